@@ -1,0 +1,95 @@
+"""The contract of a responder: the conversation in, a reply out, piece by piece.
+
+Implementations are blocking; the runner iterates them on its compute thread and
+looks between two pieces whether the reply is still wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+class ResponderError(Exception):
+    """A responder could not be loaded or failed; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the conversation, as the model is to see it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """The prompt is in the cache."""
+
+    cached_tokens: int
+    """Prompt tokens that were in the cache already."""
+    new_tokens: int
+    """Prompt tokens that had to be computed now."""
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasStep:
+    """The canvas after one denoising step."""
+
+    step: int
+    """Counts from 1 over the whole reply."""
+    of: int | None
+    """Planned number of steps, or None where the rule decides on the way."""
+    tokens: tuple[str, ...]
+    """Text of each position; a masked position is the empty string."""
+    masked: tuple[bool, ...]
+    confidence: tuple[float, ...]
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """Text that will not change any more; the pieces concatenate to the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDone:
+    """The reply is complete."""
+
+    text: str
+    steps: int
+    forwards: int
+    prefill_ms: float
+    denoise_ms: float
+    stats: dict[str, float] = field(default_factory=dict)
+
+
+ReplyPiece = Prefilled | CanvasStep | ReplyText | ReplyDone
+
+
+class ResponderCall(Protocol):
+    """The responder's state for one call (its prompt cache)."""
+
+    def prepare(self, messages: Sequence[Message]) -> Prefilled:
+        """Put a prompt that may still grow into the cache (blocking)."""
+
+    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPiece]:
+        """Yield Prefilled, then steps and text, then ReplyDone; closing it cancels."""
+
+    def close(self) -> None: ...
+
+
+class Responder(Protocol):
+    """A loaded responder, shared by all calls."""
+
+    def open(self) -> ResponderCall: ...
+
+    def warm_up(self) -> None: ...
+
+    def close(self) -> None: ...
