@@ -7,70 +7,26 @@ looks between two pieces whether the reply is still wanted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
-Role = Literal["system", "user", "assistant"]
+from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText, Role
+
+__all__ = [
+    "CanvasStep",
+    "Message",
+    "Prefilled",
+    "ReplyDone",
+    "ReplyPiece",
+    "ReplyText",
+    "Responder",
+    "ResponderCall",
+    "ResponderError",
+    "Role",
+]
 
 
 class ResponderError(Exception):
     """A responder could not be loaded or failed; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of the conversation, as the model is to see it."""
-
-    role: Role
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prefilled:
-    """The prompt is in the cache."""
-
-    cached_tokens: int
-    """Prompt tokens that were in the cache already."""
-    new_tokens: int
-    """Prompt tokens that had to be computed now."""
-    ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class CanvasStep:
-    """The canvas after one denoising step."""
-
-    step: int
-    """Counts from 1 over the whole reply."""
-    of: int | None
-    """Planned number of steps, or None where the rule decides on the way."""
-    tokens: tuple[str, ...]
-    """Text of each position; a masked position is the empty string."""
-    masked: tuple[bool, ...]
-    confidence: tuple[float, ...]
-    ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyText:
-    """Text that will not change any more; the pieces concatenate to the reply."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyDone:
-    """The reply is complete."""
-
-    text: str
-    steps: int
-    forwards: int
-    prefill_ms: float
-    denoise_ms: float
-    stats: dict[str, float] = field(default_factory=dict)
-
-
-ReplyPiece = Prefilled | CanvasStep | ReplyText | ReplyDone
 
 
 class ResponderCall(Protocol):

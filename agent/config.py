@@ -1,0 +1,203 @@
+"""All settings: one TOML file, the environment and flags; flags win, unknown keys are errors."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from agent.errors import ConfigError
+
+ENV_PREFIX = "ONEBREATH_"
+OTHER_VARIABLES = {"ONEBREATH_CONFIG", "ONEBREATH_MODELS"}
+DEFAULT_FILE = Path("onebreath.toml")
+
+INSTRUCTIONS = (
+    "You are a helpful voice assistant. Answer in one or two short sentences, "
+    "in plain words that can be spoken."
+)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(Section):
+    """Where the agent listens and what it bears."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65_535)
+    max_calls: int = Field(4, ge=1, le=1000)
+    max_call_seconds: float = Field(1800.0, gt=0)
+    idle_seconds: float = Field(120.0, gt=0)
+    """A call without any message from the client ends after this."""
+    max_message_bytes: int = Field(1_048_576, ge=1024)
+    allowed_origins: tuple[str, ...] = ()
+    """Web origins besides our own that may open a call."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names besides the bound address by which clients may call us."""
+
+
+class TurnSettings(Section):
+    """When a turn begins and ends. Seconds unless the name says otherwise."""
+
+    threshold: float = Field(0.5, gt=0, lt=1)
+    """Speech probability at which speech begins."""
+    release: float = Field(0.35, gt=0, lt=1)
+    """Speech probability under which a pause begins."""
+    min_speech: float = Field(0.1, gt=0, le=2)
+    """Speech shorter than this is a click, not a turn."""
+    pre_roll: float = Field(0.4, ge=0, le=2)
+    """Sound before the detected start that is heard too, so that no first word is lost."""
+    endpoint_delay: float = Field(0.5, ge=0.1, le=5)
+    """Pause after which the turn is over."""
+    max_turn: float = Field(60.0, gt=1, le=600)
+    """A turn is ended after this even if the caller goes on."""
+    partial_every: float = Field(0.8, gt=0)
+    """Speech between two partial transcripts."""
+
+
+class AsrSettings(Section):
+    engine: str = "whisper"
+    model: str = "whisper-base"
+    """A name from `onebreath models`, any faster-whisper model name, or a directory."""
+    language: str = "en"
+    compute_type: str = "auto"
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+
+
+class ResponderSettings(Section):
+    engine: str = "diffusion"
+    model: str = "smollm2-135m-instruct"
+    """A name from `onebreath models`, a GGUF file, a directory or a Hugging Face name."""
+    instructions: str = Field(INSTRUCTIONS, max_length=4000)
+    dtype: str = "auto"
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    max_tokens: int = Field(48, ge=4, le=512)
+    history_characters: int = Field(3000, ge=200)
+    """Oldest turns are left out of the prompt beyond this."""
+
+
+class TtsSettings(Section):
+    engine: str = "piper"
+    voice: str = "joe"
+    """A name from `onebreath models` or a Piper .onnx file."""
+    threads: int = Field(1, ge=1)
+
+
+class PlaybackSettings(Section):
+    lead: float = Field(0.3, ge=0.05, le=5)
+    """Seconds of sound that may be at the client ahead of its ear."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    server: ServerSettings = ServerSettings()
+    turns: TurnSettings = TurnSettings()
+    asr: AsrSettings = AsrSettings()
+    responder: ResponderSettings = ResponderSettings()
+    tts: TtsSettings = TtsSettings()
+    playback: PlaybackSettings = PlaybackSettings()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None, file: Path | None = None
+) -> Settings:
+    """Merge defaults < TOML file < environment < flags.
+
+    Args:
+        flags: nested as the sections are; values of None are "not given".
+        file: the TOML file; without it ``$ONEBREATH_CONFIG``, else ``onebreath.toml`` if there.
+
+    Raises:
+        ConfigError: an unknown key, a bad value, a missing or malformed file.
+    """
+    _check_environment()
+    merged = _merge(_read_file(file), _read_environment())
+    try:
+        return Settings(**_merge(merged, _given(flags or {})))
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    chosen = file or (Path(env) if (env := os.environ.get("ONEBREATH_CONFIG")) else None)
+    if chosen is None:
+        if not DEFAULT_FILE.is_file():
+            return {}
+        chosen = DEFAULT_FILE
+    try:
+        return tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{chosen}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{chosen}: not valid TOML: {error}") from error
+
+
+def _read_environment() -> dict[str, Any]:
+    try:
+        return dict(EnvSettingsSource(Settings)())
+    except ValueError as error:
+        raise ConfigError(f"environment: {error}") from None
+
+
+def _check_environment() -> None:
+    """pydantic-settings passes over variables that it does not know; a typing error is one."""
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | OTHER_VARIABLES
+    for variable in os.environ:
+        if variable.startswith(ENV_PREFIX) and variable.partition("__")[0] not in known:
+            raise ConfigError(f"environment: {variable} is no setting of onebreath")
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {k: _given(v) if isinstance(v, Mapping) else v for k, v in flags.items()}
+    return {key: value for key, value in nested.items() if value is not None and value != {}}
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{where}: no such setting; see onebreath.example.toml")
+        else:
+            lines.append(f"{where}: {problem['msg']} (got {problem['input']!r})")
+    return "settings: " + "; ".join(lines)

@@ -1,0 +1,281 @@
+"""What a client gets: notices of the session in, Realtime events out."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, assert_never
+
+from agent.audio import Samples, StreamResampler, to_pcm16
+from agent.events import (
+    AudioCleared,
+    CanvasShown,
+    Configure,
+    Configured,
+    ItemTruncated,
+    Notice,
+    Play,
+    ReplyFinished,
+    ReplyStarted,
+    ReplyWords,
+    SpeechStarted,
+    SpeechStopped,
+    StopPlaying,
+    TextAccepted,
+    Trouble,
+    TurnCommitted,
+    TurnTimed,
+    WordsHeard,
+)
+
+WIRE_RATE = 24_000
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What a session object says about the agent."""
+
+    session_id: str
+    instructions: str
+    responder: str
+    recogniser: str
+    voice: str
+    language: str
+    threshold: float
+    endpoint_delay: float
+    pre_roll: float
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+@dataclass(slots=True)
+class EventWriter:
+    """Writes the events of one connection."""
+
+    facts: SessionFacts
+    _settings: Configure = field(default_factory=Configure)
+    _count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _resampler: StreamResampler | None = None
+    _said: str = ""
+    """Transcript of the running reply so far."""
+
+    def created(self) -> Event:
+        """The first event of a connection."""
+        return self._event("session.created", session=self._session())
+
+    def write(self, notice: Notice) -> Iterator[Event]:
+        """The events that tell a client about ``notice``."""
+        for kind, body in self._bodies(notice):
+            yield self._event(kind, **body)
+
+    def _event(self, kind: str, **body: Any) -> Event:
+        return {"type": kind, "event_id": f"event_{next(self._count):06d}", **body}
+
+    def _bodies(self, notice: Notice) -> Iterator[tuple[str, Event]]:
+        match notice:
+            case SpeechStarted():
+                body = {"audio_start_ms": _ms(notice.audio_start), "item_id": notice.item_id}
+                yield "input_audio_buffer.speech_started", body
+            case SpeechStopped():
+                body = {"audio_end_ms": _ms(notice.audio_end), "item_id": notice.item_id}
+                yield "input_audio_buffer.speech_stopped", body
+            case TurnCommitted():
+                yield from self._committed(notice)
+            case AudioCleared():
+                yield "input_audio_buffer.cleared", {}
+            case WordsHeard():
+                yield from self._words_heard(notice)
+            case TextAccepted():
+                content = [{"type": "input_text", "text": notice.text}]
+                item = _item(notice.item_id, "user", "completed", content)
+                yield from self._new_item(item, notice.previous_item_id)
+            case ReplyStarted():
+                yield from self._reply_started(notice)
+            case ReplyWords():
+                self._said += notice.delta
+                place = _place(notice.response_id, notice.item_id)
+                yield "response.output_audio_transcript.delta", {**place, "delta": notice.delta}
+            case CanvasShown():
+                body = {"response_id": notice.response_id, **asdict(notice.step)}
+                yield "onebreath.denoise.step", body
+            case Play():
+                yield from self._audio(notice.response_id, notice.item_id, self._converted(notice))
+            case StopPlaying():
+                self._resampler = None
+                ids = {"response_id": notice.response_id, "item_id": notice.item_id}
+                yield "onebreath.playback.stop", {**ids, "heard_ms": _ms(notice.heard)}
+            case ReplyFinished():
+                yield from self._reply_finished(notice)
+            case TurnTimed():
+                yield "onebreath.turn.timings", _timings(notice)
+            case ItemTruncated():
+                body = {"item_id": notice.item_id, "content_index": 0}
+                end = {"audio_end_ms": _ms(notice.audio_end)}
+                yield "conversation.item.truncated", {**body, **end}
+            case Configured():
+                self._settings = _merged(self._settings, notice.settings)
+                yield "session.updated", {"session": self._session()}
+            case Trouble():
+                yield "error", {"error": _error(notice)}
+            case _:
+                assert_never(notice)
+
+    def _committed(self, notice: TurnCommitted) -> Iterator[tuple[str, Event]]:
+        ids = {"item_id": notice.item_id, "previous_item_id": notice.previous_item_id}
+        yield "input_audio_buffer.committed", ids
+        content = [{"type": "input_audio", "transcript": None}]
+        item = _item(notice.item_id, "user", "completed", content)
+        yield from self._new_item(item, notice.previous_item_id)
+
+    def _new_item(self, item: Event, previous: str | None) -> Iterator[tuple[str, Event]]:
+        body = {"item": item, "previous_item_id": previous}
+        yield "conversation.item.added", body
+        yield "conversation.item.done", body
+
+    def _words_heard(self, notice: WordsHeard) -> Iterator[tuple[str, Event]]:
+        place = {"item_id": notice.item_id, "content_index": 0}
+        if not notice.final:
+            body = {"item_id": notice.item_id, "text": notice.text, "stable_delta": notice.delta}
+            yield "onebreath.transcript.partial", body
+            return
+        kind = "conversation.item.input_audio_transcription"
+        yield f"{kind}.delta", {**place, "delta": notice.text}
+        usage = {"type": "duration", "seconds": 0}
+        yield f"{kind}.completed", {**place, "transcript": notice.text, "usage": usage}
+
+    def _reply_started(self, notice: ReplyStarted) -> Iterator[tuple[str, Event]]:
+        self._said, self._resampler = "", None
+        response = self._response(notice.response_id, "in_progress", [])
+        yield "response.created", {"response": response}
+        item = _item(notice.item_id, "assistant", "in_progress", [])
+        place = {"response_id": notice.response_id, "output_index": 0}
+        yield "response.output_item.added", {**place, "item": item}
+        body = {"item": item, "previous_item_id": notice.previous_item_id}
+        yield "conversation.item.added", body
+        part = {"type": "audio", "transcript": ""}
+        place = _place(notice.response_id, notice.item_id)
+        yield "response.content_part.added", {**place, "part": part}
+
+    def _converted(self, notice: Play) -> Samples:
+        if self._resampler is None or self._resampler.source_rate != notice.rate:
+            self._resampler = StreamResampler(notice.rate, WIRE_RATE)
+        return self._resampler.push(notice.samples)
+
+    def _audio(
+        self, response_id: str, item_id: str, samples: Samples
+    ) -> Iterator[tuple[str, Event]]:
+        if len(samples):
+            delta = base64.b64encode(to_pcm16(samples)).decode("ascii")
+            yield "response.output_audio.delta", {**_place(response_id, item_id), "delta": delta}
+
+    def _reply_finished(self, notice: ReplyFinished) -> Iterator[tuple[str, Event]]:
+        place = _place(notice.response_id, notice.item_id)
+        if self._resampler is not None:
+            tail = self._resampler.flush()
+            self._resampler = None
+            yield from self._audio(notice.response_id, notice.item_id, tail)
+        yield "response.output_audio.done", place
+        yield "response.output_audio_transcript.done", {**place, "transcript": self._said}
+        part = {"type": "audio", "transcript": notice.text}
+        yield "response.content_part.done", {**place, "part": part}
+        status = "completed" if notice.status == "completed" else "incomplete"
+        content = [{"type": "output_audio", "transcript": notice.text}]
+        item = _item(notice.item_id, "assistant", status, content)
+        ids = {"response_id": notice.response_id, "output_index": 0}
+        yield "response.output_item.done", {**ids, "item": item}
+        yield "conversation.item.done", {"item": item, "previous_item_id": None}
+        response = self._response(notice.response_id, notice.status, [item])
+        if notice.status != "completed":
+            details = {"type": notice.status, "reason": notice.reason}
+            response["status_details"] = details
+        response["onebreath"] = notice.stats
+        yield "response.done", {"response": response}
+
+    def _response(self, response_id: str, status: str, output: list[Event]) -> Event:
+        return {
+            "id": response_id,
+            "object": "realtime.response",
+            "status": status,
+            "status_details": None,
+            "output": output,
+            "output_modalities": ["audio"],
+            "metadata": None,
+            "usage": None,
+        }
+
+    def _session(self) -> Event:
+        facts, now = self.facts, self._settings
+        pcm = {"type": "audio/pcm", "rate": WIRE_RATE}
+        return {
+            "type": "realtime",
+            "object": "realtime.session",
+            "id": facts.session_id,
+            "model": facts.responder,
+            "output_modalities": ["audio"],
+            "instructions": facts.instructions if now.instructions is None else now.instructions,
+            "audio": {
+                "input": {
+                    "format": pcm,
+                    "transcription": {"model": facts.recogniser, "language": facts.language},
+                    "noise_reduction": None,
+                    "turn_detection": self._turn_detection(),
+                },
+                "output": {"format": pcm, "voice": facts.voice, "speed": 1.0},
+            },
+            "tools": [],
+            "tool_choice": "auto",
+        }
+
+    def _turn_detection(self) -> Event | None:
+        facts, now = self.facts, self._settings
+        if now.turn_detection is False:
+            return None
+        return {
+            "type": "server_vad",
+            "threshold": facts.threshold if now.threshold is None else now.threshold,
+            "prefix_padding_ms": _ms(facts.pre_roll if now.pre_roll is None else now.pre_roll),
+            "silence_duration_ms": _ms(
+                facts.endpoint_delay if now.endpoint_delay is None else now.endpoint_delay
+            ),
+            "create_response": now.create_response is not False,
+            "interrupt_response": now.interrupt_response is not False,
+        }
+
+
+def _merged(before: Configure, after: Configure) -> Configure:
+    changes = {key: value for key, value in asdict(after).items() if value is not None}
+    return Configure(**{**asdict(before), **changes})
+
+
+def _item(item_id: str, role: str, status: str, content: list[Event]) -> Event:
+    kinds = {"id": item_id, "object": "realtime.item", "type": "message"}
+    return {**kinds, "role": role, "status": status, "content": content}
+
+
+def _place(response_id: str, item_id: str) -> Event:
+    ids = {"response_id": response_id, "item_id": item_id}
+    return {**ids, "output_index": 0, "content_index": 0}
+
+
+def _timings(notice: TurnTimed) -> Event:
+    return {
+        "response_id": notice.response_id,
+        "item_id": notice.item_id,
+        "spans_ms": {name: round(span * 1000, 3) for name, span in notice.spans.items()},
+        "speech_end_ms": None if notice.speech_end is None else round(notice.speech_end * 1000, 3),
+    }
+
+
+def _error(notice: Trouble) -> Event:
+    return {
+        "type": notice.kind,
+        "code": notice.code,
+        "message": notice.message,
+        "param": notice.param,
+        "event_id": notice.event_id,
+    }

@@ -1,0 +1,106 @@
+"""Latency accounting of a turn: marks, spans that sum exactly, budgets.
+
+The clock is the caller's: every function takes seconds and reads none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class Stage(IntEnum):
+    """The marks of a turn, in flow order."""
+
+    SPEECH_END = 0
+    """The last sample of the caller's speech arrived."""
+    TURN_END = 1
+    """The caller was judged to have finished."""
+    TRANSCRIPT = 2
+    """The final words are known."""
+    PROMPT = 3
+    """The whole prompt is in the cache."""
+    FIRST_TEXT = 4
+    """The first speakable words of the reply are final."""
+    FIRST_SOUND = 5
+    """The first audible sample of the reply exists."""
+    FIRST_PLAYED = 6
+    """The first audible sample of the reply was handed to the wire or heard."""
+
+
+SPAN_NAMES: Mapping[Stage, str] = {
+    Stage.TURN_END: "endpoint_wait",
+    Stage.TRANSCRIPT: "asr",
+    Stage.PROMPT: "prefill",
+    Stage.FIRST_TEXT: "denoise",
+    Stage.FIRST_SOUND: "tts",
+    Stage.FIRST_PLAYED: "transport",
+}
+"""The span that ends at each mark."""
+
+
+@dataclass(slots=True)
+class StageTimings:
+    """The marks of one turn, each set once, in order."""
+
+    marks: dict[Stage, float] = field(default_factory=dict)
+
+    def mark(self, stage: Stage, at: float) -> None:
+        """Note that ``stage`` was reached at ``at`` seconds; only the first time counts.
+
+        Raises:
+            ValueError: a later stage was marked before, or an earlier one after ``at``.
+        """
+        if stage in self.marks:
+            return
+        for other, when in self.marks.items():
+            if (other < stage and when > at) or other > stage:
+                raise ValueError(f"{stage.name} at {at} against {other.name} at {when}")
+        self.marks[stage] = at
+
+    @property
+    def total(self) -> float:
+        """Seconds from the first mark to the last."""
+        return max(self.marks.values()) - min(self.marks.values()) if self.marks else 0.0
+
+    def spans(self) -> dict[str, float]:
+        """Seconds by span name; a stage that was not marked takes none, and the sum is ``total``."""
+        spans = dict.fromkeys(SPAN_NAMES.values(), 0.0)
+        reached = sorted(self.marks)
+        for before, stage in zip(reached, reached[1:], strict=False):
+            spans[SPAN_NAMES[stage]] = self.marks[stage] - self.marks[before]
+        return spans
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyBudget:
+    """Limits in seconds: one for the whole turn, and per span where one is given.
+
+    >>> LatencyBudget(1.2, {"asr": 0.4}).overruns({"asr": 0.5, "tts": 0.1})
+    {'asr': 0.09999999999999998}
+    """
+
+    total: float | None = None
+    per_span: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.per_span) - set(SPAN_NAMES.values())
+        if unknown:
+            known = ", ".join(SPAN_NAMES.values())
+            raise ValueError(f"no such span: {', '.join(sorted(unknown))}; there are {known}")
+        limits = [*self.per_span.values(), *([] if self.total is None else [self.total])]
+        if any(limit <= 0 for limit in limits):
+            raise ValueError("a latency limit must be more than zero seconds")
+
+    def overruns(self, spans: Mapping[str, float]) -> dict[str, float]:
+        """Seconds by which each limit was missed; ``total`` stands for the whole turn."""
+        over = {
+            name: spans.get(name, 0.0) - limit
+            for name, limit in self.per_span.items()
+            if spans.get(name, 0.0) > limit
+        }
+        whole = sum(spans.values())
+        if self.total is not None and whole > self.total:
+            over["total"] = whole - self.total
+        return over
