@@ -1,0 +1,113 @@
+"""One place for heavy work: one piece at a time, the most urgent first.
+
+Engines that compute side by side on a small machine slow each other down many times
+over. Replies are run step by step, so a more urgent piece waits for one step at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MAX_WAITING = 1024
+"""Pieces of work that may wait; a call has only a few at a time."""
+
+
+class Urgency(IntEnum):
+    """Lower goes first."""
+
+    FINAL = 0
+    """The words of a finished turn: somebody waits for an answer."""
+    REPLY = 1
+    PREPARE = 2
+    """Filling the prompt cache ahead of time."""
+    PARTIAL = 3
+    """A transcript of a turn that goes on."""
+    STOP = 4
+
+
+@dataclass(order=True, slots=True)
+class _Piece:
+    urgency: Urgency
+    number: int
+    work: Callable[[], Any] = field(compare=False)
+    done: asyncio.Future[Any] = field(compare=False)
+    loop: asyncio.AbstractEventLoop = field(compare=False)
+
+
+_END = object()
+
+
+class Compute:
+    """A thread that owns the heavy engines. Create and use it from an event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.PriorityQueue[_Piece] = queue.PriorityQueue(MAX_WAITING)
+        self._numbers = itertools.count()
+        self._thread = threading.Thread(target=self._serve, name="compute", daemon=True)
+        self._thread.start()
+
+    async def run(self, urgency: Urgency, work: Callable[[], T]) -> T:
+        """Do ``work`` on the compute thread; cancelling before it starts skips it.
+
+        Raises:
+            queue.Full: more than ``MAX_WAITING`` pieces wait already.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._waiting.put_nowait(_Piece(urgency, next(self._numbers), work, done, loop))
+        return await done
+
+    async def iterate(self, urgency: Urgency, pieces: Iterator[T]) -> AsyncGenerator[T, None]:
+        """Advance ``pieces`` on the compute thread, giving way between two of them.
+
+        Leaving the loop early closes a generator on the compute thread.
+        """
+        try:
+            while True:
+                piece = await self.run(urgency, lambda: next(pieces, _END))
+                if piece is _END:
+                    return
+                yield piece  # type: ignore[misc]
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                await asyncio.shield(self.run(urgency, close))
+
+    def _serve(self) -> None:
+        while (piece := self._waiting.get()).urgency is not Urgency.STOP:
+            if piece.done.cancelled():
+                continue
+            try:
+                result, error = piece.work(), None
+            except BaseException as caught:  # whatever it is, the waiter gets it
+                result, error = None, caught
+            try:
+                piece.loop.call_soon_threadsafe(_settle, piece.done, result, error)
+            except RuntimeError:
+                continue  # the loop was closed while the piece ran; nobody waits any more
+
+    def close(self) -> None:
+        """Finish what waits, then stop the thread."""
+        loop = asyncio.new_event_loop()
+        stop = _Piece(Urgency.STOP, next(self._numbers), lambda: None, loop.create_future(), loop)
+        self._waiting.put(stop)
+        self._thread.join()
+        loop.close()
+
+
+def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if done.cancelled():
+        return
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(result)

@@ -1,0 +1,217 @@
+"""One port: the page, the websocket of the Realtime protocol, health."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+import web_client
+from agent.config import Settings
+from agent.errors import ConfigError, PortInUse
+from agent.events import Trouble
+from agent.protocol import EventWriter, SessionFacts
+from agent.runner import CallRunner, Engines
+from agent.transports.base import Disconnected
+from agent.transports.websocket import WebsocketTransport
+
+log = logging.getLogger("onebreath.server")
+
+TRY_AGAIN_LATER = 1013
+INTERNAL_ERROR = 1011
+HARD_MESSAGE_LIMIT = 16 * 1_048_576
+"""Bytes at which the connection is closed unread; smaller oversized events get an answer."""
+
+
+class AgentServer:
+    """The routes and the calls that are up."""
+
+    def __init__(self, settings: Settings, engines: Engines) -> None:
+        self.settings = settings
+        self.engines = engines
+        self.calls: set[asyncio.Task[None]] = set()
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/", self._page),
+                Route("/healthz", self._health),
+                Route("/readyz", self._ready),
+                WebSocketRoute("/v1/realtime", self._realtime),
+            ],
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        yield
+        for call in self.calls:
+            call.cancel()
+        await asyncio.gather(*self.calls, return_exceptions=True)
+
+    async def _page(self, request: Request) -> Response:
+        return FileResponse(
+            web_client.page(),
+            headers={
+                "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+                "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+            },
+        )
+
+    async def _health(self, request: Request) -> Response:
+        """The process lives."""
+        return JSONResponse({"status": "ok"})
+
+    async def _ready(self, request: Request) -> Response:
+        """A new call would be taken."""
+        limit = self.settings.server.max_calls
+        body = {"calls": len(self.calls), "max_calls": limit}
+        if len(self.calls) >= limit:
+            return JSONResponse({"status": "full", **body}, status_code=503)
+        return JSONResponse({"status": "ready", **body})
+
+    async def _realtime(self, websocket: WebSocket) -> None:
+        if not self._welcome(websocket.headers):
+            await websocket.close()  # before accept: the client gets HTTP 403
+            return
+        protocols = websocket.scope.get("subprotocols", [])
+        await websocket.accept("realtime" if "realtime" in protocols else None)
+        transport = self._transport(websocket)
+        if len(self.calls) >= self.settings.server.max_calls:
+            await self._refuse(transport)
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self.calls.add(task)
+        try:
+            await transport.open()
+            await CallRunner(self.engines, self.settings, transport).run()
+            await transport.close(1000, "the call is over")
+        except Disconnected:
+            log.info("the client left at once")
+        except Exception:  # a fault in one call must not end the others
+            log.exception("the call failed")
+            await transport.close(INTERNAL_ERROR, "internal error; the server's log says more")
+        finally:
+            self.calls.discard(task)
+
+    async def _refuse(self, transport: WebsocketTransport) -> None:
+        limit = self.settings.server.max_calls
+        message = f"all {limit} lines are busy; try again later"
+        try:
+            await transport.send(Trouble("server_full", message, kind="server_error"))
+            await transport.close(TRY_AGAIN_LATER, message)
+        except Disconnected:
+            return
+
+    def _transport(self, websocket: WebSocket) -> WebsocketTransport:
+        settings = self.settings
+        facts = SessionFacts(
+            session_id=f"sess_{secrets.token_hex(8)}",
+            instructions=settings.responder.instructions,
+            responder=settings.responder.model,
+            recogniser=settings.asr.model,
+            voice=settings.tts.voice,
+            language=settings.asr.language,
+            threshold=settings.turns.threshold,
+            endpoint_delay=settings.turns.endpoint_delay,
+            pre_roll=settings.turns.pre_roll,
+        )
+        return WebsocketTransport(websocket, EventWriter(facts), settings.server)
+
+    def _welcome(self, headers: Headers) -> bool:
+        """Refuse other sites' pages and names that were bent to this address (DNS rebinding)."""
+        host = _host_name(f"//{headers.get('host', '')}")
+        server = self.settings.server
+        if not (_is_address(host) or host in {"localhost", server.host, *server.allowed_hosts}):
+            log.warning("refused a call for the host name %r; see server.allowed_hosts", host)
+            return False
+        origin = headers.get("origin")
+        if origin is None or origin in server.allowed_origins:
+            return True
+        if urlsplit(origin).netloc == headers.get("host"):
+            return True
+        log.warning("refused a call from the page %r; see server.allowed_origins", origin)
+        return False
+
+
+def _host_name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind before anything is loaded, so that a taken port is known at once.
+
+    Raises:
+        PortInUse: another program listens there.
+        ConfigError: the address is not ours or needs rights that we lack.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(64)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(host, port) from None
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return sock
+
+
+async def serve(
+    settings: Settings,
+    engines: Engines,
+    sock: socket.socket,
+    started: Callable[[], Awaitable[None] | None] | None = None,
+) -> None:
+    """Serve until cancelled or told to stop by a signal."""
+    config = uvicorn.Config(
+        AgentServer(settings, engines).app(),
+        ws="websockets-sansio",
+        ws_max_size=HARD_MESSAGE_LIMIT,
+        ws_per_message_deflate=False,
+        log_config=None,
+        timeout_graceful_shutdown=3,
+        access_log=False,
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        while not server.started and not running.done():
+            await asyncio.sleep(0.01)
+        if started is not None and (pending := started()) is not None:
+            await pending
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await running
+        raise
