@@ -1,0 +1,5 @@
+"""``python -m agent`` is ``onebreath``."""
+
+from agent.cli import main
+
+main()

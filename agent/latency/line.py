@@ -1,0 +1,70 @@
+"""A caller's mouth and ear on one timeline, sample by sample."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.audio import Samples
+
+
+class Line:
+    """Both sides of a call as a stereo recorder at the caller's end would have them.
+
+    Sample 0 lies at the moment the call began. What arrives is heard at once, or after
+    what still plays; nothing is heard before it arrived.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._to_say: Samples = np.zeros(0, np.float32)
+        self._said: list[Samples] = []
+        self._said_length = 0
+        self._ear: Samples = np.zeros(rate * 30, np.float32)
+        self._ear_end = 0
+
+    def say(self, samples: Samples) -> int:
+        """Speak next; returns the place on the timeline where it begins."""
+        begins = self._said_length + len(self._to_say)
+        self._to_say = np.concatenate([self._to_say, samples])
+        return begins
+
+    def next_frame(self, size: int) -> Samples:
+        """The next ``size`` samples of the mouth; silence when there is nothing to say."""
+        frame = self._to_say[:size]
+        self._to_say = self._to_say[size:]
+        frame = np.pad(frame, (0, size - len(frame)))
+        self._said.append(frame)
+        self._said_length += size
+        return frame
+
+    @property
+    def saying(self) -> bool:
+        return len(self._to_say) > 0
+
+    def play(self, samples: Samples, at: float) -> None:
+        """Sound arrived ``at`` seconds after the call began."""
+        start = max(int(at * self.rate), self._ear_end)
+        end = start + len(samples)
+        while end > len(self._ear):
+            self._ear = np.concatenate([self._ear, np.zeros_like(self._ear)])
+        self._ear[start:end] = samples
+        self._ear_end = end
+
+    def stop(self, at: float) -> None:
+        """Drop what was not heard by ``at``."""
+        now = int(at * self.rate)
+        if now < self._ear_end:
+            self._ear[now : self._ear_end] = 0.0
+            self._ear_end = now
+
+    def silent_from(self) -> float:
+        """Seconds after the call began at which everything that arrived was heard."""
+        return self._ear_end / self.rate
+
+    @property
+    def mouth(self) -> Samples:
+        return np.concatenate(self._said) if self._said else np.zeros(0, np.float32)
+
+    @property
+    def ear(self) -> Samples:
+        return self._ear[: self._ear_end]

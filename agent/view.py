@@ -1,0 +1,69 @@
+"""What the terminal shows: tables, a turn, the canvas while it is denoised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.engines import Loaded
+from agent.latency.results import TurnResult
+from agent.reply import CanvasStep
+
+MASK = "░░"
+
+
+def loaded_table(table: Iterable[Loaded]) -> Table:
+    """What was loaded, how large it is, how long it took."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("stage", "engine", "model"):
+        view.add_column(column)
+    for column in ("size", "load", "threads"):
+        view.add_column(column, justify="right")
+    for row in table:
+        size = f"{row.size / 1e6:.0f} MB" if row.size else "-"
+        view.add_row(
+            row.stage, row.engine, row.model, size, f"{row.seconds:.1f} s", str(row.threads)
+        )
+    return view
+
+
+def turn_text(result: TurnResult) -> RenderableType:
+    """One turn: words and where the time went."""
+    lines = [
+        Text.assemble(("caller  ", "bold cyan"), result.heard or "(nothing)"),
+        Text.assemble(("agent   ", "bold green"), result.answered or "(nothing)"),
+    ]
+    if result.voice_to_voice_ms is not None:
+        total = f"{result.voice_to_voice_ms:.0f} ms voice to voice"
+        spans = "  ".join(f"{name} {span:.0f}" for name, span in result.spans.items())
+        lines.append(Text.assemble((f"        {total}", "bold"), f"  = {spans}" if spans else ""))
+    if result.error:
+        lines.append(Text(f"        {result.error}", style="red"))
+    return Group(*lines)
+
+
+def canvas_text(step: CanvasStep) -> Text:
+    """The canvas after one step: masks are grey, words brighten with confidence."""
+    planned = f"/{step.of}" if step.of else ""
+    line = Text(f"step {step.step:>3}{planned}  ", style="dim")
+    for token, masked, confidence in zip(step.tokens, step.masked, step.confidence, strict=True):
+        if masked and not token:
+            line.append(MASK + " ", style="grey35")
+        elif masked:
+            line.append(token, style="grey50 italic")
+        else:
+            line.append(token, style="bold" if confidence > 0.5 else "yellow")
+    return line
+
+
+def canvas_view(done: str, steps: Sequence[CanvasStep]) -> RenderableType:
+    """The reply so far over the newest canvases."""
+    return Group(Text(done or " ", style="bold green"), *(canvas_text(s) for s in steps[-12:]))
+
+
+def complain(console: Console, message: str) -> None:
+    """An error the user can do something about."""
+    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
