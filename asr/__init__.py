@@ -1,0 +1,54 @@
+"""Sound to words: recognisers that know nothing of calls, turns or time.
+
+``load("whisper", model="base")`` gives a `Transcriber`; ``load("my_pkg.mod:MyClass")`` gives
+yours. Importing this package loads no model library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from asr.engine import RATE, AsrError, Listening, Samples, Transcriber
+from asr.stable_prefix import StablePrefix
+from asr.transcript import Transcript, Word
+
+TRANSCRIBERS = {
+    "whisper": "asr.whisper:WhisperTranscriber",
+    "scripted": "asr.scripted:ScriptedTranscriber",
+}
+"""Short name -> ``package.module:Class``."""
+
+__all__ = [
+    "RATE",
+    "TRANSCRIBERS",
+    "AsrError",
+    "Listening",
+    "Samples",
+    "StablePrefix",
+    "Transcriber",
+    "Transcript",
+    "Word",
+    "load",
+]
+
+
+def load(name: str, **options: object) -> Transcriber:
+    """Make the recogniser called ``name``: a key of `TRANSCRIBERS` or ``package.module:Class``.
+
+    ``options`` go to its constructor. Raises `AsrError` when there is no such recogniser or it
+    does not take these options.
+    """
+    path = TRANSCRIBERS.get(name, name)
+    module_name, _, class_name = path.partition(":")
+    if not module_name or not class_name:
+        known = ", ".join(sorted(TRANSCRIBERS))
+        raise AsrError(f"no recogniser {name!r}: use one of {known}, or package.module:Class")
+    try:
+        factory = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise AsrError(f"cannot load the recogniser {path!r}: {error}") from error
+    try:
+        transcriber: Transcriber = factory(**options)
+    except TypeError as error:
+        raise AsrError(f"the recogniser {path!r} does not take these options: {error}") from error
+    return transcriber

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+MAX_TEXT = 2000
+"""Characters that one ``speak`` accepts: about two minutes of sound."""
 
 
 class TtsError(Exception):
@@ -19,25 +22,31 @@ class WordSpan:
     """One spoken word and where it lies in the sound of its chunk."""
 
     text: str
+    """The word as it stands in the text, punctuation included."""
     start: int
-    """First sample, counted from the start of the chunk."""
+    """First sample, counted from the start of the chunk; negative if it began in an earlier one."""
     end: int
-    """One past the last sample. A word cut by a chunk border ends in the later chunk."""
+    """One past the last sample. A word cut by a chunk border belongs to the later chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechChunk:
-    """A piece of sound and the words in it."""
+    """A piece of sound and the words that end in it."""
 
     samples: NDArray[np.float32]
-    """float32 mono in [-1, 1]."""
+    """float32 mono in [-1, 1]; never empty."""
     rate: int
     """Samples per second."""
-    text: str
-    """Words whose sound *ends* in this chunk, so a playback position maps to words."""
     words: tuple[WordSpan, ...] = ()
+    """In order; over all chunks of a call exactly the words of its text (``text.split()``)."""
+
+    @property
+    def text(self) -> str:
+        """The words whose sound ends here, so that a playback position maps to words."""
+        return " ".join(word.text for word in self.words)
 
 
+@runtime_checkable
 class Synthesizer(Protocol):
     """A loaded voice, shared by all calls; ``speak`` may run on several threads at once."""
 
@@ -45,10 +54,35 @@ class Synthesizer(Protocol):
     def rate(self) -> int:
         """Samples per second of every chunk."""
 
-    def speak(self, text: str) -> Iterator[SpeechChunk]:
-        """Yield the sound of ``text`` piece by piece (blocking); closing the iterator cancels."""
+    def speak(self, text: str) -> Generator[SpeechChunk, None, None]:
+        """Yield the sound of ``text`` piece by piece (blocking); closing the generator cancels.
+
+        Text without a letter or digit has no sound and yields nothing.
+
+        Raises:
+            TtsError: at the call if the text is longer than ``MAX_TEXT``, while iterating if the
+                engine fails.
+        """
 
     def warm_up(self) -> None:
         """Run every code path once so that the first caller does not pay for it."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free everything; running calls end with ``TtsError``. Closing twice is harmless."""
+
+
+def check_text(text: str) -> None:
+    """Refuse text that no engine accepts.
+
+    Raises:
+        TtsError: it is longer than ``MAX_TEXT``.
+    """
+    if len(text) > MAX_TEXT:
+        raise TtsError(
+            f"{len(text)} characters to speak, at most {MAX_TEXT}: cut the text with tts.segments"
+        )
+
+
+def has_sound(text: str) -> bool:
+    """Whether anything in ``text`` can be said."""
+    return any(character.isalnum() for character in text)

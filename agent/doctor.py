@@ -1,0 +1,250 @@
+"""What this machine lacks for a fluent conversation, and what to do about it.
+
+Each check is a pure function of its readings; ``examine`` takes the readings
+(``agent.machine``) and makes all checks.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from rich.markup import escape
+from rich.table import Table
+
+from agent import machine, models
+from agent.threads import CALM, ThreadPlan, cores, plan
+
+GIB = 1 << 30
+MEMORY_NEEDED = 3 * GIB
+DISK_NEEDED = GIB // 2
+DESCRIPTORS_NEEDED = 1024
+"""A call holds about five: its socket, its worker's pipes and the event loop's."""
+
+ENGINES = ("torch", "ctranslate2", "faster_whisper", "onnxruntime", "piper", "av")
+FAST_INT8 = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
+"""CPU features, as Linux names them, that int8 layers make use of."""
+
+
+class Level(StrEnum):
+    """How bad a finding is, from good to bad."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    what: str
+    detail: str
+    advice: str = ""
+    """What to do; empty when all is well."""
+
+
+def examine(
+    host: str = "127.0.0.1", port: int = 8080, threads: ThreadPlan | None = None
+) -> list[Finding]:
+    """Take all readings and judge them; takes a few seconds, most of them for the imports."""
+    count = cores()
+    cache = machine.nearest_directory(models.cache_dir())
+    probe = machine.import_engines(ENGINES)
+    return [
+        check_python(sys.version_info[:3]),
+        check_cpu(count, machine.cpu_features(), platform.machine()),
+        check_memory(*machine.memory()),
+        check_disk(cache, shutil.disk_usage(cache).free),
+        check_packages(*machine.packages()),
+        check_imports(probe.errors),
+        *check_models({name: models.problems(name) for name in models.MODELS}),
+        *check_threads(threads or plan(count), count, os.environ),
+        check_load(machine.load_average(), count),
+        check_gpu(machine.nvidia_gpus(), probe.gpus),
+        check_port(host, port, machine.bind_error(host, port)),
+        *check_descriptors(machine.descriptor_limit()),
+    ]
+
+
+def worst(findings: Iterable[Finding]) -> Level:
+    """The level of the worst finding."""
+    return max((finding.level for finding in findings), key=list(Level).index, default=Level.OK)
+
+
+def render(findings: Iterable[Finding]) -> Table:
+    """The findings as a table for the terminal."""
+    colours = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+    table = Table("", "what", "found", "what to do", show_edge=False)
+    for finding in findings:
+        level = f"[{colours[finding.level]}]{finding.level}[/]"
+        table.add_row(level, *map(escape, (finding.what, finding.detail, finding.advice)))
+    return table
+
+
+def check_python(version: Sequence[int]) -> Finding:
+    """Version as (major, minor, micro)."""
+    text = ".".join(map(str, version))
+    if tuple(version) < (3, 11):
+        return Finding(
+            Level.PROBLEM, "Python", text, "install 3.11 or newer, then: make clean setup"
+        )
+    return Finding(Level.OK, "Python", text)
+
+
+def check_cpu(count: int, features: frozenset[str], architecture: str) -> Finding:
+    """Cores that may be used, and the features that make int8 layers fast."""
+    fast = [name for name in FAST_INT8 if name in features]
+    detail = f"{count} cores, {architecture}" + (f", {' '.join(fast)}" if fast else "")
+    if count < 2:
+        return Finding(
+            Level.WARNING,
+            "CPU",
+            detail,
+            "replies will be slow: give the machine or the container two cores or more",
+        )
+    if features and not fast:
+        return Finding(
+            Level.WARNING,
+            "CPU",
+            detail,
+            "no AVX2 or dot-product instructions: int8 layers run several times slower; "
+            "in a virtual machine, pass the host's CPU model through",
+        )
+    return Finding(Level.OK, "CPU", detail)
+
+
+def check_memory(total: int, available: int) -> Finding:
+    """Bytes of RAM; swapping would ruin every latency."""
+    detail = f"{available / GIB:.1f} of {total / GIB:.1f} GiB available"
+    if available < MEMORY_NEEDED:
+        need = f"{MEMORY_NEEDED / GIB:.0f} GiB"
+        return Finding(
+            Level.WARNING, "memory", detail, f"close other programs: about {need} are needed"
+        )
+    return Finding(Level.OK, "memory", detail)
+
+
+def check_disk(path: Path, free: int) -> Finding:
+    """Bytes free where models are put together."""
+    detail = f"{free / GIB:.1f} GiB free at {path}"
+    if free < DISK_NEEDED:
+        return Finding(
+            Level.PROBLEM,
+            "disk",
+            detail,
+            f"free {DISK_NEEDED >> 20} MiB, or set ONEBREATH_MODELS to a directory with room",
+        )
+    return Finding(Level.OK, "disk", detail)
+
+
+def check_packages(required: Sequence[str], installed: Mapping[str, str | None]) -> Finding:
+    """Requirements against installed versions (None: not installed)."""
+    wrong = []
+    for requirement in map(Requirement, required):
+        version = installed.get(requirement.name)
+        if version is None:
+            wrong.append(f"{requirement.name} is missing")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    if wrong or not required:
+        detail = "; ".join(wrong) or "onebreath itself is not installed"
+        return Finding(Level.PROBLEM, "packages", detail, "run: make setup")
+    return Finding(Level.OK, "packages", f"{len(required)} requirements met")
+
+
+def check_imports(errors: Mapping[str, str]) -> Finding:
+    """Engines that cannot be imported although they are installed."""
+    if not errors:
+        return Finding(Level.OK, "engines", f"{', '.join(ENGINES)} can be imported")
+    detail = "; ".join(f"{name}: {error}" for name, error in errors.items())
+    return Finding(Level.PROBLEM, "engines", detail, "run: make clean setup")
+
+
+def check_models(problems: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Problems of each default model, as ``agent.models.problems`` gives them."""
+    findings = []
+    for name, found in problems.items():
+        what = f"model {name}"
+        if found:
+            advice = f"run: {models.FETCH_COMMAND} {name}"
+            findings.append(Finding(Level.PROBLEM, what, "\n".join(found), advice))
+        else:
+            size = f"{models.get(name).size / 1e6:.0f} MB, sha256 as pinned"
+            findings.append(Finding(Level.OK, what, size))
+    return findings
+
+
+def check_threads(threads: ThreadPlan, count: int, env: Mapping[str, str]) -> list[Finding]:
+    """The plan against the cores, and whether waiting threads will sleep."""
+    detail = f"asr {threads.asr}, responder {threads.responder}, tts {threads.tts}"
+    findings = [Finding(Level.OK, "threads", f"{detail} on {count} cores")]
+    if max(threads.asr, threads.responder, threads.tts) > count:
+        advice = f"give no engine more than {count}: threads without a core wait for each other"
+        findings = [Finding(Level.WARNING, "threads", f"{detail} on {count} cores", advice)]
+    number = env.get("OMP_NUM_THREADS", "")
+    if number.isdecimal() and int(number) > count:
+        advice = f"unset it or set it to {count} at most"
+        findings.append(Finding(Level.WARNING, "OMP_NUM_THREADS", number, advice))
+    for name, calm in CALM.items():
+        value = env.get(name, calm)
+        if value.lower() != calm.lower():
+            advice = f"unset it: with {calm} idle threads leave the cores to the busy ones"
+            findings.append(Finding(Level.WARNING, name, value, advice))
+    return findings
+
+
+def check_load(average: float, count: int) -> Finding:
+    """Mean number of runnable processes over the last minute."""
+    detail = f"{average:.2f} on {count} cores"
+    if average > count / 2:
+        advice = "other programs are busy; latencies measured now will be too high"
+        return Finding(Level.WARNING, "load", detail, advice)
+    return Finding(Level.OK, "load", detail)
+
+
+def check_gpu(present: Sequence[str], usable: Sequence[str]) -> Finding:
+    """GPUs that the driver knows, and those that torch can use."""
+    if usable:
+        return Finding(Level.OK, "GPU", ", ".join(usable))
+    if present:
+        return Finding(
+            Level.WARNING,
+            "GPU",
+            f"{', '.join(present)}, but torch cannot use it",
+            "install a CUDA build of torch that fits the driver",
+        )
+    return Finding(Level.OK, "GPU", "none; replies are computed on the CPU")
+
+
+def check_port(host: str, port: int, bind_error: int) -> Finding:
+    """``bind_error`` is the errno of an attempt to bind, 0 when it went well."""
+    what, other = f"{host}:{port}", f"choose another with --port, for example {port + 1}"
+    if bind_error == 0:
+        return Finding(Level.OK, what, "free")
+    if bind_error == errno.EADDRINUSE:
+        advice = f"if it is not a running onebreath, stop that program or {other}"
+        return Finding(Level.WARNING, what, "in use", advice)
+    if bind_error == errno.EACCES:
+        return Finding(Level.PROBLEM, what, "only root may listen on ports below 1024", other)
+    advice = "choose an address of this machine with --host"
+    return Finding(Level.PROBLEM, what, os.strerror(bind_error), advice)
+
+
+def check_descriptors(limit: int | None) -> list[Finding]:
+    """The soft limit of open files; None where the system has no such limit."""
+    if limit is None:
+        return []
+    if limit < DESCRIPTORS_NEEDED:
+        advice = f"for many calls at once: ulimit -n {4 * DESCRIPTORS_NEEDED}"
+        return [Finding(Level.WARNING, "open files", f"{limit} at most", advice)]
+    return [Finding(Level.OK, "open files", f"{limit} at most")]

@@ -1,0 +1,153 @@
+"""Readings of the machine: processor, packages, GPUs, addresses, limits.
+
+Engines are imported in a process of their own: a broken native library shows there, and
+the reader stays small and quick to start.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from packaging.requirements import Requirement
+
+_PROBE = """
+import importlib, json, sys
+errors, gpus = {}, []
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # whatever it is, it is the finding
+        errors[name] = f"{type(error).__name__}: {error}"
+if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+    cuda = sys.modules["torch"].cuda
+    gpus = [cuda.get_device_name(i) for i in range(cuda.device_count())]
+print(json.dumps({"errors": errors, "gpus": gpus}))
+"""
+_PROBE_TIMEOUT = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a fresh process saw when it imported the engines."""
+
+    errors: Mapping[str, str]
+    """Module to error, for those that cannot be imported."""
+    gpus: Sequence[str]
+    """Names of the CUDA devices that torch can use."""
+
+
+def import_engines(modules: Sequence[str]) -> Probe:
+    """Import the engines in a fresh process."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE, *modules],
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        return Probe({"all": f"not imported within {_PROBE_TIMEOUT:.0f} s"}, [])
+    if done.returncode != 0:  # a native library took the process down with it
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Probe({"all": f"the interpreter died with {done.returncode}: {last}"}, [])
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Probe(answer["errors"], answer["gpus"])
+
+
+def packages() -> tuple[list[str], dict[str, str | None]]:
+    """Our requirements without the extras, and what is installed of them."""
+    try:
+        lines = importlib.metadata.requires("onebreath") or []
+    except importlib.metadata.PackageNotFoundError:
+        return [], {}
+    required = [
+        requirement
+        for requirement in map(Requirement, lines)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    ]
+    installed: dict[str, str | None] = {}
+    for requirement in required:
+        try:
+            installed[requirement.name] = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            installed[requirement.name] = None
+    return [f"{item.name}{item.specifier}" for item in required], installed
+
+
+def cpu_features() -> frozenset[str]:
+    """Features as Linux names them; empty where there is no /proc/cpuinfo."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of RAM: all there is, and what programs may still have."""
+    reading = psutil.virtual_memory()
+    return reading.total, reading.available
+
+
+def nvidia_gpus() -> list[str]:
+    """Names of the GPUs that the NVIDIA driver knows."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []
+
+
+def bind_error(host: str, port: int) -> int:
+    """errno of binding to an address, 0 when it can be bound."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind(address)
+    except socket.gaierror:
+        return errno.EADDRNOTAVAIL
+    except OSError as error:
+        return error.errno or errno.EADDRNOTAVAIL
+    return 0
+
+
+def load_average() -> float:
+    """Mean number of runnable processes over the last minute."""
+    return float(psutil.getloadavg()[0])
+
+
+def descriptor_limit() -> int | None:
+    """The soft limit of open files; None where the system has none."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return None
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def nearest_directory(path: Path) -> Path:
+    """The nearest directory above that is there already."""
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,228 @@
+"""Whisper on CTranslate2, with a window as short as the utterance allows.
+
+faster-whisper loads the model and computes the mel features; encoder and decoder are called
+directly, because its ``transcribe`` always pads to 30 s (see `asr.window`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import Tokenizer
+from numpy.typing import NDArray
+
+from asr.checkpoint import checkpoint_directory
+from asr.engine import RATE, AsrError, Samples
+from asr.gates import (
+    MIN_SPEECH_SECONDS,
+    Decoded,
+    is_doubtful,
+    is_hallucination,
+    is_loop,
+    max_tokens,
+)
+from asr.pieces import first_cut
+from asr.recording import Recording
+from asr.speech import speech_seconds
+from asr.stable_prefix import StablePrefix
+from asr.transcript import Transcript
+from asr.window import FULL, SHORTEST, fit, window_frames
+
+_MOST_THREADS = 4
+_LAST_RESORT_NGRAM = 3
+
+
+class WhisperTranscriber:
+    """A Whisper model shared by all calls; one decode runs at a time, others queue."""
+
+    def __init__(
+        self,
+        model: str | Path = "base",
+        *,
+        language: str = "en",
+        compute_type: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        beam: int = 2,
+        partial_beam: int = 1,
+        max_seconds: float = 120.0,
+    ) -> None:
+        """Load ``model``: a directory, or a name that faster-whisper knows.
+
+        ``threads`` are CPU threads of the encoder and decoder (default: the cores this process
+        may use, at most four). ``beam`` is the width of the search of the final transcript,
+        ``partial_beam`` that of hypotheses. ``max_seconds`` bounds one utterance.
+        Raises `AsrError` when the model or an option is unusable.
+        """
+        if beam < 1 or partial_beam < 1:
+            raise AsrError("beam and partial_beam must be at least 1")
+        if max_seconds <= 0:
+            raise AsrError("max_seconds must be positive")
+        self._model = _load(checkpoint_directory(model), device, compute_type, threads)
+        self._tokenizer = _tokenizer(self._model, language)
+        self._prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
+        self._beam = beam
+        self._partial_beam = partial_beam
+        self._max_seconds = max_seconds
+
+    def listen(self) -> WhisperListening:
+        """Begin an utterance."""
+        return WhisperListening(self, Recording(self._max_seconds))
+
+    def transcribe(self, samples: Samples) -> str:
+        """Words in at most 30 s of 16 kHz float32 mono, by the careful path; empty if none.
+
+        A transcript that a guard of `asr.gates` doubts is decoded again in the full window.
+        """
+        speech = speech_seconds(samples)
+        if speech < MIN_SPEECH_SECONDS:
+            return ""
+        features = self._features(samples)
+        frames = window_frames(features.shape[1], features.shape[0])
+        tokens = max_tokens(len(samples) / RATE)
+        decoded = self._decode(self._encode(features, frames), self._beam, tokens)
+        if is_doubtful(decoded):
+            encoded = self._encode(features, FULL)
+            decoded = self._decode(encoded, self._beam, tokens)
+            if is_loop(decoded):
+                decoded = self._decode(encoded, self._beam, tokens, _LAST_RESORT_NGRAM)
+        return "" if is_hallucination(decoded) else decoded.text
+
+    def guess(self, samples: Samples) -> str:
+        """As `transcribe`, in one quick decode: empty where a second opinion would be needed."""
+        if speech_seconds(samples) < MIN_SPEECH_SECONDS:
+            return ""
+        features = self._features(samples)
+        frames = window_frames(features.shape[1], features.shape[0])
+        tokens = max_tokens(len(samples) / RATE)
+        decoded = self._decode(self._encode(features, frames), self._partial_beam, tokens)
+        return "" if is_loop(decoded) or is_hallucination(decoded) else decoded.text
+
+    def warm_up(self) -> None:
+        """Encode and decode silence in the shortest and in the full window."""
+        silence = np.zeros(RATE, dtype=np.float32)
+        speech_seconds(silence)
+        features = self._features(silence)
+        for frames in (SHORTEST, FULL):
+            encoded = self._encode(features, frames)
+            for beam in {self._beam, self._partial_beam}:
+                self._decode(encoded, beam, max_tokens(1.0))
+
+    def close(self) -> None:
+        """Free the model; what is still listening cannot be decoded afterwards."""
+        self._model.model.unload_model()
+
+    def _features(self, samples: Samples) -> NDArray[np.float32]:
+        """Normalised log-mel ``[n_mels, frames]``."""
+        features: NDArray[np.float32] = self._model.feature_extractor(samples)
+        return features
+
+    def _encode(self, features: NDArray[np.float32], frames: int) -> Any:
+        return self._model.encode(fit(features, frames))
+
+    def _decode(self, encoded: Any, beam: int, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
+        result = self._model.model.generate(
+            encoded,
+            [self._prompt],
+            beam_size=beam,
+            no_repeat_ngram_size=no_repeat_ngram,
+            max_length=len(self._prompt) + tokens,
+            return_scores=True,
+            return_no_speech_prob=True,
+        )[0]
+        ids = result.sequences_ids[0]
+        # The score is a mean over the tokens of the text; the end of text counts as well.
+        avg_logprob = result.scores[0] * len(ids) / (len(ids) + 1)
+        return Decoded(
+            text=self._tokenizer.decode(ids).strip(),
+            avg_logprob=avg_logprob,
+            no_speech_prob=result.no_speech_prob,
+            complete=len(ids) < tokens,
+        )
+
+
+class WhisperListening:
+    """One utterance; an utterance of more than 30 s is heard piece by piece.
+
+    `finish` may be called, more fed, and `finish` called again: a pause that was not the end.
+    """
+
+    def __init__(self, transcriber: WhisperTranscriber, recording: Recording) -> None:
+        self._transcriber = transcriber
+        self._recording = recording
+        self._prefix = StablePrefix()
+        self._heard: list[str] = []
+        self._cut = 0
+        self._last: Transcript | None = None
+        self._last_length = -1
+
+    def feed(self, samples: Samples) -> None:
+        self._recording.append(samples)
+
+    def hypothesis(self) -> Transcript:
+        tail = self._tail()
+        length = self._cut + len(tail)
+        if self._last is None or self._last_length != length:
+            text, stable = self._prefix.update(self._join(self._transcriber.guess(tail)))
+            self._last = Transcript(text, stable, final=False, audio_end=length / RATE)
+            self._last_length = length
+        return self._last
+
+    def finish(self) -> Transcript:
+        tail = self._tail()
+        text = self._join(self._transcriber.transcribe(tail))
+        end = (self._cut + len(tail)) / RATE
+        return Transcript(text, stable=len(text), final=True, audio_end=end)
+
+    def close(self) -> None:
+        self._recording.close()
+
+    def _tail(self) -> Samples:
+        """The last piece; the pieces before it are decoded once and kept."""
+        tail = self._recording.since(self._cut)
+        while (cut := first_cut(tail)) is not None:
+            self._heard.append(self._transcriber.transcribe(tail[:cut]))
+            self._cut += cut
+            tail = tail[cut:]
+        return tail
+
+    def _join(self, last: str) -> str:
+        return " ".join(text for text in (*self._heard, last) if text)
+
+
+def _load(directory: Path, device: str, compute_type: str, threads: int | None) -> Any:
+    if threads is not None and threads < 1:
+        raise AsrError("threads must be at least 1")
+    if device == "auto":
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    if compute_type == "auto":
+        compute_type = "float16" if device == "cuda" else "int8"
+    try:
+        return WhisperModel(
+            str(directory),
+            device=device,
+            compute_type=compute_type,
+            cpu_threads=threads or min(_MOST_THREADS, len(os.sched_getaffinity(0))),
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise AsrError(
+            f"cannot load the Whisper model in {directory} on {device} as {compute_type}: "
+            f"{error}. If the file is damaged, delete the directory and fetch the model again"
+        ) from error
+
+
+def _tokenizer(model: Any, language: str) -> Tokenizer:
+    if language not in model.supported_languages:
+        raise AsrError(
+            f"this Whisper model does not know the language {language!r}: use one of "
+            f"{', '.join(model.supported_languages)}"
+        )
+    return Tokenizer(
+        model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=language
+    )

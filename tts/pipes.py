@@ -1,0 +1,71 @@
+"""Messages between a synthesiser and its worker process: a JSON header and raw bytes.
+
+Each message is framed by the two lengths, little-endian. JSON rather than pickle: a worker process
+cannot make its parent run code.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+_LENGTHS = struct.Struct("<II")
+MAX_HEADER = 1 << 20
+MAX_PAYLOAD = 1 << 26
+
+
+class PipeError(Exception):
+    """What arrived is not a message: the other side is broken, or something printed to the pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent: ``kind`` says what it is, ``request`` whose it is (0: the worker itself)."""
+
+    kind: str
+    request: int = 0
+    fields: dict[str, Any] | None = None
+    payload: bytes = b""
+
+    def __getitem__(self, name: str) -> Any:
+        """A field of the header.
+
+        Raises:
+            PipeError: the message lacks it.
+        """
+        if self.fields is None or name not in self.fields:
+            raise PipeError(f"message {self.kind!r} lacks {name!r}")
+        return self.fields[name]
+
+
+def write_message(stream: BinaryIO, message: Message) -> None:
+    """Write one message and flush. Callers on several threads need a lock of their own."""
+    header = json.dumps([message.kind, message.request, message.fields]).encode()
+    stream.write(_LENGTHS.pack(len(header), len(message.payload)) + header + message.payload)
+    stream.flush()
+
+
+def read_message(stream: BinaryIO) -> Message | None:
+    """Read one message; ``None`` when the other side has closed the pipe between two messages.
+
+    Raises:
+        PipeError: the bytes are no message, too long, or end in the middle.
+    """
+    lengths = stream.read(_LENGTHS.size)
+    if not lengths:
+        return None
+    if len(lengths) < _LENGTHS.size:
+        raise PipeError("the pipe ended inside a message")
+    header_size, payload_size = _LENGTHS.unpack(lengths)
+    if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD:
+        raise PipeError(f"lengths out of bounds: {header_size} and {payload_size} bytes")
+    body = stream.read(header_size + payload_size)
+    if len(body) < header_size + payload_size:
+        raise PipeError("the pipe ended inside a message")
+    try:
+        kind, request, fields = json.loads(body[:header_size])
+    except ValueError as error:
+        raise PipeError(f"header is not one of ours: {error}") from error
+    return Message(kind, request, fields, body[header_size:])
