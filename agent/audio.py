@@ -162,18 +162,19 @@ def _decode(path: Path, container: av.container.InputContainer, rate: int) -> Re
     source_rate, channels = stream.rate, stream.channels
     if not 8_000 <= source_rate <= 192_000:
         raise AudioError(f"{path}: {source_rate} Hz; use a rate between 8000 and 192000 Hz")
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+    # Only the sample format is converted here: libswresample adds channels up to +3 dB.
+    converter = av.AudioResampler(format="fltp")
     pieces: list[Samples] = []
     total = 0
     for frame in [*container.decode(stream), None]:
-        piece = _joined(resampler.resample(frame))
-        total += len(piece)
-        if total > MAX_FILE_SECONDS * rate:
+        for converted in converter.resample(frame):
+            pieces.append(converted.to_ndarray().mean(axis=0, dtype=np.float32))
+            total += len(pieces[-1])
+        if total > MAX_FILE_SECONDS * source_rate:
             raise AudioError(f"{path}: longer than {MAX_FILE_SECONDS:.0f} s; cut it")
-        pieces.append(piece)
-    samples = np.concatenate(pieces)
-    if not len(samples):
+    if not total:
         raise AudioError(f"{path}: the file holds no samples")
+    samples = resample(np.concatenate(pieces), source_rate, rate)
     return Recording(samples, rate, tuple(_notes(path, stream.codec.name, source_rate, channels)))
 
 
@@ -191,7 +192,7 @@ def write_wav(path: Path, channels: list[Samples], rate: int) -> None:
     length = max(len(channel) for channel in channels)
     padded = [np.pad(channel, (0, length - len(channel))) for channel in channels]
     try:
-        with wave.open(str(path), "wb") as file:
+        with path.open("wb") as raw, wave.open(raw, "wb") as file:
             file.setnchannels(len(channels))
             file.setsampwidth(2)
             file.setframerate(rate)

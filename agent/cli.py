@@ -162,8 +162,9 @@ def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from agent.audio import read_recording
     from agent.latency.caller import Question
     from agent.protocol import WIRE_RATE
+    from agent.questions import bundled_questions
 
-    path = Path(__file__).with_name("question.wav")
+    path = bundled_questions()[0]
     recording = read_recording(path, WIRE_RATE)
     question = Question(path.name, recording.samples)
     save = None if as_json else Path("call.wav")
@@ -175,7 +176,7 @@ def _place_call(
     settings: Any, questions: list[Any], url: str | None, save: Path | None, as_json: bool
 ) -> bool:
     """Call ``url``, or a server that is started for this; says whether a turn failed."""
-    from agent.latency.dialling import call_here, call_there
+    from agent.dialling import call_here, call_there
     from agent.view import turn_text
 
     failed = False

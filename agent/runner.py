@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -68,7 +68,7 @@ class Engines:
     tts: Synthesizer
     new_gate: Callable[[], SpeechGate]
     compute: Compute
-    voices: ThreadPoolExecutor
+    voices: Executor
     """Threads that wait for the synthesiser's process."""
 
 

@@ -107,7 +107,7 @@ class Speaking:
             return ""
         before = "".join(source for source, _ in self._segments[: mark.segment])
         source, spoken = self._segments[mark.segment]
-        part = source if mark.words is None else spoken.source_prefix(mark.words)
+        part = source if mark.words is None else spoken.heard(mark.words)
         return (before + part).strip()
 
     def finish(self) -> ReplyFinished:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agent.bench import Figure
 from agent.engines import Loaded
 from agent.latency.results import TurnResult
+from agent.models import Model
 from agent.reply import CanvasStep
 
 MASK = "░░"
@@ -62,6 +64,39 @@ def canvas_text(step: CanvasStep) -> Text:
 def canvas_view(done: str, steps: Sequence[CanvasStep]) -> RenderableType:
     """The reply so far over the newest canvases."""
     return Group(Text(done or " ", style="bold green"), *(canvas_text(s) for s in steps[-12:]))
+
+
+def models_table(chosen: Sequence[Model], problems: Mapping[str, Sequence[str]]) -> Table:
+    """The default models and whether their files are whole."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("model", "role", "size", "licence", "state"):
+        view.add_column(column, justify="right" if column == "size" else "left")
+    for model in chosen:
+        found = problems[model.name]
+        state = Text("damaged or missing", "red") if found else Text("verified", "green")
+        view.add_row(
+            model.name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, state
+        )
+    return view
+
+
+def bench_table(figures: Iterable[Figure]) -> Table:
+    """Figures beside their targets."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    view.add_column("figure")
+    for column in ("median", "worst", "n", "target"):
+        view.add_column(column, justify="right")
+    for figure in figures:
+        unlimited = figure.target == float("inf")
+        style = "" if unlimited else "green" if figure.value <= figure.target else "red"
+        view.add_row(
+            figure.name,
+            Text(f"{figure.value:g} {figure.unit}", style),
+            f"{figure.worst:g}",
+            str(figure.n),
+            "" if unlimited else f"{figure.target:g}",
+        )
+    return view
 
 
 def complain(console: Console, message: str) -> None:

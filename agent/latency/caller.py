@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,13 @@ class Caller:
         Raises:
             CallError: nobody answers, or the connection is lost.
         """
+        async with self.silence() as tasks:
+            for number, question in enumerate(questions, 1):
+                yield await self._turn(number, question, tasks)
+
+    @asynccontextmanager
+    async def silence(self) -> AsyncIterator[list[asyncio.Task[None]]]:
+        """Be on the line and say nothing; gives the tasks that keep the line."""
         async with await _dial(self._url) as connection:
             self._began = asyncio.get_running_loop().time()
             tasks = [
@@ -84,8 +92,7 @@ class Caller:
                 asyncio.create_task(self._listen(connection)),
             ]
             try:
-                for number, question in enumerate(questions, 1):
-                    yield await self._turn(number, question, tasks)
+                yield tasks
             finally:
                 for task in tasks:
                     task.cancel()
