@@ -210,7 +210,7 @@ def _load(directory: Path, device: str, compute_type: str, threads: int | None) 
             cpu_threads=threads or min(_MOST_THREADS, len(os.sched_getaffinity(0))),
             local_files_only=True,
         )
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # tokenizers raises a bare Exception for a damaged file
         raise AsrError(
             f"cannot load the Whisper model in {directory} on {device} as {compute_type}: "
             f"{error}. If the file is damaged, delete the directory and fetch the model again"

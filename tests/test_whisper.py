@@ -1,0 +1,162 @@
+"""Whisper base on real and made-up speech, and on what is no speech at all."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import jiwer
+import numpy as np
+import pytest
+from sounds import LIBRIVOX, NOT_SPEECH, QUESTIONS, in_a_call, librivox, question, silence
+from whisper_normalizer.english import EnglishTextNormalizer
+
+from asr.engine import AsrError
+from asr.gates import Decoded
+from asr.whisper import WhisperTranscriber
+
+pytestmark = pytest.mark.model
+
+SHORT_WORDS = ["yes", "no", "stop"]
+normalize = EnglishTextNormalizer()
+
+
+@pytest.fixture(scope="module")
+def whisper(whisper_base_dir: Path) -> Iterator[WhisperTranscriber]:
+    transcriber = WhisperTranscriber(whisper_base_dir)
+    yield transcriber
+    transcriber.close()
+
+
+def word_error_rate(expected: list[str], heard: list[str]) -> float:
+    return float(
+        jiwer.wer([normalize(text) for text in expected], [normalize(text) for text in heard])
+    )
+
+
+def test_real_speech_is_heard_within_ten_percent(whisper: WhisperTranscriber) -> None:
+    heard = [whisper.transcribe(in_a_call(librivox(name))) for name in LIBRIVOX]
+    assert word_error_rate(list(LIBRIVOX.values()), heard) <= 0.10
+
+
+@pytest.mark.slow
+def test_spoken_questions_are_heard_within_ten_percent(whisper: WhisperTranscriber) -> None:
+    heard = [whisper.transcribe(in_a_call(question(name))) for name in QUESTIONS]
+    assert word_error_rate(list(QUESTIONS.values()), heard) <= 0.10
+
+
+@pytest.mark.parametrize("word", SHORT_WORDS)
+def test_a_short_word_survives_the_gates(whisper: WhisperTranscriber, word: str) -> None:
+    assert normalize(whisper.transcribe(in_a_call(question(word)))) == word
+    assert normalize(whisper.guess(in_a_call(question(word)))) == word
+
+
+@pytest.mark.slow
+def test_a_genuine_repeat_survives_the_guards(whisper: WhisperTranscriber) -> None:
+    assert normalize(whisper.transcribe(in_a_call(question("five_five_five")))) in (
+        "5555",
+        "5 5 5 5",
+    )
+
+
+@pytest.mark.parametrize("name", NOT_SPEECH)
+def test_what_is_no_speech_has_no_words(whisper: WhisperTranscriber, name: str) -> None:
+    assert whisper.transcribe(NOT_SPEECH[name]) == ""
+    assert whisper.guess(NOT_SPEECH[name]) == ""
+
+
+@pytest.mark.parametrize("name", ["faint noise", "loud white noise", "mains hum"])
+def test_the_decoder_gates_hold_without_the_speech_detector(
+    whisper: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("asr.whisper.speech_seconds", lambda samples: 1.0)
+    assert whisper.transcribe(NOT_SPEECH[name]) == ""
+
+
+@pytest.mark.slow
+def test_a_minute_is_heard_piece_by_piece(whisper: WhisperTranscriber) -> None:
+    names = list(LIBRIVOX) * 4
+    sound = np.concatenate([np.concatenate([librivox(name), silence(0.4)]) for name in names])
+    assert len(sound) > 45 * 16_000
+    listening = whisper.listen()
+    listening.feed(sound)
+    heard = listening.finish().text
+    assert word_error_rate([" ".join(LIBRIVOX[name] for name in names)], [heard]) <= 0.10
+
+
+def test_a_loop_is_decoded_again_in_the_full_window(
+    whisper: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[int] = []
+    decodes = iter(
+        [
+            Decoded("go go go go go", -0.2, 0.0, complete=False),
+            Decoded("go go go go", -0.2, 0.0, complete=False),
+            Decoded("go home", -0.2, 0.0, complete=True),
+        ]
+    )
+    ngrams: list[int] = []
+
+    def encode(features: object, frames: int) -> None:
+        windows.append(frames)
+
+    def decode(encoded: None, beam: int, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
+        ngrams.append(no_repeat_ngram)
+        return next(decodes)
+
+    monkeypatch.setattr(whisper, "_encode", encode)
+    monkeypatch.setattr(whisper, "_decode", decode)
+    assert whisper.transcribe(in_a_call(question("stop"))) == "go home"
+    assert windows[1:] == [3000]
+    assert windows[0] < 3000
+    assert ngrams == [0, 0, 3]
+
+
+def test_the_first_word_does_not_wait_for_the_network(
+    whisper_base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("a model in a directory must not reach for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    WhisperTranscriber(whisper_base_dir).close()
+
+
+class TestBadModel:
+    def test_an_unknown_name_lists_the_known_ones(self) -> None:
+        with pytest.raises(AsrError, match=r"'bass'.*tiny\.en.*base"):
+            WhisperTranscriber("bass")
+
+    def test_a_directory_without_the_files_names_them(self, tmp_path: Path) -> None:
+        with pytest.raises(AsrError, match=r"model\.bin, config\.json, tokenizer\.json"):
+            WhisperTranscriber(tmp_path)
+
+    @pytest.mark.parametrize("damaged", ["model.bin", "tokenizer.json", "config.json"])
+    def test_a_damaged_file_says_what_to_do(
+        self, tmp_path: Path, whisper_base_dir: Path, damaged: str
+    ) -> None:
+        for file in whisper_base_dir.iterdir():
+            if file.name == "model.bin":
+                (tmp_path / file.name).symlink_to(file)
+            else:
+                shutil.copy(file, tmp_path)
+        (tmp_path / damaged).unlink()
+        (tmp_path / damaged).write_bytes(b"not this")
+        with pytest.raises(AsrError, match="fetch the model again"):
+            WhisperTranscriber(tmp_path)
+
+    def test_an_unknown_language_lists_the_known_ones(self, whisper_base_dir: Path) -> None:
+        with pytest.raises(AsrError, match=r"'english'.*en"):
+            WhisperTranscriber(whisper_base_dir, language="english")
+
+    @pytest.mark.parametrize("option", [{"beam": 0}, {"threads": 0}, {"max_seconds": 0.0}])
+    def test_a_bad_option_is_named(self, whisper_base_dir: Path, option: dict[str, float]) -> None:
+        with pytest.raises(AsrError, match=next(iter(option))):
+            WhisperTranscriber(whisper_base_dir, **option)  # type: ignore[arg-type]
+
+    def test_a_device_that_is_not_there(self, whisper_base_dir: Path) -> None:
+        with pytest.raises(AsrError, match="abacus"):
+            WhisperTranscriber(whisper_base_dir, device="abacus")
