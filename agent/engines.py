@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
+import asr
+import tts
 from agent import models
 from agent.compute import Compute
 from agent.config import Settings
 from agent.errors import ConfigError
-from agent.responders import RESPONDERS
+from agent.responders import RESPONDERS, Responder
 from agent.runner import Engines
 from agent.threads import ThreadPlan, cores, plan
 from agent.vad import SileroVad
-from asr import TRANSCRIBERS
-from tts import SYNTHESIZERS
+from asr.engine import Transcriber
+from tts.engine import Synthesizer
 
 Progress = Callable[[str], None]
+
+
+class _Engine(Protocol):
+    def warm_up(self) -> None: ...
+
+
+E = TypeVar("E", bound=_Engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,62 +46,40 @@ class Loaded:
     threads: int
 
 
-def find(kind: str, name: str, known: Mapping[str, str]) -> Callable[..., Any]:
+def find_responder(name: str) -> Callable[..., Responder]:
     """The class behind a name of the table or behind ``package.module:Class``.
 
     Raises:
         ConfigError: there is no such name, module or class.
     """
-    target = known.get(name, name)
+    target = RESPONDERS.get(name, name)
     module, colon, attribute = target.partition(":")
     if not colon:
-        names = ", ".join(known)
-        raise ConfigError(f"no {kind} {name!r}; there are {names}, or package.module:Class")
+        known = ", ".join(RESPONDERS)
+        raise ConfigError(f"no responder {name!r}; there are {known}, or package.module:Class")
     try:
         return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{kind} {name!r} cannot be loaded: {error}") from error
+        raise ConfigError(f"the responder {name!r} cannot be loaded: {error}") from error
 
 
-def model_path(name: str, progress: Progress) -> tuple[str | Path, int]:
-    """Where a default model lies, verified, and its size; other names pass as they are."""
-    if name in models.MODELS:
-        progress(f"verifying {name}")
-        models.verify(name)
-        return models.locate(name), models.get(name).size
-    path = Path(name)
-    return name, path.stat().st_size if path.is_file() else 0
+def model_path(name: str, progress: Progress) -> str | Path:
+    """Where a default model lies, verified; other names and paths pass as they are."""
+    if name not in models.MODELS:
+        return name
+    progress(f"verifying {name}")
+    models.verify(name)
+    return models.locate(name)
 
 
-class _Loader:
-    """Loads one engine after the other and notes what it cost."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.table: list[Loaded] = []
-
-    def load(
-        self, stage: str, engine: str, model: str, threads: int, make: Callable[[], Any]
-    ) -> Any:
-        self.progress(f"loading {stage}: {engine} {model}".rstrip())
-        began = time.perf_counter()
-        made = make()
-        self.progress(f"warming up {stage}")
-        made.warm_up()
-        size = models.get(model).size if model in models.MODELS else 0
-        seconds = time.perf_counter() - began
-        self.table.append(Loaded(stage, engine, model or "-", size, seconds, threads))
-        return made
-
-
-def load_asr(settings: Settings, threads: int, progress: Progress) -> Any:
+def load_asr(settings: Settings, threads: int, progress: Progress) -> Transcriber:
     """Make the recogniser that the settings name."""
     chosen = settings.asr
-    make = find("recogniser", chosen.engine, TRANSCRIBERS)
     if chosen.engine != "whisper":
-        return make()
-    return make(
-        model_path(chosen.model, progress)[0],
+        return asr.load(chosen.engine)
+    return asr.load(
+        "whisper",
+        model=model_path(chosen.model, progress),
         language=chosen.language,
         compute_type=chosen.compute_type,
         device=chosen.device,
@@ -100,14 +87,14 @@ def load_asr(settings: Settings, threads: int, progress: Progress) -> Any:
     )
 
 
-def load_responder(settings: Settings, threads: int, progress: Progress) -> Any:
+def load_responder(settings: Settings, threads: int, progress: Progress) -> Responder:
     """Make the responder that the settings name."""
     chosen = settings.responder
-    make = find("responder", chosen.engine, RESPONDERS)
+    make = find_responder(chosen.engine)
     if chosen.engine != "diffusion":
         return make()
     return make(
-        model_path(chosen.model, progress)[0],
+        model_path(chosen.model, progress),
         dtype=chosen.dtype,
         device=chosen.device,
         threads=threads,
@@ -116,13 +103,12 @@ def load_responder(settings: Settings, threads: int, progress: Progress) -> Any:
     )
 
 
-def load_tts(settings: Settings, threads: int, progress: Progress) -> Any:
+def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesizer:
     """Make the synthesiser that the settings name."""
     chosen = settings.tts
-    make = find("synthesiser", chosen.engine, SYNTHESIZERS)
     if chosen.engine != "piper":
-        return make()
-    return make(model_path(chosen.voice, progress)[0], threads=threads)
+        return tts.load(chosen.engine)
+    return tts.load("piper", voice=model_path(chosen.voice, progress), threads=threads)
 
 
 def load_engines(
@@ -134,33 +120,52 @@ def load_engines(
         OnebreathError, AsrError, ResponderError, TtsError: with what to do about it.
     """
     shares = thread_plan(settings)
-    loader = _Loader(progress)
+    table: list[Loaded] = []
+
+    def timed(stage: str, engine: str, model: str, threads: int, make: Callable[[], E]) -> E:
+        progress(f"loading {stage}: {engine}")
+        began = time.perf_counter()
+        made = make()
+        progress(f"warming up {stage}: {engine}")
+        made.warm_up()
+        seconds = time.perf_counter() - began
+        table.append(Loaded(stage, engine, model, _size(model), seconds, threads))
+        return made
+
     began = time.perf_counter()
     new_gate = SileroVad.load()
-    loader.table.append(Loaded("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
-    asr = loader.load(
+    table.append(Loaded("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
+    chosen_asr, chosen_responder, chosen_tts = settings.asr, settings.responder, settings.tts
+    recogniser = timed(
         "asr",
-        settings.asr.engine,
-        settings.asr.model if settings.asr.engine == "whisper" else "",
+        chosen_asr.engine,
+        chosen_asr.model if chosen_asr.engine == "whisper" else "-",
         shares.asr,
         lambda: load_asr(settings, shares.asr, progress),
     )
-    responder = loader.load(
+    responder = timed(
         "responder",
-        settings.responder.engine,
-        settings.responder.model if settings.responder.engine == "diffusion" else "",
+        chosen_responder.engine,
+        chosen_responder.model if chosen_responder.engine == "diffusion" else "-",
         shares.responder,
         lambda: load_responder(settings, shares.responder, progress),
     )
-    tts = loader.load(
+    voice = timed(
         "tts",
-        settings.tts.engine,
-        settings.tts.voice if settings.tts.engine == "piper" else "",
+        chosen_tts.engine,
+        chosen_tts.voice if chosen_tts.engine == "piper" else "-",
         shares.tts,
         lambda: load_tts(settings, shares.tts, progress),
     )
     voices = ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice")
-    return Engines(asr, responder, tts, new_gate, Compute(), voices), loader.table
+    return Engines(recogniser, responder, voice, new_gate, Compute(), voices), table
+
+
+def _size(model: str) -> int:
+    if model in models.MODELS:
+        return models.get(model).size
+    path = Path(model)
+    return path.stat().st_size if path.is_file() else 0
 
 
 def thread_plan(settings: Settings) -> ThreadPlan:

@@ -297,7 +297,7 @@ def _explain(error: ValidationError) -> Trouble:
             known = ", ".join(sorted(_known_types()))
             message = f"unknown event type; there are {known}"
             return Trouble("unknown_event", message, event_id=event_id, param="type")
-        case "model_attributes_type" | "model_type" if not where:
+        case "model_attributes_type" | "model_type" | "dict_type" if not where:
             return Trouble("invalid_json", "an event must be a JSON object with a type")
         case "extra_forbidden":
             param = ".".join(where[1:])

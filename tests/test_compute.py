@@ -1,0 +1,88 @@
+import asyncio
+import threading
+
+import pytest
+
+from agent.compute import Compute, Urgency
+
+
+@pytest.fixture
+def compute():
+    compute = Compute()
+    yield compute
+    compute.close()
+
+
+async def test_work_runs_on_one_other_thread(compute):
+    names = {await compute.run(Urgency.REPLY, threading.get_ident) for _ in range(3)}
+    assert len(names) == 1
+    assert threading.get_ident() not in names
+
+
+async def test_the_most_urgent_goes_first(compute):
+    gate = threading.Event()
+    order = []
+    blocking = asyncio.create_task(compute.run(Urgency.FINAL, gate.wait))
+    await asyncio.sleep(0)
+    waiting = [
+        asyncio.create_task(compute.run(urgency, lambda u=urgency: order.append(u)))
+        for urgency in (Urgency.PARTIAL, Urgency.REPLY, Urgency.PREPARE, Urgency.FINAL)
+    ]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(blocking, *waiting)
+    assert order == [Urgency.FINAL, Urgency.REPLY, Urgency.PREPARE, Urgency.PARTIAL]
+
+
+async def test_errors_reach_the_waiter_and_the_thread_lives_on(compute):
+    with pytest.raises(ZeroDivisionError):
+        await compute.run(Urgency.REPLY, lambda: 1 // 0)
+    assert await compute.run(Urgency.REPLY, lambda: 7) == 7
+
+
+async def test_cancelled_work_that_has_not_begun_is_skipped(compute):
+    gate = threading.Event()
+    ran = []
+    blocking = asyncio.create_task(compute.run(Urgency.FINAL, gate.wait))
+    await asyncio.sleep(0)
+    task = asyncio.create_task(compute.run(Urgency.REPLY, lambda: ran.append(1)))
+    await asyncio.sleep(0)
+    task.cancel()
+    gate.set()
+    await blocking
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await compute.run(Urgency.PARTIAL, lambda: None)
+    assert ran == []
+
+
+async def test_two_iterations_take_turns(compute):
+    order = []
+
+    def pieces(name):
+        for number in range(3):
+            order.append((name, number))
+            yield number
+
+    async def consume(name):
+        return [piece async for piece in compute.iterate(Urgency.REPLY, pieces(name))]
+
+    assert await asyncio.gather(consume("a"), consume("b")) == [[0, 1, 2], [0, 1, 2]]
+    assert order == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+
+
+async def test_leaving_an_iteration_closes_the_generator_on_the_thread(compute):
+    closed_on = []
+
+    def pieces():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed_on.append(threading.get_ident())
+
+    iteration = compute.iterate(Urgency.REPLY, pieces())
+    async for _ in iteration:
+        break
+    await iteration.aclose()
+    assert closed_on == [await compute.run(Urgency.REPLY, threading.get_ident)]

@@ -1,0 +1,88 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from agent.config import Settings, load_settings
+from agent.errors import ConfigError
+
+EXAMPLE = Path(__file__).parent.parent / "onebreath.example.toml"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ONEBREATH_CONFIG", "ONEBREATH_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_flags_beat_environment_beats_file_beats_defaults(tmp_path, monkeypatch):
+    file = write(tmp_path / "my.toml", "[server]\nport = 1\nmax_calls = 2\nhost = 'a'\n")
+    monkeypatch.setenv("ONEBREATH_SERVER__PORT", "3")
+    monkeypatch.setenv("ONEBREATH_SERVER__MAX_CALLS", "5")
+    settings = load_settings({"server": {"port": 7, "host": None}}, file)
+    assert (settings.server.port, settings.server.max_calls, settings.server.host) == (7, 5, "a")
+    assert settings.turns.endpoint_delay == 0.5
+
+
+def test_the_file_in_the_working_directory_is_taken(tmp_path, monkeypatch):
+    write(tmp_path / "onebreath.toml", "log_level = 'debug'")
+    assert load_settings().log_level == "debug"
+    monkeypatch.setenv("ONEBREATH_CONFIG", str(write(tmp_path / "b.toml", "log_level = 'error'")))
+    assert load_settings().log_level == "error"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[server]\nprot = 1", "server.prot: no such setting"),
+        ("sever = 1", "sever: no such setting"),
+        ("[server]\nport = 'x'", "server.port: .*'x'"),
+        ("[server]\nport = 99999", "server.port"),
+        ("[turns\n", "not valid TOML"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words):
+        load_settings(file=write(tmp_path / "x.toml", text))
+
+
+def test_a_file_that_was_asked_for_must_be_there(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(file=tmp_path / "none.toml")
+
+
+def test_mistakes_in_the_environment_are_named(monkeypatch):
+    monkeypatch.setenv("ONEBREATH_SERVER__PROT", "1")
+    with pytest.raises(ConfigError, match=r"server\.prot"):
+        load_settings()
+    monkeypatch.delenv("ONEBREATH_SERVER__PROT")
+    monkeypatch.setenv("ONEBREATH_SEVER__PORT", "1")
+    with pytest.raises(ConfigError, match="ONEBREATH_SEVER__PORT is no setting"):
+        load_settings()
+
+
+def test_the_example_shows_every_setting_with_its_default():
+    example = tomllib.loads(EXAMPLE.read_text())
+    assert load_settings(file=EXAMPLE) == Settings()
+    for name in Settings.model_fields:
+        section = getattr(Settings(), name)
+        if isinstance(section, BaseModel):
+            named = set(example[name]) | set(_commented(name))
+            assert named == set(type(section).model_fields), name
+
+
+def _commented(section):
+    """Keys of a section that stand behind a comment sign: those whose default is "not set"."""
+    inside = False
+    for line in EXAMPLE.read_text().splitlines():
+        if line.startswith("["):
+            inside = line == f"[{section}]"
+        elif inside and line.startswith("# ") and "=" in line:
+            yield line[2:].split("=")[0].strip()

@@ -1,0 +1,225 @@
+import base64
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import events as e
+from agent.protocol import AppendedAudio, BadEvent, EventWriter, SessionFacts, parse
+from agent.reply import CanvasStep
+
+FACTS = SessionFacts("sess_1", "Be kind.", "smol", "whisper", "joe", "en", 0.5, 0.5, 0.4)
+
+
+def event(kind, **body):
+    return json.dumps({"type": kind, **body})
+
+
+def session_update(**session):
+    return event("session.update", session={"type": "realtime", **session})
+
+
+def bad(text):
+    with pytest.raises(BadEvent) as caught:
+        parse(text)
+    return caught.value.trouble
+
+
+def test_audio_is_decoded():
+    samples = np.array([0, 16384, -32768], "<i2")
+    audio = base64.b64encode(samples.tobytes()).decode()
+    (appended,) = parse(event("input_audio_buffer.append", audio=audio))
+    assert isinstance(appended, AppendedAudio)
+    assert appended.samples.tolist() == [0.0, 0.5, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (event("input_audio_buffer.commit"), e.CommitAudio()),
+        (event("input_audio_buffer.clear", event_id="x"), e.ClearAudio()),
+        (event("response.create"), e.RespondNow()),
+        (event("response.create", response={"output_modalities": ["audio"]}), e.RespondNow()),
+        (event("response.cancel", response_id="resp_1"), e.CancelReply()),
+        (event("output_audio_buffer.clear"), e.CancelReply()),
+        (
+            event(
+                "conversation.item.create",
+                item={
+                    "type": "message",
+                    "role": "user",
+                    "content": [{"type": "input_text", "text": "hi"}],
+                },
+            ),
+            e.TextSaid("hi"),
+        ),
+        (
+            event("conversation.item.truncate", item_id="i", content_index=0, audio_end_ms=1500),
+            e.Truncate("i", 1.5),
+        ),
+        (session_update(instructions="x"), e.Configure(instructions="x")),
+        (
+            session_update(audio={"input": {"turn_detection": None}}),
+            e.Configure(turn_detection=False),
+        ),
+        (
+            session_update(
+                audio={
+                    "input": {
+                        "turn_detection": {
+                            "type": "server_vad",
+                            "threshold": 0.6,
+                            "silence_duration_ms": 300,
+                            "prefix_padding_ms": 200,
+                            "create_response": False,
+                        }
+                    }
+                }
+            ),
+            e.Configure(
+                turn_detection=True,
+                threshold=0.6,
+                endpoint_delay=0.3,
+                pre_roll=0.2,
+                create_response=False,
+            ),
+        ),
+    ],
+)
+def test_client_events(text, expected):
+    assert parse(text) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("hello", "invalid_json", "JSON object"),
+        ("{", "invalid_json", "JSON object"),
+        ("[1]", "invalid_json", "JSON object"),
+        ("{}", "unknown_event", "there are conversation.item.create"),
+        (event("make.coffee"), "unknown_event", "response.create"),
+        (event("input_audio_buffer.append"), "invalid_value", "audio"),
+        (event("input_audio_buffer.append", audio="?!"), "invalid_audio", "base64"),
+        (event("input_audio_buffer.append", audio="YWJj"), "invalid_audio", "even number"),
+        (event("response.create", response={"tools": []}), "unknown_parameter", "tools"),
+        (session_update(tools=[{"name": "x"}]), "invalid_value", "tools"),
+        (session_update(tracing="auto"), "unknown_parameter", "tracing"),
+        (session_update(audio={"input": {"format": {"type": "audio/pcmu"}}}), "invalid_value", "pcm"),
+        (event("conversation.item.truncate", item_id="i", audio_end_ms=-1), "invalid_value", "0"),
+    ],
+)
+def test_bad_events_say_what_is_wrong(text, code, words):
+    trouble = bad(text)
+    assert trouble.code == code
+    assert words in trouble.message
+
+
+def test_an_error_names_the_event_it_is_about():
+    assert bad(event("make.coffee", event_id="ev_7")).event_id == "ev_7"
+    audio = event("input_audio_buffer.append", event_id="ev_8", audio="?")
+    assert bad(audio).event_id == "ev_8"
+
+
+def test_long_texts_are_refused():
+    content = [{"type": "input_text", "text": "x" * 1500}] * 2
+    item = {"type": "message", "role": "user", "content": content}
+    assert bad(event("conversation.item.create", item=item)).code == "string_above_max_length"
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_garbage_is_never_more_than_a_bad_event(garbage):
+    try:
+        parse(garbage)
+    except BadEvent as error:
+        assert error.trouble.message
+
+
+def written(*notices):
+    writer = EventWriter(FACTS)
+    return [event for notice in notices for event in writer.write(notice)]
+
+
+def test_the_session_is_described_and_follows_its_changes():
+    writer = EventWriter(FACTS)
+    created = writer.created()
+    assert created["type"] == "session.created"
+    vad = created["session"]["audio"]["input"]["turn_detection"]
+    assert (vad["silence_duration_ms"], vad["prefix_padding_ms"]) == (500, 400)
+    (updated,) = writer.write(e.Configured(e.Configure(instructions="No.", endpoint_delay=0.2)))
+    assert updated["session"]["instructions"] == "No."
+    (updated,) = writer.write(e.Configured(e.Configure(threshold=0.7)))
+    vad = updated["session"]["audio"]["input"]["turn_detection"]
+    assert (vad["silence_duration_ms"], vad["threshold"]) == (200, 0.7)
+    (updated,) = writer.write(e.Configured(e.Configure(turn_detection=False)))
+    assert updated["session"]["audio"]["input"]["turn_detection"] is None
+
+
+def test_a_reply_is_told_in_the_order_of_the_realtime_api():
+    half = np.full(2205, 0.5, np.float32)
+    events = written(
+        e.ReplyStarted("resp_1", "item_2", "item_1"),
+        e.CanvasShown("resp_1", CanvasStep(1, 4, ("Hi", ""), (False, True), (0.9, 0.1), 5.0)),
+        e.ReplyWords("resp_1", "item_2", "Hi there."),
+        e.Play("resp_1", "item_2", half, 22_050),
+        e.TurnTimed("resp_1", "item_2", {"asr": 0.1234}, 1.5),
+        e.Play("resp_1", "item_2", half, 22_050),
+        e.ReplyFinished("resp_1", "item_2", "completed", "", "Hi there.", {"forwards": 4.0}),
+    )
+    assert [event["type"] for event in events] == [
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "onebreath.denoise.step",
+        "response.output_audio_transcript.delta",
+        "response.output_audio.delta",
+        "onebreath.turn.timings",
+        "response.output_audio.delta",
+        "response.output_audio.delta",
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "conversation.item.done",
+        "response.done",
+    ]
+    assert len({event["event_id"] for event in events}) == len(events)
+    audio = b"".join(
+        base64.b64decode(event["delta"])
+        for event in events
+        if event["type"] == "response.output_audio.delta"
+    )
+    assert len(audio) // 2 == pytest.approx(4800, abs=2)  # 0.2 s at 24 kHz, nothing held back
+    assert events[7]["spans_ms"] == {"asr": 123.4}
+    response = events[-1]["response"]
+    assert response["status"] == "completed"
+    assert response["output"][0]["content"][0]["transcript"] == "Hi there."
+    assert response["onebreath"] == {"forwards": 4.0}
+    json.dumps(events)
+
+
+def test_every_notice_can_be_written():
+    notices = [
+        e.SpeechStarted("i", 1.0),
+        e.SpeechStopped("i", 2.0),
+        e.TurnCommitted("i", None),
+        e.AudioCleared(),
+        e.WordsHeard("i", "hel", "hel", final=False),
+        e.WordsHeard("i", "hello", "", final=True),
+        e.TextAccepted("i", None, "hello"),
+        e.StopPlaying("r", "i", 0.5),
+        e.ReplyFinished("r", "i", "cancelled", "turn_detected", "Hi"),
+        e.ItemTruncated("i", 0.5),
+        e.Trouble("code", "message", event_id="ev"),
+    ]
+    kinds = [event["type"] for event in json.loads(json.dumps(written(*notices)))]
+    assert kinds[:5] == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+    ]
+    assert kinds[-1] == "error"

@@ -1,0 +1,184 @@
+"""Calls through the real runner with scripted engines, in virtual time."""
+
+import asyncio
+
+import pytest
+from fakes import (
+    InlineExecutor,
+    LoudIsSpeech,
+    ScriptedTransport,
+    VirtualCompute,
+    in_virtual_time,
+    silence,
+    speech,
+    spoken_script,
+)
+
+from agent import events as e
+from agent.compute import Urgency
+from agent.config import Settings
+from agent.responders.base import Message, ResponderError
+from agent.responders.scripted import ScriptedResponder
+from agent.runner import CallRunner, Engines
+from asr.scripted import ScriptedTranscriber
+from tts.engine import TtsError
+from tts.tone import ToneSynthesizer
+
+COSTS = {Urgency.FINAL: 0.2, Urgency.REPLY: 0.05, Urgency.PREPARE: 0.1, Urgency.PARTIAL: 0.3}
+
+
+def engines(answers, responder=None, tts=None, costs=COSTS, words=None):
+    return Engines(
+        asr=words or ScriptedTranscriber(),
+        responder=responder or ScriptedResponder(answers),
+        tts=tts or ToneSynthesizer(),
+        new_gate=LoudIsSpeech,
+        compute=VirtualCompute(costs),
+        voices=InlineExecutor(),
+    )
+
+
+def call(parts, transport, settings=None):
+    async def run():
+        await CallRunner(parts, settings or Settings(), transport).run()
+
+    in_virtual_time(run())
+    return transport
+
+
+def utterance(text):
+    return [(1, word) for word in text.split()]
+
+
+def heard(*texts):
+    return ScriptedTranscriber([utterance(text) for text in texts])
+
+
+def test_a_spoken_question_is_answered_in_sound():
+    parts = engines({"how are you": "Fine, thank you."}, words=heard("how are you"))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(4.0)), hang_up_at=6.0))
+    ((_, finished),) = line.all(e.ReplyFinished)
+    assert (finished.status, finished.text) == ("completed", "Fine, thank you.")
+    first_play = line.all(e.Play)[0][0]
+    ((_, timed),) = line.all(e.TurnTimed)
+    spans = timed.spans
+    assert sum(spans.values()) == pytest.approx(first_play - 1.0, abs=0.04)
+    assert spans["endpoint_wait"] == pytest.approx(0.5, abs=0.07)
+    assert spans["asr"] == pytest.approx(0.2, abs=0.01)
+    assert spans["prefill"] == pytest.approx(0.05, abs=0.001)
+    assert spans["tts"] == pytest.approx(0.0, abs=0.001)
+
+
+def test_sound_is_paced_by_the_ear():
+    parts = engines({"tell me": "word " * 40}, words=heard("tell me"))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(9.0)), hang_up_at=12.0))
+    plays = line.all(e.Play)
+    start = plays[0][0]
+    sent = 0.0
+    for when, play in plays:
+        sent += len(play.samples) / play.rate
+        assert sent - (when - start) <= 0.3 + 0.1
+    assert sent == pytest.approx(40 * 0.12)
+    assert plays[-1][0] - start == pytest.approx(sent - 0.3, abs=0.15)
+
+
+def test_barge_in_silences_within_100_ms_of_detected_speech():
+    parts = engines({"tell me": "word " * 60}, words=heard("tell me", "stop"))
+    sound = spoken_script(speech(1.0), silence(3.0), speech(0.8), silence(2.0))
+    line = call(parts, ScriptedTransport(sound, hang_up_at=8.0))
+    (stopped_at, stopped), = line.all(e.StopPlaying)
+    assert stopped_at - 4.0 <= 0.1 + 0.1  # min_speech, then at once
+    late = [
+        when
+        for when, play in line.all(e.Play)
+        if play.response_id == stopped.response_id and when > stopped_at
+    ]
+    assert late == []
+    prompt = parts.responder.prompts[-1]
+    remembered = next(m.content for m in prompt if m.role == "assistant")
+    assert len(remembered.split()) == pytest.approx(stopped.heard / 0.12, abs=1)
+    assert prompt[-1] == Message("user", "stop")
+
+
+def test_abandoned_work_is_stopped_between_two_steps():
+    responder = ScriptedResponder(lambda words: "never ending " * 50, steps=100)
+    parts = engines({}, responder, words=heard("talk", "stop"))
+    sound = spoken_script(speech(1.0), silence(1.0), speech(1.0), silence(0.3))
+    call(parts, ScriptedTransport(sound, hang_up_at=3.2))
+    steps = [when for when, urgency in parts.compute.log if urgency is Urgency.REPLY]
+    assert max(step for step in steps if step < 3.0) < 2.0 + 0.1 + 0.1 + 2 * 0.05
+
+
+def test_two_callers_share_the_engines_and_do_not_mix():
+    async def run():
+        answers = {"one": "First answer here.", "two": "Second answer here."}
+        parts = engines(answers, words=heard("one", "two"))
+        lines = [
+            ScriptedTransport(spoken_script(speech(1.0), silence(4.0)), hang_up_at=6.0)
+            for _ in range(2)
+        ]
+        await asyncio.gather(*(CallRunner(parts, Settings(), line).run() for line in lines))
+        return lines
+
+    lines = in_virtual_time(run())
+    texts = [[n.text for _, n in line.all(e.ReplyFinished)] for line in lines]
+    assert texts == [["First answer here."], ["Second answer here."]]
+    words = ["".join(n.delta for _, n in line.all(e.ReplyWords)) for line in lines]
+    assert words == ["First answer here.", "Second answer here."]
+
+
+class BrokenResponder(ScriptedResponder):
+    def answer(self, messages):
+        raise ResponderError("the model is tired; restart it")
+
+
+class BrokenVoice(ToneSynthesizer):
+    def speak(self, text):
+        raise TtsError("no voice today")
+
+
+@pytest.mark.parametrize(
+    ("responder", "tts", "code"),
+    [(BrokenResponder(), None, "responder_failed"), (None, BrokenVoice(), "tts_failed")],
+)
+def test_a_broken_engine_is_told_and_the_call_goes_on(responder, tts, code):
+    parts = engines({}, responder, tts, words=heard("one", "two"))
+    sound = spoken_script(speech(1.0), silence(2.0), speech(1.0), silence(2.0))
+    line = call(parts, ScriptedTransport(sound, hang_up_at=7.0))
+    assert [n.code for _, n in line.all(e.Trouble)] == [code, code]
+    assert [n.status for _, n in line.all(e.ReplyFinished)] == ["failed", "failed"]
+
+
+def test_a_client_that_stops_reading_is_hung_up_on():
+    parts = engines({"talk": "word " * 3000}, words=heard("talk"))
+    line = ScriptedTransport(
+        spoken_script(speech(1.0), silence(60.0)), hang_up_at=100.0, takes=False
+    )
+    call(parts, line)
+    assert line.closed is None or "slow" in line.closed[1]
+
+
+def test_a_client_that_vanishes_mid_reply_leaves_nothing_behind():
+    parts = engines({"talk": "word " * 100}, words=heard("talk"))
+
+    async def run():
+        line = ScriptedTransport(spoken_script(speech(1.0), silence(2.0)), hang_up_at=3.0)
+        await CallRunner(parts, Settings(), line).run()
+        return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    assert in_virtual_time(run()) == []
+
+
+def test_sound_much_faster_than_real_time_ends_the_call():
+    minute = [(0.0, message) for _, message in spoken_script(silence(70.0))]
+    line = call(engines({}), ScriptedTransport(minute, hang_up_at=80.0))
+    assert line.closed == (1008, line.closed[1])
+    assert "in real time" in line.closed[1]
+
+
+def test_typed_words_are_answered():
+    parts = engines({"hi": "Hello."})
+    script = [(0.1, e.TextSaid("hi")), (0.1, e.RespondNow())]
+    line = call(parts, ScriptedTransport(script, hang_up_at=2.0))
+    assert line.all(e.ReplyFinished)[0][1].text == "Hello."
+    assert line.all(e.TurnTimed)[0][1].speech_end is None
