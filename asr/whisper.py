@@ -31,7 +31,7 @@ from asr.recording import Recording
 from asr.speech import speech_seconds
 from asr.stable_prefix import StablePrefix
 from asr.transcript import Transcript
-from asr.window import FULL, SHORTEST, fit, window_frames
+from asr.window import FRAMES_PER_SECOND, FULL, SHORTEST, fit, window_frames
 
 _MOST_THREADS = 4
 _LAST_RESORT_NGRAM = 3
@@ -50,17 +50,22 @@ class WhisperTranscriber:
         threads: int | None = None,
         beam: int = 2,
         partial_beam: int = 1,
+        shortest_window: float = SHORTEST / FRAMES_PER_SECOND,
         max_seconds: float = 120.0,
     ) -> None:
         """Load ``model``: a directory, or a name that faster-whisper knows.
 
         ``threads`` are CPU threads of the encoder and decoder (default: the cores this process
         may use, at most four). ``beam`` is the width of the search of the final transcript,
-        ``partial_beam`` that of hypotheses. ``max_seconds`` bounds one utterance.
+        ``partial_beam`` that of hypotheses. ``shortest_window`` is the least sound in seconds that
+        the encoder is shown (see `asr.window`). ``max_seconds`` bounds one utterance.
         Raises `AsrError` when the model or an option is unusable.
         """
         if beam < 1 or partial_beam < 1:
             raise AsrError("beam and partial_beam must be at least 1")
+        shortest = round(shortest_window * FRAMES_PER_SECOND)
+        if not 0 < shortest <= FULL:
+            raise AsrError("shortest_window must be more than 0 s and at most 30 s")
         if max_seconds <= 0:
             raise AsrError("max_seconds must be positive")
         self._model = _load(checkpoint_directory(model), device, compute_type, threads)
@@ -68,6 +73,9 @@ class WhisperTranscriber:
         self._prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
         self._beam = beam
         self._partial_beam = partial_beam
+        self._shortest = shortest
+        self.second_opinions = 0
+        """Utterances so far that were decoded again in the full window."""
         self._max_seconds = max_seconds
 
     def listen(self) -> WhisperListening:
@@ -79,28 +87,20 @@ class WhisperTranscriber:
 
         A transcript that a guard of `asr.gates` doubts is decoded again in the full window.
         """
-        speech = speech_seconds(samples)
-        if speech < MIN_SPEECH_SECONDS:
+        if speech_seconds(samples) < MIN_SPEECH_SECONDS:
             return ""
-        features = self._features(samples)
-        frames = window_frames(features.shape[1], features.shape[0])
-        tokens = max_tokens(len(samples) / RATE)
-        decoded = self._decode(self._encode(features, frames), self._beam, tokens)
+        features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
+        decoded = self._first_opinion(features, self._beam, tokens)
         if is_doubtful(decoded):
-            encoded = self._encode(features, FULL)
-            decoded = self._decode(encoded, self._beam, tokens)
-            if is_loop(decoded):
-                decoded = self._decode(encoded, self._beam, tokens, _LAST_RESORT_NGRAM)
+            decoded = self._second_opinion(features, tokens)
         return "" if is_hallucination(decoded) else decoded.text
 
     def guess(self, samples: Samples) -> str:
-        """As `transcribe`, in one quick decode: empty where a second opinion would be needed."""
+        """As `transcribe`, in one quick decode: empty where it loops."""
         if speech_seconds(samples) < MIN_SPEECH_SECONDS:
             return ""
-        features = self._features(samples)
-        frames = window_frames(features.shape[1], features.shape[0])
-        tokens = max_tokens(len(samples) / RATE)
-        decoded = self._decode(self._encode(features, frames), self._partial_beam, tokens)
+        features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
+        decoded = self._first_opinion(features, self._partial_beam, tokens)
         return "" if is_loop(decoded) or is_hallucination(decoded) else decoded.text
 
     def warm_up(self) -> None:
@@ -108,7 +108,7 @@ class WhisperTranscriber:
         silence = np.zeros(RATE, dtype=np.float32)
         speech_seconds(silence)
         features = self._features(silence)
-        for frames in (SHORTEST, FULL):
+        for frames in (self._window(features), FULL):
             encoded = self._encode(features, frames)
             for beam in {self._beam, self._partial_beam}:
                 self._decode(encoded, beam, max_tokens(1.0))
@@ -121,6 +121,22 @@ class WhisperTranscriber:
         """Normalised log-mel ``[n_mels, frames]``."""
         features: NDArray[np.float32] = self._model.feature_extractor(samples)
         return features
+
+    def _first_opinion(self, features: NDArray[np.float32], beam: int, tokens: int) -> Decoded:
+        return self._decode(self._encode(features, self._window(features)), beam, tokens)
+
+    def _second_opinion(self, features: NDArray[np.float32], tokens: int) -> Decoded:
+        """Decode in the window of the training; what loops even there may not repeat itself."""
+        self.second_opinions += 1
+        encoded = self._encode(features, FULL)
+        decoded = self._decode(encoded, self._beam, tokens)
+        if is_loop(decoded):
+            decoded = self._decode(encoded, self._beam, tokens, _LAST_RESORT_NGRAM)
+        return decoded
+
+    def _window(self, features: NDArray[np.float32]) -> int:
+        n_mels, speech_frames = features.shape
+        return window_frames(speech_frames, n_mels, self._shortest)
 
     def _encode(self, features: NDArray[np.float32], frames: int) -> Any:
         return self._model.encode(fit(features, frames))

@@ -4,7 +4,8 @@ Whisper was trained on 30 s windows and its reference code pads every utterance 
 frames, most of them nothing, and the encoder's time is proportional to them (worse than that,
 with attention). CTranslate2 encodes any length up to 3000, so a short utterance gets a short
 window. Too short a window makes the decoder repeat itself; `SHORTEST` and `MARGIN` are the
-smallest that measured safe (benchmarks/asr), and `asr.gates` catches what loops all the same.
+smallest that measured as good as 30 s (benchmarks/recognition.py), and `asr.gates` catches what
+loops all the same.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ MARGIN = 200
 _STRIDE = 2
 
 
-def window_frames(speech_frames: int, n_mels: int) -> int:
-    """Frames of the window for an utterance of ``speech_frames`` frames.
+def window_frames(speech_frames: int, n_mels: int, shortest: int = SHORTEST) -> int:
+    """Frames of the window for an utterance of ``speech_frames`` frames, at least ``shortest``.
 
     CTranslate2 takes an array whose second axis is ``n_mels`` for features and encodes it
     again, so a window whose *encoded* length (half its frames) is ``n_mels`` must not be used.
     """
-    frames = min(FULL, max(SHORTEST, speech_frames + MARGIN))
+    frames = min(FULL, max(shortest, speech_frames + MARGIN))
     frames += frames % _STRIDE
     if frames // _STRIDE == n_mels:
         frames += _STRIDE

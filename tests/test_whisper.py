@@ -20,6 +20,7 @@ from asr.whisper import WhisperTranscriber
 
 pytestmark = pytest.mark.model
 
+REPEAT = "five_five_five"
 SHORT_WORDS = ["yes", "no", "stop"]
 normalize = EnglishTextNormalizer()
 
@@ -44,8 +45,9 @@ def test_real_speech_is_heard_within_ten_percent(whisper: WhisperTranscriber) ->
 
 @pytest.mark.slow
 def test_spoken_questions_are_heard_within_ten_percent(whisper: WhisperTranscriber) -> None:
-    heard = [whisper.transcribe(in_a_call(question(name))) for name in QUESTIONS]
-    assert word_error_rate(list(QUESTIONS.values()), heard) <= 0.10
+    names = [name for name in QUESTIONS if name != REPEAT]
+    heard = [whisper.transcribe(in_a_call(question(name))) for name in names]
+    assert word_error_rate([QUESTIONS[name] for name in names], heard) <= 0.10
 
 
 @pytest.mark.parametrize("word", SHORT_WORDS)
@@ -56,10 +58,8 @@ def test_a_short_word_survives_the_gates(whisper: WhisperTranscriber, word: str)
 
 @pytest.mark.slow
 def test_a_genuine_repeat_survives_the_guards(whisper: WhisperTranscriber) -> None:
-    assert normalize(whisper.transcribe(in_a_call(question("five_five_five")))) in (
-        "5555",
-        "5 5 5 5",
-    )
+    heard = normalize(whisper.transcribe(in_a_call(question(REPEAT))))
+    assert heard.replace(" ", "") == "5555"
 
 
 @pytest.mark.parametrize("name", NOT_SPEECH)
@@ -152,7 +152,9 @@ class TestBadModel:
         with pytest.raises(AsrError, match=r"'english'.*en"):
             WhisperTranscriber(whisper_base_dir, language="english")
 
-    @pytest.mark.parametrize("option", [{"beam": 0}, {"threads": 0}, {"max_seconds": 0.0}])
+    @pytest.mark.parametrize(
+        "option", [{"beam": 0}, {"threads": 0}, {"max_seconds": 0.0}, {"shortest_window": 40.0}]
+    )
     def test_a_bad_option_is_named(self, whisper_base_dir: Path, option: dict[str, float]) -> None:
         with pytest.raises(AsrError, match=next(iter(option))):
             WhisperTranscriber(whisper_base_dir, **option)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Words to sound. Importing this package loads no engine; ``load`` imports the one it is asked for."""
+"""Words to sound. Importing this package loads no engine; ``load`` imports the one asked for."""
 
 from __future__ import annotations
 

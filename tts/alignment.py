@@ -1,12 +1,13 @@
 """Which phonemes are which word of the text.
 
-espeak-ng does not keep the words apart: "in the" becomes one phoneme word, "going to be" another. Where
+espeak-ng does not keep the words apart: "in the" becomes one phoneme word, "to be" another. Where
 the numbers differ, the words are pronounced one by one, and the two phoneme strings are matched.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -41,7 +42,9 @@ def word_ranges(
     return _matched(expected, phonemes)
 
 
-def spans_of(words: Sequence[str], ranges: Sequence[Range], bounds: Sequence[int]) -> list[WordSpan]:
+def spans_of(
+    words: Sequence[str], ranges: Sequence[Range], bounds: Sequence[int]
+) -> list[WordSpan]:
     """Word spans in samples; phoneme ``i`` sounds from ``bounds[i]`` to ``bounds[i + 1]``."""
     return [
         WordSpan(word, bounds[start], bounds[end])
@@ -92,6 +95,6 @@ def _matched(expected: Sequence[Sequence[str]], phonemes: Sequence[str]) -> list
     carried = np.rint(np.interp(borders, from_, to)).astype(int)
     outer = [*places, len(phonemes)]
     ranges: list[Range] = []
-    for start, end in zip(carried[:-1], carried[1:], strict=True):
+    for start, end in itertools.pairwise(carried):
         ranges.append((outer[start], outer[end - 1] + 1 if end > start else outer[start]))
     return ranges

@@ -1,6 +1,6 @@
 """Piper voices, spoken by a worker process.
 
-The worker alone imports piper-tts, whose licence is GPL-3.0-or-later, and keeps its threads to itself.
+The worker alone imports piper-tts, whose licence is GPL-3.0-or-later; its threads are its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PiperSynthesizer(RemoteSynthesizer):
             voice: the ``.onnx`` file; its ``.onnx.json`` must lie beside it.
             threads: cores that the worker may use.
             length_scale: above 1 speaks slower.
-            noise_scale: variation of the sound; with ``duration_noise`` also 0, every call sounds alike.
+            noise_scale: variation of the sound; 0, as ``duration_noise``, makes it repeatable.
             duration_noise: variation of the rhythm.
             gain: factor on the samples, the same for every sentence; above 1 the sound may clip.
             sentence_pause: seconds of silence after a sentence.
@@ -46,7 +46,9 @@ class PiperSynthesizer(RemoteSynthesizer):
         path = Path(voice).expanduser().resolve()
         for needed in (path, path.with_name(path.name + ".json")):
             if not needed.is_file():
-                raise TtsError(f"no voice file at {needed}; a Piper voice is an .onnx and an .onnx.json")
+                raise TtsError(
+                    f"no voice file at {needed}; a Piper voice is an .onnx and an .onnx.json"
+                )
         if threads < 1 or min(length_scale, gain) <= 0:
             raise TtsError("threads must be at least 1, length_scale and gain above 0")
         if min(noise_scale, duration_noise, sentence_pause, clause_pause) < 0:

@@ -28,7 +28,9 @@ from tts.serving import serve
 from tts.silence import LeadTrimmer, set_pause
 from tts.vits import Scales, UnsupportedVoice, Vits
 
-_WARM_UP = "Good morning, this is a sentence that is long enough to run through all sizes of pieces."
+_WARM_UP = (
+    "Good morning, this is a sentence that is long enough to run through all sizes of pieces."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The worker's side of the pipe: many requests on one voice, one chunk each in turn.
 
-A request produces a chunk only when its reader has granted one (``credit``). So a reader that is slow or
-gone costs nothing, no queue grows, and the sound of a reply that is interrupted was mostly never made.
+A request produces a chunk only when its reader has granted one (``credit``). So a reader that is
+slow or gone costs nothing, no queue grows, and most of an interrupted reply was never made.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 VITS (Kim, Kong and Son, 2021, "Conditional Variational Autoencoder with Adversarial Learning for
 End-to-End Text-to-Speech") is exported for Piper as a single ONNX graph: text encoder and duration
-predictor -> flow -> HiFi-GAN decoder. The first part needs the whole sentence but is cheap. The other
-two are convolutions: each output frame depends on a bounded number of neighbours, so a window decoded
-with that many extra frames on both sides, which are then dropped, equals the same stretch of the whole
-decode. The number of extra frames is computed from the graph.
+predictor -> flow -> HiFi-GAN decoder. The first part needs the whole sentence but is cheap. The
+other two are convolutions: an output frame depends on a bounded number of neighbours. So a window
+decoded with that many extra frames on both sides, which are then dropped, equals the same stretch
+of the whole decode. The number of extra frames is computed from the graph.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ class _Graph:
             if name and name not in flow and name not in self._constants and name != prior
         }
         outside = {name for name in outside if self._producer[name].op_type != "Constant"}
-        return self._only(sorted(outside), "mask of the flow")
+        return str(self._only(sorted(outside), "mask of the flow"))
 
     def _descendants(self, name: str, until: str | None = None) -> set[str]:
         found = {name}

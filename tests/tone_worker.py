@@ -1,0 +1,47 @@
+"""A worker process that beeps, and that fails in the ways its text asks for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Generator
+
+from tts.engine import SpeechChunk
+from tts.pipes import Message, write_message
+from tts.serving import serve
+from tts.tone import ToneSynthesizer
+
+
+class BrittleVoice(ToneSynthesizer):
+    """Beeps, unless told otherwise."""
+
+    def speak(self, text: str) -> Generator[SpeechChunk, None, None]:
+        for chunk in super().speak(text):
+            word = chunk.words[0].text
+            if word == "crash":
+                print("a segment fault, say", file=sys.stderr, flush=True)
+                os._exit(3)
+            if word == "hang":
+                threading.Event().wait()
+            if word == "garbage":
+                os.write(1, b"\xff" * 64)
+            if word == "refuse":
+                raise ValueError("this word is refused")
+            yield chunk
+
+
+def main() -> None:
+    if "--dead" in sys.argv:
+        sys.exit("no voice today")
+    if "--mute" in sys.argv:
+        sys.stdin.buffer.read()
+        return
+    if "--fatal" in sys.argv:
+        write_message(sys.stdout.buffer, Message("fatal", fields={"reason": "the voice is hoarse"}))
+        return
+    serve(BrittleVoice(), sys.stdin.buffer, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main()

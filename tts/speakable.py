@@ -1,0 +1,160 @@
+"""Written text to text that a voice can say, with the way back from a spoken word to the source."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import emoji
+from babel import Locale, UnknownLocaleError
+from babel.core import get_global
+
+from tts.expressions import EXPRESSION
+from tts.markup import PlainText
+from tts.verbalize import Verbalizer
+
+_SCRIPTS = {
+    "Latn": "LATIN",
+    "Cyrl": "CYRILLIC",
+    "Grek": "GREEK",
+    "Hebr": "HEBREW",
+    "Arab": "ARABIC",
+}
+_MARKS = ".,!?;:"
+_KEPT = frozenset(_MARKS + "'- ")
+_APOSTROPHES = "’ʼ`‘"
+_PAUSE = re.compile(r"\.{2,}|…|[–—]|(?<=\s)-+(?=\s)|\n|[()\[\]{}|]|[。、]")
+_PAUSES = {"。": ".", "\n": "."}
+"""Every other pause is a comma."""
+_WORD_OR_MARKS = re.compile(rf"[^\s{_MARKS}]+|[{_MARKS}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Speakable:
+    """Text in words, letters and the marks ``. , ! ? ; :`` only."""
+
+    source: str
+    words: tuple[str, ...]
+    ends: tuple[int, ...]
+    """For each spoken word, how much of the source has been said when it ends; never falls."""
+
+    @property
+    def text(self) -> str:
+        """What to give to ``Synthesizer.speak``; its words are ``words``."""
+        return " ".join(self.words)
+
+    def heard(self, count: int) -> str:
+        """The prefix of the source that the first ``count`` spoken words say.
+
+        A number of several words counts once its last word is spoken.
+        """
+        if count <= 0 or not self.words:
+            return ""
+        return self.source if count >= len(self.words) else self.source[: self.ends[count - 1]]
+
+
+def speakable(text: str, language: str = "en") -> Speakable:
+    """Make any text speakable: no markup, emoji or symbols; numbers, units, addresses in words.
+
+    Args:
+        text: anything; no string raises.
+        language: a tag such as ``en`` or ``pt_BR``. Symbols have names in English only.
+
+    Raises:
+        ValueError: the language is unknown.
+    """
+    try:
+        locale = Locale.parse(language.replace("-", "_"))
+    except (UnknownLocaleError, ValueError) as error:
+        raise ValueError(f"unknown language {language!r}; use a tag such as en or pt_BR") from error
+    return _Speaker(text, locale).run()
+
+
+class _Speaker:
+    """One pass over a text from left to right, into characters that know their place."""
+
+    def __init__(self, source: str, locale: Locale) -> None:
+        self._source = source
+        self._verbalizer = Verbalizer(locale)
+        self._script = _script_of(locale)
+        self._plain = PlainText(source)
+        self._chars: list[str] = []
+        self._ends: list[int] = []
+
+    def run(self) -> Speakable:
+        """Replace, then collect the words; marks attach to the word before them."""
+        self._replace(_without_emoji(self._plain.text))
+        words: list[str] = []
+        ends: list[int] = []
+        for match in _WORD_OR_MARKS.finditer("".join(self._chars)):
+            end = self._ends[match.end() - 1]
+            token = match.group().strip("'-")
+            if any(map(str.isalpha, token)):
+                words.append(token)
+                ends.append(end)
+            elif token and token[0] in _MARKS and words:
+                if words[-1][-1] not in _MARKS:
+                    words[-1] += token[0]
+                ends[-1] = end
+        return Speakable(self._source, tuple(words), tuple(ends))
+
+    def _replace(self, text: str) -> None:
+        position = 0
+        for match in EXPRESSION.finditer(text):
+            self._copy(text, position, match.start())
+            spoken = self._verbalizer.say(str(match.lastgroup), match.group())
+            self._insert(spoken, match.start(), match.end())
+            position = match.end()
+        self._copy(text, position, len(text))
+
+    def _insert(self, spoken: str, start: int, stop: int) -> None:
+        """Add the words of an expression; all but the last end where the expression begins."""
+        before = self._plain.ends[start - 1] if start else 0
+        head, _, last = spoken.strip().rpartition(" ")
+        self._add(f" {head} ", before)
+        self._add(last, self._plain.ends[stop - 1])
+        if self._plain.text[stop : stop + 1].isalnum():
+            self._add(" ", self._plain.ends[stop - 1])
+
+    def _copy(self, text: str, start: int, stop: int) -> None:
+        """Add text that is no expression: pauses become commas, symbols their names."""
+        position = start
+        for match in _PAUSE.finditer(text, start, stop):
+            self._copy_word_chars(text, position, match.start())
+            self._add(_PAUSES.get(match.group(), ","), self._plain.ends[match.end() - 1])
+            position = match.end()
+        self._copy_word_chars(text, position, stop)
+
+    def _copy_word_chars(self, text: str, start: int, stop: int) -> None:
+        for index in range(start, stop):
+            char = text[index]
+            if not char.isascii() or not (char.isalpha() or char in _KEPT):
+                char = self._character(char)
+            self._add(char, self._plain.ends[index])
+
+    def _character(self, char: str) -> str:
+        """A character as it may be said, a symbol as its name, the rest as a gap."""
+        if char in _APOSTROPHES:
+            return "'"
+        if unicodedata.category(char)[0] in "LM":
+            return char if self._script in unicodedata.name(char, "") else " "
+        return f" {self._verbalizer.symbol(char)} "
+
+    def _add(self, chars: str, end: int) -> None:
+        self._chars += chars
+        self._ends += [end] * len(chars)
+
+
+def _without_emoji(text: str) -> str:
+    """Emoji become gaps of the same length, so that every other character keeps its place."""
+    for found in emoji.emoji_list(text):
+        start, end = found["match_start"], found["match_end"]
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
+
+
+def _script_of(locale: Locale) -> str:
+    """How Unicode's names of the letters of a language begin; empty if every letter may be said."""
+    likely = get_global("likely_subtags").get(locale.language, "")
+    return next((_SCRIPTS[part] for part in likely.split("_") if part in _SCRIPTS), "")
