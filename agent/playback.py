@@ -19,6 +19,10 @@ SLICE_SECONDS = 0.06
 """Sound is handed out in pieces of this length."""
 
 
+INSTANT = 1e-6
+"""Less than this is nothing: it is what adding up floats leaves behind."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpokenMark:
     """A place in the reply up to which words are complete."""
@@ -95,7 +99,8 @@ class Playback:
 
     def ahead(self, now: float) -> float:
         """Seconds of sound that were sent and not heard yet."""
-        return self._sent - self.heard(now)
+        left = self._sent - self.heard(now)
+        return left if left > INSTANT else 0.0
 
     def next_due(self, now: float) -> float | None:
         """When more may be sent, or when all that was sent will have been heard."""
@@ -113,5 +118,5 @@ class Playback:
 
     def mark_at(self, position: float) -> SpokenMark | None:
         """The last mark that lies at or before ``position``."""
-        passed = [mark for mark in self.marks if mark.position <= position + 1e-6]
+        passed = [mark for mark in self.marks if mark.position <= position + INSTANT]
         return passed[-1] if passed else None

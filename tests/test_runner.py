@@ -62,7 +62,7 @@ def test_a_spoken_question_is_answered_in_sound():
     first_play = line.all(e.Play)[0][0]
     ((_, timed),) = line.all(e.TurnTimed)
     spans = timed.spans
-    assert sum(spans.values()) == pytest.approx(first_play - 1.0, abs=0.04)
+    assert sum(spans.values()) == pytest.approx(first_play - 1.0, abs=0.05)
     assert spans["endpoint_wait"] == pytest.approx(0.5, abs=0.07)
     assert spans["asr"] == pytest.approx(0.2, abs=0.01)
     assert spans["prefill"] == pytest.approx(0.05, abs=0.001)
@@ -86,7 +86,7 @@ def test_barge_in_silences_within_100_ms_of_detected_speech():
     parts = engines({"tell me": "word " * 60}, words=heard("tell me", "stop"))
     sound = spoken_script(speech(1.0), silence(3.0), speech(0.8), silence(2.0))
     line = call(parts, ScriptedTransport(sound, hang_up_at=8.0))
-    (stopped_at, stopped), = line.all(e.StopPlaying)
+    ((stopped_at, stopped),) = line.all(e.StopPlaying)
     assert stopped_at - 4.0 <= 0.1 + 0.1  # min_speech, then at once
     late = [
         when
@@ -151,11 +151,13 @@ def test_a_broken_engine_is_told_and_the_call_goes_on(responder, tts, code):
 
 def test_a_client_that_stops_reading_is_hung_up_on():
     parts = engines({"talk": "word " * 3000}, words=heard("talk"))
-    line = ScriptedTransport(
-        spoken_script(speech(1.0), silence(60.0)), hang_up_at=100.0, takes=False
-    )
-    call(parts, line)
-    assert line.closed is None or "slow" in line.closed[1]
+
+    async def run():
+        sound = spoken_script(speech(1.0), silence(60.0))
+        await CallRunner(parts, Settings(), ScriptedTransport(sound, 100.0, takes=False)).run()
+        return asyncio.get_running_loop().time()
+
+    assert in_virtual_time(run()) < 15.0
 
 
 def test_a_client_that_vanishes_mid_reply_leaves_nothing_behind():
