@@ -127,7 +127,9 @@ def _await_ready(url: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise CallError("the server ended before it was ready; run `onebreath serve` to see why")
+            raise CallError(
+                "the server ended before it was ready; run `onebreath serve` to see why"
+            )
         try:
             with urllib.request.urlopen(url, timeout=1):
                 return
@@ -168,8 +170,9 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    return sum(p.cpu_times().user + p.cpu_times().system for p in _family(process))
+    times = [p.cpu_times() for p in _family(process)]
+    return float(sum(t.user + t.system for t in times))
 
 
 def _resident(process: psutil.Process) -> float:
-    return sum(p.memory_info().rss for p in _family(process)) / 1e9
+    return float(sum(p.memory_info().rss for p in _family(process))) / 1e9

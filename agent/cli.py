@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
+from agent import upkeep
 from agent.errors import AudioError, OnebreathError
+from agent.terminal import (
+    AsrModelOption,
+    AsrOption,
+    ConfigOption,
+    JsonOption,
+    ModelOption,
+    ResponderOption,
+    TtsOption,
+    VoiceOption,
+    engine_flags,
+    err,
+    load,
+    out,
+    settings_from,
+)
 from agent.threads import calm
+
+if TYPE_CHECKING:
+    from agent.config import Settings
+    from agent.latency.caller import Question
+    from agent.latency.results import TurnResult
 
 app = typer.Typer(
     name="onebreath",
@@ -25,68 +44,13 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
-err = Console(stderr=True)
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; default onebreath.toml.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document per line.")]
-AsrOption = Annotated[str | None, typer.Option(help="Recogniser: whisper, scripted, pkg.mod:Class.")]
-AsrModelOption = Annotated[
-    str | None, typer.Option(help="Whisper model: a name of `onebreath models`, any faster-whisper name, a directory.")
-]
-ResponderOption = Annotated[
-    str | None, typer.Option(help="Responder: diffusion, scripted, pkg.mod:Class.")
-]
-ModelOption = Annotated[
-    str | None, typer.Option(help="Model of the responder: a name, a GGUF file, a directory.")
-]
-TtsOption = Annotated[str | None, typer.Option(help="Voice engine: piper, tone, pkg.mod:Class.")]
-VoiceOption = Annotated[str | None, typer.Option(help="Piper voice: a name or an .onnx file.")]
-HostOption = Annotated[str | None, typer.Option(help="Address to listen on.")]
-PortOption = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
-
-
-def _settings(config: Path | None, **flags: Any) -> Any:
-    from agent.config import load_settings
-
-    settings = load_settings(
-        {
-            "server": {"host": flags.get("host"), "port": flags.get("port")},
-            "asr": {"engine": flags.get("asr"), "model": flags.get("asr_model")},
-            "responder": {
-                "engine": flags.get("responder"),
-                "model": flags.get("model"),
-                "max_tokens": flags.get("max_tokens"),
-            },
-            "tts": {"engine": flags.get("tts"), "voice": flags.get("voice")},
-        },
-        config,
-    )
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(message)s",
-        datefmt="%H:%M:%S",
-        handlers=[RichHandler(console=err, show_path=False)],
-    )
-    logging.getLogger("uvicorn.error").setLevel("WARNING")
-    return settings
-
-
-def _load(settings: Any) -> tuple[Any, Any]:
-    """Load the engines; the terminal shows what is being done."""
-    from agent.engines import load_engines
-
-    with err.status("loading") as status:
-        return load_engines(settings, progress=lambda line: status.update(line))
 
 
 @app.command()
 def serve(
     config: ConfigOption = None,
-    host: HostOption = None,
-    port: PortOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
     asr: AsrOption = None,
     asr_model: AsrModelOption = None,
     responder: ResponderOption = None,
@@ -95,24 +59,21 @@ def serve(
     voice: VoiceOption = None,
 ) -> None:
     """Serve calls until Ctrl-C."""
-    settings = _settings(
-        config, host=host, port=port, asr=asr, asr_model=asr_model,
-        responder=responder, model=model, tts=tts, voice=voice,
-    )  # fmt: skip
     from agent.engines import close_engines
     from agent.server import listen
     from agent.server import serve as serve_calls
     from agent.view import loaded_table
 
+    flags = engine_flags(asr, asr_model, responder, model, tts, voice)
+    settings = settings_from(config, {**flags, "server": {"host": host, "port": port}})
     sock = listen(settings.server.host, settings.server.port)
-    engines, table = _load(settings)
-    bound_host, bound_port = sock.getsockname()[:2]
-    shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+    engines, table = load(settings)
+    address = "{}:{}".format(*sock.getsockname()[:2])
 
     def started() -> None:
         out.print(loaded_table(table))
-        out.print(f"\nlistening on [bold]http://{shown}:{bound_port}[/]", highlight=False)
-        out.print(f"  calls: ws://{shown}:{bound_port}/v1/realtime", highlight=False)
+        out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
+        out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
 
     try:
         asyncio.run(serve_calls(settings, engines, sock, started))
@@ -137,53 +98,52 @@ def call(
     as_json: JsonOption = False,
 ) -> None:
     """Play recordings into a server in real time, as a caller would, and time the replies."""
-    from agent.audio import read_recording
-    from agent.latency.caller import Question
-    from agent.protocol import WIRE_RATE
-
-    asked = []
-    for path in questions:
-        recording = read_recording(path, WIRE_RATE)
-        for note in recording.notes:
-            err.print(f"note: {note}", style="yellow", soft_wrap=True)
-        asked.append(Question(str(path), recording.samples))
+    flags = engine_flags(asr, asr_model, responder, model, tts, voice)
+    settings = settings_from(config, flags)
     if save is not None and not save.absolute().parent.is_dir():
         raise AudioError(f"{save}: there is no such directory")
-    settings = _settings(
-        config, asr=asr, asr_model=asr_model, responder=responder, model=model, tts=tts, voice=voice
-    )
-    failed = _place_call(settings, asked, url, save, as_json)
-    raise typer.Exit(1 if failed else 0)
+    _place_call(settings, _read_questions(questions), url, save, as_json)
 
 
 @app.command()
 def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Answer a bundled spoken question, without browser or microphone."""
+    from agent.questions import bundled_questions
+
+    questions = _read_questions(bundled_questions()[:1])
+    save = None if as_json else Path("call.wav")
+    _place_call(settings_from(config), questions, None, save, as_json)
+
+
+def _read_questions(paths: Sequence[Path]) -> list[Question]:
     from agent.audio import read_recording
     from agent.latency.caller import Question
     from agent.protocol import WIRE_RATE
-    from agent.questions import bundled_questions
 
-    path = bundled_questions()[0]
-    recording = read_recording(path, WIRE_RATE)
-    question = Question(path.name, recording.samples)
-    save = None if as_json else Path("call.wav")
-    failed = _place_call(_settings(config), [question], None, save, as_json)
-    raise typer.Exit(1 if failed else 0)
+    questions = []
+    for path in paths:
+        recording = read_recording(path, WIRE_RATE)
+        for note in recording.notes:
+            err.print(f"note: {note}", style="yellow", soft_wrap=True)
+        questions.append(Question(str(path), recording.samples))
+    return questions
 
 
 def _place_call(
-    settings: Any, questions: list[Any], url: str | None, save: Path | None, as_json: bool
-) -> bool:
-    """Call ``url``, or a server that is started for this; says whether a turn failed."""
+    settings: Settings,
+    questions: list[Question],
+    url: str | None,
+    save: Path | None,
+    as_json: bool,
+) -> None:
+    """Call ``url``, or a server that is started for this; exits with 1 when a turn failed."""
     from agent.dialling import call_here, call_there
     from agent.view import turn_text
 
-    failed = False
+    results: list[TurnResult] = []
 
-    def show(result: Any) -> None:
-        nonlocal failed
-        failed = failed or result.error is not None
+    def show(result: TurnResult) -> None:
+        results.append(result)
         if as_json:
             print(result.to_json(), flush=True)
         else:
@@ -192,11 +152,11 @@ def _place_call(
     if url is not None:
         asyncio.run(call_there(url, questions, show, save))
     else:
-        engines, _ = _load(settings)
+        engines, _ = load(settings)
         asyncio.run(call_here(settings, engines, questions, show, save))
     if save is not None:
         err.print(f"recorded {save} (caller left, agent right)", highlight=False)
-    return failed
+    raise typer.Exit(1 if any(result.error for result in results) else 0)
 
 
 @app.command()
@@ -209,12 +169,13 @@ def reply(
     as_json: JsonOption = False,
 ) -> None:
     """Answer in text and show the canvas being denoised, step by step."""
-    settings = _settings(config, responder=responder, model=model, max_tokens=max_tokens)
     from agent.engines import load_responder, thread_plan
     from agent.text_reply import answer
 
     if not text.strip():
         raise OnebreathError("there is nothing to answer; give a text")
+    chosen = {"engine": responder, "model": model, "max_tokens": max_tokens}
+    settings = settings_from(config, {"responder": chosen})
     with err.status("loading") as status:
         engine = load_responder(settings, thread_plan(settings).responder, status.update)
         engine.warm_up()
@@ -223,80 +184,17 @@ def reply(
     finally:
         engine.close()
     ms = done.prefill_ms + done.denoise_ms
-    if as_json:
-        row = {"text": done.text, "steps": done.steps, "forwards": done.forwards, "ms": round(ms, 3)}
-        row |= {"prefill_ms": round(done.prefill_ms, 3), "denoise_ms": round(done.denoise_ms, 3)}
-        print(json.dumps(row | {"stats": done.stats}, ensure_ascii=False))
-    else:
+    if not as_json:
         out.print(f"{done.steps} steps, {done.forwards} forwards, {ms:.0f} ms", style="dim")
+        return
+    row = {"text": done.text, "steps": done.steps, "forwards": done.forwards, "ms": round(ms, 3)}
+    row |= {"prefill_ms": round(done.prefill_ms, 3), "denoise_ms": round(done.denoise_ms, 3)}
+    print(json.dumps({**row, "stats": done.stats}, ensure_ascii=False))
 
 
-@app.command()
-def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check this machine and say what to do."""
-    settings = _settings(config)
-    from dataclasses import asdict
-
-    from agent import doctor as surgery
-    from agent.engines import thread_plan
-
-    with err.status("looking at this machine"):
-        findings = surgery.examine(
-            settings.server.host, settings.server.port, thread_plan(settings)
-        )
-    if as_json:
-        for finding in findings:
-            print(json.dumps(asdict(finding)))
-    else:
-        out.print(surgery.render(findings))
-    raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
-
-
-@app.command()
-def models(
-    names: Annotated[list[str] | None, typer.Argument(help="Default: all.")] = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Install what is missing.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """List the default models, verify their files, fetch what is missing."""
-    from agent import models as registry
-    from agent.view import models_table
-
-    chosen = [registry.get(name) for name in names or registry.MODELS]
-    if fetch:
-        registry.fetch([model.name for model in chosen], progress=lambda line: err.print(line, style="dim"))
-    with err.status("verifying"):
-        found = {model.name: registry.problems(model.name) for model in chosen}
-    if as_json:
-        for model in chosen:
-            row = {"name": model.name, "role": model.role, "bytes": model.size}
-            row |= {"licence": model.licence, "problems": found[model.name]}
-            print(json.dumps(row, ensure_ascii=False))
-    else:
-        out.print(models_table(chosen, found))
-        for problem in (line for lines in found.values() for line in lines):
-            err.print(problem, style="red", soft_wrap=True)
-    raise typer.Exit(1 if any(found.values()) else 0)
-
-
-@app.command()
-def bench(
-    turns: Annotated[int, typer.Option(min=1, max=1000, help="Spoken turns.")] = 20,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print the latency figures of this machine, default path, warm."""
-    settings = _settings(config)
-    from agent.latency.bench import run_bench
-    from agent.view import bench_table
-
-    with err.status("loading") as status:
-        figures = run_bench(settings, turns, status.update)
-    if as_json:
-        for figure in figures:
-            print(json.dumps(figure.to_row(), ensure_ascii=False))
-    else:
-        out.print(bench_table(figures))
+app.command()(upkeep.doctor)
+app.command()(upkeep.models)
+app.command()(upkeep.bench)
 
 
 @app.command()

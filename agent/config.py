@@ -129,9 +129,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-def load_settings(
-    flags: Mapping[str, Any] | None = None, file: Path | None = None
-) -> Settings:
+def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
     """Merge defaults < TOML file < environment < flags.
 
     Args:

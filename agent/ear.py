@@ -34,9 +34,7 @@ class Ear:
         """
         ahead = self._position / RATE - (now - self._started_at)
         if ahead > MAX_AHEAD_SECONDS:
-            raise AudioError(
-                f"{ahead:.0f} s more sound than time has passed; send it in real time"
-            )
+            raise AudioError(f"{ahead:.0f} s more sound than time has passed; send it in real time")
         sound = np.concatenate([self._rest, self._resampler.push(samples)])
         size = self._gate.frame_samples
         whole = len(sound) - len(sound) % size

@@ -9,21 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agent.audio import AudioChunk, Samples
+from agent.commands import Command, DecodeFinal, DecodePartial, Forget, Hear
 from agent.config import TurnSettings
 from agent.conversation import Turn
-from agent.events import (
-    AudioCleared,
-    Command,
-    DecodeFinal,
-    DecodePartial,
-    Forget,
-    Hear,
-    Heard,
-    SpeechStarted,
-    SpeechStopped,
-    TurnCommitted,
-    WordsHeard,
-)
+from agent.events import Heard
+from agent.notices import AudioCleared, SpeechStarted, SpeechStopped, TurnCommitted, WordsHeard
 from agent.timing import Stage
 from agent.turns import TurnDetector, TurnEvent
 from asr.transcript import Transcript

@@ -9,38 +9,39 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from agent.commands import (
+    Abandon,
+    Command,
+    DecodeFinal,
+    DecodePartial,
+    Forget,
+    HangUp,
+    Hear,
+    Prepare,
+    Respond,
+    Speak,
+    Task,
+    WakeAt,
+)
 from agent.compute import Compute, Urgency
 from agent.config import Settings
 from agent.ear import Ear
 from agent.errors import AudioError
 from agent.events import (
-    Abandon,
     CallStarted,
-    Command,
-    DecodeFinal,
-    DecodePartial,
     Denoised,
     FinalHeard,
-    Forget,
-    HangUp,
-    Hear,
     Input,
-    Notice,
     PartialHeard,
-    Prepare,
     PromptReady,
     ReplyComplete,
-    Respond,
     SegmentSpoken,
     SoundReady,
-    Speak,
     StageFailed,
-    Task,
     TextReady,
     Tick,
-    Trouble,
-    WakeAt,
 )
+from agent.notices import Notice
 from agent.protocol import AppendedAudio
 from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
 from agent.responders.base import Responder, ResponderError
@@ -89,6 +90,7 @@ class CallRunner:
         """Per generation, what is to be spoken; None ends it."""
         self._work: dict[int, list[asyncio.Task[None]]] = {}
         self._prepared: tuple[Message, ...] | None = None
+        self._partial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._over = asyncio.Event()
@@ -178,11 +180,12 @@ class CallRunner:
         except asyncio.QueueFull:
             self._start(self._end(POLICY_VIOLATION, "the client reads too slowly"))
 
-    def _start(self, work: Coroutine[Any, Any, None], generation: int = 0) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], generation: int = 0) -> asyncio.Task[None]:
         assert self._group is not None
         task = self._group.create_task(work)
         running = self._work.setdefault(generation, [])
         running[:] = [*(old for old in running if not old.done()), task]
+        return task
 
     # ---- the engines ---------------------------------------------------------------
 
@@ -193,10 +196,12 @@ class CallRunner:
                     self._listening[task.turn] = self._engines.asr.listen()
                 self._listening[task.turn].feed(task.samples)
             case DecodePartial():
-                self._start(self._decode_partial(task))
+                self._partial = self._start(self._decode_partial(task))
             case DecodeFinal():
+                self._drop_partial()
                 self._start(self._decode_final(task))
             case Forget():
+                self._drop_partial()
                 if listening := self._listening.pop(task.turn, None):
                     listening.close()
             case Prepare():
@@ -216,6 +221,11 @@ class CallRunner:
                     running.cancel()
             case _:
                 assert_never(task)
+
+    def _drop_partial(self) -> None:
+        """A hypothesis that was not begun yet is not worth the time any more."""
+        if self._partial is not None:
+            self._partial.cancel()
 
     async def _decode_partial(self, task: DecodePartial) -> None:
         listening = self._listening.get(task.turn)

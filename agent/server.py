@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket
 import web_client
 from agent.config import Settings
 from agent.errors import ConfigError, PortInUse
-from agent.events import Trouble
+from agent.notices import Trouble
 from agent.protocol import EventWriter, SessionFacts
 from agent.runner import CallRunner, Engines
 from agent.transports.base import Disconnected
@@ -207,7 +207,7 @@ async def serve(
     running = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         while not server.started and not running.done():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 - uvicorn has no event for it
         if started is not None and (pending := started()) is not None:
             await pending
         await asyncio.shield(running)

@@ -10,44 +10,41 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from agent.commands import Abandon, Command, HangUp, Prepare, Respond, WakeAt
 from agent.config import Settings
 from agent.conversation import Conversation, Reply, Turn
 from agent.events import (
-    Abandon,
     CallStarted,
     CancelReply,
-    CanvasShown,
     ClearAudio,
-    Command,
     CommitAudio,
     Configure,
-    Configured,
     Denoised,
     FinalHeard,
-    HangUp,
     Heard,
     Input,
-    ItemTruncated,
     PartialHeard,
-    Prepare,
     PromptReady,
     ReplyComplete,
-    ReplyStarted,
-    Respond,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextAccepted,
     TextReady,
     TextSaid,
     Tick,
-    Trouble,
     Truncate,
-    WakeAt,
-    WordsHeard,
 )
 from agent.hearing import Hearing
+from agent.notices import (
+    CanvasShown,
+    Configured,
+    ItemTruncated,
+    ReplyStarted,
+    TextAccepted,
+    Trouble,
+    WordsHeard,
+)
 from agent.speaking import Speaking
 from agent.timing import Stage
 from agent.turns import TurnEvent

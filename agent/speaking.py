@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from agent.commands import Command, Speak
 from agent.conversation import Reply, Turn
-from agent.events import (
-    Command,
-    Play,
-    ReplyFinished,
-    ReplyWords,
-    SegmentSpoken,
-    SoundReady,
-    Speak,
-    StopPlaying,
-    TurnTimed,
-)
+from agent.events import SegmentSpoken, SoundReady
+from agent.notices import Play, ReplyFinished, ReplyWords, StopPlaying, TurnTimed
 from agent.playback import Playback
 from agent.reply import ReplyDone
 from agent.timing import Stage

@@ -5,6 +5,7 @@ The clock is the caller's: every function takes seconds and reads none.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -65,10 +66,10 @@ class StageTimings:
         return max(self.marks.values()) - min(self.marks.values()) if self.marks else 0.0
 
     def spans(self) -> dict[str, float]:
-        """Seconds by span name; a stage that was not marked takes none, and the sum is ``total``."""
+        """Seconds by span name, summing to ``total``; a stage that was not marked takes none."""
         spans = dict.fromkeys(SPAN_NAMES.values(), 0.0)
         reached = sorted(self.marks)
-        for before, stage in zip(reached, reached[1:], strict=False):
+        for before, stage in itertools.pairwise(reached):
             spans[SPAN_NAMES[stage]] = self.marks[stage] - self.marks[before]
         return spans
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from agent.bench import Figure
 from agent.engines import Loaded
 from agent.latency.results import TurnResult
-from agent.models import Model
+from agent.catalogue import Model
 from agent.reply import CanvasStep
 
 MASK = "░░"
@@ -74,9 +74,7 @@ def models_table(chosen: Sequence[Model], problems: Mapping[str, Sequence[str]])
     for model in chosen:
         found = problems[model.name]
         state = Text("damaged or missing", "red") if found else Text("verified", "green")
-        view.add_row(
-            model.name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, state
-        )
+        view.add_row(model.name, model.role, f"{model.size / 1e6:.0f} MB", model.licence, state)
     return view
 
 

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agent.audio import AudioChunk, Samples
+from agent.commands import Command
 from agent.compute import Compute, Urgency
-from agent.events import Command, Heard, Input, Notice
+from agent.events import Heard, Input
+from agent.notices import Notice
 from agent.protocol import AppendedAudio, ClientMessage
 from agent.session import Session
 from agent.transports.base import Disconnected

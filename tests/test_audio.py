@@ -28,7 +28,9 @@ def write(path, samples, rate=16_000, width=2, channels=1):
         file.setnchannels(channels)
         file.setsampwidth(width)
         file.setframerate(rate)
-        scaled = (samples * 127 + 128).astype("u1") if width == 1 else (samples * 32767).astype("<i2")
+        scaled = (
+            (samples * 127 + 128).astype("u1") if width == 1 else (samples * 32767).astype("<i2")
+        )
         file.writeframes(np.repeat(scaled, channels).tobytes())
     return path
 
@@ -40,7 +42,9 @@ def test_pcm_round_trip_and_clipping():
         from_pcm16(b"abc")
 
 
-@pytest.mark.parametrize(("source", "target"), [(24_000, 16_000), (22_050, 24_000), (8_000, 16_000)])
+@pytest.mark.parametrize(
+    ("source", "target"), [(24_000, 16_000), (22_050, 24_000), (8_000, 16_000)]
+)
 def test_streamed_resampling_equals_whole_and_holds_back_little(source, target):
     signal = tone(1.0, source)
     stream = StreamResampler(source, target)

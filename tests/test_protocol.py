@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import json
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import events as e
+from agent import events, notices
 from agent.protocol import AppendedAudio, BadEvent, EventWriter, SessionFacts, parse
 from agent.reply import CanvasStep
 
@@ -38,12 +39,12 @@ def test_audio_is_decoded():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (event("input_audio_buffer.commit"), e.CommitAudio()),
-        (event("input_audio_buffer.clear", event_id="x"), e.ClearAudio()),
-        (event("response.create"), e.RespondNow()),
-        (event("response.create", response={"output_modalities": ["audio"]}), e.RespondNow()),
-        (event("response.cancel", response_id="resp_1"), e.CancelReply()),
-        (event("output_audio_buffer.clear"), e.CancelReply()),
+        (event("input_audio_buffer.commit"), events.CommitAudio()),
+        (event("input_audio_buffer.clear", event_id="x"), events.ClearAudio()),
+        (event("response.create"), events.RespondNow()),
+        (event("response.create", response={"output_modalities": ["audio"]}), events.RespondNow()),
+        (event("response.cancel", response_id="resp_1"), events.CancelReply()),
+        (event("output_audio_buffer.clear"), events.CancelReply()),
         (
             event(
                 "conversation.item.create",
@@ -53,16 +54,16 @@ def test_audio_is_decoded():
                     "content": [{"type": "input_text", "text": "hi"}],
                 },
             ),
-            e.TextSaid("hi"),
+            events.TextSaid("hi"),
         ),
         (
             event("conversation.item.truncate", item_id="i", content_index=0, audio_end_ms=1500),
-            e.Truncate("i", 1.5),
+            events.Truncate("i", 1.5),
         ),
-        (session_update(instructions="x"), e.Configure(instructions="x")),
+        (session_update(instructions="x"), events.Configure(instructions="x")),
         (
             session_update(audio={"input": {"turn_detection": None}}),
-            e.Configure(turn_detection=False),
+            events.Configure(turn_detection=False),
         ),
         (
             session_update(
@@ -78,7 +79,7 @@ def test_audio_is_decoded():
                     }
                 }
             ),
-            e.Configure(
+            events.Configure(
                 turn_detection=True,
                 threshold=0.6,
                 endpoint_delay=0.3,
@@ -106,7 +107,11 @@ def test_client_events(text, expected):
         (event("response.create", response={"tools": []}), "unknown_parameter", "tools"),
         (session_update(tools=[{"name": "x"}]), "invalid_value", "tools"),
         (session_update(tracing="auto"), "unknown_parameter", "tracing"),
-        (session_update(audio={"input": {"format": {"type": "audio/pcmu"}}}), "invalid_value", "pcm"),
+        (
+            session_update(audio={"input": {"format": {"type": "audio/pcmu"}}}),
+            "invalid_value",
+            "pcm",
+        ),
         (event("conversation.item.truncate", item_id="i", audio_end_ms=-1), "invalid_value", "0"),
     ],
 )
@@ -130,13 +135,11 @@ def test_long_texts_are_refused():
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_garbage_is_never_more_than_a_bad_event(garbage):
-    try:
+    with contextlib.suppress(BadEvent):
         parse(garbage)
-    except BadEvent as error:
-        assert error.trouble.message
 
 
-def written(*notices):
+def written(*told):
     writer = EventWriter(FACTS)
     return [event for notice in notices for event in writer.write(notice)]
 
@@ -147,25 +150,27 @@ def test_the_session_is_described_and_follows_its_changes():
     assert created["type"] == "session.created"
     vad = created["session"]["audio"]["input"]["turn_detection"]
     assert (vad["silence_duration_ms"], vad["prefix_padding_ms"]) == (500, 400)
-    (updated,) = writer.write(e.Configured(e.Configure(instructions="No.", endpoint_delay=0.2)))
+    (updated,) = writer.write(
+        notices.Configured(events.Configure(instructions="No.", endpoint_delay=0.2))
+    )
     assert updated["session"]["instructions"] == "No."
-    (updated,) = writer.write(e.Configured(e.Configure(threshold=0.7)))
+    (updated,) = writer.write(notices.Configured(events.Configure(threshold=0.7)))
     vad = updated["session"]["audio"]["input"]["turn_detection"]
     assert (vad["silence_duration_ms"], vad["threshold"]) == (200, 0.7)
-    (updated,) = writer.write(e.Configured(e.Configure(turn_detection=False)))
+    (updated,) = writer.write(notices.Configured(events.Configure(turn_detection=False)))
     assert updated["session"]["audio"]["input"]["turn_detection"] is None
 
 
 def test_a_reply_is_told_in_the_order_of_the_realtime_api():
     half = np.full(2205, 0.5, np.float32)
     events = written(
-        e.ReplyStarted("resp_1", "item_2", "item_1"),
-        e.CanvasShown("resp_1", CanvasStep(1, 4, ("Hi", ""), (False, True), (0.9, 0.1), 5.0)),
-        e.ReplyWords("resp_1", "item_2", "Hi there."),
-        e.Play("resp_1", "item_2", half, 22_050),
-        e.TurnTimed("resp_1", "item_2", {"asr": 0.1234}, 1.5),
-        e.Play("resp_1", "item_2", half, 22_050),
-        e.ReplyFinished("resp_1", "item_2", "completed", "", "Hi there.", {"forwards": 4.0}),
+        notices.ReplyStarted("resp_1", "item_2", "item_1"),
+        notices.CanvasShown("resp_1", CanvasStep(1, 4, ("Hi", ""), (False, True), (0.9, 0.1), 5.0)),
+        notices.ReplyWords("resp_1", "item_2", "Hi there."),
+        notices.Play("resp_1", "item_2", half, 22_050),
+        notices.TurnTimed("resp_1", "item_2", {"asr": 0.1234}, 1.5),
+        notices.Play("resp_1", "item_2", half, 22_050),
+        notices.ReplyFinished("resp_1", "item_2", "completed", "", "Hi there.", {"forwards": 4.0}),
     )
     assert [event["type"] for event in events] == [
         "response.created",
@@ -201,20 +206,20 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
 
 
 def test_every_notice_can_be_written():
-    notices = [
-        e.SpeechStarted("i", 1.0),
-        e.SpeechStopped("i", 2.0),
-        e.TurnCommitted("i", None),
-        e.AudioCleared(),
-        e.WordsHeard("i", "hel", "hel", final=False),
-        e.WordsHeard("i", "hello", "", final=True),
-        e.TextAccepted("i", None, "hello"),
-        e.StopPlaying("r", "i", 0.5),
-        e.ReplyFinished("r", "i", "cancelled", "turn_detected", "Hi"),
-        e.ItemTruncated("i", 0.5),
-        e.Trouble("code", "message", event_id="ev"),
+    told = [
+        notices.SpeechStarted("i", 1.0),
+        notices.SpeechStopped("i", 2.0),
+        notices.TurnCommitted("i", None),
+        notices.AudioCleared(),
+        notices.WordsHeard("i", "hel", "hel", final=False),
+        notices.WordsHeard("i", "hello", "", final=True),
+        notices.TextAccepted("i", None, "hello"),
+        notices.StopPlaying("r", "i", 0.5),
+        notices.ReplyFinished("r", "i", "cancelled", "turn_detected", "Hi"),
+        notices.ItemTruncated("i", 0.5),
+        notices.Trouble("code", "message", event_id="ev"),
     ]
-    kinds = [event["type"] for event in json.loads(json.dumps(written(*notices)))]
+    kinds = [event["type"] for event in json.loads(json.dumps(written(*told)))]
     assert kinds[:5] == [
         "input_audio_buffer.speech_started",
         "input_audio_buffer.speech_stopped",

@@ -14,7 +14,7 @@ from fakes import (
     spoken_script,
 )
 
-from agent import events as e
+from agent import events, notices
 from agent.compute import Urgency
 from agent.config import Settings
 from agent.responders.base import Message, ResponderError
@@ -57,10 +57,10 @@ def heard(*texts):
 def test_a_spoken_question_is_answered_in_sound():
     parts = engines({"how are you": "Fine, thank you."}, words=heard("how are you"))
     line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(4.0)), hang_up_at=6.0))
-    ((_, finished),) = line.all(e.ReplyFinished)
+    ((_, finished),) = line.all(notices.ReplyFinished)
     assert (finished.status, finished.text) == ("completed", "Fine, thank you.")
-    first_play = line.all(e.Play)[0][0]
-    ((_, timed),) = line.all(e.TurnTimed)
+    first_play = line.all(notices.Play)[0][0]
+    ((_, timed),) = line.all(notices.TurnTimed)
     spans = timed.spans
     assert sum(spans.values()) == pytest.approx(first_play - 1.0, abs=0.05)
     assert spans["endpoint_wait"] == pytest.approx(0.5, abs=0.07)
@@ -72,7 +72,7 @@ def test_a_spoken_question_is_answered_in_sound():
 def test_sound_is_paced_by_the_ear():
     parts = engines({"tell me": "word " * 40}, words=heard("tell me"))
     line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(9.0)), hang_up_at=12.0))
-    plays = line.all(e.Play)
+    plays = line.all(notices.Play)
     start = plays[0][0]
     sent = 0.0
     for when, play in plays:
@@ -86,11 +86,11 @@ def test_barge_in_silences_within_100_ms_of_detected_speech():
     parts = engines({"tell me": "word " * 60}, words=heard("tell me", "stop"))
     sound = spoken_script(speech(1.0), silence(3.0), speech(0.8), silence(2.0))
     line = call(parts, ScriptedTransport(sound, hang_up_at=8.0))
-    ((stopped_at, stopped),) = line.all(e.StopPlaying)
+    ((stopped_at, stopped),) = line.all(notices.StopPlaying)
     assert stopped_at - 4.0 <= 0.1 + 0.1  # min_speech, then at once
     late = [
         when
-        for when, play in line.all(e.Play)
+        for when, play in line.all(notices.Play)
         if play.response_id == stopped.response_id and when > stopped_at
     ]
     assert late == []
@@ -121,9 +121,9 @@ def test_two_callers_share_the_engines_and_do_not_mix():
         return lines
 
     lines = in_virtual_time(run())
-    texts = [[n.text for _, n in line.all(e.ReplyFinished)] for line in lines]
+    texts = [[n.text for _, n in line.all(notices.ReplyFinished)] for line in lines]
     assert texts == [["First answer here."], ["Second answer here."]]
-    words = ["".join(n.delta for _, n in line.all(e.ReplyWords)) for line in lines]
+    words = ["".join(n.delta for _, n in line.all(notices.ReplyWords)) for line in lines]
     assert words == ["First answer here.", "Second answer here."]
 
 
@@ -145,8 +145,8 @@ def test_a_broken_engine_is_told_and_the_call_goes_on(responder, tts, code):
     parts = engines({}, responder, tts, words=heard("one", "two"))
     sound = spoken_script(speech(1.0), silence(2.0), speech(1.0), silence(2.0))
     line = call(parts, ScriptedTransport(sound, hang_up_at=7.0))
-    assert [n.code for _, n in line.all(e.Trouble)] == [code, code]
-    assert [n.status for _, n in line.all(e.ReplyFinished)] == ["failed", "failed"]
+    assert [n.code for _, n in line.all(notices.Trouble)] == [code, code]
+    assert [n.status for _, n in line.all(notices.ReplyFinished)] == ["failed", "failed"]
 
 
 def test_a_client_that_stops_reading_is_hung_up_on():
@@ -180,7 +180,7 @@ def test_sound_much_faster_than_real_time_ends_the_call():
 
 def test_typed_words_are_answered():
     parts = engines({"hi": "Hello."})
-    script = [(0.1, e.TextSaid("hi")), (0.1, e.RespondNow())]
+    script = [(0.1, events.TextSaid("hi")), (0.1, events.RespondNow())]
     line = call(parts, ScriptedTransport(script, hang_up_at=2.0))
-    assert line.all(e.ReplyFinished)[0][1].text == "Hello."
-    assert line.all(e.TurnTimed)[0][1].speech_end is None
+    assert line.all(notices.ReplyFinished)[0][1].text == "Hello."
+    assert line.all(notices.TurnTimed)[0][1].speech_end is None

@@ -28,7 +28,7 @@ def test_only_the_first_mark_counts():
 def test_marks_out_of_order_are_refused():
     timings = StageTimings()
     timings.mark(Stage.TRANSCRIPT, 2.0)
-    with pytest.raises(ValueError, match="FIRST_SOUND at 1.0 against TRANSCRIPT"):
+    with pytest.raises(ValueError, match=r"FIRST_SOUND at 1\.0 against TRANSCRIPT"):
         timings.mark(Stage.FIRST_SOUND, 1.0)
     with pytest.raises(ValueError, match="TURN_END"):
         timings.mark(Stage.TURN_END, 3.0)

@@ -20,9 +20,9 @@ from agent.events import (
     Input,
     RespondNow,
     TextSaid,
-    Trouble,
     Truncate,
 )
+from agent.notices import Trouble
 
 MAX_TEXT = 2000
 """Characters of one typed message."""

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
 from agent.audio import Samples, StreamResampler, to_pcm16
-from agent.events import (
+from agent.events import Configure
+from agent.notices import (
     AudioCleared,
     CanvasShown,
-    Configure,
     Configured,
     ItemTruncated,
     Notice,

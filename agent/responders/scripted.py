@@ -83,7 +83,9 @@ class ScriptedCall:
         for step in range(1, steps + 1):
             final = len(words) * step // steps
             masked = tuple(place >= final for place in range(len(words)))
-            tokens = tuple("" if hidden else word for word, hidden in zip(words, masked, strict=True))
+            tokens = tuple(
+                "" if hidden else word for word, hidden in zip(words, masked, strict=True)
+            )
             confidence = tuple(0.0 if hidden else 1.0 for hidden in masked)
             yield CanvasStep(step, steps, tokens, masked, confidence, 0.0)
             lead = " " if said else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from agent.events import Notice
+from agent.notices import Notice
 from agent.protocol import ClientMessage
 
 

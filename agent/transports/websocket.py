@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from agent.config import ServerSettings
-from agent.events import Notice, Trouble
+from agent.notices import Notice, Trouble
 from agent.protocol import WIRE_RATE, BadEvent, ClientMessage, EventWriter, parse
 from agent.transports.base import Disconnected
 

@@ -1,0 +1,91 @@
+"""What a session decides: work for the engines, notices for the client, the end of the call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.audio import Samples
+from agent.notices import Notice
+from agent.reply import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """Give sound of the open turn to the recogniser."""
+
+    turn: int
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePartial:
+    """Ask for a hypothesis; less urgent than everything else."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeFinal:
+    """Ask for the words of the turn; ``revision`` counts the attempts within the turn."""
+
+    turn: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop the sound of a turn."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Put what is known of the prompt into the cache ahead of time."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer; everything that belongs to the answer carries ``generation``."""
+
+    generation: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Speak:
+    """Turn one segment of a reply into sound; segments are spoken in order."""
+
+    generation: int
+    segment: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Stop all work for a generation; what still arrives of it is ignored."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send a ``Tick`` at this monotonic second; a later command replaces an earlier one."""
+
+    when: float
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the call."""
+
+    code: int
+    reason: str
+
+
+Task = Hear | DecodePartial | DecodeFinal | Forget | Prepare | Respond | Speak | Abandon
+"""The part of the commands that is work for the engines."""
+
+Command = Task | WakeAt | HangUp | Notice

@@ -1,0 +1,167 @@
+"""What a client is told: a closed union of frozen dataclasses, ``Notice``.
+
+``agent/protocol`` puts it on the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent.audio import Samples
+from agent.events import Configure
+from agent.reply import CanvasStep
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    item_id: str
+    audio_start: float
+    """Seconds since the call began."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    item_id: str
+    audio_end: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCommitted:
+    item_id: str
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioCleared:
+    """The open turn was taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordsHeard:
+    """What the caller said; ``final`` closes the item, ``delta`` is new stable text."""
+
+    item_id: str
+    text: str
+    delta: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TextAccepted:
+    """A typed message is part of the conversation now."""
+
+    item_id: str
+    previous_item_id: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    response_id: str
+    item_id: str
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyWords:
+    """Words of the reply that are about to be spoken."""
+
+    response_id: str
+    item_id: str
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasShown:
+    """The canvas after one denoising step, for those who want to watch."""
+
+    response_id: str
+    step: CanvasStep
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Sound for the caller's ear, paced."""
+
+    response_id: str
+    item_id: str
+    samples: Samples
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlaying:
+    """Drop at once what was not heard yet of this reply."""
+
+    response_id: str
+    item_id: str
+    heard: float
+    """Seconds of the reply that the caller is thought to have heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    response_id: str
+    item_id: str
+    status: Literal["completed", "cancelled", "failed"]
+    reason: str
+    text: str
+    """The whole reply, or what was heard of it when it was cut."""
+    stats: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTimed:
+    """Where the time of a turn went, as the server saw it."""
+
+    response_id: str
+    item_id: str
+    spans: dict[str, float]
+    """Seconds by span name, up to the first sound handed to the wire."""
+    speech_end: float | None
+    """Place of the end of speech in the caller's sound, seconds since the call began."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTruncated:
+    item_id: str
+    audio_end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The session's settings changed."""
+
+    settings: Configure
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something went wrong; the call goes on."""
+
+    code: str
+    message: str
+    kind: Literal["invalid_request_error", "server_error"] = "invalid_request_error"
+    event_id: str | None = None
+    param: str | None = None
+
+
+Notice = (
+    SpeechStarted
+    | SpeechStopped
+    | TurnCommitted
+    | AudioCleared
+    | WordsHeard
+    | TextAccepted
+    | ReplyStarted
+    | ReplyWords
+    | CanvasShown
+    | Play
+    | StopPlaying
+    | ReplyFinished
+    | TurnTimed
+    | ItemTruncated
+    | Configured
+    | Trouble
+)

@@ -1,0 +1,76 @@
+"""What all commands share: consoles, options, settings from flags."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+if TYPE_CHECKING:
+    from agent.config import Settings
+    from agent.engines import Loaded
+    from agent.runner import Engines
+
+out = Console()
+err = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="TOML file; default onebreath.toml.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document per line.")]
+AsrOption = Annotated[str | None, typer.Option(help="whisper, scripted or package.module:Class.")]
+AsrModelOption = Annotated[
+    str | None, typer.Option(help="Whisper model: name of `onebreath models`, any, or directory.")
+]
+ResponderOption = Annotated[
+    str | None, typer.Option(help="diffusion, scripted or package.module:Class.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="Model of the responder: name, GGUF file or directory.")
+]
+TtsOption = Annotated[str | None, typer.Option(help="piper, tone or package.module:Class.")]
+VoiceOption = Annotated[str | None, typer.Option(help="Piper voice: name or .onnx file.")]
+
+
+def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None = None) -> Settings:
+    """Merge file, environment and flags, and start logging as they say."""
+    from agent.config import load_settings
+
+    settings = load_settings(flags, config)
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(message)s",
+        datefmt="%H:%M:%S",
+        handlers=[RichHandler(console=err, show_path=False)],
+    )
+    for chatty in ("uvicorn.error", "faster_whisper", "websockets", "asyncio"):
+        logging.getLogger(chatty).setLevel("WARNING")
+    return settings
+
+
+def engine_flags(
+    asr: str | None,
+    asr_model: str | None,
+    responder: str | None,
+    model: str | None,
+    tts: str | None,
+    voice: str | None,
+) -> dict[str, dict[str, Any]]:
+    """The flags that choose engines, nested as the settings are."""
+    return {
+        "asr": {"engine": asr, "model": asr_model},
+        "responder": {"engine": responder, "model": model},
+        "tts": {"engine": tts, "voice": voice},
+    }
+
+
+def load(settings: Settings) -> tuple[Engines, list[Loaded]]:
+    """Load the engines; the terminal shows what is being done."""
+    from agent.engines import load_engines
+
+    with err.status("loading") as status:
+        return load_engines(settings, progress=status.update)

@@ -1,0 +1,74 @@
+"""The commands that look after the machine: doctor, models, bench."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from agent.terminal import ConfigOption, JsonOption, err, out, settings_from
+
+
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check this machine and say what to do."""
+    from agent import doctor as surgery
+    from agent.engines import thread_plan
+
+    settings = settings_from(config)
+    with err.status("looking at this machine"):
+        findings = surgery.examine(
+            settings.server.host, settings.server.port, thread_plan(settings)
+        )
+    if as_json:
+        for finding in findings:
+            print(json.dumps(asdict(finding)))
+    else:
+        out.print(surgery.render(findings))
+    raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
+
+
+def models(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: all.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Install what is missing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the default models, verify their files, fetch what is missing."""
+    from agent import models as registry
+    from agent.view import models_table
+
+    chosen = [registry.get(name) for name in names or registry.MODELS]
+    if fetch:
+        registry.fetch([model.name for model in chosen], lambda line: err.print(line, style="dim"))
+    with err.status("verifying"):
+        found = {model.name: registry.problems(model.name) for model in chosen}
+    if as_json:
+        for model in chosen:
+            row = {"name": model.name, "role": model.role, "bytes": model.size}
+            row |= {"licence": model.licence, "problems": found[model.name]}
+            print(json.dumps(row, ensure_ascii=False))
+    else:
+        out.print(models_table(chosen, found))
+        for problem in (line for lines in found.values() for line in lines):
+            err.print(problem, style="red", soft_wrap=True)
+    raise typer.Exit(1 if any(found.values()) else 0)
+
+
+def bench(
+    turns: Annotated[int, typer.Option(min=1, max=1000, help="Spoken turns.")] = 20,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the latency figures of this machine, default path, warm."""
+    from agent.bench import run_bench
+    from agent.view import bench_table
+
+    settings = settings_from(config)
+    with err.status("loading") as status:
+        figures = run_bench(settings, turns, status.update)
+    if as_json:
+        for figure in figures:
+            print(json.dumps(figure.to_row(), ensure_ascii=False))
+    else:
+        out.print(bench_table(figures))
