@@ -1,0 +1,121 @@
+"""The diffusion engine as a responder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from agent.responders.base import (
+    CanvasStep,
+    Message,
+    Prefilled,
+    ReplyDone,
+    ReplyPiece,
+    ReplyText,
+    ResponderError,
+)
+from dllm_core.config import DecodeOptions
+from dllm_core.engine import DenoiseStep, Dtype, Engine
+from dllm_core.errors import DllmError
+from dllm_core.stats import DenoiseStats, PrefillStats
+
+
+class DiffusionResponder:
+    """A loaded engine, shared by all calls; each call owns its prompt cache.
+
+    Raises:
+        ResponderError: the model could not be loaded; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        dtype: Dtype = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        options: DecodeOptions | None = None,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> None:
+        self.options = options or DecodeOptions()
+        try:
+            self.engine = Engine.load(
+                source, dtype=dtype, device=device, threads=threads, progress=progress
+            )
+        except DllmError as error:
+            raise ResponderError(str(error)) from error
+
+    def open(self) -> DiffusionCall:
+        return DiffusionCall(self.engine, self.options)
+
+    def warm_up(self) -> None:
+        self.engine.warm_up()
+
+    def close(self) -> None:
+        """Nothing to release: the weights go with the last reference."""
+
+
+class DiffusionCall:
+    """One call: its prompt cache, filled while the caller speaks and kept between turns."""
+
+    def __init__(self, engine: Engine, options: DecodeOptions) -> None:
+        self._engine = engine
+        self._options = options
+        self._cache = engine.new_cache()
+
+    def prepare(self, messages: Sequence[Message]) -> Prefilled:
+        try:
+            return _prefilled(self._engine.prefill(self._ids(messages), self._cache))
+        except DllmError as error:
+            raise ResponderError(str(error)) from error
+
+    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPiece]:
+        text = ""
+        try:
+            steps = self._engine.iterate(self._ids(messages), self._cache, self._options)
+            for step in steps:
+                if step.step == 1:
+                    yield _prefilled(step.prefill)
+                yield _canvas_step(step)
+                if step.text:
+                    text += step.text
+                    yield ReplyText(step.text)
+                if step.stats is not None:
+                    yield _done(text, step.stats)
+        except DllmError as error:
+            raise ResponderError(str(error)) from error
+
+    def close(self) -> None:
+        self._cache = self._engine.new_cache()
+
+    def _ids(self, messages: Sequence[Message]) -> list[int]:
+        return self._engine.encode_chat([(m.role, m.content) for m in messages])
+
+
+def _prefilled(stats: PrefillStats) -> Prefilled:
+    return Prefilled(stats.cached_tokens, stats.new_tokens, stats.ms)
+
+
+def _canvas_step(step: DenoiseStep) -> CanvasStep:
+    canvas = step.canvas
+    return CanvasStep(
+        step.step, step.planned, step.tokens, canvas.masked, canvas.confidence, step.ms
+    )
+
+
+def _done(text: str, stats: DenoiseStats) -> ReplyDone:
+    return ReplyDone(
+        text=text,
+        steps=stats.forwards,
+        forwards=stats.forwards,
+        prefill_ms=stats.prefill.ms,
+        denoise_ms=stats.ms,
+        stats={
+            "tokens": stats.tokens,
+            "tokens_per_forward": stats.tokens_per_forward,
+            "cached_tokens": stats.prefill.cached_tokens,
+            "new_tokens": stats.prefill.new_tokens,
+            "cache_bytes": stats.cache_bytes,
+            "cut": float(stats.ended != "eos"),
+        },
+    )

@@ -1,0 +1,109 @@
+"""Keys and values of what has been read, kept from turn to turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dllm_core.config import ModelConfig
+from dllm_core.errors import PromptTooLongError
+
+_FIRST_CAPACITY = 256
+
+
+class KeyValues:
+    """Preallocated keys and values of one sequence; positions are rows.
+
+    `layers[i]` is a pair of tensors of shape (kv_heads, capacity, head_dim). A forward pass
+    writes its rows at their positions, so rows beyond what the owner counts as valid are
+    scratch: a canvas that changes from step to step is overwritten in place, never copied.
+    """
+
+    def __init__(
+        self, config: ModelConfig, limit: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.limit = limit
+        self._shape = (config.num_layers, 2, config.num_kv_heads)
+        self._head_dim = config.head_dim
+        self._dtype, self._device = dtype, device
+        self._allocate(min(_FIRST_CAPACITY, limit))
+
+    def _allocate(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._store = torch.empty(
+            (*self._shape, capacity, self._head_dim), dtype=self._dtype, device=self._device
+        )
+        self.layers = [(layer[0], layer[1]) for layer in self._store]
+
+    def reserve(self, rows: int, keep: int) -> None:
+        """Make room for `rows` positions, keeping the first `keep`.
+
+        Raises:
+            PromptTooLongError: `rows` exceeds the limit.
+        """
+        if rows > self.limit:
+            raise PromptTooLongError(
+                f"{rows} tokens do not fit the context of {self.limit}: shorten the history or "
+                "load the engine with a larger context."
+            )
+        if rows <= self.capacity:
+            return
+        old = self._store
+        self._allocate(min(self.limit, max(rows, 2 * self.capacity)))
+        self._store[..., :keep, :] = old[..., :keep, :]
+
+    @property
+    def nbytes(self) -> int:
+        return self._store.element_size() * self._store.nelement()
+
+
+class PromptCache:
+    """What one call has read: token ids and their keys and values.
+
+    Between turns only the tokens after the longest shared prefix are computed anew. Valid
+    rows are those of `ids`; everything beyond is scratch for the canvas, so that a reply can
+    be abandoned at any moment.
+    """
+
+    def __init__(self, store: KeyValues) -> None:
+        self.store = store
+        self.ids: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def shared_prefix(self, ids: Sequence[int]) -> int:
+        """Number of leading tokens of `ids` that are cached already."""
+        shared = 0
+        for cached, wanted in zip(self.ids, ids, strict=False):
+            if cached != wanted:
+                break
+            shared += 1
+        return shared
+
+    def crop(self, length: int) -> None:
+        """Forget everything after the first `length` tokens; later ones may be read again."""
+        if not 0 <= length <= len(self.ids):
+            raise IndexError(f"cannot crop {len(self.ids)} cached tokens to {length}")
+        del self.ids[length:]
+
+    def reserve(self, extra: int) -> None:
+        """Make room for `extra` rows after the valid ones."""
+        self.store.reserve(len(self.ids) + extra, keep=len(self.ids))
+
+    def commit(self, ids: Sequence[int]) -> None:
+        """Declare that the rows after the valid ones now hold `ids`."""
+        self.ids.extend(ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the keys and values take."""
+        return self.store.nbytes
+
+
+def causal(rows: int, start: int, device: torch.device) -> Tensor:
+    """Boolean (rows, start + rows): row i sees everything up to position start + i."""
+    visible = torch.ones(rows, start + rows, dtype=torch.bool, device=device)
+    return visible.tril_(start)

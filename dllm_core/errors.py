@@ -1,0 +1,35 @@
+"""Errors of the engine.
+
+DllmError
+├── ModelFileError        the file or directory is missing, truncated or of another kind
+├── UnsupportedModelError the model is readable, but of a family the engine does not know
+├── WeightsError          tensors are missing, unexpected or of the wrong shape
+├── OptionError           options contradict each other or the model
+└── PromptTooLongError    prompt and canvas do not fit the context
+"""
+
+from __future__ import annotations
+
+
+class DllmError(Exception):
+    """Base of every error the engine raises on purpose; the message says what to do."""
+
+
+class ModelFileError(DllmError):
+    """A model file is missing, truncated or not what its name promises."""
+
+
+class UnsupportedModelError(DllmError):
+    """The checkpoint belongs to a family the engine has no configuration for."""
+
+
+class WeightsError(DllmError):
+    """The tensors of a checkpoint do not match its configuration."""
+
+
+class OptionError(DllmError, ValueError):
+    """Options contradict each other or the model."""
+
+
+class PromptTooLongError(DllmError):
+    """The prompt and the canvas do not fit the context of the cache."""

@@ -1,0 +1,193 @@
+"""One transformer for every dense family: what differs is a value of ModelConfig.
+
+Read top to bottom: the rows of a forward pass, rotary positions, attention, feed-forward,
+block, model. There is no batch dimension and no padding. Rows of several sequences are laid
+one after another; the linear layers see one long matrix, attention runs per sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dllm_core.cache import KeyValues
+from dllm_core.config import ModelConfig
+from dllm_core.quantize import Int8Linear
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights always come from a checkpoint, so none are drawn first."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+LinearKind = type[Linear] | type[Int8Linear]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The consecutive rows of one sequence in a forward pass."""
+
+    store: KeyValues
+    start: int
+    """Position of the first row; the rows' keys and values are written from there on."""
+    rows: int
+    visible: int
+    """Keys and values of positions 0 .. visible - 1 are attended to."""
+    mask: Tensor | None = None
+    """Boolean (rows, visible), or None where every row sees every visible position."""
+
+
+class Rotary(nn.Module):
+    """Rotary position embedding in the half-split layout (RoFormer, arXiv 2104.09864)."""
+
+    def __init__(self, config: ModelConfig, length: int) -> None:
+        super().__init__()
+        half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+        angles = torch.outer(torch.arange(length, dtype=torch.float32), config.rope_theta**-half)
+        # Rotating by half a head swaps the halves; the sign of the first one sits in the table.
+        self.register_buffer("cos", torch.cat([angles.cos(), angles.cos()], -1)[:, None])
+        self.register_buffer("sin", torch.cat([-angles.sin(), angles.sin()], -1)[:, None])
+        self.cos: Tensor
+        self.sin: Tensor
+
+    def select(self, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
+        """Tables of shape (rows, 1, head_dim) for all rows of a forward pass."""
+        if len(spans) == 1:
+            rows = slice(spans[0].start, spans[0].start + spans[0].rows)
+            return self.cos[rows], self.sin[rows]
+        slices = [slice(s.start, s.start + s.rows) for s in spans]
+        return torch.cat([self.cos[s] for s in slices]), torch.cat([self.sin[s] for s in slices])
+
+
+def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate (rows, heads, head_dim) in float32 and return it in its own dtype."""
+    cos, sin = tables
+    wide = x.float()
+    return (wide * cos + wide.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention over cached and fresh keys."""
+
+    def __init__(self, config: ModelConfig, layer: int, kind: LinearKind) -> None:
+        super().__init__()
+        self.layer = layer
+        self.config = config
+        heads = config.num_heads + 2 * config.num_kv_heads
+        self.qkv = kind(config.hidden_size, heads * config.head_dim, bias=config.qkv_bias)
+        self.out = kind(config.num_heads * config.head_dim, config.hidden_size, bias=False)
+        if config.qk_norm:
+            self.q_norm = nn.Parameter(torch.empty(config.head_dim))
+            self.k_norm = nn.Parameter(torch.empty(config.head_dim))
+
+    def forward(self, x: Tensor, spans: Sequence[Span], tables: tuple[Tensor, Tensor]) -> Tensor:
+        config = self.config
+        n_q, n_kv = config.num_heads, config.num_kv_heads
+        qkv: Tensor = self.qkv(x).view(len(x), n_q + 2 * n_kv, config.head_dim)
+        qk, v = torch.split(qkv, [n_q + n_kv, n_kv], dim=1)
+        if config.qk_norm:
+            qk = self._normalize(qk)
+        q, k = torch.split(rotate(qk, tables), [n_q, n_kv], dim=1)
+        sizes = [span.rows for span in spans]
+        parts = zip(spans, *(torch.split(t, sizes) for t in (q, k, v)), strict=True)
+        attended = [self._attend(*part) for part in parts]
+        y: Tensor = self.out(attended[0] if len(spans) == 1 else torch.cat(attended))
+        return y
+
+    def _normalize(self, qk: Tensor) -> Tensor:
+        config = self.config
+        weight = torch.cat(
+            [
+                self.q_norm.expand(config.num_heads, -1),
+                self.k_norm.expand(config.num_kv_heads, -1),
+            ]
+        )
+        return F.rms_norm(qk, (config.head_dim,), None, config.norm_eps) * weight
+
+    def _attend(self, span: Span, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (rows, heads, head_dim), k and v (rows, kv_heads, head_dim) -> (rows, hidden)."""
+        n_kv, group, size = self.config.num_kv_heads, self.config.group_size, self.config.head_dim
+        keys, values = span.store.layers[self.layer]
+        stop = span.start + span.rows
+        keys[:, span.start : stop] = k.transpose(0, 1)
+        values[:, span.start : stop] = v.transpose(0, 1)
+        # Query heads that share a key head become rows of it: no key is ever repeated.
+        q = q.view(span.rows, n_kv, group, size).permute(1, 2, 0, 3)
+        q = q.reshape(1, n_kv, group * span.rows, size)
+        mask = None if span.mask is None else span.mask.repeat(group, 1)
+        attended = F.scaled_dot_product_attention(
+            q, keys[None, :, : span.visible], values[None, :, : span.visible], attn_mask=mask
+        )
+        attended = attended.view(n_kv, group, span.rows, size).permute(2, 0, 1, 3)
+        return attended.reshape(span.rows, n_kv * group * size)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (arXiv 2002.05202)."""
+
+    def __init__(self, config: ModelConfig, kind: LinearKind) -> None:
+        super().__init__()
+        self.gate_up = kind(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.down = kind(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        y: Tensor = self.down(F.silu(gate).mul_(up))
+        return y
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig, layer: int, kind: LinearKind) -> None:
+        super().__init__()
+        self.shape, self.eps = (config.hidden_size,), config.norm_eps
+        self.attention_norm = nn.Parameter(torch.empty(config.hidden_size))
+        self.attention = Attention(config, layer, kind)
+        self.mlp_norm = nn.Parameter(torch.empty(config.hidden_size))
+        self.mlp = FeedForward(config, kind)
+
+    def forward(self, x: Tensor, spans: Sequence[Span], tables: tuple[Tensor, Tensor]) -> Tensor:
+        normed = F.rms_norm(x, self.shape, self.attention_norm, self.eps)
+        x = x + self.attention(normed, spans, tables)
+        y: Tensor = x + self.mlp(F.rms_norm(x, self.shape, self.mlp_norm, self.eps))
+        return y
+
+
+class Transformer(nn.Module):
+    """Token ids in, hidden states and logits out.
+
+    `kind` is the class of every linear layer; the weights are empty until weights.py fills
+    them. `context` bounds the positions (rotary tables and caches).
+    """
+
+    def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
+        self.rotary = Rotary(config, context)
+        self.blocks = nn.ModuleList(Block(config, i, kind) for i in range(config.num_layers))
+        self.norm = nn.Parameter(torch.empty(config.hidden_size))
+        # A tied head in floating point is the embedding itself; in int8 it is a copy.
+        own_head = not config.tied_head or kind is Int8Linear
+        self.head = kind(config.hidden_size, config.vocab_size, bias=False) if own_head else None
+
+    def forward(self, ids: Tensor, spans: Sequence[Span]) -> Tensor:
+        """Run int64 `ids` (rows,) of all spans; returns hidden states (rows, hidden_size)."""
+        x = self.embedding[ids]
+        tables = self.rotary.select(spans)
+        for block in self.blocks:
+            x = block(x, spans, tables)
+        return x
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (rows, hidden_size) -> (rows, vocab_size), in the head's dtype."""
+        normed = F.rms_norm(hidden, self.norm.shape, self.norm, self.config.norm_eps)
+        if self.head is None:
+            return F.linear(normed, self.embedding)
+        scores: Tensor = self.head(normed)
+        return scores

@@ -1,0 +1,40 @@
+"""What a reply cost. Times are those of the engine itself, in milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Ending = Literal["eos", "sentence", "length"]
+"""The model ended the reply; it was cut after its last whole sentence; it was cut anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillStats:
+    """Reading a prompt into the cache."""
+
+    cached_tokens: int
+    """Prompt tokens that were cached already."""
+    new_tokens: int
+    """Prompt tokens that were computed now."""
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseStats:
+    """Denoising one reply."""
+
+    prefill: PrefillStats
+    tokens: int
+    """Positions that became final, the end-of-reply token included."""
+    forwards: int
+    """Forward passes over the canvas."""
+    ms: float
+    """From the first forward pass to the last, prefill excluded."""
+    ended: Ending
+    cache_bytes: int
+    """Memory held by the call's keys and values."""
+
+    @property
+    def tokens_per_forward(self) -> float:
+        return self.tokens / self.forwards if self.forwards else 0.0
