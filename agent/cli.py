@@ -138,7 +138,7 @@ def _place_call(
 ) -> None:
     """Call ``url``, or a server that is started for this; exits with 1 when a turn failed."""
     from agent.dialling import call_here, call_there
-    from agent.view import turn_text
+    from agent.view import turn_lines
 
     results: list[TurnResult] = []
 
@@ -147,7 +147,8 @@ def _place_call(
         if as_json:
             print(result.to_json(), flush=True)
         else:
-            out.print(turn_text(result), soft_wrap=True)
+            for line in turn_lines(result):
+                out.print(line, soft_wrap=True)
 
     if url is not None:
         asyncio.run(call_there(url, questions, show, save))

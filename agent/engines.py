@@ -99,7 +99,7 @@ def load_responder(settings: Settings, threads: int, progress: Progress) -> Resp
         device=chosen.device,
         threads=threads,
         max_tokens=chosen.max_tokens,
-        progress=progress,
+        progress=lambda share, what: progress(f"{what} ({share:.0%})"),
     )
 
 

@@ -206,8 +206,9 @@ async def serve(
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve(sockets=[sock]))
     try:
-        while not server.started and not running.done():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - uvicorn has no event for it
+        # uvicorn has no event for it
+        while not server.started and not running.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         if started is not None and (pending := started()) is not None:
             await pending
         await asyncio.shield(running)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from rich.console import Console
 from rich.live import Live
 
@@ -16,7 +18,8 @@ def answer(engine: Responder, instructions: str, text: str, console: Console | N
     messages = [Message("system", instructions), Message("user", text)]
     said = ""
     steps: list[CanvasStep] = []
-    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+    view = Live(console=console, auto_refresh=False) if console is not None else nullcontext()
+    with view as live:
         for piece in call.reply(messages):
             match piece:
                 case CanvasStep():
@@ -26,6 +29,6 @@ def answer(engine: Responder, instructions: str, text: str, console: Console | N
                 case ReplyDone():
                     call.close()
                     return piece
-            if console is not None:
+            if live is not None:
                 live.update(canvas_view(said, steps), refresh=True)
     raise ResponderError("the responder ended without a complete reply")

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.bench import Figure
+from agent.catalogue import Model
 from agent.engines import Loaded
 from agent.latency.results import TurnResult
-from agent.catalogue import Model
 from agent.reply import CanvasStep
 
 MASK = "░░"
@@ -32,7 +32,7 @@ def loaded_table(table: Iterable[Loaded]) -> Table:
     return view
 
 
-def turn_text(result: TurnResult) -> RenderableType:
+def turn_lines(result: TurnResult) -> list[Text]:
     """One turn: words and where the time went."""
     lines = [
         Text.assemble(("caller  ", "bold cyan"), result.heard or "(nothing)"),
@@ -44,7 +44,7 @@ def turn_text(result: TurnResult) -> RenderableType:
         lines.append(Text.assemble((f"        {total}", "bold"), f"  = {spans}" if spans else ""))
     if result.error:
         lines.append(Text(f"        {result.error}", style="red"))
-    return Group(*lines)
+    return lines
 
 
 def canvas_text(step: CanvasStep) -> Text:

@@ -233,8 +233,8 @@ async def test_a_client_that_vanishes_mid_reply_frees_its_line():
         await until(line, "response.output_audio.delta")
         line.transport.abort()
         async with httpx.AsyncClient(base_url=f"http://{address}") as web:
-            while (await web.get("/readyz")).json()["calls"]:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - the server is asked from outside
+            while (await web.get("/readyz")).json()["calls"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         async with dial(address) as line:
             await line.send(QUESTION)
             await until(line, "response.done")

@@ -85,7 +85,8 @@ class Caller:
     @asynccontextmanager
     async def silence(self) -> AsyncIterator[list[asyncio.Task[None]]]:
         """Be on the line and say nothing; gives the tasks that keep the line."""
-        async with await _dial(self._url) as connection:
+        connection = await _dial(self._url)
+        async with connection:
             self._began = asyncio.get_running_loop().time()
             tasks = [
                 asyncio.create_task(self._speak(connection)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agent.responders.base import (
@@ -34,10 +35,13 @@ class DiffusionResponder:
         dtype: Dtype = "auto",
         device: str = "auto",
         threads: int | None = None,
+        max_tokens: int | None = None,
         options: DecodeOptions | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
         self.options = options or DecodeOptions()
+        if max_tokens is not None:
+            self.options = replace(self.options, max_tokens=max_tokens)
         try:
             self.engine = Engine.load(
                 source, dtype=dtype, device=device, threads=threads, progress=progress

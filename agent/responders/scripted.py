@@ -32,14 +32,11 @@ class ScriptedResponder:
         script: Callable[[str], str] | Mapping[str, str] = repeat,
         *,
         steps: int = 2,
-        progress: Callable[[str], None] | None = None,
     ) -> None:
         self._script = script
         self._steps = steps
         self.prompts: list[tuple[Message, ...]] = []
         """Every prompt that was answered, for tests."""
-        if progress is not None:
-            progress("nothing to load")
 
     def open(self) -> ScriptedCall:
         return ScriptedCall(self)
