@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,10 +62,23 @@ class _TurnLog:
 
 
 class Caller:
-    """One call. Use ``turns`` once."""
+    """One call. Use ``turns`` or ``silence`` once.
 
-    def __init__(self, url: str, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
+    Args:
+        url: websocket address of a server that speaks docs/protocol.md.
+        reply_timeout: seconds from the end of a question until it counts as unanswered.
+        on_event: told every server event with the second of the call at which it arrived.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        reply_timeout: float = REPLY_TIMEOUT,
+        on_event: Callable[[float, dict[str, Any]], None] | None = None,
+    ) -> None:
         self._url = url
+        self._on_event = on_event
         self._reply_timeout = reply_timeout
         self._log = _TurnLog()
         self._changed = asyncio.Event()
@@ -99,7 +112,9 @@ class Caller:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _now(self) -> float:
+    @property
+    def now(self) -> float:
+        """Seconds since the call began."""
         return asyncio.get_running_loop().time() - self._began
 
     async def _speak(self, connection: ClientConnection) -> None:
@@ -107,13 +122,16 @@ class Caller:
         sent = 0
         while True:
             sent += FRAME
-            await asyncio.sleep(max(0.0, sent / WIRE_RATE - self._now()))
+            await asyncio.sleep(max(0.0, sent / WIRE_RATE - self.now))
             audio = base64.b64encode(to_pcm16(self.line.next_frame(FRAME))).decode("ascii")
             await connection.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
 
     async def _listen(self, connection: ClientConnection) -> None:
         async for message in connection:
-            self._take(json.loads(message))
+            event = json.loads(message)
+            if self._on_event is not None:
+                self._on_event(self.now, event)
+            self._take(event)
             self._changed.set()
         raise CallError(f"the server hung up: {connection.close_reason or 'no reason given'}")
 
@@ -123,7 +141,7 @@ class Caller:
             case "input_audio_buffer.speech_started":
                 log.speaking = True
                 # What every client of this protocol does: the caller speaks, so be silent.
-                self.line.stop(self._now())
+                self.line.stop(self.now)
             case "input_audio_buffer.speech_stopped":
                 log.speaking = False
             case "conversation.item.input_audio_transcription.completed":
@@ -133,7 +151,7 @@ class Caller:
             case "response.output_audio.delta":
                 sound = from_pcm16(base64.b64decode(event["delta"]))
                 log.reply_audio += len(sound) / WIRE_RATE
-                self.line.play(sound, self._now())
+                self.line.play(sound, self.now)
             case "onebreath.turn.timings":
                 log.timings = event
             case "response.done":
@@ -163,8 +181,8 @@ class Caller:
         deadline: float | None = None
         while not self._answered():
             if deadline is None and not self.line.saying:
-                deadline = self._now() + self._reply_timeout
-            if deadline is not None and self._now() > deadline:
+                deadline = self.now + self._reply_timeout
+            if deadline is not None and self.now > deadline:
                 return f"no reply within {self._reply_timeout:.0f} s"
             for task in tasks:
                 if task.done():
@@ -180,7 +198,7 @@ class Caller:
     def _answered(self) -> bool:
         log = self._log
         quiet = not (self.line.saying or log.speaking or log.replying) and log.replies > 0
-        return quiet and self._now() > self.line.silent_from() + GAP_SECONDS
+        return quiet and self.now > self.line.silent_from() + GAP_SECONDS
 
     def _result(
         self, number: int, question: Question, begins: int, error: str | None
