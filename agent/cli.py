@@ -33,6 +33,7 @@ from agent.threads import calm
 
 if TYPE_CHECKING:
     from agent.config import Settings
+    from agent.dialling import CallPlan
     from agent.latency.caller import Question
     from agent.latency.results import TurnResult
 
@@ -66,19 +67,19 @@ def serve(
 
     flags = engine_flags(asr, asr_model, responder, model, tts, voice)
     settings = settings_from(config, {**flags, "server": {"host": host, "port": port}})
-    sock = listen(settings.server.host, settings.server.port)
-    engines, table = load(settings)
-    address = "{}:{}".format(*sock.getsockname()[:2])
+    with listen(settings.server.host, settings.server.port) as sock:
+        engines, table = load(settings)
+        address = "{}:{}".format(*sock.getsockname()[:2])
 
-    def started() -> None:
-        out.print(loaded_table(table))
-        out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
-        out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
+        def started() -> None:
+            out.print(loaded_table(table))
+            out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
+            out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
 
-    try:
-        asyncio.run(serve_calls(settings, engines, sock, started))
-    finally:
-        close_engines(engines)
+        try:
+            asyncio.run(serve_calls(settings, engines, sock, started))
+        finally:
+            close_engines(engines)
 
 
 @app.command()
@@ -88,6 +89,7 @@ def call(
     save: Annotated[
         Path | None, typer.Option("--out", help="Stereo recording: caller left, agent right.")
     ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a reply.")] = 20.0,
     config: ConfigOption = None,
     asr: AsrOption = None,
     asr_model: AsrModelOption = None,
@@ -98,21 +100,25 @@ def call(
     as_json: JsonOption = False,
 ) -> None:
     """Play recordings into a server in real time, as a caller would, and time the replies."""
+    from agent.dialling import CallPlan
+
     flags = engine_flags(asr, asr_model, responder, model, tts, voice)
     settings = settings_from(config, flags)
     if save is not None and not save.absolute().parent.is_dir():
         raise AudioError(f"{save}: there is no such directory")
-    _place_call(settings, _read_questions(questions), url, save, as_json)
+    plan = CallPlan(_read_questions(questions), save, timeout)
+    _place_call(settings, plan, url, as_json)
 
 
 @app.command()
 def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Answer a bundled spoken question, without browser or microphone."""
+    from agent.dialling import CallPlan
     from agent.questions import bundled_questions
 
     questions = _read_questions(bundled_questions()[:1])
     save = None if as_json else Path("call.wav")
-    _place_call(settings_from(config), questions, None, save, as_json)
+    _place_call(settings_from(config), CallPlan(questions, save), None, as_json)
 
 
 def _read_questions(paths: Sequence[Path]) -> list[Question]:
@@ -129,13 +135,7 @@ def _read_questions(paths: Sequence[Path]) -> list[Question]:
     return questions
 
 
-def _place_call(
-    settings: Settings,
-    questions: list[Question],
-    url: str | None,
-    save: Path | None,
-    as_json: bool,
-) -> None:
+def _place_call(settings: Settings, plan: CallPlan, url: str | None, as_json: bool) -> None:
     """Call ``url``, or a server that is started for this; exits with 1 when a turn failed."""
     from agent.dialling import call_here, call_there
     from agent.view import turn_lines
@@ -151,12 +151,12 @@ def _place_call(
                 out.print(line, soft_wrap=True)
 
     if url is not None:
-        asyncio.run(call_there(url, questions, show, save))
+        asyncio.run(call_there(url, plan, show))
     else:
         engines, _ = load(settings)
-        asyncio.run(call_here(settings, engines, questions, show, save))
-    if save is not None:
-        err.print(f"recorded {save} (caller left, agent right)", highlight=False)
+        asyncio.run(call_here(settings, engines, plan, show))
+    if plan.save is not None:
+        err.print(f"recorded {plan.save} (caller left, agent right)", highlight=False)
     raise typer.Exit(1 if any(result.error for result in results) else 0)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.audio import write_wav
 from agent.config import Settings
 from agent.engines import close_engines
-from agent.latency.caller import Caller, Question
+from agent.latency.caller import REPLY_TIMEOUT, Caller, Question
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 from agent.runner import Engines
@@ -18,26 +19,27 @@ from agent.server import listen, serve
 Show = Callable[[TurnResult], None]
 
 
-async def call_there(
-    url: str, questions: Sequence[Question], show: Show, save: Path | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """What is to be asked, and where the recording goes."""
+
+    questions: Sequence[Question]
+    save: Path | None = None
+    reply_timeout: float = REPLY_TIMEOUT
+
+
+async def call_there(url: str, plan: CallPlan, show: Show) -> None:
     """Call ``url``; the recording is written even when the call breaks off."""
-    caller = Caller(url)
+    caller = Caller(url, reply_timeout=plan.reply_timeout)
     try:
-        async for result in caller.turns(questions):
+        async for result in caller.turns(plan.questions):
             show(result)
     finally:
-        if save is not None:
-            write_wav(save, [caller.line.mouth, caller.line.ear], WIRE_RATE)
+        if plan.save is not None:
+            write_wav(plan.save, [caller.line.mouth, caller.line.ear], WIRE_RATE)
 
 
-async def call_here(
-    settings: Settings,
-    engines: Engines,
-    questions: Sequence[Question],
-    show: Show,
-    save: Path | None,
-) -> None:
+async def call_here(settings: Settings, engines: Engines, plan: CallPlan, show: Show) -> None:
     """Start a server on a free port, call it, stop it, release the engines."""
     sock = listen("127.0.0.1", 0)
     url = f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/realtime"
@@ -45,7 +47,7 @@ async def call_here(
     server = asyncio.create_task(serve(settings, engines, sock, ready.set))
     try:
         await ready.wait()
-        await call_there(url, questions, show, save)
+        await call_there(url, plan, show)
     finally:
         server.cancel()
         await asyncio.gather(server, return_exceptions=True)

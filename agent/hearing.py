@@ -68,11 +68,18 @@ class Hearing:
         self.position, self.last_sound_at = end, chunk.captured_at
         self._remember(chunk)
         if not self.detection:
-            return TurnEvent.BEGAN if self.open is None else None
+            return self._undetected()
         event = self.detector.frame(heard.probability, start, end)
         if self.detector.speech_end == end:
             self._last_speech_at = chunk.captured_at
         return event
+
+    def _undetected(self) -> TurnEvent | None:
+        """Push to talk: a turn is open from the first frame on until the client commits it."""
+        if self.open is None:
+            return TurnEvent.BEGAN
+        full = self.position - self.open.began >= self.settings.max_turn
+        return TurnEvent.ENDED if full else None
 
     def _remember(self, chunk: AudioChunk) -> None:
         self._pre_roll.append(chunk)
@@ -86,7 +93,8 @@ class Hearing:
         first = self._pre_roll[0]
         began = first.start / first.rate
         self.open = OpenTurn(turn, began, self.position + self.settings.partial_every)
-        yield SpeechStarted(turn.item_id, began)
+        if self.detection:
+            yield SpeechStarted(turn.item_id, began)
 
     def feed(self) -> Iterator[Command]:
         """Give the sound that arrived since the last call to the recogniser."""
@@ -127,7 +135,8 @@ class Hearing:
         self.open = None
         self.detector.reset()
         self.closed[turn.id] = turn
-        yield SpeechStopped(turn.item_id, turn.speech_end)
+        if self.detection:
+            yield SpeechStopped(turn.item_id, turn.speech_end)
         yield TurnCommitted(turn.item_id, previous_item_id)
         yield DecodeFinal(turn.id, turn.revision)
 

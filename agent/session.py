@@ -51,6 +51,7 @@ from agent.turns import TurnEvent
 from asr.transcript import Transcript
 
 NORMAL_CLOSURE = 1000
+NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
 
 
 @dataclass(slots=True)
@@ -163,7 +164,10 @@ class Session:
         still_speaking = self.hearing.open is not None and self.hearing.detection
         if wanted and not still_speaking:
             self._respond_when_heard = False
-            yield from self._respond(turn)
+            if self.conversation.messages()[1:]:
+                yield from self._respond(turn)
+            else:
+                yield NOTHING_TO_ANSWER
 
     def _text_said(self, event: TextSaid) -> Iterator[Command]:
         turn = self._new_turn(event.item_id)
@@ -183,16 +187,23 @@ class Session:
         elif self.hearing.closed:
             self._respond_when_heard = True
         elif not self.conversation.turns or not self.conversation.messages()[1:]:
-            yield Trouble("conversation_empty", "nothing was said yet that could be answered")
+            yield NOTHING_TO_ANSWER
         else:
-            turn = self.conversation.turns[-1]
-            if turn.reply is not None or self._is_open(turn):
-                turn = self._new_turn()
+            turn = self._turn_to_answer()
             turn.timings.mark(Stage.TRANSCRIPT, now)
             yield from self._respond(turn)
 
-    def _is_open(self, turn: Turn) -> bool:
-        return self.hearing.open is not None and self.hearing.open.turn is turn
+    def _turn_to_answer(self) -> Turn:
+        """The newest turn that was heard and not answered, else a new one without words."""
+        open_turn = self.hearing.open.turn if self.hearing.open else None
+        closed = [turn for turn in self.conversation.turns if turn is not open_turn]
+        if closed and closed[-1].heard and closed[-1].reply is None:
+            return closed[-1]
+        turn = self._new_turn()
+        if open_turn is not None:
+            # What the caller is saying comes after the reply that is asked for now.
+            self.conversation.turns[-2:] = [turn, open_turn]
+        return turn
 
     def _respond(self, turn: Turn) -> Iterator[Command]:
         if self.speaking is not None:

@@ -292,6 +292,41 @@ def test_push_to_talk(desk):
     assert desk.last(Respond).messages[-1].content == "good morning"
 
 
+def test_push_to_talk_answers_what_was_committed_and_not_what_comes_next(desk):
+    desk.tell(Configure(turn_detection=False))
+    desk.hear(1.0, 0.9)
+    desk.tell(CommitAudio())
+    desk.hear(0.3, 0.9)  # the microphone goes on
+    first = desk.last(DecodeFinal)
+    desk.tell(FinalHeard(first.turn, first.revision, final("good morning")))
+    desk.tell(RespondNow())
+    assert desk.last(Respond).messages[-1].content == "good morning"
+    answer(desk, "Good morning.")
+    play_out(desk)
+    desk.tell(CommitAudio())
+    second = desk.last(DecodeFinal)
+    desk.tell(FinalHeard(second.turn, second.revision, final("goodbye")))
+    desk.tell(RespondNow())
+    contents = [message.content for message in desk.last(Respond).messages[1:]]
+    assert contents == ["good morning", "Good morning.", "goodbye"]
+    assert desk.all(SpeechStarted) == []
+
+
+def test_push_to_talk_without_an_end_is_bounded(desk):
+    desk.tell(Configure(turn_detection=False))
+    desk.hear(Settings().turns.max_turn + 0.5, 0.0)
+    assert len(desk.all(DecodeFinal)) == 1
+
+
+def test_silence_that_is_to_be_answered_is_named(desk):
+    desk.tell(Configure(turn_detection=False))
+    desk.hear(1.0, 0.0)
+    desk.tell(CommitAudio())
+    desk.tell(RespondNow())
+    desk.tell(FinalHeard(1, 0, final("")))
+    assert desk.last(Trouble).code == "conversation_empty"
+
+
 def test_without_create_response_the_agent_waits_to_be_asked(desk):
     desk.tell(Configure(create_response=False))
     ask(desk, "hello")

@@ -131,7 +131,7 @@ async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engin
         )
 
         async def happened(kind, count=1):
-            while sum(event["type"] == kind for _, event in events) < count:
+            while sum(event["type"] == kind for _, event in events) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             return [item for item in events if item[1]["type"] == kind][count - 1]
 
@@ -141,7 +141,7 @@ async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engin
             await asyncio.sleep(1.0)
             stop = question(DATA / "stop.wav").samples
             begins = (caller.line.say(stop) + first_above(stop, -30)) / WIRE_RATE
-            _, started = await happened("input_audio_buffer.speech_started", 2)
+            await happened("input_audio_buffer.speech_started", 2)
             stopped_at, stopped = await happened("onebreath.playback.stop")
             _, done = await happened("response.done")
             silent = caller.line.silent_from()

@@ -32,7 +32,7 @@ from agent.protocol import WIRE_RATE
 
 FRAME = WIRE_RATE // 50
 """Samples per message, 20 ms as a microphone delivers them."""
-REPLY_TIMEOUT = 30.0
+REPLY_TIMEOUT = 20.0
 GAP_SECONDS = 0.3
 """Pause between the end of a reply and the next question."""
 

@@ -1,0 +1,139 @@
+"""The command line as a user meets it: what it prints and how it says no."""
+
+import json
+import socket
+import wave
+
+import numpy as np
+import pytest
+
+from agent import cli, models
+from agent.config import Settings
+from agent.latency.results import TurnResult, spans_at_the_ear
+from agent.questions import bundled_questions
+
+SCRIPTED = ["--asr", "scripted", "--responder", "scripted", "--tts", "tone"]
+
+
+@pytest.fixture
+def onebreath(monkeypatch, capfd, tmp_path):
+    """Run the command line in this process; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["onebreath", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capfd.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+def wav(path, samples, rate=16_000, width=2):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def test_help_names_every_command(onebreath):
+    code, printed, _ = onebreath("--help")
+    assert code == 0
+    for command in ("serve", "call", "demo", "reply", "doctor", "models", "bench"):
+        assert command in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["call", "missing.wav"], "missing.wav: no such file"),
+        (["call", "text.wav"], "not a sound file"),
+        (["call", "empty.wav"], "holds no samples"),
+        (["call", "tone.wav", "--out", "no/such/dir/call.wav"], "no such directory"),
+        (["call", "tone.wav", "--url", "ws://127.0.0.1:1/v1/realtime"], "nobody answers there"),
+        (["call", "tone.wav", "--url", "http://127.0.0.1:1"], "no websocket address"),
+        (["reply", "  "], "nothing to answer"),
+        (["reply", "hi", "--responder", "nobody"], "no responder 'nobody'; there are diffusion"),
+        (["reply", "hi", "--responder", "no.such:Thing"], "cannot be loaded"),
+        (["reply", "hi", "--model", "/no/such.gguf"], "/no/such.gguf"),
+        (["serve", "--asr", "nobody"], "nobody"),
+        (["serve", "--tts", "nobody", "--asr", "scripted", "--responder", "scripted"], "nobody"),
+        (["models", "nobody"], "no default model 'nobody'"),
+        (["serve", "--config", "none.toml"], "none.toml: cannot be read"),
+        (["serve", "--config", "typo.toml"], "server.prot: no such setting"),
+        (["serve", "--host", "203.0.113.7"], "cannot listen on 203.0.113.7"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_no_traceback(onebreath, tmp_path, words, reason):
+    (tmp_path / "text.wav").write_text("no sound at all " * 50)
+    (tmp_path / "typo.toml").write_text("[server]\nprot = 1\n")
+    wav(tmp_path / "empty.wav", np.zeros(0))
+    wav(tmp_path / "tone.wav", 9000 * np.sin(np.arange(8000) / 6))
+    code, _, complaint = onebreath(*words)
+    assert code == 2
+    assert complaint.count("error:") == 1
+    assert reason in complaint
+    assert "Traceback" not in complaint
+
+
+def test_a_taken_port_is_named(onebreath):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, complaint = onebreath("serve", "--port", port, *SCRIPTED)
+    assert code == 2
+    assert f"127.0.0.1:{port} is taken" in complaint
+    assert f"--port {port + 1}" in complaint
+
+
+def test_a_damaged_model_is_named_with_the_cure(onebreath, monkeypatch):
+    monkeypatch.setattr(models, "problems", lambda name, progress=None: [f"{name} is damaged"])
+    code, printed, complaint = onebreath("models", "joe", "--json")
+    assert code == 1
+    assert json.loads(printed)["problems"] == ["joe is damaged"]
+    code, _, complaint = onebreath("models", "joe")
+    assert code == 1
+    assert "joe is damaged" in complaint
+
+
+def test_a_reply_in_text(onebreath):
+    code, printed, _ = onebreath("reply", "hello there", "--responder", "scripted", "--json")
+    assert code == 0
+    row = json.loads(printed)
+    assert row["text"] == "You said: hello there"
+    assert row["steps"] == row["forwards"] == 2
+    assert row["ms"] >= 0
+    code, printed, _ = onebreath("reply", "hello there", "--responder", "scripted")
+    assert "You said: hello there" in printed
+    assert "2 steps" in printed
+
+
+def test_a_call_that_nobody_understands_says_so(onebreath, tmp_path):
+    path = wav(tmp_path / "quiet.wav", np.zeros(4000))
+    code, printed, _ = onebreath("call", path, *SCRIPTED, "--json", "--timeout", 0.5)
+    assert code == 1
+    row = json.loads(printed)
+    assert row["voice_to_voice_ms"] is None
+    assert "no reply within" in row["error"]
+
+
+def test_spans_are_moved_to_the_ear_and_sum_exactly():
+    server = {"endpoint_wait": 500.0, "asr": 300.5, "tts": 100.0, "transport": 0.2}
+    spans = spans_at_the_ear(server, 1032.0, 1000.0, 987.654)
+    assert spans["endpoint_wait"] == 532.0
+    assert sum(spans.values()) == pytest.approx(987.654, abs=1e-6)
+    assert spans["transport"] == pytest.approx(987.654 - 532.0 - 300.5 - 100.0)
+
+
+def test_a_result_is_one_line_of_json():
+    row = TurnResult(1, "q.wav", "hello\nthere", "Hi.", 900.0, {"asr": 1.0})
+    assert json.loads(row.to_json())["heard"] == "hello\nthere"
+    assert "\n" not in row.to_json()
+
+
+def test_the_bundled_questions_are_there():
+    assert len(bundled_questions()) >= 5
+    assert Settings().asr.model in models.MODELS
