@@ -103,7 +103,7 @@ def test_a_loop_is_decoded_again_in_the_full_window(
     def encode(features: object, frames: int) -> None:
         windows.append(frames)
 
-    def decode(encoded: None, beam: int, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
+    def decode(encoded: None, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
         ngrams.append(no_repeat_ngram)
         return next(decodes)
 
