@@ -115,9 +115,11 @@ class WhisperTranscriber:
         if speech_seconds(samples) < MIN_SPEECH_SECONDS:
             return ""
         features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
+        # In the full window a repeat has its second opinion already; only a loop is left.
+        doubted = is_loop if self._window(features) == FULL else is_doubtful
         try:
             decoded = self._first_opinion(features, tokens)
-            if careful and is_doubtful(decoded):
+            if careful and doubted(decoded):
                 decoded = self._second_opinion(features, tokens)
         except RuntimeError as error:  # what CTranslate2 raises for everything
             raise AsrError(f"Whisper failed: {error}") from error
