@@ -54,10 +54,11 @@ class WhisperTranscriber:
     ) -> None:
         """Load ``model``: a directory, or a name that faster-whisper knows.
 
-        ``threads`` are CPU threads of the encoder and decoder (default: the cores this process
-        may use, at most four). ``beam`` is the width of the decoder's search: two has most of
-        what five gains over one. ``shortest_window`` is the least sound in seconds that the
-        encoder is shown (see `asr.window`). ``max_seconds`` bounds one utterance.
+        ``threads`` are CPU threads of the encoder and decoder (default: half the cores, at most
+        four; on two cores the second thread gains nothing, because it slows the decoder down as
+        much as it speeds the encoder up). ``beam`` is the width of the decoder's search: two has
+        most of what five gains over one. ``shortest_window`` is the least sound in seconds that
+        the encoder is shown (see `asr.window`). ``max_seconds`` bounds one utterance.
         Raises `AsrError` when the model or an option is unusable.
         """
         if beam < 1:
@@ -227,7 +228,7 @@ def _load(directory: Path, device: str, compute_type: str, threads: int | None) 
             str(directory),
             device=device,
             compute_type=compute_type,
-            cpu_threads=threads or min(_MOST_THREADS, len(os.sched_getaffinity(0))),
+            cpu_threads=threads or _default_threads(),
             local_files_only=True,
         )
     except Exception as error:  # tokenizers raises a bare Exception for a damaged file
@@ -235,6 +236,10 @@ def _load(directory: Path, device: str, compute_type: str, threads: int | None) 
             f"cannot load the Whisper model in {directory} on {device} as {compute_type}: "
             f"{error}. If the file is damaged, delete the directory and fetch the model again"
         ) from error
+
+
+def _default_threads() -> int:
+    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
 
 
 def _tokenizer(model: Any, language: str) -> Tokenizer:
