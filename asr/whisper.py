@@ -147,12 +147,14 @@ class WhisperTranscriber:
         return self._model.encode(fit(features, frames))
 
     def _decode(self, encoded: Any, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
+        # CTranslate2 stops at half of max_length, or at what the prompt leaves of it, if less.
+        max_length = max(2 * tokens, len(self._prompt) + tokens)
         result = self._model.model.generate(
             encoded,
             [self._prompt],
             beam_size=self._beam,
             no_repeat_ngram_size=no_repeat_ngram,
-            max_length=len(self._prompt) + tokens,
+            max_length=max_length,
             return_scores=True,
             return_no_speech_prob=True,
         )[0]

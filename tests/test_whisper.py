@@ -121,6 +121,14 @@ def test_a_loop_is_decoded_again_in_the_full_window(
     assert ngrams == [0, 0, 3]
 
 
+@pytest.mark.parametrize("tokens", [2, 5, 8])
+def test_a_decode_that_was_cut_off_is_known(whisper: WhisperTranscriber, tokens: int) -> None:
+    features = whisper._features(librivox("0880"))
+    encoded = whisper._encode(features, 1000)
+    assert not whisper._decode(encoded, tokens).complete
+    assert whisper._decode(encoded, 33).complete
+
+
 def test_the_first_word_does_not_wait_for_the_network(
     whisper_base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
