@@ -23,16 +23,26 @@ class AsrError(Exception):
 
 
 class Listening(Protocol):
-    """One utterance being heard."""
+    """One utterance being heard.
+
+    ``feed`` and ``close`` may be called on another thread than the two that decode. All raise
+    `AsrError` after ``close`` (except ``close``).
+    """
 
     def feed(self, samples: Samples) -> None:
-        """Append 16 kHz float32 mono in [-1, 1]; cheap, never decodes."""
+        """Append 16 kHz float32 mono ``[n]`` in [-1, 1]; cheap, never decodes.
+
+        Raises `AsrError` for any other array and when the utterance is over its bound.
+        """
 
     def hypothesis(self) -> Transcript:
         """Decode what was fed so far (blocking); ``final`` is False."""
 
     def finish(self) -> Transcript:
-        """Decode the whole utterance (blocking); empty text when it was no speech."""
+        """Decode the whole utterance (blocking); empty text when it was no speech.
+
+        May be called again after more was fed: the pause was not the end.
+        """
 
     def close(self) -> None:
         """Drop the audio; safe to call twice."""

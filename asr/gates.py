@@ -22,7 +22,10 @@ EXTRA_TOKENS = 12
 MIN_SPEECH_SECONDS = 0.1
 """Less speech than this is a click or a breath, whatever the decoder says."""
 
-_REPEATED = re.compile(r"\b(\w+)(?:\W+\1\b){2}|\b(\w+(?:\W+\w+){1,11})\W+\2\b", re.IGNORECASE)
+_STUTTER = re.compile(r"\b(\w+)(?:\W+\1\b){2}|\b(\w+(?:\W+\w+){1,3})\W+\2\b")
+"""A word three times in a row, or two to four words twice in a row."""
+
+_RESTART_WORDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,16 @@ def is_doubtful(decoded: Decoded) -> bool:
     return (
         is_loop(decoded)
         or decoded.avg_logprob < MIN_LOGPROB
-        or _REPEATED.search(decoded.text) is not None
+        or _STUTTER.search(decoded.text.casefold()) is not None
+        or _restarts(decoded.text)
     )
+
+
+def _restarts(text: str) -> bool:
+    """Whether five words in a row come back later: the decoder began the sentence again."""
+    words = re.findall(r"\w+", text.casefold())
+    runs = [tuple(words[i : i + _RESTART_WORDS]) for i in range(len(words) - _RESTART_WORDS + 1)]
+    return len(set(runs)) < len(runs)
 
 
 def is_hallucination(decoded: Decoded) -> bool:

@@ -26,7 +26,7 @@ from asr.gates import (
     is_loop,
     max_tokens,
 )
-from asr.pieces import first_cut
+from asr.pieces import LONGEST, first_cut
 from asr.recording import Recording
 from asr.speech import speech_seconds
 from asr.stable_prefix import StablePrefix
@@ -49,20 +49,20 @@ class WhisperTranscriber:
         device: str = "auto",
         threads: int | None = None,
         beam: int = 2,
-        partial_beam: int = 1,
         shortest_window: float = SHORTEST / FRAMES_PER_SECOND,
         max_seconds: float = 120.0,
     ) -> None:
         """Load ``model``: a directory, or a name that faster-whisper knows.
 
-        ``threads`` are CPU threads of the encoder and decoder (default: the cores this process
-        may use, at most four). ``beam`` is the width of the search of the final transcript,
-        ``partial_beam`` that of hypotheses. ``shortest_window`` is the least sound in seconds that
+        ``threads`` are CPU threads of the encoder and decoder (default: half the cores, at most
+        four; on two cores the second thread gains nothing, because it slows the decoder down as
+        much as it speeds the encoder up). ``beam`` is the width of the decoder's search: two has
+        most of what five gains over one. ``shortest_window`` is the least sound in seconds that
         the encoder is shown (see `asr.window`). ``max_seconds`` bounds one utterance.
         Raises `AsrError` when the model or an option is unusable.
         """
-        if beam < 1 or partial_beam < 1:
-            raise AsrError("beam and partial_beam must be at least 1")
+        if beam < 1:
+            raise AsrError("beam must be at least 1")
         shortest = round(shortest_window * FRAMES_PER_SECOND)
         if not 0 < shortest <= FULL:
             raise AsrError("shortest_window must be more than 0 s and at most 30 s")
@@ -72,7 +72,6 @@ class WhisperTranscriber:
         self._tokenizer = _tokenizer(self._model, language)
         self._prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
         self._beam = beam
-        self._partial_beam = partial_beam
         self._shortest = shortest
         self.second_opinions = 0
         """Utterances so far that were decoded again in the full window."""
@@ -86,35 +85,24 @@ class WhisperTranscriber:
         """Words in at most 30 s of 16 kHz float32 mono, by the careful path; empty if none.
 
         A transcript that a guard of `asr.gates` doubts is decoded again in the full window.
+        Raises `AsrError` when the sound is longer or the engine fails.
         """
-        if speech_seconds(samples) < MIN_SPEECH_SECONDS:
-            return ""
-        features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
-        decoded = self._first_opinion(features, self._beam, tokens)
-        if is_doubtful(decoded):
-            decoded = self._second_opinion(features, tokens)
-        return "" if is_hallucination(decoded) else decoded.text
+        return self._hear(samples, careful=True)
 
     def guess(self, samples: Samples) -> str:
         """As `transcribe`, in one quick decode: empty where it loops."""
-        if speech_seconds(samples) < MIN_SPEECH_SECONDS:
-            return ""
-        features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
-        decoded = self._first_opinion(features, self._partial_beam, tokens)
-        return "" if is_loop(decoded) or is_hallucination(decoded) else decoded.text
+        return self._hear(samples, careful=False)
 
     def warm_up(self) -> None:
         """Encode and decode silence in the shortest and in the full window."""
         silence = np.zeros(RATE, dtype=np.float32)
         speech_seconds(silence)
-        features = self._features(silence)
-        for frames in (self._window(features), FULL):
-            encoded = self._encode(features, frames)
-            for beam in {self._beam, self._partial_beam}:
-                self._decode(encoded, beam, max_tokens(1.0))
+        features, tokens = self._features(silence), max_tokens(1.0)
+        self._first_opinion(features, tokens)
+        self._decode(self._encode(features, FULL), tokens)
 
     def close(self) -> None:
-        """Free the model; what is still listening cannot be decoded afterwards."""
+        """Free the model's memory; a decode after this loads it again."""
         self._model.model.unload_model()
 
     def _features(self, samples: Samples) -> NDArray[np.float32]:
@@ -122,16 +110,33 @@ class WhisperTranscriber:
         features: NDArray[np.float32] = self._model.feature_extractor(samples)
         return features
 
-    def _first_opinion(self, features: NDArray[np.float32], beam: int, tokens: int) -> Decoded:
-        return self._decode(self._encode(features, self._window(features)), beam, tokens)
+    def _hear(self, samples: Samples, *, careful: bool) -> str:
+        if len(samples) > LONGEST:
+            raise AsrError("more than 30 s at once: cut it into pieces, as listen() does")
+        if speech_seconds(samples) < MIN_SPEECH_SECONDS:
+            return ""
+        features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
+        # In the full window a repeat has its second opinion already; only a loop is left.
+        doubted = is_loop if self._window(features) == FULL else is_doubtful
+        try:
+            decoded = self._first_opinion(features, tokens)
+            if careful and doubted(decoded):
+                decoded = self._second_opinion(features, tokens)
+        except RuntimeError as error:  # what CTranslate2 raises for everything
+            raise AsrError(f"Whisper failed: {error}") from error
+        unusable = is_hallucination(decoded) or (is_loop(decoded) and not careful)
+        return "" if unusable else decoded.text
+
+    def _first_opinion(self, features: NDArray[np.float32], tokens: int) -> Decoded:
+        return self._decode(self._encode(features, self._window(features)), tokens)
 
     def _second_opinion(self, features: NDArray[np.float32], tokens: int) -> Decoded:
         """Decode in the window of the training; what loops even there may not repeat itself."""
         self.second_opinions += 1
         encoded = self._encode(features, FULL)
-        decoded = self._decode(encoded, self._beam, tokens)
+        decoded = self._decode(encoded, tokens)
         if is_loop(decoded):
-            decoded = self._decode(encoded, self._beam, tokens, _LAST_RESORT_NGRAM)
+            decoded = self._decode(encoded, tokens, _LAST_RESORT_NGRAM)
         return decoded
 
     def _window(self, features: NDArray[np.float32]) -> int:
@@ -141,13 +146,15 @@ class WhisperTranscriber:
     def _encode(self, features: NDArray[np.float32], frames: int) -> Any:
         return self._model.encode(fit(features, frames))
 
-    def _decode(self, encoded: Any, beam: int, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
+    def _decode(self, encoded: Any, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
+        # CTranslate2 stops at half of max_length, or at what the prompt leaves of it, if less.
+        max_length = max(2 * tokens, len(self._prompt) + tokens)
         result = self._model.model.generate(
             encoded,
             [self._prompt],
-            beam_size=beam,
+            beam_size=self._beam,
             no_repeat_ngram_size=no_repeat_ngram,
-            max_length=len(self._prompt) + tokens,
+            max_length=max_length,
             return_scores=True,
             return_no_speech_prob=True,
         )[0]
@@ -223,7 +230,7 @@ def _load(directory: Path, device: str, compute_type: str, threads: int | None) 
             str(directory),
             device=device,
             compute_type=compute_type,
-            cpu_threads=threads or min(_MOST_THREADS, len(os.sched_getaffinity(0))),
+            cpu_threads=threads or _default_threads(),
             local_files_only=True,
         )
     except Exception as error:  # tokenizers raises a bare Exception for a damaged file
@@ -231,6 +238,10 @@ def _load(directory: Path, device: str, compute_type: str, threads: int | None) 
             f"cannot load the Whisper model in {directory} on {device} as {compute_type}: "
             f"{error}. If the file is damaged, delete the directory and fetch the model again"
         ) from error
+
+
+def _default_threads() -> int:
+    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
 
 
 def _tokenizer(model: Any, language: str) -> Tokenizer:

@@ -1,22 +1,27 @@
-"""Word error rate and time of the recogniser, by window and beam: ``--model DIRECTORY``.
+"""Word error rate of the recogniser by window, beam and threads; then its time for 3 s of speech.
 
-    python benchmarks/recognition.py --model DIR --windows 6 10 15 30 --beams 1 2 5 --threads 2
+    python benchmarks/recognition.py --model DIR --windows 6 10 15 30 --beams 1 2 5 --threads 1 2
 
-The utterances are those of tests/data, each as recorded and as three calls would deliver it (a
-pause of 0.1 s or 0.5 s after it, faint or clear noise under it). Printed per row: wrong words of
-all words, median and 90th percentile of the time of the final transcript (ms), and the number of
-utterances that a guard sent to the full window. ``--json`` prints one JSON line per row instead.
+The utterances are those of tests/data (or of ``--data``: folders of 16 kHz mono WAVs with an
+expected.json), each as recorded and as three calls would deliver it: with a pause of 0.1 s or
+0.5 s after it, and faint or clear noise under it. A row has the wrong words of all words, the
+median and 90th percentile of the time of a final transcript (ms), and the number of utterances
+that a guard sent to the full window. The last row of each setting is the clock alone: 20 finals of
+one recording of 3.0 s. ``--json`` prints one JSON line per row.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jiwer
 import numpy as np
@@ -25,7 +30,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from sounds import LIBRIVOX, QUESTIONS, RATE, Sound, librivox, question  # noqa: E402
+from sounds import DATA, LIBRIVOX, RATE, Sound, librivox, read_wav  # noqa: E402
 
 from asr.whisper import WhisperTranscriber  # noqa: E402
 
@@ -37,20 +42,39 @@ CONDITIONS = {
 }
 """Name -> seconds before, seconds after, RMS of white noise."""
 
+CLOCK = "0880"
+"""The LibriVox recording of 2.99 s."""
+
 _normalize = EnglishTextNormalizer()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Setting:
     window_s: float
     beam: int
     threads: int
-    condition: str
+
+
+@dataclass(slots=True)
+class Score:
     wrong_words: int
     words: int
-    median_ms: float
-    p90_ms: float
+    times_ms: list[float]
     second_opinions: int
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "wrong_words": self.wrong_words,
+            "words": self.words,
+            "median_ms": round(statistics.median(self.times_ms)),
+            "p90_ms": round(sorted(self.times_ms)[int(0.9 * len(self.times_ms))]),
+            "second_opinions": self.second_opinions,
+        }
+
+
+class Row(NamedTuple):
+    condition: str
+    score: Score
 
 
 def as_delivered(speech: Sound, before: float, after: float, noise: float) -> Sound:
@@ -69,44 +93,60 @@ def wrong_words(expected: str, heard: str) -> int:
     return counts.substitutions + counts.deletions + counts.insertions
 
 
-def measure(transcriber: WhisperTranscriber, window: float, beam: int, threads: int) -> list[Row]:
-    utterances = [(librivox(name), text) for name, text in LIBRIVOX.items()]
-    utterances += [(question(name), text) for name, text in QUESTIONS.items()]
-    words = sum(len(spoken(text).split()) for _, text in utterances)
-    rows = []
+def read_utterances(folder: Path) -> list[tuple[Sound, str]]:
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    return [(read_wav(folder / f"{name}.wav"), text) for name, text in expected.items()]
+
+
+def measure(transcriber: WhisperTranscriber, utterances: list[tuple[Sound, str]]) -> Score:
+    """Hear every utterance once; times are single runs."""
+    score = Score(0, 0, [], transcriber.second_opinions)
+    for sound, text in utterances:
+        begin = time.perf_counter()
+        heard = transcriber.transcribe(sound)
+        score.times_ms.append(1e3 * (time.perf_counter() - begin))
+        score.wrong_words += wrong_words(text, heard)
+        score.words += len(spoken(text).split())
+    score.second_opinions = transcriber.second_opinions - score.second_opinions
+    return score
+
+
+def rows(setting: Setting, model: str, utterances: list[tuple[Sound, str]]) -> Iterator[Row]:
+    transcriber = WhisperTranscriber(
+        model, threads=setting.threads, beam=setting.beam, shortest_window=setting.window_s
+    )
+    transcriber.warm_up()
     for condition, delivery in CONDITIONS.items():
-        wrong, opinions_before = 0, transcriber.second_opinions
-        times = []
-        for speech, text in utterances:
-            sound = as_delivered(speech, *delivery)
-            begin = time.perf_counter()
-            heard = transcriber.transcribe(sound)
-            times.append(1e3 * (time.perf_counter() - begin))
-            wrong += wrong_words(text, heard)
-        median, p90 = statistics.median(times), sorted(times)[int(0.9 * len(times))]
-        opinions = transcriber.second_opinions - opinions_before
-        rows.append(Row(window, beam, threads, condition, wrong, words, median, p90, opinions))
-    return rows
+        delivered = [(as_delivered(sound, *delivery), text) for sound, text in utterances]
+        yield Row(condition, measure(transcriber, delivered))
+    yield Row(
+        "clock: 3.0 s, 20 times", measure(transcriber, [(librivox(CLOCK), LIBRIVOX[CLOCK])] * 20)
+    )
+    transcriber.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=[DATA / "librivox", DATA / "questions"]
+    )
     parser.add_argument("--windows", type=float, nargs="+", default=[10.0])
     parser.add_argument("--beams", type=int, nargs="+", default=[2])
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    for threads in options.threads:
-        for window in options.windows:
-            for beam in options.beams:
-                transcriber = WhisperTranscriber(
-                    options.model, threads=threads, beam=beam, shortest_window=window
-                )
-                transcriber.warm_up()
-                for row in measure(transcriber, window, beam, threads):
-                    print(json.dumps(asdict(row)) if options.json else row, flush=True)
-                transcriber.close()
+    utterances = [pair for folder in options.data for pair in read_utterances(folder)]
+    for values in itertools.product(options.windows, options.beams, options.threads):
+        setting = Setting(*values)
+        for row in rows(setting, options.model, utterances):
+            figures = {**asdict(setting), "condition": row.condition, **row.score.figures()}
+            line = (
+                json.dumps(figures)
+                if options.json
+                else "  ".join(f"{name} {value}" for name, value in figures.items())
+            )
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,13 @@ def test_a_text_that_deflates_too_well_is_a_loop() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["5 5 5", "No, no, no!", "How are you? How are you?", "he was he was"],
+    [
+        "5 5 5",
+        "No, no, no!",
+        "How are you? How are you?",
+        "he was he was",
+        "Had he married a more amiable woman, he might have been. Had he married a more amiable",
+    ],
 )
 def test_a_repeat_is_doubtful_but_no_loop(text: str) -> None:
     heard = decoded(text)

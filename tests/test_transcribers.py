@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,16 @@ class TestTranscriber:
         second.hypothesis()
         assert content(first.finish().text) == content(LIBRIVOX[FIRST])
         assert content(second.finish().text) == content(LIBRIVOX[SECOND])
+
+    def test_two_threads_may_decode_at_once(self, transcriber: Transcriber) -> None:
+        listenings = [transcriber.listen(), transcriber.listen()]
+        for listening, name in zip(listenings, (FIRST, SECOND), strict=True):
+            listening.feed(in_a_call(librivox(name)))
+        with ThreadPoolExecutor(2) as pool:
+            heard = list(pool.map(lambda listening: listening.finish().text, listenings))
+        assert [content(text) for text in heard] == [
+            content(LIBRIVOX[name]) for name in (FIRST, SECOND)
+        ]
 
     def test_a_closed_utterance_says_so(self, transcriber: Transcriber) -> None:
         listening = transcriber.listen()

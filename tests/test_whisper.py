@@ -11,7 +11,7 @@ from typing import NoReturn
 import jiwer
 import numpy as np
 import pytest
-from sounds import LIBRIVOX, NOT_SPEECH, QUESTIONS, in_a_call, librivox, question, silence
+from sounds import LIBRIVOX, NOT_SPEECH, QUESTIONS, RATE, in_a_call, librivox, question, silence
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from asr.engine import AsrError
@@ -77,14 +77,20 @@ def test_the_decoder_gates_hold_without_the_speech_detector(
 
 
 @pytest.mark.slow
-def test_a_minute_is_heard_piece_by_piece(whisper: WhisperTranscriber) -> None:
-    names = list(LIBRIVOX) * 4
-    sound = np.concatenate([np.concatenate([librivox(name), silence(0.4)]) for name in names])
-    assert len(sound) > 45 * 16_000
+def test_more_than_a_window_is_heard_piece_by_piece(whisper: WhisperTranscriber) -> None:
+    names = [name for name in QUESTIONS if name != REPEAT]
+    sounds = [*map(question, names), *map(librivox, LIBRIVOX)]
+    words = [*(QUESTIONS[name] for name in names), *LIBRIVOX.values()]
+    sound = np.concatenate([part for sound in sounds for part in (sound, silence(0.8))])
+    assert 32 * RATE < len(sound) < 60 * RATE
     listening = whisper.listen()
     listening.feed(sound)
-    heard = listening.finish().text
-    assert word_error_rate([" ".join(LIBRIVOX[name] for name in names)], [heard]) <= 0.10
+    assert word_error_rate([" ".join(words)], [listening.finish().text]) <= 0.10
+
+
+def test_more_than_a_window_at_once_is_refused(whisper: WhisperTranscriber) -> None:
+    with pytest.raises(AsrError, match="30 s"):
+        whisper.transcribe(silence(31))
 
 
 def test_a_loop_is_decoded_again_in_the_full_window(
@@ -103,7 +109,7 @@ def test_a_loop_is_decoded_again_in_the_full_window(
     def encode(features: object, frames: int) -> None:
         windows.append(frames)
 
-    def decode(encoded: None, beam: int, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
+    def decode(encoded: None, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
         ngrams.append(no_repeat_ngram)
         return next(decodes)
 
@@ -113,6 +119,14 @@ def test_a_loop_is_decoded_again_in_the_full_window(
     assert windows[1:] == [3000]
     assert windows[0] < 3000
     assert ngrams == [0, 0, 3]
+
+
+@pytest.mark.parametrize("tokens", [2, 5, 8])
+def test_a_decode_that_was_cut_off_is_known(whisper: WhisperTranscriber, tokens: int) -> None:
+    features = whisper._features(librivox("0880"))
+    encoded = whisper._encode(features, 1000)
+    assert not whisper._decode(encoded, tokens).complete
+    assert whisper._decode(encoded, 33).complete
 
 
 def test_the_first_word_does_not_wait_for_the_network(
