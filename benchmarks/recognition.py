@@ -30,7 +30,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from sounds import DATA, LIBRIVOX, RATE, Sound, librivox, read_wav  # noqa: E402
+from sounds import BUNDLED, DATA, LIBRIVOX, RATE, Sound, librivox, read_wav  # noqa: E402
 
 from asr.whisper import WhisperTranscriber  # noqa: E402
 
@@ -128,9 +128,8 @@ def rows(setting: Setting, model: str, utterances: list[tuple[Sound, str]]) -> I
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
-    parser.add_argument(
-        "--data", type=Path, nargs="+", default=[DATA / "librivox", DATA / "questions"]
-    )
+    folders = [DATA / "librivox", DATA / "questions", BUNDLED]
+    parser.add_argument("--data", type=Path, nargs="+", default=folders)
     parser.add_argument("--windows", type=float, nargs="+", default=[10.0])
     parser.add_argument("--beams", type=int, nargs="+", default=[2])
     parser.add_argument("--threads", type=int, nargs="+", default=[2])

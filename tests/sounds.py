@@ -9,11 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import agent.questions
+
 RATE = 16_000
 DATA = Path(__file__).parent / "data"
+BUNDLED = Path(agent.questions.__file__).parent
 
 LIBRIVOX: dict[str, str] = json.loads((DATA / "librivox" / "expected.json").read_text())
-QUESTIONS: dict[str, str] = json.loads((DATA / "questions" / "expected.json").read_text())
+QUESTIONS: dict[str, str] = {
+    name: text
+    for folder in (BUNDLED, DATA / "questions")
+    for name, text in json.loads((folder / "expected.json").read_text()).items()
+}
 
 Sound = NDArray[np.float32]
 
@@ -30,7 +37,8 @@ def librivox(name: str) -> Sound:
 
 
 def question(name: str) -> Sound:
-    return read_wav(DATA / "questions" / f"{name}.wav")
+    bundled = BUNDLED / f"{name}.wav"
+    return read_wav(bundled if bundled.is_file() else DATA / "questions" / f"{name}.wav")
 
 
 def silence(seconds: float) -> Sound:

@@ -141,7 +141,7 @@ def test_garbage_is_never_more_than_a_bad_event(garbage):
 
 def written(*told):
     writer = EventWriter(FACTS)
-    return [event for notice in notices for event in writer.write(notice)]
+    return [event for notice in told for event in writer.write(notice)]
 
 
 def test_the_session_is_described_and_follows_its_changes():

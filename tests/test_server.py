@@ -82,8 +82,9 @@ async def until(line, kind):
 
 async def close_code(line):
     """Read to the end of the connection; the code the server closed it with."""
-    async for _ in line:
-        pass
+    with contextlib.suppress(ConnectionClosed):
+        async for _ in line:
+            pass
     return line.close_code
 
 

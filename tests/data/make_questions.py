@@ -1,4 +1,6 @@
-"""Speak the test questions: writes questions/*.wav (16 kHz mono PCM16) and questions/expected.json.
+"""Speak the questions: writes *.wav (16 kHz mono PCM16) and expected.json into two folders.
+
+agent/questions comes with the package, for the demo and the bench; questions is for tests.
 
 Run from the repository root, with ``espeak-ng`` installed and the path of a Piper voice:
 
@@ -23,26 +25,26 @@ from numpy.typing import NDArray
 from piper import PiperVoice
 
 RATE = 16_000
-HERE = Path(__file__).parent / "questions"
+ROOT = Path(__file__).parent.parent.parent
 
-QUESTIONS = {
+BUNDLED = {
     "capital_of_france": ("piper", "What is the capital of France?"),
     "spider_legs": ("piper", "How many legs does a spider have?"),
     "opposite_of_hot": ("piper", "What is the opposite of hot?"),
     "romeo_and_juliet": ("piper", "Who wrote Romeo and Juliet?"),
     "two_plus_two": ("piper", "What is two plus two?"),
-    "color_of_the_sky": ("espeak", "What color is the sky?"),
-    "months_in_a_year": ("espeak", "How many months are in a year?"),
 }
 """File name -> (program, words)."""
 
-SHORT_WORDS = {
+OTHERS = {
+    "color_of_the_sky": ("espeak", "What color is the sky?"),
+    "months_in_a_year": ("espeak", "How many months are in a year?"),
+    # So short, or so repetitive, that a gate against hallucinations may swallow them:
     "yes": ("piper", "Yes."),
     "no": ("piper", "No."),
     "stop": ("piper", "Stop."),
     "five_five_five": ("piper", "Five, five, five, five."),
 }
-"""Words so short, or so repetitive, that a gate against hallucinations may swallow them."""
 
 
 def resample(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
@@ -72,15 +74,19 @@ def speak_piper(voice: PiperVoice, text: str) -> NDArray[np.int16]:
 
 def main(voice_path: str) -> None:
     voice = PiperVoice.load(voice_path)
-    HERE.mkdir(exist_ok=True)
-    expected = {}
-    for name, (program, text) in {**QUESTIONS, **SHORT_WORDS}.items():
+    speak_all(BUNDLED, ROOT / "agent" / "questions", voice)
+    speak_all(OTHERS, ROOT / "tests" / "data" / "questions", voice)
+
+
+def speak_all(spoken: dict[str, tuple[str, str]], folder: Path, voice: PiperVoice) -> None:
+    for name, (program, text) in spoken.items():
         samples = speak_espeak(text) if program == "espeak" else speak_piper(voice, text)
-        with wave.open(str(HERE / f"{name}.wav"), "wb") as writer:
+        with wave.open(str(folder / f"{name}.wav"), "wb") as writer:
             writer.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
             writer.writeframes(samples.astype("<i2").tobytes())
-        expected[name] = text
-    (HERE / "expected.json").write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
+    expected = {name: text for name, (_, text) in spoken.items()}
+    path = folder / "expected.json"
+    path.write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
