@@ -27,6 +27,7 @@ from agent.terminal import (
     err,
     load,
     out,
+    run_loop,
     settings_from,
 )
 from agent.threads import calm
@@ -77,7 +78,7 @@ def serve(
             out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
 
         try:
-            asyncio.run(serve_calls(settings, engines, sock, started))
+            run_loop(serve_calls(settings, engines, sock, started))
         finally:
             close_engines(engines)
 

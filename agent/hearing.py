@@ -82,11 +82,11 @@ class Hearing:
         return TurnEvent.ENDED if full else None
 
     def _remember(self, chunk: AudioChunk) -> None:
-        self._pre_roll.append(chunk)
-        keep = self.settings.pre_roll + self.settings.min_speech
-        held = sum(old.duration for old in self._pre_roll)
-        while held - self._pre_roll[0].duration > keep and self.open is None:
-            held -= self._pre_roll.popleft().duration
+        kept = self._pre_roll
+        kept.append(chunk)
+        seconds = self.settings.pre_roll + self.settings.min_speech
+        while self.open is None and chunk.end - kept[0].end > seconds * chunk.rate:
+            kept.popleft()
 
     def begin(self, turn: Turn) -> Iterator[Command]:
         """Open a turn; the pre-roll goes to the recogniser with it."""

@@ -57,6 +57,7 @@ MAX_UNSENT = 512
 """Notices that may wait for a slow client before the call is ended."""
 SEND_SECONDS = 10.0
 """A client that takes nothing for this long is gone."""
+NORMAL_CLOSURE = 1000
 POLICY_VIOLATION = 1008
 
 
@@ -92,6 +93,9 @@ class CallRunner:
         self._prepared: tuple[Message, ...] | None = None
         self._partial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_seconds = settings.server.idle_seconds
+        self._last_message_at = self._loop.time()
         self._group: asyncio.TaskGroup | None = None
         self._over = asyncio.Event()
 
@@ -101,6 +105,7 @@ class CallRunner:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._handle(CallStarted())
+                self._watch_idleness()
                 tasks = [group.create_task(self._receive()), group.create_task(self._send())]
                 await self._over.wait()
                 for task in [*tasks, *(t for work in self._work.values() for t in work)]:
@@ -109,8 +114,9 @@ class CallRunner:
             await self._release()
 
     async def _release(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
         for listening in self._listening.values():
             listening.close()
         await asyncio.shield(self._engines.compute.run(Urgency.REPLY, self._responder.close))
@@ -120,6 +126,7 @@ class CallRunner:
     async def _receive(self) -> None:
         try:
             async for message in self._transport.receive():
+                self._last_message_at = self._loop.time()
                 if isinstance(message, AppendedAudio):
                     for heard in self._ear.push(message.samples, self._loop.time()):
                         self._handle(heard)
@@ -130,6 +137,15 @@ class CallRunner:
         except AudioError as error:
             await self._end(POLICY_VIOLATION, str(error))
         self._over.set()
+
+    def _watch_idleness(self) -> None:
+        """One timer that looks again when it is due: cheaper than one for every message."""
+        ends = self._last_message_at + self._idle_seconds
+        if self._loop.time() < ends:
+            self._idle_timer = self._loop.call_at(ends, self._watch_idleness)
+        else:
+            reason = f"nothing was received for {self._idle_seconds:.0f} s"
+            self._start(self._end(NORMAL_CLOSURE, reason))
 
     async def _send(self) -> None:
         try:
@@ -161,9 +177,7 @@ class CallRunner:
     def _execute(self, command: Command) -> None:
         match command:
             case WakeAt():
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._timer = self._loop.call_at(command.when, self._handle, Tick())
+                self._wake_at(command.when)
             case HangUp():
                 self._start(self._end(command.code, command.reason))
             case (
@@ -173,6 +187,17 @@ class CallRunner:
                 self._work_on(command)
             case _:
                 self._notify(command)
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() == when and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._handle(Tick())
 
     def _notify(self, notice: Notice) -> None:
         try:

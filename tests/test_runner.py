@@ -184,3 +184,10 @@ def test_typed_words_are_answered():
     line = call(parts, ScriptedTransport(script, hang_up_at=2.0))
     assert line.all(notices.ReplyFinished)[0][1].text == "Hello."
     assert line.all(notices.TurnTimed)[0][1].speech_end is None
+
+
+def test_a_client_that_says_nothing_at_all_is_hung_up_on():
+    settings = Settings(server={"idle_seconds": 5.0})
+    transport = ScriptedTransport(spoken_script(silence(1.0)), hang_up_at=60.0)
+    line = call(engines({}), transport, settings)
+    assert line.closed == (1000, "nothing was received for 5 s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -15,7 +14,6 @@ from agent.transports.base import Disconnected
 
 MAX_BAD_EVENTS = 100
 POLICY_VIOLATION = 1008
-NORMAL_CLOSURE = 1000
 
 
 class WebsocketTransport:
@@ -35,13 +33,7 @@ class WebsocketTransport:
 
     async def receive(self) -> AsyncIterator[ClientMessage]:
         while True:
-            try:
-                async with asyncio.timeout(self._settings.idle_seconds):
-                    message = await self._socket.receive()
-            except TimeoutError:
-                idle = f"nothing was received for {self._settings.idle_seconds:.0f} s"
-                await self.close(NORMAL_CLOSURE, idle)
-                return
+            message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
             for item in await self._read(message.get("text"), message.get("bytes")):

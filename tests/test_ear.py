@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+from fakes import LoudIsSpeech, silence, speech
+
+from agent.ear import Ear
+from agent.errors import AudioError
+
+
+def frames(rate, sound, message):
+    ear = Ear(LoudIsSpeech(), rate, 0.0)
+    pieces = (sound[at : at + message] for at in range(0, len(sound), message))
+    return [heard for n, piece in enumerate(pieces) for heard in ear.push(piece, n * 0.02)]
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 48_000])
+@pytest.mark.parametrize("message", [1, 160, 1000, 48_000])
+def test_frames_follow_each_other_whatever_the_messages(rate, message):
+    sound = np.concatenate([silence(0.5, rate), speech(0.5, rate), silence(0.5, rate)])
+    if message == 1:
+        sound = sound[: rate // 4]
+    heard = frames(rate, sound, message)
+    assert [frame.chunk.start for frame in heard] == [512 * n for n in range(len(heard))]
+    assert all(len(frame.chunk.samples) == 512 for frame in heard)
+    whole = len(sound) / rate
+    assert whole - 0.036 <= len(heard) * 0.032 <= whole
+    if message > 1:
+        loud = [frame.chunk.start / 16_000 for frame in heard if frame.probability > 0.5]
+        assert loud[0] == pytest.approx(0.5, abs=0.033)
+        assert loud[-1] == pytest.approx(1.0, abs=0.033)
+
+
+def test_a_frame_does_not_wait_for_more_than_it_needs():
+    ear = Ear(LoudIsSpeech(), 24_000, 0.0)
+    # 32 ms and the 1-2 ms that the resampler holds back
+    pushed = 0
+    while not list(ear.push(silence(0.001, 24_000), 0.0)):
+        pushed += 1
+    assert pushed <= 34
+
+
+def test_sound_faster_than_time_is_refused():
+    ear = Ear(LoudIsSpeech(), 16_000, 0.0)
+    for _ in range(61):
+        list(ear.push(silence(1.0), 0.0))
+    with pytest.raises(AudioError, match="send it in real time"):
+        list(ear.push(silence(1.0), 0.0))
