@@ -1,0 +1,34 @@
+"""Play recordings into a running server and print where the time of each turn went.
+
+make run; python examples/timing_of_a_call.py [question.wav ...] [ws://host:port/v1/realtime]
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from agent.audio import read_recording
+from agent.latency.caller import Caller, Question
+from agent.protocol import WIRE_RATE
+from agent.questions import bundled_questions
+
+URL = "ws://127.0.0.1:8080/v1/realtime"
+
+
+async def main(url: str, paths: list[Path]) -> None:
+    questions = [Question(path.name, read_recording(path, WIRE_RATE).samples) for path in paths]
+    async for turn in Caller(url).turns(questions):
+        print(f"{turn.file}: {turn.heard} -> {turn.answered}")
+        if turn.voice_to_voice_ms is None:
+            print(f"  {turn.error}")
+            continue
+        for name, span in turn.spans.items():
+            width = round(40 * max(span, 0.0) / turn.voice_to_voice_ms)
+            print(f"  {name:<14}{span:7.0f} ms  {'█' * width}")
+        print(f"  {'voice to voice':<14}{turn.voice_to_voice_ms:7.0f} ms")
+
+
+if __name__ == "__main__":
+    addresses = [word for word in sys.argv[1:] if "://" in word]
+    files = [Path(word) for word in sys.argv[1:] if "://" not in word]
+    asyncio.run(main(addresses[0] if addresses else URL, files or bundled_questions()[:1]))
