@@ -36,6 +36,10 @@ from tts.speakable import speakable
         ("10-20 minutes", "ten to twenty minutes"),
         ("6 * 7 = 42", "six times seven equals forty-two"),
         ("555-123-4567", "five five five, one two three, four five six seven"),
+        ("$5 million, $3.5k", "five million US dollars, three point five thousand US dollars"),
+        ("on May 5, 2024", "on May fifth, twenty twenty-four"),
+        ("24/7", "twenty-four seven"),
+        ("a 5-year-old, COVID-19", "a five-year-old, COVID nineteen"),
         ("007", "zero zero seven"),
         (
             "12345678901234567",
