@@ -176,7 +176,8 @@ def main() -> int:
     try:
         engine = _load(options)
     except (UnsupportedVoice, KeyError, ValueError, OSError) as error:
-        reason = f"cannot load the voice {options.voice}: {error}"
+        lacking = "its .json lacks " if isinstance(error, KeyError) else ""
+        reason = f"cannot load the voice {options.voice}: {lacking}{error}"
         write_message(sink, Message("fatal", fields={"reason": reason}))
         return 1
     serve(engine, sys.stdin.buffer, sink)

@@ -21,7 +21,8 @@ _SCRIPTS = {
     "Hebr": "HEBREW",
     "Arab": "ARABIC",
 }
-_MARKS = ".,!?;:"
+_MARKS = ",:;.!?"
+"""From weak to strong: of several in a row, the strongest is spoken."""
 _KEPT = frozenset(_MARKS + "'- ")
 _APOSTROPHES = "’ʼ`‘"
 _PAUSE = re.compile(r"\.{2,}|…|[–—]|(?<=\s)-+(?=\s)|\n|[()\[\]{}|]|[。、]")
@@ -32,7 +33,7 @@ _WORD_OR_MARKS = re.compile(rf"[^\s{_MARKS}]+|[{_MARKS}]+")
 
 @dataclass(frozen=True, slots=True)
 class Speakable:
-    """Text in words, letters and the marks ``. , ! ? ; :`` only."""
+    """Text in letters, apostrophes, hyphens and the marks ``, : ; . ! ?`` only."""
 
     source: str
     words: tuple[str, ...]
@@ -94,8 +95,8 @@ class _Speaker:
                 words.append(token)
                 ends.append(end)
             elif token and token[0] in _MARKS and words:
-                if words[-1][-1] not in _MARKS:
-                    words[-1] += token[0]
+                word, mark = _split_mark(words[-1])
+                words[-1] = word + max(mark + token, key=_MARKS.index)
                 ends[-1] = end
         return Speakable(self._source, tuple(words), tuple(ends))
 
@@ -144,6 +145,10 @@ class _Speaker:
     def _add(self, chars: str, end: int) -> None:
         self._chars += chars
         self._ends += [end] * len(chars)
+
+
+def _split_mark(word: str) -> tuple[str, str]:
+    return (word[:-1], word[-1]) if word[-1] in _MARKS else (word, "")
 
 
 def _without_emoji(text: str) -> str:

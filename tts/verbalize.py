@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from string import ascii_letters
 
 from babel import Locale
 from babel.dates import get_month_names
@@ -168,11 +169,11 @@ class Verbalizer:
     def _currency(self, text: str) -> str:
         sign = next(char for char in text if char in CURRENCIES)
         code = CURRENCIES[sign]
-        amount = text.replace(sign, "").rstrip("".join(SCALES)).strip()
-        scale = text.rpartition(amount)[2].strip(f"{sign} ")
-        if scale:
+        bare = text.replace(sign, "").strip()
+        amount = bare.rstrip(ascii_letters)
+        if scale := bare[len(amount) :]:
             name = get_currency_name(code, 2, locale=self.locale)
-            return f"{self._number(amount)} {SCALES[scale]} {name}"
+            return f"{self._number(amount.strip())} {SCALES[scale]} {name}"
         return self._money(self._value(amount), code)
 
     def _money(self, amount: Decimal, code: str) -> str:
@@ -183,7 +184,7 @@ class Verbalizer:
             )
         except NotImplementedError:
             return f"{self._words(amount)} {get_currency_name(code, amount, locale=self.locale)}"
-        whole, _, cents = str(words).partition("|")
+        whole, _, cents = str(words).replace(",", "").partition("|")
         if amount == int(amount):
             return whole
         if abs(amount) < 1:
