@@ -65,6 +65,14 @@ def test_closing_the_generator_cancels_and_frees_the_slot() -> None:
         remote.close()
 
 
+def test_a_closed_generator_reaches_the_voice(remote: RemoteSynthesizer) -> None:
+    running = remote.speak(_LONG)
+    next(running)
+    running.close()
+    with pytest.raises(TtsError, match="gave up word\na segment fault, say"):
+        spoken(remote, "crash")
+
+
 def test_a_failed_request_leaves_the_others_alone(remote: RemoteSynthesizer) -> None:
     other = remote.speak(_LONG)
     next(other)
