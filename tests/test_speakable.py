@@ -78,9 +78,12 @@ def test_other_languages(language: str, written: str, spoken: str) -> None:
     assert speakable(written, language).text == spoken
 
 
-def test_an_unknown_language_is_an_error() -> None:
-    with pytest.raises(ValueError, match="use a tag such as en"):
-        speakable("x", "klingon!")
+@pytest.mark.parametrize(
+    ("language", "reason"), [("klingon!", "use a tag such as en"), ("zh", "no number words")]
+)
+def test_a_language_it_does_not_speak_is_an_error(language: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        speakable("x", language)
 
 
 def test_heard_gives_the_source_up_to_a_spoken_word() -> None:

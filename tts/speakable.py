@@ -12,7 +12,7 @@ from babel.core import get_global
 
 from tts.expressions import EXPRESSION
 from tts.markup import PlainText
-from tts.verbalize import Verbalizer
+from tts.verbalize import Verbalizer, can_say_numbers
 
 _SCRIPTS = {
     "Latn": "LATIN",
@@ -63,12 +63,14 @@ def speakable(text: str, language: str = "en") -> Speakable:
         language: a tag such as ``en`` or ``pt_BR``. Symbols have names in English only.
 
     Raises:
-        ValueError: the language is unknown.
+        ValueError: the language is unknown, or num2words has no numbers in it.
     """
     try:
         locale = Locale.parse(language.replace("-", "_"))
     except (UnknownLocaleError, ValueError) as error:
         raise ValueError(f"unknown language {language!r}; use a tag such as en or pt_BR") from error
+    if not can_say_numbers(locale):
+        raise ValueError(f"no number words for {language!r}: num2words lacks the language")
     return _Speaker(text, locale).run()
 
 

@@ -16,7 +16,7 @@ from babel import Locale
 from babel.dates import get_month_names
 from babel.numbers import NumberFormatError, get_currency_name, parse_decimal
 from babel.units import UnknownUnitError, format_unit
-from num2words import num2words
+from num2words import CONVERTER_CLASSES, num2words
 
 from tts.expressions import ABBREVIATIONS, CURRENCIES, NUMBER, PATTERNS, SCALES, UNITS
 
@@ -45,9 +45,14 @@ _ENGLISH_ADDRESS = {".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "unde
 _MAX_PATH = 30
 
 
+def can_say_numbers(locale: Locale) -> bool:
+    """Whether there are number words for the language."""
+    return locale.language in CONVERTER_CLASSES
+
+
 @dataclass(frozen=True, slots=True)
 class Verbalizer:
-    """Says expressions in one language."""
+    """Says expressions in one language, which must be one of ``can_say_numbers``."""
 
     locale: Locale
 
