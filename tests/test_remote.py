@@ -39,10 +39,10 @@ def test_sound_and_words_come_through_unchanged(remote: RemoteSynthesizer) -> No
         assert here.rate == there.rate
 
 
-def test_requests_are_served_in_turn(remote: RemoteSynthesizer) -> None:
+def test_a_short_text_does_not_wait_for_a_long_one(remote: RemoteSynthesizer) -> None:
     long = remote.speak(_LONG)
     next(long)
-    assert spoken(remote, "short") == "short", "a short text does not wait for a long one"
+    assert spoken(remote, "short") == "short"
     assert len(list(long)) == 199
 
 
@@ -65,6 +65,14 @@ def test_closing_the_generator_cancels_and_frees_the_slot() -> None:
         remote.close()
 
 
+def test_a_closed_generator_reaches_the_voice(remote: RemoteSynthesizer) -> None:
+    running = remote.speak(_LONG)
+    next(running)
+    running.close()
+    with pytest.raises(TtsError, match="gave up word\na segment fault, say"):
+        spoken(remote, "crash")
+
+
 def test_a_failed_request_leaves_the_others_alone(remote: RemoteSynthesizer) -> None:
     other = remote.speak(_LONG)
     next(other)
@@ -84,9 +92,11 @@ def test_death_ends_the_running_requests_with_its_last_words(remote: RemoteSynth
 
 def test_the_next_request_gets_a_new_worker(remote: RemoteSynthesizer) -> None:
     before = remote.pid
+    running = remote.speak(_LONG)
+    next(running)
     os.kill(before, signal.SIGKILL)
     with pytest.raises(TtsError, match="exit code -9"):
-        spoken(remote, _LONG)
+        list(running)
     assert spoken(remote, "again") == "again"
     assert remote.pid != before
     assert not psutil.pid_exists(before), "no zombie"

@@ -28,6 +28,7 @@ def cut(text: str, **options: int) -> list[str]:
             "Dr. Who met J. R. Ewing, e.g. at 3.14 p.m. sharp.",
             ["Dr. Who met J. R. Ewing, ", "e.g. at 3.14 p.m. sharp."],
         ),
+        ("It is abt. five p.m. now.", ["It is abt. five p.m. now."]),
         ("It costs 1,000.50 euro.", ["It costs 1,000.50 euro."]),
         ("See https://a.b/c,d?e=f. Then go.", ["See https://a.b/c,d?e=f. ", "Then go."]),
         ("On May 5, 2024 it rained.", ["On May 5, 2024 it rained."]),

@@ -36,6 +36,11 @@ from tts.speakable import speakable
         ("10-20 minutes", "ten to twenty minutes"),
         ("6 * 7 = 42", "six times seven equals forty-two"),
         ("555-123-4567", "five five five, one two three, four five six seven"),
+        ("$5 million, $3.5k", "five million US dollars, three point five thousand US dollars"),
+        ("on May 5, 2024", "on May fifth, twenty twenty-four"),
+        ("-$1,200", "minus one thousand two hundred dollars"),
+        ("24/7", "twenty-four seven"),
+        ("a 5-year-old, COVID-19", "a five-year-old, COVID nineteen"),
         ("007", "zero zero seven"),
         (
             "12345678901234567",
@@ -48,7 +53,7 @@ from tts.speakable import speakable
         ("in the U.S. It is", "in the U S. It is"),
         ("wait... what?!", "wait, what?"),
         ("well - yes — no (really)", "well, yes, no, really,"),
-        ("“it’s”", "it's"),
+        ("“it’s” (a lot).", "it's, a lot."),
         ("東京 is naïve", "is naïve"),
         ("<b>x</b> < y", "x less than y"),
         ("5&nbsp;km", "five kilometers"),
@@ -73,9 +78,12 @@ def test_other_languages(language: str, written: str, spoken: str) -> None:
     assert speakable(written, language).text == spoken
 
 
-def test_an_unknown_language_is_an_error() -> None:
-    with pytest.raises(ValueError, match="use a tag such as en"):
-        speakable("x", "klingon!")
+@pytest.mark.parametrize(
+    ("language", "reason"), [("klingon!", "use a tag such as en"), ("zh", "no number words")]
+)
+def test_a_language_it_does_not_speak_is_an_error(language: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        speakable("x", language)
 
 
 def test_heard_gives_the_source_up_to_a_spoken_word() -> None:

@@ -17,6 +17,12 @@ class BrittleVoice(ToneSynthesizer):
     """Beeps, unless told otherwise."""
 
     def speak(self, text: str) -> Generator[SpeechChunk, None, None]:
+        try:
+            yield from self._beeps_and_failures(text)
+        except GeneratorExit:
+            print("gave up", text.split()[0], file=sys.stderr, flush=True)
+
+    def _beeps_and_failures(self, text: str) -> Generator[SpeechChunk, None, None]:
         for chunk in super().speak(text):
             word = chunk.words[0].text
             if word == "crash":

@@ -57,7 +57,8 @@ class Synthesizer(Protocol):
     def speak(self, text: str) -> Generator[SpeechChunk, None, None]:
         """Yield the sound of ``text`` piece by piece (blocking); closing the generator cancels.
 
-        Text without a letter or digit has no sound and yields nothing.
+        As every generator, it is closed on the thread that iterates, between two chunks. Text
+        without a letter or digit has no sound and yields nothing.
 
         Raises:
             TtsError: at the call if the text is longer than ``MAX_TEXT``, while iterating if the

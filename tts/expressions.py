@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from babel.dates import get_month_names
+
 CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₩": "KRW"}
 UNITS = {
     "°C": "celsius",
@@ -47,6 +49,16 @@ UNITS = {
     "min": "minute",
     "h": "hour",
 }
+SCALES = {
+    "thousand": "thousand",
+    "million": "million",
+    "billion": "billion",
+    "trillion": "trillion",
+    "k": "thousand",
+    "K": "thousand",
+    "M": "million",
+    "B": "billion",
+}
 ABBREVIATIONS = {
     "dr.": "Doctor",
     "mr.": "Mister",
@@ -66,6 +78,8 @@ _SIGN = r"(?:(?<![\w.)])[-−+](?=[\d$€£¥₹₩]))?"
 # The last period of "p.m." also ends the sentence if nothing or a capital follows.
 _LAST_PERIOD = r"(?:\.(?!\s*$|\s+[A-Z])|(?=\.))"
 _UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
+_MONTH = "|".join(get_month_names("wide", locale="en").values())
+_SCALE = "|".join(SCALES)
 PATTERNS = {
     "abbreviation": rf"(?<!\w)(?i:{'|'.join(map(re.escape, ABBREVIATIONS))})(?!\w)",
     "initials": rf"(?<!\w)(?:[A-Za-z]\.)+[A-Za-z]{_LAST_PERIOD}(?!\w)",
@@ -74,12 +88,14 @@ PATTERNS = {
     "email": r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+",
     "url": r"(?:https?://|www\.)[^\s<>()\"']+[^\s<>()\"'.,;:!?]"
     r"|\b(?:[a-z0-9-]{1,63}\.){1,8}(?:com|org|net|edu|gov|io|dev|ai|uk|de)\b(?:/[^\s<>()\"',;!?]*)?",
+    "monthday": rf"(?:{_MONTH})\s\d{{1,2}}(?!\w|[.,:]\d)",
     "date": r"(?<!\d)[12]\d{3}-[01]\d-[0-3]\d(?!\d)",
     "time": r"(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?![\d:])",
     "phone": r"(?<!\w)\+?\(?\d{2,4}\)?[-  ]\d{3}[-  ]\d{3,4}(?:[-  ]\d{2,4})?(?![\w-])",
     "version": r"(?<![\w.])v?\d+(?:\.\d+){2,}(?![\w.]*\d)",
     "decade": rf"(?<!\d)[12]\d\d0s{_END}",
-    "currency": rf"{_SIGN}[$€£¥₹₩]\s?{NUMBER}|{_SIGN}{NUMBER}\s?[$€£¥₹₩]",
+    "currency": rf"{_SIGN}[$€£¥₹₩]\s?{NUMBER}(?:\s(?:{_SCALE})\b|(?:{_SCALE}){_END})?"
+    rf"|{_SIGN}{NUMBER}\s?[$€£¥₹₩]",
     "unit": rf"{_SIGN}{NUMBER}\s?(?:{_UNIT}){_END}",
     "ordinal": rf"\d+(?:st|nd|rd|th){_END}",
     "fraction": r"(?<![\w/.])\d{1,3}[/⁄]\d{1,3}(?![\w/])",

@@ -21,7 +21,7 @@ from piper.config import PiperConfig
 from piper.const import BOS, EOS, PAD
 from piper.voice import PiperVoice
 
-from tts.alignment import Range, spans_of, word_ranges
+from tts.alignment import PAUSES, Range, spans_of, word_ranges
 from tts.engine import SpeechChunk, WordSpan, has_sound
 from tts.pipes import Message, write_message
 from tts.serving import serve
@@ -64,7 +64,11 @@ class PiperEngine:
         """Sound and words of ``text``; the first chunk starts with at most 10 ms of silence."""
         if not has_sound(text):
             return
-        sentences = self._piper.phonemize(text)
+        sentences = [
+            phonemes
+            for phonemes in self._piper.phonemize(text)
+            if any(phoneme not in PAUSES for phoneme in phonemes)
+        ]
         words = text.split()
         ranges = word_ranges(words, list(chain.from_iterable(sentences)), self._pronounce)
         lead = LeadTrimmer(self.rate)
@@ -172,7 +176,8 @@ def main() -> int:
     try:
         engine = _load(options)
     except (UnsupportedVoice, KeyError, ValueError, OSError) as error:
-        reason = f"cannot load the voice {options.voice}: {error}"
+        lacking = "its .json lacks " if isinstance(error, KeyError) else ""
+        reason = f"cannot load the voice {options.voice}: {lacking}{error}"
         write_message(sink, Message("fatal", fields={"reason": reason}))
         return 1
     serve(engine, sys.stdin.buffer, sink)

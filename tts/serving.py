@@ -39,7 +39,7 @@ def serve(voice: Voice, source: BinaryIO, sink: BinaryIO) -> None:
     write_message(sink, Message("ready", fields={"rate": voice.rate}))
     inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(source, inbox), daemon=True).start()
-    server = _Server(voice, sink)
+    server = Server(voice, sink)
     while True:
         try:
             message = inbox.get(block=not server.runnable)
@@ -61,7 +61,7 @@ def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Message | None]) -> None
         inbox.put(None)
 
 
-class _Server:
+class Server:
     """The requests in flight, in the order in which they are served."""
 
     def __init__(self, voice: Voice, sink: BinaryIO) -> None:

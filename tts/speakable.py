@@ -12,7 +12,7 @@ from babel.core import get_global
 
 from tts.expressions import EXPRESSION
 from tts.markup import PlainText
-from tts.verbalize import Verbalizer
+from tts.verbalize import Verbalizer, can_say_numbers
 
 _SCRIPTS = {
     "Latn": "LATIN",
@@ -21,7 +21,8 @@ _SCRIPTS = {
     "Hebr": "HEBREW",
     "Arab": "ARABIC",
 }
-_MARKS = ".,!?;:"
+_MARKS = ",:;.!?"
+"""From weak to strong: of several in a row, the strongest is spoken."""
 _KEPT = frozenset(_MARKS + "'- ")
 _APOSTROPHES = "’ʼ`‘"
 _PAUSE = re.compile(r"\.{2,}|…|[–—]|(?<=\s)-+(?=\s)|\n|[()\[\]{}|]|[。、]")
@@ -32,7 +33,7 @@ _WORD_OR_MARKS = re.compile(rf"[^\s{_MARKS}]+|[{_MARKS}]+")
 
 @dataclass(frozen=True, slots=True)
 class Speakable:
-    """Text in words, letters and the marks ``. , ! ? ; :`` only."""
+    """Text in letters, apostrophes, hyphens and the marks ``, : ; . ! ?`` only."""
 
     source: str
     words: tuple[str, ...]
@@ -62,12 +63,14 @@ def speakable(text: str, language: str = "en") -> Speakable:
         language: a tag such as ``en`` or ``pt_BR``. Symbols have names in English only.
 
     Raises:
-        ValueError: the language is unknown.
+        ValueError: the language is unknown, or num2words has no numbers in it.
     """
     try:
         locale = Locale.parse(language.replace("-", "_"))
     except (UnknownLocaleError, ValueError) as error:
         raise ValueError(f"unknown language {language!r}; use a tag such as en or pt_BR") from error
+    if not can_say_numbers(locale):
+        raise ValueError(f"no number words for {language!r}: num2words lacks the language")
     return _Speaker(text, locale).run()
 
 
@@ -94,8 +97,8 @@ class _Speaker:
                 words.append(token)
                 ends.append(end)
             elif token and token[0] in _MARKS and words:
-                if words[-1][-1] not in _MARKS:
-                    words[-1] += token[0]
+                word, mark = _split_mark(words[-1])
+                words[-1] = word + max(mark + token, key=_MARKS.index)
                 ends[-1] = end
         return Speakable(self._source, tuple(words), tuple(ends))
 
@@ -144,6 +147,10 @@ class _Speaker:
     def _add(self, chars: str, end: int) -> None:
         self._chars += chars
         self._ends += [end] * len(chars)
+
+
+def _split_mark(word: str) -> tuple[str, str]:
+    return (word[:-1], word[-1]) if word[-1] in _MARKS else (word, "")
 
 
 def _without_emoji(text: str) -> str:

@@ -10,14 +10,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from string import ascii_letters
 
 from babel import Locale
 from babel.dates import get_month_names
 from babel.numbers import NumberFormatError, get_currency_name, parse_decimal
 from babel.units import UnknownUnitError, format_unit
-from num2words import num2words
+from num2words import CONVERTER_CLASSES, num2words
 
-from tts.expressions import ABBREVIATIONS, CURRENCIES, NUMBER, PATTERNS, UNITS
+from tts.expressions import ABBREVIATIONS, CURRENCIES, NUMBER, PATTERNS, SCALES, UNITS
 
 MAX_DIGITS = 15
 """Longer numbers are codes, and read digit by digit."""
@@ -35,6 +36,7 @@ _ENGLISH_SYMBOLS = {
     "≤": "at most",
     "≥": "at least",
     "≈": "about",
+    "~": "about",
     "±": "plus or minus",
     "°": "degrees",
     "−": "minus",
@@ -43,9 +45,14 @@ _ENGLISH_ADDRESS = {".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "unde
 _MAX_PATH = 30
 
 
+def can_say_numbers(locale: Locale) -> bool:
+    """Whether there are number words for the language."""
+    return locale.language in CONVERTER_CLASSES
+
+
 @dataclass(frozen=True, slots=True)
 class Verbalizer:
-    """Says expressions in one language."""
+    """Says expressions in one language, which must be one of ``can_say_numbers``."""
 
     locale: Locale
 
@@ -151,7 +158,7 @@ class Verbalizer:
     def _fraction(self, text: str) -> str:
         above, below = map(int, re.findall(r"\d+", text))
         if not self._english or not 1 < below <= 20 or above >= below:
-            return " ".join([self._words(above), self.symbol("÷") or "", self._words(below)])
+            return f"{self._words(above)} {self._words(below)}"
         part = {2: "half", 4: "quarter"}.get(below, self._words(below, "ordinal"))
         if above == 1:
             return f"one {part}"
@@ -166,20 +173,23 @@ class Verbalizer:
 
     def _currency(self, text: str) -> str:
         sign = next(char for char in text if char in CURRENCIES)
-        amount = self._value(text.replace(sign, "").replace(" ", ""))
         code = CURRENCIES[sign]
+        bare = text.replace(sign, "").strip()
+        amount = bare.rstrip(ascii_letters)
+        if scale := bare[len(amount) :]:
+            name = get_currency_name(code, 2, locale=self.locale)
+            return f"{self._number(amount.strip())} {SCALES[scale]} {name}"
+        return self._money(self._value(amount), code)
+
+    def _money(self, amount: Decimal, code: str) -> str:
+        language = self.locale.language
         try:
             words = num2words(
-                float(amount),
-                lang=self.locale.language,
-                to="currency",
-                currency=code,
-                separator="|",
+                float(amount), lang=language, to="currency", currency=code, separator="|"
             )
         except NotImplementedError:
-            name = get_currency_name(code, amount, locale=self.locale)
-            return f"{self._words(amount)} {name}"
-        whole, _, cents = str(words).partition("|")
+            return f"{self._words(amount)} {get_currency_name(code, amount, locale=self.locale)}"
+        whole, _, cents = str(words).replace(",", "").partition("|")
         if amount == int(amount):
             return whole
         if abs(amount) < 1:
@@ -205,6 +215,10 @@ class Verbalizer:
         if self._english:
             return f"{name} {self._words(int(day), 'ordinal')}, {self._count(year)}"
         return f"{self._words(int(day))} {name} {self._count(year)}"
+
+    def _monthday(self, text: str) -> str:
+        month, day = text.split()
+        return f"{month} {self._words(int(day), 'ordinal' if self._english else 'cardinal')}"
 
     def _time(self, text: str) -> str:
         hour, minute, *second = (int(part) for part in text.split(":"))
