@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from agent.audio import AUDIBLE_DBFS, first_above, read_recording
@@ -79,7 +80,8 @@ def _asr(settings: Settings, turns: int, progress: Progress) -> Figure:
     progress("recogniser: final words of 3 s of speech")
     asr = load_asr(settings, thread_plan(settings).asr, progress)
     asr.warm_up()
-    speech = read_recording(bundled_questions()[0], RATE).samples[: int(UTTERANCE_SECONDS * RATE)]
+    spoken = [read_recording(path, RATE).samples for path in bundled_questions()[:2]]
+    speech = np.concatenate(spoken)[: int(UTTERANCE_SECONDS * RATE)]
     samples = []
     for _ in range(turns):
         listening = asr.listen()

@@ -187,7 +187,7 @@ def reply(
         engine.close()
     ms = done.prefill_ms + done.denoise_ms
     if not as_json:
-        out.print(f"{done.steps} steps, {done.forwards} forwards, {ms:.0f} ms", style="dim")
+        out.print(f"\n{done.steps} steps, {done.forwards} forwards, {ms:.0f} ms", style="dim")
         return
     row = {"text": done.text, "steps": done.steps, "forwards": done.forwards, "ms": round(ms, 3)}
     row |= {"prefill_ms": round(done.prefill_ms, 3), "denoise_ms": round(done.denoise_ms, 3)}
@@ -202,9 +202,13 @@ app.command()(upkeep.bench)
 @app.command()
 def version() -> None:
     """Print the version."""
+    from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
-    print(installed("onebreath"))
+    try:
+        print(installed("onebreath"))
+    except PackageNotFoundError:
+        raise OnebreathError("this is no installed copy; install it: pip install -e .") from None
 
 
 def main() -> None:

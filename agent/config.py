@@ -61,7 +61,7 @@ class TurnSettings(Section):
     """Sound before the detected start that is heard too, so that no first word is lost."""
     endpoint_delay: float = Field(0.5, ge=0.1, le=5)
     """Pause after which the turn is over."""
-    max_turn: float = Field(60.0, gt=1, le=600)
+    max_turn: float = Field(60.0, gt=1, le=300)
     """A turn is ended after this even if the caller goes on."""
     partial_every: float = Field(0.8, gt=0)
     """Speech between two partial transcripts."""

@@ -75,6 +75,13 @@ class Conversation:
         if words:
             yield [Message("user", " ".join(words))]
 
+    def has(self, item_id: str) -> bool:
+        """Whether an item of the conversation has this id."""
+        return any(
+            item_id == turn.item_id or (turn.reply and item_id == turn.reply.item_id)
+            for turn in self.turns
+        )
+
     def reply_of(self, item_id: str) -> Reply | None:
         """The reply with this item id."""
         for turn in reversed(self.turns):

@@ -13,8 +13,8 @@ from agent.engines import close_engines
 from agent.latency.caller import REPLY_TIMEOUT, Caller, Question
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
-from agent.runner import Engines
 from agent.server import listen, serve
+from agent.work import Engines
 
 Show = Callable[[TurnResult], None]
 

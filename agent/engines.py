@@ -17,13 +17,16 @@ from agent.compute import Compute
 from agent.config import Settings
 from agent.errors import ConfigError
 from agent.responders import RESPONDERS, Responder
-from agent.runner import Engines
 from agent.threads import ThreadPlan, cores, plan
 from agent.vad import SileroVad
+from agent.work import Engines
 from asr.engine import Transcriber
 from tts.engine import Synthesizer
 
 Progress = Callable[[str], None]
+
+SPARE_SECONDS = 10.0
+"""A recogniser takes this much more than the longest turn: pre-roll, last pause, late frames."""
 
 
 class _Engine(Protocol):
@@ -84,6 +87,7 @@ def load_asr(settings: Settings, threads: int, progress: Progress) -> Transcribe
         compute_type=chosen.compute_type,
         device=chosen.device,
         threads=threads,
+        max_seconds=settings.turns.max_turn + SPARE_SECONDS,
     )
 
 

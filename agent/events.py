@@ -46,7 +46,9 @@ class RespondNow:
 
 @dataclass(frozen=True, slots=True)
 class CancelReply:
-    """The caller wants no more of the running reply."""
+    """The caller wants no more of the running reply, or of the one with this id."""
+
+    response_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

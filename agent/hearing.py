@@ -12,7 +12,7 @@ from agent.audio import AudioChunk, Samples
 from agent.commands import Command, DecodeFinal, DecodePartial, Forget, Hear
 from agent.config import TurnSettings
 from agent.conversation import Turn
-from agent.events import Heard
+from agent.events import Configure, Heard
 from agent.notices import AudioCleared, SpeechStarted, SpeechStopped, TurnCommitted, WordsHeard
 from agent.timing import Stage
 from agent.turns import TurnDetector, TurnEvent
@@ -55,11 +55,21 @@ class Hearing:
     def __post_init__(self) -> None:
         self.detector = TurnDetector(self.settings)
 
-    def configure(self, settings: TurnSettings, detection: bool) -> None:
-        """Take new settings; they hold from the next frame on."""
-        self.settings = self.detector.settings = settings
-        self.detection = detection
-        self.detector.reset()
+    def configure(self, change: Configure) -> Iterator[Command]:
+        """Take new settings from the next frame on; another mode takes an open turn back."""
+        wanted = {
+            "threshold": change.threshold,
+            "endpoint_delay": change.endpoint_delay,
+            "pre_roll": change.pre_roll,
+        }
+        if change.threshold is not None:
+            wanted["release"] = min(change.threshold, self.settings.release)
+        changes = {key: value for key, value in wanted.items() if value is not None}
+        self.settings = self.detector.settings = self.settings.model_copy(update=changes)
+        if change.turn_detection not in (None, self.detection):
+            self.detection = not self.detection
+            if self.open is not None:
+                yield from self.clear()
 
     def frame(self, heard: Heard) -> TurnEvent | None:
         """Take one frame; says what it changed. The sound itself is kept for ``feed``."""

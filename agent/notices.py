@@ -45,6 +45,8 @@ class WordsHeard:
     text: str
     delta: str
     final: bool
+    seconds: float = 0.0
+    """Sound that the words were heard in."""
 
 
 @dataclass(frozen=True, slots=True)

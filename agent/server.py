@@ -25,9 +25,10 @@ from agent.config import Settings
 from agent.errors import ConfigError, PortInUse
 from agent.notices import Trouble
 from agent.protocol import EventWriter, SessionFacts
-from agent.runner import CallRunner, Engines
+from agent.runner import CallRunner
 from agent.transports.base import Disconnected
 from agent.transports.websocket import WebsocketTransport
+from agent.work import Engines
 
 log = logging.getLogger("onebreath.server")
 
@@ -125,9 +126,9 @@ class AgentServer:
         facts = SessionFacts(
             session_id=f"sess_{secrets.token_hex(8)}",
             instructions=settings.responder.instructions,
-            responder=settings.responder.model,
-            recogniser=settings.asr.model,
-            voice=settings.tts.voice,
+            responder=_model(settings.responder.engine, "diffusion", settings.responder.model),
+            recogniser=_model(settings.asr.engine, "whisper", settings.asr.model),
+            voice=_model(settings.tts.engine, "piper", settings.tts.voice),
             language=settings.asr.language,
             threshold=settings.turns.threshold,
             endpoint_delay=settings.turns.endpoint_delay,
@@ -149,6 +150,11 @@ class AgentServer:
             return True
         log.warning("refused a call from the page %r; see server.allowed_origins", origin)
         return False
+
+
+def _model(engine: str, with_models: str, model: str) -> str:
+    """What answers to clients: the model, or the engine where it has none to choose."""
+    return model if engine == with_models else engine
 
 
 def _host_name(url: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Literal, assert_never
 
 from agent.commands import Abandon, Command, HangUp, Prepare, Respond, WakeAt
 from agent.config import Settings
@@ -51,6 +51,9 @@ from agent.turns import TurnEvent
 from asr.transcript import Transcript
 
 NORMAL_CLOSURE = 1000
+MAX_REPLY = 4000
+"""Characters of one reply: some four minutes of speech."""
+TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
 NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
 
 
@@ -96,7 +99,7 @@ class Session:
             case RespondNow():
                 return self._respond_now(now)
             case CancelReply():
-                return self._cancel(now)
+                return self._cancel(event, now)
             case Truncate():
                 return self._truncate(event)
             case Configure():
@@ -130,7 +133,7 @@ class Session:
 
     def _turn_began(self, now: float) -> Iterator[Command]:
         if self.interrupt_response and self.hearing.detection:
-            yield from self._interrupt(now, "turn_detected")
+            yield from self._stop(now, "turn_detected")
         turn = self._new_turn()
         yield from self.hearing.begin(turn)
         # While the caller speaks there is time to cache what the last turn left behind.
@@ -158,7 +161,8 @@ class Session:
         turn.heard = event.transcript.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
         self._last_item = turn.item_id
-        yield WordsHeard(turn.item_id, turn.heard, "", final=True)
+        seconds = event.transcript.audio_end
+        yield WordsHeard(turn.item_id, turn.heard, "", final=True, seconds=seconds)
         wanted = self.create_response and self.hearing.detection
         wanted = (wanted and bool(turn.heard)) or self._respond_when_heard
         still_speaking = self.hearing.open is not None and self.hearing.detection
@@ -170,6 +174,10 @@ class Session:
                 yield NOTHING_TO_ANSWER
 
     def _text_said(self, event: TextSaid) -> Iterator[Command]:
+        if event.item_id is not None and self.conversation.has(event.item_id):
+            message = f"there is an item {event.item_id} already; choose another id"
+            yield Trouble("item_id_taken", message, param="item.id")
+            return
         turn = self._new_turn(event.item_id)
         turn.heard = event.text.strip()
         yield TextAccepted(turn.item_id, self._last_item, turn.heard)
@@ -230,6 +238,9 @@ class Session:
                 speaking.turn.timings.mark(Stage.PROMPT, now)
             case Denoised():
                 yield CanvasShown(speaking.response_id, event.step)
+            case TextReady() if len(speaking.reply.text) + len(event.text) > MAX_REPLY:
+                failed = StageFailed("responder", TOO_LONG, generation=event.generation)
+                yield from self._failed(failed, now)
             case TextReady():
                 yield from speaking.text(event.text, now)
             case ReplyComplete():
@@ -244,20 +255,25 @@ class Session:
         else:
             speaking.segment_spoken(event)
 
-    def _interrupt(self, now: float, reason: str) -> Iterator[Command]:
-        """Barge-in: raise the generation, drop the sound, tell the client, cut the history."""
+    def _stop(
+        self, now: float, reason: str, status: Literal["cancelled", "failed"] = "cancelled"
+    ) -> Iterator[Command]:
+        """Raise the generation, drop the sound, tell the client, cut the history."""
         speaking, self.speaking = self.speaking, None
         if speaking is None:
             return
         self.generation += 1
-        yield from speaking.cut(now, reason)
-        yield Abandon(speaking.generation)
         self.finished = speaking
+        yield from speaking.cut(now, reason, status)
+        yield Abandon(speaking.generation)
 
-    def _cancel(self, now: float) -> Iterator[Command]:
-        if self.speaking is None:
-            yield Trouble("response_cancel_not_active", "no reply is running")
-        yield from self._interrupt(now, "client_cancelled")
+    def _cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
+        running = self.speaking.response_id if self.speaking else None
+        if running is None or event.response_id not in (None, running):
+            what = event.response_id or "no reply"
+            yield Trouble("response_cancel_not_active", f"{what} is not running")
+        else:
+            yield from self._stop(now, "client_cancelled")
 
     def _truncate(self, event: Truncate) -> Iterator[Command]:
         for speaking in (self.speaking, self.finished):
@@ -280,17 +296,7 @@ class Session:
             self.create_response = event.create_response
         if event.interrupt_response is not None:
             self.interrupt_response = event.interrupt_response
-        wanted = {
-            "threshold": event.threshold,
-            "endpoint_delay": event.endpoint_delay,
-            "pre_roll": event.pre_roll,
-        }
-        changes = {key: value for key, value in wanted.items() if value is not None}
-        if event.threshold is not None:
-            changes["release"] = min(event.threshold, self.hearing.settings.release)
-        detection = self.hearing.detection if event.turn_detection is None else event.turn_detection
-        if changes or detection != self.hearing.detection:
-            self.hearing.configure(self.hearing.settings.model_copy(update=changes), detection)
+        yield from self.hearing.configure(event)
         yield Configured(event)
         if event.instructions is not None:
             yield Prepare(self.conversation.messages())
@@ -298,17 +304,15 @@ class Session:
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
         if event.stage == "asr":
+            if self.hearing.open is not None and self.hearing.open.turn.id == event.turn:
+                yield from self.hearing.clear()
             turn = self.hearing.closed.get(event.turn)
             if turn is not None:
                 nothing = Transcript("", 0, final=True)
                 yield from self._final_heard(FinalHeard(turn.id, turn.revision, nothing), now)
             return
-        speaking = self.speaking
-        if speaking is not None and speaking.generation == event.generation:
-            self.speaking, self.finished = None, speaking
-            self.generation += 1
-            yield from speaking.fail(event.message)
-            yield Abandon(speaking.generation)
+        if self.speaking is not None and self.speaking.generation == event.generation:
+            yield from self._stop(now, event.message, "failed")
 
     def _settle(self, now: float) -> Iterator[Command]:
         """What time alone brings about."""
@@ -330,5 +334,8 @@ class Session:
         return min((time for time in times if time is not None), default=None)
 
     def _new_id(self, kind: str) -> str:
-        self._ids += 1
-        return f"{kind}_{self._ids:06d}"
+        while True:
+            self._ids += 1
+            new = f"{kind}_{self._ids:06d}"
+            if not self.conversation.has(new):
+                return new

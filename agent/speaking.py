@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from agent.commands import Command, Speak
 from agent.conversation import Reply, Turn
@@ -110,22 +111,14 @@ class Speaking:
             self.response_id, self.reply.item_id, "completed", "", self.reply.text, stats
         )
 
-    def cut(self, now: float, reason: str) -> Iterator[Command]:
-        """The caller interrupted: drop what was not heard, remember what was."""
+    def cut(
+        self, now: float, reason: str, status: Literal["cancelled", "failed"] = "cancelled"
+    ) -> Iterator[Command]:
+        """Interrupted or broken: drop what was not heard, remember what was."""
         position = self.playback.heard(now)
         self.playback.cut()
         self.reply.interrupted = True
         self.reply.spoken = self.heard_text(position)
-        yield StopPlaying(self.response_id, self.reply.item_id, position)
-        yield ReplyFinished(
-            self.response_id, self.reply.item_id, "cancelled", reason, self.reply.spoken
-        )
-
-    def fail(self, message: str) -> Iterator[Command]:
-        """An engine failed; what was said so far stays."""
-        self.playback.cut()
-        self.reply.interrupted = True
-        self.reply.spoken = self.reply.text
-        yield ReplyFinished(
-            self.response_id, self.reply.item_id, "failed", message, self.reply.spoken
-        )
+        ids = (self.response_id, self.reply.item_id)
+        yield StopPlaying(*ids, position)
+        yield ReplyFinished(*ids, status, reason, self.reply.spoken)

@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 if TYPE_CHECKING:
     from agent.config import Settings
     from agent.engines import Loaded
-    from agent.runner import Engines
+    from agent.work import Engines
 
 out = Console()
 err = Console(stderr=True)

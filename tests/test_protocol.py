@@ -43,7 +43,7 @@ def test_audio_is_decoded():
         (event("input_audio_buffer.clear", event_id="x"), events.ClearAudio()),
         (event("response.create"), events.RespondNow()),
         (event("response.create", response={"output_modalities": ["audio"]}), events.RespondNow()),
-        (event("response.cancel", response_id="resp_1"), events.CancelReply()),
+        (event("response.cancel", response_id="resp_1"), events.CancelReply("resp_1")),
         (event("output_audio_buffer.clear"), events.CancelReply()),
         (
             event(
@@ -123,6 +123,8 @@ def test_bad_events_say_what_is_wrong(text, code, words):
 
 def test_an_error_names_the_event_it_is_about():
     assert bad(event("make.coffee", event_id="ev_7")).event_id == "ev_7"
+    update = {"session": {"type": "realtime", "tracing": "auto"}}
+    assert bad(event("session.update", event_id="ev_9", **update)).event_id == "ev_9"
     audio = event("input_audio_buffer.append", event_id="ev_8", audio="?")
     assert bad(audio).event_id == "ev_8"
 

@@ -19,7 +19,8 @@ from agent.compute import Urgency
 from agent.config import Settings
 from agent.responders.base import Message, ResponderError
 from agent.responders.scripted import ScriptedResponder
-from agent.runner import CallRunner, Engines
+from agent.runner import CallRunner
+from agent.work import Engines
 from asr.scripted import ScriptedTranscriber
 from tts.engine import TtsError
 from tts.tone import ToneSynthesizer

@@ -20,8 +20,8 @@ from agent.compute import Compute
 from agent.config import Settings
 from agent.errors import PortInUse
 from agent.responders.scripted import ScriptedResponder
-from agent.runner import Engines
 from agent.server import listen, serve
+from agent.work import Engines
 from asr.scripted import ScriptedTranscriber
 from tts.tone import ToneSynthesizer
 

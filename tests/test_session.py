@@ -384,6 +384,57 @@ def test_a_call_has_an_end(desk):
     assert desk.last(HangUp).reason == "the call reached its maximum length"
 
 
+def test_settings_may_change_while_the_caller_speaks(desk):
+    desk.hear(0.5, 0.9)
+    desk.tell(Configure(endpoint_delay=0.2, threshold=0.6))
+    desk.hear(0.5, 0.9)
+    desk.hear(0.3, 0.0)
+    assert len(desk.all(SpeechStarted)) == len(desk.all(DecodeFinal)) == 1
+
+
+def test_another_mode_takes_the_open_turn_back(desk):
+    desk.hear(0.5, 0.9)
+    desk.tell(Configure(turn_detection=False))
+    assert desk.last(Forget).turn == 1
+    desk.hear(0.5, 0.9)
+    desk.tell(CommitAudio())
+    assert desk.last(DecodeFinal).turn == 2
+
+
+def test_item_ids_are_not_used_twice(desk):
+    desk.tell(TextSaid("one", "item_000001"))
+    desk.tell(TextSaid("two", "item_000001"))
+    assert desk.last(Trouble).code == "item_id_taken"
+    desk.tell(RespondNow())
+    assert desk.last(ReplyStarted).item_id != "item_000001"
+
+
+def test_only_the_running_reply_can_be_cancelled_by_its_id(desk):
+    ask(desk, "hello")
+    desk.tell(CancelReply("resp_999999"))
+    assert desk.last(Trouble).code == "response_cancel_not_active"
+    desk.tell(CancelReply(desk.last(ReplyStarted).response_id))
+    assert desk.last(ReplyFinished).status == "cancelled"
+
+
+def test_an_endless_reply_is_cut(desk):
+    ask(desk, "talk")
+    generation = desk.last(Respond).generation
+    for _ in range(100):
+        desk.tell(TextReady(generation, "and so on " * 10))
+    assert desk.last(ReplyFinished).status == "failed"
+    assert "more than 4000 characters" in desk.last(Trouble).message
+
+
+def test_a_recogniser_that_fails_while_the_caller_speaks_loses_only_that_turn(desk):
+    desk.hear(0.5, 0.9)
+    desk.tell(StageFailed("asr", "no more room", turn=1))
+    assert desk.last(Forget).turn == 1
+    desk.hear(0.7, 0.0)
+    ask(desk, "again")
+    assert desk.last(Respond).messages[-1].content == "again"
+
+
 def test_new_instructions_are_prepared(desk):
     desk.tell(Configure(instructions="Be brief.", endpoint_delay=0.2))
     assert desk.last(Prepare).messages == (Message("system", "Be brief."),)

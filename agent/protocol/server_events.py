@@ -63,6 +63,8 @@ class EventWriter:
     _resampler: StreamResampler | None = None
     _said: str = ""
     """Transcript of the running reply so far."""
+    _previous: str | None = None
+    """Item before the running reply."""
 
     def created(self) -> Event:
         """The first event of a connection."""
@@ -145,11 +147,12 @@ class EventWriter:
             return
         kind = "conversation.item.input_audio_transcription"
         yield f"{kind}.delta", {**place, "delta": notice.text}
-        usage = {"type": "duration", "seconds": 0}
+        usage = {"type": "duration", "seconds": round(notice.seconds, 3)}
         yield f"{kind}.completed", {**place, "transcript": notice.text, "usage": usage}
 
     def _reply_started(self, notice: ReplyStarted) -> Iterator[tuple[str, Event]]:
         self._said, self._resampler = "", None
+        self._previous = notice.previous_item_id
         response = self._response(notice.response_id, "in_progress", [])
         yield "response.created", {"response": response}
         item = _item(notice.item_id, "assistant", "in_progress", [])
@@ -188,7 +191,7 @@ class EventWriter:
         item = _item(notice.item_id, "assistant", status, content)
         ids = {"response_id": notice.response_id, "output_index": 0}
         yield "response.output_item.done", {**ids, "item": item}
-        yield "conversation.item.done", {"item": item, "previous_item_id": None}
+        yield "conversation.item.done", {"item": item, "previous_item_id": self._previous}
         response = self._response(notice.response_id, notice.status, [item])
         if notice.status != "completed":
             details = {"type": notice.status, "reason": notice.reason}

@@ -1,0 +1,173 @@
+"""The shape of every event that a client may send. Unknown fields are errors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+MAX_TEXT = 2000
+"""Characters of one typed message."""
+MAX_ID = 64
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    event_id: str | None = Field(None, max_length=MAX_ID)
+
+
+class PcmFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["audio/pcm"] = "audio/pcm"
+    rate: Literal[24000] = 24000
+
+
+class ServerVad(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["server_vad"] = "server_vad"
+    threshold: float | None = Field(None, gt=0, lt=1)
+    prefix_padding_ms: int | None = Field(None, ge=0, le=2000)
+    silence_duration_ms: int | None = Field(None, ge=100, le=5000)
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
+    idle_timeout_ms: None = None
+
+
+class Transcription(BaseModel):
+    """Which recogniser runs is the server's choice; session.updated names it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = None
+    language: str | None = None
+    prompt: str | None = None
+
+
+class AudioInput(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    format: PcmFormat | None = None
+    turn_detection: ServerVad | None = None
+    transcription: Transcription | None = None
+    noise_reduction: None = None
+
+
+class AudioOutput(BaseModel):
+    """Which voice speaks is the server's choice; session.updated names it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: PcmFormat | None = None
+    voice: str | None = None
+    speed: Literal[1] | None = None
+
+
+class Audio(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    input: AudioInput | None = None
+    output: AudioOutput | None = None
+
+
+class Session(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["realtime"] = "realtime"
+    model: str | None = None
+    instructions: str | None = Field(None, max_length=4000)
+    output_modalities: list[Literal["audio"]] | None = None
+    audio: Audio | None = None
+    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    tool_choice: Literal["auto", "none"] | None = None
+
+
+class SessionUpdate(Event):
+    type: Literal["session.update"]
+    session: Session
+
+
+class Append(Event):
+    type: Literal["input_audio_buffer.append"]
+    audio: str
+
+
+class Commit(Event):
+    type: Literal["input_audio_buffer.commit"]
+
+
+class Clear(Event):
+    type: Literal["input_audio_buffer.clear"]
+
+
+class InputText(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["input_text"]
+    text: str = Field(min_length=1, max_length=MAX_TEXT)
+
+
+class UserMessage(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(None, min_length=1, max_length=MAX_ID)
+    object: Literal["realtime.item"] | None = None
+    type: Literal["message"]
+    role: Literal["user"]
+    status: str | None = None
+    content: list[InputText] = Field(min_length=1, max_length=16)
+
+
+class ItemCreate(Event):
+    type: Literal["conversation.item.create"]
+    item: UserMessage
+    previous_item_id: None = None
+
+
+class ItemTruncate(Event):
+    type: Literal["conversation.item.truncate"]
+    item_id: str = Field(max_length=MAX_ID)
+    content_index: Literal[0] = 0
+    audio_end_ms: int = Field(ge=0)
+
+
+class ResponseOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    output_modalities: list[Literal["audio"]] | None = None
+
+
+class ResponseCreate(Event):
+    type: Literal["response.create"]
+    response: ResponseOptions | None = None
+
+
+class ResponseCancel(Event):
+    type: Literal["response.cancel"]
+    response_id: str | None = None
+
+
+class OutputClear(Event):
+    type: Literal["output_audio_buffer.clear"]
+
+
+ClientEvent = Annotated[
+    SessionUpdate
+    | Append
+    | Commit
+    | Clear
+    | ItemCreate
+    | ItemTruncate
+    | ResponseCreate
+    | ResponseCancel
+    | OutputClear,
+    Field(discriminator="type"),
+]
+CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(ClientEvent)
+
+
+def known_types() -> list[str]:
+    """The types of event there are."""
+    return sorted(CLIENT_EVENT.json_schema()["discriminator"]["mapping"])

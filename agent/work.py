@@ -1,0 +1,231 @@
+"""The engines at work for one call: tasks of the session in, inputs of the session out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from agent.commands import (
+    Abandon,
+    DecodeFinal,
+    DecodePartial,
+    Forget,
+    Hear,
+    Prepare,
+    Respond,
+    Speak,
+    Task,
+)
+from agent.compute import Compute, Urgency
+from agent.events import (
+    Denoised,
+    FinalHeard,
+    Input,
+    PartialHeard,
+    PromptReady,
+    ReplyComplete,
+    SegmentSpoken,
+    SoundReady,
+    StageFailed,
+    TextReady,
+)
+from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
+from agent.responders.base import Responder, ResponderError
+from agent.vad import SpeechGate
+from asr.engine import AsrError, Listening, Transcriber
+from tts.engine import SpeechChunk, Synthesizer, TtsError
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What all calls share."""
+
+    asr: Transcriber
+    responder: Responder
+    tts: Synthesizer
+    new_gate: Callable[[], SpeechGate]
+    compute: Compute
+    voices: Executor
+    """Threads that wait for the synthesiser's process."""
+
+
+class EngineWork:
+    """All work of one call.
+
+    Args:
+        engines: what does it.
+        group: holds the tasks; a fault in one of them ends the call.
+        post: takes what comes of it.
+    """
+
+    def __init__(
+        self, engines: Engines, group: asyncio.TaskGroup, post: Callable[[Input], None]
+    ) -> None:
+        self._engines = engines
+        self._group = group
+        self._post = post
+        self._responder = engines.responder.open()
+        self._responder_free = asyncio.Lock()
+        self._listening: dict[int, Listening] = {}
+        self._segments: dict[int, asyncio.Queue[Speak | None]] = {}
+        """Per generation, what is to be spoken; None ends it."""
+        self._running: dict[int, list[asyncio.Task[None]]] = {}
+        """Tasks by generation; 0 stands for what belongs to no reply."""
+        self._prepared: tuple[Message, ...] | None = None
+        self._partial: asyncio.Task[None] | None = None
+
+    def do(self, task: Task) -> None:
+        """Begin a piece of work; what comes of it is posted as inputs."""
+        match task:
+            case Hear():
+                self._hear(task)
+            case DecodePartial():
+                self._partial = self._start(self._decode_partial(task))
+            case DecodeFinal():
+                self._drop_partial()
+                self._start(self._decode_final(task))
+            case Forget():
+                self._drop_partial()
+                if listening := self._listening.pop(task.turn, None):
+                    listening.close()
+            case Prepare():
+                idle = self._prepared is None
+                self._prepared = task.messages
+                if idle:
+                    self._start(self._prepare())
+            case Respond():
+                self._segments[task.generation] = asyncio.Queue()
+                self._start(self._respond(task), task.generation)
+                self._start(self._speak(task.generation), task.generation)
+            case Speak():
+                self._segments[task.generation].put_nowait(task)
+            case Abandon():
+                self._segments.pop(task.generation, None)
+                for running in self._running.pop(task.generation, []):
+                    running.cancel()
+            case _:
+                assert_never(task)
+
+    def _hear(self, task: Hear) -> None:
+        try:
+            if task.turn not in self._listening:
+                self._listening[task.turn] = self._engines.asr.listen()
+            self._listening[task.turn].feed(task.samples)
+        except AsrError as error:
+            asyncio.get_running_loop().call_soon(
+                self._post, StageFailed("asr", str(error), turn=task.turn)
+            )
+
+    def _drop_partial(self) -> None:
+        """A hypothesis that was not begun yet is not worth the time any more."""
+        if self._partial is not None:
+            self._partial.cancel()
+
+    async def _decode_partial(self, task: DecodePartial) -> None:
+        listening = self._listening.get(task.turn)
+        if listening is None:
+            return
+        try:
+            transcript = await self._engines.compute.run(Urgency.PARTIAL, listening.hypothesis)
+        except AsrError as error:
+            self._post(StageFailed("asr", str(error), turn=task.turn))
+        else:
+            self._post(PartialHeard(task.turn, transcript))
+
+    async def _decode_final(self, task: DecodeFinal) -> None:
+        listening = self._listening.pop(task.turn)
+        try:
+            transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
+        except AsrError as error:
+            self._post(StageFailed("asr", str(error), turn=task.turn))
+        else:
+            self._post(FinalHeard(task.turn, task.revision, transcript))
+        finally:
+            listening.close()
+
+    async def _prepare(self) -> None:
+        async with self._responder_free:
+            messages, self._prepared = self._prepared, None
+            if messages is None:
+                return
+            try:
+                await self._engines.compute.run(
+                    Urgency.PREPARE, lambda: self._responder.prepare(messages)
+                )
+            except ResponderError as error:
+                self._post(StageFailed("responder", str(error)))
+
+    async def _respond(self, task: Respond) -> None:
+        async with self._responder_free:
+            pieces = self._engines.compute.iterate(
+                Urgency.REPLY, self._responder.reply(task.messages)
+            )
+            try:
+                async for piece in pieces:
+                    self._post(_told(task.generation, piece))
+            except ResponderError as error:
+                self._post(StageFailed("responder", str(error), generation=task.generation))
+            finally:
+                await pieces.aclose()
+        if segments := self._segments.get(task.generation):
+            segments.put_nowait(None)
+
+    async def _speak(self, generation: int) -> None:
+        segments = self._segments[generation]
+        try:
+            while (task := await segments.get()) is not None:
+                await self._speak_segment(task)
+        except TtsError as error:
+            self._post(StageFailed("tts", str(error), generation=generation))
+        finally:
+            self._segments.pop(generation, None)
+
+    async def _speak_segment(self, task: Speak) -> None:
+        chunks = self._engines.tts.speak(task.text)
+
+        def following() -> SpeechChunk | None:
+            return next(chunks, None)
+
+        step = self._engines.voices.submit(following)
+        try:
+            while (chunk := await asyncio.wrap_future(step)) is not None:
+                self._post(SoundReady(task.generation, task.segment, chunk))
+                step = self._engines.voices.submit(following)
+        finally:
+            # A generator cannot be closed while it runs on its thread.
+            step.add_done_callback(lambda _: chunks.close())
+        self._post(SegmentSpoken(task.generation, task.segment))
+
+    def _start(self, work: Coroutine[Any, Any, None], generation: int = 0) -> asyncio.Task[None]:
+        task = self._group.create_task(work)
+        running = self._running.setdefault(generation, [])
+        running[:] = [*(old for old in running if not old.done()), task]
+        return task
+
+    def stop(self) -> None:
+        """Cancel everything that still runs."""
+        for task in (task for tasks in self._running.values() for task in tasks):
+            task.cancel()
+
+    async def release(self) -> None:
+        """Give back what the call held."""
+        for listening in self._listening.values():
+            listening.close()
+        await asyncio.shield(self._engines.compute.run(Urgency.REPLY, self._responder.close))
+
+
+def _told(generation: int, piece: ReplyPiece) -> Input:
+    match piece:
+        case Prefilled():
+            return PromptReady(generation, piece)
+        case CanvasStep():
+            return Denoised(generation, piece)
+        case ReplyText():
+            return TextReady(generation, piece.text)
+        case ReplyDone():
+            return ReplyComplete(generation, piece)
+        case _:
+            assert_never(piece)
