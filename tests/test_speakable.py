@@ -79,7 +79,8 @@ def test_other_languages(language: str, written: str, spoken: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "reason"), [("klingon!", "use a tag such as en"), ("zh", "no number words")]
+    ("language", "reason"),
+    [("klingon!", "use a tag such as en"), ("zh", "no number words"), ("am", "no number words")],
 )
 def test_a_language_it_does_not_speak_is_an_error(language: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

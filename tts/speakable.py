@@ -63,14 +63,14 @@ def speakable(text: str, language: str = "en") -> Speakable:
         language: a tag such as ``en`` or ``pt_BR``. Symbols have names in English only.
 
     Raises:
-        ValueError: the language is unknown, or num2words has no numbers in it.
+        ValueError: the language is unknown, or num2words cannot say every number in it.
     """
     try:
         locale = Locale.parse(language.replace("-", "_"))
     except (UnknownLocaleError, ValueError) as error:
         raise ValueError(f"unknown language {language!r}; use a tag such as en or pt_BR") from error
     if not can_say_numbers(locale):
-        raise ValueError(f"no number words for {language!r}: num2words lacks the language")
+        raise ValueError(f"no number words for {language!r}; use a language that num2words has")
     return _Speaker(text, locale).run()
 
 

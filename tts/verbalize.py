@@ -45,9 +45,13 @@ _ENGLISH_ADDRESS = {".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "unde
 _MAX_PATH = 30
 
 
+_ENDLESS = frozenset({"am"})
+"""num2words 0.5.14 never returns from most Amharic numbers of seven digits and more."""
+
+
 def can_say_numbers(locale: Locale) -> bool:
-    """Whether there are number words for the language."""
-    return locale.language in CONVERTER_CLASSES
+    """Whether there are number words for the language, for numbers of every length."""
+    return locale.language in CONVERTER_CLASSES and locale.language not in _ENDLESS
 
 
 @dataclass(frozen=True, slots=True)
