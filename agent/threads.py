@@ -36,8 +36,10 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 class ThreadPlan:
     """Threads for each engine.
 
-    Recognition and reply take turns on one compute thread, so both may use every core.
-    The synthesiser lives in its own process and overlaps with both.
+    Recognition and reply take turns on one compute thread, so the reply may use every core.
+    Recognition takes half: its decoder loses with more threads what its encoder gains, and the
+    reply that follows was measured a third slower beside the larger pool. The synthesiser lives
+    in its own process and overlaps with both.
     """
 
     asr: int
@@ -71,11 +73,12 @@ def plan(
     Raises ConfigError when a number is below one.
     """
     share = min(max(cores, 1), SMALL_MODEL_THREADS)
+    half = max(1, min(cores // 2, SMALL_MODEL_THREADS))
     chosen = {"asr": asr, "responder": responder, "tts": tts}
     for engine, threads in chosen.items():
         if threads is not None and threads < 1:
             raise ConfigError(f"{engine} threads must be at least 1, not {threads}")
-    return ThreadPlan(asr=asr or share, responder=responder or share, tts=tts or 1)
+    return ThreadPlan(asr=asr or half, responder=responder or share, tts=tts or 1)
 
 
 def cores() -> int:

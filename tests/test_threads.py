@@ -16,8 +16,8 @@ from agent.threads import CALM, ThreadPlan, calm, parse_quota, plan
     ("cores", "expected"),
     [
         (1, ThreadPlan(asr=1, responder=1, tts=1)),
-        (2, ThreadPlan(asr=2, responder=2, tts=1)),
-        (4, ThreadPlan(asr=4, responder=4, tts=1)),
+        (2, ThreadPlan(asr=1, responder=2, tts=1)),
+        (4, ThreadPlan(asr=2, responder=4, tts=1)),
         (64, ThreadPlan(asr=4, responder=4, tts=1)),
     ],
 )
@@ -26,7 +26,7 @@ def test_heavy_stages_share_the_cores_up_to_what_a_small_model_can_use(cores, ex
 
 
 def test_a_given_number_is_kept():
-    assert plan(2, responder=8, tts=2) == ThreadPlan(asr=2, responder=8, tts=2)
+    assert plan(2, responder=8, tts=2) == ThreadPlan(asr=1, responder=8, tts=2)
 
 
 def test_peak_counts_the_synthesiser_beside_one_heavy_stage():
