@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from dllm_core import families, gguf_file, tokenizer, weights
-from dllm_core.cache import KeyValues, PromptCache, causal
-from dllm_core.canvas import CanvasView
+from dllm_core.cache import KeyValues, PromptCache
+from dllm_core.canvas import Canvas, CanvasView
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.denoise import Progressed, fixed_point
+from dllm_core.denoise import Denoiser, Diffusion, finished_before, resolve_policy, run
 from dllm_core.errors import OptionError, PromptTooLongError
-from dllm_core.model import Linear, LinearKind, Span, Transformer
+from dllm_core.fixed_point import FixedPoint
+from dllm_core.model import Linear, LinearKind, Span, Transformer, visibility
 from dllm_core.quantize import Int8Linear
 from dllm_core.reply import ReplyText
 from dllm_core.stats import DenoiseStats, PrefillStats
@@ -122,23 +124,30 @@ class Engine:
     def prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
         """Read a prompt into the cache; only what follows the longest shared prefix is computed.
 
-        The prompt may still grow or change: call again with the new ids.
+        The prompt may still grow or change: call again with the new ids. A model trained on
+        blocks reads whole blocks only, for the last one depends on what follows. For
+        bidirectional models what is read this way is an approximation that only the policy
+        `prompt_frozen` uses.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
         """
         begin = perf_counter()
-        shared = cache.shared_prefix(ids)
+        block = self.config.block_length if self.config.attention == "block_causal" else 1
+        shared = cache.shared_prefix(ids) // block * block
         cache.crop(shared)
-        new = list(ids[shared:])
+        stop = len(ids) // block * block
+        new = list(ids[shared:stop])
         if new:
             cache.reserve(len(new))
-            stop = shared + len(new)
-            mask = causal(len(new), shared, self.device) if len(new) > 1 else None
-            span = Span(cache.store, shared, len(new), stop, mask)
+            mask = visibility(self.config, shared, len(new), stop)
+            span = Span(cache.store, shared, len(new), stop, self._placed(mask))
             self.model(torch.tensor(new, device=self.device), [span])
             cache.commit(new)
         return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
+
+    def _placed(self, mask: Tensor | None) -> Tensor | None:
+        return None if mask is None else mask.to(self.device)
 
     def iterate(
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions | None = None
@@ -149,54 +158,106 @@ class Engine:
 
         Raises:
             PromptTooLongError: prompt and reply do not fit the context.
-            OptionError: the prompt is empty.
+            OptionError: the prompt is empty, or the options do not suit the model.
         """
-        options = options or DecodeOptions()
+        options = options or self.default_options
+        self._check(ids, options)
+        return self._steps(ids, cache, options)
+
+    def _check(self, ids: Sequence[int], options: DecodeOptions) -> None:
         if not ids:
             raise OptionError("The prompt is empty: there is nothing to reply to.")
+        adapted = self.config.mask_id is not None
+        if options.rule != "fixed_point" and options.rule != "sequential" and not adapted:
+            raise OptionError(
+                f"The rule {options.rule} needs a model that was taught to denoise; this one "
+                "has no mask token. Use fixed_point."
+            )
+        if options.rule == "fixed_point" and not self._autoregressive:
+            raise OptionError(
+                "The rule fixed_point needs causal attention and shifted logits: use quota or "
+                "threshold for this model."
+            )
         needed = len(ids) + options.max_tokens + options.canvas_length
         if needed > self.context:
             raise PromptTooLongError(
                 f"A prompt of {len(ids)} tokens and a reply of {options.max_tokens} do not fit "
                 f"the context of {self.context}: shorten the history or load a larger context."
             )
-        return self._steps(ids, cache, options)
+
+    @property
+    def _autoregressive(self) -> bool:
+        config = self.config
+        return config.shift and config.attention == "block_causal" and config.block_length == 1
+
+    @property
+    def default_options(self) -> DecodeOptions:
+        """Fixed point for autoregressive models, 32 positions in 16 steps for diffusion models."""
+        if self.config.mask_id is None:
+            return DecodeOptions()
+        return DecodeOptions(rule="quota", canvas_length=32)
+
+    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+        """Read as much of the prompt as the rule and the policy can use.
+
+        Where logits are shifted, the last token is run with the canvas: its logits predict the
+        first position.
+        """
+        policy = resolve_policy(self.config, options.cache)
+        if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
+            cache.crop(0)
+            return PrefillStats(0, 0, 0.0)
+        return self.prefill(ids[:-1] if self.config.shift else ids, cache)
+
+    def _denoiser(
+        self, ids: Sequence[int], room: int, cache: PromptCache, options: DecodeOptions
+    ) -> Denoiser:
+        """A denoiser for the next `room` tokens, or for one canvas of them."""
+        if options.rule == "fixed_point":
+            return FixedPoint(self.config, cache, ids[-1], options.canvas_length, room)
+        canvas = Canvas.after(self.config, ids, min(room, options.canvas_length), self.device)
+        unconditional = None
+        if options.guidance:
+            unconditional = KeyValues(self.config, self.context, self.dtype, self.device)
+            unconditional.reserve(len(canvas), keep=0)
+        pace = None
+        return Diffusion(
+            self.config, canvas, cache, options, pace=pace, unconditional=unconditional
+        )
 
     def _steps(
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions
     ) -> Iterator[DenoiseStep]:
-        # The last token is read together with the canvas: its logits predict the first word.
-        prefill = self.prefill(ids[:-1], cache)
+        with torch.inference_mode():
+            prefill = self._read(ids, cache, options)
         reply = ReplyText(self.tokenizer)
-        confidence: list[float] = []
-        begin = mark = perf_counter()
-        steps = fixed_point(self.model, cache, ids[-1], options.canvas_length)
-        for number in range(1, options.max_tokens + 1):
+        before = _NOTHING
+        begin, number = perf_counter(), 0
+        while True:
+            room = options.max_tokens - len(before.ids)
             with torch.inference_mode():
-                step = next(steps)
-            final, complete = self._until_end(step.final, options.max_tokens - len(reply.ids))
-            text = reply.push(final)
-            confidence += step.final_confidence[: len(final)]
-            stats = None
-            if complete or len(reply.ids) == options.max_tokens:
-                rest, ended = reply.finish(complete=complete)
-                text += rest
-                tokens = len(reply.ids) + complete
-                ms = (perf_counter() - begin) * 1e3
-                stats = DenoiseStats(prefill, tokens, number, ms, ended, cache.nbytes)
-            view = _view(reply.ids, confidence, step if stats is None else None)
-            words, step_ms = self._words(view), (perf_counter() - mark) * 1e3
-            yield DenoiseStep(number, None, view, words, text, step_ms, prefill, stats)
-            if stats is not None:
-                return
-            mark = perf_counter()
-
-    def _until_end(self, ids: list[int], room: int) -> tuple[list[int], bool]:
-        """The ids before an end-of-reply token and within the bound; was there such a token?"""
-        for i, token in enumerate(ids[: room + 1]):
-            if token in self.config.eos_ids:
-                return ids[:i], True
-        return ids[:room], False
+                denoiser = self._denoiser([*ids, *before.ids], room, cache, options)
+            while not denoiser.done:
+                mark, number = perf_counter(), number + 1
+                with torch.inference_mode():
+                    denoiser.absorb(run(self.model, denoiser.plan()))
+                final = [*before.ids, *denoiser.final()]
+                end = finished_before(final, self.config.eos_ids)
+                complete = end < len(final)
+                text = reply.push(final[len(reply.ids) : end])
+                view, stats = before + denoiser.view(), None
+                if denoiser.done and (complete or end >= options.max_tokens):
+                    rest, ended = reply.finish(complete=complete)
+                    text, view = text + rest, view.first(end)
+                    ms = (perf_counter() - begin) * 1e3
+                    stats = DenoiseStats(prefill, end + complete, number, ms, ended, cache.nbytes)
+                words, step_ms = self._words(view), (perf_counter() - mark) * 1e3
+                yield DenoiseStep(
+                    number, denoiser.planned, view, words, text, step_ms, prefill, stats
+                )
+                if stats is not None:
+                    return
+            before = view
 
     def _words(self, view: CanvasView) -> tuple[str, ...]:
         return tuple(
@@ -224,17 +285,10 @@ class Engine:
         token = self.config.eos_ids[0]
         for length in (128, 16):
             self.prefill([token] * length, self.new_cache())
-        self.reply([token] * 8, options=DecodeOptions(max_tokens=2))
+        self.reply([token] * 8, options=replace(self.default_options, max_tokens=2))
 
 
-def _view(ids: list[int], confidence: list[float], step: Progressed | None) -> CanvasView:
-    guesses = step.open if step else []
-    guess_confidence = step.open_confidence if step else []
-    return CanvasView(
-        ids=(*ids, *guesses),
-        masked=(False,) * len(ids) + (True,) * len(guesses),
-        confidence=(*confidence, *guess_confidence),
-    )
+_NOTHING = CanvasView((), (), ())
 
 
 def _device(name: str) -> torch.device:
