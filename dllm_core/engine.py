@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from dllm_core import families, gguf_file, tokenizer, weights
+from dllm_core import checkpoint, weights
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas, CanvasView
 from dllm_core.config import DecodeOptions, ModelConfig
@@ -81,16 +81,20 @@ class Engine:
         device: str = "auto",
         threads: int | None = None,
         context: int = DEFAULT_CONTEXT,
+        config: Mapping[str, Any] | None = None,
         progress: weights.Progress | None = None,
     ) -> Engine:
         """Load a checkpoint.
 
         Args:
-            source: a GGUF file.
+            source: a GGUF file, a directory of safetensors shards with config.json and
+                tokenizer.json, or a Hugging Face name.
             dtype: of the weights. `auto` is int8 on a CPU and bfloat16 on a GPU.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             threads: CPU threads of one operation, for the whole process; None leaves them.
             context: longest prompt plus reply, in tokens; bounds the memory of a call.
+            config: fields of ModelConfig that the checkpoint leaves unsaid, such as
+                `{"attention": "block_causal", "block_length": 32}` of a tiny-A2D bd3lm one.
             progress: called with the share done and what is being done.
 
         Raises:
@@ -103,14 +107,11 @@ class Engine:
         kind, float_dtype = _kind(dtype, place)
         if threads is not None:
             torch.set_num_threads(threads)
-        file = gguf_file.GgufFile(Path(source))
-        config = families.config_from_gguf(file.metadata, file.tensors)
-        words = tokenizer.from_gguf(file.metadata)
-        context = min(context, config.context_length)
-        model = weights.build(config, kind, context, float_dtype, place)
-        tensors = weights.undo_llama_cpp_rotation(file.read(), config)
-        weights.fill(model, families.GGUF, tensors, progress)
-        return cls(model, words, context)
+        found = checkpoint.find(source, config)
+        context = min(context, found.config.context_length)
+        model = weights.build(found.config, kind, context, float_dtype, place)
+        weights.fill(model, found.names, found.tensors, progress)
+        return cls(model, found.tokenizer, context)
 
     def new_cache(self) -> PromptCache:
         """An empty cache for one call; it grows to at most the engine's context."""

@@ -166,7 +166,9 @@ def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]
     return fields if block is None else fields | {"block_length": block}
 
 
-def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Any]) -> ModelConfig:
+def config_from_gguf(
+    metadata: Mapping[str, Any], tensors: Mapping[str, Any], **changes: Any
+) -> ModelConfig:
     """The configuration that a GGUF file states.
 
     Raises:
@@ -180,9 +182,8 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Any]) ->
             "qwen3 are."
         )
     try:
-        return ModelConfig(
-            family=family, **_FAMILIES[family], **_read_gguf(family, metadata, tensors)
-        )
+        fields = {**_FAMILIES[family], **_read_gguf(family, metadata, tensors), **changes}
+        return ModelConfig(family=family, **fields)
     except KeyError as error:
         raise ModelFileError(f"The GGUF file lacks the field {error}.") from error
 
