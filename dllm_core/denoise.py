@@ -33,6 +33,11 @@ class Forward:
     """Indices of the rows whose logits are needed."""
     layers: tuple[int, ...] | None = None
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, and the positions they attend to: what a step's cost depends on."""
+        return len(self.ids), self.spans[0].visible
+
 
 class Denoiser(Protocol):
     """The state of one sequence that is being denoised."""
@@ -60,26 +65,10 @@ def run(model: Transformer, forward: Forward) -> Tensor:
 
 
 class Pace(Protocol):
-    """How many steps are left, the next one included."""
-
-    planned: int | None
+    """Says how many steps are left, the one whose logits are there included."""
 
     def steps_left(self, step: int, rows: int, visible: int) -> int:
-        """`step` counts from 0; the next pass runs `rows` rows over `visible` positions."""
-
-
-@dataclass(frozen=True, slots=True)
-class FixedSteps:
-    """A number of steps that was settled beforehand."""
-
-    steps: int
-
-    @property
-    def planned(self) -> int:
-        return self.steps
-
-    def steps_left(self, step: int, rows: int, visible: int) -> int:
-        return self.steps - step
+        """`step` counts from 0 within a block; a pass runs `rows` rows over `visible` positions."""
 
 
 def blocks_of(config: ModelConfig, canvas: Canvas, length: int | None) -> list[tuple[int, int]]:
@@ -126,10 +115,11 @@ class Diffusion:
         self.done = canvas.begin == len(canvas)
         self.planned = None
         if options.rule in ("quota", "dynamic"):
-            self.planned = pace.planned if pace else options.steps
+            self.planned = None if pace else options.steps
         self._cache, self._unconditional, self._allowed = cache, unconditional, allowed
         self._pace = pace
-        self._blocks = blocks_of(config, canvas, options.block_length)
+        # A block that ends after the deadline would leave others open, so there is only one.
+        self._blocks = blocks_of(config, canvas, None if pace else options.block_length)
         self._shares = len(self._blocks)
         self._block, self._step, self._fresh = 0, 0, True
         self._valid = len(cache) if self.policy in ("prompt_frozen", "exact") else 0
@@ -140,6 +130,7 @@ class Diffusion:
         self._reopenings = len(canvas) - canvas.begin
 
     def plan(self) -> Forward:
+        self._merge_if_last()
         start, stop, visible = self._window()
         begin, end = self._blocks[self._block]
         mask = visibility(self.config, start, stop - start, visible, self.canvas.begin)
@@ -154,6 +145,14 @@ class Diffusion:
             wanted = torch.cat([wanted, wanted + stop - start])
         layers = self.options.canvas_layers
         return Forward(ids, tuple(spans), wanted, layers)
+
+    def _merge_if_last(self) -> None:
+        """When time remains for one step only, all of the model's own blocks left become one."""
+        if self._pace is None or self._block == len(self._blocks) - 1:
+            return
+        begin, end = self._blocks[self._block][0], len(self.canvas)
+        if self._pace.steps_left(self._step, end - begin, end) <= 2:
+            self._blocks[self._block :] = [(begin, end)]
 
     def _window(self) -> tuple[int, int, int]:
         """First row, end of the rows, and end of the positions they attend to."""

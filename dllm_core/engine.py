@@ -15,14 +15,23 @@ from dllm_core import checkpoint, weights
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas, CanvasView
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.denoise import Denoiser, Diffusion, finished_before, resolve_policy, run
+from dllm_core.denoise import (
+    Denoiser,
+    Diffusion,
+    Forward,
+    finished_before,
+    resolve_policy,
+    run,
+)
 from dllm_core.errors import OptionError, PromptTooLongError
 from dllm_core.fixed_point import FixedPoint
 from dllm_core.model import Linear, LinearKind, Span, Transformer, visibility
 from dllm_core.quantize import Int8Linear
 from dllm_core.reply import ReplyText
+from dllm_core.schedule import CostModel, Deadline
 from dllm_core.stats import DenoiseStats, PrefillStats
 from dllm_core.tokenizer import Tokenizer
+from dllm_core.unmask import predict
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 DEFAULT_CONTEXT = 2048
@@ -70,6 +79,7 @@ class Engine:
         self.config: ModelConfig = model.config
         self.context = context
         self.device = model.embedding.device
+        self.cost = CostModel()
         self.dtype = model.embedding.dtype
 
     @classmethod
@@ -211,7 +221,12 @@ class Engine:
         return self.prefill(ids[:-1] if self.config.shift else ids, cache)
 
     def _denoiser(
-        self, ids: Sequence[int], room: int, cache: PromptCache, options: DecodeOptions
+        self,
+        ids: Sequence[int],
+        room: int,
+        cache: PromptCache,
+        options: DecodeOptions,
+        pace: Deadline | None,
     ) -> Denoiser:
         """A denoiser for the next `room` tokens, or for one canvas of them."""
         if options.rule == "fixed_point":
@@ -221,7 +236,6 @@ class Engine:
         if options.guidance:
             unconditional = KeyValues(self.config, self.context, self.dtype, self.device)
             unconditional.reserve(len(canvas), keep=0)
-        pace = None
         return Diffusion(
             self.config, canvas, cache, options, pace=pace, unconditional=unconditional
         )
@@ -234,14 +248,19 @@ class Engine:
         reply = ReplyText(self.tokenizer)
         before = _NOTHING
         begin, number = perf_counter(), 0
+        pace = None
+        if options.deadline_ms is not None:
+            pace = Deadline(begin + options.deadline_ms / 1e3, self.cost)
         while True:
             room = options.max_tokens - len(before.ids)
             with torch.inference_mode():
-                denoiser = self._denoiser([*ids, *before.ids], room, cache, options)
+                denoiser = self._denoiser([*ids, *before.ids], room, cache, options, pace)
             while not denoiser.done:
                 mark, number = perf_counter(), number + 1
                 with torch.inference_mode():
-                    denoiser.absorb(run(self.model, denoiser.plan()))
+                    forward = denoiser.plan()
+                    denoiser.absorb(run(self.model, forward))
+                self.cost.observe(*forward.shape, (perf_counter() - mark) * 1e3)
                 final = [*before.ids, *denoiser.final()]
                 end = finished_before(final, self.config.eos_ids)
                 complete = end < len(final)
@@ -282,11 +301,34 @@ class Engine:
         return Reply(text, last.canvas.ids, last.stats)
 
     def warm_up(self) -> None:
-        """Run every kernel once so that the first caller does not pay for it."""
+        """Run every kernel once and measure what a step costs, so that no caller pays for it."""
         token = self.config.eos_ids[0]
-        for length in (128, 16):
-            self.prefill([token] * length, self.new_cache())
+        self.prefill([token] * 128, self.new_cache())
         self.reply([token] * 8, options=replace(self.default_options, max_tokens=2))
+        shapes = [(2, 32), (2, 256), (16, 64), (32, 64), (32, 256)]
+        bounded = [(rows, min(visible, self.context)) for rows, visible in shapes]
+        self.cost = CostModel.fitted([(r, v, self.step_ms(r, v)) for r, v in bounded])
+
+    @torch.inference_mode()
+    def step_ms(self, rows: int, visible: int, repeats: int = 2) -> float:
+        """Milliseconds of one step over `rows` positions with `visible - rows` cached ones.
+
+        The least of `repeats`, logits and their prediction included.
+        """
+        store = KeyValues(self.config, self.context, self.dtype, self.device)
+        store.reserve(visible, keep=0)
+        for keys, values in store.layers:
+            keys.zero_()
+            values.zero_()
+        ids = torch.zeros(rows, dtype=torch.long, device=self.device)
+        span = Span(store, visible - rows, rows, visible)
+        forward = Forward(ids, (span,), torch.arange(rows, device=self.device))
+        times = []
+        for _ in range(repeats):
+            begin = perf_counter()
+            predict(run(self.model, forward))[0].tolist()
+            times.append((perf_counter() - begin) * 1e3)
+        return min(times)
 
 
 _NOTHING = CanvasView((), (), ())
