@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import PromptTooLongError
@@ -27,13 +26,13 @@ class KeyValues:
         self.limit = limit
         self._shape = (config.num_layers, 2, config.num_kv_heads)
         self._head_dim = config.head_dim
-        self._dtype, self._device = dtype, device
+        self.dtype, self.device = dtype, device
         self._allocate(min(_FIRST_CAPACITY, limit))
 
     def _allocate(self, capacity: int) -> None:
         self.capacity = capacity
         self._store = torch.empty(
-            (*self._shape, capacity, self._head_dim), dtype=self._dtype, device=self._device
+            (*self._shape, capacity, self._head_dim), dtype=self.dtype, device=self.device
         )
         self.layers = [(layer[0], layer[1]) for layer in self._store]
 
@@ -101,9 +100,3 @@ class PromptCache:
     def nbytes(self) -> int:
         """Bytes of memory that the keys and values take."""
         return self.store.nbytes
-
-
-def causal(rows: int, start: int, device: torch.device) -> Tensor:
-    """Boolean (rows, start + rows): row i sees everything up to position start + i."""
-    visible = torch.ones(rows, start + rows, dtype=torch.bool, device=device)
-    return visible.tril_(start)

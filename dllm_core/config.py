@@ -8,7 +8,18 @@ from typing import Literal
 from dllm_core.errors import OptionError
 
 Attention = Literal["bidirectional", "block_causal"]
-Rule = Literal["fixed_point"]
+Rule = Literal[
+    "fixed_point",
+    "sequential",
+    "quota",
+    "threshold",
+    "factor",
+    "entropy_bound",
+    "dynamic",
+    "remask",
+]
+Confidence = Literal["probability", "margin", "entropy", "random"]
+CachePolicy = Literal["auto", "none", "prompt_frozen", "prefix", "dual", "exact"]
 
 
 def _require(condition: bool, message: str) -> None:
@@ -66,18 +77,59 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeOptions:
-    """How a reply is denoised."""
+    """How a reply is denoised. The rules are defined in unmask.py."""
 
     rule: Rule = "fixed_point"
     max_tokens: int = 64
     """Longest reply; at the bound it is cut at the end of a sentence where there is one."""
     canvas_length: int = 2
-    """Positions predicted by one forward pass. The fixed-point rule slides its canvas to the
-    right as positions become final; on two CPU threads short canvases are the fastest
-    (`python -m dllm_core.bench reply`)."""
+    """Positions denoised together. The fixed-point rule slides its canvas to the right as
+    positions become final, other rules finish one canvas before the next."""
+    block_length: int | None = None
+    """A canvas is finished block by block, from left to right; None is one block. A model
+    trained on blocks uses its own."""
+    steps: int = 16
+    """Forward passes per canvas, for the rules that commit a quota per step."""
+    deadline_ms: float | None = None
+    """Time for the whole reply after its prefill; the steps are then as many as fit, at most
+    one per position."""
+    cache: CachePolicy = "auto"
+    """`auto` is exact for block-causal models and none for bidirectional ones."""
+    confidence: Confidence = "probability"
+    timesteps: bool = False
+    """Quota by Dream's linear timesteps instead of evenly."""
+    threshold: float = 0.9
+    factor: float = 1.0
+    entropy_bound: float = 0.1
+    remask_below: float = 0.5
+    guidance: float = 0.0
+    """Classifier-free guidance: 0 is none; each step then costs a second sequence."""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    """Only the best k tokens count, for the confidence, too; Dream's generate has 50."""
+    seed: int = 0
+    """Of the temperature's and the random confidence's generator."""
+    eos_last: bool = True
+    """Commit end-of-reply tokens only where nothing else is left in the block: otherwise the
+    easy padding is committed first and floods the canvas."""
+    canvas_layers: tuple[int, ...] | None = None
+    """Layers that the canvas runs through, attending to the prompt's keys and values of the
+    same layers; None is all. For models trained so (a light denoiser)."""
 
     def __post_init__(self) -> None:
-        _require(self.max_tokens > 0, f"max_tokens must be positive, not {self.max_tokens}.")
-        _require(
-            self.canvas_length > 0, f"canvas_length must be positive, not {self.canvas_length}."
-        )
+        for name in ("max_tokens", "canvas_length", "steps"):
+            value = getattr(self, name)
+            _require(value > 0, f"{name} must be positive, not {value}.")
+        block = self.block_length
+        _require(block is None or block > 0, f"block_length must be positive, not {block}.")
+        _require(self.top_k is None or self.top_k > 1, f"top_k must exceed 1, not {self.top_k}.")
+        _require(0 < self.top_p <= 1, f"top_p must lie in (0, 1], not {self.top_p}.")
+        for name in ("temperature", "guidance", "factor", "entropy_bound"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} must not be negative, but is {value}.")
+        for name in ("threshold", "remask_below"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} is a probability, not {value}.")
+        late = self.deadline_ms
+        _require(late is None or late > 0, f"deadline_ms must be positive, not {late}.")

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
-from dllm_core import families, gguf_file, tokenizer, weights
-from dllm_core.cache import KeyValues, PromptCache, causal
-from dllm_core.canvas import CanvasView
+from dllm_core import checkpoint, weights
+from dllm_core.cache import KeyValues, PromptCache
+from dllm_core.canvas import Canvas, CanvasView
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.denoise import Progressed, fixed_point
+from dllm_core.denoise import (
+    Denoiser,
+    Diffusion,
+    Forward,
+    finished_before,
+    resolve_policy,
+    run,
+)
 from dllm_core.errors import OptionError, PromptTooLongError
-from dllm_core.model import Linear, LinearKind, Span, Transformer
+from dllm_core.fixed_point import FixedPoint
+from dllm_core.model import Linear, LinearKind, Span, Transformer, visibility
 from dllm_core.quantize import Int8Linear
 from dllm_core.reply import ReplyText
+from dllm_core.schedule import CostModel, Deadline
 from dllm_core.stats import DenoiseStats, PrefillStats
 from dllm_core.tokenizer import Tokenizer
+from dllm_core.unmask import predict
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 DEFAULT_CONTEXT = 2048
@@ -68,6 +79,7 @@ class Engine:
         self.config: ModelConfig = model.config
         self.context = context
         self.device = model.embedding.device
+        self.cost = CostModel()
         self.dtype = model.embedding.dtype
 
     @classmethod
@@ -79,16 +91,20 @@ class Engine:
         device: str = "auto",
         threads: int | None = None,
         context: int = DEFAULT_CONTEXT,
+        config: Mapping[str, Any] | None = None,
         progress: weights.Progress | None = None,
     ) -> Engine:
         """Load a checkpoint.
 
         Args:
-            source: a GGUF file.
+            source: a GGUF file, a directory of safetensors shards with config.json and
+                tokenizer.json, or a Hugging Face name.
             dtype: of the weights. `auto` is int8 on a CPU and bfloat16 on a GPU.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             threads: CPU threads of one operation, for the whole process; None leaves them.
             context: longest prompt plus reply, in tokens; bounds the memory of a call.
+            config: fields of ModelConfig that the checkpoint leaves unsaid, such as
+                `{"attention": "block_causal", "block_length": 32}` of a tiny-A2D bd3lm one.
             progress: called with the share done and what is being done.
 
         Raises:
@@ -101,14 +117,11 @@ class Engine:
         kind, float_dtype = _kind(dtype, place)
         if threads is not None:
             torch.set_num_threads(threads)
-        file = gguf_file.GgufFile(Path(source))
-        config = families.config_from_gguf(file.metadata, file.tensors)
-        words = tokenizer.from_gguf(file.metadata)
-        context = min(context, config.context_length)
-        model = weights.build(config, kind, context, float_dtype, place)
-        tensors = weights.undo_llama_cpp_rotation(file.read(), config)
-        weights.fill(model, families.GGUF, tensors, progress)
-        return cls(model, words, context)
+        found = checkpoint.find(source, config)
+        context = min(context, found.config.context_length)
+        model = weights.build(found.config, kind, context, float_dtype, place)
+        weights.fill(model, found.names, found.tensors, progress)
+        return cls(model, found.tokenizer, context)
 
     def new_cache(self) -> PromptCache:
         """An empty cache for one call; it grows to at most the engine's context."""
@@ -122,23 +135,30 @@ class Engine:
     def prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
         """Read a prompt into the cache; only what follows the longest shared prefix is computed.
 
-        The prompt may still grow or change: call again with the new ids.
+        The prompt may still grow or change: call again with the new ids. A model trained on
+        blocks reads whole blocks only, for the last one depends on what follows. For
+        bidirectional models what is read this way is an approximation that only the policy
+        `prompt_frozen` uses.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
         """
         begin = perf_counter()
-        shared = cache.shared_prefix(ids)
+        block = self.config.block_length if self.config.attention == "block_causal" else 1
+        shared = cache.shared_prefix(ids) // block * block
         cache.crop(shared)
-        new = list(ids[shared:])
+        stop = len(ids) // block * block
+        new = list(ids[shared:stop])
         if new:
             cache.reserve(len(new))
-            stop = shared + len(new)
-            mask = causal(len(new), shared, self.device) if len(new) > 1 else None
-            span = Span(cache.store, shared, len(new), stop, mask)
+            mask = visibility(self.config, shared, len(new), stop)
+            span = Span(cache.store, shared, len(new), stop, self._placed(mask))
             self.model(torch.tensor(new, device=self.device), [span])
             cache.commit(new)
         return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
+
+    def _placed(self, mask: Tensor | None) -> Tensor | None:
+        return None if mask is None else mask.to(self.device)
 
     def iterate(
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions | None = None
@@ -149,54 +169,115 @@ class Engine:
 
         Raises:
             PromptTooLongError: prompt and reply do not fit the context.
-            OptionError: the prompt is empty.
+            OptionError: the prompt is empty, or the options do not suit the model.
         """
-        options = options or DecodeOptions()
+        options = options or self.default_options
+        self._check(ids, options)
+        return self._steps(ids, cache, options)
+
+    def _check(self, ids: Sequence[int], options: DecodeOptions) -> None:
         if not ids:
             raise OptionError("The prompt is empty: there is nothing to reply to.")
+        adapted = self.config.mask_id is not None
+        if options.rule != "fixed_point" and options.rule != "sequential" and not adapted:
+            raise OptionError(
+                f"The rule {options.rule} needs a model that was taught to denoise; this one "
+                "has no mask token. Use fixed_point."
+            )
+        if options.rule == "fixed_point" and not self._autoregressive:
+            raise OptionError(
+                "The rule fixed_point needs causal attention and shifted logits: use quota or "
+                "threshold for this model."
+            )
         needed = len(ids) + options.max_tokens + options.canvas_length
         if needed > self.context:
             raise PromptTooLongError(
                 f"A prompt of {len(ids)} tokens and a reply of {options.max_tokens} do not fit "
                 f"the context of {self.context}: shorten the history or load a larger context."
             )
-        return self._steps(ids, cache, options)
+
+    @property
+    def _autoregressive(self) -> bool:
+        config = self.config
+        return config.shift and config.attention == "block_causal" and config.block_length == 1
+
+    @property
+    def default_options(self) -> DecodeOptions:
+        """Fixed point for autoregressive models, 32 positions in 16 steps for diffusion models."""
+        if self.config.mask_id is None:
+            return DecodeOptions()
+        return DecodeOptions(rule="quota", canvas_length=32)
+
+    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+        """Read as much of the prompt as the rule and the policy can use.
+
+        Where logits are shifted, the last token is run with the canvas: its logits predict the
+        first position.
+        """
+        policy = resolve_policy(self.config, options.cache)
+        if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
+            cache.crop(0)
+            return PrefillStats(0, 0, 0.0)
+        return self.prefill(ids[:-1] if self.config.shift else ids, cache)
+
+    def _denoiser(
+        self,
+        ids: Sequence[int],
+        room: int,
+        cache: PromptCache,
+        options: DecodeOptions,
+        pace: Deadline | None,
+    ) -> Denoiser:
+        """A denoiser for the next `room` tokens, or for one canvas of them."""
+        if options.rule == "fixed_point":
+            return FixedPoint(self.config, cache, ids[-1], options.canvas_length, room)
+        canvas = Canvas.after(self.config, ids, min(room, options.canvas_length), self.device)
+        unconditional = None
+        if options.guidance:
+            unconditional = KeyValues(self.config, self.context, self.dtype, self.device)
+            unconditional.reserve(len(canvas), keep=0)
+        return Diffusion(
+            self.config, canvas, cache, options, pace=pace, unconditional=unconditional
+        )
 
     def _steps(
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions
     ) -> Iterator[DenoiseStep]:
-        # The last token is read together with the canvas: its logits predict the first word.
-        prefill = self.prefill(ids[:-1], cache)
+        with torch.inference_mode():
+            prefill = self._read(ids, cache, options)
         reply = ReplyText(self.tokenizer)
-        confidence: list[float] = []
-        begin = mark = perf_counter()
-        steps = fixed_point(self.model, cache, ids[-1], options.canvas_length)
-        for number in range(1, options.max_tokens + 1):
+        before = _NOTHING
+        begin, number = perf_counter(), 0
+        pace = None
+        if options.deadline_ms is not None:
+            pace = Deadline(begin + options.deadline_ms / 1e3, self.cost)
+        while True:
+            room = options.max_tokens - len(before.ids)
             with torch.inference_mode():
-                step = next(steps)
-            final, complete = self._until_end(step.final, options.max_tokens - len(reply.ids))
-            text = reply.push(final)
-            confidence += step.final_confidence[: len(final)]
-            stats = None
-            if complete or len(reply.ids) == options.max_tokens:
-                rest, ended = reply.finish(complete=complete)
-                text += rest
-                tokens = len(reply.ids) + complete
-                ms = (perf_counter() - begin) * 1e3
-                stats = DenoiseStats(prefill, tokens, number, ms, ended, cache.nbytes)
-            view = _view(reply.ids, confidence, step if stats is None else None)
-            words, step_ms = self._words(view), (perf_counter() - mark) * 1e3
-            yield DenoiseStep(number, None, view, words, text, step_ms, prefill, stats)
-            if stats is not None:
-                return
-            mark = perf_counter()
-
-    def _until_end(self, ids: list[int], room: int) -> tuple[list[int], bool]:
-        """The ids before an end-of-reply token and within the bound; was there such a token?"""
-        for i, token in enumerate(ids[: room + 1]):
-            if token in self.config.eos_ids:
-                return ids[:i], True
-        return ids[:room], False
+                denoiser = self._denoiser([*ids, *before.ids], room, cache, options, pace)
+            while not denoiser.done:
+                mark, number = perf_counter(), number + 1
+                with torch.inference_mode():
+                    forward = denoiser.plan()
+                    denoiser.absorb(run(self.model, forward))
+                self.cost.observe(*forward.shape, (perf_counter() - mark) * 1e3)
+                final = [*before.ids, *denoiser.final()]
+                end = finished_before(final, self.config.eos_ids)
+                complete = end < len(final)
+                text = reply.push(final[len(reply.ids) : end])
+                view, stats = before + denoiser.view(), None
+                if denoiser.done and (complete or end >= options.max_tokens):
+                    rest, ended = reply.finish(complete=complete)
+                    text, view = text + rest, view.first(end)
+                    ms = (perf_counter() - begin) * 1e3
+                    stats = DenoiseStats(prefill, end + complete, number, ms, ended, cache.nbytes)
+                words, step_ms = self._words(view), (perf_counter() - mark) * 1e3
+                yield DenoiseStep(
+                    number, denoiser.planned, view, words, text, step_ms, prefill, stats
+                )
+                if stats is not None:
+                    return
+            before = view
 
     def _words(self, view: CanvasView) -> tuple[str, ...]:
         return tuple(
@@ -220,21 +301,37 @@ class Engine:
         return Reply(text, last.canvas.ids, last.stats)
 
     def warm_up(self) -> None:
-        """Run every kernel once so that the first caller does not pay for it."""
+        """Run every kernel once and measure what a step costs, so that no caller pays for it."""
         token = self.config.eos_ids[0]
-        for length in (128, 16):
-            self.prefill([token] * length, self.new_cache())
-        self.reply([token] * 8, options=DecodeOptions(max_tokens=2))
+        self.prefill([token] * 128, self.new_cache())
+        self.reply([token] * 8, options=replace(self.default_options, max_tokens=2))
+        shapes = [(2, 32), (2, 256), (16, 64), (32, 64), (32, 256)]
+        bounded = [(rows, min(visible, self.context)) for rows, visible in shapes]
+        self.cost = CostModel.fitted([(r, v, self.step_ms(r, v)) for r, v in bounded])
+
+    @torch.inference_mode()
+    def step_ms(self, rows: int, visible: int, repeats: int = 2) -> float:
+        """Milliseconds of one step over `rows` positions with `visible - rows` cached ones.
+
+        The least of `repeats`, logits and their prediction included.
+        """
+        store = KeyValues(self.config, self.context, self.dtype, self.device)
+        store.reserve(visible, keep=0)
+        for keys, values in store.layers:
+            keys.zero_()
+            values.zero_()
+        ids = torch.zeros(rows, dtype=torch.long, device=self.device)
+        span = Span(store, visible - rows, rows, visible)
+        forward = Forward(ids, (span,), torch.arange(rows, device=self.device))
+        times = []
+        for _ in range(repeats):
+            begin = perf_counter()
+            predict(run(self.model, forward))[0].tolist()
+            times.append((perf_counter() - begin) * 1e3)
+        return min(times)
 
 
-def _view(ids: list[int], confidence: list[float], step: Progressed | None) -> CanvasView:
-    guesses = step.open if step else []
-    guess_confidence = step.open_confidence if step else []
-    return CanvasView(
-        ids=(*ids, *guesses),
-        masked=(False,) * len(ids) + (True,) * len(guesses),
-        confidence=(*confidence, *guess_confidence),
-    )
+_NOTHING = CanvasView((), (), ())
 
 
 def _device(name: str) -> torch.device:

@@ -51,14 +51,124 @@ GGUF: NameMap = {
     "output.weight": "head.weight",
 }
 
-_AUTOREGRESSIVE: dict[str, dict[str, Any]] = {
+LLADA: NameMap = {
+    "model.transformer.wte.weight": "embedding",
+    "model.transformer.blocks.{}.attn_norm.weight": "blocks.{}.attention_norm",
+    "model.transformer.blocks.{}.q_proj.weight": "blocks.{}.attention.qkv.weight:q",
+    "model.transformer.blocks.{}.k_proj.weight": "blocks.{}.attention.qkv.weight:k",
+    "model.transformer.blocks.{}.v_proj.weight": "blocks.{}.attention.qkv.weight:v",
+    "model.transformer.blocks.{}.attn_out.weight": "blocks.{}.attention.out.weight",
+    "model.transformer.blocks.{}.ff_norm.weight": "blocks.{}.mlp_norm",
+    "model.transformer.blocks.{}.ff_proj.weight": "blocks.{}.mlp.gate_up.weight:gate",
+    "model.transformer.blocks.{}.up_proj.weight": "blocks.{}.mlp.gate_up.weight:up",
+    # The reference calls both the down projection and the head `ff_out`.
+    "model.transformer.blocks.{}.ff_out.weight": "blocks.{}.mlp.down.weight",
+    "model.transformer.ln_f.weight": "norm",
+    "model.transformer.ff_out.weight": "head.weight",
+}
+
+_FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "qwen2": {"qkv_bias": True},
     "qwen3": {"qk_norm": True},
+    "llada": {"attention": "bidirectional", "shift": False},
+    "Dream": {"attention": "bidirectional", "qkv_bias": True},
+    "sdar": {"qk_norm": True, "block_length": 4, "shift": False},
+    "Fast_dLLM_Qwen": {"qkv_bias": True, "block_length": 32},
+    "a2d-qwen2": {"attention": "bidirectional", "qkv_bias": True, "shift": False},
+    "a2d-qwen3": {"attention": "bidirectional", "qk_norm": True, "shift": False},
 }
+"""What the configuration files of a family leave unsaid, by their `model_type`."""
+
+_MASK_IDS = {"Dream": 151_666, "sdar": 151_669, "Fast_dLLM_Qwen": 151_665}
+_LLADA_MASK_IDS = {126_464: 126_336, 155_136: 5}
+_LLADA_END_OF_TURN = 126_348
 
 
-def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Any]) -> ModelConfig:
+def names_of(config: ModelConfig) -> NameMap:
+    """The tensor names in the safetensors files of a family."""
+    return LLADA if config.family == "llada" else HUGGING_FACE
+
+
+def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
+    """The configuration that a checkpoint's config.json states.
+
+    `changes` are fields of ModelConfig that it leaves unsaid, such as the `block_length` and
+    `attention` of a tiny-A2D bd3lm checkpoint, or that shall be otherwise.
+
+    Raises:
+        UnsupportedModelError: the model_type is not known, or has parts the engine lacks.
+        ModelFileError: a needed field is missing.
+    """
+    family = values.get("model_type")
+    if family not in _FAMILIES:
+        raise UnsupportedModelError(
+            f"Checkpoints of the model_type {family!r} are not supported; these are: "
+            f"{', '.join(_FAMILIES)}."
+        )
+    read = _read_llada if family == "llada" else _read_hugging_face
+    try:
+        fields = {"family": family, **_FAMILIES[family], **read(family, values), **changes}
+    except KeyError as error:
+        raise ModelFileError(f"The checkpoint's config.json lacks {error}.") from error
+    return ModelConfig(**fields)
+
+
+def _read_llada(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    if values.get("block_type", "llama") != "llama" or "num_experts" in values:
+        raise UnsupportedModelError("Only LLaDA's dense models of the block type llama are known.")
+    heads = values["n_heads"]
+    vocabulary = values.get("embedding_size") or values["vocab_size"]
+    eos = values["eos_token_id"]
+    mask = values.get("mask_token_id", _LLADA_MASK_IDS.get(vocabulary))
+    ends = [eos, _LLADA_END_OF_TURN] if vocabulary > _LLADA_END_OF_TURN else [eos]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": values["d_model"],
+        "intermediate_size": values["mlp_hidden_size"],
+        "num_layers": values["n_layers"],
+        "num_heads": heads,
+        "num_kv_heads": values.get("n_kv_heads") or heads,
+        "head_dim": values["d_model"] // heads,
+        "context_length": values["max_sequence_length"],
+        "rope_theta": values["rope_theta"],
+        "norm_eps": values.get("rms_norm_eps", 1e-5),
+        "eos_ids": tuple(dict.fromkeys(ends)),
+        "mask_id": mask,
+        "tied_head": values["weight_tying"],
+    }
+
+
+def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    heads, hidden = values["num_attention_heads"], values["hidden_size"]
+    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        raise UnsupportedModelError(f"Rotary positions of the kind {rope} are not supported.")
+    eos = values.get("eos_token_id", values.get("pad_token_id"))
+    if eos is None:
+        raise KeyError("eos_token_id")
+    fields = {
+        "vocab_size": values["vocab_size"],
+        "hidden_size": hidden,
+        "intermediate_size": values["intermediate_size"],
+        "num_layers": values["num_hidden_layers"],
+        "num_heads": heads,
+        "num_kv_heads": values.get("num_key_value_heads") or heads,
+        "head_dim": values.get("head_dim") or hidden // heads,
+        "context_length": values["max_position_embeddings"],
+        "rope_theta": rope.get("rope_theta", values.get("rope_theta", 10_000.0)),
+        "norm_eps": values["rms_norm_eps"],
+        "eos_ids": tuple(eos) if isinstance(eos, list) else (eos,),
+        "mask_id": values.get("mask_token_id", _MASK_IDS.get(family)),
+        "tied_head": values.get("tie_word_embeddings", False),
+    }
+    block = values.get("block_size", values.get("bd_size"))
+    return fields if block is None else fields | {"block_length": block}
+
+
+def config_from_gguf(
+    metadata: Mapping[str, Any], tensors: Mapping[str, Any], **changes: Any
+) -> ModelConfig:
     """The configuration that a GGUF file states.
 
     Raises:
@@ -66,29 +176,34 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, Any]) ->
         ModelFileError: a needed field is missing.
     """
     family = metadata.get("general.architecture")
-    if family not in _AUTOREGRESSIVE:
+    if family not in ("llama", "qwen2", "qwen3"):
         raise UnsupportedModelError(
-            f"GGUF files of the architecture {family!r} are not supported; "
-            f"{', '.join(_AUTOREGRESSIVE)} are."
+            f"GGUF files of the architecture {family!r} are not supported; llama, qwen2 and "
+            "qwen3 are."
         )
     try:
-        heads = metadata[f"{family}.attention.head_count"]
-        hidden = metadata[f"{family}.embedding_length"]
-        return ModelConfig(
-            family=family,
-            vocab_size=len(metadata["tokenizer.ggml.tokens"]),
-            hidden_size=hidden,
-            intermediate_size=metadata[f"{family}.feed_forward_length"],
-            num_layers=metadata[f"{family}.block_count"],
-            num_heads=heads,
-            num_kv_heads=metadata.get(f"{family}.attention.head_count_kv", heads),
-            head_dim=metadata.get(f"{family}.attention.key_length", hidden // heads),
-            context_length=metadata[f"{family}.context_length"],
-            rope_theta=metadata.get(f"{family}.rope.freq_base", 10_000.0),
-            norm_eps=metadata[f"{family}.attention.layer_norm_rms_epsilon"],
-            eos_ids=(metadata["tokenizer.ggml.eos_token_id"],),
-            tied_head="output.weight" not in tensors,
-            **_AUTOREGRESSIVE[family],
-        )
+        fields = {**_FAMILIES[family], **_read_gguf(family, metadata, tensors), **changes}
+        return ModelConfig(family=family, **fields)
     except KeyError as error:
         raise ModelFileError(f"The GGUF file lacks the field {error}.") from error
+
+
+def _read_gguf(
+    family: str, metadata: Mapping[str, Any], tensors: Mapping[str, Any]
+) -> dict[str, Any]:
+    heads = metadata[f"{family}.attention.head_count"]
+    hidden = metadata[f"{family}.embedding_length"]
+    return {
+        "vocab_size": len(metadata["tokenizer.ggml.tokens"]),
+        "hidden_size": hidden,
+        "intermediate_size": metadata[f"{family}.feed_forward_length"],
+        "num_layers": metadata[f"{family}.block_count"],
+        "num_heads": heads,
+        "num_kv_heads": metadata.get(f"{family}.attention.head_count_kv", heads),
+        "head_dim": metadata.get(f"{family}.attention.key_length", hidden // heads),
+        "context_length": metadata[f"{family}.context_length"],
+        "rope_theta": metadata.get(f"{family}.rope.freq_base", 10_000.0),
+        "norm_eps": metadata[f"{family}.attention.layer_norm_rms_epsilon"],
+        "eos_ids": (metadata["tokenizer.ggml.eos_token_id"],),
+        "tied_head": "output.weight" not in tensors,
+    }

@@ -43,6 +43,25 @@ class Span:
     """Boolean (rows, visible), or None where every row sees every visible position."""
 
 
+def visibility(
+    config: ModelConfig, start: int, rows: int, visible: int, canvas: int | None = None
+) -> Tensor | None:
+    """Which of `visible` positions each of `rows` positions from `start` on may attend to.
+
+    Boolean (rows, visible), or None where all may see all. Block-causal models see their own
+    block and all before it; with blocks of one, positions from `canvas` on see each other, too.
+    """
+    if config.attention == "bidirectional":
+        return None
+    positions = torch.arange(start, start + rows)
+    limit = (positions // config.block_length + 1) * config.block_length
+    if canvas is not None and config.block_length == 1:
+        limit = torch.where(positions >= canvas, visible, limit)
+    if int(limit[0]) >= visible:
+        return None
+    return torch.arange(visible) < limit[:, None]
+
+
 class Rotary(nn.Module):
     """Rotary position embedding in the half-split layout (RoFormer, arXiv 2104.09864)."""
 
@@ -176,11 +195,16 @@ class Transformer(nn.Module):
         own_head = not config.tied_head or kind is Int8Linear
         self.head = kind(config.hidden_size, config.vocab_size, bias=False) if own_head else None
 
-    def forward(self, ids: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Run int64 `ids` (rows,) of all spans; returns hidden states (rows, hidden_size)."""
+    def forward(
+        self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
+    ) -> Tensor:
+        """Run int64 `ids` (rows,) of all spans; returns hidden states (rows, hidden_size).
+
+        `layers` runs a subset of the blocks, in that order.
+        """
         x = self.embedding[ids]
         tables = self.rotary.select(spans)
-        for block in self.blocks:
+        for block in self.blocks if layers is None else (self.blocks[i] for i in layers):
             x = block(x, spans, tables)
         return x
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError
@@ -60,6 +62,11 @@ class Tokenizer:
             raise OptionError(f"The chat template refuses this conversation: {error}") from error
         return self.encode(text)
 
+    def token_id(self, token: str) -> int | None:
+        """Id of one token as it is written in the vocabulary, if it is there."""
+        found: int | None = self.backend.token_to_id(token)
+        return found
+
     def stream(self) -> TextStream:
         return TextStream(self.backend)
 
@@ -110,6 +117,29 @@ def from_gguf(metadata: dict[str, Any]) -> Tokenizer:
         if (key := f"tokenizer.ggml.{name}_token_id") in metadata
     }
     return Tokenizer(backend, metadata.get("tokenizer.chat_template"), special)
+
+
+def from_directory(path: Path) -> Tokenizer:
+    """Read tokenizer.json, and the chat template beside it.
+
+    Raises:
+        ModelFileError: there is no readable tokenizer.json.
+    """
+    try:
+        backend = Backend.from_file(str(path / "tokenizer.json"))
+    except Exception as error:  # the library raises Exception itself
+        raise ModelFileError(f"{path / 'tokenizer.json'} cannot be read: {error}") from error
+    settings, template = path / "tokenizer_config.json", path / "chat_template.jinja"
+    values = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+    chat = (
+        template.read_text(encoding="utf-8") if template.exists() else values.get("chat_template")
+    )
+    special = {}
+    for name in ("bos_token", "eos_token"):
+        token = values.get(name)
+        # Written either as the token or as an object with its content.
+        special[name] = token.get("content", "") if isinstance(token, dict) else token or ""
+    return Tokenizer(backend, chat, special)
 
 
 def _split(name: str | None) -> pre_tokenizers.PreTokenizer:

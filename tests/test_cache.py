@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_cache, tiny_config, tiny_model
 
-from dllm_core.cache import KeyValues, causal
+from dllm_core.cache import KeyValues
 from dllm_core.errors import PromptTooLongError
 
 IDS = st.lists(st.integers(0, 3), max_size=12)
@@ -45,8 +45,3 @@ def test_crop_rewinds_but_never_forward() -> None:
     assert cache.ids == [1]
     with pytest.raises(IndexError):
         cache.crop(2)
-
-
-def test_causal_rows_see_the_past_and_themselves() -> None:
-    mask = causal(2, 3, torch.device("cpu"))
-    assert mask.tolist() == [[True] * 4 + [False], [True] * 5]

@@ -112,7 +112,7 @@ def test_fp32_replies_are_the_greedy_ones_of_transformers() -> None:
     reference = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name).eval()
     asked = questions()
     assert len(asked) == 50
-    options = DecodeOptions(max_tokens=32, canvas_length=3)
+    options = DecodeOptions(max_tokens=24, canvas_length=3)
     for i, question in enumerate(asked):
         ids = prompt(engine, question)
         reply = engine.reply(ids, options=options)
@@ -122,6 +122,6 @@ def test_fp32_replies_are_the_greedy_ones_of_transformers() -> None:
         assert logits.argmax(-1)[len(ids) - 1 :].tolist()[: len(expected)] == expected, question
         if i < 3:
             generated = reference.generate(
-                torch.tensor([ids]), max_new_tokens=32, do_sample=False, eos_token_id=2
+                torch.tensor([ids]), max_new_tokens=24, do_sample=False, eos_token_id=2
             )
             assert generated[0, len(ids) :].tolist() == expected
