@@ -196,7 +196,7 @@ def reply(
 
 app.command()(upkeep.doctor)
 app.command()(upkeep.models)
-app.command()(upkeep.bench)
+app.add_typer(upkeep.bench, name="bench")
 
 
 @app.command()
@@ -233,6 +233,9 @@ def _is_expected(error: Exception) -> bool:
     from agent.responders.base import ResponderError
     from agent.vad import VadError
     from asr.engine import AsrError
+    from dllm_core.errors import DllmError
     from tts.engine import TtsError
 
-    return isinstance(error, (OnebreathError, AsrError, TtsError, ResponderError, VadError))
+    return isinstance(
+        error, (OnebreathError, AsrError, DllmError, TtsError, ResponderError, VadError)
+    )

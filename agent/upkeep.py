@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.terminal import ConfigOption, JsonOption, err, out, settings_from
+from agent.terminal import ConfigOption, JsonOption, ModelOption, err, out, settings_from
+
+if TYPE_CHECKING:
+    from agent.config import Settings
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -55,12 +61,19 @@ def models(
     raise typer.Exit(1 if any(found.values()) else 0)
 
 
-def bench(
+bench = typer.Typer(help="Print the latency figures of this machine.", no_args_is_help=False)
+
+
+@bench.callback(invoke_without_command=True)
+def path(
+    context: typer.Context,
     turns: Annotated[int, typer.Option(min=1, max=1000, help="Spoken turns.")] = 20,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the latency figures of this machine, default path, warm."""
+    """The default path, warm; `step`, `reply` and `cache` measure the diffusion engine alone."""
+    if context.invoked_subcommand is not None:
+        return
     from agent.bench import run_bench
     from agent.view import bench_table
 
@@ -72,3 +85,75 @@ def bench(
             print(json.dumps(figure.to_row(), ensure_ascii=False))
     else:
         out.print(bench_table(figures))
+
+
+class EngineBench(StrEnum):
+    """What can be measured of the engine alone."""
+
+    STEP = "step"
+    REPLY = "reply"
+    CACHE = "cache"
+
+
+def _measure(what: EngineBench, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
+    from agent.engines import model_path, thread_plan
+    from agent.view import rows_table
+
+    # By name: what starts the program must not reach torch.
+    benches = importlib.import_module("dllm_core.bench").BENCHES
+    engines = importlib.import_module("dllm_core.engine").Engine
+    threads = thread_plan(settings).responder
+    source = model_path(settings.responder.model, lambda line: None)
+    rows = []
+    for dtype in dtypes:
+        engine = engines.load(
+            source, dtype=dtype, device=settings.responder.device, threads=threads
+        )
+        engine.warm_up()
+        for row in benches[what](engine):
+            rows.append({"dtype": dtype, "threads": threads, **row})
+            if as_json:
+                print(json.dumps(rows[-1]), flush=True)
+    if not as_json:
+        out.print(rows_table(rows))
+
+
+DtypesOption = Annotated[
+    list[str] | None, typer.Option("--dtype", help="int8, float32, bfloat16; may be repeated.")
+]
+
+
+@bench.command()
+def step(
+    model: ModelOption = None,
+    dtype: DtypesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One denoising step by canvas length, and reading one more word."""
+    settings = settings_from(config, {"responder": {"model": model}})
+    _measure(EngineBench.STEP, settings, dtype or ["int8", "float32"], as_json)
+
+
+@bench.command()
+def reply(
+    model: ModelOption = None,
+    dtype: DtypesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Whole replies with a cached prompt, by canvas length."""
+    settings = settings_from(config, {"responder": {"model": model}})
+    _measure(EngineBench.REPLY, settings, dtype or ["int8"], as_json)
+
+
+@bench.command()
+def cache(
+    model: ModelOption = None,
+    dtype: DtypesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How far replies with each cache policy agree with replies without a cache."""
+    settings = settings_from(config, {"responder": {"model": model}})
+    _measure(EngineBench.CACHE, settings, dtype or ["float32"], as_json)

@@ -97,6 +97,18 @@ def bench_table(figures: Iterable[Figure]) -> Table:
     return view
 
 
+def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Rows of figures as they come, a column for every key."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        view.add_column(column, justify="right")
+    for row in rows:
+        cells = [row.get(column, "") for column in columns]
+        view.add_row(*(f"{c:.2f}" if isinstance(c, float) else str(c) for c in cells))
+    return view
+
+
 def complain(console: Console, message: str) -> None:
     """An error the user can do something about."""
     console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
