@@ -11,6 +11,7 @@ from dllm_core.errors import (
     ModelFileError,
     OptionError,
     PromptTooLongError,
+    QueueFullError,
     UnsupportedModelError,
     WeightsError,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "PrefillStats",
     "PromptCache",
     "PromptTooLongError",
+    "QueueFullError",
     "Reply",
     "UnsupportedModelError",
     "WeightsError",

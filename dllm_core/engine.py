@@ -14,7 +14,7 @@ from torch import Tensor
 from dllm_core import checkpoint, weights
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas, CanvasView
-from dllm_core.config import DecodeOptions, ModelConfig
+from dllm_core.config import DecodeOptions, ModelConfig, Rule
 from dllm_core.denoise import (
     Denoiser,
     Diffusion,
@@ -299,6 +299,33 @@ class Engine:
         assert last is not None
         assert last.stats is not None
         return Reply(text, last.canvas.ids, last.stats)
+
+    @torch.inference_mode()
+    def fill(
+        self, template: Sequence[int | None], options: DecodeOptions | None = None
+    ) -> tuple[int, ...]:
+        """Denoise the open positions (None) of a template anywhere; the others stay.
+
+        A model taught to denoise sees what follows a gap, any other fills from left to right
+        by what precedes it.
+
+        Raises:
+            OptionError: the template is empty, or begins with a gap that shifted logits cannot
+                predict, or the rule does not suit the model.
+            PromptTooLongError: the template does not fit the context.
+        """
+        if not template:
+            raise OptionError("The template is empty: there is nothing to fill.")
+        if self.config.shift and template[0] is None:
+            raise OptionError("This model predicts the next token: begin with a known one.")
+        if options is None:
+            rule: Rule = "sequential" if self.config.mask_id is None else "quota"
+            options = DecodeOptions(rule=rule, eos_last=False)
+        canvas = Canvas(self.config, template, self.device)
+        denoiser = Diffusion(self.config, canvas, self.new_cache(), options, stop_at_eos=False)
+        while not denoiser.done:
+            denoiser.absorb(run(self.model, denoiser.plan()))
+        return tuple(canvas.ids.tolist())
 
     def warm_up(self) -> None:
         """Run every kernel once and measure what a step costs, so that no caller pays for it."""
