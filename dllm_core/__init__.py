@@ -11,14 +11,15 @@ from dllm_core.errors import (
     ModelFileError,
     OptionError,
     PromptTooLongError,
+    QueueFullError,
     UnsupportedModelError,
     WeightsError,
 )
 
 if TYPE_CHECKING:
     from dllm_core.cache import PromptCache
-    from dllm_core.engine import DenoiseStep, Engine, Reply
-    from dllm_core.stats import DenoiseStats, PrefillStats
+    from dllm_core.engine import Engine
+    from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats, Reply
 
 __all__ = [
     "DecodeOptions",
@@ -32,6 +33,7 @@ __all__ = [
     "PrefillStats",
     "PromptCache",
     "PromptTooLongError",
+    "QueueFullError",
     "Reply",
     "UnsupportedModelError",
     "WeightsError",
@@ -39,11 +41,11 @@ __all__ = [
 
 _LAZY = {
     "DenoiseStats": "dllm_core.stats",
-    "DenoiseStep": "dllm_core.engine",
+    "DenoiseStep": "dllm_core.stats",
     "Engine": "dllm_core.engine",
     "PrefillStats": "dllm_core.stats",
     "PromptCache": "dllm_core.cache",
-    "Reply": "dllm_core.engine",
+    "Reply": "dllm_core.stats",
 }
 
 

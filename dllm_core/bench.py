@@ -19,7 +19,8 @@ from typing import Any, get_args
 import torch
 
 from dllm_core.config import CachePolicy, DecodeOptions
-from dllm_core.engine import Dtype, Engine
+from dllm_core.engine import Engine
+from dllm_core.place import Dtype
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ class Canvas:
     """The prompt and the positions that are denoised after it, or inside it.
 
     `ids` (length,) int64 carries the mask token at open positions, `masked` (length,) bool
-    says which those are. `begin` is the first position that was ever open.
+    says which those are, `free` which ever were. `begin` is the first of these.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class Canvas:
         self.mask_id = mask_id
         self.ids = torch.tensor([mask_id if i is None else i for i in ids], device=device)
         self.masked = torch.tensor([i is None for i in ids], device=device)
+        self.free = self.masked.clone()
         self.begin = next((i for i, token in enumerate(ids) if token is None), len(ids))
 
     @classmethod

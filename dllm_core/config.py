@@ -82,9 +82,11 @@ class DecodeOptions:
     rule: Rule = "fixed_point"
     max_tokens: int = 64
     """Longest reply; at the bound it is cut at the end of a sentence where there is one."""
-    canvas_length: int = 2
+    canvas_length: int = 1
     """Positions denoised together. The fixed-point rule slides its canvas to the right as
-    positions become final, other rules finish one canvas before the next."""
+    positions become final, other rules finish one canvas before the next. Without adaptation
+    a longer canvas hardly finds more tokens per pass and costs more: 1 is the fastest on a CPU
+    (`python -m dllm_core.bench reply MODEL`)."""
     block_length: int | None = None
     """A canvas is finished block by block, from left to right; None is one block. A model
     trained on blocks uses its own."""

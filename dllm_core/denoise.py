@@ -108,6 +108,7 @@ class Diffusion:
         pace: Pace | None = None,
         unconditional: KeyValues | None = None,
         allowed: Tensor | None = None,
+        stop_at_eos: bool = True,
     ) -> None:
         """`allowed` is boolean (length, vocab): what each position of the canvas may become."""
         self.config, self.canvas, self.options = config, canvas, options
@@ -117,7 +118,7 @@ class Diffusion:
         if options.rule in ("quota", "dynamic"):
             self.planned = None if pace else options.steps
         self._cache, self._unconditional, self._allowed = cache, unconditional, allowed
-        self._pace = pace
+        self._pace, self._stop_at_eos = pace, stop_at_eos
         # A block that ends after the deadline would leave others open, so there is only one.
         self._blocks = blocks_of(config, canvas, None if pace else options.block_length)
         self._shares = len(self._blocks)
@@ -180,7 +181,7 @@ class Diffusion:
         begin, end = self._blocks[self._block]
         if self.canvas.open_in(begin, end) == 0:
             self._block, self._step, self._fresh = self._block + 1, 0, True
-        self.done = self._block == len(self._blocks) or self._ended()
+        self.done = self._block == len(self._blocks) or (self._stop_at_eos and self._ended())
 
     def _settle(self) -> None:
         """Count rows as valid that were just run with final ids on all they attend to."""
@@ -258,9 +259,10 @@ class Diffusion:
     def _reopen(self, logits: Tensor, masked: Tensor) -> None:
         """Every position may be opened again once on average; that bounds the steps."""
         begin, end = self._blocks[self._block]
-        committed = self.canvas.ids[begin:end, None].clamp_max(logits.shape[-1] - 1)
-        now = logits.double().softmax(-1).gather(-1, committed).squeeze(-1)
-        low = unmask.doubtful(now, ~masked, self.options.remask_below, self._reopenings)
+        ids = self.canvas.ids[begin:end, None]
+        now = logits.double().softmax(-1).gather(-1, ids).squeeze(-1)
+        committed = self.canvas.free[begin:end] & ~masked
+        low = unmask.doubtful(now, committed, self.options.remask_below, self._reopenings)
         self._reopenings -= int(low.sum())
         self.canvas.reopen(begin, low)
 

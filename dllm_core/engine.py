@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from dllm_core import checkpoint, weights
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas, CanvasView
-from dllm_core.config import DecodeOptions, ModelConfig
+from dllm_core.config import DecodeOptions, ModelConfig, Rule
 from dllm_core.denoise import (
     Denoiser,
     Diffusion,
@@ -25,46 +25,15 @@ from dllm_core.denoise import (
 )
 from dllm_core.errors import OptionError, PromptTooLongError
 from dllm_core.fixed_point import FixedPoint
-from dllm_core.model import Linear, LinearKind, Span, Transformer, visibility
-from dllm_core.quantize import Int8Linear
+from dllm_core.model import Span, Transformer, visibility
+from dllm_core.place import Dtype, choose_device, choose_kind
 from dllm_core.reply import ReplyText
 from dllm_core.schedule import CostModel, Deadline
-from dllm_core.stats import DenoiseStats, PrefillStats
+from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats, Reply
 from dllm_core.tokenizer import Tokenizer
 from dllm_core.unmask import predict
 
-Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 DEFAULT_CONTEXT = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class DenoiseStep:
-    """The reply after one forward pass over its canvas."""
-
-    step: int
-    """Counts from 1."""
-    planned: int | None
-    """Planned number of steps, or None where the rule decides on the way."""
-    canvas: CanvasView
-    tokens: tuple[str, ...]
-    """Text of each position; empty where the canvas is still open."""
-    text: str
-    """What became final with this step; the pieces of all steps concatenate to the reply."""
-    ms: float
-    prefill: PrefillStats
-    """Of the reading before the first step."""
-    stats: DenoiseStats | None
-    """Set on the last step of a reply."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole reply."""
-
-    text: str
-    ids: tuple[int, ...]
-    """All final tokens, those of an unfinished sentence cut from the text included."""
-    stats: DenoiseStats
 
 
 class Engine:
@@ -113,8 +82,8 @@ class Engine:
             WeightsError: tensors are missing, unexpected or of the wrong shape.
             OptionError: this dtype does not run on this device.
         """
-        place = _device(device)
-        kind, float_dtype = _kind(dtype, place)
+        place = choose_device(device)
+        kind, float_dtype = choose_kind(dtype, place)
         if threads is not None:
             torch.set_num_threads(threads)
         found = checkpoint.find(source, config)
@@ -300,6 +269,53 @@ class Engine:
         assert last.stats is not None
         return Reply(text, last.canvas.ids, last.stats)
 
+    @torch.inference_mode()
+    def fill(
+        self,
+        template: Sequence[int | None],
+        options: DecodeOptions | None = None,
+        *,
+        allowed: Tensor | None = None,
+    ) -> tuple[int, ...]:
+        """Denoise the open positions (None) of a template anywhere; the others stay.
+
+        A model taught to denoise sees what follows a gap, any other fills from left to right
+        by what precedes it. `allowed` is boolean (length, vocab): what each position may become.
+
+        Raises:
+            OptionError: the template is empty, or begins with a gap that shifted logits cannot
+                predict, or the rule does not suit the model.
+            PromptTooLongError: the template does not fit the context.
+        """
+        if not template:
+            raise OptionError("The template is empty: there is nothing to fill.")
+        if self.config.shift and template[0] is None:
+            raise OptionError("This model predicts the next token: begin with a known one.")
+        if options is None:
+            rule: Rule = "sequential" if self.config.mask_id is None else "quota"
+            options = DecodeOptions(rule=rule, eos_last=False)
+        canvas = Canvas(self.config, template, self.device)
+        denoiser = Diffusion(
+            self.config, canvas, self.new_cache(), options, allowed=allowed, stop_at_eos=False
+        )
+        while not denoiser.done:
+            denoiser.absorb(run(self.model, denoiser.plan()))
+        return tuple(canvas.ids.tolist())
+
+    @torch.inference_mode()
+    def score(self, before: Sequence[int], ids: Sequence[int]) -> float:
+        """Mean log-probability of `ids` after `before`; a diffusion model sees them masked."""
+        hidden = [None] * len(ids) if self.config.mask_id is not None else list(ids)
+        canvas = Canvas(self.config, [*before, *hidden], self.device)
+        cache, n = self.new_cache(), len(canvas)
+        cache.reserve(n)
+        mask = self._placed(visibility(self.config, 0, n, n, canvas.begin))
+        places = torch.arange(len(before), n, device=self.device) - int(self.config.shift)
+        forward = Forward(canvas.ids, (Span(cache.store, 0, n, n, mask),), places.clamp_min_(0))
+        logits = run(self.model, forward).log_softmax(-1)
+        wanted = torch.tensor(ids, device=self.device)[:, None]
+        return float(logits.gather(-1, wanted).mean())
+
     def warm_up(self) -> None:
         """Run every kernel once and measure what a step costs, so that no caller pays for it."""
         token = self.config.eos_ids[0]
@@ -332,29 +348,3 @@ class Engine:
 
 
 _NOTHING = CanvasView((), (), ())
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise OptionError(f"There is no device called {name!r}: use cpu, cuda or auto.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise OptionError("No CUDA device is visible to torch: use the device cpu or auto.")
-    return device
-
-
-def _kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.dtype]:
-    if dtype == "auto":
-        dtype = "int8" if device.type == "cpu" else "bfloat16"
-    if dtype == "int8":
-        if device.type != "cpu":
-            raise OptionError(f"int8 layers run on a CPU, not on {device.type}: use bfloat16.")
-        return Int8Linear, torch.float32
-    if dtype == "bfloat16":
-        return Linear, torch.bfloat16
-    if dtype == "float32":
-        return Linear, torch.float32
-    raise OptionError(f"{dtype!r} is no dtype of this engine: use auto, float32, bfloat16 or int8.")

@@ -5,7 +5,8 @@ DllmError
 ├── UnsupportedModelError the model is readable, but of a family the engine does not know
 ├── WeightsError          tensors are missing, unexpected or of the wrong shape
 ├── OptionError           options contradict each other or the model
-└── PromptTooLongError    prompt and canvas do not fit the context
+├── PromptTooLongError    prompt and canvas do not fit the context
+└── QueueFullError        more requests wait than the batch permits
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class WeightsError(DllmError):
 
 class OptionError(DllmError, ValueError):
     """Options contradict each other or the model."""
+
+
+class QueueFullError(DllmError):
+    """More requests wait than the batch permits."""
 
 
 class PromptTooLongError(DllmError):

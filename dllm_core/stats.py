@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dllm_core.canvas import CanvasView
+
 Ending = Literal["eos", "sentence", "length"]
 """The model ended the reply; it was cut after its last whole sentence; it was cut anywhere."""
 
@@ -38,3 +40,33 @@ class DenoiseStats:
     @property
     def tokens_per_forward(self) -> float:
         return self.tokens / self.forwards if self.forwards else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseStep:
+    """The reply after one forward pass over its canvas."""
+
+    step: int
+    """Counts from 1."""
+    planned: int | None
+    """Planned number of steps, or None where the rule decides on the way."""
+    canvas: CanvasView
+    tokens: tuple[str, ...]
+    """Text of each position; empty where the canvas is still open."""
+    text: str
+    """What became final with this step; the pieces of all steps concatenate to the reply."""
+    ms: float
+    prefill: PrefillStats
+    """Of the reading before the first step."""
+    stats: DenoiseStats | None
+    """Set on the last step of a reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply."""
+
+    text: str
+    ids: tuple[int, ...]
+    """All final tokens, those of an unfinished sentence cut from the text included."""
+    stats: DenoiseStats

@@ -16,9 +16,10 @@ from agent.responders.base import (
     ResponderError,
 )
 from dllm_core.config import DecodeOptions
-from dllm_core.engine import DenoiseStep, Dtype, Engine
+from dllm_core.engine import Engine
 from dllm_core.errors import DllmError
-from dllm_core.stats import DenoiseStats, PrefillStats
+from dllm_core.place import Dtype
+from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
 
 
 class DiffusionResponder:

@@ -1,0 +1,39 @@
+"""Where a model runs and in which numbers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from dllm_core.errors import OptionError
+from dllm_core.model import Linear, LinearKind
+from dllm_core.quantize import Int8Linear
+
+Dtype = Literal["auto", "float32", "bfloat16", "int8"]
+
+
+def choose_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise OptionError(f"There is no device called {name!r}: use cpu, cuda or auto.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError("No CUDA device is visible to torch: use the device cpu or auto.")
+    return device
+
+
+def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.dtype]:
+    if dtype == "auto":
+        dtype = "int8" if device.type == "cpu" else "bfloat16"
+    if dtype == "int8":
+        if device.type != "cpu":
+            raise OptionError(f"int8 layers run on a CPU, not on {device.type}: use bfloat16.")
+        return Int8Linear, torch.float32
+    if dtype == "bfloat16":
+        return Linear, torch.bfloat16
+    if dtype == "float32":
+        return Linear, torch.float32
+    raise OptionError(f"{dtype!r} is no dtype of this engine: use auto, float32, bfloat16 or int8.")

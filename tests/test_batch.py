@@ -1,0 +1,84 @@
+import pytest
+import torch
+from tiny import tiny_cache, tiny_config, tiny_model
+
+from dllm_core import DecodeOptions, QueueFullError
+from dllm_core.batch import Batch
+from dllm_core.canvas import Canvas
+from dllm_core.denoise import Denoiser, Diffusion, run
+from dllm_core.fixed_point import FixedPoint
+from dllm_core.model import Transformer
+
+BIDIRECTIONAL = tiny_model(tiny_config(attention="bidirectional", mask_id=60, eos_ids=()))
+BLOCKS = tiny_model(tiny_config(block_length=4, shift=False, mask_id=60, eos_ids=()))
+CAUSAL = tiny_model(tiny_config(eos_ids=()))
+PROMPTS = [
+    [5, 9, 2],
+    [44, 17, 3, 8, 21, 30, 31],
+    [11],
+    [50, 50, 50, 2],
+    [1, 2, 3, 4, 5, 6, 7, 8, 9],
+]
+
+
+def denoiser(model: Transformer, i: int) -> Denoiser:
+    cache = tiny_cache(model)
+    if model is CAUSAL:
+        return FixedPoint(model.config, cache, PROMPTS[i][0], 3, 10 + i)
+    canvas = Canvas.after(model.config, PROMPTS[i], 6 + 3 * i, torch.device("cpu"))
+    options = DecodeOptions(rule="threshold", threshold=0.3, eos_last=False)
+    return Diffusion(model.config, canvas, cache, options)
+
+
+def alone(model: Transformer, i: int) -> list[int]:
+    single = denoiser(model, i)
+    while not single.done:
+        single.absorb(run(model, single.plan()))
+    return single.final()
+
+
+@pytest.mark.parametrize("model", [BIDIRECTIONAL, BLOCKS, CAUSAL])
+def test_a_reply_does_not_depend_on_its_neighbours(model: Transformer) -> None:
+    batch = Batch(model, size=3)
+    tickets = [batch.submit(denoiser(model, i)) for i in range(3)]
+    batch.step()
+    tickets += [batch.submit(denoiser(model, i)) for i in range(3, 5)]  # these join later
+    while not batch.idle:
+        batch.step()
+    assert [t.denoiser.final() for t in tickets] == [alone(model, i) for i in range(5)]
+
+
+def test_the_earliest_deadline_is_served_first_and_patience_is_finite() -> None:
+    now = 0.0
+    batch = Batch(CAUSAL, size=1, patience=5.0, clock=lambda: now)
+    patient = batch.submit(denoiser(CAUSAL, 0))
+    late = batch.submit(denoiser(CAUSAL, 0), due=9.0)
+    urgent = batch.submit(denoiser(CAUSAL, 0), due=1.0)
+    done = []
+    while not batch.idle:
+        done += batch.step()
+    assert done == [urgent, patient, late]
+
+
+def test_a_cancelled_request_leaves_between_steps() -> None:
+    batch = Batch(CAUSAL, size=2)
+    kept, dropped, waiting = (batch.submit(denoiser(CAUSAL, i)) for i in range(3))
+    batch.step()
+    dropped.cancel()
+    waiting.cancel()
+    before = dropped.denoiser.final()
+    done = []
+    while not batch.idle:
+        done += batch.step()
+    assert done == [kept]
+    assert dropped.denoiser.final() == before
+
+
+def test_the_queue_is_bounded() -> None:
+    batch = Batch(CAUSAL, size=1, queue=2)
+    first = batch.submit(denoiser(CAUSAL, 0))
+    batch.submit(denoiser(CAUSAL, 1))
+    with pytest.raises(QueueFullError, match="2 requests"):
+        batch.submit(denoiser(CAUSAL, 2))
+    first.cancel()
+    batch.submit(denoiser(CAUSAL, 2))
