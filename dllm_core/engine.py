@@ -177,12 +177,18 @@ class Engine:
             return DecodeOptions()
         return DecodeOptions(rule="quota", canvas_length=32)
 
-    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
-        """Read as much of the prompt as the rule and the policy can use.
+    @torch.inference_mode()
+    def read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+        """Read as much of a complete prompt as the rule and the policy of `options` can use.
 
-        Where logits are shifted, the last token is run with the canvas: its logits predict the
-        first position.
+        `iterate` does this itself; call it before to do it apart. Where logits are shifted, the
+        last token is left to be run with the canvas: its logits predict the first position.
+
+        Raises:
+            PromptTooLongError: the prompt does not fit the context.
+            OptionError: the model cannot decode with these options.
         """
+        self._check(ids, options)
         policy = resolve_policy(self.config, options.cache)
         if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
             cache.crop(0)
@@ -213,7 +219,7 @@ class Engine:
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions
     ) -> Iterator[DenoiseStep]:
         with torch.inference_mode():
-            prefill = self._read(ids, cache, options)
+            prefill = self.read(ids, cache, options)
         reply = ReplyText(self.tokenizer)
         before = _NOTHING
         begin, number = perf_counter(), 0

@@ -77,16 +77,17 @@ class DiffusionCall:
     def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPiece]:
         text = ""
         try:
-            steps = self._engine.iterate(self._ids(messages), self._cache, self._options)
-            for step in steps:
-                if step.step == 1:
-                    yield _prefilled(step.prefill)
+            ids = self._ids(messages)
+            # Apart from the first step, so that each is counted under its own name.
+            prefill = self._engine.read(ids, self._cache, self._options)
+            yield _prefilled(prefill)
+            for step in self._engine.iterate(ids, self._cache, self._options):
                 yield _canvas_step(step)
                 if step.text:
                     text += step.text
                     yield ReplyText(step.text)
                 if step.stats is not None:
-                    yield _done(text, step.stats)
+                    yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
@@ -108,18 +109,18 @@ def _canvas_step(step: DenoiseStep) -> CanvasStep:
     )
 
 
-def _done(text: str, stats: DenoiseStats) -> ReplyDone:
+def _done(text: str, prefill: PrefillStats, stats: DenoiseStats) -> ReplyDone:
     return ReplyDone(
         text=text,
         steps=stats.forwards,
         forwards=stats.forwards,
-        prefill_ms=stats.prefill.ms,
+        prefill_ms=prefill.ms,
         denoise_ms=stats.ms,
         stats={
             "tokens": stats.tokens,
             "tokens_per_forward": stats.tokens_per_forward,
-            "cached_tokens": stats.prefill.cached_tokens,
-            "new_tokens": stats.prefill.new_tokens,
+            "cached_tokens": prefill.cached_tokens,
+            "new_tokens": prefill.new_tokens,
             "cache_bytes": stats.cache_bytes,
             "cut": float(stats.ended != "eos"),
         },
