@@ -105,8 +105,8 @@ def call(
 
     flags = engine_flags(asr, asr_model, responder, model, tts, voice)
     settings = settings_from(config, flags)
-    if save is not None and not save.absolute().parent.is_dir():
-        raise AudioError(f"{save}: there is no such directory")
+    if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
+        raise AudioError(f"{save}: name a file in a directory that is there")
     plan = CallPlan(_read_questions(questions), save, timeout)
     _place_call(settings, plan, url, as_json)
 
@@ -176,8 +176,9 @@ def reply(
 
     if not text.strip():
         raise OnebreathError("there is nothing to answer; give a text")
-    chosen = {"engine": responder, "model": model, "max_tokens": max_tokens}
-    settings = settings_from(config, {"responder": chosen})
+    flags = engine_flags(None, None, responder, model, None, None)
+    flags["responder"]["max_tokens"] = max_tokens
+    settings = settings_from(config, flags)
     with err.status("loading") as status:
         engine = load_responder(settings, thread_plan(settings).responder, status.update)
         engine.warm_up()

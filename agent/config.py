@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -41,11 +41,16 @@ class ServerSettings(Section):
     max_call_seconds: float = Field(1800.0, gt=0)
     idle_seconds: float = Field(120.0, gt=0)
     """A call without any message from the client ends after this."""
-    max_message_bytes: int = Field(1_048_576, ge=1024)
+    max_message_bytes: int = Field(1_048_576, ge=1024, le=16 * 1_048_576)
     allowed_origins: tuple[str, ...] = ()
     """Web origins besides our own that may open a call."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names besides the bound address by which clients may call us."""
+
+    @field_validator("allowed_origins", "allowed_hosts")
+    @classmethod
+    def _as_browsers_send_them(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.lower().rstrip("/") for name in names)
 
 
 class TurnSettings(Section):

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from agent.reply import Message
 from agent.timing import StageTimings
 
+MAX_TURNS = 200
+"""Turns of a call that are remembered."""
+
 
 @dataclass(slots=True)
 class Reply:
@@ -19,6 +22,7 @@ class Reply:
     spoken: str = ""
     """The words that reached the caller's ear."""
     interrupted: bool = False
+    failed: bool = False
 
     @property
     def remembered(self) -> str:
@@ -48,15 +52,30 @@ class Conversation:
     history_characters: int
     turns: list[Turn] = field(default_factory=list)
 
+    def add(self, turn: Turn) -> None:
+        """Append a turn; one so old that no prompt reaches back to it is forgotten."""
+        self.turns.append(turn)
+        del self.turns[:-MAX_TURNS]
+
+    def unanswered(self) -> Turn | None:
+        """The newest turn in which something was said, if it was not answered."""
+        for turn in reversed(self.turns):
+            if turn.heard or turn.reply is not None:
+                return turn if turn.reply is None else None
+        return None
+
     def messages(self) -> tuple[Message, ...]:
         """The prompt: instructions, then as many of the newest turns as fit.
 
         A turn whose reply nobody heard (the caller went on speaking) is joined with the
-        next one: for the model it was one sentence.
+        next one: for the model it was one sentence. Of an exchange that is too long alone only
+        the newest words stay; one whose reply failed is left out, for it may be the reason.
         """
         kept: list[Message] = []
         room = self.history_characters
         for exchange in reversed(list(self._exchanges())):
+            if not kept:
+                exchange = [Message(m.role, m.content[-room:]) for m in exchange]
             room -= sum(len(message.content) for message in exchange)
             if room < 0 and kept:
                 break
@@ -69,6 +88,8 @@ class Conversation:
             if turn.heard:
                 words.append(turn.heard)
             said = turn.reply.remembered if turn.reply else ""
+            if turn.reply and turn.reply.failed and not said:
+                words = []
             if said and words:
                 yield [Message("user", " ".join(words)), Message("assistant", said)]
                 words = []

@@ -61,9 +61,12 @@ def find_responder(name: str) -> Callable[..., Responder]:
         known = ", ".join(RESPONDERS)
         raise ConfigError(f"no responder {name!r}; there are {known}, or package.module:Class")
     try:
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"the responder {name!r} cannot be loaded: {error}") from error
+    if not (hasattr(found, "open") and hasattr(found, "warm_up")):
+        raise ConfigError(f"{name!r} is no responder: see agent/responders/base.py")
+    return found  # type: ignore[no-any-return]
 
 
 def model_path(name: str, progress: Progress) -> str | Path:

@@ -50,10 +50,13 @@ class Hearing:
     """Seconds of sound received since the call began."""
     last_sound_at: float = 0.0
     _last_speech_at: float = 0.0
+    _release: float = 0.0
+    """As configured, whatever thresholds a client chose since."""
     _pre_roll: deque[AudioChunk] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.detector = TurnDetector(self.settings)
+        self._release = self.settings.release
 
     def configure(self, change: Configure) -> Iterator[Command]:
         """Take new settings from the next frame on; another mode takes an open turn back."""
@@ -63,7 +66,7 @@ class Hearing:
             "pre_roll": change.pre_roll,
         }
         if change.threshold is not None:
-            wanted["release"] = min(change.threshold, self.settings.release)
+            wanted["release"] = min(change.threshold, self._release)
         changes = {key: value for key, value in wanted.items() if value is not None}
         self.settings = self.detector.settings = self.settings.model_copy(update=changes)
         if change.turn_detection not in (None, self.detection):

@@ -109,6 +109,11 @@ class Playback:
         return now + self.ahead(now) if self.ahead(now) > 0 else None
 
     @property
+    def sent(self) -> float:
+        """Seconds of sound that were handed out."""
+        return self._sent
+
+    @property
     def all_sent(self) -> bool:
         return not self._waiting
 

@@ -26,7 +26,7 @@ from agent.events import (
     Input,
     Tick,
 )
-from agent.notices import Notice
+from agent.notices import Notice, Trouble
 from agent.protocol import AppendedAudio
 from agent.session import Session
 from agent.transports.base import Disconnected, Transport
@@ -57,19 +57,22 @@ class CallRunner:
         self._idle_seconds = settings.server.idle_seconds
         self._last_message_at = self._loop.time()
         self._over = asyncio.Event()
+        self._ending = False
 
     async def run(self) -> None:
         """Serve until the client hangs up or the session ends the call."""
-        async with asyncio.TaskGroup() as self._group:
-            self._work = EngineWork(self._engines, self._group, self._handle)
-            try:
-                await self._serve(self._group)
-            finally:
-                for timer in (self._timer, self._idle_timer):
-                    if timer is not None:
-                        timer.cancel()
-                self._work.stop()
-        await self._work.release()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._work = EngineWork(self._engines, self._group, self._handle)
+                try:
+                    await self._serve(self._group)
+                finally:
+                    for timer in (self._timer, self._idle_timer):
+                        if timer is not None:
+                            timer.cancel()
+                    self._work.stop()
+        finally:
+            await self._work.release()
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._handle(CallStarted())
@@ -87,16 +90,25 @@ class CallRunner:
         try:
             async for message in self._transport.receive():
                 self._last_message_at = self._loop.time()
-                if isinstance(message, AppendedAudio):
+                if isinstance(message, Trouble):
+                    self._notify(message)
+                elif isinstance(message, AppendedAudio):
                     for heard in self._ear.push(message.samples, self._loop.time()):
                         self._handle(heard)
                 else:
                     self._handle(message)
+                # Answer first: a client that reads must not be taken for one that does not.
+                while self._crowded and not self._over.is_set():  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
         except Disconnected:
             log.info("the client is gone")
         except AudioError as error:
             await self._end(POLICY_VIOLATION, str(error))
         self._over.set()
+
+    @property
+    def _crowded(self) -> bool:
+        return self._unsent.qsize() > MAX_UNSENT // 2
 
     def _watch_idleness(self) -> None:
         """One timer that looks again when it is due: cheaper than one for every message."""
@@ -118,6 +130,9 @@ class CallRunner:
             self._over.set()
 
     def _hang_up(self, code: int, reason: str) -> None:
+        if self._ending:
+            return
+        self._ending = True
         self._group.create_task(self._end(code, reason))
 
     async def _end(self, code: int, reason: str) -> None:
@@ -132,7 +147,7 @@ class CallRunner:
     # ---- the session ---------------------------------------------------------------
 
     def _handle(self, event: Input) -> None:
-        if self._over.is_set():
+        if self._ending or self._over.is_set():
             return
         for command in self._session.handle(event, self._loop.time()):
             self._execute(command)

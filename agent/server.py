@@ -38,6 +38,10 @@ HARD_MESSAGE_LIMIT = 16 * 1_048_576
 """Bytes at which the connection is closed unread; smaller oversized events get an answer."""
 
 
+SPARE_CONNECTIONS = 64
+"""Connections besides calls (pages, health, refusals); more are answered with 503."""
+
+
 class AgentServer:
     """The routes and the calls that are up."""
 
@@ -146,7 +150,7 @@ class AgentServer:
         origin = headers.get("origin")
         if origin is None or origin in server.allowed_origins:
             return True
-        if urlsplit(origin).netloc == headers.get("host"):
+        if _network_location(origin) == headers.get("host"):
             return True
         log.warning("refused a call from the page %r; see server.allowed_origins", origin)
         return False
@@ -162,6 +166,13 @@ def _host_name(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _network_location(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
 
 
 def _is_address(host: str) -> bool:
@@ -207,6 +218,7 @@ async def serve(
         ws_per_message_deflate=False,
         log_config=None,
         timeout_graceful_shutdown=3,
+        limit_concurrency=settings.server.max_calls + SPARE_CONNECTIONS,
         access_log=False,
     )
     server = uvicorn.Server(config)

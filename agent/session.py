@@ -51,6 +51,8 @@ from agent.turns import TurnEvent
 from asr.transcript import Transcript
 
 NORMAL_CLOSURE = 1000
+MAX_UNHEARD = 4
+"""Finished turns of one call that may wait for the recogniser, which all calls share."""
 MAX_REPLY = 4000
 """Characters of one reply: some four minutes of speech."""
 TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
@@ -72,8 +74,12 @@ class Session:
     create_response: bool = True
     interrupt_response: bool = True
     _ids: int = 0
+    _turns: int = 0
     _last_item: str | None = None
-    _respond_when_heard: bool = False
+    _owed: bool = False
+    """The caller waits for an answer that cannot begin yet."""
+    _asked: bool = False
+    """He asked for it, so that he is told when there is nothing to answer."""
 
     def __post_init__(self) -> None:
         responder = self.settings.responder
@@ -97,7 +103,7 @@ class Session:
             case TextSaid():
                 return self._text_said(event)
             case RespondNow():
-                return self._respond_now(now)
+                return self._respond_now()
             case CancelReply():
                 return self._cancel(event, now)
             case Truncate():
@@ -129,21 +135,32 @@ class Session:
             yield from self._turn_began(now)
         yield from self.hearing.feed()
         if change is TurnEvent.ENDED:
-            yield from self.hearing.end(now, self._last_item)
+            yield from self._end_turn(now)
 
     def _turn_began(self, now: float) -> Iterator[Command]:
         if self.interrupt_response and self.hearing.detection:
             yield from self._stop(now, "turn_detected")
-        turn = self._new_turn()
-        yield from self.hearing.begin(turn)
+        yield from self.hearing.begin(self._new_turn())
         # While the caller speaks there is time to cache what the last turn left behind.
         yield Prepare(self.conversation.messages())
 
     def _new_turn(self, item_id: str | None = None) -> Turn:
-        item = item_id or self._new_id("item")
-        turn = Turn(len(self.conversation.turns) + 1, item)
-        self.conversation.turns.append(turn)
-        return turn
+        self._turns += 1
+        return Turn(self._turns, item_id or self._new_id("item"))
+
+    def _end_turn(self, now: float) -> Iterator[Command]:
+        """Close the open turn; from now on it has its place in the conversation."""
+        if self.hearing.open is None:
+            return
+        if len(self.hearing.closed) >= MAX_UNHEARD:
+            message = f"{MAX_UNHEARD} turns wait for their words already; this one is dropped"
+            yield Trouble("too_many_turns", message)
+            yield from self.hearing.clear()
+            return
+        turn = self.hearing.open.turn
+        self.conversation.add(turn)
+        yield from self.hearing.end(now, self._last_item)
+        self._last_item = turn.item_id
 
     def _commit(self, now: float) -> Iterator[Command]:
         if self.hearing.open is None:
@@ -152,7 +169,7 @@ class Session:
                 "nothing was heard since the last commit; append audio first",
             )
             return
-        yield from self.hearing.end(now, self._last_item)
+        yield from self._end_turn(now)
 
     def _final_heard(self, event: FinalHeard, now: float) -> Iterator[Command]:
         turn = self.hearing.final(event.turn, event.revision)
@@ -160,18 +177,10 @@ class Session:
             return
         turn.heard = event.transcript.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        self._last_item = turn.item_id
         seconds = event.transcript.audio_end
         yield WordsHeard(turn.item_id, turn.heard, "", final=True, seconds=seconds)
-        wanted = self.create_response and self.hearing.detection
-        wanted = (wanted and bool(turn.heard)) or self._respond_when_heard
-        still_speaking = self.hearing.open is not None and self.hearing.detection
-        if wanted and not still_speaking:
-            self._respond_when_heard = False
-            if self.conversation.messages()[1:]:
-                yield from self._respond(turn)
-            else:
-                yield NOTHING_TO_ANSWER
+        if self.create_response and self.hearing.detection and turn.heard:
+            self._owed = True
 
     def _text_said(self, event: TextSaid) -> Iterator[Command]:
         if event.item_id is not None and self.conversation.has(event.item_id):
@@ -179,44 +188,43 @@ class Session:
             yield Trouble("item_id_taken", message, param="item.id")
             return
         turn = self._new_turn(event.item_id)
+        self.conversation.add(turn)
         turn.heard = event.text.strip()
         yield TextAccepted(turn.item_id, self._last_item, turn.heard)
         self._last_item = turn.item_id
 
     # ---- the agent's half ----------------------------------------------------------
 
-    def _respond_now(self, now: float) -> Iterator[Command]:
+    def _respond_now(self) -> Iterator[Command]:
         if self.speaking is not None:
             yield Trouble(
                 "conversation_already_has_active_response",
                 f"{self.speaking.response_id} is still being spoken; "
                 "wait for response.done or send response.cancel",
             )
-        elif self.hearing.closed:
-            self._respond_when_heard = True
-        elif not self.conversation.turns or not self.conversation.messages()[1:]:
-            yield NOTHING_TO_ANSWER
         else:
-            turn = self._turn_to_answer()
-            turn.timings.mark(Stage.TRANSCRIPT, now)
-            yield from self._respond(turn)
+            self._owed = self._asked = True
 
-    def _turn_to_answer(self) -> Turn:
-        """The newest turn that was heard and not answered, else a new one without words."""
-        open_turn = self.hearing.open.turn if self.hearing.open else None
-        closed = [turn for turn in self.conversation.turns if turn is not open_turn]
-        if closed and closed[-1].heard and closed[-1].reply is None:
-            return closed[-1]
-        turn = self._new_turn()
-        if open_turn is not None:
-            # What the caller is saying comes after the reply that is asked for now.
-            self.conversation.turns[-2:] = [turn, open_turn]
-        return turn
+    def _answer_what_is_owed(self, now: float) -> Iterator[Command]:
+        """Answer once all words are known, nobody speaks and no other reply runs."""
+        speaks = self.hearing.open is not None and self.hearing.detection
+        if not self._owed or speaks or self.hearing.closed or self.speaking is not None:
+            return
+        asked, self._owed, self._asked = self._asked, False, False
+        if not self.conversation.messages()[1:]:
+            if asked:
+                yield NOTHING_TO_ANSWER
+            return
+        turn = self.conversation.unanswered()
+        if turn is None:
+            if not asked:
+                return
+            turn = self._new_turn()
+            self.conversation.add(turn)
+        turn.timings.mark(Stage.TRANSCRIPT, now)
+        yield from self._respond(turn)
 
     def _respond(self, turn: Turn) -> Iterator[Command]:
-        if self.speaking is not None:
-            # Only with interrupt_response off: the reply that is running goes on.
-            return
         self.generation += 1
         turn.reply = Reply(self._new_id("item"))
         response_id = self._new_id("resp")
@@ -278,8 +286,7 @@ class Session:
     def _truncate(self, event: Truncate) -> Iterator[Command]:
         for speaking in (self.speaking, self.finished):
             if speaking is not None and speaking.reply.item_id == event.item_id:
-                speaking.reply.interrupted = True
-                speaking.reply.spoken = speaking.heard_text(event.played)
+                speaking.truncate(event.played)
                 yield ItemTruncated(event.item_id, event.played)
                 return
         if self.conversation.reply_of(event.item_id) is None:
@@ -304,8 +311,6 @@ class Session:
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
         if event.stage == "asr":
-            if self.hearing.open is not None and self.hearing.open.turn.id == event.turn:
-                yield from self.hearing.clear()
             turn = self.hearing.closed.get(event.turn)
             if turn is not None:
                 nothing = Transcript("", 0, final=True)
@@ -318,12 +323,13 @@ class Session:
         """What time alone brings about."""
         starved = self.hearing.starved_at
         if starved is not None and now >= starved:
-            yield from self.hearing.end(now, self._last_item)
+            yield from self._end_turn(now)
         if self.speaking is not None:
             yield from self.speaking.pump(now)
             if self.speaking.over(now):
                 yield self.speaking.finish()
                 self.finished, self.speaking = self.speaking, None
+        yield from self._answer_what_is_owed(now)
         if now - self.started_at >= self.settings.server.max_call_seconds:
             yield HangUp(NORMAL_CLOSURE, "the call reached its maximum length")
 

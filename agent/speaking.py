@@ -32,6 +32,8 @@ class Speaking:
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
     _spoken: int = 0
     _timed: bool = False
+    _truncated_at: float | None = None
+    """What the client says it played, in seconds; it knows better than the clock."""
 
     def __post_init__(self) -> None:
         self.playback = Playback(self.lead)
@@ -73,7 +75,8 @@ class Speaking:
         """Send what is due."""
         for samples in self.playback.due(now):
             yield Play(self.response_id, self.reply.item_id, samples, self.playback.rate)
-        if not self._timed and self.playback.first_audible is not None:
+        audible = self.playback.first_audible
+        if not self._timed and audible is not None and audible < self.playback.sent:
             self._timed = True
             yield self._timings(now)
 
@@ -103,9 +106,16 @@ class Speaking:
         part = source if mark.words is None else spoken.heard(mark.words)
         return (before + part).strip()
 
+    def truncate(self, position: float) -> None:
+        """The reply is remembered only up to ``position`` seconds of its sound."""
+        self._truncated_at = position
+        self.reply.interrupted = True
+        self.reply.spoken = self.heard_text(position)
+
     def finish(self) -> ReplyFinished:
         """The reply was spoken to its end."""
-        self.reply.spoken = self.reply.text
+        if self._truncated_at is None:
+            self.reply.spoken = self.reply.text
         stats = self.done.stats if self.done else {}
         return ReplyFinished(
             self.response_id, self.reply.item_id, "completed", "", self.reply.text, stats
@@ -117,8 +127,8 @@ class Speaking:
         """Interrupted or broken: drop what was not heard, remember what was."""
         position = self.playback.heard(now)
         self.playback.cut()
-        self.reply.interrupted = True
-        self.reply.spoken = self.heard_text(position)
+        self.reply.failed = status == "failed"
+        self.truncate(position if self._truncated_at is None else self._truncated_at)
         ids = (self.response_id, self.reply.item_id)
         yield StopPlaying(*ids, position)
         yield ReplyFinished(*ids, status, reason, self.reply.spoken)

@@ -13,10 +13,14 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from agent.errors import ConfigError
+
 if TYPE_CHECKING:
     from agent.config import Settings
     from agent.engines import Loaded
     from agent.work import Engines
+
+WITHOUT_MODEL = {"scripted", "tone"}
 
 out = Console()
 err = Console(stderr=True)
@@ -63,7 +67,15 @@ def engine_flags(
     tts: str | None,
     voice: str | None,
 ) -> dict[str, dict[str, Any]]:
-    """The flags that choose engines, nested as the settings are."""
+    """The flags that choose engines, nested as the settings are.
+
+    Raises:
+        ConfigError: a model is named for an engine that has none.
+    """
+    pairs = {"asr-model": (asr, asr_model), "model": (responder, model), "voice": (tts, voice)}
+    for flag, (engine, name) in pairs.items():
+        if engine in WITHOUT_MODEL and name is not None:
+            raise ConfigError(f"--{flag} {name} says nothing to {engine}: leave it out")
     return {
         "asr": {"engine": asr, "model": asr_model},
         "responder": {"engine": responder, "model": model},

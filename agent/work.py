@@ -72,10 +72,12 @@ class EngineWork:
         self._listening: dict[int, Listening] = {}
         self._segments: dict[int, asyncio.Queue[Speak | None]] = {}
         """Per generation, what is to be spoken; None ends it."""
-        self._running: dict[int, list[asyncio.Task[None]]] = {}
+        self._running: dict[int, set[asyncio.Task[None]]] = {}
         """Tasks by generation; 0 stands for what belongs to no reply."""
         self._prepared: tuple[Message, ...] | None = None
         self._partial: asyncio.Task[None] | None = None
+        self._unheard = 0
+        """The last turn that the recogniser refused; said once, not for every frame."""
 
     def do(self, task: Task) -> None:
         """Begin a piece of work; what comes of it is posted as inputs."""
@@ -104,17 +106,20 @@ class EngineWork:
                 self._segments[task.generation].put_nowait(task)
             case Abandon():
                 self._segments.pop(task.generation, None)
-                for running in self._running.pop(task.generation, []):
+                for running in self._running.pop(task.generation, set()):
                     running.cancel()
             case _:
                 assert_never(task)
 
     def _hear(self, task: Hear) -> None:
+        if task.turn == self._unheard:
+            return
         try:
             if task.turn not in self._listening:
                 self._listening[task.turn] = self._engines.asr.listen()
             self._listening[task.turn].feed(task.samples)
         except AsrError as error:
+            self._unheard = task.turn
             asyncio.get_running_loop().call_soon(
                 self._post, StageFailed("asr", str(error), turn=task.turn)
             )
@@ -136,7 +141,10 @@ class EngineWork:
             self._post(PartialHeard(task.turn, transcript))
 
     async def _decode_final(self, task: DecodeFinal) -> None:
-        listening = self._listening.pop(task.turn)
+        listening = self._listening.pop(task.turn, None)
+        if listening is None:
+            self._post(StageFailed("asr", "nothing of this turn was heard", turn=task.turn))
+            return
         try:
             transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
         except AsrError as error:
@@ -163,9 +171,12 @@ class EngineWork:
             pieces = self._engines.compute.iterate(
                 Urgency.REPLY, self._responder.reply(task.messages)
             )
+            piece: ReplyPiece | None = None
             try:
                 async for piece in pieces:
                     self._post(_told(task.generation, piece))
+                if not isinstance(piece, ReplyDone):
+                    raise ResponderError("the responder ended without a complete reply")
             except ResponderError as error:
                 self._post(StageFailed("responder", str(error), generation=task.generation))
             finally:
@@ -201,13 +212,19 @@ class EngineWork:
 
     def _start(self, work: Coroutine[Any, Any, None], generation: int = 0) -> asyncio.Task[None]:
         task = self._group.create_task(work)
-        running = self._running.setdefault(generation, [])
-        running[:] = [*(old for old in running if not old.done()), task]
+        self._running.setdefault(generation, set()).add(task)
+        task.add_done_callback(lambda done: self._ended(generation, done))
         return task
+
+    def _ended(self, generation: int, task: asyncio.Task[None]) -> None:
+        running = self._running.get(generation, set())
+        running.discard(task)
+        if not running:
+            self._running.pop(generation, None)
 
     def stop(self) -> None:
         """Cancel everything that still runs."""
-        for task in (task for tasks in self._running.values() for task in tasks):
+        for task in [task for tasks in self._running.values() for task in tasks]:
             task.cancel()
 
     async def release(self) -> None:

@@ -1,4 +1,4 @@
-from agent.conversation import Conversation, Reply, Turn
+from agent.conversation import MAX_TURNS, Conversation, Reply, Turn
 from agent.reply import Message
 
 
@@ -45,8 +45,23 @@ def test_the_oldest_turns_go_first_and_whole():
     assert messages[-1] == ("user", "now")
 
 
-def test_the_newest_words_stay_even_when_they_are_too_long():
-    assert prompt(turn(1, "z" * 500), room=200)[-1] == ("user", "z" * 500)
+def test_of_words_that_are_too_long_the_newest_stay():
+    assert prompt(turn(1, "a" * 300 + "z" * 200), room=200)[-1] == ("user", "z" * 200)
+
+
+def test_words_whose_reply_failed_do_not_come_back():
+    failed = turn(1, "x" * 50, "never said", "", True)
+    failed.reply.failed = True
+    assert prompt(failed, turn(2, "hello")) == [("system", "Be kind."), ("user", "hello")]
+
+
+def test_only_so_many_turns_are_remembered():
+    conversation = Conversation("", 3000)
+    for number in range(MAX_TURNS + 5):
+        conversation.add(turn(number, "hi"))
+    assert len(conversation.turns) == MAX_TURNS
+    assert not conversation.has("t4")
+    assert conversation.has("t5")
 
 
 def test_replies_are_found_by_their_item():

@@ -45,3 +45,15 @@ def test_a_call_replies_piece_by_piece() -> None:
     other.close()
     call.close()
     responder.close()
+
+
+@pytest.mark.model
+def test_the_oldest_messages_go_when_the_prompt_is_too_long() -> None:
+    responder = DiffusionResponder(smollm_path(), threads=1, max_tokens=8)
+    call = responder.open()
+    long = [Message("user", "tea " * 500), Message("assistant", "Fine.")] * 5
+    done = list(call.reply([MESSAGES[0], *long, MESSAGES[1]]))[-1]
+    assert isinstance(done, ReplyDone)
+    with pytest.raises(ResponderError, match="do not fit the context"):
+        list(call.reply([MESSAGES[0], Message("user", "tea " * 3000)]))
+    responder.close()

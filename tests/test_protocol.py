@@ -99,6 +99,7 @@ def test_client_events(text, expected):
         ("hello", "invalid_json", "JSON object"),
         ("{", "invalid_json", "JSON object"),
         ("[1]", "invalid_json", "JSON object"),
+        ("[" * 100_000, "invalid_json", "JSON object"),
         ("{}", "unknown_event", "there are conversation.item.create"),
         (event("make.coffee"), "unknown_event", "response.create"),
         (event("input_audio_buffer.append"), "invalid_value", "audio"),
@@ -113,6 +114,11 @@ def test_client_events(text, expected):
             "pcm",
         ),
         (event("conversation.item.truncate", item_id="i", audio_end_ms=-1), "invalid_value", "0"),
+        (
+            event("conversation.item.truncate", item_id="i", audio_end_ms=10**400),
+            "invalid_value",
+            "audio_end_ms",
+        ),
     ],
 )
 def test_bad_events_say_what_is_wrong(text, code, words):

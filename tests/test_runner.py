@@ -17,10 +17,12 @@ from fakes import (
 from agent import events, notices
 from agent.compute import Urgency
 from agent.config import Settings
+from agent.reply import ReplyDone
 from agent.responders.base import Message, ResponderError
 from agent.responders.scripted import ScriptedResponder
 from agent.runner import CallRunner
 from agent.work import Engines
+from asr.engine import AsrError
 from asr.scripted import ScriptedTranscriber
 from tts.engine import TtsError
 from tts.tone import ToneSynthesizer
@@ -192,3 +194,82 @@ def test_a_client_that_says_nothing_at_all_is_hung_up_on():
     transport = ScriptedTransport(spoken_script(silence(1.0)), hang_up_at=60.0)
     line = call(engines({}), transport, settings)
     assert line.closed == (1000, "nothing was received for 5 s")
+
+
+def test_hanging_up_is_done_once():
+    class Slow(ScriptedTransport):
+        closes = 0
+
+        async def close(self, code, reason):
+            Slow.closes += 1
+            await asyncio.sleep(0.9)
+
+    settings = Settings(server={"max_call_seconds": 2.0})
+    call(engines({}), Slow(spoken_script(silence(4.0)), hang_up_at=10.0), settings)
+    assert Slow.closes == 1
+
+
+class CountingResponder(ScriptedResponder):
+    opened = closed = 0
+
+    def open(self):
+        call = super().open()
+        CountingResponder.opened += 1
+        original = call.close
+
+        def close():
+            CountingResponder.closed += 1
+            original()
+
+        call.close = close
+        return call
+
+
+def test_a_call_that_breaks_gives_back_what_it_held():
+    def bug(words):
+        raise RuntimeError("a bug")
+
+    parts = engines({}, CountingResponder(bug), words=heard("one"))
+    line = ScriptedTransport(spoken_script(speech(1.0), silence(2.0)), hang_up_at=5.0)
+    with pytest.raises(ExceptionGroup):
+        call(parts, line)
+    assert (CountingResponder.opened, CountingResponder.closed) == (1, 1)
+
+
+def test_a_flood_of_messages_is_answered_and_not_taken_for_slow_reading():
+    script = [(0.1, events.TextSaid(f"line {n}")) for n in range(2000)]
+    line = call(engines({}), ScriptedTransport(script, hang_up_at=5.0))
+    assert line.closed is None
+    assert len(line.all(notices.TextAccepted)) == 2000
+
+
+class Unfinished(ScriptedResponder):
+    """Breaks the contract: no ReplyDone."""
+
+    def open(self):
+        call = super().open()
+        original = call.reply
+        call.reply = lambda messages: (
+            p for p in original(messages) if not isinstance(p, ReplyDone)
+        )
+        return call
+
+
+def test_a_reply_without_an_end_fails():
+    parts = engines({}, Unfinished(), words=heard("one"))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(2.0)), hang_up_at=5.0))
+    assert "without a complete reply" in line.all(notices.Trouble)[0][1].message
+    assert line.all(notices.ReplyFinished)[0][1].status == "failed"
+
+
+class Deaf(ScriptedTranscriber):
+    def listen(self):
+        raise AsrError("no ears")
+
+
+def test_a_recogniser_that_does_not_open_is_told_once_per_turn():
+    parts = engines({}, words=Deaf())
+    sound = spoken_script(speech(1.0), silence(1.0), speech(1.0), silence(1.0))
+    line = call(parts, ScriptedTransport(sound, hang_up_at=5.0))
+    assert 1 <= len(line.all(notices.Trouble)) <= 6
+    assert line.closed is None

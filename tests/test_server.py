@@ -217,6 +217,7 @@ async def refusal(connection):
 async def test_other_sites_may_not_call():
     async with server() as (address, _):
         assert await refusal(dial(address, origin="https://evil.example")) == 403
+        assert await refusal(dial(address, origin="http://[")) == 403
         host, port = address.split(":")
         bent = connect(f"ws://evil.example:{port}/v1/realtime", host=host, port=int(port))
         assert await refusal(bent) == 403

@@ -50,6 +50,7 @@ from agent.notices import (
     SpeechStopped,
     StopPlaying,
     Trouble,
+    TurnCommitted,
     TurnTimed,
     WordsHeard,
 )
@@ -245,6 +246,122 @@ def test_words_that_arrive_while_the_caller_speaks_again_wait_for_the_rest(desk)
     assert desk.last(Respond).messages[-1].content == "I want a pizza."
 
 
+def finals(desk, **words):
+    """The words of the turns arrive: turn number -> text."""
+    for task in desk.all(DecodeFinal):
+        if f"turn{task.turn}" in words:
+            desk.tell(FinalHeard(task.turn, task.revision, final(words[f"turn{task.turn}"])))
+
+
+def test_two_turns_that_end_before_the_words_of_the_first_are_answered_as_one(desk):
+    desk.hear(0.5, 0.9)
+    desk.hear(0.6, 0.0)
+    desk.hear(0.5, 0.9)
+    desk.hear(0.6, 0.0)
+    finals(desk, turn1="first question")
+    assert desk.all(Respond) == []
+    finals(desk, turn2="second question")
+    assert desk.last(Respond).messages[-1].content == "first question second question"
+
+
+def test_a_cough_after_a_question_does_not_swallow_it(desk):
+    desk.hear(0.5, 0.9)
+    desk.hear(0.6, 0.0)
+    desk.hear(0.2, 0.9)
+    finals(desk, turn1="what is the capital of France")
+    assert desk.all(Respond) == []
+    desk.hear(0.7, 0.0)
+    finals(desk, turn2="")
+    assert desk.last(Respond).messages[-1].content == "what is the capital of France"
+
+
+def test_a_question_before_a_turn_that_is_taken_back_is_answered(desk):
+    desk.hear(0.5, 0.9)
+    desk.hear(0.6, 0.0)
+    desk.hear(0.2, 0.9)
+    finals(desk, turn1="hello")
+    desk.tell(ClearAudio())
+    assert desk.last(Respond).messages[-1].content == "hello"
+
+
+def test_without_barge_in_the_next_question_waits_for_the_end_of_the_reply(desk):
+    desk.tell(Configure(interrupt_response=False))
+    ask(desk, "one")
+    answer(desk, "Answer one.")
+    desk.hear(0.3, 0.9)
+    desk.hear(0.6, 0.0)
+    finals(desk, turn2="two")
+    play_out_first = desk.last(Respond).generation
+    while desk.last(Respond).generation == play_out_first:
+        desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
+        desk.tell(Tick())
+    assert desk.last(Respond).messages[-1].content == "two"
+
+
+def test_turns_that_wait_for_their_words_are_bounded(desk):
+    desk.tell(Configure(turn_detection=False))
+    for _ in range(6):
+        desk.hear(0.1, 0.9)
+        desk.tell(CommitAudio())
+    assert len(desk.all(DecodeFinal)) == 4
+    assert desk.last(Trouble).code == "too_many_turns"
+
+
+def test_typing_and_push_to_talk_keep_their_order(desk):
+    desk.tell(Configure(turn_detection=False))
+    desk.hear(0.3, 0.0)  # the microphone is always open
+    desk.tell(TextSaid("typed one"))
+    desk.tell(RespondNow())
+    answer(desk, "Answer one.")
+    play_out(desk)
+    desk.hear(0.5, 0.9)
+    desk.tell(CommitAudio())
+    desk.tell(RespondNow())
+    finals(desk, turn1="spoken question")
+    contents = [message.content for message in desk.last(Respond).messages[1:]]
+    assert contents == ["typed one", "Answer one.", "spoken question"]
+    answer(desk, "Answer two.")
+    play_out(desk)
+    desk.tell(RespondNow())
+    contents = [message.content for message in desk.last(Respond).messages[1:]]
+    assert contents == ["typed one", "Answer one.", "spoken question", "Answer two."]
+
+
+def test_what_the_client_truncated_stays_truncated(desk):
+    ask(desk, "count")
+    answer(desk, "One two three.")
+    desk.now += 0.6
+    desk.tell(Tick())
+    desk.tell(Truncate(desk.last(ReplyStarted).item_id, 0.5))
+    play_out(desk)
+    assert desk.session.conversation.messages()[-1].content == "One"
+
+
+def test_the_timings_wait_for_the_first_audible_sound(desk):
+    ask(desk, "hello")
+    generation = desk.last(Respond).generation
+    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
+    desk.tell(TextReady(generation, "Hi there. "))
+    quiet = SpeechChunk(np.zeros(VOICE_RATE, np.float32), VOICE_RATE)
+    desk.tell(SoundReady(generation, 0, quiet))
+    desk.tell(SoundReady(generation, 0, sound("Hi there.")))
+    assert desk.all(TurnTimed) == []
+    begun = desk.now
+    while not desk.all(TurnTimed):
+        desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
+        desk.tell(Tick())
+    assert desk.now - begun == pytest.approx(1.0 - 0.3, abs=0.1)
+
+
+def test_items_name_the_item_before_them(desk):
+    desk.hear(0.5, 0.9)
+    desk.hear(0.6, 0.0)
+    desk.hear(0.5, 0.9)
+    desk.hear(0.6, 0.0)
+    first, second = desk.all(TurnCommitted)
+    assert second.previous_item_id == first.item_id
+
+
 def test_noise_without_words_is_not_answered(desk):
     ask(desk, "")
     assert desk.all(Respond) == []
@@ -429,8 +546,10 @@ def test_an_endless_reply_is_cut(desk):
 def test_a_recogniser_that_fails_while_the_caller_speaks_loses_only_that_turn(desk):
     desk.hear(0.5, 0.9)
     desk.tell(StageFailed("asr", "no more room", turn=1))
-    assert desk.last(Forget).turn == 1
+    assert desk.last(Trouble).code == "asr_failed"
     desk.hear(0.7, 0.0)
+    desk.tell(StageFailed("asr", "nothing of this turn was heard", turn=1))
+    assert desk.last(WordsHeard).text == ""
     ask(desk, "again")
     assert desk.last(Respond).messages[-1].content == "again"
 

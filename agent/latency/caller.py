@@ -232,7 +232,7 @@ class Caller:
 async def _dial(url: str) -> ClientConnection:
     try:
         return await connect(url, compression=None, max_size=16 * 2**20, open_timeout=10)
-    except InvalidURI:
+    except (InvalidURI, ValueError):
         raise CallError(f"{url}: no websocket address; give ws://host:port/v1/realtime") from None
     except TimeoutError:
         raise CallError(f"{url}: no answer within 10 s") from None

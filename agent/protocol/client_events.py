@@ -170,7 +170,7 @@ def _event_id(text: str | bytes) -> str | None:
     """The id that a client gave to an event that could not be read otherwise."""
     try:
         event = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     found = event.get("event_id") if isinstance(event, dict) else None
     return found if isinstance(found, str) and len(found) <= MAX_ID else None

@@ -130,7 +130,7 @@ class ItemTruncate(Event):
     type: Literal["conversation.item.truncate"]
     item_id: str = Field(max_length=MAX_ID)
     content_index: Literal[0] = 0
-    audio_end_ms: int = Field(ge=0)
+    audio_end_ms: int = Field(ge=0, le=86_400_000)
 
 
 class ResponseOptions(BaseModel):

@@ -95,7 +95,14 @@ class DiffusionCall:
         self._cache = self._engine.new_cache()
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
-        return self._engine.encode_chat([(m.role, m.content) for m in messages])
+        """The prompt; the oldest messages but the instructions go until a reply fits after it."""
+        room = self._engine.context - self._options.max_tokens - self._options.canvas_length
+        kept = [(message.role, message.content) for message in messages]
+        ids = self._engine.encode_chat(kept)
+        while len(ids) > room and len(kept) > 2:
+            del kept[1]
+            ids = self._engine.encode_chat(kept)
+        return ids
 
 
 def _prefilled(stats: PrefillStats) -> Prefilled:

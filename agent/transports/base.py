@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from agent.notices import Notice
+from agent.notices import Notice, Trouble
 from agent.protocol import ClientMessage
 
 
@@ -20,8 +20,8 @@ class Transport(Protocol):
     def rate(self) -> int:
         """Samples per second of the sound that ``receive`` yields."""
 
-    def receive(self) -> AsyncIterator[ClientMessage]:
-        """Yield what the client sends until it hangs up; bad events are answered, not yielded."""
+    def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
+        """Yield what the client sends until it hangs up; what cannot be read, as trouble."""
 
     async def send(self, notice: Notice) -> None:
         """Give ``notice`` to the client, waiting as long as the line is full.

@@ -31,18 +31,18 @@ class WebsocketTransport:
         """Greet the client."""
         await self._send_event(self._writer.created())
 
-    async def receive(self) -> AsyncIterator[ClientMessage]:
+    async def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            for item in await self._read(message.get("text"), message.get("bytes")):
+            for item in self._read(message.get("text"), message.get("bytes")):
                 yield item
             if self._bad_events > MAX_BAD_EVENTS:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
 
-    async def _read(self, text: str | None, data: bytes | None) -> list[ClientMessage]:
+    def _read(self, text: str | None, data: bytes | None) -> list[ClientMessage | Trouble]:
         try:
             if text is None:
                 size = len(data or b"")
@@ -64,8 +64,7 @@ class WebsocketTransport:
             return list(parse(text))
         except BadEvent as error:
             self._bad_events += 1
-            await self.send(error.trouble)
-            return []
+            return [error.trouble]
 
     async def send(self, notice: Notice) -> None:
         for event in self._writer.write(notice):
