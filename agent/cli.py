@@ -76,6 +76,7 @@ def serve(
             out.print(loaded_table(table))
             out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
             out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
+            out.file.flush()  # into a pipe, too, when it is true and not at the end
 
         try:
             run_loop(serve_calls(settings, engines, sock, started))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from agent.commands import (
     Abandon,
@@ -43,19 +44,32 @@ POLICY_VIOLATION = 1008
 
 
 class CallRunner:
-    """Runs one call from the first event to the last."""
+    """Runs one call from the first event to the last.
 
-    def __init__(self, engines: Engines, settings: Settings, transport: Transport) -> None:
+    Args:
+        clock: monotonic seconds; the loop's own where none is given (uvloop's counts whole
+            milliseconds, which is too coarse for the spans of a turn).
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        settings: Settings,
+        transport: Transport,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._engines = engines
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._session = Session(settings, self._loop.time())
-        self._ear = Ear(engines.new_gate(), transport.rate, self._loop.time())
+        self._clock = clock or self._loop.time
+        self._session = Session(settings, self._clock())
+        self._ear = Ear(engines.new_gate(), transport.rate, self._clock())
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_seconds = settings.server.idle_seconds
-        self._last_message_at = self._loop.time()
+        self._last_message_at = self._clock()
         self._over = asyncio.Event()
         self._ending = False
 
@@ -89,11 +103,11 @@ class CallRunner:
     async def _receive(self) -> None:
         try:
             async for message in self._transport.receive():
-                self._last_message_at = self._loop.time()
+                self._last_message_at = self._clock()
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    for heard in self._ear.push(message.samples, self._loop.time()):
+                    for heard in self._ear.push(message.samples, self._clock()):
                         self._handle(heard)
                 else:
                     self._handle(message)
@@ -113,8 +127,9 @@ class CallRunner:
     def _watch_idleness(self) -> None:
         """One timer that looks again when it is due: cheaper than one for every message."""
         ends = self._last_message_at + self._idle_seconds
-        if self._loop.time() < ends:
-            self._idle_timer = self._loop.call_at(ends, self._watch_idleness)
+        if self._clock() < ends:
+            wait = ends - self._clock()
+            self._idle_timer = self._loop.call_later(wait, self._watch_idleness)
         else:
             reason = f"nothing was received for {self._idle_seconds:.0f} s"
             self._hang_up(NORMAL_CLOSURE, reason)
@@ -149,7 +164,7 @@ class CallRunner:
     def _handle(self, event: Input) -> None:
         if self._ending or self._over.is_set():
             return
-        for command in self._session.handle(event, self._loop.time()):
+        for command in self._session.handle(event, self._clock()):
             self._execute(command)
 
     def _execute(self, command: Command) -> None:
@@ -168,10 +183,11 @@ class CallRunner:
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:
-            if self._timer.when() == when and not self._timer.cancelled():
+            if self._wakes_at == when:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
+        self._wakes_at = when
+        self._timer = self._loop.call_later(max(0.0, when - self._clock()), self._tick)
 
     def _tick(self) -> None:
         self._timer = None

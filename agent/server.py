@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -106,7 +107,7 @@ class AgentServer:
         self.calls.add(task)
         try:
             await transport.open()
-            await CallRunner(self.engines, self.settings, transport).run()
+            await CallRunner(self.engines, self.settings, transport, time.monotonic).run()
             await transport.close(1000, "the call is over")
         except Disconnected:
             log.info("the client left at once")
