@@ -183,7 +183,7 @@ class Session:
             self._owed = True
 
     def _text_said(self, event: TextSaid) -> Iterator[Command]:
-        if event.item_id is not None and self.conversation.has(event.item_id):
+        if event.item_id is not None and self._taken(event.item_id):
             message = f"there is an item {event.item_id} already; choose another id"
             yield Trouble("item_id_taken", message, param="item.id")
             return
@@ -343,5 +343,9 @@ class Session:
         while True:
             self._ids += 1
             new = f"{kind}_{self._ids:06d}"
-            if not self.conversation.has(new):
+            if not self._taken(new):
                 return new
+
+    def _taken(self, item_id: str) -> bool:
+        open_turn = self.hearing.open.turn.item_id if self.hearing.open else None
+        return item_id == open_turn or self.conversation.has(item_id)
