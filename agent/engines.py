@@ -25,6 +25,9 @@ from tts.engine import Synthesizer
 
 Progress = Callable[[str], None]
 
+WITH_MODEL = ("diffusion", "diffusion-gemma")
+"""Responders that are given the model of the settings."""
+
 SPARE_SECONDS = 10.0
 """A recogniser takes this much more than the longest turn: pre-roll, last pause, late frames."""
 
@@ -98,7 +101,7 @@ def load_responder(settings: Settings, threads: int, progress: Progress) -> Resp
     """Make the responder that the settings name."""
     chosen = settings.responder
     make = find_responder(chosen.engine)
-    if chosen.engine != "diffusion":
+    if chosen.engine not in WITH_MODEL:
         return make()
     return make(
         model_path(chosen.model, progress),
@@ -153,7 +156,7 @@ def load_engines(
     responder = timed(
         "responder",
         chosen_responder.engine,
-        chosen_responder.model if chosen_responder.engine == "diffusion" else "-",
+        chosen_responder.model if chosen_responder.engine in WITH_MODEL else "-",
         shares.responder,
         lambda: load_responder(settings, shares.responder, progress),
     )

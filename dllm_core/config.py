@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dllm_core.errors import OptionError
@@ -87,6 +87,9 @@ class DecodeOptions:
     positions become final, other rules finish one canvas before the next. Without adaptation
     a longer canvas hardly finds more tokens per pass and costs more: 1 is the fastest on a CPU
     (`python -m dllm_core.bench reply MODEL`)."""
+    first_canvas: int | None = None
+    """Positions of a reply's first canvas, so that something can be spoken early; its steps are
+    fewer in proportion. None is `canvas_length`."""
     block_length: int | None = None
     """A canvas is finished block by block, from left to right; None is one block. A model
     trained on blocks uses its own."""
@@ -123,6 +126,7 @@ class DecodeOptions:
         for name in ("max_tokens", "canvas_length", "steps"):
             value = getattr(self, name)
             _require(value > 0, f"{name} must be positive, not {value}.")
+        self._check_first_canvas()
         block = self.block_length
         _require(block is None or block > 0, f"block_length must be positive, not {block}.")
         _require(self.top_k is None or self.top_k > 1, f"top_k must exceed 1, not {self.top_k}.")
@@ -135,3 +139,25 @@ class DecodeOptions:
             _require(0 <= value <= 1, f"{name} is a probability, not {value}.")
         late = self.deadline_ms
         _require(late is None or late > 0, f"deadline_ms must be positive, not {late}.")
+
+    def _check_first_canvas(self) -> None:
+        first = self.first_canvas
+        if first is None:
+            return
+        _require(
+            0 < first <= self.canvas_length,
+            f"first_canvas must lie between 1 and the canvas_length of {self.canvas_length}, "
+            f"not be {first}.",
+        )
+        _require(
+            self.rule != "fixed_point",
+            "first_canvas does nothing under the rule fixed_point, whose one canvas slides along "
+            "the reply: leave it out.",
+        )
+
+    def for_first_canvas(self) -> DecodeOptions:
+        """These options with the first canvas in place of the later ones."""
+        if self.first_canvas is None:
+            return self
+        steps = -(-self.steps * self.first_canvas // self.canvas_length)
+        return replace(self, canvas_length=self.first_canvas, steps=steps)

@@ -153,7 +153,7 @@ class Engine:
                 f"The rule {options.rule} needs a model that was taught to denoise; this one "
                 "has no mask token. Use fixed_point."
             )
-        if options.rule == "fixed_point" and not self._autoregressive:
+        if options.rule == "fixed_point" and not self.autoregressive:
             raise OptionError(
                 "The rule fixed_point needs causal attention and shifted logits: use quota or "
                 "threshold for this model."
@@ -166,7 +166,8 @@ class Engine:
             )
 
     @property
-    def _autoregressive(self) -> bool:
+    def autoregressive(self) -> bool:
+        """Causal attention and shifted logits: every token is predicted from those before it."""
         config = self.config
         return config.shift and config.attention == "block_causal" and config.block_length == 1
 
@@ -228,8 +229,9 @@ class Engine:
             pace = Deadline(begin + options.deadline_ms / 1e3, self.cost)
         while True:
             room = options.max_tokens - len(before.ids)
+            now = options if before.ids else options.for_first_canvas()
             with torch.inference_mode():
-                denoiser = self._denoiser([*ids, *before.ids], room, cache, options, pace)
+                denoiser = self._denoiser([*ids, *before.ids], room, cache, now, pace)
             while not denoiser.done:
                 mark, number = perf_counter(), number + 1
                 with torch.inference_mode():

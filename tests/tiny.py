@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers
 
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.config import ModelConfig
+from dllm_core.engine import Engine
 from dllm_core.model import Linear, Transformer
+from dllm_core.tokenizer import Tokenizer
 from dllm_core.weights import build
 
 
@@ -44,3 +48,18 @@ def tiny_model(config: ModelConfig, seed: int = 0) -> Transformer:
 def tiny_cache(model: Transformer, limit: int = 128) -> PromptCache:
     store = KeyValues(model.config, limit, torch.float32, torch.device("cpu"))
     return PromptCache(store)
+
+
+def tiny_tokenizer(size: int = 61) -> Tokenizer:
+    """A printable character a token, so that any ids are text that encodes to them again."""
+    letters = [chr(code) for code in range(ord("!"), ord("!") + size)]
+    backend = Backend(models.BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    template = "{% for m in messages %}{{ m.content | upper }}{% endfor %}"
+    return Tokenizer(backend, template, {})
+
+
+def tiny_engine(config: ModelConfig, seed: int = 0) -> Engine:
+    model = tiny_model(config, seed)
+    return Engine(model, tiny_tokenizer(config.vocab_size), config.context_length)

@@ -4,6 +4,7 @@ from agent.responders.base import Responder, ResponderCall, ResponderError
 
 RESPONDERS = {
     "diffusion": "agent.responders.diffusion:DiffusionResponder",
+    "diffusion-gemma": "agent.responders.diffusion_gemma:DiffusionGemmaResponder",
     "scripted": "agent.responders.scripted:ScriptedResponder",
 }
 

@@ -1,0 +1,196 @@
+"""The two halves of a DiffusionGemma reply: the prompt that is read, the canvas denoised after it.
+
+The loop of transformers' `DiffusionGemmaGenerationMixin.generate`, taken apart so that it can be
+watched and left after every step. Same generator, same seed, same tokens as `generate`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.models.diffusion_gemma.generation_diffusion_gemma import (
+    DiffusionGemmaGenerationConfig,
+    EntropyBoundSampler,
+    EntropyBoundSamplerConfig,
+    LinearTemperatureScheduleLogitsProcessor,
+    StableAndConfidentStoppingCriteria,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a canvas is denoised. Defaults are those of transformers' `generate`."""
+
+    steps: int = 48
+    """At most; a canvas that is stable and sure ends earlier."""
+    entropy_bound: float = 0.1
+    t_min: float = 0.4
+    t_max: float = 0.8
+    """Temperature of the first step; it falls linearly towards `t_min`."""
+    stability: int = 1
+    """Steps for which the best tokens must stay the same."""
+    confidence: float = 0.005
+    """Mean entropy in nats below which the canvas may end."""
+
+    @classmethod
+    def of(cls, stated: DiffusionGemmaGenerationConfig) -> Schedule:
+        """The schedule of a checkpoint's generation_config.json, defaults where it says nothing."""
+        sampler = stated.sampler_config
+        values: dict[str, Any] = {
+            "steps": stated.max_denoising_steps,
+            "entropy_bound": None if sampler is None else sampler.entropy_bound,
+            "t_min": stated.t_min,
+            "t_max": stated.t_max,
+            "stability": stated.stability_threshold,
+            "confidence": stated.confidence_threshold,
+        }
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+
+class GemmaPrompt:
+    """The token ids that the encoder has read, and their keys and values.
+
+    All positions are kept, those that have left a sliding window, too: a prompt can then be cut
+    back to any length and read on.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.ids: list[int] = []
+        config = model.config.get_text_config(decoder=True)
+        make_cache: Any = DynamicCache
+        self._cache = make_cache(config=config)
+        self._cache.activate_past_recording()
+
+    @torch.inference_mode()
+    def read(self, ids: Sequence[int]) -> int:
+        """Read what follows the longest prefix shared with the last prompt; returns its length.
+
+        At least the last token is computed, for the cache cannot be empty.
+        """
+        shared = 0
+        while shared < min(len(self.ids), len(ids)) and self.ids[shared] == ids[shared]:
+            shared += 1
+        self._crop(shared)
+        if shared < len(ids):
+            self._append(ids[shared:])
+        return shared
+
+    def _crop(self, length: int) -> None:
+        """Forget all after `length` tokens.
+
+        The cache's own `crop` would also drop what has left the window, once and for all.
+        """
+        for layer in self._cache.layers:
+            if layer.is_initialized:
+                layer.keys = layer.keys[..., :length, :]
+                layer.values = layer.values[..., :length, :]
+            if layer.is_sliding:
+                layer.cumulative_length = min(layer.cumulative_length, length)
+        del self.ids[length:]
+
+    def _append(self, ids: Sequence[int]) -> None:
+        encoder, device = self._model.model.encoder, self._model.device
+        tokens = torch.tensor([ids], device=device)
+        positions = torch.arange(len(self.ids), len(self.ids) + len(ids), device=device)[None]
+        seen = torch.ones((1, len(self.ids) + len(ids)), dtype=torch.bool, device=device)
+        masks = encoder.create_masks_for_generate(
+            config=self._model.config,
+            inputs_embeds=torch.empty((1, len(ids), 0), dtype=self._model.dtype, device=device),
+            attention_mask=seen,
+            past_key_values=self._cache,
+            position_ids=positions,
+        )
+        encoder(
+            input_ids=tokens,
+            attention_mask=masks,
+            position_ids=positions,
+            past_key_values=self._cache,
+        )
+        self.ids.extend(ids)
+
+    def for_decoder(self) -> Any:
+        """The keys and values as the decoder is to see them: within the window. Copies none."""
+        seen = copy.copy(self._cache)
+        seen.layers = [copy.copy(layer) for layer in self._cache.layers]
+        seen.crop(0)
+        return seen
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the keys and values take."""
+        tensors = (t for layer in self._cache.layers for t in (layer.keys, layer.values))
+        return sum(t.nbytes for t in tensors if t is not None)
+
+
+class _SeededSampler(EntropyBoundSampler):
+    """Draws its random tokens from a generator of our own, not from the process's."""
+
+    def __init__(self, generator: torch.Generator, bound: float, length: int, vocab: int) -> None:
+        super().__init__(EntropyBoundSamplerConfig(bound), length, vocab, 0)
+        self.generator = generator
+
+    def initialize_canvas(self, batch_size: int, device: torch.device) -> Any:
+        size = (batch_size, self.canvas_length)
+        return torch.randint(self.vocab_size, size, generator=self.generator, device=device)
+
+
+class GemmaCanvas:
+    """A canvas of random tokens that a step at a time becomes text.
+
+    Every step the decoder predicts all positions; the surest are kept, all others become random
+    again. What is kept may therefore still change: nothing is final before `done`.
+    """
+
+    def __init__(
+        self, model: Any, prompt: GemmaPrompt, schedule: Schedule, generator: torch.Generator
+    ) -> None:
+        self._model, self._past = model, prompt.for_decoder()
+        self._steps_left, self.done = schedule.steps, False
+        length, vocab = model.config.canvas_length, model.config.text_config.vocab_size
+        self._sampler: Any = _SeededSampler(generator, schedule.entropy_bound, length, vocab)
+        self._temper: Any = LinearTemperatureScheduleLogitsProcessor(
+            schedule.t_min, schedule.t_max, schedule.steps
+        )
+        self._settled: Any = StableAndConfidentStoppingCriteria(
+            schedule.stability, schedule.confidence
+        )
+        self._canvas = self._sampler.initialize_canvas(1, model.device)
+        start = len(prompt.ids)
+        self._positions = torch.arange(start, start + length, device=model.device)[None]
+        self._logits: Tensor | None = None
+        self.ids: list[int] = []
+        """The likeliest token of each position."""
+        self.open: list[bool] = []
+        """Positions that the last step made random again."""
+        self.confidence: list[float] = []
+        """Probability of each of `ids`."""
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One pass of the decoder over the canvas."""
+        raw = self._model(
+            decoder_input_ids=self._canvas,
+            self_conditioning_logits=self._logits,
+            past_key_values=self._past,
+            decoder_position_ids=self._positions,
+        ).logits
+        logits = self._temper(self._canvas, raw, cur_step=self._steps_left)
+        probabilities = logits[0].softmax(dim=-1, dtype=torch.float32)
+        drawn = torch.multinomial(probabilities, 1, generator=self._sampler.generator).T
+        kept = self._sampler.accept_canvas(self._canvas, drawn, logits, self._steps_left)
+        self._canvas = self._sampler.renoise_canvas(kept, self._steps_left)
+        best = logits.argmax(dim=-1)
+        self._steps_left -= 1
+        self.done = bool(self._settled(best, logits)) or self._steps_left == 0
+        self._logits = logits.to(self._model.dtype)
+        self.ids = best[0].tolist()
+        accepted = self._sampler.accepted_token_mask[0].tolist()
+        self.open = [not self.done and not kept for kept in accepted]
+        self.confidence = probabilities.amax(dim=-1).tolist()
