@@ -71,7 +71,7 @@ def path(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The default path, warm; `step`, `reply` and `cache` measure the diffusion engine alone."""
+    """The default path, warm; `step`, `reply`, `cache`, `agree` measure the engine alone."""
     if context.invoked_subcommand is not None:
         return
     from agent.bench import run_bench
@@ -93,6 +93,7 @@ class EngineBench(StrEnum):
     STEP = "step"
     REPLY = "reply"
     CACHE = "cache"
+    AGREE = "agree"
 
 
 def _measure(what: EngineBench, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
@@ -100,20 +101,21 @@ def _measure(what: EngineBench, settings: Settings, dtypes: Sequence[str], as_js
     from agent.view import rows_table
 
     # By name: what starts the program must not reach torch.
-    benches = importlib.import_module("dllm_core.bench").BENCHES
-    engines = importlib.import_module("dllm_core.engine").Engine
-    threads = thread_plan(settings).responder
+    measure = importlib.import_module("dllm_core.bench").measure
     source = model_path(settings.responder.model, lambda line: None)
     rows = []
-    for dtype in dtypes:
-        engine = engines.load(
-            source, dtype=dtype, device=settings.responder.device, threads=threads
-        )
-        engine.warm_up()
-        for row in benches[what](engine):
-            rows.append({"dtype": dtype, "threads": threads, **row})
+    with err.status("loading") as status:
+        for row in measure(
+            str(what),
+            source,
+            dtypes,
+            device=settings.responder.device,
+            threads=thread_plan(settings).responder,
+            report=status.update,
+        ):
+            rows.append(row)
             if as_json:
-                print(json.dumps(rows[-1]), flush=True)
+                print(json.dumps(row), flush=True)
     if not as_json:
         out.print(rows_table(rows))
 
@@ -130,7 +132,7 @@ def step(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One denoising step by canvas length, and reading one more word."""
+    """One denoising step by canvas length, against transformers, and reading one more word."""
     settings = settings_from(config, {"responder": {"model": model}})
     _measure(EngineBench.STEP, settings, dtype or ["int8", "float32"], as_json)
 
@@ -157,3 +159,15 @@ def cache(
     """How far replies with each cache policy agree with replies without a cache."""
     settings = settings_from(config, {"responder": {"model": model}})
     _measure(EngineBench.CACHE, settings, dtype or ["float32"], as_json)
+
+
+@bench.command()
+def agree(
+    model: ModelOption = None,
+    dtype: DtypesOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How far replies in int8 agree with those in float32, over 100 questions."""
+    settings = settings_from(config, {"responder": {"model": model}})
+    _measure(EngineBench.AGREE, settings, dtype or ["int8"], as_json)

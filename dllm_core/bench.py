@@ -1,4 +1,4 @@
-"""Measurements of the engine: `python -m dllm_core.bench step|reply|cache MODEL [--json]`.
+"""Measurements of the engine: `python -m dllm_core.bench step|reply|cache|agree MODEL [--json]`.
 
 Times are medians after a warm-up, in milliseconds of the wall clock. `cpu_ms` counts the
 process's own CPU time, which a busy machine distorts less.
@@ -9,49 +9,36 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from statistics import median
-from time import perf_counter, process_time
-from typing import Any, get_args
+from pathlib import Path
+from time import process_time
+from typing import get_args
 
 import torch
 
+from dllm_core.bench_prompts import QUESTIONS, SYSTEM
+from dllm_core.bench_reference import overhead, transformers_steps
+from dllm_core.bench_timing import CACHED, Row, timed
 from dllm_core.config import CachePolicy, DecodeOptions
 from dllm_core.engine import Engine
+from dllm_core.errors import DllmError, OptionError
 from dllm_core.place import Dtype
 
-Row = dict[str, Any]
+BENCHES = ("step", "reply", "cache", "agree")
+POSITIONS = (1, 2, 4, 8, 16, 32, 64)
+Report = Callable[[str], None]
+"""Told what is being done, in a few words."""
 
-SYSTEM = "You are a helpful voice assistant. Answer in one or two short sentences."
-QUESTIONS = (
-    "What is the capital of Japan?",
-    "How many legs does a spider have?",
-    "Who wrote Romeo and Juliet?",
-    "What do bees make?",
-    "What is the largest planet?",
-    "Where do penguins live?",
-)
-_REPEATS = 7
+_FEW = 6
+"""Questions, where every reply is denoised several times over."""
 
 
-def _timed(action: Callable[[], object], repeats: int = _REPEATS) -> tuple[float, float]:
-    """Median wall and CPU milliseconds."""
-    action()
-    wall, cpu = [], []
-    for _ in range(repeats):
-        begin, begin_cpu = perf_counter(), process_time()
-        action()
-        wall.append((perf_counter() - begin) * 1e3)
-        cpu.append((process_time() - begin_cpu) * 1e3)
-    return median(wall), median(cpu)
-
-
-def step(engine: Engine, cached: int = 200) -> Iterator[Row]:
-    """One step by canvas length after `cached` tokens, and reading one more word."""
-    for rows in (1, 2, 4, 8, 16, 32, 64):
-        wall, cpu = _timed(partial(engine.step_ms, rows, cached + rows, repeats=1))
+def step(engine: Engine, cached: int = CACHED) -> Iterator[Row]:
+    """One step by canvas length after `cached` tokens, its overhead, and reading one more word."""
+    for rows in POSITIONS:
+        wall, cpu = timed(partial(engine.step_ms, rows, cached + rows, repeats=1))
         yield {"what": "step", "positions": rows, "cached": cached, "ms": wall, "cpu_ms": cpu}
     token = engine.config.eos_ids[0]
     cache = engine.new_cache()
@@ -62,13 +49,14 @@ def step(engine: Engine, cached: int = 200) -> Iterator[Row]:
         cache.crop(cached - 6)  # the word, and the closing of the message that moves behind it
         engine.prefill(prompt, cache)
 
-    wall, cpu = _timed(one_more_word)
+    wall, cpu = timed(one_more_word)
     yield {"what": "prefill", "positions": 6, "cached": cached - 6, "ms": wall, "cpu_ms": cpu}
+    yield overhead(engine, cached)
 
 
 def reply(engine: Engine, lengths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)) -> Iterator[Row]:
     """Whole replies with a cached prompt, by canvas length."""
-    prompts = [engine.encode_chat([("system", SYSTEM), ("user", q)]) for q in QUESTIONS]
+    prompts = prompts_of(engine, _FEW)
     for length in lengths:
         options = replace(engine.default_options, canvas_length=length, max_tokens=24)
         cpu, stats = process_time(), []
@@ -87,35 +75,102 @@ def reply(engine: Engine, lengths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)) -> Iter
         }
 
 
+def prompts_of(engine: Engine, count: int) -> list[list[int]]:
+    """Ids of the first questions."""
+    return [engine.encode_chat([("system", SYSTEM), ("user", q)]) for q in QUESTIONS[:count]]
+
+
 def cache(engine: Engine, options: DecodeOptions | None = None) -> Iterator[Row]:
-    """Agreement of each cache policy with `none`: share of equal tokens, and of equal replies."""
-    options = options or DecodeOptions(
-        rule="quota", canvas_length=32, max_tokens=32, block_length=8
-    )
+    """Agreement of each cache policy with `none`: share of equal tokens, and of equal replies.
+
+    A model that was never taught to denoise replies token by token here: without a cache it
+    reads everything anew for each.
+    """
+    if options is None and engine.config.mask_id is None:
+        options = DecodeOptions(rule="sequential", canvas_length=1, max_tokens=24)
+    elif options is None:
+        options = DecodeOptions(rule="quota", canvas_length=32, max_tokens=32, block_length=8)
     causal = engine.config.attention == "block_causal"
     policies: tuple[CachePolicy, ...] = (
         ("exact",) if causal else ("prompt_frozen", "prefix", "dual")
     )
-    prompts = [engine.encode_chat([("system", SYSTEM), ("user", q)]) for q in QUESTIONS]
+    prompts = prompts_of(engine, _FEW)
     expected = [engine.reply(p, options=replace(options, cache="none")).ids for p in prompts]
     for policy in policies:
         found = [engine.reply(p, options=replace(options, cache=policy)).ids for p in prompts]
-        pairs = list(zip(expected, found, strict=True))
-        equal = sum(a == b for x, y in pairs for a, b in zip(x, y, strict=False))
-        total = sum(max(len(x), len(y)) for x, y in pairs)
-        yield {
-            "what": "cache",
-            "policy": policy,
-            "equal_tokens": equal / max(total, 1),
-            "equal_replies": sum(x == y for x, y in pairs) / len(pairs),
-        }
+        yield {"what": "cache", "policy": policy, **_agreement(expected, found)}
 
 
-BENCHES: dict[str, Callable[[Engine], Iterator[Row]]] = {
-    "step": step,
-    "reply": reply,
-    "cache": cache,
-}
+def agree(
+    engine: Engine, reference: Engine, report: Report, count: int = len(QUESTIONS)
+) -> Iterator[Row]:
+    """Agreement of the replies of two engines to the same questions, each in its own numbers."""
+    options = replace(engine.default_options, max_tokens=48)
+    expected, found = [], []
+    for i, prompt in enumerate(prompts_of(engine, count), 1):
+        report(f"question {i} of {count}")
+        expected.append(reference.reply(prompt, options=options).ids)
+        found.append(engine.reply(prompt, options=options).ids)
+    yield {"what": "agree", "replies": count, **_agreement(expected, found)}
+
+
+def _agreement(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> Row:
+    pairs = list(zip(expected, found, strict=True))
+    equal = sum(a == b for x, y in pairs for a, b in zip(x, y, strict=False))
+    total = sum(max(len(x), len(y)) for x, y in pairs)
+    return {
+        "equal_tokens": equal / max(total, 1),
+        "equal_replies": sum(x == y for x, y in pairs) / len(pairs),
+    }
+
+
+def measure(
+    what: str,
+    source: str | Path,
+    dtypes: Sequence[Dtype],
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    report: Report = lambda line: None,
+) -> Iterator[Row]:
+    """Load a model in each dtype and measure it; rows as they come.
+
+    Raises:
+        OptionError: `agree` is asked to compare float32 with itself, or the model does not
+            run in one of the dtypes.
+        ModelFileError, UnsupportedModelError, WeightsError: as Engine.load.
+    """
+    if what == "agree" and "float32" in dtypes:
+        raise OptionError("agree compares with float32: give another dtype, such as int8.")
+
+    def load(dtype: Dtype) -> Engine:
+        report(f"loading {dtype}")
+        engine = Engine.load(source, dtype=dtype, device=device, threads=threads)
+        engine.warm_up()
+        return engine
+
+    reference = load("float32") if what == "agree" else None
+    place: Row = {"threads": torch.get_num_threads()}
+    for dtype in dtypes:
+        engine = load(dtype)
+        report(f"measuring {dtype}")
+        for row in _rows(what, engine, reference, report):
+            yield {"dtype": dtype, **place, **row}
+    # transformers reads a llama's GGUF file itself; other checkpoints would need its download.
+    path = Path(source)
+    on_cpu = engine.device.type == "cpu"
+    if what == "step" and on_cpu and path.suffix == ".gguf" and engine.config.family == "llama":
+        report("measuring transformers")
+        for row in transformers_steps(path, POSITIONS):
+            yield {"dtype": "float32", **place, **row}
+
+
+def _rows(what: str, engine: Engine, reference: Engine | None, report: Report) -> Iterator[Row]:
+    if reference is not None:
+        return agree(engine, reference, report)
+    alone: dict[str, Callable[[Engine], Iterator[Row]]]
+    alone = {"step": step, "reply": reply, "cache": cache}
+    return alone[what](engine)
 
 
 def main() -> None:
@@ -126,13 +181,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
-    for dtype in arguments.dtype:
-        engine = Engine.load(arguments.model, dtype=dtype, threads=arguments.threads)
-        engine.warm_up()
-        for row in BENCHES[arguments.bench](engine):
-            row = {"dtype": dtype, "threads": arguments.threads, **row}
-            print(json.dumps(row) if arguments.json else _line(row))
-            sys.stdout.flush()
+    rows = measure(
+        arguments.bench,
+        arguments.model,
+        arguments.dtype,
+        threads=arguments.threads,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    try:
+        for row in rows:
+            print(json.dumps(row) if arguments.json else _line(row), flush=True)
+    except DllmError as error:
+        parser.error(str(error))
 
 
 def _line(row: Row) -> str:

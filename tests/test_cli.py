@@ -66,6 +66,7 @@ def test_help_names_every_command(onebreath):
         (["reply", "hi", "--responder", "no.such:Thing"], "cannot be loaded"),
         (["reply", "hi", "--model", "/no/such.gguf"], "/no/such.gguf"),
         (["bench", "step", "--dtype", "int3"], "int3"),
+        (["bench", "agree", "--dtype", "float32"], "give another dtype"),
         (["bench", "reply", "--model", "/no/such.gguf"], "/no/such.gguf"),
         (["serve", "--asr", "nobody"], "nobody"),
         (["serve", "--tts", "nobody", "--asr", "scripted", "--responder", "scripted"], "nobody"),

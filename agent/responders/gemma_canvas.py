@@ -70,10 +70,7 @@ class GemmaPrompt:
 
     @torch.inference_mode()
     def read(self, ids: Sequence[int]) -> int:
-        """Read what follows the longest prefix shared with the last prompt; returns its length.
-
-        At least the last token is computed, for the cache cannot be empty.
-        """
+        """Read what follows the longest prefix shared with the last prompt; returns its length."""
         shared = 0
         while shared < min(len(self.ids), len(ids)) and self.ids[shared] == ids[shared]:
             shared += 1

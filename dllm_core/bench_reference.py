@@ -1,0 +1,115 @@
+"""What a step of the engine is measured against: transformers, and a model without arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dllm_core import weights
+from dllm_core.bench_timing import CACHED, Row, timed
+from dllm_core.engine import Engine
+from dllm_core.families import HUGGING_FACE
+from dllm_core.model import Linear
+
+_WIDTH, _TOKENS = 64, 16
+
+
+def transformers_steps(path: Path, positions: Sequence[int], cached: int = CACHED) -> Iterator[Row]:
+    """The same steps through transformers' own class in float32, from the same GGUF file.
+
+    `positions` rows after `cached` ones in a DynamicCache, logits and their best token for
+    every row, as the engine's step has them. Its rows see those before them only; the work is
+    the same.
+    """
+    from transformers import AutoModelForCausalLM, DynamicCache
+    from transformers.utils import logging
+
+    quiet: Any = logging
+    quiet.disable_progress_bar()
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    model.eval()
+    with torch.inference_mode():
+        past: Any = DynamicCache(config=model.config)
+        model(torch.zeros((1, cached), dtype=torch.long), past_key_values=past)
+        for rows in positions:
+            ids = torch.zeros((1, rows), dtype=torch.long)
+
+            def run(ids: torch.Tensor = ids) -> None:
+                model(ids, past_key_values=past).logits.argmax(-1).tolist()
+                past.crop(-ids.shape[1])
+
+            wall, cpu = timed(run)
+            yield {
+                "what": "transformers",
+                "positions": rows,
+                "cached": cached,
+                "ms": wall,
+                "cpu_ms": cpu,
+            }
+
+
+def overhead(engine: Engine, cached: int = CACHED) -> Row:
+    """What a step costs beside its arithmetic: Python, and torch's dispatch of every operator.
+
+    A model of the same depth, habits and kind of layers, but only 64 wide and with 256 tokens,
+    is all of the engine's code with next to no work in it. Its milliseconds per step of a whole
+    reply (planning, deciding, the view and the text included) are an upper bound for our own.
+    On one thread: waking others for nothing would be counted, too.
+    """
+    shadow = _shadow(engine)
+    options = replace(shadow.default_options, max_tokens=_TOKENS)
+    cache = shadow.new_cache()
+    steps = []
+
+    def reply() -> None:
+        steps.append(shadow.reply([3] * cached, cache, options).stats.forwards)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        wall, cpu = timed(reply)
+    finally:
+        torch.set_num_threads(threads)
+    return {
+        "what": "overhead",
+        "positions": options.canvas_length,
+        "cached": cached,
+        "ms": wall / steps[-1],
+        "cpu_ms": cpu / steps[-1],
+    }
+
+
+def _shadow(engine: Engine) -> Engine:
+    config = replace(
+        engine.config,
+        vocab_size=256,
+        hidden_size=_WIDTH,
+        intermediate_size=_WIDTH,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=_WIDTH // 2,
+        eos_ids=(1,),
+        mask_id=None if engine.config.mask_id is None else 2,
+    )
+    layer: Any = engine.model.blocks[0]
+    place = (engine.context, engine.dtype, engine.device)
+    model = weights.build(config, type(layer.mlp.down), *place)
+    shapes = weights.build(config, Linear, *place)
+    tensors = (
+        (name, torch.zeros_like(_part(shapes, slot)))
+        for name, slot in weights.slots(config, HUGGING_FACE).items()
+    )
+    weights.fill(model, HUGGING_FACE, tensors)
+    return Engine(model, engine.tokenizer, engine.context)
+
+
+def _part(model: torch.nn.Module, slot: weights.Slot) -> torch.Tensor:
+    owner, _, attribute = slot.parameter.rpartition(".")
+    part: torch.Tensor = getattr(model.get_submodule(owner), attribute)[slot.rows]
+    return part

@@ -1,0 +1,76 @@
+"""The engine's measurements: every row has its figures, and agreement is what it says."""
+
+from __future__ import annotations
+
+import pytest
+from smollm import smollm_path
+from tiny import tiny_config, tiny_engine
+
+from dllm_core import OptionError
+from dllm_core.bench import POSITIONS, agree, cache, measure, reply, step
+from dllm_core.bench_prompts import QUESTIONS
+from dllm_core.bench_reference import transformers_steps
+
+LONG = {"context_length": 320, "eos_ids": (0,)}
+CAUSAL = tiny_engine(tiny_config(**LONG))
+OTHER = tiny_engine(tiny_config(**LONG), seed=5)
+BIDIRECTIONAL = tiny_engine(tiny_config(attention="bidirectional", shift=False, mask_id=60, **LONG))
+
+
+def test_there_are_a_hundred_different_questions() -> None:
+    assert len(QUESTIONS) == len(set(QUESTIONS)) == 100
+
+
+@pytest.mark.parametrize("engine", [CAUSAL, BIDIRECTIONAL])
+def test_step_times_every_canvas_length_and_the_overhead(engine) -> None:
+    rows = list(step(engine, cached=20))
+    assert [row["positions"] for row in rows if row["what"] == "step"] == list(POSITIONS)
+    assert [row["what"] for row in rows[-2:]] == ["prefill", "overhead"]
+    assert all(row["ms"] > 0 for row in rows)
+    assert all(row["cached"] in (14, 20) for row in rows)
+
+
+def test_reply_counts_tokens_and_forwards() -> None:
+    rows = list(reply(CAUSAL, (1, 3)))
+    assert [row["canvas"] for row in rows] == [1, 3]
+    assert rows[0]["tokens_per_forward"] == 1.0
+    assert rows[0]["tokens"] == rows[1]["tokens"] > 0
+
+
+def test_the_exact_cache_agrees_exactly_on_a_model_never_taught_to_denoise() -> None:
+    (row,) = cache(CAUSAL)
+    assert row["policy"] == "exact"
+    assert row["equal_tokens"] == row["equal_replies"] == 1.0
+
+
+def test_the_approximations_of_a_bidirectional_model_are_measured() -> None:
+    rows = list(cache(BIDIRECTIONAL))
+    assert [row["policy"] for row in rows] == ["prompt_frozen", "prefix", "dual"]
+    assert all(0 <= row["equal_replies"] <= row["equal_tokens"] <= 1 for row in rows)
+    assert any(row["equal_tokens"] < 1 for row in rows)
+
+
+def test_an_engine_agrees_with_itself_and_not_with_another() -> None:
+    lines: list[str] = []
+    (same,) = agree(CAUSAL, CAUSAL, lines.append, count=4)
+    (other,) = agree(CAUSAL, OTHER, lines.append, count=4)
+    assert same["equal_tokens"] == same["equal_replies"] == 1.0
+    assert other["equal_replies"] == 0.0
+    assert same["replies"] == 4
+    assert lines[3] == "question 4 of 4"
+
+
+def test_float32_is_not_compared_with_itself() -> None:
+    with pytest.raises(OptionError, match="give another dtype"):
+        next(measure("agree", "model.gguf", ["float32"]))
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_transformers_runs_the_same_positions_from_the_same_file() -> None:
+    rows = list(transformers_steps(smollm_path(), (1, 3), cached=8))
+    assert [(row["what"], row["positions"]) for row in rows] == [
+        ("transformers", 1),
+        ("transformers", 3),
+    ]
+    assert all(row["ms"] > 0 and row["cached"] == 8 for row in rows)
