@@ -98,6 +98,9 @@ def fill(
         raise WeightsError(_report(sorted(wanted), sorted(unexpected)))
     if model.config.tied_head and isinstance(model.head, Int8Linear):
         model.head.store_rows(0, model.embedding)
+    for module in model.modules():
+        if isinstance(module, Int8Linear):
+            module.settle()
 
 
 def _store(model: Transformer, slot: Slot, name: str, tensor: Tensor) -> None:
