@@ -85,14 +85,13 @@ def bench_table(figures: Iterable[Figure]) -> Table:
     for column in ("median", "worst", "n", "target"):
         view.add_column(column, justify="right")
     for figure in figures:
-        unlimited = figure.target == float("inf")
-        style = "" if unlimited else "green" if figure.value <= figure.target else "red"
+        style = {True: "green", False: "red", None: ""}[figure.met]
         view.add_row(
             figure.name,
             Text(f"{figure.value:g} {figure.unit}", style),
             f"{figure.worst:g}",
             str(figure.n),
-            "" if unlimited else f"{figure.target:g}",
+            "" if figure.target is None else f"{figure.target:g}",
         )
     return view
 
