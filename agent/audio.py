@@ -57,11 +57,6 @@ def to_pcm16(samples: Samples) -> bytes:
     return (np.clip(samples, -1.0, 32767 / 32768) * 32768.0).astype("<i2").tobytes()
 
 
-def dbfs(amplitude: float) -> float:
-    """Decibels relative to full scale; silence is -inf."""
-    return float(20.0 * np.log10(amplitude)) if amplitude > 0 else float("-inf")
-
-
 def first_above(samples: Samples, level_dbfs: float) -> int | None:
     """Index of the first sample louder than ``level_dbfs``."""
     loud = np.flatnonzero(np.abs(samples) > 10 ** (level_dbfs / 20))
@@ -118,13 +113,6 @@ def resample(samples: Samples, source_rate: int, target_rate: int) -> Samples:
     """Convert a whole recording."""
     resampler = StreamResampler(source_rate, target_rate)
     return np.concatenate([resampler.push(samples), resampler.flush()])
-
-
-def framed(samples: Samples, size: int) -> Iterator[Samples]:
-    """Cut into frames of ``size`` samples; the last one is padded with silence."""
-    for start in range(0, len(samples), size):
-        frame = samples[start : start + size]
-        yield frame if len(frame) == size else np.pad(frame, (0, size - len(frame)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,12 @@ def _figure(name: str, unit: str, samples: list[float], target: float | None = N
     return Figure(name, unit, round(median, 2), round(max(samples), 2), len(samples), target)
 
 
-def run_bench(settings: Settings, turns: int, progress: Progress) -> list[Figure]:
-    """Measure everything; takes about ten seconds a turn."""
+def run_bench(
+    settings: Settings, config: Path | None, turns: int, progress: Progress
+) -> list[Figure]:
+    """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
-    with _server(settings, progress) as (url, process):
+    with _server(config, progress) as (url, process):
         rows, idle, rss = asyncio.run(_calls(url, process, turns, progress))
     heard = [row.voice_to_voice_ms for row in rows if row.voice_to_voice_ms is not None]
     if len(heard) < len(rows):
@@ -114,13 +116,15 @@ def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
 
 
 @contextmanager
-def _server(settings: Settings, progress: Progress) -> Iterator[tuple[str, psutil.Process]]:
+def _server(config: Path | None, progress: Progress) -> Iterator[tuple[str, psutil.Process]]:
     """A server in a process of its own, so that its CPU and memory are its own."""
     progress("starting a server")
     sock = listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
     sock.close()
     command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    if config is not None:
+        command += ["--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             _await_ready(f"http://127.0.0.1:{port}/readyz", server)

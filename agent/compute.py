@@ -11,6 +11,7 @@ import itertools
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -39,15 +40,19 @@ class _Piece:
     urgency: Urgency
     number: int
     work: Callable[[], Any] = field(compare=False)
-    done: asyncio.Future[Any] = field(compare=False)
-    loop: asyncio.AbstractEventLoop = field(compare=False)
+    done: Future[Any] = field(compare=False)
 
 
 _END = object()
 
 
 class Compute:
-    """A thread that owns the heavy engines. Create and use it from an event loop."""
+    """The thread that owns the heavy engines: they are loaded on it as well.
+
+    OpenMP keeps a pool for every thread that computes. An engine that was warmed up on another
+    thread leaves a second pool behind; with more threads than cores libgomp stops spinning at
+    barriers, which was measured to double the time of a step.
+    """
 
     def __init__(self) -> None:
         self._waiting: queue.PriorityQueue[_Piece] = queue.PriorityQueue(MAX_WAITING)
@@ -55,16 +60,22 @@ class Compute:
         self._thread = threading.Thread(target=self._serve, name="compute", daemon=True)
         self._thread.start()
 
+    def do(self, work: Callable[[], T]) -> T:
+        """Do ``work`` on the compute thread and wait for it; not for use on an event loop."""
+        return self._submit(Urgency.FINAL, work).result()
+
     async def run(self, urgency: Urgency, work: Callable[[], T]) -> T:
         """Do ``work`` on the compute thread; cancelling before it starts skips it.
 
         Raises:
             queue.Full: more than ``MAX_WAITING`` pieces wait already.
         """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        self._waiting.put_nowait(_Piece(urgency, next(self._numbers), work, done, loop))
-        return await done
+        return await asyncio.wrap_future(self._submit(urgency, work))
+
+    def _submit(self, urgency: Urgency, work: Callable[[], T]) -> Future[T]:
+        done: Future[T] = Future()
+        self._waiting.put_nowait(_Piece(urgency, next(self._numbers), work, done))
+        return done
 
     async def iterate(self, urgency: Urgency, pieces: Iterator[T]) -> AsyncGenerator[T, None]:
         """Advance ``pieces`` on the compute thread, giving way between two of them.
@@ -84,30 +95,14 @@ class Compute:
 
     def _serve(self) -> None:
         while (piece := self._waiting.get()).urgency is not Urgency.STOP:
-            if piece.done.cancelled():
+            if not piece.done.set_running_or_notify_cancel():
                 continue
             try:
-                result, error = piece.work(), None
+                piece.done.set_result(piece.work())
             except BaseException as caught:  # whatever it is, the waiter gets it
-                result, error = None, caught
-            try:
-                piece.loop.call_soon_threadsafe(_settle, piece.done, result, error)
-            except RuntimeError:
-                continue  # the loop was closed while the piece ran; nobody waits any more
+                piece.done.set_exception(caught)
 
     def close(self) -> None:
         """Finish what waits, then stop the thread."""
-        loop = asyncio.new_event_loop()
-        stop = _Piece(Urgency.STOP, next(self._numbers), lambda: None, loop.create_future(), loop)
-        self._waiting.put(stop)
+        self._waiting.put(_Piece(Urgency.STOP, next(self._numbers), lambda: None, Future()))
         self._thread.join()
-        loop.close()
-
-
-def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if done.cancelled():
-        return
-    if error is not None:
-        done.set_exception(error)
-    else:
-        done.set_result(result)

@@ -6,6 +6,7 @@ import importlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -32,8 +33,17 @@ SPARE_SECONDS = 10.0
 """A recogniser takes this much more than the longest turn: pre-roll, last pause, late frames."""
 
 
+T = TypeVar("T")
+
+
 class _Engine(Protocol):
     def warm_up(self) -> None: ...
+
+
+class Do(Protocol):
+    """Where a piece of loading is done."""
+
+    def __call__(self, work: Callable[[], T], /) -> T: ...
 
 
 E = TypeVar("E", bound=_Engine)
@@ -132,43 +142,52 @@ def load_engines(
     shares = thread_plan(settings)
     table: list[Loaded] = []
 
-    def timed(stage: str, engine: str, model: str, threads: int, make: Callable[[], E]) -> E:
+    def timed(
+        stage: str, engine: str, model: str, threads: int, make: Callable[[], E], do: Do
+    ) -> E:
         progress(f"loading {stage}: {engine}")
         began = time.perf_counter()
-        made = make()
+        made = do(make)
         progress(f"warming up {stage}: {engine}")
-        made.warm_up()
+        do(made.warm_up)
         seconds = time.perf_counter() - began
         table.append(Loaded(stage, engine, model, _size(model), seconds, threads))
         return made
 
-    began = time.perf_counter()
-    new_gate = SileroVad.load()
-    table.append(Loaded("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
-    chosen_asr, chosen_responder, chosen_tts = settings.asr, settings.responder, settings.tts
-    recogniser = timed(
-        "asr",
-        chosen_asr.engine,
-        chosen_asr.model if chosen_asr.engine == "whisper" else "-",
-        shares.asr,
-        lambda: load_asr(settings, shares.asr, progress),
-    )
-    responder = timed(
-        "responder",
-        chosen_responder.engine,
-        chosen_responder.model if chosen_responder.engine in WITH_MODEL else "-",
-        shares.responder,
-        lambda: load_responder(settings, shares.responder, progress),
-    )
-    voice = timed(
-        "tts",
-        chosen_tts.engine,
-        chosen_tts.voice if chosen_tts.engine == "piper" else "-",
-        shares.tts,
-        lambda: load_tts(settings, shares.tts, progress),
-    )
+    with ExitStack() as on_failure:
+        compute = Compute()
+        on_failure.callback(compute.close)
+        began = time.perf_counter()
+        new_gate = SileroVad.load()
+        table.append(Loaded("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
+        chosen_asr, chosen_responder, chosen_tts = settings.asr, settings.responder, settings.tts
+        recogniser = timed(
+            "asr",
+            chosen_asr.engine,
+            chosen_asr.model if chosen_asr.engine == "whisper" else "-",
+            shares.asr,
+            lambda: load_asr(settings, shares.asr, progress),
+            compute.do,
+        )
+        responder = timed(
+            "responder",
+            chosen_responder.engine,
+            chosen_responder.model if chosen_responder.engine in WITH_MODEL else "-",
+            shares.responder,
+            lambda: load_responder(settings, shares.responder, progress),
+            compute.do,
+        )
+        voice = timed(
+            "tts",
+            chosen_tts.engine,
+            chosen_tts.voice if chosen_tts.engine == "piper" else "-",
+            shares.tts,
+            lambda: load_tts(settings, shares.tts, progress),
+            lambda work: work(),
+        )
+        on_failure.pop_all()
     voices = ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice")
-    return Engines(recogniser, responder, voice, new_gate, Compute(), voices), table
+    return Engines(recogniser, responder, voice, new_gate, compute, voices), table
 
 
 def _size(model: str) -> int:

@@ -79,7 +79,7 @@ def path(
 
     settings = settings_from(config)
     with err.status("loading") as status:
-        figures = run_bench(settings, turns, status.update)
+        figures = run_bench(settings, config, turns, status.update)
     if as_json:
         for figure in figures:
             print(json.dumps(figure.to_row(), ensure_ascii=False))

@@ -6,7 +6,6 @@ import pytest
 from agent.audio import (
     StreamResampler,
     first_above,
-    framed,
     from_pcm16,
     last_above,
     read_recording,
@@ -65,12 +64,6 @@ def test_levels():
     assert first_above(samples, -40) == 1
     assert last_above(samples, -20) == 2
     assert first_above(np.zeros(5, np.float32), -90) is None
-
-
-def test_frames_are_padded():
-    frames = list(framed(np.ones(5, np.float32), 2))
-    assert [len(frame) for frame in frames] == [2, 2, 2]
-    assert frames[-1].tolist() == [1, 0]
 
 
 def test_a_recording_is_brought_to_the_wanted_rate(tmp_path):

@@ -86,3 +86,10 @@ async def test_leaving_an_iteration_closes_the_generator_on_the_thread(compute):
         break
     await iteration.aclose()
     assert closed_on == [await compute.run(Urgency.REPLY, threading.get_ident)]
+
+
+async def test_loading_can_wait_for_the_same_thread(compute):
+    thread = await asyncio.to_thread(compute.do, threading.get_ident)
+    assert thread == await compute.run(Urgency.REPLY, threading.get_ident)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.to_thread(compute.do, lambda: 1 // 0)
