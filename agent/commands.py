@@ -19,17 +19,25 @@ class Hear:
 
 @dataclass(frozen=True, slots=True)
 class DecodePartial:
-    """Ask for a hypothesis; less urgent than everything else."""
+    """Ask for a hypothesis; less urgent than everything else, unless it decides on a barge-in."""
 
     turn: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeFinal:
-    """Ask for the words of the turn; ``revision`` counts the attempts within the turn."""
+    """Ask for all words of the turn so far; ``revision`` counts the pauses within it."""
 
     turn: int
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The words are not wanted any more, as the caller goes on: skip a decode not begun yet."""
+
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,8 @@ class Respond:
 
     generation: int
     messages: tuple[Message, ...]
+    deadline: float | None = None
+    """Monotonic second at which the words should be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,13 @@ class Speak:
     generation: int
     segment: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndSpeech:
+    """No more segments follow."""
+
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +102,18 @@ class HangUp:
     reason: str
 
 
-Task = Hear | DecodePartial | DecodeFinal | Forget | Prepare | Respond | Speak | Abandon
+Task = (
+    Hear
+    | DecodePartial
+    | DecodeFinal
+    | Withdraw
+    | Forget
+    | Prepare
+    | Respond
+    | Speak
+    | EndSpeech
+    | Abandon
+)
 """The part of the commands that is work for the engines."""
 
 Command = Task | WakeAt | HangUp | Notice

@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from agent.errors import ConfigError
+from agent.timing import LatencyBudget
 
 ENV_PREFIX = "ONEBREATH_"
 OTHER_VARIABLES = {"ONEBREATH_CONFIG", "ONEBREATH_MODELS"}
@@ -54,22 +55,78 @@ class ServerSettings(Section):
 
 
 class TurnSettings(Section):
-    """When a turn begins and ends. Seconds unless the name says otherwise."""
+    """When a turn begins and ends, and what may happen meanwhile. Seconds unless the name says
+    otherwise."""
 
     threshold: float = Field(0.5, gt=0, lt=1)
     """Speech probability at which speech begins."""
     release: float = Field(0.35, gt=0, lt=1)
     """Speech probability under which a pause begins."""
     min_speech: float = Field(0.1, gt=0, le=2)
-    """Speech shorter than this is a click, not a turn."""
+    """Speech shorter than this is a click, neither a turn nor the end of a pause."""
     pre_roll: float = Field(0.4, ge=0, le=2)
     """Sound before the detected start that is heard too, so that no first word is lost."""
+    detection: Literal["semantic_vad", "server_vad"] = "semantic_vad"
+    """Whether the words have a say in when a turn is over, or only the pause."""
+    complete_delay: float = Field(0.2, ge=0.1, le=5)
+    """Pause that ends a turn whose words are complete."""
     endpoint_delay: float = Field(0.5, ge=0.1, le=5)
-    """Pause after which the turn is over."""
+    """Pause that ends a turn otherwise; with ``server_vad``, any turn."""
+    incomplete_delay: float = Field(1.5, ge=0.1, le=10)
+    """Pause that ends a turn whose words are not complete."""
     max_turn: float = Field(60.0, gt=1, le=300)
     """A turn is ended after this even if the caller goes on."""
     partial_every: float = Field(0.8, gt=0)
     """Speech between two partial transcripts."""
+    speculation: bool = True
+    """Whether a pause starts the words, the reply and its first sound before the turn is over."""
+    speculate_after: float = Field(0.08, ge=0.03, le=1)
+    """Pause that starts them."""
+    max_revisions: int = Field(4, ge=0, le=20)
+    """Pauses of one turn that may start them."""
+    backchannels: bool = True
+    """Whether "mhm", "yeah" and noise leave the agent speaking: it ducks until it knows."""
+    decide_within: float = Field(0.3, gt=0, le=2)
+    """Sound of the caller, from its detection on, that is enough to know."""
+    duck_db: float = Field(-12.0, ge=-60, le=0)
+    """Gain of the agent's voice until it knows."""
+
+
+class CallSettings(Section):
+    """What the agent says of its own accord. Seconds unless the name says otherwise."""
+
+    greeting: str | None = Field(None, max_length=500)
+    """Said as soon as the caller can hear it."""
+    idle_after: float | None = Field(None, ge=1, le=600)
+    """Silence of both sides after which ``idle_prompt`` is said."""
+    idle_prompt: str = Field("Are you still there?", min_length=1, max_length=500)
+    max_idle_prompts: int = Field(2, ge=1, le=20)
+    """After so many without an answer the agent says ``goodbye`` and hangs up."""
+    goodbye: str | None = Field("Goodbye.", max_length=500)
+    """Said before the agent hangs up, at the end of ``server.max_call_seconds`` too."""
+    filler: str | None = Field(None, max_length=100)
+    """Said when a reply is late, such as "Let me see."."""
+    filler_after: float = Field(0.8, gt=0, le=10)
+    """Time from the end of a turn after which a reply without sound is late."""
+
+
+class BudgetSettings(Section):
+    """Limits in seconds. What overruns one is told; the responder gets the time that is left."""
+
+    total: float | None = Field(None, gt=0)
+    """From the end of the caller's speech to the first sound of the reply."""
+    per_span: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """By the name of a span: endpoint_wait, asr, prefill, denoise, tts, transport."""
+
+    @field_validator("per_span")
+    @classmethod
+    def _of_spans_that_exist(cls, limits: dict[str, float]) -> dict[str, float]:
+        LatencyBudget(None, limits)
+        return limits
+
+    @property
+    def latency(self) -> LatencyBudget:
+        return LatencyBudget(self.total, self.per_span)
 
 
 class AsrSettings(Section):
@@ -116,6 +173,8 @@ class Settings(BaseSettings):
 
     server: ServerSettings = ServerSettings()
     turns: TurnSettings = TurnSettings()
+    call: CallSettings = CallSettings()
+    budget: BudgetSettings = BudgetSettings()
     asr: AsrSettings = AsrSettings()
     responder: ResponderSettings = ResponderSettings()
     tts: TtsSettings = TtsSettings()

@@ -66,6 +66,14 @@ class Configure:
 
     instructions: str | None = None
     turn_detection: bool | None = None
+    semantic: bool | None = None
+    """Whether the words have a say in when a turn is over."""
+    eagerness: Literal["low", "medium", "high", "auto"] | None = None
+    """The client's word for the three delays."""
+    complete_delay: float | None = None
+    incomplete_delay: float | None = None
+    idle_after: float | None = None
+    """Infinite: never."""
     threshold: float | None = None
     endpoint_delay: float | None = None
     pre_roll: float | None = None
@@ -86,7 +94,7 @@ class PartialHeard:
 
 @dataclass(frozen=True, slots=True)
 class FinalHeard:
-    """The words of a finished turn."""
+    """All words of a turn, up to the pause that they were asked for in."""
 
     turn: int
     revision: int
@@ -149,6 +157,7 @@ class StageFailed:
     stage: Literal["asr", "responder", "tts"]
     message: str
     turn: int = 0
+    revision: int = 0
     generation: int = 0
 
 

@@ -1,4 +1,8 @@
-"""The caller's half of a turn: from frames of sound to words, without doing the work."""
+"""The caller's half of a turn: from frames of sound to words, without doing the work.
+
+Every pause asks for the words so far, under a revision number. If the caller goes on, that
+revision is void; if the turn is over, its words are there already.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agent.audio import AudioChunk, Samples
-from agent.commands import Command, DecodeFinal, DecodePartial, Forget, Hear
+from agent.commands import Command, DecodeFinal, DecodePartial, Forget, Hear, Withdraw
+from agent.completeness import Verdict, completeness
 from agent.config import TurnSettings
 from agent.conversation import Turn
 from agent.events import Configure, Heard
 from agent.notices import AudioCleared, SpeechStarted, SpeechStopped, TurnCommitted, WordsHeard
-from agent.timing import Stage
-from agent.turns import TurnDetector, TurnEvent
+from agent.timing import Stage, WorkSpan
+from agent.turns import TurnDetector, TurnEvent, TurnState
 from asr.transcript import Transcript
 
 STARVED_SECONDS = 1.0
@@ -27,12 +32,12 @@ class OpenTurn:
     """A turn in which the caller still speaks."""
 
     turn: Turn
-    began: float
-    """Seconds of sound since the call began."""
     partial_due: float
     partial_running: bool = False
     shown: str = ""
     """Stable words that the client knows already."""
+    words: Transcript | None = None
+    """The words up to this pause."""
 
 
 @dataclass(slots=True)
@@ -55,24 +60,31 @@ class Hearing:
     _pre_roll: deque[AudioChunk] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.detector = TurnDetector(self.settings)
+        self.detector = TurnDetector(self.settings, self.settings.endpoint_delay)
         self._release = self.settings.release
 
     def configure(self, change: Configure) -> Iterator[Command]:
         """Take new settings from the next frame on; another mode takes an open turn back."""
-        wanted = {
+        wanted: dict[str, float | str | None] = {
             "threshold": change.threshold,
             "endpoint_delay": change.endpoint_delay,
+            "complete_delay": change.complete_delay,
+            "incomplete_delay": change.incomplete_delay,
             "pre_roll": change.pre_roll,
         }
         if change.threshold is not None:
             wanted["release"] = min(change.threshold, self._release)
+        if change.semantic is not None:
+            wanted["detection"] = "semantic_vad" if change.semantic else "server_vad"
         changes = {key: value for key, value in wanted.items() if value is not None}
         self.settings = self.detector.settings = self.settings.model_copy(update=changes)
+        self._be_patient()
         if change.turn_detection not in (None, self.detection):
             self.detection = not self.detection
             if self.open is not None:
                 yield from self.clear()
+
+    # ---- sound ---------------------------------------------------------------------
 
     def frame(self, heard: Heard) -> TurnEvent | None:
         """Take one frame; says what it changed. The sound itself is kept for ``feed``."""
@@ -91,7 +103,7 @@ class Hearing:
         """Push to talk: a turn is open from the first frame on until the client commits it."""
         if self.open is None:
             return TurnEvent.BEGAN
-        full = self.position - self.open.began >= self.settings.max_turn
+        full = self.position - self.open.turn.speech_start >= self.settings.max_turn
         return TurnEvent.ENDED if full else None
 
     def _remember(self, chunk: AudioChunk) -> None:
@@ -101,13 +113,31 @@ class Hearing:
         while self.open is None and chunk.end - kept[0].end > seconds * chunk.rate:
             kept.popleft()
 
-    def begin(self, turn: Turn) -> Iterator[Command]:
-        """Open a turn; the pre-roll goes to the recogniser with it."""
+    def begin(self, turn: Turn, *, announced: bool = True) -> Iterator[Command]:
+        """Open a turn; the pre-roll goes to the recogniser with it.
+
+        One that is not announced may turn out to be nothing: the client hears of it when it is
+        something, and what it is has to be known soon.
+        """
         first = self._pre_roll[0]
-        began = first.start / first.rate
-        self.open = OpenTurn(turn, began, self.position + self.settings.partial_every)
-        if self.detection:
-            yield SpeechStarted(turn.item_id, began)
+        turn.speech_start, turn.announced = first.start / first.rate, announced
+        settings = self.settings
+        wait = settings.partial_every if announced else settings.decide_within / 3
+        self.open = OpenTurn(turn, self.position + wait)
+        self._be_patient()
+        if announced and self.detection:
+            yield SpeechStarted(turn.item_id, turn.speech_start)
+
+    def announce(self) -> Iterator[Command]:
+        """Tell the client that the caller speaks, and what he has said, unless it knows."""
+        if self.open is None or self.open.turn.announced:
+            return
+        turn, shown = self.open.turn, self.open.shown
+        turn.announced = True
+        self._be_patient()
+        yield SpeechStarted(turn.item_id, turn.speech_start)
+        if shown:
+            yield WordsHeard(turn.item_id, shown, shown, final=False)
 
     def feed(self) -> Iterator[Command]:
         """Give the sound that arrived since the last call to the recogniser."""
@@ -118,56 +148,149 @@ class Hearing:
         if pieces:
             yield Hear(self.open.turn.id, np.concatenate(pieces))
         speaking = not self.detector.open or self.detector.speech_end == self.position
-        if speaking and not self.open.partial_running and self.position >= self.open.partial_due:
+        if speaking and self.position >= self.open.partial_due:
             # None is begun in a pause: it would stand in the way of the final decode.
-            self.open.partial_running = True
-            yield DecodePartial(self.open.turn.id)
+            if not self.open.partial_running:
+                self.open.partial_running = True
+                yield DecodePartial(self.open.turn.id, urgent=not self.open.turn.announced)
+
+    # ---- words ---------------------------------------------------------------------
 
     def partial(self, turn: int, transcript: Transcript) -> Iterator[Command]:
         """Show new stable words of the open turn."""
         if self.open is None or self.open.turn.id != turn:
             return
         self.open.partial_running = False
-        self.open.partial_due = self.position + self.settings.partial_every
+        settings = self.settings
+        wait = settings.partial_every if self.open.turn.announced else settings.decide_within
+        self.open.partial_due = self.position + wait
         stable = transcript.stable_text
         if stable.startswith(self.open.shown) and stable != self.open.shown:
             delta = stable[len(self.open.shown) :]
             self.open.shown = stable
-            yield WordsHeard(self.open.turn.item_id, transcript.text, delta, final=False)
+            if self.open.turn.announced:
+                yield WordsHeard(self.open.turn.item_id, transcript.text, delta, final=False)
 
-    def end(self, now: float, previous_item_id: str | None) -> Iterator[Command]:
-        """Close the open turn and ask for its final words."""
+    def revise(self, now: float) -> Iterator[Command]:
+        """Ask for the words so far once a pause is more than the gap between two of them."""
+        opened, settings = self.open, self.settings
+        if opened is None or opened.turn.asked_at is not None:
+            return
+        if opened.turn.announced and not settings.speculation:
+            return
+        settled = (
+            self.detector.state is TurnState.PAUSED
+            and self.detector.pause(self.position) >= settings.speculate_after
+        )
+        if settled and opened.turn.revision < settings.max_revisions:
+            opened.turn.asked_at = now
+            self._be_patient()
+            yield DecodeFinal(opened.turn.id, opened.turn.revision)
+
+    def revised(self, turn: int, revision: int, words: Transcript, now: float) -> bool:
+        """Take the words up to a pause of the open turn; returns whether they are still wanted."""
+        opened = self.open
+        if opened is None or (opened.turn.id, opened.turn.revision) != (turn, revision):
+            return False
+        if opened.turn.asked_at is None:
+            return False
+        opened.turn.work.append(WorkSpan("asr", opened.turn.asked_at, now))
+        opened.words = words
+        self._be_patient()
+        return True
+
+    def resume(self, now: float) -> Iterator[Command]:
+        """The pause was not the end: what was asked for in it is void."""
+        opened = self.open
+        if opened is None or opened.turn.asked_at is None:
+            return
+        turn = opened.turn
+        if opened.words is None:
+            turn.work.append(WorkSpan("asr", opened.turn.asked_at, now))
+            yield Withdraw(turn.id)
+        turn.wasted += sum(span.end - span.start for span in turn.work)
+        turn.work.clear()
+        turn.revision += 1
+        turn.asked_at = opened.words = None
+        self._be_patient()
+
+    def _be_patient(self) -> None:
+        """How long a pause may be, by what is known of the words."""
+        settings, opened = self.settings, self.open
+        delay = settings.endpoint_delay
+        semantic = settings.detection == "semantic_vad"
+        if opened is not None and opened.words is not None and semantic:
+            delay = self._delay_after(opened.words.text)
+        elif opened is not None and opened.words is None and opened.turn.asked_at is not None:
+            # Without words there is nothing to answer yet: to wait for them costs nothing.
+            if semantic or not opened.turn.announced:
+                delay = max(delay, settings.incomplete_delay)
+        self.detector.delay = delay
+
+    def _delay_after(self, words: str) -> float:
+        settings = self.settings
+        match completeness(words).verdict:
+            case Verdict.COMPLETE:
+                return settings.complete_delay
+            case Verdict.INCOMPLETE:
+                return settings.incomplete_delay
+            case Verdict.UNSURE:
+                return settings.endpoint_delay
+
+    # ---- the end -------------------------------------------------------------------
+
+    def close(self, now: float) -> Iterator[Command]:
+        """The turn is over; asks for its words unless that was done in the pause."""
         if self.open is None:
             return
         turn = self.open.turn
+        self._mark_end(turn, now)
+        self.open = None
+        self.detector.reset()
+        self.closed[turn.id] = turn
+        if turn.asked_at is None:
+            turn.asked_at = now
+            yield DecodeFinal(turn.id, turn.revision)
+
+    def told(self, turn: Turn, previous_item_id: str | None) -> Iterator[Command]:
+        """Tell the client that the turn is over and part of the conversation."""
+        if self.detection:
+            yield SpeechStopped(turn.item_id, turn.speech_end or 0.0)
+        yield TurnCommitted(turn.item_id, previous_item_id)
+
+    def _mark_end(self, turn: Turn, now: float) -> None:
         detected = self.detection and self._last_speech_at > 0
         turn.speech_end = self.detector.speech_end if detected else self.position
         speech_end_at = self._last_speech_at if detected else self.last_sound_at
         turn.timings.mark(Stage.SPEECH_END, speech_end_at)
         turn.timings.mark(Stage.TURN_END, now)
-        self.open = None
-        self.detector.reset()
-        self.closed[turn.id] = turn
-        if self.detection:
-            yield SpeechStopped(turn.item_id, turn.speech_end)
-        yield TurnCommitted(turn.item_id, previous_item_id)
-        yield DecodeFinal(turn.id, turn.revision)
 
-    def clear(self) -> Iterator[Command]:
-        """Take the open turn back."""
+    def swallow(self) -> Iterator[Command]:
+        """Drop the open turn without a word to the client."""
         if self.open is not None:
             yield Forget(self.open.turn.id)
         self.open = None
         self.detector.reset()
+
+    def clear(self) -> Iterator[Command]:
+        """Take the open turn back."""
+        yield from self.swallow()
         self._pre_roll.clear()
         yield AudioCleared()
 
-    def final(self, turn_id: int, revision: int) -> Turn | None:
+    def final(self, turn_id: int, revision: int, now: float) -> Turn | None:
         """The turn that these words belong to; None when they are not wanted any more."""
         turn = self.closed.get(turn_id)
         if turn is None or turn.revision != revision:
             return None
+        if not turn.work and turn.asked_at is not None:
+            turn.work.append(WorkSpan("asr", turn.asked_at, now))
         return self.closed.pop(turn_id)
+
+    @property
+    def speech_end_at(self) -> float:
+        """Monotonic second at which the last speech arrived."""
+        return self._last_speech_at
 
     @property
     def starved_at(self) -> float | None:

@@ -11,6 +11,7 @@ from typing import Literal
 from agent.audio import Samples
 from agent.events import Configure
 from agent.reply import CanvasStep
+from agent.timing import Speculation, WorkSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,21 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True)
+class Duck:
+    """The caller may be interrupting: turn this reply down at once."""
+
+    response_id: str
+    gain_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unduck:
+    """He was not: the reply goes on at full volume."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopPlaying:
     """Drop at once what was not heard yet of this reply."""
 
@@ -123,6 +139,11 @@ class TurnTimed:
     """Seconds by span name, up to the first sound handed to the wire."""
     speech_end: float | None
     """Place of the end of speech in the caller's sound, seconds since the call began."""
+    work: tuple[WorkSpan, ...] = ()
+    """When the engines worked, from the end of speech; before the turn was over, they guessed."""
+    speculation: Speculation | None = None
+    """None where nothing was tried ahead of the end of the turn."""
+    budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +170,14 @@ class Trouble:
     param: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that is worth knowing and no fault: ``code`` names it, ``message`` explains it."""
+
+    code: str
+    message: str
+
+
 Notice = (
     SpeechStarted
     | SpeechStopped
@@ -160,10 +189,13 @@ Notice = (
     | ReplyWords
     | CanvasShown
     | Play
+    | Duck
+    | Unduck
     | StopPlaying
     | ReplyFinished
     | TurnTimed
     | ItemTruncated
     | Configured
     | Trouble
+    | Remark
 )

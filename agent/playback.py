@@ -48,15 +48,15 @@ class Playback:
     _words: dict[int, int] = field(default_factory=dict)
     _first_audible: float | None = None
 
-    def queue(self, segment: int, chunk: SpeechChunk) -> None:
-        """Append the next sound of the reply."""
+    def queue(self, segment: int, chunk: SpeechChunk, *, answers: bool = True) -> None:
+        """Append the next sound; a filler comes before the reply and ``answers`` nothing."""
         self.rate = chunk.rate
         for word in chunk.words:
             count = self._words.get(segment, 0) + 1
             self._words[segment] = count
             end = self._queued + word.end / chunk.rate
             self.marks.append(SpokenMark(end, segment, count))
-        if self._first_audible is None:
+        if answers and self._first_audible is None:
             audible = first_above(chunk.samples, AUDIBLE_DBFS)
             if audible is not None:
                 self._first_audible = self._queued + audible / chunk.rate

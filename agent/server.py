@@ -135,9 +135,11 @@ class AgentServer:
             recogniser=_model(settings.asr.engine, "whisper", settings.asr.model),
             voice=_model(settings.tts.engine, "piper", settings.tts.voice),
             language=settings.asr.language,
+            detection=settings.turns.detection,
             threshold=settings.turns.threshold,
             endpoint_delay=settings.turns.endpoint_delay,
             pre_roll=settings.turns.pre_roll,
+            idle_after=settings.call.idle_after,
         )
         return WebsocketTransport(websocket, EventWriter(facts), settings.server)
 

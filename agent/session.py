@@ -1,18 +1,20 @@
 """The whole agent without I/O: ``Session.handle(input, now)`` returns commands.
 
-It reads no clock, waits for nothing and knows no engine. A barge-in raises the
-generation; whatever still arrives of an older one is ignored.
+It reads no clock, waits for nothing and knows no engine. The caller's half is in
+``hearing``, the agent's in ``answering``; what one half does to the other is here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, assert_never
+from typing import assert_never
 
-from agent.commands import Abandon, Command, HangUp, Prepare, Respond, WakeAt
+from agent.answering import Answering
+from agent.commands import Command, Forget, HangUp, Prepare, WakeAt
+from agent.completeness import Verdict, completeness
 from agent.config import Settings
-from agent.conversation import Conversation, Reply, Turn
+from agent.conversation import Conversation, Turn
 from agent.events import (
     CallStarted,
     CancelReply,
@@ -36,16 +38,19 @@ from agent.events import (
     Truncate,
 )
 from agent.hearing import Hearing
+from agent.manners import Manners, Phase, Wish
 from agent.notices import (
-    CanvasShown,
     Configured,
+    Duck,
     ItemTruncated,
-    ReplyStarted,
+    Remark,
     TextAccepted,
     Trouble,
+    TurnTimed,
+    Unduck,
     WordsHeard,
 )
-from agent.speaking import Speaking
+from agent.overlap import Overlap, Said, Judgement, classify
 from agent.timing import Stage
 from agent.turns import TurnEvent
 from asr.transcript import Transcript
@@ -53,9 +58,8 @@ from asr.transcript import Transcript
 NORMAL_CLOSURE = 1000
 MAX_UNHEARD = 4
 """Finished turns of one call that may wait for the recogniser, which all calls share."""
-MAX_REPLY = 4000
-"""Characters of one reply: some four minutes of speech."""
-TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
+LINE_OPENS = 0.15
+"""Seconds of silence before a greeting: a fresh line swallows what comes first."""
 NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
 
 
@@ -67,28 +71,36 @@ class Session:
     started_at: float
     conversation: Conversation = field(init=False)
     hearing: Hearing = field(init=False)
-    speaking: Speaking | None = None
-    finished: Speaking | None = None
-    """The last reply, as long as the client may still report how much of it was played."""
-    generation: int = 0
+    answering: Answering = field(init=False)
+    manners: Manners = field(init=False)
+    overlap: Overlap | None = None
+    """The caller speaks while the agent does, and it is not decided what that means."""
     create_response: bool = True
     interrupt_response: bool = True
     _ids: int = 0
     _turns: int = 0
-    _last_item: str | None = None
     _owed: bool = False
     """The caller waits for an answer that cannot begin yet."""
     _asked: bool = False
     """He asked for it, so that he is told when there is nothing to answer."""
+    _interrupted_by: int = 0
+    """The turn that the last reply was cut for."""
+    _trimmed: int = 0
 
     def __post_init__(self) -> None:
-        responder = self.settings.responder
+        settings = self.settings
+        responder = settings.responder
         self.conversation = Conversation(responder.instructions, responder.history_characters)
-        self.hearing = Hearing(self.settings.turns)
+        self.hearing = Hearing(settings.turns)
+        lead, budget = settings.playback.lead, settings.budget.total
+        self.answering = Answering(self.conversation, lead, budget, self._new_id)
+        ends_at = self.started_at + settings.server.max_call_seconds
+        self.manners = Manners(settings.call, ends_at)
 
     def handle(self, event: Input, now: float) -> list[Command]:
         """Take one input at monotonic second ``now``; returns what is to be done, in order."""
         commands = [*self._dispatch(event, now), *self._settle(now)]
+        commands += [remark for command in commands for remark in self._overruns(command)]
         wake = self._next_wake(now)
         return commands if wake is None else [*commands, WakeAt(wake)]
 
@@ -111,17 +123,18 @@ class Session:
             case Configure():
                 return self._configure(event)
             case PartialHeard():
-                return self.hearing.partial(event.turn, event.transcript)
+                return self._partial(event, now)
             case FinalHeard():
-                return self._final_heard(event, now)
-            case PromptReady() | Denoised() | TextReady() | ReplyComplete():
-                return self._reply_piece(event, now)
-            case SoundReady() | SegmentSpoken():
-                return self._sound(event, now)
+                return self._final(event, now)
+            case (
+                PromptReady() | Denoised() | TextReady() | ReplyComplete()
+                | SoundReady() | SegmentSpoken()
+            ):  # fmt: skip
+                return self.answering.take(event, now)
             case StageFailed():
                 return self._failed(event, now)
             case CallStarted():
-                return iter((Prepare(self.conversation.messages()),))
+                return self._started(now)
             case Tick():
                 return iter(())
             case _:
@@ -134,33 +147,91 @@ class Session:
         if change is TurnEvent.BEGAN:
             yield from self._turn_began(now)
         yield from self.hearing.feed()
+        if change is TurnEvent.RESUMED:
+            yield from self._discard_draft(now)
+            yield from self.hearing.resume(now)
         if change is TurnEvent.ENDED:
             yield from self._end_turn(now)
+        yield from self.hearing.revise(now)
+        yield from self._judge(now)
 
     def _turn_began(self, now: float) -> Iterator[Command]:
-        if self.interrupt_response and self.hearing.detection:
-            yield from self._stop(now, "turn_detected")
-        yield from self.hearing.begin(self._new_turn())
-        # While the caller speaks there is time to cache what the last turn left behind.
-        yield Prepare(self.conversation.messages())
+        turn, speaking = self._new_turn(), self.answering.speaking
+        leaving = self.manners.phase is not Phase.TALKING
+        if speaking is None or not self.interrupt_response or not self.hearing.detection:
+            yield from self.hearing.begin(turn)
+        elif self.settings.turns.backchannels or leaving:
+            detector = self.hearing.detector
+            self.overlap = Overlap(turn.id, detector.began, self.hearing.position)
+            speaking.paused = True
+            yield Duck(speaking.response_id, self.settings.turns.duck_db)
+            yield from self.hearing.begin(turn, announced=False)
+        else:
+            yield from self.answering.stop(now, "turn_detected")
+            yield from self.hearing.begin(turn)
+        if self.overlap is None:
+            # While the caller speaks there is time to cache what the last turn left behind.
+            yield Prepare(self.conversation.messages())
 
     def _new_turn(self, item_id: str | None = None) -> Turn:
         self._turns += 1
         return Turn(self._turns, item_id or self._new_id("item"))
 
+    def _partial(self, event: PartialHeard, now: float) -> Iterator[Command]:
+        before = self._stable_words
+        yield from self.hearing.partial(event.turn, event.transcript)
+        if self.overlap is not None and self.overlap.turn == event.turn:
+            # No words yet says nothing: there was little sound to find some in.
+            if classify(event.transcript.text) is not Said.NO_WORDS:
+                self.overlap.words = event.transcript.text
+                yield from self._judge(now)
+        elif self._stable_words != before and self.answering.idle:
+            yield Prepare(self.conversation.messages(self._stable_words))
+
+    @property
+    def _stable_words(self) -> str:
+        return "" if self.hearing.open is None else self.hearing.open.shown
+
+    def _final(self, event: FinalHeard, now: float) -> Iterator[Command]:
+        if self.hearing.revised(event.turn, event.revision, event.transcript, now):
+            yield from self._revised(event.transcript.text.strip(), now)
+        elif turn := self.hearing.final(event.turn, event.revision, now):
+            yield from self._words_known(turn, event.transcript, now)
+
+    def _revised(self, words: str, now: float) -> Iterator[Command]:
+        """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
+        if self.overlap is not None:
+            self.overlap.words = words
+            yield from self._judge(now)
+        free = self.answering.idle and not self.hearing.closed
+        wanted = words and self.create_response and self.hearing.detection
+        if free and wanted and completeness(words).verdict is not Verdict.INCOMPLETE:
+            yield from self.answering.think_ahead(words, self.hearing.speech_end_at, now)
+        if self.hearing.detector.expire(self.hearing.position) is TurnEvent.ENDED:
+            yield from self._end_turn(now)
+
     def _end_turn(self, now: float) -> Iterator[Command]:
         """Close the open turn; from now on it has its place in the conversation."""
-        if self.hearing.open is None:
+        opened = self.hearing.open
+        if opened is None:
             return
         if len(self.hearing.closed) >= MAX_UNHEARD:
             message = f"{MAX_UNHEARD} turns wait for their words already; this one is dropped"
             yield Trouble("too_many_turns", message)
             yield from self.hearing.clear()
             return
-        turn = self.hearing.open.turn
-        self.conversation.add(turn)
-        yield from self.hearing.end(now, self._last_item)
-        self._last_item = turn.item_id
+        if self.overlap is not None:
+            if opened.words is not None:
+                yield from self._dismiss(opened.words.text)
+                return
+            yield from self._interrupt(now)
+        yield from self.hearing.close(now)
+        self.conversation.add(opened.turn)
+        place = self.conversation.follow(opened.turn.item_id)
+        yield from self.hearing.told(opened.turn, place)
+        if opened.words is not None:
+            final = FinalHeard(opened.turn.id, opened.turn.revision, opened.words)
+            yield from self._final(final, now)
 
     def _commit(self, now: float) -> Iterator[Command]:
         if self.hearing.open is None:
@@ -169,17 +240,22 @@ class Session:
                 "nothing was heard since the last commit; append audio first",
             )
             return
+        if self.overlap is not None:
+            yield from self._interrupt(now)
         yield from self._end_turn(now)
 
-    def _final_heard(self, event: FinalHeard, now: float) -> Iterator[Command]:
-        turn = self.hearing.final(event.turn, event.revision)
-        if turn is None:
-            return
-        turn.heard = event.transcript.text.strip()
+    def _words_known(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
+        """All words of a finished turn are there."""
+        yield Forget(turn.id)
+        text = words.text.strip()
+        turn.heard = text
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        seconds = event.transcript.audio_end
-        yield WordsHeard(turn.item_id, turn.heard, "", final=True, seconds=seconds)
-        if self.create_response and self.hearing.detection and turn.heard:
+        yield WordsHeard(turn.item_id, text, "", final=True, seconds=words.audio_end)
+        if text:
+            self.manners.caller_spoke()
+        if self._interrupted_by == turn.id and classify(text) is not Said.WORDS:
+            yield from self._take_up(now)
+        elif text and self.create_response and self.hearing.detection:
             self._owed = True
 
     def _text_said(self, event: TextSaid) -> Iterator[Command]:
@@ -189,17 +265,77 @@ class Session:
             return
         turn = self._new_turn(event.item_id)
         self.conversation.add(turn)
+        self.manners.caller_spoke()
         turn.heard = event.text.strip()
-        yield TextAccepted(turn.item_id, self._last_item, turn.heard)
-        self._last_item = turn.item_id
+        yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.heard)
+
+    # ---- both speak ----------------------------------------------------------------
+
+    def _judge(self, now: float) -> Iterator[Command]:
+        """Is the caller interrupting?"""
+        overlap = self.overlap
+        if overlap is None or self.hearing.open is None:
+            return
+        speech_end = self.hearing.detector.speech_end
+        within = self.settings.turns.decide_within
+        judgement = overlap.judge(self.hearing.position, speech_end, within)
+        if judgement is Judgement.INTERRUPTION and self.manners.phase is Phase.TALKING:
+            yield from self._interrupt(now)
+        elif judgement is not Judgement.WAIT and not overlap.dismissed:
+            overlap.dismissed = True
+            yield from self._go_on()
+
+    def _interrupt(self, now: float) -> Iterator[Command]:
+        """The caller has the floor."""
+        if self.overlap is not None:
+            self._interrupted_by = self.overlap.turn
+        self.overlap = None
+        yield from self.answering.stop(now, "turn_detected")
+        yield from self.hearing.announce()
+        yield Prepare(self.conversation.messages())
+
+    def _go_on(self) -> Iterator[Command]:
+        speaking = self.answering.speaking
+        if speaking is not None:
+            speaking.paused = False
+            yield Unduck(speaking.response_id)
+
+    def _dismiss(self, words: str) -> Iterator[Command]:
+        """It was nothing, and it is over."""
+        yield from self.hearing.swallow()
+        yield from self._settle_overlap()
+        yield Remark("backchannel", f"not taken for a turn: {words!r}")
+
+    def _take_up(self, now: float) -> Iterator[Command]:
+        """The reply was cut for nothing: say what was not heard of it."""
+        finished = self.answering.finished
+        if self.answering.speaking is None and finished is not None and finished.rest:
+            yield from self.answering.say(finished.rest, now)
+
+    def _settle_overlap(self) -> Iterator[Command]:
+        """Only one speaks now: the agent goes on, or what the caller says is a turn like any."""
+        if self.overlap is None:
+            return
+        if self.hearing.open is None:
+            dismissed, self.overlap = self.overlap.dismissed, None
+            if not dismissed:
+                yield from self._go_on()
+        elif self.answering.speaking is None:
+            self.overlap = None
+            yield from self.hearing.announce()
 
     # ---- the agent's half ----------------------------------------------------------
 
+    def _started(self, now: float) -> Iterator[Command]:
+        yield Prepare(self.conversation.messages())
+        if self.settings.call.greeting:
+            yield from self.answering.say(self.settings.call.greeting, now, LINE_OPENS)
+
     def _respond_now(self) -> Iterator[Command]:
-        if self.speaking is not None:
+        if self.answering.speaking is not None:
             yield Trouble(
                 "conversation_already_has_active_response",
-                f"{self.speaking.response_id} is still being spoken; "
+                f"{self.answering.speaking.response_id} is still being spoken; "
                 "wait for response.done or send response.cancel",
             )
         else:
@@ -208,7 +344,7 @@ class Session:
     def _answer_what_is_owed(self, now: float) -> Iterator[Command]:
         """Answer once all words are known, nobody speaks and no other reply runs."""
         speaks = self.hearing.open is not None and self.hearing.detection
-        if not self._owed or speaks or self.hearing.closed or self.speaking is not None:
+        if not self._owed or speaks or self.hearing.closed or self.answering.speaking is not None:
             return
         asked, self._owed, self._asked = self._asked, False, False
         if not self.conversation.messages()[1:]:
@@ -222,69 +358,27 @@ class Session:
             turn = self._new_turn()
             self.conversation.add(turn)
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        yield from self._respond(turn)
+        yield from self.answering.respond(turn, now)
+        if self.conversation.trimmed > self._trimmed:
+            self._trimmed = self.conversation.trimmed
+            message = f"the oldest {self._trimmed} exchanges are too old for the prompt"
+            yield Remark("context_trimmed", message)
 
-    def _respond(self, turn: Turn) -> Iterator[Command]:
-        self.generation += 1
-        turn.reply = Reply(self._new_id("item"))
-        response_id = self._new_id("resp")
-        lead = self.settings.playback.lead
-        messages = self.conversation.messages()
-        self.speaking = Speaking(self.generation, response_id, turn, turn.reply, lead)
-        yield ReplyStarted(response_id, turn.reply.item_id, self._last_item)
-        self._last_item = turn.reply.item_id
-        yield Respond(self.generation, messages)
-
-    def _reply_piece(
-        self, event: PromptReady | Denoised | TextReady | ReplyComplete, now: float
-    ) -> Iterator[Command]:
-        speaking = self.speaking
-        if speaking is None or event.generation != speaking.generation:
-            return
-        match event:
-            case PromptReady():
-                speaking.turn.timings.mark(Stage.PROMPT, now)
-            case Denoised():
-                yield CanvasShown(speaking.response_id, event.step)
-            case TextReady() if len(speaking.reply.text) + len(event.text) > MAX_REPLY:
-                failed = StageFailed("responder", TOO_LONG, generation=event.generation)
-                yield from self._failed(failed, now)
-            case TextReady():
-                yield from speaking.text(event.text, now)
-            case ReplyComplete():
-                yield from speaking.complete(event.done, now)
-
-    def _sound(self, event: SoundReady | SegmentSpoken, now: float) -> Iterator[Command]:
-        speaking = self.speaking
-        if speaking is None or event.generation != speaking.generation:
-            return
-        if isinstance(event, SoundReady):
-            yield from speaking.sound(event, now)
-        else:
-            speaking.segment_spoken(event)
-
-    def _stop(
-        self, now: float, reason: str, status: Literal["cancelled", "failed"] = "cancelled"
-    ) -> Iterator[Command]:
-        """Raise the generation, drop the sound, tell the client, cut the history."""
-        speaking, self.speaking = self.speaking, None
-        if speaking is None:
-            return
-        self.generation += 1
-        self.finished = speaking
-        yield from speaking.cut(now, reason, status)
-        yield Abandon(speaking.generation)
+    def _discard_draft(self, now: float) -> Iterator[Command]:
+        turn = None if self.hearing.open is None else self.hearing.open.turn
+        yield from self.answering.discard(turn, now)
 
     def _cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
-        running = self.speaking.response_id if self.speaking else None
+        speaking = self.answering.speaking
+        running = speaking.response_id if speaking else None
         if running is None or event.response_id not in (None, running):
             what = event.response_id or "no reply"
             yield Trouble("response_cancel_not_active", f"{what} is not running")
         else:
-            yield from self._stop(now, "client_cancelled")
+            yield from self.answering.stop(now, "client_cancelled")
 
     def _truncate(self, event: Truncate) -> Iterator[Command]:
-        for speaking in (self.speaking, self.finished):
+        for speaking in (self.answering.speaking, self.answering.finished):
             if speaking is not None and speaking.reply.item_id == event.item_id:
                 speaking.truncate(event.played)
                 yield ItemTruncated(event.item_id, event.played)
@@ -303,41 +397,71 @@ class Session:
             self.create_response = event.create_response
         if event.interrupt_response is not None:
             self.interrupt_response = event.interrupt_response
+        if event.idle_after is not None:
+            self.manners.idle_after = event.idle_after
         yield from self.hearing.configure(event)
         yield Configured(event)
         if event.instructions is not None:
             yield Prepare(self.conversation.messages())
 
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
-        yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
-        if event.stage == "asr":
-            turn = self.hearing.closed.get(event.turn)
-            if turn is not None:
-                nothing = Transcript("", 0, final=True)
-                yield from self._final_heard(FinalHeard(turn.id, turn.revision, nothing), now)
+        if event.stage != "asr":
+            yield from self.answering.failed(event, now)
             return
-        if self.speaking is not None and self.speaking.generation == event.generation:
-            yield from self._stop(now, event.message, "failed")
+        yield Trouble("asr_failed", event.message, kind="server_error")
+        nothing = Transcript("", 0, final=True)
+        yield from self._final(FinalHeard(event.turn, event.revision, nothing), now)
 
     def _settle(self, now: float) -> Iterator[Command]:
         """What time alone brings about."""
         starved = self.hearing.starved_at
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
-        if self.speaking is not None:
-            yield from self.speaking.pump(now)
-            if self.speaking.over(now):
-                yield self.speaking.finish()
-                self.finished, self.speaking = self.speaking, None
+        yield from self.answering.pump(now)
+        yield from self._settle_overlap()
         yield from self._answer_what_is_owed(now)
-        if now - self.started_at >= self.settings.server.max_call_seconds:
-            yield HangUp(NORMAL_CLOSURE, "the call reached its maximum length")
+        if self.hearing.open is None and not self._owed:
+            yield from self._discard_draft(now)
+        yield from self._fill(now)
+        yield from self._mind_manners(now)
+
+    def _fill(self, now: float) -> Iterator[Command]:
+        due = self._filler_at
+        if due is not None and now >= due and self.answering.speaking is not None:
+            yield from self.answering.speaking.fill(self.settings.call.filler or "")
+
+    @property
+    def _filler_at(self) -> float | None:
+        speaking, call = self.answering.speaking, self.settings.call
+        if not call.filler or speaking is None or speaking.turn is None or speaking.begun:
+            return None
+        over = speaking.turn.timings.marks.get(Stage.TURN_END)
+        return None if over is None else over + call.filler_after
+
+    def _mind_manners(self, now: float) -> Iterator[Command]:
+        call = self.settings.call
+        match self.manners.due(now):
+            case Wish.PROMPT:
+                yield from self.answering.say(call.idle_prompt, now)
+            case Wish.GOODBYE:
+                yield from self.answering.stop(now, self.manners.reason)
+                yield from self.answering.say(call.goodbye or "", now)
+            case Wish.HANG_UP:
+                yield HangUp(NORMAL_CLOSURE, self.manners.reason)
+        busy = self.answering.speaking is not None or self._owed
+        heard = self.hearing.open is not None or bool(self.hearing.closed)
+        leaving = self.manners.phase is not Phase.TALKING
+        self.manners.observe(now, quiet=not busy and (leaving or not heard))
+
+    def _overruns(self, command: Command) -> Iterator[Command]:
+        if isinstance(command, TurnTimed):
+            for name, seconds in self.settings.budget.latency.overruns(command.spans).items():
+                message = f"{name} took {seconds * 1000:.0f} ms more than the budget allows"
+                yield Remark("budget_overrun", message)
 
     def _next_wake(self, now: float) -> float | None:
-        times = [self.hearing.starved_at, self.started_at + self.settings.server.max_call_seconds]
-        if self.speaking is not None:
-            times.append(self.speaking.playback.next_due(now))
-        return min((time for time in times if time is not None), default=None)
+        times = [self.hearing.starved_at, self.answering.next_due(now), self._filler_at]
+        return min((self.manners.wakes_at, *(time for time in times if time is not None)))
 
     def _new_id(self, kind: str) -> str:
         while True:

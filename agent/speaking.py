@@ -6,15 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.commands import Command, Speak
+import numpy as np
+
+from agent.commands import Command, EndSpeech, Speak
 from agent.conversation import Reply, Turn
 from agent.events import SegmentSpoken, SoundReady
 from agent.notices import Play, ReplyFinished, ReplyWords, StopPlaying, TurnTimed
 from agent.playback import Playback
 from agent.reply import ReplyDone
-from agent.timing import Stage
+from agent.timing import SPAN_NAMES, Speculation, Stage, StageTimings, WorkSpan
+from tts.engine import SpeechChunk
 from tts.segments import Segmenter
 from tts.speakable import Speakable, speakable
+
+WORK = (Stage.PROMPT, Stage.FIRST_TEXT, Stage.FIRST_SOUND)
+"""The marks that end a piece of an engine's work."""
 
 
 @dataclass(slots=True)
@@ -23,48 +29,79 @@ class Speaking:
 
     generation: int
     response_id: str
-    turn: Turn
     reply: Reply
     lead: float
+    began: float
+    """Monotonic second at which the work for it began."""
+    turn: Turn | None = None
+    """What it answers; None when nothing, or as long as that is uncertain."""
+    timings: StageTimings = field(default_factory=StageTimings)
+    silence: float = 0.0
+    """Seconds of silence before its first sound, for a line that swallows what comes first."""
+    paused: bool = False
+    """Whether its sound is held back: nobody may hear it yet, or not now."""
     done: ReplyDone | None = None
     playback: Playback = field(init=False)
+    work: list[WorkSpan] = field(default_factory=list)
+    speculation: Speculation | None = None
+    budget: float | None = None
     _segmenter: Segmenter = field(default_factory=Segmenter)
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
     _spoken: int = 0
-    _timed: bool = False
     _truncated_at: float | None = None
     """What the client says it played, in seconds; it knows better than the clock."""
 
     def __post_init__(self) -> None:
         self.playback = Playback(self.lead)
 
+    def reached(self, stage: Stage, now: float) -> None:
+        """Note a mark, and the work that ended with it."""
+        if stage in self.timings.marks:
+            return
+        self.timings.mark(stage, now)
+        if stage in WORK:
+            start = self.work[-1].end if self.work else self.began
+            self.work.append(WorkSpan(SPAN_NAMES[stage], start, now))
+
     def text(self, delta: str, now: float) -> Iterator[Command]:
         """More words of the reply are final."""
         self.reply.text += delta
         yield ReplyWords(self.response_id, self.reply.item_id, delta)
         for segment in self._segmenter.feed(delta):
-            yield from self._speak(segment, now)
+            yield from self._speak(segment, speakable(segment), now)
 
     def complete(self, done: ReplyDone, now: float) -> Iterator[Command]:
         """All words of the reply are known."""
         self.done = done
         for segment in self._segmenter.flush():
-            yield from self._speak(segment, now)
+            yield from self._speak(segment, speakable(segment), now)
+        yield EndSpeech(self.generation)
 
-    def _speak(self, source: str, now: float) -> Iterator[Command]:
-        spoken = speakable(source)
+    def fill(self, words: str) -> Iterator[Command]:
+        """Say ``words`` while the caller waits; they are no part of the reply."""
+        if not self.begun and (spoken := speakable(words)).text:
+            self._segments.append(("", spoken))
+            yield Speak(self.generation, 0, spoken.text)
+
+    def _speak(self, source: str, spoken: Speakable, now: float) -> Iterator[Command]:
         self._segments.append((source, spoken))
         if not spoken.text:
             self._spoken += 1
             return
-        self.turn.timings.mark(Stage.FIRST_TEXT, now)
+        self.reached(Stage.FIRST_TEXT, now)
         yield Speak(self.generation, len(self._segments) - 1, spoken.text)
 
     def sound(self, ready: SoundReady, now: float) -> Iterator[Command]:
         """Sound of a segment; segments arrive in order."""
-        self.playback.queue(ready.segment, ready.chunk)
+        answers = bool(self._segments[ready.segment][0])
+        if self.silence:
+            rate = ready.chunk.rate
+            nothing = np.zeros(round(self.silence * rate), np.float32)
+            self.playback.queue(ready.segment, SpeechChunk(nothing, rate, ()))
+            self.silence = 0.0
+        self.playback.queue(ready.segment, ready.chunk, answers=answers)
         if self.playback.first_audible is not None:
-            self.turn.timings.mark(Stage.FIRST_SOUND, now)
+            self.reached(Stage.FIRST_SOUND, now)
         yield from self.pump(now)
 
     def segment_spoken(self, spoken: SegmentSpoken) -> None:
@@ -73,19 +110,38 @@ class Speaking:
 
     def pump(self, now: float) -> Iterator[Command]:
         """Send what is due."""
+        if self.paused:
+            return
         for samples in self.playback.due(now):
             yield Play(self.response_id, self.reply.item_id, samples, self.playback.rate)
         audible = self.playback.first_audible
-        if not self._timed and audible is not None and audible < self.playback.sent:
-            self._timed = True
-            yield self._timings(now)
+        first = audible is not None and audible < self.playback.sent
+        if first and Stage.FIRST_PLAYED not in self.timings.marks:
+            self.reached(Stage.FIRST_PLAYED, now)
+            if self.turn is not None:
+                yield self._times(self.turn)
 
-    def _timings(self, now: float) -> TurnTimed:
-        timings = self.turn.timings
-        timings.mark(Stage.FIRST_PLAYED, now)
+    def _times(self, turn: Turn) -> TurnTimed:
+        zero = min(self.timings.marks.values())
         return TurnTimed(
-            self.response_id, self.reply.item_id, timings.spans(), self.turn.speech_end
+            self.response_id,
+            self.reply.item_id,
+            self.timings.spans(),
+            turn.speech_end,
+            tuple(span.shifted(zero) for span in (*turn.work, *self.work)),
+            self.speculation,
+            self.budget,
         )
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to be spoken."""
+        return bool(self._segments)
+
+    def busy(self, now: float) -> float:
+        """Seconds from the beginning of its work to its first sound, or to ``now``."""
+        made = Stage.FIRST_SOUND in self.timings.marks
+        return (self.work[-1].end if made else now) - self.began
 
     @property
     def generated(self) -> bool:
@@ -98,13 +154,22 @@ class Speaking:
 
     def heard_text(self, position: float) -> str:
         """The words of the reply up to ``position`` seconds of its sound."""
+        return self._heard_source(position).strip()
+
+    def _heard_source(self, position: float) -> str:
         mark = self.playback.mark_at(position)
         if mark is None:
             return ""
         before = "".join(source for source, _ in self._segments[: mark.segment])
         source, spoken = self._segments[mark.segment]
-        part = source if mark.words is None else spoken.heard(mark.words)
-        return (before + part).strip()
+        part = source if mark.words is None or not source else spoken.heard(mark.words)
+        return before + part
+
+    @property
+    def rest(self) -> str:
+        """The words that were not heard when it was cut."""
+        cut = self._truncated_at
+        return "" if cut is None else self.reply.text[len(self._heard_source(cut)) :].strip()
 
     def truncate(self, position: float) -> None:
         """The reply is remembered only up to ``position`` seconds of its sound."""

@@ -60,6 +60,11 @@ class StageTimings:
                 raise ValueError(f"{stage.name} at {at} against {other.name} at {when}")
         self.marks[stage] = at
 
+    def settle(self, worked: StageTimings, at: float) -> None:
+        """Take the marks of work that ran ahead: until ``at`` nobody waited for it."""
+        for stage, when in sorted(worked.marks.items()):
+            self.mark(stage, max(at, when))
+
     @property
     def total(self) -> float:
         """Seconds from the first mark to the last."""
@@ -72,6 +77,37 @@ class StageTimings:
         for before, stage in itertools.pairwise(reached):
             spans[SPAN_NAMES[stage]] = self.marks[stage] - self.marks[before]
         return spans
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSpan:
+    """Work of one engine, in seconds of any clock."""
+
+    name: str
+    start: float
+    end: float
+
+    def shifted(self, zero: float) -> WorkSpan:
+        """The same, counted from ``zero``."""
+        return WorkSpan(self.name, self.start - zero, self.end - zero)
+
+    def before(self, at: float) -> float:
+        """Seconds of it that lie before ``at``."""
+        return max(0.0, min(self.end, at) - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """What was tried before the end of a turn was certain, and what came of it."""
+
+    hit: bool
+    """Whether the reply was begun ahead and used."""
+    revisions: int
+    """Pauses in which it was tried."""
+    saved: float
+    """Seconds of work that were done when the turn was over."""
+    wasted: float
+    """Seconds of work whose results were thrown away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ class TurnState(Enum):
     SPEAKING = auto()
     PAUSED = auto()
     """Silence after speech; the turn may go on."""
+    RESUMING = auto()
+    """Sound in a pause, not long enough yet to be speech again; the pause runs on."""
 
 
 class TurnEvent(Enum):
@@ -39,7 +41,7 @@ class FrameKind(Enum):
     SPEECH = auto()
     """At or above the threshold."""
     ENOUGH = auto()
-    """Speech, and the onset is long enough."""
+    """Speech, and there was enough of it since it set in."""
     SILENCE = auto()
     """Under the release."""
     EXPIRED = auto()
@@ -55,8 +57,12 @@ TRANSITIONS: dict[tuple[TurnState, FrameKind], tuple[TurnState, TurnEvent | None
     (TurnState.ONSET, FrameKind.SILENCE): (TurnState.QUIET, None),
     (TurnState.SPEAKING, FrameKind.SILENCE): (TurnState.PAUSED, TurnEvent.PAUSED),
     (TurnState.SPEAKING, FrameKind.EXPIRED): (TurnState.QUIET, TurnEvent.ENDED),
-    (TurnState.PAUSED, FrameKind.SPEECH): (TurnState.SPEAKING, TurnEvent.RESUMED),
+    (TurnState.PAUSED, FrameKind.SPEECH): (TurnState.RESUMING, None),
+    (TurnState.PAUSED, FrameKind.ENOUGH): (TurnState.SPEAKING, TurnEvent.RESUMED),
     (TurnState.PAUSED, FrameKind.EXPIRED): (TurnState.QUIET, TurnEvent.ENDED),
+    (TurnState.RESUMING, FrameKind.ENOUGH): (TurnState.SPEAKING, TurnEvent.RESUMED),
+    (TurnState.RESUMING, FrameKind.SILENCE): (TurnState.PAUSED, None),
+    (TurnState.RESUMING, FrameKind.EXPIRED): (TurnState.QUIET, TurnEvent.ENDED),
 }
 """Every change of state. What is not listed changes nothing."""
 
@@ -66,21 +72,39 @@ class TurnDetector:
     """Frames in, turn events out."""
 
     settings: TurnSettings
+    delay: float
+    """Pause after which the turn is over; whoever knows the words may change it at any time."""
     state: TurnState = TurnState.QUIET
     began: float = 0.0
     """Start of the onset or turn, seconds of sound since the call began."""
     speech_end: float = 0.0
     """End of the last speech in the turn."""
+    _set_in: float = 0.0
+    """Start of the sound that may become speech."""
 
     def frame(self, probability: float, start: float, end: float) -> TurnEvent | None:
         """Take one frame that spans ``start`` to ``end`` seconds of the call's sound."""
-        before = self.state
-        if before is TurnState.QUIET:
+        if self.state is TurnState.QUIET:
             self.began = start
-        kind = self._kind(probability, end)
-        self.state, event = TRANSITIONS.get((before, kind), (before, None))
+        if self.state in (TurnState.QUIET, TurnState.PAUSED):
+            self._set_in = start
+        event = self._change(self._kind(probability, end))
         if self.state is TurnState.SPEAKING:
             self.speech_end = end
+        return event
+
+    def expire(self, position: float) -> TurnEvent | None:
+        """End the turn if its pause is longer than the delay allows by now."""
+        if self.state is TurnState.PAUSED and self.pause(position) >= self.delay:
+            return self._change(FrameKind.EXPIRED)
+        return None
+
+    def pause(self, position: float) -> float:
+        """Seconds of silence after the last speech."""
+        return position - self.speech_end
+
+    def _change(self, kind: FrameKind) -> TurnEvent | None:
+        self.state, event = TRANSITIONS.get((self.state, kind), (self.state, None))
         return event
 
     def _kind(self, probability: float, end: float) -> FrameKind:
@@ -88,19 +112,23 @@ class TurnDetector:
         if self.open and end - self.began >= settings.max_turn:
             return FrameKind.EXPIRED
         if probability >= settings.threshold:
-            waiting = self.state in (TurnState.QUIET, TurnState.ONSET)
-            enough = waiting and end - self.began >= settings.min_speech
+            enough = end - self._set_in >= settings.min_speech
             return FrameKind.ENOUGH if enough else FrameKind.SPEECH
         if self.state is TurnState.PAUSED:
             # Only a frame above the threshold resumes: the pause runs on through the hysteresis.
-            expired = end - self.speech_end >= settings.endpoint_delay
+            expired = self.pause(end) >= self.delay
             return FrameKind.EXPIRED if expired else FrameKind.SILENCE
         return FrameKind.SILENCE if probability < settings.release else FrameKind.BETWEEN
 
     @property
     def open(self) -> bool:
         """Whether a turn has begun and not ended."""
-        return self.state in (TurnState.SPEAKING, TurnState.PAUSED)
+        return self.state not in (TurnState.QUIET, TurnState.ONSET)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the caller is silent within a turn."""
+        return self.state in (TurnState.PAUSED, TurnState.RESUMING)
 
     def reset(self) -> None:
         """Back to nobody speaking."""

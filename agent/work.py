@@ -12,12 +12,14 @@ from agent.commands import (
     Abandon,
     DecodeFinal,
     DecodePartial,
+    EndSpeech,
     Forget,
     Hear,
     Prepare,
     Respond,
     Speak,
     Task,
+    Withdraw,
 )
 from agent.compute import Compute, Urgency
 from agent.events import (
@@ -75,7 +77,9 @@ class EngineWork:
         self._running: dict[int, set[asyncio.Task[None]]] = {}
         """Tasks by generation; 0 stands for what belongs to no reply."""
         self._prepared: tuple[Message, ...] | None = None
-        self._partial: asyncio.Task[None] | None = None
+        self._partials: dict[int, asyncio.Task[None]] = {}
+        self._finals: dict[int, asyncio.Task[None]] = {}
+        """The newest decode of each kind, by turn."""
         self._unheard = 0
         """The last turn that the recogniser refused; said once, not for every frame."""
 
@@ -85,12 +89,15 @@ class EngineWork:
             case Hear():
                 self._hear(task)
             case DecodePartial():
-                self._partial = self._start(self._decode_partial(task))
+                self._partials[task.turn] = self._start(self._decode_partial(task))
             case DecodeFinal():
-                self._drop_partial()
-                self._start(self._decode_final(task))
+                _drop(self._partials.pop(task.turn, None))
+                self._finals[task.turn] = self._start(self._decode_final(task))
+            case Withdraw():
+                _drop(self._finals.pop(task.turn, None))
             case Forget():
-                self._drop_partial()
+                _drop(self._partials.pop(task.turn, None))
+                _drop(self._finals.pop(task.turn, None))
                 if listening := self._listening.pop(task.turn, None):
                     listening.close()
             case Prepare():
@@ -99,11 +106,15 @@ class EngineWork:
                 if idle:
                     self._start(self._prepare())
             case Respond():
-                self._segments[task.generation] = asyncio.Queue()
                 self._start(self._respond(task), task.generation)
-                self._start(self._speak(task.generation), task.generation)
             case Speak():
+                if task.generation not in self._segments:
+                    self._segments[task.generation] = asyncio.Queue()
+                    self._start(self._speak(task.generation), task.generation)
                 self._segments[task.generation].put_nowait(task)
+            case EndSpeech():
+                if segments := self._segments.get(task.generation):
+                    segments.put_nowait(None)
             case Abandon():
                 self._segments.pop(task.generation, None)
                 for running in self._running.pop(task.generation, set()):
@@ -124,35 +135,28 @@ class EngineWork:
                 self._post, StageFailed("asr", str(error), turn=task.turn)
             )
 
-    def _drop_partial(self) -> None:
-        """A hypothesis that was not begun yet is not worth the time any more."""
-        if self._partial is not None:
-            self._partial.cancel()
-
     async def _decode_partial(self, task: DecodePartial) -> None:
         listening = self._listening.get(task.turn)
         if listening is None:
             return
+        urgency = Urgency.FINAL if task.urgent else Urgency.PARTIAL
         try:
-            transcript = await self._engines.compute.run(Urgency.PARTIAL, listening.hypothesis)
+            transcript = await self._engines.compute.run(urgency, listening.hypothesis)
         except AsrError as error:
             self._post(StageFailed("asr", str(error), turn=task.turn))
         else:
             self._post(PartialHeard(task.turn, transcript))
 
     async def _decode_final(self, task: DecodeFinal) -> None:
-        listening = self._listening.pop(task.turn, None)
-        if listening is None:
-            self._post(StageFailed("asr", "nothing of this turn was heard", turn=task.turn))
-            return
+        listening = self._listening.get(task.turn)
         try:
+            if listening is None:
+                raise AsrError("nothing of this turn was heard")
             transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
         except AsrError as error:
-            self._post(StageFailed("asr", str(error), turn=task.turn))
+            self._post(StageFailed("asr", str(error), task.turn, task.revision))
         else:
             self._post(FinalHeard(task.turn, task.revision, transcript))
-        finally:
-            listening.close()
 
     async def _prepare(self) -> None:
         async with self._responder_free:
@@ -168,9 +172,8 @@ class EngineWork:
 
     async def _respond(self, task: Respond) -> None:
         async with self._responder_free:
-            pieces = self._engines.compute.iterate(
-                Urgency.REPLY, self._responder.reply(task.messages)
-            )
+            reply = self._responder.reply(task.messages, task.deadline)
+            pieces = self._engines.compute.iterate(Urgency.REPLY, reply)
             piece: ReplyPiece | None = None
             try:
                 async for piece in pieces:
@@ -181,8 +184,6 @@ class EngineWork:
                 self._post(StageFailed("responder", str(error), generation=task.generation))
             finally:
                 await pieces.aclose()
-        if segments := self._segments.get(task.generation):
-            segments.put_nowait(None)
 
     async def _speak(self, generation: int) -> None:
         segments = self._segments[generation]
@@ -232,6 +233,12 @@ class EngineWork:
         for listening in self._listening.values():
             listening.close()
         await asyncio.shield(self._engines.compute.run(Urgency.REPLY, self._responder.close))
+
+
+def _drop(decode: asyncio.Task[None] | None) -> None:
+    """A decode that was not begun yet is not worth the time any more."""
+    if decode is not None:
+        decode.cancel()
 
 
 def _told(generation: int, piece: ReplyPiece) -> Input:

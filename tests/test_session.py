@@ -62,9 +62,17 @@ from tts.engine import SpeechChunk, WordSpan
 VOICE_RATE = 1000
 
 
+PLAIN = Settings(
+    turns={"detection": "server_vad", "speculation": False, "backchannels": False},
+    call={"goodbye": None},
+)
+"""A turn is a pause of half a second, and speech interrupts: what is built on that has its own
+files (test_speculation, test_overlap, test_manners)."""
+
+
 @pytest.fixture
 def desk():
-    desk = Desk(Session(Settings(), started_at=0.0))
+    desk = Desk(Session(PLAIN, started_at=0.0))
     desk.tell(CallStarted())
     return desk
 
@@ -112,7 +120,7 @@ def answer(desk, text):
 def play_out(desk):
     """Ticks until nothing is left to be woken for but the end of the call."""
     limit = desk.session.settings.server.max_call_seconds
-    while desk.session.speaking is not None:
+    while desk.session.answering.speaking is not None:
         wake = desk.last(WakeAt).when
         assert wake < limit, "a reply is open and nobody will wake it"
         desk.now = max(desk.now + 1e-4, wake)
@@ -341,7 +349,8 @@ def test_the_timings_wait_for_the_first_audible_sound(desk):
     ask(desk, "hello")
     generation = desk.last(Respond).generation
     desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
-    desk.tell(TextReady(generation, "Hi there. "))
+    desk.tell(TextReady(generation, "Hi there."))
+    desk.tell(ReplyComplete(generation, done("Hi there.")))
     quiet = SpeechChunk(np.zeros(VOICE_RATE, np.float32), VOICE_RATE)
     desk.tell(SoundReady(generation, 0, quiet))
     desk.tell(SoundReady(generation, 0, sound("Hi there.")))

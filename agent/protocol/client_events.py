@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -36,10 +37,21 @@ from agent.protocol.client_schema import (
     OutputClear,
     ResponseCancel,
     ResponseCreate,
+    SemanticVad,
+    ServerVad,
     Session,
     SessionUpdate,
     known_types,
 )
+
+
+EAGERNESS: Mapping[str, tuple[float, float, float]] = {
+    "low": (0.5, 1.0, 3.0),
+    "medium": (0.2, 0.5, 1.5),
+    "high": (0.15, 0.35, 1.0),
+    "auto": (0.2, 0.5, 1.5),
+}
+"""Seconds of silence that end a turn whose words are complete, unclear, not complete."""
 
 
 class BadEvent(ProtocolError):
@@ -108,15 +120,36 @@ def _configure(session: Session) -> Configure:
     vad = audio_input.turn_detection
     if vad is None:
         return Configure(instructions=session.instructions, turn_detection=False)
-    return Configure(
+    common = Configure(
         instructions=session.instructions,
         turn_detection=True,
-        threshold=vad.threshold,
-        endpoint_delay=_seconds(vad.silence_duration_ms),
-        pre_roll=_seconds(vad.prefix_padding_ms),
+        semantic=isinstance(vad, SemanticVad),
         create_response=vad.create_response,
         interrupt_response=vad.interrupt_response,
     )
+    if isinstance(vad, ServerVad):
+        idle = _seconds(vad.idle_timeout_ms)
+        return replace(
+            common,
+            threshold=vad.threshold,
+            endpoint_delay=_seconds(vad.silence_duration_ms),
+            pre_roll=_seconds(vad.prefix_padding_ms),
+            idle_after=math.inf if _says_never(vad) else idle,
+        )
+    if vad.eagerness is None:
+        return common
+    complete, unsure, incomplete = EAGERNESS[vad.eagerness]
+    return replace(
+        common,
+        eagerness=vad.eagerness,
+        complete_delay=complete,
+        endpoint_delay=unsure,
+        incomplete_delay=incomplete,
+    )
+
+
+def _says_never(vad: ServerVad) -> bool:
+    return "idle_timeout_ms" in vad.model_fields_set and vad.idle_timeout_ms is None
 
 
 def _seconds(milliseconds: int | None) -> float | None:

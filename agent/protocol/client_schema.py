@@ -33,7 +33,19 @@ class ServerVad(BaseModel):
     silence_duration_ms: int | None = Field(None, ge=100, le=5000)
     create_response: bool | None = None
     interrupt_response: bool | None = None
-    idle_timeout_ms: None = None
+    idle_timeout_ms: int | None = Field(None, ge=5000, le=30_000)
+
+
+class SemanticVad(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["semantic_vad"]
+    eagerness: Literal["low", "medium", "high", "auto"] | None = None
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
+
+
+TurnDetection = Annotated[ServerVad | SemanticVad, Field(discriminator="type")]
 
 
 class Transcription(BaseModel):
@@ -50,7 +62,7 @@ class AudioInput(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: PcmFormat | None = None
-    turn_detection: ServerVad | None = None
+    turn_detection: TurnDetection | None = None
     transcription: Transcription | None = None
     noise_reduction: None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
@@ -14,9 +15,11 @@ from agent.notices import (
     AudioCleared,
     CanvasShown,
     Configured,
+    Duck,
     ItemTruncated,
     Notice,
     Play,
+    Remark,
     ReplyFinished,
     ReplyStarted,
     ReplyWords,
@@ -27,6 +30,7 @@ from agent.notices import (
     Trouble,
     TurnCommitted,
     TurnTimed,
+    Unduck,
     WordsHeard,
 )
 
@@ -44,9 +48,11 @@ class SessionFacts:
     recogniser: str
     voice: str
     language: str
+    detection: str
     threshold: float
     endpoint_delay: float
     pre_roll: float
+    idle_after: float | None
 
 
 def _ms(seconds: float) -> int:
@@ -107,6 +113,11 @@ class EventWriter:
                 yield "onebreath.denoise.step", body
             case Play():
                 yield from self._audio(notice.response_id, notice.item_id, self._converted(notice))
+            case Duck():
+                body = {"response_id": notice.response_id, "gain_db": notice.gain_db}
+                yield "onebreath.playback.duck", body
+            case Unduck():
+                yield "onebreath.playback.resume", {"response_id": notice.response_id}
             case StopPlaying():
                 self._resampler = None
                 ids = {"response_id": notice.response_id, "item_id": notice.item_id}
@@ -124,6 +135,8 @@ class EventWriter:
                 yield "session.updated", {"session": self._session()}
             case Trouble():
                 yield "error", {"error": _error(notice)}
+            case Remark():
+                yield "onebreath.notice", asdict(notice)
             case _:
                 assert_never(notice)
 
@@ -238,6 +251,13 @@ class EventWriter:
         facts, now = self.facts, self._settings
         if now.turn_detection is False:
             return None
+        replies = {
+            "create_response": now.create_response is not False,
+            "interrupt_response": now.interrupt_response is not False,
+        }
+        semantic = facts.detection == "semantic_vad" if now.semantic is None else now.semantic
+        if semantic:
+            return {"type": "semantic_vad", "eagerness": now.eagerness or "auto", **replies}
         return {
             "type": "server_vad",
             "threshold": facts.threshold if now.threshold is None else now.threshold,
@@ -245,9 +265,15 @@ class EventWriter:
             "silence_duration_ms": _ms(
                 facts.endpoint_delay if now.endpoint_delay is None else now.endpoint_delay
             ),
-            "create_response": now.create_response is not False,
-            "interrupt_response": now.interrupt_response is not False,
+            "idle_timeout_ms": _idle_timeout(facts.idle_after, now.idle_after),
+            **replies,
         }
+
+
+def _idle_timeout(by_settings: float | None, by_client: float | None) -> int | None:
+    if by_client is None:
+        return None if by_settings is None else _ms(by_settings)
+    return _ms(by_client) if math.isfinite(by_client) else None
 
 
 def _merged(before: Configure, after: Configure) -> Configure:
@@ -266,12 +292,29 @@ def _place(response_id: str, item_id: str) -> Event:
 
 
 def _timings(notice: TurnTimed) -> Event:
+    tried = notice.speculation
     return {
         "response_id": notice.response_id,
         "item_id": notice.item_id,
-        "spans_ms": {name: round(span * 1000, 3) for name, span in notice.spans.items()},
-        "speech_end_ms": None if notice.speech_end is None else round(notice.speech_end * 1000, 3),
+        "spans_ms": {name: _exact_ms(span) for name, span in notice.spans.items()},
+        "speech_end_ms": None if notice.speech_end is None else _exact_ms(notice.speech_end),
+        "work": [
+            {"stage": span.name, "start_ms": _exact_ms(span.start), "end_ms": _exact_ms(span.end)}
+            for span in notice.work
+        ],
+        "speculation": tried
+        and {
+            "hit": tried.hit,
+            "revisions": tried.revisions,
+            "saved_ms": _exact_ms(tried.saved),
+            "wasted_ms": _exact_ms(tried.wasted),
+        },
+        "budget_ms": None if notice.budget is None else _exact_ms(notice.budget),
     }
+
+
+def _exact_ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def _error(notice: Trouble) -> Event:

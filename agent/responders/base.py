@@ -35,8 +35,14 @@ class ResponderCall(Protocol):
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
         """Put a prompt that may still grow into the cache (blocking)."""
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPiece]:
-        """Yield Prefilled, then steps and text, then ReplyDone; closing it cancels."""
+    def reply(
+        self, messages: Sequence[Message], deadline: float | None = None
+    ) -> Iterator[ReplyPiece]:
+        """Yield Prefilled, then steps and text, then ReplyDone; closing it cancels.
+
+        ``deadline`` is the second of `time.monotonic` at which the words should be there; a
+        responder whose quality depends on its time takes no longer.
+        """
 
     def close(self) -> None: ...
 

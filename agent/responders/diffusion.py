@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 from agent.responders.base import (
     CanvasStep,
@@ -14,12 +15,16 @@ from agent.responders.base import (
     ReplyPiece,
     ReplyText,
     ResponderError,
+    Role,
 )
 from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import DllmError
 from dllm_core.place import Dtype
 from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
+
+SHORTEST_MS = 1.0
+"""A reply that is late already is one step."""
 
 
 class DiffusionResponder:
@@ -74,14 +79,16 @@ class DiffusionCall:
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPiece]:
+    def reply(
+        self, messages: Sequence[Message], deadline: float | None = None
+    ) -> Iterator[ReplyPiece]:
         text = ""
         try:
             ids = self._ids(messages)
             # Apart from the first step, so that each is counted under its own name.
             prefill = self._engine.read(ids, self._cache, self._options)
             yield _prefilled(prefill)
-            for step in self._engine.iterate(ids, self._cache, self._options):
+            for step in self._engine.iterate(ids, self._cache, self._in_time(deadline)):
                 yield _canvas_step(step)
                 if step.text:
                     text += step.text
@@ -91,18 +98,31 @@ class DiffusionCall:
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
+    def _in_time(self, deadline: float | None) -> DecodeOptions:
+        """The fixed-point rule has no steps to save: its words are right only when it is done."""
+        if deadline is None or self._options.rule == "fixed_point":
+            return self._options
+        left = max(SHORTEST_MS, (deadline - monotonic()) * 1e3)
+        return replace(self._options, deadline_ms=left)
+
     def close(self) -> None:
         self._cache = self._engine.new_cache()
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt; the oldest messages but the instructions go until a reply fits after it."""
+        """The prompt; its oldest turns go until a reply fits after it, the instructions stay."""
         room = self._engine.context - self._options.max_tokens - self._options.canvas_length
         kept = [(message.role, message.content) for message in messages]
         ids = self._engine.encode_chat(kept)
-        while len(ids) > room and len(kept) > 2:
-            del kept[1]
+        while len(ids) > room and (border := _second_turn(kept)):
+            del kept[1:border]
             ids = self._engine.encode_chat(kept)
         return ids
+
+
+def _second_turn(messages: Sequence[tuple[Role, str]]) -> int | None:
+    """Where the second of the caller's turns begins; None when there is only one."""
+    turns = [place for place, (role, _) in enumerate(messages) if role == "user" and place > 1]
+    return turns[0] if turns else None
 
 
 def _prefilled(stats: PrefillStats) -> Prefilled:

@@ -127,7 +127,10 @@ class DiffusionGemmaCall:
         cached = self._prompt.read(ids)
         return Prefilled(cached, len(ids) - cached, (perf_counter() - begin) * 1e3)
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPiece]:
+    def reply(
+        self, messages: Sequence[Message], deadline: float | None = None
+    ) -> Iterator[ReplyPiece]:
+        """The model's own rule ends a canvas, so a deadline changes nothing."""
         owner = self._responder
         ids = owner.encode_chat(messages)
         prefilled = self._read(ids)

@@ -71,7 +71,9 @@ class ScriptedCall:
         cached, self._cached = min(self._cached, tokens), tokens
         return Prefilled(cached, tokens - cached, 0.0)
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPiece]:
+    def reply(
+        self, messages: Sequence[Message], deadline: float | None = None
+    ) -> Iterator[ReplyPiece]:
         text = self._responder.answer(messages)
         yield self.prepare(messages)
         words = text.split(" ")

@@ -1,0 +1,104 @@
+"""Both speak: is the caller interrupting, or only saying "mhm"? One table.
+
+The agent turns itself down as soon as it hears something and decides within a fraction of a
+second. What it takes for nothing stays under observation until it is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from agent.backchannel import is_backchannel
+
+LONG = 1.2
+"""Seconds of speech that are more than a backchannel, whatever the recogniser made of it."""
+
+GAP = 0.09
+"""Silence within speech that is no end of it."""
+
+
+class Judgement(Enum):
+    WAIT = auto()
+    """Too early to tell."""
+    NOTHING = auto()
+    """A sound of agreement, a cough, noise: the agent goes on."""
+    INTERRUPTION = auto()
+
+
+class Said(Enum):
+    """What the words are, as far as they are known."""
+
+    UNKNOWN = auto()
+    NO_WORDS = auto()
+    BACKCHANNEL = auto()
+    WORDS = auto()
+
+
+class Sounding(Enum):
+    """The caller's voice."""
+
+    SHORT = auto()
+    """Speaks, and the time to decide is not over."""
+    STEADY = auto()
+    """Speaks, and it is."""
+    LONG = auto()
+    """Has spoken for longer than a backchannel takes."""
+    STOPPED = auto()
+    """Was silent again before the time to decide was over."""
+
+
+JUDGEMENTS: dict[tuple[Said, Sounding], Judgement] = {
+    (Said.UNKNOWN, Sounding.STEADY): Judgement.INTERRUPTION,
+    (Said.UNKNOWN, Sounding.LONG): Judgement.INTERRUPTION,
+    (Said.UNKNOWN, Sounding.STOPPED): Judgement.NOTHING,
+    (Said.NO_WORDS, Sounding.STEADY): Judgement.INTERRUPTION,
+    (Said.NO_WORDS, Sounding.LONG): Judgement.INTERRUPTION,
+    (Said.NO_WORDS, Sounding.STOPPED): Judgement.NOTHING,
+    (Said.BACKCHANNEL, Sounding.STEADY): Judgement.NOTHING,
+    (Said.BACKCHANNEL, Sounding.LONG): Judgement.INTERRUPTION,
+    (Said.BACKCHANNEL, Sounding.STOPPED): Judgement.NOTHING,
+    (Said.WORDS, Sounding.SHORT): Judgement.INTERRUPTION,
+    (Said.WORDS, Sounding.STEADY): Judgement.INTERRUPTION,
+    (Said.WORDS, Sounding.LONG): Judgement.INTERRUPTION,
+    (Said.WORDS, Sounding.STOPPED): Judgement.INTERRUPTION,
+}
+"""What is not listed is too early to tell."""
+
+
+def classify(words: str | None) -> Said:
+    """Sort words; None stands for words that are not known yet."""
+    if words is None:
+        return Said.UNKNOWN
+    if not any(map(str.isalnum, words)):
+        return Said.NO_WORDS
+    return Said.BACKCHANNEL if is_backchannel(words) else Said.WORDS
+
+
+@dataclass(slots=True)
+class Overlap:
+    """One attempt of the caller to say something while the agent speaks."""
+
+    turn: int
+    began: float
+    """Its start, seconds of the caller's sound."""
+    noticed: float
+    """When it was noticed, in the same seconds."""
+    words: str | None = None
+    """What was understood so far."""
+    dismissed: bool = False
+    """Taken for nothing; the agent speaks on."""
+
+    def judge(self, position: float, speech_end: float, within: float) -> Judgement:
+        """Decide at ``position`` seconds of sound, of which speech reaches to ``speech_end``."""
+        sounding = self._sounding(position, speech_end, within)
+        return JUDGEMENTS.get((classify(self.words), sounding), Judgement.WAIT)
+
+    def _sounding(self, position: float, speech_end: float, within: float) -> Sounding:
+        if speech_end - self.began >= LONG:
+            return Sounding.LONG
+        due = position - self.noticed >= within
+        if due and position - speech_end >= GAP:
+            return Sounding.STOPPED
+        return Sounding.STEADY if due else Sounding.SHORT
+
