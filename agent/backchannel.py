@@ -1,0 +1,34 @@
+"""Was that only a sign of listening? "Mhm" over the agent's words is no wish to interrupt it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_CHARACTERS: Final = 80
+"""Longer than this it is somebody who speaks, whatever the words are."""
+
+_PHRASES: Final = (
+    r"m+(?:-?h+m+)?|m+-m+|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow|yeah|yea|yep|yup"
+    r"|ya|yes|okay|ok|o\.k|kay|right|alright|all right|sure|sure thing|fine|exactly|true"
+    r"|correct|indeed|absolutely|definitely|totally|of course|really|good|great|nice|cool"
+    r"|perfect|lovely|interesting|awesome|amazing|i see|i know|i understand|i get it|got it"
+    r"|gotcha|got you|makes sense|that makes sense|fair enough|sounds good|that's right"
+    r"|that's true|that's good|that's great|that's nice|no way|oh no|oh my god|oh my"
+    r"|ha(?:-?ha)*|he(?:h|-?he)+|lol|laughs?|laughing|laughter|laughing softly|chuckles?"
+    r"|giggles?|coughs?|coughing|sighs?|sneezes?|sniffs?|clears throat|breathing"
+)
+_BACKCHANNEL: Final = re.compile(rf"(?:{_PHRASES})(?: (?:{_PHRASES}))*")
+_SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
+
+
+def is_backchannel(words: str) -> bool:
+    """Whether the words ask for nothing: "mhm", "yeah, okay", "I see", a laugh, "um".
+
+    "No", "stop", "wait" and everything with content ("yes, but") is none. No words at all are
+    none either: whether a noise without words counts is for the caller of this to say.
+    """
+    if len(words) > MAX_CHARACTERS:
+        return False
+    plain = _SPACE.sub(" ", words.lower().replace("’", "'")).strip()
+    return _BACKCHANNEL.fullmatch(plain) is not None

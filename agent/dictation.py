@@ -1,0 +1,177 @@
+"""Is the caller in the middle of a number, an e-mail address, a spelled word or a date?
+
+Dictation is where endpointing by silence fails worst: people pause between groups of digits for
+longer than after a sentence. How a number is grouped, how long it is and where an address ends is
+known, so the words themselves say whether more must come. Written for English as Whisper
+writes it: "555-0142", "five five five", "S-M-I-T-H", "john.smith@example.com", "at gmail dot com".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum, auto
+
+
+class Dictation(Enum):
+    """How far a dictation has come."""
+
+    NONE = auto()
+    """Nothing is being dictated."""
+    OPEN = auto()
+    """More must come."""
+    DONE = auto()
+    """As long as such a thing is."""
+    MAYBE = auto()
+    """It may be over: a local telephone number, or the area code and the prefix of one."""
+
+
+_DIGITS = {
+    **dict.fromkeys(("zero", "oh", "o", "one", "two", "three", "four", "five"), 1),
+    **dict.fromkeys(("six", "seven", "eight", "nine"), 1),
+    **dict.fromkeys(("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"), 2),
+    **dict.fromkeys(("sixteen", "seventeen", "eighteen", "nineteen"), 2),
+    **dict.fromkeys(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty"), 1),
+    **dict.fromkeys(("ninety", "double", "triple"), 1),
+}
+"""Digits that a number word stands for. "Double" and "triple" count as one; the digit follows."""
+
+_NUMERIC = re.compile(r"\+?\(?\d[\d()\-.]*")
+_AMOUNT = re.compile(r"(?<!\d)[$€£]|[%:/]|\d,\d{3}\b")
+
+_LENGTHS: dict[str, frozenset[int]] = {
+    "phone": frozenset({10, 11}),
+    "telephone": frozenset({10, 11}),
+    "mobile": frozenset({10, 11}),
+    "cell": frozenset({10, 11}),
+    "card": frozenset({15, 16}),
+    "credit": frozenset({15, 16}),
+    "zip": frozenset({5, 9}),
+    "postcode": frozenset({5}),
+    "pin": frozenset({4, 6}),
+    "code": frozenset({4, 5, 6, 8}),
+    "passcode": frozenset({4, 6}),
+    "social": frozenset({9}),
+}
+"""Digits that a number of this kind has."""
+
+_CONTEXT = frozenset({*_LENGTHS, "number", "digits", "account", "reference", "confirmation"})
+_USUAL_LENGTHS = frozenset({10, 11, 15, 16})
+_LOCAL_LENGTH = 7
+_NUMBER_DIGITS = 3
+"""Fewer digits than this, and no word for what they are: a quantity, not a number."""
+
+_ADDRESS_WORDS = frozenset({"email", "e-mail", "mail"})
+_TOP_LEVEL = frozenset({"com", "org", "net", "edu", "gov", "co", "uk", "de", "io", "us", "info"})
+_DOMAIN = re.compile(r"(?:[\w-]+\.)+[a-z]{2,}")
+_SITE = re.compile(r"(?:[\w-]+\.)+(?:com|org|net|edu|gov|io)")
+
+_MONTHS = frozenset(
+    {"january", "february", "march", "april", "may", "june", "july", "august", "september"}
+    | {"october", "november", "december"}
+)
+_WHOLE_MONTH = frozenset(
+    {"in", "next", "last", "this", "since", "until", "by", "every", "early", "late", "during"}
+)
+_BIRTH = frozenset({"born", "birth", "birthday", "birthdate"})
+
+
+def dictation(tokens: tuple[str, ...]) -> Dictation:
+    """Judge the last sentence, as lower-case tokens without the punctuation around them."""
+    for judge in (_address, _spelling, _number, _date):
+        if (found := judge(tokens)) is not Dictation.NONE:
+            return found
+    return Dictation.NONE
+
+
+def _address(tokens: tuple[str, ...]) -> Dictation:
+    if not tokens:
+        return Dictation.NONE
+    last = tokens[-1]
+    _, at, domain = last.rpartition("@")
+    ends_written = _DOMAIN.fullmatch(domain) if at else _SITE.fullmatch(last)
+    ends_spoken = tokens[-2:-1] == ("dot",) and last in _TOP_LEVEL
+    if ends_written or ends_spoken:
+        return Dictation.DONE
+    if "@" in last or last in ("dot", "underscore", "hyphen", "dash"):
+        return Dictation.OPEN
+    spoken = "dot" in tokens[-4:] or any("@" in token for token in tokens[-4:])
+    named = not _ADDRESS_WORDS.isdisjoint(tokens[-8:]) and _announced(tokens)
+    return Dictation.OPEN if spoken or named else Dictation.NONE
+
+
+def _announced(tokens: Sequence[str]) -> bool:
+    """Whether "is" or "it's" after the word for it says that the address itself is begun."""
+    place = max(index for index, token in enumerate(tokens) if token in _ADDRESS_WORDS)
+    return not {"is", "it's", "its"}.isdisjoint(tokens[place + 1 :])
+
+
+def _spelling(tokens: tuple[str, ...]) -> Dictation:
+    letters = _spelled(tokens)
+    if len(letters) < 2:
+        return Dictation.NONE
+    # "Smith, S-M-I-T-H": the word was said before it was spelled, so its end is known.
+    return Dictation.DONE if letters in tokens else Dictation.OPEN
+
+
+def _spelled(tokens: Sequence[str]) -> str:
+    """The letters that the tokens end with, joined; "a" and "I" alone are words."""
+    letters = ""
+    for token in reversed(tokens):
+        pieces = token.split("-")
+        if not all(len(piece) == 1 and piece.isalpha() for piece in pieces):
+            break
+        letters = "".join(pieces) + letters
+    return letters
+
+
+def _number(tokens: tuple[str, ...]) -> Dictation:
+    run = _digit_run(tokens)
+    if not run:
+        return Dictation.NONE
+    digits = sum(_digits(token) for token in run)
+    kinds = [token for token in tokens if token in _CONTEXT]
+    grouped = len(run) > 1 or "-" in run[0]
+    named = len(run) == 1 and kinds == ["number"] and tokens[-2:-1] == ("number",)
+    if named or (not kinds and (digits < _NUMBER_DIGITS or not grouped)):
+        return Dictation.NONE  # "number two", or a quantity
+    usual = frozenset[int]().union(*(_LENGTHS.get(kind, frozenset()) for kind in kinds))
+    if digits in (usual or _USUAL_LENGTHS):
+        return Dictation.DONE
+    over = digits > max(usual or _USUAL_LENGTHS)
+    return Dictation.MAYBE if over or digits == _LOCAL_LENGTH else Dictation.OPEN
+
+
+def _digit_run(tokens: Sequence[str]) -> list[str]:
+    """The tokens at the end that are digits or number words."""
+    run: list[str] = []
+    for token in reversed(tokens):
+        if not _digits(token):
+            break
+        run.insert(0, token)
+    return run
+
+
+def _digits(token: str) -> int:
+    if _AMOUNT.search(token):
+        return 0
+    if _NUMERIC.fullmatch(token):
+        return sum(character.isdigit() for character in token)
+    parts = token.split("-")
+    return sum(_DIGITS[part] for part in parts) if all(part in _DIGITS for part in parts) else 0
+
+
+def _date(tokens: tuple[str, ...]) -> Dictation:
+    """A month without its day, or a date of birth without its year."""
+    if len(tokens) < 2:
+        return Dictation.NONE
+    last, before = tokens[-1], tokens[-2]
+    born = not _BIRTH.isdisjoint(tokens)
+    if last in _MONTHS and (born or before not in _WHOLE_MONTH):
+        day_first = before == "of" or before[:1].isdigit()
+        if last == "may" and before not in ("on", "is", "of") and not day_first:
+            return Dictation.NONE  # the verb
+        return Dictation.OPEN if born or not day_first else Dictation.MAYBE
+    if born and before in _MONTHS and before != "in" and not re.fullmatch(r"\d{4}", last):
+        return Dictation.OPEN
+    return Dictation.NONE

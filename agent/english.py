@@ -1,0 +1,188 @@
+"""Words of English, by what they say about the end of a sentence. All in lower case.
+
+Lists of our own, written for spoken requests; a word is in a list because of where it can stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _phrases(text: str) -> tuple[str, ...]:
+    return tuple(" ".join(phrase.split()) for phrase in text.split(","))
+
+
+HESITATIONS = _words("um uh uhm umm er erm eh hm hmm mm")
+STALLING = _phrases(
+    """
+    you know, i mean, let me see, let me think, let me check, let's see, how do i say, how do you
+    say, what's it called, what is it called, hold on, hang on, one moment, one second, just a
+    moment, just a second, wait a minute, where was i
+"""
+)
+"""Said to keep the turn."""
+
+SHORT_ANSWERS = frozenset(
+    _phrases(
+        """
+        yes, yeah, yep, yup, no, nope, nah, ok, okay, sure, right, alright, all right, fine, great,
+        perfect, exactly, correct, absolutely, definitely, certainly, of course, maybe, probably,
+        never, always, both, neither, thanks, thank you, thank you very much, thanks a lot, you're
+        welcome, yes please, yes sir, yes i do, yes it is, yes i am, yes that's right, yes that's
+        correct, that's right, that's correct, that's it, that's all, that is all, that's fine,
+        that's great, that works, sounds good, sounds great, got it, i see, no thanks, no thank you,
+        no that's all, no that's it, no that's fine, no i don't, not really, not at all, not yet, i
+        don't know, i'm not sure, i don't think so, i think so, hello, hi, hey, hi there, hello
+        there, good morning, good afternoon, good evening, bye, goodbye, bye bye, see you, see you
+        later, have a nice day, nothing, nothing else, no problem, sorry, pardon, what, why, how,
+        who, when, where, really, me too
+    """
+    )
+)
+"""Whole utterances that answer, greet or thank."""
+
+SHORT_COMMANDS = frozenset(
+    _phrases(
+        """
+        stop, stop it, stop that, cancel, cancel that, cancel it, undo, undo that, repeat, repeat
+        that, say that again, again, once more, go on, go ahead, continue, next, back, go back,
+        skip, skip it, pause, resume, help, help me, louder, slower, faster, quieter, speak up, slow
+        down, start over, start again, never mind, forget it, be quiet, shut up, hang up, play,
+        mute, unmute, save it, delete it, do it, do that, try again, stop please
+    """
+    )
+)
+
+NEVER_LAST = _words(
+    """
+    a an the and or but nor because cause if unless although until till while whereas whether than
+    my your our their its every very quite rather i'm i'd i'll i've you'd you'll you've we're we'd
+    we'll we've they're they'd they'll they've he'd he'll she'd she'll it's it'll there's that'll
+    who's what's where's how's into onto of between without per via plus minus times each another
+    gonna wanna gotta let's
+"""
+)
+"""No sentence ends in one of these."""
+NEVER_LAST_PHRASES = _phrases(
+    """
+    and then,such as, as well as, and so, or maybe, because of, so that, in order to, more than,
+    less than, at least, kind of a, a lot of, one of, some of, which is, who is, that is
+"""
+)
+
+PREPOSITIONS = _words(
+    """
+    for from with about at by to in on under over after before during against towards toward through
+    across near behind beside off up down out around along since like as
+"""
+)
+PARTICLES = _words("in on off up down out over around along through by back")
+PHRASAL_VERBS = _words(
+    """
+    turn turned switch switched log logged sign signed come came check checked put hold go going
+    went carry keep get got drop fill filled hand try call calling pick picked shut move moved find
+    ran run cut break broke give gave take took set sort sorted work worked wake woke look
+"""
+)
+"""Verbs that take a particle: "turn the light on" is whole."""
+STRANDING = _words(
+    """
+    it you that this he she they we i them him her go come ask listen talk speak look wait work live
+    asked talked looked waited belong pay think care made called used sit eat play search apply
+    begin start stand want worth
+"""
+)
+"""Before a preposition that stands alone: "what is it for", "who did you talk to"."""
+
+SUBJECTS = _words("i we they he she")
+BE_FORMS = _words("is are was were am do did does have")
+
+AUXILIARIES = _words(
+    """
+    is are was were am be been being will would can could should shall may might must has had does
+    did isn't aren't wasn't weren't having
+"""
+)
+ANSWERING = _words("yes yeah yep no nope of sure i it he she they we you that there")
+"""How an answer begins that may end in an auxiliary: "yes it is", "I would"."""
+
+TRANSITIVE = _words(
+    """
+    want need like have get book order buy make send find reserve schedule use take give tell ask
+    show put add bring say set reach update
+"""
+)
+DITRANSITIVE = _words("tell give show send get bring make find")
+"""With "me" after them they still lack what is given."""
+BEFORE_VERB = _words("to i we can could would i'd please wanna gonna just you should will let me")
+
+OPENERS = frozenset(
+    _phrases(
+        """
+        i, i'd like, i'd like to, i would like, i want, i want to, i need, i need to, i am, i was, i
+        have, can you, can i, can we, can i have, can i get, could you, could i, could you please,
+        can you please, would you, would you please, will you, do you, do you have, are you, is
+        there, are there, is it, please, so, well, and, but, actually, basically, my name is, my
+        name's, my number is, my address is, my email is, it is, it's, that's, give me, tell me,
+        show me, send me, get me, let me, i think, i guess, i mean, i was wondering, i was wondering
+        if, i wonder if, i'm looking for, i'm calling about, i'm calling to, the, what is, what are,
+        what about, how about, how do i, how do you, where is, when is, who is, hi i'd like, hello
+        i'd like, hi i, hello i, yes i, no i, yes but, no but, yes and, okay so
+    """
+    )
+)
+"""Beginnings that promise more, when they are all that was said."""
+
+CONDITIONS = _words("if unless whenever although though")
+
+ASIDES = frozenset(
+    _phrases(
+        """
+        yes, yeah, no, well, okay, ok, please, thanks, thank you, right, sure, hello, hi, hey,
+        sorry, sir, actually, no thanks, oh, too, for example, of course, i think, you know
+    """
+    )
+)
+"""Between commas without being items of a list."""
+
+POLITE = _words("please thanks")
+
+WH_WORDS = _words(
+    """
+    what what's who who's whose whom where where's when when's why why's how how's which
+"""
+)
+ASKING_VERBS = _words(
+    """
+    is are was were do does did can could would will should may have has isn't aren't don't doesn't
+    didn't can't couldn't won't wouldn't
+"""
+)
+IMPERATIVES = _words(
+    """
+    tell show give set play turn switch call send open close read find book order remind cancel stop
+    start add remove delete put take bring make move change repeat explain describe translate spell
+    write search look check transfer connect wake help please let schedule increase decrease
+"""
+)
+CLOSING = _words("it them him too again instead either anymore now anyway yourself myself well")
+
+_GAP_WORDS = WH_WORDS - _words("when when's why why's")
+_LEAD_INS = _words("so and but well okay ok oh then um uh hey hi hello please yes yeah no now also")
+
+
+def lead(tokens: Sequence[str]) -> str:
+    """The first word that carries the sentence: "so" and "um, please" before it do not."""
+    for token in tokens:
+        if token not in _LEAD_INS:
+            return token
+    return tokens[0] if tokens else ""
+
+
+def has_gap(tokens: Sequence[str]) -> bool:
+    """Whether a wh-word opened a clause in which something may be missing: "what I asked for"."""
+    return not _GAP_WORDS.isdisjoint(tokens)

@@ -1,0 +1,334 @@
+"""Every rule, by phrases that it must take and phrases that it must leave to others."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.completeness import (
+    MAX_CHARACTERS,
+    RULES,
+    Completeness,
+    Verdict,
+    completeness,
+    endpoint_delay,
+)
+
+INCOMPLETE = {
+    "hesitation": """
+        Um.
+        I'd like, um
+        I'd like to book a table for, uh.
+        My name is, erm
+        It was, you know.
+        Let me see.
+        Can you, hold on.
+        It's called, um, let me think.
+        Well, I mean.
+    """,
+    "trails_off": """
+        I'd like to book...
+        I was thinking…
+        I want to go to-
+        What I need is a flight to Boston,
+        The thing is —
+        I need three things:
+    """,
+    "opener": """
+        I'd like.
+        I would like
+        Can you.
+        Could you please.
+        My name is.
+        Hello, I'd like.
+        What about?
+        So.
+        Yes, but.
+        Actually
+        Tell me.
+        I was wondering if.
+        I'm looking for.
+        What is?
+    """,
+    "connective": """
+        I'd like a coffee and.
+        Do you have tea or
+        I can't come because.
+        I want to book a
+        What is the?
+        It belongs to my.
+        I need a lot of.
+        It is bigger than.
+        Tomorrow I'll.
+        The reason is that they're
+        I need milk, eggs, and.
+        What's the capital of?
+        I don't know whether.
+        She said that it's.
+    """,
+    "subject": """
+        And then we.
+        Yesterday I
+        I think that he.
+        What should I?
+    """,
+    "preposition": """
+        I'd like to book a table for.
+        I want to fly to.
+        What's the weather like in?
+        A flight from Boston to
+        I have an appointment at.
+        I live in
+        The meeting is on.
+        I'd like to talk about
+        Please send it to.
+        What's the weather in?
+        How do I get from the airport to?
+    """,
+    "auxiliary": """
+        The weather is.
+        My appointment was
+        The problem I have is.
+        What time is?
+        The people in the office are
+        Tomorrow the train will.
+    """,
+    "no_object": """
+        I'd like to book.
+        I want to order
+        We'd like to reserve.
+        Can you give me?
+        Could you tell me?
+        Please send me.
+        Tomorrow I need.
+    """,
+    "condition": """
+        If it rains tomorrow.
+        If I take the early train.
+        Unless you have something cheaper.
+        Whenever I call this number.
+        So if we leave at eight.
+    """,
+    "open_list": """
+        I need milk, eggs, bread.
+        Milk, eggs, butter
+        We want red, green, blue.
+        I speak English, French, Spanish.
+    """,
+    "dictation_open": """
+        My phone number is 555.
+        It's five five five.
+        555-01
+        My number is 2 1 2
+        My number is 212-555.
+        My card number is 4242 4242.
+        My credit card number is four two four two
+        My zip code is nine four
+        My email is john.
+        My email address is john dot smith.
+        It's john.smith@
+        john at gmail dot
+        That's spelled S-M-I.
+        My name is spelled J O H N.
+        It's B-R-O-W-N.
+        I was born in March.
+        My birthday is on April 3rd.
+        The appointment is on December.
+        My account number is 8 8 1.
+    """,
+}
+
+COMPLETE = {
+    "short_answer": """
+        Yes.
+        Yeah.
+        No
+        No, thank you.
+        Yes, please.
+        Okay.
+        That's right.
+        That's all.
+        I don't know.
+        Hello!
+        Thank you very much.
+        Sounds good.
+        Goodbye.
+        Yes, I do.
+        I'd like a coffee. That's it.
+    """,
+    "command": """
+        Stop.
+        Stop!
+        Cancel that.
+        Say that again.
+        Go ahead.
+        Never mind.
+        Slow down.
+        Start over.
+    """,
+    "dictation_done": """
+        My phone number is 212-555-0142.
+        It's 555 867 5309.
+        five five five eight six seven five three zero nine
+        My zip code is 94110.
+        My pin is 1 2 3 4.
+        My email is john.smith@example.com.
+        It's john dot smith at gmail dot com.
+        My name is Smith, S-M-I-T-H.
+        Call me at 1-212-555-0142.
+        My card number is 4242 4242 4242 4242.
+    """,
+    "polite": """
+        A table for two, please.
+        I'd like a glass of water, please.
+        That would be great, thanks.
+    """,
+    "question": """
+        What is the capital of France?
+        How many legs does a spider have?
+        Who is it for?
+        Where are you from?
+        Who wrote Romeo and Juliet?
+        What is two plus two?
+        Do you have anything cheaper?
+        Can I pay by card?
+        Who are they?
+        Okay, and what does it cost?
+        What are you looking for?
+        Is it open on Sundays?
+        Do you know where it is?
+        And what about tomorrow evening?
+        What can you tell me?
+        Can you turn it off?
+    """,
+    "question_form": """
+        How long does the flight take.
+        Can you tell me the time.
+        So what is the best way home.
+        Do you have a room for tonight.
+    """,
+    "full_command": """
+        Set a timer for ten minutes.
+        Turn the lights on.
+        Please play some quiet music.
+        Tell me a joke about cats.
+        Remind me to call my mother.
+        Send an email to the office.
+        Book a table for four people.
+    """,
+    "closing_word": """
+        I have never seen it.
+        I would like that one too.
+        We have been there again.
+        I don't want it anymore.
+    """,
+}
+
+UNSURE = {
+    "statement": """
+        I'd like to book a table.
+        I went to the office on Monday.
+        My name is John.
+        I'm calling about my order.
+        There are four of us.
+        Yes, it would.
+        I know where it is.
+        That's what I asked for.
+        We are number one.
+        It costs 500 dollars.
+        My flight leaves at 7 p.m.
+        That's what I want.
+        I have lived here for 20 years.
+        Well, I went home, you know, and slept.
+        Paris and London.
+    """,
+    "no_words": """
+        ...
+        ♪
+    """,
+    "drawn_out": """
+        Yes...
+        No,
+        Okay-
+    """,
+    "dictation_maybe": """
+        My phone number is 555-0142.
+        five five five zero one four two
+        My phone number is 44 20 7946 0958.
+        The appointment is on the 3rd of March.
+    """,
+}
+
+TABLE = [
+    pytest.param(phrase, verdict, rule, id=f"{rule}: {phrase}")
+    for verdict, table in (
+        (Verdict.INCOMPLETE, INCOMPLETE),
+        (Verdict.COMPLETE, COMPLETE),
+        (Verdict.UNSURE, UNSURE),
+    )
+    for rule, phrases in table.items()
+    for phrase in map(str.strip, phrases.strip().splitlines())
+]
+
+
+@pytest.mark.parametrize(("phrase", "verdict", "rule"), TABLE)
+def test_the_rule_that_decides(phrase: str, verdict: Verdict, rule: str) -> None:
+    assert completeness(phrase) == Completeness(verdict, rule)
+
+
+def test_every_rule_has_phrases_and_the_table_is_large() -> None:
+    assert {name for name, _, _ in RULES} - {"hesitant"} <= {rule.values[2] for rule in TABLE}
+    assert len(TABLE) >= 150
+
+
+def test_one_who_speaks_haltingly_is_given_more_time() -> None:
+    assert completeness("Do you have one?", 1.0).verdict is Verdict.COMPLETE
+    assert completeness("Do you have one?", 6.0) == Completeness(Verdict.UNSURE, "hesitant")
+    assert completeness("I'd like to book a table for", 9.0).rule == "preposition"
+
+
+def test_only_the_last_sentence_counts() -> None:
+    assert completeness("What time is it? I need a").verdict is Verdict.INCOMPLETE
+    assert completeness("I need a... No, thanks.").verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("plain", ["It's", "I don't know", "john.smith@example.com"])
+def test_typographic_quotes_and_capitals_change_nothing(plain: str) -> None:
+    fancy = plain.replace("'", "’").upper()
+    assert completeness(fancy) == completeness(plain)
+
+
+def test_the_delays_are_those_of_the_settings() -> None:
+    delays = [endpoint_delay(verdict, 0.2, 0.5, 1.5) for verdict in sorted(Verdict)]
+    assert delays == [1.5, 0.5, 0.2]
+
+
+@given(st.text())
+def test_any_text_gets_a_verdict(words: str) -> None:
+    found = completeness(words)
+    assert isinstance(found.verdict, Verdict)
+    assert found == completeness(words)
+
+
+SALAD = (
+    *("ad", "i", "the", "five", "dot", "at", "gmail", "com", "@", "-", ",", ".", "?", "um", "yes"),
+    *("...", "one-two", "A-B", "555", "if", "milk,", "for"),
+)
+
+
+@given(st.lists(st.sampled_from(SALAD), max_size=200).map(" ".join))
+@settings(deadline=200)
+def test_word_salad_takes_bounded_time(words: str) -> None:
+    completeness(words)
+
+
+@pytest.mark.parametrize("piece", ["a", "a.", "5-", "1 ", "a@", ",", ". ", "A-B ", "five-", "\n"])
+def test_length_does_not_cost_time(piece: str) -> None:
+    words = piece * (100_000 // len(piece))
+    began = time.process_time()
+    found = completeness(words)
+    assert time.process_time() - began < 0.1
+    assert found == completeness(words[-MAX_CHARACTERS:])
