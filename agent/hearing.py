@@ -14,7 +14,7 @@ import numpy as np
 
 from agent.audio import AudioChunk, Samples
 from agent.commands import Command, DecodeFinal, DecodePartial, Forget, Hear, Withdraw
-from agent.completeness import Verdict, completeness
+from agent.completeness import completeness, endpoint_delay
 from agent.config import TurnSettings
 from agent.conversation import Turn
 from agent.events import Configure, Heard
@@ -148,11 +148,11 @@ class Hearing:
         if pieces:
             yield Hear(self.open.turn.id, np.concatenate(pieces))
         speaking = not self.detector.open or self.detector.speech_end == self.position
-        if speaking and self.position >= self.open.partial_due:
+        due = self.position >= self.open.partial_due and not self.open.partial_running
+        if speaking and due:
             # None is begun in a pause: it would stand in the way of the final decode.
-            if not self.open.partial_running:
-                self.open.partial_running = True
-                yield DecodePartial(self.open.turn.id, urgent=not self.open.turn.announced)
+            self.open.partial_running = True
+            yield DecodePartial(self.open.turn.id, urgent=not self.open.turn.announced)
 
     # ---- words ---------------------------------------------------------------------
 
@@ -217,25 +217,24 @@ class Hearing:
     def _be_patient(self) -> None:
         """How long a pause may be, by what is known of the words."""
         settings, opened = self.settings, self.open
-        delay = settings.endpoint_delay
+        self.detector.delay = settings.endpoint_delay
+        if opened is None or opened.turn.asked_at is None:
+            return
         semantic = settings.detection == "semantic_vad"
-        if opened is not None and opened.words is not None and semantic:
-            delay = self._delay_after(opened.words.text)
-        elif opened is not None and opened.words is None and opened.turn.asked_at is not None:
+        if opened.words is not None and semantic:
+            self.detector.delay = self._delay_after(opened.words.text)
+        elif opened.words is None and (semantic or not opened.turn.announced):
             # Without words there is nothing to answer yet: to wait for them costs nothing.
-            if semantic or not opened.turn.announced:
-                delay = max(delay, settings.incomplete_delay)
-        self.detector.delay = delay
+            self.detector.delay = max(settings.endpoint_delay, settings.incomplete_delay)
 
     def _delay_after(self, words: str) -> float:
         settings = self.settings
-        match completeness(words).verdict:
-            case Verdict.COMPLETE:
-                return settings.complete_delay
-            case Verdict.INCOMPLETE:
-                return settings.incomplete_delay
-            case Verdict.UNSURE:
-                return settings.endpoint_delay
+        return endpoint_delay(
+            completeness(words).verdict,
+            settings.complete_delay,
+            settings.endpoint_delay,
+            settings.incomplete_delay,
+        )
 
     # ---- the end -------------------------------------------------------------------
 

@@ -101,4 +101,3 @@ class Overlap:
         if due and position - speech_end >= GAP:
             return Sounding.STOPPED
         return Sounding.STEADY if due else Sounding.SHORT
-

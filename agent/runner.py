@@ -6,19 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from agent.commands import (
-    Abandon,
-    Command,
-    DecodeFinal,
-    DecodePartial,
-    Forget,
-    HangUp,
-    Hear,
-    Prepare,
-    Respond,
-    Speak,
-    WakeAt,
-)
+from agent.commands import Command, HangUp, Task, WakeAt
 from agent.config import Settings
 from agent.ear import Ear
 from agent.errors import AudioError
@@ -168,18 +156,14 @@ class CallRunner:
             self._execute(command)
 
     def _execute(self, command: Command) -> None:
-        match command:
-            case WakeAt():
-                self._wake_at(command.when)
-            case HangUp():
-                self._hang_up(command.code, command.reason)
-            case (
-                Hear() | DecodePartial() | DecodeFinal() | Forget()
-                | Prepare() | Respond() | Speak() | Abandon()
-            ):  # fmt: skip
-                self._work.do(command)
-            case _:
-                self._notify(command)
+        if isinstance(command, WakeAt):
+            self._wake_at(command.when)
+        elif isinstance(command, HangUp):
+            self._hang_up(command.code, command.reason)
+        elif isinstance(command, Task):
+            self._work.do(command)
+        else:
+            self._notify(command)
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:

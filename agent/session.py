@@ -37,20 +37,18 @@ from agent.events import (
     Tick,
     Truncate,
 )
+from agent.floor import Floor
 from agent.hearing import Hearing
 from agent.manners import Manners, Phase, Wish
 from agent.notices import (
     Configured,
-    Duck,
     ItemTruncated,
     Remark,
     TextAccepted,
     Trouble,
     TurnTimed,
-    Unduck,
     WordsHeard,
 )
-from agent.overlap import Overlap, Said, Judgement, classify
 from agent.timing import Stage
 from agent.turns import TurnEvent
 from asr.transcript import Transcript
@@ -72,9 +70,8 @@ class Session:
     conversation: Conversation = field(init=False)
     hearing: Hearing = field(init=False)
     answering: Answering = field(init=False)
+    floor: Floor = field(init=False)
     manners: Manners = field(init=False)
-    overlap: Overlap | None = None
-    """The caller speaks while the agent does, and it is not decided what that means."""
     create_response: bool = True
     interrupt_response: bool = True
     _ids: int = 0
@@ -83,8 +80,6 @@ class Session:
     """The caller waits for an answer that cannot begin yet."""
     _asked: bool = False
     """He asked for it, so that he is told when there is nothing to answer."""
-    _interrupted_by: int = 0
-    """The turn that the last reply was cut for."""
     _trimmed: int = 0
 
     def __post_init__(self) -> None:
@@ -94,6 +89,7 @@ class Session:
         self.hearing = Hearing(settings.turns)
         lead, budget = settings.playback.lead, settings.budget.total
         self.answering = Answering(self.conversation, lead, budget, self._new_id)
+        self.floor = Floor(settings.turns, self.hearing, self.answering)
         ends_at = self.started_at + settings.server.max_call_seconds
         self.manners = Manners(settings.call, ends_at)
 
@@ -153,23 +149,12 @@ class Session:
         if change is TurnEvent.ENDED:
             yield from self._end_turn(now)
         yield from self.hearing.revise(now)
-        yield from self._judge(now)
+        yield from self.floor.judge(now)
 
     def _turn_began(self, now: float) -> Iterator[Command]:
-        turn, speaking = self._new_turn(), self.answering.speaking
-        leaving = self.manners.phase is not Phase.TALKING
-        if speaking is None or not self.interrupt_response or not self.hearing.detection:
-            yield from self.hearing.begin(turn)
-        elif self.settings.turns.backchannels or leaving:
-            detector = self.hearing.detector
-            self.overlap = Overlap(turn.id, detector.began, self.hearing.position)
-            speaking.paused = True
-            yield Duck(speaking.response_id, self.settings.turns.duck_db)
-            yield from self.hearing.begin(turn, announced=False)
-        else:
-            yield from self.answering.stop(now, "turn_detected")
-            yield from self.hearing.begin(turn)
-        if self.overlap is None:
+        interrupt = self.interrupt_response and self.hearing.detection
+        yield from self.floor.begin(self._new_turn(), now, may_interrupt=interrupt)
+        if self.floor.overlap is None:
             # While the caller speaks there is time to cache what the last turn left behind.
             yield Prepare(self.conversation.messages())
 
@@ -180,12 +165,10 @@ class Session:
     def _partial(self, event: PartialHeard, now: float) -> Iterator[Command]:
         before = self._stable_words
         yield from self.hearing.partial(event.turn, event.transcript)
-        if self.overlap is not None and self.overlap.turn == event.turn:
+        if event.transcript.text:
             # No words yet says nothing: there was little sound to find some in.
-            if classify(event.transcript.text) is not Said.NO_WORDS:
-                self.overlap.words = event.transcript.text
-                yield from self._judge(now)
-        elif self._stable_words != before and self.answering.idle:
+            yield from self.floor.understood(event.turn, event.transcript.text, now)
+        if self._stable_words != before and self.answering.idle:
             yield Prepare(self.conversation.messages(self._stable_words))
 
     @property
@@ -194,15 +177,14 @@ class Session:
 
     def _final(self, event: FinalHeard, now: float) -> Iterator[Command]:
         if self.hearing.revised(event.turn, event.revision, event.transcript, now):
-            yield from self._revised(event.transcript.text.strip(), now)
+            words = event.transcript.text.strip()
+            yield from self.floor.understood(event.turn, words, now)
+            yield from self._revised(words, now)
         elif turn := self.hearing.final(event.turn, event.revision, now):
             yield from self._words_known(turn, event.transcript, now)
 
     def _revised(self, words: str, now: float) -> Iterator[Command]:
         """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
-        if self.overlap is not None:
-            self.overlap.words = words
-            yield from self._judge(now)
         free = self.answering.idle and not self.hearing.closed
         wanted = words and self.create_response and self.hearing.detection
         if free and wanted and completeness(words).verdict is not Verdict.INCOMPLETE:
@@ -220,11 +202,10 @@ class Session:
             yield Trouble("too_many_turns", message)
             yield from self.hearing.clear()
             return
-        if self.overlap is not None:
-            if opened.words is not None:
-                yield from self._dismiss(opened.words.text)
-                return
-            yield from self._interrupt(now)
+        if self.floor.overlap is not None and opened.words is not None:
+            yield from self.floor.keep(opened.words.text)
+            return
+        yield from self.floor.give(now)
         yield from self.hearing.close(now)
         self.conversation.add(opened.turn)
         place = self.conversation.follow(opened.turn.item_id)
@@ -240,21 +221,19 @@ class Session:
                 "nothing was heard since the last commit; append audio first",
             )
             return
-        if self.overlap is not None:
-            yield from self._interrupt(now)
+        yield from self.floor.give(now)
         yield from self._end_turn(now)
 
     def _words_known(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
         """All words of a finished turn are there."""
         yield Forget(turn.id)
-        text = words.text.strip()
-        turn.heard = text
+        text = turn.heard = words.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
         yield WordsHeard(turn.item_id, text, "", final=True, seconds=words.audio_end)
         if text:
             self.manners.caller_spoke()
-        if self._interrupted_by == turn.id and classify(text) is not Said.WORDS:
-            yield from self._take_up(now)
+        if self.floor.taken_for_nothing(turn):
+            yield from self.floor.take_back(now)
         elif text and self.create_response and self.hearing.detection:
             self._owed = True
 
@@ -268,61 +247,6 @@ class Session:
         self.manners.caller_spoke()
         turn.heard = event.text.strip()
         yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.heard)
-
-    # ---- both speak ----------------------------------------------------------------
-
-    def _judge(self, now: float) -> Iterator[Command]:
-        """Is the caller interrupting?"""
-        overlap = self.overlap
-        if overlap is None or self.hearing.open is None:
-            return
-        speech_end = self.hearing.detector.speech_end
-        within = self.settings.turns.decide_within
-        judgement = overlap.judge(self.hearing.position, speech_end, within)
-        if judgement is Judgement.INTERRUPTION and self.manners.phase is Phase.TALKING:
-            yield from self._interrupt(now)
-        elif judgement is not Judgement.WAIT and not overlap.dismissed:
-            overlap.dismissed = True
-            yield from self._go_on()
-
-    def _interrupt(self, now: float) -> Iterator[Command]:
-        """The caller has the floor."""
-        if self.overlap is not None:
-            self._interrupted_by = self.overlap.turn
-        self.overlap = None
-        yield from self.answering.stop(now, "turn_detected")
-        yield from self.hearing.announce()
-        yield Prepare(self.conversation.messages())
-
-    def _go_on(self) -> Iterator[Command]:
-        speaking = self.answering.speaking
-        if speaking is not None:
-            speaking.paused = False
-            yield Unduck(speaking.response_id)
-
-    def _dismiss(self, words: str) -> Iterator[Command]:
-        """It was nothing, and it is over."""
-        yield from self.hearing.swallow()
-        yield from self._settle_overlap()
-        yield Remark("backchannel", f"not taken for a turn: {words!r}")
-
-    def _take_up(self, now: float) -> Iterator[Command]:
-        """The reply was cut for nothing: say what was not heard of it."""
-        finished = self.answering.finished
-        if self.answering.speaking is None and finished is not None and finished.rest:
-            yield from self.answering.say(finished.rest, now)
-
-    def _settle_overlap(self) -> Iterator[Command]:
-        """Only one speaks now: the agent goes on, or what the caller says is a turn like any."""
-        if self.overlap is None:
-            return
-        if self.hearing.open is None:
-            dismissed, self.overlap = self.overlap.dismissed, None
-            if not dismissed:
-                yield from self._go_on()
-        elif self.answering.speaking is None:
-            self.overlap = None
-            yield from self.hearing.announce()
 
     # ---- the agent's half ----------------------------------------------------------
 
@@ -418,7 +342,7 @@ class Session:
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
         yield from self.answering.pump(now)
-        yield from self._settle_overlap()
+        yield from self.floor.settle()
         yield from self._answer_what_is_owed(now)
         if self.hearing.open is None and not self._owed:
             yield from self._discard_draft(now)
@@ -450,7 +374,7 @@ class Session:
                 yield HangUp(NORMAL_CLOSURE, self.manners.reason)
         busy = self.answering.speaking is not None or self._owed
         heard = self.hearing.open is not None or bool(self.hearing.closed)
-        leaving = self.manners.phase is not Phase.TALKING
+        self.floor.kept = leaving = self.manners.phase is not Phase.TALKING
         self.manners.observe(now, quiet=not busy and (leaving or not heard))
 
     def _overruns(self, command: Command) -> Iterator[Command]:

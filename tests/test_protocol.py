@@ -1,6 +1,7 @@
 import base64
 import contextlib
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from agent import events, notices
 from agent.protocol import AppendedAudio, BadEvent, EventWriter, SessionFacts, parse
 from agent.reply import CanvasStep
 
-FACTS = SessionFacts("sess_1", "Be kind.", "smol", "whisper", "joe", "en", 0.5, 0.5, 0.4)
+FACTS = SessionFacts(
+    "sess_1", "Be kind.", "smol", "whisper", "joe", "en", "server_vad", 0.5, 0.5, 0.4, None
+)
 
 
 def event(kind, **body):
@@ -81,11 +84,46 @@ def test_audio_is_decoded():
             ),
             events.Configure(
                 turn_detection=True,
+                semantic=False,
                 threshold=0.6,
                 endpoint_delay=0.3,
                 pre_roll=0.2,
                 create_response=False,
             ),
+        ),
+        (
+            session_update(
+                audio={
+                    "input": {
+                        "turn_detection": {
+                            "type": "semantic_vad",
+                            "eagerness": "low",
+                            "interrupt_response": False,
+                        }
+                    }
+                }
+            ),
+            events.Configure(
+                turn_detection=True,
+                semantic=True,
+                eagerness="low",
+                complete_delay=0.5,
+                endpoint_delay=1.0,
+                incomplete_delay=3.0,
+                interrupt_response=False,
+            ),
+        ),
+        (
+            session_update(
+                audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6000}}}
+            ),
+            events.Configure(turn_detection=True, semantic=False, idle_after=6.0),
+        ),
+        (
+            session_update(
+                audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": None}}}
+            ),
+            events.Configure(turn_detection=True, semantic=False, idle_after=math.inf),
         ),
     ],
 )

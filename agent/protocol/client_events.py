@@ -44,7 +44,6 @@ from agent.protocol.client_schema import (
     known_types,
 )
 
-
 EAGERNESS: Mapping[str, tuple[float, float, float]] = {
     "low": (0.5, 1.0, 3.0),
     "medium": (0.2, 0.5, 1.5),

@@ -1,0 +1,106 @@
+"""Who has the floor when both speak: the caller takes it, or the agent goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.answering import Answering
+from agent.commands import Command, Prepare
+from agent.config import TurnSettings
+from agent.conversation import Turn
+from agent.hearing import Hearing
+from agent.notices import Duck, Remark, Unduck
+from agent.overlap import Judgement, Overlap, Said, classify
+
+
+@dataclass(slots=True)
+class Floor:
+    """Between the two halves of a call: what the caller's voice does to the agent's."""
+
+    settings: TurnSettings
+    hearing: Hearing
+    answering: Answering
+    overlap: Overlap | None = None
+    """The caller speaks while the agent does, and it is not decided what that means."""
+    kept: bool = False
+    """Whether the agent may not be interrupted any more."""
+    _taken_by: int = 0
+    """The turn that the last reply was cut for."""
+
+    def begin(self, turn: Turn, now: float, *, may_interrupt: bool) -> Iterator[Command]:
+        """The caller begins to speak."""
+        speaking = self.answering.speaking
+        if speaking is None or not may_interrupt:
+            yield from self.hearing.begin(turn)
+        elif self.settings.backchannels or self.kept:
+            detector = self.hearing.detector
+            self.overlap = Overlap(turn.id, detector.began, self.hearing.position)
+            speaking.paused = True
+            yield Duck(speaking.response_id, self.settings.duck_db)
+            yield from self.hearing.begin(turn, announced=False)
+        else:
+            yield from self.answering.stop(now, "turn_detected")
+            yield from self.hearing.begin(turn)
+
+    def understood(self, turn: int, words: str, now: float) -> Iterator[Command]:
+        """Words of the caller, as far as they are known."""
+        if self.overlap is not None and self.overlap.turn == turn:
+            self.overlap.words = words
+            yield from self.judge(now)
+
+    def judge(self, now: float) -> Iterator[Command]:
+        """Is the caller interrupting?"""
+        overlap = self.overlap
+        if overlap is None or self.hearing.open is None:
+            return
+        speech_end = self.hearing.detector.speech_end
+        judgement = overlap.judge(self.hearing.position, speech_end, self.settings.decide_within)
+        if judgement is Judgement.INTERRUPTION and not self.kept:
+            yield from self.give(now)
+        elif judgement is not Judgement.WAIT and not overlap.dismissed:
+            overlap.dismissed = True
+            yield from self._go_on()
+
+    def give(self, now: float) -> Iterator[Command]:
+        """The caller has the floor."""
+        if self.overlap is None:
+            return
+        self._taken_by, self.overlap = self.overlap.turn, None
+        yield from self.answering.stop(now, "turn_detected")
+        yield from self.hearing.announce()
+        yield Prepare(self.answering.conversation.messages())
+
+    def keep(self, words: str) -> Iterator[Command]:
+        """What the caller said is over, and it was nothing."""
+        yield from self.hearing.swallow()
+        yield from self.settle()
+        yield Remark("backchannel", f"not taken for a turn: {words!r}")
+
+    def settle(self) -> Iterator[Command]:
+        """Only one speaks now: the agent goes on, or what the caller says is a turn like any."""
+        if self.overlap is None:
+            return
+        if self.hearing.open is None:
+            dismissed, self.overlap = self.overlap.dismissed, None
+            if not dismissed:
+                yield from self._go_on()
+        elif self.answering.speaking is None:
+            self.overlap = None
+            yield from self.hearing.announce()
+
+    def _go_on(self) -> Iterator[Command]:
+        speaking = self.answering.speaking
+        if speaking is not None:
+            speaking.paused = False
+            yield Unduck(speaking.response_id)
+
+    def taken_for_nothing(self, turn: Turn) -> bool:
+        """Whether the agent fell silent for a turn without any words of its own."""
+        return self._taken_by == turn.id and classify(turn.heard) is not Said.WORDS
+
+    def take_back(self, now: float) -> Iterator[Command]:
+        """Say what was not heard of the reply that was cut."""
+        finished = self.answering.finished
+        if self.answering.speaking is None and finished is not None and finished.rest:
+            yield from self.answering.say(finished.rest, now)

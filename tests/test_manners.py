@@ -1,0 +1,199 @@
+"""Greeting, silence, goodbye, and words that fill the wait."""
+
+import math
+
+import numpy as np
+import pytest
+from fakes import Desk
+from test_session import ask, sound
+
+from agent.commands import HangUp, Respond, Speak, WakeAt
+from agent.config import CallSettings, Settings
+from agent.events import (
+    CallStarted,
+    Configure,
+    PromptReady,
+    ReplyComplete,
+    SegmentSpoken,
+    SoundReady,
+    TextReady,
+    Tick,
+)
+from agent.manners import Manners, Phase, Wish
+from agent.notices import Play, Remark, ReplyFinished, ReplyStarted, ReplyWords, TurnTimed
+from agent.reply import Message, Prefilled, ReplyDone
+from agent.session import Session
+
+
+def new_desk(call, **others):
+    desk = Desk(Session(Settings(call=call, **others), started_at=0.0))
+    desk.tell(CallStarted())
+    return desk
+
+
+def speak(desk):
+    """The voice does what it was last asked for."""
+    task = desk.last(Speak)
+    desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
+    desk.tell(SegmentSpoken(task.generation, task.segment))
+
+
+def run(desk, until):
+    """Follow the session's own timers."""
+    while desk.last(WakeAt).when <= until:
+        desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
+        desk.tell(Tick())
+    desk.now = until
+
+
+def test_a_greeting_comes_after_a_moment_of_silence_and_is_remembered():
+    desk = new_desk({"greeting": "Hello there."})
+    assert desk.last(ReplyWords).delta == "Hello there."
+    speak(desk)
+    run(desk, 3.0)
+    played = np.concatenate([play.samples for play in desk.all(Play)])
+    assert not played[:150].any()
+    assert played[150:].all()
+    assert desk.last(ReplyFinished).status == "completed"
+    assert desk.all(TurnTimed) == []
+    ask(desk, "hi")
+    assert desk.last(Respond).messages[1:] == (
+        Message("assistant", "Hello there."),
+        Message("user", "hi"),
+    )
+
+
+def test_silence_is_asked_into_and_then_the_agent_leaves():
+    desk = new_desk({"idle_after": 5.0, "max_idle_prompts": 2, "goodbye": "Bye."})
+    texts = []
+    for _ in range(3):
+        began = desk.now
+        before = len(desk.all(ReplyWords))
+        while len(desk.all(ReplyWords)) == before:
+            desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
+            desk.tell(Tick())
+        assert desk.now - began == pytest.approx(5.0, abs=0.01)
+        texts.append(desk.last(ReplyWords).delta)
+        speak(desk)
+        run(desk, desk.now + desk.session.answering.speaking.playback.ahead(desk.now) + 2.5)
+        if not desk.all(HangUp):
+            desk.now = desk.session.manners._quiet_since
+    assert texts == ["Are you still there?", "Are you still there?", "Bye."]
+    assert desk.last(HangUp).reason == "nobody answered"
+
+
+def test_a_caller_who_answers_is_asked_again_later():
+    manners = Manners(CallSettings(idle_after=5.0, max_idle_prompts=1), math.inf)
+    manners.observe(0.0, quiet=True)
+    assert manners.due(4.9) is None
+    assert manners.due(5.0) is Wish.PROMPT
+    manners.observe(5.0, quiet=False)
+    assert manners.wakes_at == math.inf
+    manners.caller_spoke()
+    manners.observe(9.0, quiet=True)
+    assert manners.due(14.0) is Wish.PROMPT
+    manners.observe(14.0, quiet=False)
+    manners.observe(15.0, quiet=True)
+    assert manners.due(20.0) is Wish.GOODBYE
+
+
+def test_the_longest_call_ends_with_a_goodbye():
+    desk = new_desk({"goodbye": "Bye."}, server={"max_call_seconds": 60.0})
+    ask(desk, "talk")
+    generation = desk.last(Respond).generation
+    desk.tell(TextReady(generation, "On and on it goes."))
+    run(desk, 60.0)
+    desk.tell(Tick())
+    finished = desk.all(ReplyFinished)[0]
+    assert (finished.status, finished.reason) == (
+        "cancelled",
+        "the call reached its maximum length",
+    )
+    assert desk.last(ReplyWords).delta == "Bye."
+    desk.hear(1.0, 0.9)  # whoever goes on speaking does not keep it from leaving
+    speak(desk)
+    run(desk, 64.0)
+    assert desk.last(HangUp).reason == "the call reached its maximum length"
+    assert len(desk.all(HangUp)) == 1
+
+
+def test_a_goodbye_that_gets_no_sound_ends_all_the_same():
+    desk = new_desk({"goodbye": "Bye."}, server={"max_call_seconds": 60.0})
+    run(desk, 69.0)
+    assert desk.all(HangUp) == []
+    run(desk, 71.0)
+    assert len(desk.all(HangUp)) == 1
+
+
+def test_no_goodbye_hangs_up_without_a_word():
+    desk = new_desk({"goodbye": ""}, server={"max_call_seconds": 60.0})
+    run(desk, 61.0)
+    assert len(desk.all(HangUp)) == 1
+    assert desk.all(ReplyStarted) == []
+
+
+def test_the_client_may_set_the_silence():
+    desk = new_desk({})
+    desk.tell(Configure(idle_after=6.0))
+    run(desk, 6.1)
+    assert desk.last(ReplyWords).delta == "Are you still there?"
+    quiet = new_desk({"idle_after": 6.0})
+    quiet.tell(Configure(idle_after=math.inf))
+    run(quiet, 30.0)
+    assert quiet.all(ReplyWords) == []
+
+
+def test_a_late_reply_is_preceded_by_a_filler_that_is_not_remembered():
+    desk = new_desk({"filler": "Let me see.", "filler_after": 0.8})
+    ask(desk, "What is the capital of France?")
+    generation = desk.last(Respond).generation
+    over = desk.now
+    while not desk.all(Speak):
+        desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
+        desk.tell(Tick())
+    assert desk.last(Speak).text == "Let me see."
+    assert desk.now - over == pytest.approx(0.8, abs=0.25)
+    speak(desk)
+    assert desk.all(TurnTimed) == [], "the filler is no answer"
+    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
+    desk.tell(TextReady(generation, "Paris."))
+    desk.tell(ReplyComplete(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
+    assert desk.last(Speak).segment == 1
+    speak(desk)
+    run(desk, desk.now + 5.0)
+    assert len(desk.all(TurnTimed)) == 1
+    assert desk.last(ReplyFinished).text == "Paris."
+    assert desk.session.conversation.messages()[-1].content == "Paris."
+
+
+def test_a_reply_in_time_needs_no_filler():
+    desk = new_desk({"filler": "Let me see."})
+    ask(desk, "What is the capital of France?")
+    generation = desk.last(Respond).generation
+    desk.tell(TextReady(generation, "Paris."))
+    desk.tell(ReplyComplete(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
+    run(desk, desk.now + 3.0)
+    assert [task.text for task in desk.all(Speak)] == ["Paris."]
+
+
+def test_turns_that_are_too_old_for_the_prompt_are_told():
+    desk = new_desk({}, responder={"history_characters": 200})
+    for number in range(6):
+        ask(desk, f"Question number {number} that has quite a few words in it?")
+        generation = desk.last(Respond).generation
+        desk.tell(TextReady(generation, "Yes."))
+        desk.tell(ReplyComplete(generation, ReplyDone("Yes.", 1, 1, 1.0, 1.0)))
+        speak(desk)
+        run(desk, desk.now + 3.0)
+    remarks = [remark for remark in desk.all(Remark) if remark.code == "context_trimmed"]
+    assert remarks
+    assert desk.last(Respond).messages[0].role == "system"
+    assert desk.last(Respond).messages[1].role == "user"
+
+
+def test_a_call_is_over_once():
+    manners = Manners(CallSettings(goodbye=None), ends_at=1.0)
+    assert manners.due(1.0) is Wish.HANG_UP
+    assert manners.phase is Phase.OVER
+    assert manners.due(2.0) is None
+    assert manners.wakes_at == math.inf

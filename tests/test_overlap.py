@@ -1,0 +1,272 @@
+"""Both speak: what interrupts the agent, and what only makes it turn itself down."""
+
+import numpy as np
+import pytest
+from fakes import Desk
+from test_session import answer, ask, final, play_out, sound
+
+from agent.commands import DecodeFinal, DecodePartial, Respond, Speak
+from agent.config import Settings
+from agent.events import (
+    CallStarted,
+    CancelReply,
+    ClearAudio,
+    CommitAudio,
+    FinalHeard,
+    PartialHeard,
+    SegmentSpoken,
+    SoundReady,
+    Tick,
+)
+from agent.notices import (
+    Duck,
+    Play,
+    Remark,
+    ReplyFinished,
+    ReplyStarted,
+    ReplyWords,
+    SpeechStarted,
+    SpeechStopped,
+    StopPlaying,
+    Unduck,
+    WordsHeard,
+)
+from agent.overlap import JUDGEMENTS, Judgement, Overlap, Said, Sounding, classify
+from agent.reply import Message
+from agent.session import Session
+from asr.transcript import Transcript
+
+STORY = "Once upon a time there lived a very old fox in a wood."
+
+
+def new_desk(**turns):
+    desk = Desk(Session(Settings(turns=turns), started_at=0.0))
+    desk.tell(CallStarted())
+    return desk
+
+
+@pytest.fixture
+def desk():
+    """The agent tells a story and is in the middle of it."""
+    desk = new_desk()
+    ask(desk, "Tell me a story.")
+    answer(desk, STORY)
+    listen(desk, 1.0)
+    desk.commands.clear()
+    return desk
+
+
+def listen(desk, seconds):
+    """The caller is silent and hears the agent."""
+    desk.hear(seconds, 0.0)
+
+
+def understand(desk, words):
+    task = desk.last(DecodeFinal)
+    desk.tell(FinalHeard(task.turn, task.revision, final(words)))
+
+
+def test_a_sound_ducks_the_agent_at_once_and_is_told_to_nobody(desk):
+    desk.hear(0.16, 0.9)
+    assert desk.last(Duck).gain_db == -12.0
+    assert desk.all(StopPlaying) == desk.all(SpeechStarted) == []
+    played = len(desk.all(Play))
+    desk.hear(0.2, 0.9)
+    assert len(desk.all(Play)) == played, "its sound is held back meanwhile"
+
+
+def test_speech_that_lasts_interrupts_within_the_time_to_decide(desk):
+    desk.hear(0.16, 0.9)
+    ducked = desk.now
+    while not desk.all(StopPlaying):
+        desk.hear(0.032, 0.9)
+    assert desk.now - ducked <= 0.3 + 0.04
+    kinds = [type(command) for command in desk.commands]
+    assert kinds.index(StopPlaying) < kinds.index(SpeechStarted)
+
+
+def test_words_interrupt_before_the_time_is_over(desk):
+    desk.hear(0.256, 0.9)
+    task = desk.last(DecodePartial)
+    assert task.urgent
+    desk.tell(PartialHeard(task.turn, Transcript("stop it", 0, final=False)))
+    assert desk.last(StopPlaying)
+
+
+@pytest.mark.parametrize("words", ["Mhm.", "Yeah.", ""])
+def test_a_backchannel_or_noise_leaves_the_agent_speaking(desk, words):
+    heard = len(desk.all(Play))
+    desk.hear(0.2, 0.9)
+    desk.hear(0.32, 0.0)
+    assert desk.last(Unduck)
+    assert len(desk.all(Play)) > heard, "it goes on where it paused"
+    understand(desk, words)
+    desk.hear(0.6, 0.0)
+    assert desk.all(StopPlaying) == desk.all(SpeechStarted) == desk.all(WordsHeard) == []
+    assert desk.last(Remark).code == "backchannel"
+    play_out(desk)
+    assert desk.last(ReplyFinished).text == STORY
+    assert desk.session.conversation.messages()[-1] == Message("assistant", STORY)
+    assert len(desk.session.conversation.messages()) == 3
+
+
+def test_every_sample_is_played_once_around_a_pause():
+    desk = new_desk()
+    ask(desk, "Tell me a story.")
+    answer(desk, STORY)
+    listen(desk, 1.0)
+    desk.hear(0.2, 0.9)
+    desk.hear(0.4, 0.0)
+    understand(desk, "Mhm.")
+    play_out(desk)
+    played = np.concatenate([play.samples for play in desk.all(Play)])
+    assert len(played) == len(STORY.split()) * 500
+
+
+def test_a_short_word_that_matters_interrupts_when_it_is_understood(desk):
+    desk.hear(0.2, 0.9)
+    desk.hear(0.32, 0.0)
+    assert desk.last(Unduck)
+    understand(desk, "Stop.")
+    assert desk.last(StopPlaying)
+    assert desk.last(SpeechStarted)
+    desk.hear(0.5, 0.0)
+    assert desk.last(SpeechStopped)
+    assert desk.last(Respond).messages[-1] == Message("user", "Stop.")
+
+
+def test_a_backchannel_that_goes_on_is_an_interruption(desk):
+    desk.hear(0.256, 0.9)
+    task = desk.last(DecodePartial)
+    desk.tell(PartialHeard(task.turn, Transcript("yeah", 0, final=False)))
+    desk.hear(0.3, 0.9)
+    assert desk.all(StopPlaying) == []
+    assert desk.last(Unduck)
+    desk.hear(0.8, 0.9)
+    assert desk.last(StopPlaying)
+
+
+def test_an_interruption_without_words_is_taken_back(desk):
+    desk.hear(0.6, 0.9)
+    heard = desk.last(ReplyFinished).text
+    assert 0 < len(heard) < len(STORY)
+    desk.hear(0.1, 0.0)
+    understand(desk, "")
+    desk.hear(0.5, 0.0)
+    rest = desk.last(ReplyWords).delta
+    assert f"{heard} {rest}" == STORY
+    assert desk.all(Respond) == []
+    task = desk.last(Speak)
+    desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
+    desk.tell(SegmentSpoken(task.generation, task.segment))
+    play_out(desk)
+    assert desk.session.conversation.messages()[-1] == Message("assistant", STORY)
+
+
+def test_a_cough_while_the_agent_thinks_costs_no_answer():
+    desk = new_desk()
+    ask(desk, "Tell me a story.")
+    desk.hear(0.2, 0.9)
+    desk.hear(0.4, 0.0)
+    understand(desk, "")
+    desk.hear(0.5, 0.0)
+    answer(desk, STORY)
+    play_out(desk)
+    assert desk.last(ReplyFinished).text == STORY
+
+
+def test_words_while_the_agent_thinks_are_joined_to_the_question():
+    desk = new_desk()
+    ask(desk, "What is the capital")
+    desk.hear(0.6, 0.9)
+    assert desk.last(ReplyFinished).status == "cancelled"
+    desk.hear(0.1, 0.0)
+    understand(desk, "of France?")
+    desk.hear(0.3, 0.0)
+    assert desk.last(Respond).messages[-1].content == "What is the capital of France?"
+
+
+def test_what_is_said_as_the_agent_ends_is_a_turn(desk):
+    while desk.session.answering.speaking is not None:
+        desk.hear(0.032, 0.0)
+        ahead = desk.session.answering.speaking
+        if ahead and ahead.playback.all_sent:
+            break
+    desk.hear(0.2, 0.9)
+    assert desk.last(Duck)
+    desk.hear(0.6, 0.0)
+    assert desk.last(ReplyFinished).status == "completed"
+    assert desk.last(SpeechStarted)
+    understand(desk, "Yeah.")
+    desk.hear(0.6, 0.0)
+    assert desk.last(Respond).messages[-1] == Message("user", "Yeah.")
+
+
+def test_a_client_that_cancels_or_commits_meanwhile_has_its_way(desk):
+    desk.hear(0.16, 0.9)
+    desk.tell(CancelReply())
+    assert desk.last(ReplyFinished).reason == "client_cancelled"
+    assert desk.last(SpeechStarted)
+
+
+def test_a_committed_sound_is_a_turn(desk):
+    desk.hear(0.16, 0.9)
+    desk.tell(CommitAudio())
+    assert desk.last(StopPlaying)
+    assert desk.last(DecodeFinal)
+
+
+def test_a_sound_that_is_taken_back_leaves_the_agent_speaking(desk):
+    desk.hear(0.16, 0.9)
+    desk.tell(ClearAudio())
+    assert desk.last(Unduck)
+    play_out(desk)
+    assert desk.last(ReplyFinished).text == STORY
+
+
+def test_two_interruptions_in_a_row(desk):
+    desk.hear(0.6, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "No, wait.")
+    desk.hear(0.5, 0.0)
+    generation = answer(desk, "All right, I wait for you to go on.")
+    listen(desk, 0.5)
+    desk.hear(0.6, 0.9)
+    assert desk.last(ReplyFinished).status == "cancelled"
+    mark = len(desk.commands)
+    desk.tell(SoundReady(generation, 0, sound("late")))
+    desk.tell(Tick())
+    assert not [c for c in desk.commands[mark:] if isinstance(c, Play)]
+    assert len(desk.all(ReplyStarted)) == 1
+
+
+def test_the_words_are_asked_for_even_without_speculation():
+    desk = new_desk(speculation=False, detection="server_vad")
+    ask(desk, "Tell me a story.")
+    answer(desk, STORY)
+    listen(desk, 1.0)
+    desk.hear(0.2, 0.9)
+    desk.hear(0.32, 0.0)
+    understand(desk, "Mhm.")
+    desk.hear(0.6, 0.0)
+    assert desk.all(StopPlaying) == []
+
+
+def test_the_table_knows_every_case_in_which_the_time_is_over():
+    for said in Said:
+        for sounding in (Sounding.STEADY, Sounding.LONG, Sounding.STOPPED):
+            assert (said, sounding) in JUDGEMENTS
+    assert JUDGEMENTS[Said.WORDS, Sounding.SHORT] is Judgement.INTERRUPTION
+
+
+def test_classes_of_words():
+    assert classify(None) is Said.UNKNOWN
+    assert classify(" ... ") is Said.NO_WORDS
+    assert classify("Uh-huh.") is Said.BACKCHANNEL
+    assert classify("No.") is Said.WORDS
+
+
+def test_a_gap_of_a_frame_is_no_end():
+    overlap = Overlap(1, began=0.0, noticed=0.128)
+    assert overlap.judge(0.448, 0.416, 0.3) is Judgement.INTERRUPTION
+    assert overlap.judge(0.448, 0.3, 0.3) is Judgement.NOTHING

@@ -1,0 +1,319 @@
+"""Words, reply and first sound are made in the pause, and thrown away when it was none."""
+
+import numpy as np
+import pytest
+from fakes import Desk
+
+from agent.commands import (
+    Abandon,
+    DecodeFinal,
+    EndSpeech,
+    Forget,
+    Prepare,
+    Respond,
+    Speak,
+    Withdraw,
+)
+from agent.config import Settings
+from agent.events import (
+    CallStarted,
+    ClearAudio,
+    FinalHeard,
+    PartialHeard,
+    PromptReady,
+    ReplyComplete,
+    SegmentSpoken,
+    SoundReady,
+    StageFailed,
+    TextReady,
+    TextSaid,
+)
+from agent.notices import (
+    Play,
+    Remark,
+    ReplyFinished,
+    ReplyStarted,
+    ReplyWords,
+    SpeechStarted,
+    SpeechStopped,
+    Trouble,
+    TurnTimed,
+    WordsHeard,
+)
+from agent.reply import Message, Prefilled, ReplyDone
+from agent.session import Session
+from asr.transcript import Transcript
+from tts.engine import SpeechChunk
+
+TOLD = (ReplyStarted, ReplyWords, Play, ReplyFinished, WordsHeard)
+
+
+def new_desk(**turns):
+    desk = Desk(Session(Settings(turns=turns), started_at=0.0))
+    desk.tell(CallStarted())
+    return desk
+
+
+@pytest.fixture
+def desk():
+    return new_desk()
+
+
+def understand(desk, words, after=0.1):
+    """The recogniser answers the newest question for words."""
+    task = desk.last(DecodeFinal)
+    desk.now += after
+    return desk.tell(FinalHeard(task.turn, task.revision, Transcript(words, len(words), True)))
+
+
+def think(desk, text, after=0.05):
+    """Responder and voice answer the newest prompt."""
+    generation = desk.last(Respond).generation
+    before = len(desk.all(Speak))
+    desk.now += after
+    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
+    desk.now += after
+    desk.tell(TextReady(generation, text))
+    desk.tell(ReplyComplete(generation, ReplyDone(text, 1, 1, 1.0, 1.0)))
+    for task in desk.all(Speak)[before:]:
+        desk.now += after
+        chunk = SpeechChunk(np.full(1000, 0.5, np.float32), 1000)
+        desk.tell(SoundReady(generation, task.segment, chunk))
+        desk.tell(SegmentSpoken(generation, task.segment))
+    return generation
+
+
+def told(desk):
+    return [command for command in desk.commands if isinstance(command, TOLD)]
+
+
+def test_nothing_of_a_draft_is_told_before_the_turn_is_over(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    assert desk.last(DecodeFinal).revision == 0
+    understand(desk, "I went to the market")
+    assert desk.last(Respond).messages[-1] == Message("user", "I went to the market")
+    think(desk, "Nice.")
+    assert told(desk) == []
+    mark = len(desk.commands)
+    desk.hear(0.45, 0.0)
+    kinds = [type(command) for command in desk.commands[mark:] if isinstance(command, TOLD)]
+    assert kinds[:4] == [WordsHeard, ReplyStarted, ReplyWords, Play]
+    assert len(desk.all(DecodeFinal)) == len(desk.all(Respond)) == 1
+    assert desk.last(Forget).turn == desk.last(DecodeFinal).turn
+
+
+def test_a_complete_sentence_ends_the_turn_as_soon_as_it_is_understood(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.3, 0.0)
+    assert desk.all(SpeechStopped) == []
+    understand(desk, "What is the capital of France?")
+    assert desk.last(SpeechStopped)
+    assert desk.last(ReplyStarted)
+
+
+@pytest.mark.parametrize(
+    ("words", "delay"),
+    [
+        ("What is the capital of France?", 0.2),
+        ("I went to the market", 0.5),
+        ("I would like milk and", 1.5),
+    ],
+)
+def test_the_words_say_how_long_a_pause_may_be(desk, words, delay):
+    desk.hear(1.0, 0.9)
+    end = desk.position / 16_000
+    desk.hear(0.1, 0.0)
+    understand(desk, words, after=0.0)
+    while not desk.all(SpeechStopped):
+        desk.hear(0.032, 0.0)
+        assert desk.position / 16_000 - end < 2.0
+    assert desk.position / 16_000 - end == pytest.approx(delay, abs=0.04)
+
+
+def test_without_words_the_turn_waits_for_them_and_not_for_ever(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(1.4, 0.0)
+    assert desk.all(SpeechStopped) == []
+    desk.hear(0.2, 0.0)
+    assert desk.last(SpeechStopped)
+    understand(desk, "hello")
+    assert desk.last(Respond).messages[-1].content == "hello"
+
+
+def test_server_vad_looks_at_the_pause_alone():
+    desk = new_desk(detection="server_vad", endpoint_delay=0.7)
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "What is the capital of France?", after=0.0)
+    desk.hear(0.5, 0.0)
+    assert desk.all(SpeechStopped) == []
+    desk.hear(0.2, 0.0)
+    assert desk.last(SpeechStopped)
+
+
+def test_speech_that_goes_on_voids_the_draft(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "What is the capital")
+    generation = think(desk, "Of what?")
+    desk.hear(0.5, 0.9)
+    assert desk.last(Abandon).generation == generation
+    assert told(desk) == []
+    desk.hear(0.1, 0.0)
+    assert desk.last(DecodeFinal).revision == 1
+    understand(desk, "What is the capital of France?")
+    assert [message.content for message in desk.last(Respond).messages[1:]] == [
+        "What is the capital of France?"
+    ]
+    think(desk, "Paris.")
+    desk.hear(0.3, 0.0)
+    assert [command.delta for command in desk.all(ReplyWords)] == ["Paris."]
+    tried = desk.last(TurnTimed).speculation
+    assert (tried.hit, tried.revisions) == (True, 2)
+    assert tried.wasted == pytest.approx(0.1 + 0.15, abs=0.01)
+
+
+def test_words_of_a_voided_pause_come_too_late(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    late = desk.last(DecodeFinal)
+    desk.hear(0.2, 0.9)
+    assert desk.last(Withdraw).turn == late.turn
+    desk.tell(FinalHeard(late.turn, late.revision, Transcript("What is", 7, True)))
+    assert desk.all(Respond) == []
+
+
+def test_a_click_in_the_pause_changes_nothing(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "I went to the market")
+    desk.hear(0.064, 0.9)
+    desk.hear(0.5, 0.0)
+    assert desk.all(Abandon) == []
+    assert len(desk.all(Respond)) == len(desk.all(ReplyStarted)) == 1
+
+
+def test_no_draft_for_words_that_are_not_complete(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "I would like milk and")
+    assert desk.all(Respond) == []
+    desk.hear(1.5, 0.0)
+    assert desk.last(Respond).messages[-1].content == "I would like milk and"
+    tried = desk.last(Respond)
+    think(desk, "And?")
+    assert desk.last(TurnTimed).speculation.hit is False
+    assert tried.generation == 1
+
+
+def test_only_the_first_segment_is_spoken_ahead(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "I went to the market")
+    think(desk, "It was a sunny day in the market. There were many apples to be had there.")
+    assert [task.segment for task in desk.all(Speak)] == [0]
+    assert desk.all(EndSpeech) == []
+    desk.hear(0.5, 0.0)
+    assert [task.segment for task in desk.all(Speak)] == [0, 1]
+    assert len(desk.all(EndSpeech)) == 1
+
+
+def test_pauses_that_are_tried_are_bounded():
+    desk = new_desk(max_revisions=2)
+    for _ in range(5):
+        desk.hear(0.5, 0.9)
+        desk.hear(0.1, 0.0)
+    assert [task.revision for task in desk.all(DecodeFinal)] == [0, 1]
+    desk.hear(1.0, 0.0)
+    assert [task.revision for task in desk.all(DecodeFinal)] == [0, 1, 2]
+
+
+def test_without_speculation_the_pause_is_only_waited_for():
+    desk = new_desk(speculation=False)
+    desk.hear(1.0, 0.9)
+    desk.hear(0.3, 0.0)
+    assert desk.all(DecodeFinal) == []
+    desk.hear(0.3, 0.0)
+    understand(desk, "hello")
+    think(desk, "Hi.")
+    timed = desk.last(TurnTimed)
+    assert timed.speculation is None
+    assert timed.spans["asr"] > 0
+
+
+def test_a_typed_message_changes_the_prompt_and_the_draft_is_void(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "I went to the market")
+    generation = think(desk, "Nice.")
+    desk.tell(TextSaid("yesterday"))
+    desk.hear(0.5, 0.0)
+    assert desk.last(Abandon).generation == generation
+    assert len(desk.all(Respond)) == 2
+    think(desk, "I see.")
+    assert desk.last(ReplyWords).delta == "I see."
+
+
+def test_a_turn_that_is_taken_back_takes_its_draft_along(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "I went to the market")
+    generation = think(desk, "Nice.")
+    desk.tell(ClearAudio())
+    assert desk.last(Abandon).generation == generation
+    desk.hear(1.0, 0.0)
+    assert told(desk) == []
+
+
+def test_a_draft_that_fails_is_tried_again_when_the_turn_is_over(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "I went to the market")
+    generation = desk.last(Respond).generation
+    desk.tell(StageFailed("responder", "out of order", generation=generation))
+    assert desk.all(Trouble) == []
+    desk.hear(0.5, 0.0)
+    assert desk.last(Respond).generation == generation + 1
+    think(desk, "Nice.")
+    assert desk.last(ReplyWords).delta == "Nice."
+
+
+def test_stable_words_go_into_the_cache_while_the_caller_speaks(desk):
+    desk.hear(1.2, 0.9)
+    turn = 1
+    desk.tell(PartialHeard(turn, Transcript("what is the", 11, final=False)))
+    assert desk.last(Prepare).messages[-1] == Message("user", "what is the")
+
+
+def test_the_spans_sum_exactly_and_the_work_is_told_from_the_end_of_speech(desk):
+    desk.hear(1.0, 0.9)
+    end = desk.now
+    desk.hear(0.1, 0.0)
+    understand(desk, "I went to the market")
+    think(desk, "Nice.")
+    desk.hear(0.5, 0.0)
+    timed = desk.last(TurnTimed)
+    begun = next(c for c in desk.commands if isinstance(c, SpeechStarted))
+    assert begun
+    assert sum(timed.spans.values()) == timed.spans["endpoint_wait"]
+    assert [span.name for span in timed.work] == ["asr", "prefill", "denoise", "tts"]
+    assert timed.work[0].start == pytest.approx(0.096, abs=0.001)
+    assert timed.work[-1].end == pytest.approx(0.096 + 0.1 + 0.15, abs=0.001)
+    assert timed.spans["endpoint_wait"] + end <= desk.now
+    assert timed.speculation.saved == pytest.approx(0.25, abs=0.001)
+
+
+def test_what_overruns_the_budget_is_told():
+    budget = {"total": 0.4, "per_span": {"tts": 10.0}}
+    desk = Desk(Session(Settings(budget=budget), started_at=0.0))
+    desk.hear(1.0, 0.9)
+    end = desk.now
+    desk.hear(0.1, 0.0)
+    understand(desk, "I went to the market")
+    assert desk.last(Respond).deadline == pytest.approx(end + 0.4)
+    think(desk, "Nice.")
+    desk.hear(0.5, 0.0)
+    assert desk.last(Remark).code == "budget_overrun"
+    assert "total took" in desk.last(Remark).message
+    assert desk.last(TurnTimed).budget == 0.4
