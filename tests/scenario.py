@@ -111,9 +111,7 @@ class Step(_Part):
     pause: float | None = Field(None, gt=0)
     type: str | None = None
     press: (
-        Literal[
-            "commit", "clear", "respond", "cancel", "hang_up", "mute", "unmute", "stop_reading"
-        ]
+        Literal["commit", "clear", "respond", "cancel", "hang_up", "mute", "unmute", "stop_reading"]
         | None
     ) = None
     truncate: int | None = Field(None, ge=0)

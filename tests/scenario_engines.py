@@ -130,10 +130,16 @@ class LowGate:
 
 
 class ToneTranscriber:
-    """Understands the tones that are in the sound, and what the script makes it mishear."""
+    """Understands the tones that are in the sound, and what the script makes it mishear.
 
-    def __init__(self, tongue: ToneLanguage, costs: EngineCosts, spend: Spend) -> None:
-        self.tongue, self.costs, self.spend = tongue, costs, spend
+    Args:
+        echo: what is understood, too, where the agent's own voice reaches the microphone.
+    """
+
+    def __init__(
+        self, tongue: ToneLanguage, echo: ToneLanguage, costs: EngineCosts, spend: Spend
+    ) -> None:
+        self.tongue, self.echo, self.costs, self.spend = tongue, echo, costs, spend
 
     def listen(self) -> ToneListening:
         return ToneListening(self)
@@ -173,7 +179,10 @@ class ToneListening:
         self._recording.close()
 
     def _understood(self) -> tuple[str, tuple[Word, ...]]:
-        found = self._engine.tongue.read(self._recording.since(0), RATE)
+        sound = self._recording.since(0)
+        found = self._engine.tongue.read(sound, RATE)
+        found += self._engine.echo.read(sound, RATE, quietest=GATE_OPENS)
+        found.sort(key=lambda word: word.start)
         text = " ".join(word.text for word in found)
         text = self._engine.costs.mishears.get(text, text)
         return text, tuple(Word(word.text, word.start, word.end) for word in found)
@@ -256,10 +265,11 @@ def live_engines(scenario: Scenario) -> Engines:
 
 def _engines(scenario: Scenario, spend: Spend, compute: Compute, voices: Executor) -> Engines:
     costs = scenario.engines
+    callers, agents = callers_tongue(scenario.callers_word), agents_tongue(scenario.agents_word)
     return Engines(
-        asr=ToneTranscriber(callers_tongue(scenario.callers_word), costs, spend),
+        asr=ToneTranscriber(callers, agents, costs, spend),
         responder=TimedResponder(scenario, spend),
-        tts=ToneVoice(agents_tongue(scenario.agents_word), costs, spend),
+        tts=ToneVoice(agents, costs, spend),
         new_gate=LowGate,
         compute=compute,
         voices=voices,

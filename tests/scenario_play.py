@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,16 +13,15 @@ from fakes import in_virtual_time
 from scenario import Event, Outcome, Scenario, Step, holds, matches
 from scenario_engines import live_engines, virtual_engines
 from scenario_phone import HeardReply, Phone, Unmet
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from agent.audio import AUDIBLE_DBFS, last_above
 from agent.config import Settings
-from agent.notices import Notice, Trouble
-from agent.protocol import WIRE_RATE, BadEvent, ClientMessage, EventWriter, SessionFacts, parse
+from agent.protocol import WIRE_RATE
 from agent.runner import CallRunner
-from agent.server import listen, serve
-from agent.transports.base import Disconnected
+from agent.server import AgentServer, listen, serve
 from agent.work import Engines
 
 REST_SECONDS = 2.5
@@ -49,6 +48,8 @@ class Director:
     problems: list[str] = field(default_factory=list)
     _since: int = 0
     """Place in the log where the step before began."""
+    _known: int = 0
+    """Replies that were spoken of, or were there before the last action."""
     _begun: int = 0
     """Sample at which the step's action began, and its words ended."""
     _ended: int = 0
@@ -77,10 +78,12 @@ class Director:
     async def _step(self, step: Step) -> None:
         await self._moment(step)
         self._since = len(self.phone.log)
-        running, known = self.phone.newest, len(self.phone.replies)
+        running = self.phone.newest
+        if step.actions:
+            self._known = len(self.phone.replies)
         await self._act(step)
         if step.expect is not None or step.within_ms or step.not_before_ms:
-            await self._check_reply(step, known)
+            await self._check_reply(step)
         if step.silence_within_ms is not None:
             await self._check_silence(step.silence_within_ms, running)
         for event in step.not_expect:
@@ -147,8 +150,9 @@ class Director:
             case _:
                 await self.phone.tell(BUTTONS[button])
 
-    async def _check_reply(self, step: Step, known: int) -> None:
-        phone = self.phone
+    async def _check_reply(self, step: Step) -> None:
+        phone, known = self.phone, self._known
+        self._known += 1
         await phone.until(lambda: len(phone.replies) > known, "a reply")
         reply = list(phone.replies.values())[known]
         sounded = lambda: phone.first_sound(reply) is not None or reply.over  # noqa: E731
@@ -265,12 +269,13 @@ class Director:
                     self.problems.append(f"a gap of {gap:.0f} ms in {reply.id}")
 
     def _judge_memory(self) -> None:
-        """The agent remembers the words that were heard: no more, no less."""
+        """The agent remembers the words that were heard: no more, no less, fillers aside."""
+        filler = str(self.scenario.settings.get("call", {}).get("filler"))
         truncated = {
             event["item_id"] for _, event in self._log if event["type"].endswith(".truncated")
         }
         for reply in self._replies:
-            heard = self.phone.words_of(reply).split()
+            heard = self.phone.words_of(reply).removeprefix(filler).split()
             differ = abs(len(heard) - len(reply.said.split())) > (1 if self.slack_ms else 0)
             if reply.over and reply.item_id not in truncated and differ:
                 self.problems.append(f"heard {' '.join(heard)!r}, remembered {reply.said!r}")
@@ -278,8 +283,8 @@ class Director:
     def _judge_prompts(self) -> None:
         for prompt in self.engines.responder.prompts:
             roles = [message.role for message in prompt]
-            turns = ["user", "assistant"] * len(roles)
-            if roles != ["system", *turns][: len(roles)] or roles[-1] != "user":
+            alternate = all(a != b for a, b in itertools.pairwise(roles))
+            if roles[0] != "system" or roles[-1] != "user" or not alternate:
                 self.problems.append(f"a prompt with the roles {roles}")
 
 
@@ -316,19 +321,13 @@ def _session(change: dict[str, Any]) -> dict[str, Any]:
 # ---- in virtual time ---------------------------------------------------------------
 
 
-class VirtualLine:
-    """The server's end of a line without a network: what is said passes as JSON all the same."""
+class VirtualSocket:
+    """A websocket without a network, as far as the transport needs one."""
 
-    rate = WIRE_RATE
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self) -> None:
         self.phone: Phone | None = None
+        self.application_state = WebSocketState.CONNECTED
         self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
-        turns = settings.turns
-        detection = (turns.threshold, turns.endpoint_delay, turns.pre_roll)
-        engines = ("scripted", "scripted", "tones", "en")
-        facts = SessionFacts("sess_0", settings.responder.instructions, *engines, *detection)
-        self._writer = EventWriter(facts)
 
     async def to_server(self, text: str) -> None:
         self._inbox.put_nowait(text)
@@ -336,32 +335,23 @@ class VirtualLine:
     def hang_up(self) -> None:
         self._inbox.put_nowait(None)
 
-    def greet(self) -> None:
-        self._deliver(self._writer.created())
+    async def receive(self) -> dict[str, str]:
+        text = await self._inbox.get()
+        if text is None:
+            return {"type": "websocket.disconnect"}
+        return {"type": "websocket.receive", "text": text}
 
-    async def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
-        while (text := await self._inbox.get()) is not None:
-            try:
-                for message in parse(text):
-                    yield message
-            except BadEvent as error:
-                yield error.trouble
-
-    async def send(self, notice: Notice) -> None:
+    async def send_text(self, text: str) -> None:
         assert self.phone is not None
         if self.phone.over:
-            raise Disconnected
+            raise WebSocketDisconnect
         if not self.phone.reads:
             await asyncio.Event().wait()
-        for event in self._writer.write(notice):
-            self._deliver(event)
-
-    def _deliver(self, event: dict[str, Any]) -> None:
-        assert self.phone is not None
-        self.phone.take(json.loads(json.dumps(event)))
+        self.phone.take(json.loads(text))
 
     async def close(self, code: int, reason: str) -> None:
         assert self.phone is not None
+        self.application_state = WebSocketState.DISCONNECTED
         self.phone.close_code = code
         self.phone.end()
 
@@ -387,15 +377,17 @@ async def _virtual_call(scenario: Scenario) -> None:
 
 async def _virtual_caller(scenario: Scenario, engines: Engines) -> None:
     settings = Settings(**scenario.settings)
-    line = VirtualLine(settings)
-    phone = line.phone = Phone(line.to_server, engines.tts.tongue, scenario.echo)
+    socket = VirtualSocket()
+    phone = socket.phone = Phone(socket.to_server, engines.tts.tongue, scenario.echo)
     director = Director(scenario, phone, engines)
-    line.greet()
-    call = asyncio.create_task(CallRunner(engines, settings, line).run())
+    # The transport of the real server; only its clock cannot be used here.
+    transport = AgentServer(settings, engines)._transport(socket)
+    await transport.open()
+    call = asyncio.create_task(CallRunner(engines, settings, transport).run())
     call.add_done_callback(lambda _: phone.end())
     mouth = asyncio.create_task(phone.speak())
     await director.perform()
-    line.hang_up()
+    socket.hang_up()
     async with asyncio.timeout(30):
         await call
     mouth.cancel()

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import pytest
-from scenario import SCENARIOS, Scenario, ScenarioError, load_all, load_scenario
+from scenario import Scenario, load_all
 from scenario_play import play_live, play_virtually
 
 ALL = load_all()
-PAINS = range(1, 16)
+OF_CONVERSATIONS = set(range(1, 16)) - {13}
+"""The recurrent pains that a conversation can have; the 13th, the pins of dependencies, is no
+matter of conversation and is guarded by constraints.txt and tests/test_packaging.py."""
 
 
-def _params(scenarios: dict[str, Scenario]) -> list[object]:
-    return [
-        pytest.param(
-            scenario,
-            id=name,
-            marks=[pytest.mark.xfail(reason=f"needs {scenario.needs}")] if scenario.needs else [],
-        )
-        for name, scenario in scenarios.items()
-    ]
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All scenarios in virtual time; in real time those marked `live`, or all when asked to."""
+    if "scenario" not in metafunc.fixturenames:
+        return
+    every = metafunc.config.getoption("--all-live")
+    live = metafunc.function is test_through_the_server
+    chosen = {name: s for name, s in ALL.items() if s.live or every or not live}
+    metafunc.parametrize("scenario", [_param(name, s) for name, s in chosen.items()])
 
 
-@pytest.mark.parametrize("scenario", _params(ALL))
+def _param(name: str, scenario: Scenario) -> object:
+    needs = scenario.needs
+    marks = [pytest.mark.xfail(reason=f"needs {needs}", strict=False)] if needs else []
+    return pytest.param(scenario, id=name, marks=marks)
+
+
 def test_in_virtual_time(scenario):
     play_virtually(scenario)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", _params({k: s for k, s in ALL.items() if s.live}))
 async def test_through_the_server(scenario):
     await play_live(scenario)
+
+
+def test_every_pain_of_a_conversation_has_a_scenario():
+    assert {scenario.pain for scenario in ALL.values()} - {None} == OF_CONVERSATIONS
+    assert len(ALL) >= 40

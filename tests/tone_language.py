@@ -8,6 +8,7 @@ speaks a second one in a lower band, so the ear knows which words of a reply wer
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -20,8 +21,6 @@ GAP_SECONDS = 0.04
 """Silence after each word, shorter than any pause that means something."""
 SPACING_HZ = 30.0
 WINDOW_SECONDS, HOP_SECONDS = 0.04, 0.01
-QUIETEST = 0.01
-"""Amplitude under which a tone is not heard: -40 dBFS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,10 @@ class SoundWord:
     text: str
     start: float
     end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
 
 
 @dataclass
@@ -77,20 +80,40 @@ class ToneLanguage:
         tone[-len(ramp) :] *= ramp[::-1]
         return np.concatenate([tone, np.zeros(gap)]).astype(np.float32)
 
-    def read(self, samples: Samples, rate: int, whole: float = 0.6) -> list[SoundWord]:
-        """The words in ``samples``; one of which less than the part ``whole`` is there is none."""
-        found = []
-        place = 0
-        for number, run in groupby(self._labels(samples, rate)):
-            length = len(list(run))
-            seconds = length * HOP_SECONDS
-            if number is not None and seconds >= whole * self.tone_seconds - HOP_SECONDS / 2:
-                start = place * HOP_SECONDS + WINDOW_SECONDS / 2
-                found.append(SoundWord(self._words[number], start, start + seconds))
-            place += length
-        return found
+    def read(
+        self, samples: Samples, rate: int, whole: float = 0.6, quietest: float | None = None
+    ) -> list[SoundWord]:
+        """The words in ``samples``.
 
-    def _labels(self, samples: Samples, rate: int) -> list[int | None]:
+        Args:
+            whole: a word of which less than this part is there is none.
+            quietest: amplitude that can still be understood; None: a tone in half of a window.
+        """
+        found: list[SoundWord] = []
+        for word in self._runs(samples, rate, quietest or 0.4 * self.peak):
+            before = found[-1] if found else None
+            if before is not None and self._one_word(before, word):
+                word = SoundWord(word.text, before.start, before.end + word.seconds)
+                found.pop()
+            found.append(word)
+        shortest = whole * self.tone_seconds - HOP_SECONDS / 2
+        return [word for word in found if word.seconds >= shortest]
+
+    def _one_word(self, before: SoundWord, word: SoundWord) -> bool:
+        """Whether two runs are one word with a hole in it, as where a player had to wait."""
+        both = before.seconds + word.seconds
+        return before.text == word.text and both <= 1.15 * self.tone_seconds
+
+    def _runs(self, samples: Samples, rate: int, quietest: float) -> Iterator[SoundWord]:
+        place = 0
+        for number, run in groupby(self._labels(samples, rate, quietest)):
+            length = len(list(run))
+            if number is not None:
+                start = place * HOP_SECONDS + WINDOW_SECONDS / 2
+                yield SoundWord(self._words[number], start, start + length * HOP_SECONDS)
+            place += length
+
+    def _labels(self, samples: Samples, rate: int, quietest: float) -> list[int | None]:
         """For every hop the number of the word that sounds there."""
         window, hop = round(WINDOW_SECONDS * rate), round(HOP_SECONDS * rate)
         if len(samples) < window:
@@ -106,8 +129,7 @@ class ToneLanguage:
             peaks = spectrum.argmax(axis=1)
             for amplitude, pitch in zip(spectrum.max(axis=1), hertz[band][peaks], strict=True):
                 number = round((pitch - self.lowest) / SPACING_HZ)
-                # Less than half of a window: the word has ended or not begun.
-                known = number < len(self._words) and amplitude > max(QUIETEST, 0.4 * self.peak)
+                known = number < len(self._words) and amplitude > quietest
                 labels.append(number if known else None)
         return labels
 
