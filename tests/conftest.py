@@ -13,6 +13,10 @@ from agent.threads import calm
 calm()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-live", action="store_true", help="run every scenario in real time, too")
+
+
 @pytest.fixture(scope="session")
 def whisper_base_dir() -> Path:
     """Directory of Whisper base for CTranslate2."""
