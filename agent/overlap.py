@@ -6,6 +6,7 @@ second. What it takes for nothing stays under observation until it is over.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -16,6 +17,11 @@ LONG = 1.2
 
 GAP = 0.09
 """Silence within speech that is no end of it."""
+
+MADE_UP = frozenset(
+    {"you", "bye", "thanks", "thank you", "thank you very much", "thanks for watching"}
+)
+"""What Whisper writes for noise. Said in earnest over the agent's voice, it can wait too."""
 
 
 class Judgement(Enum):
@@ -70,7 +76,8 @@ def classify(words: str | None) -> Said:
     """Sort words; None stands for words that are not known yet."""
     if words is None:
         return Said.UNKNOWN
-    if not any(map(str.isalnum, words)):
+    plain = " ".join(re.findall(r"\w+", words.lower()))
+    if not plain or plain in MADE_UP:
         return Said.NO_WORDS
     return Said.BACKCHANNEL if is_backchannel(words) else Said.WORDS
 
