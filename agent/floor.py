@@ -104,3 +104,11 @@ class Floor:
         finished = self.answering.finished
         if self.answering.speaking is None and finished is not None and finished.rest:
             yield from self.answering.say(finished.rest, now)
+
+    def reopen(self) -> bool:
+        """Whether nothing was heard of the reply that was cut: its question is open again."""
+        finished = self.answering.finished
+        if finished is None or finished.turn is None or finished.reply.spoken:
+            return False
+        finished.turn.reply = None
+        return True

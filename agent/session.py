@@ -233,7 +233,9 @@ class Session:
         if text:
             self.manners.caller_spoke()
         if self.floor.taken_for_nothing(turn):
-            yield from self.floor.take_back(now)
+            self._owed = self.floor.reopen()
+            if not self._owed:
+                yield from self.floor.take_back(now)
         elif text and self.create_response and self.hearing.detection:
             self._owed = True
 

@@ -65,20 +65,19 @@ def test_a_greeting_comes_after_a_moment_of_silence_and_is_remembered():
 
 def test_silence_is_asked_into_and_then_the_agent_leaves():
     desk = new_desk({"idle_after": 5.0, "max_idle_prompts": 2, "goodbye": "Bye."})
-    texts = []
-    for _ in range(3):
-        began = desk.now
-        before = len(desk.all(ReplyWords))
-        while len(desk.all(ReplyWords)) == before:
-            desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
-            desk.tell(Tick())
-        assert desk.now - began == pytest.approx(5.0, abs=0.01)
-        texts.append(desk.last(ReplyWords).delta)
-        speak(desk)
-        run(desk, desk.now + desk.session.answering.speaking.playback.ahead(desk.now) + 2.5)
-        if not desk.all(HangUp):
-            desk.now = desk.session.manners._quiet_since
+    said = []
+    while not desk.all(HangUp):
+        desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
+        desk.tell(Tick())
+        if len(desk.all(ReplyWords)) > len(said):
+            said.append((desk.now, desk.last(ReplyWords).delta))
+            speak(desk)
+    texts = [text for _, text in said]
     assert texts == ["Are you still there?", "Are you still there?", "Bye."]
+    assert said[0][0] == pytest.approx(5.0, abs=0.01)
+    spoken = 4 * 0.5
+    assert said[1][0] - said[0][0] == pytest.approx(5.0 + spoken, abs=0.01)
+    assert desk.now - said[2][0] == pytest.approx(0.5, abs=0.01)
     assert desk.last(HangUp).reason == "nobody answered"
 
 
