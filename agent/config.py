@@ -88,6 +88,8 @@ class TurnSettings(Section):
     """Whether "mhm", "yeah" and noise leave the agent speaking: it ducks until it knows."""
     decide_within: float = Field(0.3, gt=0, le=2)
     """Sound of the caller, from its detection on, that is enough to know."""
+    echo: bool = True
+    """Whether the agent's own voice is told from the caller's where the microphone hears both."""
     duck_db: float = Field(-12.0, ge=-60, le=0)
     """Gain of the agent's voice until it knows."""
 

@@ -60,7 +60,7 @@ class Hearing:
     _pre_roll: deque[AudioChunk] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.detector = TurnDetector(self.settings, self.settings.endpoint_delay)
+        self.detector = TurnDetector(self.settings)
         self._release = self.settings.release
 
     def configure(self, change: Configure) -> Iterator[Command]:
