@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def run_bench(
 ) -> list[Figure]:
     """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
-    with _server(config, progress) as (url, process):
+    with running_server(config, progress) as (url, process):
         rows, idle, rss = asyncio.run(_calls(url, process, turns, progress))
     heard = [row.voice_to_voice_ms for row in rows if row.voice_to_voice_ms is not None]
     if len(heard) < len(rows):
@@ -116,8 +117,17 @@ def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
 
 
 @contextmanager
-def _server(config: Path | None, progress: Progress) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, so that its CPU and memory are its own."""
+def running_server(
+    config: Path | None, progress: Progress, variables: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, psutil.Process]]:
+    """A server in a process of its own, so that its CPU and memory are its own.
+
+    Args:
+        config: its settings; ``variables`` of the environment go before them.
+
+    Raises:
+        CallError: it does not start.
+    """
     progress("starting a server")
     sock = listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
@@ -125,7 +135,8 @@ def _server(config: Path | None, progress: Progress) -> Iterator[tuple[str, psut
     command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
     if config is not None:
         command += ["--config", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+    environment = {**os.environ, **(variables or {})}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as server:
         try:
             _await_ready(f"http://127.0.0.1:{port}/readyz", server)
             yield f"ws://127.0.0.1:{port}/v1/realtime", psutil.Process(server.pid)
@@ -151,7 +162,7 @@ def _await_ready(url: str, server: subprocess.Popen[bytes]) -> None:
 async def _calls(
     url: str, process: psutil.Process, turns: int, progress: Progress
 ) -> tuple[list[TurnResult], float, float]:
-    questions = [_question(path) for path in bundled_questions()]
+    questions = bundled()
     asked = [questions[number % len(questions)] for number in range(turns + 1)]
     rows = []
     async for row in Caller(url).turns(asked):
@@ -162,8 +173,11 @@ async def _calls(
     return rows[1:], idle, _resident(process)  # the first turn warms up
 
 
-def _question(path: Path) -> Question:
-    return Question(path.name, read_recording(path, WIRE_RATE).samples)
+def bundled() -> list[Question]:
+    """The recordings that come with the package."""
+    return [
+        Question(path.name, read_recording(path, WIRE_RATE).samples) for path in bundled_questions()
+    ]
 
 
 async def _idle_cpu(url: str, process: psutil.Process) -> float:
