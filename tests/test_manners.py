@@ -7,8 +7,10 @@ import pytest
 from fakes import Desk
 from test_session import ask, sound
 
+from agent.answering import Answering
 from agent.commands import HangUp, Respond, Speak, WakeAt
 from agent.config import CallSettings, Settings
+from agent.conversation import Conversation
 from agent.events import (
     CallStarted,
     Configure,
@@ -23,6 +25,11 @@ from agent.manners import Manners, Phase, Wish
 from agent.notices import Play, Remark, ReplyFinished, ReplyStarted, ReplyWords, TurnTimed
 from agent.reply import Message, Prefilled, ReplyDone
 from agent.session import Session
+
+
+def new_manners(ends_at=math.inf, **call):
+    answering = Answering(Conversation("", 1000), 0.3, None, str)
+    return Manners(CallSettings(**call), answering, ends_at)
 
 
 def new_desk(call, **others):
@@ -82,7 +89,7 @@ def test_silence_is_asked_into_and_then_the_agent_leaves():
 
 
 def test_a_caller_who_answers_is_asked_again_later():
-    manners = Manners(CallSettings(idle_after=5.0, max_idle_prompts=1), math.inf)
+    manners = new_manners(idle_after=5.0, max_idle_prompts=1)
     manners.observe(0.0, quiet=True)
     assert manners.due(4.9) is None
     assert manners.due(5.0) is Wish.PROMPT
@@ -191,7 +198,7 @@ def test_turns_that_are_too_old_for_the_prompt_are_told():
 
 
 def test_a_call_is_over_once():
-    manners = Manners(CallSettings(goodbye=None), ends_at=1.0)
+    manners = new_manners(goodbye=None, ends_at=1.0)
     assert manners.due(1.0) is Wish.HANG_UP
     assert manners.phase is Phase.OVER
     assert manners.due(2.0) is None
