@@ -143,6 +143,16 @@ def _ends_in_connective(tail: Tail) -> bool:
     return tail.last in english.NEVER_LAST or tail.phrase.endswith(english.NEVER_LAST_PHRASES)
 
 
+def _ends_in_then(tail: Tail) -> bool:
+    """ "Turn left, then", but not "until then"."""
+    return tail.last == "then" and tail.before not in english.THEN_AFTER
+
+
+def _ends_in_wh_word(tail: Tail) -> bool:
+    """ "Could you explain what", but not "so what?"."""
+    return tail.last in english.WH_WORDS and len(tail.tokens) >= 3
+
+
 def _ends_in_subject(tail: Tail) -> bool:
     """ "And then we", but not "who are they?"."""
     return tail.last in english.SUBJECTS and tail.before not in english.BE_FORMS
@@ -207,6 +217,15 @@ def _hesitant(tail: Tail) -> bool:
     return len(tail.tokens) / seconds < HESITANT_RATE
 
 
+def _is_open_question(tail: Tail) -> bool:
+    """ "Do you have anything?" and "when does the next train?": Whisper's mark, but no end."""
+    if not tail.text.endswith("?"):
+        return False
+    begin = english.modal_place(tail.tokens)
+    lacks_verb = begin is not None and english.VERBS.isdisjoint(tail.tokens[begin + 1 :])
+    return tail.last in english.INDEFINITE or lacks_verb
+
+
 def _is_question(tail: Tail) -> bool:
     return tail.text.endswith("?") and len(tail.tokens) >= 3
 
@@ -218,7 +237,8 @@ def _is_question_by_form(tail: Tail) -> bool:
 
 def _is_full_command(tail: Tail) -> bool:
     imperative = english.lead(tail.tokens) in english.IMPERATIVES
-    return imperative and len(tail.tokens) >= 4 and tail.text.endswith((".", "!"))
+    whole = len(tail.tokens) >= 4 and tail.last not in english.DANGLING
+    return imperative and whole and tail.text.endswith((".", "!"))
 
 
 def _ends_in_closing_word(tail: Tail) -> bool:
@@ -237,6 +257,8 @@ RULES: Final[tuple[tuple[str, Verdict, Predicate], ...]] = (
     ("trails_off", Verdict.INCOMPLETE, _trails_off),
     ("opener", Verdict.INCOMPLETE, _opens_a_request),
     ("connective", Verdict.INCOMPLETE, _ends_in_connective),
+    ("then", Verdict.INCOMPLETE, _ends_in_then),
+    ("wh_word", Verdict.INCOMPLETE, _ends_in_wh_word),
     ("subject", Verdict.INCOMPLETE, _ends_in_subject),
     ("preposition", Verdict.INCOMPLETE, _ends_in_preposition),
     ("auxiliary", Verdict.INCOMPLETE, _ends_in_auxiliary),
@@ -245,6 +267,7 @@ RULES: Final[tuple[tuple[str, Verdict, Predicate], ...]] = (
     ("open_list", Verdict.INCOMPLETE, _lists_on),
     ("hesitant", Verdict.UNSURE, _hesitant),
     ("polite", Verdict.COMPLETE, _ends_politely),
+    ("open_question", Verdict.UNSURE, _is_open_question),
     ("question", Verdict.COMPLETE, _is_question),
     ("question_form", Verdict.COMPLETE, _is_question_by_form),
     ("full_command", Verdict.COMPLETE, _is_full_command),

@@ -204,3 +204,35 @@ def agree(
     """How far replies in int8 agree with those in float32, over 100 questions."""
     settings = settings_from(config, {"responder": {"model": model}})
     _measure(EngineBench.AGREE, settings, dtype or ["int8"], as_json)
+
+
+@bench.command()
+def endpoint(
+    voices: Annotated[
+        list[str] | None,
+        typer.Option("--voices", help="piper, espeak-ng:VOICE, flite:VOICE; may be repeated."),
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", help="Every pause and its words, as JSON lines.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """False cut-offs and endpoint delays by policy, on utterances with pauses for thought."""
+    from agent.endpoint_bench import figures, measure, pause_row
+    from agent.view import rows_table
+
+    settings = settings_from(config)
+    with err.status("loading") as status:
+        pauses, with_model = measure(settings, voices or ["piper"], status.update)
+    if rows is not None:
+        lines = [json.dumps(pause_row(pause), ensure_ascii=False) for pause in pauses]
+        rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not with_model:
+        err.print("without smart-turn; run: onebreath models --fetch smart-turn", style="dim")
+    table = list(figures(pauses, with_model))
+    if as_json:
+        for row in table:
+            print(json.dumps(row))
+    else:
+        out.print(rows_table(table))

@@ -69,6 +69,15 @@ INCOMPLETE = {
         I don't know whether.
         She said that it's.
     """,
+    "then": """
+        Turn left at the church, then.
+        Show me flights from Denver then
+    """,
+    "wh_word": """
+        Could you explain what?
+        I don't remember when.
+        He never told me where
+    """,
     "subject": """
         And then we.
         Yesterday I
@@ -253,6 +262,11 @@ UNSURE = {
         Yes...
         No,
         Okay-
+    """,
+    "open_question": """
+        Do you have anything?
+        When does the next train?
+        Could the other gentleman?
     """,
     "dictation_maybe": """
         My phone number is 555-0142.
