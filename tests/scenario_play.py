@@ -132,7 +132,10 @@ class Director:
     async def _say(self, sound: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         self._begun = self.phone.line.say(sound)
         self._ended = self._begun + (last_above(sound, AUDIBLE_DBFS) or 0)
-        await self.phone.until(lambda: not self.phone.line.saying, "the end of his words")
+        phone = self.phone
+        if phone.over:
+            raise Unmet("the call was over before he spoke")
+        await phone.until(lambda: phone.over or not phone.line.saying, "the end of his words")
 
     async def _type(self, text: str) -> None:
         content = [{"type": "input_text", "text": text}]
@@ -275,10 +278,12 @@ class Director:
             event["item_id"] for _, event in self._log if event["type"].endswith(".truncated")
         }
         for reply in self._replies:
-            heard = self.phone.words_of(reply).removeprefix(filler).split()
-            differ = abs(len(heard) - len(reply.said.split())) > (1 if self.slack_ms else 0)
+            heard = self.phone.words_of(reply)
+            heard = "" if filler.startswith(heard) else heard.removeprefix(filler)
+            words = len(heard.split()) - len(reply.said.split())
+            differ = abs(words) > (1 if self.slack_ms else 0)
             if reply.over and reply.item_id not in truncated and differ:
-                self.problems.append(f"heard {' '.join(heard)!r}, remembered {reply.said!r}")
+                self.problems.append(f"heard {heard!r}, remembered {reply.said!r}")
 
     def _judge_prompts(self) -> None:
         for prompt in self.engines.responder.prompts:
