@@ -35,8 +35,8 @@ def utterances(*texts):
 
 
 @asynccontextmanager
-async def server(*heard, **server_settings):
-    settings = Settings(server={"max_calls": 2, **server_settings})
+async def server(*heard, webrtc=None, **server_settings):
+    settings = Settings(server={"max_calls": 2, **server_settings}, webrtc=webrtc or {})
     engines = Engines(
         utterances(*heard),
         ScriptedResponder(ANSWERS),
