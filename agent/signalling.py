@@ -133,27 +133,36 @@ class Signalling:
         limit = self._settings.server.max_calls
         if len(self._calls) >= limit:
             raise Refused(503, "server_full", f"all {limit} lines are busy; try again later")
+        transport = WebRtcTransport(self._new_writer(), self._settings.webrtc, offer.session)
+        answering = asyncio.current_task()
+        assert answering is not None
+        self._calls.add(answering)  # the line is taken before the call is up
+        try:
+            answer = await transport.answer(offer.sdp)
+        except BaseException as error:
+            await transport.hang_up()
+            if isinstance(error, BadOffer):
+                raise Refused(400, "invalid_offer", str(error)) from None
+            raise
+        finally:
+            self._calls.discard(answering)
+        return self._start(transport), answer
+
+    def _start(self, transport: WebRtcTransport) -> str:
         call_id = f"rtc_{secrets.token_hex(12)}"
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._call(offer, answer), name=call_id)
+        task = asyncio.create_task(self._call(transport), name=call_id)
         self._calls.add(task)
         self._tasks[call_id] = task
         task.add_done_callback(self._forget)
-        return call_id, await asyncio.shield(answer)
+        return call_id
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
         del self._tasks[task.get_name()]
 
-    async def _call(self, offer: Offer, answer: asyncio.Future[str]) -> None:
-        """The whole life of one call."""
-        transport = WebRtcTransport(self._new_writer(), self._settings.webrtc, offer.session)
+    async def _call(self, transport: WebRtcTransport) -> None:
+        """The life of one call after its answer."""
         try:
-            try:
-                answer.set_result(await transport.answer(offer.sdp))
-            except BadOffer as error:
-                answer.set_exception(Refused(400, "invalid_offer", str(error)))
-                return
             async with asyncio.timeout(PENDING_SECONDS):
                 await transport.open()
             await CallRunner(self._engines, self._settings, transport, time.monotonic).run()
@@ -165,7 +174,6 @@ class Signalling:
             log.exception("the call failed")
             await transport.close(INTERNAL_ERROR, "internal error; the server's log says more")
         finally:
-            answer.cancel()
             await transport.hang_up()
 
 

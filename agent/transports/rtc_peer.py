@@ -115,6 +115,14 @@ async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str
     return str(peer.localDescription.sdp)
 
 
+def overrun(peer: RTCPeerConnection) -> bool:
+    """Whether pieces of unfinished messages fill more than the window for them, 1 MiB.
+
+    aiortc announces the window and does not keep to it.
+    """
+    return peer.sctp is not None and peer.sctp._advertised_rwnd < 0
+
+
 def listen_on(peer: RTCPeerConnection, hosts: Sequence[str]) -> None:
     """Gather candidates on ``hosts`` only; all addresses but loopback where none is given."""
     if not hosts:
