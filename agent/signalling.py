@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,11 +19,9 @@ from starlette.routing import Route
 
 from agent.config import Settings
 from agent.protocol import BadEvent, ClientMessage, EventWriter, Pinged, parse
-from agent.runner import CallRunner
 from agent.transports.base import Disconnected
 from agent.transports.rtc_peer import BadOffer, check_offer
 from agent.transports.webrtc import WebRtcTransport
-from agent.work import Engines
 
 log = logging.getLogger("onebreath.server")
 
@@ -75,21 +72,22 @@ class Signalling:
     Args:
         calls: the tasks of all calls that are up or about to be.
         welcome: whether a request with these headers may call.
+        converse: carries on a conversation over an open line, to its end.
     """
 
     def __init__(
         self,
         settings: Settings,
-        engines: Engines,
         calls: set[asyncio.Task[None]],
         welcome: Callable[[Headers], bool],
         new_writer: Callable[[], EventWriter],
+        converse: Callable[[WebRtcTransport], Awaitable[None]],
     ) -> None:
         self._settings = settings
-        self._engines = engines
         self._calls = calls
         self._welcome = welcome
         self._new_writer = new_writer
+        self._converse = converse
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
@@ -165,7 +163,7 @@ class Signalling:
         try:
             async with asyncio.timeout(PENDING_SECONDS):
                 await transport.open()
-            await CallRunner(self._engines, self._settings, transport, time.monotonic).run()
+            await self._converse(transport)
         except TimeoutError:
             log.info("no connection within %.0f s of the answer", PENDING_SECONDS)
         except Disconnected:
