@@ -18,7 +18,7 @@ from agent.errors import CallError
 from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
 from agent.transports.opus import RATE, OpusDecoder, packet_duration
 from agent.transports.rtc_peer import listen_on, lose_packets, new_peer
-from agent.transports.rtc_track import SpeechTrack
+from agent.transports.rtc_track import BufferChange, SpeechTrack
 
 BITRATE = 64_000
 CONNECT_SECONDS = 10.0
@@ -44,7 +44,7 @@ class RtcCaller:
         self._decoder = OpusDecoder()
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
-        self.microphone = SpeechTrack(BITRATE, lambda change, response_id: None)
+        self.microphone = SpeechTrack(BITRATE, self._mouth_changed)
         self.peer = new_peer(self.microphone, self._take_packet, ())
         self.channel: RTCDataChannel = self.peer.createDataChannel("oai-events")
         self.channel.on("open", self._opened.set)
@@ -53,6 +53,8 @@ class RtcCaller:
         self.peer.on("connectionstatechange", self._state_changed)
         self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.call_id = ""
+        self.on_speech: Callable[[], None] = lambda: None
+        """Told when the first sound of what is said leaves."""
         self._lost: Callable[[], bool] = lambda: False
 
     async def connect(self, session: dict[str, Any] | None = None) -> float:
@@ -95,6 +97,7 @@ class RtcCaller:
 
     def say(self, samples: Samples) -> None:
         """Speak after what is still to be said; float32 mono at 48 kHz."""
+        self.microphone.begin("")
         self.microphone.play(samples)
 
     def send(self, kind: str, **body: Any) -> None:
@@ -120,6 +123,10 @@ class RtcCaller:
     async def close(self) -> None:
         """Hang up."""
         await self.peer.close()
+
+    def _mouth_changed(self, change: BufferChange, response_id: str) -> None:
+        if change == "started":
+            self.on_speech()
 
     def _state_changed(self) -> None:
         if self.peer.connectionState in ("failed", "closed"):

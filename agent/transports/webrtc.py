@@ -229,6 +229,11 @@ class WebRtcTransport:
             self._send_event(event)
         await self._drained(MAX_UNSENT_BYTES)
 
+    @property
+    def unplayed(self) -> float:
+        """Seconds of sound that were not sent yet."""
+        return self._track.unsent
+
     def _play(self, notice: Play) -> None:
         if self._resampler is None:
             self._resampler = StreamResampler(notice.rate, RATE)
