@@ -8,6 +8,7 @@ import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aioice.ice
 import httpx
 import numpy as np
 import psutil
@@ -258,6 +259,16 @@ async def test_a_page_that_is_left_hangs_up_by_beacon():
         gone = await web.post(path)
         assert gone.status_code == 404
         assert gone.json()["error"]["code"] == "call_not_found"
+
+
+async def test_a_client_that_vanishes_frees_its_line(monkeypatch):
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.05)
+    monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 2)
+    async with agent() as (url, _), call(url) as caller:
+        ice = caller.peer.sctp.transport.transport
+        for protocol in ice._connection._protocols:
+            protocol.datagram_received = lambda data, address: None
+        await until_free(url)
 
 
 async def test_the_server_ends_a_call_that_is_too_long():
