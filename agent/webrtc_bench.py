@@ -15,6 +15,7 @@ CALLS_SECONDS = 15.0
 SCRIPTED = ("--asr", "scripted", "--responder", "scripted", "--tts", "tone")
 ENVIRONMENT = {
     "ONEBREATH_SERVER__MAX_CALLS": str(CALLS),
+    "ONEBREATH_LOG_LEVEL": "error",
     "ONEBREATH_WEBRTC__ICE_HOSTS": '["127.0.0.1"]',
 }
 

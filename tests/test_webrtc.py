@@ -434,6 +434,24 @@ async def test_other_sites_may_not_call():
         assert (await web.post(CALLS, headers=own, content=await offer_of())).status_code == 201
 
 
+async def test_an_allowed_page_elsewhere_may_call():
+    page = "https://page.example"
+    async with (
+        agent(allowed_origins=[page]) as (url, _),
+        httpx.AsyncClient(base_url=url) as web,
+    ):
+        ask = {"Access-Control-Request-Method": "POST"}
+        ask["Access-Control-Request-Headers"] = "authorization,content-type"
+        allowed = await web.options(CALLS, headers={"Origin": page, **ask})
+        assert allowed.headers["access-control-allow-origin"] == page
+        refused = await web.options(CALLS, headers={"Origin": "https://evil.example", **ask})
+        assert "access-control-allow-origin" not in refused.headers
+        headers = {"Origin": page, "Content-Type": "application/sdp"}
+        answer = await web.post(CALLS, headers=headers, content=await offer_of())
+        assert answer.status_code == 201
+        assert answer.headers["access-control-expose-headers"] == "location"
+
+
 async def test_the_page_gets_the_ice_servers_of_the_settings():
     turn = {"urls": "turn:turn.example:3478", "username": "u", "credential": "c"}
     for servers in ([], [turn]):
