@@ -15,8 +15,7 @@ from aiortc.rtp import RtpPacket
 
 from agent.audio import Samples
 from agent.errors import CallError
-from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
-from agent.transports.opus import RATE, OpusDecoder, packet_duration
+from agent.transports.rtc_ear import RtpEar
 from agent.transports.rtc_peer import listen_on, lose_packets, new_peer
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 
@@ -40,8 +39,7 @@ class RtcCaller:
         self._url = url
         self._hosts = hosts
         self._hear = hear
-        self._jitter = JitterBuffer(RATE)
-        self._decoder = OpusDecoder()
+        self._ear = RtpEar(self._heard)
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
         self.microphone = SpeechTrack(BITRATE, self._mouth_changed)
@@ -138,15 +136,8 @@ class RtcCaller:
     def _take_packet(self, packet: RtpPacket) -> None:
         if self._lost():
             return
-        now = time.monotonic()
-        duration = packet_duration(packet.payload)
-        sound = RtpSound(
-            packet.ssrc, packet.sequence_number, packet.timestamp, duration, packet.payload
-        )
-        for piece in self._jitter.add(sound, now):
-            if isinstance(piece, Gap):
-                samples = self._decoder.conceal(piece.duration)
-            else:
-                samples = self._decoder.decode(piece.payload)
-            if self._hear is not None:
-                self._hear(samples, now)
+        self._ear.take(packet)
+
+    def _heard(self, samples: Samples) -> None:
+        if self._hear is not None:
+            self._hear(samples, time.monotonic())
