@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class Figure:
         return {**asdict(self), "met": self.met}
 
 
-def _figure(name: str, unit: str, samples: list[float], target: float | None = None) -> Figure:
+def figure(name: str, unit: str, samples: list[float], target: float | None = None) -> Figure:
     median = statistics.median(samples)
     return Figure(name, unit, round(median, 2), round(max(samples), 2), len(samples), target)
 
@@ -69,17 +69,18 @@ def run_bench(
 ) -> list[Figure]:
     """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
-    with running_server(config, progress) as (url, process):
+    with running_server(progress, config=config) as (port, process):
+        url = f"ws://127.0.0.1:{port}/v1/realtime"
         rows, idle, rss = asyncio.run(_calls(url, process, turns, progress))
     heard = [row.voice_to_voice_ms for row in rows if row.voice_to_voice_ms is not None]
     if len(heard) < len(rows):
         raise CallError(f"{len(rows) - len(heard)} of {len(rows)} turns got no reply")
-    figures.append(_figure("voice to voice", "ms", heard, 3000.0))
+    figures.append(figure("voice to voice", "ms", heard, 3000.0))
     figures += [
-        _figure(f"  {span}", "ms", [row.spans[span] for row in rows]) for span in rows[0].spans
+        figure(f"  {span}", "ms", [row.spans[span] for row in rows]) for span in rows[0].spans
     ]
-    figures.append(_figure("CPU of a silent call", "% of a core", [idle], 5.0))
-    figures.append(_figure("resident memory", "GB", [rss], 2.5))
+    figures.append(figure("CPU of a silent call", "% of a core", [idle], 5.0))
+    figures.append(figure("resident memory", "GB", [rss], 2.5))
     return figures
 
 
@@ -98,7 +99,7 @@ def _asr(settings: Settings, turns: int, progress: Progress) -> Figure:
         samples.append((time.perf_counter() - began) * 1000)
         listening.close()
     asr.close()
-    return _figure("ASR final of 3 s", "ms", samples, 450.0)
+    return figure("ASR final of 3 s", "ms", samples, 450.0)
 
 
 def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
@@ -113,17 +114,22 @@ def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
                 samples.append((time.perf_counter() - began) * 1000)
                 break
     tts.close()
-    return _figure("first sound after text", "ms", samples, 200.0)
+    return figure("first sound after text", "ms", samples, 200.0)
 
 
 @contextmanager
 def running_server(
-    config: Path | None, progress: Progress, variables: Mapping[str, str] | None = None
-) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, so that its CPU and memory are its own.
+    progress: Progress,
+    *,
+    config: Path | None = None,
+    flags: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[tuple[int, psutil.Process]]:
+    """A server in a process of its own, so that its CPU and memory are its own; its port.
 
     Args:
-        config: its settings; ``variables`` of the environment go before them.
+        config: its settings; ``variables`` of the environment go before them, ``flags`` of the
+            command line before both.
 
     Raises:
         CallError: it does not start.
@@ -136,10 +142,10 @@ def running_server(
     if config is not None:
         command += ["--config", str(config)]
     environment = {**os.environ, **(variables or {})}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as server:
+    with subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, env=environment) as server:
         try:
             _await_ready(f"http://127.0.0.1:{port}/readyz", server)
-            yield f"ws://127.0.0.1:{port}/v1/realtime", psutil.Process(server.pid)
+            yield port, psutil.Process(server.pid)
         finally:
             server.terminate()
 
@@ -184,16 +190,17 @@ async def _idle_cpu(url: str, process: psutil.Process) -> float:
     """Percent of one core that the server takes while a caller says nothing."""
     async with Caller(url).silence():
         await asyncio.sleep(1.0)
-        began, used = time.monotonic(), _cpu_seconds(process)
+        began, used = time.monotonic(), cpu_seconds(process)
         await asyncio.sleep(IDLE_SECONDS)
-        return (_cpu_seconds(process) - used) / (time.monotonic() - began) * 100
+        return (cpu_seconds(process) - used) / (time.monotonic() - began) * 100
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of the process and its children, since they began."""
     times = [p.cpu_times() for p in _family(process)]
     return float(sum(t.user + t.system for t in times))
 

@@ -156,9 +156,10 @@ def run_turns(
         urls = {}
         for speculation in (True, False):
             variables = {"ONEBREATH_TURNS__SPECULATION": str(speculation).lower()}
-            urls[speculation], _ = servers.enter_context(
-                running_server(config, progress, variables)
+            port, _ = servers.enter_context(
+                running_server(progress, config=config, variables=variables)
             )
+            urls[speculation] = f"ws://127.0.0.1:{port}/v1/realtime"
         return asyncio.run(_measure(urls, asked, (stories, stop, interruptions), progress))
 
 
