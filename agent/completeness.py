@@ -143,6 +143,11 @@ def _ends_in_connective(tail: Tail) -> bool:
     return tail.last in english.NEVER_LAST or tail.phrase.endswith(english.NEVER_LAST_PHRASES)
 
 
+def _ends_in_adjective(tail: Tail) -> bool:
+    """ "Delete the last", "it's a new"."""
+    return tail.last in english.HALF_NOUN_PHRASES and tail.before in english.DETERMINERS
+
+
 def _ends_in_then(tail: Tail) -> bool:
     """ "Turn left, then", but not "until then"."""
     return tail.last == "then" and tail.before not in english.THEN_AFTER
@@ -217,13 +222,17 @@ def _hesitant(tail: Tail) -> bool:
     return len(tail.tokens) / seconds < HESITANT_RATE
 
 
-def _is_open_question(tail: Tail) -> bool:
-    """ "Do you have anything?" and "when does the next train?": Whisper's mark, but no end."""
-    if not tail.text.endswith("?"):
-        return False
+def _lacks_verb(tail: Tail) -> bool:
+    """ "When does the next train?": Whisper hears a question, but its verb is still to come."""
     begin = english.modal_place(tail.tokens)
-    lacks_verb = begin is not None and english.VERBS.isdisjoint(tail.tokens[begin + 1 :])
-    return tail.last in english.INDEFINITE or lacks_verb
+    if begin is None or not tail.text.endswith("?"):
+        return False
+    return english.VERBS.isdisjoint(tail.tokens[begin + 1 :])
+
+
+def _is_open_question(tail: Tail) -> bool:
+    """ "Do you have anything?", and "cheaper" may follow."""
+    return tail.text.endswith("?") and tail.last in english.INDEFINITE
 
 
 def _is_question(tail: Tail) -> bool:
@@ -242,7 +251,9 @@ def _is_full_command(tail: Tail) -> bool:
 
 
 def _ends_in_closing_word(tail: Tail) -> bool:
-    return len(tail.tokens) >= 3 and tail.last in english.CLOSING and tail.text.endswith((".", "!"))
+    """ "I have never seen it". After a preposition "it" may be a cut-off word that was misheard."""
+    closes = tail.last in english.CLOSING and tail.before not in english.PREPOSITIONS
+    return closes and len(tail.tokens) >= 3 and tail.text.endswith((".", "!"))
 
 
 RULES: Final[tuple[tuple[str, Verdict, Predicate], ...]] = (
@@ -257,12 +268,14 @@ RULES: Final[tuple[tuple[str, Verdict, Predicate], ...]] = (
     ("trails_off", Verdict.INCOMPLETE, _trails_off),
     ("opener", Verdict.INCOMPLETE, _opens_a_request),
     ("connective", Verdict.INCOMPLETE, _ends_in_connective),
+    ("adjective", Verdict.INCOMPLETE, _ends_in_adjective),
     ("then", Verdict.INCOMPLETE, _ends_in_then),
     ("wh_word", Verdict.INCOMPLETE, _ends_in_wh_word),
     ("subject", Verdict.INCOMPLETE, _ends_in_subject),
     ("preposition", Verdict.INCOMPLETE, _ends_in_preposition),
     ("auxiliary", Verdict.INCOMPLETE, _ends_in_auxiliary),
     ("no_object", Verdict.INCOMPLETE, _lacks_object),
+    ("no_verb", Verdict.INCOMPLETE, _lacks_verb),
     ("condition", Verdict.INCOMPLETE, _has_only_condition),
     ("open_list", Verdict.INCOMPLETE, _lists_on),
     ("hesitant", Verdict.UNSURE, _hesitant),

@@ -219,34 +219,28 @@ def figures(pauses: Sequence[Pause], with_model: bool) -> Iterator[dict[str, Any
 def score(pauses: Sequence[Pause], policy: Policy) -> dict[str, Any]:
     """Cut-offs and delays of one policy.
 
-    ``delay`` is what the policy asks for; ``delay_known`` counts that it can only be
-    shortened or lengthened once the recogniser, measured on this machine, has given the words.
+    ``delay`` runs from the end of the sound to the end of the turn, were the words known at once;
+    ``answer`` to when a reply can begin: the turn is over and the words, whose decoding
+    began in the pause and took what it took on this machine, are known.
     """
     inside = [pause for pause in pauses if not pause.final]
     final = [pause for pause in pauses if pause.final]
     cut = [pause for pause in inside if policy(pause) < pause.seconds]
     utterances = {(pause.voice, pause.text) for pause in final}
+    cut_short = {(pause.voice, pause.text) for pause in cut}
     delays = [1000 * (pause.late + policy(pause)) for pause in final]
-    known = [1000 * (pause.late + _when_known(pause, policy(pause))) for pause in final]
+    answers = [
+        1000 * (pause.late + max(policy(pause), LISTENED + pause.decode_seconds)) for pause in final
+    ]
     return {
         "utterances": len(utterances),
         "pauses": len(inside),
         "pauses_cut": len(cut),
-        "false_cutoff_rate": round(
-            len({(pause.voice, pause.text) for pause in cut}) / len(utterances), 4
-        ),
+        "false_cutoff_rate": round(len(cut_short) / len(utterances), 4),
         "mean_delay_ms": round(mean(delays), 1),
         "p90_delay_ms": round(float(np.percentile(delays, 90)), 1),
-        "mean_delay_known_ms": round(mean(known), 1),
+        "mean_answer_ms": round(mean(answers), 1),
     }
-
-
-def _when_known(pause: Pause, delay: float) -> float:
-    """The delay that comes about when the words arrive after they were decoded."""
-    known = LISTENED + pause.decode_seconds
-    if delay == UNSURE or known >= UNSURE:
-        return UNSURE
-    return max(delay, known)
 
 
 def pause_row(pause: Pause) -> dict[str, Any]:

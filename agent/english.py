@@ -172,13 +172,16 @@ VERBS = _words(
     finish fit fix fly follow forget get give go happen have hear help hold hope include join keep
     know last learn leave let like listen live look lose love make matter mean meet mind miss move
     need offer open order own park pay pick plan play prefer put reach read recommend remember
-    repeat replace require reschedule reserve return ride rise run say see sell send serve set ship show
-    sign sing sit sleep sound speak spell spend stand start stay stop suggest swim take talk taste
-    teach tell think translate travel try turn type understand use visit wait wake walk want warm
-    wash watch weigh win wish wonder work write
-    """
+    repeat replace require reschedule reserve return ride rise run say see sell send serve set ship
+    show sign sing sit sleep sound speak spell spend stand start stay stop suggest swim take talk
+    taste teach tell think translate travel try turn type understand use visit wait wake walk want
+    warm wash watch weigh win wish wonder work write
+"""
 )
 """Common ones in the form that follows a modal."""
+DETERMINERS = _words("the a an my your our his her their this that")
+HALF_NOUN_PHRASES = _words("last next following only main whole new big little large other very")
+"""After a determiner they lack what they describe."""
 INDEFINITE = _words(
     "anything something nothing everything anyone someone anybody somebody any some"
 )

@@ -69,6 +69,11 @@ INCOMPLETE = {
         I don't know whether.
         She said that it's.
     """,
+    "adjective": """
+        Delete the last.
+        I bought a new
+        It is the only.
+    """,
     "then": """
         Turn left at the church, then.
         Show me flights from Denver then
@@ -113,6 +118,12 @@ INCOMPLETE = {
         Could you tell me?
         Please send me.
         Tomorrow I need.
+    """,
+    "no_verb": """
+        When does the next train?
+        Could the other gentleman?
+        What time do the shops?
+        Would it?
     """,
     "condition": """
         If it rains tomorrow.
@@ -246,6 +257,7 @@ UNSURE = {
         Yes, it would.
         I know where it is.
         That's what I asked for.
+        I'd like to book a table for it.
         We are number one.
         It costs 500 dollars.
         My flight leaves at 7 p.m.
@@ -265,8 +277,7 @@ UNSURE = {
     """,
     "open_question": """
         Do you have anything?
-        When does the next train?
-        Could the other gentleman?
+        Is there something?
     """,
     "dictation_maybe": """
         My phone number is 555-0142.
