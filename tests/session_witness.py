@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from agent.backchannel import is_backchannel
 
+from agent.backchannel import is_backchannel
 from agent.commands import (
     Abandon,
     Command,
