@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from agent.config import Settings
 from agent.runner import CallRunner
 from agent.server import AgentServer, listen, serve
+from agent.transports.websocket import WebsocketTransport
 from agent.work import Engines
 
 LIVE_SLACK_MS = 400.0
@@ -86,8 +87,9 @@ async def _virtual_caller(scenario: Scenario, engines: Engines) -> None:
     socket = VirtualSocket()
     phone = socket.phone = Phone(socket.to_server, engines.tts.tongue, scenario.echo)
     director = Director(scenario, phone, engines)
-    # The transport of the real server; only its clock cannot be used here.
-    transport = AgentServer(settings, engines)._transport(socket)
+    # Everything is the real server's but its clock.
+    writer = AgentServer(settings, engines)._writer()
+    transport = WebsocketTransport(socket, writer, settings.server)
     await transport.open()
     call = asyncio.create_task(CallRunner(engines, settings, transport).run())
     call.add_done_callback(lambda _: phone.end())

@@ -78,6 +78,8 @@ class Witness:
     items: set[str] = field(default_factory=set)
     listening: set[int] = field(default_factory=set)
     owed: bool = False
+    answers: bool = False
+    """Whether the running reply is one that was owed."""
     hung_up: bool = False
 
     def see(self, command: Command) -> None:
@@ -139,7 +141,8 @@ class Witness:
             assert self.running is None, "two replies at once"
             assert response_id not in self.statuses, "a reply that was over begins"
             self._new_item(command.item_id)
-            self.running, self.stopped, self.owed = response_id, False, False
+            self.running, self.stopped = response_id, False
+            self.answers, self.owed = self.owed, False
             return
         assert response_id == self.running, "the end of a reply that does not run"
         self.statuses[response_id], self.running = command.status, None
@@ -152,7 +155,7 @@ class Witness:
             assert not missing, f"{missing} is said to be heard"
             unheard = command.reason == "turn_detected" and generation is None
             # Whoever coughs while the agent thinks still waits for the answer.
-            self.owed = self.owed or (unheard and self.session.settings.turns.backchannels)
+            self.owed = self.owed or (unheard and self.answers)
 
     def _plays(self, command: Play) -> None:
         assert command.response_id == self.running, "sound of a reply that does not run"
