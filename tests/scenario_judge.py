@@ -12,6 +12,7 @@ from scenario_director import Director
 from scenario_phone import Phone
 
 from agent.protocol import WIRE_RATE
+from tts.speakable import speakable
 
 Log = list[tuple[float, dict[str, Any]]]
 
@@ -83,9 +84,9 @@ def _memory(call: Director) -> Iterator[str]:
 
 def _same(call: Director, heard: str, said: str) -> bool:
     """In virtual time word for word; in real time the last word may be on its way."""
+    ours, theirs = heard.split(), speakable(said).text.split()
     if not call.slack_ms:
-        return heard == said
-    ours, theirs = heard.split(), said.split()
+        return ours == theirs
     shorter = min(len(ours), len(theirs))
     return abs(len(ours) - len(theirs)) <= 1 and ours[:shorter] == theirs[:shorter]
 

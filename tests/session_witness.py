@@ -176,6 +176,9 @@ class Witness:
         if isinstance(command, SpeechStopped):
             assert self.caller_open, "a turn ends that did not begin"
         self.caller_open = isinstance(command, SpeechStarted)
+        if isinstance(command, AudioCleared):
+            # Who takes back the words that he interrupted with does not say what he wants.
+            self.owed = self.owed and not self.answers
 
     def _words(self, command: WordsHeard) -> None:
         asked_for = self.session.create_response and self.session.hearing.detection
