@@ -13,6 +13,17 @@ import pytest
 from fakes import speech
 from webrtc_calls import CALLS, QUESTION, RATE, Ear, agent, call, lines_in_use, until_free
 
+from agent.config import WebRtcSettings
+from agent.notices import ReplyWords
+from agent.protocol import EventWriter, SessionFacts
+from agent.transports.base import Disconnected
+from agent.transports.webrtc import (
+    MAX_CHANNELS,
+    MAX_UNREAD,
+    MAX_UNSENT_BYTES,
+    WebRtcTransport,
+)
+
 # ---- conversations -------------------------------------------------------------------
 
 
@@ -156,6 +167,65 @@ async def test_a_message_without_end_ends_the_call():
         sctp._remote_max_message_size = 2**24
         caller.channel.send("x" * 2**23)
         await caller.hung_up()
+
+
+FACTS = SessionFacts("sess_1", "Be kind.", "smol", "whisper", "joe", "en", 0.5, 0.5, 0.4)
+
+
+class SlowChannel:
+    """A data channel whose peer takes nothing."""
+
+    label = "oai-events"
+    bufferedAmount = 0
+
+    def __init__(self):
+        self.handlers = {}
+
+    def on(self, event, handler):
+        self.handlers[event] = handler
+
+    def send(self, text):
+        self.bufferedAmount += len(text)
+
+
+async def test_sending_waits_for_a_slow_client_and_ends_when_it_leaves():
+    transport = WebRtcTransport(EventWriter(FACTS), WebRtcSettings())
+    channel = SlowChannel()
+    transport._take_channel(channel)
+    long = ReplyWords("resp_1", "item_1", "x" * (MAX_UNSENT_BYTES // 2 + 1))
+    await transport.send(long)
+    waiting = asyncio.create_task(transport.send(long))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    channel.bufferedAmount = 0
+    channel.handlers["bufferedamountlow"]()
+    await waiting
+    channel.bufferedAmount = MAX_UNSENT_BYTES
+    waiting = asyncio.create_task(transport.send(long))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    channel.handlers["close"]()
+    await waiting
+    with pytest.raises(Disconnected):
+        await transport.send(long)
+    await transport.hang_up()
+
+
+async def test_more_messages_than_anybody_reads_end_the_call():
+    transport = WebRtcTransport(EventWriter(FACTS), WebRtcSettings())
+    transport._take_channel(channel := SlowChannel())
+    for _ in range(MAX_UNREAD + 1):
+        channel.handlers["message"]('{"type": "input_audio_buffer.clear"}')
+    assert len([message async for message in transport.receive()]) == MAX_UNREAD
+    await transport.hang_up()
+
+
+async def test_a_client_that_opens_channel_after_channel_is_dropped():
+    async with agent() as (url, _), call(url) as caller:
+        for number in range(MAX_CHANNELS):
+            caller.peer.createDataChannel(f"number {number}")
+        await caller.hung_up()
+        await until_free(url)
 
 
 # ---- the ends of calls -----------------------------------------------------------------

@@ -68,6 +68,8 @@ class WebRtcTransport:
         for message in first:
             self._inbox.put_nowait(message)
         self._ear = RtpEar(self._hear)
+        self._playing: str | None = None
+        """The reply whose sound is on its way."""
         self._resampler: StreamResampler | None = None
         self._channel: RTCDataChannel | None = None
         self._channels = 0
@@ -198,10 +200,8 @@ class WebRtcTransport:
                 return
             case StopPlaying():
                 self._stop_playing(notice)
-            case ReplyFinished() if self._resampler is not None:
-                self._track.play(self._resampler.flush())
-                self._resampler = None
-                self._track.end()
+            case ReplyFinished() if notice.response_id == self._playing:
+                self._end_playing()
         for event in self._writer.write(notice):
             self._send_event(event)
         if self._channel is not None and self._channel.bufferedAmount > MAX_UNSENT_BYTES:
@@ -213,14 +213,22 @@ class WebRtcTransport:
         return self._track.unsent
 
     def _play(self, notice: Play) -> None:
-        if self._resampler is None:
-            self._resampler = StreamResampler(notice.rate, RATE)
+        if notice.response_id != self._playing:
+            self._playing = notice.response_id
             self._track.begin(notice.response_id)
+            self._resampler = StreamResampler(notice.rate, RATE)
+        assert self._resampler is not None
         self._track.play(self._resampler.push(notice.samples))
+
+    def _end_playing(self) -> None:
+        if self._resampler is not None:
+            self._track.play(self._resampler.flush())
+        self._track.end()
+        self._playing = self._resampler = None
 
     def _stop_playing(self, notice: StopPlaying) -> None:
         """Silence at once; what left is known here better than by the session's clock."""
-        self._resampler = None
+        self._playing = self._resampler = None
         heard = max(0.0, self._track.flush() - PLAYOUT_SECONDS)
         if heard < notice.heard and notice.item_id != self._truncated:
             self._put(Truncate(notice.item_id, heard))
