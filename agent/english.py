@@ -70,7 +70,8 @@ NEVER_LAST = _words(
 NEVER_LAST_PHRASES = _phrases(
     """
     and then,such as, as well as, and so, or maybe, because of, so that, in order to, more than,
-    less than, at least, kind of a, a lot of, one of, some of, which is, who is, that is
+    less than, at least, kind of a, a lot of, one of, some of, which is, who is, that is, and say
+    that, said that, so that, means that, is that, told me that, sure that
 """
 )
 
