@@ -223,7 +223,7 @@ def _hesitant(tail: Tail) -> bool:
 
 
 def _lacks_verb(tail: Tail) -> bool:
-    """As in "When does the next train?": Whisper hears a question, but its verb is still to come."""
+    """As in "When does the next train?": a question to Whisper, but its verb is still to come."""
     begin = english.modal_place(tail.tokens)
     if begin is None or not tail.text.endswith("?"):
         return False
