@@ -192,10 +192,21 @@ def _opens_a_request(tail: Tail) -> bool:
     return tail.phrase in english.OPENERS
 
 
+def _opens_clause(tail: Tail) -> bool:
+    """As in "when I press the button", which is no question."""
+    first = tail.tokens[:2]
+    return len(first) == 2 and first[0] in english.TEMPORAL and first[1] in english.PRONOUNS
+
+
 def _has_only_condition(tail: Tail) -> bool:
     """As in "If it rains tomorrow" and nothing that follows from it."""
-    conditional = english.lead(tail.tokens) in english.CONDITIONS
-    return conditional and "," not in tail.text and not tail.text.endswith("?")
+    opens = (
+        english.lead(tail.tokens) in english.CONDITIONS
+        or _opens_clause(tail)
+        or tail.phrase.startswith(english.CONDITION_PHRASES)
+    )
+    short = len(tail.tokens) <= english.CONDITION_WORDS
+    return opens and short and "," not in tail.text and not tail.text.endswith("?")
 
 
 def _lists_on(tail: Tail) -> bool:
@@ -241,7 +252,12 @@ def _is_question(tail: Tail) -> bool:
 
 def _is_question_by_form(tail: Tail) -> bool:
     asks = tail.asks or english.lead(tail.tokens) in english.ASKING_VERBS
-    return asks and len(tail.tokens) >= 4 and tail.text.endswith((".", "!"))
+    return (
+        asks
+        and not _opens_clause(tail)
+        and len(tail.tokens) >= 4
+        and tail.text.endswith((".", "!"))
+    )
 
 
 def _is_full_command(tail: Tail) -> bool:

@@ -133,6 +133,8 @@ INCOMPLETE = {
         Unless you have something cheaper.
         Whenever I call this number.
         So if we leave at eight.
+        When I press the green button.
+        As soon as I open the app.
     """,
     "open_list": """
         I need milk, eggs, bread.
@@ -160,6 +162,8 @@ INCOMPLETE = {
         My birthday is on April 3rd.
         The appointment is on December.
         My account number is 8 8 1.
+        It's 5555.
+        The last four digits are 90.
     """,
 }
 
@@ -201,6 +205,8 @@ COMPLETE = {
         It's john dot smith at gmail dot com.
         My name is Smith, S-M-I-T-H.
         Call me at 1-212-555-0142.
+        The last four digits are 9026.
+        The last 4 digits are 9 0 2 6.
         My card number is 4242 4242 4242 4242.
     """,
     "polite": """
@@ -262,6 +268,9 @@ UNSURE = {
         I'd like to book a table for it.
         Send a message to it.
         We are number one.
+        My date of birth is April 9, 1971.
+        Unless you have something cheaper I'll take this one.
+        It's hard to say.
         It costs 500 dollars.
         My flight leaves at 7 p.m.
         That's what I want.
