@@ -69,6 +69,9 @@ _TOP_LEVEL = frozenset({"com", "org", "net", "edu", "gov", "co", "uk", "de", "io
 _DOMAIN = re.compile(r"(?:[\w-]+\.)+[a-z]{2,}")
 _SITE = re.compile(r"(?:[\w-]+\.)+(?:com|org|net|edu|gov|io)")
 
+_SPELLING_WORDS = frozenset({"spelled", "spelt"})
+"""What comes after them is spelling, also where Whisper joins the letters: "spelled SMI"."""
+
 _MONTHS = frozenset(
     {"january", "february", "march", "april", "may", "june", "july", "august", "september"}
     | {"october", "november", "december"}
@@ -111,10 +114,11 @@ def _announced(tokens: Sequence[str]) -> bool:
 
 def _spelling(tokens: tuple[str, ...]) -> Dictation:
     letters = _spelled(tokens)
-    if len(letters) < 2:
+    announced = not _SPELLING_WORDS.isdisjoint(tokens[:-1])
+    if len(letters) < 2 and not announced:
         return Dictation.NONE
     # "Smith, S-M-I-T-H": the word was said before it was spelled, so its end is known.
-    return Dictation.DONE if letters in tokens else Dictation.OPEN
+    return Dictation.DONE if len(letters) > 1 and letters in tokens else Dictation.OPEN
 
 
 def _spelled(tokens: Sequence[str]) -> str:

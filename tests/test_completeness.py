@@ -158,6 +158,8 @@ INCOMPLETE = {
         That's spelled S-M-I.
         My name is spelled J O H N.
         It's B-R-O-W-N.
+        It's spelled J.
+        My name is spelled SMI.
         I was born in March.
         My birthday is on April 3rd.
         The appointment is on December.
@@ -231,6 +233,7 @@ COMPLETE = {
         And what about tomorrow evening?
         What can you tell me?
         Can you turn it off?
+        How is your name spelled?
     """,
     "question_form": """
         How long does the flight take.
