@@ -70,7 +70,8 @@ NEVER_LAST = _words(
 NEVER_LAST_PHRASES = _phrases(
     """
     and then,such as, as well as, and so, or maybe, because of, so that, in order to, more than,
-    less than, at least, kind of a, a lot of, one of, some of, which is, who is, that is
+    less than, at least, kind of a, a lot of, one of, some of, which is, who is, that is, and say
+    that, said that, so that, means that, is that, told me that, sure that
 """
 )
 
@@ -113,7 +114,7 @@ ANSWERING = _words("yes yeah yep no nope of sure i it he she they we you that th
 TRANSITIVE = _words(
     """
     want need like have get book order buy make send find reserve schedule use take give tell ask
-    show put add bring say set reach update
+    show put add bring set reach update
 """
 )
 DITRANSITIVE = _words("tell give show send get bring make find")
@@ -138,6 +139,12 @@ OPENERS = frozenset(
 """Beginnings that promise more, when they are all that was said."""
 
 CONDITIONS = _words("if unless whenever although though")
+TEMPORAL = _words("when while once after before since until")
+"""With a subject after them they open a clause: "when I press the button"."""
+PRONOUNS = _words("i you he she it we they i'm you're he's she's it's we're they're")
+CONDITION_PHRASES = _phrases("as soon as, as long as, even if, even though, in case")
+CONDITION_WORDS = 7
+"""A longer one without a comma has its main clause already."""
 
 ASIDES = frozenset(
     _phrases(

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sounds import RATE
+from typer.testing import CliRunner
 
 import tts
+from agent import endpoint_bench
+from agent.cli import app
 from agent.completeness import Verdict, completeness
 from agent.config import TurnSettings
 from agent.endpoint_bench import (
@@ -180,3 +185,32 @@ def test_a_row_says_why() -> None:
     row = pause_row(pause("I'd like a table for", seconds=0.7004))
     assert (row["verdict"], row["rule"], row["seconds"]) == ("INCOMPLETE", "preposition", 0.7)
     assert completeness(str(row["words"])).verdict is Verdict.INCOMPLETE
+
+
+def test_the_command_prints_the_rows_and_keeps_the_pauses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pauses = [FINAL, replace(FINAL, held_out=False), pause()]
+    asked = []
+
+    def measured(settings: object, names: object, progress: object) -> tuple[list[Pause], bool]:
+        asked.append(names)
+        return pauses, False
+
+    monkeypatch.setattr(endpoint_bench, "measure", measured)
+    kept = tmp_path / "pauses.jsonl"
+    command = ["bench", "endpoint", "--json", "--voices", "flite:slt", "--rows", str(kept)]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 0, ran.output
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [row["policy"] for row in rows if row["half"] == "held out"] == [
+        "fixed 500 ms",
+        "fixed 800 ms",
+        "rules",
+    ]
+    assert [json.loads(line)["rule"] for line in kept.read_text().splitlines()] == [
+        "polite",
+        "polite",
+        "preposition",
+    ]
+    assert asked == [["flite:slt"]]
