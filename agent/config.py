@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from agent.errors import ConfigError
+from agent.telephony.settings import TelephonySettings
 
 ENV_PREFIX = "ONEBREATH_"
 OTHER_VARIABLES = {"ONEBREATH_CONFIG", "ONEBREATH_MODELS"}
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     responder: ResponderSettings = ResponderSettings()
     tts: TtsSettings = TtsSettings()
     playback: PlaybackSettings = PlaybackSettings()
+    telephony: TelephonySettings = TelephonySettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
