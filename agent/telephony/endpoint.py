@@ -165,7 +165,8 @@ class PhoneEndpoint:
             (fault,) = await asyncio.gather(serving, return_exceptions=True)
             if isinstance(fault, Exception):
                 log.error("the line failed", exc_info=fault)
-            self.transports.pop(opened.started.call_id, None)
+            if self.transports.get(opened.started.call_id) is transport:
+                del self.transports[opened.started.call_id]
             self._calls.discard(task)
 
     async def _converse(self, transport: TelephoneTransport) -> None:
