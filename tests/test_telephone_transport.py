@@ -278,7 +278,7 @@ def test_hanging_up_during_an_announcement_ends_it():
     parts = engines({})
 
     async def first(transport):
-        await announce_alone("word " * 200, parts, transport)
+        assert not await announce_alone("word " * 200, parts, transport)
 
     async def whole():
         peer = said(silence(0.5, RATE), hang_up_at=1.0)()
