@@ -21,7 +21,7 @@ from tts.tone import ToneSynthesizer
 
 ANSWERS = {"how are you": "Fine.", "talk": "word " * 200, "again": "Again and again."}
 SECTIONS = {
-    "public_url": "https://phone.example.com",
+    "public_url": "http://127.0.0.1",
     "twilio": {"auth_token": "0123456789abcdef"},
     "asterisk": {"username": "agent", "password": "s3cret-s3cret"},
 }
