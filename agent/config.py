@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from agent.errors import ConfigError
+from agent.telephony.settings import TelephonySettings
 from agent.timing import LatencyBudget
 
 ENV_PREFIX = "ONEBREATH_"
@@ -204,6 +205,7 @@ class Settings(BaseSettings):
     tts: TtsSettings = TtsSettings()
     playback: PlaybackSettings = PlaybackSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
+    telephony: TelephonySettings = TelephonySettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

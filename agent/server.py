@@ -30,6 +30,9 @@ from agent.notices import Trouble
 from agent.protocol import EventWriter, SessionFacts
 from agent.runner import CallRunner
 from agent.signalling import Signalling
+from agent.telephony.endpoint import PhoneEndpoint
+from agent.telephony.tokens import Tokens
+from agent.telephony.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected, Transport
 from agent.transports.websocket import WebsocketTransport
 from agent.work import Engines
@@ -56,6 +59,8 @@ class AgentServer:
         self._signalling = Signalling(
             settings, self.calls, self._welcome, self._writer, self._converse
         )
+        self.tokens = Tokens()
+        self.phones = PhoneEndpoint(settings, engines, self.calls, self.tokens)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -66,6 +71,7 @@ class AgentServer:
                 Route("/readyz", self._ready),
                 WebSocketRoute("/v1/realtime", self._realtime),
                 *self._signalling.routes(),
+                *self.phones.routes(),
             ],
             # A page of another origin may read what it is allowed to ask for.
             middleware=[
@@ -234,14 +240,24 @@ async def serve(
     started: Callable[[], Awaitable[None] | None] | None = None,
 ) -> None:
     """Serve until cancelled or told to stop by a signal."""
+    agent = AgentServer(settings, engines)
+    async with agent.phones.listening():
+        await _serve(agent, sock, started)
+
+
+async def _serve(
+    agent: AgentServer,
+    sock: socket.socket,
+    started: Callable[[], Awaitable[None] | None] | None,
+) -> None:
     config = uvicorn.Config(
-        AgentServer(settings, engines).app(),
-        ws="websockets-sansio",
+        agent.app(),
+        ws=MediaAwareProtocol,
         ws_max_size=HARD_MESSAGE_LIMIT,
         ws_per_message_deflate=False,
         log_config=None,
         timeout_graceful_shutdown=3,
-        limit_concurrency=settings.server.max_calls + SPARE_CONNECTIONS,
+        limit_concurrency=agent.settings.server.max_calls + SPARE_CONNECTIONS,
         access_log=False,
     )
     server = uvicorn.Server(config)
