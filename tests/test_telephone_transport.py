@@ -246,7 +246,7 @@ def test_instructions_come_first():
     assert parts.responder.prompts[-1][0] == Message("system", "Be brief.")
 
 
-def test_a_greeting_can_be_interrupted():
+def test_an_announcement_can_be_interrupted():
     parts = engines({"hi": "Hello."}, "hi")
 
     async def greet(transport):
@@ -353,7 +353,7 @@ def test_frames_of_any_size_are_filled_only_at_the_end(frame):
     assert samples.min() == 1.0
 
 
-def test_what_was_heard_counts_from_the_reply_and_not_from_the_greeting():
+def test_what_was_heard_counts_from_the_reply_and_not_from_the_announcement():
     out = Outbound(RATE, Capabilities(marks=False), 0.3)
     out.play(silence(0.2, RATE), RATE)
     out.play(silence(1.0, RATE), RATE, "item_1")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
@@ -16,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from agent.config import Settings
 from agent.errors import ConfigError
 from agent.runner import CallRunner
-from agent.telephony.announce import announce, announce_alone
+from agent.telephony.announce import announce_alone
 from agent.telephony.dialect import DialectError
 from agent.telephony.dialects import AUTO, DIALECTS
 from agent.telephony.door import Door, Refused, TokenCheck, Visitor
@@ -174,38 +173,33 @@ class PhoneEndpoint:
 
     async def _converse(self, transport: TelephoneTransport) -> None:
         telephony, engines = self._settings.telephony, self._engines
-        beside: list[Coroutine[Any, Any, object]] = []
+        writing: asyncio.Task[None] | None = None
         if telephony.record and await announce_alone(
             telephony.announce_recording, engines, transport
         ):
             track = StereoTrack(transport.rate, self._clock())
             transport.record(track)
-            beside.append(write_recording(telephony.record, track, self._clock))
-        if telephony.greeting:
-            beside.append(announce(telephony.greeting, engines, transport))
-        tasks = [asyncio.create_task(work) for work in beside]
+            writing = asyncio.create_task(write_recording(telephony.record, track, self._clock))
         try:
             await CallRunner(engines, self._settings, transport, self._clock).run()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if writing is not None:
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
 
     def _instructions(self, opened: Opened) -> str | None:
         started = opened.started
         telephony = self._settings.telephony
-        parts = [self._settings.responder.instructions]
-        if telephony.instructions_template:
-            fields = {
-                "caller": started.caller,
-                "called": started.called,
-                "provider": opened.provider,
-                "call_id": started.call_id,
-            }
-            parts.append(fill_in(telephony.instructions_template, fields, started.parameters))
-        if telephony.greeting:
-            parts.append(f'You have greeted the caller with: "{telephony.greeting}"')
-        return "\n".join(parts) if len(parts) > 1 else None
+        if not telephony.instructions_template:
+            return None
+        fields = {
+            "caller": started.caller,
+            "called": started.called,
+            "provider": opened.provider,
+            "call_id": started.call_id,
+        }
+        about = fill_in(telephony.instructions_template, fields, started.parameters)
+        return f"{self._settings.responder.instructions}\n{about}"
 
 
 async def _deny(socket: WebSocket, status: int) -> None:

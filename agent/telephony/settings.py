@@ -99,8 +99,6 @@ class TelephonySettings(_Section):
     lead: float = Field(0.2, ge=0.02, le=2)
     """Seconds of sound that may be at the peer ahead of the caller's ear; with less than
     ``playback.lead``, frames go evenly, for some sound always waits here."""
-    greeting: str = Field("", max_length=500)
-    """Spoken first, in words of the caller's language; the caller may interrupt it."""
     instructions_template: str = Field("", max_length=2000)
     """Added to the instructions of a call; {caller}, {called}, {provider}, {call_id} and
     {parameter.NAME} are filled in. Nothing about a call reaches the model otherwise."""
