@@ -80,14 +80,19 @@ def verify_twilio(
     given = _required(request, header)
     if not request.is_form and request.body:
         _check_body_hash(request)
-    fields = sorted(set(request.form()))
-    signed = "".join(name + value for name, value in fields)
-    right = [_mac(auth_token, url + signed, "sha1") for url in _with_and_without_port(request.url)]
+    urls = _with_and_without_port(request.url)
+    right = [twilio_signature(url, request.form(), auth_token) for url in urls]
     if not any(_same(given, candidate) for candidate in right):
         raise SignatureError(
             f"the signature in {header} is wrong: check the auth token, and that "
             f"telephony.public_url and this path are the address set at the provider"
         )
+
+
+def twilio_signature(url: str, form: Iterable[tuple[str, str]], auth_token: str) -> str:
+    """What Twilio puts into X-Twilio-Signature."""
+    fields = "".join(name + value for name, value in sorted(set(form)))
+    return _mac(auth_token, url + fields, "sha1")
 
 
 def verify_telnyx(request: SignedRequest, public_key: str, now: float) -> None:
@@ -124,6 +129,16 @@ def verify_plivo(request: SignedRequest, auth_token: str) -> None:
     """
     given = _required(request, "x-plivo-signature-v3")
     nonce = _required(request, "x-plivo-signature-v3-nonce")
+    right = plivo_signature(request, nonce, auth_token)
+    if not any(_same(one.strip(), right) for one in given.split(",")[:8]):
+        raise SignatureError(
+            "the signature in x-plivo-signature-v3 is wrong: check telephony.plivo.auth_token and "
+            "telephony.public_url"
+        )
+
+
+def plivo_signature(request: SignedRequest, nonce: str, auth_token: str) -> str:
+    """What Plivo puts into X-Plivo-Signature-V3."""
     parts = urlsplit(request.url)
     signed = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     query = "&".join(f"{name}={value}" for name, value in _by_name(request.query()))
@@ -133,12 +148,7 @@ def verify_plivo(request: SignedRequest, auth_token: str) -> None:
         signed += form
     elif query:
         signed += f"?{query}"
-    right = _mac(auth_token, f"{signed}.{nonce}", "sha256")
-    if not any(_same(one.strip(), right) for one in given.split(",")[:8]):
-        raise SignatureError(
-            "the signature in x-plivo-signature-v3 is wrong: check telephony.plivo.auth_token and "
-            "telephony.public_url"
-        )
+    return _mac(auth_token, f"{signed}.{nonce}", "sha256")
 
 
 def verify_vonage(

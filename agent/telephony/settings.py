@@ -1,0 +1,106 @@
+"""Settings of the telephone bridge; a provider is served when it has a section."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+Secret = Annotated[SecretStr, Field(min_length=8)]
+WideRate = Literal[8000, 16_000]
+"""Samples per second that a provider offers; 16000 needs no resampling here."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class TwilioSettings(_Section):
+    auth_token: Secret
+    """From the console's front page; signs the webhooks."""
+
+
+class SignalWireSettings(_Section):
+    signing_key: Secret
+    """From "API Credentials"; signs the webhooks."""
+
+
+class ExotelSettings(_Section):
+    username: str = Field(min_length=1)
+    password: Secret
+    """Exotel signs nothing: name and password go into the address that is set there."""
+    rate: WideRate = 8000
+
+
+class TelnyxSettings(_Section):
+    public_key: str
+    """From "Keys & Credentials", base64; verifies the webhooks."""
+
+    @field_validator("public_key")
+    @classmethod
+    def _is_a_key(cls, key: str) -> str:
+        try:
+            if len(base64.b64decode(key, validate=True)) == 32:
+                return key
+        except binascii.Error:
+            pass
+        raise ValueError("copy the public key of the Telnyx portal: 44 characters that end in =")
+
+
+class PlivoSettings(_Section):
+    auth_token: Secret
+    rate: WideRate = 16_000
+
+
+class VonageSettings(_Section):
+    signature_secret: Secret
+    """From the API settings, with HMAC-SHA256 chosen; signs the webhooks."""
+    application_id: str | None = None
+    """Webhooks of the account's other applications are refused when this is set."""
+    rate: WideRate = 16_000
+
+
+class JambonzSettings(_Section):
+    username: str = Field(min_length=1)
+    password: Secret
+    """Name and password of the application's webhook, as set in its portal."""
+    rate: WideRate = 16_000
+
+
+class AsteriskSettings(_Section):
+    username: str = Field(min_length=1)
+    password: Secret
+    """As in websocket_client.conf."""
+
+
+class TelephonySettings(_Section):
+    """Everything about telephones."""
+
+    public_url: str | None = None
+    """How providers reach this server, such as "https://phone.example.com"."""
+
+    twilio: TwilioSettings | None = None
+    signalwire: SignalWireSettings | None = None
+    exotel: ExotelSettings | None = None
+    telnyx: TelnyxSettings | None = None
+    plivo: PlivoSettings | None = None
+    vonage: VonageSettings | None = None
+    jambonz: JambonzSettings | None = None
+    asterisk: AsteriskSettings | None = None
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        local = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if not (parts.scheme == "https" or local) or not parts.hostname or parts.query:
+            raise ValueError(
+                "give the address that providers call, such as https://phone.example.com; "
+                "http is for this machine only"
+            )
+        return url.rstrip("/")
