@@ -56,7 +56,7 @@ def doors(settings: TelephonySettings, wall: Clock) -> Mapping[str, Door]:
         "vonage": settings.vonage and _vonage(settings.vonage, wall),
         "jambonz": settings.jambonz and _jambonz(settings.jambonz),
     }
-    return {name: door for name, door in found.items() if door is not None}
+    return {name: door for name, door in found.items() if isinstance(door, Door)}
 
 
 def _twilio(settings: TwilioSettings) -> Door:

@@ -7,11 +7,15 @@ import binascii
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 Secret = Annotated[SecretStr, Field(min_length=8)]
 WideRate = Literal[8000, 16_000]
 """Samples per second that a provider offers; 16000 needs no resampling here."""
+
+
+ASK_BY_WEBHOOK = ("twilio", "signalwire", "exotel", "telnyx", "plivo", "vonage", "jambonz")
+"""Providers that ask over HTTP what to do with a call."""
 
 
 class _Section(BaseModel):
@@ -104,3 +108,13 @@ class TelephonySettings(_Section):
                 "http is for this machine only"
             )
         return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _webhooks_have_an_address(self) -> TelephonySettings:
+        asking = [name for name in ASK_BY_WEBHOOK if getattr(self, name) is not None]
+        if asking and self.public_url is None:
+            raise ValueError(
+                f"[telephony.{asking[0]}] needs telephony.public_url, the address that the "
+                "provider calls, such as https://phone.example.com"
+            )
+        return self
