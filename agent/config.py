@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from agent.errors import ConfigError
+from agent.telephony.settings import TelephonySettings
 
 ENV_PREFIX = "ONEBREATH_"
 OTHER_VARIABLES = {"ONEBREATH_CONFIG", "ONEBREATH_MODELS"}
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     responder: ResponderSettings = ResponderSettings()
     tts: TtsSettings = TtsSettings()
     playback: PlaybackSettings = PlaybackSettings()
+    telephony: TelephonySettings = TelephonySettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
@@ -201,6 +203,8 @@ def _explain(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{where}: no such setting; see onebreath.example.toml")
+        elif where.startswith("telephony"):  # may hold a secret
+            lines.append(f"{where}: {problem['msg']}")
         else:
             lines.append(f"{where}: {problem['msg']} (got {problem['input']!r})")
     return "settings: " + "; ".join(lines)
