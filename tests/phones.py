@@ -81,7 +81,7 @@ async def phone_server(
         sections: other sections of the settings.
     """
     sock = listen("127.0.0.1", 0)
-    address = "127.0.0.1:{}".format(sock.getsockname()[1])
+    address = f"127.0.0.1:{sock.getsockname()[1]}"
     phones = {"public_url": f"http://{address}", **PROVIDERS, **(telephony or {})}
     sections = {"server": {"max_calls": 4}, **sections}
     settings = Settings(telephony=phones, **sections)
