@@ -27,6 +27,9 @@ from agent.errors import ConfigError, PortInUse
 from agent.notices import Trouble
 from agent.protocol import EventWriter, SessionFacts
 from agent.runner import CallRunner
+from agent.telephony.endpoint import PhoneEndpoint
+from agent.telephony.tokens import Tokens
+from agent.telephony.webhooks import Webhooks
 from agent.transports.base import Disconnected
 from agent.transports.websocket import WebsocketTransport
 from agent.work import Engines
@@ -50,6 +53,8 @@ class AgentServer:
         self.settings = settings
         self.engines = engines
         self.calls: set[asyncio.Task[None]] = set()
+        self.tokens = Tokens()
+        self.phones = PhoneEndpoint(settings, engines, self.calls, self.tokens)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -59,6 +64,8 @@ class AgentServer:
                 Route("/healthz", self._health),
                 Route("/readyz", self._ready),
                 WebSocketRoute("/v1/realtime", self._realtime),
+                *self.phones.routes(),
+                *Webhooks(self.settings.telephony, self.tokens).routes(),
             ],
             lifespan=self._lifespan,
         )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from agent.telephony.template import check_template
 
 Secret = Annotated[SecretStr, Field(min_length=8)]
 WideRate = Literal[8000, 16_000]
@@ -85,6 +88,28 @@ class TelephonySettings(_Section):
 
     public_url: str | None = None
     """How providers reach this server, such as "https://phone.example.com"."""
+    require_token: bool = True
+    """False lets programs on this machine open media sockets without one, for trying things out."""
+    start_seconds: float = Field(5.0, gt=0, le=60)
+    """A socket that did not name its call by then is closed."""
+    max_calls: int = Field(32, ge=1, le=1000)
+    """Calls and opening sockets at once; ``server.max_calls`` counts telephone calls too."""
+    max_calls_per_address: int = Field(32, ge=1, le=1000)
+    lead: float = Field(0.3, ge=0.02, le=2)
+    """Seconds of sound that may be at the peer ahead of the caller's ear."""
+    greeting: str = Field("", max_length=500)
+    """Spoken first, in words of the caller's language; the caller may interrupt it."""
+    instructions_template: str = Field("", max_length=2000)
+    """Added to the instructions of a call; {caller}, {called}, {provider}, {call_id} and
+    {parameter.NAME} are filled in. Nothing about a call reaches the model otherwise."""
+    record: Path | None = None
+    """Directory for stereo recordings, caller left and agent right; None records nothing."""
+    announce_recording: str = Field("This call is recorded.", min_length=1, max_length=500)
+    """Spoken to its end before the call, if it is recorded."""
+    audiosocket_port: int | None = Field(None, ge=0, le=65_535)
+    """TCP port for Asterisk's AudioSocket; 0 takes a free one."""
+    audiosocket_host: str = "127.0.0.1"
+    """AudioSocket knows no password: let nobody but the Asterisk reach it."""
 
     twilio: TwilioSettings | None = None
     signalwire: SignalWireSettings | None = None
@@ -108,6 +133,19 @@ class TelephonySettings(_Section):
                 "http is for this machine only"
             )
         return url.rstrip("/")
+
+    @field_validator("instructions_template")
+    @classmethod
+    def _has_known_fields(cls, template: str) -> str:
+        check_template(template)
+        return template
+
+    @field_validator("record")
+    @classmethod
+    def _is_a_directory(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir():
+            raise ValueError("name a directory that is there")
+        return path
 
     @model_validator(mode="after")
     def _webhooks_have_an_address(self) -> TelephonySettings:
