@@ -45,22 +45,21 @@ class PhoneServer:
     settings: Settings
     engines: Engines
     responder: ScriptedResponder
+    web: httpx.AsyncClient
 
     async def ask(self, provider: str, call_id: str) -> Opened:
         """Ask about a call as the provider does."""
         request = signed_webhook(provider, self.settings.telephony, call_id, time.time())
         assert request is not None
-        async with httpx.AsyncClient(trust_env=False) as web:
-            response = await web.request(
-                request.method, request.url, headers=request.headers, content=request.body
-            )
+        response = await self.web.request(
+            request.method, request.url, headers=request.headers, content=request.body
+        )
         assert response.status_code == 200, response.text
         return read_answer(provider, response.text)
 
     async def calls(self) -> int:
         """How many calls the server has up."""
-        async with httpx.AsyncClient(trust_env=False) as web:
-            return int((await web.get(f"http://{self.address}/readyz")).json()["calls"])
+        return int((await self.web.get("/readyz")).json()["calls"])
 
     async def until_calls(self, count: int) -> None:
         while await self.calls() != count:  # noqa: ASYNC110
@@ -84,7 +83,7 @@ async def phone_server(
     address = f"127.0.0.1:{sock.getsockname()[1]}"
     phones = {"public_url": f"http://{address}", **PROVIDERS, **(telephony or {})}
     sections = {"server": {"max_calls": 4}, **sections}
-    settings = Settings(telephony=phones, **sections)
+    settings = Settings.model_validate({"telephony": phones, **sections})
     utterances = [[(1, word) for word in text.split()] for text in heard]
     responder = ScriptedResponder(script)
     engines = Engines(
@@ -100,7 +99,11 @@ async def phone_server(
     try:
         async with asyncio.timeout(20):
             await ready.wait()
-        yield PhoneServer(address, settings, engines, responder)
+        # No TLS context is needed, and making one takes longer than a test.
+        async with httpx.AsyncClient(
+            base_url=f"http://{address}", verify=False, trust_env=False
+        ) as web:
+            yield PhoneServer(address, settings, engines, responder, web)
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)

@@ -7,6 +7,7 @@ had, these tests are skipped and say so.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -70,7 +71,7 @@ def office(asterisk: Path, tmp_path: Path) -> Callable[..., Any]:
         password: str = SECRET,
         **sections: Any,
     ) -> AsyncIterator[Office]:
-        port = pbx.free_port(pbx.socket.SOCK_STREAM)
+        port = pbx.free_port(socket.SOCK_STREAM)
         telephony = {"audiosocket_port": port, **sections.pop("telephony", {})}
         async with phone_server(*heard, script=script, telephony=telephony, **sections) as server:
             agent = {
