@@ -219,14 +219,24 @@ async def serve(
     started: Callable[[], Awaitable[None] | None] | None = None,
 ) -> None:
     """Serve until cancelled or told to stop by a signal."""
+    agent = AgentServer(settings, engines)
+    async with agent.phones.listening():
+        await _serve(agent, sock, started)
+
+
+async def _serve(
+    agent: AgentServer,
+    sock: socket.socket,
+    started: Callable[[], Awaitable[None] | None] | None,
+) -> None:
     config = uvicorn.Config(
-        AgentServer(settings, engines).app(),
+        agent.app(),
         ws="websockets-sansio",
         ws_max_size=HARD_MESSAGE_LIMIT,
         ws_per_message_deflate=False,
         log_config=None,
         timeout_graceful_shutdown=3,
-        limit_concurrency=settings.server.max_calls + SPARE_CONNECTIONS,
+        limit_concurrency=agent.settings.server.max_calls + SPARE_CONNECTIONS,
         access_log=False,
     )
     server = uvicorn.Server(config)

@@ -99,7 +99,7 @@ class Capabilities:
     clears: bool = True
     """It drops at once what it has not played yet."""
     transfers: bool = False
-    frame_bytes: int | None = None
+    frame_samples: int | None = None
     """Sound is sent in pieces of exactly this size; None: of 20 ms."""
     max_lead: float = 10.0
     """Seconds of sound that it can hold."""

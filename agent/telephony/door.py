@@ -13,6 +13,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.errors import CallError, ProtocolError
@@ -20,6 +21,16 @@ from agent.telephony.dialect import Started
 from agent.telephony.settings import AsteriskSettings, TelephonySettings
 
 TELNYX_HEADER = "x-telnyx-streaming-auth-token"
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Where a socket comes from, and what its opening carried."""
+
+    address: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    token: str = field(default="", repr=False)
+    """Of the address's query; empty where there is none."""
 
 
 class Refused(CallError):
@@ -76,39 +87,47 @@ class Door:
             if not self._inside[address]:
                 del self._inside[address]
 
-    def check_provider(self, provider: str, address: str, headers: Mapping[str, str]) -> None:
+    def check_provider(self, provider: str, visitor: Visitor) -> None:
         """Look at what is known before the call has a name.
 
         Raises:
             Refused: it is not served, or Asterisk does not give its password.
         """
-        if self._trusts(address):
+        if self._trusts(visitor.address) or provider in ("auto", "audiosocket"):
             return
-        if provider != "auto" and getattr(self._settings, provider, None) is None:
+        if getattr(self._settings, provider, None) is None:
             raise Refused(f"there is no [telephony.{provider}] in the settings", 404)
         if provider == "asterisk":
-            self._check_password(headers)
+            self._check_password(visitor.headers)
 
-    def check_call(
-        self, provider: str, started: Started, address: str, headers: Mapping[str, str], query: str
-    ) -> None:
+    def check_call(self, provider: str, started: Started, visitor: Visitor) -> None:
         """Take the token back, from the first messages, the address or a header.
 
         Raises:
             Refused: there is none, or it is not valid for this call.
         """
-        if self._trusts(address):
+        if self._trusts(visitor.address):
             return
-        self.check_provider(provider, address, headers)
+        self.check_provider(provider, visitor)
         if provider == "asterisk":
             return
-        token = started.token or query or headers.get(TELNYX_HEADER)
+        if provider == "audiosocket":
+            self._check_uuid(started.call_id)
+        else:
+            self._check_token(started, visitor)
+
+    def _check_token(self, started: Started, visitor: Visitor) -> None:
+        token = started.token or visitor.token or visitor.headers.get(TELNYX_HEADER)
         if not token:
             raise Refused("the call came without a token")
         try:
             self._tokens.spend(token, started.call_id, self._clock())
         except ProtocolError as error:
             raise Refused(str(error)) from None
+
+    def _check_uuid(self, given: str) -> None:
+        if not hmac.compare_digest(given, str(self._settings.audiosocket_uuid)):
+            raise Refused("AudioSocket named another UUID than telephony.audiosocket_uuid")
 
     def _trusts(self, address: str) -> bool:
         return not self._settings.require_token and _is_loopback(address)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent.config import Settings
+from agent.errors import ConfigError
 from agent.runner import CallRunner
 from agent.telephony.announce import announce
-from agent.telephony.dialect import Dialect, DialectError, Started
-from agent.telephony.dialects import DIALECTS
-from agent.telephony.door import Door, Refused, TokenCheck
-from agent.telephony.line import Line, WebsocketLine
+from agent.telephony.dialect import DialectError
+from agent.telephony.dialects import AUTO, DIALECTS
+from agent.telephony.door import Door, Refused, TokenCheck, Visitor
+from agent.telephony.line import AudioSocketLine, Line, WebsocketLine
+from agent.telephony.opening import Opened, open_call
 from agent.telephony.template import fill_in
 from agent.telephony.transport import PROTOCOL_ERROR, TelephoneTransport
 from agent.transports.base import Disconnected
@@ -28,8 +31,6 @@ log = logging.getLogger("onebreath.telephony")
 NORMAL_CLOSURE = 1000
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
-MAX_OPENING = 64
-"""Messages in which the peer must name the call."""
 SUBPROTOCOLS = ("media", "audio.jambonz.org", "audio.drachtio.org")
 
 
@@ -54,62 +55,98 @@ class PhoneEndpoint:
         self._calls = calls
         self._clock = clock
         self._door = Door(settings.telephony, tokens, clock)
+        self.audiosocket_port: int | None = None
+        """Where AudioSocket calls are taken, once they are."""
 
     def routes(self) -> list[WebSocketRoute]:
-        return [WebSocketRoute("/telephony/{provider}", self._answer)]
+        return [WebSocketRoute("/telephony/{provider}", self._websocket)]
 
-    async def _answer(self, socket: WebSocket) -> None:
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Take AudioSocket calls meanwhile, if the settings want it.
+
+        Raises:
+            ConfigError: the port cannot be had.
+        """
+        telephony = self._settings.telephony
+        if telephony.audiosocket_port is None:
+            yield
+            return
+        host, port = telephony.audiosocket_host, telephony.audiosocket_port
+        try:
+            server = await asyncio.start_server(self._audiosocket, host, port)
+        except OSError as error:
+            raise ConfigError(
+                f"telephony.audiosocket_port: cannot listen on {host}:{port}: {error.strerror}"
+            ) from None
+        async with server:
+            self.audiosocket_port = server.sockets[0].getsockname()[1]
+            log.info("AudioSocket on %s:%d", host, self.audiosocket_port)
+            yield
+
+    async def _websocket(self, socket: WebSocket) -> None:
         provider = socket.path_params["provider"]
         address = socket.client.host if socket.client else ""
+        visitor = Visitor(address, socket.headers, socket.query_params.get("token", ""))
         try:
-            if provider not in DIALECTS:
+            if provider not in DIALECTS and provider != AUTO:
                 raise Refused("no such provider", 404)
-            self._door.check_provider(provider, address, socket.headers)
+            self._door.check_provider(provider, visitor)
             with self._door.place(address):
                 self._check_room()
-                await self._accepted(socket, provider, address)
+                offered = socket.scope.get("subprotocols", [])
+                await socket.accept(next((name for name in SUBPROTOCOLS if name in offered), None))
+                await self._answer(WebsocketLine(socket), provider, visitor)
         except Refused as refused:
             log.warning("refused a socket of %s: %s", address, refused)
             await _deny(socket, refused.status)
+
+    async def _audiosocket(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        visitor = Visitor(writer.get_extra_info("peername")[0])
+        try:
+            with self._door.place(visitor.address):
+                self._check_room()
+                await self._answer(AudioSocketLine(reader, writer), "audiosocket", visitor)
+        except Refused as refused:
+            log.warning("refused a socket of %s: %s", visitor.address, refused)
+        finally:
+            writer.close()
 
     def _check_room(self) -> None:
         limit = self._settings.server.max_calls
         if len(self._calls) >= limit:
             raise Refused(f"all {limit} lines are busy", 503)
 
-    async def _accepted(self, socket: WebSocket, provider: str, address: str) -> None:
-        offered = socket.scope.get("subprotocols", [])
-        await socket.accept(next((name for name in SUBPROTOCOLS if name in offered), None))
-        line = WebsocketLine(socket)
+    async def _answer(self, line: Line, provider: str, visitor: Visitor) -> None:
+        """Let the peer name the call, look at its ticket, and take the call."""
         try:
             async with asyncio.timeout(self._settings.telephony.start_seconds):
-                dialect, started = await _opened(line, DIALECTS[provider]())
-            query = socket.query_params.get("token", "")
-            self._door.check_call(provider, started, address, socket.headers, query)
+                opened = await open_call(line, provider)
+            self._door.check_call(opened.provider, opened.started, visitor)
             self._check_room()
         except Disconnected:
             return
         except TimeoutError:
-            log.warning("%s opened a socket and named no call", address)
+            log.warning("%s opened a socket and named no call", visitor.address)
             await line.close(POLICY_VIOLATION, "the call was not named in time")
         except DialectError as error:
-            log.warning("%s does not speak the dialect of %s: %s", address, provider, error)
+            log.warning("%s does not speak as %s: %s", visitor.address, provider, error)
             await line.close(PROTOCOL_ERROR, str(error))
         except Refused as refused:
-            log.warning("refused a call of %s: %s", address, refused)
+            log.warning("refused a call of %s: %s", visitor.address, refused)
             await line.close(POLICY_VIOLATION, "this call is not let in")
         else:
-            await self._call(line, dialect, started, provider)
+            await self._call(line, opened)
 
-    async def _call(self, line: Line, dialect: Dialect, started: Started, provider: str) -> None:
+    async def _call(self, line: Line, opened: Opened) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
         telephony = self._settings.telephony
-        instructions = self._instructions(started, provider)
-        transport = TelephoneTransport(
-            line, dialect, started, telephony.lead, instructions, self._clock
-        )
+        instructions = self._instructions(opened)
+        transport = TelephoneTransport(line, opened, telephony.lead, instructions, self._clock)
         serving = asyncio.create_task(transport.serve())
         try:
             await self._converse(transport)
@@ -134,29 +171,21 @@ class PhoneEndpoint:
             if greeting:
                 spoken.cancel()
 
-    def _instructions(self, started: Started, provider: str) -> str | None:
+    def _instructions(self, opened: Opened) -> str | None:
+        started = opened.started
         telephony = self._settings.telephony
         parts = [self._settings.responder.instructions]
         if telephony.instructions_template:
             fields = {
                 "caller": started.caller,
                 "called": started.called,
-                "provider": provider,
+                "provider": opened.provider,
                 "call_id": started.call_id,
             }
             parts.append(fill_in(telephony.instructions_template, fields, started.parameters))
         if telephony.greeting:
             parts.append(f'You have greeted the caller with: "{telephony.greeting}"')
         return "\n".join(parts) if len(parts) > 1 else None
-
-
-async def _opened(line: Line, dialect: Dialect) -> tuple[Dialect, Started]:
-    """Read up to the message that names the call."""
-    for _ in range(MAX_OPENING):
-        for event in dialect.read(await line.receive()):
-            if isinstance(event, Started):
-                return dialect, event
-    raise DialectError(f"the call was not named in {MAX_OPENING} messages")
 
 
 async def _deny(socket: WebSocket, status: int) -> None:

@@ -29,9 +29,15 @@ class Fields:
 
     def text(self, name: str, default: str | None = None) -> str:
         """A string of at most ``MAX_NAME`` characters; required without ``default``."""
-        value = self._values.get(name, default)
-        if not isinstance(value, str) or len(value) > MAX_NAME:
-            raise DialectError(f"{self._where}{name} must be a string up to {MAX_NAME} characters")
+        if default is None and name not in self._values:
+            raise DialectError(f"{self._where}{name} is missing")
+        return self.long_text(name, MAX_NAME)
+
+    def long_text(self, name: str, limit: int) -> str:
+        """A string of at most ``limit`` characters; empty where there is none."""
+        value = self._values.get(name, "")
+        if not isinstance(value, str) or len(value) > limit:
+            raise DialectError(f"{self._where}{name} must be a string up to {limit} characters")
         return value
 
     def integer(self, name: str) -> int:

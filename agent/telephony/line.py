@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from agent.telephony.audiosocket import FrameReader
 from agent.telephony.dialect import DialectError, Wire
 from agent.telephony.envelope import MAX_MESSAGE
 from agent.transports.base import Disconnected
 
 SEND_SECONDS = 2.0
 """A peer that takes nothing for this long is gone."""
+
+READ_BYTES = 4096
 
 
 class Line(Protocol):
@@ -70,3 +74,36 @@ class WebsocketLine:
                 await self._socket.close(code, reason[:120])
             except (WebSocketDisconnect, RuntimeError):
                 return  # the peer was faster
+
+
+class AudioSocketLine:
+    """A TCP connection of Asterisk's AudioSocket; a message is a frame with its head."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._frames = FrameReader()
+        self._ready: deque[bytes] = deque()
+
+    async def receive(self) -> Wire:
+        while not self._ready:
+            try:
+                data = await self._reader.read(READ_BYTES)
+            except OSError as error:
+                raise Disconnected from error
+            if not data:
+                raise Disconnected
+            self._ready.extend(self._frames.push(data))
+        return self._ready.popleft()
+
+    async def send(self, message: Wire) -> None:
+        assert isinstance(message, bytes)  # the dialect has no text
+        try:
+            self._writer.write(message)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._writer.drain()
+        except (OSError, TimeoutError) as error:
+            raise Disconnected from error
+
+    async def close(self, code: int, reason: str) -> None:
+        self._writer.close()

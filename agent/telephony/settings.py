@@ -7,6 +7,7 @@ import binascii
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -109,7 +110,9 @@ class TelephonySettings(_Section):
     audiosocket_port: int | None = Field(None, ge=0, le=65_535)
     """TCP port for Asterisk's AudioSocket; 0 takes a free one."""
     audiosocket_host: str = "127.0.0.1"
-    """AudioSocket knows no password: let nobody but the Asterisk reach it."""
+    """Let nobody but the Asterisk reach it: nothing on the line is encrypted."""
+    audiosocket_uuid: UUID | None = None
+    """What the dialplan names every call by; AudioSocket knows no other password."""
 
     twilio: TwilioSettings | None = None
     signalwire: SignalWireSettings | None = None
@@ -146,6 +149,15 @@ class TelephonySettings(_Section):
         if path is not None and not path.is_dir():
             raise ValueError("name a directory that is there")
         return path
+
+    @model_validator(mode="after")
+    def _audiosocket_has_a_secret(self) -> TelephonySettings:
+        if self.audiosocket_port is not None and self.require_token and not self.audiosocket_uuid:
+            raise ValueError(
+                "telephony.audiosocket_port needs telephony.audiosocket_uuid, the UUID that the "
+                "dialplan gives; make one with uuidgen"
+            )
+        return self
 
     @model_validator(mode="after")
     def _webhooks_have_an_address(self) -> TelephonySettings:

@@ -24,7 +24,6 @@ from agent.notices import (
 from agent.protocol import AppendedAudio, ClientMessage
 from agent.telephony.dialect import (
     Complaint,
-    Dialect,
     DialectError,
     Dtmf,
     Held,
@@ -39,6 +38,7 @@ from agent.telephony.dialect import (
 from agent.telephony.gaps import Continuity
 from agent.telephony.keys import Keys
 from agent.telephony.line import Line
+from agent.telephony.opening import Opened
 from agent.telephony.pacer import FRAME_SECONDS, Mark, Pacer
 from agent.transports.base import Disconnected
 
@@ -65,17 +65,16 @@ class TelephoneTransport:
     def __init__(
         self,
         line: Line,
-        dialect: Dialect,
-        started: Started,
+        opened: Opened,
         lead: float,
         instructions: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rate = started.rate
-        can = dialect.capabilities
-        frame = can.frame_bytes // 2 if can.frame_bytes else round(FRAME_SECONDS * self.rate)
+        self.rate = opened.started.rate
+        can = opened.dialect.capabilities
+        frame = can.frame_samples or round(FRAME_SECONDS * self.rate)
         self._line = line
-        self._dialect = dialect
+        self._dialect = opened.dialect
         self._clock = clock
         self._pacer = Pacer(self.rate, frame, min(lead, can.max_lead), can.marks)
         self._continuity = Continuity(self.rate)

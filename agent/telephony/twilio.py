@@ -126,7 +126,7 @@ class MediaStream:
 class ExotelStream(MediaStream):
     """Exotel: snake case and 16-bit sound, in pieces of at least 3200 bytes."""
 
-    capabilities = Capabilities(frame_bytes=3200)
+    capabilities = Capabilities(frame_samples=1600)
 
     def __init__(self) -> None:
         super().__init__(EXOTEL)
