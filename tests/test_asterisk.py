@@ -72,7 +72,7 @@ def office(asterisk: Path, tmp_path: Path) -> Callable[..., Any]:
         **sections: Any,
     ) -> AsyncIterator[Office]:
         port = pbx.free_port(socket.SOCK_STREAM)
-        telephony = {"audiosocket_port": port, **sections.pop("telephony", {})}
+        telephony = {"audiosocket_port": port, "audiosocket_uuid": UUID}
         async with phone_server(*heard, script=script, telephony=telephony, **sections) as server:
             agent = {
                 "agent_port": server.address.partition(":")[2],
