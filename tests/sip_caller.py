@@ -45,6 +45,8 @@ class Packet:
     """Monotonic seconds."""
     sequence: int
     payload: bytes
+    loud: bool
+    """Whether it can be heard."""
 
 
 class _Inbox(asyncio.DatagramProtocol):
@@ -69,6 +71,7 @@ class Phone:
     hung_up_at: float = 0.0
     _outbox: deque[bytes] = field(default_factory=deque)
     _said: asyncio.Event = field(default_factory=asyncio.Event)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def say(self, sound: Samples) -> float:
         """Speak at 8 kHz, in real time; returns when the last sample was sent (monotonic)."""
@@ -110,25 +113,24 @@ class Phone:
             end += len(packet.payload) / RATE
         return linear(b"".join(pieces))
 
-    def loud(self) -> list[float]:
-        """Arrival times of the packets that can be heard."""
-        return [
-            packet.arrived
-            for packet in self.heard
-            if float(np.abs(linear(packet.payload)).max(initial=0.0)) > 0.02
-        ]
-
-    async def until_loud(self, count: int = 5, since: float = 0.0) -> float:
+    async def until_loud(self, count: int = 3, since: float = 0.0) -> float:
         """Wait for ``count`` audible packets after ``since``; when the first of them arrived."""
-        while len(found := [at for at in self.loud() if at > since]) < count:  # noqa: ASYNC110
-            await asyncio.sleep(FRAME_SECONDS / 2)
+        while len(found := [p.arrived for p in self.heard if p.loud and p.arrived > since]) < count:
+            await self._arrival()
         return found[0]
 
     async def until_quiet(self, seconds: float) -> float:
         """Wait until nothing was audible for ``seconds``; when the last audible packet arrived."""
-        while not (last := self.loud()) or time.monotonic() - last[-1] < seconds:  # noqa: ASYNC110
-            await asyncio.sleep(FRAME_SECONDS / 2)
-        return last[-1]
+        await self.until_loud(1)
+        while True:
+            last = next(packet.arrived for packet in reversed(self.heard) if packet.loud)
+            if time.monotonic() - last >= seconds:
+                return last
+            await asyncio.sleep(FRAME_SECONDS)
+
+    async def _arrival(self) -> None:
+        self._arrived.clear()
+        await self._arrived.wait()
 
     async def transmit(self, to: tuple[str, int]) -> None:
         """Send 50 packets a second, what there is to say or silence, by monotonic deadlines."""
@@ -154,7 +156,10 @@ class Phone:
         while True:
             arrived, data = await inbox.queue.get()
             if len(data) > 12 and data[1] & 0x7F == PCMU:
-                self.heard.append(Packet(arrived, struct.unpack_from(">H", data, 2)[0], data[12:]))
+                loud = float(np.abs(linear(data[12:])).max(initial=0.0)) > 0.02
+                number = struct.unpack_from(">H", data, 2)[0]
+                self.heard.append(Packet(arrived, number, data[12:], loud))
+                self._arrived.set()
 
     async def mind_signalling(self, inbox: _Inbox) -> None:
         """Answer the other side's BYE."""
