@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
@@ -15,12 +16,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from agent.config import Settings
 from agent.errors import ConfigError
 from agent.runner import CallRunner
-from agent.telephony.announce import announce
+from agent.telephony.announce import announce, announce_alone
 from agent.telephony.dialect import DialectError
 from agent.telephony.dialects import AUTO, DIALECTS
 from agent.telephony.door import Door, Refused, TokenCheck, Visitor
 from agent.telephony.line import AudioSocketLine, Line, WebsocketLine
 from agent.telephony.opening import Opened, open_call
+from agent.telephony.recorder import StereoTrack, write_recording
 from agent.telephony.template import fill_in
 from agent.telephony.transport import PROTOCOL_ERROR, TelephoneTransport
 from agent.transports.base import Disconnected
@@ -55,6 +57,8 @@ class PhoneEndpoint:
         self._calls = calls
         self._clock = clock
         self._door = Door(settings.telephony, tokens, clock)
+        self.transports: dict[str, TelephoneTransport] = {}
+        """The calls that are up, by the provider's id: to hang up or transfer one."""
         self.audiosocket_port: int | None = None
         """Where AudioSocket calls are taken, once they are."""
 
@@ -144,9 +148,9 @@ class PhoneEndpoint:
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
-        telephony = self._settings.telephony
-        instructions = self._instructions(opened)
-        transport = TelephoneTransport(line, opened, telephony.lead, instructions, self._clock)
+        lead = self._settings.telephony.lead
+        transport = TelephoneTransport(line, opened, lead, self._instructions(opened), self._clock)
+        self.transports[opened.started.call_id] = transport
         serving = asyncio.create_task(transport.serve())
         try:
             await self._converse(transport)
@@ -158,18 +162,30 @@ class PhoneEndpoint:
             await transport.close(INTERNAL_ERROR, "internal error")
         finally:
             serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+            (fault,) = await asyncio.gather(serving, return_exceptions=True)
+            if isinstance(fault, Exception):
+                log.error("the line failed", exc_info=fault)
+            self.transports.pop(opened.started.call_id, None)
             self._calls.discard(task)
 
     async def _converse(self, transport: TelephoneTransport) -> None:
-        greeting = self._settings.telephony.greeting
-        runner = CallRunner(self._engines, self._settings, transport, self._clock)
-        async with asyncio.TaskGroup() as group:
-            if greeting:
-                spoken = group.create_task(announce(greeting, self._engines, transport))
-            await runner.run()
-            if greeting:
-                spoken.cancel()
+        telephony, engines = self._settings.telephony, self._engines
+        beside: list[Coroutine[Any, Any, object]] = []
+        if telephony.record and await announce_alone(
+            telephony.announce_recording, engines, transport
+        ):
+            track = StereoTrack(transport.rate, self._clock())
+            transport.record(track)
+            beside.append(write_recording(telephony.record, track, self._clock))
+        if telephony.greeting:
+            beside.append(announce(telephony.greeting, engines, transport))
+        tasks = [asyncio.create_task(work) for work in beside]
+        try:
+            await CallRunner(engines, self._settings, transport, self._clock).run()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _instructions(self, opened: Opened) -> str | None:
         started = opened.started

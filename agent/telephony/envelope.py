@@ -29,8 +29,10 @@ class Fields:
 
     def text(self, name: str, default: str | None = None) -> str:
         """A string of at most ``MAX_NAME`` characters; required without ``default``."""
-        if default is None and name not in self._values:
-            raise DialectError(f"{self._where}{name} is missing")
+        if not self.has(name):
+            if default is None:
+                raise DialectError(f"{self._where}{name} is missing")
+            return default
         return self.long_text(name, MAX_NAME)
 
     def long_text(self, name: str, limit: int) -> str:

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 
-from agent.audio import Samples, StreamResampler
-from agent.events import CancelReply, Configure, RespondNow, TextSaid, Truncate
+from agent.audio import Samples
+from agent.events import CancelReply, Configure, RespondNow, TextSaid
 from agent.notices import (
     Notice,
     Play,
@@ -39,7 +39,9 @@ from agent.telephony.gaps import Continuity
 from agent.telephony.keys import Keys
 from agent.telephony.line import Line
 from agent.telephony.opening import Opened
-from agent.telephony.pacer import FRAME_SECONDS, Mark, Pacer
+from agent.telephony.outbound import Outbound
+from agent.telephony.pacer import FRAME_SECONDS, Mark
+from agent.telephony.recorder import StereoTrack
 from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.telephony")
@@ -72,11 +74,10 @@ class TelephoneTransport:
     ) -> None:
         self.rate = opened.started.rate
         can = opened.dialect.capabilities
-        frame = can.frame_samples or round(FRAME_SECONDS * self.rate)
         self._line = line
         self._dialect = opened.dialect
         self._clock = clock
-        self._pacer = Pacer(self.rate, frame, min(lead, can.max_lead), can.marks)
+        self._out = Outbound(self.rate, can, lead)
         self._continuity = Continuity(self.rate)
         self._keys = Keys()
         self._inbox: asyncio.Queue[ClientMessage | None] = asyncio.Queue(MAX_UNREAD)
@@ -84,10 +85,10 @@ class TelephoneTransport:
             self._inbox.put_nowait(Configure(instructions=instructions))
         self._queued = asyncio.Event()
         self._sending = asyncio.Lock()
-        self._resampler = StreamResampler(self.rate, self.rate)
-        self._item: tuple[str, int] | None = None
-        """The newest reply with sound, and the position at which it begins."""
         self._replying = False
+        self._over = False
+        self.deaf = False
+        """What the caller says meanwhile is not for the session."""
 
     # ---- the session's side --------------------------------------------------------
 
@@ -98,10 +99,10 @@ class TelephoneTransport:
     async def send(self, notice: Notice) -> None:
         match notice:
             case Play():
-                self._play(notice)
+                self.play(notice.samples, notice.rate, notice.item_id)
             case StopPlaying():
                 await self._stop()
-            case SpeechStarted() if self._pacer.outstanding(self._clock()):
+            case SpeechStarted() if self._out.pacer.outstanding(self._clock()):
                 # The session thinks that all was heard, or it was never the session's.
                 await self._stop()
             case ReplyStarted():
@@ -113,35 +114,33 @@ class TelephoneTransport:
             case _:
                 pass  # for clients with a screen
 
-    def _play(self, play: Play) -> None:
-        if self._item is None or self._item[0] != play.item_id:
-            self._item = (play.item_id, self._pacer.queued)
-        self.play(play.samples, play.rate)
-
-    def play(self, samples: Samples, rate: int) -> None:
-        """Queue sound for the caller's ear."""
-        if self._resampler.source_rate != rate:
-            self._resampler = StreamResampler(rate, self.rate)
-        self._pacer.queue(self._resampler.push(samples))
+    def play(self, samples: Samples, rate: int, item_id: str | None = None) -> None:
+        """Queue sound for the caller's ear; of the reply ``item_id``, if it is one."""
+        self._out.play(samples, rate, item_id)
         self._queued.set()
+
+    def record(self, track: StereoTrack) -> None:
+        """Put everything that is heard from now on into ``track``."""
+        self._out.track = track
 
     @property
     def generation(self) -> int:
         """Counts the times that queued sound was dropped."""
-        return self._pacer.generation
+        return self._out.pacer.generation
+
+    async def all_heard(self) -> None:
+        """Return when the caller has heard what is queued, or the peer is gone."""
+        pacer = self._out.pacer
+        # Marks come with the peer's messages; nothing else tells of them.
+        while not self._over and pacer.outstanding(self._clock()):  # noqa: ASYNC110
+            await asyncio.sleep(max(FRAME_SECONDS, pacer.ahead(self._clock())))
 
     async def _stop(self) -> None:
         """Barge-in: drop what is queued, clear the peer, tell the session what was heard."""
-        heard = self._pacer.heard(self._clock())
-        queued = self._pacer.queued
-        self._pacer.clear()
-        self._resampler = StreamResampler(self._resampler.source_rate, self.rate)
-        item, self._item = self._item, None
+        truncate = self._out.stop(self._clock())
         await self._send(self._dialect.clear())
-        if item is not None:
-            item_id, begin = item
-            played = min(max(heard - begin, 0.0), queued - begin) / self.rate
-            self._tell(Truncate(item_id, played))
+        if truncate is not None:
+            self._tell(truncate)
 
     async def close(self, code: int, reason: str) -> None:
         with contextlib.suppress(Disconnected):  # it is what was wanted
@@ -174,6 +173,7 @@ class TelephoneTransport:
                 raise result
 
     def _end_receiving(self) -> None:
+        self._over = True
         if self._inbox.full():
             self._inbox.get_nowait()
         self._inbox.put_nowait(None)
@@ -200,17 +200,19 @@ class TelephoneTransport:
     async def _take(self, event: PeerEvent) -> None:
         now = self._clock()
         match event:
+            case Sound() | Dtmf() if self.deaf:
+                pass
             case Sound():
-                await self._inbox.put(AppendedAudio(self._whole(event)))
+                await self._hear(self._whole(event))
             case MarkReached():
-                self._pacer.reached(event.name, now)
+                self._out.pacer.reached(event.name, now)
             case Dtmf():
                 self._say(self._keys.press(event.digit, now))
                 self._await_keys()
             case Held():
-                self._pacer.hold(now)
+                self._out.pacer.hold(now)
             case Resumed():
-                self._pacer.resume()
+                self._out.pacer.resume()
                 self._queued.set()
             case Complaint():
                 log.warning("the peer complains: %.200s", event.message)
@@ -218,6 +220,11 @@ class TelephoneTransport:
                 raise DialectError("the call was started twice")
             case Stopped():
                 pass  # the listener ended
+
+    async def _hear(self, samples: Samples) -> None:
+        if self._out.track is not None:
+            self._out.track.caller(samples, self._clock())
+        await self._inbox.put(AppendedAudio(samples))
 
     def _whole(self, sound: Sound) -> Samples:
         missing = self._continuity.lost(sound.at, len(sound.samples))
@@ -254,28 +261,19 @@ class TelephoneTransport:
             self._queued.clear()
             async with self._sending:
                 # One by one: a clear must not find frames that were taken out already.
-                while (piece := self._pacer.next(self._clock())) is not None:
+                while (piece := self._out.next(self._clock())) is not None:
                     for message in self._wire(piece):
                         await self._line.send(message)
-            if self._pacer.starving(self._clock()):
-                self._finish()
-            else:
-                await self._wait()
+            await self._wait()
 
     def _wire(self, piece: Samples | Mark) -> list[Wire]:
         if isinstance(piece, Mark):
             return self._dialect.mark(piece.name)
         return self._dialect.sound(piece)
 
-    def _finish(self) -> None:
-        """The sound ends here, or its source is late: let go what is held back."""
-        self._pacer.queue(self._resampler.flush())
-        self._resampler = StreamResampler(self._resampler.source_rate, self.rate)
-        self._pacer.finish()
-
     async def _wait(self) -> None:
         now = self._clock()
-        due = self._pacer.next_due(now)
+        due = self._out.pacer.next_due(now)
         try:
             async with asyncio.timeout(None if due is None else due - now):
                 await self._queued.wait()
