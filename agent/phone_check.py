@@ -13,9 +13,10 @@ import secrets
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 from agent.audio import Samples, read_recording
 from agent.config import Settings
@@ -26,7 +27,7 @@ from agent.telephony import providers
 from agent.telephony.settings import ASK_BY_WEBHOOK, TelephonySettings
 from agent.telephony.signatures import SignedRequest
 from agent.telephony.signing import Opened, basic_header, read_answer, signed_webhook
-from agent.telephony.simulation import simulate
+from agent.telephony.simulation import Heard, simulate, simulate_audiosocket
 
 HTTP_SECONDS = 10.0
 MAX_ANSWER = 65_536
@@ -60,12 +61,15 @@ async def examine(settings: Settings, url: str | None = None) -> list[Finding]:
     here = f"http://{settings.server.host}:{settings.server.port}"
     place = Place((url or telephony.public_url or here).rstrip("/"))
     configured = [name for name in (*ASK_BY_WEBHOOK, "asterisk") if getattr(telephony, name)]
+    configured += ["audiosocket"] * (telephony.audiosocket_port is not None)
     findings = [_settings(configured), await _reachable(place)]
     if findings[-1].level is Level.PROBLEM:
         return findings
     for name in configured:
         if name == "asterisk":
             findings.append(await _asterisk(telephony, place))
+        elif name == "audiosocket":
+            findings.append(await _audiosocket(telephony))
         else:
             findings += await _provider(name, telephony, place)
     return findings
@@ -148,6 +152,14 @@ async def _asterisk(telephony: TelephonySettings, place: Place) -> Finding:
     )
 
 
+async def _audiosocket(telephony: TelephonySettings) -> Finding:
+    caller = providers.AudioSocket(telephony.audiosocket_uuid or uuid4())
+    host, port = telephony.audiosocket_host, telephony.audiosocket_port or 0
+    advice = "is this the machine of the server, and is telephony.audiosocket_uuid the same there?"
+    call = simulate_audiosocket(host, port, caller, _question(caller.rate))
+    return await _judge("audiosocket call", call, advice)
+
+
 async def _call(
     what: str,
     url: str,
@@ -155,12 +167,15 @@ async def _call(
     headers: Mapping[str, str] | None = None,
     subprotocol: str | None = None,
 ) -> Finding:
+    call = simulate(url, caller, _question(caller.rate), headers=headers, subprotocol=subprotocol)
+    advice = "see the log of the server, and whether the proxy passes websockets on"
+    return await _judge(what, call, advice)
+
+
+async def _judge(what: str, call: Awaitable[Heard], advice: str) -> Finding:
     try:
-        heard = await simulate(
-            url, caller, _question(caller.rate), headers=headers, subprotocol=subprotocol
-        )
+        heard = await call
     except CallError as error:
-        advice = "see the log of the server, and whether the proxy passes websockets on"
         return Finding(Level.PROBLEM, what, str(error), advice)
     return Finding(Level.OK, what, f"speaks {heard.delay:.2f} s after the question")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
-from phones import PROVIDERS, SECRET, phone_server
+from pbx import free_port
+from phones import PROVIDERS, SECRET, UUID, phone_server
 from typer.testing import CliRunner
 
 from agent.cli import app
@@ -29,10 +31,11 @@ def changed(settings: Settings, **sections: Any) -> Settings:
 
 @pytest.mark.slow
 async def test_every_provider_is_called() -> None:
-    async with phone_server(*HEARD) as server:
+    phones = {"audiosocket_port": free_port(socket.SOCK_STREAM), "audiosocket_uuid": UUID}
+    async with phone_server(*HEARD, telephony=phones) as server:
         findings = by_name(await examine(server.settings))
-        assert len(server.responder.prompts) == 7
-    for name in PROVIDERS:
+        assert len(server.responder.prompts) == 8, findings
+    for name in (*PROVIDERS, "audiosocket"):
         call = findings.pop(f"{name} call")
         assert call.level is (Level.WARNING if name == "telnyx" else Level.OK), call
         if name != "telnyx":

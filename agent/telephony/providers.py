@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import UUID
 
 import numpy as np
 
@@ -236,6 +238,31 @@ class Binary:
 
     def heard(self, message: Message) -> Samples:
         return from_pcm16(message) if isinstance(message, bytes) else SILENCE
+
+
+@dataclass
+class AudioSocket:
+    """Asterisk's AudioSocket at 8 kHz: kind, length, payload."""
+
+    uuid: UUID
+    rate: int = 8000
+
+    def opening(self) -> list[Message]:
+        return [self._frame(0x01, self.uuid.bytes)]
+
+    def sound(self, samples: Samples) -> Message:
+        return self._frame(0x10, to_pcm16(samples))
+
+    def key(self, digit: str) -> Message:
+        return self._frame(0x03, digit.encode())
+
+    def heard(self, message: Message) -> Samples:
+        if isinstance(message, bytes) and message[0] == 0x10:
+            return from_pcm16(message[3:])
+        return SILENCE
+
+    def _frame(self, kind: int, payload: bytes) -> bytes:
+        return struct.pack(">BH", kind, len(payload)) + payload
 
 
 def vonage(call_id: str, token: str, rate: int = 16_000) -> Binary:

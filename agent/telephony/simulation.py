@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
 from agent.audio import Samples
 from agent.errors import CallError
-from agent.telephony.providers import Provider
+from agent.telephony.providers import Message, Provider
 
 FRAMES_PER_SECOND = 50
 OPEN_SECONDS = 10.0
@@ -70,8 +70,54 @@ async def simulate(
         raise CallError(f"the server closed the media socket: {reason or closed}") from None
 
 
+async def simulate_audiosocket(
+    host: str, port: int, provider: Provider, question: Samples, *, patience: float = 20.0
+) -> Heard:
+    """The same over TCP, as Asterisk's AudioSocket.
+
+    Raises:
+        CallError: nobody listens there, the call is ended, or nothing is heard.
+    """
+    try:
+        async with asyncio.timeout(OPEN_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+    except OSError as error:  # TimeoutError is one
+        raise CallError(f"nobody takes AudioSocket calls on {host}:{port}: {error}") from None
+    try:
+        return await _converse(_Frames(reader, writer), provider, question, patience)
+    except (OSError, asyncio.IncompleteReadError):
+        raise CallError("the server closed the AudioSocket") from None
+    finally:
+        writer.close()
+
+
+class _Connection(Protocol):
+    """What a call needs of websocket or TCP."""
+
+    async def send(self, message: Message) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[Message]: ...
+
+
+@dataclass
+class _Frames:
+    """AudioSocket's frames, each with its head."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, message: Message) -> None:
+        assert isinstance(message, bytes)
+        self.writer.write(message)
+        await self.writer.drain()
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        while head := await self.reader.readexactly(3):
+            yield head + await self.reader.readexactly(int.from_bytes(head[1:], "big"))
+
+
 async def _converse(
-    connection: ClientConnection, provider: Provider, question: Samples, patience: float
+    connection: _Connection, provider: Provider, question: Samples, patience: float
 ) -> Heard:
     for message in provider.opening():
         await connection.send(message)
@@ -91,7 +137,7 @@ async def _converse(
     return Heard(seconds, first - asked)
 
 
-async def _speak(connection: ClientConnection, provider: Provider, question: Samples) -> None:
+async def _speak(connection: _Connection, provider: Provider, question: Samples) -> None:
     """The question, then silence, in real time."""
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -103,7 +149,7 @@ async def _speak(connection: ClientConnection, provider: Provider, question: Sam
         await connection.send(provider.sound(frame if len(frame) == size else silence))
 
 
-async def _listen(connection: ClientConnection, provider: Provider) -> tuple[float, float]:
+async def _listen(connection: _Connection, provider: Provider) -> tuple[float, float]:
     """When the first audible sound arrived, and how many seconds of it, once they are enough."""
     loop = asyncio.get_running_loop()
     first: float | None = None
@@ -115,5 +161,4 @@ async def _listen(connection: ClientConnection, provider: Provider) -> tuple[flo
         audible += loud
         if first is not None and audible >= ENOUGH_SECONDS * provider.rate:
             return first, audible / provider.rate
-    reason = connection.close_reason or "before it had spoken"
-    raise CallError(f"the server hung up: {reason}")
+    raise CallError("the server hung up before it had spoken")
