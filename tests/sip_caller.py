@@ -43,7 +43,8 @@ class Packet:
 
     arrived: float
     """Monotonic seconds."""
-    sequence: int
+    played: float
+    """When the ear has heard all of it: packets are played as they come, one after the other."""
     payload: bytes
     loud: bool
     """Whether it can be heard."""
@@ -157,8 +158,8 @@ class Phone:
             arrived, data = await inbox.queue.get()
             if len(data) > 12 and data[1] & 0x7F == PCMU:
                 loud = float(np.abs(linear(data[12:])).max(initial=0.0)) > 0.02
-                number = struct.unpack_from(">H", data, 2)[0]
-                self.heard.append(Packet(arrived, number, data[12:], loud))
+                played = max(arrived, self.heard[-1].played if self.heard else 0.0) + FRAME_SECONDS
+                self.heard.append(Packet(arrived, played, data[12:], loud))
                 self._arrived.set()
 
     async def mind_signalling(self, inbox: _Inbox) -> None:
