@@ -44,8 +44,12 @@ class PhoneServer:
     """host:port"""
     settings: Settings
     engines: Engines
-    responder: ScriptedResponder
     web: httpx.AsyncClient
+
+    @property
+    def responder(self) -> ScriptedResponder:
+        assert isinstance(self.engines.responder, ScriptedResponder)
+        return self.engines.responder
 
     async def ask(self, provider: str, call_id: str) -> Opened:
         """Ask about a call as the provider does."""
@@ -66,17 +70,32 @@ class PhoneServer:
             await asyncio.sleep(0.02)
 
 
+def scripted(*heard: str, script: Callable[[str], str] | Mapping[str, str] = repeat) -> Engines:
+    """Engines without models, whose caller says ``heard``."""
+    utterances = [[(1, word) for word in text.split()] for text in heard]
+    return Engines(
+        ScriptedTranscriber(utterances),
+        ScriptedResponder(script),
+        ToneSynthesizer(),
+        LoudIsSpeech,
+        Compute(),
+        ThreadPoolExecutor(4),
+    )
+
+
 @asynccontextmanager
 async def phone_server(
     *heard: str,
     script: Callable[[str], str] | Mapping[str, str] = repeat,
     telephony: Mapping[str, Any] | None = None,
+    engines: Engines | None = None,
     **sections: Any,
 ) -> AsyncIterator[PhoneServer]:
     """A server whose caller says ``heard``, turn by turn, whenever it is loud.
 
     Args:
         telephony: settings besides the providers, all of which are set up.
+        engines: instead of the scripted ones; they are not closed.
         sections: other sections of the settings.
     """
     sock = listen("127.0.0.1", 0)
@@ -84,16 +103,8 @@ async def phone_server(
     phones = {"public_url": f"http://{address}", **PROVIDERS, **(telephony or {})}
     sections = {"server": {"max_calls": 4}, **sections}
     settings = Settings.model_validate({"telephony": phones, **sections})
-    utterances = [[(1, word) for word in text.split()] for text in heard]
-    responder = ScriptedResponder(script)
-    engines = Engines(
-        ScriptedTranscriber(utterances),
-        responder,
-        ToneSynthesizer(),
-        LoudIsSpeech,
-        Compute(),
-        ThreadPoolExecutor(4),
-    )
+    own = engines is None
+    engines = engines or scripted(*heard, script=script)
     ready = asyncio.Event()
     serving = asyncio.create_task(serve(settings, engines, sock, ready.set))
     try:
@@ -103,9 +114,10 @@ async def phone_server(
         async with httpx.AsyncClient(
             base_url=f"http://{address}", verify=False, trust_env=False
         ) as web:
-            yield PhoneServer(address, settings, engines, responder, web)
+            yield PhoneServer(address, settings, engines, web)
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
-        engines.compute.close()
-        engines.voices.shutdown()
+        if own:
+            engines.compute.close()
+            engines.voices.shutdown()

@@ -9,22 +9,29 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jiwer
 import numpy as np
 import pbx
 import pytest
 from fakes import silence, speech
 from phones import SECRET, UUID, PhoneServer, phone_server
 from sip_caller import RATE, Phone, dial
+from whisper_normalizer.english import EnglishTextNormalizer
 
-from agent.audio import Samples
+from agent.audio import Samples, read_recording, resample
+from agent.compute import Urgency
+from agent.config import Settings
+from agent.engines import close_engines, load_engines
+from agent.questions import bundled_questions
 from agent.telephony.asterisk import AsteriskStream
 from agent.telephony.audiosocket import AudioSocketStream
+from tts.engine import SpeechChunk, Synthesizer
 
 pytestmark = pytest.mark.slow
 
@@ -200,6 +207,53 @@ async def test_a_strange_uuid(office: Callable[..., Any]) -> None:
         async with dial(at.pbx.sip_port, "stranger") as phone:
             await phone.hung_up.wait()
         assert await at.server.calls() == 0
+
+
+@dataclass
+class _Noting:
+    """The real voice, and what it was told to say."""
+
+    voice: Synthesizer
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> int:
+        return self.voice.rate
+
+    def speak(self, text: str) -> Generator[SpeechChunk, None, None]:
+        self.said.append(text)
+        return self.voice.speak(text)
+
+    def warm_up(self) -> None:
+        self.voice.warm_up()
+
+    def close(self) -> None:
+        self.voice.close()
+
+
+@pytest.mark.model
+async def test_a_spoken_answer_of_the_real_models(office: Callable[..., Any]) -> None:
+    """A recorded question over mu-law and SIP; what comes back is transcribed."""
+    loaded, _ = load_engines(Settings())
+    voice = _Noting(loaded.tts)
+    engines = replace(loaded, tts=voice)
+    question = read_recording(bundled_questions()[0], RATE).samples
+    try:
+        async with office(engines=engines) as at, at.call("wideband", 120.0) as phone:
+            asked = await phone.say(np.concatenate([question, silence(0.1, RATE)]))
+            await phone.until_loud(since=asked)
+            await phone.until_quiet(2.0)
+            answer = resample(phone.recording(asked), RATE, 16_000)
+        listening = engines.asr.listen()
+        listening.feed(answer)
+        heard = await engines.compute.run(Urgency.FINAL, listening.finish)
+    finally:
+        close_engines(engines)
+    said = " ".join(voice.said)
+    print(f"\nsaid {said!r}, heard at the telephone {heard.text!r}")
+    assert len(said.split()) >= 2
+    normal = EnglishTextNormalizer()
+    assert jiwer.wer(normal(said), normal(heard.text)) <= 0.35
 
 
 def beeps(sound: Samples) -> int:
