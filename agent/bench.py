@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ def run_bench(
 ) -> list[Figure]:
     """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
-    with _server(config, progress) as (url, process):
+    with running_server(config, progress) as (address, process):
+        url = f"ws://{address}/v1/realtime"
         rows, idle, rss = asyncio.run(_calls(url, process, turns, progress))
     heard = [row.voice_to_voice_ms for row in rows if row.voice_to_voice_ms is not None]
     if len(heard) < len(rows):
@@ -116,8 +118,17 @@ def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
 
 
 @contextmanager
-def _server(config: Path | None, progress: Progress) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, so that its CPU and memory are its own."""
+def running_server(
+    config: Path | None,
+    progress: Progress,
+    flags: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, psutil.Process]]:
+    """Address of a server in a process of its own, so that its CPU and memory are its own.
+
+    Raises:
+        CallError: it did not come up.
+    """
     progress("starting a server")
     sock = listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
@@ -125,10 +136,12 @@ def _server(config: Path | None, progress: Progress) -> Iterator[tuple[str, psut
     command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
     if config is not None:
         command += ["--config", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+    command += flags
+    variables = {**os.environ, **(environment or {})}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=variables) as server:
         try:
             _await_ready(f"http://127.0.0.1:{port}/readyz", server)
-            yield f"ws://127.0.0.1:{port}/v1/realtime", psutil.Process(server.pid)
+            yield f"127.0.0.1:{port}", psutil.Process(server.pid)
         finally:
             server.terminate()
 

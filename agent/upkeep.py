@@ -198,3 +198,22 @@ def agree(
     """How far replies in int8 agree with those in float32, over 100 questions."""
     settings = settings_from(config, {"responder": {"model": model}})
     _measure(EngineBench.AGREE, settings, dtype or ["int8"], as_json)
+
+
+@bench.command()
+def phone(
+    calls: Annotated[int, typer.Option(min=1, max=200, help="Telephone calls at once.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Replies of each call.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """What the telephone bridge adds, and many telephone calls at once; no models are used."""
+    from agent.phone_bench import run_phone_bench
+    from agent.view import bench_table
+
+    with err.status("starting") as status:
+        figures = run_phone_bench(calls, rounds, status.update)
+    if as_json:
+        for figure in figures:
+            print(json.dumps(figure.to_row(), ensure_ascii=False))
+    else:
+        out.print(bench_table(figures))

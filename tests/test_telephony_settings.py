@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -80,10 +81,15 @@ def test_http_is_taken_for_this_machine(tmp_path: Path) -> None:
     assert load(tmp_path, text).public_url == "http://127.0.0.1:8080"
 
 
-def test_the_commented_sections_of_the_example_are_right(tmp_path: Path) -> None:
+def test_the_commented_sections_of_the_example_are_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recordings").mkdir()
     example = EXAMPLE.read_text().partition("\n[telephony]")[2]
     filled = re.sub(r"^# ", "", "[telephony]" + example, flags=re.MULTILINE)
     filled = filled.replace('public_key = "..."', f'public_key = "{"A" * 43}="')
+    filled = filled.replace('audiosocket_uuid = "..."', f'audiosocket_uuid = "{uuid4()}"')
     filled = filled.replace('"..."', '"something long enough"')
     settings = load(tmp_path, filled)
     assert tomllib.loads(filled)["telephony"].keys() == settings.model_fields_set
