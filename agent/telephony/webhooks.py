@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from agent.telephony.answers import ENDED, Answer
-from agent.telephony.doors import doors
+from agent.telephony.hooks import hooks
 from agent.telephony.settings import TelephonySettings
 from agent.telephony.signatures import SignatureError, SignedRequest
 from agent.telephony.tokens import Tokens
@@ -57,11 +57,11 @@ class Webhooks:
         self._public_url = settings.public_url
         self._tokens = tokens
         self._clock = clock
-        self._doors = doors(settings, wall)
+        self._hooks = hooks(settings, wall)
 
     def routes(self) -> list[Route]:
         """None where no provider is set up."""
-        if not self._doors:
+        if not self._hooks:
             return []
         return [
             Route(ENDED, _ended, methods=["POST"]),
@@ -80,8 +80,8 @@ class Webhooks:
         return Response(answer.body, media_type=answer.media_type)
 
     async def _decide(self, provider: str, request: Request) -> Answer:
-        door = self._doors.get(provider)
-        if door is None:
+        hook = self._hooks.get(provider)
+        if hook is None:
             raise Refused(404, f"no [telephony.{provider:.20}] in the settings of this server")
         signed = SignedRequest(
             request.method,
@@ -90,13 +90,13 @@ class Webhooks:
             await _body(request),
         )
         try:
-            door.verify(signed)
-            call_id = _call_id(signed, door.call_id)
+            hook.verify(signed)
+            call_id = _call_id(signed, hook.call_id)
         except SignatureError as error:
             raise Refused(403, str(error)) from None
         token = self._tokens.issue(call_id, self._clock())
         socket = f"{self._public_url}/telephony/{provider}".replace("http", "ws", 1)
-        return door.answer(socket, token, call_id)
+        return hook.answer(socket, token, call_id)
 
     def _public_url_of(self, request: Request) -> str:
         """The URL as the provider knows it, byte for byte."""

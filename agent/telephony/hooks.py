@@ -30,7 +30,7 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Hook:
     """The webhook of one provider."""
 
     verify: Callable[[SignedRequest], None]
@@ -41,7 +41,7 @@ class Door:
     """Of the media socket's URL, the token and the call's id."""
 
 
-def doors(settings: TelephonySettings, wall: Clock) -> Mapping[str, Door]:
+def hooks(settings: TelephonySettings, wall: Clock) -> Mapping[str, Hook]:
     """By provider; those that have a section and ask by webhook.
 
     Args:
@@ -56,65 +56,65 @@ def doors(settings: TelephonySettings, wall: Clock) -> Mapping[str, Door]:
         "vonage": settings.vonage and _vonage(settings.vonage, wall),
         "jambonz": settings.jambonz and _jambonz(settings.jambonz),
     }
-    return {name: door for name, door in found.items() if isinstance(door, Door)}
+    return {name: hook for name, hook in found.items() if isinstance(hook, Hook)}
 
 
-def _twilio(settings: TwilioSettings) -> Door:
+def _twilio(settings: TwilioSettings) -> Hook:
     secret = settings.auth_token.get_secret_value()
-    return Door(
+    return Hook(
         lambda request: verify_twilio(request, secret),
         "CallSid",
         lambda url, token, call_id: answers.twiml(url, token),
     )
 
 
-def _signalwire(settings: SignalWireSettings) -> Door:
+def _signalwire(settings: SignalWireSettings) -> Hook:
     secret = settings.signing_key.get_secret_value()
-    return Door(
+    return Hook(
         lambda request: verify_twilio(request, secret, "x-signalwire-signature"),
         "CallSid",
         lambda url, token, call_id: answers.twiml(url, token),
     )
 
 
-def _exotel(settings: ExotelSettings) -> Door:
+def _exotel(settings: ExotelSettings) -> Hook:
     password = settings.password.get_secret_value()
-    return Door(
+    return Hook(
         lambda request: verify_basic(request, settings.username, password),
         "CallSid",
         lambda url, token, call_id: answers.exotel_url(url, token, settings.rate),
     )
 
 
-def _telnyx(settings: TelnyxSettings, wall: Clock) -> Door:
-    return Door(
+def _telnyx(settings: TelnyxSettings, wall: Clock) -> Hook:
+    return Hook(
         lambda request: verify_telnyx(request, settings.public_key, wall()),
         "CallSid",  # of TeXML; the stream calls it call_control_id
         lambda url, token, call_id: answers.texml(url, token),
     )
 
 
-def _plivo(settings: PlivoSettings) -> Door:
+def _plivo(settings: PlivoSettings) -> Hook:
     secret = settings.auth_token.get_secret_value()
-    return Door(
+    return Hook(
         lambda request: verify_plivo(request, secret),
         "CallUUID",
         lambda url, token, call_id: answers.plivo_xml(url, token, settings.rate),
     )
 
 
-def _vonage(settings: VonageSettings, wall: Clock) -> Door:
+def _vonage(settings: VonageSettings, wall: Clock) -> Hook:
     secret = settings.signature_secret.get_secret_value()
-    return Door(
+    return Hook(
         lambda request: verify_vonage(request, secret, wall(), settings.application_id),
         "uuid",
         lambda url, token, call_id: answers.ncco(url, token, settings.rate, call_id),
     )
 
 
-def _jambonz(settings: JambonzSettings) -> Door:
+def _jambonz(settings: JambonzSettings) -> Hook:
     password = settings.password.get_secret_value()
-    return Door(
+    return Hook(
         lambda request: verify_basic(request, settings.username, password),
         "call_sid",
         lambda url, token, call_id: answers.jambonz_verbs(url, token, settings.rate),
