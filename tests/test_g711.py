@@ -90,10 +90,6 @@ def test_bytes_survive_unless_they_are_half_a_sample(encoding, data):
         np.testing.assert_array_equal(again, encoding.decode(data))
 
 
-def test_big_endian():
-    assert Encoding.L16_BIG_ENDIAN.encode(np.array([0.5], np.float32)) == b"\x40\x00"
-
-
 @pytest.mark.parametrize(
     ("name", "encoding"),
     [

@@ -24,6 +24,7 @@ from agent.config import Settings
 from agent.errors import ConfigError
 from agent.responders.scripted import ScriptedResponder
 from agent.server import AgentServer, listen, serve
+from agent.telephony.dialect import Unsupported
 from agent.telephony.tokens import Tokens
 from agent.work import Engines
 from asr.scripted import ScriptedTranscriber
@@ -250,25 +251,39 @@ def frame(kind, payload=b""):
 
 
 @pytest.fixture
-def audiosocket_port(monkeypatch):
-    """Of the server that the test starts."""
+def phones(monkeypatch):
+    """The telephones of the server that the test starts."""
     made = []
     plain = AgentServer.__init__
 
     def remember(self, *arguments):
         plain(self, *arguments)
-        made.append(self)
+        made.append(self.phones)
 
     monkeypatch.setattr(AgentServer, "__init__", remember)
-    return lambda: made[0].phones.audiosocket_port
+    return lambda: made[0]
+
+
+async def test_a_call_can_be_hung_up_and_not_transferred(phones):
+    async with server(require_token=False) as (address, _), dial(address) as line:
+        await line.send(start())
+        while "CA1" not in phones().transports:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        call = phones().transports["CA1"]
+        with pytest.raises(Unsupported, match="Dial verb"):
+            await call.transfer("+15550199")
+        await call.close(1000, "the office closes")
+        assert await closed(line) == 1000
+        while phones().transports:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 AUDIOSOCKET = {"audiosocket_port": 0, "audiosocket_uuid": CALL}
 
 
-async def test_an_audiosocket_call(audiosocket_port):
+async def test_an_audiosocket_call(phones):
     async with server("how are you", **AUDIOSOCKET):
-        reader, writer = await asyncio.open_connection("127.0.0.1", audiosocket_port())
+        reader, writer = await asyncio.open_connection("127.0.0.1", phones().audiosocket_port)
         writer.write(frame(0x01, CALL.bytes))
         for at in range(0, len(QUESTION), FRAME):
             writer.write(frame(0x10, to_pcm16(QUESTION[at : at + FRAME])))
@@ -281,9 +296,9 @@ async def test_an_audiosocket_call(audiosocket_port):
         writer.close()
 
 
-async def test_another_uuid_is_not_let_in(audiosocket_port):
+async def test_another_uuid_is_not_let_in(phones):
     async with server(**AUDIOSOCKET):
-        reader, writer = await asyncio.open_connection("127.0.0.1", audiosocket_port())
+        reader, writer = await asyncio.open_connection("127.0.0.1", phones().audiosocket_port)
         writer.write(frame(0x01, uuid.uuid4().bytes) + frame(0x10, b"\0\\0"))
         assert await reader.read() == b""
         writer.close()

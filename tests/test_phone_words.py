@@ -3,7 +3,7 @@
 import jiwer
 import numpy as np
 import pytest
-from sounds import QUESTIONS, question
+from sounds import LIBRIVOX, QUESTIONS, in_a_call, librivox, question
 from whisper_normalizer.english import EnglishTextNormalizer
 
 import asr
@@ -29,6 +29,9 @@ def over_the_telephone(sound):
 def test_words_are_understood_over_mulaw_nearly_as_well(whisper_base_dir):
     recogniser = asr.load("whisper", model=whisper_base_dir, language="en", threads=1)
     normalize = EnglishTextNormalizer()
+    texts = LIBRIVOX | QUESTIONS
+    expected = [normalize(text) for text in texts.values()]
+    sounds = [in_a_call(librivox(n) if n in LIBRIVOX else question(n)) for n in texts]
 
     def understood(sound):
         listening = recogniser.listen()
@@ -39,9 +42,8 @@ def test_words_are_understood_over_mulaw_nearly_as_well(whisper_base_dir):
             listening.close()
 
     try:
-        expected = [normalize(text) for text in QUESTIONS.values()]
-        wide = [understood(question(name)) for name in QUESTIONS]
-        narrow = [understood(over_the_telephone(question(name))) for name in QUESTIONS]
+        wide = [understood(sound) for sound in sounds]
+        narrow = [understood(over_the_telephone(sound)) for sound in sounds]
     finally:
         recogniser.close()
     wide_rate, narrow_rate = jiwer.wer(expected, wide), jiwer.wer(expected, narrow)

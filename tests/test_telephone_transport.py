@@ -22,6 +22,7 @@ from agent.compute import Urgency
 from agent.config import Settings
 from agent.events import Truncate
 from agent.notices import Play
+from agent.playback import Playback
 from agent.responders.base import Message
 from agent.responders.scripted import ScriptedResponder
 from agent.runner import CallRunner
@@ -34,6 +35,7 @@ from agent.telephony.recorder import StereoTrack
 from agent.telephony.transport import SILENT_SECONDS, TelephoneTransport
 from agent.work import Engines
 from asr.scripted import ScriptedTranscriber
+from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer
 
 WORD = 0.12
@@ -53,7 +55,7 @@ def engines(answers, *heard):
     )
 
 
-async def converse(parts, peer, before=None, instructions=None):
+async def converse(parts, peer, before=None, instructions=None, settings=None):
     """One call from its first message to its end; returns the transport."""
     loop = asyncio.get_running_loop()
     opened = await open_call(peer, "twilio")
@@ -62,7 +64,7 @@ async def converse(parts, peer, before=None, instructions=None):
     try:
         if before is not None:
             await before(transport)
-        await CallRunner(parts, Settings(), transport, loop.time).run()
+        await CallRunner(parts, settings or Settings(), transport, loop.time).run()
         await transport.close(1000, "over")
     finally:
         serving.cancel()
@@ -199,6 +201,13 @@ def test_lost_sound_becomes_silence():
     assert np.abs(samples[23 * FRAME :]).max() > 0.4
 
 
+def test_the_longest_call_is_hung_up_on():
+    settings = Settings(server={"max_call_seconds": 2.0})
+    make = said(silence(3.0, RATE), hang_up_at=9.0)
+    peer = run(engines({}), make, settings=settings)
+    assert peer.closed == (1000, "the call reached its maximum length")
+
+
 def test_a_silent_peer_is_dead():
     parts = engines({})
 
@@ -317,6 +326,23 @@ def test_no_sound_is_lost_on_the_way_out():
     assert np.abs(samples[: RATE - 20]).max() > 0.49
     spectrum = np.abs(np.fft.rfft(samples[:RATE]))
     assert int(spectrum.argmax()) == 220
+
+
+@pytest.mark.parametrize("frame", [160, 320, 1600])
+def test_frames_of_any_size_are_filled_only_at_the_end(frame):
+    """The session gives out slices of 60 ms, 0.3 s ahead; that feeds Exotel, too."""
+    playback = Playback(0.3)
+    playback.queue(0, SpeechChunk(np.ones(2 * RATE, np.float32), RATE))
+    out = Outbound(RATE, Capabilities(frame_samples=frame), 0.3)
+    sent, now = [], 0.0
+    while now < 4.0:
+        for samples in playback.due(now):
+            out.play(samples, RATE, "item_1")
+        sent += drain(out, now)
+        now += 0.001
+    samples = np.concatenate([piece for piece in sent if not isinstance(piece, Mark)])
+    assert len(samples) == 2 * RATE
+    assert samples.min() == 1.0
 
 
 def test_what_was_heard_counts_from_the_reply_and_not_from_the_greeting():

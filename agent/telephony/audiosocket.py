@@ -76,7 +76,7 @@ class AudioSocketStream:
     """One call: a UUID first, then sound of one kind."""
 
     def __init__(self) -> None:
-        self.capabilities = Capabilities(marks=False, clears=False, max_lead=LEAD, steady=False)
+        self.capabilities = Capabilities(marks=False, max_lead=LEAD, steady=False)
         self._uuid: str | None = None
         self._kind: int | None = None
 

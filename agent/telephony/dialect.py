@@ -96,9 +96,6 @@ class Capabilities:
 
     marks: bool = True
     """It tells when sound was played."""
-    clears: bool = True
-    """It drops at once what it has not played yet."""
-    transfers: bool = False
     frame_samples: int | None = None
     """Sound is sent in pieces of exactly this size; None: of 20 ms."""
     max_lead: float = 10.0

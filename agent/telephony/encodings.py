@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import assert_never
 
-import numpy as np
-
 from agent.audio import Samples, from_pcm16, to_pcm16
 from agent.telephony.dialect import DialectError
 from agent.telephony.g711 import decode_alaw, decode_mulaw, encode_alaw, encode_mulaw
@@ -16,12 +14,11 @@ RATES = (8000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 class Encoding(Enum):
-    """The value names it in error messages."""
+    """The value names it in error messages. Linear sound is little-endian."""
 
     MULAW = "mu-law"
     ALAW = "A-law"
-    L16 = "16-bit linear, little-endian"
-    L16_BIG_ENDIAN = "16-bit linear, big-endian"
+    L16 = "16-bit linear"
 
     @property
     def sample_bytes(self) -> int:
@@ -42,8 +39,6 @@ class Encoding(Enum):
                 return decode_alaw(data)
             case Encoding.L16:
                 return from_pcm16(data)
-            case Encoding.L16_BIG_ENDIAN:
-                return from_pcm16(np.frombuffer(data, ">i2").astype("<i2").tobytes())
             case _:
                 assert_never(self)
 
@@ -56,8 +51,6 @@ class Encoding(Enum):
                 return encode_alaw(samples)
             case Encoding.L16:
                 return to_pcm16(samples)
-            case Encoding.L16_BIG_ENDIAN:
-                return np.frombuffer(to_pcm16(samples), "<i2").astype(">i2").tobytes()
             case _:
                 assert_never(self)
 

@@ -33,6 +33,7 @@ log = logging.getLogger("onebreath.telephony")
 NORMAL_CLOSURE = 1000
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
+TRY_AGAIN_LATER = 1013
 SUBPROTOCOLS = ("media", "audio.jambonz.org", "audio.drachtio.org")
 
 
@@ -140,7 +141,8 @@ class PhoneEndpoint:
             await line.close(PROTOCOL_ERROR, str(error))
         except Refused as refused:
             log.warning("refused a call of %s: %s", visitor.address, refused)
-            await line.close(POLICY_VIOLATION, "this call is not let in")
+            code = TRY_AGAIN_LATER if refused.status == 503 else POLICY_VIOLATION
+            await line.close(code, "this call is not let in")
         else:
             await self._call(line, opened)
 
@@ -165,7 +167,8 @@ class PhoneEndpoint:
             (fault,) = await asyncio.gather(serving, return_exceptions=True)
             if isinstance(fault, Exception):
                 log.error("the line failed", exc_info=fault)
-            self.transports.pop(opened.started.call_id, None)
+            if self.transports.get(opened.started.call_id) is transport:
+                del self.transports[opened.started.call_id]
             self._calls.discard(task)
 
     async def _converse(self, transport: TelephoneTransport) -> None:

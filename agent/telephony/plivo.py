@@ -73,7 +73,8 @@ class PlivoStream:
     def _media(self, media: Fields) -> list[PeerEvent]:
         if media.text("track", "inbound") != "inbound":
             return []
-        return [Sound(self._form.decode(media.data("payload")), media.integer("timestamp") / 1000)]
+        # Its timestamps are of the clock on the wall, not of the sound.
+        return [Sound(self._form.decode(media.data("payload")))]
 
     @property
     def _form(self) -> Encoding:
