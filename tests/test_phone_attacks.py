@@ -138,6 +138,12 @@ async def test_the_refusal_tells_a_stranger_nothing() -> None:
         pytest.param('{"event":"media","media":{"payload":"AAAA"}}', id="media first"),
         pytest.param(start("x", mediaFormat={"encoding": "mp3", "sampleRate": 8000}), id="mp3"),
         pytest.param(
+            start("x", mediaFormat={"encoding": "é" * 99, "sampleRate": 8000}), id="two bytes each"
+        ),
+        pytest.param(
+            start("x", mediaFormat={"encoding": "\x1b[2J\n" * 9, "sampleRate": 8000}), id="escapes"
+        ),
+        pytest.param(
             start("x", mediaFormat={"encoding": "audio/x-mulaw", "sampleRate": 10**9}), id="rate"
         ),
         pytest.param(start("x", callSid="C" * 100_000), id="long id"),
@@ -154,7 +160,9 @@ async def test_malformed_openings(message: Message, caplog: pytest.LogCaptureFix
         assert await closed(line) in (1002, 1008)
         assert await server.calls() == 0
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
-    assert all(len(record.getMessage()) < 500 for record in caplog.records)
+    for record in caplog.records:
+        assert len(record.getMessage()) < 500
+        assert record.getMessage().isprintable()
 
 
 async def test_a_message_beyond_all_bounds_is_not_read() -> None:
@@ -193,6 +201,18 @@ async def test_other_providers_and_paths() -> None:
             with pytest.raises(InvalidStatus):
                 async with dial(server, provider):
                     pass
+
+
+async def test_a_page_in_a_browser_is_no_trusted_program() -> None:
+    """Any page may open a socket to this machine; browsers say which page it was."""
+    async with phone_server(telephony={"require_token": False}) as server:
+        async with dial(server) as line:
+            await send(line, *Twilio("CA1", "").opening())
+            await asyncio.wait_for(server.until_calls(1), 5)
+        await asyncio.wait_for(server.until_calls(0), 5)
+        async with dial(server, origin="https://evil.example") as line:
+            await send(line, *Twilio("CA2", "").opening())
+            assert await closed(line) == 1008
 
 
 # ---- with a good token ----------------------------------------------------------------

@@ -56,6 +56,8 @@ def test_secrets_are_not_printed(tmp_path: Path) -> None:
         ('[telephony.telnyx]\npublic_key = "c2hvcnQ="', "copy the public key"),
         ('[telephony.telnyx]\npublic_key = "***"', "copy the public key"),
         ('[telephony.plivo]\nauth_token = "12345678"\nrate = 44100', "rate"),
+        ('[telephony]\nrequire_token = false\npublic_url = "https://a.example"', "set it to true"),
+        ("[telephony]\naudiosocket_port = 9092", "make one with uuidgen"),
         ('[telephony.asterisk]\nusername = ""\npassword = "12345678"', "username"),
     ],
 )
