@@ -6,10 +6,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
+import struct
 import time
 from typing import Any
+from uuid import UUID
 
 import numpy as np
+import pbx
+import phones
 import pytest
 from fakes import silence
 from phones import PhoneServer, phone_server
@@ -213,6 +218,44 @@ async def test_a_page_in_a_browser_is_no_trusted_program() -> None:
         async with dial(server, origin="https://evil.example") as line:
             await send(line, *Twilio("CA2", "").opening())
             assert await closed(line) == 1008
+
+
+HEAD = struct.Struct(">BH")
+NAME = HEAD.pack(1, 16) + UUID(phones.UUID).bytes
+STRANGER = HEAD.pack(1, 16) + bytes(16)
+SOUND = HEAD.pack(0x10, 320) + bytes(320)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(STRANGER + SOUND, id="another uuid"),
+        pytest.param(SOUND, id="sound first"),
+        pytest.param(NAME + NAME, id="two names"),
+        pytest.param(HEAD.pack(1, 3) + b"abc", id="short name"),
+        pytest.param(NAME + SOUND + HEAD.pack(0x10, 3) + b"abc", id="half a sample"),
+        pytest.param(NAME + SOUND + HEAD.pack(0x12, 640) + bytes(640), id="another rate"),
+        pytest.param(HEAD.pack(0x77, 0) * 100, id="unknown kinds"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 40, id="another protocol"),
+        pytest.param(NAME[:7], id="half a frame"),
+        pytest.param(HEAD.pack(0x10, 65_535), id="a head alone"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+async def test_malformed_audiosockets(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    telephony = {
+        "audiosocket_port": pbx.free_port(socket.SOCK_STREAM),
+        "audiosocket_uuid": phones.UUID,
+        "start_seconds": 0.3,
+    }
+    async with phone_server(telephony=telephony) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", telephony["audiosocket_port"])
+        writer.write(data)
+        with contextlib.suppress(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 5)  # up to the end that the server makes
+        writer.close()
+        await asyncio.wait_for(server.until_calls(0), 5)
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
 # ---- with a good token ----------------------------------------------------------------
