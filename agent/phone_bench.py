@@ -33,7 +33,8 @@ REPLY_SECONDS = 0.12 * len(["You", "said:", "pressed", *KEYS])
 EAR_RATE = 16_000
 VOICE_RATE = 22_050
 """What the recogniser hears, and what Piper speaks."""
-LEAD = 0.3
+LEAD = 0.2
+"""``telephony.lead``; a reply's first frames go at once."""
 SPARE_SECONDS = 3.0
 """After a reply should have ended."""
 SLICE = 0.06

@@ -1,7 +1,7 @@
 """The telephone of the bench, and what is made of what it hears."""
 
 import pytest
-from test_phone_endpoint import server
+from phone_server import server
 
 from agent.errors import CallError
 from agent.latency.phone import RATE, HeardReply, PhoneCaller
@@ -13,7 +13,7 @@ async def test_the_telephone_hears_every_sample_of_a_reply():
         caller = PhoneCaller(f"ws://{address}/telephony/twilio", "CA1")
         (reply,) = await caller.press("AB#", rounds=1, seconds=1.2)
     assert reply.samples == 5 * 0.12 * RATE  # "You said: pressed A B"
-    assert len(list(reply.gaps(0.3))) == 30 - 15 - 1
+    assert len(list(reply.gaps(0.2))) == 30 - 10 - 1 - 1
 
 
 async def test_a_server_that_is_not_there_is_an_error():

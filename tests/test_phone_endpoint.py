@@ -8,38 +8,27 @@ import struct
 import time
 import uuid
 import wave
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from fakes import LoudIsSpeech, silence, speech
+from fakes import silence, speech
 from phone_peer import FRAME, RATE, media, start
+from phone_server import server
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent.audio import to_pcm16
-from agent.compute import Compute
 from agent.config import Settings
 from agent.errors import ConfigError
-from agent.responders.scripted import ScriptedResponder
 from agent.server import AgentServer, listen, serve
 from agent.telephony.dialect import Unsupported
 from agent.telephony.tokens import Tokens
-from agent.work import Engines
-from asr.scripted import ScriptedTranscriber
 from tts.engine import TtsError
 from tts.tone import ToneSynthesizer
 
-ANSWERS = {"how are you": "Fine.", "talk": "word " * 200, "again": "Again and again."}
 CALL = uuid.UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 CONNECTED = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
 QUESTION = np.concatenate([silence(0.2, RATE), speech(0.8, RATE), silence(0.7, RATE)])
-SECTIONS = {
-    "public_url": "https://phone.example.com",
-    "twilio": {"auth_token": "0123456789abcdef"},
-    "asterisk": {"username": "agent", "password": "s3cret-s3cret"},
-}
 
 
 @pytest.fixture
@@ -48,32 +37,6 @@ def tokens(monkeypatch):
     shared = Tokens(b"k" * 32)
     monkeypatch.setattr("agent.server.Tokens", lambda: shared)
     return shared
-
-
-@asynccontextmanager
-async def server(*heard, tts=None, max_calls=2, **telephony):
-    settings = Settings(server={"max_calls": max_calls}, telephony={**SECTIONS, **telephony})
-    words = ScriptedTranscriber([[(1, word) for word in text.split()] for text in heard])
-    engines = Engines(
-        words,
-        ScriptedResponder(ANSWERS),
-        tts or ToneSynthesizer(),
-        LoudIsSpeech,
-        Compute(),
-        ThreadPoolExecutor(2),
-    )
-    sock = listen("127.0.0.1", 0)
-    ready = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, engines, sock, ready.set))
-    try:
-        async with asyncio.timeout(20):
-            await ready.wait()
-            yield f"127.0.0.1:{sock.getsockname()[1]}", engines
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-        engines.compute.close()
-        engines.voices.shutdown()
 
 
 def dial(address, provider="twilio", **options):

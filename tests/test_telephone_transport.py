@@ -38,6 +38,7 @@ from asr.scripted import ScriptedTranscriber
 from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer
 
+LEAD = 0.2
 WORD = 0.12
 """Seconds of a word of the tone voice."""
 COSTS = {Urgency.FINAL: 0.2, Urgency.REPLY: 0.05}
@@ -59,7 +60,7 @@ async def converse(parts, peer, before=None, instructions=None, settings=None):
     """One call from its first message to its end; returns the transport."""
     loop = asyncio.get_running_loop()
     opened = await open_call(peer, "twilio")
-    transport = TelephoneTransport(peer, opened, 0.3, instructions, loop.time)
+    transport = TelephoneTransport(peer, opened, LEAD, instructions, loop.time)
     serving = asyncio.create_task(transport.serve())
     try:
         if before is not None:
@@ -123,8 +124,15 @@ def test_the_peer_is_kept_a_short_lead_ahead():
     sent = 0.0
     for at, _ in peer.events("media"):
         sent += 0.02
-        assert sent - (at - begin) <= 0.3 + 0.021
+        assert sent - (at - begin) <= LEAD + 1e-6
     assert sent == pytest.approx(40 * WORD, abs=0.02)
+
+
+def test_frames_go_evenly_though_the_session_gives_out_slices():
+    parts = engines({"tell me": "word " * 40}, "tell me")
+    peer = run(parts, said(speech(1.0, RATE), silence(9.0, RATE), hang_up_at=12.0))
+    times = [at for at, _ in peer.events("media")][int(LEAD * 50) : -1]
+    assert max(np.diff(times)) <= 0.021
 
 
 @pytest.mark.parametrize(("trip", "echoes"), [(0.0, True), (0.08, True), (0.0, False)])
@@ -189,7 +197,7 @@ def test_lost_sound_becomes_silence():
         sound = spoken(speech(1.0, RATE))
         peer = TwilioPeer([(0.0, start()), *sound[:20], *sound[23:]], hang_up_at=1.5)
         opened = await open_call(peer, "twilio")
-        transport = TelephoneTransport(peer, opened, 0.3, None, asyncio.get_running_loop().time)
+        transport = TelephoneTransport(peer, opened, LEAD, None, asyncio.get_running_loop().time)
         serving = asyncio.create_task(transport.serve())
         pieces = [message.samples async for message in transport.receive()]
         await serving
@@ -270,7 +278,7 @@ def test_hanging_up_during_an_announcement_ends_it():
     parts = engines({})
 
     async def first(transport):
-        await announce_alone("word " * 200, parts, transport)
+        assert not await announce_alone("word " * 200, parts, transport)
 
     async def whole():
         peer = said(silence(0.5, RATE), hang_up_at=1.0)()
@@ -333,7 +341,7 @@ def test_frames_of_any_size_are_filled_only_at_the_end(frame):
     """The session gives out slices of 60 ms, 0.3 s ahead; that feeds Exotel, too."""
     playback = Playback(0.3)
     playback.queue(0, SpeechChunk(np.ones(2 * RATE, np.float32), RATE))
-    out = Outbound(RATE, Capabilities(frame_samples=frame), 0.3)
+    out = Outbound(RATE, Capabilities(frame_samples=frame), LEAD)
     sent, now = [], 0.0
     while now < 4.0:
         for samples in playback.due(now):

@@ -30,9 +30,12 @@ class HeardReply:
     samples: int = 0
 
     def gaps(self, lead: float) -> Iterator[float]:
-        """Seconds between two frames, once the lead was sent."""
+        """Seconds between two frames, once the lead was sent.
+
+        Without the last one, which is not full and goes only when the ear needs it.
+        """
         begun = int(lead * 50)
-        yield from np.diff(self.arrivals[begun:]).tolist()
+        yield from np.diff(self.arrivals[begun:-1]).tolist()
 
 
 class PhoneCaller:

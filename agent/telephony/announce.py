@@ -49,4 +49,4 @@ async def announce_alone(text: str, engines: Engines, transport: TelephoneTransp
         return False
     finally:
         transport.deaf = False
-    return True
+    return not transport.over

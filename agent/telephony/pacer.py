@@ -23,6 +23,8 @@ HOLD_SECONDS = 10.0
 """A peer that asked for a pause is sent sound again after this, whatever it says."""
 TAIL_SECONDS = 0.02
 """The last, incomplete frame is sent when the peer has no more than this left to play."""
+MARGIN_SECONDS = 0.02
+"""The peer has at least this left to play when the next frame goes, however long frames are."""
 EPSILON = 1e-6
 
 
@@ -40,7 +42,8 @@ class Pacer:
     Args:
         rate: samples per second.
         frame: samples of one message.
-        lead: seconds of sound that the peer may have ahead of the ear.
+        lead: seconds of sound that the peer may have ahead of the ear, if a frame and the margin
+            fit in.
         marks: whether the peer tells what was played.
     """
 
@@ -115,7 +118,7 @@ class Pacer:
 
     @property
     def _room(self) -> float:
-        return max(self.lead, self._frame_seconds)
+        return max(self.lead, self._frame_seconds + MARGIN_SECONDS)
 
     @property
     def _frame_seconds(self) -> float:

@@ -96,8 +96,9 @@ class TelephonySettings(_Section):
     max_calls: int = Field(32, ge=1, le=1000)
     """Calls and opening sockets at once; ``server.max_calls`` counts telephone calls too."""
     max_calls_per_address: int = Field(16, ge=1, le=1000)
-    lead: float = Field(0.3, ge=0.02, le=2)
-    """Seconds of sound that may be at the peer ahead of the caller's ear."""
+    lead: float = Field(0.2, ge=0.02, le=2)
+    """Seconds of sound that may be at the peer ahead of the caller's ear; with less than
+    ``playback.lead``, frames go evenly, for some sound always waits here."""
     greeting: str = Field("", max_length=500)
     """Spoken first, in words of the caller's language; the caller may interrupt it."""
     instructions_template: str = Field("", max_length=2000)

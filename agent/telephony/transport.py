@@ -86,7 +86,8 @@ class TelephoneTransport:
         self._queued = asyncio.Event()
         self._sending = asyncio.Lock()
         self._replying = False
-        self._over = False
+        self.over = False
+        """The peer is gone."""
         self.deaf = False
         """What the caller says meanwhile is not for the session."""
 
@@ -132,7 +133,7 @@ class TelephoneTransport:
         """Return when the caller has heard what is queued, or the peer is gone."""
         pacer = self._out.pacer
         # Marks come with the peer's messages; nothing else tells of them.
-        while not self._over and pacer.outstanding(self._clock()):  # noqa: ASYNC110
+        while not self.over and pacer.outstanding(self._clock()):  # noqa: ASYNC110
             await asyncio.sleep(max(FRAME_SECONDS, pacer.ahead(self._clock())))
 
     async def _stop(self) -> None:
@@ -173,7 +174,7 @@ class TelephoneTransport:
                 raise result
 
     def _end_receiving(self) -> None:
-        self._over = True
+        self.over = True
         if self._inbox.full():
             self._inbox.get_nowait()
         self._inbox.put_nowait(None)
