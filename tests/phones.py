@@ -79,7 +79,7 @@ def scripted(*heard: str, script: Callable[[str], str] | Mapping[str, str] = rep
         ToneSynthesizer(),
         LoudIsSpeech,
         Compute(),
-        ThreadPoolExecutor(4),
+        ThreadPoolExecutor(8),
     )
 
 
@@ -101,7 +101,7 @@ async def phone_server(
     sock = listen("127.0.0.1", 0)
     address = f"127.0.0.1:{sock.getsockname()[1]}"
     phones = {"public_url": f"http://{address}", **PROVIDERS, **(telephony or {})}
-    sections = {"server": {"max_calls": 4}, **sections}
+    sections = {"server": {"max_calls": 8}, **sections}
     settings = Settings.model_validate({"telephony": phones, **sections})
     own = engines is None
     engines = engines or scripted(*heard, script=script)

@@ -190,7 +190,7 @@ class _Dialog:
         own = f"127.0.0.1:{self.port}"
         lines = [
             f"{method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/UDP {own};branch=z9hG4bK{method}{self.sequence};rport",
+            f"Via: SIP/2.0/UDP {own};branch=z9hG4bK{method}{self.sequence}p{self.port};rport",
             "Max-Forwards: 70",
             f"From: <sip:+15550100@127.0.0.1>;tag=p{self.port}",
             f"To: <{uri}>{self.tag}",

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,12 @@ from tts.engine import SpeechChunk, Synthesizer
 
 pytestmark = pytest.mark.slow
 
-WEBSOCKET = ["wideband", "mulaw", "text"]
-AUDIOSOCKET = ["audiosocket", "audiosocket16"]
-EVERY_WAY = pytest.mark.parametrize("extension", [*WEBSOCKET, *AUDIOSOCKET])
-SOME_WAYS = pytest.mark.parametrize("extension", ["wideband", "text", "audiosocket"])
-WORD_SECONDS = 0.12
-ANSWERS = {"how are you": "fine " * 8, "talk": "word " * 100, "stop": "right you are"}
+WAYS = ["wideband", "mulaw", "text", "audiosocket", "audiosocket16"]
+"""Extensions of the dialplan (tests/asterisk/extensions.conf)."""
+ANSWERS = {"how are you": "fine " * 8, "talk": "word " * 100}
 QUESTION = np.concatenate([speech(1.0, RATE), silence(0.1, RATE)])
+
+Opens = Callable[..., AbstractAsyncContextManager["Office"]]
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +54,24 @@ def asterisk() -> Path:
 
 @dataclass
 class Office:
-    """A server, the Asterisk before it, and a telephone on the Asterisk."""
+    """A server, the Asterisk before it, and telephones on the Asterisk."""
 
     server: PhoneServer
     pbx: pbx.Pbx
-    folder: Path
 
     @asynccontextmanager
-    async def call(self, extension: str, seconds: float = 40.0) -> AsyncIterator[Phone]:
-        """A call that the agent has taken."""
-        async with asyncio.timeout(seconds), dial(self.pbx.sip_port, extension) as phone:
-            await self.server.until_calls(1)
-            yield phone
+    async def calls(self, *extensions: str, seconds: float = 40.0) -> AsyncIterator[list[Phone]]:
+        """Calls at the same time, all taken by the agent; at the end they are hung up."""
+        async with asyncio.timeout(seconds), AsyncExitStack() as stack:
+            port = self.pbx.sip_port
+            phones = [await stack.enter_async_context(dial(port, name)) for name in extensions]
+            await self.server.until_calls(len(extensions))
+            yield phones
         await asyncio.wait_for(self.server.until_calls(0), 5)
 
 
 @pytest.fixture
-def office(asterisk: Path, tmp_path: Path) -> Callable[..., Any]:
+def office(asterisk: Path, tmp_path: Path) -> Opens:
     """Opens an office whose caller says the given words whenever there is sound."""
 
     @asynccontextmanager
@@ -92,63 +92,71 @@ def office(asterisk: Path, tmp_path: Path) -> Callable[..., Any]:
                 "uuid": UUID,
             }
             with pbx.running(asterisk, tmp_path, agent) as running:
-                yield Office(server, running, tmp_path)
+                yield Office(server, running)
 
     return opened
 
 
-@EVERY_WAY
-async def test_a_question_is_answered_to_the_last_word(
-    office: Callable[..., Any], extension: str
-) -> None:
-    async with office("how are you") as at, at.call(extension) as phone:
+async def test_a_question_is_answered_to_the_last_word(office: Opens) -> None:
+    async def ask(phone: Phone) -> int:
         asked = await phone.say(QUESTION)
         first = await phone.until_loud(since=asked)
         await phone.until_quiet(0.5)
-        heard = phone.recording(asked)
-    assert beeps(heard) == 8
-    assert first - asked < 3.0
+        assert first - asked < 3.0
+        return beeps(phone.recording(asked))
+
+    async with office(*["how are you"] * len(WAYS)) as at, at.calls(*WAYS) as phones:
+        heard = await asyncio.gather(*map(ask, phones))
+    assert dict(zip(WAYS, heard, strict=True)) == dict.fromkeys(WAYS, 8)
 
 
-@EVERY_WAY
-async def test_barge_in(office: Callable[..., Any], extension: str) -> None:
-    async with office("talk", "stop") as at, at.call(extension) as phone:
+async def test_barge_in(office: Opens) -> None:
+    async def interrupt(phone: Phone) -> float:
         asked = await phone.say(QUESTION)
-        await phone.until_loud(since=asked)
-        await asyncio.sleep(1.0)
-        interrupting = asyncio.create_task(phone.say(speech(1.2, RATE)))
+        await phone.until_loud(40, since=asked)
         began = time.monotonic()
+        interrupting = asyncio.create_task(phone.say(speech(1.2, RATE)))
         last = await phone.until_quiet(0.3)
         await interrupting
         await phone.until_loud(since=last + 0.3)  # the answer to the interruption
-        cut = [m.content for m in at.server.responder.prompts[-1] if m.role == "assistant"]
-    assert last - began < 1.0
-    # 1.0 s and the interruption are about ten words of the hundred.
-    assert 5 <= len(cut[-1].split()) <= 20
+        return last - began
+
+    async with office(*["talk"] * 2 * len(WAYS)) as at, at.calls(*WAYS) as phones:
+        silent = dict(zip(WAYS, await asyncio.gather(*map(interrupt, phones)), strict=True))
+        prompts = at.server.responder.prompts
+    assert max(silent.values()) < 1.0, silent
+    cut = [m.content.split() for prompt in prompts for m in prompt if m.role == "assistant"]
+    assert len(cut) == len(WAYS)
+    # 40 loud packets are ten words; the rest was said while the caller began to speak.
+    assert all(8 <= len(words) <= 22 for words in cut), [len(words) for words in cut]
 
 
-@pytest.mark.parametrize("extension", ["wideband", "mulaw", "audiosocket"])
 async def test_how_soon_the_caller_hears_nothing(
-    office: Callable[..., Any], extension: str, monkeypatch: pytest.MonkeyPatch
+    office: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the clear that the bridge sends to the last sound in the ear.
 
     AudioSocket has no clear: its lead of 60 ms is played out.
     """
-    cleared: list[float] = []
-    for dialect in (AsteriskStream, AudioSocketStream):
-        monkeypatch.setattr(dialect, "clear", _noting_time(dialect.clear, cleared))
-    async with office(*["talk"] * 6) as at, at.call(extension) as phone:
+    cleared: list[list[float]] = [[], []]
+    for dialect, times in zip((AsteriskStream, AudioSocketStream), cleared, strict=True):
+        monkeypatch.setattr(dialect, "clear", _noting_time(dialect.clear, times))
+
+    async def interrupt_often(phone: Phone) -> None:
         for _ in range(6):
             asked = await phone.say(QUESTION)
             await phone.until_loud(20, since=asked)
-    waits = [1000 * (_last_sound(phone, at) - at) for at in cleared]
-    print(f"\n{extension}: clear to silence {[round(wait) for wait in waits]} ms")
-    assert len(waits) >= 5
-    lead = 0 if extension in WEBSOCKET else 60
-    # What is more than this is the machine's.
-    assert min(waits) <= 60 + lead
-    assert float(np.median(waits)) <= 150 + lead
+
+    ways = ["wideband", "audiosocket"]
+    async with office(*["talk"] * 12) as at, at.calls(*ways) as phones:
+        await asyncio.gather(*map(interrupt_often, phones))
+    for way, phone, times, lead in zip(ways, phones, cleared, (0, 60), strict=True):
+        waits = [1000 * (_last_sound(phone, at) - at) for at in times]
+        print(f"\n{way}: clear to silence {[round(wait) for wait in waits]} ms")
+        assert len(waits) >= 5
+        # What is more than this is the machine's.
+        assert min(waits) <= 60 + lead
+        assert float(np.median(waits)) <= 150 + lead
 
 
 def _noting_time(clear: Callable[[Any], Any], times: list[float]) -> Callable[[Any], Any]:
@@ -165,44 +173,48 @@ def _last_sound(phone: Phone, cleared: float) -> float:
     return max(under_way, default=cleared)
 
 
-@SOME_WAYS
-async def test_keys(office: Callable[..., Any], extension: str) -> None:
-    async with office(script=lambda said: "yes yes yes") as at, at.call(extension) as phone:
-        await asyncio.sleep(0.2)
+async def test_keys(office: Opens) -> None:
+    async def press(phone: Phone) -> None:
         for key in "42#":
             await phone.press(key)
             await asyncio.sleep(0.1)
         await phone.until_loud()
-        said = at.server.responder.prompts[-1][-1].content
-    assert "4 2" in said
+
+    async with office(script=lambda said: "yes yes yes") as at, at.calls(*WAYS) as phones:
+        await asyncio.gather(*map(press, phones))
+        said = [prompt[-1].content for prompt in at.server.responder.prompts]
+    assert len(said) == len(WAYS)
+    assert all("4 2" in words for words in said), said
 
 
-@SOME_WAYS
-async def test_the_caller_hangs_up(office: Callable[..., Any], extension: str) -> None:
-    async with office("talk") as at, at.call(extension) as phone:
+async def test_the_caller_hangs_up(office: Opens) -> None:
+    async def leave(phone: Phone) -> None:
         await phone.say(QUESTION)
         await phone.until_loud()
         await phone.hang_up()
+
+    async with office(*["talk"] * len(WAYS)) as at, at.calls(*WAYS) as phones:
+        await asyncio.gather(*map(leave, phones))
         await asyncio.wait_for(at.server.until_calls(0), 5)
 
 
-@SOME_WAYS
-async def test_the_agent_hangs_up(office: Callable[..., Any], extension: str) -> None:
-    limits = {"max_calls": 4, "max_call_seconds": 1.0}
-    async with office("talk", server=limits) as at, at.call(extension, 10.0) as phone:
+async def test_the_agent_hangs_up(office: Opens) -> None:
+    limits = {"max_calls": 8, "max_call_seconds": 1.5}
+    async with office(server=limits) as at, at.calls(*WAYS, seconds=15.0) as phones:
         answered = time.monotonic()
-        await phone.hung_up.wait()
-    assert 0.5 < phone.hung_up_at - answered < 2.0
+        await asyncio.gather(*(phone.hung_up.wait() for phone in phones))
+    lived = {w: phone.hung_up_at - answered for w, phone in zip(WAYS, phones, strict=True)}
+    assert all(0.3 < seconds < 3.0 for seconds in lived.values()), lived
 
 
-async def test_a_wrong_password(office: Callable[..., Any]) -> None:
+async def test_a_wrong_password(office: Opens) -> None:
     async with office("talk", password="another-password") as at, asyncio.timeout(20):
         async with dial(at.pbx.sip_port, "wideband") as phone:
             await phone.hung_up.wait()
         assert await at.server.calls() == 0
 
 
-async def test_a_strange_uuid(office: Callable[..., Any]) -> None:
+async def test_a_strange_uuid(office: Opens) -> None:
     async with office("talk") as at, asyncio.timeout(20):
         async with dial(at.pbx.sip_port, "stranger") as phone:
             await phone.hung_up.wait()
@@ -232,14 +244,14 @@ class _Noting:
 
 
 @pytest.mark.model
-async def test_a_spoken_answer_of_the_real_models(office: Callable[..., Any]) -> None:
+async def test_a_spoken_answer_of_the_real_models(office: Opens) -> None:
     """A recorded question over mu-law and SIP; what comes back is transcribed."""
     loaded, _ = load_engines(Settings())
     voice = _Noting(loaded.tts)
     engines = replace(loaded, tts=voice)
     question = read_recording(bundled_questions()[0], RATE).samples
     try:
-        async with office(engines=engines) as at, at.call("wideband", 120.0) as phone:
+        async with office(engines=engines) as at, at.calls("mulaw", seconds=120.0) as (phone,):
             asked = await phone.say(np.concatenate([question, silence(0.1, RATE)]))
             await phone.until_loud(since=asked)
             await phone.until_quiet(2.0)
