@@ -198,6 +198,7 @@ def reply(
 
 app.command()(upkeep.doctor)
 app.command()(upkeep.models)
+app.command("phone-check")(upkeep.phone_check)
 app.add_typer(upkeep.bench, name="bench")
 
 

@@ -287,6 +287,8 @@ def _explain(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{where}: no such setting; see onebreath.example.toml")
+        elif where.startswith("telephony"):  # may hold a secret
+            lines.append(f"{where}: {problem['msg']}")
         else:
             lines.append(f"{where}: {problem['msg']} (got {problem['input']!r})")
     return "settings: " + "; ".join(lines)

@@ -32,6 +32,7 @@ from agent.runner import CallRunner
 from agent.signalling import Signalling
 from agent.telephony.endpoint import PhoneEndpoint
 from agent.telephony.tokens import Tokens
+from agent.telephony.webhooks import Webhooks
 from agent.telephony.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected, Transport
 from agent.transports.websocket import WebsocketTransport
@@ -72,6 +73,7 @@ class AgentServer:
                 WebSocketRoute("/v1/realtime", self._realtime),
                 *self._signalling.routes(),
                 *self.phones.routes(),
+                *Webhooks(self.settings.telephony, self.tokens).routes(),
             ],
             # A page of another origin may read what it is allowed to ask for.
             middleware=[

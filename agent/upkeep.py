@@ -17,6 +17,7 @@ from agent.terminal import ConfigOption, JsonOption, ModelOption, err, out, sett
 
 if TYPE_CHECKING:
     from agent.config import Settings
+    from agent.doctor import Finding
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -29,12 +30,38 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         findings = surgery.examine(
             settings.server.host, settings.server.port, thread_plan(settings)
         )
+    _show(findings, as_json)
+    raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
+
+
+def phone_check(
+    url: Annotated[
+        str | None, typer.Option(help="Where the server is reached; default its public address.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Play each telephone provider against the running server and say what to fix."""
+    import asyncio
+
+    from agent import doctor as surgery
+    from agent.phone_check import examine
+
+    settings = settings_from(config)
+    with err.status("calling"):
+        findings = asyncio.run(examine(settings, url))
+    _show(findings, as_json)
+    raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
+
+
+def _show(findings: Sequence[Finding], as_json: bool) -> None:
+    from agent.doctor import render
+
     if as_json:
         for finding in findings:
             print(json.dumps(asdict(finding)))
     else:
-        out.print(surgery.render(findings))
-    raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
+        out.print(render(findings))
 
 
 def models(

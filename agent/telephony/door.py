@@ -93,7 +93,7 @@ class Door:
         Raises:
             Refused: it is not served, or Asterisk does not give its password.
         """
-        if self._trusts(visitor.address) or provider in ("auto", "audiosocket"):
+        if self._trusts(visitor) or provider in ("auto", "audiosocket"):
             return
         if getattr(self._settings, provider, None) is None:
             raise Refused(f"there is no [telephony.{provider}] in the settings", 404)
@@ -106,7 +106,7 @@ class Door:
         Raises:
             Refused: there is none, or it is not valid for this call.
         """
-        if self._trusts(visitor.address):
+        if self._trusts(visitor):
             return
         self.check_provider(provider, visitor)
         if provider == "asterisk":
@@ -129,8 +129,11 @@ class Door:
         if not hmac.compare_digest(given, str(self._settings.audiosocket_uuid)):
             raise Refused("AudioSocket named another UUID than telephony.audiosocket_uuid")
 
-    def _trusts(self, address: str) -> bool:
-        return not self._settings.require_token and _is_loopback(address)
+    def _trusts(self, visitor: Visitor) -> bool:
+        """A program of this machine, where the settings let it in; a page in a browser is none."""
+        if self._settings.require_token or "origin" in visitor.headers:
+            return False
+        return _is_loopback(visitor.address)
 
     def _check_password(self, headers: Mapping[str, str]) -> None:
         section = self._settings.asterisk

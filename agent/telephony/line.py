@@ -71,9 +71,14 @@ class WebsocketLine:
     async def close(self, code: int, reason: str) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
             try:
-                await self._socket.close(code, reason[:120])
+                await self._socket.close(code, close_reason(reason))
             except (WebSocketDisconnect, RuntimeError):
                 return  # the peer was faster
+
+
+def close_reason(text: str) -> str:
+    """``text`` in the 123 bytes that a close frame has for it (RFC 6455, section 5.5)."""
+    return text.encode(errors="replace")[:123].decode(errors="ignore")
 
 
 class AudioSocketLine:

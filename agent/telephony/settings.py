@@ -95,7 +95,7 @@ class TelephonySettings(_Section):
     """A socket that did not name its call by then is closed."""
     max_calls: int = Field(32, ge=1, le=1000)
     """Calls and opening sockets at once; ``server.max_calls`` counts telephone calls too."""
-    max_calls_per_address: int = Field(32, ge=1, le=1000)
+    max_calls_per_address: int = Field(16, ge=1, le=1000)
     lead: float = Field(0.2, ge=0.02, le=2)
     """Seconds of sound that may be at the peer ahead of the caller's ear; with less than
     ``playback.lead``, frames go evenly, for some sound always waits here."""
@@ -148,6 +148,16 @@ class TelephonySettings(_Section):
         if path is not None and not path.is_dir():
             raise ValueError("name a directory that is there")
         return path
+
+    @model_validator(mode="after")
+    def _strangers_need_tokens(self) -> TelephonySettings:
+        public = self.public_url is not None and self.public_url.startswith("https:")
+        if public and not self.require_token:
+            raise ValueError(
+                "require_token = false lets every program behind a proxy of this machine in; "
+                "set it to true, or leave telephony.public_url out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _audiosocket_has_a_secret(self) -> TelephonySettings:

@@ -1,0 +1,231 @@
+"""Tests a set-up of telephones against the running server, by playing each provider.
+
+For every provider with a section in the settings: a webhook, signed as the provider signs it,
+must be answered, an unsigned one must not; the media socket that the answer names must take a
+call, hear a question and speak.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+from agent.audio import Samples, read_recording
+from agent.config import Settings
+from agent.doctor import Finding, Level
+from agent.errors import CallError, ProtocolError
+from agent.questions import bundled_questions
+from agent.telephony import providers
+from agent.telephony.settings import ASK_BY_WEBHOOK, TelephonySettings
+from agent.telephony.signatures import SignedRequest
+from agent.telephony.signing import Opened, basic_header, read_answer, signed_webhook
+from agent.telephony.simulation import Heard, simulate, simulate_audiosocket
+
+HTTP_SECONDS = 10.0
+MAX_ANSWER = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the server is asked.
+
+    Args:
+        url: http or https; the public address, or the server's own to go round the proxy.
+    """
+
+    url: str
+
+    def socket(self, url: str) -> str:
+        """The same socket, here."""
+        here, there = urlsplit(self.url), urlsplit(url)
+        scheme = "wss" if here.scheme == "https" else "ws"
+        prefix = here.path.rstrip("/")
+        return urlunsplit((scheme, here.netloc, prefix + there.path, there.query, ""))
+
+
+async def examine(settings: Settings, url: str | None = None) -> list[Finding]:
+    """Check everything that is set up.
+
+    Args:
+        url: where the server is reached, if not at ``telephony.public_url``.
+    """
+    telephony = settings.telephony
+    here = f"http://{settings.server.host}:{settings.server.port}"
+    place = Place((url or telephony.public_url or here).rstrip("/"))
+    configured = [name for name in (*ASK_BY_WEBHOOK, "asterisk") if getattr(telephony, name)]
+    configured += ["audiosocket"] * (telephony.audiosocket_port is not None)
+    findings = [_settings(configured), await _reachable(place)]
+    if findings[-1].level is Level.PROBLEM:
+        return findings
+    for name in configured:
+        if name == "asterisk":
+            findings.append(await _asterisk(telephony, place))
+        elif name == "audiosocket":
+            findings.append(await _audiosocket(telephony))
+        else:
+            findings += await _provider(name, telephony, place)
+    return findings
+
+
+def _settings(configured: Sequence[str]) -> Finding:
+    if configured:
+        return Finding(Level.OK, "settings", ", ".join(configured))
+    advice = "add a section such as [telephony.twilio]; docs/telephony.md has one for each provider"
+    return Finding(Level.PROBLEM, "settings", "no provider is set up", advice)
+
+
+async def _reachable(place: Place) -> Finding:
+    try:
+        status, body = await _fetch(SignedRequest("GET", f"{place.url}/healthz", {}))
+    except CallError as error:
+        advice = "start `onebreath serve`; check name, proxy and certificate"
+        return Finding(Level.PROBLEM, "server", f"{place.url}: {error}", advice)
+    if status == 200 and '"ok"' in body:
+        return Finding(Level.OK, "server", f"{place.url} answers")
+    # A proxy that passes /telephony/ only is what docs/security.md advises.
+    return Finding(Level.OK, "server", f"{place.url} answers; /healthz is not passed on ({status})")
+
+
+async def _provider(name: str, telephony: TelephonySettings, place: Place) -> list[Finding]:
+    """The webhook from both sides of the law, then a call."""
+    findings = [await _strangers(name, place)]
+    call_id = f"check{secrets.token_hex(8)}"
+    request = signed_webhook(name, telephony, call_id, time.time())
+    if request is None:
+        advice = "call the number from a telephone"
+        detail = "not tried: only Telnyx can sign its webhooks"
+        return [*findings, Finding(Level.WARNING, f"{name} call", detail, advice)]
+    try:
+        opened = await _answer(name, request, place)
+    except (CallError, ProtocolError) as error:
+        advice = "compare [telephony] here with the settings of the running server"
+        return [*findings, Finding(Level.PROBLEM, f"{name} webhook", str(error), advice)]
+    findings.append(Finding(Level.OK, f"{name} webhook", f"opens {_without_query(opened.url)}"))
+    caller = _caller(name, telephony, call_id, opened.token)
+    return [*findings, await _call(f"{name} call", place.socket(opened.url), caller)]
+
+
+async def _strangers(name: str, place: Place) -> Finding:
+    """A request without a signature must get nothing."""
+    what = f"{name} strangers"
+    body = b"CallSid=check&CallUUID=check"
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    url = f"{place.url}/telephony/{name}/answer"
+    try:
+        status, answer = await _fetch(SignedRequest("POST", url, headers, body))
+    except CallError as error:
+        return Finding(Level.PROBLEM, what, str(error), "does the proxy pass /telephony/ on?")
+    if status == 403:
+        return Finding(Level.OK, what, "an unsigned webhook is refused")
+    advice = "restart the server with these settings, and see that the proxy passes /telephony/ on"
+    return Finding(Level.PROBLEM, what, f"HTTP {status}: {answer[:100].strip()}", advice)
+
+
+async def _answer(name: str, request: SignedRequest, place: Place) -> Opened:
+    parts = urlsplit(request.url)
+    here = f"{place.url}/telephony/{name}/answer" + (f"?{parts.query}" if parts.query else "")
+    asked = SignedRequest(request.method, here, request.headers, request.body)
+    status, body = await _fetch(asked)
+    if status != 200:
+        raise CallError(f"HTTP {status}: {body[:200].strip()}")
+    return read_answer(name, body)
+
+
+async def _asterisk(telephony: TelephonySettings, place: Place) -> Finding:
+    settings = telephony.asterisk
+    assert settings is not None
+    headers = basic_header(settings.username, settings.password)
+    return await _call(
+        "asterisk call",
+        place.socket("ws://here/telephony/asterisk"),
+        providers.asterisk("check.1"),
+        {"Authorization": headers["authorization"]},
+        "media",
+    )
+
+
+async def _audiosocket(telephony: TelephonySettings) -> Finding:
+    caller = providers.AudioSocket(telephony.audiosocket_uuid or uuid4())
+    host, port = telephony.audiosocket_host, telephony.audiosocket_port or 0
+    advice = "is this the machine of the server, and is telephony.audiosocket_uuid the same there?"
+    call = simulate_audiosocket(host, port, caller, _question(caller.rate))
+    return await _judge("audiosocket call", call, advice)
+
+
+async def _call(
+    what: str,
+    url: str,
+    caller: providers.Provider,
+    headers: Mapping[str, str] | None = None,
+    subprotocol: str | None = None,
+) -> Finding:
+    call = simulate(url, caller, _question(caller.rate), headers=headers, subprotocol=subprotocol)
+    advice = "see the log of the server, and whether the proxy passes websockets on"
+    return await _judge(what, call, advice)
+
+
+async def _judge(what: str, call: Awaitable[Heard], advice: str) -> Finding:
+    try:
+        heard = await call
+    except CallError as error:
+        return Finding(Level.PROBLEM, what, str(error), advice)
+    return Finding(Level.OK, what, f"speaks {heard.delay:.2f} s after the question")
+
+
+def _question(rate: int) -> Samples:
+    return read_recording(bundled_questions()[0], rate).samples
+
+
+def _caller(
+    name: str, telephony: TelephonySettings, call_id: str, token: str
+) -> providers.Provider:
+    rates = {
+        section: getattr(getattr(telephony, section), "rate", 8000) for section in ASK_BY_WEBHOOK
+    }
+    match name:
+        case "exotel":
+            return providers.Exotel(call_id, token, rates[name])
+        case "telnyx":
+            return providers.Telnyx(call_id, token)
+        case "plivo":
+            return providers.Plivo(call_id, token, rates[name])
+        case "vonage":
+            return providers.vonage(call_id, token, rates[name])
+        case "jambonz":
+            return providers.jambonz(call_id, token, rates[name])
+        case _:
+            return providers.Twilio(call_id, token)
+
+
+async def _fetch(request: SignedRequest) -> tuple[int, str]:
+    """Status and the beginning of the body.
+
+    Raises:
+        CallError: nobody answers, or not with HTTP.
+    """
+    return await asyncio.to_thread(_fetch_now, request)
+
+
+def _fetch_now(request: SignedRequest) -> tuple[int, str]:
+    body = request.body or None
+    asked = urllib.request.Request(request.url, body, dict(request.headers), method=request.method)
+    try:
+        with urllib.request.urlopen(asked, timeout=HTTP_SECONDS) as response:
+            return response.status, response.read(MAX_ANSWER).decode(errors="replace")
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read(MAX_ANSWER).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise CallError(str(getattr(error, "reason", error))) from None
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]

@@ -1,0 +1,121 @@
+"""How the webhook of each provider is verified and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from agent.telephony import answers
+from agent.telephony.answers import Answer
+from agent.telephony.settings import (
+    ExotelSettings,
+    JambonzSettings,
+    PlivoSettings,
+    SignalWireSettings,
+    TelephonySettings,
+    TelnyxSettings,
+    TwilioSettings,
+    VonageSettings,
+)
+from agent.telephony.signatures import (
+    SignedRequest,
+    verify_basic,
+    verify_plivo,
+    verify_telnyx,
+    verify_twilio,
+    verify_vonage,
+)
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """The webhook of one provider."""
+
+    verify: Callable[[SignedRequest], None]
+    """Raises SignatureError."""
+    call_id: str
+    """Name of the field with the call's id, as the media stream will give it too."""
+    answer: Callable[[str, str, str], Answer]
+    """Of the media socket's URL, the token and the call's id."""
+
+
+def hooks(settings: TelephonySettings, wall: Clock) -> Mapping[str, Hook]:
+    """By provider; those that have a section and ask by webhook.
+
+    Args:
+        wall: seconds since 1970.
+    """
+    found = {
+        "twilio": settings.twilio and _twilio(settings.twilio),
+        "signalwire": settings.signalwire and _signalwire(settings.signalwire),
+        "exotel": settings.exotel and _exotel(settings.exotel),
+        "telnyx": settings.telnyx and _telnyx(settings.telnyx, wall),
+        "plivo": settings.plivo and _plivo(settings.plivo),
+        "vonage": settings.vonage and _vonage(settings.vonage, wall),
+        "jambonz": settings.jambonz and _jambonz(settings.jambonz),
+    }
+    return {name: hook for name, hook in found.items() if isinstance(hook, Hook)}
+
+
+def _twilio(settings: TwilioSettings) -> Hook:
+    secret = settings.auth_token.get_secret_value()
+    return Hook(
+        lambda request: verify_twilio(request, secret),
+        "CallSid",
+        lambda url, token, call_id: answers.twiml(url, token),
+    )
+
+
+def _signalwire(settings: SignalWireSettings) -> Hook:
+    secret = settings.signing_key.get_secret_value()
+    return Hook(
+        lambda request: verify_twilio(request, secret, "x-signalwire-signature"),
+        "CallSid",
+        lambda url, token, call_id: answers.twiml(url, token),
+    )
+
+
+def _exotel(settings: ExotelSettings) -> Hook:
+    password = settings.password.get_secret_value()
+    return Hook(
+        lambda request: verify_basic(request, settings.username, password),
+        "CallSid",
+        lambda url, token, call_id: answers.exotel_url(url, token, settings.rate),
+    )
+
+
+def _telnyx(settings: TelnyxSettings, wall: Clock) -> Hook:
+    return Hook(
+        lambda request: verify_telnyx(request, settings.public_key, wall()),
+        "CallSid",  # of TeXML; the stream calls it call_control_id
+        lambda url, token, call_id: answers.texml(url, token),
+    )
+
+
+def _plivo(settings: PlivoSettings) -> Hook:
+    secret = settings.auth_token.get_secret_value()
+    return Hook(
+        lambda request: verify_plivo(request, secret),
+        "CallUUID",
+        lambda url, token, call_id: answers.plivo_xml(url, token, settings.rate),
+    )
+
+
+def _vonage(settings: VonageSettings, wall: Clock) -> Hook:
+    secret = settings.signature_secret.get_secret_value()
+    return Hook(
+        lambda request: verify_vonage(request, secret, wall(), settings.application_id),
+        "uuid",
+        lambda url, token, call_id: answers.ncco(url, token, settings.rate, call_id),
+    )
+
+
+def _jambonz(settings: JambonzSettings) -> Hook:
+    password = settings.password.get_secret_value()
+    return Hook(
+        lambda request: verify_basic(request, settings.username, password),
+        "call_sid",
+        lambda url, token, call_id: answers.jambonz_verbs(url, token, settings.rate),
+    )

@@ -1,0 +1,148 @@
+"""``/telephony/{provider}/answer``: the provider asks what to do with a call, and is told.
+
+A request is read up to a bound, its signature is verified, and only then is a token made. The
+media socket is the second door (``agent.telephony.tokens``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from agent.telephony.answers import ENDED, Answer
+from agent.telephony.hooks import hooks
+from agent.telephony.settings import TelephonySettings
+from agent.telephony.signatures import SignatureError, SignedRequest
+from agent.telephony.tokens import Tokens
+
+log = logging.getLogger("onebreath.telephony")
+
+MAX_BODY = 65_536
+"""Bytes of a webhook's body; providers send about a thousand."""
+BODY_SECONDS = 5.0
+MAX_CALL_ID = 200
+
+
+class Refused(Exception):
+    """The webhook is answered with an error."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Webhooks:
+    """Routes of the webhooks of all providers that have a section in the settings.
+
+    Args:
+        tokens: shared with the media sockets.
+        clock: monotonic seconds, the one that tokens are spent by.
+        wall: seconds since 1970, for signed times.
+    """
+
+    def __init__(
+        self,
+        settings: TelephonySettings,
+        tokens: Tokens,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._public_url = settings.public_url
+        self._tokens = tokens
+        self._clock = clock
+        self._hooks = hooks(settings, wall)
+
+    def routes(self) -> list[Route]:
+        """None where no provider is set up."""
+        if not self._hooks:
+            return []
+        return [
+            Route(ENDED, _ended, methods=["POST"]),
+            Route("/telephony/{provider}/answer", self._answer, methods=["GET", "POST"]),
+        ]
+
+    async def _answer(self, request: Request) -> Response:
+        provider = request.path_params["provider"]
+        try:
+            answer = await self._decide(provider, request)
+        except Refused as refused:
+            log.warning("refused a webhook of %.20r: %s", provider, refused)
+            return PlainTextResponse(f"{refused}\n", refused.status)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return Response(answer.body, media_type=answer.media_type)
+
+    async def _decide(self, provider: str, request: Request) -> Answer:
+        hook = self._hooks.get(provider)
+        if hook is None:
+            raise Refused(404, f"no [telephony.{provider:.20}] in the settings of this server")
+        signed = SignedRequest(
+            request.method,
+            self._public_url_of(request),
+            dict(request.headers),
+            await _body(request),
+        )
+        try:
+            hook.verify(signed)
+            call_id = _call_id(signed, hook.call_id)
+        except SignatureError as error:
+            raise Refused(403, str(error)) from None
+        token = self._tokens.issue(call_id, self._clock())
+        socket = f"{self._public_url}/telephony/{provider}".replace("http", "ws", 1)
+        return hook.answer(socket, token, call_id)
+
+    def _public_url_of(self, request: Request) -> str:
+        """The URL as the provider knows it, byte for byte."""
+        path = request.scope.get("raw_path") or request.url.path.encode()
+        query = request.scope["query_string"]
+        return f"{self._public_url}{path.decode('latin-1')}" + (
+            f"?{query.decode('latin-1')}" if query else ""
+        )
+
+
+async def _ended(request: Request) -> Response:
+    return JSONResponse([])
+
+
+async def _body(request: Request) -> bytes:
+    """The body, up to a bound in size and time."""
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise Refused(413, f"the body has more than {MAX_BODY} bytes")
+    except TimeoutError:
+        raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
+    return body
+
+
+def _call_id(request: SignedRequest, name: str) -> str:
+    """The call's id out of query, form or JSON body."""
+    fields: dict[str, object] = dict(request.query() + request.form())
+    if not request.is_form and request.body:
+        fields |= _json_object(request.body)
+    call_id = fields.get(name)
+    if not isinstance(call_id, str) or not 1 <= len(call_id) <= MAX_CALL_ID:
+        raise Refused(
+            400, f"no {name} in the request: set this address as the one that is asked for a call"
+        )
+    return call_id
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Refused(400, "the body is neither a form nor a JSON object")
+    return value

@@ -1,0 +1,347 @@
+"""What strangers, forgers and broken peers can do to the media sockets: very little."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import struct
+import time
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pbx
+import phones
+import pytest
+from fakes import silence
+from phones import PhoneServer, phone_server
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from agent.telephony.providers import Message, Twilio
+
+RATE = 8000
+FRAME = RATE // 50
+QUIET = silence(0.02, RATE)
+
+
+def dial(server: PhoneServer, provider: str = "twilio", **options: Any) -> Any:
+    url = f"ws://{server.address}/telephony/{provider}"
+    return connect(url, compression=None, max_size=None, **options)
+
+
+async def closed(line: ClientConnection, seconds: float = 5.0) -> int | None:
+    """Read until the server hangs up; its close code."""
+    async with asyncio.timeout(seconds):
+        with contextlib.suppress(ConnectionClosed):
+            async for _ in line:
+                pass
+    return line.close_code
+
+
+async def admitted(server: PhoneServer, call_id: str = "CA1") -> Twilio:
+    """A caller whose token is good."""
+    return Twilio(call_id, (await server.ask("twilio", call_id)).token)
+
+
+async def send(line: ClientConnection, *messages: Message) -> None:
+    """Send as far as the server lets us."""
+    with contextlib.suppress(ConnectionClosed):
+        for message in messages:
+            await line.send(message)
+
+
+def start(token: str, **changed: Any) -> str:
+    """A start message with fields of the attacker's choice."""
+    body = json.loads(Twilio("CA1", token).opening()[1])
+    body["start"] |= changed
+    return json.dumps(body)
+
+
+# ---- before the token was taken back -----------------------------------------------
+
+
+async def test_a_socket_that_says_nothing_is_closed() -> None:
+    async with phone_server(telephony={"start_seconds": 0.2}) as server, dial(server) as line:
+        began = time.monotonic()
+        assert await closed(line) == 1008
+        assert time.monotonic() - began < 2.0
+
+
+async def test_a_socket_that_trickles_is_closed_all_the_same() -> None:
+    async with phone_server(telephony={"start_seconds": 0.3}) as server, dial(server) as line:
+        closing = asyncio.create_task(closed(line))
+        while not closing.done():
+            await send(line, '{"event":"connected"}')
+            await asyncio.sleep(0.02)
+        assert await closing == 1008
+
+
+async def test_endless_talk_before_the_start() -> None:
+    async with phone_server() as server, dial(server) as line:
+        await send(line, *['{"event":"connected"}'] * 200)
+        assert await closed(line) == 1002
+
+
+@pytest.mark.parametrize(
+    "token", ["", "0" * 68, "é" * 34, " " * 68, "ab" * 5000], ids=["", "0", "é", "space", "long"]
+)
+async def test_forged_tokens(token: str) -> None:
+    async with phone_server("talk") as server, dial(server) as line:
+        await send(line, start(token))
+        assert await closed(line) in (1002, 1008)
+        assert await server.calls() == 0
+
+
+async def test_a_replayed_token() -> None:
+    async with phone_server() as server:
+        caller = await admitted(server)
+        async with dial(server) as first:
+            await send(first, *caller.opening())
+            await server.until_calls(1)
+            async with dial(server) as second:
+                await send(second, *caller.opening())
+                assert await closed(second) == 1008
+            assert await server.calls() == 1
+        await asyncio.wait_for(server.until_calls(0), 5)
+        async with dial(server) as third:  # not even when the first is gone
+            await send(third, *caller.opening())
+            assert await closed(third) == 1008
+
+
+async def test_a_token_of_another_call() -> None:
+    async with phone_server() as server, dial(server) as line:
+        caller = await admitted(server, "CA1")
+        await send(line, *Twilio("CA2", caller.token).opening())
+        assert await closed(line) == 1008
+
+
+async def test_the_refusal_tells_a_stranger_nothing() -> None:
+    async with phone_server() as server, dial(server) as line:
+        await send(line, start("0" * 68))
+        await closed(line)
+        reason = line.close_reason or ""
+    assert "token" not in reason
+    assert "hmac" not in reason.lower()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param("x" * 65_537, id="long"),
+        pytest.param(b"\x00" * 65_537, id="long binary"),
+        pytest.param(b"\x00" * 320, id="binary"),
+        pytest.param("[" * 60_000, id="deep"),
+        pytest.param("{" + '"a":{' * 9000, id="deep objects"),
+        pytest.param('{"event":' + "9" * 5000 + "}", id="huge number"),
+        pytest.param('{"event":"start","start":null}', id="null"),
+        pytest.param('{"event":"start","start":{}}', id="empty"),
+        pytest.param('{"event":["start"]}', id="list"),
+        pytest.param('{"event":"media","media":{"payload":"AAAA"}}', id="media first"),
+        pytest.param(start("x", mediaFormat={"encoding": "mp3", "sampleRate": 8000}), id="mp3"),
+        pytest.param(
+            start("x", mediaFormat={"encoding": "é" * 99, "sampleRate": 8000}), id="two bytes each"
+        ),
+        pytest.param(
+            start("x", mediaFormat={"encoding": "\x1b[2J\n" * 9, "sampleRate": 8000}), id="escapes"
+        ),
+        pytest.param(
+            start("x", mediaFormat={"encoding": "audio/x-mulaw", "sampleRate": 10**9}), id="rate"
+        ),
+        pytest.param(start("x", callSid="C" * 100_000), id="long id"),
+        pytest.param(start("x", customParameters={"p" * 9: "v" * 60_000}), id="parameters"),
+        pytest.param(
+            start("x", customParameters={str(number): "" for number in range(2000)}), id="many"
+        ),
+        pytest.param(start("x", callSid="\ud800"), id="surrogate"),
+    ],
+)
+async def test_malformed_openings(message: Message, caplog: pytest.LogCaptureFixture) -> None:
+    async with phone_server() as server, dial(server) as line:
+        await send(line, message)
+        assert await closed(line) in (1002, 1008)
+        assert await server.calls() == 0
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+    for record in caplog.records:
+        assert len(record.getMessage()) < 500
+        assert record.getMessage().isprintable()
+
+
+async def test_a_message_beyond_all_bounds_is_not_read() -> None:
+    async with phone_server() as server, dial(server) as line:
+        await send(line, "x" * (17 << 20))
+        assert await closed(line) in (1002, 1009)
+
+
+async def test_a_flood_of_sockets() -> None:
+    """Strangers fill the places for opening sockets; the server goes on, and so do its calls."""
+    limits = {"max_calls": 8, "max_calls_per_address": 8, "start_seconds": 1.0}
+    async with phone_server(telephony=limits) as server:
+        caller = await admitted(server)
+        async with dial(server) as line:
+            await send(line, *caller.opening())
+            await server.until_calls(1)
+            tries = await asyncio.gather(*(dial(server) for _ in range(60)), return_exceptions=True)
+            idle = [line for line in tries if isinstance(line, ClientConnection)]
+            refused = [error for error in tries if isinstance(error, InvalidStatus)]
+            assert len(idle) <= 8
+            assert len(refused) == 60 - len(idle)
+            assert {error.response.status_code for error in refused} == {503}
+            assert await server.calls() == 1
+            await send(line, caller.sound(QUIET))
+            codes = await asyncio.gather(*(closed(stranger) for stranger in idle))
+        assert set(codes) == {1008}
+        late = await admitted(server, "CA2")
+        async with dial(server) as line:  # the places are free again
+            await send(line, *late.opening())
+            await asyncio.wait_for(server.until_calls(1), 5)
+
+
+async def test_other_providers_and_paths() -> None:
+    async with phone_server(telephony={"plivo": None}) as server:
+        for provider in ("nobody", "plivo", "twilio/answer", "..%2fv1"):
+            with pytest.raises(InvalidStatus):
+                async with dial(server, provider):
+                    pass
+
+
+async def test_a_page_in_a_browser_is_no_trusted_program() -> None:
+    """Any page may open a socket to this machine; browsers say which page it was."""
+    async with phone_server(telephony={"require_token": False}) as server:
+        async with dial(server) as line:
+            await send(line, *Twilio("CA1", "").opening())
+            await asyncio.wait_for(server.until_calls(1), 5)
+        await asyncio.wait_for(server.until_calls(0), 5)
+        async with dial(server, origin="https://evil.example") as line:
+            await send(line, *Twilio("CA2", "").opening())
+            assert await closed(line) == 1008
+
+
+HEAD = struct.Struct(">BH")
+NAME = HEAD.pack(1, 16) + UUID(phones.UUID).bytes
+STRANGER = HEAD.pack(1, 16) + bytes(16)
+SOUND = HEAD.pack(0x10, 320) + bytes(320)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(STRANGER + SOUND, id="another uuid"),
+        pytest.param(SOUND, id="sound first"),
+        pytest.param(NAME + NAME, id="two names"),
+        pytest.param(HEAD.pack(1, 3) + b"abc", id="short name"),
+        pytest.param(NAME + SOUND + HEAD.pack(0x10, 3) + b"abc", id="half a sample"),
+        pytest.param(NAME + SOUND + HEAD.pack(0x12, 640) + bytes(640), id="another rate"),
+        pytest.param(HEAD.pack(0x77, 0) * 100, id="unknown kinds"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 40, id="another protocol"),
+        pytest.param(NAME[:7], id="half a frame"),
+        pytest.param(HEAD.pack(0x10, 65_535), id="a head alone"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+async def test_malformed_audiosockets(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    telephony = {
+        "audiosocket_port": pbx.free_port(socket.SOCK_STREAM),
+        "audiosocket_uuid": phones.UUID,
+        "start_seconds": 0.3,
+    }
+    async with phone_server(telephony=telephony) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", telephony["audiosocket_port"])
+        writer.write(data)
+        with contextlib.suppress(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 5)  # up to the end that the server makes
+        writer.close()
+        await asyncio.wait_for(server.until_calls(0), 5)
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+# ---- with a good token ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param('{"event":"media","media":{"payload":"?"}}', id="no base64"),
+        pytest.param('{"event":"media","media":{"payload":7}}', id="number"),
+        pytest.param('{"event":"media"}', id="no media"),
+        pytest.param('{"event":"media","media":{"payload":"AAAA","timestamp":"-1"}}', id="time"),
+        pytest.param('{"event":"dtmf","dtmf":{"digit":{}}}', id="key"),
+        pytest.param('{"event":"mark"}', id="mark"),
+        pytest.param(start("x"), id="second start"),
+        pytest.param(b"\xff\xfe", id="binary"),
+        pytest.param("no json", id="no json"),
+    ],
+)
+async def test_malformed_messages_end_the_call_and_nothing_else(
+    message: Message, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with phone_server() as server:
+        caller = await admitted(server)
+        async with dial(server) as line:
+            await send(line, *caller.opening(), caller.sound(QUIET), message)
+            assert await closed(line) == 1002
+        await asyncio.wait_for(server.until_calls(0), 5)
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+async def test_sound_far_faster_than_real_time_ends_the_call() -> None:
+    async with phone_server("talk") as server:
+        caller = await admitted(server)
+        payload = caller.sound(np.zeros(RATE * 5, np.float32))
+        async with dial(server) as line:
+            await send(line, *caller.opening(), *[payload] * 40)
+            await closed(line, 10.0)
+        await asyncio.wait_for(server.until_calls(0), 5)
+
+
+async def test_a_storm_of_keys_and_marks() -> None:
+    """Thousands of keys are a few messages; marks that were never set are nothing."""
+    mark = '{"event":"mark","streamSid":"MZ0","mark":{"name":"%d"}}'
+    async with phone_server(script=lambda said: "yes") as server:
+        caller = await admitted(server)
+        async with dial(server) as line:
+            await send(line, *caller.opening())
+            await send(line, *(mark % number for number in range(2000)))
+            await send(line, *(caller.key("7") for _ in range(2000)))
+            await send(line, caller.sound(QUIET))
+            await server.until_calls(1)
+        await asyncio.wait_for(server.until_calls(0), 10)
+        async with dial(server) as line:
+            await send(line, *(await admitted(server, "CA2")).opening())
+            await asyncio.wait_for(server.until_calls(1), 5)
+
+
+async def test_a_vanished_peer_frees_its_line() -> None:
+    async with phone_server() as server:
+        caller = await admitted(server)
+        line = await dial(server)
+        await send(line, *caller.opening())
+        await server.until_calls(1)
+        line.transport.abort()
+        await asyncio.wait_for(server.until_calls(0), 5)
+
+
+async def test_nothing_secret_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "onebreath")
+    async with phone_server(script=lambda said: "yes") as server:
+        caller = await admitted(server)
+        async with dial(server) as line:
+            await send(line, *caller.opening(), *map(caller.key, "8675309#"))
+            await asyncio.wait_for(_first_sound(line, caller), 5)
+        async with dial(server) as line:
+            await send(line, *caller.opening())
+            await closed(line)
+    ours = [record for record in caplog.records if record.name.startswith("onebreath")]
+    text = "\n".join(record.getMessage() for record in ours)
+    assert "used before" in text  # the log does work
+    for secret in (caller.token, "8675309", "8 6 7 5 3 0 9"):
+        assert secret not in text
+
+
+async def _first_sound(line: ClientConnection, caller: Twilio) -> None:
+    async for message in line:
+        if len(caller.heard(message)):
+            return

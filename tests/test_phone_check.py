@@ -1,0 +1,104 @@
+"""phone-check against a running server: what is right, and what it says of each mistake."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import pytest
+from pbx import free_port
+from phones import PROVIDERS, SECRET, UUID, phone_server
+from typer.testing import CliRunner
+
+from agent.cli import app
+from agent.config import Settings
+from agent.doctor import Finding, Level
+from agent.phone_check import examine
+
+HEARD = ["how are you"] * 10
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def changed(settings: Settings, **sections: Any) -> Settings:
+    """The same settings, but for some sections of telephony."""
+    telephony = {"public_url": settings.telephony.public_url, **PROVIDERS, **sections}
+    return Settings.model_validate({"telephony": telephony, "server": settings.server})
+
+
+@pytest.mark.slow
+async def test_every_provider_is_called() -> None:
+    phones = {"audiosocket_port": free_port(socket.SOCK_STREAM), "audiosocket_uuid": UUID}
+    async with phone_server(*HEARD, telephony=phones) as server:
+        findings = by_name(await examine(server.settings))
+        assert len(server.responder.prompts) == 8, findings
+    for name in (*PROVIDERS, "audiosocket"):
+        call = findings.pop(f"{name} call")
+        assert call.level is (Level.WARNING if name == "telnyx" else Level.OK), call
+        if name != "telnyx":
+            assert "after the question" in call.detail
+    assert {finding.level for finding in findings.values()} == {Level.OK}, findings
+
+
+async def test_other_secrets_than_the_servers() -> None:
+    only = {name: None for name in PROVIDERS if name != "twilio"}
+    async with phone_server(*HEARD) as server:
+        wrong = changed(server.settings, **only, twilio={"auth_token": SECRET[::-1]})
+        findings = by_name(await examine(wrong))
+    assert findings["twilio strangers"].level is Level.OK
+    assert findings["twilio webhook"].level is Level.PROBLEM
+    assert "HTTP 403" in findings["twilio webhook"].detail
+    assert "running server" in findings["twilio webhook"].advice
+    assert "twilio call" not in findings
+
+
+async def test_a_provider_that_the_server_does_not_serve() -> None:
+    only = {name: None for name in PROVIDERS if name != "plivo"}
+    async with phone_server(*HEARD, telephony={"plivo": None}) as server:
+        findings = by_name(await examine(changed(server.settings, **only)))
+    assert findings["plivo strangers"].level is Level.PROBLEM
+    assert "HTTP 404" in findings["plivo strangers"].detail
+
+
+async def test_a_wrong_password_for_asterisk() -> None:
+    only = {name: None for name in PROVIDERS if name != "asterisk"}
+    async with phone_server(*HEARD) as server:
+        wrong = changed(
+            server.settings, **only, asterisk={"username": "agent", "password": SECRET[::-1]}
+        )
+        findings = by_name(await examine(wrong))
+    assert findings["asterisk call"].level is Level.PROBLEM
+    assert "401" in findings["asterisk call"].detail
+
+
+async def test_a_server_that_is_down() -> None:
+    telephony = {"public_url": "http://127.0.0.1:9", **PROVIDERS}
+    settings = Settings.model_validate({"telephony": telephony})
+    findings = await examine(settings)
+    assert [finding.level for finding in findings] == [Level.OK, Level.PROBLEM]
+    assert "onebreath serve" in findings[-1].advice
+
+
+async def test_nothing_is_set_up() -> None:
+    async with phone_server(*HEARD) as server:
+        findings = await examine(
+            Settings(server=server.settings.server), f"http://{server.address}"
+        )
+    assert findings[0].level is Level.PROBLEM
+    assert "docs/telephony.md" in findings[0].advice
+
+
+def test_the_command_prints_a_table_and_fails(tmp_path: Any) -> None:
+    config = tmp_path / "onebreath.toml"
+    config.write_text(
+        '[telephony]\npublic_url = "http://127.0.0.1:9"\n'
+        f'[telephony.twilio]\nauth_token = "{SECRET}"\n'
+    )
+    done = CliRunner().invoke(app, ["phone-check", "--config", str(config), "--json"])
+    assert done.exit_code == 1
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["level"] for row in rows] == ["ok", "problem"]
+    assert SECRET not in done.stdout
