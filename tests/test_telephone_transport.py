@@ -144,10 +144,10 @@ def test_barge_in_clears_in_order_and_history_holds_what_was_heard(trip, echoes)
     )  # fmt: skip
     peer = run(parts, make)
     clears = [at for at, _ in peer.events("clear")]
-    assert 4.0 < clears[0] <= 4.2
+    assert 4.0 < clears[0] <= 4.5
     # Nothing of the old reply follows the clear: the next sound is the answer to "stop".
     after = [at for at, _ in peer.events("media") if at > clears[0]]
-    assert after[0] > 4.8 + 0.5
+    assert after[0] > 4.8 + 0.2
     truth = peer.heard_between(0, 5.0) / WORD
     words = len(remembered(parts).split())
     assert truth - 1 - 2 * trip / WORD <= words <= truth + 0.3  # a word ends before its pause
