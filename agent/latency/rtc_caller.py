@@ -55,13 +55,12 @@ class RtcCaller:
         """Told when the first sound of what is said leaves."""
         self._lost: Callable[[], bool] = lambda: False
 
-    async def connect(self, session: dict[str, Any] | None = None) -> float:
-        """Call, with these settings; returns the seconds until the first event was read.
+    async def connect(self, session: dict[str, Any] | None = None) -> None:
+        """Call, with these settings; done when the first event was read.
 
         Raises:
             CallError: the server refuses, or no connection comes about.
         """
-        began = time.monotonic()
         answer = await asyncio.to_thread(self._signal, await self.offer(), session)
         self.call_id = answer["call_id"]
         await self.peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
@@ -71,7 +70,6 @@ class RtcCaller:
                 await self.until("session.created")
         except TimeoutError:
             raise CallError(f"{self._url}: no connection in {CONNECT_SECONDS:.0f} s") from None
-        return time.monotonic() - began
 
     async def offer(self) -> str:
         """The SDP offer of this peer, with all its candidates."""
