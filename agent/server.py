@@ -30,6 +30,7 @@ from agent.runner import CallRunner
 from agent.telephony.endpoint import PhoneEndpoint
 from agent.telephony.tokens import Tokens
 from agent.telephony.webhooks import Webhooks
+from agent.telephony.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected
 from agent.transports.websocket import WebsocketTransport
 from agent.work import Engines
@@ -231,7 +232,7 @@ async def _serve(
 ) -> None:
     config = uvicorn.Config(
         agent.app(),
-        ws="websockets-sansio",
+        ws=MediaAwareProtocol,
         ws_max_size=HARD_MESSAGE_LIMIT,
         ws_per_message_deflate=False,
         log_config=None,

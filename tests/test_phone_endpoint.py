@@ -23,6 +23,7 @@ from agent.errors import ConfigError
 from agent.server import AgentServer, listen, serve
 from agent.telephony.dialect import Unsupported
 from agent.telephony.tokens import Tokens
+from agent.telephony.websocket import MediaAwareProtocol
 from tts.engine import TtsError
 from tts.tone import ToneSynthesizer
 
@@ -148,10 +149,29 @@ async def test_garbage_closes_the_socket(provider):
         assert await closed(line) == 1002
 
 
-async def test_a_long_message_closes_the_socket():
-    async with server() as (address, _), dial(address) as line:
-        await line.send("x" * 65_537)
-        assert await closed(line) == 1002
+@pytest.mark.parametrize("path", ["telephony/twilio", "%74elephony/twilio"])
+async def test_a_long_message_is_not_even_read(path):
+    async with server() as (address, _), connect(f"ws://{address}/{path}") as line:
+        with contextlib.suppress(ConnectionClosed):
+            await line.send("x" * 65_537)
+        assert await closed(line) == 1009
+
+
+async def test_asterisk_is_not_pinged(monkeypatch):
+    pinged = []
+
+    def remember(protocol):
+        pinged.append(protocol.scope["path"])
+
+    monkeypatch.setattr(MediaAwareProtocol, "schedule_ping", remember)
+    headers = password("agent:s3cret-s3cret")
+    async with (
+        server() as (address, _),
+        dial(address),
+        dial(address, "asterisk", additional_headers=headers),
+    ):
+        pass
+    assert pinged == ["/telephony/twilio"]
 
 
 async def test_sockets_of_one_address_and_calls_are_counted(tokens):

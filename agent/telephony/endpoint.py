@@ -109,7 +109,8 @@ class PhoneEndpoint:
     async def _audiosocket(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        visitor = Visitor(writer.get_extra_info("peername")[0])
+        peer = writer.get_extra_info("peername")  # None if it is gone already
+        visitor = Visitor(peer[0] if peer else "")
         try:
             with self._door.place(visitor.address):
                 self._check_room()
