@@ -55,9 +55,12 @@ def installed() -> Path:
     """
     folder = platformdirs.user_cache_path("onebreath") / f"asterisk-{SUITE}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{folder}.lock", timeout=INSTALL_SECONDS):
-        if not folder.is_dir():
-            _run([str(CONFIGURATION / "install.sh"), str(folder), SUITE], INSTALL_SECONDS)
+    try:
+        with filelock.FileLock(f"{folder}.lock", timeout=INSTALL_SECONDS):
+            if not folder.is_dir():
+                _run([str(CONFIGURATION / "install.sh"), str(folder), SUITE], INSTALL_SECONDS)
+    except filelock.Timeout:
+        raise NoAsterisk("another process is fetching it and does not come to an end") from None
     _run([*_command(folder), "-V"], 20)
     return folder
 

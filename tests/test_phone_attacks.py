@@ -243,13 +243,14 @@ SOUND = HEAD.pack(0x10, 320) + bytes(320)
     ],
 )
 async def test_malformed_audiosockets(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    port = pbx.free_port(socket.SOCK_STREAM)
     telephony = {
-        "audiosocket_port": pbx.free_port(socket.SOCK_STREAM),
+        "audiosocket_port": port,
         "audiosocket_uuid": phones.UUID,
         "start_seconds": 0.3,
     }
     async with phone_server(telephony=telephony) as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", telephony["audiosocket_port"])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(data)
         with contextlib.suppress(ConnectionResetError):
             await asyncio.wait_for(reader.read(), 5)  # up to the end that the server makes
