@@ -40,7 +40,7 @@ UNSURE: Final = 0.5
 INCOMPLETE: Final = 1.5
 """Seconds; the defaults of `agent.completeness.endpoint_delay`."""
 PATIENT_COMPLETE: Final = 0.3
-PATIENT_UNSURE: Final = 0.8
+PATIENT_UNSURE: Final = 1.0
 LISTENED: Final = 0.096
 """Seconds of a pause after which the words are decoded and the turn model is asked."""
 SHORT_OF_END: Final = 0.15
