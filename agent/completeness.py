@@ -183,9 +183,12 @@ def _ends_in_auxiliary(tail: Tail) -> bool:
 
 def _lacks_object(tail: Tail) -> bool:
     """As in "I'd like to book" and "can you tell me", but not "that's what I want"."""
-    verb = tail.last in english.TRANSITIVE and tail.before in english.BEFORE_VERB
+    verb = tail.last in english.TRANSITIVE and (
+        tail.before in english.BEFORE_VERB or english.modal_place(tail.tokens) == 0
+    )
     receiver = tail.last == "me" and tail.before in english.DITRANSITIVE
-    return (verb or receiver) and not english.has_gap(tail.tokens)
+    doer = tail.before == "who" and tail.last in english.TRANSITIVE_PAST
+    return doer or ((verb or receiver) and not english.has_gap(tail.tokens))
 
 
 def _opens_a_request(tail: Tail) -> bool:
@@ -242,8 +245,15 @@ def _lacks_verb(tail: Tail) -> bool:
 
 
 def _is_open_question(tail: Tail) -> bool:
-    """As in "Do you have anything?", and "cheaper" may follow."""
-    return tail.text.endswith("?") and tail.last in english.INDEFINITE
+    """As in "do you have anything?", and "cheaper" may follow; or "is there a pharmacy?".
+
+    A question without a wh-word is marked as one from its first word on, so a few words of it
+    look whole that are not.
+    """
+    if not tail.text.endswith("?") or tail.last in english.TIMES | english.CLOSING:
+        return False
+    short = len(tail.tokens) < english.WHOLE_QUESTION and not tail.asks
+    return short or tail.last in english.INDEFINITE
 
 
 def _is_question(tail: Tail) -> bool:

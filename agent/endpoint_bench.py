@@ -38,7 +38,9 @@ from asr.engine import Transcriber
 COMPLETE: Final = 0.2
 UNSURE: Final = 0.5
 INCOMPLETE: Final = 1.5
-"""Seconds; the defaults of `endpoint_delay`."""
+"""Seconds; the defaults of `agent.completeness.endpoint_delay`."""
+PATIENT_COMPLETE: Final = 0.3
+PATIENT_UNSURE: Final = 1.0
 LISTENED: Final = 0.096
 """Seconds of a pause after which the words are decoded and the turn model is asked."""
 SHORT_OF_END: Final = 0.15
@@ -84,6 +86,11 @@ def by_rules(pause: Pause) -> float:
     return endpoint_delay(_verdict(pause), COMPLETE, UNSURE, INCOMPLETE)
 
 
+def by_patient_rules(pause: Pause) -> float:
+    """By the words alone, with more time for everything that is not sure to go on."""
+    return endpoint_delay(_verdict(pause), PATIENT_COMPLETE, PATIENT_UNSURE, INCOMPLETE)
+
+
 def by_model(pause: Pause) -> float:
     """By smart-turn alone, at its own threshold."""
     return COMPLETE if (pause.model or 0.0) > 0.5 else INCOMPLETE
@@ -101,8 +108,15 @@ def _verdict(pause: Pause) -> Verdict:
 
 def policies(with_model: bool) -> dict[str, Policy]:
     """What is compared, by name."""
-    plain = {"fixed 500 ms": fixed(0.5), "fixed 800 ms": fixed(0.8), "rules": by_rules}
-    return plain | ({"smart-turn": by_model, "rules + smart-turn": by_both} if with_model else {})
+    found: dict[str, Policy] = {
+        "fixed 500 ms": fixed(0.5),
+        "fixed 800 ms": fixed(0.8),
+        "rules": by_rules,
+        "patient rules": by_patient_rules,
+    }
+    if with_model:
+        found |= {"smart-turn": by_model, "rules + smart-turn": by_both}
+    return found
 
 
 class PauseFinder:

@@ -117,6 +117,9 @@ TRANSITIVE = _words(
     show put add bring set reach update
 """
 )
+TRANSITIVE_PAST = _words(
+    "wrote made took bought sold sent gave got had wanted needed ordered booked"
+)
 DITRANSITIVE = _words("tell give show send get bring make find")
 """With "me" after them they still lack what is given."""
 BEFORE_VERB = _words("to i we can could would i'd please wanna gonna just you should will let me")
@@ -198,6 +201,9 @@ DANGLING = _words("that this these those first when where who what which how why
 THEN_AFTER = _words("until till since by back and okay ok well bye right before even")
 """Before a "then" that ends a sentence."""
 
+WHOLE_QUESTION = 5
+"""Words that a question without a wh-word has, mostly, when it is whole."""
+
 IMPERATIVES = _words(
     """
     tell show give set play turn switch call send open close read find book order remind cancel stop
@@ -205,6 +211,7 @@ IMPERATIVES = _words(
     write search look check transfer connect wake help please let schedule increase decrease
 """
 )
+TIMES = _words("today tomorrow tonight now yesterday yet soon")
 CLOSING = _words("it them him too again instead either anymore now anyway yourself myself well")
 
 _GAP_WORDS = WH_WORDS - _words("when when's why why's")

@@ -70,7 +70,7 @@ def test_help_names_every_command(onebreath):
         (["bench", "reply", "--model", "/no/such.gguf"], "/no/such.gguf"),
         (["serve", "--asr", "nobody"], "nobody"),
         (["serve", "--tts", "nobody", "--asr", "scripted", "--responder", "scripted"], "nobody"),
-        (["models", "nobody"], "no default model 'nobody'"),
+        (["models", "nobody"], "no model 'nobody' is known"),
         (["serve", "--config", "none.toml"], "none.toml: cannot be read"),
         (["serve", "--config", "typo.toml"], "server.prot: no such setting"),
         (["serve", "--host", "203.0.113.7"], "cannot listen on 203.0.113.7"),

@@ -117,6 +117,8 @@ INCOMPLETE = {
         I want to order
         We'd like to reserve.
         Can you give me?
+        Does the museum have?
+        Who wrote?
         Could you tell me?
         Please send me.
         Tomorrow I need.
@@ -293,6 +295,7 @@ UNSURE = {
     "open_question": """
         Do you have anything?
         Is there something?
+        Is there a pharmacy?
     """,
     "dictation_maybe": """
         My phone number is 555-0142.
@@ -325,8 +328,8 @@ def test_every_rule_has_phrases_and_the_table_is_large() -> None:
 
 
 def test_one_who_speaks_haltingly_is_given_more_time() -> None:
-    assert completeness("Do you have one?", 1.0).verdict is Verdict.COMPLETE
-    assert completeness("Do you have one?", 6.0) == Completeness(Verdict.UNSURE, "hesitant")
+    assert completeness("Where can I park my car?", 1.0).verdict is Verdict.COMPLETE
+    assert completeness("Where can I park my car?", 7.0) == Completeness(Verdict.UNSURE, "hesitant")
     assert completeness("I'd like to book a table for", 9.0).rule == "preposition"
 
 

@@ -177,8 +177,8 @@ def test_the_model_decides_what_the_words_leave_open(
 def test_there_is_a_row_for_each_half_and_policy() -> None:
     pauses = [FINAL, replace(FINAL, held_out=False)]
     rows = list(figures(pauses, with_model=True))
-    assert len({(row["half"], row["policy"]) for row in rows}) == len(rows) == 10
-    assert len(list(figures(pauses, with_model=False))) == 6
+    assert len({(row["half"], row["policy"]) for row in rows}) == len(rows) == 12
+    assert len(list(figures(pauses, with_model=False))) == 8
 
 
 def test_a_row_says_why() -> None:
@@ -207,6 +207,7 @@ def test_the_command_prints_the_rows_and_keeps_the_pauses(
         "fixed 500 ms",
         "fixed 800 ms",
         "rules",
+        "patient rules",
     ]
     assert [json.loads(line)["rule"] for line in kept.read_text().splitlines()] == [
         "polite",
