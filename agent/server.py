@@ -17,14 +17,14 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-import web_client
 from agent.config import Settings
 from agent.errors import ConfigError, PortInUse
 from agent.notices import Trouble
+from agent.pages import ClientPages
 from agent.protocol import EventWriter, SessionFacts
 from agent.runner import CallRunner
 from agent.transports.base import Disconnected
@@ -55,10 +55,10 @@ class AgentServer:
         """The ASGI application."""
         return Starlette(
             routes=[
-                Route("/", self._page),
                 Route("/healthz", self._health),
                 Route("/readyz", self._ready),
                 WebSocketRoute("/v1/realtime", self._realtime),
+                Mount("/", ClientPages()),  # last: it takes every path
             ],
             lifespan=self._lifespan,
         )
@@ -69,16 +69,6 @@ class AgentServer:
         for call in self.calls:
             call.cancel()
         await asyncio.gather(*self.calls, return_exceptions=True)
-
-    async def _page(self, request: Request) -> Response:
-        return FileResponse(
-            web_client.page(),
-            headers={
-                "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
-                "X-Content-Type-Options": "nosniff",
-                "Referrer-Policy": "no-referrer",
-            },
-        )
 
     async def _health(self, request: Request) -> Response:
         """The process lives."""
