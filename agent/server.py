@@ -27,6 +27,7 @@ from agent.notices import Trouble
 from agent.pages import ClientPages
 from agent.protocol import EventWriter, SessionFacts
 from agent.runner import CallRunner
+from agent.signalling import Signalling
 from agent.transports.base import Disconnected
 from agent.transports.websocket import WebsocketTransport
 from agent.work import Engines
@@ -50,6 +51,7 @@ class AgentServer:
         self.settings = settings
         self.engines = engines
         self.calls: set[asyncio.Task[None]] = set()
+        self._signalling = Signalling(settings, engines, self.calls, self._welcome, self._writer)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -58,6 +60,7 @@ class AgentServer:
                 Route("/healthz", self._health),
                 Route("/readyz", self._ready),
                 WebSocketRoute("/v1/realtime", self._realtime),
+                *self._signalling.routes(),
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
             lifespan=self._lifespan,
@@ -88,7 +91,7 @@ class AgentServer:
             return
         protocols = websocket.scope.get("subprotocols", [])
         await websocket.accept("realtime" if "realtime" in protocols else None)
-        transport = self._transport(websocket)
+        transport = WebsocketTransport(websocket, self._writer(), self.settings.server)
         if len(self.calls) >= self.settings.server.max_calls:
             await self._refuse(transport)
             return
@@ -116,7 +119,7 @@ class AgentServer:
         except Disconnected:
             return
 
-    def _transport(self, websocket: WebSocket) -> WebsocketTransport:
+    def _writer(self) -> EventWriter:
         settings = self.settings
         facts = SessionFacts(
             session_id=f"sess_{secrets.token_hex(8)}",
@@ -129,7 +132,7 @@ class AgentServer:
             endpoint_delay=settings.turns.endpoint_delay,
             pre_roll=settings.turns.pre_roll,
         )
-        return WebsocketTransport(websocket, EventWriter(facts), settings.server)
+        return EventWriter(facts)
 
     def _welcome(self, headers: Headers) -> bool:
         """Refuse other sites' pages and names that were bent to this address (DNS rebinding)."""

@@ -1,0 +1,262 @@
+"""The public protocol over WebRTC: sound on media tracks, events on a data channel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from aiortc import InvalidStateError, RTCDataChannel
+from aiortc.rtp import RtpPacket
+
+from agent.audio import StreamResampler
+from agent.config import WebRtcSettings
+from agent.errors import AudioError
+from agent.events import Truncate
+from agent.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
+from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
+from agent.transports import rtc_peer
+from agent.transports.base import Disconnected
+from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
+from agent.transports.opus import RATE, OpusDecoder, packet_duration
+from agent.transports.reading import EventReader
+from agent.transports.rtc_track import BufferChange, SpeechTrack
+
+log = logging.getLogger("onebreath.webrtc")
+
+CHANNEL = "oai-events"
+MAX_EVENT = 65_536
+"""Characters of one event on the data channel."""
+MAX_UNREAD = 1024
+"""Events and packets that may wait for the runner; a packet is 20 ms."""
+MAX_UNSENT_BYTES = 262_144
+"""Bytes that may wait in the data channel before ``send`` waits."""
+MAX_CHANNELS = 4
+TICK_SECONDS = 0.02
+PLAYOUT_SECONDS = 0.08
+"""Sound is heard about this long after it was sent: half a round trip, the client's jitter
+buffer (33-66 ms in Chromium on a good line), its sound card. A client that knows better
+reports ``conversation.item.truncate``."""
+GOODBYE_SECONDS = 0.5
+NORMAL_CLOSURE = 1000
+POLICY_VIOLATION = 1008
+NOT_HERE = Trouble(
+    "invalid_value",
+    "the sound of this call travels on its media track; "
+    "input_audio_buffer.append is for the websocket",
+    param="type",
+)
+
+
+class WebRtcTransport:
+    """One peer connection that speaks docs/protocol.md.
+
+    Args:
+        first: what the client said together with its offer.
+    """
+
+    rate = RATE
+
+    def __init__(
+        self, writer: EventWriter, settings: WebRtcSettings, first: Sequence[ClientMessage] = ()
+    ) -> None:
+        self._writer = writer
+        self._settings = settings
+        self._reader = EventReader(MAX_EVENT)
+        self._inbox: asyncio.Queue[ClientMessage | Trouble | str | bytes | None] = asyncio.Queue(
+            MAX_UNREAD
+        )
+        for message in first:
+            self._inbox.put_nowait(message)
+        self._jitter = JitterBuffer(RATE)
+        self._decoder = OpusDecoder()
+        self._resampler: StreamResampler | None = None
+        self._channel: RTCDataChannel | None = None
+        self._channels = 0
+        self._ready = asyncio.Event()
+        self._roomy = asyncio.Event()
+        self._gone = False
+        self._ticking: asyncio.Task[None] | None = None
+        self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
+        self._peer = rtc_peer.new_peer(self._track, self._take_packet, settings.ice_servers)
+        self._peer.on("datachannel", self._take_channel)
+        self._peer.on("connectionstatechange", self._state_changed)
+
+    # ---- the life of the connection ------------------------------------------------
+
+    async def answer(self, offer: str) -> str:
+        """The SDP answer to ``offer``.
+
+        Raises:
+            BadOffer: it cannot be answered.
+        """
+        return await rtc_peer.answer(self._peer, offer, self._settings.ice_hosts)
+
+    async def open(self) -> None:
+        """Wait until events can be exchanged, then greet the client.
+
+        Raises:
+            Disconnected: the connection failed.
+        """
+        await self._ready.wait()
+        self._ticking = asyncio.create_task(self._keep_time())
+        self._send_event(self._writer.created())
+
+    def _state_changed(self) -> None:
+        log.debug("connection %s", self._peer.connectionState)
+        if self._peer.connectionState in ("failed", "closed"):
+            self._lose()
+
+    def _lose(self) -> None:
+        """The client is gone: whoever waits for it is told."""
+        self._gone = True
+        self._ready.set()
+        self._roomy.set()
+        with contextlib.suppress(asyncio.QueueFull):  # then `receive` looks at `_gone`
+            self._inbox.put_nowait(None)
+
+    async def hang_up(self) -> None:
+        """Release everything; may be called twice."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._track.stop()
+        await self._peer.close()
+        self._lose()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say why, where the client did not ask for it, and end the connection."""
+        if code != NORMAL_CLOSURE:
+            trouble = Trouble("call_ended", reason, kind="server_error")
+            with contextlib.suppress(Disconnected, TimeoutError):
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await self.send(trouble)
+                    await self._drained(0)
+        await self.hang_up()
+
+    # ---- from the client -----------------------------------------------------------
+
+    async def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
+        while not self._gone or not self._inbox.empty():
+            message = await self._inbox.get()
+            if message is None:
+                return
+            if not isinstance(message, str | bytes):
+                yield message
+                continue
+            for item in self._reader.read(message):
+                if isinstance(item, Pinged):
+                    self._send_event(self._writer.pong(item, time.monotonic()))
+                elif isinstance(item, AppendedAudio):
+                    yield self._reader.refuse(NOT_HERE)
+                else:
+                    yield item
+            if self._reader.exhausted:
+                await self.close(POLICY_VIOLATION, "too many events that could not be read")
+                return
+
+    def _put(self, message: ClientMessage | Trouble | str | bytes) -> None:
+        try:
+            self._inbox.put_nowait(message)
+        except asyncio.QueueFull:
+            log.warning("%d messages are unread; the call is ended", MAX_UNREAD)
+            self._lose()
+
+    def _take_channel(self, channel: RTCDataChannel) -> None:
+        self._channels += 1
+        if channel.label != CHANNEL or self._channel is not None:
+            log.info("refused a data channel %r", channel.label[:40])
+            channel.close()
+            if self._channels > MAX_CHANNELS:
+                self._lose()
+            return
+        self._channel = channel
+        channel.bufferedAmountLowThreshold = MAX_UNSENT_BYTES // 2
+        channel.on("message", self._put)
+        channel.on("close", self._lose)
+        channel.on("bufferedamountlow", self._roomy.set)
+        self._ready.set()
+
+    def _take_packet(self, packet: RtpPacket) -> None:
+        try:
+            duration = packet_duration(packet.payload)
+        except AudioError:
+            return  # lost to the stream, as if it had not arrived
+        sound = RtpSound(
+            packet.ssrc, packet.sequence_number, packet.timestamp, duration, packet.payload
+        )
+        self._hear(self._jitter.add(sound, time.monotonic()))
+
+    async def _keep_time(self) -> None:
+        while not self._gone:
+            await asyncio.sleep(TICK_SECONDS)
+            self._hear(self._jitter.fill(time.monotonic()))
+
+    def _hear(self, pieces: Sequence[RtpSound | Gap]) -> None:
+        for piece in pieces:
+            if isinstance(piece, Gap):
+                samples = self._decoder.conceal(piece.duration)
+            else:
+                try:
+                    samples = self._decoder.decode(piece.payload)
+                except AudioError:
+                    samples = self._decoder.conceal(piece.duration)
+                samples = samples[piece.skip :]
+            self._put(AppendedAudio(samples))
+
+    # ---- to the client -------------------------------------------------------------
+
+    async def send(self, notice: Notice) -> None:
+        match notice:
+            case Play():
+                self._play(notice)
+                return
+            case StopPlaying():
+                self._stop_playing(notice)
+            case ReplyFinished() if self._resampler is not None:
+                self._track.play(self._resampler.flush())
+                self._resampler = None
+                self._track.end()
+        for event in self._writer.write(notice):
+            self._send_event(event)
+        await self._drained(MAX_UNSENT_BYTES)
+
+    def _play(self, notice: Play) -> None:
+        if self._resampler is None:
+            self._resampler = StreamResampler(notice.rate, RATE)
+            self._track.begin(notice.response_id)
+        self._track.play(self._resampler.push(notice.samples))
+
+    def _stop_playing(self, notice: StopPlaying) -> None:
+        """Silence at once; what left is known here better than by the session's clock."""
+        self._resampler = None
+        heard = max(0.0, self._track.flush() - PLAYOUT_SECONDS)
+        if heard < notice.heard:
+            self._put(Truncate(notice.item_id, heard))
+
+    def _buffer_changed(self, change: BufferChange, response_id: str) -> None:
+        with contextlib.suppress(Disconnected):  # the sender notices by itself
+            self._send_event(self._writer.output_buffer(change, response_id))
+
+    def _send_event(self, event: dict[str, object]) -> None:
+        if self._gone or self._channel is None:
+            raise Disconnected
+        try:
+            self._channel.send(json.dumps(event, ensure_ascii=False))
+        except InvalidStateError as error:
+            raise Disconnected from error
+
+    async def _drained(self, to: int) -> None:
+        """Wait until at most ``to`` bytes are unsent."""
+        while self._channel is not None and self._channel.bufferedAmount > to:
+            if self._gone:
+                raise Disconnected
+            self._roomy.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await self._roomy.wait()
+
+
+NewTransport = Callable[[Sequence[ClientMessage]], WebRtcTransport]
