@@ -36,7 +36,7 @@ function draw() {
 
 function frame() {
   waiting = false;
-  for (const view of views) if (!view.closest("[hidden]")) view.render(desk);
+  for (const view of views) if (!view.closest("[role=tabpanel][hidden]")) view.render(desk);
   const { studio } = desk.call;
   talk.meter(studio?.mouth.level ?? 0, studio?.ear.level ?? 0);
   if (studio || desk.session.running) draw(); // levels and the caret move by themselves

@@ -1,89 +1,62 @@
 // @ts-check
-/** A reply's canvases, step by step: what each position held, when it became final. */
+/** A reply step by step: what each position held, and when it became final. */
 
 /**
  * @typedef {object} Cell one position of the reply
  * @property {string} text empty while it is masked and nothing is predicted
  * @property {boolean} masked
  * @property {number} confidence
- * @property {number | null} finalStep step at which it became final
+ * @property {number | null} finalStep step at which it became final; null: it is open
  */
 
 /** @typedef {import("./turn.js").Step} Step */
 
-/**
- * A reply longer than a canvas goes canvas by canvas; a new one begins where open positions
- * follow a step that left none.
- * @param {Step[]} steps
- * @returns {Step[][]} the steps of each canvas
- */
-export function canvases(steps) {
-  /** @type {Step[][]} */
-  const found = [];
-  steps.forEach((step, n) => {
-    const before = steps[n - 1];
-    const longer = before && step.tokens.length > before.tokens.length;
-    const reopened = before && !before.masked.includes(true) && !longer;
-    const replaced = before && !continues(before, step);
-    if (!before || reopened || replaced) found.push([]);
-    found[found.length - 1].push(step);
-  });
-  return found;
-}
-
-/** Final words stay where they are within a canvas. @param {Step} before @param {Step} after */
-function continues(before, after) {
-  const kept = before.tokens.filter((text, n) => !before.masked[n] && after.tokens[n] === text);
-  const final = before.masked.filter((masked) => !masked).length;
-  return kept.length * 2 >= final;
-}
+/** What models write where a reply ends; it is not part of the words. */
+const END_MARK = /^<[|/]?\w+[|]?>$/;
 
 /**
- * The positions of a reply after `count` of its steps.
+ * The positions of a reply after `count` of its steps. Every step tells all positions of the
+ * reply so far, also where it is made canvas by canvas.
  * @param {Step[]} steps
  * @param {number} count
  * @returns {Cell[]}
  */
 export function cellsAfter(steps, count) {
-  return canvases(steps.slice(0, count)).flatMap(cellsOf);
-}
-
-/** @param {Step[]} steps of one canvas @returns {Cell[]} */
-function cellsOf(steps) {
-  const last = steps[steps.length - 1];
-  return last.tokens.map((text, position) => {
+  const last = steps[count - 1];
+  if (!last) return [];
+  return last.tokens.map((token, position) => {
     const masked = last.masked[position];
-    const confidence = last.confidence[position];
-    return { text, masked, confidence, finalStep: masked ? null : finalStep(steps, position) };
+    return {
+      text: END_MARK.test(token) ? "" : token,
+      masked,
+      confidence: last.confidence[position],
+      finalStep: masked ? null : finalStep(steps, count, position),
+    };
   });
 }
 
-/** @param {Step[]} steps @param {number} position */
-function finalStep(steps, position) {
-  let n = steps.length - 1;
+/**
+ * The first step since which the position has not been open.
+ * @param {Step[]} steps
+ * @param {number} count
+ * @param {number} position
+ */
+function finalStep(steps, count, position) {
+  let n = count - 1;
   while (n > 0 && steps[n - 1].masked[position] === false) n--;
-  return steps[n].step;
+  return n + 1;
 }
 
 /**
  * The heat strip: a row for each step, a cell for each position of the whole reply.
  * @param {Step[]} steps
- * @returns {(Cell | null)[][]} null: the position is on another canvas
+ * @returns {(Cell | null)[][]} null: the step did not reach that far
  */
 export function strip(steps) {
-  const groups = canvases(steps);
-  const widths = groups.map((group) => Math.max(...group.map(({ tokens }) => tokens.length)));
-  const total = widths.reduce((sum, width) => sum + width, 0);
-  let left = 0;
-  return groups.flatMap((group, n) => {
-    const rows = group.map((_, k) => {
-      const cells = cellsOf(group.slice(0, k + 1));
-      const row = Array.from({ length: total }, () => /** @type {Cell | null} */ (null));
-      cells.forEach((cell, position) => (row[left + position] = cell));
-      return row;
-    });
-    left += widths[n];
-    return rows;
+  const width = Math.max(0, ...steps.map(({ tokens }) => tokens.length));
+  return steps.map((_, n) => {
+    const cells = cellsAfter(steps, n + 1);
+    return Array.from({ length: width }, (_, position) => cells[position] ?? null);
   });
 }
 

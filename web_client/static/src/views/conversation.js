@@ -3,6 +3,8 @@
 
 import { h, setText } from "../dom.js";
 
+const NO_WORDS = { user: "(nothing was understood)", assistant: "(nothing was heard)" };
+
 export class Conversation extends HTMLElement {
   connectedCallback() {
     /** @type {Map<string, HTMLLIElement>} */
@@ -48,7 +50,7 @@ export class Conversation extends HTMLElement {
       this.list?.append(line);
     }
     const words = /** @type {Element} */ (line.lastElementChild);
-    setText(words, item.text || (item.finished ? "(no words)" : "…"));
+    setText(words, item.text || (item.finished ? NO_WORDS[item.role] : "…"));
     line.classList.toggle("cut", item.cut);
     line.classList.toggle("pending", !item.finished);
     line.title = item.cut ? "You interrupted; only this much was heard." : "";
