@@ -53,13 +53,17 @@ export class Desk {
   }
 
   async hangUp() {
-    if (this.replay) await this.start();
-    else await this.call.hangUp();
+    await this.call.hangUp();
+  }
+
+  /** Whether a call is up or coming up. */
+  get live() {
+    return this.call.session.phase !== "idle";
   }
 
   /** Typing begins a call without a microphone. @param {string} text */
   async say(text) {
-    if (this.session.phase === "idle") await this.start({ microphone: false });
+    if (!this.live) await this.start({ microphone: false });
     if (this.call.transport) this.call.say(text);
   }
 

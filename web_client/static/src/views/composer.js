@@ -28,7 +28,7 @@ export class Composer extends HTMLElement {
   /** @param {import("../desk.js").Desk} desk */
   render(desk) {
     this.desk = desk;
-    this.hidden = desk.session.transport === "replay";
+    if (this.form) this.form.hidden = desk.replay !== null;
   }
 
   /** @param {Event} event */

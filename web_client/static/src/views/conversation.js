@@ -18,12 +18,12 @@ export class Conversation extends HTMLElement {
   }
 
   /** @param {import("../desk.js").Desk} desk */
-  render({ session, announce }) {
+  render({ session, announce, replay }) {
     const { list, lines } = this;
     if (!list || !lines || !this.hint) return;
     if (session !== this.shown) this.#clear();
     this.shown = session;
-    this.hint.hidden = session.items.length > 0;
+    this.hint.hidden = session.items.length > 0 || replay !== null;
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
     for (const item of session.items) this.#renderItem(item, announce);
     if (atEnd) list.scrollTop = list.scrollHeight;

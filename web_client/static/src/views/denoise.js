@@ -132,7 +132,7 @@ export class Denoise extends HTMLElement {
     const steps = Math.max(1, turn.steps.length - 1);
     let letters = 0;
     cells.forEach((cell, n) => {
-      const chip = canvas.children[n] ?? canvas.appendChild(h("span", { class: "chip" }));
+      const chip = canvas.children[n] ?? canvas.appendChild(newChip());
       const width = cell.text.trim().length + 1;
       const passed = spoken >= letters + width - 1;
       const now = spoken > 0 && !passed && spoken >= letters && turn.status === "in_progress";
@@ -206,11 +206,18 @@ export class Denoise extends HTMLElement {
   }
 
   #invitation() {
+    const masks = Array.from({ length: 14 }, () => h("span", { class: "chip masked blank" }));
     return [
-      h("p", {}, "Here you will see the reply come out of the noise: all of it at once, step by step."),
+      h("div", { class: "canvas", "aria-hidden": "true" }, ...masks),
+      h("p", {}, "Ask something: the reply appears here, all of it at once, step by step."),
       h("p", {}, h("a", { href: "?replay=demo" }, "Watch a recorded session")),
     ];
   }
+}
+
+/** A word and the gap before it, which a line may break at. */
+function newChip() {
+  return h("span", { class: "chip" }, h("span"), h("span", { class: "word" }));
 }
 
 /**
@@ -221,7 +228,9 @@ export class Denoise extends HTMLElement {
  */
 function dress(chip, cell, steps, place) {
   const { text, masked, confidence, finalStep } = cell;
-  setText(chip, text);
+  const [gap, word] = /** @type {Element[]} */ ([...chip.children]);
+  setText(word, text.trimStart());
+  setText(gap, text.startsWith(" ") ? " " : "");
   chip.classList.toggle("masked", masked);
   chip.classList.toggle("blank", masked && !text);
   chip.classList.toggle("now", place === "now");

@@ -41,7 +41,9 @@ export class Events extends HTMLElement {
     const found = entries.filter(matcher(filter.value));
     const shown = found.slice(-SHOWN);
     count.textContent = `${found.length} of ${entries.length} events${found.length > SHOWN ? `, the newest ${SHOWN} shown` : ""}`;
+    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
     this.#renderList(list, shown);
+    if (atEnd) list.scrollTop = list.scrollHeight;
   }
 
   /** Lines of entries that stay are kept, so that an open one stays open.

@@ -10,18 +10,18 @@ const ROUND = 500; // the axis ends at a multiple of this many milliseconds
 export class Latency extends HTMLElement {
   connectedCallback() {
     this.summary = h("dl", { class: "figures large" });
-    this.legend = h("ul", { class: "stages" }, ...STAGES.map(key), hatched());
+    this.legend = h("ul", { class: "stages" }, ...STAGES.map(key), ...marks());
     this.rows = h("ol", { class: "waterfall" });
     this.axis = h("div", { class: "ticks", "aria-hidden": "true" });
     this.chart = h("div", { class: "chart", "aria-hidden": "true" }, this.rows, this.axis);
-    this.table = h("table", { class: "unseen" });
+    this.table = h("table");
     this.explain = h(
       "p",
       { class: "note" },
       "Zero is the end of your speech, and the last mark is the first sound of the reply: both are measured in this page, so the bars sum to what you waited.",
     );
     this.empty = h("div", { class: "empty" }, h("p", {}, "After the first reply you will see here what you waited for."));
-    this.full = h("div", {}, this.summary, this.legend, this.chart, this.table, this.explain);
+    this.full = h("div", {}, this.summary, this.legend, this.chart, h("div", { class: "unseen" }, this.table), this.explain);
     this.append(this.empty, this.full);
   }
 
@@ -83,8 +83,20 @@ export class Latency extends HTMLElement {
     this.rows?.replaceChildren(...lines);
     this.axis?.replaceChildren(...ticks(scale));
     this.table?.replaceChildren(...tableRows(session, turns));
-    const hatch = this.legend?.lastElementChild;
-    if (hatch instanceof HTMLElement) hatch.hidden = !turns.some(({ work }) => work.length);
+    this.#renderLegend(turns);
+  }
+
+  /** Marks are explained where there are some.
+   * @param {{turn: import("../turn.js").Turn, work: ReturnType<typeof work>}[]} turns */
+  #renderLegend(turns) {
+    const shown = {
+      hatched: turns.some(({ work }) => work.some(({ speculative }) => speculative)),
+      limit: turns.some(({ turn }) => turn.timings?.budget_ms),
+    };
+    for (const [name, some] of Object.entries(shown)) {
+      const mark = this.legend?.querySelector(`[data-mark=${name}]`);
+      mark?.toggleAttribute("hidden", !some);
+    }
   }
 }
 
@@ -154,6 +166,7 @@ function ticks(scale) {
   return Array.from({ length: count }, (_, n) => {
     const tick = h("span", { class: "tick" }, n === 0 ? "0" : `${n * step} ms`);
     place(tick, n * step, null, scale);
+    tick.classList.toggle("last", n * step > scale.right * 0.95);
     return tick;
   });
 }
@@ -180,9 +193,14 @@ function key(stage) {
   return h("li", {}, h("span", { class: `swatch ${stage}` }), STAGE_NAMES[stage]);
 }
 
-function hatched() {
-  const swatch = h("span", { class: "swatch speculative denoise" });
-  return h("li", {}, swatch, "Done before you had finished");
+function marks() {
+  const mark = (/** @type {string} */ name, /** @type {string} */ look, /** @type {string} */ text) =>
+    h("li", { "data-mark": name }, h("span", { class: `swatch ${look}` }), text);
+  return [
+    mark("sound", "dot", "First sound"),
+    mark("limit", "limit", "Budget"),
+    mark("hatched", "speculative denoise", "Done early, by speculation"),
+  ];
 }
 
 customElements.define("ob-latency", Latency);

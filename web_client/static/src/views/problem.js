@@ -50,9 +50,10 @@ export class Connection extends HTMLElement {
   render({ session }) {
     const { transport, phase, roundTrip } = session;
     const up = transport === "replay" || !["idle", "connecting"].includes(phase);
-    this.hidden = !up;
-    if (!this.pill || !transport) return;
-    const names = { webrtc: "WebRTC", websocket: "Websocket", replay: "Recorded session" };
+    if (!this.pill) return;
+    this.pill.hidden = !up;
+    if (!transport) return;
+    const names = { webrtc: "WebRTC", websocket: "Websocket", replay: "Replay" };
     const trip = roundTrip === null || transport === "replay" ? "" : ` · ${roundTrip.toFixed(0)} ms`;
     setText(this.pill, names[transport] + trip);
   }

@@ -6,7 +6,7 @@ import { ICONS } from "../icons.js";
 
 /** @type {Record<import("../session.js").Phase, string>} */
 const STATES = {
-  idle: "Ready when you are",
+  idle: "Start talking",
   connecting: "Connecting…",
   listening: "Listening",
   thinking: "Thinking",
@@ -34,14 +34,13 @@ export class Talk extends HTMLElement {
   render(desk) {
     this.desk = desk;
     const { session } = desk;
-    this.#renderButton(session);
+    this.#renderButton(desk.live);
     this.dataset.phase = session.callerSpeaks ? "hearing" : session.phase;
     setText(/** @type {Element} */ (this.state), describe(session));
     this.#renderPartial(session.partial);
-    const up = !["idle", "connecting"].includes(session.phase) && session.transport !== "replay";
     const { mute, hold, interrupt } = this;
     if (!mute || !hold || !interrupt || !this.controls) return;
-    this.controls.hidden = !up;
+    this.controls.hidden = !desk.call.transport;
     press(mute, session.muted);
     press(hold, session.holdToTalk);
     /** @type {HTMLButtonElement} */ (interrupt).disabled = !session.running;
@@ -53,14 +52,14 @@ export class Talk extends HTMLElement {
     this.ring?.style.setProperty("--level", level.toFixed(3));
   }
 
-  /** @param {import("../session.js").Session} session */
-  #renderButton({ phase }) {
+  /** @param {boolean} live */
+  #renderButton(live) {
     const { button } = this;
-    if (!button || button.dataset.phase === phase) return;
-    button.dataset.phase = phase;
-    const label = phase === "idle" ? "Start talking" : "End the call";
+    const label = live ? "End the call" : "Start talking";
+    if (!button || button.getAttribute("aria-label") === label) return;
     button.setAttribute("aria-label", label);
-    button.replaceChildren(icon(phase === "idle" ? ICONS.microphone : ICONS.hangUp));
+    button.title = label;
+    button.replaceChildren(icon(live ? ICONS.hangUp : ICONS.microphone));
   }
 
   /** @param {{text: string, stable: string}} partial */
@@ -74,7 +73,7 @@ export class Talk extends HTMLElement {
   #toggle() {
     const { desk } = this;
     if (!desk) return;
-    void (desk.session.phase === "idle" ? desk.start() : desk.hangUp());
+    void (desk.live ? desk.hangUp() : desk.start());
   }
 
   /**
