@@ -2,12 +2,12 @@
 /** Every event of the session, filtered, and the session as a file. */
 
 import { h, icon } from "../dom.js";
+import { matcher } from "../filter.js";
 import { ICONS } from "../icons.js";
 
 const SHOWN = 300; // newest that match
 const ARROWS = { server: "↓", client: "↑", page: "·" };
 const SENDERS = { server: "from the server", client: "to the server", page: "noticed by the page" };
-const SOUND = "audio.delta";
 
 export class Events extends HTMLElement {
   connectedCallback() {
@@ -80,20 +80,6 @@ export class Events extends HTMLElement {
     input.value = "";
     if (file) await this.desk?.show(await file.text());
   }
-}
-
-/**
- * Words that must be in the type, or with a minus must not. Sound is left out until asked for.
- * @param {string} text
- * @returns {(entry: Entry) => boolean}
- */
-export function matcher(text) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const wanted = words.filter((word) => !word.startsWith("-"));
-  const unwanted = words.flatMap((word) => (word.length > 1 && word.startsWith("-") ? word.slice(1) : []));
-  if (!wanted.some((word) => SOUND.includes(word))) unwanted.push(SOUND);
-  return ({ event: { type } }) =>
-    wanted.every((word) => type.includes(word)) && !unwanted.some((word) => type.includes(word));
 }
 
 /** @param {Entry} entry */
