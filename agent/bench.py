@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Figure:
         return {**asdict(self), "met": self.met}
 
 
-def _figure(name: str, unit: str, samples: list[float], target: float | None = None) -> Figure:
+def figure(name: str, unit: str, samples: list[float], target: float | None = None) -> Figure:
     median = statistics.median(samples)
     return Figure(name, unit, round(median, 2), round(max(samples), 2), len(samples), target)
 
@@ -68,17 +69,19 @@ def run_bench(
 ) -> list[Figure]:
     """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
-    with _server(config, progress) as (url, process):
+    flags = () if config is None else ("--config", str(config))
+    with server(flags, {}, progress) as (port, process):
+        url = f"ws://127.0.0.1:{port}/v1/realtime"
         rows, idle, rss = asyncio.run(_calls(url, process, turns, progress))
     heard = [row.voice_to_voice_ms for row in rows if row.voice_to_voice_ms is not None]
     if len(heard) < len(rows):
         raise CallError(f"{len(rows) - len(heard)} of {len(rows)} turns got no reply")
-    figures.append(_figure("voice to voice", "ms", heard, 3000.0))
+    figures.append(figure("voice to voice", "ms", heard, 3000.0))
     figures += [
-        _figure(f"  {span}", "ms", [row.spans[span] for row in rows]) for span in rows[0].spans
+        figure(f"  {span}", "ms", [row.spans[span] for row in rows]) for span in rows[0].spans
     ]
-    figures.append(_figure("CPU of a silent call", "% of a core", [idle], 5.0))
-    figures.append(_figure("resident memory", "GB", [rss], 2.5))
+    figures.append(figure("CPU of a silent call", "% of a core", [idle], 5.0))
+    figures.append(figure("resident memory", "GB", [rss], 2.5))
     return figures
 
 
@@ -97,7 +100,7 @@ def _asr(settings: Settings, turns: int, progress: Progress) -> Figure:
         samples.append((time.perf_counter() - began) * 1000)
         listening.close()
     asr.close()
-    return _figure("ASR final of 3 s", "ms", samples, 450.0)
+    return figure("ASR final of 3 s", "ms", samples, 450.0)
 
 
 def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
@@ -112,25 +115,26 @@ def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
                 samples.append((time.perf_counter() - began) * 1000)
                 break
     tts.close()
-    return _figure("first sound after text", "ms", samples, 200.0)
+    return figure("first sound after text", "ms", samples, 200.0)
 
 
 @contextmanager
-def _server(config: Path | None, progress: Progress) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, so that its CPU and memory are its own."""
+def server(
+    flags: Sequence[str], environment: Mapping[str, str], progress: Progress
+) -> Iterator[tuple[int, psutil.Process]]:
+    """A server in a process of its own, so that its CPU and memory are its own; its port."""
     progress("starting a server")
     sock = listen("127.0.0.1", 0)
     port = sock.getsockname()[1]
     sock.close()
     command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    if config is not None:
-        command += ["--config", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+    variables = {**os.environ, **environment}
+    with subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, env=variables) as started:
         try:
-            _await_ready(f"http://127.0.0.1:{port}/readyz", server)
-            yield f"ws://127.0.0.1:{port}/v1/realtime", psutil.Process(server.pid)
+            _await_ready(f"http://127.0.0.1:{port}/readyz", started)
+            yield port, psutil.Process(started.pid)
         finally:
-            server.terminate()
+            started.terminate()
 
 
 def _await_ready(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -170,16 +174,17 @@ async def _idle_cpu(url: str, process: psutil.Process) -> float:
     """Percent of one core that the server takes while a caller says nothing."""
     async with Caller(url).silence():
         await asyncio.sleep(1.0)
-        began, used = time.monotonic(), _cpu_seconds(process)
+        began, used = time.monotonic(), cpu_seconds(process)
         await asyncio.sleep(IDLE_SECONDS)
-        return (_cpu_seconds(process) - used) / (time.monotonic() - began) * 100
+        return (cpu_seconds(process) - used) / (time.monotonic() - began) * 100
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of the process and its children, since they began."""
     times = [p.cpu_times() for p in _family(process)]
     return float(sum(t.user + t.system for t in times))
 

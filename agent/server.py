@@ -28,7 +28,7 @@ from agent.pages import ClientPages
 from agent.protocol import EventWriter, SessionFacts
 from agent.runner import CallRunner
 from agent.signalling import Signalling
-from agent.transports.base import Disconnected
+from agent.transports.base import Disconnected, Transport
 from agent.transports.websocket import WebsocketTransport
 from agent.work import Engines
 
@@ -51,7 +51,9 @@ class AgentServer:
         self.settings = settings
         self.engines = engines
         self.calls: set[asyncio.Task[None]] = set()
-        self._signalling = Signalling(settings, engines, self.calls, self._welcome, self._writer)
+        self._signalling = Signalling(
+            settings, self.calls, self._welcome, self._writer, self._converse
+        )
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -100,7 +102,7 @@ class AgentServer:
         self.calls.add(task)
         try:
             await transport.open()
-            await CallRunner(self.engines, self.settings, transport, time.monotonic).run()
+            await self._converse(transport)
             await transport.close(1000, "the call is over")
         except Disconnected:
             log.info("the client left at once")
@@ -109,6 +111,9 @@ class AgentServer:
             await transport.close(INTERNAL_ERROR, "internal error; the server's log says more")
         finally:
             self.calls.discard(task)
+
+    async def _converse(self, transport: Transport) -> None:
+        await CallRunner(self.engines, self.settings, transport, time.monotonic).run()
 
     async def _refuse(self, transport: WebsocketTransport) -> None:
         limit = self.settings.server.max_calls

@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,11 +19,9 @@ from starlette.routing import Route
 
 from agent.config import Settings
 from agent.protocol import BadEvent, ClientMessage, EventWriter, Pinged, parse
-from agent.runner import CallRunner
 from agent.transports.base import Disconnected
 from agent.transports.rtc_peer import BadOffer, check_offer
 from agent.transports.webrtc import WebRtcTransport
-from agent.work import Engines
 
 log = logging.getLogger("onebreath.server")
 
@@ -75,21 +72,22 @@ class Signalling:
     Args:
         calls: the tasks of all calls that are up or about to be.
         welcome: whether a request with these headers may call.
+        converse: carries on a conversation over an open line, to its end.
     """
 
     def __init__(
         self,
         settings: Settings,
-        engines: Engines,
         calls: set[asyncio.Task[None]],
         welcome: Callable[[Headers], bool],
         new_writer: Callable[[], EventWriter],
+        converse: Callable[[WebRtcTransport], Awaitable[None]],
     ) -> None:
         self._settings = settings
-        self._engines = engines
         self._calls = calls
         self._welcome = welcome
         self._new_writer = new_writer
+        self._converse = converse
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
@@ -133,30 +131,39 @@ class Signalling:
         limit = self._settings.server.max_calls
         if len(self._calls) >= limit:
             raise Refused(503, "server_full", f"all {limit} lines are busy; try again later")
+        transport = WebRtcTransport(self._new_writer(), self._settings.webrtc, offer.session)
+        answering = asyncio.current_task()
+        assert answering is not None
+        self._calls.add(answering)  # the line is taken before the call is up
+        try:
+            answer = await transport.answer(offer.sdp)
+        except BaseException as error:
+            await transport.hang_up()
+            if isinstance(error, BadOffer):
+                raise Refused(400, "invalid_offer", str(error)) from None
+            raise
+        finally:
+            self._calls.discard(answering)
+        return self._start(transport), answer
+
+    def _start(self, transport: WebRtcTransport) -> str:
         call_id = f"rtc_{secrets.token_hex(12)}"
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._call(offer, answer), name=call_id)
+        task = asyncio.create_task(self._call(transport), name=call_id)
         self._calls.add(task)
         self._tasks[call_id] = task
         task.add_done_callback(self._forget)
-        return call_id, await asyncio.shield(answer)
+        return call_id
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
         del self._tasks[task.get_name()]
 
-    async def _call(self, offer: Offer, answer: asyncio.Future[str]) -> None:
-        """The whole life of one call."""
-        transport = WebRtcTransport(self._new_writer(), self._settings.webrtc, offer.session)
+    async def _call(self, transport: WebRtcTransport) -> None:
+        """The life of one call after its answer."""
         try:
-            try:
-                answer.set_result(await transport.answer(offer.sdp))
-            except BadOffer as error:
-                answer.set_exception(Refused(400, "invalid_offer", str(error)))
-                return
             async with asyncio.timeout(PENDING_SECONDS):
                 await transport.open()
-            await CallRunner(self._engines, self._settings, transport, time.monotonic).run()
+            await self._converse(transport)
         except TimeoutError:
             log.info("no connection within %.0f s of the answer", PENDING_SECONDS)
         except Disconnected:
@@ -165,7 +172,6 @@ class Signalling:
             log.exception("the call failed")
             await transport.close(INTERNAL_ERROR, "internal error; the server's log says more")
         finally:
-            answer.cancel()
             await transport.hang_up()
 
 

@@ -87,6 +87,25 @@ def path(
         out.print(bench_table(figures))
 
 
+@bench.command()
+def webrtc(
+    beeps: Annotated[int, typer.Option(min=5, max=1000, help="For each round trip.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """A WebRTC line over loopback: connecting, round trip, losses, eight calls at once."""
+    from agent.view import bench_table
+    from agent.webrtc_bench import run_webrtc_bench
+
+    settings_from(None)
+    with err.status("loading") as status:
+        figures = run_webrtc_bench(beeps, status.update)
+    if as_json:
+        for figure in figures:
+            print(json.dumps(figure.to_row(), ensure_ascii=False))
+    else:
+        out.print(bench_table(figures))
+
+
 class EngineBench(StrEnum):
     """What can be measured of the engine alone."""
 

@@ -17,8 +17,8 @@ from agent.audio import Samples
 from agent.errors import CallError
 from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
 from agent.transports.opus import RATE, OpusDecoder, packet_duration
-from agent.transports.rtc_peer import listen_on, new_peer
-from agent.transports.rtc_track import SpeechTrack
+from agent.transports.rtc_peer import listen_on, lose_packets, new_peer
+from agent.transports.rtc_track import BufferChange, SpeechTrack
 
 BITRATE = 64_000
 CONNECT_SECONDS = 10.0
@@ -44,7 +44,7 @@ class RtcCaller:
         self._decoder = OpusDecoder()
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
-        self.microphone = SpeechTrack(BITRATE, lambda change, response_id: None)
+        self.microphone = SpeechTrack(BITRATE, self._mouth_changed)
         self.peer = new_peer(self.microphone, self._take_packet, ())
         self.channel: RTCDataChannel = self.peer.createDataChannel("oai-events")
         self.channel.on("open", self._opened.set)
@@ -53,15 +53,18 @@ class RtcCaller:
         self.peer.on("connectionstatechange", self._state_changed)
         self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.call_id = ""
+        self.on_speech: Callable[[], None] = lambda: None
+        """Told when the first sound of what is said leaves."""
+        self._lost: Callable[[], bool] = lambda: False
 
-    async def connect(self) -> float:
-        """Call; returns the seconds until the server's first event could be read.
+    async def connect(self, session: dict[str, Any] | None = None) -> float:
+        """Call, with these settings; returns the seconds until the first event was read.
 
         Raises:
             CallError: the server refuses, or no connection comes about.
         """
         began = time.monotonic()
-        answer = await asyncio.to_thread(self._signal, await self.offer())
+        answer = await asyncio.to_thread(self._signal, await self.offer(), session)
         self.call_id = answer["call_id"]
         await self.peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
         try:
@@ -78,10 +81,10 @@ class RtcCaller:
         await self.peer.setLocalDescription(await self.peer.createOffer())
         return str(self.peer.localDescription.sdp)
 
-    def _signal(self, sdp: str) -> dict[str, Any]:
+    def _signal(self, sdp: str, session: dict[str, Any] | None) -> dict[str, Any]:
         request = urllib.request.Request(
             f"{self._url}/v1/realtime/calls",
-            json.dumps({"sdp": sdp}).encode(),
+            json.dumps({"sdp": sdp, "session": session}).encode(),
             {"Content-Type": "application/json"},
         )
         try:
@@ -94,6 +97,7 @@ class RtcCaller:
 
     def say(self, samples: Samples) -> None:
         """Speak after what is still to be said; float32 mono at 48 kHz."""
+        self.microphone.begin("")
         self.microphone.play(samples)
 
     def send(self, kind: str, **body: Any) -> None:
@@ -107,6 +111,11 @@ class RtcCaller:
             seen.append(await self.events.get())
         return seen
 
+    def lose(self, lost: Callable[[], bool]) -> None:
+        """Let the line lose, in both directions, the media packets for which ``lost`` is true."""
+        lose_packets(self.peer, lost)
+        self._lost = lost
+
     async def hung_up(self) -> None:
         """Wait until the server ends the call."""
         await self._closed.wait()
@@ -114,6 +123,10 @@ class RtcCaller:
     async def close(self) -> None:
         """Hang up."""
         await self.peer.close()
+
+    def _mouth_changed(self, change: BufferChange, response_id: str) -> None:
+        if change == "started":
+            self.on_speech()
 
     def _state_changed(self) -> None:
         if self.peer.connectionState in ("failed", "closed"):
@@ -123,6 +136,8 @@ class RtcCaller:
         self.events.put_nowait(json.loads(message))
 
     def _take_packet(self, packet: RtpPacket) -> None:
+        if self._lost():
+            return
         now = time.monotonic()
         duration = packet_duration(packet.payload)
         sound = RtpSound(

@@ -90,6 +90,8 @@ class OpusDecoder:
             frames = self._codec.decode(av.Packet(payload))
         except av.FFmpegError as error:
             raise AudioError(f"an Opus packet cannot be decoded: {error}") from None
+        if not frames:
+            raise AudioError("an Opus packet without sound")
         # The first byte, alone and with the code for one frame, is a frame of no bytes: what
         # a decoder conceals from the sound before (RFC 6716, section 3.2.1, "DTX").
         self._last, self._concealed = bytes([payload[0] & 0xFC]), 0

@@ -47,7 +47,7 @@ class EventReader:
         if len(message) > self._max_message:
             text = (
                 f"the event has {len(message)} characters; "
-                f"{self._max_message} are allowed, so cut the audio"
+                f"{self._max_message} are allowed, so send less at once"
             )
             raise BadEvent(Trouble("message_too_large", text))
         return message

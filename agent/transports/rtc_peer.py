@@ -115,6 +115,27 @@ async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str
     return str(peer.localDescription.sdp)
 
 
+def overrun(peer: RTCPeerConnection) -> bool:
+    """Whether pieces of unfinished messages fill more than the window for them, 1 MiB.
+
+    aiortc announces the window and does not keep to it.
+    """
+    return peer.sctp is not None and peer.sctp._advertised_rwnd < 0
+
+
+def lose_packets(peer: RTCPeerConnection, lost: Callable[[], bool]) -> None:
+    """Let the line from here lose the media packets for which ``lost`` is true, to measure it."""
+    transports: set[Any] = {t.sender.transport for t in peer.getTransceivers()}
+    for transport in transports:
+        send = transport._send_rtp
+
+        async def send_some(data: bytes, send: Any = send) -> None:
+            if not lost():
+                await send(data)
+
+        transport._send_rtp = send_some
+
+
 def listen_on(peer: RTCPeerConnection, hosts: Sequence[str]) -> None:
     """Gather candidates on ``hosts`` only; all addresses but loopback where none is given."""
     if not hosts:

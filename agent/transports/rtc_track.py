@@ -75,6 +75,11 @@ class SpeechTrack(MediaStreamTrack):
         self._response = None
         return sent
 
+    @property
+    def unsent(self) -> float:
+        """Seconds of sound that wait."""
+        return sum(map(len, self._queue)) / RATE
+
     async def recv(self) -> av.Packet[Any]:
         """The next packet at its time; called by aiortc's sender."""
         if self.readyState != "live":

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from aiortc import InvalidStateError, RTCDataChannel
 from aiortc.rtp import RtpPacket
@@ -66,9 +66,7 @@ class WebRtcTransport:
         self._writer = writer
         self._settings = settings
         self._reader = EventReader(MAX_EVENT)
-        self._inbox: asyncio.Queue[ClientMessage | Trouble | str | bytes | None] = asyncio.Queue(
-            MAX_UNREAD
-        )
+        self._inbox: asyncio.Queue[ClientMessage | Trouble | None] = asyncio.Queue(MAX_UNREAD)
         for message in first:
             self._inbox.put_nowait(message)
         self._jitter = JitterBuffer(RATE)
@@ -76,6 +74,7 @@ class WebRtcTransport:
         self._resampler: StreamResampler | None = None
         self._channel: RTCDataChannel | None = None
         self._channels = 0
+        self._truncated: str | None = None
         self._ready = asyncio.Event()
         self._roomy = asyncio.Event()
         self._gone = False
@@ -143,21 +142,12 @@ class WebRtcTransport:
             message = await self._inbox.get()
             if message is None:
                 return
-            if not isinstance(message, str | bytes):
-                yield message
-                continue
-            for item in self._reader.read(message):
-                if isinstance(item, Pinged):
-                    self._send_event(self._writer.pong(item, time.monotonic()))
-                elif isinstance(item, AppendedAudio):
-                    yield self._reader.refuse(NOT_HERE)
-                else:
-                    yield item
+            yield message
             if self._reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
 
-    def _put(self, message: ClientMessage | Trouble | str | bytes) -> None:
+    def _put(self, message: ClientMessage | Trouble) -> None:
         try:
             self._inbox.put_nowait(message)
         except asyncio.QueueFull:
@@ -174,10 +164,23 @@ class WebRtcTransport:
             return
         self._channel = channel
         channel.bufferedAmountLowThreshold = MAX_UNSENT_BYTES // 2
-        channel.on("message", self._put)
+        channel.on("message", self._take_message)
         channel.on("close", self._lose)
         channel.on("bufferedamountlow", self._roomy.set)
         self._ready.set()
+
+    def _take_message(self, message: str | bytes) -> None:
+        for item in self._reader.read(message):
+            match item:
+                case Pinged():
+                    with contextlib.suppress(Disconnected):
+                        self._send_event(self._writer.pong(item, time.monotonic()))
+                case AppendedAudio():
+                    self._put(self._reader.refuse(NOT_HERE))
+                case _:
+                    if isinstance(item, Truncate):
+                        self._truncated = item.item_id
+                    self._put(item)
 
     def _take_packet(self, packet: RtpPacket) -> None:
         try:
@@ -192,6 +195,9 @@ class WebRtcTransport:
     async def _keep_time(self) -> None:
         while not self._gone:
             await asyncio.sleep(TICK_SECONDS)
+            if rtc_peer.overrun(self._peer):
+                log.warning("the client sends a message without end; the call is ended")
+                self._lose()
             self._hear(self._jitter.fill(time.monotonic()))
 
     def _hear(self, pieces: Sequence[RtpSound | Gap]) -> None:
@@ -223,6 +229,11 @@ class WebRtcTransport:
             self._send_event(event)
         await self._drained(MAX_UNSENT_BYTES)
 
+    @property
+    def unplayed(self) -> float:
+        """Seconds of sound that were not sent yet."""
+        return self._track.unsent
+
     def _play(self, notice: Play) -> None:
         if self._resampler is None:
             self._resampler = StreamResampler(notice.rate, RATE)
@@ -233,7 +244,7 @@ class WebRtcTransport:
         """Silence at once; what left is known here better than by the session's clock."""
         self._resampler = None
         heard = max(0.0, self._track.flush() - PLAYOUT_SECONDS)
-        if heard < notice.heard:
+        if heard < notice.heard and notice.item_id != self._truncated:
             self._put(Truncate(notice.item_id, heard))
 
     def _buffer_changed(self, change: BufferChange, response_id: str) -> None:
@@ -257,6 +268,3 @@ class WebRtcTransport:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await self._roomy.wait()
-
-
-NewTransport = Callable[[Sequence[ClientMessage]], WebRtcTransport]
