@@ -118,9 +118,7 @@ def _interrupted(script: SessionScript, t: float) -> None:
 
 def _heard(script: SessionScript, item: str, words: str) -> None:
     content = [{"type": "input_audio", "transcript": None}]
-    script.server(
-        "conversation.item.added", item={"id": item, "role": "user", "content": content}
-    )
+    script.server("conversation.item.added", item={"id": item, "role": "user", "content": content})
     script.server(
         "conversation.item.input_audio_transcription.completed", item_id=item, transcript=words
     )
@@ -175,6 +173,8 @@ def _steps(text: str, count: int) -> Iterator[dict[str, Any]]:
             "of": count,
             "tokens": ["" if hidden else word for word, hidden in zip(words, masked, strict=True)],
             "masked": masked,
-            "confidence": [0.2 if hidden else 0.6 + 0.4 * n / len(words) for n, hidden in enumerate(masked)],
+            "confidence": [
+                0.2 if hidden else 0.6 + 0.4 * n / len(words) for n, hidden in enumerate(masked)
+            ],
             "ms": 40.0,
         }

@@ -21,12 +21,13 @@ from browsers import (
     scripted,
     served,
 )
+from node import node_modules
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 from recorded_session import REPLY, whole_session
 
 from agent.audio import read_recording
-from agent.engines import load_engines
 from agent.config import Settings
+from agent.engines import load_engines
 
 TRANSPORTS = ["webrtc", "websocket"]
 FRANCE = "What is the capital of France?"
@@ -46,6 +47,11 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     running = chromium(playwright)
     yield running
     running.close()
+
+
+@pytest.fixture(scope="module")
+def modules() -> Path:
+    return node_modules()
 
 
 @pytest.fixture
@@ -122,11 +128,11 @@ def test_speech_silences_the_agent_and_cuts_what_it_said(page, transport):
         cut = page.locator(".said.cut .words").text_content()
         assert 2 <= len(cut.split()) < 40
         (truncate,) = visit.entries("conversation.item.truncate")
-        (truncated,) = visit.entries("conversation.item.truncated")
         played = truncate["event"]["audio_end_ms"]
-        assert truncated["event"]["audio_end_ms"] == played
+        ends = [e["event"]["audio_end_ms"] for e in visit.entries("conversation.item.truncated")]
+        assert ends[-1] == played  # over WebRTC the server makes a guess of its own before
         heard_for = stop["t"] - visit.entries("page.sound.first")[0]["event"]["at"]
-        assert abs(played - heard_for) < 150
+        assert 300 < played < heard_for + 150
         assert visit.complaints == []
 
 
@@ -137,17 +143,18 @@ def test_escape_is_silence_at_once(recording_page, transport):
         visit.open(f"?transport={transport}").start()
         visit.say("capital_of_france")
         visit.wait_for("page.sound.first")
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(500)  # a while into the reply
         pressed = page.evaluate(
             "() => { const t = instruments.now();"
             " dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'})); return t; }"
         )
         visit.wait_for("response.done")
         page.wait_for_timeout(400)
-        tail = visit.recorded().sound_after(pressed)
+        recorded = visit.recorded()
+        assert recorded.sound_after(pressed - 0.3) > 100  # it was speaking until then
+        tail = recorded.sound_after(pressed)
         print(json.dumps({"transport": transport, "interrupt_to_silence_ms": round(tail, 1)}))
         assert tail <= 60
-        expect(page.get_by_role("status")).to_have_text("Listening")
         assert visit.complaints == []
 
 
@@ -240,9 +247,7 @@ def test_the_default_models_answer_in_the_browser(page):
         visit = Visit(page, server.url)
         visit.open().start()
         visit.say("capital_of_france")
-        page.wait_for_function(
-            "document.querySelector('.said.assistant:not(.pending)')", timeout=60_000
-        )
+        page.locator(".said.assistant:not(.pending)").wait_for(timeout=60_000)
         expect(page.locator(".said.user .words")).to_have_text(FRANCE)
         expect(page.locator(".said.assistant .words")).to_contain_text("Paris")
         assert visit.complaints == []
@@ -284,7 +289,7 @@ def test_a_missing_microphone_is_explained_and_typing_goes_on(page, reason, word
         page.get_by_role("button", name="Start talking").click()
         expect(page.get_by_role("alert")).to_contain_text(words)
         page.get_by_role("button", name="Go on by typing").click()
-        expect(page.get_by_role("status")).to_have_text("Listening")
+        page.get_by_role("status").get_by_text("Listening").wait_for()
         expect(page.get_by_role("alert")).to_be_hidden()
 
 
@@ -308,7 +313,8 @@ def test_a_server_that_goes_is_explained(page, transport):
     expect(page.get_by_role("alert")).to_contain_text(re.compile("lost|does not answer|ended"))
     expect(page.get_by_role("status")).to_have_text("Start talking")
     page.get_by_role("button", name="Start talking").click()
-    expect(page.get_by_role("alert")).to_contain_text("onebreath serve")
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.close()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -323,6 +329,42 @@ def test_a_reload_leaves_no_call_behind(page, transport):
                 break
             page.wait_for_timeout(50)
         assert calls_of(visit) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_the_way_of_assistive_technology(browser, modules, scheme):
+    with browser.new_context(bypass_csp=True, color_scheme=scheme) as context:
+        page = context.new_page()
+        with visiting(page, [], {}) as visit:
+            page.route("**/session.jsonl", lambda route: route.fulfill(body=whole_session()))
+            found = []
+            for query in ("", "?replay=session.jsonl"):
+                visit.open(query)
+                if query:
+                    visit.wait_for("response.done", 2)
+                page.add_script_tag(path=modules / "axe-core" / "axe.min.js")
+                for tab in ("Denoising", "Latency", "Events"):
+                    page.get_by_role("tab", name=tab).click()
+                    result = page.evaluate("axe.run(document)")
+                    found += [
+                        (tab, broken["id"], node["html"][:120])
+                        for broken in result["violations"]
+                        for node in broken["nodes"]
+                    ]
+            assert found == []
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_nothing_is_cut_off_on_small_screens(browser, width):
+    with browser.new_context(viewport={"width": width, "height": 740}) as context:
+        page = context.new_page()
+        with visiting(page, [], {}) as visit:
+            page.route("**/session.jsonl", lambda route: route.fulfill(body=whole_session()))
+            visit.open("?replay=session.jsonl")
+            visit.wait_for("response.done")
+            for tab in ("Denoising", "Latency", "Events"):
+                page.get_by_role("tab", name=tab).click()
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 # ---- recorded sessions -------------------------------------------------------------
@@ -341,14 +383,13 @@ def replay(page: Page) -> Iterator[Visit]:
 def test_a_recorded_session_shows_the_canvas_and_can_be_scrubbed(replay):
     page = replay.page
     canvas = page.locator(".denoise .canvas")
-    page.wait_for_function("document.querySelectorAll('.denoise .blank').length > 3")
-    page.wait_for_function("document.querySelectorAll('.denoise .blank').length === 0")
+    blanks = page.locator(".denoise .canvas .blank")
+    expect(page.locator(".denoise .chip.now")).to_be_attached()
     expect(canvas).to_have_text(REPLY)
-    page.wait_for_function("document.querySelector('.denoise .chip.now')")
     slider = page.get_by_role("slider", name="Step")
     expect(slider).to_be_enabled(timeout=15_000)
     slider.fill("1")
-    assert page.locator(".denoise .blank").count() > 3
+    expect(blanks.nth(3)).to_be_attached()
     slider.fill(slider.get_attribute("max"))
     expect(canvas).to_have_text(REPLY)
     assert replay.complaints == []
@@ -364,6 +405,7 @@ def test_a_downloaded_session_can_be_opened_again(replay, tmp_path):
     download.value.save_as(path)
     assert path.read_text().count("\n") == whole_session().count("\n")
     page.get_by_role("searchbox", name="Filter events").fill("onebreath -denoise")
+    expect(page.locator(".events-bar + .note")).not_to_contain_text("59 of 59")
     types = page.locator(".events .type").all_text_contents()
     assert types
     assert all("onebreath" in kind and "denoise" not in kind for kind in types)

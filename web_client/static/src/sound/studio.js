@@ -5,6 +5,7 @@
  */
 
 import { SoundClock, now } from "../clock.js";
+import { Problem } from "../problems.js";
 import { Loudness, firstAudible } from "./loudness.js";
 import { Microphone } from "./microphone.js";
 import { Speaker } from "./speaker.js";
@@ -29,7 +30,12 @@ export class Studio {
     const context = new AudioContext({ latencyHint: "interactive" });
     await context.resume();
     const modules = WORKLETS.map((name) => new URL(`${name}.worklet.js`, import.meta.url));
-    await Promise.all(modules.map((module) => context.audioWorklet.addModule(module)));
+    try {
+      await Promise.all(modules.map((module) => context.audioWorklet.addModule(module)));
+    } catch (error) {
+      await context.close();
+      throw new Problem("server_gone", String(error)); // the files come from the server
+    }
     return new Studio(context);
   }
 

@@ -9,7 +9,7 @@ export class Conversation extends HTMLElement {
   connectedCallback() {
     /** @type {Map<string, HTMLLIElement>} */
     this.lines = new Map();
-    this.list = h("ol", { class: "conversation", "aria-label": "What was said" });
+    this.list = h("ol", { class: "conversation", tabindex: "0", "aria-label": "What was said" });
     this.announcer = h("div", { class: "unseen", role: "log", "aria-label": "Finished messages" });
     this.hint = h("p", { class: "hint" }, "Say something, or type below.");
     this.append(this.hint, this.list, this.announcer);

@@ -26,7 +26,7 @@ export class Denoise extends HTMLElement {
       input: () => this.#scrub(),
     });
     this.button = h("button", { class: "quiet", click: () => this.#replay() });
-    this.step = h("output", { class: "step" });
+    this.step = h("span", { class: "step" });
     this.empty = h("div", { class: "empty" }, ...this.#invitation());
     this.full = h(
       "div",
