@@ -46,7 +46,7 @@ FLAGS = (
 )
 FAKE_MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 START_SECONDS = 20.0
-EVENT_SECONDS = 20.0
+EVENT_SECONDS = 60.0
 
 
 def chromium(playwright: Playwright, *flags: str) -> Browser:
