@@ -189,9 +189,15 @@ class Visit:
         deadline = time.monotonic() + EVENT_SECONDS
         while len(found := self.entries(kind)) < count:
             # wait_for_function would need eval, which the page's policy forbids
-            assert time.monotonic() < deadline, f"no {kind}; complaints: {self.complaints}"
+            assert time.monotonic() < deadline, self._state(kind)
             self.page.wait_for_timeout(30)
         return found[count - 1]
+
+    def _state(self, lacking: str) -> str:
+        """What to look at when an event does not come."""
+        problem = self.page.evaluate(f"{DESK}.session.problem")
+        last = self.page.evaluate(f"{DESK}.entries.slice(-12).map(e => e.t + ' ' + e.event.type)")
+        return f"no {lacking}; {problem}; {last}; {self.complaints}"
 
     def recorded(self) -> Recorded:
         found = self.page.evaluate("instruments.recording()")

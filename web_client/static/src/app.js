@@ -3,7 +3,6 @@
 
 import { Desk } from "./desk.js";
 import { listenToKeys } from "./keyboard.js";
-import { loadPreferences } from "./preferences.js";
 import "./views/talk.js";
 import "./views/conversation.js";
 import "./views/composer.js";
@@ -18,7 +17,6 @@ import "./views/events.js";
 
 const DEMO = "demo.jsonl";
 
-loadPreferences();
 const desk = new Desk(draw);
 const views = /** @type {View[]} */ (
   ["problem", "connection", "menu", "talk", "conversation", "composer", "tabs", "denoise", "latency", "events"].map(

@@ -17,7 +17,7 @@ export function prefer(changes) {
   applyTheme();
 }
 
-export function loadPreferences() {
+function load() {
   try {
     Object.assign(preferences, JSON.parse(localStorage.getItem(KEY) ?? "{}"));
   } catch {
@@ -39,3 +39,4 @@ function applyTheme() {
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+load(); // before any view is made
