@@ -1,7 +1,7 @@
 """Records the demo session and takes the pictures of the documents; run by hand.
 
-    python tests/make_demo.py record      # the default models answer: web_client/static/demo.jsonl
-    python tests/make_demo.py pictures    # of that session: docs/images/
+python tests/make_demo.py record      # the default models answer: web_client/static/demo.jsonl
+python tests/make_demo.py pictures    # of that session: docs/images/
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def pictures(playwright: Playwright) -> None:
         browser = chromium(playwright)
         for scheme in ("light", "dark"):
             page = browser.new_page(
-                viewport={"width": 1200, "height": 760}, color_scheme=scheme, device_scale_factor=1.5
+                viewport={"width": 1200, "height": 760},
+                color_scheme=scheme,
+                device_scale_factor=1.5,
             )
             _picture(Visit(page, server.url), scheme)
         browser.close()

@@ -16,6 +16,7 @@ import "./views/events.js";
 /** @typedef {HTMLElement & {render(desk: Desk): void}} View */
 
 const DEMO = "demo.jsonl";
+const CARET_MS = 60;
 
 const desk = new Desk(draw);
 const views = /** @type {View[]} */ (
@@ -25,19 +26,33 @@ const views = /** @type {View[]} */ (
 );
 const talk = /** @type {import("./views/talk.js").Talk} */ (document.querySelector("ob-talk"));
 let waiting = false;
+let changed = true;
+let drawnAt = 0;
 
 function draw() {
+  changed = true;
+  wait();
+}
+
+function wait() {
   if (waiting) return;
   waiting = true;
   requestAnimationFrame(frame);
 }
 
-function frame() {
+/** The agent often runs on the same machine: draw when something changed, and levels only.
+ * @param {number} at */
+function frame(at) {
   waiting = false;
-  for (const view of views) if (!view.closest("[role=tabpanel][hidden]")) view.render(desk);
   const { studio } = desk.call;
+  const caretMoves = desk.session.running && at - drawnAt > CARET_MS;
+  if (changed || caretMoves) {
+    changed = false;
+    drawnAt = at;
+    for (const view of views) if (!view.closest("[role=tabpanel][hidden]")) view.render(desk);
+  }
   talk.meter(studio?.mouth.level ?? 0, studio?.ear.level ?? 0);
-  if (studio || desk.session.running) draw(); // levels and the caret move by themselves
+  if (studio || desk.session.running) wait(); // levels and the caret move by themselves
 }
 
 async function replay() {

@@ -179,7 +179,7 @@ export class Call {
     switch (event.type) {
       case "input_audio_buffer.speech_stopped":
       case "input_audio_buffer.committed":
-        this.#measureSpeechEnd();
+        this.#measureSpeechEnd(event.item_id);
         break;
       case "onebreath.playback.stop":
         this.#silence(event.response_id);
@@ -197,12 +197,13 @@ export class Call {
     }
   }
 
-  #measureSpeechEnd() {
-    const { question } = this.session;
+  /** @param {string} itemId */
+  #measureSpeechEnd(itemId) {
+    const question = this.session.questionOf(itemId);
     if (question.speechEndAt !== null || question.stoppedAt === null) return;
     const end = this.studio?.speechEndBefore(question.stoppedAt + this.began, SPEECH_WITHIN_MS);
     if (typeof end === "number") {
-      this.#note({ type: "page.speech.ended", item_id: question.itemId, at: end - this.began });
+      this.#note({ type: "page.speech.ended", item_id: itemId, at: end - this.began });
     }
   }
 

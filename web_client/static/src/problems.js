@@ -55,8 +55,8 @@ const ADVICE = {
     next: "Choose a .jsonl file that was downloaded from this page.",
   },
   no_sound: {
-    title: "This browser cannot play or record sound for the page.",
-    next: "Use a current Chrome, Edge, Firefox or Safari.",
+    title: "The browser could not start its sound.",
+    next: "Check that a speaker or headphones are connected, and use a current Chrome, Edge, Firefox or Safari.",
   },
 };
 

@@ -4,7 +4,7 @@
 import { decodedLength } from "./base64.js";
 import { Problem } from "./problems.js";
 
-const MAX_ENTRIES = 20_000; // about two hours of talking
+const MAX_ENTRIES = 20_000; // sound of a reply makes 17 a second: twenty minutes of it
 const SOUND = new Map([
   ["response.output_audio.delta", "delta"],
   ["input_audio_buffer.append", "audio"],

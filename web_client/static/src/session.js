@@ -66,6 +66,14 @@ export class Session {
     return this.turns.find((turn) => turn.id === id) ?? null;
   }
 
+  /** What a turn's timing hangs on; its reply may have been begun ahead of its end.
+   * @param {string} itemId */
+  questionOf(itemId) {
+    const question = this.turn?.question.itemId === itemId ? this.turn.question : this.question;
+    question.itemId = itemId;
+    return question;
+  }
+
   /** @param {string | null} id */
   item(id) {
     return this.items.find((item) => item.id === id) ?? null;
@@ -93,14 +101,12 @@ const SERVER = {
   },
   "input_audio_buffer.speech_stopped": (session, event, t) => {
     session.callerSpeaks = false;
-    session.question.itemId = event.item_id;
-    session.question.stoppedAt = t;
+    session.questionOf(event.item_id).stoppedAt = t;
     session.phase = "thinking";
   },
   "input_audio_buffer.committed": (session, event, t) => {
     session.callerSpeaks = false;
-    session.question.itemId = event.item_id;
-    session.question.stoppedAt ??= t;
+    session.questionOf(event.item_id).stoppedAt ??= t;
     session.phase = "thinking";
   },
   "input_audio_buffer.cleared": (session) => {
@@ -213,7 +219,7 @@ const PAGE = {
     session.problem = null;
   },
   "page.speech.ended": (session, event) => {
-    session.question.speechEndAt = event.at;
+    session.questionOf(event.item_id).speechEndAt = event.at;
   },
   "page.sound.first": (session, event) => {
     const turn = session.turnOf(event.response_id);

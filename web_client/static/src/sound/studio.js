@@ -12,6 +12,8 @@ import { Speaker } from "./speaker.js";
 
 const WORKLETS = ["capture", "playback", "loudness"];
 
+const RESUME_MS = 5000;
+
 export class Studio {
   /** @param {AudioContext} context */
   constructor(context) {
@@ -28,7 +30,7 @@ export class Studio {
   /** Must be called while the user's click is being handled. */
   static async open() {
     const context = new AudioContext({ latencyHint: "interactive" });
-    await context.resume();
+    await Promise.race([context.resume(), tooLate()]);
     const modules = WORKLETS.map((name) => new URL(`${name}.worklet.js`, import.meta.url));
     try {
       await Promise.all(modules.map((module) => context.audioWorklet.addModule(module)));
@@ -79,4 +81,10 @@ export class Studio {
     const at = this.onAudible && firstAudible(report, this.ear.block);
     if (at !== null) this.onAudible?.(this.clock.toPage(at));
   }
+}
+
+/** Without any sound output some browsers never resume a context, nor say so. */
+async function tooLate() {
+  await new Promise((resolve) => setTimeout(resolve, RESUME_MS));
+  throw new Problem("no_sound", "the sound output did not start");
 }
