@@ -133,6 +133,10 @@ class Recorded:
         assert first is not None
         return first / self.rate * 1000
 
+    def peak(self, begin: float, end: float) -> float:
+        """The loudest sample at the ear between two seconds."""
+        return float(np.abs(self.ear[int(begin * self.rate) : int(end * self.rate)]).max())
+
     def sound_after(self, second: float) -> float:
         """Milliseconds after ``second`` at which the ear heard something for the last time."""
         start = int(second * self.rate)

@@ -58,7 +58,7 @@ def pictures(playwright: Playwright) -> None:
         browser = chromium(playwright)
         for scheme in ("light", "dark"):
             page = browser.new_page(
-                viewport={"width": 1200, "height": 760},
+                viewport={"width": 1200, "height": 700},
                 color_scheme=scheme,
                 device_scale_factor=1.5,
             )
@@ -69,7 +69,7 @@ def pictures(playwright: Playwright) -> None:
 def _picture(visit: Visit, scheme: str) -> None:
     page: Page = visit.open("?replay=demo").page
     page.locator(".denoise .chip.now").first.wait_for(timeout=60_000)
-    page.wait_for_timeout(900)
+    page.wait_for_timeout(250)
     page.screenshot(path=PICTURES / f"denoise-{scheme}.png")
     page.evaluate("document.querySelector('ob-talk').desk.replay.finish()")
     page.get_by_role("tab", name="Latency").click()

@@ -22,7 +22,14 @@ from browsers import (
     served,
 )
 from node import node_modules
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    Page,
+    Playwright,
+    WebSocketRoute,
+    expect,
+    sync_playwright,
+)
 from recorded_session import REPLY, whole_session
 
 from agent.audio import read_recording
@@ -158,6 +165,32 @@ def test_escape_is_silence_at_once(recording_page, transport):
         assert visit.complaints == []
 
 
+def test_the_agent_is_ducked_and_comes_back(recording_page):
+    page, sockets = recording_page, []
+
+    def listen_in(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    page.route_web_socket("**/v1/realtime", listen_in)
+    with visiting(page, [FRANCE], LONG, recording=True) as visit:
+        visit.open("?transport=websocket").start()
+        visit.say("capital_of_france")
+        reply = visit.wait_for("page.sound.first")["event"]["response_id"]
+        times = []
+        for kind, body in [("duck", {"gain_db": -20}), ("resume", {})]:
+            page.wait_for_timeout(300)
+            times.append(page.evaluate("instruments.now()"))
+            event = {"type": f"onebreath.playback.{kind}", "response_id": reply, **body}
+            sockets[0].send(json.dumps(event))
+        page.wait_for_timeout(300)
+        recorded = visit.recorded()
+        ducked, resumed = times
+        assert recorded.peak(ducked - 0.1, ducked) == pytest.approx(0.3, rel=0.05)
+        assert recorded.peak(resumed - 0.1, resumed) == pytest.approx(0.03, rel=0.05)
+        assert recorded.peak(resumed + 0.15, resumed + 0.25) == pytest.approx(0.3, rel=0.05)
+
+
 def test_typed_words_are_answered_without_a_microphone(page):
     with visiting(page, [], {"Hello": "Hello yourself."}) as visit:
         visit.open()
@@ -168,20 +201,28 @@ def test_typed_words_are_answered_without_a_microphone(page):
         assert visit.entries("page.sound.first")
 
 
-def test_holding_space_ends_the_turn_when_it_is_let_go(page):
-    with visiting(page, [FRANCE], ANSWERS) as visit:
+def test_holding_a_key_or_the_button_ends_the_turn_when_it_is_let_go(page):
+    silence = ""  # between the two, which the second press drops
+    with visiting(page, [FRANCE, silence, SPIDER], ANSWERS) as visit:
         visit.open("?transport=websocket").start()
+        hold = page.get_by_role("button", name="Hold to talk")
         page.locator("h1").click()
         page.keyboard.down("Space")
-        expect(page.get_by_role("status")).to_contain_text("let go")
+        page.get_by_role("status").get_by_text("let go").wait_for()
         visit.say("capital_of_france")
         page.keyboard.up("Space")
         visit.wait_for("response.done")
-        expect(page.locator(".said.user .words")).to_have_text(FRANCE)
-        expect(page.get_by_role("button", name="Hold to talk")).to_have_attribute(
-            "aria-pressed", "true"
-        )
+        hold.hover()
+        page.mouse.down()
+        visit.say("spider_legs")
+        page.mouse.up()
+        visit.wait_for("response.done", 2)
+        expect(page.locator(".said.user .words")).to_have_text([FRANCE, SPIDER])
+        expect(hold).to_have_attribute("aria-pressed", "true")
         assert visit.entries("input_audio_buffer.speech_started") == []
+        hold.click()
+        expect(hold).to_have_attribute("aria-pressed", "false")
+        visit.wait_for("session.updated", 2)
         assert visit.entries("error") == []
 
 

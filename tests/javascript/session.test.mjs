@@ -79,6 +79,17 @@ test("typed turns are no voice to voice", () => {
   assert.deepEqual(voiceToVoices(sessionUntil(Infinity).turns).map(Math.round), [780, 770]);
 });
 
+test("a reply that was begun ahead of the end is timed by it all the same", () => {
+  const session = new Session();
+  const server = (t, event) => session.take({ t, from: "server", event });
+  server(0, { type: "input_audio_buffer.speech_started", item_id: "a" });
+  server(900, { type: "response.created", response: { id: "r" } });
+  server(1000, { type: "input_audio_buffer.speech_stopped", item_id: "a" });
+  session.take({ t: 1000, from: "page", event: { type: "page.speech.ended", item_id: "a", at: 700 } });
+  assert.equal(session.turn.question.stoppedAt, 1000);
+  assert.equal(session.turn.zero, 700);
+});
+
 test("percentiles are of values that were measured", () => {
   assert.equal(percentile([], 0.5), null);
   assert.equal(percentile([3, 1, 2], 0.5), 2);

@@ -48,6 +48,7 @@ export class Call {
     try {
       this.studio = await Studio.open();
       if (microphone) await this.studio.microphone.open(deviceId);
+      this.studio.microphone.onLost = () => this.report(new Problem("microphone_lost"));
       this.transport = await dial(this.studio, this.#listener(), transport);
     } catch (error) {
       const problem = error instanceof Problem ? error : new Problem("no_sound", String(error));
@@ -98,6 +99,7 @@ export class Call {
    * @param {boolean} mode
    */
   holdToTalk(mode) {
+    if (!mode) this.#send({ type: "input_audio_buffer.clear" });
     const turn_detection = mode ? null : (this.detection ?? { type: "server_vad" });
     if (mode) this.detection = this.session.facts?.audio?.input?.turn_detection;
     const session = { type: "realtime", audio: { input: { turn_detection } } };
@@ -119,13 +121,15 @@ export class Call {
     this.#note({ type: "page.hold", mode: true, holding: true });
   }
 
-  /** The key goes up: the turn is over. */
-  release() {
+  /** The key goes up: the turn is over, unless it was touched in passing only.
+   * @param {boolean} meant */
+  release(meant) {
     if (!this.session.holding) return;
     this.#note({ type: "page.hold", mode: true, holding: false });
     setTimeout(() => {
-      if (!this.transport) return;
+      if (!this.transport || this.session.holding) return;
       this.studio?.microphone.mute(true);
+      if (!meant) return;
       this.#send({ type: "input_audio_buffer.commit" });
       this.#send({ type: "response.create" });
     }, RELEASE_MS);

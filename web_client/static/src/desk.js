@@ -87,8 +87,9 @@ export class Desk {
     this.call.press();
   }
 
-  release() {
-    this.call.release();
+  /** @param {boolean} [meant] */
+  release(meant = true) {
+    this.call.release(meant);
   }
 
   interrupt() {

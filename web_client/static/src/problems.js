@@ -25,6 +25,10 @@ const ADVICE = {
     next: "Close the program that uses it and start again, or go on by typing.",
     typing: true,
   },
+  microphone_lost: {
+    title: "The microphone was unplugged.",
+    next: "Choose another one in the settings, or go on by typing.",
+  },
   insecure_origin: {
     title: "Browsers give the microphone only to secure pages.",
     next: "Open this page by https or as http://localhost, or go on by typing.",
@@ -49,6 +53,18 @@ const ADVICE = {
   network_slow: {
     title: "The network is slower than your voice.",
     next: "Some of what you said was left out. Say it again, or type it.",
+  },
+  asr_failed: {
+    title: "The agent could not understand the sound.",
+    next: "Say it again, or type it. The server’s log tells more.",
+  },
+  responder_failed: {
+    title: "The agent could not answer.",
+    next: "Say it again. The server’s log tells more.",
+  },
+  tts_failed: {
+    title: "The agent lost its voice.",
+    next: "Read its answer, or say it again. The server’s log tells more.",
   },
   bad_recording: {
     title: "This file is no recorded session.",

@@ -28,6 +28,8 @@ export class Microphone {
     /** @type {AudioWorkletNode | null} */
     this.capture = null;
     this.muted = false;
+    /** Told when the microphone in use was unplugged. */
+    this.onLost = () => {};
   }
 
   /** @returns {MediaStreamTrack | null} */
@@ -57,6 +59,7 @@ export class Microphone {
     }
     this.close();
     this.stream = stream;
+    this.track?.addEventListener("ended", () => this.onLost()); // not at our own stop()
     this.source = this.context.createMediaStreamSource(stream);
     this.source.connect(this.tap);
     if (this.capture) this.source.connect(this.capture);

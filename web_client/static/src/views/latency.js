@@ -164,9 +164,11 @@ function ticks(scale) {
   const step = ROUND * Math.ceil(scale.right / ROUND / 6);
   const count = Math.floor(scale.right / step) + 1;
   return Array.from({ length: count }, (_, n) => {
-    const tick = h("span", { class: "tick" }, n === 0 ? "0" : `${n * step} ms`);
-    place(tick, n * step, null, scale);
-    tick.classList.toggle("last", n * step > scale.right * 0.95);
+    const ms = n * step;
+    const text = ms === 0 ? "0" : ms % 1000 && scale.right <= 2000 ? `${ms} ms` : `${ms / 1000} s`;
+    const tick = h("span", { class: "tick" }, text);
+    place(tick, ms, null, scale);
+    tick.classList.toggle("last", ms > scale.right * 0.95);
     return tick;
   });
 }

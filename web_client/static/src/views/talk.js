@@ -13,6 +13,8 @@ const STATES = {
   speaking: "Speaking",
 };
 
+const LONG_PRESS_MS = 300;
+
 export class Talk extends HTMLElement {
   connectedCallback() {
     this.button = h("button", { class: "orb", click: () => this.#toggle() });
@@ -22,9 +24,8 @@ export class Talk extends HTMLElement {
     this.mute = this.#control("Mute", ICONS.microphone, "M", (desk) =>
       desk.mute(!desk.session.muted),
     );
-    this.hold = this.#control("Hold to talk", ICONS.hold, "Space", (desk) =>
-      desk.holdToTalk(!desk.session.holdToTalk),
-    );
+    this.hold = this.#control("Hold to talk", ICONS.hold, "Space", () => {});
+    this.#listenToHolding(this.hold);
     this.interrupt = this.#control("Interrupt", ICONS.interrupt, "Esc", (desk) => desk.interrupt());
     this.controls = h("div", { class: "controls" }, this.mute, this.hold, this.interrupt);
     this.append(h("div", { class: "orb-place" }, this.ring, this.button), this.state, this.partial, this.controls);
@@ -68,6 +69,31 @@ export class Talk extends HTMLElement {
     if (!partial || partial.textContent === text) return;
     const sure = text.startsWith(stable) ? stable.length : 0;
     partial.replaceChildren(text.slice(0, sure), h("span", { class: "unsure" }, text.slice(sure)));
+  }
+
+  /** A long press talks; a short one, or a key on the button, changes the mode.
+   * @param {HTMLElement} button */
+  #listenToHolding(button) {
+    let pressedAt = 0;
+    let wasOn = false;
+    button.addEventListener("pointerdown", () => {
+      pressedAt = performance.now();
+      wasOn = this.desk?.session.holdToTalk ?? false;
+      this.desk?.press();
+    });
+    const letGo = () => {
+      if (!this.desk?.session.holding) return;
+      const long = performance.now() - pressedAt > LONG_PRESS_MS;
+      this.desk.release(long);
+      if (!long && wasOn) this.desk.holdToTalk(false);
+    };
+    for (const end of ["pointerup", "pointercancel", "pointerleave"]) {
+      button.addEventListener(end, letGo);
+    }
+    button.addEventListener("click", ({ detail }) => {
+      const { desk } = this;
+      if (detail === 0) desk?.holdToTalk(!desk.session.holdToTalk); // no pointer: a key
+    });
   }
 
   #toggle() {
