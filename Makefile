@@ -9,7 +9,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
 
-.PHONY: help setup run demo test check bench clean
+.PHONY: help setup run demo test browser check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 14
@@ -22,8 +22,12 @@ run: $(VENV)/.base $(VENV)/.models ## serve on 127.0.0.1:8080
 demo: $(VENV)/.base $(VENV)/.models ## answer a spoken question in the terminal
 	$(BIN)/onebreath demo
 
-test: setup ## run all tests
+test: setup browser ## run all tests
 	$(BIN)/python -m pytest
+
+browser: ## install what the browser tests need
+	@{ $(FIND_CHROMIUM) && command -v node && command -v npm; } >/dev/null || $(DEBIAN_BROWSER) || \
+	  echo 'There is no Chromium, node or npm, and apt-get could not install them: see the skipped tests.' >&2
 
 check: $(VENV)/.dev ## lint, format, types, imports
 	$(BIN)/ruff check
@@ -35,7 +39,7 @@ bench: $(VENV)/.base $(VENV)/.models ## print the latency figures of this machin
 	$(BIN)/onebreath bench
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) build dist .cache .*_cache .hypothesis
+	rm -rf $(VENV) tests/javascript/node_modules build dist .cache .*_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -47,6 +51,11 @@ $(BIN)/python:
 # Debian keeps venv in a package of its own.
 DEBIAN_VENV = { [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && $$sudo apt-get install -y python3-venv; }
+
+FIND_CHROMIUM = [ -n "$$CHROMIUM" ] || command -v chromium || command -v chromium-browser
+DEBIAN_BROWSER = { [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	command -v node >/dev/null || node='nodejs npm'; \
+	$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium $$node; }
 
 $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -c constraints.txt -e .

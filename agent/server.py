@@ -19,14 +19,14 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-import web_client
 from agent.config import Settings
 from agent.errors import ConfigError, PortInUse
 from agent.notices import Trouble
+from agent.pages import ClientPages
 from agent.protocol import EventWriter, SessionFacts
 from agent.runner import CallRunner
 from agent.signalling import Signalling
@@ -67,13 +67,13 @@ class AgentServer:
         """The ASGI application."""
         return Starlette(
             routes=[
-                Route("/", self._page),
                 Route("/healthz", self._health),
                 Route("/readyz", self._ready),
                 WebSocketRoute("/v1/realtime", self._realtime),
                 *self._signalling.routes(),
                 *self.phones.routes(),
                 *Webhooks(self.settings.telephony, self.tokens).routes(),
+                Mount("/", ClientPages()),  # last: it takes every path
             ],
             # A page of another origin may read what it is allowed to ask for.
             middleware=[
@@ -94,16 +94,6 @@ class AgentServer:
         for call in self.calls:
             call.cancel()
         await asyncio.gather(*self.calls, return_exceptions=True)
-
-    async def _page(self, request: Request) -> Response:
-        return FileResponse(
-            web_client.page(),
-            headers={
-                "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
-                "X-Content-Type-Options": "nosniff",
-                "Referrer-Policy": "no-referrer",
-            },
-        )
 
     async def _health(self, request: Request) -> Response:
         """The process lives."""

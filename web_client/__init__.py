@@ -3,6 +3,6 @@
 from pathlib import Path
 
 
-def page() -> Path:
-    """The start page."""
-    return Path(__file__).with_name("index.html")
+def static_files() -> Path:
+    """The directory to serve under ``/``."""
+    return Path(__file__).with_name("static")

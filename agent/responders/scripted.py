@@ -77,13 +77,14 @@ class ScriptedCall:
         text = self._responder.answer(messages)
         yield self.prepare(messages)
         words = text.split(" ")
+        pieces = [word if n == 0 else f" {word}" for n, word in enumerate(words)]
         steps = min(self._responder.steps, len(words))
         said = 0
         for step in range(1, steps + 1):
             final = len(words) * step // steps
             masked = tuple(place >= final for place in range(len(words)))
             tokens = tuple(
-                "" if hidden else word for word, hidden in zip(words, masked, strict=True)
+                "" if hidden else spaced for spaced, hidden in zip(pieces, masked, strict=True)
             )
             confidence = tuple(0.0 if hidden else 1.0 for hidden in masked)
             yield CanvasStep(step, steps, tokens, masked, confidence, 0.0)

@@ -1,0 +1,26 @@
+"""The client in Firefox, another engine from the one it is mostly tested in."""
+
+from __future__ import annotations
+
+import pytest
+from browsers import DESK, JAVASCRIPT, scripted, served
+from firefox import firefox, silent_speaker
+
+HELLO = "Hello yourself."
+PHASE = f"{DESK}.session.phase"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["websocket", "webrtc"])
+async def test_a_typed_message_is_answered_and_heard(tmp_path, transport):
+    instruments = (JAVASCRIPT / "instruments.js").read_text()
+    with silent_speaker(tmp_path) as sound, served(scripted([], {"Hello": HELLO})) as server:
+        async with firefox(tmp_path, instruments, sound) as tab:
+            await tab.open(f"{server.url}/?transport={transport}")
+            await tab.evaluate("document.querySelector('.orb').click()")
+            await tab.until(f"{PHASE} === 'listening'")
+            assert await tab.evaluate(f"{DESK}.session.transport") == transport
+            await tab.evaluate(f"{DESK}.say('Hello')")
+            await tab.until(f"{DESK}.session.turn?.status === 'completed'")
+            assert await tab.evaluate(f"{DESK}.session.items.at(-1).text") == HELLO
+            assert await tab.evaluate(f"{DESK}.session.turn.firstSoundAt") > 0

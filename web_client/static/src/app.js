@@ -1,0 +1,71 @@
+// @ts-check
+/** Puts the page together and draws it once a frame, when something changed or moves. */
+
+import { Desk } from "./desk.js";
+import { listenToKeys } from "./keyboard.js";
+import "./views/talk.js";
+import "./views/conversation.js";
+import "./views/composer.js";
+import "./views/problem.js";
+import "./views/menu.js";
+import "./views/tabs.js";
+import "./views/denoise.js";
+import "./views/latency.js";
+import "./views/events.js";
+
+/** @typedef {HTMLElement & {render(desk: Desk): void}} View */
+
+const DEMO = "demo.jsonl";
+const CARET_MS = 60;
+
+const desk = new Desk(draw);
+const views = /** @type {View[]} */ (
+  ["problem", "connection", "menu", "talk", "conversation", "composer", "tabs", "denoise", "latency", "events"].map(
+    (name) => document.querySelector(`ob-${name}`),
+  )
+);
+const talk = /** @type {import("./views/talk.js").Talk} */ (document.querySelector("ob-talk"));
+let waiting = false;
+let changed = true;
+let drawnAt = 0;
+
+function draw() {
+  changed = true;
+  wait();
+}
+
+function wait() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(frame);
+}
+
+/** The agent often runs on the same machine: draw when something changed, and levels only.
+ * @param {number} at */
+function frame(at) {
+  waiting = false;
+  const { studio } = desk.call;
+  const caretMoves = desk.session.running && at - drawnAt > CARET_MS;
+  if (changed || caretMoves) {
+    changed = false;
+    drawnAt = at;
+    for (const view of views) if (!view.closest("[role=tabpanel][hidden]")) view.render(desk);
+  }
+  talk.meter(studio?.mouth.level ?? 0, studio?.ear.level ?? 0);
+  if (studio || desk.session.running) wait(); // levels and the caret move by themselves
+}
+
+async function replay() {
+  const wanted = new URLSearchParams(location.search).get("replay");
+  if (wanted === null) return;
+  const url = new URL(wanted && wanted !== "demo" ? wanted : DEMO, location.href);
+  if (url.origin !== location.origin) return; // somebody else's file is chosen by hand
+  const response = await fetch(url);
+  await desk.show(response.ok ? await response.text() : "");
+}
+
+const composer = /** @type {HTMLElement} */ (document.querySelector("ob-composer"));
+listenToKeys(desk, () => composer.focus());
+addEventListener("pagehide", () => desk.call.abandon());
+draw();
+void replay();

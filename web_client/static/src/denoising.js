@@ -1,0 +1,79 @@
+// @ts-check
+/** A reply step by step: what each position held, and when it became final. */
+
+/**
+ * @typedef {object} Cell one position of the reply
+ * @property {string} text empty while it is masked and nothing is predicted
+ * @property {boolean} masked
+ * @property {number} confidence
+ * @property {number | null} finalStep step at which it became final; null: it is open
+ */
+
+/** @typedef {import("./turn.js").Step} Step */
+
+/** What models write where a reply ends; it is not part of the words. */
+const END_MARK = /^<[|/]?\w+[|]?>$/;
+
+/**
+ * The positions of a reply after `count` of its steps. Every step tells all positions of the
+ * reply so far, also where it is made canvas by canvas.
+ * @param {Step[]} steps
+ * @param {number} count
+ * @returns {Cell[]}
+ */
+export function cellsAfter(steps, count) {
+  const last = steps[count - 1];
+  if (!last) return [];
+  return last.tokens.map((token, position) => {
+    const masked = last.masked[position];
+    return {
+      text: END_MARK.test(token) ? "" : token,
+      masked,
+      confidence: last.confidence[position],
+      finalStep: masked ? null : finalStep(steps, count, position),
+    };
+  });
+}
+
+/**
+ * The first step since which the position has not been open.
+ * @param {Step[]} steps
+ * @param {number} count
+ * @param {number} position
+ */
+function finalStep(steps, count, position) {
+  let n = count - 1;
+  while (n > 0 && steps[n - 1].masked[position] === false) n--;
+  return n + 1;
+}
+
+/**
+ * The heat strip: a row for each step, a cell for each position of the whole reply.
+ * @param {Step[]} steps
+ * @returns {(Cell | null)[][]} null: the step did not reach that far
+ */
+export function strip(steps) {
+  const width = Math.max(0, ...steps.map(({ tokens }) => tokens.length));
+  return steps.map((_, n) => {
+    const cells = cellsAfter(steps, n + 1);
+    return Array.from({ length: width }, (_, position) => cells[position] ?? null);
+  });
+}
+
+/** What a voice speaks in a second, in letters, until a finished reply tells better. */
+const LETTERS_PER_SECOND = 15;
+
+/**
+ * How many letters of a reply were spoken. The wire has no times of words: the place is in
+ * proportion to the sound, exact at both ends of a finished reply and an estimate between.
+ * @param {import("./turn.js").Turn} turn
+ * @param {number} t
+ */
+export function lettersSpoken(turn, t) {
+  const letters = turn.words.trim().length;
+  if (turn.status !== "completed" || turn.doneAt === null) {
+    return Math.min(letters, (turn.playedBy(t) / 1000) * LETTERS_PER_SECOND);
+  }
+  const whole = turn.playedBy(turn.doneAt);
+  return whole > 0 ? (turn.playedBy(t) / whole) * letters : letters;
+}

@@ -1,0 +1,92 @@
+// @ts-check
+/** The agent's voice in the page: sound from the websocket or a WebRTC track, ducked, silenced. */
+
+const SILENCE_SECONDS = 0.005;
+const DUCK_SECONDS = 0.02;
+
+export class Speaker {
+  /**
+   * @param {AudioContext} context
+   * @param {AudioWorkletNode} tap hears what leaves the page
+   */
+  constructor(context, tap) {
+    this.context = context;
+    this.gate = context.createGain();
+    this.gate.connect(context.destination);
+    this.gate.connect(tap);
+    /** @type {AudioWorkletNode | null} */
+    this.player = null;
+    /** @type {HTMLAudioElement | null} */
+    this.element = null;
+    /** Replies whose sound is not wanted any more. @type {Set<string>} */
+    this.silenced = new Set();
+  }
+
+  /**
+   * Sound of the websocket.
+   * @param {string} reply
+   * @param {ArrayBuffer} pcm
+   */
+  play(reply, pcm) {
+    if (this.silenced.has(reply)) return;
+    if (!this.player) {
+      this.player = new AudioWorkletNode(this.context, "playback", {
+        numberOfInputs: 0,
+        outputChannelCount: [1],
+      });
+      this.player.connect(this.gate);
+    }
+    this.player.port.postMessage({ kind: "sound", reply, pcm }, [pcm]);
+  }
+
+  /** @param {MediaStream} stream */
+  playStream(stream) {
+    // Chromium gives WebAudio nothing of a remote stream that no media element plays.
+    this.element = new Audio();
+    this.element.muted = true;
+    this.element.srcObject = stream;
+    this.context.createMediaStreamSource(stream).connect(this.gate);
+  }
+
+  /**
+   * Silence at once, for the rest of this reply.
+   * @param {string} reply
+   * @returns {Promise<number | null>} milliseconds of it that were played, where they can be counted
+   */
+  async silence(reply) {
+    if (this.silenced.has(reply)) return null;
+    this.silenced.add(reply);
+    if (!this.player) {
+      this.#fade(0, SILENCE_SECONDS); // what the browser's jitter buffer holds still comes
+      return null;
+    }
+    const { port } = this.player;
+    const told = new Promise((resolve) => {
+      port.onmessage = ({ data }) => resolve(data.reply === reply ? data.playedMs : 0);
+    });
+    port.postMessage({ kind: "stop" });
+    return /** @type {Promise<number>} */ (told);
+  }
+
+  /** Quieter, until it is known whether the caller interrupts. @param {number} gainDb */
+  duck(gainDb) {
+    this.#fade(10 ** (Math.min(0, gainDb) / 20), DUCK_SECONDS);
+  }
+
+  /** Full volume: sound that is wanted begins or goes on. */
+  restore() {
+    this.#fade(1, DUCK_SECONDS);
+  }
+
+  /**
+   * @param {number} gain
+   * @param {number} seconds
+   */
+  #fade(gain, seconds) {
+    const { currentTime } = this.context;
+    const { gain: parameter } = this.gate;
+    parameter.cancelScheduledValues(currentTime);
+    parameter.setValueAtTime(parameter.value, currentTime);
+    parameter.linearRampToValueAtTime(gain, currentTime + seconds);
+  }
+}

@@ -1,0 +1,33 @@
+// @ts-check
+/** Finds a way to the server: WebRTC, or the websocket where media cannot pass. */
+
+import { Problem } from "../problems.js";
+import { WebrtcTransport } from "./webrtc.js";
+import { WebsocketTransport } from "./websocket.js";
+
+/**
+ * @param {import("../sound/studio.js").Studio} studio
+ * @param {Listener} listener
+ * @param {"auto" | "webrtc" | "websocket"} wanted
+ * @returns {Promise<Transport>} connected
+ */
+export async function dial(studio, listener, wanted) {
+  if (wanted !== "websocket") {
+    const webrtc = new WebrtcTransport(studio, listener);
+    try {
+      await webrtc.open();
+      return webrtc;
+    } catch (error) {
+      if (wanted === "webrtc" || !isWorthAnother(error)) throw error;
+      listener.fellBack(error instanceof Error ? error.message : String(error));
+    }
+  }
+  const websocket = new WebsocketTransport(studio, listener);
+  await websocket.open();
+  return websocket;
+}
+
+/** A busy or absent server is so on every way. @param {unknown} error */
+function isWorthAnother(error) {
+  return !(error instanceof Problem) || error.code === "no_path";
+}

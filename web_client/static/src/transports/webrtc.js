@@ -1,0 +1,142 @@
+// @ts-check
+/** The protocol over WebRTC: sound on tracks, events on the data channel `oai-events`. */
+
+import { Problem } from "../problems.js";
+
+const GATHER_MS = 2000;
+const CONNECT_MS = 4000;
+const LOST_MS = 2000; // how long a broken path may take to come back
+
+/** @implements {Transport} */
+export class WebrtcTransport {
+  /** @type {"webrtc"} */
+  name = "webrtc";
+
+  /**
+   * @param {import("../sound/studio.js").Studio} studio
+   * @param {Listener} listener
+   */
+  constructor(studio, listener) {
+    this.studio = studio;
+    this.listener = listener;
+    /** @type {RTCPeerConnection | null} */
+    this.peer = null;
+    /** @type {RTCDataChannel | null} */
+    this.channel = null;
+    /** Where the call can be hung up. @type {string | null} */
+    this.call = null;
+    this.hungUp = false;
+  }
+
+  /** Connect and wait for the server's greeting. */
+  async open() {
+    const deadline = new Promise((_, reject) =>
+      setTimeout(() => reject(new Problem("no_path", "no media path within 4 s")), CONNECT_MS),
+    );
+    try {
+      await Promise.race([this.#connect(), deadline]);
+    } catch (error) {
+      this.hangUp();
+      throw error;
+    }
+  }
+
+  /** @param {WireEvent} event */
+  send(event) {
+    if (this.channel?.readyState === "open") this.channel.send(JSON.stringify(event));
+  }
+
+  /** Another microphone was chosen. */
+  async microphoneChanged() {
+    const sender = this.peer?.getSenders()[0];
+    await sender?.replaceTrack(this.studio.microphone.track);
+  }
+
+  hangUp() {
+    this.hungUp = true;
+    // A beacon is sent even while the page is being left.
+    if (this.call) navigator.sendBeacon(`${this.call}/hangup`);
+    this.call = null;
+    this.peer?.close();
+  }
+
+  async #connect() {
+    const peer = new RTCPeerConnection(await iceSettings());
+    this.peer = peer;
+    this.channel = peer.createDataChannel("oai-events");
+    const greeted = this.#greeting(this.channel);
+    const { stream, track } = this.studio.microphone;
+    if (track && stream) peer.addTrack(track, stream);
+    else peer.addTransceiver("audio", { direction: "recvonly" });
+    peer.ontrack = ({ track: remote }) => this.studio.speaker.playStream(new MediaStream([remote]));
+    await peer.setLocalDescription();
+    await gathered(peer);
+    await peer.setRemoteDescription({ type: "answer", sdp: await this.#offer(peer) });
+    await greeted;
+    peer.onconnectionstatechange = () => this.#watch(peer);
+  }
+
+  /** @param {RTCPeerConnection} peer */
+  async #offer(peer) {
+    let response;
+    try {
+      response = await fetch("/v1/realtime/calls", {
+        method: "POST",
+        headers: { "Content-Type": "application/sdp" },
+        body: peer.localDescription?.sdp,
+      });
+    } catch (error) {
+      throw new Problem("server_gone", String(error));
+    }
+    if (response.status === 503 || response.status === 429) throw new Problem("server_full");
+    if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
+    this.call = response.headers.get("Location");
+    if (this.hungUp) this.hangUp(); // the deadline passed meanwhile
+    return response.text();
+  }
+
+  /** @param {RTCDataChannel} channel */
+  #greeting(channel) {
+    return new Promise((resolve) => {
+      channel.onmessage = ({ data }) => {
+        const event = JSON.parse(data);
+        this.listener.event(event);
+        resolve(event);
+      };
+      channel.onclose = () => this.#lost("call_ended");
+    });
+  }
+
+  /** @param {RTCPeerConnection} peer */
+  #watch(peer) {
+    if (peer.connectionState === "failed") this.#lost("connection_lost");
+    if (peer.connectionState !== "disconnected") return;
+    setTimeout(() => {
+      if (peer.connectionState === "disconnected") this.#lost("connection_lost");
+    }, LOST_MS);
+  }
+
+  /** @param {string} code */
+  #lost(code) {
+    if (this.hungUp) return;
+    this.hangUp();
+    this.listener.closed(code, "");
+  }
+}
+
+/** @returns {Promise<RTCConfiguration>} what the server wants used: no STUN unless it says so */
+async function iceSettings() {
+  const response = await fetch("/v1/realtime/ice");
+  if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
+  return response.json();
+}
+
+/** All candidates are known, or as many as came in time. @param {RTCPeerConnection} peer */
+function gathered(peer) {
+  return new Promise((resolve) => {
+    const check = () => peer.iceGatheringState === "complete" && resolve(null);
+    peer.addEventListener("icegatheringstatechange", check);
+    setTimeout(resolve, GATHER_MS, null);
+    check();
+  });
+}

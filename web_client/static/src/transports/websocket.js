@@ -1,0 +1,97 @@
+// @ts-check
+/** The protocol over a websocket: events and sound as JSON. */
+
+import { fromBase64, toBase64 } from "../base64.js";
+import { Problem } from "../problems.js";
+
+const OPEN_MS = 5000;
+const SLOW_BYTES = 64_000; // about a second of sound that the network has not taken
+const CLOSED = new Map([
+  [1013, "server_full"],
+  [1000, "call_ended"],
+  [1008, "call_ended"],
+  [1012, "server_gone"],
+]);
+
+/** @implements {Transport} */
+export class WebsocketTransport {
+  /** @type {"websocket"} */
+  name = "websocket";
+
+  /**
+   * @param {import("../sound/studio.js").Studio} studio
+   * @param {Listener} listener
+   */
+  constructor(studio, listener) {
+    this.studio = studio;
+    this.listener = listener;
+    this.slow = false;
+    this.hungUp = false;
+    /** @type {WebSocket | null} */
+    this.socket = null;
+  }
+
+  /** Connect and wait for the server's greeting. */
+  async open() {
+    const url = new URL("/v1/realtime", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    const socket = new WebSocket(url, "realtime");
+    this.socket = socket;
+    await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Problem("server_gone")), OPEN_MS);
+      socket.onmessage = ({ data }) => {
+        clearTimeout(timer);
+        const event = JSON.parse(data);
+        if (event.type === "error") reject(new Problem(event.error.code, event.error.message));
+        else resolve(this.#take(event));
+      };
+      socket.onclose = ({ code }) => reject(new Problem(CLOSED.get(code) ?? "server_gone"));
+    }).catch((problem) => {
+      this.hangUp();
+      throw problem;
+    });
+    socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
+    socket.onclose = ({ code, reason }) => this.#closed(code, reason);
+    this.studio.microphone.frames((frame) => this.#speak(frame));
+  }
+
+  /** @param {WireEvent} event */
+  send(event) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(event));
+  }
+
+  /** The frames go on with the new one by themselves. */
+  async microphoneChanged() {}
+
+  hangUp() {
+    this.hungUp = true;
+    this.socket?.close(1000);
+  }
+
+  /** @param {WireEvent} event */
+  #take(event) {
+    if (event.type === "response.output_audio.delta") {
+      this.studio.speaker.play(event.response_id, fromBase64(event.delta));
+    }
+    this.listener.event(event);
+  }
+
+  /** @param {ArrayBuffer} frame */
+  #speak(frame) {
+    const { socket } = this;
+    if (socket?.readyState !== WebSocket.OPEN) return;
+    const slow = socket.bufferedAmount > SLOW_BYTES;
+    if (slow && !this.slow) this.listener.problem("network_slow");
+    this.slow = slow;
+    if (slow) return;
+    socket.send(JSON.stringify({ type: "input_audio_buffer.append", audio: toBase64(frame) }));
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
+  #closed(code, reason) {
+    if (!this.hungUp) this.listener.closed(CLOSED.get(code) ?? "connection_lost", reason);
+  }
+}
