@@ -185,6 +185,9 @@ class Witness:
         means_something = bool(command.text) and not is_backchannel(command.text)
         if command.final and asked_for and means_something:
             self.owed = True
+        if command.final and not asked_for:
+            # Whoever now answers only when he is asked to owes nothing for what he was cut in.
+            self.owed = self.owed and not self.answers
 
     def _new_item(self, item_id: str) -> None:
         assert item_id not in self.items, f"{item_id} twice"
