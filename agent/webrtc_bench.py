@@ -7,6 +7,7 @@ import statistics
 import time
 
 from agent.bench import Figure, Progress, cpu_seconds, figure, running_server
+from agent.engines import keep_loaded
 from agent.latency import rtc_probe
 
 CONNECTS = 20
@@ -22,6 +23,7 @@ ENVIRONMENT = {
 
 def run_webrtc_bench(beeps: int, progress: Progress) -> list[Figure]:
     """Connecting, the round trip with and without losses, many calls at once."""
+    keep_loaded()
     figures = _round_trips(beeps, progress)
     with running_server(progress, flags=SCRIPTED, variables=ENVIRONMENT) as (port, process):
         url = f"http://127.0.0.1:{port}"
