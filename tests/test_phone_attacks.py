@@ -200,12 +200,19 @@ async def test_a_flood_of_sockets() -> None:
             await asyncio.wait_for(server.until_calls(1), 5)
 
 
-async def test_other_providers_and_paths() -> None:
+@pytest.mark.parametrize(
+    ("provider", "status"),
+    [("nobody", 404), ("plivo", 404), ("asterisk", 401), ("twilio/answer", 403), ("..%2fv1", 403)],
+)
+async def test_other_providers_and_paths(
+    provider: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     async with phone_server(telephony={"plivo": None}) as server:
-        for provider in ("nobody", "plivo", "twilio/answer", "..%2fv1"):
-            with pytest.raises(InvalidStatus):
-                async with dial(server, provider):
-                    pass
+        with pytest.raises(InvalidStatus) as refused:
+            async with dial(server, provider):
+                pass
+    assert refused.value.response.status_code == status
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
 async def test_a_page_in_a_browser_is_no_trusted_program() -> None:
