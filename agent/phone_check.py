@@ -187,20 +187,18 @@ def _question(rate: int) -> Samples:
 def _caller(
     name: str, telephony: TelephonySettings, call_id: str, token: str
 ) -> providers.Provider:
-    rates = {
-        section: getattr(getattr(telephony, section), "rate", 8000) for section in ASK_BY_WEBHOOK
-    }
+    rate = getattr(getattr(telephony, name), "rate", 8000)
     match name:
         case "exotel":
-            return providers.Exotel(call_id, token, rates[name])
+            return providers.Exotel(call_id, token, rate)
         case "telnyx":
             return providers.Telnyx(call_id, token)
         case "plivo":
-            return providers.Plivo(call_id, token, rates[name])
+            return providers.Plivo(call_id, token, rate)
         case "vonage":
-            return providers.vonage(call_id, token, rates[name])
+            return providers.vonage(call_id, token, rate)
         case "jambonz":
-            return providers.jambonz(call_id, token, rates[name])
+            return providers.jambonz(call_id, token, rate)
         case _:
             return providers.Twilio(call_id, token)
 

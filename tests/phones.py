@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +14,14 @@ from typing import Any
 
 import httpx
 from fakes import LoudIsSpeech
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from agent.compute import Compute
 from agent.config import Settings
 from agent.responders.scripted import ScriptedResponder, repeat
 from agent.server import listen, serve
+from agent.telephony.providers import Message, Twilio
 from agent.telephony.signing import Opened, read_answer, signed_webhook
 from agent.work import Engines
 from asr.scripted import ScriptedTranscriber
@@ -121,3 +126,36 @@ async def phone_server(
         if own:
             engines.compute.close()
             engines.voices.shutdown()
+
+
+def dial(server: PhoneServer, provider: str = "twilio", **options: Any) -> Any:
+    url = f"ws://{server.address}/telephony/{provider}"
+    return connect(url, compression=None, max_size=None, **options)
+
+
+async def closed(line: ClientConnection, seconds: float = 5.0) -> int | None:
+    """Read until the server hangs up; its close code."""
+    async with asyncio.timeout(seconds):
+        with contextlib.suppress(ConnectionClosed):
+            async for _ in line:
+                pass
+    return line.close_code
+
+
+async def admitted(server: PhoneServer, call_id: str = "CA1") -> Twilio:
+    """A caller whose token is good."""
+    return Twilio(call_id, (await server.ask("twilio", call_id)).token)
+
+
+async def send(line: ClientConnection, *messages: Message) -> None:
+    """Send as far as the server lets us."""
+    with contextlib.suppress(ConnectionClosed):
+        for message in messages:
+            await line.send(message)
+
+
+def start(token: str, **changed: Any) -> str:
+    """A start message with fields of the attacker's choice."""
+    body = json.loads(Twilio("CA1", token).opening()[1])
+    body["start"] |= changed
+    return json.dumps(body)

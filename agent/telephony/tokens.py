@@ -53,8 +53,7 @@ class Tokens:
         """A token for one socket of the call.
 
         Args:
-            call_id: the provider's own id of the call, as its media stream will name it; empty
-                where the stream names none, and then the token fits any call.
+            call_id: the provider's own id of the call, as its media stream will name it.
             now: seconds on the clock that ``spend`` is given too.
         """
         expiry = int((now + self._lifetime) * 1000).to_bytes(_EXPIRY, "big")
