@@ -61,7 +61,7 @@ def serve(
     voice: VoiceOption = None,
 ) -> None:
     """Serve calls until Ctrl-C."""
-    from agent.engines import close_engines
+    from agent.engines import close_engines, keep_loaded
     from agent.server import listen
     from agent.server import serve as serve_calls
     from agent.view import loaded_table
@@ -73,6 +73,7 @@ def serve(
         address = "{}:{}".format(*sock.getsockname()[:2])
 
         def started() -> None:
+            keep_loaded()
             out.print(loaded_table(table))
             out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
             out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -64,6 +66,16 @@ class AgentServer:
                 WebSocketRoute("/v1/realtime", self._realtime),
                 *self._signalling.routes(),
                 Mount("/", ClientPages()),  # last: it takes every path
+            ],
+            # A page of another origin may read what it is allowed to ask for.
+            middleware=[
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=self.settings.server.allowed_origins,
+                    allow_methods=["GET", "POST"],
+                    allow_headers=["authorization", "content-type"],
+                    expose_headers=["location"],
+                )
             ],
             lifespan=self._lifespan,
         )

@@ -100,14 +100,14 @@ class Signalling:
 
     async def _ice(self, request: Request) -> Response:
         if not self._welcome(request.headers):
-            return _FORBIDDEN.response()
+            return _forbidden().response()
         servers = [s.model_dump(exclude_none=True) for s in self._settings.webrtc.ice_servers]
         return JSONResponse({"iceServers": servers}, headers={"Cache-Control": "no-store"})
 
     async def _create(self, request: Request) -> Response:
         try:
             if not self._welcome(request.headers):
-                raise _FORBIDDEN
+                raise _forbidden()
             offer = await _read_offer(request)
             call_id, answer = await self._open_line(offer)
         except Refused as refusal:
@@ -119,7 +119,7 @@ class Signalling:
 
     async def _hang_up(self, request: Request) -> Response:
         if not self._welcome(request.headers):
-            return _FORBIDDEN.response()
+            return _forbidden().response()
         task = self._tasks.get(request.path_params["call_id"])
         if task is None:
             return Refused(404, "call_not_found", "there is no call with this id").response()
@@ -175,7 +175,8 @@ class Signalling:
             await transport.hang_up()
 
 
-_FORBIDDEN = Refused(403, "forbidden", "this page or host name may not call this server")
+def _forbidden() -> Refused:
+    return Refused(403, "forbidden", "this page or host name may not call this server")
 
 
 async def _read_offer(request: Request) -> Offer:

@@ -7,6 +7,7 @@ import statistics
 import time
 
 from agent.bench import Figure, Progress, cpu_seconds, figure, server
+from agent.engines import keep_loaded
 from agent.latency import rtc_probe
 
 CONNECTS = 20
@@ -15,12 +16,14 @@ CALLS_SECONDS = 15.0
 SCRIPTED = ("--asr", "scripted", "--responder", "scripted", "--tts", "tone")
 ENVIRONMENT = {
     "ONEBREATH_SERVER__MAX_CALLS": str(CALLS),
+    "ONEBREATH_LOG_LEVEL": "error",
     "ONEBREATH_WEBRTC__ICE_HOSTS": '["127.0.0.1"]',
 }
 
 
 def run_webrtc_bench(beeps: int, progress: Progress) -> list[Figure]:
     """Connecting, the round trip with and without losses, many calls at once."""
+    keep_loaded()
     figures = _round_trips(beeps, progress)
     with server(SCRIPTED, ENVIRONMENT, progress) as (port, process):
         url = f"http://127.0.0.1:{port}"

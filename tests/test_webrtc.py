@@ -5,81 +5,24 @@ import itertools
 import json
 import threading
 import time
-from contextlib import asynccontextmanager
-from pathlib import Path
 
+import aioice.ice
 import httpx
-import numpy as np
 import psutil
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
-from aiortc.rtp import RtpPacket
-from fakes import silence, speech
-from test_server import server
+from fakes import speech
+from webrtc_calls import CALLS, QUESTION, RATE, Ear, agent, call, lines_in_use, until_free
 
-from agent import signalling
-from agent.errors import CallError
-from agent.latency.rtc_caller import RtcCaller
-from agent.transports import rtc_peer
-from agent.transports.opus import RATE
-from agent.transports.rtc_peer import BadOffer, check_offer, divert
-
-HERE = ["127.0.0.1"]
-CALLS = "/v1/realtime/calls"
-
-
-@asynccontextmanager
-async def agent(*heard, **settings):
-    async with server(*heard, webrtc={"ice_hosts": HERE}, **settings) as (address, engines):
-        yield f"http://{address}", engines
-
-
-class Ear:
-    """What a caller hears, and when."""
-
-    def __init__(self):
-        self.pieces = []
-
-    def __call__(self, samples, at):
-        self.pieces.append((at, samples))
-
-    def loudest(self, since, until=float("inf")):
-        levels = [float(np.abs(s).max()) for at, s in self.pieces if since <= at < until]
-        return max(levels, default=0.0)
-
-    async def heard(self, seconds):
-        """Wait until this much of the reply arrived."""
-        while sum(np.abs(s).max() > 0.05 for _, s in self.pieces) < seconds / 0.02:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def call(url, ear=None):
-    caller = RtcCaller(url, HERE, ear)
-    try:
-        await caller.connect()
-        yield caller
-    finally:
-        await caller.close()
-
-
-QUESTION = np.concatenate([silence(0.1, RATE), speech(0.5, RATE), silence(0.6, RATE)])
-
-
-async def offer_of(prepare=None):
-    """An SDP offer without anybody behind it."""
-    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    if prepare is None:
-        peer.createDataChannel("oai-events")
-        peer.addTransceiver("audio")
-    else:
-        prepare(peer)
-    rtc_peer.listen_on(peer, HERE)
-    await peer.setLocalDescription(await peer.createOffer())
-    sdp = peer.localDescription.sdp
-    await peer.close()
-    return sdp
-
+from agent.config import WebRtcSettings
+from agent.notices import ReplyWords
+from agent.protocol import EventWriter, SessionFacts
+from agent.transports.base import Disconnected
+from agent.transports.webrtc import (
+    MAX_CHANNELS,
+    MAX_UNREAD,
+    MAX_UNSENT_BYTES,
+    WebRtcTransport,
+)
 
 # ---- conversations -------------------------------------------------------------------
 
@@ -226,17 +169,66 @@ async def test_a_message_without_end_ends_the_call():
         await caller.hung_up()
 
 
+FACTS = SessionFacts("sess_1", "Be kind.", "smol", "whisper", "joe", "en", 0.5, 0.5, 0.4)
+
+
+class SlowChannel:
+    """A data channel whose peer takes nothing."""
+
+    label = "oai-events"
+    bufferedAmount = 0
+
+    def __init__(self):
+        self.handlers = {}
+
+    def on(self, event, handler):
+        self.handlers[event] = handler
+
+    def send(self, text):
+        self.bufferedAmount += len(text)
+
+
+async def test_sending_waits_for_a_slow_client_and_ends_when_it_leaves():
+    transport = WebRtcTransport(EventWriter(FACTS), WebRtcSettings())
+    channel = SlowChannel()
+    transport._take_channel(channel)
+    long = ReplyWords("resp_1", "item_1", "x" * (MAX_UNSENT_BYTES // 2 + 1))
+    await transport.send(long)
+    waiting = asyncio.create_task(transport.send(long))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    channel.bufferedAmount = 0
+    channel.handlers["bufferedamountlow"]()
+    await waiting
+    channel.bufferedAmount = MAX_UNSENT_BYTES
+    waiting = asyncio.create_task(transport.send(long))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    channel.handlers["close"]()
+    await waiting
+    with pytest.raises(Disconnected):
+        await transport.send(long)
+    await transport.hang_up()
+
+
+async def test_more_messages_than_anybody_reads_end_the_call():
+    transport = WebRtcTransport(EventWriter(FACTS), WebRtcSettings())
+    transport._take_channel(channel := SlowChannel())
+    for _ in range(MAX_UNREAD + 1):
+        channel.handlers["message"]('{"type": "input_audio_buffer.clear"}')
+    assert len([message async for message in transport.receive()]) == MAX_UNREAD
+    await transport.hang_up()
+
+
+async def test_a_client_that_opens_channel_after_channel_is_dropped():
+    async with agent() as (url, _), call(url) as caller:
+        for number in range(MAX_CHANNELS):
+            caller.peer.createDataChannel(f"number {number}")
+        await caller.hung_up()
+        await until_free(url)
+
+
 # ---- the ends of calls -----------------------------------------------------------------
-
-
-async def lines_in_use(url):
-    async with httpx.AsyncClient() as web:
-        return (await web.get(f"{url}/readyz")).json()["calls"]
-
-
-async def until_free(url):
-    while await lines_in_use(url):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
 
 
 async def test_the_client_hangs_up():
@@ -260,6 +252,16 @@ async def test_a_page_that_is_left_hangs_up_by_beacon():
         assert gone.json()["error"]["code"] == "call_not_found"
 
 
+async def test_a_client_that_vanishes_frees_its_line(monkeypatch):
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.05)
+    monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 2)
+    async with agent() as (url, _), call(url) as caller:
+        ice = caller.peer.sctp.transport.transport
+        for protocol in ice._connection._protocols:
+            protocol.datagram_received = lambda data, address: None
+        await until_free(url)
+
+
 async def test_the_server_ends_a_call_that_is_too_long():
     async with agent(max_call_seconds=0.3) as (url, _), call(url) as caller:
         await caller.hung_up()
@@ -276,20 +278,6 @@ async def test_a_fault_ends_the_call_with_an_error():
         error = (await caller.until("error"))[-1]["error"]
         assert error["code"] == "call_ended"
         await caller.hung_up()
-
-
-async def test_an_offer_that_nobody_follows_up_is_dropped(monkeypatch):
-    monkeypatch.setattr(signalling, "PENDING_SECONDS", 0.3)
-    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
-        offer = await offer_of()
-        for _ in range(2):  # the same offer twice is two calls, and neither comes about
-            assert (await post(web, offer)).status_code == 201
-        assert await lines_in_use(url) == 2
-        busy = await post(web, offer)
-        assert busy.status_code == 503
-        assert busy.json()["error"]["code"] == "server_full"
-        assert int(busy.headers["retry-after"]) > 0
-        await until_free(url)
 
 
 @pytest.mark.slow
@@ -317,159 +305,3 @@ async def belongings():
     tasks = sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks())
     threads = sorted(t.name.partition("_")[0] for t in threading.enumerate())
     return tasks, threads, len(sockets)
-
-
-# ---- offers ------------------------------------------------------------------------------
-
-
-def post(web, offer):
-    return web.post(CALLS, content=offer, headers={"Content-Type": "application/sdp"})
-
-
-async def test_offers_in_every_form():
-    async with agent(max_calls=3) as (url, _), httpx.AsyncClient(base_url=url) as web:
-        offer = await offer_of()
-        session = {"type": "realtime", "instructions": "Be brief."}
-        plain = await post(web, offer)
-        assert plain.status_code == 201
-        assert plain.headers["content-type"].startswith("application/sdp")
-        assert plain.headers["location"].startswith(f"{CALLS}/rtc_")
-        assert "m=audio" in plain.text
-        form = {"sdp": (None, offer), "session": (None, json.dumps(session))}
-        answer = await web.post(CALLS, files=form)
-        assert answer.status_code == 201
-        assert answer.text.startswith("v=0")
-        answer = (await web.post(CALLS, json={"sdp": offer, "session": session})).json()
-        assert answer["call_id"].startswith("rtc_")
-        assert answer["sdp"].startswith("v=0")
-        assert not any(line.startswith("a=candidate") for line in answer["sdp"].splitlines()
-                       if "127.0.0.1" not in line)  # fmt: skip
-
-
-async def test_the_session_of_the_offer_is_applied():
-    async with agent() as (url, _):
-        caller = RtcCaller(url, HERE)
-        await caller.connect({"type": "realtime", "instructions": "Be brief."})
-        updated = (await caller.until("session.updated"))[-1]
-        assert updated["session"]["instructions"] == "Be brief."
-        await caller.close()
-
-
-@pytest.mark.parametrize(
-    ("prepare", "what"),
-    [
-        (lambda peer: peer.createDataChannel("x"), "application"),
-        (lambda peer: peer.addTransceiver("audio"), "audio"),
-        (lambda peer: (peer.addTransceiver("video"), peer.createDataChannel("x")), "video"),
-        (
-            lambda peer: (
-                [peer.addTransceiver("audio") for _ in "ab"] + [peer.createDataChannel("x")]
-            ),
-            "audio, audio",
-        ),
-    ],
-)
-async def test_offers_without_the_right_sections(prepare, what):
-    offer = await offer_of(prepare)
-    with pytest.raises(BadOffer, match=what):
-        check_offer(offer)
-
-
-@pytest.mark.parametrize("bad", ["", "garbage", "v=0\r\nm=audio\r\n", "v=0\n" * 20_000, "\0" * 9])
-async def test_offers_that_are_no_sdp(bad):
-    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
-        answer = await post(web, bad)
-        assert answer.status_code == 400
-        assert answer.json()["error"]["code"] == "invalid_offer"
-        assert await lines_in_use(url) == 0
-
-
-async def test_an_offer_without_opus_or_with_a_flood_of_candidates_is_refused():
-    offer = await offer_of()
-    flood = offer + "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n" * 33
-    with pytest.raises(BadOffer, match="candidates"):
-        check_offer(flood)
-    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
-        answer = await post(web, offer.replace("opus", "speex"))
-        assert answer.status_code == 400
-        assert await lines_in_use(url) == 0
-
-
-async def test_requests_that_are_no_offers():
-    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
-        assert (await web.post(CALLS, content=b"x")).status_code == 415
-        assert (await web.post(CALLS, json={"sdp": 5})).status_code == 400
-        assert (await web.post(CALLS, json={"sdp": "x", "tea": 1})).status_code == 400
-        assert (await web.post(CALLS, data={"sdp": "x"})).status_code == 415
-        assert (await web.post(CALLS, files={"session": (None, "{}")})).status_code == 400
-        assert (await web.post(CALLS, content=b"x" * 200_000)).status_code == 413
-        bad_session = {"sdp": await offer_of(), "session": {"type": "realtime", "tea": 1}}
-        answer = await web.post(CALLS, json=bad_session)
-        assert answer.json()["error"]["code"] == "unknown_parameter"
-
-        async def chunks():
-            yield b"x"
-
-        assert (await web.post(CALLS, content=chunks())).status_code == 411
-
-
-async def test_other_sites_may_not_call():
-    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
-        evil = {"Origin": "https://evil.example"}
-        assert (await web.post(CALLS, headers=evil)).status_code == 403
-        assert (await web.post(f"{CALLS}/rtc_1/hangup", headers=evil)).status_code == 403
-        assert (await web.get("/v1/realtime/ice", headers=evil)).status_code == 403
-        own = {"Origin": url, "Content-Type": "application/sdp"}
-        assert (await web.post(CALLS, headers=own, content=await offer_of())).status_code == 201
-
-
-async def test_the_page_gets_the_ice_servers_of_the_settings():
-    turn = {"urls": "turn:turn.example:3478", "username": "u", "credential": "c"}
-    for servers in ([], [turn]):
-        async with (
-            server(webrtc={"ice_servers": servers}) as (address, _),
-            httpx.AsyncClient(base_url=f"http://{address}") as web,
-        ):
-            assert (await web.get("/v1/realtime/ice")).json() == {"iceServers": servers}
-
-
-async def test_nobody_answers():
-    caller = RtcCaller("http://127.0.0.1:9", HERE)
-    with pytest.raises(CallError, match="nobody answers"):
-        await caller.connect()
-    await caller.close()
-
-
-# ---- what we rely on in aiortc -------------------------------------------------------------
-
-
-async def test_aiortc_is_built_as_we_think():
-    """Fails when aiortc moves what rtc_peer.py replaces; then read docs/adr/0009."""
-    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    receiver = peer.addTransceiver("audio").receiver
-    taken = []
-    divert(receiver, taken.append)
-    codec = RTCRtpReceiver.getCapabilities("audio").codecs[0]
-    codec.payloadType = 96
-    receiver._RTCRtpReceiver__codecs[96] = codec
-    packet = RtpPacket(payload_type=96, sequence_number=1)
-    packet.payload = b"\xfc"
-    await receiver._handle_rtp_packet(packet, 0)
-    assert [p.payload for p in taken] == [b"\xfc"]
-    peer.createDataChannel("x")
-    assert peer.sctp._advertised_rwnd == 2**20
-    await peer.close()
-
-
-def test_another_aiortc_is_refused():
-    class Rebuilt:
-        pass
-
-    with pytest.raises(RuntimeError, match="pinned"):
-        divert(Rebuilt(), print)
-
-
-def test_only_one_module_knows_private_names_of_aiortc():
-    root = Path(__file__).parent.parent / "agent"
-    known = {p.name for p in root.rglob("*.py") if "_RTC" in p.read_text()}
-    assert known == {"rtc_peer.py"}

@@ -15,8 +15,7 @@ from aiortc.rtp import RtpPacket
 
 from agent.audio import Samples
 from agent.errors import CallError
-from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
-from agent.transports.opus import RATE, OpusDecoder, packet_duration
+from agent.transports.rtc_ear import RtpEar
 from agent.transports.rtc_peer import listen_on, lose_packets, new_peer
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 
@@ -40,8 +39,7 @@ class RtcCaller:
         self._url = url
         self._hosts = hosts
         self._hear = hear
-        self._jitter = JitterBuffer(RATE)
-        self._decoder = OpusDecoder()
+        self._ear = RtpEar(self._heard)
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
         self.microphone = SpeechTrack(BITRATE, self._mouth_changed)
@@ -57,13 +55,12 @@ class RtcCaller:
         """Told when the first sound of what is said leaves."""
         self._lost: Callable[[], bool] = lambda: False
 
-    async def connect(self, session: dict[str, Any] | None = None) -> float:
-        """Call, with these settings; returns the seconds until the first event was read.
+    async def connect(self, session: dict[str, Any] | None = None) -> None:
+        """Call, with these settings; done when the first event was read.
 
         Raises:
             CallError: the server refuses, or no connection comes about.
         """
-        began = time.monotonic()
         answer = await asyncio.to_thread(self._signal, await self.offer(), session)
         self.call_id = answer["call_id"]
         await self.peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
@@ -73,7 +70,6 @@ class RtcCaller:
                 await self.until("session.created")
         except TimeoutError:
             raise CallError(f"{self._url}: no connection in {CONNECT_SECONDS:.0f} s") from None
-        return time.monotonic() - began
 
     async def offer(self) -> str:
         """The SDP offer of this peer, with all its candidates."""
@@ -138,15 +134,8 @@ class RtcCaller:
     def _take_packet(self, packet: RtpPacket) -> None:
         if self._lost():
             return
-        now = time.monotonic()
-        duration = packet_duration(packet.payload)
-        sound = RtpSound(
-            packet.ssrc, packet.sequence_number, packet.timestamp, duration, packet.payload
-        )
-        for piece in self._jitter.add(sound, now):
-            if isinstance(piece, Gap):
-                samples = self._decoder.conceal(piece.duration)
-            else:
-                samples = self._decoder.decode(piece.payload)
-            if self._hear is not None:
-                self._hear(samples, now)
+        self._ear.take(packet)
+
+    def _heard(self, samples: Samples) -> None:
+        if self._hear is not None:
+            self._hear(samples, time.monotonic())

@@ -28,6 +28,7 @@ from agent.transports.webrtc import WebRtcTransport
 HERE = ("127.0.0.1",)
 BEEP_SECONDS = 0.1
 BEEP_DBFS = -20.0
+BEEP_TIMEOUT = 5.0
 PAUSE_SECONDS = 0.3
 """From one beep to the next; an echo that takes longer is not told from the next one's."""
 MAX_ECHO_BACKLOG = 0.04
@@ -90,21 +91,26 @@ async def round_trips(url: str, beeps: int, loss: float) -> list[float]:
 
 
 async def _round_trip(caller: RtcCaller, ear: _Onsets) -> float | None:
+    began = await _beep(caller)
+    heard: list[float] = []
+    while (left := began + PAUSE_SECONDS - time.monotonic()) > 0:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                heard.append(await ear.heard.get())
+    return (heard[0] - began) * 1000 if heard else None
+
+
+async def _beep(caller: RtcCaller) -> float:
+    """Say a beep; returns the second at which the mouth began it."""
     phase = np.arange(int(BEEP_SECONDS * RATE)) / RATE
-    spoken = asyncio.get_running_loop().create_future()
+    spoken: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     caller.on_speech = lambda: spoken.set_result(time.monotonic() - FRAME / RATE)
     caller.say(0.5 * np.sin(2 * np.pi * 1000 * phase).astype(np.float32))
-    began = await spoken
-    trip: float | None = None
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(_loop_time(began + PAUSE_SECONDS)):
-            trip = (await ear.heard.get() - began) * 1000
-    await asyncio.sleep(max(0.0, began + PAUSE_SECONDS - time.monotonic()))
-    return trip
-
-
-def _loop_time(monotonic: float) -> float:
-    return asyncio.get_running_loop().time() + monotonic - time.monotonic()
+    try:
+        async with asyncio.timeout(BEEP_TIMEOUT):
+            return await spoken
+    except TimeoutError:
+        raise CallError(f"the line took no sound for {BEEP_TIMEOUT:.0f} s") from None
 
 
 async def longest_gaps(url: str, calls: int, seconds: float) -> list[float]:

@@ -22,8 +22,9 @@ MAX_JUMP = 100
 """Packets: a greater distance in either direction is another stream."""
 MAX_GAP_SECONDS = 2.0
 """A longer jump of the sender's clock is taken for a new beginning, not for lost sound."""
-SILENT_SECONDS = 0.2
-"""Silence is put in once nothing has arrived for this long, so that time goes on."""
+SILENT_SECONDS = 0.4
+"""Silence is put in once nothing has arrived for this long, so that time goes on. What comes in a
+burst after a shorter stall is heard whole."""
 MAX_SILENCE_SECONDS = 10.0
 """After this without a packet, time stands still until the next one."""
 

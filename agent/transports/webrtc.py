@@ -10,19 +10,17 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from aiortc import InvalidStateError, RTCDataChannel
-from aiortc.rtp import RtpPacket
 
-from agent.audio import StreamResampler
+from agent.audio import Samples, StreamResampler
 from agent.config import WebRtcSettings
-from agent.errors import AudioError
 from agent.events import Truncate
 from agent.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
 from agent.transports import rtc_peer
 from agent.transports.base import Disconnected
-from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
-from agent.transports.opus import RATE, OpusDecoder, packet_duration
+from agent.transports.opus import RATE
 from agent.transports.reading import EventReader
+from agent.transports.rtc_ear import RtpEar
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 
 log = logging.getLogger("onebreath.webrtc")
@@ -69,8 +67,9 @@ class WebRtcTransport:
         self._inbox: asyncio.Queue[ClientMessage | Trouble | None] = asyncio.Queue(MAX_UNREAD)
         for message in first:
             self._inbox.put_nowait(message)
-        self._jitter = JitterBuffer(RATE)
-        self._decoder = OpusDecoder()
+        self._ear = RtpEar(self._hear)
+        self._playing: str | None = None
+        """The reply whose sound is on its way."""
         self._resampler: StreamResampler | None = None
         self._channel: RTCDataChannel | None = None
         self._channels = 0
@@ -80,7 +79,7 @@ class WebRtcTransport:
         self._gone = False
         self._ticking: asyncio.Task[None] | None = None
         self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
-        self._peer = rtc_peer.new_peer(self._track, self._take_packet, settings.ice_servers)
+        self._peer = rtc_peer.new_peer(self._track, self._ear.take, settings.ice_servers)
         self._peer.on("datachannel", self._take_channel)
         self._peer.on("connectionstatechange", self._state_changed)
 
@@ -132,7 +131,7 @@ class WebRtcTransport:
             with contextlib.suppress(Disconnected, TimeoutError):
                 async with asyncio.timeout(GOODBYE_SECONDS):
                     await self.send(trouble)
-                    await self._drained(0)
+                    await self._drained()
         await self.hang_up()
 
     # ---- from the client -----------------------------------------------------------
@@ -163,7 +162,6 @@ class WebRtcTransport:
                 self._lose()
             return
         self._channel = channel
-        channel.bufferedAmountLowThreshold = MAX_UNSENT_BYTES // 2
         channel.on("message", self._take_message)
         channel.on("close", self._lose)
         channel.on("bufferedamountlow", self._roomy.set)
@@ -182,15 +180,8 @@ class WebRtcTransport:
                         self._truncated = item.item_id
                     self._put(item)
 
-    def _take_packet(self, packet: RtpPacket) -> None:
-        try:
-            duration = packet_duration(packet.payload)
-        except AudioError:
-            return  # lost to the stream, as if it had not arrived
-        sound = RtpSound(
-            packet.ssrc, packet.sequence_number, packet.timestamp, duration, packet.payload
-        )
-        self._hear(self._jitter.add(sound, time.monotonic()))
+    def _hear(self, samples: Samples) -> None:
+        self._put(AppendedAudio(samples))
 
     async def _keep_time(self) -> None:
         while not self._gone:
@@ -198,19 +189,7 @@ class WebRtcTransport:
             if rtc_peer.overrun(self._peer):
                 log.warning("the client sends a message without end; the call is ended")
                 self._lose()
-            self._hear(self._jitter.fill(time.monotonic()))
-
-    def _hear(self, pieces: Sequence[RtpSound | Gap]) -> None:
-        for piece in pieces:
-            if isinstance(piece, Gap):
-                samples = self._decoder.conceal(piece.duration)
-            else:
-                try:
-                    samples = self._decoder.decode(piece.payload)
-                except AudioError:
-                    samples = self._decoder.conceal(piece.duration)
-                samples = samples[piece.skip :]
-            self._put(AppendedAudio(samples))
+            self._ear.tick()
 
     # ---- to the client -------------------------------------------------------------
 
@@ -221,13 +200,12 @@ class WebRtcTransport:
                 return
             case StopPlaying():
                 self._stop_playing(notice)
-            case ReplyFinished() if self._resampler is not None:
-                self._track.play(self._resampler.flush())
-                self._resampler = None
-                self._track.end()
+            case ReplyFinished() if notice.response_id == self._playing:
+                self._end_playing()
         for event in self._writer.write(notice):
             self._send_event(event)
-        await self._drained(MAX_UNSENT_BYTES)
+        if self._channel is not None and self._channel.bufferedAmount > MAX_UNSENT_BYTES:
+            await self._drained()
 
     @property
     def unplayed(self) -> float:
@@ -235,14 +213,22 @@ class WebRtcTransport:
         return self._track.unsent
 
     def _play(self, notice: Play) -> None:
-        if self._resampler is None:
-            self._resampler = StreamResampler(notice.rate, RATE)
+        if notice.response_id != self._playing:
+            self._playing = notice.response_id
             self._track.begin(notice.response_id)
+            self._resampler = StreamResampler(notice.rate, RATE)
+        assert self._resampler is not None
         self._track.play(self._resampler.push(notice.samples))
+
+    def _end_playing(self) -> None:
+        if self._resampler is not None:
+            self._track.play(self._resampler.flush())
+        self._track.end()
+        self._playing = self._resampler = None
 
     def _stop_playing(self, notice: StopPlaying) -> None:
         """Silence at once; what left is known here better than by the session's clock."""
-        self._resampler = None
+        self._playing = self._resampler = None
         heard = max(0.0, self._track.flush() - PLAYOUT_SECONDS)
         if heard < notice.heard and notice.item_id != self._truncated:
             self._put(Truncate(notice.item_id, heard))
@@ -259,12 +245,8 @@ class WebRtcTransport:
         except InvalidStateError as error:
             raise Disconnected from error
 
-    async def _drained(self, to: int) -> None:
-        """Wait until at most ``to`` bytes are unsent."""
-        while self._channel is not None and self._channel.bufferedAmount > to:
-            if self._gone:
-                raise Disconnected
+    async def _drained(self) -> None:
+        """Wait until nothing is unsent."""
+        while self._channel is not None and self._channel.bufferedAmount and not self._gone:
             self._roomy.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await self._roomy.wait()
+            await self._roomy.wait()
