@@ -330,9 +330,7 @@ TestAnyConversation.settings = hypothesis_settings(
 def test_many_sequences(capsys):
     chosen = int(os.environ.get("SEED", random.SystemRandom().randrange(2**32)))
     with capsys.disabled():
-        print(
-            f"\n{SEQUENCES} sequences, seed {chosen} (SEED={chosen} repeats them, SEQUENCES=10000 tries more)"
-        )
+        print(f"\n{SEQUENCES} sequences (SEQUENCES sets it), seed {chosen} (SEED repeats it)")
     AnyConversation.sequences = 0
     run_state_machine_as_test(
         seed(chosen)(AnyConversation),
