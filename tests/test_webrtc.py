@@ -169,7 +169,9 @@ async def test_a_message_without_end_ends_the_call():
         await caller.hung_up()
 
 
-FACTS = SessionFacts("sess_1", "Be kind.", "smol", "whisper", "joe", "en", 0.5, 0.5, 0.4)
+FACTS = SessionFacts(
+    "sess_1", "Be kind.", "smol", "whisper", "joe", "en", "server_vad", 0.5, 0.5, 0.4, None
+)
 
 
 class SlowChannel:
