@@ -25,7 +25,7 @@ QUESTIONS = ("capital_of_france", "spider_legs", "opposite_of_hot")
 
 
 def record(playwright: Playwright) -> None:
-    """Ask three questions, then one more and talk over its answer."""
+    """Ask three questions, then one more and interrupt its answer."""
     engines, _ = load_engines(Settings())
     with served(engines) as server:
         browser = chromium(playwright)
@@ -36,9 +36,10 @@ def record(playwright: Playwright) -> None:
             visit.page.wait_for_timeout(800)
         visit.say("romeo_and_juliet")
         visit.wait_for("page.sound.first", len(QUESTIONS) + 1)
+        visit.page.wait_for_timeout(700)
+        visit.page.keyboard.press("Escape")
+        visit.wait_for("response.done", len(QUESTIONS) + 1)
         visit.page.wait_for_timeout(500)
-        visit.say("capital_of_france")
-        visit.wait_for("response.done", len(QUESTIONS) + 2)
         visit.page.get_by_role("button", name="End the call").click()
         visit.page.get_by_role("tab", name="Events").click()
         with visit.page.expect_download() as download:

@@ -359,6 +359,18 @@ def test_a_server_that_goes_is_explained(page, transport):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_call_that_is_ended_while_it_connects_is_over(page, transport):
+    with visiting(page, [], {}) as visit:
+        visit.open(f"?transport={transport}")
+        page.get_by_role("button", name="Start talking").dblclick()
+        page.get_by_role("button", name="Start talking").wait_for()
+        page.wait_for_timeout(1500)
+        assert calls_of(visit) == 0
+        assert visit.entries("page.connected") == []
+        assert visit.entries("page.problem") == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_reload_leaves_no_call_behind(page, transport):
     with visiting(page, [], {}) as visit:
         visit.open(f"?transport={transport}").start()

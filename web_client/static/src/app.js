@@ -66,6 +66,6 @@ async function replay() {
 
 const composer = /** @type {HTMLElement} */ (document.querySelector("ob-composer"));
 listenToKeys(desk, () => composer.focus());
-addEventListener("pagehide", () => desk.call.abandon());
+addEventListener("pagehide", () => void desk.hangUp());
 draw();
 void replay();

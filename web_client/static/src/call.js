@@ -42,7 +42,7 @@ export class Call {
    * @param {{microphone: boolean}} [needs] without a microphone the caller types
    */
   async start({ transport, deviceId }, { microphone } = { microphone: true }) {
-    if (this.session.phase !== "idle") return;
+    if (!this.#isIdle()) return;
     const asked = now();
     this.#note({ type: "page.connecting" });
     try {
@@ -52,8 +52,13 @@ export class Call {
       this.transport = await dial(this.studio, this.#listener(), transport);
     } catch (error) {
       const problem = error instanceof Problem ? error : new Problem("no_sound", String(error));
+      const ended = this.#isIdle();
       await this.#end("failed");
-      this.report(problem);
+      if (!ended) this.report(problem);
+      return;
+    }
+    if (this.#isIdle()) {
+      await this.#end("hung up"); // before anybody had answered
       return;
     }
     const ms = Math.round(now() - asked);
@@ -63,13 +68,9 @@ export class Call {
     this.#ping();
   }
 
+  /** Ends the call at once, what is left of it a little later. */
   async hangUp() {
     await this.#end("hung up");
-  }
-
-  /** Leave nothing behind when the page goes. */
-  abandon() {
-    this.transport?.hangUp();
   }
 
   /** @param {string} text */
@@ -153,6 +154,10 @@ export class Call {
 
   dismissProblem() {
     this.#note({ type: "page.problem.dismissed" });
+  }
+
+  #isIdle() {
+    return this.session.phase === "idle";
   }
 
   /** @returns {Listener} */
@@ -280,7 +285,7 @@ export class Call {
     this.transport = null;
     this.studio = null;
     transport?.hangUp();
-    if (this.session.phase !== "idle") this.#note({ type: "page.ended", reason });
+    if (!this.#isIdle()) this.#note({ type: "page.ended", reason });
     await studio?.close();
   }
 }
