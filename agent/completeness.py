@@ -90,9 +90,7 @@ def completeness(words: str, seconds_of_speech: float | None = None) -> Complete
     return Completeness(Verdict.UNSURE, "statement")
 
 
-def endpoint_delay(
-    verdict: Verdict, complete: float = 0.2, unsure: float = 0.5, incomplete: float = 1.5
-) -> float:
+def endpoint_delay(verdict: Verdict, complete: float, unsure: float, incomplete: float) -> float:
     """Seconds of silence after which a turn with that verdict is over."""
     return {
         Verdict.COMPLETE: complete,

@@ -69,9 +69,9 @@ class TurnSettings(Section):
     """Sound before the detected start that is heard too, so that no first word is lost."""
     detection: Literal["semantic_vad", "server_vad"] = "semantic_vad"
     """Whether the words have a say in when a turn is over, or only the pause."""
-    complete_delay: float = Field(0.2, ge=0.1, le=5)
+    complete_delay: float = Field(0.3, ge=0.1, le=5)
     """Pause that ends a turn whose words are complete."""
-    endpoint_delay: float = Field(0.5, ge=0.1, le=5)
+    endpoint_delay: float = Field(0.8, ge=0.1, le=5)
     """Pause that ends a turn otherwise; with ``server_vad``, any turn."""
     incomplete_delay: float = Field(1.5, ge=0.1, le=10)
     """Pause that ends a turn whose words are not complete."""

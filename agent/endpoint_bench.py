@@ -35,12 +35,11 @@ from agent.turns import TurnDetector, TurnEvent
 from agent.vad import FRAME_SAMPLES, RATE, SileroVad, SpeechGateFactory
 from asr.engine import Transcriber
 
-COMPLETE: Final = 0.2
-UNSURE: Final = 0.5
-INCOMPLETE: Final = 1.5
-"""Seconds; the defaults of `agent.completeness.endpoint_delay`."""
-PATIENT_COMPLETE: Final = 0.3
-PATIENT_UNSURE: Final = 1.0
+EAGER: Final = (0.2, 0.5, 1.5)
+PATIENT: Final = (0.3, 1.0, 1.5)
+"""Seconds after words that are complete, unsure, incomplete."""
+SHORTEST: Final = 0.2
+"""Shorter pauses are none for any policy."""
 LISTENED: Final = 0.096
 """Seconds of a pause after which the words are decoded and the turn model is asked."""
 SHORT_OF_END: Final = 0.15
@@ -81,41 +80,45 @@ def fixed(seconds: float) -> Policy:
     return lambda pause: seconds
 
 
-def by_rules(pause: Pause) -> float:
+def by_rules(complete: float, unsure: float, incomplete: float) -> Policy:
     """By the words alone."""
-    return endpoint_delay(_verdict(pause), COMPLETE, UNSURE, INCOMPLETE)
+    return lambda pause: endpoint_delay(_verdict(pause), complete, unsure, incomplete)
 
 
-def by_patient_rules(pause: Pause) -> float:
-    """By the words alone, with more time for everything that is not sure to go on."""
-    return endpoint_delay(_verdict(pause), PATIENT_COMPLETE, PATIENT_UNSURE, INCOMPLETE)
-
-
-def by_model(pause: Pause) -> float:
+def by_model(complete: float, incomplete: float) -> Policy:
     """By smart-turn alone, at its own threshold."""
-    return COMPLETE if (pause.model or 0.0) > 0.5 else INCOMPLETE
+    return lambda pause: complete if (pause.model or 0.0) > 0.5 else incomplete
 
 
-def by_both(pause: Pause) -> float:
-    """By the words; where they leave it open, by smart-turn."""
-    verdict = _verdict(pause)
-    return by_model(pause) if verdict is Verdict.UNSURE else endpoint_delay(verdict)
+def by_both(complete: float, unsure: float, incomplete: float) -> Policy:
+    """By the words; where they leave it open, smart-turn may say that they are complete."""
+
+    def judge(pause: Pause) -> float:
+        verdict = _verdict(pause)
+        if verdict is Verdict.UNSURE and (pause.model or 0.0) > 0.5:
+            verdict = Verdict.COMPLETE
+        return endpoint_delay(verdict, complete, unsure, incomplete)
+
+    return judge
 
 
 def _verdict(pause: Pause) -> Verdict:
     return completeness(pause.words, pause.seconds_of_speech).verdict
 
 
-def policies(with_model: bool) -> dict[str, Policy]:
-    """What is compared, by name."""
+def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
+    """What is compared, by name; ``rules`` is what the settings say."""
+    delays = (settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay)
     found: dict[str, Policy] = {
         "fixed 500 ms": fixed(0.5),
         "fixed 800 ms": fixed(0.8),
-        "rules": by_rules,
-        "patient rules": by_patient_rules,
+        "rules": by_rules(*delays),
+        "eager rules": by_rules(*EAGER),
+        "patient rules": by_rules(*PATIENT),
     }
     if with_model:
-        found |= {"smart-turn": by_model, "rules + smart-turn": by_both}
+        found["smart-turn"] = by_model(settings.complete_delay, settings.incomplete_delay)
+        found["rules + smart-turn"] = by_both(*delays)
     return found
 
 
@@ -137,7 +140,7 @@ class PauseFinder:
     def pauses(self, name: str, utterance: Utterance, spoken: Spoken) -> Iterator[Pause]:
         """The pauses of at least the shortest delay, in order; the last one is final."""
         for began, start, seconds in self._silences(spoken):
-            if seconds < COMPLETE:
+            if seconds < SHORTEST:
                 continue
             heard = self._heard(spoken, began, start)
             opened = time.perf_counter()
@@ -220,11 +223,13 @@ def _voice(name: str, settings: Settings, engines: ExitStack, progress: Progress
     return synthesizer_voice(engines.enter_context(closing(load_tts(settings, threads, progress))))
 
 
-def figures(pauses: Sequence[Pause], with_model: bool) -> Iterator[dict[str, Any]]:
+def figures(
+    pauses: Sequence[Pause], settings: TurnSettings, with_model: bool
+) -> Iterator[dict[str, Any]]:
     """A row for each half and policy."""
     for held_out in (False, True):
         half = [pause for pause in pauses if pause.held_out is held_out]
-        for name, policy in policies(with_model).items():
+        for name, policy in policies(settings, with_model).items():
             yield {"half": "held out" if held_out else "tuned on", "policy": name} | score(
                 half, policy
             )

@@ -259,7 +259,8 @@ class Hearing:
             self.detector.delay = max(settings.endpoint_delay, settings.incomplete_delay)
 
     def _delay_after(self, words: str, sounds_over: bool) -> float:
-        settings, verdict = self.settings, completeness(words).verdict
+        settings = self.settings
+        verdict = completeness(words, self.detector.speech_end - self.detector.began).verdict
         if verdict is Verdict.UNSURE and sounds_over:
             verdict = Verdict.COMPLETE
         return endpoint_delay(

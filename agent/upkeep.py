@@ -276,7 +276,7 @@ def endpoint(
         rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if not with_model:
         err.print("without smart-turn; run: onebreath models --fetch smart-turn", style="dim")
-    table = list(figures(pauses, with_model))
+    table = list(figures(pauses, settings.turns, with_model))
     if as_json:
         for row in table:
             print(json.dumps(row))

@@ -63,6 +63,13 @@ class VirtualSocket:
         self.phone.end()
 
 
+def settings_of(scenario: Scenario) -> Settings:
+    """The scenario's settings; the delays are the ones that the scripts are written for."""
+    delays = {"complete_delay": 0.2, "endpoint_delay": 0.5, "incomplete_delay": 1.5}
+    sections = dict(scenario.settings)
+    return Settings(**sections | {"turns": delays | sections.get("turns", {})})
+
+
 def play_virtually(scenario: Scenario) -> None:
     """Run a scenario in virtual time.
 
@@ -83,7 +90,7 @@ async def _virtual_call(scenario: Scenario) -> None:
 
 
 async def _virtual_caller(scenario: Scenario, engines: Engines) -> None:
-    settings = Settings(**scenario.settings)
+    settings = settings_of(scenario)
     socket = VirtualSocket()
     phone = socket.phone = Phone(socket.to_server, engines.tts.tongue, scenario.echo)
     director = Director(scenario, phone, engines)
@@ -112,7 +119,7 @@ async def play_live(scenario: Scenario) -> None:
     Raises:
         AssertionError: the caller experienced something else.
     """
-    settings = Settings(**scenario.settings)
+    settings = settings_of(scenario)
     engines = live_engines(scenario)
     sock = listen("127.0.0.1", 0)
     ready = asyncio.Event()

@@ -48,6 +48,8 @@ async def test_cancelled_work_that_has_not_begun_is_skipped(compute):
     task = asyncio.create_task(compute.run(Urgency.REPLY, lambda: ran.append(1)))
     await asyncio.sleep(0)
     task.cancel()
+    for _ in range(3):  # until the loop has handed it on
+        await asyncio.sleep(0)
     gate.set()
     await blocking
     with pytest.raises(asyncio.CancelledError):

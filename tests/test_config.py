@@ -28,7 +28,7 @@ def test_flags_beat_environment_beats_file_beats_defaults(tmp_path, monkeypatch)
     monkeypatch.setenv("ONEBREATH_SERVER__MAX_CALLS", "5")
     settings = load_settings({"server": {"port": 7, "host": None}}, file)
     assert (settings.server.port, settings.server.max_calls, settings.server.host) == (7, 5, "a")
-    assert settings.turns.endpoint_delay == 0.5
+    assert settings.turns.endpoint_delay == 0.8
 
 
 def test_the_file_in_the_working_directory_is_taken(tmp_path, monkeypatch):

@@ -33,7 +33,9 @@ def new_manners(ends_at=math.inf, **call):
 
 
 def new_desk(call, **others):
-    desk = Desk(Session(Settings(call=call, **others), started_at=0.0))
+    desk = Desk(
+        Session(Settings(call=call, turns={"endpoint_delay": 0.5}, **others), started_at=0.0)
+    )
     desk.tell(CallStarted())
     return desk
 

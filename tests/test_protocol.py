@@ -109,7 +109,7 @@ def test_audio_is_decoded():
                 semantic=True,
                 eagerness="low",
                 complete_delay=0.5,
-                endpoint_delay=1.0,
+                endpoint_delay=1.2,
                 incomplete_delay=3.0,
                 interrupt_response=False,
             ),

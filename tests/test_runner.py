@@ -29,6 +29,7 @@ from asr.scripted import ScriptedTranscriber
 from tts.engine import TtsError
 from tts.tone import ToneSynthesizer
 
+EAGER = {"complete_delay": 0.2, "endpoint_delay": 0.5}
 COSTS = {Urgency.FINAL: 0.2, Urgency.REPLY: 0.05, Urgency.PREPARE: 0.1, Urgency.PARTIAL: 0.3}
 
 
@@ -45,7 +46,7 @@ def engines(answers, responder=None, tts=None, costs=COSTS, words=None):
 
 def call(parts, transport, settings=None):
     async def run():
-        await CallRunner(parts, settings or Settings(), transport).run()
+        await CallRunner(parts, settings or Settings(turns=EAGER), transport).run()
 
     in_virtual_time(run())
     return transport
@@ -305,7 +306,7 @@ def test_the_turn_model_hears_the_turn_and_shortens_the_pause():
         model = Decided()
         parts = engines({}, words=heard("I went to the market"))
         parts = replace(parts, turn_model=model)
-        settings = Settings(turns={"turn_model": name})
+        settings = Settings(turns=EAGER | {"turn_model": name})
         line = ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), hang_up_at=5.0)
         call(parts, line, settings)
         waits[name] = line.all(notices.TurnTimed)[0][1].spans["endpoint_wait"]

@@ -63,7 +63,12 @@ VOICE_RATE = 1000
 
 
 PLAIN = Settings(
-    turns={"detection": "server_vad", "speculation": False, "backchannels": False},
+    turns={
+        "detection": "server_vad",
+        "endpoint_delay": 0.5,
+        "speculation": False,
+        "backchannels": False,
+    },
     call={"goodbye": None},
 )
 """A turn is a pause of half a second, and speech interrupts: what is built on that has its own

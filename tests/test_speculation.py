@@ -47,11 +47,12 @@ from agent.session import Session
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
 
+EAGER = {"complete_delay": 0.2, "endpoint_delay": 0.5}
 TOLD = (ReplyStarted, ReplyWords, Play, ReplyFinished, WordsHeard)
 
 
 def new_desk(**turns):
-    desk = Desk(Session(Settings(turns=turns), started_at=0.0))
+    desk = Desk(Session(Settings(turns=EAGER | turns), started_at=0.0))
     desk.tell(CallStarted())
     return desk
 
@@ -333,7 +334,7 @@ def test_the_spans_sum_exactly_and_the_work_is_told_from_the_end_of_speech(desk)
 
 def test_what_overruns_the_budget_is_told():
     budget = {"total": 0.4, "per_span": {"tts": 10.0}}
-    desk = Desk(Session(Settings(budget=budget), started_at=0.0))
+    desk = Desk(Session(Settings(budget=budget, turns=EAGER), started_at=0.0))
     desk.hear(1.0, 0.9)
     end = desk.now
     desk.hear(0.1, 0.0)

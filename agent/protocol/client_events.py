@@ -46,10 +46,10 @@ from agent.protocol.client_schema import (
 )
 
 EAGERNESS: Mapping[str, tuple[float, float, float]] = {
-    "low": (0.5, 1.0, 3.0),
-    "medium": (0.2, 0.5, 1.5),
-    "high": (0.15, 0.35, 1.0),
-    "auto": (0.2, 0.5, 1.5),
+    "low": (0.5, 1.2, 3.0),
+    "medium": (0.3, 0.8, 1.5),
+    "high": (0.2, 0.5, 1.2),
+    "auto": (0.3, 0.8, 1.5),
 }
 """Seconds of silence that end a turn whose words are complete, unclear, not complete."""
 
