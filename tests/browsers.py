@@ -203,6 +203,11 @@ class Visit:
         last = self.page.evaluate(f"{DESK}.entries.slice(-12).map(e => e.t + ' ' + e.event.type)")
         return f"no {lacking}; {problem}; {last}; {self.complaints}"
 
+    def finish_replay(self) -> None:
+        """Show the whole recorded session at once."""
+        self.wait_for("page.connecting")
+        self.page.evaluate(f"{DESK}.replay.finish()")
+
     def recorded(self) -> Recorded:
         found = self.page.evaluate("instruments.recording()")
         ends = [np.frombuffer(base64.b64decode(found[end]), np.float32) for end in ("mouth", "ear")]

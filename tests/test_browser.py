@@ -177,18 +177,17 @@ def test_the_agent_is_ducked_and_comes_back(recording_page):
         visit.open("?transport=websocket").start()
         visit.say("capital_of_france")
         reply = visit.wait_for("page.sound.first")["event"]["response_id"]
-        times = []
+        ends = []
         for kind, body in [("duck", {"gain_db": -20}), ("resume", {})]:
-            page.wait_for_timeout(300)
-            times.append(page.evaluate("instruments.now()"))
             event = {"type": f"onebreath.playback.{kind}", "response_id": reply, **body}
             sockets[0].send(json.dumps(event))
-        page.wait_for_timeout(300)
+            visit.wait_for(event["type"])
+            page.wait_for_timeout(200)
+            ends.append(page.evaluate("instruments.now()"))
+        page.wait_for_timeout(200)
         recorded = visit.recorded()
-        ducked, resumed = times
-        assert recorded.peak(ducked - 0.1, ducked) == pytest.approx(0.3, rel=0.05)
-        assert recorded.peak(resumed - 0.1, resumed) == pytest.approx(0.03, rel=0.05)
-        assert recorded.peak(resumed + 0.15, resumed + 0.25) == pytest.approx(0.3, rel=0.05)
+        for end, loudness in zip(ends, [0.03, 0.3], strict=True):
+            assert recorded.peak(end - 0.1, end) == pytest.approx(loudness, rel=0.05)
 
 
 def test_typed_words_are_answered_without_a_microphone(page):
@@ -394,7 +393,7 @@ def test_nothing_stands_in_the_way_of_assistive_technology(browser, modules, sch
             for query in ("", "?replay=session.jsonl"):
                 visit.open(query)
                 if query:
-                    visit.wait_for("response.done", 2)
+                    visit.finish_replay()
                 page.add_script_tag(path=modules / "axe-core" / "axe.min.js")
                 for tab in ("Denoising", "Latency", "Events"):
                     page.get_by_role("tab", name=tab).click()
@@ -450,7 +449,7 @@ def test_a_recorded_session_shows_the_canvas_and_can_be_scrubbed(replay):
 
 def test_a_downloaded_session_can_be_opened_again(replay, tmp_path):
     page = replay.page
-    replay.wait_for("page.ended")
+    replay.finish_replay()
     page.get_by_role("tab", name="Events").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
@@ -466,7 +465,7 @@ def test_a_downloaded_session_can_be_opened_again(replay, tmp_path):
     page.get_by_role("tab", name="Events").click()
     page.locator("input[type=file]").set_input_files(path)
     expect(page.get_by_text("Replay", exact=True)).to_be_visible()
-    replay.wait_for("response.done")
+    replay.finish_replay()
     expect(page.locator(".said.assistant .words").first).to_have_text(REPLY)
 
 
