@@ -207,6 +207,7 @@ def test_the_command_prints_the_rows_and_keeps_the_pauses(
         "fixed 500 ms",
         "fixed 800 ms",
         "rules",
+        "eager rules",
         "patient rules",
     ]
     assert [json.loads(line)["rule"] for line in kept.read_text().splitlines()] == [
