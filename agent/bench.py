@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +15,19 @@ import psutil
 
 from agent.audio import AUDIBLE_DBFS, first_above, read_recording
 from agent.config import Settings
+from agent.dialling import config_words, server_process
 from agent.engines import load_asr, load_tts, thread_plan
 from agent.errors import CallError
-from agent.latency.caller import Caller, Question
+from agent.latency.caller import Caller
+from agent.latency.question import read_questions
+from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
-from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
-from agent.server import listen
 from asr.engine import RATE
 
 SENTENCE = "The capital of France is Paris, a city on the river Seine."
 UTTERANCE_SECONDS = 3.0
 IDLE_SECONDS = 5.0
-START_SECONDS = 120.0
 
 Progress = Callable[[str], None]
 
@@ -68,7 +63,7 @@ def run_bench(
 ) -> list[Figure]:
     """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
-    with _server(config, progress) as (url, process):
+    with server_process(config_words(config), progress) as (url, process):
         rows, idle, rss = asyncio.run(_calls(url, process, turns, progress))
     heard = [row.voice_to_voice_ms for row in rows if row.voice_to_voice_ms is not None]
     if len(heard) < len(rows):
@@ -115,46 +110,13 @@ def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
     return _figure("first sound after text", "ms", samples, 200.0)
 
 
-@contextmanager
-def _server(config: Path | None, progress: Progress) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, so that its CPU and memory are its own."""
-    progress("starting a server")
-    sock = listen("127.0.0.1", 0)
-    port = sock.getsockname()[1]
-    sock.close()
-    command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    if config is not None:
-        command += ["--config", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        try:
-            _await_ready(f"http://127.0.0.1:{port}/readyz", server)
-            yield f"ws://127.0.0.1:{port}/v1/realtime", psutil.Process(server.pid)
-        finally:
-            server.terminate()
-
-
-def _await_ready(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise CallError(
-                "the server ended before it was ready; run `onebreath serve` to see why"
-            )
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise CallError(f"the server was not ready within {START_SECONDS:.0f} s")
-
-
 async def _calls(
     url: str, process: psutil.Process, turns: int, progress: Progress
 ) -> tuple[list[TurnResult], float, float]:
-    questions = [_question(path) for path in bundled_questions()]
+    questions = read_questions(bundled_questions(), progress)
     asked = [questions[number % len(questions)] for number in range(turns + 1)]
     rows = []
-    async for row in Caller(url).turns(asked):
+    async for row in Caller(RealtimeWire(url)).turns(asked):
         progress(f"turn {row.turn} of {turns + 1}: {row.voice_to_voice_ms} ms")
         rows.append(row)
     progress("a silent call")
@@ -162,13 +124,9 @@ async def _calls(
     return rows[1:], idle, _resident(process)  # the first turn warms up
 
 
-def _question(path: Path) -> Question:
-    return Question(path.name, read_recording(path, WIRE_RATE).samples)
-
-
 async def _idle_cpu(url: str, process: psutil.Process) -> float:
     """Percent of one core that the server takes while a caller says nothing."""
-    async with Caller(url).silence():
+    async with Caller(RealtimeWire(url)).silence():
         await asyncio.sleep(1.0)
         began, used = time.monotonic(), _cpu_seconds(process)
         await asyncio.sleep(IDLE_SECONDS)

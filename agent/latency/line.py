@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 
 from agent.audio import Samples
@@ -21,11 +23,14 @@ class Line:
         self._said_length = 0
         self._ear: Samples = np.zeros(rate * 30, np.float32)
         self._ear_end = 0
+        self._piece_starts: list[int] = []
 
-    def say(self, samples: Samples) -> int:
-        """Speak next; returns the place on the timeline where it begins."""
-        begins = self._said_length + len(self._to_say)
-        self._to_say = np.concatenate([self._to_say, samples])
+    def say(self, samples: Samples, at: float = 0.0) -> int:
+        """Speak next, but not before second ``at``; returns the place where it begins."""
+        next_free = self._said_length + len(self._to_say)
+        begins = max(next_free, round(at * self.rate))
+        wait = np.zeros(begins - next_free, np.float32)
+        self._to_say = np.concatenate([self._to_say, wait, samples])
         return begins
 
     def next_frame(self, size: int) -> Samples:
@@ -44,6 +49,8 @@ class Line:
     def play(self, samples: Samples, at: float) -> None:
         """Sound arrived ``at`` seconds after the call began."""
         start = max(int(at * self.rate), self._ear_end)
+        if start > self._ear_end or not self._piece_starts:
+            self._piece_starts.append(start)
         end = start + len(samples)
         while end > len(self._ear):
             self._ear = np.concatenate([self._ear, np.zeros_like(self._ear)])
@@ -60,6 +67,10 @@ class Line:
     def silent_from(self) -> float:
         """Seconds after the call began at which everything that arrived was heard."""
         return self._ear_end / self.rate
+
+    def piece_start(self, place: int) -> int:
+        """Where the unbroken stretch of sound at the ear began that ``place`` lies in."""
+        return self._piece_starts[bisect.bisect_right(self._piece_starts, place) - 1]
 
     @property
     def mouth(self) -> Samples:
