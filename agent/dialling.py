@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +75,16 @@ def config_words(config: Path | None) -> list[str]:
 
 
 @contextmanager
-def server_process(
-    words: Sequence[str], progress: Callable[[str], None]
+def running_server(
+    words: Sequence[str],
+    progress: Callable[[str], None],
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, psutil.Process]]:
     """A server in a process of its own, so that its CPU and memory are its own.
 
     Args:
         words: more of its command line.
+        variables: more of its environment.
 
     Yields:
         Its websocket address and its process.
@@ -93,7 +97,8 @@ def server_process(
     port = sock.getsockname()[1]
     sock.close()
     command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL) as server:
+    environment = {**os.environ, **(variables or {})}
+    with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL, env=environment) as server:
         try:
             _await_ready(f"http://127.0.0.1:{port}/readyz", server)
             yield f"ws://127.0.0.1:{port}/v1/realtime", psutil.Process(server.pid)

@@ -1,12 +1,14 @@
-"""From the wire's sound to frames with a speech probability."""
+"""From the wire's sound to frames with a speech probability: the caller's, not the agent's echo."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from agent.audio import AudioChunk, Samples, StreamResampler
+from agent.echo import EchoJudge
 from agent.errors import AudioError
 from agent.events import Heard
 from agent.vad import SpeechGate
@@ -17,12 +19,24 @@ MAX_AHEAD_SECONDS = 60.0
 INAUDIBLE = 10 ** (-75 / 20)
 """Under -75 dBFS the line is muted: the network that costs most of a quiet call is not asked."""
 
+NOTHING_ELSE = 0.9
+"""Share of a frame that is the agent's echo, over which it is nothing else."""
+
 
 class Ear:
     """Resamples one caller's sound, cuts it into frames and asks the gate about each."""
 
-    def __init__(self, gate: SpeechGate, source_rate: int, started_at: float) -> None:
+    def __init__(
+        self,
+        gate: SpeechGate,
+        source_rate: int,
+        started_at: float,
+        echo: EchoJudge | None = None,
+    ) -> None:
         self._gate = gate
+        self._echo = echo
+        self._silent_from = 0.0
+        """When all that was played has been heard, monotonic seconds."""
         self._resampler = StreamResampler(source_rate, RATE)
         self._started_at = started_at
         self._raw: list[Samples] = []
@@ -54,8 +68,27 @@ class Ear:
             frame = sound[start : start + size]
             chunk = AudioChunk(frame, RATE, self._position, now)
             self._position += size
-            yield Heard(chunk, self._probability(frame))
+            yield self._judged(chunk)
 
-    def _probability(self, frame: Samples) -> float:
+    def _judged(self, chunk: AudioChunk) -> Heard:
+        frame = chunk.samples
         quiet = max(float(frame.max()), -float(frame.min())) < INAUDIBLE
-        return 0.0 if quiet else self._gate.probability(frame)
+        probability = 0.0 if quiet else self._gate.probability(frame)
+        echo = 0.0 if self._echo is None else self._echo.likelihood(chunk)
+        if echo > NOTHING_ELSE:
+            # It would be recognised as the caller's words, in the pre-roll of what he says next.
+            chunk = replace(chunk, samples=np.zeros_like(frame))
+        return Heard(chunk, probability * (1.0 - echo))
+
+    def plays(self, samples: Samples, rate: int, now: float) -> None:
+        """The caller will hear this next; the microphone may, too."""
+        if self._echo is not None:
+            at = max(now, self._silent_from)
+            self._echo.played(samples, rate, at)
+            self._silent_from = at + len(samples) / rate
+
+    def stops(self, now: float) -> None:
+        """What was to be played is dropped."""
+        if self._echo is not None:
+            self._echo.stopped(now)
+            self._silent_from = now

@@ -18,6 +18,7 @@ from agent.compute import Compute
 from agent.config import Settings
 from agent.errors import ConfigError
 from agent.responders import RESPONDERS, Responder
+from agent.smart_turn import SmartTurn
 from agent.threads import ThreadPlan, cores, plan
 from agent.vad import SileroVad
 from agent.work import Engines
@@ -185,9 +186,13 @@ def load_engines(
             lambda: load_tts(settings, shares.tts, progress),
             lambda work: work(),
         )
+        turn_model = None
+        if settings.turns.turn_model == "smart-turn":
+            turn_model = SmartTurn.load()
+            turn_model.warm_up()
         on_failure.pop_all()
     voices = ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice")
-    return Engines(recogniser, responder, voice, new_gate, compute, voices), table
+    return Engines(recogniser, responder, voice, new_gate, compute, voices, turn_model), table
 
 
 def _size(model: str) -> int:
@@ -211,5 +216,6 @@ def close_engines(engines: Engines) -> None:
     """Stop the threads and processes of all engines."""
     engines.compute.close()
     engines.voices.shutdown(wait=False, cancel_futures=True)
-    for engine in (engines.asr, engines.responder, engines.tts):
-        engine.close()
+    for engine in (engines.asr, engines.responder, engines.tts, engines.turn_model):
+        if engine is not None:
+            engine.close()

@@ -102,6 +102,15 @@ class FinalHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseJudged:
+    """The turn model's probability that a pause ends the turn."""
+
+    turn: int
+    revision: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class PromptReady:
     """The prompt of a reply is in the cache."""
 
@@ -183,6 +192,7 @@ Input = (
     | Configure
     | PartialHeard
     | FinalHeard
+    | PauseJudged
     | PromptReady
     | Denoised
     | TextReady

@@ -40,6 +40,7 @@ class Floor:
             yield Duck(speaking.response_id, self.settings.duck_db)
             yield from self.hearing.begin(turn, announced=False)
         else:
+            self._taken_by = turn.id
             yield from self.answering.stop(now, "turn_detected")
             yield from self.hearing.begin(turn)
 
@@ -97,10 +98,20 @@ class Floor:
 
     def taken_for_nothing(self, turn: Turn) -> bool:
         """Whether the agent fell silent for a turn without any words of its own."""
-        return self._taken_by == turn.id and classify(turn.heard) is not Said.WORDS
+        said = classify(turn.heard)
+        nothing = said is Said.NO_WORDS or (said is Said.BACKCHANNEL and self.settings.backchannels)
+        return self._taken_by == turn.id and nothing
 
     def take_back(self, now: float) -> Iterator[Command]:
         """Say what was not heard of the reply that was cut."""
         finished = self.answering.finished
         if self.answering.speaking is None and finished is not None and finished.rest:
             yield from self.answering.say(finished.rest, now)
+
+    def reopen(self) -> bool:
+        """Whether nothing was heard of the reply that was cut: its question is open again."""
+        finished = self.answering.finished
+        if finished is None or finished.turn is None or finished.reply.spoken:
+            return False
+        finished.turn.reply = None
+        return True

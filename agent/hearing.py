@@ -13,11 +13,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agent.audio import AudioChunk, Samples
-from agent.commands import Command, DecodeFinal, DecodePartial, Forget, Hear, Withdraw
-from agent.completeness import completeness, endpoint_delay
+from agent.commands import (
+    Command,
+    DecodeFinal,
+    DecodePartial,
+    Forget,
+    Hear,
+    JudgePause,
+    Withdraw,
+)
+from agent.completeness import Verdict, completeness, endpoint_delay
 from agent.config import TurnSettings
 from agent.conversation import Turn
-from agent.events import Configure, Heard
+from agent.events import Configure, Heard, PauseJudged
 from agent.notices import AudioCleared, SpeechStarted, SpeechStopped, TurnCommitted, WordsHeard
 from agent.timing import Stage, WorkSpan
 from agent.turns import TurnDetector, TurnEvent, TurnState
@@ -25,6 +33,9 @@ from asr.transcript import Transcript
 
 STARVED_SECONDS = 1.0
 """A turn also ends when no sound arrives for this long after the endpoint delay."""
+
+SOUNDS_OVER = 0.5
+"""The turn model's probability from which on a turn is over, by its makers."""
 
 
 @dataclass(slots=True)
@@ -38,6 +49,8 @@ class OpenTurn:
     """Stable words that the client knows already."""
     words: Transcript | None = None
     """The words up to this pause."""
+    sounds_over: bool = False
+    """What the turn model makes of this pause."""
 
 
 @dataclass(slots=True)
@@ -60,7 +73,7 @@ class Hearing:
     _pre_roll: deque[AudioChunk] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.detector = TurnDetector(self.settings, self.settings.endpoint_delay)
+        self.detector = TurnDetector(self.settings)
         self._release = self.settings.release
 
     def configure(self, change: Configure) -> Iterator[Command]:
@@ -171,6 +184,21 @@ class Hearing:
             if self.open.turn.announced:
                 yield WordsHeard(self.open.turn.item_id, transcript.text, delta, final=False)
 
+    def pause(self) -> Iterator[Command]:
+        """The first silent frame of a pause: the moment for which the turn model was trained."""
+        if self.open is not None and self.settings.turn_model == "smart-turn":
+            yield JudgePause(self.open.turn.id, self.open.turn.revision)
+
+    def judged(self, event: PauseJudged) -> None:
+        """The turn model's opinion."""
+        opened = self.open
+        if opened is not None and (opened.turn.id, opened.turn.revision) == (
+            event.turn,
+            event.revision,
+        ):
+            opened.sounds_over = event.probability >= SOUNDS_OVER
+            self._be_patient()
+
     def revise(self, now: float) -> Iterator[Command]:
         """Ask for the words so far once a pause is more than the gap between two of them."""
         opened, settings = self.open, self.settings
@@ -202,7 +230,10 @@ class Hearing:
     def resume(self, now: float) -> Iterator[Command]:
         """The pause was not the end: what was asked for in it is void."""
         opened = self.open
-        if opened is None or opened.turn.asked_at is None:
+        if opened is None:
+            return
+        opened.sounds_over = False
+        if opened.turn.asked_at is None:
             return
         turn = opened.turn
         if opened.words is None:
@@ -222,18 +253,17 @@ class Hearing:
             return
         semantic = settings.detection == "semantic_vad"
         if opened.words is not None and semantic:
-            self.detector.delay = self._delay_after(opened.words.text)
+            self.detector.delay = self._delay_after(opened.words.text, opened.sounds_over)
         elif opened.words is None and (semantic or not opened.turn.announced):
             # Without words there is nothing to answer yet: to wait for them costs nothing.
             self.detector.delay = max(settings.endpoint_delay, settings.incomplete_delay)
 
-    def _delay_after(self, words: str) -> float:
-        settings = self.settings
+    def _delay_after(self, words: str, sounds_over: bool) -> float:
+        settings, verdict = self.settings, completeness(words).verdict
+        if verdict is Verdict.UNSURE and sounds_over:
+            verdict = Verdict.COMPLETE
         return endpoint_delay(
-            completeness(words).verdict,
-            settings.complete_delay,
-            settings.endpoint_delay,
-            settings.incomplete_delay,
+            verdict, settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay
         )
 
     # ---- the end -------------------------------------------------------------------

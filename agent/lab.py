@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.dialling import config_words, server_process
+from agent.dialling import config_words, running_server
 from agent.errors import AudioError, ConfigError
 from agent.latency.wires import Dialling, WireName
 from agent.machine import own_version
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from agent.latency.budget import Budget
     from agent.latency.link import LinkSettings
     from agent.latency.load import Load
+    from agent.latency.page import Part
     from agent.latency.plan import Plan
     from agent.latency.question import Question
     from agent.latency.results import TurnResult
@@ -105,6 +106,7 @@ def latency(
     from agent.latency.link import LinkSettings
     from agent.latency.load import Habits, Load
     from agent.latency.plan import Plan, seconds
+    from agent.latency.summary import summarise
 
     settings_from(config)
     limits = _budget(budget)
@@ -124,7 +126,8 @@ def latency(
         with _shown(plan, write, taken) as take:
             load = Load(plan, asked, dialling.wire, take, habits, recordings)
             _until_interrupted(load)
-    _conclude(taken, limits, seed, as_json)
+    summary = summarise(taken, seed)
+    _conclude(summary, _word_error_rate(summary), limits, as_json)
 
 
 def report(
@@ -143,38 +146,48 @@ def report(
     for run in runs:
         if run.torn:
             err.print(f"note: {run.name} ends within a row, which is left out", style="yellow")
-    if html is not None or plots is not None:
-        from agent.latency.page import write_page, write_plots
+    first, *others = (_part(run, runs[0], seed) for run in runs)
+    if html is not None:
+        from agent.latency.page import write_page
 
-        if html is not None:
-            write_page(html, runs, seed)
-        if plots is not None:
-            write_plots(_directory(plots), runs)
-    for run in runs[1:]:
-        _compare(runs[0], run, seed, as_json)
-    _conclude(runs[0].rows, limits, seed, as_json)
+        write_page(html, [first, *others])
+    if plots is not None:
+        from agent.latency.page import write_plots
+
+        write_plots(_directory(plots), runs)
+    for part in others:
+        _show_comparison(first, part, as_json)
+    _conclude(first.summary, first.wer, limits, as_json)
 
 
-def _compare(first: Run, second: Run, seed: int, as_json: bool) -> None:
+def _part(run: Run, first: Run, seed: int) -> Part:
+    """A run in figures, and against the first."""
     from agent.latency.compare import compare
-    from agent.view import comparison_table
-
-    ratios = compare(first.rows, second.rows, seed)
-    if not as_json:
-        out.print(comparison_table(ratios, first.name, second.name))
-        return
-    names = {"kind": "ratio", "first_run": first.name, "second_run": second.name}
-    for ratio in ratios:
-        print(json.dumps(names | asdict(ratio) | {"verdict": ratio.verdict}))
-
-
-def _conclude(rows: Sequence[TurnResult], limits: Budget | None, seed: int, as_json: bool) -> None:
-    """Print the summary; exits with 1 when a limit was missed or nothing was answered."""
+    from agent.latency.page import Part
     from agent.latency.summary import summarise
+
+    summary = summarise(run.rows, seed)
+    ratios = [] if run is first else compare(first.rows, run.rows, seed)
+    return Part(run, summary, _word_error_rate(summary), ratios)
+
+
+def _show_comparison(first: Part, second: Part, as_json: bool) -> None:
+    from agent.view import comparison_table, summary_view
+
+    names = {"kind": "ratio", "first_run": first.run.name, "second_run": second.run.name}
+    if as_json:
+        for ratio in second.ratios:
+            print(json.dumps(names | asdict(ratio) | {"verdict": ratio.verdict}))
+        return
+    out.print(f"[bold]{second.run.name}[/]", summary_view(second.summary, second.wer), "", sep="\n")
+    out.print(comparison_table(second.ratios, first.run.name, second.run.name), "")
+    out.print(f"[bold]{first.run.name}[/]")
+
+
+def _conclude(summary: Summary, wer: float | None, limits: Budget | None, as_json: bool) -> None:
+    """Print the summary; exits with 1 when a limit was missed or nothing was answered."""
     from agent.view import summary_view
 
-    summary = summarise(rows, seed)
-    wer = _word_error_rate(summary)
     overruns = [] if limits is None else limits.overruns(summary, wer)
     if as_json:
         missed = {"over_budget": [asdict(overrun) for overrun in overruns]}
@@ -183,8 +196,7 @@ def _conclude(rows: Sequence[TurnResult], limits: Budget | None, seed: int, as_j
         out.print(summary_view(summary, wer))
     for overrun in overruns:
         err.print(f"over budget: {overrun}", style="red", soft_wrap=True)
-    answered = any(row.voice_to_voice_ms is not None for row in rows)
-    raise typer.Exit(1 if overruns or not answered else 0)
+    raise typer.Exit(1 if overruns or summary.failed == summary.turns else 0)
 
 
 def _word_error_rate(summary: Summary) -> float | None:
@@ -249,7 +261,7 @@ def _agent(url: str | None, words: Sequence[str]) -> Iterator[str]:
         return
     with ExitStack() as stack:
         with err.status("loading") as status:
-            address, _ = stack.enter_context(server_process(words, status.update))
+            address, _ = stack.enter_context(running_server(words, status.update))
         yield address
 
 

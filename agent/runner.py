@@ -9,13 +9,14 @@ from collections.abc import Callable
 from agent.commands import Command, HangUp, Task, WakeAt
 from agent.config import Settings
 from agent.ear import Ear
+from agent.echo import EchoJudge
 from agent.errors import AudioError
 from agent.events import (
     CallStarted,
     Input,
     Tick,
 )
-from agent.notices import Notice, Trouble
+from agent.notices import Notice, Play, StopPlaying, Trouble
 from agent.protocol import AppendedAudio
 from agent.session import Session
 from agent.transports.base import Disconnected, Transport
@@ -51,7 +52,8 @@ class CallRunner:
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
-        self._ear = Ear(engines.new_gate(), transport.rate, self._clock())
+        echo = EchoJudge() if settings.turns.echo else None
+        self._ear = Ear(engines.new_gate(), transport.rate, self._clock(), echo)
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
@@ -163,6 +165,10 @@ class CallRunner:
         elif isinstance(command, Task):
             self._work.do(command)
         else:
+            if isinstance(command, Play):
+                self._ear.plays(command.samples, command.rate, self._clock())
+            elif isinstance(command, StopPlaying):
+                self._ear.stops(self._clock())
             self._notify(command)
 
     def _wake_at(self, when: float) -> None:

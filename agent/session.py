@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from agent.answering import Answering
-from agent.commands import Command, Forget, HangUp, Prepare, WakeAt
+from agent.commands import Command, Forget, Prepare, WakeAt
 from agent.completeness import Verdict, completeness
 from agent.config import Settings
 from agent.conversation import Conversation, Turn
@@ -26,6 +26,7 @@ from agent.events import (
     Heard,
     Input,
     PartialHeard,
+    PauseJudged,
     PromptReady,
     ReplyComplete,
     RespondNow,
@@ -39,10 +40,9 @@ from agent.events import (
 )
 from agent.floor import Floor
 from agent.hearing import Hearing
-from agent.manners import Manners, Phase, Wish
+from agent.manners import Manners
 from agent.notices import (
     Configured,
-    ItemTruncated,
     Remark,
     TextAccepted,
     Trouble,
@@ -53,11 +53,8 @@ from agent.timing import Stage
 from agent.turns import TurnEvent
 from asr.transcript import Transcript
 
-NORMAL_CLOSURE = 1000
 MAX_UNHEARD = 4
 """Finished turns of one call that may wait for the recogniser, which all calls share."""
-LINE_OPENS = 0.15
-"""Seconds of silence before a greeting: a fresh line swallows what comes first."""
 NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
 
 
@@ -91,7 +88,7 @@ class Session:
         self.answering = Answering(self.conversation, lead, budget, self._new_id)
         self.floor = Floor(settings.turns, self.hearing, self.answering)
         ends_at = self.started_at + settings.server.max_call_seconds
-        self.manners = Manners(settings.call, ends_at)
+        self.manners = Manners(settings.call, self.answering, ends_at)
 
     def handle(self, event: Input, now: float) -> list[Command]:
         """Take one input at monotonic second ``now``; returns what is to be done, in order."""
@@ -113,15 +110,17 @@ class Session:
             case RespondNow():
                 return self._respond_now()
             case CancelReply():
-                return self._cancel(event, now)
+                return self.answering.cancel(event, now)
             case Truncate():
-                return self._truncate(event)
+                return self.answering.truncate(event)
             case Configure():
                 return self._configure(event)
             case PartialHeard():
                 return self._partial(event, now)
             case FinalHeard():
                 return self._final(event, now)
+            case PauseJudged():
+                return self._pause_judged(event, now)
             case (
                 PromptReady() | Denoised() | TextReady() | ReplyComplete()
                 | SoundReady() | SegmentSpoken()
@@ -143,6 +142,8 @@ class Session:
         if change is TurnEvent.BEGAN:
             yield from self._turn_began(now)
         yield from self.hearing.feed()
+        if change is TurnEvent.PAUSED:
+            yield from self.hearing.pause()
         if change is TurnEvent.RESUMED:
             yield from self._discard_draft(now)
             yield from self.hearing.resume(now)
@@ -189,6 +190,14 @@ class Session:
         wanted = words and self.create_response and self.hearing.detection
         if free and wanted and completeness(words).verdict is not Verdict.INCOMPLETE:
             yield from self.answering.think_ahead(words, self.hearing.speech_end_at, now)
+        yield from self._expire(now)
+
+    def _pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
+        self.hearing.judged(event)
+        yield from self._expire(now)
+
+    def _expire(self, now: float) -> Iterator[Command]:
+        """What became known may make a pause long enough that has lasted already."""
         if self.hearing.detector.expire(self.hearing.position) is TurnEvent.ENDED:
             yield from self._end_turn(now)
 
@@ -233,7 +242,9 @@ class Session:
         if text:
             self.manners.caller_spoke()
         if self.floor.taken_for_nothing(turn):
-            yield from self.floor.take_back(now)
+            self._owed = self.floor.reopen()
+            if not self._owed:
+                yield from self.floor.take_back(now)
         elif text and self.create_response and self.hearing.detection:
             self._owed = True
 
@@ -252,8 +263,7 @@ class Session:
 
     def _started(self, now: float) -> Iterator[Command]:
         yield Prepare(self.conversation.messages())
-        if self.settings.call.greeting:
-            yield from self.answering.say(self.settings.call.greeting, now, LINE_OPENS)
+        yield from self.manners.greet(now)
 
     def _respond_now(self) -> Iterator[Command]:
         if self.answering.speaking is not None:
@@ -292,26 +302,6 @@ class Session:
         turn = None if self.hearing.open is None else self.hearing.open.turn
         yield from self.answering.discard(turn, now)
 
-    def _cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
-        speaking = self.answering.speaking
-        running = speaking.response_id if speaking else None
-        if running is None or event.response_id not in (None, running):
-            what = event.response_id or "no reply"
-            yield Trouble("response_cancel_not_active", f"{what} is not running")
-        else:
-            yield from self.answering.stop(now, "client_cancelled")
-
-    def _truncate(self, event: Truncate) -> Iterator[Command]:
-        for speaking in (self.answering.speaking, self.answering.finished):
-            if speaking is not None and speaking.reply.item_id == event.item_id:
-                speaking.truncate(event.played)
-                yield ItemTruncated(event.item_id, event.played)
-                return
-        if self.conversation.reply_of(event.item_id) is None:
-            yield Trouble("item_not_found", f"no reply has the id {event.item_id}")
-        else:
-            yield Trouble("item_too_old", "only the newest reply can still be truncated")
-
     # ---- everything else -----------------------------------------------------------
 
     def _configure(self, event: Configure) -> Iterator[Command]:
@@ -346,35 +336,13 @@ class Session:
         yield from self._answer_what_is_owed(now)
         if self.hearing.open is None and not self._owed:
             yield from self._discard_draft(now)
-        yield from self._fill(now)
         yield from self._mind_manners(now)
 
-    def _fill(self, now: float) -> Iterator[Command]:
-        due = self._filler_at
-        if due is not None and now >= due and self.answering.speaking is not None:
-            yield from self.answering.speaking.fill(self.settings.call.filler or "")
-
-    @property
-    def _filler_at(self) -> float | None:
-        speaking, call = self.answering.speaking, self.settings.call
-        if not call.filler or speaking is None or speaking.turn is None or speaking.begun:
-            return None
-        over = speaking.turn.timings.marks.get(Stage.TURN_END)
-        return None if over is None else over + call.filler_after
-
     def _mind_manners(self, now: float) -> Iterator[Command]:
-        call = self.settings.call
-        match self.manners.due(now):
-            case Wish.PROMPT:
-                yield from self.answering.say(call.idle_prompt, now)
-            case Wish.GOODBYE:
-                yield from self.answering.stop(now, self.manners.reason)
-                yield from self.answering.say(call.goodbye or "", now)
-            case Wish.HANG_UP:
-                yield HangUp(NORMAL_CLOSURE, self.manners.reason)
+        yield from self.manners.act(now)
+        self.floor.kept = leaving = self.manners.leaving
         busy = self.answering.speaking is not None or self._owed
         heard = self.hearing.open is not None or bool(self.hearing.closed)
-        self.floor.kept = leaving = self.manners.phase is not Phase.TALKING
         self.manners.observe(now, quiet=not busy and (leaving or not heard))
 
     def _overruns(self, command: Command) -> Iterator[Command]:
@@ -384,7 +352,7 @@ class Session:
                 yield Remark("budget_overrun", message)
 
     def _next_wake(self, now: float) -> float | None:
-        times = [self.hearing.starved_at, self.answering.next_due(now), self._filler_at]
+        times = [self.hearing.starved_at, self.answering.next_due(now)]
         return min((self.manners.wakes_at, *(time for time in times if time is not None)))
 
     def _new_id(self, kind: str) -> str:

@@ -172,10 +172,10 @@ class Speaking:
         return "" if cut is None else self.reply.text[len(self._heard_source(cut)) :].strip()
 
     def truncate(self, position: float) -> None:
-        """The reply is remembered only up to ``position`` seconds of its sound."""
-        self._truncated_at = position
+        """The reply is remembered only up to ``position`` seconds of its sound, if so much left."""
+        self._truncated_at = min(position, self.playback.sent)
         self.reply.interrupted = True
-        self.reply.spoken = self.heard_text(position)
+        self.reply.spoken = self.heard_text(self._truncated_at)
 
     def finish(self) -> ReplyFinished:
         """The reply was spoken to its end."""

@@ -6,7 +6,7 @@ the line moves neither a start nor an end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from agent.config import TurnSettings
@@ -72,7 +72,7 @@ class TurnDetector:
     """Frames in, turn events out."""
 
     settings: TurnSettings
-    delay: float
+    delay: float = field(init=False)
     """Pause after which the turn is over; whoever knows the words may change it at any time."""
     state: TurnState = TurnState.QUIET
     began: float = 0.0
@@ -81,6 +81,9 @@ class TurnDetector:
     """End of the last speech in the turn."""
     _set_in: float = 0.0
     """Start of the sound that may become speech."""
+
+    def __post_init__(self) -> None:
+        self.delay = self.settings.endpoint_delay
 
     def frame(self, probability: float, start: float, end: float) -> TurnEvent | None:
         """Take one frame that spans ``start`` to ``end`` seconds of the call's sound."""

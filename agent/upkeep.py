@@ -7,10 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.errors import ConfigError
 from agent.terminal import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 
 if TYPE_CHECKING:
@@ -85,6 +87,37 @@ def path(
             print(json.dumps(figure.to_row(), ensure_ascii=False))
     else:
         out.print(bench_table(figures))
+
+
+@bench.command("turns")
+def turn_taking(
+    questions: Annotated[int, typer.Option(min=1, max=30, help="Spoken questions.")] = 30,
+    interruptions: Annotated[int, typer.Option(min=0, max=100, help="Of replies.")] = 6,
+    rows: Annotated[Path | None, typer.Option(help="Write every turn to this file.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Voice to voice, speculation on and off, false cut-offs, silence after an interruption."""
+    from agent.bench_turns import run_turns, write_rows
+    from agent.view import rows_table
+
+    settings_from(config)
+    if rows is not None and not rows.absolute().parent.is_dir():
+        raise ConfigError(f"{rows}: name a file in a directory that is there")
+    with err.status("loading") as status:
+        figures = run_turns(config, questions, interruptions, status.update)
+    if rows is not None:
+        write_rows(rows, figures, f"onebreath bench turns --questions {questions}")
+    summary = figures.summary()
+    if as_json:
+        print(json.dumps(summary))
+        return
+    off = summary.pop("without_speculation")
+    table = [
+        {"figure": name, "speculation": value, "without": off.get(name, "")}
+        for name, value in summary.items()
+    ]
+    out.print(rows_table(table))
 
 
 class EngineBench(StrEnum):

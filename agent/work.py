@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
+import numpy as np
+
+from agent.audio import Samples
 from agent.commands import (
     Abandon,
     DecodeFinal,
@@ -15,6 +18,7 @@ from agent.commands import (
     EndSpeech,
     Forget,
     Hear,
+    JudgePause,
     Prepare,
     Respond,
     Speak,
@@ -27,6 +31,7 @@ from agent.events import (
     FinalHeard,
     Input,
     PartialHeard,
+    PauseJudged,
     PromptReady,
     ReplyComplete,
     SegmentSpoken,
@@ -52,6 +57,16 @@ class Engines:
     compute: Compute
     voices: Executor
     """Threads that wait for the synthesiser's process."""
+    turn_model: TurnModel | None = None
+
+
+class TurnModel(Protocol):
+    """Hears in the sound of a turn whether it is over; has a thread of its own."""
+
+    def submit(self, sound: Samples) -> Future[float] | None:
+        """The probability for 16 kHz mono ``[n]``; None when it has too much to do."""
+
+    def close(self) -> None: ...
 
 
 class EngineWork:
@@ -80,6 +95,8 @@ class EngineWork:
         self._partials: dict[int, asyncio.Task[None]] = {}
         self._finals: dict[int, asyncio.Task[None]] = {}
         """The newest decode of each kind, by turn."""
+        self._sound: dict[int, list[Samples]] = {}
+        """Of open turns, for the turn model."""
         self._unheard = 0
         """The last turn that the recogniser refused; said once, not for every frame."""
 
@@ -93,11 +110,14 @@ class EngineWork:
             case DecodeFinal():
                 _drop(self._partials.pop(task.turn, None))
                 self._finals[task.turn] = self._start(self._decode_final(task))
+            case JudgePause():
+                self._judge(task)
             case Withdraw():
                 _drop(self._finals.pop(task.turn, None))
             case Forget():
                 _drop(self._partials.pop(task.turn, None))
                 _drop(self._finals.pop(task.turn, None))
+                self._sound.pop(task.turn, None)
                 if listening := self._listening.pop(task.turn, None):
                     listening.close()
             case Prepare():
@@ -129,11 +149,22 @@ class EngineWork:
             if task.turn not in self._listening:
                 self._listening[task.turn] = self._engines.asr.listen()
             self._listening[task.turn].feed(task.samples)
+            if self._engines.turn_model is not None:
+                self._sound.setdefault(task.turn, []).append(task.samples)
         except AsrError as error:
             self._unheard = task.turn
             asyncio.get_running_loop().call_soon(
                 self._post, StageFailed("asr", str(error), turn=task.turn)
             )
+
+    def _judge(self, task: JudgePause) -> None:
+        model, sound = self._engines.turn_model, self._sound.get(task.turn)
+        if model is None or not sound or (asked := model.submit(np.concatenate(sound))) is None:
+            return  # then the words decide alone
+        self._start(self._await_judgement(task, asked))
+
+    async def _await_judgement(self, task: JudgePause, asked: Future[float]) -> None:
+        self._post(PauseJudged(task.turn, task.revision, await asyncio.wrap_future(asked)))
 
     async def _decode_partial(self, task: DecodePartial) -> None:
         listening = self._listening.get(task.turn)

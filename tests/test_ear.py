@@ -3,6 +3,7 @@ import pytest
 from fakes import LoudIsSpeech, silence, speech
 
 from agent.ear import Ear
+from agent.echo import EchoJudge
 from agent.errors import AudioError
 
 
@@ -44,3 +45,24 @@ def test_sound_faster_than_time_is_refused():
         list(ear.push(silence(1.0), 0.0))
     with pytest.raises(AudioError, match="send it in real time"):
         list(ear.push(silence(1.0), 0.0))
+
+
+def test_the_agents_own_voice_in_the_microphone_is_not_speech():
+    rng = np.random.default_rng(1)
+    envelope = np.repeat(rng.uniform(0.0, 1.0, 60), 1600)
+    voice = (0.6 * envelope * rng.uniform(-1, 1, 96_000)).astype(np.float32)
+    echo = np.concatenate([np.zeros(1600, np.float32), 0.3 * voice])  # 100 ms later, 10 dB less
+    deaf, judging = Ear(LoudIsSpeech(), 16_000, 0.0), Ear(LoudIsSpeech(), 16_000, 0.0, EchoJudge())
+    probabilities: dict[Ear, list[float]] = {deaf: [], judging: []}
+    for start in range(0, 96_000, 512):
+        now = start / 16_000
+        for ear, found in probabilities.items():
+            ear.plays(voice[start : start + 512], 16_000, now)
+            found += [h.probability for h in ear.push(echo[start : start + 512], now + 0.032)]
+    settled = slice(60, None)
+    assert np.mean(np.array(probabilities[deaf][settled]) > 0.5) > 0.3
+    assert np.mean(np.array(probabilities[judging][settled]) > 0.5) < 0.02
+    judging.stops(now)
+    shout = (0.6 * rng.uniform(-1, 1, 16_000)).astype(np.float32)
+    heard = [h.probability for h in judging.push(shout, now + 1.0)]
+    assert heard[-1] > 0.9

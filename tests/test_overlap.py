@@ -175,6 +175,22 @@ def test_a_cough_while_the_agent_thinks_costs_no_answer():
     assert desk.last(ReplyFinished).text == STORY
 
 
+def test_noise_that_lasts_while_the_agent_thinks_costs_no_answer():
+    desk = new_desk()
+    ask(desk, "Tell me a story.")
+    desk.hear(0.8, 0.9)
+    assert desk.last(ReplyFinished).status == "cancelled"
+    desk.hear(0.1, 0.0)
+    understand(desk, "")
+    desk.hear(0.6, 0.0)
+    assert len(desk.all(Respond)) == 2
+    assert desk.last(Respond).messages[-1] == Message("user", "Tell me a story.")
+    answer(desk, STORY)
+    play_out(desk)
+    assert desk.last(ReplyFinished).text == STORY
+    assert len(desk.session.conversation.messages()) == 3
+
+
 def test_words_while_the_agent_thinks_are_joined_to_the_question():
     desk = new_desk()
     ask(desk, "What is the capital")

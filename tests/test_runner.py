@@ -1,6 +1,8 @@
 """Calls through the real runner with scripted engines, in virtual time."""
 
 import asyncio
+from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 from fakes import (
@@ -279,3 +281,34 @@ def test_a_recogniser_that_does_not_open_is_told_once_per_turn():
     line = call(parts, ScriptedTransport(sound, hang_up_at=5.0))
     assert 1 <= len(line.all(notices.Trouble)) <= 6
     assert line.closed is None
+
+
+class Decided:
+    """A turn model that has made up its mind."""
+
+    def __init__(self):
+        self.asked = []
+
+    def submit(self, sound):
+        self.asked.append(len(sound))
+        future = Future()
+        future.set_result(0.9)
+        return future
+
+    def close(self):
+        pass
+
+
+def test_the_turn_model_hears_the_turn_and_shortens_the_pause():
+    waits = {}
+    for name in ("rules", "smart-turn"):
+        model = Decided()
+        parts = engines({}, words=heard("I went to the market"))
+        parts = replace(parts, turn_model=model)
+        settings = Settings(turns={"turn_model": name})
+        line = ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), hang_up_at=5.0)
+        call(parts, line, settings)
+        waits[name] = line.all(notices.TurnTimed)[0][1].spans["endpoint_wait"]
+    assert model.asked == [pytest.approx(16_000, abs=1024)]
+    assert waits["rules"] == pytest.approx(0.5, abs=0.05)
+    assert waits["smart-turn"] < 0.4

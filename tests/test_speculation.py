@@ -9,6 +9,7 @@ from agent.commands import (
     DecodeFinal,
     EndSpeech,
     Forget,
+    JudgePause,
     Prepare,
     Respond,
     Speak,
@@ -20,6 +21,7 @@ from agent.events import (
     ClearAudio,
     FinalHeard,
     PartialHeard,
+    PauseJudged,
     PromptReady,
     ReplyComplete,
     SegmentSpoken,
@@ -129,6 +131,31 @@ def test_the_words_say_how_long_a_pause_may_be(desk, words, delay):
         desk.hear(0.032, 0.0)
         assert desk.position / 16_000 - end < 2.0
     assert desk.position / 16_000 - end == pytest.approx(delay, abs=0.04)
+
+
+def test_the_turn_model_is_asked_where_the_words_leave_it_open():
+    desk = new_desk(turn_model="smart-turn")
+    desk.hear(1.0, 0.9)
+    desk.hear(0.032, 0.0)
+    asked = desk.last(JudgePause)
+    desk.hear(0.3, 0.0)
+    understand(desk, "I went to the market")
+    assert desk.all(SpeechStopped) == []
+    desk.tell(PauseJudged(asked.turn, 99, 0.9))
+    assert desk.all(SpeechStopped) == []
+    desk.tell(PauseJudged(asked.turn, asked.revision, 0.9))
+    assert desk.last(SpeechStopped)
+
+
+def test_the_turn_model_does_not_overrule_words_that_are_not_complete():
+    desk = new_desk(turn_model="smart-turn")
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    asked = desk.last(JudgePause)
+    desk.tell(PauseJudged(asked.turn, asked.revision, 0.9))
+    understand(desk, "I would like milk and")
+    desk.hear(1.0, 0.0)
+    assert desk.all(SpeechStopped) == []
 
 
 def test_without_words_the_turn_waits_for_them_and_not_for_ever(desk):

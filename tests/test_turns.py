@@ -22,7 +22,7 @@ def run(detector: TurnDetector, *pieces: tuple[float, float], start: float = 0.0
 
 
 def test_a_turn_begins_pauses_and_ends():
-    detector = TurnDetector(SETTINGS, 0.5)
+    detector = TurnDetector(SETTINGS)
     events = run(detector, (0.32, 0.0), (0.96, 0.9), (0.5, 0.0))
     assert [event for _, event in events] == [TurnEvent.BEGAN, TurnEvent.PAUSED, TurnEvent.ENDED]
     began, _, ended = [when for when, _ in events]
@@ -33,7 +33,7 @@ def test_a_turn_begins_pauses_and_ends():
 
 
 def test_a_short_pause_does_not_end_the_turn():
-    events = run(TurnDetector(SETTINGS, 0.5), (0.5, 0.9), (0.4, 0.0), (0.5, 0.9), (0.6, 0.0))
+    events = run(TurnDetector(SETTINGS), (0.5, 0.9), (0.4, 0.0), (0.5, 0.9), (0.6, 0.0))
     assert [event for _, event in events] == [
         TurnEvent.BEGAN,
         TurnEvent.PAUSED,
@@ -44,20 +44,20 @@ def test_a_short_pause_does_not_end_the_turn():
 
 
 def test_a_click_is_no_turn():
-    detector = TurnDetector(SETTINGS, 0.5)
+    detector = TurnDetector(SETTINGS)
     assert run(detector, (0.064, 1.0), (0.5, 0.0)) == []
     assert detector.state is TurnState.QUIET
 
 
 def test_between_release_and_threshold_speech_goes_on_and_a_pause_goes_on():
-    detector = TurnDetector(SETTINGS, 0.5)
+    detector = TurnDetector(SETTINGS)
     run(detector, (0.5, 0.9), (1.0, 0.4))
     assert detector.state is TurnState.SPEAKING
     assert run(detector, (0.1, 0.1), (0.6, 0.4), start=1.5)[-1][1] is TurnEvent.ENDED
 
 
 def test_endless_speech_is_ended():
-    detector = TurnDetector(TurnSettings(max_turn=2.0), 0.5)
+    detector = TurnDetector(TurnSettings(max_turn=2.0))
     events = run(detector, (3.0, 0.9))
     assert events[1][1] is TurnEvent.ENDED
     assert events[1][0] == pytest.approx(2.0, abs=FRAME)
@@ -75,7 +75,7 @@ def test_the_table_ends_only_open_turns_and_begins_only_closed_ones():
 
 @given(st.lists(st.floats(0, 1), max_size=300))
 def test_events_alternate_whatever_is_heard(probabilities):
-    detector = TurnDetector(SETTINGS, 0.5)
+    detector = TurnDetector(SETTINGS)
     inside = paused = False
     for number, probability in enumerate(probabilities):
         match detector.frame(probability, number * FRAME, (number + 1) * FRAME):

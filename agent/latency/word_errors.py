@@ -26,7 +26,7 @@ def word_error_rate(pairs: Sequence[tuple[str, str]]) -> float | None:
         from whisper_normalizer.english import EnglishTextNormalizer
     except ImportError:
         raise ConfigError(
-            "the word error rate needs more packages: pip install 'onebreath[lab]'"
+            "the word error rate needs jiwer; install the extra: pip install -e '.[lab]'"
         ) from None
     normal = EnglishTextNormalizer()
     said = [normal(text) for text, _ in pairs]

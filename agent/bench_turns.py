@@ -1,0 +1,315 @@
+"""Turn taking in figures: thirty spoken questions, with speculation and without, side by side.
+
+Two servers are up, one of each kind; only the one that is being called has work to do. They are
+asked in blocks of five, the order changing from block to block, so that a machine that grows
+slower or busier does so for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.audio import NOISE_FLOOR_DBFS, Samples, first_above, last_above, resample
+from agent.bench import bundled
+from agent.config import Settings
+from agent.dialling import config_words, running_server
+from agent.engines import load_tts, thread_plan
+from agent.errors import CallError
+from agent.latency.caller import Caller
+from agent.latency.question import Question
+from agent.latency.realtime import RealtimeWire
+from agent.latency.results import TurnResult
+from agent.machine import cpu_features, load_average, memory
+from agent.protocol import WIRE_RATE
+from agent.threads import cores
+from tts.engine import Synthesizer
+
+Progress = Callable[[str], None]
+Event = dict[str, Any]
+
+QUESTIONS = (
+    "Can you help me?",
+    "What day comes after Tuesday?",
+    "How do you spell the word giraffe?",
+    "Why is the sky blue?",
+    "Is a tomato a fruit or a vegetable?",
+    "Who was the first man on the moon?",
+    "What should I cook for dinner tonight?",
+    "How many minutes are there in an hour?",
+    "Tell me something about whales.",
+    "What is the largest ocean in the world?",
+    "Do penguins fly?",
+    "What do you call a baby dog?",
+    "How far away is the moon?",
+    "Could you recommend a good book?",
+    "What is the opposite of early?",
+    "Where does coffee come from?",
+    "Good morning, how are you today?",
+    "Which animal is the fastest on land?",
+    "What color do you get from blue and yellow?",
+    "I am bored. What can I do?",
+    # Callers hesitate: so many seconds of silence within the sentence.
+    "Can you tell me {0.4} what time the sun goes down?",
+    "What is the difference between a frog and {0.8} a toad?",
+    "I would like to know, um, {0.8} how long eggs have to boil.",
+    "Is it true that {0.4} cats always land on their feet?",
+    "My number is five five five {0.6} zero one seven. Can you repeat it?",
+)
+"""Spoken by the bundled voice, after the bundled recordings."""
+STORIES = ("Tell me a story about a dog.", "Tell me all that you know about Paris.")
+STOP = "No, stop. What is two plus three?"
+BLOCK = 5
+TALKED = 0.8
+"""Seconds of a reply that are heard before it is interrupted."""
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTurn:
+    """One question and what became of it."""
+
+    speculation: bool
+    result: TurnResult
+    hit: bool | None
+    """Whether a reply that was begun before the turn was over was used; None: unknown."""
+    cut_off: bool
+    """Whether the agent took the floor before the caller had finished."""
+
+    def to_row(self) -> dict[str, Any]:
+        kind = {"what": "turn", "speculation": self.speculation}
+        return {**kind, **asdict(self.result), "hit": self.hit, "cut_off": self.cut_off}
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """One reply that was interrupted."""
+
+    to_silence_ms: float
+    """From the first sample of the caller's words to the last one of the reply at his ear."""
+    after_decision_ms: float
+    """From the event that tells the client to stop to that sample; 0: nothing came after it."""
+
+    def to_row(self) -> dict[str, Any]:
+        return {"what": "interruption", **asdict(self)}
+
+
+@dataclass(slots=True)
+class TurnFigures:
+    """Everything that was measured."""
+
+    turns: list[AskedTurn] = field(default_factory=list)
+    interruptions: list[Interruption] = field(default_factory=list)
+
+    def rows(self) -> list[dict[str, Any]]:
+        turns = [turn.to_row() for turn in self.turns]
+        return turns + [interruption.to_row() for interruption in self.interruptions]
+
+    def summary(self) -> dict[str, Any]:
+        """The figures, those with speculation by their plain names."""
+        on, off = self._kind(True), self._kind(False)
+        known = [turn.hit for turn in self.turns if turn.speculation and turn.hit is not None]
+        on["speculation_hit_rate"] = _rate(known)
+        silence = [i.after_decision_ms for i in self.interruptions]
+        heard = [i.to_silence_ms for i in self.interruptions]
+        on["silence_after_interrupt_ms"] = max(silence, default=None)
+        on["interrupt_to_silence_p50_ms"] = round(statistics.median(heard), 1) if heard else None
+        return {**on, "without_speculation": off, "n": len(self.turns) // 2}
+
+    def _kind(self, speculation: bool) -> dict[str, Any]:
+        turns = [turn for turn in self.turns if turn.speculation is speculation]
+        heard = [turn.result.voice_to_voice_ms for turn in turns]
+        times = [ms for ms in heard if ms is not None]
+        p50, p95 = np.percentile(times, [50, 95]) if times else (None, None)
+        return {
+            "voice_to_voice_p50_ms": p50 if p50 is None else round(float(p50), 1),
+            "voice_to_voice_p95_ms": p95 if p95 is None else round(float(p95), 1),
+            "false_cutoff_rate": _rate([turn.cut_off for turn in turns]),
+            "unanswered": sum(turn.result.error is not None for turn in turns),
+        }
+
+
+def _rate(outcomes: Sequence[bool]) -> float | None:
+    return round(sum(outcomes) / len(outcomes), 4) if outcomes else None
+
+
+def run_turns(
+    config: Path | None, questions: int, interruptions: int, progress: Progress
+) -> TurnFigures:
+    """Ask ``questions`` of each kind of server and interrupt it; some 12 s a question.
+
+    Raises:
+        CallError: a server does not start or the connection is lost.
+    """
+    progress("speaking the questions")
+    asked, stories, stop = _recordings(questions)
+    with ExitStack() as servers:
+        urls = {}
+        for speculation in (True, False):
+            variables = {"ONEBREATH_TURNS__SPECULATION": str(speculation).lower()}
+            urls[speculation], _ = servers.enter_context(
+                running_server(config_words(config), progress, variables)
+            )
+        return asyncio.run(_measure(urls, asked, (stories, stop, interruptions), progress))
+
+
+def _recordings(questions: int) -> tuple[list[Question], list[Question], Question]:
+    defaults = Settings()
+    voice = load_tts(defaults, thread_plan(defaults).tts, lambda _: None)
+    try:
+        asked = [*bundled(), *(_spoken(voice, text) for text in QUESTIONS)][:questions]
+        return asked, [_spoken(voice, text) for text in STORIES], _spoken(voice, STOP)
+    finally:
+        voice.close()
+
+
+def _spoken(voice: Synthesizer, text: str) -> Question:
+    """``text`` in the voice's sound, with silence where it says {seconds}."""
+    parts = re.split(r"\{([\d.]+)\}", text)
+    sound = [_trimmed(voice, parts[0].strip())]
+    for pause, words in zip(parts[1::2], parts[2::2], strict=True):
+        sound += [np.zeros(int(float(pause) * WIRE_RATE), np.float32), _trimmed(voice, words)]
+    return Question(text, np.concatenate(sound))
+
+
+def _trimmed(voice: Synthesizer, words: str) -> Samples:
+    """The sound of ``words`` without the silence around it."""
+    spoken = np.concatenate([chunk.samples for chunk in voice.speak(words.strip())])
+    sound = resample(spoken, voice.rate, WIRE_RATE)
+    start, end = first_above(sound, NOISE_FLOOR_DBFS), last_above(sound, NOISE_FLOOR_DBFS)
+    return sound[start or 0 : (end or 0) + 1]
+
+
+async def _measure(
+    urls: dict[bool, str],
+    asked: Sequence[Question],
+    interrupting: tuple[Sequence[Question], Question, int],
+    progress: Progress,
+) -> TurnFigures:
+    figures = TurnFigures()
+    for speculation, url in urls.items():
+        await _ask(url, asked[:1], speculation)  # warms up
+    blocks = [asked[at : at + BLOCK] for at in range(0, len(asked), BLOCK)]
+    for number, block in enumerate(blocks):
+        for speculation in (True, False) if number % 2 == 0 else (False, True):
+            kind = "with" if speculation else "without"
+            progress(f"block {number + 1} of {len(blocks)}, {kind} speculation")
+            figures.turns += await _ask(urls[speculation], block, speculation)
+    stories, stop, count = interrupting
+    for number in range(count):
+        progress(f"interruption {number + 1} of {count}")
+        found = await _interrupt(urls[True], stories[number % len(stories)], stop)
+        figures.interruptions += [] if found is None else [found]
+    return figures
+
+
+async def _ask(url: str, questions: Sequence[Question], speculation: bool) -> list[AskedTurn]:
+    """One call."""
+    events: list[Event] = []
+    caller = Caller(RealtimeWire(url, on_event=events.append))
+    turns = []
+    async for result in caller.turns(questions):
+        turns.append(_turn(speculation, result, events))
+        events.clear()
+    return turns
+
+
+def _turn(speculation: bool, result: TurnResult, events: Sequence[Event]) -> AskedTurn:
+    kinds = [event["type"] for event in events]
+    timed = [event for event in events if event["type"] == "onebreath.turn.timings"]
+    told = timed[-1] if timed else {}
+    tried = told.get("speculation")
+    hit = bool(tried and tried["hit"]) if "speculation" in told else None
+    # A question is one turn. Where the agent took the floor too early it became several.
+    return AskedTurn(speculation, result, hit, kinds.count("input_audio_buffer.committed") > 1)
+
+
+async def _interrupt(url: str, story: Question, stop: Question) -> Interruption | None:
+    """Interrupt one reply; None when it was over before that."""
+    events: list[tuple[float, Event]] = []
+    wire = RealtimeWire(url, on_event=lambda event: events.append((caller.now, event)))
+    caller = Caller(wire)
+    async with caller.silence():
+        caller.line.say(story.samples)
+        first = await _first(events, "response.output_audio.delta")
+        await asyncio.sleep(TALKED)
+        interrupted, asked = first[1]["response_id"], len(events)
+        begins = caller.line.say(stop.samples) / WIRE_RATE
+        ended = await _first(events, "response.done", asked)
+        if ended[1]["response"]["status"] != "cancelled":
+            return None
+        await asyncio.sleep(1.0)  # what comes late comes by then
+    stops = ("onebreath.playback.stop", "input_audio_buffer.speech_started")
+    told = next(at for at, event in events[asked:] if event["type"] in stops)
+    late = [
+        at
+        for at, event in events
+        if event.get("response_id") == interrupted
+        and event["type"] == "response.output_audio.delta"
+        and at > told
+    ]
+    silent = max([told, *late])
+    return Interruption(round((silent - begins) * 1000, 1), round((silent - told) * 1000, 1))
+
+
+async def _first(
+    events: list[tuple[float, Event]], kind: str, start: int = 0
+) -> tuple[float, Event]:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for at, event in events[start:]:
+                    if event["type"] == kind:
+                        return at, event
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise CallError(f"no {kind} within {PATIENCE:.0f} s") from None
+
+
+def write_rows(path: Path, figures: TurnFigures, command: str) -> None:
+    """All turns and interruptions, one JSON document a line, after one about the machine.
+
+    Raises:
+        CallError: the file cannot be written.
+    """
+    rows = [{"what": "machine", "command": command, **_this_machine()}, *figures.rows()]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CallError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _this_machine() -> dict[str, Any]:
+    total, _ = memory()
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "features": sorted(f for f in cpu_features() if f.startswith("avx")),
+        "cores": cores(),
+        "memory_gb": round(total / 1e9),
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": _commit(),
+        "load": round(load_average(), 2),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this copy; None where it is no clone."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,262 @@
+"""Is it the agent's own voice that the microphone hears?
+
+Without headphones the agent's sound comes back through the room, and a speech detector rightly
+calls it speech; taken for the caller, it makes the agent interrupt itself. What is being played is
+known, so every frame of the microphone is compared with it, in powers of mel bands, hop by hop,
+over all delays up to half a second. Nothing is subtracted and no waveforms are aligned, so a
+lossy codec, jitter and a delay that wanders do no harm (docs/adr/0010-echo.md has the figures).
+
+A frame is explained as far as it is in no band louder than what the room returns of the playback
+before. How much a room returns is bounded without knowing the delay: all echoes of what was
+played lie in the half second after it, so the loudest heard then, over the loudest played, is an
+upper bound, whoever else spoke. The least bound so far is the estimate. It rises again where
+the envelopes of all bands go up and down as the playback's did, only louder: then somebody turned
+the volume up. The delay is where a second of these envelopes correlates best.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.audio import AudioChunk, Samples, StreamResampler
+from agent.vad import FRAME_SAMPLES, RATE
+
+HOP: Final = 256
+"""Samples between two measurements (16 ms)."""
+WINDOW: Final = 512
+BANDS: Final = 24
+LAGS: Final = 34
+"""Hops of delay that are looked at: 0 to 528 ms."""
+HISTORY: Final = 64
+"""Hops over which a delay is sought and a bound is taken (1 s)."""
+SHAPE_HOPS: Final = 10
+"""Hops over which the shape is compared (160 ms)."""
+
+MAX_PIECES: Final = 1024
+"""Pieces of playback that are kept, the newest."""
+HORIZON: Final = 2 * RATE
+"""Samples of playback that are kept behind the ear."""
+
+_FLOOR_DBFS: Final = -62.0
+"""White noise of this level is added to both sides: what is quieter has no shape."""
+_MOST_RETURNED: Final = 10 ** (-3 / 10)
+"""No room returns more than half the power; the estimate begins here."""
+_MARGIN: Final = 10 ** (3 / 10)
+"""Power over the prediction that is still explained."""
+_DECAY: Final = 0.5
+"""Of the playback's power per hop: reverberation of 0.3 s."""
+_FORGETTING: Final = 10 ** (0.01 / 10)
+"""By which the estimate rises each frame (0.3 dB a second)."""
+_LOUDER: Final = 10 ** (2 / 10)
+"""By which it rises in a frame that has the playback's shape and is louder."""
+_DELAY_CORRELATION: Final = 0.55
+"""At which the delay is believed; unrelated speech reaches 0.4."""
+_SHAPE_CORRELATION: Final = 0.85
+"""At which a frame has the playback's shape. Of frames with echo alone 95 % are over it, of frames
+in which a caller speaks 10 dB louder than the echo, 5 %."""
+_SEARCH_EVERY: Final = 8
+"""Frames between two searches for the delay."""
+_SPREAD: Final = 2
+"""Hops around the delay from which echo may come."""
+
+Powers = NDArray[np.float32]
+
+
+class EchoJudge:
+    """Compares one call's microphone with what is played to it."""
+
+    def __init__(self) -> None:
+        self._playback = _Playback()
+        self._clock = _Clock()
+        self._heard: Powers = np.zeros((HISTORY + LAGS, BANDS), np.float32)
+        """Band powers of the microphone, newest last."""
+        self._played: Powers = np.zeros((HISTORY + LAGS, BANDS), np.float32)
+        """The same of the playback, reverberated."""
+        self._returned: Powers = np.full(BANDS, _MOST_RETURNED, np.float32)
+        """Power of the echo over power of the playback, by band; an upper bound."""
+        self._delay: int | None = None
+        """In hops."""
+        self._last: Samples = np.zeros(HOP, np.float32)
+        self._frames = 0
+
+    def played(self, samples: Samples, rate: int, at: float) -> None:
+        """Sound that will reach the ear from monotonic second ``at`` on, as playback knows it.
+
+        Pieces come in order; a constant error of ``at`` counts as delay.
+        """
+        self._playback.add(samples, rate, at)
+
+    def stopped(self, at: float) -> None:
+        """What was to be played after monotonic second ``at`` was dropped."""
+        self._playback.cut(at)
+
+    def likelihood(self, frame: AudioChunk) -> float:
+        """How far the playback explains this frame, from 0 (not at all) to 1 (all of it).
+
+        Frames are 512 samples at 16 kHz, in order. A speech probability times one minus this is
+        that of the caller.
+        """
+        if frame.rate != RATE or len(frame.samples) != FRAME_SAMPLES:
+            raise ValueError(f"a frame is {FRAME_SAMPLES} samples at {RATE} Hz")
+        end = self._clock.end_of(frame)
+        sound = np.concatenate([self._last, frame.samples])
+        self._last = frame.samples[-HOP:]
+        if not self._playback.audible_before(end):
+            self._heard.fill(0.0)
+            self._played.fill(0.0)
+            return 0.0
+        self._measure(sound, self._playback.before(end, len(sound)))
+        self._frames += 1
+        self._bound()
+        if self._frames % _SEARCH_EVERY == 0:
+            self._search()
+        return self._judge()
+
+    def _measure(self, sound: Samples, playback: Samples) -> None:
+        hops = np.stack([sound[:WINDOW], sound[HOP:], playback[:WINDOW], playback[HOP:]])
+        powers = band_powers(hops)
+        for history in (self._heard, self._played):
+            history[:-2] = history[2:]
+        self._heard[-2:] = powers[:2]
+        for hop, power in ((-2, powers[2]), (-1, powers[3])):
+            self._played[hop] = np.maximum(power, _DECAY * self._played[hop - 1])
+
+    def _bound(self) -> None:
+        """Lower the estimate to what the last second allows; the delay need not be known."""
+        heard = np.maximum(self._heard.max(axis=0), _FLOOR)
+        played = self._played[:-LAGS].max(axis=0)
+        bound = np.where(played > 10 * _FLOOR, heard / np.maximum(played, 1e-12), np.inf)
+        self._returned = np.minimum(self._returned * _FORGETTING, bound).clip(max=_MOST_RETURNED)
+
+    def _search(self) -> None:
+        """Find the delay at which the envelopes of the last second correlate best."""
+        heard = self._envelope(self._heard[-HISTORY:])
+        heard = (heard - heard.mean(axis=0)).T.ravel()
+        played = self._envelope(self._played[1:] * self._returned.mean())
+        delayed = np.lib.stride_tricks.sliding_window_view(played, HISTORY, axis=0)
+        delayed = (delayed - delayed.mean(axis=2, keepdims=True)).reshape(len(delayed), -1)
+        power = np.einsum("lk,lk->l", delayed, delayed) * (heard @ heard)
+        correlation = delayed @ heard / np.sqrt(power + 1e-6)
+        best = int(correlation.argmax())
+        if correlation[best] > _DELAY_CORRELATION:
+            self._delay = len(correlation) - 1 - best
+
+    def _judge(self) -> float:
+        heard = self._heard[-2:].mean(axis=0)
+        unexplained = np.maximum(heard - _MARGIN * (self._prediction() + _FLOOR), 0.0)
+        if self._has_shape():
+            louder = np.where(unexplained > 0, np.float32(_LOUDER), np.float32(1.0))
+            self._returned = (self._returned * louder).clip(max=_MOST_RETURNED)
+        return 1.0 - float(unexplained.sum() / max(heard.sum(), 1e-12))
+
+    def _prediction(self) -> Powers:
+        """The loudest echo that may be heard now."""
+        newest = len(self._played)
+        first, last = 0, LAGS - 1
+        if self._delay is not None:
+            first, last = max(0, self._delay - _SPREAD), self._delay + _SPREAD
+        span = self._played[newest - 1 - last : newest - first]
+        prediction: Powers = self._returned * span.max(axis=0)
+        return prediction
+
+    def _has_shape(self) -> bool:
+        """Whether the last envelopes follow the playback's at the known delay."""
+        if self._delay is None:
+            return False
+        end = len(self._played) - self._delay
+        played = self._envelope(self._played[:end][-HISTORY:] * self._returned.mean())
+        heard = self._envelope(self._heard[-HISTORY:])
+        a = heard[-SHAPE_HOPS:] - heard.mean(axis=0)
+        b = played[-SHAPE_HOPS:] - played.mean(axis=0)
+        power = np.square(a).sum() * np.square(b).sum()
+        return float((a * b).sum()) > _SHAPE_CORRELATION * float(np.sqrt(power + 1e-6))
+
+    @staticmethod
+    def _envelope(powers: Powers) -> Powers:
+        envelope: Powers = np.log(powers + _FLOOR)
+        return envelope
+
+
+class _Clock:
+    """When the samples of the microphone were heard, without the jitter of the line.
+
+    Samples are counted, so their distances are exact; the least delay of the last two seconds
+    places them.
+    """
+
+    def __init__(self) -> None:
+        self._offsets: deque[float] = deque(maxlen=64)
+
+    def end_of(self, frame: AudioChunk) -> int:
+        """The end of a frame, in samples at 16 kHz of monotonic time."""
+        self._offsets.append(frame.captured_at - frame.end / RATE)
+        return frame.end + round(min(self._offsets) * RATE)
+
+
+class _Playback:
+    """What reaches the ear, on the time line of the monotonic clock, at 16 kHz."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[int, Samples]] = deque(maxlen=MAX_PIECES)
+        self._resampler = StreamResampler(RATE, RATE)
+
+    def add(self, samples: Samples, rate: int, at: float) -> None:
+        if rate != self._resampler.source_rate:
+            self._resampler = StreamResampler(rate, RATE)
+        self._pieces.append((round(at * RATE), self._resampler.push(samples)))
+
+    def cut(self, at: float) -> None:
+        end = round(at * RATE)
+        kept = [(start, piece[: end - start]) for start, piece in self._pieces if start < end]
+        self._pieces = deque(kept, maxlen=MAX_PIECES)
+
+    def audible_before(self, end: int) -> bool:
+        """Whether anything is left of the last seconds; older pieces are dropped."""
+        while self._pieces:
+            start, piece = self._pieces[0]
+            if start + len(piece) > end - HORIZON:
+                return True
+            self._pieces.popleft()
+        return False
+
+    def before(self, end: int, length: int) -> Samples:
+        """The ``length`` samples up to ``end``; zeros where nothing is played."""
+        begin = end - length
+        sound = np.zeros(length, np.float32)
+        for start, piece in self._pieces:
+            first, last = max(start, begin), min(start + len(piece), end)
+            if first < last:
+                sound[first - begin : last - begin] = piece[first - start : last - start]
+        return sound
+
+
+def band_powers(sound: Samples) -> Powers:
+    """Mean power of windows ``[n, 512]`` in mel bands: ``[n, BANDS]``."""
+    spectrum = np.fft.rfft(sound * _TAPER, axis=1)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    return (power @ _MEL / WINDOW).astype(np.float32)
+
+
+def _mel_filters() -> NDArray[np.float64]:
+    """Triangles from 150 to 7600 Hz, ``[257, BANDS]``, equidistant on O'Shaughnessy's mel scale."""
+
+    def mel(hertz: float) -> float:
+        return 2595 * float(np.log10(1 + hertz / 700))
+
+    edges = 700 * (10 ** (np.linspace(mel(150), mel(7600), BANDS + 2) / 2595) - 1)
+    bins = np.fft.rfftfreq(WINDOW, 1 / RATE)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    return np.maximum(np.minimum(rising, falling), 0.0)
+
+
+_TAPER = np.hanning(WINDOW)
+_MEL = _mel_filters()
+_FLOOR = ((10 ** (_FLOOR_DBFS / 10)) * np.square(_TAPER).sum() / WINDOW * _MEL.sum(axis=0)).astype(
+    np.float32
+)
+"""Band powers of white noise at the floor."""
