@@ -166,8 +166,13 @@ def _remarks(summary: Summary, wer: float | None) -> list[Text]:
 def comparison_table(ratios: Sequence[Ratio], first: str, second: str) -> Table:
     """The second run over the first."""
     view = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("figure", "", first, second, "ratio", "99 % interval", "verdict"):
-        view.add_column(column, justify="left" if column in ("figure", "", "verdict") else "right")
+    words = ("figure", "", "verdict")
+    for column in ("figure", "", first, second, "ratio", "99 %", "verdict"):
+        view.add_column(
+            column,
+            justify="left" if column in words else "right",
+            no_wrap=column not in (first, second),
+        )
     for ratio in ratios:
         style = {"faster": "green", "slower": "red"}.get(ratio.verdict, "dim")
         view.add_row(
@@ -176,7 +181,7 @@ def comparison_table(ratios: Sequence[Ratio], first: str, second: str) -> Table:
             f"{ratio.first:.0f} ms",
             f"{ratio.second:.0f} ms",
             f"{ratio.ratio:.2f}",
-            f"{ratio.low:.2f} to {ratio.high:.2f}",
+            f"{ratio.low:.2f}-{ratio.high:.2f}",
             Text(ratio.verdict, style),
         )
     return view

@@ -29,7 +29,6 @@ from agent.protocol import WIRE_RATE
 RATE = WIRE_RATE
 LAST = 0.9
 """Level of the last sample of every question."""
-FRAME_SECONDS = 0.02
 
 
 def steady(seconds: float, level: float = 0.3) -> Samples:
@@ -85,13 +84,15 @@ class FakeWire:
         self._speaking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._heard = 0
+        self._began = 0.0
 
     async def dial(self) -> None:
         if self._manner.refuses:
             raise CallError("nobody answers there")
-        self._began = asyncio.get_running_loop().time()
 
     async def send(self, frame: Samples) -> None:
+        if not self._heard:  # the last sample of the first frame was spoken just now
+            self._began = asyncio.get_running_loop().time() - len(frame) / RATE
         loud = np.flatnonzero(np.abs(frame) > 0.1)
         if len(loud) and self._speaking and not self._speaking.done():
             await self._interrupted(self._heard + int(loud[0]))

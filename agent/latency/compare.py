@@ -9,11 +9,12 @@ import numpy as np
 
 from agent.latency.estimate import PERCENTILES, interval, quantile, resampled
 from agent.latency.results import TurnResult
-from agent.latency.summary import figures_of
+from agent.latency.summary import TOTAL, figures_of
 
 CONFIDENCE = 0.99
 """Several figures are compared at once; at 95 % one in twenty would differ by chance."""
-COMPARED = ("p50", "p95")
+RESOLUTION_MS = 1.0
+"""Smaller times count as this: a ratio of less than a millisecond means nothing."""
 MIN_TURNS = {"p50": 10, "p95": 60}
 """With fewer turns in either run there is no verdict: the interval itself would not hold.
 
@@ -48,14 +49,16 @@ class Ratio:
 def compare(
     first: Sequence[TurnResult], second: Sequence[TurnResult], seed: int = 0
 ) -> list[Ratio]:
-    """The second run against the first, for every figure that both have."""
+    """The second run against the first, for every figure that both have.
+
+    The median of each, and the 95th percentile of the total.
+    """
     before, after = (figures_of([row for row in run if not row.warmup]) for run in (first, second))
     return [
         _ratio(figure, percentile, before[figure], after[figure], seed)
         for figure in before
-        if figure in after and figure != "frame_late"
-        for percentile in COMPARED
-        if np.quantile(before[figure], PERCENTILES[percentile], method="inverted_cdf") > 0
+        if figure in after and figure not in ("frame_late", "voice_to_voice")
+        for percentile in (("p50", "p95") if figure == TOTAL else ("p50",))
     ]
 
 
@@ -63,11 +66,11 @@ def _ratio(
     figure: str, percentile: str, first: Sequence[float], second: Sequence[float], seed: int
 ) -> Ratio:
     share = PERCENTILES[percentile]
-    before, after = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    before, after = (np.maximum(values, RESOLUTION_MS) for values in (first, second))
     base, value = float(quantile(before, share)), float(quantile(after, share))
     # The two runs are independent, so they are drawn independently.
     bases = quantile(resampled(before, 2 * seed), share)
     values = quantile(resampled(after, 2 * seed + 1), share)
-    low, high = interval(values / np.maximum(bases, np.finfo(np.float64).tiny), CONFIDENCE)
+    low, high = interval(values / bases, CONFIDENCE)
     enough = min(len(before), len(after)) >= MIN_TURNS[percentile]
     return Ratio(figure, percentile, base, value, value / base, low, high, enough)

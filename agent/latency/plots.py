@@ -99,8 +99,9 @@ def waterfall(runs: Sequence[Run]) -> Figure:
         axes.barh(places, width, left=left, color=f"C{colour}", label=span)
         left = left + width
     axes.invert_yaxis()
+    axes.set_yticks([])
     axes.set(xlabel="ms", ylabel="turns, fastest first", title=f"Where it goes: {runs[0].name}")
-    axes.legend(fontsize=8, ncols=4)
+    figure.legend(fontsize=8, ncols=8, loc="outside lower center")
     return figure
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agent.latency.estimate import Estimate, estimates
+from agent.latency.estimate import PERCENTILES, Estimate, estimates
 from agent.latency.results import TurnResult
 
 TOTAL = "total"
@@ -46,6 +46,7 @@ class Summary:
         total = self.figures.get(TOTAL, {})
         return {
             "kind": "summary",
+            **dict.fromkeys(PERCENTILES),
             **{name: round(estimate.value, 3) for name, estimate in total.items()},
             "turns": self.turns,
             "errors": self.failed,
