@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +21,6 @@ import psutil
 
 from agent.audio import AUDIBLE_DBFS, first_above, read_recording
 from agent.config import Settings
-from agent.dialling import config_words, running_server
 from agent.engines import load_asr, load_tts, thread_plan
 from agent.errors import CallError
 from agent.latency.caller import Caller
@@ -23,11 +28,13 @@ from agent.latency.question import Question, read_questions
 from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
 from agent.questions import bundled_questions
+from agent.server import listen
 from asr.engine import RATE
 
 SENTENCE = "The capital of France is Paris, a city on the river Seine."
 UTTERANCE_SECONDS = 3.0
 IDLE_SECONDS = 5.0
+START_SECONDS = 120.0
 
 Progress = Callable[[str], None]
 
@@ -53,7 +60,7 @@ class Figure:
         return {**asdict(self), "met": self.met}
 
 
-def _figure(name: str, unit: str, samples: list[float], target: float | None = None) -> Figure:
+def figure(name: str, unit: str, samples: list[float], target: float | None = None) -> Figure:
     median = statistics.median(samples)
     return Figure(name, unit, round(median, 2), round(max(samples), 2), len(samples), target)
 
@@ -63,17 +70,18 @@ def run_bench(
 ) -> list[Figure]:
     """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
-    with running_server(config_words(config), progress) as (url, process):
+    with running_server(progress, config=config) as (port, process):
+        url = f"ws://127.0.0.1:{port}/v1/realtime"
         rows, idle, rss = asyncio.run(_calls(url, process, turns, progress))
     heard = [row.voice_to_voice_ms for row in rows if row.voice_to_voice_ms is not None]
     if len(heard) < len(rows):
         raise CallError(f"{len(rows) - len(heard)} of {len(rows)} turns got no reply")
-    figures.append(_figure("voice to voice", "ms", heard, 3000.0))
+    figures.append(figure("voice to voice", "ms", heard, 3000.0))
     figures += [
-        _figure(f"  {span}", "ms", [row.spans[span] for row in rows]) for span in rows[0].spans
+        figure(f"  {span}", "ms", [row.spans[span] for row in rows]) for span in rows[0].spans
     ]
-    figures.append(_figure("CPU of a silent call", "% of a core", [idle], 5.0))
-    figures.append(_figure("resident memory", "GB", [rss], 2.5))
+    figures.append(figure("CPU of a silent call", "% of a core", [idle], 5.0))
+    figures.append(figure("resident memory", "GB", [rss], 2.5))
     return figures
 
 
@@ -92,7 +100,7 @@ def _asr(settings: Settings, turns: int, progress: Progress) -> Figure:
         samples.append((time.perf_counter() - began) * 1000)
         listening.close()
     asr.close()
-    return _figure("ASR final of 3 s", "ms", samples, 450.0)
+    return figure("ASR final of 3 s", "ms", samples, 450.0)
 
 
 def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
@@ -107,7 +115,55 @@ def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
                 samples.append((time.perf_counter() - began) * 1000)
                 break
     tts.close()
-    return _figure("first sound after text", "ms", samples, 200.0)
+    return figure("first sound after text", "ms", samples, 200.0)
+
+
+@contextmanager
+def running_server(
+    progress: Progress,
+    *,
+    config: Path | None = None,
+    flags: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[tuple[int, psutil.Process]]:
+    """A server in a process of its own, so that its CPU and memory are its own; its port.
+
+    Args:
+        config: its settings; ``variables`` of the environment go before them, ``flags`` of the
+            command line before both.
+
+    Raises:
+        CallError: it does not start.
+    """
+    progress("starting a server")
+    sock = listen("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    sock.close()
+    command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    if config is not None:
+        command += ["--config", str(config)]
+    environment = {**os.environ, **(variables or {})}
+    with subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, env=environment) as server:
+        try:
+            _await_ready(f"http://127.0.0.1:{port}/readyz", server)
+            yield port, psutil.Process(server.pid)
+        finally:
+            server.terminate()
+
+
+def _await_ready(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise CallError(
+                "the server ended before it was ready; run `onebreath serve` to see why"
+            )
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise CallError(f"the server was not ready within {START_SECONDS:.0f} s")
 
 
 async def _calls(
@@ -133,16 +189,17 @@ async def _idle_cpu(url: str, process: psutil.Process) -> float:
     """Percent of one core that the server takes while a caller says nothing."""
     async with Caller(RealtimeWire(url)).silence():
         await asyncio.sleep(1.0)
-        began, used = time.monotonic(), _cpu_seconds(process)
+        began, used = time.monotonic(), cpu_seconds(process)
         await asyncio.sleep(IDLE_SECONDS)
-        return (_cpu_seconds(process) - used) / (time.monotonic() - began) * 100
+        return (cpu_seconds(process) - used) / (time.monotonic() - began) * 100
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of the process and its children, since they began."""
     times = [p.cpu_times() for p in _family(process)]
     return float(sum(t.user + t.system for t in times))
 

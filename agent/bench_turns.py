@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from agent.audio import NOISE_FLOOR_DBFS, Samples, first_above, last_above, resample
-from agent.bench import bundled
+from agent.bench import bundled, running_server
 from agent.config import Settings
-from agent.dialling import config_words, running_server
 from agent.engines import load_tts, thread_plan
 from agent.errors import CallError
 from agent.latency.caller import Caller
@@ -159,9 +158,10 @@ def run_turns(
         urls = {}
         for speculation in (True, False):
             variables = {"ONEBREATH_TURNS__SPECULATION": str(speculation).lower()}
-            urls[speculation], _ = servers.enter_context(
-                running_server(config_words(config), progress, variables)
+            port, _ = servers.enter_context(
+                running_server(progress, config=config, variables=variables)
             )
+            urls[speculation] = f"ws://127.0.0.1:{port}/v1/realtime"
         return asyncio.run(_measure(urls, asked, (stories, stop, interruptions), progress))
 
 

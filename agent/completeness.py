@@ -127,7 +127,7 @@ def _is_short_answer(tail: Tail) -> bool:
 
 
 def _is_drawn_out(tail: Tail) -> bool:
-    """ "Yes..." may be the answer or its beginning."""
+    """A "yes..." may be the answer or its beginning."""
     return tail.phrase in english.SHORT_ANSWERS
 
 
@@ -143,13 +143,28 @@ def _ends_in_connective(tail: Tail) -> bool:
     return tail.last in english.NEVER_LAST or tail.phrase.endswith(english.NEVER_LAST_PHRASES)
 
 
+def _ends_in_adjective(tail: Tail) -> bool:
+    """As in "Delete the last", "it's a new"."""
+    return tail.last in english.HALF_NOUN_PHRASES and tail.before in english.DETERMINERS
+
+
+def _ends_in_then(tail: Tail) -> bool:
+    """As in "Turn left, then", but not "until then"."""
+    return tail.last == "then" and tail.before not in english.THEN_AFTER
+
+
+def _ends_in_wh_word(tail: Tail) -> bool:
+    """As in "Could you explain what", but not "so what?"."""
+    return tail.last in english.WH_WORDS and len(tail.tokens) >= 3
+
+
 def _ends_in_subject(tail: Tail) -> bool:
-    """ "And then we", but not "who are they?"."""
+    """As in "And then we", but not "who are they?"."""
     return tail.last in english.SUBJECTS and tail.before not in english.BE_FORMS
 
 
 def _ends_in_preposition(tail: Tail) -> bool:
-    """ "A table for", but not "who is it for?" and not "turn the light on"."""
+    """As in "A table for", but not "who is it for?" and not "turn the light on"."""
     if tail.last not in english.PREPOSITIONS:
         return False
     stranding = tail.before in english.STRANDING or tail.before.endswith("ing")
@@ -158,7 +173,7 @@ def _ends_in_preposition(tail: Tail) -> bool:
 
 
 def _ends_in_auxiliary(tail: Tail) -> bool:
-    """ "The weather is", but not "I know where it is" and not "yes I do"."""
+    """As in "The weather is", but not "I know where it is" and not "yes I do"."""
     if tail.last not in english.AUXILIARIES:
         return False
     whole_answer = len(tail.tokens) <= 4 and english.lead(tail.tokens) in english.ANSWERING
@@ -167,7 +182,7 @@ def _ends_in_auxiliary(tail: Tail) -> bool:
 
 
 def _lacks_object(tail: Tail) -> bool:
-    """ "I'd like to book" and "can you tell me", but not "that's what I want"."""
+    """As in "I'd like to book" and "can you tell me", but not "that's what I want"."""
     verb = tail.last in english.TRANSITIVE and tail.before in english.BEFORE_VERB
     receiver = tail.last == "me" and tail.before in english.DITRANSITIVE
     return (verb or receiver) and not english.has_gap(tail.tokens)
@@ -177,14 +192,25 @@ def _opens_a_request(tail: Tail) -> bool:
     return tail.phrase in english.OPENERS
 
 
+def _opens_clause(tail: Tail) -> bool:
+    """As in "when I press the button", which is no question."""
+    first = tail.tokens[:2]
+    return len(first) == 2 and first[0] in english.TEMPORAL and first[1] in english.PRONOUNS
+
+
 def _has_only_condition(tail: Tail) -> bool:
-    """ "If it rains tomorrow" and nothing that follows from it."""
-    conditional = english.lead(tail.tokens) in english.CONDITIONS
-    return conditional and "," not in tail.text and not tail.text.endswith("?")
+    """As in "If it rains tomorrow" and nothing that follows from it."""
+    opens = (
+        english.lead(tail.tokens) in english.CONDITIONS
+        or _opens_clause(tail)
+        or tail.phrase.startswith(english.CONDITION_PHRASES)
+    )
+    short = len(tail.tokens) <= english.CONDITION_WORDS
+    return opens and short and "," not in tail.text and not tail.text.endswith("?")
 
 
 def _lists_on(tail: Tail) -> bool:
-    """ "Milk, eggs, bread": short items without the "and" that announces the last one."""
+    """As in "Milk, eggs, bread": short items without the "and" that announces the last one."""
     items = [item.split() for item in tail.text.rstrip(".!?").split(",")]
     short = [item for item in items[1:] if 1 <= len(item) <= 3]
     if not short or len(short) != len(items) - 1 or tail.text.endswith("?"):
@@ -207,22 +233,49 @@ def _hesitant(tail: Tail) -> bool:
     return len(tail.tokens) / seconds < HESITANT_RATE
 
 
+def _lacks_verb(tail: Tail) -> bool:
+    """As in "When does the next train?": a question to Whisper, but its verb is still to come."""
+    begin = english.modal_place(tail.tokens)
+    if begin is None or not tail.text.endswith("?"):
+        return False
+    return english.VERBS.isdisjoint(tail.tokens[begin + 1 :])
+
+
+def _is_open_question(tail: Tail) -> bool:
+    """As in "Do you have anything?", and "cheaper" may follow."""
+    return tail.text.endswith("?") and tail.last in english.INDEFINITE
+
+
 def _is_question(tail: Tail) -> bool:
     return tail.text.endswith("?") and len(tail.tokens) >= 3
 
 
 def _is_question_by_form(tail: Tail) -> bool:
     asks = tail.asks or english.lead(tail.tokens) in english.ASKING_VERBS
-    return asks and len(tail.tokens) >= 4 and tail.text.endswith((".", "!"))
+    return (
+        asks
+        and not _opens_clause(tail)
+        and len(tail.tokens) >= 4
+        and tail.text.endswith((".", "!"))
+    )
 
 
 def _is_full_command(tail: Tail) -> bool:
     imperative = english.lead(tail.tokens) in english.IMPERATIVES
-    return imperative and len(tail.tokens) >= 4 and tail.text.endswith((".", "!"))
+    dangles = tail.last in english.DANGLING or _may_be_misheard(tail)
+    whole = len(tail.tokens) >= 4 and tail.text.endswith((".", "!"))
+    return imperative and whole and not dangles
 
 
 def _ends_in_closing_word(tail: Tail) -> bool:
-    return len(tail.tokens) >= 3 and tail.last in english.CLOSING and tail.text.endswith((".", "!"))
+    """As in "I have never seen it"."""
+    closes = tail.last in english.CLOSING and not _may_be_misheard(tail)
+    return closes and len(tail.tokens) >= 3 and tail.text.endswith((".", "!"))
+
+
+def _may_be_misheard(tail: Tail) -> bool:
+    """As in "a table for it": at a cut Whisper makes a small word of the sound that follows."""
+    return tail.last in english.CLOSING and tail.before in english.PREPOSITIONS
 
 
 RULES: Final[tuple[tuple[str, Verdict, Predicate], ...]] = (
@@ -237,14 +290,19 @@ RULES: Final[tuple[tuple[str, Verdict, Predicate], ...]] = (
     ("trails_off", Verdict.INCOMPLETE, _trails_off),
     ("opener", Verdict.INCOMPLETE, _opens_a_request),
     ("connective", Verdict.INCOMPLETE, _ends_in_connective),
+    ("adjective", Verdict.INCOMPLETE, _ends_in_adjective),
+    ("then", Verdict.INCOMPLETE, _ends_in_then),
+    ("wh_word", Verdict.INCOMPLETE, _ends_in_wh_word),
     ("subject", Verdict.INCOMPLETE, _ends_in_subject),
     ("preposition", Verdict.INCOMPLETE, _ends_in_preposition),
     ("auxiliary", Verdict.INCOMPLETE, _ends_in_auxiliary),
     ("no_object", Verdict.INCOMPLETE, _lacks_object),
+    ("no_verb", Verdict.INCOMPLETE, _lacks_verb),
     ("condition", Verdict.INCOMPLETE, _has_only_condition),
     ("open_list", Verdict.INCOMPLETE, _lists_on),
     ("hesitant", Verdict.UNSURE, _hesitant),
     ("polite", Verdict.COMPLETE, _ends_politely),
+    ("open_question", Verdict.UNSURE, _is_open_question),
     ("question", Verdict.COMPLETE, _is_question),
     ("question_form", Verdict.COMPLETE, _is_question_by_form),
     ("full_command", Verdict.COMPLETE, _is_full_command),

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from agent.errors import ConfigError
+from agent.telephony.settings import TelephonySettings
 from agent.timing import LatencyBudget
 
 ENV_PREFIX = "ONEBREATH_"
@@ -169,6 +170,25 @@ class PlaybackSettings(Section):
     """Seconds of sound that may be at the client ahead of its ear."""
 
 
+class IceServer(Section):
+    """A STUN or TURN server, as a browser's RTCPeerConnection takes it."""
+
+    urls: str = Field(pattern=r"^(stuns?|turns?):[^\s?]+(\?transport=(udp|tcp))?$")
+    username: str | None = None
+    credential: str | None = None
+
+
+class WebRtcSettings(Section):
+    """How calls from browsers travel."""
+
+    ice_hosts: tuple[str, ...] = ()
+    """Own addresses at which media is taken; empty: all but loopback."""
+    ice_servers: tuple[IceServer, ...] = ()
+    """For the server and the page; none is asked unless it is named here."""
+    bitrate: int = Field(56_000, ge=16_000, le=128_000)
+    """Bits per second of the agent's voice."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -184,6 +204,8 @@ class Settings(BaseSettings):
     responder: ResponderSettings = ResponderSettings()
     tts: TtsSettings = TtsSettings()
     playback: PlaybackSettings = PlaybackSettings()
+    webrtc: WebRtcSettings = WebRtcSettings()
+    telephony: TelephonySettings = TelephonySettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

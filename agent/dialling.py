@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from agent.audio import write_wav
 from agent.config import Settings
 from agent.engines import close_engines
-from agent.errors import CallError
 from agent.latency.caller import REPLY_TIMEOUT, Caller
 from agent.latency.question import Question
 from agent.latency.realtime import RealtimeWire
@@ -27,9 +17,6 @@ from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 from agent.server import listen, serve
 from agent.work import Engines
-
-START_SECONDS = 120.0
-"""So long a server may take to load its engines."""
 
 Show = Callable[[TurnResult], None]
 
@@ -67,55 +54,3 @@ async def call_here(settings: Settings, engines: Engines, plan: CallPlan, show: 
         server.cancel()
         await asyncio.gather(server, return_exceptions=True)
         close_engines(engines)
-
-
-def config_words(config: Path | None) -> list[str]:
-    """The words of a command line that name a settings file."""
-    return [] if config is None else ["--config", str(config)]
-
-
-@contextmanager
-def running_server(
-    words: Sequence[str],
-    progress: Callable[[str], None],
-    variables: Mapping[str, str] | None = None,
-) -> Iterator[tuple[str, psutil.Process]]:
-    """A server in a process of its own, so that its CPU and memory are its own.
-
-    Args:
-        words: more of its command line.
-        variables: more of its environment.
-
-    Yields:
-        Its websocket address and its process.
-
-    Raises:
-        CallError: it did not start.
-    """
-    progress("starting a server")
-    sock = listen("127.0.0.1", 0)
-    port = sock.getsockname()[1]
-    sock.close()
-    command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, **(variables or {})}
-    with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL, env=environment) as server:
-        try:
-            _await_ready(f"http://127.0.0.1:{port}/readyz", server)
-            yield f"ws://127.0.0.1:{port}/v1/realtime", psutil.Process(server.pid)
-        finally:
-            server.terminate()
-
-
-def _await_ready(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise CallError(
-                "the server ended before it was ready; run `onebreath serve` to see why"
-            )
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise CallError(f"the server was not ready within {START_SECONDS:.0f} s")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
+from itertools import pairwise
 
 
 class Dictation(Enum):
@@ -57,6 +58,8 @@ _LENGTHS: dict[str, frozenset[int]] = {
 
 _CONTEXT = frozenset({*_LENGTHS, "number", "digits", "account", "reference", "confirmation"})
 _USUAL_LENGTHS = frozenset({10, 11, 15, 16})
+_COUNTS = {"three": 3, "four": 4, "five": 5, "six": 6, "eight": 8}
+_COUNTS |= {str(count): count for count in range(3, 17)}
 _LOCAL_LENGTH = 7
 _NUMBER_DIGITS = 3
 """Fewer digits than this, and no word for what they are: a quantity, not a number."""
@@ -65,6 +68,9 @@ _ADDRESS_WORDS = frozenset({"email", "e-mail", "mail"})
 _TOP_LEVEL = frozenset({"com", "org", "net", "edu", "gov", "co", "uk", "de", "io", "us", "info"})
 _DOMAIN = re.compile(r"(?:[\w-]+\.)+[a-z]{2,}")
 _SITE = re.compile(r"(?:[\w-]+\.)+(?:com|org|net|edu|gov|io)")
+
+_SPELLING_WORDS = frozenset({"spelled", "spelt"})
+"""What comes after them is spelling, also where Whisper joins the letters: "spelled SMI"."""
 
 _MONTHS = frozenset(
     {"january", "february", "march", "april", "may", "june", "july", "august", "september"}
@@ -108,10 +114,11 @@ def _announced(tokens: Sequence[str]) -> bool:
 
 def _spelling(tokens: tuple[str, ...]) -> Dictation:
     letters = _spelled(tokens)
-    if len(letters) < 2:
+    announced = not _SPELLING_WORDS.isdisjoint(tokens[:-1])
+    if len(letters) < 2 and not announced:
         return Dictation.NONE
     # "Smith, S-M-I-T-H": the word was said before it was spelled, so its end is known.
-    return Dictation.DONE if letters in tokens else Dictation.OPEN
+    return Dictation.DONE if len(letters) > 1 and letters in tokens else Dictation.OPEN
 
 
 def _spelled(tokens: Sequence[str]) -> str:
@@ -127,19 +134,35 @@ def _spelled(tokens: Sequence[str]) -> str:
 
 def _number(tokens: tuple[str, ...]) -> Dictation:
     run = _digit_run(tokens)
-    if not run:
-        return Dictation.NONE
+    before = tokens[: len(tokens) - len(run)]
+    kinds = [token for token in before if token in _CONTEXT]
     digits = sum(_digits(token) for token in run)
-    kinds = [token for token in tokens if token in _CONTEXT]
-    grouped = len(run) > 1 or "-" in run[0]
-    named = len(run) == 1 and kinds == ["number"] and tokens[-2:-1] == ("number",)
-    if named or (not kinds and (digits < _NUMBER_DIGITS or not grouped)):
-        return Dictation.NONE  # "number two", or a quantity
-    usual = frozenset[int]().union(*(_LENGTHS.get(kind, frozenset()) for kind in kinds))
-    if digits in (usual or _USUAL_LENGTHS):
+    if not run or not _is_dictated(run, before, kinds, digits):
+        return Dictation.NONE
+    usual = _usual_lengths(before, kinds)
+    if digits in usual:
         return Dictation.DONE
-    over = digits > max(usual or _USUAL_LENGTHS)
-    return Dictation.MAYBE if over or digits == _LOCAL_LENGTH else Dictation.OPEN
+    return Dictation.MAYBE if digits > max(usual) or digits == _LOCAL_LENGTH else Dictation.OPEN
+
+
+def _is_dictated(
+    run: Sequence[str], before: Sequence[str], kinds: Sequence[str], digits: int
+) -> bool:
+    """Whether the run is a number to be noted, and no quantity, date or "number two"."""
+    if before and (before[-1] in _MONTHS or (len(run) == 1 and before[-1] == "number")):
+        return False
+    bare = len(before) <= 1 and digits > _NUMBER_DIGITS
+    grouped = digits >= _NUMBER_DIGITS and (len(run) > 1 or "-" in run[0])
+    return bool(kinds) or grouped or bare
+
+
+def _usual_lengths(before: Sequence[str], kinds: Sequence[str]) -> frozenset[int]:
+    """Digits that such a number has; "the last four digits" says it."""
+    for count, word in pairwise(before):
+        if word == "digits" and count in _COUNTS:
+            return frozenset({_COUNTS[count]})
+    lengths = frozenset[int]().union(*(_LENGTHS.get(kind, frozenset()) for kind in kinds))
+    return lengths or _USUAL_LENGTHS
 
 
 def _digit_run(tokens: Sequence[str]) -> list[str]:

@@ -70,7 +70,8 @@ NEVER_LAST = _words(
 NEVER_LAST_PHRASES = _phrases(
     """
     and then,such as, as well as, and so, or maybe, because of, so that, in order to, more than,
-    less than, at least, kind of a, a lot of, one of, some of, which is, who is, that is
+    less than, at least, kind of a, a lot of, one of, some of, which is, who is, that is, and say
+    that, said that, so that, means that, is that, told me that, sure that
 """
 )
 
@@ -113,7 +114,7 @@ ANSWERING = _words("yes yeah yep no nope of sure i it he she they we you that th
 TRANSITIVE = _words(
     """
     want need like have get book order buy make send find reserve schedule use take give tell ask
-    show put add bring say set reach update
+    show put add bring set reach update
 """
 )
 DITRANSITIVE = _words("tell give show send get bring make find")
@@ -138,6 +139,12 @@ OPENERS = frozenset(
 """Beginnings that promise more, when they are all that was said."""
 
 CONDITIONS = _words("if unless whenever although though")
+TEMPORAL = _words("when while once after before since until")
+"""With a subject after them they open a clause: "when I press the button"."""
+PRONOUNS = _words("i you he she it we they i'm you're he's she's it's we're they're")
+CONDITION_PHRASES = _phrases("as soon as, as long as, even if, even though, in case")
+CONDITION_WORDS = 7
+"""A longer one without a comma has its main clause already."""
 
 ASIDES = frozenset(
     _phrases(
@@ -162,6 +169,35 @@ ASKING_VERBS = _words(
     didn't can't couldn't won't wouldn't
 """
 )
+MODALS = _words("do does did can could would will should shall may")
+"""A question that begins with one of these, or has it after its wh-word, needs a verb."""
+VERBS = _words(
+    """
+    accept agree allow answer apply arrive ask be become begin believe belong break bring build buy
+    call cancel care carry change charge check choose clean close come compare connect cost count
+    cover cut decide deliver do drink drive eat end enter explain expect expire fall feel fill find
+    finish fit fix fly follow forget get give go happen have hear help hold hope include join keep
+    know last learn leave let like listen live look lose love make matter mean meet mind miss move
+    need offer open order own park pay pick plan play prefer put reach read recommend remember
+    repeat replace require reschedule reserve return ride rise run say see sell send serve set ship
+    show sign sing sit sleep sound speak spell spend stand start stay stop suggest swim take talk
+    taste teach tell think translate travel try turn type understand use visit wait wake walk want
+    warm wash watch weigh win wish wonder work write
+"""
+)
+"""Common ones in the form that follows a modal."""
+DETERMINERS = _words("the a an my your our his her their this that")
+HALF_NOUN_PHRASES = _words("last next following only main whole new big little large other very")
+"""After a determiner they lack what they describe."""
+INDEFINITE = _words(
+    "anything something nothing everything anyone someone anybody somebody any some"
+)
+"""What they are like comes after them: "anything cheaper"."""
+DANGLING = _words("that this these those first when where who what which how why all just only 2 4")
+"""A command may go on after them; 2 and 4 are how "to" and "for" sound before a pause."""
+THEN_AFTER = _words("until till since by back and okay ok well bye right before even")
+"""Before a "then" that ends a sentence."""
+
 IMPERATIVES = _words(
     """
     tell show give set play turn switch call send open close read find book order remind cancel stop
@@ -181,6 +217,14 @@ def lead(tokens: Sequence[str]) -> str:
         if token not in _LEAD_INS:
             return token
     return tokens[0] if tokens else ""
+
+
+def modal_place(tokens: Sequence[str]) -> int | None:
+    """Where the modal of a question stands: first, or after its wh-word or what belongs to it."""
+    first = tokens.index(lead(tokens)) if tokens else 0
+    reach = 4 if tokens and tokens[first] in WH_WORDS else 1
+    places = range(first, min(first + reach, len(tokens)))
+    return next((place for place in places if tokens[place] in MODALS), None)
 
 
 def has_gap(tokens: Sequence[str]) -> bool:

@@ -100,7 +100,11 @@ class Floor:
         """Whether the agent fell silent for a turn without any words of its own."""
         said = classify(turn.heard)
         nothing = said is Said.NO_WORDS or (said is Said.BACKCHANNEL and self.settings.backchannels)
-        return self._taken_by == turn.id and nothing
+        return self.taken_by(turn) and nothing
+
+    def taken_by(self, turn: Turn) -> bool:
+        """Whether the last reply was cut for this turn."""
+        return self._taken_by == turn.id
 
     def take_back(self, now: float) -> Iterator[Command]:
         """Say what was not heard of the reply that was cut."""

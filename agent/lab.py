@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.dialling import config_words, running_server
+from agent.bench import running_server
 from agent.errors import AudioError, ConfigError
 from agent.latency.wires import Dialling, WireName
 from agent.machine import own_version
@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     from agent.latency.summary import Summary
 
 DEFAULT_TURNS = 20
+HERE = {
+    WireName.REALTIME: "ws://127.0.0.1:{port}/v1/realtime",
+    WireName.WEBRTC: "http://127.0.0.1:{port}",
+}
+"""Address of a server that is started here, by what it is to speak."""
 
 BudgetOption = Annotated[
     str | None,
@@ -118,9 +123,9 @@ def latency(
     network = None if link is None else LinkSettings.parse(link)
     body = _session(session)
     recordings = None if record is None else _directory(record)
-    words = _words(config, asr, asr_model, responder, model, tts, voice)
+    words = _words(asr, asr_model, responder, model, tts, voice)
     taken: list[TurnResult] = []
-    with _rows(rows, as_json) as write, _agent(url, words) as address:
+    with _rows(rows, as_json) as write, _agent(url, wire, config, words) as address:
         write(_facts(address, plan, network))
         dialling = Dialling(wire, address, key, body, network, seed)
         with _shown(plan, write, taken) as take:
@@ -246,23 +251,28 @@ def _directory(path: Path) -> Path:
     return path
 
 
-def _words(config: Path | None, *engines: str | None) -> list[str]:
-    """The settings of a server that is started here, as words of its command line."""
+def _words(*engines: str | None) -> list[str]:
+    """The engines of a server that is started here, as words of its command line."""
     flags = ("--asr", "--asr-model", "--responder", "--model", "--tts", "--voice")
     chosen = [(flag, word) for flag, word in zip(flags, engines, strict=True) if word is not None]
-    return [*config_words(config), *(word for pair in chosen for word in pair)]
+    return [word for pair in chosen for word in pair]
 
 
 @contextmanager
-def _agent(url: str | None, words: Sequence[str]) -> Iterator[str]:
+def _agent(
+    url: str | None, wire: WireName, config: Path | None, words: Sequence[str]
+) -> Iterator[str]:
     """The address of the agent; without one, of a server in a process of its own."""
     if url is not None:
         yield url
         return
+    if wire not in HERE:
+        raise ConfigError(f"say where the agent is that speaks {wire}: give --url")
     with ExitStack() as stack:
         with err.status("loading") as status:
-            address, _ = stack.enter_context(running_server(words, status.update))
-        yield address
+            server = running_server(status.update, config=config, flags=words)
+            port, _ = stack.enter_context(server)
+        yield HERE[wire].format(port=port)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -27,7 +29,11 @@ from agent.errors import ConfigError, PortInUse
 from agent.notices import Trouble
 from agent.protocol import EventWriter, SessionFacts
 from agent.runner import CallRunner
-from agent.transports.base import Disconnected
+from agent.signalling import Signalling
+from agent.telephony.endpoint import PhoneEndpoint
+from agent.telephony.tokens import Tokens
+from agent.telephony.websocket import MediaAwareProtocol
+from agent.transports.base import Disconnected, Transport
 from agent.transports.websocket import WebsocketTransport
 from agent.work import Engines
 
@@ -50,6 +56,11 @@ class AgentServer:
         self.settings = settings
         self.engines = engines
         self.calls: set[asyncio.Task[None]] = set()
+        self._signalling = Signalling(
+            settings, self.calls, self._welcome, self._writer, self._converse
+        )
+        self.tokens = Tokens()
+        self.phones = PhoneEndpoint(settings, engines, self.calls, self.tokens)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -59,6 +70,18 @@ class AgentServer:
                 Route("/healthz", self._health),
                 Route("/readyz", self._ready),
                 WebSocketRoute("/v1/realtime", self._realtime),
+                *self._signalling.routes(),
+                *self.phones.routes(),
+            ],
+            # A page of another origin may read what it is allowed to ask for.
+            middleware=[
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=self.settings.server.allowed_origins,
+                    allow_methods=["GET", "POST"],
+                    allow_headers=["authorization", "content-type"],
+                    expose_headers=["location"],
+                )
             ],
             lifespan=self._lifespan,
         )
@@ -98,7 +121,7 @@ class AgentServer:
             return
         protocols = websocket.scope.get("subprotocols", [])
         await websocket.accept("realtime" if "realtime" in protocols else None)
-        transport = self._transport(websocket)
+        transport = WebsocketTransport(websocket, self._writer(), self.settings.server)
         if len(self.calls) >= self.settings.server.max_calls:
             await self._refuse(transport)
             return
@@ -107,7 +130,7 @@ class AgentServer:
         self.calls.add(task)
         try:
             await transport.open()
-            await CallRunner(self.engines, self.settings, transport, time.monotonic).run()
+            await self._converse(transport)
             await transport.close(1000, "the call is over")
         except Disconnected:
             log.info("the client left at once")
@@ -116,6 +139,9 @@ class AgentServer:
             await transport.close(INTERNAL_ERROR, "internal error; the server's log says more")
         finally:
             self.calls.discard(task)
+
+    async def _converse(self, transport: Transport) -> None:
+        await CallRunner(self.engines, self.settings, transport, time.monotonic).run()
 
     async def _refuse(self, transport: WebsocketTransport) -> None:
         limit = self.settings.server.max_calls
@@ -126,7 +152,7 @@ class AgentServer:
         except Disconnected:
             return
 
-    def _transport(self, websocket: WebSocket) -> WebsocketTransport:
+    def _writer(self) -> EventWriter:
         settings = self.settings
         facts = SessionFacts(
             session_id=f"sess_{secrets.token_hex(8)}",
@@ -141,7 +167,7 @@ class AgentServer:
             pre_roll=settings.turns.pre_roll,
             idle_after=settings.call.idle_after,
         )
-        return WebsocketTransport(websocket, EventWriter(facts), settings.server)
+        return EventWriter(facts)
 
     def _welcome(self, headers: Headers) -> bool:
         """Refuse other sites' pages and names that were bent to this address (DNS rebinding)."""
@@ -214,14 +240,24 @@ async def serve(
     started: Callable[[], Awaitable[None] | None] | None = None,
 ) -> None:
     """Serve until cancelled or told to stop by a signal."""
+    agent = AgentServer(settings, engines)
+    async with agent.phones.listening():
+        await _serve(agent, sock, started)
+
+
+async def _serve(
+    agent: AgentServer,
+    sock: socket.socket,
+    started: Callable[[], Awaitable[None] | None] | None,
+) -> None:
     config = uvicorn.Config(
-        AgentServer(settings, engines).app(),
-        ws="websockets-sansio",
+        agent.app(),
+        ws=MediaAwareProtocol,
         ws_max_size=HARD_MESSAGE_LIMIT,
         ws_per_message_deflate=False,
         log_config=None,
         timeout_graceful_shutdown=3,
-        limit_concurrency=settings.server.max_calls + SPARE_CONNECTIONS,
+        limit_concurrency=agent.settings.server.max_calls + SPARE_CONNECTIONS,
         access_log=False,
     )
     server = uvicorn.Server(config)

@@ -104,7 +104,7 @@ class Session:
             case CommitAudio():
                 return self._commit(now)
             case ClearAudio():
-                return self.hearing.clear()
+                return self._clear(now)
             case TextSaid():
                 return self._text_said(event)
             case RespondNow():
@@ -242,11 +242,22 @@ class Session:
         if text:
             self.manners.caller_spoke()
         if self.floor.taken_for_nothing(turn):
-            self._owed = self.floor.reopen()
-            if not self._owed:
-                yield from self.floor.take_back(now)
+            yield from self._take_back(now)
         elif text and self.create_response and self.hearing.detection:
             self._owed = True
+
+    def _take_back(self, now: float) -> Iterator[Command]:
+        """The agent fell silent for nothing: it goes on, or begins to answer again."""
+        if self.floor.reopen():
+            self._owed = True
+        else:
+            yield from self.floor.take_back(now)
+
+    def _clear(self, now: float) -> Iterator[Command]:
+        taken = self.hearing.open is not None and self.floor.taken_by(self.hearing.open.turn)
+        yield from self.hearing.clear()
+        if taken:
+            yield from self._take_back(now)
 
     def _text_said(self, event: TextSaid) -> Iterator[Command]:
         if event.item_id is not None and self._taken(event.item_id):

@@ -54,7 +54,7 @@ def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None =
         datefmt="%H:%M:%S",
         handlers=[RichHandler(console=err, show_path=False)],
     )
-    for chatty in ("uvicorn.error", "faster_whisper", "websockets", "asyncio"):
+    for chatty in ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice"):
         logging.getLogger(chatty).setLevel("WARNING")
     return settings
 

@@ -120,6 +120,25 @@ def turn_taking(
     out.print(rows_table(table))
 
 
+@bench.command()
+def webrtc(
+    beeps: Annotated[int, typer.Option(min=5, max=1000, help="For each round trip.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """A WebRTC line over loopback: connecting, round trip, losses, eight calls at once."""
+    from agent.view import bench_table
+    from agent.webrtc_bench import run_webrtc_bench
+
+    settings_from(None)
+    with err.status("loading") as status:
+        figures = run_webrtc_bench(beeps, status.update)
+    if as_json:
+        for figure in figures:
+            print(json.dumps(figure.to_row(), ensure_ascii=False))
+    else:
+        out.print(bench_table(figures))
+
+
 class EngineBench(StrEnum):
     """What can be measured of the engine alone."""
 
@@ -204,3 +223,54 @@ def agree(
     """How far replies in int8 agree with those in float32, over 100 questions."""
     settings = settings_from(config, {"responder": {"model": model}})
     _measure(EngineBench.AGREE, settings, dtype or ["int8"], as_json)
+
+
+@bench.command()
+def endpoint(
+    voices: Annotated[
+        list[str] | None,
+        typer.Option("--voices", help="piper, espeak-ng:VOICE, flite:VOICE; may be repeated."),
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", help="Every pause and its words, as JSON lines.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """False cut-offs and endpoint delays by policy, on utterances with pauses for thought."""
+    from agent.endpoint_bench import figures, measure, pause_row
+    from agent.view import rows_table
+
+    settings = settings_from(config)
+    with err.status("loading") as status:
+        pauses, with_model = measure(settings, voices or ["piper"], status.update)
+    if rows is not None:
+        lines = [json.dumps(pause_row(pause), ensure_ascii=False) for pause in pauses]
+        rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not with_model:
+        err.print("without smart-turn; run: onebreath models --fetch smart-turn", style="dim")
+    table = list(figures(pauses, with_model))
+    if as_json:
+        for row in table:
+            print(json.dumps(row))
+    else:
+        out.print(rows_table(table))
+
+
+@bench.command()
+def phone(
+    calls: Annotated[int, typer.Option(min=1, max=200, help="Telephone calls at once.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Replies of each call.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """What the telephone bridge adds, and many telephone calls at once; no models are used."""
+    from agent.phone_bench import run_phone_bench
+    from agent.view import bench_table
+
+    with err.status("starting") as status:
+        figures = run_phone_bench(calls, rounds, status.update)
+    if as_json:
+        for figure in figures:
+            print(json.dumps(figure.to_row(), ensure_ascii=False))
+    else:
+        out.print(bench_table(figures))

@@ -181,8 +181,9 @@ class ToneListening:
     def _understood(self) -> tuple[str, tuple[Word, ...]]:
         sound = self._recording.since(0)
         found = self._engine.tongue.read(sound, RATE)
-        found += self._engine.echo.read(sound, RATE, quietest=GATE_OPENS)
-        found.sort(key=lambda word: word.start)
+        if not found:
+            # Of two voices the louder one is written down.
+            found = self._engine.echo.read(sound, RATE, quietest=GATE_OPENS)
         text = " ".join(word.text for word in found)
         text = self._engine.costs.mishears.get(text, text)
         return text, tuple(Word(word.text, word.start, word.end) for word in found)

@@ -78,6 +78,8 @@ class Witness:
     items: set[str] = field(default_factory=set)
     listening: set[int] = field(default_factory=set)
     owed: bool = False
+    answers: bool = False
+    """Whether the running reply is one that was owed."""
     hung_up: bool = False
 
     def see(self, command: Command) -> None:
@@ -139,7 +141,8 @@ class Witness:
             assert self.running is None, "two replies at once"
             assert response_id not in self.statuses, "a reply that was over begins"
             self._new_item(command.item_id)
-            self.running, self.stopped, self.owed = response_id, False, False
+            self.running, self.stopped = response_id, False
+            self.answers, self.owed = self.owed, False
             return
         assert response_id == self.running, "the end of a reply that does not run"
         self.statuses[response_id], self.running = command.status, None
@@ -152,7 +155,7 @@ class Witness:
             assert not missing, f"{missing} is said to be heard"
             unheard = command.reason == "turn_detected" and generation is None
             # Whoever coughs while the agent thinks still waits for the answer.
-            self.owed = self.owed or (unheard and self.session.settings.turns.backchannels)
+            self.owed = self.owed or (unheard and self.answers)
 
     def _plays(self, command: Play) -> None:
         assert command.response_id == self.running, "sound of a reply that does not run"
@@ -173,6 +176,9 @@ class Witness:
         if isinstance(command, SpeechStopped):
             assert self.caller_open, "a turn ends that did not begin"
         self.caller_open = isinstance(command, SpeechStarted)
+        if isinstance(command, AudioCleared):
+            # Who takes back the words that he interrupted with does not say what he wants.
+            self.owed = self.owed and not self.answers
 
     def _words(self, command: WordsHeard) -> None:
         asked_for = self.session.create_response and self.session.hearing.detection

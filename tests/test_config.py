@@ -83,6 +83,9 @@ def _commented(section):
     inside = False
     for line in EXAMPLE.read_text().splitlines():
         if line.startswith("["):
-            inside = line == f"[{section}]"
+            inside = line.startswith(f"[{section}]")
+        elif line.startswith(f"# [{section}."):
+            inside = False
+            yield line.partition(".")[2].rstrip("]")
         elif inside and line.startswith("# ") and "=" in line:
             yield line[2:].split("=")[0].strip()

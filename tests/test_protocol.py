@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import events, notices
-from agent.protocol import AppendedAudio, BadEvent, EventWriter, SessionFacts, parse
+from agent.protocol import AppendedAudio, BadEvent, EventWriter, Pinged, SessionFacts, parse
 from agent.reply import CanvasStep
 
 FACTS = SessionFacts(
@@ -43,6 +43,7 @@ def test_audio_is_decoded():
     ("text", "expected"),
     [
         (event("input_audio_buffer.commit"), events.CommitAudio()),
+        (event("onebreath.ping", client_time_ms=1.5), Pinged(1.5)),
         (event("input_audio_buffer.clear", event_id="x"), events.ClearAudio()),
         (event("response.create"), events.RespondNow()),
         (event("response.create", response={"output_modalities": ["audio"]}), events.RespondNow()),

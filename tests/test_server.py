@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -34,8 +35,8 @@ def utterances(*texts):
 
 
 @asynccontextmanager
-async def server(*heard, **server_settings):
-    settings = Settings(server={"max_calls": 2, **server_settings})
+async def server(*heard, webrtc=None, **server_settings):
+    settings = Settings(server={"max_calls": 2, **server_settings}, webrtc=webrtc or {})
     engines = Engines(
         utterances(*heard),
         ScriptedResponder(ANSWERS),
@@ -179,6 +180,15 @@ async def test_bad_messages_are_answered_and_the_call_goes_on(message, code):
         for part in question:
             await line.send(part)
         await until(line, "response.done")
+
+
+async def test_a_ping_is_answered_by_the_monotonic_clock():
+    async with server() as (address, _), dial(address) as line:
+        before = time.monotonic() * 1000
+        await line.send(json.dumps({"type": "onebreath.ping", "client_time_ms": 12.5}))
+        pong = (await until(line, "onebreath.pong"))[-1]
+        assert pong["client_time_ms"] == 12.5
+        assert before - 0.001 <= pong["server_time_ms"] <= time.monotonic() * 1000
 
 
 async def test_endless_garbage_ends_the_call():

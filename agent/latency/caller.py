@@ -128,7 +128,7 @@ class Caller:
         """
         self._log = TurnLog(self.line)
         await self._until(
-            lambda: self.now > max(seconds, self.line.silent_from() + GAP_SECONDS), seconds
+            lambda: self.now > max(seconds, self.line.audible_until() + GAP_SECONDS), seconds
         )
 
     async def _speak(self) -> None:
@@ -183,10 +183,9 @@ class Caller:
         if self.line.saying or log.speaking or log.replying:
             return False
         if self._wire.tells_replies:
-            return log.replies >= replies and self.now > self.line.silent_from() + GAP_SECONDS
-        recent = max(said.ends, int((self.now - SETTLE_SECONDS) * self.line.rate))
+            return log.replies >= replies and self.now > self.line.audible_until() + GAP_SECONDS
         heard = measure.audible_from(self.line, said.ends) is not None
-        return heard and measure.audible_from(self.line, recent) is None
+        return heard and self.now > self.line.audible_until() + SETTLE_SECONDS
 
     def _may_interrupt(self, said: Utterance, interruption: Interruption | None) -> bool:
         """Whether so much of the reply was heard by now, and it goes on."""
@@ -195,7 +194,7 @@ class Caller:
         audible = measure.audible_from(self.line, said.ends)
         if audible is None or self.now < audible / self.line.rate + interruption.after:
             return False
-        return self._log.replying or self.line.silent_from() > self.now
+        return self._log.replying or self.line.audible_until() > self.now
 
 
 def _why(task: asyncio.Task[None]) -> Exception:

@@ -6,7 +6,7 @@ import bisect
 
 import numpy as np
 
-from agent.audio import Samples
+from agent.audio import AUDIBLE_DBFS, Samples, last_above
 
 
 class Line:
@@ -24,6 +24,7 @@ class Line:
         self._ear: Samples = np.zeros(rate * 30, np.float32)
         self._ear_end = 0
         self._piece_starts: list[int] = []
+        self._audible_end = 0
 
     def say(self, samples: Samples, at: float = 0.0) -> int:
         """Speak next, but not before second ``at``; returns the place where it begins."""
@@ -56,6 +57,9 @@ class Line:
             self._ear = np.concatenate([self._ear, np.zeros_like(self._ear)])
         self._ear[start:end] = samples
         self._ear_end = end
+        loud = last_above(samples, AUDIBLE_DBFS)
+        if loud is not None:
+            self._audible_end = start + loud + 1
 
     def stop(self, at: float) -> None:
         """Drop what was not heard by ``at``."""
@@ -63,10 +67,15 @@ class Line:
         if now < self._ear_end:
             self._ear[now : self._ear_end] = 0.0
             self._ear_end = now
+            self._audible_end = min(self._audible_end, now)
 
     def silent_from(self) -> float:
         """Seconds after the call began at which everything that arrived was heard."""
         return self._ear_end / self.rate
+
+    def audible_until(self) -> float:
+        """Seconds after the call began at which the last audible sample was heard."""
+        return self._audible_end / self.rate
 
     def piece_start(self, place: int) -> int:
         """Where the unbroken stretch of sound at the ear began that ``place`` lies in."""

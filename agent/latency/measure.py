@@ -65,6 +65,10 @@ def speaks_at(line: Line, place: int) -> bool:
     return first_above(around, AUDIBLE_DBFS) is not None
 
 
-def leading_silence(line: Line, said: Utterance, audible: int) -> float:
-    """Seconds of the reply's sound before its first audible sample."""
-    return (audible - max(said.ends, line.piece_start(audible))) / line.rate
+def leading_silence(line: Line, said: Utterance, audible: int) -> float | None:
+    """Seconds of the reply's sound before its first audible sample.
+
+    None: sound arrived already when the caller stopped, as where silence is sent, too.
+    """
+    begins = line.piece_start(audible)
+    return None if begins < said.ends else (audible - begins) / line.rate

@@ -85,7 +85,7 @@ class RealtimeWire:
                 event = json.loads(message)
                 if self._on_event is not None:
                     self._on_event(event)
-                for arrival in _read(event):
+                for arrival in arrivals(event):
                     yield arrival
         except ConnectionClosed as error:
             raise lost(error) from None
@@ -97,7 +97,8 @@ class RealtimeWire:
             await self._connection.close()
 
 
-def _read(event: Event) -> Iterator[Arrival]:
+def arrivals(event: Event) -> Iterator[Arrival]:
+    """What an event of the server means to a caller; nothing, for most of them."""
     match event["type"]:
         case "input_audio_buffer.speech_started":
             yield SpeechStarted()

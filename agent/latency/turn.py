@@ -33,7 +33,7 @@ class Turn:
         voice_to_voice = leading = waited = None
         if audible is not None:
             voice_to_voice = self._ms(audible - said.ends)
-            leading = round(measure.leading_silence(line, said, audible) * 1000, 3)
+            leading = measure.leading_silence(line, said, audible)
         elif not early:
             waited = round((now - said.ends / line.rate) * 1000, 3)
         interrupt, recovery = self._interruption()
@@ -50,7 +50,7 @@ class Turn:
             error=self._error(early, audible is not None),
             late_ms=round(self.late * 1000, 3),
             waited_ms=waited,
-            leading_silence_ms=leading,
+            leading_silence_ms=None if leading is None else round(leading * 1000, 3),
             gaps_ms=[round(gap * 1000, 3) for gap in log.gaps],
             talked_over_ms=round(measure.talked_over(line, said) * 1000, 3),
             interrupt_ms=interrupt,

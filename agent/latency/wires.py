@@ -6,17 +6,26 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
+from urllib.parse import urlsplit
 
 from agent.latency.link import LinkedWire, LinkSettings
 from agent.latency.realtime import RealtimeWire
 from agent.latency.wire import Wire
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
 class WireName(StrEnum):
     """What an agent speaks."""
 
     REALTIME = "realtime"
+    """OpenAI's events over a websocket."""
+    WEBRTC = "webrtc"
+    """The same events over a data channel, sound over RTP."""
+    TWILIO = "twilio"
+    """Media Streams, as the telephone provider speaks to an agent."""
 
 
 @dataclass(slots=True)
@@ -26,6 +35,7 @@ class Dialling:
     name: WireName
     url: str
     key: str | None = None
+    """What lets the caller in, in the way of the protocol."""
     session: Mapping[str, Any] | None = None
     """Sent as ``session.update`` where the protocol has one."""
     link: LinkSettings | None = None
@@ -34,7 +44,24 @@ class Dialling:
 
     def wire(self) -> Wire:
         """The wire of one more call."""
-        wire = RealtimeWire(self.url, key=self.key, session=self.session)
+        wire = self._plain()
         if self.link is None:
             return wire
         return LinkedWire(wire, self.link, f"{self.seed} {next(self._calls)}")
+
+    def _plain(self) -> Wire:
+        match self.name:
+            case WireName.REALTIME:
+                return RealtimeWire(self.url, key=self.key, session=self.session)
+            case WireName.TWILIO:
+                from agent.latency.twilio import TwilioWire
+
+                return TwilioWire(self.url, self.key)
+            case WireName.WEBRTC:
+                from agent.latency.webrtc import WebRtcWire
+
+                # A peer on this machine is reached over loopback, which ICE leaves out by itself.
+                here = urlsplit(self.url).hostname in LOOPBACK
+                return WebRtcWire(self.url, ("127.0.0.1",) if here else ())
+            case _:
+                assert_never(self.name)

@@ -4,7 +4,7 @@
 No sockets here. The grammar is in docs/protocol.md.
 """
 
-from agent.protocol.client_events import AppendedAudio, BadEvent, ClientMessage, parse
+from agent.protocol.client_events import AppendedAudio, BadEvent, ClientMessage, Pinged, parse
 from agent.protocol.server_events import EventWriter, SessionFacts
 
 WIRE_RATE = 24_000
@@ -15,6 +15,7 @@ __all__ = [
     "BadEvent",
     "ClientMessage",
     "EventWriter",
+    "Pinged",
     "SessionFacts",
     "parse",
 ]

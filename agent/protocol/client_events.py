@@ -35,6 +35,7 @@ from agent.protocol.client_schema import (
     ItemCreate,
     ItemTruncate,
     OutputClear,
+    Ping,
     ResponseCancel,
     ResponseCreate,
     SemanticVad,
@@ -63,15 +64,23 @@ class BadEvent(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class AppendedAudio:
-    """The next sound of the caller, float32 mono at 24 kHz."""
+    """The next sound of the caller."""
 
     samples: Samples
+    """float32 mono at the transport's rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinged:
+    """The client compares clocks; its transport answers at once with ``EventWriter.pong``."""
+
+    client_time_ms: float
 
 
 ClientMessage = AppendedAudio | Input
 
 
-def parse(text: str | bytes) -> Sequence[ClientMessage]:
+def parse(text: str | bytes) -> Sequence[ClientMessage | Pinged]:
     """Read one client event.
 
     Raises:
@@ -87,7 +96,7 @@ def parse(text: str | bytes) -> Sequence[ClientMessage]:
         raise BadEvent(_audio_trouble(str(error), event.event_id)) from None
 
 
-def _translate(event: ClientEvent) -> Sequence[ClientMessage]:
+def _translate(event: ClientEvent) -> Sequence[ClientMessage | Pinged]:
     match event:
         case Append():
             return [AppendedAudio(from_pcm16(_decoded(event)))]
@@ -110,6 +119,8 @@ def _translate(event: ClientEvent) -> Sequence[ClientMessage]:
             return [CancelReply()]
         case SessionUpdate():
             return [_configure(event.session)]
+        case Ping():
+            return [Pinged(event.client_time_ms)]
 
 
 def _configure(session: Session) -> Configure:

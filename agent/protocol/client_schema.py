@@ -165,6 +165,11 @@ class OutputClear(Event):
     type: Literal["output_audio_buffer.clear"]
 
 
+class Ping(Event):
+    type: Literal["onebreath.ping"]
+    client_time_ms: float = Field(allow_inf_nan=False)
+
+
 ClientEvent = Annotated[
     SessionUpdate
     | Append
@@ -174,7 +179,8 @@ ClientEvent = Annotated[
     | ItemTruncate
     | ResponseCreate
     | ResponseCancel
-    | OutputClear,
+    | OutputClear
+    | Ping,
     Field(discriminator="type"),
 ]
 CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(ClientEvent)

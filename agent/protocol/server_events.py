@@ -33,6 +33,7 @@ from agent.notices import (
     Unduck,
     WordsHeard,
 )
+from agent.protocol.client_events import Pinged
 
 WIRE_RATE = 24_000
 Event = dict[str, Any]
@@ -75,6 +76,15 @@ class EventWriter:
     def created(self) -> Event:
         """The first event of a connection."""
         return self._event("session.created", session=self._session())
+
+    def output_buffer(self, change: str, response_id: str) -> Event:
+        """WebRTC only: the sound of a reply was ``started``, ``stopped`` or ``cleared``."""
+        return self._event(f"output_audio_buffer.{change}", response_id=response_id)
+
+    def pong(self, ping: Pinged, now: float) -> Event:
+        """The answer to ``ping`` at monotonic second ``now``."""
+        times = {"client_time_ms": ping.client_time_ms, "server_time_ms": round(now * 1000, 3)}
+        return self._event("onebreath.pong", **times)
 
     def write(self, notice: Notice) -> Iterator[Event]:
         """The events that tell a client about ``notice``."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from agent.config import ServerSettings
 from agent.notices import Notice, Trouble
-from agent.protocol import WIRE_RATE, BadEvent, ClientMessage, EventWriter, parse
+from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged
 from agent.transports.base import Disconnected
+from agent.transports.reading import EventReader
 
-MAX_BAD_EVENTS = 100
 POLICY_VIOLATION = 1008
 
 
@@ -24,8 +25,7 @@ class WebsocketTransport:
     def __init__(self, socket: WebSocket, writer: EventWriter, settings: ServerSettings) -> None:
         self._socket = socket
         self._writer = writer
-        self._settings = settings
-        self._bad_events = 0
+        self._reader = EventReader(settings.max_message_bytes)
 
     async def open(self) -> None:
         """Greet the client."""
@@ -36,35 +36,15 @@ class WebsocketTransport:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            for item in self._read(message.get("text"), message.get("bytes")):
-                yield item
-            if self._bad_events > MAX_BAD_EVENTS:
+            text = message.get("text")
+            for item in self._reader.read(message["bytes"] if text is None else text):
+                if isinstance(item, Pinged):
+                    await self._send_event(self._writer.pong(item, time.monotonic()))
+                else:
+                    yield item
+            if self._reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
-
-    def _read(self, text: str | None, data: bytes | None) -> list[ClientMessage | Trouble]:
-        try:
-            if text is None:
-                size = len(data or b"")
-                raise BadEvent(
-                    Trouble(
-                        "invalid_message",
-                        f"a binary message of {size} bytes; events are JSON text, "
-                        "audio goes base64 into input_audio_buffer.append",
-                    )
-                )
-            if len(text) > self._settings.max_message_bytes:
-                raise BadEvent(
-                    Trouble(
-                        "message_too_large",
-                        f"the event has {len(text)} characters; "
-                        f"{self._settings.max_message_bytes} are allowed, so cut the audio",
-                    )
-                )
-            return list(parse(text))
-        except BadEvent as error:
-            self._bad_events += 1
-            return [error.trouble]
 
     async def send(self, notice: Notice) -> None:
         for event in self._writer.write(notice):

@@ -1,0 +1,250 @@
+"""How often are callers cut off, and how long do they wait? By policy, on utterances with pauses.
+
+Every utterance goes through the turn detector; at each pause that a policy could take for the end
+the recogniser decodes what was said so far, as in a call. Then each policy says how long that pause
+may last. A pause inside the utterance that lasts longer is a false cut-off; after the last
+word the wait from the end of the sound to the end of the turn is the endpoint delay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from statistics import mean
+from typing import Any, Final
+
+import numpy as np
+
+from agent import models
+from agent.audio import Samples
+from agent.completeness import Verdict, completeness, endpoint_delay
+from agent.config import Settings, TurnSettings
+from agent.endpoint_speech import (
+    CallersVoice,
+    Spoken,
+    Utterance,
+    program_voice,
+    read_utterances,
+    synthesizer_voice,
+)
+from agent.engines import load_asr, load_tts, thread_plan
+from agent.smart_turn import MODEL, SmartTurn
+from agent.turns import TurnDetector, TurnEvent
+from agent.vad import FRAME_SAMPLES, RATE, SileroVad, SpeechGateFactory
+from asr.engine import Transcriber
+
+COMPLETE: Final = 0.2
+UNSURE: Final = 0.5
+INCOMPLETE: Final = 1.5
+"""Seconds; the defaults of `endpoint_delay`."""
+LISTENED: Final = 0.096
+"""Seconds of a pause after which the words are decoded and the turn model is asked."""
+SHORT_OF_END: Final = 0.15
+"""The detector may take the last, fading sound of an utterance for silence this much too early."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """One pause of one utterance, and what was known in it."""
+
+    voice: str
+    kind: str
+    text: str
+    """The whole utterance as written."""
+    held_out: bool
+    final: bool
+    """After the last word."""
+    late: float
+    """Seconds from the end of the sound to what the detector takes for it; final pauses only."""
+    seconds: float
+    """How long it lasts; of a final pause, until the recording ends."""
+    words: str
+    """What the recogniser had heard."""
+    decode_seconds: float
+    seconds_of_speech: float
+    model: float | None
+    """smart-turn's probability that the turn is over."""
+
+
+Policy = Callable[[Pause], float]
+"""Seconds that a pause may last."""
+
+
+def fixed(seconds: float) -> Policy:
+    """The same for every pause."""
+    return lambda pause: seconds
+
+
+def by_rules(pause: Pause) -> float:
+    """By the words alone."""
+    return endpoint_delay(_verdict(pause), COMPLETE, UNSURE, INCOMPLETE)
+
+
+def by_model(pause: Pause) -> float:
+    """By smart-turn alone, at its own threshold."""
+    return COMPLETE if (pause.model or 0.0) > 0.5 else INCOMPLETE
+
+
+def by_both(pause: Pause) -> float:
+    """By the words; where they leave it open, by smart-turn."""
+    verdict = _verdict(pause)
+    return by_model(pause) if verdict is Verdict.UNSURE else endpoint_delay(verdict)
+
+
+def _verdict(pause: Pause) -> Verdict:
+    return completeness(pause.words, pause.seconds_of_speech).verdict
+
+
+def policies(with_model: bool) -> dict[str, Policy]:
+    """What is compared, by name."""
+    plain = {"fixed 500 ms": fixed(0.5), "fixed 800 ms": fixed(0.8), "rules": by_rules}
+    return plain | ({"smart-turn": by_model, "rules + smart-turn": by_both} if with_model else {})
+
+
+class PauseFinder:
+    """Plays utterances to the detector and the recogniser and notes the pauses."""
+
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        new_gate: SpeechGateFactory,
+        model: SmartTurn | None,
+        settings: TurnSettings,
+    ) -> None:
+        self._transcriber = transcriber
+        self._new_gate = new_gate
+        self._model = model
+        self._settings = settings.model_copy(update={"endpoint_delay": 5.0})
+
+    def pauses(self, name: str, utterance: Utterance, spoken: Spoken) -> Iterator[Pause]:
+        """The pauses of at least the shortest delay, in order; the last one is final."""
+        for began, start, seconds in self._silences(spoken):
+            if seconds < COMPLETE:
+                continue
+            heard = self._heard(spoken, began, start)
+            opened = time.perf_counter()
+            words = self._decode(heard)
+            decode_seconds = time.perf_counter() - opened
+            final = start > spoken.speech_end - SHORT_OF_END
+            yield Pause(
+                voice=name,
+                kind=utterance.kind,
+                text=utterance.text,
+                held_out=utterance.held_out,
+                final=final,
+                late=start - spoken.speech_end if final else 0.0,
+                seconds=seconds,
+                words=words,
+                decode_seconds=decode_seconds,
+                seconds_of_speech=start - began,
+                model=self._model.probability(heard) if self._model else None,
+            )
+
+    def _silences(self, spoken: Spoken) -> Iterator[tuple[float, float, float]]:
+        """(begin of the turn, begin of the pause, its seconds)."""
+        gate, detector = self._new_gate(), TurnDetector(self._settings)
+        began = paused = 0.0
+        frame = FRAME_SAMPLES / RATE
+        whole = len(spoken.samples) // FRAME_SAMPLES
+        for number in range(whole):
+            sound = spoken.samples[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES]
+            now = number * frame
+            event = detector.frame(gate.probability(sound), now, now + frame)
+            if event is TurnEvent.BEGAN:
+                began = detector.began
+            elif event is TurnEvent.PAUSED:
+                paused = detector.speech_end
+            elif event is TurnEvent.RESUMED:
+                yield began, paused, now - paused
+        yield began, paused, whole * frame - paused
+
+    def _heard(self, spoken: Spoken, began: float, start: float) -> Samples:
+        first = max(0, round((began - self._settings.pre_roll) * RATE))
+        return spoken.samples[first : round((start + LISTENED) * RATE)]
+
+    def _decode(self, heard: Samples) -> str:
+        listening = self._transcriber.listen()
+        try:
+            listening.feed(heard)
+            return listening.finish().text
+        finally:
+            listening.close()
+
+
+def measure(
+    settings: Settings, names: Sequence[str], progress: Progress
+) -> tuple[list[Pause], bool]:
+    """All pauses of all voices, and whether smart-turn was asked; about a second of work each.
+
+    Raises:
+        OnebreathError: a voice or a model is missing.
+    """
+    threads = thread_plan(settings)
+    utterances = read_utterances()
+    pauses: list[Pause] = []
+    with ExitStack() as engines:
+        voices = {name: _voice(name, settings, engines, progress) for name in names}
+        transcriber = engines.enter_context(closing(load_asr(settings, threads.asr, progress)))
+        transcriber.warm_up()
+        model = None if models.problems(MODEL) else engines.enter_context(closing(SmartTurn.load()))
+        finder = PauseFinder(transcriber, SileroVad.load(), model, settings.turns)
+        for name, say in voices.items():
+            for number, utterance in enumerate(utterances, 1):
+                progress(f"{name}: utterance {number} of {len(utterances)}")
+                pauses += finder.pauses(name, utterance, say(utterance))
+    return pauses, model is not None
+
+
+def _voice(name: str, settings: Settings, engines: ExitStack, progress: Progress) -> CallersVoice:
+    if name != "piper":
+        return program_voice(name)
+    threads = thread_plan(settings).tts
+    return synthesizer_voice(engines.enter_context(closing(load_tts(settings, threads, progress))))
+
+
+def figures(pauses: Sequence[Pause], with_model: bool) -> Iterator[dict[str, Any]]:
+    """A row for each half and policy."""
+    for held_out in (False, True):
+        half = [pause for pause in pauses if pause.held_out is held_out]
+        for name, policy in policies(with_model).items():
+            yield {"half": "held out" if held_out else "tuned on", "policy": name} | score(
+                half, policy
+            )
+
+
+def score(pauses: Sequence[Pause], policy: Policy) -> dict[str, Any]:
+    """Cut-offs and delays of one policy.
+
+    ``delay`` runs from the end of the sound to the end of the turn, were the words known at once;
+    ``answer`` to when a reply can begin: the turn is over and the words, whose decoding
+    began in the pause and took what it took on this machine, are known.
+    """
+    inside = [pause for pause in pauses if not pause.final]
+    final = [pause for pause in pauses if pause.final]
+    cut = [pause for pause in inside if policy(pause) < pause.seconds]
+    utterances = {(pause.voice, pause.text) for pause in final}
+    cut_short = {(pause.voice, pause.text) for pause in cut}
+    delays = [1000 * (pause.late + policy(pause)) for pause in final]
+    answers = [
+        1000 * (pause.late + max(policy(pause), LISTENED + pause.decode_seconds)) for pause in final
+    ]
+    return {
+        "utterances": len(utterances),
+        "pauses": len(inside),
+        "pauses_cut": len(cut),
+        "false_cutoff_rate": round(len(cut_short) / len(utterances), 4),
+        "mean_delay_ms": round(mean(delays), 1),
+        "p90_delay_ms": round(float(np.percentile(delays, 90)), 1),
+        "mean_answer_ms": round(mean(answers), 1),
+    }
+
+
+def pause_row(pause: Pause) -> dict[str, Any]:
+    """Everything about one pause, with the verdict on it."""
+    found = completeness(pause.words, pause.seconds_of_speech)
+    numbers = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(pause).items()}
+    return numbers | {"verdict": found.verdict.name, "rule": found.rule}

@@ -1,0 +1,143 @@
+"""A WebRTC peer without a browser: speaks and hears sample by sample, for tests and figures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiortc import RTCDataChannel, RTCSessionDescription
+from aiortc.rtp import RtpPacket
+
+from agent.audio import Samples
+from agent.errors import CallError
+from agent.transports.rtc_ear import RtpEar
+from agent.transports.rtc_peer import listen_on, lose_packets, new_peer
+from agent.transports.rtc_track import BufferChange, SpeechTrack
+
+BITRATE = 64_000
+CONNECT_SECONDS = 10.0
+
+Hear = Callable[[Samples, float], None]
+
+
+class RtcCaller:
+    """One call.
+
+    Args:
+        url: of the server, ``http://host:port``.
+        hosts: own addresses to be reached at.
+        hear: told every piece of sound, float32 mono at 48 kHz, with the monotonic second at
+            which it arrived.
+    """
+
+    def __init__(self, url: str, hosts: Sequence[str] = (), hear: Hear | None = None) -> None:
+        self._url = url
+        self._hosts = hosts
+        self._hear = hear
+        self._ear = RtpEar(self._heard)
+        self._opened = asyncio.Event()
+        self._closed = asyncio.Event()
+        self.microphone = SpeechTrack(BITRATE, self._mouth_changed)
+        self.peer = new_peer(self.microphone, self._take_packet, ())
+        self.channel: RTCDataChannel = self.peer.createDataChannel("oai-events")
+        self.channel.on("open", self._opened.set)
+        self.channel.on("close", self._closed.set)
+        self.channel.on("message", self._take_message)
+        self.peer.on("connectionstatechange", self._state_changed)
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.call_id = ""
+        self.on_speech: Callable[[], None] = lambda: None
+        """Told when the first sound of what is said leaves."""
+        self._lost: Callable[[], bool] = lambda: False
+
+    async def connect(self, session: dict[str, Any] | None = None) -> float:
+        """Call, with these settings; returns the seconds until the first event was read.
+
+        Raises:
+            CallError: the server refuses, or no connection comes about.
+        """
+        began = time.monotonic()
+        answer = await asyncio.to_thread(self._signal, await self.offer(), session)
+        self.call_id = answer["call_id"]
+        await self.peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._opened.wait()
+                await self.until("session.created")
+        except TimeoutError:
+            raise CallError(f"{self._url}: no connection in {CONNECT_SECONDS:.0f} s") from None
+        return time.monotonic() - began
+
+    async def offer(self) -> str:
+        """The SDP offer of this peer, with all its candidates."""
+        listen_on(self.peer, self._hosts)
+        await self.peer.setLocalDescription(await self.peer.createOffer())
+        return str(self.peer.localDescription.sdp)
+
+    def _signal(self, sdp: str, session: dict[str, Any] | None) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{self._url}/v1/realtime/calls",
+            json.dumps({"sdp": sdp, "session": session}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=CONNECT_SECONDS) as response:
+                return dict(json.load(response))
+        except urllib.error.HTTPError as error:
+            raise CallError(f"{self._url}: {json.load(error)['error']['message']}") from None
+        except (urllib.error.URLError, OSError) as error:
+            raise CallError(f"{self._url}: nobody answers there ({error})") from None
+
+    def say(self, samples: Samples) -> None:
+        """Speak after what is still to be said; float32 mono at 48 kHz."""
+        self.microphone.begin("")
+        self.microphone.play(samples)
+
+    def send(self, kind: str, **body: Any) -> None:
+        """Send an event."""
+        self.channel.send(json.dumps({"type": kind, **body}))
+
+    async def until(self, kind: str) -> list[dict[str, Any]]:
+        """The events up to the first of ``kind``, which is the last of them."""
+        seen: list[dict[str, Any]] = []
+        while not seen or seen[-1]["type"] != kind:
+            seen.append(await self.events.get())
+        return seen
+
+    def lose(self, lost: Callable[[], bool]) -> None:
+        """Let the line lose, in both directions, the media packets for which ``lost`` is true."""
+        lose_packets(self.peer, lost)
+        self._lost = lost
+
+    async def hung_up(self) -> None:
+        """Wait until the server ends the call."""
+        await self._closed.wait()
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self.peer.close()
+
+    def _mouth_changed(self, change: BufferChange, response_id: str) -> None:
+        if change == "started":
+            self.on_speech()
+
+    def _state_changed(self) -> None:
+        if self.peer.connectionState in ("failed", "closed"):
+            self._closed.set()
+
+    def _take_message(self, message: str) -> None:
+        self.events.put_nowait(json.loads(message))
+
+    def _take_packet(self, packet: RtpPacket) -> None:
+        if self._lost():
+            return
+        self._ear.take(packet)
+
+    def _heard(self, samples: Samples) -> None:
+        if self._hear is not None:
+            self._hear(samples, time.monotonic())

@@ -1,0 +1,129 @@
+"""A telephone provider's end of a call: what Twilio sends to an agent, and does with its answer.
+
+Twilio Media Streams, bidirectional (twilio.com/docs/voice/media-streams/websocket-messages):
+JSON text, mu-law at 8 kHz. What arrives is buffered and played in order; a ``mark`` comes
+back when it is reached, or at once when the buffer is cleared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from agent.audio import Samples
+from agent.errors import CallError
+from agent.latency.realtime import lost, open_socket
+from agent.latency.wire import Arrival, Hush, Sound
+from agent.telephony.g711 import decode_mulaw, encode_mulaw
+
+RATE = 8000
+MAX_MARKS = 1000
+
+
+class TwilioWire:
+    """One call.
+
+    Args:
+        url: where the agent takes media streams.
+        token: goes into the parameters of the call as ``token``.
+    """
+
+    rate = RATE
+    tells_replies = False
+    resends = False
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self._url = url
+        self._token = token
+        self._connection: ClientConnection | None = None
+        self._stream = f"MZ{uuid.uuid4().hex}"
+        self._call = f"CA{uuid.uuid4().hex}"
+        self._messages = 0
+        self._frames = 0
+        self._plays_until = 0.0
+        self._marks: dict[str, asyncio.Task[None]] = {}
+
+    async def dial(self) -> None:
+        self._connection = await open_socket(self._url)
+        await self._tell({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+        start = {
+            "streamSid": self._stream,
+            "accountSid": f"AC{uuid.uuid4().hex}",
+            "callSid": self._call,
+            "tracks": ["inbound"],
+            "customParameters": {"token": self._token} if self._token else {},
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": RATE, "channels": 1},
+        }
+        await self._tell({"event": "start", "start": start})
+
+    async def send(self, frame: Samples) -> None:
+        media = {
+            "track": "inbound",
+            "chunk": str(self._frames + 1),
+            "timestamp": str(self._frames * 20),
+            "payload": base64.b64encode(encode_mulaw(frame)).decode("ascii"),
+        }
+        self._frames += 1
+        await self._tell({"event": "media", "media": media})
+
+    async def receive(self) -> AsyncIterator[Arrival]:
+        assert self._connection is not None, "dial first"
+        try:
+            async for message in self._connection:
+                for arrival in self._read(json.loads(message)):
+                    yield arrival
+        except ConnectionClosed as error:
+            raise lost(error) from None
+        raise CallError(f"the agent hung up: {self._connection.close_reason or 'no reason given'}")
+
+    async def close(self) -> None:
+        for mark in self._marks.values():
+            mark.cancel()
+        if self._connection is not None:
+            await self._connection.close()
+
+    def _read(self, command: dict[str, Any]) -> Iterator[Arrival]:
+        match command["event"]:
+            case "media":
+                samples = decode_mulaw(base64.b64decode(command["media"]["payload"]))
+                self._plays_until = max(_now(), self._plays_until) + len(samples) / RATE
+                yield Sound(samples)
+            case "mark":
+                self._mark(command["mark"]["name"], self._plays_until)
+            case "clear":
+                self._plays_until = _now()
+                for name in list(self._marks):
+                    self._marks.pop(name).cancel()
+                    self._mark(name, self._plays_until)
+                yield Hush()
+
+    def _mark(self, name: str, at: float) -> None:
+        """Tell at ``at`` that the mark was reached."""
+        if len(self._marks) < MAX_MARKS:
+            self._marks[name] = asyncio.create_task(self._reach(name, at))
+
+    async def _reach(self, name: str, at: float) -> None:
+        await asyncio.sleep(max(0.0, at - _now()))
+        self._marks.pop(name, None)
+        await self._tell({"event": "mark", "mark": {"name": name}})
+
+    async def _tell(self, message: dict[str, Any]) -> None:
+        assert self._connection is not None, "dial first"
+        if message["event"] != "connected":
+            self._messages += 1
+            message |= {"sequenceNumber": str(self._messages), "streamSid": self._stream}
+        try:
+            await self._connection.send(json.dumps(message))
+        except ConnectionClosed as error:
+            raise lost(error) from None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,136 @@
+"""Asterisk's chan_websocket: binary sound, control messages as JSON or as plain text.
+
+The peer shows which of the two by its first message. (docs.asterisk.org, "WebSocket channel
+driver"; channels/chan_websocket.c) What Asterisk drops without a word: a control message of more
+than 128 bytes, the part of a sound message that fills no frame, and sound beyond 1000 frames.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from agent.audio import Samples
+from agent.telephony.dialect import (
+    Capabilities,
+    Complaint,
+    DialectError,
+    Dtmf,
+    Held,
+    MarkReached,
+    PeerEvent,
+    Resumed,
+    Sound,
+    Started,
+    Unsupported,
+    Wire,
+)
+from agent.telephony.encodings import Encoding, check_rate, encoding_named
+from agent.telephony.envelope import MAX_MESSAGE, Fields, read_object, written
+
+MAX_CONTROL = 128
+"""Bytes of a control message."""
+_SLIN = re.compile(r"slin(\d*)")
+
+
+class AsteriskStream:
+    """One channel."""
+
+    def __init__(self) -> None:
+        # A channel whose caller is muted or on hold sends no sound.
+        self.capabilities = Capabilities(steady=False)
+        self._encoding: Encoding | None = None
+        self._json = True
+
+    def read(self, message: Wire) -> list[PeerEvent]:
+        if isinstance(message, bytes):
+            return self._sound_of(message)
+        if len(message) > MAX_MESSAGE:
+            raise DialectError(f"a message of {len(message)} characters")
+        event, fields = self._control(message)
+        match event:
+            case "MEDIA_START":
+                return [self._start(fields)]
+            case "MEDIA_MARK_PROCESSED":
+                return [MarkReached(fields.text("correlation_id"))]
+            case "DTMF_END":
+                return [Dtmf(fields.text("digit"))]
+            case "MEDIA_XOFF":
+                return [Held()]
+            case "MEDIA_XON":
+                return [Resumed()]
+            case "ERROR":
+                return [Complaint(fields.text("error_text", ""))]
+            case _:
+                return []
+
+    def _sound_of(self, data: bytes) -> list[PeerEvent]:
+        if self._encoding is None:
+            return []  # under load, sound may overtake MEDIA_START
+        if len(data) > MAX_MESSAGE:
+            raise DialectError(f"a message of {len(data)} bytes; {MAX_MESSAGE} are allowed")
+        return [Sound(self._encoding.decode(data))]
+
+    def _control(self, message: str) -> tuple[str, Fields]:
+        if message.startswith("{"):
+            fields = read_object(message)
+            return fields.text("event"), fields
+        event, _, rest = message.partition(" ")
+        return event, Fields(_text_fields(event, rest))
+
+    def _start(self, fields: Fields) -> Started:
+        self._json = fields.has("event")
+        name = fields.text("format")
+        self._encoding = encoding_named(name)
+        rate = _rate(name)
+        size = fields.integer("optimal_frame_size")
+        samples, rest = divmod(size, self._encoding.sample_bytes)
+        if rest or not 1 <= samples <= rate:
+            raise DialectError(f"frames of {size} bytes")
+        self.capabilities = Capabilities(frame_samples=samples, steady=False)
+        variables = fields.parameters("channel_variables")
+        channel = fields.text("channel_id")
+        return Started(channel, fields.text("connection_id"), rate, parameters=variables)
+
+    def sound(self, samples: Samples) -> list[Wire]:
+        if self._encoding is None:
+            raise DialectError("there is no MEDIA_START yet")
+        return [self._encoding.encode(samples)]
+
+    def mark(self, name: str) -> list[Wire]:
+        return [self._command("MARK_MEDIA", name)]
+
+    def clear(self) -> list[Wire]:
+        return [self._command("FLUSH_MEDIA")]
+
+    def hang_up(self) -> list[Wire]:
+        return [self._command("HANGUP")]
+
+    def transfer(self, destination: str) -> list[Wire]:
+        raise Unsupported(
+            "let the dialplan go on after Dial(WebSocket/...) with the other party, and hang up"
+        )
+
+    def _command(self, command: str, name: str | None = None) -> str:
+        if self._json:
+            body = {"command": command}
+            return written(body if name is None else body | {"correlation_id": name})
+        return command if name is None else f"{command} {name}"
+
+
+def _text_fields(event: str, rest: str) -> Mapping[str, str]:
+    """``key:value`` pairs; a mark's name and an error's text stand for themselves."""
+    if event == "MEDIA_MARK_PROCESSED":
+        return {"correlation_id": rest.removeprefix("correlation_id:")}
+    if event == "ERROR":
+        return {"error_text": rest.partition("error_text:")[2][:200]}
+    pairs = (pair.partition(":") for pair in rest.split(" "))
+    return {key: value for key, found, value in pairs if found}
+
+
+def _rate(name: str) -> int:
+    """Samples per second of a format: slin is 8000, slin16 is 16000, slin44 is 44100."""
+    linear = _SLIN.fullmatch(name)
+    if linear is None or not linear[1]:
+        return 8000
+    return 44_100 if linear[1] == "44" else check_rate(int(linear[1][:4]) * 1000)

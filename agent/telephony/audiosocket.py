@@ -1,0 +1,141 @@
+"""Asterisk's AudioSocket: frames on TCP. It has no marks and no clear, and plays all it is sent.
+
+A frame is a kind (1 byte), the length of the payload (2 bytes, big-endian) and the payload.
+(docs.asterisk.org, "AudioSocket"; res/res_audiosocket.c)
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from enum import IntEnum
+
+from agent.audio import Samples, to_pcm16
+from agent.telephony.dialect import (
+    Capabilities,
+    Complaint,
+    DialectError,
+    Dtmf,
+    PeerEvent,
+    Sound,
+    Started,
+    Stopped,
+    Unsupported,
+    Wire,
+)
+from agent.telephony.encodings import Encoding, check_rate
+
+
+class Kind(IntEnum):
+    """Frames that are no sound."""
+
+    HANG_UP = 0x00
+    UUID = 0x01
+    DTMF = 0x03
+    ERROR = 0xFF
+
+
+RATES = {
+    0x10: 8000,
+    0x11: 12_000,
+    0x12: 16_000,
+    0x13: 24_000,
+    0x14: 32_000,
+    0x15: 44_100,
+    0x16: 48_000,
+}
+"""Kinds of sound and their samples per second."""
+_HEAD = struct.Struct(">BH")
+LEAD = 0.06
+"""Seconds. What was sent cannot be taken back, so little is sent ahead."""
+
+
+class FrameReader:
+    """Cuts a byte stream into frames; holds one incomplete frame at most."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def push(self, data: bytes) -> list[bytes]:
+        """Complete frames, each with its head, after the next bytes of the stream."""
+        buffer = self._rest + data
+        frames = []
+        at = 0
+        while len(buffer) - at >= _HEAD.size:
+            _, length = _HEAD.unpack_from(buffer, at)
+            end = at + _HEAD.size + length
+            if end > len(buffer):
+                break
+            frames.append(buffer[at:end])
+            at = end
+        self._rest = buffer[at:]
+        return frames
+
+
+class AudioSocketStream:
+    """One call: a UUID first, then sound of one kind."""
+
+    def __init__(self) -> None:
+        self.capabilities = Capabilities(marks=False, max_lead=LEAD, steady=False)
+        self._uuid: str | None = None
+        self._kind: int | None = None
+
+    def read(self, message: Wire) -> list[PeerEvent]:
+        """One whole frame, with its head."""
+        if isinstance(message, str) or len(message) < _HEAD.size:
+            raise DialectError("this is no AudioSocket frame")
+        kind, length = _HEAD.unpack_from(message)
+        payload = message[_HEAD.size :]
+        if len(payload) != length:
+            raise DialectError("an AudioSocket frame of the wrong length")
+        match kind:
+            case _ if kind in RATES:
+                return self._sound_of(kind, payload)
+            case Kind.UUID:
+                return self._named(payload)
+            case Kind.DTMF:
+                return [Dtmf(payload[:1].decode("latin-1"))]
+            case Kind.HANG_UP:
+                return [Stopped("the caller hung up")]
+            case Kind.ERROR:
+                return [Complaint(f"AudioSocket error {payload[:8].hex()}")]
+            case _:
+                return []
+
+    def _named(self, payload: bytes) -> list[PeerEvent]:
+        if len(payload) != 16 or self._uuid is not None:
+            raise DialectError("an AudioSocket call is named once, by 16 bytes")
+        self._uuid = str(uuid.UUID(bytes=payload))
+        return []
+
+    def _sound_of(self, kind: int, payload: bytes) -> list[PeerEvent]:
+        if self._uuid is None:
+            raise DialectError("sound came before the UUID of the call")
+        if self._kind is None:
+            # The first 20 ms tell the rate, and are worth no more.
+            self._kind = kind
+            return [Started(self._uuid, self._uuid, check_rate(RATES[kind]))]
+        if kind != self._kind:
+            raise DialectError("the rate of the sound changed during the call")
+        return [Sound(Encoding.L16.decode(payload))]
+
+    def sound(self, samples: Samples) -> list[Wire]:
+        if self._kind is None:
+            raise DialectError("no sound came yet that would tell the rate")
+        return [_frame(self._kind, to_pcm16(samples))]
+
+    def mark(self, name: str) -> list[Wire]:
+        return []
+
+    def clear(self) -> list[Wire]:
+        return []
+
+    def hang_up(self) -> list[Wire]:
+        return [_frame(Kind.HANG_UP)]
+
+    def transfer(self, destination: str) -> list[Wire]:
+        raise Unsupported("let the dialplan go on after AudioSocket with the other party")
+
+
+def _frame(kind: int, payload: bytes = b"") -> bytes:
+    return _HEAD.pack(kind, len(payload)) + payload

@@ -1,0 +1,64 @@
+"""The dialects by the name of the provider, as it stands in the socket's address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from agent.telephony.asterisk import AsteriskStream
+from agent.telephony.dialect import Dialect, DialectError, Wire
+from agent.telephony.envelope import read_object
+from agent.telephony.plivo import PlivoStream
+from agent.telephony.telnyx import TelnyxStream
+from agent.telephony.twilio import ExotelStream, MediaStream
+from agent.telephony.vonage import JambonzStream, VonageStream
+
+DIALECTS: Mapping[str, Callable[[], Dialect]] = {
+    "twilio": MediaStream,
+    "signalwire": MediaStream,
+    "exotel": ExotelStream,
+    "telnyx": TelnyxStream,
+    "plivo": PlivoStream,
+    "vonage": VonageStream,
+    "jambonz": JambonzStream,
+    "asterisk": AsteriskStream,
+}
+"""Those that come over a websocket."""
+AUTO = "auto"
+"""In place of a name: it is told from the first messages."""
+
+
+def provider_of(message: Wire) -> str | None:
+    """Who speaks like this; None where the message does not tell yet.
+
+    Raises:
+        DialectError: nobody does.
+    """
+    if isinstance(message, bytes):
+        return None  # Asterisk's sound may overtake its first words
+    if message.startswith("MEDIA_START "):
+        return "asterisk"
+    fields = read_object(message)
+    event = fields.text("event", "")
+    if event == "MEDIA_START":
+        return "asterisk"
+    if event == "websocket:connected":
+        return "vonage"
+    if event == "connected":
+        return None
+    if event == "start":
+        start = fields.section("start")
+        for name, mark in _MARKS.items():
+            if start.has(mark):
+                return name
+    if not event and fields.has("callSid") and fields.has("sampleRate"):
+        return "jambonz"
+    raise DialectError("no provider that is known here begins a call like this")
+
+
+_MARKS = {
+    "telnyx": "call_control_id",
+    "plivo": "callId",
+    "exotel": "call_sid",
+    "twilio": "callSid",
+}
+"""A field of the start message that only this provider has; SignalWire speaks as Twilio."""

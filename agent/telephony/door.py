@@ -1,0 +1,160 @@
+"""Who may open a media socket, and how many of them.
+
+Nothing is made for a call before its token was taken back: until then there is a socket with a
+time limit, and it counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.errors import CallError, ProtocolError
+from agent.telephony.dialect import Started
+from agent.telephony.settings import AsteriskSettings, TelephonySettings
+
+TELNYX_HEADER = "x-telnyx-streaming-auth-token"
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Where a socket comes from, and what its opening carried."""
+
+    address: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    token: str = field(default="", repr=False)
+    """Of the address's query; empty where there is none."""
+
+
+class Refused(CallError):
+    """The socket is not let in; the message is for the log, not for the peer."""
+
+    def __init__(self, reason: str, status: int = 403) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class TokenCheck(Protocol):
+    """What hands out tokens takes them back."""
+
+    def spend(self, token: str, call_id: str | None, now: float) -> None:
+        """Take back ``token`` at second ``now``.
+
+        Raises:
+            ProtocolError: it is not valid for this call.
+        """
+
+
+class Door:
+    """Lets sockets in.
+
+    Args:
+        clock: the one by which tokens were issued.
+    """
+
+    def __init__(
+        self, settings: TelephonySettings, tokens: TokenCheck, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._clock = clock
+        self._inside: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, address: str) -> Iterator[None]:
+        """Hold a place for one socket from ``address``.
+
+        Raises:
+            Refused: there is none.
+        """
+        settings = self._settings
+        if self._inside.total() >= settings.max_calls:
+            raise Refused(f"all {settings.max_calls} telephone lines are busy", 503)
+        if self._inside[address] >= settings.max_calls_per_address:
+            raise Refused(f"{address} holds {settings.max_calls_per_address} sockets already", 503)
+        self._inside[address] += 1
+        try:
+            yield
+        finally:
+            self._inside[address] -= 1
+            if not self._inside[address]:
+                del self._inside[address]
+
+    def check_provider(self, provider: str, visitor: Visitor) -> None:
+        """Look at what is known before the call has a name.
+
+        Raises:
+            Refused: it is not served, or Asterisk does not give its password.
+        """
+        if self._trusts(visitor.address) or provider in ("auto", "audiosocket"):
+            return
+        if getattr(self._settings, provider, None) is None:
+            raise Refused(f"there is no [telephony.{provider}] in the settings", 404)
+        if provider == "asterisk":
+            self._check_password(visitor.headers)
+
+    def check_call(self, provider: str, started: Started, visitor: Visitor) -> None:
+        """Take the token back, from the first messages, the address or a header.
+
+        Raises:
+            Refused: there is none, or it is not valid for this call.
+        """
+        if self._trusts(visitor.address):
+            return
+        self.check_provider(provider, visitor)
+        if provider == "asterisk":
+            return
+        if provider == "audiosocket":
+            self._check_uuid(started.call_id)
+        else:
+            self._check_token(started, visitor)
+
+    def _check_token(self, started: Started, visitor: Visitor) -> None:
+        token = started.token or visitor.token or visitor.headers.get(TELNYX_HEADER)
+        if not token:
+            raise Refused("the call came without a token")
+        try:
+            self._tokens.spend(token, started.call_id, self._clock())
+        except ProtocolError as error:
+            raise Refused(str(error)) from None
+
+    def _check_uuid(self, given: str) -> None:
+        if not hmac.compare_digest(given, str(self._settings.audiosocket_uuid)):
+            raise Refused("AudioSocket named another UUID than telephony.audiosocket_uuid")
+
+    def _trusts(self, address: str) -> bool:
+        return not self._settings.require_token and _is_loopback(address)
+
+    def _check_password(self, headers: Mapping[str, str]) -> None:
+        section = self._settings.asterisk
+        assert section is not None  # the provider was found
+        if not hmac.compare_digest(_basic(headers.get("authorization", "")), _expected(section)):
+            raise Refused("Asterisk gave a wrong user name or password", 401)
+
+
+def _basic(header: str) -> bytes:
+    scheme, _, coded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(coded, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _expected(section: AsteriskSettings) -> bytes:
+    return f"{section.username}:{section.password.get_secret_value()}".encode()
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

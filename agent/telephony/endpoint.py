@@ -1,0 +1,215 @@
+"""The media sockets: ``/telephony/{provider}`` and ``/telephony/auto``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from agent.config import Settings
+from agent.errors import ConfigError
+from agent.runner import CallRunner
+from agent.telephony.announce import announce, announce_alone
+from agent.telephony.dialect import DialectError
+from agent.telephony.dialects import AUTO, DIALECTS
+from agent.telephony.door import Door, Refused, TokenCheck, Visitor
+from agent.telephony.line import AudioSocketLine, Line, WebsocketLine
+from agent.telephony.opening import Opened, open_call
+from agent.telephony.recorder import StereoTrack, write_recording
+from agent.telephony.template import fill_in
+from agent.telephony.transport import PROTOCOL_ERROR, TelephoneTransport
+from agent.transports.base import Disconnected
+from agent.work import Engines
+
+log = logging.getLogger("onebreath.telephony")
+
+NORMAL_CLOSURE = 1000
+POLICY_VIOLATION = 1008
+INTERNAL_ERROR = 1011
+TRY_AGAIN_LATER = 1013
+SUBPROTOCOLS = ("media", "audio.jambonz.org", "audio.drachtio.org")
+
+
+class PhoneEndpoint:
+    """Telephone calls of one server.
+
+    Args:
+        calls: all calls of the server, telephone or not.
+        tokens: shared with the webhooks that issue them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engines: Engines,
+        calls: set[asyncio.Task[None]],
+        tokens: TokenCheck,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._engines = engines
+        self._calls = calls
+        self._clock = clock
+        self._door = Door(settings.telephony, tokens, clock)
+        self.transports: dict[str, TelephoneTransport] = {}
+        """The calls that are up, by the provider's id: to hang up or transfer one."""
+        self.audiosocket_port: int | None = None
+        """Where AudioSocket calls are taken, once they are."""
+
+    def routes(self) -> list[WebSocketRoute]:
+        return [WebSocketRoute("/telephony/{provider}", self._websocket)]
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Take AudioSocket calls meanwhile, if the settings want it.
+
+        Raises:
+            ConfigError: the port cannot be had.
+        """
+        telephony = self._settings.telephony
+        if telephony.audiosocket_port is None:
+            yield
+            return
+        host, port = telephony.audiosocket_host, telephony.audiosocket_port
+        try:
+            server = await asyncio.start_server(self._audiosocket, host, port)
+        except OSError as error:
+            raise ConfigError(
+                f"telephony.audiosocket_port: cannot listen on {host}:{port}: {error.strerror}"
+            ) from None
+        async with server:
+            self.audiosocket_port = server.sockets[0].getsockname()[1]
+            log.info("AudioSocket on %s:%d", host, self.audiosocket_port)
+            yield
+
+    async def _websocket(self, socket: WebSocket) -> None:
+        provider = socket.path_params["provider"]
+        address = socket.client.host if socket.client else ""
+        visitor = Visitor(address, socket.headers, socket.query_params.get("token", ""))
+        try:
+            if provider not in DIALECTS and provider != AUTO:
+                raise Refused("no such provider", 404)
+            self._door.check_provider(provider, visitor)
+            with self._door.place(address):
+                self._check_room()
+                offered = socket.scope.get("subprotocols", [])
+                await socket.accept(next((name for name in SUBPROTOCOLS if name in offered), None))
+                await self._answer(WebsocketLine(socket), provider, visitor)
+        except Refused as refused:
+            log.warning("refused a socket of %s: %s", address, refused)
+            await _deny(socket, refused.status)
+
+    async def _audiosocket(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        peer = writer.get_extra_info("peername")  # None if it is gone already
+        visitor = Visitor(peer[0] if peer else "")
+        try:
+            with self._door.place(visitor.address):
+                self._check_room()
+                await self._answer(AudioSocketLine(reader, writer), "audiosocket", visitor)
+        except Refused as refused:
+            log.warning("refused a socket of %s: %s", visitor.address, refused)
+        finally:
+            writer.close()
+
+    def _check_room(self) -> None:
+        limit = self._settings.server.max_calls
+        if len(self._calls) >= limit:
+            raise Refused(f"all {limit} lines are busy", 503)
+
+    async def _answer(self, line: Line, provider: str, visitor: Visitor) -> None:
+        """Let the peer name the call, look at its ticket, and take the call."""
+        try:
+            async with asyncio.timeout(self._settings.telephony.start_seconds):
+                opened = await open_call(line, provider)
+            self._door.check_call(opened.provider, opened.started, visitor)
+            self._check_room()
+        except Disconnected:
+            return
+        except TimeoutError:
+            log.warning("%s opened a socket and named no call", visitor.address)
+            await line.close(POLICY_VIOLATION, "the call was not named in time")
+        except DialectError as error:
+            log.warning("%s does not speak as %s: %s", visitor.address, provider, error)
+            await line.close(PROTOCOL_ERROR, str(error))
+        except Refused as refused:
+            log.warning("refused a call of %s: %s", visitor.address, refused)
+            code = TRY_AGAIN_LATER if refused.status == 503 else POLICY_VIOLATION
+            await line.close(code, "this call is not let in")
+        else:
+            await self._call(line, opened)
+
+    async def _call(self, line: Line, opened: Opened) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        lead = self._settings.telephony.lead
+        transport = TelephoneTransport(line, opened, lead, self._instructions(opened), self._clock)
+        self.transports[opened.started.call_id] = transport
+        serving = asyncio.create_task(transport.serve())
+        try:
+            await self._converse(transport)
+            await transport.close(NORMAL_CLOSURE, "the call is over")
+        except Disconnected:
+            log.info("the caller left at once")
+        except Exception:  # a fault in one call must not end the others
+            log.exception("the call failed")
+            await transport.close(INTERNAL_ERROR, "internal error")
+        finally:
+            serving.cancel()
+            (fault,) = await asyncio.gather(serving, return_exceptions=True)
+            if isinstance(fault, Exception):
+                log.error("the line failed", exc_info=fault)
+            if self.transports.get(opened.started.call_id) is transport:
+                del self.transports[opened.started.call_id]
+            self._calls.discard(task)
+
+    async def _converse(self, transport: TelephoneTransport) -> None:
+        telephony, engines = self._settings.telephony, self._engines
+        beside: list[Coroutine[Any, Any, object]] = []
+        if telephony.record and await announce_alone(
+            telephony.announce_recording, engines, transport
+        ):
+            track = StereoTrack(transport.rate, self._clock())
+            transport.record(track)
+            beside.append(write_recording(telephony.record, track, self._clock))
+        if telephony.greeting:
+            beside.append(announce(telephony.greeting, engines, transport))
+        tasks = [asyncio.create_task(work) for work in beside]
+        try:
+            await CallRunner(engines, self._settings, transport, self._clock).run()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _instructions(self, opened: Opened) -> str | None:
+        started = opened.started
+        telephony = self._settings.telephony
+        parts = [self._settings.responder.instructions]
+        if telephony.instructions_template:
+            fields = {
+                "caller": started.caller,
+                "called": started.called,
+                "provider": opened.provider,
+                "call_id": started.call_id,
+            }
+            parts.append(fill_in(telephony.instructions_template, fields, started.parameters))
+        if telephony.greeting:
+            parts.append(f'You have greeted the caller with: "{telephony.greeting}"')
+        return "\n".join(parts) if len(parts) > 1 else None
+
+
+async def _deny(socket: WebSocket, status: int) -> None:
+    try:
+        await socket.send_denial_response(PlainTextResponse("not let in\n", status))
+    except (WebSocketDisconnect, RuntimeError):
+        return  # the peer was faster

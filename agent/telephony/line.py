@@ -1,0 +1,109 @@
+"""A telephone peer's socket: whole messages in and out, with bounds in size and time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from agent.telephony.audiosocket import FrameReader
+from agent.telephony.dialect import DialectError, Wire
+from agent.telephony.envelope import MAX_MESSAGE
+from agent.transports.base import Disconnected
+
+SEND_SECONDS = 2.0
+"""A peer that takes nothing for this long is gone."""
+
+READ_BYTES = 4096
+
+
+class Line(Protocol):
+    """One peer, connected."""
+
+    async def receive(self) -> Wire:
+        """The next message.
+
+        Raises:
+            Disconnected: the peer is gone.
+            DialectError: the message is too long.
+        """
+
+    async def send(self, message: Wire) -> None:
+        """Write one message.
+
+        Raises:
+            Disconnected: the peer is gone, or takes nothing any more.
+        """
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the socket; closing twice is harmless."""
+
+
+class WebsocketLine:
+    """An accepted websocket."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def receive(self) -> Wire:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise Disconnected
+        text: str | None = message.get("text")
+        wire: Wire = (message.get("bytes") or b"") if text is None else text
+        if len(wire) > MAX_MESSAGE:
+            raise DialectError(f"a message of {len(wire)} bytes; {MAX_MESSAGE} are allowed")
+        return wire
+
+    async def send(self, message: Wire) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                if isinstance(message, str):
+                    await self._socket.send_text(message)
+                else:
+                    await self._socket.send_bytes(message)
+        except (WebSocketDisconnect, RuntimeError, TimeoutError) as error:
+            # Starlette raises RuntimeError for a send after the close was seen.
+            raise Disconnected from error
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            try:
+                await self._socket.close(code, reason[:120])
+            except (WebSocketDisconnect, RuntimeError):
+                return  # the peer was faster
+
+
+class AudioSocketLine:
+    """A TCP connection of Asterisk's AudioSocket; a message is a frame with its head."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._frames = FrameReader()
+        self._ready: deque[bytes] = deque()
+
+    async def receive(self) -> Wire:
+        while not self._ready:
+            try:
+                data = await self._reader.read(READ_BYTES)
+            except OSError as error:
+                raise Disconnected from error
+            if not data:
+                raise Disconnected
+            self._ready.extend(self._frames.push(data))
+        return self._ready.popleft()
+
+    async def send(self, message: Wire) -> None:
+        assert isinstance(message, bytes)  # the dialect has no text
+        try:
+            self._writer.write(message)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._writer.drain()
+        except (OSError, TimeoutError) as error:
+            raise Disconnected from error
+
+    async def close(self, code: int, reason: str) -> None:
+        self._writer.close()

@@ -1,0 +1,65 @@
+"""The agent's sound on its way to the peer: resampled, cut into frames, paced, taken back."""
+
+from __future__ import annotations
+
+from agent.audio import Samples, StreamResampler
+from agent.events import Truncate
+from agent.telephony.dialect import Capabilities
+from agent.telephony.pacer import FRAME_SECONDS, Mark, Pacer
+from agent.telephony.recorder import StereoTrack
+
+
+class Outbound:
+    """The way out of one call. Pure; ``now`` is in monotonic seconds.
+
+    Args:
+        rate: the peer's samples per second.
+        can: its limits.
+        lead: seconds of sound that it may hold, within those limits.
+    """
+
+    def __init__(self, rate: int, can: Capabilities, lead: float) -> None:
+        frame = can.frame_samples or round(FRAME_SECONDS * rate)
+        self.pacer = Pacer(rate, frame, min(lead, can.max_lead), can.marks)
+        self.track: StereoTrack | None = None
+        """Where the call is recorded, if it is."""
+        self._rate = rate
+        self._resampler = StreamResampler(rate, rate)
+        self._item: tuple[str, int] | None = None
+        """The newest reply with sound, and the position at which it begins."""
+
+    def play(self, samples: Samples, rate: int, item_id: str | None = None) -> None:
+        """Queue sound; of the reply ``item_id``, unless it is an announcement."""
+        if item_id is not None and (self._item is None or self._item[0] != item_id):
+            self._item = (item_id, self.pacer.queued)
+        if self._resampler.source_rate != rate:
+            self._renew(rate)
+        self.pacer.queue(self._resampler.push(samples))
+
+    def next(self, now: float) -> Samples | Mark | None:
+        """A frame or a mark that is to be sent now; ask again until it is None."""
+        if self.pacer.starving(now):
+            # The sound ends here, or its source is late: let go what is held back.
+            self._renew(self._resampler.source_rate)
+            self.pacer.finish()
+        piece = self.pacer.next(now)
+        if self.track is not None and piece is not None and not isinstance(piece, Mark):
+            self.track.agent(piece, now + self.pacer.ahead(now) - len(piece) / self._rate)
+        return piece
+
+    def _renew(self, rate: int) -> None:
+        self.pacer.queue(self._resampler.flush())
+        self._resampler = StreamResampler(rate, self._rate)
+
+    def stop(self, now: float) -> Truncate | None:
+        """Drop everything; how much of the newest reply was heard, if it had sound."""
+        heard, queued = self.pacer.heard(now), self.pacer.queued
+        item, self._item = self._item, None
+        if self.track is not None:
+            self.track.cut(now)
+        self.pacer.clear()
+        self._resampler = StreamResampler(self._resampler.source_rate, self._rate)
+        if item is None:
+            return None
+        item_id, begin = item
+        return Truncate(item_id, min(max(heard - begin, 0.0), queued - begin) / self._rate)

@@ -1,0 +1,107 @@
+"""One-time tickets for the media socket.
+
+The webhook, whose signature was verified, hands one to the provider; the provider gives it
+back when it opens the media socket. Whoever finds the socket's address has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+
+from agent.errors import ProtocolError
+
+LIFETIME = 60.0
+"""Seconds between the webhook's answer and the opened socket, at most."""
+MAX_SPENT = 4096
+"""Spent tokens that are remembered; beyond this none is accepted until some expire."""
+
+_NONCE = 12
+_EXPIRY = 6
+_MAC = 16
+_LENGTH = 2 * (_EXPIRY + _NONCE + _MAC)
+
+
+class TokenError(ProtocolError):
+    """The token opens nothing; the message says why and never repeats the token."""
+
+
+class Tokens:
+    """Issues tokens and takes each back once.
+
+    A token is 68 hexadecimal digits (Plivo's extra headers take letters and digits only): when it
+    expires, a nonce, and an HMAC-SHA256 of both and of the call's id, cut to 128 bits (RFC 2104,
+    section 5). Nothing is kept for a token that was issued; a spent one is remembered until it
+    expires, so memory grows only with calls whose webhook was signed, and not beyond ``MAX_SPENT``.
+
+    Args:
+        key: the secret of the HMAC. Processes behind one balancer must share it, and then a token
+            can be spent once in each; without it every process makes its own.
+        lifetime: seconds that a token lives, at most 60.
+    """
+
+    def __init__(self, key: bytes | None = None, lifetime: float = LIFETIME) -> None:
+        if not 0 < lifetime <= LIFETIME:
+            raise ValueError(f"a token lives up to {LIFETIME:.0f} s, not {lifetime}")
+        self._key = key or secrets.token_bytes(32)
+        self._lifetime = lifetime
+        self._spent: OrderedDict[bytes, float] = OrderedDict()
+
+    def issue(self, call_id: str, now: float) -> str:
+        """A token for one socket of the call.
+
+        Args:
+            call_id: the provider's own id of the call, as its media stream will name it; empty
+                where the stream names none, and then the token fits any call.
+            now: seconds on the clock that ``spend`` is given too.
+        """
+        expiry = int((now + self._lifetime) * 1000).to_bytes(_EXPIRY, "big")
+        head = expiry + secrets.token_bytes(_NONCE)
+        return (head + self._mac(head, call_id)).hex()
+
+    def spend(self, token: str, call_id: str | None, now: float) -> None:
+        """Take the token back.
+
+        Args:
+            call_id: the id that the media stream gives; None where it names none.
+
+        Raises:
+            TokenError: forged, of another call, expired, or spent before.
+        """
+        head, mac = _split(token)
+        if not hmac.compare_digest(mac, self._mac(head, call_id or "")):
+            raise TokenError("the token is not of this server or not for this call")
+        expires = int.from_bytes(head[:_EXPIRY], "big") / 1000
+        if now >= expires:
+            raise TokenError(f"the token has expired; sockets open within {self._lifetime:.0f} s")
+        self._forget(now)
+        if head in self._spent:
+            raise TokenError("the token was used before")
+        if len(self._spent) >= MAX_SPENT:
+            raise TokenError("too many sockets were opened in the last minute")
+        self._spent[head] = expires
+
+    def _mac(self, head: bytes, call_id: str) -> bytes:
+        return hmac.new(
+            self._key, head + call_id.encode(errors="surrogatepass"), hashlib.sha256
+        ).digest()[:_MAC]
+
+    def _forget(self, now: float) -> None:
+        """Drop what has expired. All tokens live equally long, so the oldest stand first, but for
+        those that were spent later than issued: these are dropped a lifetime late at most."""
+        while self._spent and next(iter(self._spent.values())) <= now:
+            self._spent.popitem(last=False)
+
+
+def _split(token: str) -> tuple[bytes, bytes]:
+    try:
+        if len(token) != _LENGTH:
+            raise ValueError
+        raw = bytes.fromhex(token)
+    except ValueError:
+        raise TokenError("this is no token") from None
+    if len(raw) * 2 != _LENGTH:
+        raise TokenError("this is no token")
+    return raw[: _EXPIRY + _NONCE], raw[_EXPIRY + _NONCE :]

@@ -1,0 +1,170 @@
+"""Puts RTP packets back into order and time without holding them back.
+
+A buffer for an ear of flesh delays everything so that nothing is ever missing. A recogniser
+needs no even flow: what is in order leaves at once, a missing packet is waited for only until
+a few later ones are here, and whatever never comes is a gap of known length. So the sound
+that leaves is as long as the time that passed, and no delay stays behind after a loss.
+
+Pure: no clock, no sockets. Sequence numbers (16 bits) and timestamps (32 bits) wrap around;
+restarts are recognised as in RFC 3550, appendix A.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+HOLD = 2
+"""Later packets for which a missing one is waited for."""
+HOLD_SECONDS = 0.06
+"""It is not waited for longer than this, however few follow."""
+MAX_JUMP = 100
+"""Packets: a greater distance in either direction is another stream."""
+MAX_GAP_SECONDS = 2.0
+"""A longer jump of the sender's clock is taken for a new beginning, not for lost sound."""
+SILENT_SECONDS = 0.4
+"""Silence is put in once nothing has arrived for this long, so that time goes on. What comes in a
+burst after a shorter stall is heard whole."""
+MAX_SILENCE_SECONDS = 10.0
+"""After this without a packet, time stands still until the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RtpSound:
+    """One packet. Times and durations are in samples of the media clock."""
+
+    source: int
+    """SSRC."""
+    sequence: int
+    timestamp: int
+    duration: int
+    payload: bytes
+    skip: int = 0
+    """Samples at its beginning whose time was filled already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Samples that never arrived."""
+
+    duration: int
+
+
+class JitterBuffer:
+    """The packets of one track.
+
+    Args:
+        rate: ticks of the media clock per second.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._waiting: dict[int, RtpSound] = {}
+        self._source: int | None = None
+        self._next_sequence = 0
+        self._next_time = 0
+        self._frame = 0
+        self._newest_end = 0
+        self._arrived_at = 0.0
+        self._blocked_since: float | None = None
+        self._stray: int | None = None
+        self.late = 0
+        """Packets that came after their time was filled, or twice."""
+
+    def add(self, packet: RtpSound, now: float) -> list[RtpSound | Gap]:
+        """Take a packet that arrived at second ``now``; returns what may be heard, in order."""
+        if packet.source != self._source:
+            self._restart(packet)
+        ahead = _signed(packet.sequence - self._next_sequence, 16)
+        if abs(ahead) > MAX_JUMP:
+            if packet.sequence != self._stray:
+                self._stray = _wrap(packet.sequence + 1, 16)
+                return []
+            self._restart(packet)
+            ahead = 0
+        self._stray = None
+        self._arrived_at = now
+        if ahead < 0 or packet.sequence in self._waiting:
+            self.late += 1
+            return []
+        self._waiting[packet.sequence] = packet
+        return list(self._drain(now))
+
+    def fill(self, now: float) -> list[RtpSound | Gap]:
+        """What may be heard because time went by; call it every few tens of milliseconds."""
+        if self._source is None:
+            return []
+        return [*self._drain(now), *self._silence(now)]
+
+    def _restart(self, packet: RtpSound) -> None:
+        self._source = packet.source
+        self._waiting.clear()
+        self._blocked_since = None
+        self._next_sequence = packet.sequence
+        self._next_time = packet.timestamp
+
+    def _drain(self, now: float) -> Iterator[RtpSound | Gap]:
+        while self._waiting:
+            packet = self._waiting.pop(self._next_sequence, None)
+            if packet is None:
+                if not self._gives_up(now):
+                    return
+                self._next_sequence = min(self._waiting, key=self._distance)
+                continue
+            self._blocked_since = None
+            self._next_sequence = _wrap(self._next_sequence + 1, 16)
+            yield from self._in_time(packet)
+
+    def _gives_up(self, now: float) -> bool:
+        if self._blocked_since is None:
+            self._blocked_since = now
+        waited = now - self._blocked_since
+        return len(self._waiting) >= HOLD or waited >= HOLD_SECONDS
+
+    def _distance(self, sequence: int) -> int:
+        return _wrap(sequence - self._next_sequence, 16)
+
+    def _in_time(self, packet: RtpSound) -> Iterator[RtpSound | Gap]:
+        """``packet``, after the gap before it, without what was filled meanwhile."""
+        missing = _signed(packet.timestamp - self._next_time, 32)
+        if abs(missing) > MAX_GAP_SECONDS * self._rate:
+            self._next_time, missing = packet.timestamp, 0
+        if missing > 0:
+            yield Gap(missing)
+        skip = max(0, -missing)
+        self._frame = packet.duration
+        self._newest_end = _wrap(packet.timestamp + packet.duration, 32)
+        if skip >= packet.duration:
+            self.late += 1
+            return
+        self._next_time = self._newest_end
+        yield RtpSound(
+            packet.source,
+            packet.sequence,
+            packet.timestamp,
+            packet.duration,
+            packet.payload,
+            skip,
+        )
+
+    def _silence(self, now: float) -> Iterator[Gap]:
+        """Whole frames, as late as a packet may be, so that a stall loses no words."""
+        quiet = now - self._arrived_at
+        if self._waiting or not self._frame or quiet > MAX_SILENCE_SECONDS:
+            return
+        due = int((quiet - SILENT_SECONDS) * self._rate)
+        due += _signed(self._newest_end - self._next_time, 32)
+        frames = due // self._frame
+        if frames > 0:
+            self._next_time = _wrap(self._next_time + frames * self._frame, 32)
+            yield Gap(frames * self._frame)
+
+
+def _wrap(value: int, bits: int) -> int:
+    return value % (1 << bits)
+
+
+def _signed(value: int, bits: int) -> int:
+    """The distance that ``value``, which wraps around, stands for."""
+    half = 1 << (bits - 1)
+    return (value + half) % (1 << bits) - half

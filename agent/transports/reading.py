@@ -1,0 +1,53 @@
+"""One client's text events: read, checked, counted."""
+
+from __future__ import annotations
+
+from agent.notices import Trouble
+from agent.protocol import BadEvent, ClientMessage, Pinged, parse
+
+MAX_BAD_EVENTS = 100
+"""After this many events that could not be read a call is ended."""
+
+
+class EventReader:
+    """Reads what one client sends; what cannot be read becomes trouble for it.
+
+    Args:
+        max_message: characters of one event.
+    """
+
+    def __init__(self, max_message: int) -> None:
+        self._max_message = max_message
+        self._bad_events = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the client sent too much that could not be read."""
+        return self._bad_events > MAX_BAD_EVENTS
+
+    def read(self, message: str | bytes) -> list[ClientMessage | Pinged | Trouble]:
+        """The inputs that ``message`` stands for, or what is wrong with it."""
+        try:
+            return list(parse(self._checked(message)))
+        except BadEvent as error:
+            return [self.refuse(error.trouble)]
+
+    def refuse(self, trouble: Trouble) -> Trouble:
+        """Count an event that cannot be taken."""
+        self._bad_events += 1
+        return trouble
+
+    def _checked(self, message: str | bytes) -> str:
+        if isinstance(message, bytes):
+            text = (
+                f"a binary message of {len(message)} bytes; events are JSON text, "
+                "audio goes base64 into input_audio_buffer.append"
+            )
+            raise BadEvent(Trouble("invalid_message", text))
+        if len(message) > self._max_message:
+            text = (
+                f"the event has {len(message)} characters; "
+                f"{self._max_message} are allowed, so send less at once"
+            )
+            raise BadEvent(Trouble("message_too_large", text))
+        return message

@@ -1,0 +1,54 @@
+"""The RTP packets of one track, heard: in order, decoded, gaps concealed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from aiortc.rtp import RtpPacket
+
+from agent.audio import Samples
+from agent.errors import AudioError
+from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
+from agent.transports.opus import RATE, OpusDecoder, packet_duration
+
+
+class RtpEar:
+    """Turns packets as they arrive into sound that is as long as the time that passed.
+
+    Args:
+        hear: given every piece of sound, float32 mono at 48 kHz.
+    """
+
+    def __init__(self, hear: Callable[[Samples], None]) -> None:
+        self._hear = hear
+        self._jitter = JitterBuffer(RATE)
+        self._decoder = OpusDecoder()
+
+    def take(self, packet: RtpPacket) -> None:
+        """A packet arrived; one that is no Opus counts as lost."""
+        try:
+            duration = packet_duration(packet.payload)
+        except AudioError:
+            return
+        sound = RtpSound(
+            packet.ssrc, packet.sequence_number, packet.timestamp, duration, packet.payload
+        )
+        self._play(self._jitter.add(sound, time.monotonic()))
+
+    def tick(self) -> None:
+        """Time went by; call it every few tens of milliseconds."""
+        self._play(self._jitter.fill(time.monotonic()))
+
+    def _play(self, pieces: Sequence[RtpSound | Gap]) -> None:
+        for piece in pieces:
+            if isinstance(piece, Gap):
+                self._hear(self._decoder.conceal(piece.duration))
+            else:
+                self._hear(self._decoded(piece)[piece.skip :])
+
+    def _decoded(self, sound: RtpSound) -> Samples:
+        try:
+            return self._decoder.decode(sound.payload)
+        except AudioError:
+            return self._decoder.conceal(sound.duration)

@@ -1,0 +1,120 @@
+"""The agent's voice as an RTP stream: one packet every 20 ms, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+import av
+import numpy as np
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from agent.audio import Samples
+from agent.transports.opus import CLOCK, FRAME, RATE, OpusEncoder
+
+FRAME_SECONDS = FRAME / RATE
+MAX_LATE_SECONDS = 0.1
+"""A sender that is later than this leaves packets out instead of sending them in a burst."""
+FADE = RATE // 200
+"""Samples over which sound that is cut off dies away, so that it does not click."""
+
+BufferChange = Literal["started", "stopped", "cleared"]
+
+
+class SpeechTrack(MediaStreamTrack):
+    """Sends what is queued, and silence when nothing is.
+
+    aiortc sends packets of Opus as they are, so its own encoder (stereo, 96 kb/s, a thread
+    of the shared pool per frame) and its level meter have nothing to do.
+
+    Args:
+        bitrate: bits per second.
+        changed: told when the first sound of a reply goes out and when the last has.
+    """
+
+    kind = "audio"
+
+    def __init__(self, bitrate: int, changed: Callable[[BufferChange, str], None]) -> None:
+        super().__init__()
+        self._encoder = OpusEncoder(bitrate)
+        self._changed = changed
+        self._queue: deque[Samples] = deque()
+        self._response: str | None = None
+        self._ended = False
+        self._sent = 0
+        self._began: float | None = None
+        self._slot = 0
+
+    def begin(self, response_id: str) -> None:
+        """What is queued from now on belongs to ``response_id``."""
+        self._response, self._sent, self._ended = response_id, 0, False
+
+    def play(self, samples: Samples) -> None:
+        """Queue sound, float32 mono at 48 kHz."""
+        if len(samples):
+            self._queue.append(samples)
+
+    def end(self) -> None:
+        """The reply has no more sound than what is queued."""
+        self._ended = True
+        self._settle()
+
+    def flush(self) -> float:
+        """Drop what was not sent yet; returns the seconds of the reply that were sent."""
+        sent = self._sent / RATE
+        if self._queue:
+            rest = self._queue.popleft()[:FADE]
+            self._queue.clear()
+            ramp = np.linspace(1, 0, len(rest), dtype=np.float32)
+            self._queue.append(rest * ramp)
+        if self._response is not None and self._sent:
+            self._changed("cleared", self._response)
+        self._response = None
+        return sent
+
+    @property
+    def unsent(self) -> float:
+        """Seconds of sound that wait."""
+        return sum(map(len, self._queue)) / RATE
+
+    async def recv(self) -> av.Packet[Any]:
+        """The next packet at its time; called by aiortc's sender."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        if self._began is None:
+            self._began = time.monotonic()
+        late = time.monotonic() - (self._began + self._slot * FRAME_SECONDS)
+        if late < 0:
+            await asyncio.sleep(-late)
+        elif late > MAX_LATE_SECONDS:
+            self._slot += int(late / FRAME_SECONDS)
+        packet = av.Packet(self._encoder.encode(self._next_frame()))
+        packet.pts, packet.time_base = self._slot * FRAME, CLOCK
+        self._slot += 1
+        return packet
+
+    def _next_frame(self) -> Samples:
+        frame = np.zeros(FRAME, np.float32)
+        filled = 0
+        while filled < FRAME and self._queue:
+            head = self._queue.popleft()
+            used = min(len(head), FRAME - filled)
+            frame[filled : filled + used] = head[:used]
+            filled += used
+            if used < len(head):
+                self._queue.appendleft(head[used:])
+        if filled and self._response is not None:
+            if not self._sent:
+                self._changed("started", self._response)
+            self._sent += filled
+        self._settle()
+        return frame
+
+    def _settle(self) -> None:
+        if self._ended and not self._queue and self._response is not None:
+            if self._sent:
+                self._changed("stopped", self._response)
+            self._response = None

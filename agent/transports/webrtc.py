@@ -1,0 +1,252 @@
+"""The public protocol over WebRTC: sound on media tracks, events on a data channel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from aiortc import InvalidStateError, RTCDataChannel
+
+from agent.audio import Samples, StreamResampler
+from agent.config import WebRtcSettings
+from agent.events import Truncate
+from agent.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
+from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
+from agent.transports import rtc_peer
+from agent.transports.base import Disconnected
+from agent.transports.opus import RATE
+from agent.transports.reading import EventReader
+from agent.transports.rtc_ear import RtpEar
+from agent.transports.rtc_track import BufferChange, SpeechTrack
+
+log = logging.getLogger("onebreath.webrtc")
+
+CHANNEL = "oai-events"
+MAX_EVENT = 65_536
+"""Characters of one event on the data channel."""
+MAX_UNREAD = 1024
+"""Events and packets that may wait for the runner; a packet is 20 ms."""
+MAX_UNSENT_BYTES = 262_144
+"""Bytes that may wait in the data channel before ``send`` waits."""
+MAX_CHANNELS = 4
+TICK_SECONDS = 0.02
+PLAYOUT_SECONDS = 0.08
+"""Sound is heard about this long after it was sent: half a round trip, the client's jitter
+buffer (33-66 ms in Chromium on a good line), its sound card. A client that knows better
+reports ``conversation.item.truncate``."""
+GOODBYE_SECONDS = 0.5
+NORMAL_CLOSURE = 1000
+POLICY_VIOLATION = 1008
+NOT_HERE = Trouble(
+    "invalid_value",
+    "the sound of this call travels on its media track; "
+    "input_audio_buffer.append is for the websocket",
+    param="type",
+)
+
+
+class WebRtcTransport:
+    """One peer connection that speaks docs/protocol.md.
+
+    Args:
+        first: what the client said together with its offer.
+    """
+
+    rate = RATE
+
+    def __init__(
+        self, writer: EventWriter, settings: WebRtcSettings, first: Sequence[ClientMessage] = ()
+    ) -> None:
+        self._writer = writer
+        self._settings = settings
+        self._reader = EventReader(MAX_EVENT)
+        self._inbox: asyncio.Queue[ClientMessage | Trouble | None] = asyncio.Queue(MAX_UNREAD)
+        for message in first:
+            self._inbox.put_nowait(message)
+        self._ear = RtpEar(self._hear)
+        self._playing: str | None = None
+        """The reply whose sound is on its way."""
+        self._resampler: StreamResampler | None = None
+        self._channel: RTCDataChannel | None = None
+        self._channels = 0
+        self._truncated: str | None = None
+        self._ready = asyncio.Event()
+        self._roomy = asyncio.Event()
+        self._gone = False
+        self._ticking: asyncio.Task[None] | None = None
+        self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
+        self._peer = rtc_peer.new_peer(self._track, self._ear.take, settings.ice_servers)
+        self._peer.on("datachannel", self._take_channel)
+        self._peer.on("connectionstatechange", self._state_changed)
+
+    # ---- the life of the connection ------------------------------------------------
+
+    async def answer(self, offer: str) -> str:
+        """The SDP answer to ``offer``.
+
+        Raises:
+            BadOffer: it cannot be answered.
+        """
+        return await rtc_peer.answer(self._peer, offer, self._settings.ice_hosts)
+
+    async def open(self) -> None:
+        """Wait until events can be exchanged, then greet the client.
+
+        Raises:
+            Disconnected: the connection failed.
+        """
+        await self._ready.wait()
+        self._ticking = asyncio.create_task(self._keep_time())
+        self._send_event(self._writer.created())
+
+    def _state_changed(self) -> None:
+        log.debug("connection %s", self._peer.connectionState)
+        if self._peer.connectionState in ("failed", "closed"):
+            self._lose()
+
+    def _lose(self) -> None:
+        """The client is gone: whoever waits for it is told."""
+        self._gone = True
+        self._ready.set()
+        self._roomy.set()
+        with contextlib.suppress(asyncio.QueueFull):  # then `receive` looks at `_gone`
+            self._inbox.put_nowait(None)
+
+    async def hang_up(self) -> None:
+        """Release everything; may be called twice."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._track.stop()
+        await self._peer.close()
+        self._lose()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say why, where the client did not ask for it, and end the connection."""
+        if code != NORMAL_CLOSURE:
+            trouble = Trouble("call_ended", reason, kind="server_error")
+            with contextlib.suppress(Disconnected, TimeoutError):
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await self.send(trouble)
+                    await self._drained()
+        await self.hang_up()
+
+    # ---- from the client -----------------------------------------------------------
+
+    async def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
+        while not self._gone or not self._inbox.empty():
+            message = await self._inbox.get()
+            if message is None:
+                return
+            yield message
+            if self._reader.exhausted:
+                await self.close(POLICY_VIOLATION, "too many events that could not be read")
+                return
+
+    def _put(self, message: ClientMessage | Trouble) -> None:
+        try:
+            self._inbox.put_nowait(message)
+        except asyncio.QueueFull:
+            log.warning("%d messages are unread; the call is ended", MAX_UNREAD)
+            self._lose()
+
+    def _take_channel(self, channel: RTCDataChannel) -> None:
+        self._channels += 1
+        if channel.label != CHANNEL or self._channel is not None:
+            log.info("refused a data channel %r", channel.label[:40])
+            channel.close()
+            if self._channels > MAX_CHANNELS:
+                self._lose()
+            return
+        self._channel = channel
+        channel.on("message", self._take_message)
+        channel.on("close", self._lose)
+        channel.on("bufferedamountlow", self._roomy.set)
+        self._ready.set()
+
+    def _take_message(self, message: str | bytes) -> None:
+        for item in self._reader.read(message):
+            match item:
+                case Pinged():
+                    with contextlib.suppress(Disconnected):
+                        self._send_event(self._writer.pong(item, time.monotonic()))
+                case AppendedAudio():
+                    self._put(self._reader.refuse(NOT_HERE))
+                case _:
+                    if isinstance(item, Truncate):
+                        self._truncated = item.item_id
+                    self._put(item)
+
+    def _hear(self, samples: Samples) -> None:
+        self._put(AppendedAudio(samples))
+
+    async def _keep_time(self) -> None:
+        while not self._gone:
+            await asyncio.sleep(TICK_SECONDS)
+            if rtc_peer.overrun(self._peer):
+                log.warning("the client sends a message without end; the call is ended")
+                self._lose()
+            self._ear.tick()
+
+    # ---- to the client -------------------------------------------------------------
+
+    async def send(self, notice: Notice) -> None:
+        match notice:
+            case Play():
+                self._play(notice)
+                return
+            case StopPlaying():
+                self._stop_playing(notice)
+            case ReplyFinished() if notice.response_id == self._playing:
+                self._end_playing()
+        for event in self._writer.write(notice):
+            self._send_event(event)
+        if self._channel is not None and self._channel.bufferedAmount > MAX_UNSENT_BYTES:
+            await self._drained()
+
+    @property
+    def unplayed(self) -> float:
+        """Seconds of sound that were not sent yet."""
+        return self._track.unsent
+
+    def _play(self, notice: Play) -> None:
+        if notice.response_id != self._playing:
+            self._playing = notice.response_id
+            self._track.begin(notice.response_id)
+            self._resampler = StreamResampler(notice.rate, RATE)
+        assert self._resampler is not None
+        self._track.play(self._resampler.push(notice.samples))
+
+    def _end_playing(self) -> None:
+        if self._resampler is not None:
+            self._track.play(self._resampler.flush())
+        self._track.end()
+        self._playing = self._resampler = None
+
+    def _stop_playing(self, notice: StopPlaying) -> None:
+        """Silence at once; what left is known here better than by the session's clock."""
+        self._playing = self._resampler = None
+        heard = max(0.0, self._track.flush() - PLAYOUT_SECONDS)
+        if heard < notice.heard and notice.item_id != self._truncated:
+            self._put(Truncate(notice.item_id, heard))
+
+    def _buffer_changed(self, change: BufferChange, response_id: str) -> None:
+        with contextlib.suppress(Disconnected):  # the sender notices by itself
+            self._send_event(self._writer.output_buffer(change, response_id))
+
+    def _send_event(self, event: dict[str, object]) -> None:
+        if self._gone or self._channel is None:
+            raise Disconnected
+        try:
+            self._channel.send(json.dumps(event, ensure_ascii=False))
+        except InvalidStateError as error:
+            raise Disconnected from error
+
+    async def _drained(self) -> None:
+        """Wait until nothing is unsent."""
+        while self._channel is not None and self._channel.bufferedAmount and not self._gone:
+            self._roomy.clear()
+            await self._roomy.wait()

@@ -1,0 +1,49 @@
+"""The figures of a WebRTC line on this machine, over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+
+from agent.bench import Figure, Progress, cpu_seconds, figure, running_server
+from agent.latency import rtc_probe
+
+CONNECTS = 20
+CALLS = 8
+CALLS_SECONDS = 15.0
+SCRIPTED = ("--asr", "scripted", "--responder", "scripted", "--tts", "tone")
+ENVIRONMENT = {
+    "ONEBREATH_SERVER__MAX_CALLS": str(CALLS),
+    "ONEBREATH_LOG_LEVEL": "error",
+    "ONEBREATH_WEBRTC__ICE_HOSTS": '["127.0.0.1"]',
+}
+
+
+def run_webrtc_bench(beeps: int, progress: Progress) -> list[Figure]:
+    """Connecting, the round trip with and without losses, many calls at once."""
+    figures = _round_trips(beeps, progress)
+    with running_server(progress, flags=SCRIPTED, variables=ENVIRONMENT) as (port, process):
+        url = f"http://127.0.0.1:{port}"
+        progress(f"connecting {CONNECTS} times")
+        times = asyncio.run(rtc_probe.connect_times(url, CONNECTS))
+        progress(f"{CALLS} calls for {CALLS_SECONDS:.0f} s")
+        began, used = time.monotonic(), cpu_seconds(process)
+        gaps = asyncio.run(rtc_probe.longest_gaps(url, CALLS, CALLS_SECONDS))
+        cpu = (cpu_seconds(process) - used) / (time.monotonic() - began) * 100
+    longest = figure(f"longest gap in {CALLS} calls at once", "ms", [max(gaps)], 60.0)
+    each = figure(f"  CPU of each of {CALLS} calls", "% of a core", [cpu / CALLS])
+    return [figure("connect", "ms", times, 1000.0), *figures, longest, each]
+
+
+def _round_trips(beeps: int, progress: Progress) -> list[Figure]:
+    with rtc_probe.echo_server() as url:
+        progress("round trip")
+        clean = asyncio.run(rtc_probe.round_trips(url, beeps, 0.0))
+        figures = [figure("round trip", "ms", clean, 120.0)]
+        for percent in (1, 5):
+            progress(f"round trip with {percent} % of the packets lost")
+            lossy = asyncio.run(rtc_probe.round_trips(url, beeps, percent / 100))
+            added = [trip - statistics.median(clean) for trip in lossy]
+            figures.append(figure(f"  added by {percent} % loss", "ms", added, 40.0))
+    return figures

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sounds import RATE
+from typer.testing import CliRunner
+
+import tts
+from agent import endpoint_bench
+from agent.cli import app
+from agent.completeness import Verdict, completeness
+from agent.config import TurnSettings
+from agent.endpoint_bench import (
+    COMPLETE,
+    INCOMPLETE,
+    LISTENED,
+    UNSURE,
+    Pause,
+    PauseFinder,
+    by_both,
+    by_model,
+    by_rules,
+    figures,
+    fixed,
+    pause_row,
+    score,
+)
+from agent.endpoint_speech import (
+    AFTER,
+    BEFORE,
+    LONGEST_PAUSE,
+    SHORTEST_PAUSE,
+    Utterance,
+    program_voice,
+    read_utterances,
+    synthesizer_voice,
+)
+from agent.errors import AudioError
+from agent.vad import EnergyVad
+from asr.scripted import ScriptedTranscriber
+
+UTTERANCES = read_utterances()
+THREE = Utterance("request", ("one two three four five", "six seven eight nine", "ten eleven"))
+
+
+def pause(words: str = "a table for", seconds: float = 0.7, **changes: object) -> Pause:
+    made = Pause(
+        voice="piper",
+        kind="request",
+        text="a table for four",
+        held_out=True,
+        final=False,
+        late=0.0,
+        seconds=seconds,
+        words=words,
+        decode_seconds=0.05,
+        seconds_of_speech=1.0,
+        model=None,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+FINAL = pause("A table for four, please.", 3.0, final=True)
+
+
+def test_there_are_enough_different_utterances_in_both_halves() -> None:
+    assert len(UTTERANCES) == len({utterance.text for utterance in UTTERANCES}) >= 120
+    assert 0.4 < np.mean([utterance.held_out for utterance in UTTERANCES]) < 0.6
+    assert 0.4 < np.mean([len(utterance.parts) > 1 for utterance in UTTERANCES]) < 0.8
+    for utterance in UTTERANCES:
+        assert utterance.kind.isidentifier()
+        assert all(part and "|" not in part for part in utterance.parts)
+
+
+def test_pauses_are_thoughtful_and_the_same_in_every_run() -> None:
+    pauses = [seconds for utterance in UTTERANCES for seconds in utterance.pauses]
+    assert min(pauses) >= SHORTEST_PAUSE
+    assert max(pauses) <= LONGEST_PAUSE
+    assert np.std(pauses) > 0.2
+    assert read_utterances()[3].pauses == UTTERANCES[3].pauses
+
+
+def test_a_voice_is_cut_where_the_parts_end() -> None:
+    spoken = synthesizer_voice(tts.load("tone"))(THREE)
+    frames = spoken.samples[: len(spoken.samples) // 160 * 160].reshape(-1, 160)
+    loud = np.sqrt(np.square(frames).mean(axis=1)) > 0.01
+    edges = np.flatnonzero(np.diff(loud.astype(int)))
+    silences = np.diff(edges)[1::2] / 100
+    long = silences[silences > 0.2]
+    np.testing.assert_allclose(long, THREE.pauses, atol=0.04)
+    assert edges[0] / 100 == pytest.approx(BEFORE, abs=0.03)
+    assert edges[-1] / 100 == pytest.approx(spoken.speech_end, abs=0.03)
+    assert len(spoken.samples) / RATE == pytest.approx(spoken.speech_end + AFTER, abs=0.01)
+
+
+def test_every_pause_is_found_with_the_words_before_it() -> None:
+    spoken = synthesizer_voice(tts.load("tone"))(THREE)
+    scripts = [[(0, words)] for words in ("one", "two", "three")]
+    finder = PauseFinder(
+        ScriptedTranscriber(scripts), EnergyVad, None, TurnSettings(min_speech=0.05)
+    )
+    found = list(finder.pauses("tone", THREE, spoken))
+    assert [pause.words for pause in found] == ["one", "two", "three"]
+    assert [pause.final for pause in found] == [False, False, True]
+    measured = [pause.seconds for pause in found[:-1]]
+    np.testing.assert_allclose(measured, THREE.pauses, atol=0.1)
+    assert abs(found[-1].late) < 0.1
+
+
+@pytest.mark.parametrize("name", ["festival:kal", "flute", ""])
+def test_an_unknown_program_is_refused(name: str) -> None:
+    with pytest.raises(AudioError, match="give piper, espeak-ng:VOICE or flite:VOICE"):
+        program_voice(name)
+
+
+def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(AudioError, match="flite is not installed"):
+        program_voice("flite:slt")
+
+
+def test_a_pause_longer_than_its_delay_is_a_cut_off() -> None:
+    pauses = [pause(seconds=0.7), FINAL]
+    assert score(pauses, fixed(0.5))["false_cutoff_rate"] == 1.0
+    assert score(pauses, fixed(0.8))["false_cutoff_rate"] == 0.0
+    assert score(pauses, by_rules)["false_cutoff_rate"] == 0.0
+
+
+def test_an_utterance_that_is_cut_twice_counts_once() -> None:
+    other = replace(FINAL, text="What time is it?", words="What time is it?")
+    row = score([pause(), pause(), FINAL, other], fixed(0.5))
+    assert (row["utterances"], row["pauses"], row["pauses_cut"]) == (2, 2, 2)
+    assert row["false_cutoff_rate"] == 0.5
+
+
+def test_the_delay_is_counted_from_the_end_of_the_sound() -> None:
+    row = score([replace(FINAL, late=0.03)], fixed(0.5))
+    assert row["mean_delay_ms"] == row["p90_delay_ms"] == 530.0
+
+
+@pytest.mark.parametrize(
+    ("words", "decode", "expected"),
+    [
+        ("That's all, thanks.", 0.05, COMPLETE),
+        ("That's all, thanks.", 0.25, LISTENED + 0.25),
+        ("I went there.", 0.25, UNSURE),
+        ("I went to", 0.25, INCOMPLETE),
+    ],
+)
+def test_a_reply_can_begin_when_the_turn_is_over_and_the_words_are_known(
+    words: str, decode: float, expected: float
+) -> None:
+    row = score([replace(FINAL, words=words, decode_seconds=decode)], by_rules)
+    assert row["mean_answer_ms"] == pytest.approx(1000 * expected, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "model", "expected"),
+    [
+        ("What time is it?", 0.1, COMPLETE),
+        ("I went to", 0.9, INCOMPLETE),
+        ("I went there.", 0.9, COMPLETE),
+        ("I went there.", 0.1, INCOMPLETE),
+    ],
+)
+def test_the_model_decides_what_the_words_leave_open(
+    words: str, model: float, expected: float
+) -> None:
+    assert by_both(pause(words, model=model)) == expected
+    assert by_model(pause(words, model=model)) == (COMPLETE if model > 0.5 else INCOMPLETE)
+
+
+def test_there_is_a_row_for_each_half_and_policy() -> None:
+    pauses = [FINAL, replace(FINAL, held_out=False)]
+    rows = list(figures(pauses, with_model=True))
+    assert len({(row["half"], row["policy"]) for row in rows}) == len(rows) == 10
+    assert len(list(figures(pauses, with_model=False))) == 6
+
+
+def test_a_row_says_why() -> None:
+    row = pause_row(pause("I'd like a table for", seconds=0.7004))
+    assert (row["verdict"], row["rule"], row["seconds"]) == ("INCOMPLETE", "preposition", 0.7)
+    assert completeness(str(row["words"])).verdict is Verdict.INCOMPLETE
+
+
+def test_the_command_prints_the_rows_and_keeps_the_pauses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pauses = [FINAL, replace(FINAL, held_out=False), pause()]
+    asked = []
+
+    def measured(settings: object, names: object, progress: object) -> tuple[list[Pause], bool]:
+        asked.append(names)
+        return pauses, False
+
+    monkeypatch.setattr(endpoint_bench, "measure", measured)
+    kept = tmp_path / "pauses.jsonl"
+    command = ["bench", "endpoint", "--json", "--voices", "flite:slt", "--rows", str(kept)]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 0, ran.output
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [row["policy"] for row in rows if row["half"] == "held out"] == [
+        "fixed 500 ms",
+        "fixed 800 ms",
+        "rules",
+    ]
+    assert [json.loads(line)["rule"] for line in kept.read_text().splitlines()] == [
+        "polite",
+        "polite",
+        "preposition",
+    ]
+    assert asked == [["flite:slt"]]

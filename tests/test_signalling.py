@@ -1,0 +1,159 @@
+"""Offers: in every form, bad ones, and those that nobody follows up."""
+
+import json
+
+import httpx
+import pytest
+from test_server import server
+from webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
+
+from agent import signalling
+from agent.errors import CallError
+from agent.latency.rtc_caller import RtcCaller
+from agent.transports.rtc_peer import BadOffer, check_offer
+
+
+async def test_offers_in_every_form():
+    async with agent(max_calls=3) as (url, _), httpx.AsyncClient(base_url=url) as web:
+        offer = await offer_of()
+        session = {"type": "realtime", "instructions": "Be brief."}
+        plain = await post(web, offer)
+        assert plain.status_code == 201
+        assert plain.headers["content-type"].startswith("application/sdp")
+        assert plain.headers["location"].startswith(f"{CALLS}/rtc_")
+        assert "m=audio" in plain.text
+        form = {"sdp": (None, offer), "session": (None, json.dumps(session))}
+        answer = await web.post(CALLS, files=form)
+        assert answer.status_code == 201
+        assert answer.text.startswith("v=0")
+        answer = (await web.post(CALLS, json={"sdp": offer, "session": session})).json()
+        assert answer["call_id"].startswith("rtc_")
+        assert answer["sdp"].startswith("v=0")
+        assert not any(line.startswith("a=candidate") for line in answer["sdp"].splitlines()
+                       if "127.0.0.1" not in line)  # fmt: skip
+
+
+async def test_the_session_of_the_offer_is_applied():
+    async with agent() as (url, _):
+        caller = RtcCaller(url, HERE)
+        await caller.connect({"type": "realtime", "instructions": "Be brief."})
+        updated = (await caller.until("session.updated"))[-1]
+        assert updated["session"]["instructions"] == "Be brief."
+        await caller.close()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "what"),
+    [
+        (lambda peer: peer.createDataChannel("x"), "application"),
+        (lambda peer: peer.addTransceiver("audio"), "audio"),
+        (lambda peer: (peer.addTransceiver("video"), peer.createDataChannel("x")), "video"),
+        (
+            lambda peer: (
+                [peer.addTransceiver("audio") for _ in "ab"] + [peer.createDataChannel("x")]
+            ),
+            "audio, audio",
+        ),
+    ],
+)
+async def test_offers_without_the_right_sections(prepare, what):
+    offer = await offer_of(prepare)
+    with pytest.raises(BadOffer, match=what):
+        check_offer(offer)
+
+
+@pytest.mark.parametrize("bad", ["", "garbage", "v=0\r\nm=audio\r\n", "v=0\n" * 20_000, "\0" * 9])
+async def test_offers_that_are_no_sdp(bad):
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        answer = await post(web, bad)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "invalid_offer"
+        assert await lines_in_use(url) == 0
+
+
+async def test_an_offer_without_opus_or_with_a_flood_of_candidates_is_refused():
+    offer = await offer_of()
+    flood = offer + "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n" * 33
+    with pytest.raises(BadOffer, match="candidates"):
+        check_offer(flood)
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        answer = await post(web, offer.replace("opus", "speex"))
+        assert answer.status_code == 400
+        assert await lines_in_use(url) == 0
+
+
+async def test_requests_that_are_no_offers():
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        assert (await web.post(CALLS, content=b"x")).status_code == 415
+        assert (await web.post(CALLS, json={"sdp": 5})).status_code == 400
+        assert (await web.post(CALLS, json={"sdp": "x", "tea": 1})).status_code == 400
+        assert (await web.post(CALLS, data={"sdp": "x"})).status_code == 415
+        assert (await web.post(CALLS, files={"session": (None, "{}")})).status_code == 400
+        assert (await web.post(CALLS, content=b"x" * 200_000)).status_code == 413
+        bad_session = {"sdp": await offer_of(), "session": {"type": "realtime", "tea": 1}}
+        answer = await web.post(CALLS, json=bad_session)
+        assert answer.json()["error"]["code"] == "unknown_parameter"
+
+        async def chunks():
+            yield b"x"
+
+        assert (await web.post(CALLS, content=chunks())).status_code == 411
+
+
+async def test_other_sites_may_not_call():
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        evil = {"Origin": "https://evil.example"}
+        assert (await web.post(CALLS, headers=evil)).status_code == 403
+        assert (await web.post(f"{CALLS}/rtc_1/hangup", headers=evil)).status_code == 403
+        assert (await web.get("/v1/realtime/ice", headers=evil)).status_code == 403
+        own = {"Origin": url, "Content-Type": "application/sdp"}
+        assert (await web.post(CALLS, headers=own, content=await offer_of())).status_code == 201
+
+
+async def test_an_allowed_page_elsewhere_may_call():
+    page = "https://page.example"
+    async with (
+        agent(allowed_origins=[page]) as (url, _),
+        httpx.AsyncClient(base_url=url) as web,
+    ):
+        ask = {"Access-Control-Request-Method": "POST"}
+        ask["Access-Control-Request-Headers"] = "authorization,content-type"
+        allowed = await web.options(CALLS, headers={"Origin": page, **ask})
+        assert allowed.headers["access-control-allow-origin"] == page
+        refused = await web.options(CALLS, headers={"Origin": "https://evil.example", **ask})
+        assert "access-control-allow-origin" not in refused.headers
+        headers = {"Origin": page, "Content-Type": "application/sdp"}
+        answer = await web.post(CALLS, headers=headers, content=await offer_of())
+        assert answer.status_code == 201
+        assert answer.headers["access-control-expose-headers"] == "location"
+
+
+async def test_the_page_gets_the_ice_servers_of_the_settings():
+    turn = {"urls": "turn:turn.example:3478", "username": "u", "credential": "c"}
+    for servers in ([], [turn]):
+        async with (
+            server(webrtc={"ice_servers": servers}) as (address, _),
+            httpx.AsyncClient(base_url=f"http://{address}") as web,
+        ):
+            assert (await web.get("/v1/realtime/ice")).json() == {"iceServers": servers}
+
+
+async def test_nobody_answers():
+    caller = RtcCaller("http://127.0.0.1:9", HERE)
+    with pytest.raises(CallError, match="nobody answers"):
+        await caller.connect()
+    await caller.close()
+
+
+async def test_an_offer_that_nobody_follows_up_is_dropped(monkeypatch):
+    monkeypatch.setattr(signalling, "PENDING_SECONDS", 0.3)
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        offer = await offer_of()
+        for _ in range(2):  # the same offer twice is two calls, and neither comes about
+            assert (await post(web, offer)).status_code == 201
+        assert await lines_in_use(url) == 2
+        busy = await post(web, offer)
+        assert busy.status_code == 503
+        assert busy.json()["error"]["code"] == "server_full"
+        assert int(busy.headers["retry-after"]) > 0
+        await until_free(url)
