@@ -13,7 +13,6 @@ from agent.latency.link import LinkedWire, LinkSettings
 from agent.latency.realtime import RealtimeWire
 from agent.latency.wire import Wire
 
-
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
