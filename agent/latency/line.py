@@ -8,6 +8,9 @@ import numpy as np
 
 from agent.audio import AUDIBLE_DBFS, Samples, last_above
 
+BREAK_SECONDS = 0.1
+"""Sound that comes later than this after what was before it begins a new stretch."""
+
 
 class Line:
     """Both sides of a call as a stereo recorder at the caller's end would have them.
@@ -50,7 +53,8 @@ class Line:
     def play(self, samples: Samples, at: float) -> None:
         """Sound arrived ``at`` seconds after the call began."""
         start = max(int(at * self.rate), self._ear_end)
-        if start > self._ear_end or not self._piece_starts:
+        pause = (start - self._ear_end) / self.rate
+        if pause > BREAK_SECONDS or not self._piece_starts:
             self._piece_starts.append(start)
         end = start + len(samples)
         while end > len(self._ear):
@@ -78,7 +82,7 @@ class Line:
         return self._audible_end / self.rate
 
     def piece_start(self, place: int) -> int:
-        """Where the unbroken stretch of sound at the ear began that ``place`` lies in."""
+        """Where the stretch of sound at the ear began that ``place`` lies in."""
         return self._piece_starts[bisect.bisect_right(self._piece_starts, place) - 1]
 
     @property

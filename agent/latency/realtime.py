@@ -89,8 +89,7 @@ class RealtimeWire:
                     yield arrival
         except ConnectionClosed as error:
             raise lost(error) from None
-        reason = self._connection.close_reason or "no reason given"
-        raise CallError(f"the server hung up: {reason}")
+        raise hung_up(self._connection.close_reason)
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -169,5 +168,12 @@ def _refusal(status: int) -> str:
 
 
 def lost(error: ConnectionClosed) -> CallError:
-    """The same for the user of a caller."""
+    """Why a connection ended, in words for the user of a caller."""
+    if error.rcvd is not None:
+        return hung_up(error.rcvd.reason)
     return CallError(f"the connection was lost: {error}")
+
+
+def hung_up(reason: str | None) -> CallError:
+    """The agent closed the connection."""
+    return CallError(f"the agent hung up: {reason or 'no reason given'}")

@@ -79,7 +79,8 @@ class TurnLog:
             self.gaps.append(gap)
         audible = first_above(sound.samples, AUDIBLE_DBFS) is not None
         self._in_sound = self._in_sound or audible
-        self.reply_audio += len(sound.samples) / self.line.rate
+        if self.replying or not self.replies:  # silence may go on arriving after a reply
+            self.reply_audio += len(sound.samples) / self.line.rate
         self.line.play(sound.samples, now)
 
     def _reply_ended(self, reply: ReplyEnded) -> None:

@@ -18,8 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from agent.audio import Samples
-from agent.errors import CallError
-from agent.latency.realtime import lost, open_socket
+from agent.latency.realtime import hung_up, lost, open_socket
 from agent.latency.wire import Arrival, Hush, Sound
 from agent.telephony.g711 import decode_mulaw, encode_mulaw
 
@@ -81,7 +80,7 @@ class TwilioWire:
                     yield arrival
         except ConnectionClosed as error:
             raise lost(error) from None
-        raise CallError(f"the agent hung up: {self._connection.close_reason or 'no reason given'}")
+        raise hung_up(self._connection.close_reason)
 
     async def close(self) -> None:
         for mark in self._marks.values():
