@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import platform
@@ -30,6 +29,7 @@ from agent.terminal import (
     VoiceOption,
     err,
     out,
+    run_loop,
     settings_from,
 )
 
@@ -337,6 +337,6 @@ def _shown(plan: Plan, write: Write, taken: list[TurnResult]) -> Iterator[Take]:
 def _until_interrupted(load: Load) -> None:
     """Run; Ctrl-C ends it early, and what was measured counts."""
     try:
-        asyncio.run(load.run())
+        run_loop(load.run())
     except KeyboardInterrupt:
         err.print("interrupted; these are the turns so far", style="yellow")
