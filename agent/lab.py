@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.bench import running_server
 from agent.errors import AudioError, ConfigError
-from agent.latency.wires import Dialling, WireName
-from agent.machine import own_version
+from agent.latency.names import WireName
 from agent.terminal import (
     AsrModelOption,
     AsrOption,
@@ -29,38 +22,24 @@ from agent.terminal import (
     VoiceOption,
     err,
     out,
-    run_loop,
     settings_from,
 )
 
 if TYPE_CHECKING:
     from agent.latency.budget import Budget
-    from agent.latency.link import LinkSettings
-    from agent.latency.load import Load
     from agent.latency.page import Part
-    from agent.latency.plan import Plan
     from agent.latency.question import Question
     from agent.latency.results import TurnResult
     from agent.latency.rows import Run
     from agent.latency.summary import Summary
 
 DEFAULT_TURNS = 20
-HERE = {
-    WireName.REALTIME: "ws://127.0.0.1:{port}/v1/realtime",
-    WireName.WEBRTC: "http://127.0.0.1:{port}",
-    WireName.TWILIO: "ws://127.0.0.1:{port}/telephony/twilio",
-}
-"""Address of a server that is started here, by what it is to speak."""
-UNGUARDED = {"ONEBREATH_TELEPHONY__REQUIRE_TOKEN": "false"}
-"""No webhook issues tokens to a caller on this machine."""
 
 BudgetOption = Annotated[
     str | None,
     typer.Option(help="Exit with 1 beyond it: total=800,asr.p50=200,wer=0.1,errors=0."),
 ]
 SeedOption = Annotated[int, typer.Option(help="Of everything that is drawn at random.")]
-Write = Callable[[Mapping[str, Any]], None]
-Take = Callable[["TurnResult"], None]
 
 
 def latency(
@@ -115,6 +94,8 @@ def latency(
     from agent.latency.load import Habits, Load
     from agent.latency.plan import Plan, seconds
     from agent.latency.summary import summarise
+    from agent.latency.wires import Dialling
+    from agent.measuring import rows_to, run, run_facts, running_agent, shown
 
     settings_from(config)
     limits = _budget(budget)
@@ -128,12 +109,11 @@ def latency(
     recordings = None if record is None else _directory(record)
     words = _words(asr, asr_model, responder, model, tts, voice)
     taken: list[TurnResult] = []
-    with _rows(rows, as_json) as write, _agent(url, wire, config, words) as address:
-        write(_facts(address, plan, network))
+    with running_agent(url, wire, config, words) as address, rows_to(rows, as_json) as write:
+        write(run_facts(address, plan, network))
         dialling = Dialling(wire, address, key, body, network, seed)
-        with _shown(plan, write, taken) as take:
-            load = Load(plan, asked, dialling.wire, take, habits, recordings)
-            _until_interrupted(load)
+        with shown(plan, write, taken) as take:
+            run(Load(plan, asked, dialling.wire, take, habits, recordings))
     summary = summarise(taken, seed)
     _conclude(summary, _word_error_rate(summary), limits, as_json)
 
@@ -259,84 +239,3 @@ def _words(*engines: str | None) -> list[str]:
     flags = ("--asr", "--asr-model", "--responder", "--model", "--tts", "--voice")
     chosen = [(flag, word) for flag, word in zip(flags, engines, strict=True) if word is not None]
     return [word for pair in chosen for word in pair]
-
-
-@contextmanager
-def _agent(
-    url: str | None, wire: WireName, config: Path | None, words: Sequence[str]
-) -> Iterator[str]:
-    """The address of the agent; without one, of a server in a process of its own."""
-    if url is not None:
-        yield url
-        return
-    with ExitStack() as stack:
-        with err.status("loading") as status:
-            variables = UNGUARDED if wire is WireName.TWILIO else {}
-            server = running_server(status.update, config=config, flags=words, variables=variables)
-            port, _ = stack.enter_context(server)
-        yield HERE[wire].format(port=port)
-
-
-@contextmanager
-def _rows(path: Path | None, as_json: bool) -> Iterator[Write]:
-    """Where rows go: a file, and standard output if that is what another program reads."""
-    from agent.latency.rows import RowWriter
-
-    if as_json and path is None:
-        yield _print_row
-        return
-    path = path or Path(time.strftime("latency-%Y%m%d-%H%M%S.jsonl"))
-    with RowWriter(path) as writer:
-
-        def write(row: Mapping[str, Any]) -> None:
-            writer.write(row)
-            if as_json:
-                _print_row(row)
-
-        yield write
-    err.print(f"rows are in {path}", highlight=False, soft_wrap=True)
-
-
-def _print_row(row: Mapping[str, Any]) -> None:
-    print(json.dumps(row, ensure_ascii=False), flush=True)
-
-
-def _facts(address: str, plan: Plan, link: LinkSettings | None) -> dict[str, Any]:
-    """The first line of a run: what was measured, from where."""
-    return {
-        "kind": "run",
-        "version": own_version(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "url": address.partition("?")[0],
-        "plan": asdict(plan),
-        "link": None if link is None else asdict(link),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-    }
-
-
-@contextmanager
-def _shown(plan: Plan, write: Write, taken: list[TurnResult]) -> Iterator[Take]:
-    """Progress in the terminal while rows are taken."""
-    from agent.latency.rows import turn_row
-    from agent.view import run_progress
-
-    with run_progress(err) as progress:
-        total = None if plan.turns is None else plan.turns + plan.warmup * plan.lines
-        task = progress.add_task("the first question is being asked", total=total)
-
-        def take(row: TurnResult) -> None:
-            taken.append(row)
-            write(turn_row(row))
-            latency = "no reply" if row.total_ms is None else f"{row.total_ms:.0f} ms"
-            told = f"turn {row.turn}: {row.error or latency}"
-            progress.update(task, advance=1, description=told)
-
-        yield take
-
-
-def _until_interrupted(load: Load) -> None:
-    """Run; Ctrl-C ends it early, and what was measured counts."""
-    try:
-        run_loop(load.run())
-    except KeyboardInterrupt:
-        err.print("interrupted; these are the turns so far", style="yellow")

@@ -186,8 +186,9 @@ def test_a_run_without_spans_or_latencies_has_plots_too(onebreath, tmp_path):
         (["report", "none.jsonl"], "cannot be read"),
     ],
 )
-def test_mistakes_get_one_sentence(onebreath, words, reason):
+def test_mistakes_get_one_sentence(onebreath, tmp_path, words, reason):
     code, _, complaint = onebreath(*words)
     assert code == 2
     assert complaint.count("error:") == 1
     assert reason in complaint
+    assert not list(tmp_path.glob("*.jsonl"))

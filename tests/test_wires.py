@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from test_server import server
 from websockets.asyncio.server import serve
 
 from agent.errors import CallError
+from agent.latency.asterisk import AsteriskWire
 from agent.latency.caller import Caller, Interruption
-from agent.latency.link import LinkedWire
+from agent.latency.link import LinkedWire, LinkSettings
+from agent.latency.names import WireName
 from agent.latency.question import Question
 from agent.latency.realtime import RealtimeWire
 from agent.latency.twilio import TwilioWire
 from agent.latency.webrtc import WebRtcWire
-from agent.latency.wires import Dialling, LinkSettings, WireName
+from agent.latency.wires import Dialling
 from agent.protocol import WIRE_RATE
 from agent.telephony.g711 import encode_mulaw
 
@@ -69,9 +72,24 @@ async def test_twilio():
 
 
 @pytest.mark.slow
-async def test_an_interruption_over_twilio_clears_what_plays():
+async def test_asterisk():
+    async with phone_server("how are you") as (address, _):
+        url = f"ws://{address}/telephony/asterisk"
+        row, line = await ask(AsteriskWire(url, "agent:s3cret-s3cret"))
+        with pytest.raises(CallError, match="HTTP 40"):
+            await ask(AsteriskWire(url, "agent:wrong-wrong"))
+    check(row, line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("provider", ["twilio", "asterisk"])
+async def test_an_interruption_clears_what_the_telephone_plays(provider):
     async with phone_server("talk", "how are you", require_token=False) as (address, _):
-        wire = TwilioWire(f"ws://{address}/telephony/twilio")
+        wires = {
+            "twilio": TwilioWire,
+            "asterisk": partial(AsteriskWire, login="agent:s3cret-s3cret"),
+        }
+        wire = wires[provider](f"ws://{address}/telephony/{provider}")
         row, _ = await ask(wire, interruption=Interruption(ASKED, 0.5))
     assert row.error is None
     assert 0 < row.interrupt_ms < 1500

@@ -44,7 +44,7 @@ class TurnResult:
     expected: str | None = None
     """The words of the question, if they are known."""
     check: bool | None = None
-    """Whether the answer is right; None: nobody said what is right."""
+    """Whether the answer is right; None: nobody said what is right, or what was answered."""
     call: int = 0
     began_s: float = 0.0
     """Where the question begins in the recording of its call."""

@@ -57,7 +57,7 @@ class Turn:
             recovery_ms=recovery,
             frame_late_ms=round(log.frame_late * 1000, 3),
             expected=self.question.text,
-            check=None if check is None else check.passes(answered),
+            check=check.passes(answered) if check and log.answers else None,
             began_s=round(said.begins / line.rate, 6),
         )
 

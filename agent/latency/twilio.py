@@ -7,7 +7,6 @@ back when it is reached, or at once when the buffer is cleared.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import uuid
@@ -18,12 +17,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from agent.audio import Samples
+from agent.latency.playout import Playout
 from agent.latency.realtime import hung_up, lost, open_socket
 from agent.latency.wire import Arrival, Hush, Sound
 from agent.telephony.g711 import decode_mulaw, encode_mulaw
 
 RATE = 8000
-MAX_MARKS = 1000
 
 
 class TwilioWire:
@@ -46,8 +45,7 @@ class TwilioWire:
         self._call = f"CA{uuid.uuid4().hex}"
         self._messages = 0
         self._frames = 0
-        self._plays_until = 0.0
-        self._marks: dict[str, asyncio.Task[None]] = {}
+        self._playout = Playout(self._reached)
 
     async def dial(self) -> None:
         self._connection = await open_socket(self._url)
@@ -83,8 +81,7 @@ class TwilioWire:
         raise hung_up(self._connection.close_reason)
 
     async def close(self) -> None:
-        for mark in self._marks.values():
-            mark.cancel()
+        self._playout.stop()
         if self._connection is not None:
             await self._connection.close()
 
@@ -92,25 +89,15 @@ class TwilioWire:
         match command["event"]:
             case "media":
                 samples = decode_mulaw(base64.b64decode(command["media"]["payload"]))
-                self._plays_until = max(_now(), self._plays_until) + len(samples) / RATE
+                self._playout.play(len(samples) / RATE)
                 yield Sound(samples)
             case "mark":
-                self._mark(command["mark"]["name"], self._plays_until)
+                self._playout.mark(command["mark"]["name"])
             case "clear":
-                self._plays_until = _now()
-                for name in list(self._marks):
-                    self._marks.pop(name).cancel()
-                    self._mark(name, self._plays_until)
+                self._playout.clear()
                 yield Hush()
 
-    def _mark(self, name: str, at: float) -> None:
-        """Tell at ``at`` that the mark was reached."""
-        if len(self._marks) < MAX_MARKS:
-            self._marks[name] = asyncio.create_task(self._reach(name, at))
-
-    async def _reach(self, name: str, at: float) -> None:
-        await asyncio.sleep(max(0.0, at - _now()))
-        self._marks.pop(name, None)
+    async def _reached(self, name: str) -> None:
         await self._tell({"event": "mark", "mark": {"name": name}})
 
     async def _tell(self, message: dict[str, Any]) -> None:
@@ -122,7 +109,3 @@ class TwilioWire:
             await self._connection.send(json.dumps(message))
         except ConnectionClosed as error:
             raise lost(error) from None
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -1,30 +1,22 @@
-"""The wires by name, and one more call over one of them."""
+"""One more call, over the wire of a name."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 
+from agent.latency.asterisk import AsteriskWire
 from agent.latency.link import LinkedWire, LinkSettings
+from agent.latency.names import WireName
 from agent.latency.realtime import RealtimeWire
+from agent.latency.twilio import TwilioWire
+from agent.latency.webrtc import WebRtcWire
 from agent.latency.wire import Wire
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-class WireName(StrEnum):
-    """What an agent speaks."""
-
-    REALTIME = "realtime"
-    """OpenAI's events over a websocket."""
-    WEBRTC = "webrtc"
-    """The same events over a data channel, sound over RTP."""
-    TWILIO = "twilio"
-    """Media Streams, as the telephone provider speaks to an agent."""
 
 
 @dataclass(slots=True)
@@ -53,12 +45,10 @@ class Dialling:
             case WireName.REALTIME:
                 return RealtimeWire(self.url, key=self.key, session=self.session)
             case WireName.TWILIO:
-                from agent.latency.twilio import TwilioWire
-
                 return TwilioWire(self.url, self.key)
+            case WireName.ASTERISK:
+                return AsteriskWire(self.url, self.key)
             case WireName.WEBRTC:
-                from agent.latency.webrtc import WebRtcWire
-
                 # A peer on this machine is reached over loopback, which ICE leaves out by itself.
                 here = urlsplit(self.url).hostname in LOOPBACK
                 return WebRtcWire(self.url, ("127.0.0.1",) if here else ())
