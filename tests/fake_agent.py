@@ -6,6 +6,7 @@ What it is asked ends with one loud sample, so it knows the end of speech to the
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -84,15 +85,16 @@ class FakeWire:
         self._speaking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._heard = 0
-        self._began = 0.0
+        self._began = math.inf
 
     async def dial(self) -> None:
         if self._manner.refuses:
             raise CallError("nobody answers there")
 
     async def send(self, frame: Samples) -> None:
-        if not self._heard:  # the last sample of the first frame was spoken just now
-            self._began = asyncio.get_running_loop().time() - len(frame) / RATE
+        # A frame comes when its last sample was spoken, or later: the earliest shows the clock.
+        spoken = (self._heard + len(frame)) / RATE
+        self._began = min(self._began, asyncio.get_running_loop().time() - spoken)
         loud = np.flatnonzero(np.abs(frame) > 0.1)
         if len(loud) and self._speaking and not self._speaking.done():
             await self._interrupted(self._heard + int(loud[0]))

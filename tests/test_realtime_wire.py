@@ -17,7 +17,7 @@ from agent.latency.load import Load
 from agent.latency.plan import Plan
 from agent.latency.realtime import RealtimeWire
 
-ON_TIME_MS = 2.5
+ON_TIME_MS = 8.0
 """A caller that sends its own sound later than this shares its processor with others."""
 
 
