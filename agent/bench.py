@@ -23,9 +23,10 @@ from agent.audio import AUDIBLE_DBFS, first_above, read_recording
 from agent.config import Settings
 from agent.engines import load_asr, load_tts, thread_plan
 from agent.errors import CallError
-from agent.latency.caller import Caller, Question
+from agent.latency.caller import Caller
+from agent.latency.question import Question, read_questions
+from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
-from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
 from agent.server import listen
 from asr.engine import RATE
@@ -171,7 +172,7 @@ async def _calls(
     questions = bundled()
     asked = [questions[number % len(questions)] for number in range(turns + 1)]
     rows = []
-    async for row in Caller(url).turns(asked):
+    async for row in Caller(RealtimeWire(url)).turns(asked):
         progress(f"turn {row.turn} of {turns + 1}: {row.voice_to_voice_ms} ms")
         rows.append(row)
     progress("a silent call")
@@ -181,14 +182,12 @@ async def _calls(
 
 def bundled() -> list[Question]:
     """The recordings that come with the package."""
-    return [
-        Question(path.name, read_recording(path, WIRE_RATE).samples) for path in bundled_questions()
-    ]
+    return read_questions(bundled_questions(), lambda note: None)
 
 
 async def _idle_cpu(url: str, process: psutil.Process) -> float:
     """Percent of one core that the server takes while a caller says nothing."""
-    async with Caller(url).silence():
+    async with Caller(RealtimeWire(url)).silence():
         await asyncio.sleep(1.0)
         began, used = time.monotonic(), cpu_seconds(process)
         await asyncio.sleep(IDLE_SECONDS)

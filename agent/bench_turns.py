@@ -27,7 +27,9 @@ from agent.bench import bundled, running_server
 from agent.config import Settings
 from agent.engines import load_tts, thread_plan
 from agent.errors import CallError
-from agent.latency.caller import Caller, Question
+from agent.latency.caller import Caller
+from agent.latency.question import Question
+from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
 from agent.machine import cpu_features, load_average, memory
 from agent.protocol import WIRE_RATE
@@ -216,7 +218,7 @@ async def _measure(
 async def _ask(url: str, questions: Sequence[Question], speculation: bool) -> list[AskedTurn]:
     """One call."""
     events: list[Event] = []
-    caller = Caller(url, on_event=lambda _, event: events.append(event))
+    caller = Caller(RealtimeWire(url, on_event=events.append))
     turns = []
     async for result in caller.turns(questions):
         turns.append(_turn(speculation, result, events))
@@ -237,7 +239,8 @@ def _turn(speculation: bool, result: TurnResult, events: Sequence[Event]) -> Ask
 async def _interrupt(url: str, story: Question, stop: Question) -> Interruption | None:
     """Interrupt one reply; None when it was over before that."""
     events: list[tuple[float, Event]] = []
-    caller = Caller(url, on_event=lambda at, event: events.append((at, event)))
+    wire = RealtimeWire(url, on_event=lambda event: events.append((caller.now, event)))
+    caller = Caller(wire)
     async with caller.silence():
         caller.line.say(story.samples)
         first = await _first(events, "response.output_audio.delta")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import upkeep
+from agent import lab, upkeep
 from agent.errors import AudioError, OnebreathError
 from agent.terminal import (
     AsrModelOption,
@@ -35,7 +35,7 @@ from agent.threads import calm
 if TYPE_CHECKING:
     from agent.config import Settings
     from agent.dialling import CallPlan
-    from agent.latency.caller import Question
+    from agent.latency.question import Question
     from agent.latency.results import TurnResult
 
 app = typer.Typer(
@@ -125,17 +125,11 @@ def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 def _read_questions(paths: Sequence[Path]) -> list[Question]:
-    from agent.audio import read_recording
-    from agent.latency.caller import Question
-    from agent.protocol import WIRE_RATE
+    from agent.latency.question import read_questions
 
-    questions = []
-    for path in paths:
-        recording = read_recording(path, WIRE_RATE)
-        for note in recording.notes:
-            err.print(f"note: {note}", style="yellow", soft_wrap=True)
-        questions.append(Question(str(path), recording.samples))
-    return questions
+    return read_questions(
+        paths, lambda note: err.print(f"note: {note}", style="yellow", soft_wrap=True)
+    )
 
 
 def _place_call(settings: Settings, plan: CallPlan, url: str | None, as_json: bool) -> None:
@@ -197,6 +191,8 @@ def reply(
     print(json.dumps({**row, "stats": done.stats}, ensure_ascii=False))
 
 
+app.command()(lab.latency)
+app.command()(lab.report)
 app.command()(upkeep.doctor)
 app.command()(upkeep.models)
 app.command("phone-check")(upkeep.phone_check)
@@ -206,13 +202,12 @@ app.add_typer(upkeep.bench, name="bench")
 @app.command()
 def version() -> None:
     """Print the version."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
+    from agent.machine import own_version
 
-    try:
-        print(installed("onebreath"))
-    except PackageNotFoundError:
-        raise OnebreathError("this is no installed copy; install it: pip install -e .") from None
+    installed = own_version()
+    if installed is None:
+        raise OnebreathError("this is no installed copy; install it: pip install -e .")
+    print(installed)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Places a call: to a server somewhere, or to one that is started here for it."""
+"""Places calls: to a server somewhere, or to one that is started here for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from agent.audio import write_wav
 from agent.config import Settings
 from agent.engines import close_engines
-from agent.latency.caller import REPLY_TIMEOUT, Caller, Question
+from agent.latency.caller import REPLY_TIMEOUT, Caller
+from agent.latency.question import Question
+from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 from agent.server import listen, serve
@@ -30,7 +32,7 @@ class CallPlan:
 
 async def call_there(url: str, plan: CallPlan, show: Show) -> None:
     """Call ``url``; the recording is written even when the call breaks off."""
-    caller = Caller(url, reply_timeout=plan.reply_timeout)
+    caller = Caller(RealtimeWire(url), reply_timeout=plan.reply_timeout)
     try:
         async for result in caller.turns(plan.questions):
             show(result)

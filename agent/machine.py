@@ -84,6 +84,14 @@ def packages() -> tuple[list[str], dict[str, str | None]]:
     return [f"{item.name}{item.specifier}" for item in required], installed
 
 
+def own_version() -> str | None:
+    """Of this program; None where it runs without having been installed."""
+    try:
+        return importlib.metadata.version("onebreath")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def cpu_features() -> frozenset[str]:
     """Features as Linux names them; empty where there is no /proc/cpuinfo."""
     try:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from agent.bench import Figure
 from agent.catalogue import Model
 from agent.engines import Loaded
+from agent.latency.compare import Ratio
+from agent.latency.estimate import PERCENTILES
 from agent.latency.results import TurnResult
+from agent.latency.summary import Summary
 from agent.reply import CanvasStep
 
 MASK = "░░"
+WITH_INTERVAL = ("p50", "p95")
+"""Percentiles whose confidence intervals fit into the terminal."""
 
 
 def loaded_table(table: Iterable[Loaded]) -> Table:
@@ -105,6 +111,79 @@ def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
     for row in rows:
         cells = [row.get(column, "") for column in columns]
         view.add_row(*(f"{c:.2f}" if isinstance(c, float) else str(c) for c in cells))
+    return view
+
+
+def run_progress(console: Console) -> Progress:
+    """A line that says how far a run is."""
+    return Progress(
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def summary_view(summary: Summary, wer: float | None) -> RenderableType:
+    """Percentiles with their intervals, and what went wrong."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    view.add_column("ms", no_wrap=True)
+    for column in ("n", *PERCENTILES):
+        view.add_column(column, justify="right")
+        if column in WITH_INTERVAL:
+            view.add_column("95 %", style="dim", no_wrap=True)
+    for figure, found in summary.figures.items():
+        cells = [figure, str(summary.samples[figure])]
+        for name, estimate in found.items():
+            cells.append(f"{estimate.value:.0f}")
+            if name in WITH_INTERVAL:
+                cells.append(f"{estimate.low:.0f}-{estimate.high:.0f}")
+        view.add_row(*cells)
+    return Group(view, "", *_remarks(summary, wer))
+
+
+def _remarks(summary: Summary, wer: float | None) -> list[Text]:
+    lines = [Text(f"{summary.turns} turns, {summary.failed} with errors")]
+    if summary.unanswered:
+        told = f"{summary.unanswered} of them unanswered: they count with the time that was waited"
+        lines.append(Text(told, style="yellow"))
+    lines += [
+        Text(f"{count} x {message}", style="red") for message, count in summary.errors.items()
+    ]
+    if summary.checked:
+        lines.append(Text(f"{summary.passed} of {summary.checked} answers right"))
+    if wer is not None:
+        lines.append(Text(f"{wer:.1%} of the words misheard (word error rate)"))
+    if summary.too_busy:
+        told = "this machine sent its own sound late: do not believe these figures"
+        lines.append(Text(told, style="bold red"))
+    return lines
+
+
+def comparison_table(ratios: Sequence[Ratio], first: str, second: str) -> Table:
+    """The second run over the first."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    words = ("figure", "", "verdict")
+    for column in ("figure", "", first, second, "ratio", "99 %", "verdict"):
+        view.add_column(
+            column,
+            justify="left" if column in words else "right",
+            no_wrap=column not in (first, second),
+        )
+    for ratio in ratios:
+        style = {"faster": "green", "slower": "red"}.get(ratio.verdict, "dim")
+        view.add_row(
+            ratio.figure,
+            ratio.percentile,
+            f"{ratio.first:.0f} ms",
+            f"{ratio.second:.0f} ms",
+            f"{ratio.ratio:.2f}",
+            f"{ratio.low:.2f}-{ratio.high:.2f}",
+            Text(ratio.verdict, style),
+        )
     return view
 
 

@@ -7,17 +7,17 @@ import asyncio
 import sys
 from pathlib import Path
 
-from agent.audio import read_recording
-from agent.latency.caller import Caller, Question
-from agent.protocol import WIRE_RATE
+from agent.latency.caller import Caller
+from agent.latency.question import read_questions
+from agent.latency.realtime import RealtimeWire
 from agent.questions import bundled_questions
 
 URL = "ws://127.0.0.1:8080/v1/realtime"
 
 
 async def main(url: str, paths: list[Path]) -> None:
-    questions = [Question(path.name, read_recording(path, WIRE_RATE).samples) for path in paths]
-    async for turn in Caller(url).turns(questions):
+    caller = Caller(RealtimeWire(url))
+    async for turn in caller.turns(read_questions(paths, print)):
         print(f"{turn.file}: {turn.heard} -> {turn.answered}")
         if turn.voice_to_voice_ms is None:
             print(f"  {turn.error}")

@@ -14,7 +14,7 @@ from agent import bench_turns
 from agent.bench_turns import AskedTurn, Interruption, TurnFigures, write_rows
 from agent.config import Settings
 from agent.errors import CallError
-from agent.latency.caller import Question
+from agent.latency.question import Question
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 from agent.server import listen, serve

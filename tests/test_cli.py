@@ -43,7 +43,17 @@ def wav(path, samples, rate=16_000, width=2):
 def test_help_names_every_command(onebreath):
     code, printed, _ = onebreath("--help")
     assert code == 0
-    for command in ("serve", "call", "demo", "reply", "doctor", "models", "bench"):
+    for command in (
+        "serve",
+        "call",
+        "demo",
+        "latency",
+        "report",
+        "reply",
+        "doctor",
+        "models",
+        "bench",
+    ):
         assert command in printed
 
 

@@ -13,7 +13,9 @@ import pytest
 from agent.audio import AUDIBLE_DBFS, first_above, last_above, read_recording, resample
 from agent.config import Settings
 from agent.engines import close_engines, load_engines
-from agent.latency.caller import Caller, Question
+from agent.latency.caller import Caller
+from agent.latency.question import Question
+from agent.latency.realtime import RealtimeWire
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
 from agent.server import listen, serve
@@ -58,7 +60,7 @@ def understood(engines, samples, rate):
 
 
 async def ask(address, *questions):
-    caller = Caller(f"ws://{address}/v1/realtime")
+    caller = Caller(RealtimeWire(f"ws://{address}/v1/realtime"))
     rows = [row async for row in caller.turns(questions)]
     return rows, caller.line
 
@@ -112,9 +114,7 @@ async def test_two_callers_at_once_get_their_own_answers(engines):
 async def test_the_second_turn_needs_only_its_new_words(engines):
     events = []
     async with serving(engines) as address:
-        caller = Caller(
-            f"ws://{address}/v1/realtime", on_event=lambda at, event: events.append(event)
-        )
+        caller = Caller(RealtimeWire(f"ws://{address}/v1/realtime", on_event=events.append))
         asked = [question(BUNDLED[name]) for name in ("capital_of_france", "spider_legs")]
         async for row in caller.turns(asked):
             assert row.error is None
@@ -126,9 +126,10 @@ async def test_the_second_turn_needs_only_its_new_words(engines):
 async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engines):
     events = []
     async with serving(engines) as address:
-        caller = Caller(
-            f"ws://{address}/v1/realtime", on_event=lambda at, event: events.append((at, event))
+        wire = RealtimeWire(
+            f"ws://{address}/v1/realtime", on_event=lambda event: events.append((caller.now, event))
         )
+        caller = Caller(wire)
 
         async def happened(kind, count=1):
             while sum(event["type"] == kind for _, event in events) < count:  # noqa: ASYNC110

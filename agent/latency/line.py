@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 
-from agent.audio import Samples
+from agent.audio import AUDIBLE_DBFS, Samples, last_above
+
+BREAK_SECONDS = 0.1
+"""Sound that comes later than this after what was before it begins a new stretch."""
 
 
 class Line:
@@ -21,11 +26,15 @@ class Line:
         self._said_length = 0
         self._ear: Samples = np.zeros(rate * 30, np.float32)
         self._ear_end = 0
+        self._piece_starts: list[int] = []
+        self._audible_end = 0
 
-    def say(self, samples: Samples) -> int:
-        """Speak next; returns the place on the timeline where it begins."""
-        begins = self._said_length + len(self._to_say)
-        self._to_say = np.concatenate([self._to_say, samples])
+    def say(self, samples: Samples, at: float = 0.0) -> int:
+        """Speak next, but not before second ``at``; returns the place where it begins."""
+        next_free = self._said_length + len(self._to_say)
+        begins = max(next_free, round(at * self.rate))
+        wait = np.zeros(begins - next_free, np.float32)
+        self._to_say = np.concatenate([self._to_say, wait, samples])
         return begins
 
     def next_frame(self, size: int) -> Samples:
@@ -44,11 +53,17 @@ class Line:
     def play(self, samples: Samples, at: float) -> None:
         """Sound arrived ``at`` seconds after the call began."""
         start = max(int(at * self.rate), self._ear_end)
+        pause = (start - self._ear_end) / self.rate
+        if pause > BREAK_SECONDS or not self._piece_starts:
+            self._piece_starts.append(start)
         end = start + len(samples)
         while end > len(self._ear):
             self._ear = np.concatenate([self._ear, np.zeros_like(self._ear)])
         self._ear[start:end] = samples
         self._ear_end = end
+        loud = last_above(samples, AUDIBLE_DBFS)
+        if loud is not None:
+            self._audible_end = start + loud + 1
 
     def stop(self, at: float) -> None:
         """Drop what was not heard by ``at``."""
@@ -56,10 +71,19 @@ class Line:
         if now < self._ear_end:
             self._ear[now : self._ear_end] = 0.0
             self._ear_end = now
+            self._audible_end = min(self._audible_end, now)
 
     def silent_from(self) -> float:
         """Seconds after the call began at which everything that arrived was heard."""
         return self._ear_end / self.rate
+
+    def audible_until(self) -> float:
+        """Seconds after the call began at which the last audible sample was heard."""
+        return self._audible_end / self.rate
+
+    def piece_start(self, place: int) -> int:
+        """Where the stretch of sound at the ear began that ``place`` lies in."""
+        return self._piece_starts[bisect.bisect_right(self._piece_starts, place) - 1]
 
     @property
     def mouth(self) -> Samples:
