@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import upkeep
+from agent import bench_commands, upkeep
 from agent.errors import AudioError, OnebreathError
 from agent.terminal import (
     AsrModelOption,
@@ -207,7 +207,7 @@ def reply(
 
 app.command()(upkeep.doctor)
 app.command()(upkeep.models)
-app.add_typer(upkeep.bench, name="bench")
+app.add_typer(bench_commands.bench, name="bench")
 
 
 @app.command()

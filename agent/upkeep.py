@@ -1,20 +1,14 @@
-"""The commands that look after the machine: doctor, models, bench."""
+"""The commands that look after the machine: doctor, models."""
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from agent.terminal import ConfigOption, JsonOption, ModelOption, err, out, settings_from
-
-if TYPE_CHECKING:
-    from agent.config import Settings
+from agent.terminal import ConfigOption, JsonOption, err, out, settings_from
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -59,115 +53,3 @@ def models(
         for problem in (line for lines in found.values() for line in lines):
             err.print(problem, style="red", soft_wrap=True)
     raise typer.Exit(1 if any(found.values()) else 0)
-
-
-bench = typer.Typer(help="Print the latency figures of this machine.", no_args_is_help=False)
-
-
-@bench.callback(invoke_without_command=True)
-def path(
-    context: typer.Context,
-    turns: Annotated[int, typer.Option(min=1, max=1000, help="Spoken turns.")] = 20,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The default path, warm; `step`, `reply`, `cache`, `agree` measure the engine alone."""
-    if context.invoked_subcommand is not None:
-        return
-    from agent.bench import run_bench
-    from agent.view import bench_table
-
-    settings = settings_from(config)
-    with err.status("loading") as status:
-        figures = run_bench(settings, config, turns, status.update)
-    if as_json:
-        for figure in figures:
-            print(json.dumps(figure.to_row(), ensure_ascii=False))
-    else:
-        out.print(bench_table(figures))
-
-
-class EngineBench(StrEnum):
-    """What can be measured of the engine alone."""
-
-    STEP = "step"
-    REPLY = "reply"
-    CACHE = "cache"
-    AGREE = "agree"
-
-
-def _measure(what: EngineBench, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
-    from agent.engines import model_path, thread_plan
-    from agent.view import rows_table
-
-    # By name: what starts the program must not reach torch.
-    measure = importlib.import_module("dllm_core.bench").measure
-    source = model_path(settings.responder.model, lambda line: None)
-    rows = []
-    with err.status("loading") as status:
-        for row in measure(
-            str(what),
-            source,
-            dtypes,
-            device=settings.responder.device,
-            threads=thread_plan(settings).responder,
-            report=status.update,
-        ):
-            rows.append(row)
-            if as_json:
-                print(json.dumps(row), flush=True)
-    if not as_json:
-        out.print(rows_table(rows))
-
-
-DtypesOption = Annotated[
-    list[str] | None, typer.Option("--dtype", help="int8, float32, bfloat16; may be repeated.")
-]
-
-
-@bench.command()
-def step(
-    model: ModelOption = None,
-    dtype: DtypesOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """One denoising step by canvas length, against transformers, and reading one more word."""
-    settings = settings_from(config, {"responder": {"model": model}})
-    _measure(EngineBench.STEP, settings, dtype or ["int8", "float32"], as_json)
-
-
-@bench.command()
-def reply(
-    model: ModelOption = None,
-    dtype: DtypesOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Whole replies with a cached prompt, by canvas length."""
-    settings = settings_from(config, {"responder": {"model": model}})
-    _measure(EngineBench.REPLY, settings, dtype or ["int8"], as_json)
-
-
-@bench.command()
-def cache(
-    model: ModelOption = None,
-    dtype: DtypesOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """How far replies with each cache policy agree with replies without a cache."""
-    settings = settings_from(config, {"responder": {"model": model}})
-    _measure(EngineBench.CACHE, settings, dtype or ["float32"], as_json)
-
-
-@bench.command()
-def agree(
-    model: ModelOption = None,
-    dtype: DtypesOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """How far replies in int8 agree with those in float32, over 100 questions."""
-    settings = settings_from(config, {"responder": {"model": model}})
-    _measure(EngineBench.AGREE, settings, dtype or ["int8"], as_json)
