@@ -155,7 +155,8 @@ def _scored(
     seconds: float,
     joules: float | None,
 ) -> Score:
-    tokens = done.stats.get("tokens")
+    # Not every service counts its tokens, but mostly it sends them one by one.
+    tokens = done.stats.get("tokens", done.stats.get("pieces"))
     asked = done.stats.get("prompt_tokens", watch.prompt_tokens)
     cost = None
     if contestant.price is not None and tokens is not None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from chat_server import Answer, ChatServer, chat_server
 from pydantic import SecretStr
+from smollm import SYSTEM, smollm_path
 
 from agent.config import Settings
 from agent.engines import load_responder
@@ -43,7 +53,7 @@ async def test_the_words_come_as_they_are_sent_and_the_reply_is_their_sum() -> N
     assert pieces == [ReplyText("Fine"), ReplyText(", thank"), ReplyText(" you.")]
     assert isinstance(done, ReplyDone)
     assert done.text == "Fine, thank you."
-    assert done.stats == {"cut": 0.0, "tokens": 4, "prompt_tokens": 9}
+    assert done.stats == {"cut": 0.0, "pieces": 3, "tokens": 4, "prompt_tokens": 9}
 
 
 async def test_the_request_has_the_conversation_the_bound_the_key_and_what_was_added() -> None:
@@ -173,4 +183,56 @@ async def test_the_connection_is_made_ahead_and_its_failure_waits_for_the_reply(
         await call.close()
     call = HostedResponder(service(server)).open()
     assert await call.prepare(ASKED) == Prefilled(0, 0, 0.0)
+    await call.close()
+
+
+@pytest.fixture(scope="module")
+def llama_server() -> Iterator[str]:
+    """The base URL of llama.cpp's server with the default model; LLAMA_SERVER may say how."""
+    command = llama_command()
+    if command is None:
+        pytest.skip("no llama.cpp server here: pip install 'llama-cpp-python[server]'")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command += ["--model", str(smollm_path()), "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            url = f"http://127.0.0.1:{port}/v1"
+            transport = httpx.HTTPTransport(retries=8)  # the waits between them grow to minutes
+            with httpx.Client(transport=transport) as client:
+                client.get(f"{url}/models", timeout=60).raise_for_status()
+            yield url
+        finally:
+            server.terminate()
+
+
+def llama_command() -> list[str] | None:
+    if given := os.environ.get("LLAMA_SERVER"):
+        return shlex.split(given)
+    if found := shutil.which("llama-server"):
+        return [found]
+    if importlib.util.find_spec("llama_cpp") is not None:
+        return [sys.executable, "-m", "llama_cpp.server"]
+    return None
+
+
+@pytest.mark.model
+@pytest.mark.slow
+async def test_a_real_llama_cpp_server_answers_word_by_word(llama_server: str) -> None:
+    greedy = {"temperature": 0.0}
+    asked = Service(llama_server, "smollm2", max_tokens=24, word_timeout=60, request=greedy)
+    call = HostedResponder(asked).open()
+    await call.prepare([])
+    messages = [Message("system", SYSTEM), Message("user", "What is the capital of Japan?")]
+    pieces = [piece async for piece in call.reply(messages)]
+    words = [piece for piece in pieces if isinstance(piece, ReplyText)]
+    done = pieces[-1]
+    assert isinstance(done, ReplyDone)
+    assert "Tokyo" in done.text
+    assert len(words) > 3
+    async with aclosing(call.reply(messages)) as left:
+        assert isinstance(await anext(left), Prefilled)
+    again = [piece async for piece in call.reply(messages)][-1]
+    assert isinstance(again, ReplyDone)
+    assert again.text
     await call.close()

@@ -101,7 +101,7 @@ class HostedCall(WaitingCall):
 
         A deadline cannot be told to the service, so it changes nothing.
         """
-        began, text, cut = perf_counter(), "", False
+        began, text, count, cut = perf_counter(), "", 0, False
         usage: CompletionUsage | None = None
         stream: AsyncStream[ChatCompletionChunk] | None = None
         prefilled: Prefilled | None = None
@@ -114,7 +114,7 @@ class HostedCall(WaitingCall):
                 for choice in chunk.choices:
                     cut = cut or choice.finish_reason == "length"
                     if choice.delta.content:
-                        text += choice.delta.content
+                        text, count = text + choice.delta.content, count + 1
                         yield ReplyText(choice.delta.content)
                 chunk = await self._following(stream)
         except APIError as error:
@@ -124,7 +124,7 @@ class HostedCall(WaitingCall):
         finally:
             if stream is not None:
                 await stream.close()
-        stats = {"cut": float(cut)}
+        stats = {"cut": float(cut), "pieces": count}
         if usage is not None:
             stats |= {"tokens": usage.completion_tokens, "prompt_tokens": usage.prompt_tokens}
         took = _since(began) - prefilled.ms
