@@ -1,10 +1,10 @@
 """Pipecat as it ships, on the models of onebreath; runs in Pipecat's own environment.
 
-    python pipecat_bot.py --port 8765 --whisper DIR --voice FILE.onnx --llm URL --model NAME --instructions TEXT
+    python pipecat_bot.py --port 8765 --whisper DIR --voice FILE.onnx --llm URL --model NAME ...
 
-The pipeline is the one of Pipecat's own examples: Silero and Smart Turn end the turn, Whisper hears it
-whole, the model's sentences go to Piper. Only the wire is ours: a serializer speaks the few Realtime
-events that the caller of onebreath needs, so that every agent is measured by the same caller.
+The pipeline is the one of Pipecat's own examples: Silero and Smart Turn end the turn, Whisper
+hears it whole, the model's sentences go to Piper. Only the wire is ours: a serializer speaks the
+few Realtime events that our caller needs, so that every agent is measured by the same caller.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ from pipecat.workers.runner import WorkerRunner
 WIRE_RATE, HEARING_RATE = 24_000, 16_000
 
 
+class LlamaServer(OpenAILLMService):
+    """llama.cpp's server refuses the role `developer`."""
+
+    supports_developer_role = False
+
+
 class RealtimeEvents(FrameSerializer):
     """Sound as Realtime events, both ways; other events as `TellCaller` words them."""
 
@@ -64,7 +70,7 @@ class RealtimeEvents(FrameSerializer):
             sound = base64.b64encode(frame.audio).decode("ascii")
             return json.dumps({"type": "response.output_audio.delta", "delta": sound})
         if isinstance(frame, OutputTransportMessageUrgentFrame):
-            return json.dumps(frame.message) if "type" in frame.message else None
+            return None if self.should_ignore_frame(frame) else json.dumps(frame.message)
         return None
 
     async def deserialize(self, data: str | bytes) -> Frame | None:
@@ -101,10 +107,8 @@ class TellCaller(FrameProcessor):
             case UserStoppedSpeakingFrame():
                 return {"type": "input_audio_buffer.speech_stopped"}
             case BotStartedSpeakingFrame():
-                return {
-                    "type": "response.created",
-                    "response": {"id": "r", "status": "in_progress"},
-                }
+                response = {"id": "r", "status": "in_progress"}
+                return {"type": "response.created", "response": response}
             case BotStoppedSpeakingFrame():
                 return self._done()
         return None
@@ -129,7 +133,7 @@ def pipeline(options: argparse.Namespace) -> Pipeline:
         compute_type="int8",
         settings=WhisperSTTService.Settings(model=str(options.whisper), language=Language.EN),
     )
-    answers = OpenAILLMService(
+    answers = LlamaServer(
         base_url=options.llm,
         api_key="none",
         settings=OpenAILLMService.Settings(model=options.model, max_tokens=48, temperature=0.0),

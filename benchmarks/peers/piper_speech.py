@@ -1,0 +1,53 @@
+"""Piper behind the speech endpoint of OpenAI's API, for peers that have no Piper of their own.
+
+    python piper_speech.py --port 8767 --voice FILE.onnx
+
+`POST /v1/audio/speech` with `{"input": "..."}` answers raw 16-bit PCM at the voice's own rate,
+chunk by chunk as Piper makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from piper import PiperVoice
+from pydantic import BaseModel
+
+
+class Speech(BaseModel):
+    """Of OpenAI's request, what a single voice can heed."""
+
+    input: str
+
+
+def app(voice: PiperVoice) -> FastAPI:
+    made = FastAPI()
+
+    @made.post("/v1/audio/speech")
+    def speech(asked: Speech) -> StreamingResponse:
+        def sound() -> Iterator[bytes]:
+            for chunk in voice.synthesize(asked.input):
+                yield chunk.audio_int16_bytes
+
+        return StreamingResponse(sound(), media_type="audio/pcm")
+
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--voice", type=Path, required=True)
+    options = parser.parse_args()
+    voice = PiperVoice.load(options.voice)
+    list(voice.synthesize("Ready."))
+    uvicorn.run(app(voice), host="127.0.0.1", port=options.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
