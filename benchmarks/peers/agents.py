@@ -87,7 +87,7 @@ def _speech_to_speech(setting: Setting, port: int, *options: str) -> list[Progra
     command += ["--responses_api_api_key", "none", "--responses_api_stream"]
     command += ["--init_chat_prompt", setting.instructions]
     command += ["--tts", "openai", "--openai_tts_base_url", f"http://127.0.0.1:{port + 1}/v1"]
-    command += ["--openai_tts_sample_rate", "22050", *options]
+    command += options
     variables = stand_ins.place(setting.cache, packages)
     speech = Program(voice, port + 1)
     return [_llama(setting, port), speech, Program(command, port + 2, variables)]

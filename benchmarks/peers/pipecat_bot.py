@@ -59,7 +59,7 @@ class LlamaServer(OpenAILLMService):
 
 
 class RealtimeEvents(FrameSerializer):
-    """Sound as Realtime events, both ways; other events as `TellCaller` words them."""
+    """Sound as Realtime events, both ways; other events as `TellCaller` has them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,26 +83,41 @@ class RealtimeEvents(FrameSerializer):
 
 
 class TellCaller(FrameProcessor):
-    """Tells the caller what passes by. Two stand in the pipeline, for no place sees all frames."""
+    """Tells the caller what passes by."""
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if (event := self.event(frame)) is not None:
+            await self.push_frame(OutputTransportMessageUrgentFrame(message=event))
+        await self.push_frame(frame, direction)
+
+    def event(self, frame: Frame) -> dict[str, Any] | None:
+        raise NotImplementedError
+
+
+class TellHeard(TellCaller):
+    """Stands before the aggregator, which takes the transcripts away."""
+
+    def event(self, frame: Frame) -> dict[str, Any] | None:
+        if not isinstance(frame, TranscriptionFrame):
+            return None
+        kind = "conversation.item.input_audio_transcription.completed"
+        return {"type": kind, "transcript": frame.text}
+
+
+class TellTurns(TellCaller):
+    """Stands before the voice, which takes the text away."""
 
     def __init__(self) -> None:
         super().__init__()
         self._said: list[str] = []
 
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        await super().process_frame(frame, direction)
-        if (event := self._event(frame)) is not None:
-            await self.push_frame(OutputTransportMessageUrgentFrame(message=event))
-        await self.push_frame(frame, direction)
-
-    def _event(self, frame: Frame) -> dict[str, Any] | None:
+    def event(self, frame: Frame) -> dict[str, Any] | None:
         match frame:
-            case TranscriptionFrame():
-                kind = "conversation.item.input_audio_transcription.completed"
-                return {"type": kind, "transcript": frame.text}
             case LLMTextFrame():
                 self._said.append(frame.text)
             case UserStartedSpeakingFrame():
+                self._said.clear()
                 return {"type": "input_audio_buffer.speech_started"}
             case UserStoppedSpeakingFrame():
                 return {"type": "input_audio_buffer.speech_stopped"}
@@ -110,14 +125,10 @@ class TellCaller(FrameProcessor):
                 response = {"id": "r", "status": "in_progress"}
                 return {"type": "response.created", "response": response}
             case BotStoppedSpeakingFrame():
-                return self._done()
+                content = [{"type": "output_audio", "transcript": "".join(self._said).strip()}]
+                response = {"id": "r", "status": "completed", "output": [{"content": content}]}
+                return {"type": "response.done", "response": response}
         return None
-
-    def _done(self) -> dict[str, Any]:
-        words, self._said = "".join(self._said).strip(), []
-        content = [{"type": "output_audio", "transcript": words}]
-        response = {"id": "r", "status": "completed", "output": [{"content": content}]}
-        return {"type": "response.done", "response": response}
 
 
 def pipeline(options: argparse.Namespace) -> Pipeline:
@@ -149,10 +160,10 @@ def pipeline(options: argparse.Namespace) -> Pipeline:
         [
             transport.input(),
             hears,
-            TellCaller(),
+            TellHeard(),
             aggregators.user(),
             answers,
-            TellCaller(),
+            TellTurns(),
             speaks,
             transport.output(),
             aggregators.assistant(),

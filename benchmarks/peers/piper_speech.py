@@ -2,8 +2,9 @@
 
     python piper_speech.py --port 8767 --voice FILE.onnx
 
-`POST /v1/audio/speech` with `{"input": "..."}` answers raw 16-bit PCM at the voice's own rate,
-chunk by chunk as Piper makes it.
+`POST /v1/audio/speech` with `{"input": "..."}` answers raw 16-bit PCM at OpenAI's 24 kHz, chunk by
+chunk as Piper makes it. speech-to-speech would take the voice's own 22,050 Hz, too, but spends
+seconds on a sentence to resample it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import soxr
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from piper import PiperVoice
 from pydantic import BaseModel
+
+RATE = 24_000
 
 
 class Speech(BaseModel):
@@ -31,8 +36,10 @@ def app(voice: PiperVoice) -> FastAPI:
     @made.post("/v1/audio/speech")
     def speech(asked: Speech) -> StreamingResponse:
         def sound() -> Iterator[bytes]:
+            stream = soxr.ResampleStream(voice.config.sample_rate, RATE, 1, dtype="int16")
             for chunk in voice.synthesize(asked.input):
-                yield chunk.audio_int16_bytes
+                yield stream.resample_chunk(chunk.audio_int16_array).tobytes()
+            yield stream.resample_chunk(np.zeros(0, np.int16), last=True).tobytes()
 
         return StreamingResponse(sound(), media_type="audio/pcm")
 
