@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import stand_ins
 from environments import LLAMA_CPP, PIPECAT, SPEECH_TO_SPEECH, Environment, site_packages
@@ -47,6 +48,8 @@ class Agent:
     environments: tuple[Environment, ...]
     programs: Callable[[Setting, int], list[Program]]
     """From the setting and a first free port; the last program is called."""
+    session: Mapping[str, Any] | None = None
+    """Told to it at the start of a call."""
 
 
 def _onebreath(setting: Setting, port: int) -> list[Program]:
@@ -99,6 +102,10 @@ def _speech_to_speech_tuned(setting: Setting, port: int) -> list[Program]:
     )
 
 
+_SOUND = {"format": {"type": "audio/pcm", "rate": 24_000}}
+_SESSION = {"type": "realtime", "audio": {"input": _SOUND, "output": _SOUND}}
+"""The rate of OpenAI's own endpoint; speech-to-speech takes 16 kHz for granted."""
+
 _ALL_THREE = (LLAMA_CPP, PIPECAT, SPEECH_TO_SPEECH)  # Smart Turn's network is in Pipecat's wheel
 
 AGENTS = {
@@ -106,12 +113,13 @@ AGENTS = {
     for agent in (
         Agent("onebreath", "default settings", (), _onebreath),
         Agent("pipecat", "as shipped, Smart Turn v3.2", (LLAMA_CPP, PIPECAT), _pipecat),
-        Agent("speech-to-speech", "defaults", _ALL_THREE, _speech_to_speech),
+        Agent("speech-to-speech", "defaults", _ALL_THREE, _speech_to_speech, _SESSION),
         Agent(
             "speech-to-speech-tuned",
             "live transcription off, one sentence per batch",
             _ALL_THREE,
             _speech_to_speech_tuned,
+            _SESSION,
         ),
     )
 }

@@ -2,14 +2,12 @@
 
     python benchmarks/peers/run.py --turns 20 --json
 
-Every agent is called over its own wire by `onebreath call`, which speaks bundled questions in real
-time and measures voice to voice at the ear; docs/latency.md defines the figure. All use Whisper
-base in int8, SmolLM2-135M-Instruct Q4_1 (the others through llama.cpp's server) and the Piper voice
-joe. The first turn of each call warms up and is left out. The agents run one after the other, in
-`--rounds` rounds. Their environments are made on first use, under --cache; that takes a network.
-
-`--json` prints a row for each turn as it comes, then a summary for each agent with the command to
-take its figures again.
+Every agent is called over its own wire by `onebreath latency`, which speaks its built-in questions
+in real time and measures voice to voice at the ear; docs/latency.md defines the figure. All use
+Whisper base in int8, SmolLM2-135M-Instruct Q4_1 (the others through llama.cpp's server) and the
+Piper voice joe. The first two turns warm up and are left out. The agents run one after the other,
+in `--rounds` rounds. Their environments are made on first use, under --cache; that takes a network.
+`--json` prints every row as it comes; those of kind `summary` have versions and the command.
 """
 
 from __future__ import annotations
@@ -17,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -28,7 +24,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from agents import AGENTS, Agent, Program, Setting
 from platformdirs import user_cache_path
 
@@ -37,12 +32,11 @@ sys.path.insert(0, str(ROOT))
 
 from agent import models  # noqa: E402
 from agent.config import INSTRUCTIONS  # noqa: E402
-from agent.questions import bundled_questions  # noqa: E402
 from agent.threads import cores  # noqa: E402
 
 START_SECONDS = 240.0
-TURN_SECONDS = 60.0
-"""Longest turn: the caller itself gives up on a reply before."""
+LAST_SECONDS = 60.0
+"""From the last row to the end of the caller."""
 PORTS = 4
 """Ports that an agent may use."""
 
@@ -96,58 +90,39 @@ def await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     raise SystemExit(f"a program was not ready within {START_SECONDS:.0f} s; see {log}")
 
 
-def turns_of(agent: Agent, setting: Setting, turns: int) -> Iterator[Row]:
-    """Start the agent and call it; the rows of ``onebreath call`` as they come, but the first."""
+def rows_of(agent: Agent, setting: Setting, turns: int) -> Iterator[Row]:
+    """Start the agent and call it; the rows of ``onebreath latency`` as they come."""
     programs = agent.programs(setting, free_ports())
     with ExitStack() as up:
         for number, program in enumerate(programs):
             up.enter_context(running(program, setting.cache / f"{agent.name}-{number}.log"))
-        questions = bundled_questions()
-        asked = [str(questions[number % len(questions)]) for number in range(turns + 1)]
         url = f"ws://127.0.0.1:{programs[-1].port}/v1/realtime"
-        command = [sys.executable, "-m", "agent", "call", *asked, "--url", url, "--json"]
+        command = [sys.executable, "-m", "agent", "latency", "--url", url, "--json"]
+        command += ["--turns", str(turns), "--warmup", "2"]
+        if agent.session is not None:
+            session = setting.cache / f"{agent.name}-session.json"
+            session.write_text(json.dumps(agent.session))
+            command += ["--session", str(session)]
         calling = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         up.callback(calling.kill)
         assert calling.stdout is not None  # it is a pipe
-        for number, line in enumerate(calling.stdout):
-            if number > 0:
-                yield {"kind": "turn", "agent": agent.name, **json.loads(line)}
-        calling.wait(TURN_SECONDS)
+        for line in calling.stdout:
+            yield {"agent": agent.name, "about": agent.about, **json.loads(line)}
+        calling.wait(LAST_SECONDS)
 
 
-def summary(agent: Agent, rows: list[Row], setting: Setting) -> Row:
-    expected = json.loads((bundled_questions()[0].parent / "expected.json").read_text())
-    times = [row["voice_to_voice_ms"] for row in rows if row["voice_to_voice_ms"] is not None]
-    heard = sum(words(row["heard"]) == words(expected[Path(row["file"]).stem]) for row in rows)
-    shares = {"p50": 0.5, "p90": 0.9, "max": 1.0}
-    quantiles = {
-        name: float(np.quantile(times, share, method="inverted_cdf")) if times else None
-        for name, share in shares.items()
-    }
-    return {
-        "kind": "summary",
-        "agent": agent.name,
-        "about": agent.about,
-        **quantiles,
-        "turns": len(rows),
-        "errors": sum(row["error"] is not None for row in rows),
-        "heard_right": heard,
-        "versions": {each.package: each.version(setting.cache) for each in agent.environments},
-        "command": f"python benchmarks/peers/run.py --agents {agent.name} --turns {len(rows)}",
-    }
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9']+", text.lower())
+def command_of(agent: Agent, turns: int) -> str:
+    return f"python benchmarks/peers/run.py --agents {agent.name} --turns {turns}"
 
 
 def line_of(row: Row) -> str:
+    """A summary in one line."""
     times = "  ".join(
         f"{name} {'n/a' if row[name] is None else format(row[name], '.0f')} ms"
-        for name in ("p50", "p90", "max")
+        for name in ("p50", "p95", "max")
     )
     versions = " ".join(f"{name} {version}" for name, version in row["versions"].items())
-    counts = f"{row['turns']} turns, {row['errors']} errors, {row['heard_right']} heard right"
+    counts = f"{row['turns']} turns, {row['errors']} errors, {row['passed']}/{row['checked']} right"
     return f"{row['agent']:<24}{times}  {counts}  ({row['about']}) {versions}"
 
 
@@ -165,22 +140,19 @@ def main() -> None:
     chosen = [AGENTS[name] for name in options.agents]
     for environment in dict.fromkeys(each for agent in chosen for each in agent.environments):
         environment.ensure(options.cache)
-    print(f"{shlex.join(sys.argv)}", file=sys.stderr)
-    rows: dict[str, list[Row]] = {agent.name: [] for agent in chosen}
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
         for agent in chosen:
-            for row in turns_of(agent, setting, options.turns):
-                rows[agent.name].append(row)
-                print(
-                    json.dumps(row)
-                    if options.json
-                    else f"  {row['agent']} {row['turn']}: "
-                    f"{row['voice_to_voice_ms']} ms  {row['heard']!r}",
-                    flush=True,
-                )
-    for agent in chosen:
-        found = summary(agent, rows[agent.name], setting)
-        print(json.dumps(found) if options.json else line_of(found))
+            for row in rows_of(agent, setting, options.turns):
+                if row["kind"] == "summary":
+                    packages = {
+                        each.package: each.version(options.cache) for each in agent.environments
+                    }
+                    row |= {"versions": packages, "command": command_of(agent, options.turns)}
+                row["round"] = number + 1
+                if options.json:
+                    print(json.dumps(row, ensure_ascii=False), flush=True)
+                elif row["kind"] == "summary":
+                    print(line_of(row), flush=True)
 
 
 if __name__ == "__main__":
