@@ -35,7 +35,9 @@ class Program:
 
     command: Sequence[str]
     port: int
-    """It is ready when it listens there."""
+    """It is ready when it listens there,"""
+    ready: str | None = None
+    """or, where it listens before, when it answers this path with 200."""
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -54,7 +56,7 @@ class Agent:
 
 def _onebreath(setting: Setting, port: int) -> list[Program]:
     command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    return [Program(command, port)]
+    return [Program(command, port, "/readyz")]
 
 
 def _llama(setting: Setting, port: int) -> Program:
@@ -93,7 +95,7 @@ def _speech_to_speech(setting: Setting, port: int, *options: str) -> list[Progra
     command += options
     variables = stand_ins.place(setting.cache, packages)
     speech = Program(voice, port + 1)
-    return [_llama(setting, port), speech, Program(command, port + 2, variables)]
+    return [_llama(setting, port), speech, Program(command, port + 2, variables=variables)]
 
 
 def _speech_to_speech_tuned(setting: Setting, port: int) -> list[Program]:

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ from agent.threads import cores  # noqa: E402
 START_SECONDS = 240.0
 LAST_SECONDS = 60.0
 """From the last row to the end of the caller."""
+TURNS_FAILED = 1
+"""Exit status of a caller some of whose turns had errors; the rows tell them."""
 PORTS = 4
 """Ports that an agent may use."""
 
@@ -67,7 +70,7 @@ def running(program: Program, log: Path) -> Iterator[None]:
             env={**os.environ, "PYTHONPATH": str(ROOT), **program.variables},
         )
         try:
-            await_port(program.port, process, log)
+            await_ready(program, process, log)
             yield
         finally:
             process.terminate()
@@ -78,16 +81,27 @@ def running(program: Program, log: Path) -> Iterator[None]:
                 process.wait(10)
 
 
-def await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def await_ready(program: Program, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(f"a program ended before it was ready; see {log}")
-        with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if is_ready(program):
+            return
         time.sleep(0.2)
     raise SystemExit(f"a program was not ready within {START_SECONDS:.0f} s; see {log}")
+
+
+def is_ready(program: Program) -> bool:
+    if program.ready is not None:
+        try:
+            url = f"http://127.0.0.1:{program.port}{program.ready}"
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", program.port)) == 0
 
 
 def rows_of(agent: Agent, setting: Setting, turns: int) -> Iterator[Row]:
@@ -104,11 +118,13 @@ def rows_of(agent: Agent, setting: Setting, turns: int) -> Iterator[Row]:
             session.write_text(json.dumps(agent.session))
             command += ["--session", str(session)]
         calling = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        up.enter_context(calling)
         up.callback(calling.kill)
         assert calling.stdout is not None  # it is a pipe
         for line in calling.stdout:
             yield {"agent": agent.name, "about": agent.about, **json.loads(line)}
-        calling.wait(LAST_SECONDS)
+        if calling.wait(LAST_SECONDS) not in (0, TURNS_FAILED):
+            raise SystemExit(f"the caller of {agent.name} failed; it says why above")
 
 
 def command_of(agent: Agent, turns: int) -> str:
