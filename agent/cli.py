@@ -7,12 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import lab, upkeep
+from agent import bench_commands, lab, upkeep
 from agent.errors import AudioError, OnebreathError
 from agent.terminal import (
     AsrModelOption,
@@ -62,6 +63,7 @@ def serve(
 ) -> None:
     """Serve calls until Ctrl-C."""
     from agent.engines import close_engines, keep_loaded
+    from agent.reload import reweigh_on_hangup
     from agent.server import listen
     from agent.server import serve as serve_calls
     from agent.view import loaded_table
@@ -70,6 +72,7 @@ def serve(
     settings = settings_from(config, {**flags, "server": {"host": host, "port": port}})
     with listen(settings.server.host, settings.server.port) as sock:
         engines, table = load(settings)
+        reweigh_on_hangup(engines.responder, config)
         address = "{}:{}".format(*sock.getsockname()[:2])
 
         def started() -> None:
@@ -167,7 +170,9 @@ def reply(
     as_json: JsonOption = False,
 ) -> None:
     """Answer in text and show the canvas being denoised, step by step."""
+    from agent.compute import Compute
     from agent.engines import load_responder, thread_plan
+    from agent.responders.computed import awaited
     from agent.text_reply import answer
 
     if not text.strip():
@@ -175,13 +180,17 @@ def reply(
     flags = engine_flags(None, None, responder, model, None, None)
     flags["responder"]["max_tokens"] = max_tokens
     settings = settings_from(config, flags)
-    with err.status("loading") as status:
-        engine = load_responder(settings, thread_plan(settings).responder, status.update)
-        engine.warm_up()
-    try:
-        done = answer(engine, settings.responder.instructions, text, None if as_json else out)
-    finally:
-        engine.close()
+    with closing(Compute()) as compute, err.status("loading") as status:
+        shares = thread_plan(settings)
+        engine = compute.do(
+            lambda: load_responder(settings, shares.responder, status.update, compute)
+        )
+        with closing(engine):
+            compute.do(engine.warm_up)
+            status.stop()
+            call = awaited(engine.open(), compute)
+            shown = None if as_json else out
+            done = asyncio.run(answer(call, settings.responder.instructions, text, shown))
     ms = done.prefill_ms + done.denoise_ms
     if not as_json:
         out.print(f"\n{done.steps} steps, {done.forwards} forwards, {ms:.0f} ms", style="dim")
@@ -196,7 +205,7 @@ app.command()(lab.report)
 app.command()(upkeep.doctor)
 app.command()(upkeep.models)
 app.command("phone-check")(upkeep.phone_check)
-app.add_typer(upkeep.bench, name="bench")
+app.add_typer(bench_commands.bench, name="bench")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -145,17 +145,44 @@ class AsrSettings(Section):
     threads: int | None = Field(None, ge=1)
 
 
-class ResponderSettings(Section):
+class ResponderChoice(Section):
+    """One responder: what a model on this machine needs, and what a hosted one needs."""
+
     engine: str = "diffusion"
     model: str = "smollm2-135m-instruct"
-    """A name from `onebreath models`, a GGUF file, a directory or a Hugging Face name."""
-    instructions: str = Field(INSTRUCTIONS, max_length=4000)
+    """A name from `onebreath models`, a GGUF file, a directory, a Hugging Face name, or what a
+    hosted service calls its model."""
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = Field(None, ge=1)
     max_tokens: int = Field(48, ge=4, le=512)
+    base_url: str = ""
+    """Of a hosted service's chat API, such as http://127.0.0.1:8000/v1."""
+    api_key: SecretStr | None = None
+    """Of a hosted service; better in ONEBREATH_RESPONDER__API_KEY than in a file."""
+    connect_timeout: float = Field(3.0, gt=0, le=60)
+    """Seconds for the connection to a hosted service, each try."""
+    word_timeout: float = Field(10.0, gt=0, le=120)
+    """Seconds until a hosted service's first word, all tries included, and between two pieces."""
+    max_retries: int = Field(2, ge=0, le=10)
+    """Tries of a hosted request beside the first, before its first word."""
+    request: dict[str, Any] = {}
+    """Further fields of a hosted request, such as reasoning_effort."""
+
+
+class ArmSettings(ResponderChoice):
+    """A responder among others."""
+
+    weight: float = Field(ge=0, le=1e6)
+    """Its share of new calls, relative to the other arms; 0 switches it off."""
+
+
+class ResponderSettings(ResponderChoice):
+    instructions: str = Field(INSTRUCTIONS, max_length=4000)
     history_characters: int = Field(3000, ge=200)
     """Oldest turns are left out of the prompt beyond this."""
+    arms: dict[str, ArmSettings] = {}
+    """By name, what the engine `ab` draws from."""
 
 
 class TtsSettings(Section):
@@ -287,7 +314,7 @@ def _explain(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{where}: no such setting; see onebreath.example.toml")
-        elif where.startswith("telephony"):  # may hold a secret
+        elif where.startswith("telephony") or where.endswith("api_key"):  # may hold a secret
             lines.append(f"{where}: {problem['msg']}")
         else:
             lines.append(f"{where}: {problem['msg']} (got {problem['input']!r})")

@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import asr
 import tts
 from agent import models
 from agent.compute import Compute
-from agent.config import Settings
+from agent.config import ResponderChoice, Settings
 from agent.errors import ConfigError
 from agent.responders import RESPONDERS, Responder
+from agent.responders.ab import AbResponder, Arm
+from agent.responders.service import Service
 from agent.smart_turn import SmartTurn
 from agent.threads import ThreadPlan, cores, plan
 from agent.vad import SileroVad
@@ -28,8 +30,8 @@ from tts.engine import Synthesizer
 
 Progress = Callable[[str], None]
 
-WITH_MODEL = ("diffusion", "diffusion-gemma")
-"""Responders that are given the model of the settings."""
+WITH_MODEL = ("diffusion", "diffusion-gemma", "autoregressive")
+"""Responders that load the model of the settings."""
 
 SPARE_SECONDS = 10.0
 """A recogniser takes this much more than the longest turn: pre-roll, last pause, late frames."""
@@ -109,10 +111,29 @@ def load_asr(settings: Settings, threads: int, progress: Progress) -> Transcribe
     )
 
 
-def load_responder(settings: Settings, threads: int, progress: Progress) -> Responder:
-    """Make the responder that the settings name."""
+def load_responder(
+    settings: Settings, threads: int, progress: Progress, compute: Compute
+) -> Responder:
+    """Make the responder that the settings name.
+
+    Raises:
+        ConfigError, ModelError, ResponderError: with what to do about it.
+    """
     chosen = settings.responder
+    if chosen.engine != "ab":
+        return make_responder(chosen, threads, progress)
+    arms = {
+        name: Arm(make_responder(arm, arm.threads or threads, progress), arm.weight)
+        for name, arm in chosen.arms.items()
+    }
+    return AbResponder(arms, compute)
+
+
+def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) -> Responder:
+    """Make one responder."""
     make = find_responder(chosen.engine)
+    if chosen.engine == "hosted":
+        return make(_service(chosen))
     if chosen.engine not in WITH_MODEL:
         return make()
     return make(
@@ -125,12 +146,48 @@ def load_responder(settings: Settings, threads: int, progress: Progress) -> Resp
     )
 
 
+def _service(chosen: ResponderChoice) -> Service:
+    return Service(
+        chosen.base_url,
+        chosen.model,
+        api_key=chosen.api_key,
+        max_tokens=chosen.max_tokens,
+        connect_timeout=chosen.connect_timeout,
+        word_timeout=chosen.word_timeout,
+        max_retries=chosen.max_retries,
+        request=chosen.request,
+    )
+
+
 def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesizer:
     """Make the synthesiser that the settings name."""
     chosen = settings.tts
     if chosen.engine != "piper":
         return tts.load(chosen.engine)
     return tts.load("piper", voice=model_path(chosen.voice, progress), threads=threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading(Generic[E]):
+    """One stage: what it is and how it is made."""
+
+    stage: str
+    engine: str
+    model: str
+    threads: int
+    make: Callable[[], E]
+
+    def done_by(self, do: Do, progress: Progress, table: list[Loaded]) -> E:
+        """Load it and warm it up where ``do`` does things; adds a row to the table."""
+        progress(f"loading {self.stage}: {self.engine}")
+        began = time.perf_counter()
+        made = do(self.make)
+        progress(f"warming up {self.stage}: {self.engine}")
+        do(made.warm_up)
+        seconds = time.perf_counter() - began
+        size = _size(self.model)
+        table.append(Loaded(self.stage, self.engine, self.model, size, seconds, self.threads))
+        return made
 
 
 def load_engines(
@@ -143,57 +200,57 @@ def load_engines(
     """
     shares = thread_plan(settings)
     table: list[Loaded] = []
-
-    def timed(
-        stage: str, engine: str, model: str, threads: int, make: Callable[[], E], do: Do
-    ) -> E:
-        progress(f"loading {stage}: {engine}")
-        began = time.perf_counter()
-        made = do(make)
-        progress(f"warming up {stage}: {engine}")
-        do(made.warm_up)
-        seconds = time.perf_counter() - began
-        table.append(Loaded(stage, engine, model, _size(model), seconds, threads))
-        return made
-
     with ExitStack() as on_failure:
         compute = Compute()
         on_failure.callback(compute.close)
         began = time.perf_counter()
         new_gate = SileroVad.load()
         table.append(Loaded("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
-        chosen_asr, chosen_responder, chosen_tts = settings.asr, settings.responder, settings.tts
-        recogniser = timed(
-            "asr",
-            chosen_asr.engine,
-            chosen_asr.model if chosen_asr.engine == "whisper" else "-",
-            shares.asr,
-            lambda: load_asr(settings, shares.asr, progress),
-            compute.do,
+        recogniser, responder, voice = _stages(settings, shares, progress, compute)
+        engines = Engines(
+            recogniser.done_by(compute.do, progress, table),
+            responder.done_by(compute.do, progress, table),
+            # The voice has a process of its own.
+            voice.done_by(lambda work: work(), progress, table),
+            new_gate,
+            compute,
+            ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice"),
         )
-        responder = timed(
-            "responder",
-            chosen_responder.engine,
-            chosen_responder.model if chosen_responder.engine in WITH_MODEL else "-",
-            shares.responder,
-            lambda: load_responder(settings, shares.responder, progress),
-            compute.do,
-        )
-        voice = timed(
-            "tts",
-            chosen_tts.engine,
-            chosen_tts.voice if chosen_tts.engine == "piper" else "-",
-            shares.tts,
-            lambda: load_tts(settings, shares.tts, progress),
-            lambda work: work(),
-        )
-        turn_model = None
         if settings.turns.turn_model == "smart-turn":
             turn_model = SmartTurn.load()
             turn_model.warm_up()
+            engines = replace(engines, turn_model=turn_model)
         on_failure.pop_all()
-    voices = ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice")
-    return Engines(recogniser, responder, voice, new_gate, compute, voices, turn_model), table
+    return engines, table
+
+
+def _stages(
+    settings: Settings, shares: ThreadPlan, progress: Progress, compute: Compute
+) -> tuple[_Loading[Transcriber], _Loading[Responder], _Loading[Synthesizer]]:
+    words, reply, voice = settings.asr, settings.responder, settings.tts
+    return (
+        _Loading(
+            "asr",
+            words.engine,
+            words.model if words.engine == "whisper" else "-",
+            shares.asr,
+            lambda: load_asr(settings, shares.asr, progress),
+        ),
+        _Loading(
+            "responder",
+            reply.engine,
+            reply.model if reply.engine in (*WITH_MODEL, "hosted") else "-",
+            shares.responder,
+            lambda: load_responder(settings, shares.responder, progress, compute),
+        ),
+        _Loading(
+            "tts",
+            voice.engine,
+            voice.voice if voice.engine == "piper" else "-",
+            shares.tts,
+            lambda: load_tts(settings, shares.tts, progress),
+        ),
+    )
 
 
 def _size(model: str) -> int:

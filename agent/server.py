@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -69,6 +70,7 @@ class AgentServer:
             routes=[
                 Route("/healthz", self._health),
                 Route("/readyz", self._ready),
+                Route("/metrics", self._metrics),
                 WebSocketRoute("/v1/realtime", self._realtime),
                 *self._signalling.routes(),
                 *self.phones.routes(),
@@ -106,6 +108,10 @@ class AgentServer:
         if len(self.calls) >= limit:
             return JSONResponse({"status": "full", **body}, status_code=503)
         return JSONResponse({"status": "ready", **body})
+
+    async def _metrics(self, request: Request) -> Response:
+        """Counters of this process, for Prometheus."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def _realtime(self, websocket: WebSocket) -> None:
         if not self._welcome(websocket.headers):

@@ -34,7 +34,8 @@ AsrModelOption = Annotated[
     str | None, typer.Option(help="Whisper model: name of `onebreath models`, any, or directory.")
 ]
 ResponderOption = Annotated[
-    str | None, typer.Option(help="diffusion, scripted or package.module:Class.")
+    str | None,
+    typer.Option(help="diffusion, autoregressive, hosted, ab, scripted or package.module:Class."),
 ]
 ModelOption = Annotated[
     str | None, typer.Option(help="Model of the responder: name, GGUF file or directory.")

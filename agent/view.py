@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -185,6 +186,35 @@ def comparison_table(ratios: Sequence[Ratio], first: str, second: str) -> Table:
             Text(ratio.verdict, style),
         )
     return view
+
+
+def contest_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
+    """Responders beside each other; times are median and p95."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    view.add_column("responder", overflow="fold")
+    for column in ("clause ms", "reply ms", "tok/s", "tok/step", "J/tok", "per 1000", "right", "n"):
+        view.add_column(column, justify="right")
+    for row in summaries:
+        view.add_row(
+            row["responder"],
+            _pair(row, "first_clause_ms"),
+            _pair(row, "whole_ms"),
+            _number(row["tokens_per_second"]),
+            _number(row["tokens_per_forward"]),
+            _number(row["joules_per_token"]),
+            _number(row["cost_per_1000"]),
+            f"{row['right']}/{row['checked']}" if row["checked"] else "-",
+            str(row["replies"]),
+        )
+    return view
+
+
+def _pair(row: Mapping[str, Any], name: str) -> str:
+    return f"{_number(row[f'{name}_p50'], 0)} {_number(row[f'{name}_p95'], 0)}"
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "n/a" if value is None else f"{value:.{digits}f}"
 
 
 def complain(console: Console, message: str) -> None:

@@ -41,6 +41,7 @@ from agent.events import (
 )
 from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
 from agent.responders.base import Responder, ResponderError
+from agent.responders.computed import awaited
 from agent.vad import SpeechGate
 from asr.engine import AsrError, Listening, Transcriber
 from tts.engine import SpeechChunk, Synthesizer, TtsError
@@ -84,7 +85,7 @@ class EngineWork:
         self._engines = engines
         self._group = group
         self._post = post
-        self._responder = engines.responder.open()
+        self._responder = awaited(engines.responder.open(), engines.compute)
         self._responder_free = asyncio.Lock()
         self._listening: dict[int, Listening] = {}
         self._segments: dict[int, asyncio.Queue[Speak | None]] = {}
@@ -195,16 +196,13 @@ class EngineWork:
             if messages is None:
                 return
             try:
-                await self._engines.compute.run(
-                    Urgency.PREPARE, lambda: self._responder.prepare(messages)
-                )
+                await self._responder.prepare(messages)
             except ResponderError as error:
                 self._post(StageFailed("responder", str(error)))
 
     async def _respond(self, task: Respond) -> None:
         async with self._responder_free:
-            reply = self._responder.reply(task.messages, task.deadline)
-            pieces = self._engines.compute.iterate(Urgency.REPLY, reply)
+            pieces = self._responder.reply(task.messages, task.deadline)
             piece: ReplyPiece | None = None
             try:
                 async for piece in pieces:
@@ -263,7 +261,7 @@ class EngineWork:
         """Give back what the call held."""
         for listening in self._listening.values():
             listening.close()
-        await asyncio.shield(self._engines.compute.run(Urgency.REPLY, self._responder.close))
+        await asyncio.shield(self._responder.close())
 
 
 def _drop(decode: asyncio.Task[None] | None) -> None:

@@ -155,6 +155,11 @@ class DecodeOptions:
             "the reply: leave it out.",
         )
 
+    @property
+    def counts_steps(self) -> bool:
+        """Whether `steps` says how many forward passes a canvas takes."""
+        return self.rule in ("quota", "dynamic")
+
     def for_first_canvas(self) -> DecodeOptions:
         """These options with the first canvas in place of the later ones."""
         if self.first_canvas is None:

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from agent.config import Settings
-from agent.engines import load_responder
+from agent.engines import make_responder
 from agent.responders.base import (
     CanvasStep,
     Message,
@@ -201,7 +201,7 @@ def test_the_settings_reach_the_responder(checkpoint: Path) -> None:
     chosen = {"engine": "diffusion-gemma", "model": str(checkpoint), "max_tokens": 7}
     settings = Settings(responder={**chosen, "device": "cpu"})  # type: ignore[arg-type]
     lines: list[str] = []
-    loaded = load_responder(settings, 1, lines.append)
+    loaded = make_responder(settings.responder, 1, lines.append)
     assert isinstance(loaded, DiffusionGemmaResponder)
     assert loaded.max_tokens == 7
     assert any("loading" in line for line in lines)

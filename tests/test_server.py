@@ -89,6 +89,13 @@ async def close_code(line):
     return line.close_code
 
 
+async def test_prometheus_finds_the_figures_of_the_process():
+    async with server() as (address, _), httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{address}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "process_cpu_seconds_total" in answer.text
+
+
 async def test_page_and_health():
     async with server() as (address, _), httpx.AsyncClient(base_url=f"http://{address}") as web:
         page = await web.get("/")

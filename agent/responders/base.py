@@ -1,12 +1,14 @@
 """The contract of a responder: the conversation in, a reply out, piece by piece.
 
-Implementations are blocking; the runner iterates them on its compute thread and
-looks between two pieces whether the reply is still wanted.
+There are two forms. What computes is blocking: a `ResponderCall`, iterated on the one compute
+thread, where the runner looks between two pieces whether the reply is still wanted. What waits for
+another machine is a `WaitingCall`, awaited on the event loop, so that it never holds that thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Protocol
 
 from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText, Role
@@ -22,6 +24,7 @@ __all__ = [
     "ResponderCall",
     "ResponderError",
     "Role",
+    "WaitingCall",
 ]
 
 
@@ -47,10 +50,30 @@ class ResponderCall(Protocol):
     def close(self) -> None: ...
 
 
+class WaitingCall(ABC):
+    """The same for one call of a responder that waits for another machine and computes nothing.
+
+    A class to inherit from and no protocol: it is told from a `ResponderCall` by its type.
+    """
+
+    @abstractmethod
+    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
+        """As of `ResponderCall`."""
+
+    @abstractmethod
+    def reply(
+        self, messages: Sequence[Message], deadline: float | None = None
+    ) -> AsyncGenerator[ReplyPiece, None]:
+        """As of `ResponderCall`; closing it gives up what it waits for, at once."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+
 class Responder(Protocol):
     """A loaded responder, shared by all calls."""
 
-    def open(self) -> ResponderCall: ...
+    def open(self) -> ResponderCall | WaitingCall: ...
 
     def warm_up(self) -> None: ...
 

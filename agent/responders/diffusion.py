@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -45,15 +46,29 @@ class DiffusionResponder:
         options: DecodeOptions | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
-        self.options = options or DecodeOptions()
-        if max_tokens is not None:
-            self.options = replace(self.options, max_tokens=max_tokens)
         try:
             self.engine = Engine.load(
                 source, dtype=dtype, device=device, threads=threads, progress=progress
             )
         except DllmError as error:
             raise ResponderError(str(error)) from error
+        self.options = options or self.engine.default_options
+        if max_tokens is not None:
+            self.options = replace(self.options, max_tokens=max_tokens)
+
+    def with_steps(self, steps: int) -> DiffusionResponder:
+        """The same engine with so many steps per canvas.
+
+        Raises:
+            ResponderError: the model's rule decides on the number of steps itself.
+        """
+        if not self.options.counts_steps:
+            raise ResponderError(
+                f"The rule {self.options.rule} has no number of steps to choose: leave it out."
+            )
+        other = copy(self)
+        other.options = replace(self.options, steps=steps)
+        return other
 
     def open(self) -> DiffusionCall:
         return DiffusionCall(self.engine, self.options)

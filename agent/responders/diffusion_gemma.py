@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, DiffusionGemmaForBlockDiffusion
 
 from agent.responders.base import (
@@ -21,9 +20,8 @@ from agent.responders.base import (
     ResponderError,
 )
 from agent.responders.gemma_canvas import GemmaCanvas, GemmaPrompt, Schedule
+from agent.responders.transformers_parts import chat_ids, place_of
 from dllm_core.denoise import finished_before
-from dllm_core.errors import OptionError
-from dllm_core.place import choose_device
 from dllm_core.reply import ReplyText as Speakable
 from dllm_core.tokenizer import Tokenizer
 
@@ -58,7 +56,7 @@ class DiffusionGemmaResponder:
         seed: int = 0,
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
-        place, number_format = _place(dtype, device)
+        place, number_format = place_of(dtype, device)
         if threads is not None:
             torch.set_num_threads(threads)
         if progress is not None:
@@ -81,14 +79,7 @@ class DiffusionGemmaResponder:
         Raises:
             ResponderError: the chat template refuses, or prompt and reply exceed the context.
         """
-        chat = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            text = self._tokenizer.apply_chat_template(
-                chat, tokenize=False, add_generation_prompt=True
-            )
-        except (ValueError, TemplateError) as error:
-            raise ResponderError(f"The chat template refuses the conversation: {error}") from error
-        ids = self.plain.encode(text)
+        ids = chat_ids(self._tokenizer, self.plain, messages)
         if len(ids) + self.max_tokens + self.model.config.canvas_length > self.context:
             raise ResponderError(
                 f"A prompt of {len(ids)} tokens and a reply of {self.max_tokens} do not fit the "
@@ -180,21 +171,6 @@ class DiffusionGemmaCall:
 
     def close(self) -> None:
         self._prompt = GemmaPrompt(self._responder.model)
-
-
-def _place(dtype: str, device: str) -> tuple[torch.device, torch.dtype]:
-    try:
-        place = choose_device(device)
-    except OptionError as error:
-        raise ResponderError(str(error)) from error
-    if dtype == "auto":
-        dtype = "float32" if place.type == "cpu" else "bfloat16"
-    formats = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-    if dtype not in formats:
-        raise ResponderError(
-            f"DiffusionGemma does not run in {dtype}: use auto, bfloat16 or float32."
-        )
-    return place, formats[dtype]
 
 
 def _load(source: str | Path, number_format: torch.dtype) -> tuple[Any, Any]:

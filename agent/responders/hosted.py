@@ -1,0 +1,207 @@
+"""A language model behind an OpenAI-style chat API: Mercury, OpenAI, vLLM, llama.cpp's server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from time import perf_counter
+from typing import cast
+
+from agent.responders.base import (
+    Message,
+    Prefilled,
+    ReplyDone,
+    ReplyPiece,
+    ReplyText,
+    ResponderError,
+    WaitingCall,
+)
+from agent.responders.service import Service
+
+try:
+    from openai import (
+        APIConnectionError,
+        APIError,
+        APIStatusError,
+        AsyncOpenAI,
+        AsyncStream,
+        Timeout,
+    )
+    from openai.types import CompletionUsage
+    from openai.types.chat import ChatCompletionChunk
+except ImportError as error:
+    raise ResponderError(
+        "the responder hosted needs the package openai; install it: pip install 'onebreath[hosted]'"
+    ) from error
+
+NO_KEY = "none"
+"""Sent where no key is set: local servers take any, but the client library insists on one."""
+LONGEST_QUOTE = 200
+"""Characters of a service's own words in an error message."""
+
+
+def _client(service: Service) -> AsyncOpenAI:
+    """Tries again, with a growing wait and jitter: refused connections, 408, 409, 429, 5xx."""
+    return AsyncOpenAI(
+        base_url=service.base_url,
+        api_key=NO_KEY if service.api_key is None else service.api_key.get_secret_value(),
+        timeout=Timeout(service.word_timeout, connect=service.connect_timeout),
+        max_retries=service.max_retries,
+    )
+
+
+class HostedResponder:
+    """Answers with the words of a service; no prompt cache of ours, and no steps to be seen."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    def open(self) -> HostedCall:
+        return HostedCall(self.service)
+
+    def warm_up(self) -> None:
+        """Ask for one reply: a wrong key, model or address is known before anybody calls."""
+        asyncio.run(self._ask())
+
+    async def _ask(self) -> None:
+        call = self.open()
+        try:
+            async for _ in call.reply([Message("user", "Say hello.")]):
+                pass
+        finally:
+            await call.close()
+
+    def close(self) -> None:
+        """Nothing to release: connections belong to calls."""
+
+
+class HostedCall(WaitingCall):
+    """One call: a connection to the service, kept between turns."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._client = _client(service)
+        self._connected = False
+
+    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
+        """The service keeps the prompt; what can be done ahead is the connection's handshakes."""
+        if not self._connected:
+            self._connected = True
+            # If it fails, the reply fails likewise, and tells why.
+            with suppress(APIError, TimeoutError):
+                async with asyncio.timeout(self._service.connect_timeout):
+                    await self._client.with_options(max_retries=0).models.list()
+        return Prefilled(0, 0, 0.0)
+
+    async def reply(
+        self, messages: Sequence[Message], deadline: float | None = None
+    ) -> AsyncGenerator[ReplyPiece, None]:
+        """`Prefilled` is the first word's arrival: what the network and the prompt took.
+
+        A deadline cannot be told to the service, so it changes nothing.
+        """
+        began, text, count, cut = perf_counter(), "", 0, False
+        usage: CompletionUsage | None = None
+        stream: AsyncStream[ChatCompletionChunk] | None = None
+        prefilled: Prefilled | None = None
+        try:
+            stream, chunk = await self._begin(messages)
+            prefilled = Prefilled(0, 0, _since(began))
+            yield prefilled
+            while chunk is not None:
+                usage = chunk.usage or usage
+                for choice in chunk.choices:
+                    cut = cut or choice.finish_reason == "length"
+                    if choice.delta.content:
+                        text, count = text + choice.delta.content, count + 1
+                        yield ReplyText(choice.delta.content)
+                chunk = await self._following(stream)
+        except APIError as error:
+            raise self._explained(error) from error
+        except TimeoutError as error:
+            raise self._late(begun=prefilled is not None) from error
+        finally:
+            if stream is not None:
+                await stream.close()
+        stats = {"cut": float(cut), "pieces": count}
+        if usage is not None:
+            stats |= {"tokens": usage.completion_tokens, "prompt_tokens": usage.prompt_tokens}
+        took = _since(began) - prefilled.ms
+        yield ReplyDone(text, 0, 0, prefilled.ms, took, stats)
+
+    async def _begin(
+        self, messages: Sequence[Message]
+    ) -> tuple[AsyncStream[ChatCompletionChunk], ChatCompletionChunk | None]:
+        """The answer's stream and its first piece that says something."""
+        stream: AsyncStream[ChatCompletionChunk] | None = None
+        try:
+            async with asyncio.timeout(self._service.word_timeout):
+                body = self._service.body(messages)
+                created = await self._client.chat.completions.create(**body)
+                stream = cast("AsyncStream[ChatCompletionChunk]", created)
+                async for chunk in stream:
+                    if any(
+                        choice.delta.content or choice.finish_reason for choice in chunk.choices
+                    ):
+                        return stream, chunk
+        except BaseException:  # cancelled or failed, the connection must not be left half read
+            if stream is not None:
+                await stream.close()
+            raise
+        return stream, None
+
+    async def _following(
+        self, stream: AsyncStream[ChatCompletionChunk]
+    ) -> ChatCompletionChunk | None:
+        async with asyncio.timeout(self._service.word_timeout):
+            return await anext(stream, None)
+
+    def _late(self, *, begun: bool) -> ResponderError:
+        what = "the rest of its reply" if begun else "a first word"
+        return ResponderError(
+            f"{self._service.base_url} did not send {what} within "
+            f"{self._service.word_timeout:g} s; see responder.word_timeout"
+        )
+
+    def _explained(self, error: APIError) -> ResponderError:
+        """What happened and what to do about it, without the key."""
+        where = self._service.base_url
+        if isinstance(error, APIStatusError):
+            return ResponderError(f"{where} {self._refusal(error)}")
+        if isinstance(error, APIConnectionError):
+            return ResponderError(
+                f"{where}: no connection, or it was lost ({error.__cause__ or error}); "
+                "is the service running, is responder.base_url right?"
+            )
+        return ResponderError(f"{where} failed while it answered: {_quoted(error.message)}")
+
+    def _refusal(self, error: APIStatusError) -> str:
+        status, tries = error.status_code, f"{self._service.max_retries + 1} tries"
+        match status:
+            case 401:
+                return "refuses the key (401): set ONEBREATH_RESPONDER__API_KEY"
+            case 403:
+                return f"does not let this key use the model {self._service.model!r} (403)"
+            case 404:
+                return (
+                    f"has no chat API or no model {self._service.model!r} there (404): check "
+                    "responder.model, and responder.base_url, which mostly ends in /v1"
+                )
+            case 429:
+                return f"takes no more requests (429, {tries}): its rate limit or quota is spent"
+            case _ if status >= 500:
+                return f"is out of order ({status}, {tries}): {_quoted(error.message)}"
+            case _:
+                return f"refuses the request ({status}): {_quoted(error.message)}"
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _since(began: float) -> float:
+    return (perf_counter() - began) * 1e3
+
+
+def _quoted(words: str) -> str:
+    return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."

@@ -1,0 +1,52 @@
+"""Which hosted model answers, and how long it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from agent.responders.base import Message, ResponderError
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A model behind an OpenAI-style chat API.
+
+    Raises:
+        ResponderError: there is no address.
+    """
+
+    base_url: str
+    model: str
+    api_key: SecretStr | None = None
+    max_tokens: int = 64
+    connect_timeout: float = 3.0
+    """Seconds for making the connection, each try."""
+    word_timeout: float = 10.0
+    """Seconds until the first word, all tries included, and from one piece to the next."""
+    max_retries: int = 2
+    """Tries beside the first; only for what failed before its first word."""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the request, such as `reasoning_effort`."""
+
+    def __post_init__(self) -> None:
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ResponderError(
+                f"{self.base_url!r} is no address of a chat API: set responder.base_url, such as "
+                "http://127.0.0.1:8000/v1"
+            )
+
+    def body(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """The request. Newer OpenAI models take the bound only by its new name, others the old."""
+        bound = {} if "max_completion_tokens" in self.request else {"max_tokens": self.max_tokens}
+        return {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **bound,
+            "extra_body": dict(self.request),
+        }

@@ -1,0 +1,49 @@
+"""What the responders on transformers' own classes share: where they run, how a chat is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+
+from agent.responders.base import Message, ResponderError
+from dllm_core.errors import OptionError
+from dllm_core.place import choose_device
+from dllm_core.tokenizer import Tokenizer
+
+
+def place_of(dtype: str, device: str) -> tuple[torch.device, torch.dtype]:
+    """Device and number format; `auto` is bfloat16 on a GPU and float32 on a CPU.
+
+    Raises:
+        ResponderError: there is no such device, or transformers does not run in this format.
+    """
+    try:
+        place = choose_device(device)
+    except OptionError as error:
+        raise ResponderError(str(error)) from error
+    if dtype == "auto":
+        dtype = "float32" if place.type == "cpu" else "bfloat16"
+    formats = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+    if dtype not in formats:
+        raise ResponderError(
+            f"A model on transformers' classes does not run in {dtype}: use auto, bfloat16 or "
+            "float32."
+        )
+    return place, formats[dtype]
+
+
+def chat_ids(tokenizer: Any, plain: Tokenizer, messages: Sequence[Message]) -> list[int]:
+    """Prompt ids, ending where the reply begins.
+
+    Raises:
+        ResponderError: there is no chat template, or it refuses the conversation.
+    """
+    chat = [{"role": message.role, "content": message.content} for message in messages]
+    try:
+        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    except (ValueError, TemplateError) as error:
+        raise ResponderError(f"The chat template refuses the conversation: {error}") from error
+    return plain.encode(text)
