@@ -124,6 +124,12 @@ def test_no_reply_is_an_error_that_says_how_long_was_waited():
     assert rows[0].total_ms == rows[0].waited_ms
 
 
+def test_a_silent_reply_is_an_error_and_no_short_latency():
+    rows, _ = ask(Manner(lambda turn: 0.5, leading=0.5, reply=0.0), [question()])
+    assert rows[0].error == "the reply was not audible"
+    assert rows[0].total_ms is None
+
+
 def test_an_agent_that_talks_over_the_end_of_the_question_has_no_latency():
     early = np.concatenate([question(0.2).samples, question(0.4).samples])
     rows, _ = ask(Manner(lambda turn: 0.0, reply=0.5), [Question("two parts", early)])

@@ -116,6 +116,7 @@ class Caller:
         turn.error = await self._until(
             lambda: self._over(said) or self._may_interrupt(said, interruption)
         )
+        turn.timed_out = self.now > said.ends / self.line.rate + self._reply_timeout
         if interruption is not None and self._may_interrupt(said, interruption):
             await self._interrupt(turn, interruption)
         return turn.result(self.now)

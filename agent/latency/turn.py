@@ -24,6 +24,8 @@ class Turn:
     cut_in: Utterance | None = None
     """What the caller said into the reply."""
     error: str | None = None
+    timed_out: bool = False
+    """Nobody answered; as against a reply that failed, or that could not be heard."""
 
     def result(self, now: float) -> TurnResult:
         """Measure, ``now`` seconds after the call began."""
@@ -34,7 +36,7 @@ class Turn:
         if audible is not None:
             voice_to_voice = self._ms(audible - said.ends)
             leading = measure.leading_silence(line, said, audible)
-        elif not early:
+        elif self.timed_out and not early:
             waited = round((now - said.ends / line.rate) * 1000, 3)
         interrupt, recovery = self._interruption()
         answered, check = self._answered(), self.question.check
