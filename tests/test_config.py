@@ -89,3 +89,16 @@ def _commented(section):
             yield line.partition(".")[2].rstrip("]")
         elif inside and line.startswith("# ") and "=" in line:
             yield line[2:].split("=")[0].strip()
+
+
+def test_a_key_is_in_no_message_and_no_print(monkeypatch):
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"responder": {"api_key": ["sk-secret"]}})
+    assert "api_key" in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+    monkeypatch.setenv("ONEBREATH_RESPONDER__ARMS__MERCURY__API_KEY", "sk-secret")
+    arm = load_settings({"responder": {"arms": {"mercury": {"weight": 1}}}}).responder.arms[
+        "mercury"
+    ]
+    assert arm.api_key.get_secret_value() == "sk-secret"
+    assert "sk-secret" not in repr(arm)
