@@ -91,7 +91,7 @@ async def test_voice_to_voice_is_what_the_recording_shows(engines):
     assert row.voice_to_voice_ms == pytest.approx((audible - spoken) / WIRE_RATE * 1000, abs=0.1)
     assert sum(row.spans.values()) == pytest.approx(row.voice_to_voice_ms, abs=0.01)
     assert set(row.spans) == {"endpoint_wait", "asr", "prefill", "denoise", "tts", "transport"}
-    assert row.spans["endpoint_wait"] >= 450
+    assert row.spans["endpoint_wait"] >= 250
     assert 0 <= row.spans["transport"] < 300
 
 
@@ -146,7 +146,7 @@ async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engin
             stopped_at, stopped = await happened("onebreath.playback.stop")
             _, done = await happened("response.done")
             silent = caller.line.silent_from()
-    assert stopped_at - begins < 0.1 + 0.3  # Silero needs some frames of a real voice
+    assert stopped_at - begins < 0.1 + 0.1 + 0.3 + 0.2  # Silero, the onset, the time to decide
     assert silent <= stopped_at + 0.1
     late = [
         at
