@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import upkeep
+from agent.adapt_commands import adapt
 from agent.errors import AudioError, OnebreathError
 from agent.terminal import (
     AsrModelOption,
@@ -200,6 +201,7 @@ app.command()(upkeep.doctor)
 app.command()(upkeep.models)
 app.command("phone-check")(upkeep.phone_check)
 app.add_typer(upkeep.bench, name="bench")
+app.add_typer(adapt, name="adapt")
 
 
 @app.command()

@@ -149,6 +149,8 @@ class ResponderSettings(Section):
     engine: str = "diffusion"
     model: str = "smollm2-135m-instruct"
     """A name from `onebreath models`, a GGUF file, a directory or a Hugging Face name."""
+    adapter: Path | None = None
+    """Directory of a LoRA adapter for the model, as `onebreath adapt` or PEFT writes it."""
     instructions: str = Field(INSTRUCTIONS, max_length=4000)
     dtype: str = "auto"
     device: str = "auto"

@@ -112,14 +112,18 @@ def load_responder(settings: Settings, threads: int, progress: Progress) -> Resp
     """Make the responder that the settings name."""
     chosen = settings.responder
     make = find_responder(chosen.engine)
+    if chosen.adapter is not None and chosen.engine != "diffusion":
+        raise ConfigError(f"responder.adapter says nothing to {chosen.engine}: leave it out")
     if chosen.engine not in WITH_MODEL:
         return make()
+    extra = {} if chosen.adapter is None else {"adapter": chosen.adapter}
     return make(
         model_path(chosen.model, progress),
         dtype=chosen.dtype,
         device=chosen.device,
         threads=threads,
         max_tokens=chosen.max_tokens,
+        **extra,
         progress=lambda share, what: progress(f"{what} ({share:.0%})"),
     )
 

@@ -43,17 +43,23 @@ class DiffusionResponder:
         threads: int | None = None,
         max_tokens: int | None = None,
         options: DecodeOptions | None = None,
+        adapter: str | Path | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
-        self.options = options or DecodeOptions()
-        if max_tokens is not None:
-            self.options = replace(self.options, max_tokens=max_tokens)
         try:
             self.engine = Engine.load(
-                source, dtype=dtype, device=device, threads=threads, progress=progress
+                source,
+                dtype=dtype,
+                device=device,
+                threads=threads,
+                adapter=adapter,
+                progress=progress,
             )
         except DllmError as error:
             raise ResponderError(str(error)) from error
+        self.options = options or self.engine.default_options
+        if max_tokens is not None:
+            self.options = replace(self.options, max_tokens=max_tokens)
 
     def open(self) -> DiffusionCall:
         return DiffusionCall(self.engine, self.options)
