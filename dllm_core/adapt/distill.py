@@ -94,7 +94,8 @@ def distill(
     # Prompts of like length share a batch, so that little of it is padding.
     order = sorted(prompts, key=len)
     for start in range(0, len(order), options.batch):
-        if options.seconds is not None and monotonic() - begin > options.seconds:
+        # One batch at least, so that calling again always gets on.
+        if start and options.seconds is not None and monotonic() - begin > options.seconds:
             return
         chosen = order[start : start + options.batch]
         rows = _reply(network, tokenizer, chosen, options, start)
@@ -145,7 +146,7 @@ def record(
     begin = monotonic()
     order = sorted(prompts, key=len)
     for start in range(0, len(order), batch):
-        if seconds is not None and monotonic() - begin > seconds:
+        if start and seconds is not None and monotonic() - begin > seconds:
             return
         chosen = order[start : start + batch]
         made = trajectories(network, chosen, canvas=canvas)
