@@ -143,7 +143,7 @@ def test_data_are_resumed_and_need_no_network(llama: Path, pairs: Path, tmp_path
     [
         (["--mask-token", "<start>x"], "no token that can serve"),
         (["--mask-token", "<end>"], "no token that can serve"),
-        (["--dtype", "int8"], "int8 layers cannot be trained"),
+        (["--mask-token", MASK, "--dtype", "int8"], "int8 layers cannot be trained"),
     ],
 )
 def test_bad_options_are_refused(llama: Path, pairs: Path, tmp_path: Path, more, message) -> None:

@@ -91,11 +91,11 @@ def main() -> int:
     parser.add_argument("--base", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--ship", type=Path)
-    parser.add_argument("more", nargs="*", help="after --: options of dllm_core.adapt")
-    given = parser.parse_args()
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    given, more = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
     given.work.mkdir(parents=True, exist_ok=True)
     command, made = arguments_of(given.piece, given.work)
-    whole = [sys.executable, "-m", "dllm_core.adapt", *command, "--base", given.base, *given.more]
+    whole = [sys.executable, "-m", "dllm_core.adapt", *command, "--base", given.base, *more]
     output = None if made is not None else given.work / f"{given.piece}.jsonl"
     if output is None:
         code = subprocess.run(whole, check=False).returncode
