@@ -216,3 +216,15 @@ def plot(
     """Draw the loss of a run; needs matplotlib (the extra `adapt`)."""
     _engine("plot").plot_log(run / "log.jsonl", picture)
     out.print(str(picture), highlight=False)
+
+
+@adapt.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Directory of a training run.")],
+    out_directory: OutOption,
+    model: ModelOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write a run's adapter in bfloat16, to be shipped, and print its SHA-256."""
+    source, _ = _base(model, config)
+    out.print(_engine("tasks").export(source, run, out_directory), highlight=False)

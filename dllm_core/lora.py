@@ -216,7 +216,13 @@ def _in_layers(parameter: str, layers: tuple[int, ...] | None) -> bool:
     return layers is None or int(parameter.split(".")[1]) in layers
 
 
-def save(adapter: Adapter, config: ModelConfig, directory: Path, base: str = "") -> None:
+def save(
+    adapter: Adapter,
+    config: ModelConfig,
+    directory: Path,
+    base: str = "",
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write the adapter as PEFT does, and `denoiser.json` beside it. `base` names the model."""
     directory.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
@@ -227,11 +233,11 @@ def save(adapter: Adapter, config: ModelConfig, directory: Path, base: str = "")
             continue
         module = name.removesuffix(".weight")
         modules.add(module.rpartition(".")[2])
-        tensors[f"{_PREFIX}{module}.lora_A.weight"] = part.a.detach().cpu().contiguous()
-        tensors[f"{_PREFIX}{module}.lora_B.weight"] = part.b.detach().cpu().contiguous()
+        tensors[f"{_PREFIX}{module}.lora_A.weight"] = part.a.detach().to("cpu", dtype).contiguous()
+        tensors[f"{_PREFIX}{module}.lora_B.weight"] = part.b.detach().to("cpu", dtype).contiguous()
     embedding = _embedding_name(config)
     if adapter.mask_row is not None:
-        row = adapter.mask_row.detach().cpu().reshape(1, -1).contiguous()
+        row = adapter.mask_row.detach().to("cpu", dtype).reshape(1, -1).contiguous()
         tensors[f"{_PREFIX}{embedding}{_TOKEN}"] = row
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     settings: dict[str, Any] = {

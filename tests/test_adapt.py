@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+import torch
 from checkpoints import MASK, write_checkpoint
 from typer.testing import CliRunner
 
@@ -14,7 +16,7 @@ from agent.config import load_settings
 from agent.engines import load_responder
 from agent.errors import ConfigError
 from agent.reply import Message, ReplyDone
-from dllm_core import DecodeOptions, Engine
+from dllm_core import DecodeOptions, Engine, lora
 from dllm_core.adapt.distill import DistillOptions
 from dllm_core.adapt.tasks import finished_adapter, make_data
 from dllm_core.errors import OptionError
@@ -136,6 +138,23 @@ def test_data_are_resumed_and_need_no_network(llama: Path, pairs: Path, tmp_path
     ]
     assert done[-1]
     assert said[-1].startswith("6 of 6 prompts")
+
+
+def test_an_exported_adapter_is_half_as_large_and_says_the_same(
+    llama: Path, pairs: Path, tmp_path: Path
+) -> None:
+    train(llama, pairs, tmp_path / "run")
+    digest = call("adapt", "export", tmp_path / "run", "--out", tmp_path / "out", "--model", llama)
+    weights = tmp_path / "out" / lora.WEIGHTS
+    assert digest.strip() == hashlib.sha256(weights.read_bytes()).hexdigest()
+    whole, half = (
+        lora.load(place, Engine.load(llama, adapter=place).config)
+        for place in (finished_adapter(tmp_path / "run"), tmp_path / "out")
+    )
+    assert half.denoiser == whole.denoiser
+    for place, part in whole.parts.items():
+        assert half.parts[place].a.dtype == torch.bfloat16
+        torch.testing.assert_close(half.parts[place].a.float(), part.a, atol=1e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,13 @@ The command lines (`onebreath adapt`, `python -m dllm_core.adapt`) only fill the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from dllm_core import checkpoint, lora
 from dllm_core.adapt import memory
@@ -346,3 +349,13 @@ def finished_adapter(run: Path) -> Path:
     if place is None:
         raise OptionError(f"{run} holds neither an adapter nor a run.")
     return place
+
+
+def export(base: str, run: Path, out: Path, config: dict[str, Any] | None = None) -> str:
+    """Write the adapter of a run in bfloat16, half the size, to be shipped; returns its SHA-256."""
+    source = finished_adapter(run)
+    settings = lora.read_denoiser(source)
+    taught = {} if settings is None else {"mask_id": settings.mask_id}
+    shape = checkpoint.find(base, {**taught, **(config or {})}).config
+    lora.save(lora.load(source, shape), shape, out, Path(base).name, torch.bfloat16)
+    return hashlib.sha256((out / lora.WEIGHTS).read_bytes()).hexdigest()
