@@ -49,7 +49,7 @@ def arguments_of(piece: str, work: Path) -> tuple[list[str], Path | None]:
     timed = ["--seconds", SECONDS]
     if name == "phase1":
         return [
-            "train", str(replies), "--out", str(first), "--batch", "256", "--steps", "6000",
+            "train", str(replies), "--out", str(first), "--batch", "256", "--steps", "2500",
             "--rate", "8e-4", "--canvas", "16", "32", "32", *VARIANTS[variant], *MASK, *timed,
         ], first  # fmt: skip
     if name == "record":

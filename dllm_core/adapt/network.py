@@ -125,7 +125,9 @@ def _attend(attention: Attention, x: Tensor, state: _Pass) -> Tensor:
         keys[:, :, state.column : state.column + length] = k
         values[:, :, state.column : state.column + length] = v
         k, v = keys, values
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=state.visible, enable_gqa=True)
+    # Repeated by hand: torch's fused kernels take a mask or grouped heads, not both.
+    k, v = (t.repeat_interleave(config.group_size, 1) for t in (k, v))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=state.visible)
     out: Tensor = attention.out(y.transpose(1, 2).reshape(batch * length, n_q * head))
     return out.view(batch, length, -1)
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dllm_core import lora
-from dllm_core.adapt.collate import Collator
+from dllm_core.adapt.collate import Batch, Collator
 from dllm_core.adapt.examples import Example, write_rows
 from dllm_core.adapt.loss import Loss, loss_of
 from dllm_core.adapt.network import Network, positions_of
@@ -155,10 +155,13 @@ class Trainer:
         limit = math.inf if self.options.seconds is None else begin + self.options.seconds
         rows: list[dict[str, Any]] = []
         self.network.train()
+        batch = self._batch(examples, self.step)
         while self.step < self.options.steps and monotonic() < limit:
             rate = learning_rate(self.options, self.step)
-            loss = self._advance(examples, rate)
+            loss = self._advance(batch, rate)
             self.step += 1
+            # While a GPU works on this step; its figures are read, and so waited for, after that.
+            batch = self._batch(examples, self.step)
             report = Report(
                 step=self.step,
                 steps=self.options.steps,
@@ -176,23 +179,26 @@ class Trainer:
         self.save(rows)
         return self.step >= self.options.steps
 
-    def _advance(self, examples: Sequence[Example], rate: float) -> Loss:
+    def _batch(self, examples: Sequence[Example], step: int) -> Batch:
+        """The batch of a step; all chance comes from its number, so resuming repeats nothing."""
         options = self.options
-        # All chance of a step comes from its number, so a resumed run repeats nothing.
-        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + self.step)
-        chosen = [examples[i] for i in pick(len(examples), options.batch, self.step, options.seed)]
+        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
+        chosen = pick(len(examples), options.batch, step, options.seed)
+        return self.collate([examples[i] for i in chosen], generator)
+
+    def _advance(self, batch: Batch, rate: float) -> Loss:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss = self.measure(chosen, generator)
+        loss = self.measure(batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), options.clip)
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.options.clip)
         self._optimizer.step()
         return loss
 
-    def measure(self, examples: Sequence[Example], generator: torch.Generator) -> Loss:
-        """The loss of a batch of these examples, with its graph."""
-        batch = self.collate(examples, generator).to(self.device)
+    def measure(self, batch: Batch) -> Loss:
+        """The loss of a batch, with its graph."""
+        batch = batch.to(self.device)
         hidden = self.network(batch.ids, positions_of(batch.ids), batch.visible, batch.canvas)
         logits = self.network.logits(hidden.flatten(0, 1)[batch.rows])
         return loss_of(logits, batch, self.collate.mask_id)
@@ -205,7 +211,7 @@ class Trainer:
         for number in range(batches):
             generator = torch.Generator().manual_seed(number)
             chosen = pick(len(examples), min(self.options.batch, len(examples)), number, 0)
-            loss = self.measure([examples[i] for i in chosen], generator)
+            loss = self.measure(self.collate([examples[i] for i in chosen], generator))
             found.append((float(loss.entropy), float(loss.accuracy)))
         self.network.train()
         entropies, accuracies = zip(*found, strict=True)
