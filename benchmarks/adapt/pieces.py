@@ -68,16 +68,18 @@ def arguments_of(piece: str, work: Path) -> tuple[list[str], Path | None]:
     raise SystemExit(f"{piece!r} is no piece: see --help")
 
 
-def ship(made: Path, directory: Path) -> None:
-    """Split what a piece made: the adapter of a run (without moments), or a file."""
-    if made.is_dir():
-        checkpoint = made / (made / "latest").read_text().strip()
-        shutil.copy(made / "log.jsonl", directory / f"{made.name}-log.jsonl")
-        for path in checkpoint.glob("*.json"):
-            shutil.copy(path, directory / f"{made.name}-{path.name}")
-        split(checkpoint / "adapter_model.safetensors", directory / made.name, group=4)
-    else:
+def ship(made: Path, directory: Path, base: str) -> None:
+    """Split what a piece made: the adapter of a run (in bfloat16, without moments), or a file."""
+    if not made.is_dir():
         split(made, directory / made.name, group=4)
+        return
+    adapter = made.with_name(f"{made.name}-adapter")
+    command = ["export", str(made), "--out", str(adapter), "--base", base]
+    subprocess.run([sys.executable, "-m", "dllm_core.adapt", *command], check=True)
+    shutil.copy(made / "log.jsonl", directory / f"{made.name}-log.jsonl")
+    for path in adapter.glob("*.json"):
+        shutil.copy(path, directory / f"{made.name}-{path.name}")
+    split(adapter / "adapter_model.safetensors", directory / made.name, group=4)
 
 
 def main() -> int:
@@ -106,7 +108,7 @@ def main() -> int:
     if given.ship is not None and code in (0, 3):
         given.ship.mkdir(parents=True, exist_ok=True)
         if made is not None:
-            ship(made, given.ship)
+            ship(made, given.ship, given.base)
         elif output is not None:
             shutil.copy(output, given.ship)
     return code

@@ -1,4 +1,4 @@
-"""`python -m dllm_core.adapt data|train|record|evaluate`: for machines that lack the agent."""
+"""`python -m dllm_core.adapt data|train|record|evaluate|export`, for machines without the agent."""
 
 from __future__ import annotations
 
@@ -98,6 +98,11 @@ def _evaluate(given: argparse.Namespace) -> bool:
     return True
 
 
+def _export(given: argparse.Namespace) -> bool:
+    print(tasks.export(given.base, given.run, given.out))
+    return True
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dllm_core.adapt", description=__doc__)
     pieces = parser.add_subparsers(required=True)
@@ -128,6 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--steps", nargs="*", help="4 8 16 32 one_per_step")
     evaluate.add_argument("--threads", type=int)
     evaluate.set_defaults(do=_evaluate)
+    export = pieces.add_parser("export", parents=[common], help="bfloat16, to be shipped")
+    export.add_argument("run", type=Path)
+    export.add_argument("--out", type=Path, required=True)
+    export.set_defaults(do=_export)
     return parser
 
 
