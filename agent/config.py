@@ -152,6 +152,8 @@ class ResponderChoice(Section):
     model: str = "smollm2-135m-instruct"
     """A name from `onebreath models`, a GGUF file, a directory, a Hugging Face name, or what a
     hosted service calls its model."""
+    adapter: Path | None = None
+    """Directory of a LoRA adapter for the model, as `onebreath adapt` or PEFT writes it."""
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = Field(None, ge=1)

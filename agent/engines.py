@@ -134,14 +134,18 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
     make = find_responder(chosen.engine)
     if chosen.engine == "hosted":
         return make(_service(chosen))
+    if chosen.adapter is not None and chosen.engine != "diffusion":
+        raise ConfigError(f"responder.adapter says nothing to {chosen.engine}: leave it out")
     if chosen.engine not in WITH_MODEL:
         return make()
+    extra = {} if chosen.adapter is None else {"adapter": chosen.adapter}
     return make(
         model_path(chosen.model, progress),
         dtype=chosen.dtype,
         device=chosen.device,
         threads=threads,
         max_tokens=chosen.max_tokens,
+        **extra,
         progress=lambda share, what: progress(f"{what} ({share:.0%})"),
     )
 

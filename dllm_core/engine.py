@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dllm_core import checkpoint, weights
+from dllm_core import checkpoint, lora, weights
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas, CanvasView
 from dllm_core.config import DecodeOptions, ModelConfig, Rule
@@ -42,8 +42,15 @@ class Engine:
     Caches belong to calls, the engine to the process.
     """
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        context: int,
+        denoiser: lora.DenoiserSettings | None = None,
+    ) -> None:
         self.model = model
+        self.denoiser = denoiser
         self.tokenizer = tokenizer
         self.config: ModelConfig = model.config
         self.context = context
@@ -61,6 +68,8 @@ class Engine:
         threads: int | None = None,
         context: int = DEFAULT_CONTEXT,
         config: Mapping[str, Any] | None = None,
+        adapter: str | Path | None = None,
+        merge: bool = True,
         progress: weights.Progress | None = None,
     ) -> Engine:
         """Load a checkpoint.
@@ -74,9 +83,14 @@ class Engine:
             context: longest prompt plus reply, in tokens; bounds the memory of a call.
             config: fields of ModelConfig that the checkpoint leaves unsaid, such as
                 `{"attention": "block_causal", "block_length": 32}` of a tiny-A2D bd3lm one.
+            adapter: directory of a LoRA adapter in PEFT's format; it may turn an autoregressive
+                checkpoint into one that denoises (`onebreath adapt`).
+            merge: whether the adapter is added to the weights once, or at every pass. The latter
+                keeps a checkpoint's own 4-bit weights.
             progress: called with the share done and what is being done.
 
         Raises:
+            AdapterError: the adapter is damaged or belongs to another base.
             ModelFileError: the file is missing, of another kind or truncated.
             UnsupportedModelError: the family or the tokenizer is not known.
             WeightsError: tensors are missing, unexpected or of the wrong shape.
@@ -86,11 +100,21 @@ class Engine:
         kind, float_dtype = choose_kind(dtype, place)
         if threads is not None:
             torch.set_num_threads(threads)
-        found = checkpoint.find(source, config)
+        denoiser = None if adapter is None else lora.read_denoiser(Path(adapter))
+        taught = {} if denoiser is None else {"mask_id": denoiser.mask_id}
+        found = checkpoint.find(source, {**taught, **(config or {})})
+        change = None if adapter is None else lora.load(Path(adapter), found.config)
         context = min(context, found.config.context_length)
         model = weights.build(found.config, kind, context, float_dtype, place)
-        weights.fill(model, found.names, found.tensors, progress)
-        return cls(model, found.tokenizer, context)
+        tensors = found.tensors
+        if change is not None and merge:
+            tensors = change.merged(tensors, weights.slots(found.config, found.names))
+        weights.fill(model, found.names, tensors, progress)
+        if change is not None:
+            lora.set_mask_row(model, change)
+            if not merge:
+                lora.attach(model, change)
+        return cls(model, found.tokenizer, context, denoiser)
 
     def new_cache(self) -> PromptCache:
         """An empty cache for one call; it grows to at most the engine's context."""
@@ -173,9 +197,17 @@ class Engine:
 
     @property
     def default_options(self) -> DecodeOptions:
-        """Fixed point for autoregressive models, 32 positions in 16 steps for diffusion models."""
+        """Fixed point for autoregressive models, 32 positions in 16 steps for diffusion models,
+        what `denoiser.json` says for adapted ones."""
         if self.config.mask_id is None:
             return DecodeOptions()
+        if self.denoiser is not None:
+            return DecodeOptions(
+                rule="quota",
+                canvas_length=self.denoiser.canvas_length,
+                steps=self.denoiser.steps,
+                canvas_layers=self.denoiser.canvas_layers,
+            )
         return DecodeOptions(rule="quota", canvas_length=32)
 
     @torch.inference_mode()

@@ -3,6 +3,9 @@
 DllmError
 ├── ModelFileError        the file or directory is missing, truncated or of another kind
 ├── UnsupportedModelError the model is readable, but of a family the engine does not know
+├── AdapterError          an adapter is damaged, of another kind or for another base
+├── DataError             training data that cannot be used as they are
+├── TooLargeError         a training run does not fit the memory
 ├── WeightsError          tensors are missing, unexpected or of the wrong shape
 ├── OptionError           options contradict each other or the model
 ├── PromptTooLongError    prompt and canvas do not fit the context
@@ -26,6 +29,18 @@ class UnsupportedModelError(DllmError):
 
 class WeightsError(DllmError):
     """The tensors of a checkpoint do not match its configuration."""
+
+
+class AdapterError(DllmError):
+    """An adapter is damaged, of an unsupported kind, or belongs to another base."""
+
+
+class DataError(DllmError):
+    """Training data cannot be used as they are; the message names file and line."""
+
+
+class TooLargeError(DllmError):
+    """A training run does not fit the memory of its device."""
 
 
 class OptionError(DllmError, ValueError):

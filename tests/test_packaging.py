@@ -104,7 +104,7 @@ def _imports(source: str) -> set[str]:
 
 
 def test_every_package_that_is_imported_is_declared():
-    declared = {canonicalize_name(name) for name in _declared("", "gpu", "hosted", "lab")}
+    declared = {canonicalize_name(name) for name in _declared("", "gpu", "adapt", "hosted", "lab")}
     known = {*sys.stdlib_module_names, *PACKAGES}
     providers = packages_distributions()
     undeclared = {}
@@ -120,11 +120,13 @@ def test_every_requirement_is_constrained_and_credited():
     pins = (ROOT / "constraints.txt").read_text()
     # The gpu extra is left out: its version belongs to the CUDA build of torch.
     assert [
-        name for name in sorted(_declared("", "dev", "hosted", "lab")) if f"\n{name}==" not in pins
+        name
+        for name in sorted(_declared("", "dev", "adapt", "hosted", "lab"))
+        if f"\n{name}==" not in pins
     ] == []
     credits = (ROOT / "THIRD_PARTY.md").read_text()
     assert [
         name
-        for name in sorted(_declared("", "gpu", "hosted", "lab"))
+        for name in sorted(_declared("", "gpu", "adapt", "hosted", "lab"))
         if f"| {name} |" not in credits
     ] == []

@@ -44,11 +44,17 @@ class DiffusionResponder:
         threads: int | None = None,
         max_tokens: int | None = None,
         options: DecodeOptions | None = None,
+        adapter: str | Path | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
         try:
             self.engine = Engine.load(
-                source, dtype=dtype, device=device, threads=threads, progress=progress
+                source,
+                dtype=dtype,
+                device=device,
+                threads=threads,
+                adapter=adapter,
+                progress=progress,
             )
         except DllmError as error:
             raise ResponderError(str(error)) from error

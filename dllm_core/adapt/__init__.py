@@ -1,0 +1,1 @@
+"""Teaching a model to denoise: masked-diffusion fine-tuning with low-rank adapters."""

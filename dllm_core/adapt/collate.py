@@ -1,0 +1,205 @@
+"""Batches for masked-diffusion training: what is hidden, what is asked, and what it weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dllm_core.adapt.examples import Example
+from dllm_core.config import ModelConfig
+from dllm_core.errors import OptionError
+from dllm_core.model import visibility
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sequences padded to one length T; the questions are laid flat.
+
+    Prompts are never hidden. A question is a row of the flattened (B * T) whose logits predict
+    a hidden token: the position itself, or the one before it where logits are shifted.
+    """
+
+    ids: Tensor
+    """(B, T) int64, the mask token at hidden positions."""
+    visible: Tensor
+    """(B, T, T) bool: which columns each row attends to."""
+    canvas: Tensor
+    """(B, T) bool: rows that are run with the canvas, not with the prompt."""
+    rows: Tensor
+    """(questions,) int64 into the flattened ids."""
+    targets: Tensor
+    """(questions,) int64"""
+    weights: Tensor
+    """(questions,) float32; the loss is the sum of weight times cross-entropy."""
+    words: Tensor
+    """(questions,) bool: the target is not padding after the end of the reply."""
+
+    def to(self, device: torch.device) -> Batch:
+        moved = (t.to(device, non_blocking=True) for t in self.tensors())
+        return Batch(*moved)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (
+            self.ids, self.visible, self.canvas, self.rows, self.targets, self.weights, self.words
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollateOptions:
+    """How examples are hidden."""
+
+    canvas_lengths: tuple[int, ...] = (32,)
+    """One is drawn for each batch. A model trained on blocks uses its own."""
+    least: float = 0.02
+    """Smallest share of hidden positions; t is uniform between it and 1."""
+    max_weight: float = 10.0
+    """Bound of 1 / t, so that single almost finished canvases do not rule the gradient."""
+    padding_weight: float = 0.05
+    """Of end-of-reply tokens after the first: too much of them teaches empty replies."""
+    complementary: bool = True
+    """Take each canvas twice, with opposite positions hidden (Fast-dLLM v2, arXiv 2509.26328)."""
+    commit: int | None = None
+    """Learn to commit this many positions a step in the recorded order, instead of denoising."""
+
+    def __post_init__(self) -> None:
+        if not self.canvas_lengths or min(self.canvas_lengths) < 1:
+            raise OptionError(f"Canvases have a positive length, not {self.canvas_lengths}.")
+        if not 0 < self.least < 1:
+            raise OptionError(f"The least share of hidden positions lies in (0, 1): {self.least}.")
+        if self.commit is not None and self.commit < 1:
+            raise OptionError(f"At least one position is committed a step, not {self.commit}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """One canvas of one example with its hidden positions."""
+
+    before: tuple[int, ...]
+    ids: Tensor
+    hidden: Tensor
+    weights: Tensor
+    words: Tensor
+
+
+class Collator:
+    """Turns examples into a batch; all chance comes from the generator."""
+
+    def __init__(self, config: ModelConfig, options: CollateOptions, end: int) -> None:
+        """`end` closes a reply; behind it the canvas is padded with the first of `eos_ids`.
+
+        Raises:
+            OptionError: the model has no mask token.
+        """
+        if config.mask_id is None:
+            raise OptionError("A model without a mask token cannot learn to denoise.")
+        self.config, self.options, self.end = config, options, end
+        self.mask_id = config.mask_id
+
+    def __call__(self, examples: Sequence[Example], generator: torch.Generator) -> Batch:
+        """Hide positions of one canvas of each example."""
+        lengths = self.options.canvas_lengths
+        length = lengths[int(torch.randint(len(lengths), (), generator=generator))]
+        canvases = [c for e in examples for c in self._canvases(e, length, generator)]
+        return self._padded(canvases)
+
+    def _canvases(self, example: Example, length: int, generator: torch.Generator) -> list[_Canvas]:
+        start, stop = self._range(example, length, generator)
+        ids = torch.tensor([*example.reply[start:stop]], dtype=torch.long)
+        padding = torch.full((stop - start - len(ids),), self.config.eos_ids[0])
+        words = torch.arange(stop - start) < len(ids)
+        ids = torch.cat([ids, padding])
+        before = (*example.prompt, *example.reply[:start])
+        if self.options.commit is not None:
+            return [self._trajectory(example, before, ids, words, generator)]
+        return self._noised(before, ids, words, generator)
+
+    def _range(self, example: Example, length: int, generator: torch.Generator) -> tuple[int, int]:
+        """Which positions of the reply are the canvas; those before it are read as they are."""
+        block, prompt = self.config.block_length, len(example.prompt)
+        if self.config.attention == "block_causal" and block > 1:
+            # Blocks lie at multiples of their length: the end of the prompt shares the first.
+            edges = range((prompt // block + 1) * block - prompt, len(example.reply), block)
+            starts, length = [0, *edges], block
+        else:
+            starts = list(range(0, len(example.reply), length))
+        if self.options.commit is not None:
+            starts = starts[:1]
+        start = starts[int(torch.randint(len(starts), (), generator=generator))]
+        first = length - (prompt + start) % length if length == block else length
+        return start, start + first
+
+    def _noised(
+        self, before: tuple[int, ...], ids: Tensor, words: Tensor, generator: torch.Generator
+    ) -> list[_Canvas]:
+        """Positions hidden independently with probability t; weight 1 / t (LLaDA, MDLM)."""
+        options = self.options
+        share = options.least + (1 - options.least) * float(torch.rand((), generator=generator))
+        chance = torch.rand(len(ids), generator=generator)
+        hidden = chance <= max(share, float(chance.min()))  # one at least
+        value = torch.where(words, 1.0, options.padding_weight)
+        value = value / value.sum()
+        pairs = [(hidden, share)]
+        if options.complementary:
+            pairs.append((~hidden, 1 - share))
+        bound = 1 / options.max_weight
+        return [
+            _Canvas(before, ids, chosen, value / max(t, bound), words)
+            for chosen, t in pairs
+            if bool(chosen.any())
+        ]
+
+    def _trajectory(
+        self,
+        example: Example,
+        before: tuple[int, ...],
+        ids: Tensor,
+        words: Tensor,
+        generator: torch.Generator,
+    ) -> _Canvas:
+        """A state of the model's own decoding; the next positions in its order are asked for.
+
+        After dParallel (arXiv 2509.26488) and d3LLM (arXiv 2601.07568).
+        """
+        commit = self.options.commit
+        assert commit is not None
+        if len(example.order) != len(ids):
+            raise OptionError(
+                f"A recorded reply of {len(example.order)} positions does not fit a canvas of "
+                f"{len(ids)}: record and train with the same canvas length."
+            )
+        order = torch.tensor(example.order)
+        states = -(-len(ids) // commit)
+        done = commit * int(torch.randint(states, (), generator=generator))
+        asked = (order >= done) & (order < done + commit)
+        # In a recorded canvas the padding is spelt out.
+        ended = (ids == self.end) | torch.isin(ids, torch.tensor(self.config.eos_ids))
+        words = ended.long().cumsum(0) - ended.long() < 1
+        value = torch.where(words, 1.0, self.options.padding_weight) * asked
+        return _Canvas(before, ids, order >= done, value / value.sum(), words)
+
+    def _padded(self, canvases: Sequence[_Canvas]) -> Batch:
+        width = max(len(c.before) + len(c.ids) for c in canvases)
+        count, shift = len(canvases), int(self.config.shift)
+        ids = torch.full((count, width), self.config.eos_ids[0])
+        # A row of padding sees itself only, so that its softmax is not empty.
+        visible = torch.eye(width, dtype=torch.bool).repeat(count, 1, 1)
+        canvas = torch.zeros(count, width, dtype=torch.bool)
+        rows, targets, weights, words = [], [], [], []
+        for i, c in enumerate(canvases):
+            begin, stop = len(c.before), len(c.before) + len(c.ids)
+            ids[i, :begin] = torch.tensor(c.before)
+            ids[i, begin:stop] = torch.where(c.hidden, self.mask_id, c.ids)
+            mask = visibility(self.config, 0, stop, stop, begin)
+            visible[i, :stop, :stop] = True if mask is None else mask
+            canvas[i, max(0, begin - shift) : stop] = True
+            asked = c.hidden & (c.weights > 0)
+            place = torch.arange(begin, stop)[asked] - shift
+            rows.append(place.clamp_min(0) + i * width)
+            targets.append(c.ids[asked])
+            weights.append(c.weights[asked] / count)
+            words.append(c.words[asked])
+        flat = (torch.cat(parts) for parts in (rows, targets, weights, words))
+        return Batch(ids, visible, canvas, *flat)

@@ -1,0 +1,154 @@
+"""Training data in the base model's own words: its replies to many prompts.
+
+A student that learns from what its teacher would say has no new language to learn, only to write
+it in parallel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from dllm_core.adapt.generate import replies, trajectories
+from dllm_core.adapt.network import Network
+from dllm_core.tokenizer import Tokenizer
+
+_ENDS = re.compile(r"[.!?…][\"'”’)\]]*$")
+_MARKUP = re.compile(r"[*#`|<>\[\]{}]|https?:|^\s*(?:[-•]|\d+[.)])\s", re.MULTILINE)
+_LOOP_WORDS = 4
+"""A run of so many words that comes twice is a loop; shorter ones may be style."""
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether the last sentence is whole, going by its mark."""
+    return bool(_ENDS.search(text.strip()))
+
+
+def loops(text: str) -> bool:
+    """Whether words repeat as a stuck model repeats them: a word three times on end, or four words
+    in the same order twice."""
+    words = text.lower().split()
+    if any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False)):
+        return True
+    runs = zip(*(words[i:] for i in range(_LOOP_WORDS)), strict=False)
+    return any(count > 1 for count in Counter(runs).values())
+
+
+def speakable(text: str) -> bool:
+    """A reply worth learning: whole sentences, no lists, no markup, no loop."""
+    text = text.strip()
+    plain = "\n" not in text and not _MARKUP.search(text)
+    return bool(text) and plain and ends_sentence(text) and not loops(text)
+
+
+def spellings(prompt: str) -> list[str]:
+    """As a plain recogniser writes it, and with the case and the mark that Whisper gives it."""
+    bare = re.sub(r"[^\w\s']", "", prompt.lower()).strip()
+    if not bare:
+        return []
+    text = prompt.strip()
+    asks = re.match(
+        r"(what|who|whose|where|when|why|how|which|is|are|am|can|could|do|does|did|will|would)\b",
+        bare,
+    )
+    written = text[0].upper() + text[1:]
+    written = re.sub(r"\bi\b", "I", written)
+    if written[-1].isalnum():
+        written += "?" if asks else "."
+    return [bare, written]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillOptions:
+    """How data are made."""
+
+    system: str
+    batch: int = 256
+    max_tokens: int = 40
+    samples: int = 1
+    """Replies drawn for each prompt, of which the likeliest is kept; 1 is greedy."""
+    temperature: float = 0.7
+    seconds: float | None = None
+
+
+Tell = Callable[[int, int, int], None]
+"""Told prompts done, prompts in all, and replies kept."""
+
+
+def distill(
+    network: Network,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    options: DistillOptions,
+    tell: Tell = lambda done, total, kept: None,
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Reply to the prompts batch by batch; yields prompts done so far and the new rows.
+
+    Stops early when the time is up.
+    """
+    begin, kept = monotonic(), 0
+    # Prompts of like length share a batch, so that little of it is padding.
+    order = sorted(prompts, key=len)
+    for start in range(0, len(order), options.batch):
+        # One batch at least, so that calling again always gets on.
+        if start and options.seconds is not None and monotonic() - begin > options.seconds:
+            return
+        chosen = order[start : start + options.batch]
+        rows = _reply(network, tokenizer, chosen, options, start)
+        kept += len(rows)
+        tell(start + len(chosen), len(order), kept)
+        yield start + len(chosen), rows
+
+
+def _reply(
+    network: Network,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    options: DistillOptions,
+    seed: int,
+) -> list[dict[str, Any]]:
+    ids = [tokenizer.encode_chat([("system", options.system), ("user", p)]) for p in prompts]
+    best: dict[int, tuple[float, str]] = {}
+    for sample in range(options.samples):
+        made = replies(
+            network,
+            ids,
+            # One more than may be kept: a reply that fills its room was cut.
+            max_tokens=options.max_tokens + 1,
+            temperature=0.0 if options.samples == 1 else options.temperature,
+            seed=seed * options.samples + sample,
+        )
+        for i, (reply, score) in enumerate(made):
+            text = tokenizer.decode(reply).strip()
+            whole = len(reply) <= options.max_tokens and speakable(text)
+            if whole and (i not in best or score > best[i][0]):
+                best[i] = (score, text)
+    return [
+        {"prompt": prompts[i], "reply": text, "system": options.system}
+        for i, (_, text) in sorted(best.items())
+    ]
+
+
+def record(
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    *,
+    canvas: int,
+    batch: int,
+    seconds: float | None,
+    tell: Tell = lambda done, total, kept: None,
+) -> Iterator[list[dict[str, Any]]]:
+    """Trajectories of an adapted model, batch by batch, as rows with token ids and order."""
+    begin = monotonic()
+    order = sorted(prompts, key=len)
+    for start in range(0, len(order), batch):
+        if start and seconds is not None and monotonic() - begin > seconds:
+            return
+        chosen = order[start : start + batch]
+        made = trajectories(network, chosen, canvas=canvas)
+        tell(start + len(chosen), len(order), start + len(chosen))
+        yield [{"prompt_ids": e.prompt, "reply_ids": e.reply, "order": e.order} for e in made]

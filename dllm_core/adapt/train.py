@@ -1,0 +1,323 @@
+"""The training loop: resumable to the last bit, with an end on the clock."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dllm_core import lora
+from dllm_core.adapt.collate import Batch, Collator
+from dllm_core.adapt.examples import Example, write_rows
+from dllm_core.adapt.loss import Loss, loss_of
+from dllm_core.adapt.network import Network, positions_of
+from dllm_core.errors import DataError, OptionError
+from dllm_core.lora import Adapter, DenoiserSettings
+from dllm_core.model import Transformer
+
+LATEST, STATE, MOMENTS, LOG = "latest", "state.json", "moments.safetensors", "log.jsonl"
+SAVE_SECONDS = 100.0
+"""A checkpoint is written at least this often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """One run. All but `seconds` must stay the same when it is resumed."""
+
+    steps: int = 1000
+    batch: int = 16
+    """Examples a step; with complementary masks twice as many sequences."""
+    rate: float = 5e-4
+    warm_up: float = 0.05
+    """Share of the steps in which the learning rate rises; then it falls as a cosine."""
+    last_rate: float = 0.1
+    """Learning rate of the last step, as a share of `rate`."""
+    clip: float = 1.0
+    decay: float = 0.0
+    seed: int = 0
+    seconds: float | None = None
+    """Wall clock of this piece; the run can be resumed from where it stops."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "rate", "clip"):
+            if getattr(self, name) <= 0:
+                raise OptionError(f"{name} must be positive, not {getattr(self, name)}.")
+        if self.seconds is not None and self.seconds <= 0:
+            raise OptionError(f"seconds must be positive, not {self.seconds}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a run is; one is made every step."""
+
+    step: int
+    steps: int
+    loss: float
+    entropy: float
+    """Mean cross-entropy of hidden words, in nats."""
+    accuracy: float
+    """Share of hidden words that are guessed right."""
+    rate: float
+    seconds: float
+    """Since this piece began."""
+
+
+Listener = Callable[[Report], None]
+
+
+def learning_rate(options: TrainOptions, step: int) -> float:
+    """Of a step, counted from 0."""
+    rising = max(1, round(options.warm_up * options.steps))
+    if step < rising:
+        return options.rate * (step + 1) / rising
+    share = (step - rising) / max(1, options.steps - rising)
+    cosine = (1 + math.cos(math.pi * min(1.0, share))) / 2
+    return options.rate * (options.last_rate + (1 - options.last_rate) * cosine)
+
+
+def pick(count: int, batch: int, step: int, seed: int) -> list[int]:
+    """Examples of a step: every epoch is a permutation of its own, drawn from the seed.
+
+    Nothing but the step has to be remembered to go on in the data.
+    """
+    places = range(step * batch, (step + 1) * batch)
+    epochs = {place // count for place in places}
+    orders = {
+        epoch: torch.randperm(count, generator=torch.Generator().manual_seed(seed + epoch))
+        for epoch in epochs
+    }
+    return [int(orders[place // count][place % count]) for place in places]
+
+
+class Trainer:
+    """Trains the adapter of one model; the model itself is frozen."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        adapter: Adapter,
+        collate: Collator,
+        options: TrainOptions,
+        directory: Path,
+        *,
+        base: str = "",
+        recompute: bool = False,
+    ) -> None:
+        """`directory` holds the run: checkpoints, the log, and at last the adapter. `base` names
+        the model in the adapter's files."""
+        self.collate, self.options, self.directory, self.base = collate, options, directory, base
+        self.device = model.embedding.device
+        self.step = 0
+        model.requires_grad_(False)
+        lora.attach(model, adapter)
+        self._adapter = adapter
+        row = adapter.mask_row
+        self._mask_row = None if row is None else nn.Parameter(row.float().to(self.device))
+        layers = None if adapter.denoiser is None else adapter.denoiser.canvas_layers
+        self.network = Network(
+            model, mask_row=self._mask_row, canvas_layers=layers, recompute=recompute
+        )
+        self.parameters = dict(self._trainable())
+        for parameter in self.parameters.values():
+            parameter.requires_grad_(True)
+        self._optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=options.rate, betas=(0.9, 0.98),
+            weight_decay=options.decay,
+        )  # fmt: skip
+
+    def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for name, parameter in self.network.model.named_parameters():
+            if ".a." in name or ".b." in name:
+                yield name, parameter
+        if self._mask_row is not None:
+            yield "mask_row", self._mask_row
+
+    def run(self, examples: Sequence[Example], listen: Listener = lambda report: None) -> bool:
+        """Train until the steps are done or the time is up; returns whether they are done.
+
+        Raises:
+            DataError: there are no examples.
+        """
+        if not examples:
+            raise DataError("There is nothing to train on.")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        begin = saved = monotonic()
+        limit = math.inf if self.options.seconds is None else begin + self.options.seconds
+        rows: list[dict[str, Any]] = []
+        self.network.train()
+        batch = self._batch(examples, self.step)
+        while self.step < self.options.steps and monotonic() < limit:
+            rate = learning_rate(self.options, self.step)
+            loss = self._advance(batch, rate)
+            self.step += 1
+            # While a GPU works on this step; its figures are read, and so waited for, after that.
+            batch = self._batch(examples, self.step)
+            report = Report(
+                step=self.step,
+                steps=self.options.steps,
+                loss=float(loss.total.detach()),
+                entropy=float(loss.entropy),
+                accuracy=float(loss.accuracy),
+                rate=rate,
+                seconds=round(monotonic() - begin, 3),
+            )
+            rows.append(asdict(report))
+            listen(report)
+            if monotonic() - saved > SAVE_SECONDS:
+                self.save(rows)
+                saved, rows = monotonic(), []
+        self.save(rows)
+        return self.step >= self.options.steps
+
+    def _batch(self, examples: Sequence[Example], step: int) -> Batch:
+        """The batch of a step; all chance comes from its number, so resuming repeats nothing."""
+        options = self.options
+        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
+        chosen = pick(len(examples), options.batch, step, options.seed)
+        return self.collate([examples[i] for i in chosen], generator)
+
+    def _advance(self, batch: Batch, rate: float) -> Loss:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        loss = self.measure(batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.options.clip)
+        self._optimizer.step()
+        return loss
+
+    def measure(self, batch: Batch) -> Loss:
+        """The loss of a batch, with its graph."""
+        batch = batch.to(self.device)
+        hidden = self.network(batch.ids, positions_of(batch.ids), batch.visible, batch.canvas)
+        logits = self.network.logits(hidden.flatten(0, 1)[batch.rows])
+        return loss_of(logits, batch, self.collate.mask_id)
+
+    @torch.no_grad()
+    def validate(self, examples: Sequence[Example], batches: int = 4) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy of hidden words, the same questions at every call."""
+        self.network.eval()
+        found = []
+        for number in range(batches):
+            generator = torch.Generator().manual_seed(number)
+            chosen = pick(len(examples), min(self.options.batch, len(examples)), number, 0)
+            loss = self.measure(self.collate([examples[i] for i in chosen], generator))
+            found.append((float(loss.entropy), float(loss.accuracy)))
+        self.network.train()
+        entropies, accuracies = zip(*found, strict=True)
+        return sum(entropies) / batches, sum(accuracies) / batches
+
+    def adapter(self) -> Adapter:
+        """What has been learnt so far."""
+        parts = {}
+        for name, module in self.network.model.named_modules():
+            if isinstance(module, lora.Adapted):
+                for start, part in module.low_rank().items():
+                    parts[(f"{name}.weight", start)] = part
+        return replace(self._adapter, parts=parts, mask_row=self._mask_row)
+
+    def save(self, rows: Sequence[dict[str, Any]] = ()) -> Path:
+        """Write a checkpoint and drop older ones; a crash in between leaves the last one whole."""
+        write_rows(self.directory / LOG, rows, append=True)
+        place = self.directory / f"step-{self.step:07d}"
+        lora.save(self.adapter(), self.network.model.config, place, self.base)
+        moments: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            state = self._optimizer.state.get(parameter, {})
+            for key in ("exp_avg", "exp_avg_sq"):
+                if key in state:
+                    moments[f"{name}/{key}"] = state[key].detach().cpu().contiguous()
+        save_file(moments, place / MOMENTS)
+        state = {"step": self.step, "options": asdict(replace(self.options, seconds=None))}
+        (place / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        pointer = self.directory / (LATEST + ".new")
+        pointer.write_text(place.name + "\n", encoding="utf-8")
+        os.replace(pointer, self.directory / LATEST)
+        for old in self.directory.glob("step-*"):
+            if old != place:
+                shutil.rmtree(old)
+        return place
+
+    def resume(self) -> bool:
+        """Go on from the last checkpoint in the directory; False when there is none.
+
+        Raises:
+            OptionError: it belongs to a run with other options.
+        """
+        place = latest(self.directory)
+        if place is None:
+            return False
+        state = json.loads((place / STATE).read_text(encoding="utf-8"))
+        mine = json.loads(json.dumps(asdict(replace(self.options, seconds=None))))
+        if state["options"] != mine:
+            different = sorted(k for k in mine if state["options"].get(k) != mine[k])
+            raise OptionError(
+                f"{self.directory} holds a run with other {', '.join(different)}: resume it with "
+                "the same options, or choose another --out."
+            )
+        self.step = int(state["step"])
+        self._load(place)
+        return True
+
+    @torch.no_grad()
+    def _load(self, place: Path) -> None:
+        saved = lora.load(place, self.network.model.config)
+        for (name, start), part in saved.parts.items():
+            module = self.network.model.get_submodule(name.removesuffix(".weight"))
+            assert isinstance(module, lora.Adapted)
+            mine = module.low_rank()[start]
+            mine.a.copy_(part.a)
+            mine.b.copy_(part.b)
+        if self._mask_row is not None and saved.mask_row is not None:
+            self._mask_row.copy_(saved.mask_row)
+        moments = load_file(place / MOMENTS)
+        for name, parameter in self.parameters.items():
+            if f"{name}/exp_avg" in moments:
+                self._optimizer.state[parameter] = {
+                    "step": torch.tensor(float(self.step)),
+                    **{
+                        key: moments[f"{name}/{key}"].to(self.device)
+                        for key in ("exp_avg", "exp_avg_sq")
+                    },
+                }
+
+
+def latest(directory: Path) -> Path | None:
+    """The last whole checkpoint of a run."""
+    pointer = directory / LATEST
+    if not pointer.exists():
+        return None
+    return directory / pointer.read_text(encoding="utf-8").strip()
+
+
+def new_adapter(
+    model: Transformer,
+    *,
+    rank: int,
+    alpha: float,
+    settings: DenoiserSettings | None,
+    learn_mask: bool,
+    seed: int,
+) -> Adapter:
+    """An adapter to begin with. The mask's embedding starts as the mean of all others plus noise
+    of their spread: at zero, or at the mean alone, all open positions would look the same to the
+    first norm."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = None if settings is None else settings.canvas_layers
+    start = lora.fresh(model.config, rank=rank, alpha=alpha, layers=layers, generator=generator)
+    if not learn_mask:
+        return replace(start, denoiser=settings)
+    table = model.embedding.detach().float()
+    noise = torch.randn(table.shape[1], generator=generator).to(table.device)
+    row = table.mean(0) + noise * table.std(0) * 0.5
+    return replace(start, mask_row=row.cpu(), denoiser=settings)
