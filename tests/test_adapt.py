@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.config import load_settings
-from agent.engines import load_responder
+from agent.engines import make_responder
 from agent.errors import ConfigError
 from agent.reply import Message, ReplyDone
 from dllm_core import DecodeOptions, Engine, lora
@@ -81,14 +81,14 @@ def test_the_agent_loads_the_adapter_of_its_settings(
     train(llama, pairs, tmp_path / "run")
     chosen = {"model": str(llama), "adapter": str(finished_adapter(tmp_path / "run"))}
     settings = load_settings({"responder": {**chosen, "dtype": "float32", "max_tokens": 16}}, None)
-    responder = load_responder(settings, 1, lambda text: None)
+    responder = make_responder(settings.responder, 1, lambda text: None)
     pieces = list(responder.open().reply([Message("user", "Say yes")]))
     done = pieces[-1]
     assert isinstance(done, ReplyDone)
     assert 0 < done.steps <= 8
     other = load_settings({"responder": {**chosen, "engine": "scripted"}}, None)
     with pytest.raises(ConfigError, match="adapter says nothing to scripted"):
-        load_responder(other, 1, lambda text: None)
+        make_responder(other.responder, 1, lambda text: None)
 
 
 def test_time_that_is_up_is_told_and_the_same_command_goes_on(
