@@ -34,7 +34,8 @@ async def test_every_provider_is_called() -> None:
     phones = {"audiosocket_port": free_port(socket.SOCK_STREAM), "audiosocket_uuid": UUID}
     async with phone_server(*HEARD, telephony=phones) as server:
         findings = by_name(await examine(server.settings))
-        assert len(server.responder.prompts) == 8, findings
+        # A pause within the question may be answered ahead and thrown away.
+        assert len(server.responder.prompts) >= 8, findings
     for name in (*PROVIDERS, "audiosocket"):
         call = findings.pop(f"{name} call")
         assert call.level is (Level.WARNING if name == "telnyx" else Level.OK), call
