@@ -27,6 +27,14 @@ HESITANT_RATE: Final = 1.0
 """Words a second; people speak two to four. Slower means that he thinks while he speaks."""
 
 
+LONG_QUESTION: Final = 6
+"""Words of a question that Whisper would hardly hear in half of one."""
+DOUBTED_OF_QUESTIONS: Final = frozenset({"no_object", "no_verb"})
+"""Rules that may take a noun for a verb ("a good book?"): of a long question they are not believed."""
+PARTICLES: Final = frozenset({"down", "up", "out", "off", "on", "over", "away", "around"})
+"""Words that end a sentence as part of a verb ("the sun goes down?") as often as they open a phrase."""
+
+
 class Verdict(IntEnum):
     """In the order of how soon an answer may begin."""
 
@@ -86,7 +94,10 @@ def completeness(words: str, seconds_of_speech: float | None = None) -> Complete
     tail = _tail(words, seconds_of_speech)
     for rule, verdict, fits in RULES:
         if fits(tail):
-            return Completeness(verdict, rule)
+            doubt = _is_long_question(tail) and (
+                rule in DOUBTED_OF_QUESTIONS or (rule == "preposition" and tail.last in PARTICLES)
+            )
+            return Completeness(Verdict.UNSURE if doubt else verdict, rule)
     return Completeness(Verdict.UNSURE, "statement")
 
 
@@ -252,6 +263,10 @@ def _is_open_question(tail: Tail) -> bool:
         return False
     short = len(tail.tokens) < english.WHOLE_QUESTION and not tail.asks
     return short or tail.last in english.INDEFINITE
+
+
+def _is_long_question(tail: Tail) -> bool:
+    return tail.text.endswith("?") and len(tail.tokens) >= LONG_QUESTION
 
 
 def _is_question(tail: Tail) -> bool:

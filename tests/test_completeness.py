@@ -375,3 +375,15 @@ def test_length_does_not_cost_time(piece: str) -> None:
     found = completeness(words)
     assert time.process_time() - began < 0.1
     assert found == completeness(words[-MAX_CHARACTERS:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Could you recommend a good book?",
+        "What should I cook for dinner tonight?",
+        "Can you tell me what time the sun goes down?",
+    ],
+)
+def test_a_long_question_is_at_worst_unsure(words: str) -> None:
+    assert completeness(words).verdict is Verdict.UNSURE
