@@ -30,9 +30,9 @@ HESITANT_RATE: Final = 1.0
 LONG_QUESTION: Final = 6
 """Words of a question that Whisper would hardly hear in half of one."""
 DOUBTED_OF_QUESTIONS: Final = frozenset({"no_object", "no_verb"})
-"""Rules that may take a noun for a verb ("a good book?"): of a long question they are not believed."""
+"""They may take a noun for a verb ("a good book?"): of a long question they are not believed."""
 PARTICLES: Final = frozenset({"down", "up", "out", "off", "on", "over", "away", "around"})
-"""Words that end a sentence as part of a verb ("the sun goes down?") as often as they open a phrase."""
+"""They end a sentence as part of a verb ("the sun goes down?") as often as they open a phrase."""
 
 
 class Verdict(IntEnum):
