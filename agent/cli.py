@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import bench_commands, lab, upkeep
+from agent import lab, upkeep
 from agent.adapt_commands import adapt
+from agent.bench.commands import bench
 from agent.errors import AudioError, OnebreathError
 from agent.terminal import (
     AsrModelOption,
@@ -206,7 +207,7 @@ app.command()(lab.report)
 app.command()(upkeep.doctor)
 app.command()(upkeep.models)
 app.command("phone-check")(upkeep.phone_check)
-app.add_typer(bench_commands.bench, name="bench")
+app.add_typer(bench, name="bench")
 app.add_typer(adapt, name="adapt")
 
 

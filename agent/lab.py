@@ -90,12 +90,12 @@ def latency(
     as_json: JsonOption = False,
 ) -> None:
     """Measure an agent from its caller's end: any agent, by URL, or one that is started here."""
+    from agent.bench.latency_run import rows_to, run, run_facts, running_agent, shown
     from agent.latency.link import LinkSettings
     from agent.latency.load import Habits, Load
     from agent.latency.plan import Plan, seconds
     from agent.latency.summary import summarise
     from agent.latency.wires import Dialling
-    from agent.measuring import rows_to, run, run_facts, running_agent, shown
 
     settings_from(config)
     limits = _budget(budget)

@@ -10,11 +10,8 @@ from sounds import RATE
 from typer.testing import CliRunner
 
 import tts
-from agent import endpoint_bench
-from agent.cli import app
-from agent.completeness import Verdict, completeness
-from agent.config import TurnSettings
-from agent.endpoint_bench import (
+from agent.bench import endpoint
+from agent.bench.endpoint import (
     EAGER,
     LISTENED,
     Pause,
@@ -27,7 +24,7 @@ from agent.endpoint_bench import (
     pause_row,
     score,
 )
-from agent.endpoint_speech import (
+from agent.bench.utterances import (
     AFTER,
     BEFORE,
     LONGEST_PAUSE,
@@ -37,6 +34,9 @@ from agent.endpoint_speech import (
     read_utterances,
     synthesizer_voice,
 )
+from agent.cli import app
+from agent.completeness import Verdict, completeness
+from agent.config import TurnSettings
 from agent.errors import AudioError
 from agent.vad import EnergyVad
 from asr.scripted import ScriptedTranscriber
@@ -197,7 +197,7 @@ def test_the_command_prints_the_rows_and_keeps_the_pauses(
         asked.append(names)
         return pauses, False
 
-    monkeypatch.setattr(endpoint_bench, "measure", measured)
+    monkeypatch.setattr(endpoint, "measure", measured)
     kept = tmp_path / "pauses.jsonl"
     command = ["bench", "endpoint", "--json", "--voices", "flite:slt", "--rows", str(kept)]
     ran = CliRunner().invoke(app, command)

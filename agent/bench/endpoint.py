@@ -19,9 +19,8 @@ import numpy as np
 
 from agent import models
 from agent.audio import Samples
-from agent.completeness import Verdict, completeness, endpoint_delay
-from agent.config import Settings, TurnSettings
-from agent.endpoint_speech import (
+from agent.bench.figures import Progress
+from agent.bench.utterances import (
     CallersVoice,
     Spoken,
     Utterance,
@@ -29,6 +28,8 @@ from agent.endpoint_speech import (
     read_utterances,
     synthesizer_voice,
 )
+from agent.completeness import Verdict, completeness, endpoint_delay
+from agent.config import Settings, TurnSettings
 from agent.engines import load_asr, load_tts, thread_plan
 from agent.smart_turn import MODEL, SmartTurn
 from agent.turns import TurnDetector, TurnEvent
@@ -44,8 +45,6 @@ LISTENED: Final = 0.096
 """Seconds of a pause after which the words are decoded and the turn model is asked."""
 SHORT_OF_END: Final = 0.15
 """The detector may take the last, fading sound of an utterance for silence this much too early."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
