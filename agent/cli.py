@@ -16,17 +16,13 @@ import typer
 from agent import lab, upkeep
 from agent.adapt_commands import adapt
 from agent.bench.commands import bench
+from agent.engine_options import EngineChoice, takes_engines
 from agent.errors import AudioError, OnebreathError
 from agent.terminal import (
-    AsrModelOption,
-    AsrOption,
     ConfigOption,
     JsonOption,
     ModelOption,
     ResponderOption,
-    TtsOption,
-    VoiceOption,
-    engine_flags,
     err,
     load,
     out,
@@ -52,16 +48,13 @@ app = typer.Typer(
 
 
 @app.command()
+@takes_engines
 def serve(
+    *,
+    engines: EngineChoice,
     config: ConfigOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
-    asr: AsrOption = None,
-    asr_model: AsrModelOption = None,
-    responder: ResponderOption = None,
-    model: ModelOption = None,
-    tts: TtsOption = None,
-    voice: VoiceOption = None,
 ) -> None:
     """Serve calls until Ctrl-C."""
     from agent.engines import close_engines, keep_loaded
@@ -70,11 +63,11 @@ def serve(
     from agent.server import serve as serve_calls
     from agent.view import loaded_table
 
-    flags = engine_flags(asr, asr_model, responder, model, tts, voice)
-    settings = settings_from(config, {**flags, "server": {"host": host, "port": port}})
+    flags = {**engines.settings(), "server": {"host": host, "port": port}}
+    settings = settings_from(config, flags)
     with listen(settings.server.host, settings.server.port) as sock:
-        engines, table = load(settings)
-        reweigh_on_hangup(engines.responder, config)
+        loaded, table = load(settings)
+        reweigh_on_hangup(loaded.responder, config)
         address = "{}:{}".format(*sock.getsockname()[:2])
 
         def started() -> None:
@@ -85,13 +78,16 @@ def serve(
             out.file.flush()  # into a pipe, too, when it is true and not at the end
 
         try:
-            run_loop(serve_calls(settings, engines, sock, started))
+            run_loop(serve_calls(settings, loaded, sock, started))
         finally:
-            close_engines(engines)
+            close_engines(loaded)
 
 
 @app.command()
+@takes_engines
 def call(
+    *,
+    engines: EngineChoice,
     questions: Annotated[list[Path], typer.Argument(help="Recordings to play into the call.")],
     url: Annotated[str | None, typer.Option(help="Server; without it one is started here.")] = None,
     save: Annotated[
@@ -99,19 +95,12 @@ def call(
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a reply.")] = 20.0,
     config: ConfigOption = None,
-    asr: AsrOption = None,
-    asr_model: AsrModelOption = None,
-    responder: ResponderOption = None,
-    model: ModelOption = None,
-    tts: TtsOption = None,
-    voice: VoiceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Play recordings into a server in real time, as a caller would, and time the replies."""
     from agent.dialling import CallPlan
 
-    flags = engine_flags(asr, asr_model, responder, model, tts, voice)
-    settings = settings_from(config, flags)
+    settings = settings_from(config, engines.settings())
     if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
         raise AudioError(f"{save}: name a file in a directory that is there")
     plan = CallPlan(_read_questions(questions), save, timeout)
@@ -179,7 +168,7 @@ def reply(
 
     if not text.strip():
         raise OnebreathError("there is nothing to answer; give a text")
-    flags = engine_flags(None, None, responder, model, None, None)
+    flags = EngineChoice(responder=responder, model=model).settings()
     flags["responder"]["max_tokens"] = max_tokens
     settings = settings_from(config, flags)
     with closing(Compute()) as compute, err.status("loading") as status:
