@@ -12,7 +12,6 @@ from typing import assert_never
 
 from agent.answering import Answering
 from agent.commands import Command, Forget, Prepare, WakeAt
-from agent.completeness import Verdict, completeness
 from agent.config import Settings
 from agent.conversation import Conversation, Turn
 from agent.events import (
@@ -83,7 +82,7 @@ class Session:
         settings = self.settings
         responder = settings.responder
         self.conversation = Conversation(responder.instructions, responder.history_characters)
-        self.hearing = Hearing(settings.turns)
+        self.hearing = Hearing(settings.turns, settings.asr.language)
         lead, budget = settings.playback.lead, settings.budget.total
         self.answering = Answering(self.conversation, lead, budget, self._new_id)
         self.floor = Floor(settings.turns, self.hearing, self.answering)
@@ -188,7 +187,7 @@ class Session:
         """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
         free = self.answering.idle and not self.hearing.closed
         wanted = words and self.create_response and self.hearing.detection
-        if free and wanted and completeness(words).verdict is not Verdict.INCOMPLETE:
+        if free and wanted and not self.hearing.patience.expects_more(words):
             yield from self.answering.think_ahead(words, self.hearing.speech_end_at, now)
         yield from self._expire(now)
 
