@@ -36,7 +36,7 @@ ModelOption = Annotated[
 
 def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None = None) -> Settings:
     """Merge file, environment and flags, and start logging as they say."""
-    from agent.config import load_settings
+    from agent.settings_sources import load_settings
 
     settings = load_settings(flags, config)
     logging.basicConfig(
