@@ -205,6 +205,15 @@ def test_the_session_is_described_and_follows_its_changes():
     assert updated["session"]["audio"]["input"]["turn_detection"] is None
 
 
+def test_a_wish_for_the_words_says_nothing_about_the_pause_alone():
+    writer = EventWriter(FACTS)
+    wishes = [events.Configure(semantic=True, eagerness="low"), events.Configure(semantic=False)]
+    told = [event for wish in wishes for event in writer.write(notices.Configured(wish))]
+    first, second = (told["session"]["audio"]["input"]["turn_detection"] for told in told)
+    assert (first["type"], first["eagerness"]) == ("semantic_vad", "low")
+    assert (second["type"], second["silence_duration_ms"]) == ("server_vad", 500)
+
+
 def test_a_reply_is_told_in_the_order_of_the_realtime_api():
     half = np.full(2205, 0.5, np.float32)
     events = written(
