@@ -220,6 +220,7 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
         notices.ReplyStarted("resp_1", "item_2", "item_1"),
         notices.CanvasShown("resp_1", CanvasStep(1, 4, ("Hi", ""), (False, True), (0.9, 0.1), 5.0)),
         notices.ReplyWords("resp_1", "item_2", "Hi there."),
+        notices.WordsPlaced("resp_1", "item_2", (notices.WordPlace(0.1234, 2),)),
         notices.Play("resp_1", "item_2", half, 22_050),
         notices.TurnTimed("resp_1", "item_2", {"asr": 0.1234}, 1.5),
         notices.Play("resp_1", "item_2", half, 22_050),
@@ -232,6 +233,7 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
         "response.content_part.added",
         "onebreath.denoise.step",
         "response.output_audio_transcript.delta",
+        "onebreath.playback.words",
         "response.output_audio.delta",
         "onebreath.turn.timings",
         "response.output_audio.delta",
@@ -250,7 +252,8 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
         if event["type"] == "response.output_audio.delta"
     )
     assert len(audio) // 2 == pytest.approx(4800, abs=2)  # 0.2 s at 24 kHz, nothing held back
-    assert events[7]["spans_ms"] == {"asr": 123.4}
+    assert events[6]["words"] == [{"end_ms": 123.4, "characters": 2}]
+    assert events[8]["spans_ms"] == {"asr": 123.4}
     response = events[-1]["response"]
     assert response["status"] == "completed"
     assert response["output"][0]["content"][0]["transcript"] == "Hi there."

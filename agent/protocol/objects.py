@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.notices import Trouble, TurnTimed
+from agent.notices import Trouble, TurnTimed, WordsPlaced
 
 WIRE_RATE = 24_000
 Event = dict[str, Any]
@@ -39,6 +39,18 @@ def place(response_id: str, item_id: str) -> Event:
     """Which part of which reply an event is about: there is only one of each."""
     ids = {"response_id": response_id, "item_id": item_id}
     return {**ids, "output_index": 0, "content_index": 0}
+
+
+def places(notice: WordsPlaced) -> Event:
+    """Where words end in the sound of a reply."""
+    return {
+        "response_id": notice.response_id,
+        "item_id": notice.item_id,
+        "words": [
+            {"end_ms": exact_ms(place.position), "characters": place.characters}
+            for place in notice.words
+        ],
+    }
 
 
 def timings(notice: TurnTimed) -> Event:

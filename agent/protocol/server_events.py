@@ -30,6 +30,7 @@ from agent.notices import (
     TurnTimed,
     Unduck,
     WordsHeard,
+    WordsPlaced,
 )
 from agent.protocol import objects
 from agent.protocol.client_events import Pinged
@@ -98,6 +99,8 @@ class EventWriter:
                 self._said += notice.delta
                 place = objects.place(notice.response_id, notice.item_id)
                 yield "response.output_audio_transcript.delta", {**place, "delta": notice.delta}
+            case WordsPlaced():
+                yield "onebreath.playback.words", objects.places(notice)
             case CanvasShown():
                 body = {"response_id": notice.response_id, **asdict(notice.step)}
                 yield "onebreath.denoise.step", body
