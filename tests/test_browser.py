@@ -16,7 +16,6 @@ from browsers import (
     FAKE_MICROPHONE,
     QUESTIONS,
     Served,
-    Visit,
     chromium,
     scripted,
     served,
@@ -33,6 +32,7 @@ from playwright.sync_api import (
 from recorded_session import REPLY, whole_session
 
 from agent.audio import read_recording
+from agent.bench.browser_page import Visit
 from agent.config import Settings
 from agent.engines import load_engines
 
@@ -151,10 +151,7 @@ def test_escape_is_silence_at_once(recording_page, transport):
         visit.say("capital_of_france")
         visit.wait_for("page.sound.first")
         page.wait_for_timeout(500)  # a while into the reply
-        pressed = page.evaluate(
-            "() => { const t = instruments.now();"
-            " dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'})); return t; }"
-        )
+        pressed = visit.press_escape()
         visit.wait_for("response.done")
         page.wait_for_timeout(400)
         recorded = visit.recorded()

@@ -222,6 +222,21 @@ def webrtc(
 
 
 @bench.command()
+def browser(
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Visits over each transport.")] = 5,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The page in Chromium: connecting, its display against a recording, Esc to silence."""
+    from agent.bench.browser import run_browser_bench
+
+    settings_from(config)
+    with err.status("loading") as status:
+        figures = run_browser_bench(config, rounds, status.update)
+    _show_figures(figures, as_json)
+
+
+@bench.command()
 def endpoint(
     voices: Annotated[
         list[str] | None,
