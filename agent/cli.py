@@ -32,10 +32,13 @@ from agent.terminal import (
 from agent.threads import calm
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from agent.config import Settings
     from agent.dialling import CallPlan
     from agent.latency.question import Question
     from agent.latency.results import TurnResult
+    from agent.reply import ReplyDone
 
 app = typer.Typer(
     name="onebreath",
@@ -161,27 +164,12 @@ def reply(
     as_json: JsonOption = False,
 ) -> None:
     """Answer in text and show the canvas being denoised, step by step."""
-    from agent.compute import Compute
-    from agent.engines import load_responder, thread_plan
-    from agent.responders.computed import awaited
-    from agent.text_reply import answer
-
     if not text.strip():
         raise OnebreathError("there is nothing to answer; give a text")
     flags = EngineChoice(responder=responder, model=model).settings()
     flags["responder"]["max_tokens"] = max_tokens
     settings = settings_from(config, flags)
-    with closing(Compute()) as compute, err.status("loading") as status:
-        shares = thread_plan(settings)
-        engine = compute.do(
-            lambda: load_responder(settings, shares.responder, status.update, compute)
-        )
-        with closing(engine):
-            compute.do(engine.warm_up)
-            status.stop()
-            call = awaited(engine.open(), compute)
-            shown = None if as_json else out
-            done = asyncio.run(answer(call, settings.responder.instructions, text, shown))
+    done = _answer(settings, text, None if as_json else out)
     ms = done.prefill_ms + done.denoise_ms
     if not as_json:
         out.print(f"\n{done.steps} steps, {done.forwards} forwards, {ms:.0f} ms", style="dim")
@@ -189,6 +177,23 @@ def reply(
     row = {"text": done.text, "steps": done.steps, "forwards": done.forwards, "ms": round(ms, 3)}
     row |= {"prefill_ms": round(done.prefill_ms, 3), "denoise_ms": round(done.denoise_ms, 3)}
     print(json.dumps({**row, "stats": done.stats}, ensure_ascii=False))
+
+
+def _answer(settings: Settings, text: str, shown: Console | None) -> ReplyDone:
+    """One reply of the responder, loaded for it."""
+    from agent.compute import Compute
+    from agent.engines import load_responder, thread_plan
+    from agent.responders.computed import awaited
+    from agent.text_reply import answer
+
+    with closing(Compute()) as compute, err.status("loading") as status:
+        threads = thread_plan(settings).responder
+        engine = compute.do(lambda: load_responder(settings, threads, status.update, compute))
+        with closing(engine):
+            compute.do(engine.warm_up)
+            status.stop()
+            call = awaited(engine.open(), compute)
+            return asyncio.run(answer(call, settings.responder.instructions, text, shown))
 
 
 app.command()(lab.latency)

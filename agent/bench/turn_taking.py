@@ -183,16 +183,21 @@ async def _interrupt(url: str, story: Question, stop: Question) -> Interruption 
         if ended[1]["response"]["status"] != "cancelled":
             return None
         await asyncio.sleep(1.0)  # what comes late comes by then
+    return _silenced(events[asked:], interrupted, begins)
+
+
+def _silenced(
+    events: Sequence[tuple[float, Event]], interrupted: str, begins: float
+) -> Interruption:
+    """What became of the reply ``interrupted``, by the events since the caller ``begins``."""
     stops = ("onebreath.playback.stop", "input_audio_buffer.speech_started")
-    told = next(at for at, event in events[asked:] if event["type"] in stops)
-    late = [
+    told = next(at for at, event in events if event["type"] in stops)
+    sound = [
         at
         for at, event in events
-        if event.get("response_id") == interrupted
-        and event["type"] == "response.output_audio.delta"
-        and at > told
+        if event["type"] == "response.output_audio.delta" and event["response_id"] == interrupted
     ]
-    silent = max([told, *late])
+    silent = max([told, *sound])
     return Interruption(round((silent - begins) * 1000, 1), round((silent - told) * 1000, 1))
 
 
