@@ -270,7 +270,7 @@ def phone(
     as_json: JsonOption = False,
 ) -> None:
     """What the telephone bridge adds, and many telephone calls at once; no models are used."""
-    from agent.phone_bench import run_phone_bench
+    from agent.bench.phone import run_phone_bench
 
     with err.status("starting") as status:
         figures = run_phone_bench(calls, rounds, status.update)
