@@ -95,12 +95,16 @@ def ends_in_auxiliary(tail: Tail) -> bool:
 
 def lacks_object(tail: Tail) -> bool:
     """As in "I'd like to book" and "can you tell me", but not "that's what I want"."""
-    verb = tail.last in english.TRANSITIVE and (
-        tail.before in english.BEFORE_VERB or english.modal_place(tail.tokens) == 0
-    )
+    asked = english.modal_place(tail.tokens) == 0 and not _may_be_noun(tail)
+    verb = tail.last in english.TRANSITIVE and (tail.before in english.BEFORE_VERB or asked)
     receiver = tail.last == "me" and tail.before in english.DITRANSITIVE
     doer = tail.before == "who" and tail.last in english.TRANSITIVE_PAST
     return doer or ((verb or receiver) and not english.has_gap(tail.tokens))
+
+
+def _may_be_noun(tail: Tail) -> bool:
+    """As in "could you recommend a good book"."""
+    return tail.last in english.NOUNS_TOO and not english.DETERMINERS.isdisjoint(tail.tokens[-3:-1])
 
 
 def opens_a_request(tail: Tail) -> bool:
