@@ -15,8 +15,8 @@ from agent.bench.browser_page import open_browser
 from agent.cli import app
 from agent.errors import CallError
 
-FRANCE, ROMEO = "What is the capital of France?", "Who wrote Romeo and Juliet?"
-ANSWERS = {FRANCE: "Paris.", ROMEO: " ".join(["word"] * 40) + "."}
+FRANCE = "What is the capital of France?"
+ANSWERS = {FRANCE: "Paris.", browser.STORY: " ".join(["word"] * 40) + "."}
 
 
 def test_the_figures_are_those_of_the_rounds():
@@ -45,7 +45,7 @@ def test_without_chromium_the_command_says_what_to_install(monkeypatch, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", browser.TRANSPORTS)
 def test_a_visit_is_measured_at_both_ends(transport):
-    with served(scripted([FRANCE, ROMEO], ANSWERS)) as server:
+    with served(scripted([FRANCE], ANSWERS)) as server:
         try:
             with open_browser() as running:
                 found = visit_page(running, server.url, transport)

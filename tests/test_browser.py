@@ -190,8 +190,7 @@ def test_the_agent_is_ducked_and_comes_back(recording_page):
 def test_typed_words_are_answered_without_a_microphone(page):
     with visiting(page, [], {"Hello": "Hello yourself."}) as visit:
         visit.open()
-        page.get_by_role("textbox", name="Message").fill("Hello")
-        page.keyboard.press("Enter")
+        visit.type("Hello")
         visit.wait_for("response.done")
         expect(page.locator(".said.assistant .words")).to_have_text("Hello yourself.")
         assert visit.entries("page.sound.first")

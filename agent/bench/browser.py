@@ -1,8 +1,8 @@
 """The figures of the browser client, taken in a real Chromium on this machine.
 
-A server runs in a process of its own; the page in Chromium is visited anew for each round, asks two
-of the bundled questions and is silenced in the second reply. Its own AudioContext is recorded at
-both ends, which is what its displays are compared with.
+A server runs in a process of its own; the page in Chromium is visited anew for each round, asks a
+bundled question, then for a story, and is silenced while it tells one. Its own AudioContext is
+recorded at both ends, which is what its displays are compared with.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 TRANSPORTS = ("webrtc", "websocket")
 ENVIRONMENT = {"ONEBREATH_WEBRTC__ICE_HOSTS": '["127.0.0.1"]', "ONEBREATH_LOG_LEVEL": "error"}
-HEARD_MS = 300
-"""Of the second reply, before it is silenced."""
+STORY = "Tell me a story about a dog."
+"""Typed: its reply is long enough to be silenced."""
+HEARD_MS = 250
+"""Of that reply, before it is: within its first words."""
 BEFORE = 0.15
 """Seconds before the key in which it must have been heard; gaps between words are shorter."""
 LATE_MS = 400
@@ -68,7 +70,7 @@ def run_browser_bench(config: Path | None, rounds: int, progress: Progress) -> l
 
 
 def visit_page(browser: Browser, url: str, transport: str) -> Round:
-    """Ask, ask again, and press Esc in the reply.
+    """Ask, ask for a story, and press Esc while it is told.
 
     Raises:
         CallError: a reply does not come, or is over before it can be silenced.
@@ -88,7 +90,7 @@ def visit_page(browser: Browser, url: str, transport: str) -> Round:
 
 
 def _silence(visit: Visit) -> float:
-    visit.say("romeo_and_juliet")
+    visit.type(STORY)
     visit.wait_for("page.sound.first", 2)
     visit.page.wait_for_timeout(HEARD_MS)
     pressed = visit.press_escape()

@@ -146,6 +146,11 @@ class Visit:
         """Speak a bundled question; returns when it was said."""
         self.page.evaluate("url => instruments.say(url)", f"/test/{question}.wav")
 
+    def type(self, words: str) -> None:
+        """Send a typed message."""
+        self.page.get_by_role("textbox", name="Message").fill(words)
+        self.page.keyboard.press("Enter")
+
     def press_escape(self) -> float:
         """Silence the agent; the second on the recording's timeline at which it was asked to be."""
         pressed: float = self.page.evaluate(
