@@ -16,7 +16,7 @@ from agent.cli import app
 from agent.errors import CallError
 
 FRANCE = "What is the capital of France?"
-ANSWERS = {FRANCE: "Paris.", browser.STORY: " ".join(["word"] * 40) + "."}
+ANSWERS = {FRANCE: "The capital of France is Paris.", browser.STORY: " ".join(["word"] * 40) + "."}
 
 
 def test_the_figures_are_those_of_the_rounds():

@@ -83,6 +83,7 @@ def visit_page(browser: Browser, url: str, transport: str) -> Round:
         if connected["transport"] != transport:
             raise CallError(f"the page fell back from {transport} to {connected['transport']}")
         visit.say("capital_of_france")
+        visit.wait_for("page.sound.first")
         visit.wait_for("response.done")
         shown = visit.page.evaluate(f"{DESK}.session.turns[0].voiceToVoice")
         recorded = visit.recorded().voice_to_voice_ms()
