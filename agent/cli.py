@@ -13,19 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import bench_commands, lab, upkeep
+from agent import lab, upkeep
 from agent.adapt_commands import adapt
+from agent.bench.commands import bench
+from agent.engine_options import EngineChoice, takes_engines
 from agent.errors import AudioError, OnebreathError
 from agent.terminal import (
-    AsrModelOption,
-    AsrOption,
     ConfigOption,
     JsonOption,
     ModelOption,
     ResponderOption,
-    TtsOption,
-    VoiceOption,
-    engine_flags,
     err,
     load,
     out,
@@ -35,10 +32,13 @@ from agent.terminal import (
 from agent.threads import calm
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from agent.config import Settings
     from agent.dialling import CallPlan
     from agent.latency.question import Question
     from agent.latency.results import TurnResult
+    from agent.reply import ReplyDone
 
 app = typer.Typer(
     name="onebreath",
@@ -51,16 +51,13 @@ app = typer.Typer(
 
 
 @app.command()
+@takes_engines
 def serve(
+    *,
+    engines: EngineChoice,
     config: ConfigOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
-    asr: AsrOption = None,
-    asr_model: AsrModelOption = None,
-    responder: ResponderOption = None,
-    model: ModelOption = None,
-    tts: TtsOption = None,
-    voice: VoiceOption = None,
 ) -> None:
     """Serve calls until Ctrl-C."""
     from agent.engines import close_engines, keep_loaded
@@ -69,11 +66,11 @@ def serve(
     from agent.server import serve as serve_calls
     from agent.view import loaded_table
 
-    flags = engine_flags(asr, asr_model, responder, model, tts, voice)
-    settings = settings_from(config, {**flags, "server": {"host": host, "port": port}})
+    flags = {**engines.settings(), "server": {"host": host, "port": port}}
+    settings = settings_from(config, flags)
     with listen(settings.server.host, settings.server.port) as sock:
-        engines, table = load(settings)
-        reweigh_on_hangup(engines.responder, config)
+        loaded, table = load(settings)
+        reweigh_on_hangup(loaded.responder, config)
         address = "{}:{}".format(*sock.getsockname()[:2])
 
         def started() -> None:
@@ -84,13 +81,16 @@ def serve(
             out.file.flush()  # into a pipe, too, when it is true and not at the end
 
         try:
-            run_loop(serve_calls(settings, engines, sock, started))
+            run_loop(serve_calls(settings, loaded, sock, started))
         finally:
-            close_engines(engines)
+            close_engines(loaded)
 
 
 @app.command()
+@takes_engines
 def call(
+    *,
+    engines: EngineChoice,
     questions: Annotated[list[Path], typer.Argument(help="Recordings to play into the call.")],
     url: Annotated[str | None, typer.Option(help="Server; without it one is started here.")] = None,
     save: Annotated[
@@ -98,19 +98,12 @@ def call(
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a reply.")] = 20.0,
     config: ConfigOption = None,
-    asr: AsrOption = None,
-    asr_model: AsrModelOption = None,
-    responder: ResponderOption = None,
-    model: ModelOption = None,
-    tts: TtsOption = None,
-    voice: VoiceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Play recordings into a server in real time, as a caller would, and time the replies."""
     from agent.dialling import CallPlan
 
-    flags = engine_flags(asr, asr_model, responder, model, tts, voice)
-    settings = settings_from(config, flags)
+    settings = settings_from(config, engines.settings())
     if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
         raise AudioError(f"{save}: name a file in a directory that is there")
     plan = CallPlan(_read_questions(questions), save, timeout)
@@ -171,27 +164,12 @@ def reply(
     as_json: JsonOption = False,
 ) -> None:
     """Answer in text and show the canvas being denoised, step by step."""
-    from agent.compute import Compute
-    from agent.engines import load_responder, thread_plan
-    from agent.responders.computed import awaited
-    from agent.text_reply import answer
-
     if not text.strip():
         raise OnebreathError("there is nothing to answer; give a text")
-    flags = engine_flags(None, None, responder, model, None, None)
+    flags = EngineChoice(responder=responder, model=model).settings()
     flags["responder"]["max_tokens"] = max_tokens
     settings = settings_from(config, flags)
-    with closing(Compute()) as compute, err.status("loading") as status:
-        shares = thread_plan(settings)
-        engine = compute.do(
-            lambda: load_responder(settings, shares.responder, status.update, compute)
-        )
-        with closing(engine):
-            compute.do(engine.warm_up)
-            status.stop()
-            call = awaited(engine.open(), compute)
-            shown = None if as_json else out
-            done = asyncio.run(answer(call, settings.responder.instructions, text, shown))
+    done = _answer(settings, text, None if as_json else out)
     ms = done.prefill_ms + done.denoise_ms
     if not as_json:
         out.print(f"\n{done.steps} steps, {done.forwards} forwards, {ms:.0f} ms", style="dim")
@@ -201,12 +179,29 @@ def reply(
     print(json.dumps({**row, "stats": done.stats}, ensure_ascii=False))
 
 
+def _answer(settings: Settings, text: str, shown: Console | None) -> ReplyDone:
+    """One reply of the responder, loaded for it."""
+    from agent.compute import Compute
+    from agent.engines import load_responder, thread_plan
+    from agent.responders.computed import awaited
+    from agent.text_reply import answer
+
+    with closing(Compute()) as compute, err.status("loading") as status:
+        threads = thread_plan(settings).responder
+        engine = compute.do(lambda: load_responder(settings, threads, status.update, compute))
+        with closing(engine):
+            compute.do(engine.warm_up)
+            status.stop()
+            call = awaited(engine.open(), compute)
+            return asyncio.run(answer(call, settings.responder.instructions, text, shown))
+
+
 app.command()(lab.latency)
 app.command()(lab.report)
 app.command()(upkeep.doctor)
 app.command()(upkeep.models)
 app.command("phone-check")(upkeep.phone_check)
-app.add_typer(bench_commands.bench, name="bench")
+app.add_typer(bench, name="bench")
 app.add_typer(adapt, name="adapt")
 
 

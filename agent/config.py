@@ -1,28 +1,21 @@
-"""All settings: one TOML file, the environment and flags; flags win, unknown keys are errors."""
+"""All settings, by section; `settings_sources` reads them."""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from agent.errors import ConfigError
 from agent.telephony.settings import TelephonySettings
 from agent.timing import LatencyBudget
 
 ENV_PREFIX = "ONEBREATH_"
-OTHER_VARIABLES = {"ONEBREATH_CONFIG", "ONEBREATH_MODELS"}
-DEFAULT_FILE = Path("onebreath.toml")
 
 INSTRUCTIONS = (
     "You are a helpful voice assistant. Answer in one or two short sentences, "
@@ -247,77 +240,3 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
-
-
-def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
-    """Merge defaults < TOML file < environment < flags.
-
-    Args:
-        flags: nested as the sections are; values of None are "not given".
-        file: the TOML file; without it ``$ONEBREATH_CONFIG``, else ``onebreath.toml`` if there.
-
-    Raises:
-        ConfigError: an unknown key, a bad value, a missing or malformed file.
-    """
-    _check_environment()
-    merged = _merge(_read_file(file), _read_environment())
-    try:
-        return Settings(**_merge(merged, _given(flags or {})))
-    except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
-
-
-def _read_file(file: Path | None) -> dict[str, Any]:
-    chosen = file or (Path(env) if (env := os.environ.get("ONEBREATH_CONFIG")) else None)
-    if chosen is None:
-        if not DEFAULT_FILE.is_file():
-            return {}
-        chosen = DEFAULT_FILE
-    try:
-        return tomllib.loads(chosen.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{chosen}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{chosen}: not valid TOML: {error}") from error
-
-
-def _read_environment() -> dict[str, Any]:
-    try:
-        return dict(EnvSettingsSource(Settings)())
-    except ValueError as error:
-        raise ConfigError(f"environment: {error}") from None
-
-
-def _check_environment() -> None:
-    """pydantic-settings passes over variables that it does not know; a typing error is one."""
-    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | OTHER_VARIABLES
-    for variable in os.environ:
-        if variable.startswith(ENV_PREFIX) and variable.partition("__")[0] not in known:
-            raise ConfigError(f"environment: {variable} is no setting of onebreath")
-
-
-def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    nested = {k: _given(v) if isinstance(v, Mapping) else v for k, v in flags.items()}
-    return {key: value for key, value in nested.items() if value is not None and value != {}}
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{where}: no such setting; see onebreath.example.toml")
-        elif where.startswith("telephony") or where.endswith("api_key"):  # may hold a secret
-            lines.append(f"{where}: {problem['msg']}")
-        else:
-            lines.append(f"{where}: {problem['msg']} (got {problem['input']!r})")
-    return "settings: " + "; ".join(lines)

@@ -117,6 +117,8 @@ TRANSITIVE = _words(
     show put add bring set reach update
 """
 )
+NOUNS_TOO = _words("book order need use show set update schedule reserve find")
+"""Of these, what stands for a thing after "a" or "my"."""
 TRANSITIVE_PAST = _words(
     "wrote made took bought sold sent gave got had wanted needed ordered booked"
 )

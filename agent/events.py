@@ -69,13 +69,12 @@ class Configure:
     semantic: bool | None = None
     """Whether the words have a say in when a turn is over."""
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
-    """The client's word for the three delays."""
-    complete_delay: float | None = None
-    incomplete_delay: float | None = None
+    """The client's word for how long a pause may be where the words have a say."""
     idle_after: float | None = None
     """Infinite: never."""
     threshold: float | None = None
     endpoint_delay: float | None = None
+    """Seconds of silence that end a turn where they have none."""
     pre_roll: float | None = None
     create_response: bool | None = None
     interrupt_response: bool | None = None

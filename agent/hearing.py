@@ -6,13 +6,9 @@ revision is void; if the turn is over, its words are there already.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from agent.audio import AudioChunk, Samples
 from agent.commands import (
     Command,
     DecodeFinal,
@@ -22,20 +18,19 @@ from agent.commands import (
     JudgePause,
     Withdraw,
 )
-from agent.completeness import Verdict, completeness, endpoint_delay
+from agent.completeness import LANGUAGE
 from agent.config import TurnSettings
 from agent.conversation import Turn
 from agent.events import Configure, Heard, PauseJudged
 from agent.notices import AudioCleared, SpeechStarted, SpeechStopped, TurnCommitted, WordsHeard
+from agent.patience import Patience
+from agent.pre_roll import PreRoll
 from agent.timing import Stage, WorkSpan
 from agent.turns import TurnDetector, TurnEvent, TurnState
 from asr.transcript import Transcript
 
 STARVED_SECONDS = 1.0
 """A turn also ends when no sound arrives for this long after the endpoint delay."""
-
-SOUNDS_OVER = 0.5
-"""The turn model's probability from which on a turn is over, by its makers."""
 
 
 @dataclass(slots=True)
@@ -49,8 +44,12 @@ class OpenTurn:
     """Stable words that the client knows already."""
     words: Transcript | None = None
     """The words up to this pause."""
-    sounds_over: bool = False
-    """What the turn model makes of this pause."""
+    melody: float = 0.0
+    """The turn model's probability that this pause is the end."""
+
+    def awaits(self, turn: int, revision: int) -> bool:
+        """Whether something about that pause is about the one that lasts."""
+        return (self.turn.id, self.turn.revision) == (turn, revision)
 
 
 @dataclass(slots=True)
@@ -58,9 +57,12 @@ class Hearing:
     """Opens and closes turns and asks for transcripts."""
 
     settings: TurnSettings
+    language: str = LANGUAGE
+    """Of the recogniser."""
     detection: bool = True
     """False: the client says when a turn is over (push to talk)."""
     detector: TurnDetector = field(init=False)
+    patience: Patience = field(init=False)
     open: OpenTurn | None = None
     closed: dict[int, Turn] = field(default_factory=dict)
     """Turns whose final words are still being decoded."""
@@ -70,27 +72,21 @@ class Hearing:
     _last_speech_at: float = 0.0
     _release: float = 0.0
     """As configured, whatever thresholds a client chose since."""
-    _pre_roll: deque[AudioChunk] = field(default_factory=deque)
+    _pre_roll: PreRoll = field(default_factory=PreRoll)
 
     def __post_init__(self) -> None:
         self.detector = TurnDetector(self.settings)
+        self.patience = Patience(self.settings, self.language)
         self._release = self.settings.release
 
     def configure(self, change: Configure) -> Iterator[Command]:
         """Take new settings from the next frame on; another mode takes an open turn back."""
-        wanted: dict[str, float | str | None] = {
-            "threshold": change.threshold,
-            "endpoint_delay": change.endpoint_delay,
-            "complete_delay": change.complete_delay,
-            "incomplete_delay": change.incomplete_delay,
-            "pre_roll": change.pre_roll,
-        }
+        wanted = {"threshold": change.threshold, "pre_roll": change.pre_roll}
         if change.threshold is not None:
             wanted["release"] = min(change.threshold, self._release)
-        if change.semantic is not None:
-            wanted["detection"] = "semantic_vad" if change.semantic else "server_vad"
         changes = {key: value for key, value in wanted.items() if value is not None}
         self.settings = self.detector.settings = self.settings.model_copy(update=changes)
+        self.patience.configure(change)
         self._be_patient()
         if change.turn_detection not in (None, self.detection):
             self.detection = not self.detection
@@ -104,7 +100,9 @@ class Hearing:
         chunk = heard.chunk
         start, end = chunk.start / chunk.rate, chunk.end / chunk.rate
         self.position, self.last_sound_at = end, chunk.captured_at
-        self._remember(chunk)
+        self._pre_roll.append(chunk)
+        if self.open is None:
+            self._pre_roll.keep(self.settings.pre_roll + self.settings.min_speech)
         if not self.detection:
             return self._undetected()
         event = self.detector.frame(heard.probability, start, end)
@@ -119,21 +117,13 @@ class Hearing:
         full = self.position - self.open.turn.speech_start >= self.settings.max_turn
         return TurnEvent.ENDED if full else None
 
-    def _remember(self, chunk: AudioChunk) -> None:
-        kept = self._pre_roll
-        kept.append(chunk)
-        seconds = self.settings.pre_roll + self.settings.min_speech
-        while self.open is None and chunk.end - kept[0].end > seconds * chunk.rate:
-            kept.popleft()
-
     def begin(self, turn: Turn, *, announced: bool = True) -> Iterator[Command]:
         """Open a turn; the pre-roll goes to the recogniser with it.
 
         One that is not announced may turn out to be nothing: the client hears of it when it is
         something, and what it is has to be known soon.
         """
-        first = self._pre_roll[0]
-        turn.speech_start, turn.announced = first.start / first.rate, announced
+        turn.speech_start, turn.announced = self._pre_roll.start, announced
         settings = self.settings
         wait = settings.partial_every if announced else settings.decide_within / 3
         self.open = OpenTurn(turn, self.position + wait)
@@ -156,10 +146,9 @@ class Hearing:
         """Give the sound that arrived since the last call to the recogniser."""
         if self.open is None:
             return
-        pieces: list[Samples] = [chunk.samples for chunk in self._pre_roll]
-        self._pre_roll.clear()
-        if pieces:
-            yield Hear(self.open.turn.id, np.concatenate(pieces))
+        samples = self._pre_roll.take()
+        if samples is not None:
+            yield Hear(self.open.turn.id, samples)
         speaking = not self.detector.open or self.detector.speech_end == self.position
         due = self.position >= self.open.partial_due and not self.open.partial_running
         if speaking and due:
@@ -192,11 +181,8 @@ class Hearing:
     def judged(self, event: PauseJudged) -> None:
         """The turn model's opinion."""
         opened = self.open
-        if opened is not None and (opened.turn.id, opened.turn.revision) == (
-            event.turn,
-            event.revision,
-        ):
-            opened.sounds_over = event.probability >= SOUNDS_OVER
+        if opened is not None and opened.awaits(event.turn, event.revision):
+            opened.melody = event.probability
             self._be_patient()
 
     def revise(self, now: float) -> Iterator[Command]:
@@ -218,9 +204,7 @@ class Hearing:
     def revised(self, turn: int, revision: int, words: Transcript, now: float) -> bool:
         """Take the words up to a pause of the open turn; returns whether they are still wanted."""
         opened = self.open
-        if opened is None or (opened.turn.id, opened.turn.revision) != (turn, revision):
-            return False
-        if opened.turn.asked_at is None:
+        if opened is None or not opened.awaits(turn, revision) or opened.turn.asked_at is None:
             return False
         opened.turn.work.append(WorkSpan("asr", opened.turn.asked_at, now))
         opened.words = words
@@ -232,7 +216,7 @@ class Hearing:
         opened = self.open
         if opened is None:
             return
-        opened.sounds_over = False
+        opened.melody = 0.0
         if opened.turn.asked_at is None:
             return
         turn = opened.turn
@@ -246,26 +230,17 @@ class Hearing:
         self._be_patient()
 
     def _be_patient(self) -> None:
-        """How long a pause may be, by what is known of the words."""
-        settings, opened = self.settings, self.open
-        self.detector.delay = settings.endpoint_delay
+        """Let the pause last as long as what is known of the words asks for."""
+        opened, patience = self.open, self.patience
         if opened is None or opened.turn.asked_at is None:
-            return
-        semantic = settings.detection == "semantic_vad"
-        if opened.words is not None and semantic:
-            self.detector.delay = self._delay_after(opened.words.text, opened.sounds_over)
-        elif opened.words is None and (semantic or not opened.turn.announced):
-            # Without words there is nothing to answer yet: to wait for them costs nothing.
-            self.detector.delay = max(settings.endpoint_delay, settings.incomplete_delay)
-
-    def _delay_after(self, words: str, sounds_over: bool) -> float:
-        settings = self.settings
-        verdict = completeness(words, self.detector.speech_end - self.detector.began).verdict
-        if verdict is Verdict.UNSURE and sounds_over:
-            verdict = Verdict.COMPLETE
-        return endpoint_delay(
-            verdict, settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay
-        )
+            self.detector.delay = patience.usual
+        elif opened.words is not None:
+            seconds = self.detector.speech_end - self.detector.began
+            self.detector.delay = patience.after(opened.words.text, seconds, opened.melody)
+        elif patience.semantic or not opened.turn.announced:
+            self.detector.delay = patience.for_words
+        else:
+            self.detector.delay = patience.usual
 
     # ---- the end -------------------------------------------------------------------
 
@@ -327,4 +302,4 @@ class Hearing:
         """When the open turn ends for want of sound."""
         if self.open is None or not self.detection:
             return None
-        return self.last_sound_at + self.settings.endpoint_delay + STARVED_SECONDS
+        return self.last_sound_at + self.patience.usual + STARVED_SECONDS

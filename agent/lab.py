@@ -9,21 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent.engine_options import EngineChoice, takes_engines
 from agent.errors import AudioError, ConfigError
 from agent.latency.names import WireName
-from agent.terminal import (
-    AsrModelOption,
-    AsrOption,
-    ConfigOption,
-    JsonOption,
-    ModelOption,
-    ResponderOption,
-    TtsOption,
-    VoiceOption,
-    err,
-    out,
-    settings_from,
-)
+from agent.terminal import ConfigOption, JsonOption, err, out, settings_from
 
 if TYPE_CHECKING:
     from agent.latency.budget import Budget
@@ -42,7 +31,10 @@ BudgetOption = Annotated[
 SeedOption = Annotated[int, typer.Option(help="Of everything that is drawn at random.")]
 
 
+@takes_engines
 def latency(
+    *,
+    engines: EngineChoice,
     questions: Annotated[
         list[Path] | None, typer.Argument(help="Recordings, or directories; default: built in.")
     ] = None,
@@ -81,21 +73,15 @@ def latency(
     ] = None,
     budget: BudgetOption = None,
     config: ConfigOption = None,
-    asr: AsrOption = None,
-    asr_model: AsrModelOption = None,
-    responder: ResponderOption = None,
-    model: ModelOption = None,
-    tts: TtsOption = None,
-    voice: VoiceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure an agent from its caller's end: any agent, by URL, or one that is started here."""
+    from agent.bench.latency_run import rows_to, run, run_facts, running_agent, shown
     from agent.latency.link import LinkSettings
     from agent.latency.load import Habits, Load
     from agent.latency.plan import Plan, seconds
     from agent.latency.summary import summarise
     from agent.latency.wires import Dialling
-    from agent.measuring import rows_to, run, run_facts, running_agent, shown
 
     settings_from(config)
     limits = _budget(budget)
@@ -107,9 +93,11 @@ def latency(
     network = None if link is None else LinkSettings.parse(link)
     body = _session(session)
     recordings = None if record is None else _directory(record)
-    words = _words(asr, asr_model, responder, model, tts, voice)
     taken: list[TurnResult] = []
-    with running_agent(url, wire, config, words) as address, rows_to(rows, as_json) as write:
+    with (
+        running_agent(url, wire, config, engines.words()) as address,
+        rows_to(rows, as_json) as write,
+    ):
         write(run_facts(address, plan, network))
         dialling = Dialling(wire, address, key, body, network, seed)
         with shown(plan, write, taken) as take:
@@ -232,10 +220,3 @@ def _directory(path: Path) -> Path:
     except OSError as error:
         raise AudioError(f"{path}: this directory cannot be made: {error.strerror}") from None
     return path
-
-
-def _words(*engines: str | None) -> list[str]:
-    """The engines of a server that is started here, as words of its command line."""
-    flags = ("--asr", "--asr-model", "--responder", "--model", "--tts", "--voice")
-    chosen = [(flag, word) for flag, word in zip(flags, engines, strict=True) if word is not None]
-    return [word for pair in chosen for word in pair]

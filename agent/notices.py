@@ -76,6 +76,25 @@ class ReplyWords:
 
 
 @dataclass(frozen=True, slots=True)
+class WordPlace:
+    """Where a word ends in the sound of a reply."""
+
+    position: float
+    """Seconds of the reply's sound."""
+    characters: int
+    """How much of the reply's text has been said by then, without the space around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordsPlaced:
+    """The next sound has been made, and where words end in it is known."""
+
+    response_id: str
+    item_id: str
+    words: tuple[WordPlace, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CanvasShown:
     """The canvas after one denoising step, for those who want to watch."""
 
@@ -187,6 +206,7 @@ Notice = (
     | TextAccepted
     | ReplyStarted
     | ReplyWords
+    | WordsPlaced
     | CanvasShown
     | Play
     | Duck

@@ -7,7 +7,7 @@ taken back when the caller interrupts. Positions are seconds since the reply beg
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,9 +48,16 @@ class Playback:
     _words: dict[int, int] = field(default_factory=dict)
     _first_audible: float | None = None
 
-    def queue(self, segment: int, chunk: SpeechChunk, *, answers: bool = True) -> None:
-        """Append the next sound; a filler comes before the reply and ``answers`` nothing."""
+    def queue(
+        self, segment: int, chunk: SpeechChunk, *, answers: bool = True
+    ) -> Sequence[SpokenMark]:
+        """Append the next sound; a filler comes before the reply and ``answers`` nothing.
+
+        Returns:
+            where words end in it.
+        """
         self.rate = chunk.rate
+        known = len(self.marks)
         for word in chunk.words:
             count = self._words.get(segment, 0) + 1
             self._words[segment] = count
@@ -62,6 +69,7 @@ class Playback:
                 self._first_audible = self._queued + audible / chunk.rate
         self._waiting.append(chunk.samples)
         self._queued += len(chunk.samples) / chunk.rate
+        return self.marks[known:]
 
     def close_segment(self, segment: int) -> None:
         """All sound of the segment is queued."""

@@ -12,7 +12,6 @@ from typing import assert_never
 
 from agent.answering import Answering
 from agent.commands import Command, Forget, Prepare, WakeAt
-from agent.completeness import Verdict, completeness
 from agent.config import Settings
 from agent.conversation import Conversation, Turn
 from agent.events import (
@@ -40,6 +39,7 @@ from agent.events import (
 )
 from agent.floor import Floor
 from agent.hearing import Hearing
+from agent.ids import Ids
 from agent.manners import Manners
 from agent.notices import (
     Configured,
@@ -49,13 +49,13 @@ from agent.notices import (
     TurnTimed,
     WordsHeard,
 )
+from agent.owed import Owed
 from agent.timing import Stage
 from agent.turns import TurnEvent
 from asr.transcript import Transcript
 
 MAX_UNHEARD = 4
 """Finished turns of one call that may wait for the recogniser, which all calls share."""
-NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
 
 
 @dataclass(slots=True)
@@ -69,23 +69,20 @@ class Session:
     answering: Answering = field(init=False)
     floor: Floor = field(init=False)
     manners: Manners = field(init=False)
+    owed: Owed = field(init=False)
+    ids: Ids = field(init=False)
     create_response: bool = True
     interrupt_response: bool = True
-    _ids: int = 0
-    _turns: int = 0
-    _owed: bool = False
-    """The caller waits for an answer that cannot begin yet."""
-    _asked: bool = False
-    """He asked for it, so that he is told when there is nothing to answer."""
-    _trimmed: int = 0
 
     def __post_init__(self) -> None:
         settings = self.settings
         responder = settings.responder
         self.conversation = Conversation(responder.instructions, responder.history_characters)
-        self.hearing = Hearing(settings.turns)
+        self.hearing = Hearing(settings.turns, settings.asr.language)
+        self.ids = Ids(self.conversation, self.hearing)
         lead, budget = settings.playback.lead, settings.budget.total
-        self.answering = Answering(self.conversation, lead, budget, self._new_id)
+        self.answering = Answering(self.conversation, lead, budget, self.ids.new)
+        self.owed = Owed(self.conversation, self.hearing, self.answering, self.ids)
         self.floor = Floor(settings.turns, self.hearing, self.answering)
         ends_at = self.started_at + settings.server.max_call_seconds
         self.manners = Manners(settings.call, self.answering, ends_at)
@@ -108,7 +105,7 @@ class Session:
             case TextSaid():
                 return self._text_said(event)
             case RespondNow():
-                return self._respond_now()
+                return self.owed.ask()
             case CancelReply():
                 return self.answering.cancel(event, now)
             case Truncate():
@@ -154,14 +151,10 @@ class Session:
 
     def _turn_began(self, now: float) -> Iterator[Command]:
         interrupt = self.interrupt_response and self.hearing.detection
-        yield from self.floor.begin(self._new_turn(), now, may_interrupt=interrupt)
+        yield from self.floor.begin(self.ids.turn(), now, may_interrupt=interrupt)
         if self.floor.overlap is None:
             # While the caller speaks there is time to cache what the last turn left behind.
             yield Prepare(self.conversation.messages())
-
-    def _new_turn(self, item_id: str | None = None) -> Turn:
-        self._turns += 1
-        return Turn(self._turns, item_id or self._new_id("item"))
 
     def _partial(self, event: PartialHeard, now: float) -> Iterator[Command]:
         before = self._stable_words
@@ -188,7 +181,7 @@ class Session:
         """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
         free = self.answering.idle and not self.hearing.closed
         wanted = words and self.create_response and self.hearing.detection
-        if free and wanted and completeness(words).verdict is not Verdict.INCOMPLETE:
+        if free and wanted and not self.hearing.patience.expects_more(words):
             yield from self.answering.think_ahead(words, self.hearing.speech_end_at, now)
         yield from self._expire(now)
 
@@ -244,12 +237,12 @@ class Session:
         if self.floor.taken_for_nothing(turn):
             yield from self._take_back(now)
         elif text and self.create_response and self.hearing.detection:
-            self._owed = True
+            self.owed.waits = True
 
     def _take_back(self, now: float) -> Iterator[Command]:
         """The agent fell silent for nothing: it goes on, or begins to answer again."""
         if self.floor.reopen():
-            self._owed = True
+            self.owed.waits = True
         else:
             yield from self.floor.take_back(now)
 
@@ -260,11 +253,11 @@ class Session:
             yield from self._take_back(now)
 
     def _text_said(self, event: TextSaid) -> Iterator[Command]:
-        if event.item_id is not None and self._taken(event.item_id):
+        if event.item_id is not None and self.ids.taken(event.item_id):
             message = f"there is an item {event.item_id} already; choose another id"
             yield Trouble("item_id_taken", message, param="item.id")
             return
-        turn = self._new_turn(event.item_id)
+        turn = self.ids.turn(event.item_id)
         self.conversation.add(turn)
         self.manners.caller_spoke()
         turn.heard = event.text.strip()
@@ -275,39 +268,6 @@ class Session:
     def _started(self, now: float) -> Iterator[Command]:
         yield Prepare(self.conversation.messages())
         yield from self.manners.greet(now)
-
-    def _respond_now(self) -> Iterator[Command]:
-        if self.answering.speaking is not None:
-            yield Trouble(
-                "conversation_already_has_active_response",
-                f"{self.answering.speaking.response_id} is still being spoken; "
-                "wait for response.done or send response.cancel",
-            )
-        else:
-            self._owed = self._asked = True
-
-    def _answer_what_is_owed(self, now: float) -> Iterator[Command]:
-        """Answer once all words are known, nobody speaks and no other reply runs."""
-        speaks = self.hearing.open is not None and self.hearing.detection
-        if not self._owed or speaks or self.hearing.closed or self.answering.speaking is not None:
-            return
-        asked, self._owed, self._asked = self._asked, False, False
-        if not self.conversation.messages()[1:]:
-            if asked:
-                yield NOTHING_TO_ANSWER
-            return
-        turn = self.conversation.unanswered()
-        if turn is None:
-            if not asked:
-                return
-            turn = self._new_turn()
-            self.conversation.add(turn)
-        turn.timings.mark(Stage.TRANSCRIPT, now)
-        yield from self.answering.respond(turn, now)
-        if self.conversation.trimmed > self._trimmed:
-            self._trimmed = self.conversation.trimmed
-            message = f"the oldest {self._trimmed} exchanges are too old for the prompt"
-            yield Remark("context_trimmed", message)
 
     def _discard_draft(self, now: float) -> Iterator[Command]:
         turn = None if self.hearing.open is None else self.hearing.open.turn
@@ -344,15 +304,15 @@ class Session:
             yield from self._end_turn(now)
         yield from self.answering.pump(now)
         yield from self.floor.settle()
-        yield from self._answer_what_is_owed(now)
-        if self.hearing.open is None and not self._owed:
+        yield from self.owed.settle(now)
+        if self.hearing.open is None and not self.owed.waits:
             yield from self._discard_draft(now)
         yield from self._mind_manners(now)
 
     def _mind_manners(self, now: float) -> Iterator[Command]:
         yield from self.manners.act(now)
         self.floor.kept = leaving = self.manners.leaving
-        busy = self.answering.speaking is not None or self._owed
+        busy = self.answering.speaking is not None or self.owed.waits
         heard = self.hearing.open is not None or bool(self.hearing.closed)
         self.manners.observe(now, quiet=not busy and (leaving or not heard))
 
@@ -365,14 +325,3 @@ class Session:
     def _next_wake(self, now: float) -> float | None:
         times = [self.hearing.starved_at, self.answering.next_due(now)]
         return min((self.manners.wakes_at, *(time for time in times if time is not None)))
-
-    def _new_id(self, kind: str) -> str:
-        while True:
-            self._ids += 1
-            new = f"{kind}_{self._ids:06d}"
-            if not self._taken(new):
-                return new
-
-    def _taken(self, item_id: str) -> bool:
-        open_turn = self.hearing.open.turn.item_id if self.hearing.open else None
-        return item_id == open_turn or self.conversation.has(item_id)

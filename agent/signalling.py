@@ -161,11 +161,8 @@ class Signalling:
     async def _call(self, transport: WebRtcTransport) -> None:
         """The life of one call after its answer."""
         try:
-            async with asyncio.timeout(PENDING_SECONDS):
-                await transport.open()
-            await self._converse(transport)
-        except TimeoutError:
-            log.info("no connection within %.0f s of the answer", PENDING_SECONDS)
+            if await _opened(transport):
+                await self._converse(transport)
         except Disconnected:
             log.info("the client left at once")
         except Exception:  # a fault in one call must not end the others
@@ -173,6 +170,17 @@ class Signalling:
             await transport.close(INTERNAL_ERROR, "internal error; the server's log says more")
         finally:
             await transport.hang_up()
+
+
+async def _opened(transport: WebRtcTransport) -> bool:
+    """Whether the answered offer became a connection in time."""
+    try:
+        async with asyncio.timeout(PENDING_SECONDS):
+            await transport.open()
+    except TimeoutError:
+        log.info("no connection within %.0f s of the answer", PENDING_SECONDS)
+        return False
+    return True
 
 
 def _forbidden() -> Refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,8 +11,16 @@ import numpy as np
 from agent.commands import Command, EndSpeech, Speak
 from agent.conversation import Reply, Turn
 from agent.events import SegmentSpoken, SoundReady
-from agent.notices import Play, ReplyFinished, ReplyWords, StopPlaying, TurnTimed
-from agent.playback import Playback
+from agent.notices import (
+    Play,
+    ReplyFinished,
+    ReplyWords,
+    StopPlaying,
+    TurnTimed,
+    WordPlace,
+    WordsPlaced,
+)
+from agent.playback import Playback, SpokenMark
 from agent.reply import ReplyDone
 from agent.timing import SPAN_NAMES, Speculation, Stage, StageTimings, WorkSpan
 from tts.engine import SpeechChunk
@@ -99,10 +107,16 @@ class Speaking:
             nothing = np.zeros(round(self.silence * rate), np.float32)
             self.playback.queue(ready.segment, SpeechChunk(nothing, rate, ()))
             self.silence = 0.0
-        self.playback.queue(ready.segment, ready.chunk, answers=answers)
+        marks = self.playback.queue(ready.segment, ready.chunk, answers=answers)
+        if marks and answers:
+            yield self._placed(marks)
         if self.playback.first_audible is not None:
             self.reached(Stage.FIRST_SOUND, now)
         yield from self.pump(now)
+
+    def _placed(self, marks: Sequence[SpokenMark]) -> WordsPlaced:
+        places = (WordPlace(mark.position, len(self._source_by(mark).strip())) for mark in marks)
+        return WordsPlaced(self.response_id, self.reply.item_id, tuple(places))
 
     def segment_spoken(self, spoken: SegmentSpoken) -> None:
         self._spoken += 1
@@ -158,8 +172,9 @@ class Speaking:
 
     def _heard_source(self, position: float) -> str:
         mark = self.playback.mark_at(position)
-        if mark is None:
-            return ""
+        return "" if mark is None else self._source_by(mark)
+
+    def _source_by(self, mark: SpokenMark) -> str:
         before = "".join(source for source, _ in self._segments[: mark.segment])
         source, spoken = self._segments[mark.segment]
         part = source if mark.words is None or not source else spoken.heard(mark.words)

@@ -13,14 +13,10 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from agent.errors import ConfigError
-
 if TYPE_CHECKING:
     from agent.config import Settings
     from agent.engines import Loaded
     from agent.work import Engines
-
-WITHOUT_MODEL = {"scripted", "tone"}
 
 out = Console()
 err = Console(stderr=True)
@@ -29,10 +25,6 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; default onebreath.toml.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document per line.")]
-AsrOption = Annotated[str | None, typer.Option(help="whisper, scripted or package.module:Class.")]
-AsrModelOption = Annotated[
-    str | None, typer.Option(help="Whisper model: name of `onebreath models`, any, or directory.")
-]
 ResponderOption = Annotated[
     str | None,
     typer.Option(help="diffusion, autoregressive, hosted, ab, scripted or package.module:Class."),
@@ -40,13 +32,11 @@ ResponderOption = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option(help="Model of the responder: name, GGUF file or directory.")
 ]
-TtsOption = Annotated[str | None, typer.Option(help="piper, tone or package.module:Class.")]
-VoiceOption = Annotated[str | None, typer.Option(help="Piper voice: name or .onnx file.")]
 
 
 def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None = None) -> Settings:
     """Merge file, environment and flags, and start logging as they say."""
-    from agent.config import load_settings
+    from agent.settings_sources import load_settings
 
     settings = load_settings(flags, config)
     logging.basicConfig(
@@ -58,30 +48,6 @@ def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None =
     for chatty in ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice"):
         logging.getLogger(chatty).setLevel("WARNING")
     return settings
-
-
-def engine_flags(
-    asr: str | None,
-    asr_model: str | None,
-    responder: str | None,
-    model: str | None,
-    tts: str | None,
-    voice: str | None,
-) -> dict[str, dict[str, Any]]:
-    """The flags that choose engines, nested as the settings are.
-
-    Raises:
-        ConfigError: a model is named for an engine that has none.
-    """
-    pairs = {"asr-model": (asr, asr_model), "model": (responder, model), "voice": (tts, voice)}
-    for flag, (engine, name) in pairs.items():
-        if engine in WITHOUT_MODEL and name is not None:
-            raise ConfigError(f"--{flag} {name} says nothing to {engine}: leave it out")
-    return {
-        "asr": {"engine": asr, "model": asr_model},
-        "responder": {"engine": responder, "model": model},
-        "tts": {"engine": tts, "voice": voice},
-    }
 
 
 def load(settings: Settings) -> tuple[Engines, list[Loaded]]:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from agent.bench import Figure
+from agent.bench.figures import Figure
 from agent.catalogue import Model
 from agent.engines import Loaded
 from agent.latency.compare import Ratio

@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from browsers import Visit, chromium, scripted, served
+from browsers import chromium, scripted, served
 from playwright.sync_api import Page, Playwright, sync_playwright
 
 import web_client
+from agent.bench.browser_page import Visit
 from agent.config import Settings
 from agent.engines import load_engines
 from agent.threads import calm

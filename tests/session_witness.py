@@ -34,6 +34,7 @@ from agent.notices import (
     TurnTimed,
     Unduck,
     WordsHeard,
+    WordsPlaced,
 )
 from agent.session import MAX_UNHEARD, Session
 from tts.engine import SpeechChunk, WordSpan
@@ -100,7 +101,7 @@ class Witness:
                 self._reply(command)
             case Play():
                 self._plays(command)
-            case ReplyWords() | TurnTimed() | Duck() | Unduck() | StopPlaying():
+            case ReplyWords() | WordsPlaced() | TurnTimed() | Duck() | Unduck() | StopPlaying():
                 assert command.response_id == self.running, f"{command} and it does not run"
                 assert not self.stopped, f"{command} after its stop"
                 self.stopped = isinstance(command, StopPlaying)

@@ -20,13 +20,13 @@ from prometheus_client import REGISTRY
 from test_runner import call, engines, heard
 
 from agent import notices
-from agent.config import load_settings
 from agent.engines import load_responder
 from agent.errors import ConfigError
 from agent.reload import reweigh, reweigh_on_hangup
 from agent.responders.ab import AbCall, AbResponder, Arm
 from agent.responders.base import Message, ReplyDone, ReplyPiece, ReplyText, ResponderError
 from agent.responders.scripted import ScriptedResponder
+from agent.settings_sources import load_settings
 
 ASKED = [Message("user", "how are you")]
 

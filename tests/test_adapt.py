@@ -12,10 +12,10 @@ from checkpoints import MASK, write_checkpoint
 from typer.testing import CliRunner
 
 from agent.cli import app
-from agent.config import load_settings
 from agent.engines import make_responder
 from agent.errors import ConfigError
 from agent.reply import Message, ReplyDone
+from agent.settings_sources import load_settings
 from dllm_core import DecodeOptions, Engine, lora
 from dllm_core.adapt.distill import DistillOptions
 from dllm_core.adapt.tasks import finished_adapter, make_data

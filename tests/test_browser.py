@@ -16,7 +16,6 @@ from browsers import (
     FAKE_MICROPHONE,
     QUESTIONS,
     Served,
-    Visit,
     chromium,
     scripted,
     served,
@@ -33,6 +32,7 @@ from playwright.sync_api import (
 from recorded_session import REPLY, whole_session
 
 from agent.audio import read_recording
+from agent.bench.browser_page import Visit
 from agent.config import Settings
 from agent.engines import load_engines
 
@@ -151,10 +151,7 @@ def test_escape_is_silence_at_once(recording_page, transport):
         visit.say("capital_of_france")
         visit.wait_for("page.sound.first")
         page.wait_for_timeout(500)  # a while into the reply
-        pressed = page.evaluate(
-            "() => { const t = instruments.now();"
-            " dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'})); return t; }"
-        )
+        pressed = visit.press_escape()
         visit.wait_for("response.done")
         page.wait_for_timeout(400)
         recorded = visit.recorded()
@@ -193,8 +190,7 @@ def test_the_agent_is_ducked_and_comes_back(recording_page):
 def test_typed_words_are_answered_without_a_microphone(page):
     with visiting(page, [], {"Hello": "Hello yourself."}) as visit:
         visit.open()
-        page.get_by_role("textbox", name="Message").fill("Hello")
-        page.keyboard.press("Enter")
+        visit.type("Hello")
         visit.wait_for("response.done")
         expect(page.locator(".said.assistant .words")).to_have_text("Hello yourself.")
         assert visit.entries("page.sound.first")

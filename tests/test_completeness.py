@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.completeness import (
-    MAX_CHARACTERS,
     RULES,
     Completeness,
     Verdict,
     completeness,
-    endpoint_delay,
 )
+from agent.tail import MAX_CHARACTERS
 
 INCOMPLETE = {
     "hesitation": """
@@ -344,11 +343,6 @@ def test_typographic_quotes_and_capitals_change_nothing(plain: str) -> None:
     assert completeness(fancy) == completeness(plain)
 
 
-def test_the_delays_are_those_of_the_settings() -> None:
-    delays = [endpoint_delay(verdict, 0.2, 0.5, 1.5) for verdict in sorted(Verdict)]
-    assert delays == [1.5, 0.5, 0.2]
-
-
 @given(st.text())
 def test_any_text_gets_a_verdict(words: str) -> None:
     found = completeness(words)
@@ -377,10 +371,23 @@ def test_length_does_not_cost_time(piece: str) -> None:
     assert found == completeness(words[-MAX_CHARACTERS:])
 
 
+@pytest.mark.parametrize("noun", ["a good book", "my order", "the next show", "your last update"])
+def test_a_thing_is_no_verb(noun: str) -> None:
+    assert completeness(f"Could you tell me about {noun}?") == Completeness(
+        Verdict.COMPLETE, "question"
+    )
+    assert completeness(f"Could you please {noun.split()[-1]}").verdict is Verdict.INCOMPLETE
+
+
+@pytest.mark.parametrize("words", ["Ich hätte gern", "Yes.", "a table for", "Ja.", ""])
+def test_words_of_another_language_are_not_judged(words: str) -> None:
+    found = completeness(words, 9.0, "de")
+    assert found == Completeness(Verdict.UNSURE, "other_language")
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        "Could you recommend a good book?",
         "What should I cook for dinner tonight?",
         "Can you tell me what time the sun goes down?",
     ],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from browsers import DESK, JAVASCRIPT, scripted, served
+from browsers import scripted, served
 from firefox import firefox, silent_speaker
+
+from agent.bench.browser_page import DESK, INSTRUMENTS
 
 HELLO = "Hello yourself."
 PHASE = f"{DESK}.session.phase"
@@ -13,7 +15,7 @@ PHASE = f"{DESK}.session.phase"
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 async def test_a_typed_message_is_answered_and_heard(tmp_path, transport):
-    instruments = (JAVASCRIPT / "instruments.js").read_text()
+    instruments = INSTRUMENTS.read_text()
     with silent_speaker(tmp_path) as sound, served(scripted([], {"Hello": HELLO})) as server:
         async with firefox(tmp_path, instruments, sound) as tab:
             await tab.open(f"{server.url}/?transport={transport}")

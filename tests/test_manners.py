@@ -22,7 +22,15 @@ from agent.events import (
     Tick,
 )
 from agent.manners import Manners, Phase, Wish
-from agent.notices import Play, Remark, ReplyFinished, ReplyStarted, ReplyWords, TurnTimed
+from agent.notices import (
+    Play,
+    Remark,
+    ReplyFinished,
+    ReplyStarted,
+    ReplyWords,
+    TurnTimed,
+    WordsPlaced,
+)
 from agent.reply import Message, Prefilled, ReplyDone
 from agent.session import Session
 
@@ -162,7 +170,7 @@ def test_a_late_reply_is_preceded_by_a_filler_that_is_not_remembered():
     assert desk.last(Speak).text == "Let me see."
     assert desk.now - over == pytest.approx(0.8, abs=0.25)
     speak(desk)
-    assert desk.all(TurnTimed) == [], "the filler is no answer"
+    assert desk.all(TurnTimed) == desk.all(WordsPlaced) == [], "the filler is no answer"
     desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
     desk.tell(TextReady(generation, "Paris."))
     desk.tell(ReplyComplete(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))

@@ -108,9 +108,6 @@ def test_audio_is_decoded():
                 turn_detection=True,
                 semantic=True,
                 eagerness="low",
-                complete_delay=0.5,
-                endpoint_delay=1.2,
-                incomplete_delay=3.0,
                 interrupt_response=False,
             ),
         ),
@@ -208,12 +205,22 @@ def test_the_session_is_described_and_follows_its_changes():
     assert updated["session"]["audio"]["input"]["turn_detection"] is None
 
 
+def test_a_wish_for_the_words_says_nothing_about_the_pause_alone():
+    writer = EventWriter(FACTS)
+    wishes = [events.Configure(semantic=True, eagerness="low"), events.Configure(semantic=False)]
+    told = [event for wish in wishes for event in writer.write(notices.Configured(wish))]
+    first, second = (told["session"]["audio"]["input"]["turn_detection"] for told in told)
+    assert (first["type"], first["eagerness"]) == ("semantic_vad", "low")
+    assert (second["type"], second["silence_duration_ms"]) == ("server_vad", 500)
+
+
 def test_a_reply_is_told_in_the_order_of_the_realtime_api():
     half = np.full(2205, 0.5, np.float32)
     events = written(
         notices.ReplyStarted("resp_1", "item_2", "item_1"),
         notices.CanvasShown("resp_1", CanvasStep(1, 4, ("Hi", ""), (False, True), (0.9, 0.1), 5.0)),
         notices.ReplyWords("resp_1", "item_2", "Hi there."),
+        notices.WordsPlaced("resp_1", "item_2", (notices.WordPlace(0.1234, 2),)),
         notices.Play("resp_1", "item_2", half, 22_050),
         notices.TurnTimed("resp_1", "item_2", {"asr": 0.1234}, 1.5),
         notices.Play("resp_1", "item_2", half, 22_050),
@@ -226,6 +233,7 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
         "response.content_part.added",
         "onebreath.denoise.step",
         "response.output_audio_transcript.delta",
+        "onebreath.playback.words",
         "response.output_audio.delta",
         "onebreath.turn.timings",
         "response.output_audio.delta",
@@ -244,7 +252,8 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
         if event["type"] == "response.output_audio.delta"
     )
     assert len(audio) // 2 == pytest.approx(4800, abs=2)  # 0.2 s at 24 kHz, nothing held back
-    assert events[7]["spans_ms"] == {"asr": 123.4}
+    assert events[6]["words"] == [{"end_ms": 123.4, "characters": 2}]
+    assert events[8]["spans_ms"] == {"asr": 123.4}
     response = events[-1]["response"]
     assert response["status"] == "completed"
     assert response["output"][0]["content"][0]["transcript"] == "Hi there."

@@ -53,6 +53,7 @@ from agent.notices import (
     TurnCommitted,
     TurnTimed,
     WordsHeard,
+    WordsPlaced,
 )
 from agent.reply import Message, Prefilled, ReplyDone
 from agent.session import Session
@@ -234,6 +235,17 @@ def test_the_client_knows_better_what_was_played(desk):
     assert desk.session.conversation.messages()[-1].content == "One"
     desk.tell(Truncate("item_999999", 0.5))
     assert desk.last(Trouble).code == "item_not_found"
+
+
+def test_the_place_of_every_word_is_told_before_its_sound(desk):
+    ask(desk, "How much is it?")
+    answer(desk, "It is $5. That is not much.")
+    told = desk.all(WordsPlaced)
+    kinds = [type(c) for c in desk.commands if isinstance(c, WordsPlaced | Play)]
+    assert kinds[0] is WordsPlaced
+    places = [(place.position, place.characters) for words in told for place in words.words]
+    ends = [2, 5, 5, 9, 14, 17, 21, 27]  # "five" says nothing yet, "dollars." says "$5."
+    assert places == [(0.5 * n, end) for n, end in enumerate(ends, 1)]
 
 
 def test_words_cut_off_by_the_caller_himself_are_joined(desk):

@@ -1,5 +1,6 @@
 """Offers: in every form, bad ones, and those that nobody follows up."""
 
+import asyncio
 import json
 
 import httpx
@@ -8,6 +9,7 @@ from test_server import server
 from webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
 
 from agent import signalling
+from agent.config import Settings
 from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
 from agent.transports.rtc_peer import BadOffer, check_offer
@@ -157,3 +159,44 @@ async def test_an_offer_that_nobody_follows_up_is_dropped(monkeypatch):
         assert busy.json()["error"]["code"] == "server_full"
         assert int(busy.headers["retry-after"]) > 0
         await until_free(url)
+
+
+class Line:
+    """A connection that stands at once, or never."""
+
+    def __init__(self, stands):
+        self.stands = stands
+        self.closed = []
+
+    async def open(self):
+        if not self.stands:
+            await asyncio.Event().wait()
+
+    async def close(self, code, reason):
+        self.closed.append(code)
+
+    async def hang_up(self):
+        self.closed.append("hung up")
+
+
+@pytest.mark.parametrize(
+    ("stands", "said", "closed"),
+    [
+        (True, "the call failed", [signalling.INTERNAL_ERROR, "hung up"]),
+        (False, "no connection within 0 s", ["hung up"]),
+    ],
+)
+async def test_only_the_wait_for_the_connection_is_called_no_connection(
+    stands, said, closed, monkeypatch, caplog
+):
+    monkeypatch.setattr(signalling, "PENDING_SECONDS", 0.01)
+
+    async def converse(transport):
+        raise TimeoutError("one send took too long")
+
+    calls = signalling.Signalling(Settings(), set(), lambda headers: True, lambda: None, converse)
+    line = Line(stands)
+    with caplog.at_level("INFO", "onebreath.server"):
+        await calls._call(line)
+    assert [said in record.message for record in caplog.records] == [True]
+    assert line.closed == closed

@@ -19,6 +19,7 @@ from agent.config import Settings
 from agent.events import (
     CallStarted,
     ClearAudio,
+    Configure,
     FinalHeard,
     PartialHeard,
     PauseJudged,
@@ -178,6 +179,30 @@ def test_server_vad_looks_at_the_pause_alone():
     assert desk.all(SpeechStopped) == []
     desk.hear(0.2, 0.0)
     assert desk.last(SpeechStopped)
+
+
+@pytest.mark.parametrize(("language", "ends"), [("en", True), ("de", False)])
+def test_words_shorten_the_pause_only_in_the_language_of_the_rules(language, ends):
+    settings = Settings(turns=EAGER, asr={"language": language})
+    desk = Desk(Session(settings, started_at=0.0))
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "What is the capital of France?", after=0.0)
+    desk.hear(0.2, 0.0)
+    assert bool(desk.all(SpeechStopped)) is ends
+    desk.hear(0.3, 0.0)
+    assert desk.last(SpeechStopped)
+
+
+@pytest.mark.parametrize(("eagerness", "ends"), [("auto", True), ("medium", True), ("low", False)])
+def test_auto_and_medium_are_the_delays_of_the_server(desk, eagerness, ends):
+    desk.tell(Configure(semantic=True, eagerness="low"))
+    desk.tell(Configure(semantic=True, eagerness=eagerness))
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "What is the capital of France?", after=0.0)
+    desk.hear(0.2, 0.0)
+    assert bool(desk.all(SpeechStopped)) is ends
 
 
 def test_speech_that_goes_on_voids_the_draft(desk):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import load_settings
 from agent.errors import ConfigError
+from agent.settings_sources import load_settings
 from agent.telephony.gaps import MAX_FILL, Continuity
 from agent.telephony.keys import MAX_KEYS, PATIENCE, Keys
 from agent.telephony.template import check_template, fill_in

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from agent.config import load_settings
 from agent.errors import ConfigError
+from agent.settings_sources import load_settings
 from agent.telephony.settings import TelephonySettings
 
 EXAMPLE = Path(__file__).parent.parent / "onebreath.example.toml"

@@ -5,9 +5,9 @@ No sockets here. The grammar is in docs/protocol.md.
 """
 
 from agent.protocol.client_events import AppendedAudio, BadEvent, ClientMessage, Pinged, parse
-from agent.protocol.server_events import EventWriter, SessionFacts
-
-WIRE_RATE = 24_000
+from agent.protocol.objects import WIRE_RATE
+from agent.protocol.server_events import EventWriter
+from agent.protocol.session_object import SessionFacts
 
 __all__ = [
     "WIRE_RATE",

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -44,14 +44,6 @@ from agent.protocol.client_schema import (
     SessionUpdate,
     known_types,
 )
-
-EAGERNESS: Mapping[str, tuple[float, float, float]] = {
-    "low": (0.5, 1.2, 3.0),
-    "medium": (0.3, 0.8, 1.5),
-    "high": (0.2, 0.5, 1.2),
-    "auto": (0.3, 0.8, 1.5),
-}
-"""Seconds of silence that end a turn whose words are complete, unclear, not complete."""
 
 
 class BadEvent(ProtocolError):
@@ -146,16 +138,7 @@ def _configure(session: Session) -> Configure:
             pre_roll=_seconds(vad.prefix_padding_ms),
             idle_after=math.inf if _says_never(vad) else idle,
         )
-    if vad.eagerness is None:
-        return common
-    complete, unsure, incomplete = EAGERNESS[vad.eagerness]
-    return replace(
-        common,
-        eagerness=vad.eagerness,
-        complete_delay=complete,
-        endpoint_delay=unsure,
-        incomplete_delay=incomplete,
-    )
+    return replace(common, eagerness=vad.eagerness)
 
 
 def _says_never(vad: ServerVad) -> bool:

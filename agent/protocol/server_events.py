@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
 from agent.audio import Samples, StreamResampler, to_pcm16
-from agent.events import Configure
 from agent.notices import (
     AudioCleared,
     CanvasShown,
@@ -32,32 +30,12 @@ from agent.notices import (
     TurnTimed,
     Unduck,
     WordsHeard,
+    WordsPlaced,
 )
+from agent.protocol import objects
 from agent.protocol.client_events import Pinged
-
-WIRE_RATE = 24_000
-Event = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
-    """What a session object says about the agent."""
-
-    session_id: str
-    instructions: str
-    responder: str
-    recogniser: str
-    voice: str
-    language: str
-    detection: str
-    threshold: float
-    endpoint_delay: float
-    pre_roll: float
-    idle_after: float | None
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+from agent.protocol.objects import WIRE_RATE, Event
+from agent.protocol.session_object import SessionFacts, SessionObject
 
 
 @dataclass(slots=True)
@@ -65,7 +43,7 @@ class EventWriter:
     """Writes the events of one connection."""
 
     facts: SessionFacts
-    _settings: Configure = field(default_factory=Configure)
+    _session: SessionObject = field(init=False)
     _count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _resampler: StreamResampler | None = None
     _said: str = ""
@@ -73,9 +51,12 @@ class EventWriter:
     _previous: str | None = None
     """Item before the running reply."""
 
+    def __post_init__(self) -> None:
+        self._session = SessionObject(self.facts)
+
     def created(self) -> Event:
         """The first event of a connection."""
-        return self._event("session.created", session=self._session())
+        return self._event("session.created", session=self._session.body())
 
     def output_buffer(self, change: str, response_id: str) -> Event:
         """WebRTC only: the sound of a reply was ``started``, ``stopped`` or ``cleared``."""
@@ -97,10 +78,10 @@ class EventWriter:
     def _bodies(self, notice: Notice) -> Iterator[tuple[str, Event]]:
         match notice:
             case SpeechStarted():
-                body = {"audio_start_ms": _ms(notice.audio_start), "item_id": notice.item_id}
+                body = {"audio_start_ms": objects.ms(notice.audio_start), "item_id": notice.item_id}
                 yield "input_audio_buffer.speech_started", body
             case SpeechStopped():
-                body = {"audio_end_ms": _ms(notice.audio_end), "item_id": notice.item_id}
+                body = {"audio_end_ms": objects.ms(notice.audio_end), "item_id": notice.item_id}
                 yield "input_audio_buffer.speech_stopped", body
             case TurnCommitted():
                 yield from self._committed(notice)
@@ -110,14 +91,16 @@ class EventWriter:
                 yield from self._words_heard(notice)
             case TextAccepted():
                 content = [{"type": "input_text", "text": notice.text}]
-                item = _item(notice.item_id, "user", "completed", content)
+                item = objects.item(notice.item_id, "user", "completed", content)
                 yield from self._new_item(item, notice.previous_item_id)
             case ReplyStarted():
                 yield from self._reply_started(notice)
             case ReplyWords():
                 self._said += notice.delta
-                place = _place(notice.response_id, notice.item_id)
+                place = objects.place(notice.response_id, notice.item_id)
                 yield "response.output_audio_transcript.delta", {**place, "delta": notice.delta}
+            case WordsPlaced():
+                yield "onebreath.playback.words", objects.places(notice)
             case CanvasShown():
                 body = {"response_id": notice.response_id, **asdict(notice.step)}
                 yield "onebreath.denoise.step", body
@@ -131,20 +114,20 @@ class EventWriter:
             case StopPlaying():
                 self._resampler = None
                 ids = {"response_id": notice.response_id, "item_id": notice.item_id}
-                yield "onebreath.playback.stop", {**ids, "heard_ms": _ms(notice.heard)}
+                yield "onebreath.playback.stop", {**ids, "heard_ms": objects.ms(notice.heard)}
             case ReplyFinished():
                 yield from self._reply_finished(notice)
             case TurnTimed():
-                yield "onebreath.turn.timings", _timings(notice)
+                yield "onebreath.turn.timings", objects.timings(notice)
             case ItemTruncated():
                 body = {"item_id": notice.item_id, "content_index": 0}
-                end = {"audio_end_ms": _ms(notice.audio_end)}
+                end = {"audio_end_ms": objects.ms(notice.audio_end)}
                 yield "conversation.item.truncated", {**body, **end}
             case Configured():
-                self._settings = _merged(self._settings, notice.settings)
-                yield "session.updated", {"session": self._session()}
+                self._session.take(notice.settings)
+                yield "session.updated", {"session": self._session.body()}
             case Trouble():
-                yield "error", {"error": _error(notice)}
+                yield "error", {"error": objects.error(notice)}
             case Remark():
                 yield "onebreath.notice", asdict(notice)
             case _:
@@ -154,7 +137,7 @@ class EventWriter:
         ids = {"item_id": notice.item_id, "previous_item_id": notice.previous_item_id}
         yield "input_audio_buffer.committed", ids
         content = [{"type": "input_audio", "transcript": None}]
-        item = _item(notice.item_id, "user", "completed", content)
+        item = objects.item(notice.item_id, "user", "completed", content)
         yield from self._new_item(item, notice.previous_item_id)
 
     def _new_item(self, item: Event, previous: str | None) -> Iterator[tuple[str, Event]]:
@@ -176,15 +159,15 @@ class EventWriter:
     def _reply_started(self, notice: ReplyStarted) -> Iterator[tuple[str, Event]]:
         self._said, self._resampler = "", None
         self._previous = notice.previous_item_id
-        response = self._response(notice.response_id, "in_progress", [])
+        response = objects.response(notice.response_id, "in_progress", [])
         yield "response.created", {"response": response}
-        item = _item(notice.item_id, "assistant", "in_progress", [])
+        item = objects.item(notice.item_id, "assistant", "in_progress", [])
         place = {"response_id": notice.response_id, "output_index": 0}
         yield "response.output_item.added", {**place, "item": item}
         body = {"item": item, "previous_item_id": notice.previous_item_id}
         yield "conversation.item.added", body
         part = {"type": "audio", "transcript": ""}
-        place = _place(notice.response_id, notice.item_id)
+        place = objects.place(notice.response_id, notice.item_id)
         yield "response.content_part.added", {**place, "part": part}
 
     def _converted(self, notice: Play) -> Samples:
@@ -197,10 +180,11 @@ class EventWriter:
     ) -> Iterator[tuple[str, Event]]:
         if len(samples):
             delta = base64.b64encode(to_pcm16(samples)).decode("ascii")
-            yield "response.output_audio.delta", {**_place(response_id, item_id), "delta": delta}
+            place = objects.place(response_id, item_id)
+            yield "response.output_audio.delta", {**place, "delta": delta}
 
     def _reply_finished(self, notice: ReplyFinished) -> Iterator[tuple[str, Event]]:
-        place = _place(notice.response_id, notice.item_id)
+        place = objects.place(notice.response_id, notice.item_id)
         if self._resampler is not None:
             tail = self._resampler.flush()
             self._resampler = None
@@ -211,127 +195,13 @@ class EventWriter:
         yield "response.content_part.done", {**place, "part": part}
         status = "completed" if notice.status == "completed" else "incomplete"
         content = [{"type": "output_audio", "transcript": notice.text}]
-        item = _item(notice.item_id, "assistant", status, content)
+        item = objects.item(notice.item_id, "assistant", status, content)
         ids = {"response_id": notice.response_id, "output_index": 0}
         yield "response.output_item.done", {**ids, "item": item}
         yield "conversation.item.done", {"item": item, "previous_item_id": self._previous}
-        response = self._response(notice.response_id, notice.status, [item])
+        response = objects.response(notice.response_id, notice.status, [item])
         if notice.status != "completed":
             details = {"type": notice.status, "reason": notice.reason}
             response["status_details"] = details
         response["onebreath"] = notice.stats
         yield "response.done", {"response": response}
-
-    def _response(self, response_id: str, status: str, output: list[Event]) -> Event:
-        return {
-            "id": response_id,
-            "object": "realtime.response",
-            "status": status,
-            "status_details": None,
-            "output": output,
-            "output_modalities": ["audio"],
-            "metadata": None,
-            "usage": None,
-        }
-
-    def _session(self) -> Event:
-        facts, now = self.facts, self._settings
-        pcm = {"type": "audio/pcm", "rate": WIRE_RATE}
-        return {
-            "type": "realtime",
-            "object": "realtime.session",
-            "id": facts.session_id,
-            "model": facts.responder,
-            "output_modalities": ["audio"],
-            "instructions": facts.instructions if now.instructions is None else now.instructions,
-            "audio": {
-                "input": {
-                    "format": pcm,
-                    "transcription": {"model": facts.recogniser, "language": facts.language},
-                    "noise_reduction": None,
-                    "turn_detection": self._turn_detection(),
-                },
-                "output": {"format": pcm, "voice": facts.voice, "speed": 1.0},
-            },
-            "tools": [],
-            "tool_choice": "auto",
-        }
-
-    def _turn_detection(self) -> Event | None:
-        facts, now = self.facts, self._settings
-        if now.turn_detection is False:
-            return None
-        replies = {
-            "create_response": now.create_response is not False,
-            "interrupt_response": now.interrupt_response is not False,
-        }
-        semantic = facts.detection == "semantic_vad" if now.semantic is None else now.semantic
-        if semantic:
-            return {"type": "semantic_vad", "eagerness": now.eagerness or "auto", **replies}
-        return {
-            "type": "server_vad",
-            "threshold": facts.threshold if now.threshold is None else now.threshold,
-            "prefix_padding_ms": _ms(facts.pre_roll if now.pre_roll is None else now.pre_roll),
-            "silence_duration_ms": _ms(
-                facts.endpoint_delay if now.endpoint_delay is None else now.endpoint_delay
-            ),
-            "idle_timeout_ms": _idle_timeout(facts.idle_after, now.idle_after),
-            **replies,
-        }
-
-
-def _idle_timeout(by_settings: float | None, by_client: float | None) -> int | None:
-    if by_client is None:
-        return None if by_settings is None else _ms(by_settings)
-    return _ms(by_client) if math.isfinite(by_client) else None
-
-
-def _merged(before: Configure, after: Configure) -> Configure:
-    changes = {key: value for key, value in asdict(after).items() if value is not None}
-    return Configure(**{**asdict(before), **changes})
-
-
-def _item(item_id: str, role: str, status: str, content: list[Event]) -> Event:
-    kinds = {"id": item_id, "object": "realtime.item", "type": "message"}
-    return {**kinds, "role": role, "status": status, "content": content}
-
-
-def _place(response_id: str, item_id: str) -> Event:
-    ids = {"response_id": response_id, "item_id": item_id}
-    return {**ids, "output_index": 0, "content_index": 0}
-
-
-def _timings(notice: TurnTimed) -> Event:
-    tried = notice.speculation
-    return {
-        "response_id": notice.response_id,
-        "item_id": notice.item_id,
-        "spans_ms": {name: _exact_ms(span) for name, span in notice.spans.items()},
-        "speech_end_ms": None if notice.speech_end is None else _exact_ms(notice.speech_end),
-        "work": [
-            {"stage": span.name, "start_ms": _exact_ms(span.start), "end_ms": _exact_ms(span.end)}
-            for span in notice.work
-        ],
-        "speculation": tried
-        and {
-            "hit": tried.hit,
-            "revisions": tried.revisions,
-            "saved_ms": _exact_ms(tried.saved),
-            "wasted_ms": _exact_ms(tried.wasted),
-        },
-        "budget_ms": None if notice.budget is None else _exact_ms(notice.budget),
-    }
-
-
-def _exact_ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
-
-
-def _error(notice: Trouble) -> Event:
-    return {
-        "type": notice.kind,
-        "code": notice.code,
-        "message": notice.message,
-        "param": notice.param,
-        "event_id": notice.event_id,
-    }

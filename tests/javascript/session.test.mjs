@@ -131,6 +131,16 @@ test("the caret begins with the sound and ends with the words", () => {
   assert.equal(lettersSpoken(cut, 99_000), lettersSpoken(cut, 14_800)); // silenced: it stops
 });
 
+test("the caret follows the words where the server tells their places", () => {
+  const session = sessionUntil(2760);
+  const [turn] = session.turns;
+  const words = [{ end_ms: 200, characters: 4 }, { end_ms: 1000, characters: 8 }];
+  const event = { type: "onebreath.playback.words", response_id: turn.id, words };
+  session.take({ t: 2760, from: "server", event });
+  const caret = (played) => lettersSpoken(turn, turn.firstSoundAt + played);
+  assert.deepEqual([-50, 0, 100, 200, 600, 1000, 5000].map(caret), [0, 0, 2, 4, 6, 8, 8]);
+});
+
 test("the caller ducks the agent, and then silences it", () => {
   assert.equal(sessionUntil(14_700).ducked, true);
   const session = sessionUntil(14_800);

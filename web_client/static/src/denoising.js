@@ -60,20 +60,35 @@ export function strip(steps) {
   });
 }
 
-/** What a voice speaks in a second, in letters, until a finished reply tells better. */
+/** What a voice speaks in a second, in letters, where nothing tells better. */
 const LETTERS_PER_SECOND = 15;
 
 /**
- * How many letters of a reply were spoken. The wire has no times of words: the place is in
- * proportion to the sound, exact at both ends of a finished reply and an estimate between.
+ * How many letters of a reply were spoken, by the places of its words in its sound. In a session
+ * of a server that tells none it is an estimate, exact at both ends of a finished reply.
  * @param {import("./turn.js").Turn} turn
  * @param {number} t
  */
 export function lettersSpoken(turn, t) {
   const letters = turn.words.trim().length;
+  const played = turn.playedBy(t);
+  if (turn.places.length > 0) return Math.min(letters, lettersBy(turn.places, played));
   if (turn.status !== "completed" || turn.doneAt === null) {
-    return Math.min(letters, (turn.playedBy(t) / 1000) * LETTERS_PER_SECOND);
+    return Math.min(letters, (played / 1000) * LETTERS_PER_SECOND);
   }
   const whole = turn.playedBy(turn.doneAt);
-  return whole > 0 ? (turn.playedBy(t) / whole) * letters : letters;
+  return whole > 0 ? (played / whole) * letters : letters;
+}
+
+/**
+ * Within a word the place moves evenly.
+ * @param {import("./turn.js").Place[]} places
+ * @param {number} played milliseconds
+ */
+function lettersBy(places, played) {
+  const next = places.findIndex(({ end_ms }) => end_ms > played);
+  if (next < 0) return places[places.length - 1].characters;
+  const before = places[next - 1] ?? { end_ms: 0, characters: 0 };
+  const part = (played - before.end_ms) / (places[next].end_ms - before.end_ms);
+  return before.characters + part * (places[next].characters - before.characters);
 }

@@ -153,6 +153,9 @@ const SERVER = {
     const item = session.item(event.item_id);
     if (item) item.text = turn.words.trim();
   },
+  "onebreath.playback.words": (session, event) => {
+    session.turnOf(event.response_id)?.places.push(...event.words);
+  },
   "onebreath.turn.timings": (session, event, t) => {
     const turn = session.turnOf(event.response_id);
     if (turn) Object.assign(turn, { timings: event, timingsAt: t });

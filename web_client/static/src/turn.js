@@ -12,6 +12,8 @@
  * @property {number} ms
  */
 
+/** @typedef {{end_ms: number, characters: number}} Place where a word ends in the sound */
+
 /** @typedef {{stage: string, start_ms: number, end_ms: number}} Work */
 
 /** @typedef {{hit: boolean, saved_ms: number, revisions: number, wasted_ms: number}} Speculation */
@@ -43,6 +45,8 @@ export class Turn {
     this.steps = [];
     /** Words that will not change any more; they run ahead of the sound. */
     this.words = "";
+    /** Where its words end in its sound, as far as that is made. @type {Place[]} */
+    this.places = [];
     /** What the conversation remembers: the words that were heard. @type {string | null} */
     this.heard = null;
     /** @type {"in_progress" | "completed" | "cancelled" | "failed"} */

@@ -8,13 +8,8 @@ slower or busier does so for both.
 from __future__ import annotations
 
 import asyncio
-import json
-import platform
-import re
 import statistics
-import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,54 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from agent.audio import NOISE_FLOOR_DBFS, Samples, first_above, last_above, resample
-from agent.bench import bundled, running_server
-from agent.config import Settings
-from agent.engines import load_tts, thread_plan
+from agent.bench.figures import Progress
+from agent.bench.questions import spoken_questions
+from agent.bench.server_process import running_server
 from agent.errors import CallError
 from agent.latency.caller import Caller
 from agent.latency.question import Question
 from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
-from agent.machine import cpu_features, load_average, memory
 from agent.protocol import WIRE_RATE
-from agent.threads import cores
-from tts.engine import Synthesizer
 
-Progress = Callable[[str], None]
 Event = dict[str, Any]
 
-QUESTIONS = (
-    "Can you help me?",
-    "What day comes after Tuesday?",
-    "How do you spell the word giraffe?",
-    "Why is the sky blue?",
-    "Is a tomato a fruit or a vegetable?",
-    "Who was the first man on the moon?",
-    "What should I cook for dinner tonight?",
-    "How many minutes are there in an hour?",
-    "Tell me something about whales.",
-    "What is the largest ocean in the world?",
-    "Do penguins fly?",
-    "What do you call a baby dog?",
-    "How far away is the moon?",
-    "Could you recommend a good book?",
-    "What is the opposite of early?",
-    "Where does coffee come from?",
-    "Good morning, how are you today?",
-    "Which animal is the fastest on land?",
-    "What color do you get from blue and yellow?",
-    "I am bored. What can I do?",
-    # Callers hesitate: so many seconds of silence within the sentence.
-    "Can you tell me {0.4} what time the sun goes down?",
-    "What is the difference between a frog and {0.8} a toad?",
-    "I would like to know, um, {0.8} how long eggs have to boil.",
-    "Is it true that {0.4} cats always land on their feet?",
-    "My number is five five five {0.6} zero one seven. Can you repeat it?",
-)
-"""Spoken by the bundled voice, after the bundled recordings."""
-STORIES = ("Tell me a story about a dog.", "Tell me all that you know about Paris.")
-STOP = "No, stop. What is two plus three?"
 BLOCK = 5
 TALKED = 0.8
 """Seconds of a reply that are heard before it is interrupted."""
@@ -153,7 +112,7 @@ def run_turns(
         CallError: a server does not start or the connection is lost.
     """
     progress("speaking the questions")
-    asked, stories, stop = _recordings(questions)
+    asked, stories, stop = spoken_questions(questions)
     with ExitStack() as servers:
         urls = {}
         for speculation in (True, False):
@@ -163,33 +122,6 @@ def run_turns(
             )
             urls[speculation] = f"ws://127.0.0.1:{port}/v1/realtime"
         return asyncio.run(_measure(urls, asked, (stories, stop, interruptions), progress))
-
-
-def _recordings(questions: int) -> tuple[list[Question], list[Question], Question]:
-    defaults = Settings()
-    voice = load_tts(defaults, thread_plan(defaults).tts, lambda _: None)
-    try:
-        asked = [*bundled(), *(_spoken(voice, text) for text in QUESTIONS)][:questions]
-        return asked, [_spoken(voice, text) for text in STORIES], _spoken(voice, STOP)
-    finally:
-        voice.close()
-
-
-def _spoken(voice: Synthesizer, text: str) -> Question:
-    """``text`` in the voice's sound, with silence where it says {seconds}."""
-    parts = re.split(r"\{([\d.]+)\}", text)
-    sound = [_trimmed(voice, parts[0].strip())]
-    for pause, words in zip(parts[1::2], parts[2::2], strict=True):
-        sound += [np.zeros(int(float(pause) * WIRE_RATE), np.float32), _trimmed(voice, words)]
-    return Question(text, np.concatenate(sound))
-
-
-def _trimmed(voice: Synthesizer, words: str) -> Samples:
-    """The sound of ``words`` without the silence around it."""
-    spoken = np.concatenate([chunk.samples for chunk in voice.speak(words.strip())])
-    sound = resample(spoken, voice.rate, WIRE_RATE)
-    start, end = first_above(sound, NOISE_FLOOR_DBFS), last_above(sound, NOISE_FLOOR_DBFS)
-    return sound[start or 0 : (end or 0) + 1]
 
 
 async def _measure(
@@ -251,16 +183,21 @@ async def _interrupt(url: str, story: Question, stop: Question) -> Interruption 
         if ended[1]["response"]["status"] != "cancelled":
             return None
         await asyncio.sleep(1.0)  # what comes late comes by then
+    return _silenced(events[asked:], interrupted, begins)
+
+
+def _silenced(
+    events: Sequence[tuple[float, Event]], interrupted: str, begins: float
+) -> Interruption:
+    """What became of the reply ``interrupted``, by the events since the caller ``begins``."""
     stops = ("onebreath.playback.stop", "input_audio_buffer.speech_started")
-    told = next(at for at, event in events[asked:] if event["type"] in stops)
-    late = [
+    told = next(at for at, event in events if event["type"] in stops)
+    sound = [
         at
         for at, event in events
-        if event.get("response_id") == interrupted
-        and event["type"] == "response.output_audio.delta"
-        and at > told
+        if event["type"] == "response.output_audio.delta" and event["response_id"] == interrupted
     ]
-    silent = max([told, *late])
+    silent = max([told, *sound])
     return Interruption(round((silent - begins) * 1000, 1), round((silent - told) * 1000, 1))
 
 
@@ -276,40 +213,3 @@ async def _first(
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise CallError(f"no {kind} within {PATIENCE:.0f} s") from None
-
-
-def write_rows(path: Path, figures: TurnFigures, command: str) -> None:
-    """All turns and interruptions, one JSON document a line, after one about the machine.
-
-    Raises:
-        CallError: the file cannot be written.
-    """
-    rows = [{"what": "machine", "command": command, **_this_machine()}, *figures.rows()]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CallError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _this_machine() -> dict[str, Any]:
-    total, _ = memory()
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "features": sorted(f for f in cpu_features() if f.startswith("avx")),
-        "cores": cores(),
-        "memory_gb": round(total / 1e9),
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": _commit(),
-        "load": round(load_average(), 2),
-    }
-
-
-def _commit() -> str | None:
-    """The commit of this copy; None where it is no clone."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(git, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

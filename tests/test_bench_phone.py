@@ -3,9 +3,9 @@
 import pytest
 from phone_server import server
 
+from agent.bench.phone import _added, _crowd_figures, _held_back
 from agent.errors import CallError
 from agent.latency.phone import RATE, HeardReply, PhoneCaller
-from agent.phone_bench import _added, _crowd_figures, _held_back
 
 
 async def test_the_telephone_hears_every_sample_of_a_reply():

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from agent.bench.energy import EnergyMeter
+from agent.bench.figures import Progress
+from agent.bench.prices import Price
+from agent.bench.prompts import Prompt
 from agent.compute import Compute
-from agent.energy import EnergyMeter
-from agent.prices import Price
-from agent.prompts import Prompt
 from agent.reply import Message, Prefilled, ReplyDone, ReplyText
 from agent.responders.base import Responder, ResponderError, WaitingCall
 from agent.responders.computed import awaited
 from tts.segments import Segmenter
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

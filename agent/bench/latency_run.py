@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.bench import running_server
+from agent.bench.server_process import running_server
 from agent.errors import CallError
 from agent.latency.link import LinkSettings
 from agent.latency.load import Load

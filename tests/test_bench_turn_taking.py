@@ -10,8 +10,10 @@ import pytest
 from scenario import Scenario
 from scenario_engines import live_engines
 
-from agent import bench_turns
-from agent.bench_turns import AskedTurn, Interruption, TurnFigures, write_rows
+from agent.bench import turn_taking
+from agent.bench.questions import QUESTIONS, bundled, spoken
+from agent.bench.rows import write_rows
+from agent.bench.turn_taking import AskedTurn, Interruption, TurnFigures
 from agent.config import Settings
 from agent.errors import CallError
 from agent.latency.question import Question
@@ -73,12 +75,12 @@ COMMITTED = "input_audio_buffer.committed"
     ],
 )
 def test_hits_and_cut_offs_are_read_from_the_events(seen, hit, cut_off):
-    row = bench_turns._turn(True, turn(1.0).result, seen)
+    row = turn_taking._turn(True, turn(1.0).result, seen)
     assert (row.hit, row.cut_off) == (hit, cut_off)
 
 
 def test_a_hesitation_is_as_long_as_it_says():
-    sound = bench_turns._spoken(ToneSynthesizer(), "one two {0.5} three").samples
+    sound = spoken(ToneSynthesizer(), "one two {0.5} three").samples
     loud = np.flatnonzero(np.abs(sound) > 0.005)
     longest = np.diff(loud).max() / WIRE_RATE
     assert longest == pytest.approx(0.5, abs=0.02)
@@ -86,20 +88,21 @@ def test_a_hesitation_is_as_long_as_it_says():
 
 
 def test_there_are_thirty_different_questions_with_the_bundled_ones():
-    asked = {question.name for question in bench_turns.bundled()} | set(bench_turns.QUESTIONS)
+    asked = {question.name for question in bundled()} | set(QUESTIONS)
     assert len(asked) == 30
 
 
 def test_rows_follow_a_line_about_the_machine(tmp_path):
     path = tmp_path / "rows.jsonl"
-    write_rows(path, TurnFigures([turn(100.0)], [Interruption(400.0, 0.0)]), "the command")
+    figures = TurnFigures([turn(100.0)], [Interruption(400.0, 0.0)])
+    write_rows(path, figures.rows(), "the command")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["what"] for row in rows] == ["machine", "turn", "interruption"]
     assert rows[0]["command"] == "the command"
     assert rows[0]["cores"] >= 1
     assert rows[1]["voice_to_voice_ms"] == 100.0
     with pytest.raises(CallError, match="cannot be written"):
-        write_rows(tmp_path, TurnFigures(), "")
+        write_rows(tmp_path, [], "")
 
 
 STORY = "Once there was a dog. He had a very long tail, and he could not see the end of it."
@@ -107,13 +110,13 @@ STORY = "Once there was a dog. He had a very long tail, and he could not see the
 
 @pytest.mark.slow
 async def test_a_server_is_asked_and_interrupted(monkeypatch):
-    monkeypatch.setattr(bench_turns, "BLOCK", 1)
+    monkeypatch.setattr(turn_taking, "BLOCK", 1)
     scenario = Scenario.model_validate(
         {"name": "x", "answers": {"Tell me a story.": STORY}, "turns": [{"say": "x"}]}
     )
     engines = live_engines(scenario)
 
-    def spoken(text):
+    def told(text):
         return Question(text, engines.asr.tongue.say(text, WIRE_RATE))
 
     sock = listen("127.0.0.1", 0)
@@ -122,9 +125,9 @@ async def test_a_server_is_asked_and_interrupted(monkeypatch):
     serving = asyncio.create_task(serve(Settings(), engines, sock, ready.set))
     try:
         await ready.wait()
-        asked = [spoken("What is the time?"), spoken("And in Rome?")]
-        interrupting = ([spoken("Tell me a story.")], spoken("No, stop it."), 1)
-        figures = await bench_turns._measure(
+        asked = [told("What is the time?"), told("And in Rome?")]
+        interrupting = ([told("Tell me a story.")], told("No, stop it."), 1)
+        figures = await turn_taking._measure(
             {True: url, False: url}, asked, interrupting, lambda line: None
         )
     finally:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from agent.audio import StreamResampler
-from agent.bench import Figure, running_server
+from agent.bench.figures import Figure
+from agent.bench.server_process import running_server
 from agent.errors import CallError
 from agent.latency.phone import (
     FRAME,

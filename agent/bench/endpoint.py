@@ -19,9 +19,8 @@ import numpy as np
 
 from agent import models
 from agent.audio import Samples
-from agent.completeness import Verdict, completeness, endpoint_delay
-from agent.config import Settings, TurnSettings
-from agent.endpoint_speech import (
+from agent.bench.figures import Progress
+from agent.bench.utterances import (
     CallersVoice,
     Spoken,
     Utterance,
@@ -29,23 +28,23 @@ from agent.endpoint_speech import (
     read_utterances,
     synthesizer_voice,
 )
+from agent.completeness import Verdict, completeness
+from agent.config import Settings, TurnSettings
 from agent.engines import load_asr, load_tts, thread_plan
+from agent.patience import Delays
 from agent.smart_turn import MODEL, SmartTurn
 from agent.turns import TurnDetector, TurnEvent
 from agent.vad import FRAME_SAMPLES, RATE, SileroVad, SpeechGateFactory
 from asr.engine import Transcriber
 
-EAGER: Final = (0.2, 0.5, 1.5)
-PATIENT: Final = (0.3, 1.0, 1.5)
-"""Seconds after words that are complete, unsure, incomplete."""
+EAGER: Final = Delays(0.2, 0.5, 1.5)
+PATIENT: Final = Delays(0.3, 1.0, 1.5)
 SHORTEST: Final = 0.2
 """Shorter pauses are none for any policy."""
 LISTENED: Final = 0.096
 """Seconds of a pause after which the words are decoded and the turn model is asked."""
 SHORT_OF_END: Final = 0.15
 """The detector may take the last, fading sound of an utterance for silence this much too early."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +79,24 @@ def fixed(seconds: float) -> Policy:
     return lambda pause: seconds
 
 
-def by_rules(complete: float, unsure: float, incomplete: float) -> Policy:
+def by_rules(delays: Delays) -> Policy:
     """By the words alone."""
-    return lambda pause: endpoint_delay(_verdict(pause), complete, unsure, incomplete)
+    return lambda pause: delays.after(_verdict(pause))
 
 
-def by_model(complete: float, incomplete: float) -> Policy:
+def by_model(delays: Delays) -> Policy:
     """By smart-turn alone, at its own threshold."""
-    return lambda pause: complete if (pause.model or 0.0) > 0.5 else incomplete
+    return lambda pause: delays.complete if (pause.model or 0.0) > 0.5 else delays.incomplete
 
 
-def by_both(complete: float, unsure: float, incomplete: float) -> Policy:
+def by_both(delays: Delays) -> Policy:
     """By the words; where they leave it open, smart-turn may say that they are complete."""
 
     def judge(pause: Pause) -> float:
         verdict = _verdict(pause)
         if verdict is Verdict.UNSURE and (pause.model or 0.0) > 0.5:
             verdict = Verdict.COMPLETE
-        return endpoint_delay(verdict, complete, unsure, incomplete)
+        return delays.after(verdict)
 
     return judge
 
@@ -108,17 +107,17 @@ def _verdict(pause: Pause) -> Verdict:
 
 def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
     """What is compared, by name; ``rules`` is what the settings say."""
-    delays = (settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay)
+    delays = Delays.of(settings)
     found: dict[str, Policy] = {
         "fixed 500 ms": fixed(0.5),
         "fixed 800 ms": fixed(0.8),
-        "rules": by_rules(*delays),
-        "eager rules": by_rules(*EAGER),
-        "patient rules": by_rules(*PATIENT),
+        "rules": by_rules(delays),
+        "eager rules": by_rules(EAGER),
+        "patient rules": by_rules(PATIENT),
     }
     if with_model:
-        found["smart-turn"] = by_model(settings.complete_delay, settings.incomplete_delay)
-        found["rules + smart-turn"] = by_both(*delays)
+        found["smart-turn"] = by_model(delays)
+        found["rules + smart-turn"] = by_both(delays)
     return found
 
 

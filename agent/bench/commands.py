@@ -15,6 +15,7 @@ from agent.errors import ConfigError
 from agent.terminal import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 
 if TYPE_CHECKING:
+    from agent.bench.figures import Figure
     from agent.config import Settings
 
 bench = typer.Typer(help="Print the latency figures of this machine.", no_args_is_help=False)
@@ -30,17 +31,22 @@ def path(
     """The default path, warm; `step`, `reply`, `cache`, `agree` measure the engine alone."""
     if context.invoked_subcommand is not None:
         return
-    from agent.bench import run_bench
-    from agent.view import bench_table
+    from agent.bench.default_path import run_bench
 
     settings = settings_from(config)
     with err.status("loading") as status:
         figures = run_bench(settings, config, turns, status.update)
-    if as_json:
-        for figure in figures:
-            print(json.dumps(figure.to_row(), ensure_ascii=False))
-    else:
+    _show_figures(figures, as_json)
+
+
+def _show_figures(figures: Sequence[Figure], as_json: bool) -> None:
+    from agent.view import bench_table
+
+    if not as_json:
         out.print(bench_table(figures))
+        return
+    for figure in figures:
+        print(json.dumps(figure.to_row(), ensure_ascii=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +146,10 @@ def responders(
     as_json: JsonOption = False,
 ) -> None:
     """Your own prompts put to several responders in turn: times, tokens, energy, cost, answers."""
-    from agent.contest import Score, summarise
-    from agent.contestants import hold_contest
-    from agent.prices import read_prices
-    from agent.prompts import read_prompts
+    from agent.bench.contest import Score, summarise
+    from agent.bench.contestants import hold_contest
+    from agent.bench.prices import read_prices
+    from agent.bench.prompts import read_prompts
     from agent.view import contest_table
 
     settings = settings_from(config)
@@ -178,7 +184,8 @@ def turn_taking(
     as_json: JsonOption = False,
 ) -> None:
     """Voice to voice, speculation on and off, false cut-offs, silence after an interruption."""
-    from agent.bench_turns import run_turns, write_rows
+    from agent.bench.rows import write_rows
+    from agent.bench.turn_taking import run_turns
     from agent.view import rows_table
 
     settings_from(config)
@@ -187,7 +194,7 @@ def turn_taking(
     with err.status("loading") as status:
         figures = run_turns(config, questions, interruptions, status.update)
     if rows is not None:
-        write_rows(rows, figures, f"onebreath bench turns --questions {questions}")
+        write_rows(rows, figures.rows(), f"onebreath bench turns --questions {questions}")
     summary = figures.summary()
     if as_json:
         print(json.dumps(summary))
@@ -206,17 +213,27 @@ def webrtc(
     as_json: JsonOption = False,
 ) -> None:
     """A WebRTC line over loopback: connecting, round trip, losses, eight calls at once."""
-    from agent.view import bench_table
-    from agent.webrtc_bench import run_webrtc_bench
+    from agent.bench.webrtc import run_webrtc_bench
 
     settings_from(None)
     with err.status("loading") as status:
         figures = run_webrtc_bench(beeps, status.update)
-    if as_json:
-        for figure in figures:
-            print(json.dumps(figure.to_row(), ensure_ascii=False))
-    else:
-        out.print(bench_table(figures))
+    _show_figures(figures, as_json)
+
+
+@bench.command()
+def browser(
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Visits over each transport.")] = 5,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The page in Chromium: connecting, its display against a recording, Esc to silence."""
+    from agent.bench.browser import run_browser_bench
+
+    settings_from(config)
+    with err.status("loading") as status:
+        figures = run_browser_bench(config, rounds, status.update)
+    _show_figures(figures, as_json)
 
 
 @bench.command()
@@ -232,8 +249,7 @@ def endpoint(
     as_json: JsonOption = False,
 ) -> None:
     """False cut-offs and endpoint delays by policy, on utterances with pauses for thought."""
-    from agent.endpoint_bench import figures, measure, pause_row
-    from agent.view import rows_table
+    from agent.bench.endpoint import figures, measure, pause_row
 
     settings = settings_from(config)
     with err.status("loading") as status:
@@ -244,11 +260,7 @@ def endpoint(
     if not with_model:
         err.print("without smart-turn; run: onebreath models --fetch smart-turn", style="dim")
     table = list(figures(pauses, settings.turns, with_model))
-    if as_json:
-        for row in table:
-            print(json.dumps(row))
-    else:
-        out.print(rows_table(table))
+    _show(table, as_json)
 
 
 @bench.command()
@@ -258,13 +270,8 @@ def phone(
     as_json: JsonOption = False,
 ) -> None:
     """What the telephone bridge adds, and many telephone calls at once; no models are used."""
-    from agent.phone_bench import run_phone_bench
-    from agent.view import bench_table
+    from agent.bench.phone import run_phone_bench
 
     with err.status("starting") as status:
         figures = run_phone_bench(calls, rounds, status.update)
-    if as_json:
-        for figure in figures:
-            print(json.dumps(figure.to_row(), ensure_ascii=False))
-    else:
-        out.print(bench_table(figures))
+    _show_figures(figures, as_json)

@@ -6,14 +6,14 @@ import asyncio
 import statistics
 import time
 
-from agent.bench import Figure, Progress, cpu_seconds, figure, running_server
+from agent.bench.figures import Figure, Progress, figure
+from agent.bench.server_process import SCRIPTED, cpu_seconds, running_server
 from agent.engines import keep_loaded
 from agent.latency import rtc_probe
 
 CONNECTS = 20
 CALLS = 8
 CALLS_SECONDS = 15.0
-SCRIPTED = ("--asr", "scripted", "--responder", "scripted", "--tts", "tone")
 ENVIRONMENT = {
     "ONEBREATH_SERVER__MAX_CALLS": str(CALLS),
     "ONEBREATH_LOG_LEVEL": "error",

@@ -9,14 +9,15 @@ from contextlib import ExitStack, closing
 from typing import Any
 from urllib.parse import urlsplit
 
+from agent.bench.contest import Contest, Contestant, Score
+from agent.bench.energy import find_meter
+from agent.bench.figures import Progress
+from agent.bench.prices import Price
+from agent.bench.prompts import Prompt
 from agent.compute import Compute
 from agent.config import ResponderChoice, Settings
-from agent.contest import Contest, Contestant, Score
-from agent.energy import find_meter
 from agent.engines import make_responder, thread_plan
 from agent.errors import ConfigError
-from agent.prices import Price
-from agent.prompts import Prompt
 from agent.responders.base import Responder
 
 HOSTED = "hosted"
@@ -28,7 +29,7 @@ def load_contestants(
     settings: Settings,
     prices: Mapping[str, Price],
     compute: Compute,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> list[Contestant]:
     """Load and warm up; whatever a spec leaves unsaid is as in ``settings``.
 
@@ -67,7 +68,7 @@ def hold_contest(
     prompts: Sequence[Prompt],
     rounds: int,
     take: Callable[[Score], None],
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     """Load everybody, ask every prompt of everybody, tell each score; the errors as above."""
 

@@ -16,16 +16,16 @@ from chat_server import Answer, chat_server
 from tiny import tiny_config, tiny_engine
 from typer.testing import CliRunner
 
+from agent.bench.contest import Contest, Contestant, Score, summarise
+from agent.bench.contestants import choice_of, load_contestants
+from agent.bench.energy import NvmlMeter, RaplMeter
+from agent.bench.prices import Price, read_prices
+from agent.bench.prompts import Prompt, read_prompts
 from agent.cli import app
 from agent.compute import Compute
 from agent.config import Settings
-from agent.contest import Contest, Contestant, Score, summarise
-from agent.contestants import choice_of, load_contestants
-from agent.energy import NvmlMeter, RaplMeter
 from agent.errors import ConfigError
 from agent.latency.question import Check, Rule
-from agent.prices import Price, read_prices
-from agent.prompts import Prompt, read_prompts
 from agent.reply import Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
 from agent.responders.base import ResponderError
 from agent.responders.diffusion import DiffusionResponder
@@ -38,7 +38,9 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr("agent.contest.time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(
+            "agent.bench.contest.time", SimpleNamespace(perf_counter=lambda: self.now)
+        )
 
 
 class Timed(ScriptedResponder):
@@ -230,7 +232,7 @@ def test_a_diffusion_responder_takes_part_at_each_number_of_steps(
     monkeypatch.setattr("agent.responders.diffusion.Engine.load", lambda *a, **k: engine)
     made = DiffusionResponder("tiny", max_tokens=8)
     assert made.options.rule == "quota"
-    monkeypatch.setattr("agent.contestants.make_responder", lambda *arguments: made)
+    monkeypatch.setattr("agent.bench.contestants.make_responder", lambda *arguments: made)
 
     def names(*steps: int) -> dict[str, DecodeOptions]:
         found = load_contestants(["diffusion"], steps, Settings(), {}, compute, lambda line: None)

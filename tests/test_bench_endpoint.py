@@ -10,11 +10,8 @@ from sounds import RATE
 from typer.testing import CliRunner
 
 import tts
-from agent import endpoint_bench
-from agent.cli import app
-from agent.completeness import Verdict, completeness
-from agent.config import TurnSettings
-from agent.endpoint_bench import (
+from agent.bench import endpoint
+from agent.bench.endpoint import (
     EAGER,
     LISTENED,
     Pause,
@@ -27,7 +24,7 @@ from agent.endpoint_bench import (
     pause_row,
     score,
 )
-from agent.endpoint_speech import (
+from agent.bench.utterances import (
     AFTER,
     BEFORE,
     LONGEST_PAUSE,
@@ -37,11 +34,14 @@ from agent.endpoint_speech import (
     read_utterances,
     synthesizer_voice,
 )
+from agent.cli import app
+from agent.completeness import Verdict, completeness
+from agent.config import TurnSettings
 from agent.errors import AudioError
 from agent.vad import EnergyVad
 from asr.scripted import ScriptedTranscriber
 
-COMPLETE, UNSURE, INCOMPLETE = EAGER
+COMPLETE, UNSURE, INCOMPLETE = EAGER.complete, EAGER.unsure, EAGER.incomplete
 UTTERANCES = read_utterances()
 THREE = Utterance("request", ("one two three four five", "six seven eight nine", "ten eleven"))
 
@@ -126,7 +126,7 @@ def test_a_pause_longer_than_its_delay_is_a_cut_off() -> None:
     pauses = [pause(seconds=0.7), FINAL]
     assert score(pauses, fixed(0.5))["false_cutoff_rate"] == 1.0
     assert score(pauses, fixed(0.8))["false_cutoff_rate"] == 0.0
-    assert score(pauses, by_rules(*EAGER))["false_cutoff_rate"] == 0.0
+    assert score(pauses, by_rules(EAGER))["false_cutoff_rate"] == 0.0
 
 
 def test_an_utterance_that_is_cut_twice_counts_once() -> None:
@@ -153,7 +153,7 @@ def test_the_delay_is_counted_from_the_end_of_the_sound() -> None:
 def test_a_reply_can_begin_when_the_turn_is_over_and_the_words_are_known(
     words: str, decode: float, expected: float
 ) -> None:
-    row = score([replace(FINAL, words=words, decode_seconds=decode)], by_rules(*EAGER))
+    row = score([replace(FINAL, words=words, decode_seconds=decode)], by_rules(EAGER))
     assert row["mean_answer_ms"] == pytest.approx(1000 * expected, abs=0.1)
 
 
@@ -169,8 +169,8 @@ def test_a_reply_can_begin_when_the_turn_is_over_and_the_words_are_known(
 def test_the_model_decides_what_the_words_leave_open(
     words: str, model: float, expected: float
 ) -> None:
-    assert by_both(*EAGER)(pause(words, model=model)) == expected
-    alone = by_model(COMPLETE, INCOMPLETE)(pause(words, model=model))
+    assert by_both(EAGER)(pause(words, model=model)) == expected
+    alone = by_model(EAGER)(pause(words, model=model))
     assert alone == (COMPLETE if model > 0.5 else INCOMPLETE)
 
 
@@ -197,7 +197,7 @@ def test_the_command_prints_the_rows_and_keeps_the_pauses(
         asked.append(names)
         return pauses, False
 
-    monkeypatch.setattr(endpoint_bench, "measure", measured)
+    monkeypatch.setattr(endpoint, "measure", measured)
     kept = tmp_path / "pauses.jsonl"
     command = ["bench", "endpoint", "--json", "--voices", "flite:slt", "--rows", str(kept)]
     ran = CliRunner().invoke(app, command)

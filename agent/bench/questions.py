@@ -1,0 +1,83 @@
+"""What is asked: the bundled recordings, and more in the bundled voice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from agent.audio import NOISE_FLOOR_DBFS, Samples, first_above, last_above, resample
+from agent.config import Settings
+from agent.engines import load_tts, thread_plan
+from agent.latency.question import Question, read_questions
+from agent.protocol import WIRE_RATE
+from agent.questions import bundled_questions
+from tts.engine import Synthesizer
+
+QUESTIONS = (
+    "Can you help me?",
+    "What day comes after Tuesday?",
+    "How do you spell the word giraffe?",
+    "Why is the sky blue?",
+    "Is a tomato a fruit or a vegetable?",
+    "Who was the first man on the moon?",
+    "What should I cook for dinner tonight?",
+    "How many minutes are there in an hour?",
+    "Tell me something about whales.",
+    "What is the largest ocean in the world?",
+    "Do penguins fly?",
+    "What do you call a baby dog?",
+    "How far away is the moon?",
+    "Could you recommend a good book?",
+    "What is the opposite of early?",
+    "Where does coffee come from?",
+    "Good morning, how are you today?",
+    "Which animal is the fastest on land?",
+    "What color do you get from blue and yellow?",
+    "I am bored. What can I do?",
+    # Callers hesitate: so many seconds of silence within the sentence.
+    "Can you tell me {0.4} what time the sun goes down?",
+    "What is the difference between a frog and {0.8} a toad?",
+    "I would like to know, um, {0.8} how long eggs have to boil.",
+    "Is it true that {0.4} cats always land on their feet?",
+    "My number is five five five {0.6} zero one seven. Can you repeat it?",
+)
+"""Spoken by the bundled voice, after the bundled recordings."""
+STORIES = ("Tell me a story about a dog.", "Tell me all that you know about Paris.")
+STOP = "No, stop. What is two plus three?"
+
+
+def bundled() -> list[Question]:
+    """The recordings that come with the package, by their names: rows are read elsewhere, too."""
+    asked = read_questions(bundled_questions(), lambda note: None)
+    return [replace(question, name=Path(question.name).name) for question in asked]
+
+
+def spoken_questions(questions: int) -> tuple[list[Question], list[Question], Question]:
+    """So many questions, the bundled recordings first; then the stories and what stops them."""
+    defaults = Settings()
+    voice = load_tts(defaults, thread_plan(defaults).tts, lambda _: None)
+    try:
+        asked = [*bundled(), *(spoken(voice, text) for text in QUESTIONS)][:questions]
+        return asked, [spoken(voice, text) for text in STORIES], spoken(voice, STOP)
+    finally:
+        voice.close()
+
+
+def spoken(voice: Synthesizer, text: str) -> Question:
+    """``text`` in the voice's sound, with silence where it says {seconds}."""
+    parts = re.split(r"\{([\d.]+)\}", text)
+    sound = [_trimmed(voice, parts[0].strip())]
+    for pause, words in zip(parts[1::2], parts[2::2], strict=True):
+        sound += [np.zeros(int(float(pause) * WIRE_RATE), np.float32), _trimmed(voice, words)]
+    return Question(text, np.concatenate(sound))
+
+
+def _trimmed(voice: Synthesizer, words: str) -> Samples:
+    """The sound of ``words`` without the silence around it."""
+    spoken = np.concatenate([chunk.samples for chunk in voice.speak(words.strip())])
+    sound = resample(spoken, voice.rate, WIRE_RATE)
+    start, end = first_above(sound, NOISE_FLOOR_DBFS), last_above(sound, NOISE_FLOOR_DBFS)
+    return sound[start or 0 : (end or 0) + 1]

@@ -1,0 +1,52 @@
+"""The file that figures are kept in, with the machine that they were taken on."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.errors import CallError
+from agent.machine import cpu_features, load_average, memory
+from agent.threads import cores
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], command: str) -> None:
+    """One JSON document a line, after one about the machine and ``command``.
+
+    Raises:
+        CallError: the file cannot be written.
+    """
+    everything = [{"what": "machine", "command": command, **_this_machine()}, *rows]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in everything)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CallError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _this_machine() -> dict[str, Any]:
+    total, _ = memory()
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "features": sorted(f for f in cpu_features() if f.startswith("avx")),
+        "cores": cores(),
+        "memory_gb": round(total / 1e9),
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": _commit(),
+        "load": round(load_average(), 2),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this copy; None where it is no clone."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,86 @@
+"""A server to be measured, in a process of its own: its port, its CPU, its memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from agent.bench.figures import Progress
+from agent.errors import CallError
+from agent.server import listen
+
+START_SECONDS = 120.0
+SCRIPTED = ("--asr", "scripted", "--responder", "scripted", "--tts", "tone")
+"""Flags of a server without models: what is measured is everything else."""
+
+
+@contextmanager
+def running_server(
+    progress: Progress,
+    *,
+    config: Path | None = None,
+    flags: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[tuple[int, psutil.Process]]:
+    """A server in a process of its own, so that its CPU and memory are its own; its port.
+
+    Args:
+        config: its settings; ``variables`` of the environment go before them, ``flags`` of the
+            command line before both.
+
+    Raises:
+        CallError: it does not start.
+    """
+    progress("starting a server")
+    sock = listen("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    sock.close()
+    command = [sys.executable, "-m", "agent", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    if config is not None:
+        command += ["--config", str(config)]
+    environment = {**os.environ, **(variables or {})}
+    with subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, env=environment) as server:
+        try:
+            _await_ready(f"http://127.0.0.1:{port}/readyz", server)
+            yield port, psutil.Process(server.pid)
+        finally:
+            server.terminate()
+
+
+def _await_ready(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise CallError(
+                "the server ended before it was ready; run `onebreath serve` to see why"
+            )
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise CallError(f"the server was not ready within {START_SECONDS:.0f} s")
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of the process and its children, since they began."""
+    times = [p.cpu_times() for p in _family(process)]
+    return float(sum(t.user + t.system for t in times))
+
+
+def resident(process: psutil.Process) -> float:
+    """Gigabytes of the process and its children; shared pages count in each."""
+    return float(sum(p.memory_info().rss for p in _family(process))) / 1e9

@@ -1,0 +1,69 @@
+"""What the agent owes the caller: an answer, as soon as it can begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.answering import Answering
+from agent.commands import Command
+from agent.conversation import Conversation
+from agent.hearing import Hearing
+from agent.ids import Ids
+from agent.notices import Remark, Trouble
+from agent.timing import Stage
+
+NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
+
+
+@dataclass(slots=True)
+class Owed:
+    """Between the two halves of a call: what was said on one side, and is to be answered on
+    the other."""
+
+    conversation: Conversation
+    hearing: Hearing
+    answering: Answering
+    ids: Ids
+    waits: bool = False
+    """The caller waits for an answer that has not begun."""
+    _asked: bool = False
+    """He asked for it, so that he is told when there is nothing to answer."""
+    _trimmed: int = 0
+
+    def ask(self) -> Iterator[Command]:
+        """The client asks for a reply."""
+        if self.answering.speaking is not None:
+            yield Trouble(
+                "conversation_already_has_active_response",
+                f"{self.answering.speaking.response_id} is still being spoken; "
+                "wait for response.done or send response.cancel",
+            )
+        else:
+            self.waits = self._asked = True
+
+    def settle(self, now: float) -> Iterator[Command]:
+        """Answer once all words are known, nobody speaks and no other reply runs."""
+        speaks = self.hearing.open is not None and self.hearing.detection
+        if not self.waits or speaks or self.hearing.closed or self.answering.speaking is not None:
+            return
+        asked, self.waits, self._asked = self._asked, False, False
+        if not self.conversation.messages()[1:]:
+            if asked:
+                yield NOTHING_TO_ANSWER
+            return
+        turn = self.conversation.unanswered()
+        if turn is None:
+            if not asked:
+                return
+            turn = self.ids.turn()
+            self.conversation.add(turn)
+        turn.timings.mark(Stage.TRANSCRIPT, now)
+        yield from self.answering.respond(turn, now)
+        yield from self._tell_what_was_trimmed()
+
+    def _tell_what_was_trimmed(self) -> Iterator[Command]:
+        if self.conversation.trimmed > self._trimmed:
+            self._trimmed = self.conversation.trimmed
+            message = f"the oldest {self._trimmed} exchanges are too old for the prompt"
+            yield Remark("context_trimmed", message)

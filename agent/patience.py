@@ -1,0 +1,99 @@
+"""How long a pause may be: by what the client wishes, and by the words before the pause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.completeness import Verdict, completeness
+from agent.config import TurnSettings
+from agent.events import Configure
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Seconds of silence that end a turn, by the verdict on its words."""
+
+    complete: float
+    unsure: float
+    incomplete: float
+
+    @classmethod
+    def of(cls, settings: TurnSettings) -> Delays:
+        """As the server is configured."""
+        return cls(settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay)
+
+    def after(self, verdict: Verdict) -> float:
+        return {
+            Verdict.COMPLETE: self.complete,
+            Verdict.UNSURE: self.unsure,
+            Verdict.INCOMPLETE: self.incomplete,
+        }[verdict]
+
+
+EAGERNESS: Final[Mapping[str, Delays]] = {
+    "low": Delays(0.5, 1.2, 3.0),
+    "high": Delays(0.2, 0.5, 1.2),
+}
+"""What a client may ask for; ``medium`` and ``auto`` are what the server is configured to."""
+
+SOUNDS_OVER: Final = 0.5
+"""The turn model's probability from which on a turn is over, by its makers."""
+
+
+@dataclass(slots=True)
+class Patience:
+    """Of one call; its client may change it."""
+
+    settings: TurnSettings
+    """The server's."""
+    language: str
+    """Of the recogniser."""
+    semantic: bool = field(init=False)
+    """Whether the words have a say."""
+    _silence: float = field(init=False)
+    """Ends a turn when they have none."""
+    _delays: Delays = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.semantic = self.settings.detection == "semantic_vad"
+        self._silence = self.settings.endpoint_delay
+        self._delays = Delays.of(self.settings)
+
+    def configure(self, change: Configure) -> None:
+        """Take what the client says; what it leaves out stays."""
+        if change.semantic is not None:
+            self.semantic = change.semantic
+        if change.endpoint_delay is not None:
+            self._silence = change.endpoint_delay
+        if change.eagerness is not None:
+            self._delays = EAGERNESS.get(change.eagerness, Delays.of(self.settings))
+
+    @property
+    def usual(self) -> float:
+        """Seconds, as long as nobody asked for the words."""
+        return self._delays.unsure if self.semantic else self._silence
+
+    @property
+    def for_words(self) -> float:
+        """Seconds to wait for words that were asked for: without them there is no answer yet."""
+        return max(self.usual, self._delays.incomplete)
+
+    def after(self, words: str, seconds_of_speech: float, melody: float) -> float:
+        """Seconds, once the words are known.
+
+        Args:
+            melody: the turn model's probability that the turn is over; asked where the words
+                leave it open.
+        """
+        if not self.semantic:
+            return self.usual
+        verdict = completeness(words, seconds_of_speech, self.language).verdict
+        if verdict is Verdict.UNSURE and melody >= SOUNDS_OVER:
+            verdict = Verdict.COMPLETE
+        return self._delays.after(verdict)
+
+    def expects_more(self, words: str) -> bool:
+        """Whether the words are plainly not all."""
+        return completeness(words, language=self.language).verdict is Verdict.INCOMPLETE

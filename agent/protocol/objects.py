@@ -1,0 +1,91 @@
+"""The JSON objects that server events are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.notices import Trouble, TurnTimed, WordsPlaced
+
+WIRE_RATE = 24_000
+Event = dict[str, Any]
+
+
+def ms(seconds: float) -> int:
+    """Whole milliseconds, where the API has no fractions."""
+    return round(seconds * 1000)
+
+
+def response(response_id: str, status: str, output: list[Event]) -> Event:
+    """A reply, as far as it is known."""
+    return {
+        "id": response_id,
+        "object": "realtime.response",
+        "status": status,
+        "status_details": None,
+        "output": output,
+        "output_modalities": ["audio"],
+        "metadata": None,
+        "usage": None,
+    }
+
+
+def item(item_id: str, role: str, status: str, content: list[Event]) -> Event:
+    """A message of the conversation."""
+    kinds = {"id": item_id, "object": "realtime.item", "type": "message"}
+    return {**kinds, "role": role, "status": status, "content": content}
+
+
+def place(response_id: str, item_id: str) -> Event:
+    """Which part of which reply an event is about: there is only one of each."""
+    ids = {"response_id": response_id, "item_id": item_id}
+    return {**ids, "output_index": 0, "content_index": 0}
+
+
+def places(notice: WordsPlaced) -> Event:
+    """Where words end in the sound of a reply."""
+    return {
+        "response_id": notice.response_id,
+        "item_id": notice.item_id,
+        "words": [
+            {"end_ms": exact_ms(place.position), "characters": place.characters}
+            for place in notice.words
+        ],
+    }
+
+
+def timings(notice: TurnTimed) -> Event:
+    """Where the time of a turn went, in milliseconds."""
+    tried = notice.speculation
+    return {
+        "response_id": notice.response_id,
+        "item_id": notice.item_id,
+        "spans_ms": {name: exact_ms(span) for name, span in notice.spans.items()},
+        "speech_end_ms": None if notice.speech_end is None else exact_ms(notice.speech_end),
+        "work": [
+            {"stage": span.name, "start_ms": exact_ms(span.start), "end_ms": exact_ms(span.end)}
+            for span in notice.work
+        ],
+        "speculation": tried
+        and {
+            "hit": tried.hit,
+            "revisions": tried.revisions,
+            "saved_ms": exact_ms(tried.saved),
+            "wasted_ms": exact_ms(tried.wasted),
+        },
+        "budget_ms": None if notice.budget is None else exact_ms(notice.budget),
+    }
+
+
+def exact_ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def error(notice: Trouble) -> Event:
+    """What went wrong, and with which event of the client."""
+    return {
+        "type": notice.kind,
+        "code": notice.code,
+        "message": notice.message,
+        "param": notice.param,
+        "event_id": notice.event_id,
+    }
