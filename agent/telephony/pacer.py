@@ -135,7 +135,7 @@ class Pacer:
             pieces.append(head)
             wanted -= len(head)
         self._waits -= self.frame
-        return np.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def next_due(self, now: float) -> float | None:
         """When ``next`` or ``starving`` will have something; None until more is queued."""
