@@ -91,9 +91,8 @@ class StreamResampler:
             return samples
         if not len(samples):
             return np.zeros(0, np.float32)
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples[None, :], np.float32), format="flt", layout="mono"
-        )
+        frame = av.AudioFrame(format="flt", layout="mono", samples=len(samples))
+        frame.planes[0].update(np.ascontiguousarray(samples, np.float32))
         frame.sample_rate = self.source_rate
         return _joined(self._resampler.resample(frame))
 
@@ -105,8 +104,8 @@ class StreamResampler:
 
 
 def _joined(frames: list[av.AudioFrame]) -> Samples:
-    pieces = [frame.to_ndarray().reshape(-1) for frame in frames]
-    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
+    pieces = [np.frombuffer(frame.planes[0], np.float32, frame.samples) for frame in frames]
+    return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0, np.float32), *pieces])
 
 
 def resample(samples: Samples, source_rate: int, target_rate: int) -> Samples:

@@ -59,7 +59,7 @@ _SHAPE_CORRELATION: Final = 0.85
 """At which a frame has the playback's shape. Of frames with echo alone 95 % are over it, of frames
 in which a caller speaks 10 dB louder than the echo, 5 %."""
 _SEARCH_EVERY: Final = 8
-"""Frames between two searches for the delay."""
+"""Frames, at least, between two searches for the delay."""
 _BACKLOG: Final = 16
 """Frames without speech that are measured together: one by one they cost four times as much."""
 _SPREAD: Final = 2
@@ -112,6 +112,9 @@ class EchoJudge:
         if not self._remember(frame):
             return 0.0
         self._measure()
+        if self._unsearched >= _SEARCH_EVERY:
+            self._unsearched = 0
+            self._search()
         return self._judge()
 
     def skip(self, frame: AudioChunk) -> None:
@@ -141,7 +144,7 @@ class EchoJudge:
         return audible
 
     def _measure(self) -> None:
-        """Bring band powers, bound and delay up to the newest frame."""
+        """Bring band powers and bound up to the newest frame."""
         frames = len(self._backlog)
         # Axes: microphone or playback, hop, sample.
         sides = np.array(self._backlog).swapaxes(0, 1)
@@ -155,9 +158,6 @@ class EchoJudge:
             np.maximum(self._played[hop], _DECAY * self._played[hop - 1], out=self._played[hop])
         self._bound(frames)
         self._unsearched += frames
-        if self._unsearched >= _SEARCH_EVERY:
-            self._unsearched = 0
-            self._search()
 
     def _bound(self, frames: int) -> None:
         """Lower the estimate, frame by frame, to what the second up to each of the newest allows;
@@ -279,9 +279,12 @@ class _Playback:
 
 def _loudest(powers: Powers, hops: int) -> Powers:
     """The maximum of each band over ``hops`` hops, for every second hop that ends such a span."""
-    spans = np.lib.stride_tricks.sliding_window_view(powers, hops, axis=0)[::2]
-    loudest: Powers = spans.max(axis=-1)
-    return loudest
+    spans, length = powers, 1
+    while length < hops:
+        step = min(length, hops - length)
+        spans = np.maximum(spans[:-step], spans[step:])
+        length += step
+    return spans[::2]
 
 
 def band_powers(sound: Samples) -> Powers:
