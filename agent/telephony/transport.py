@@ -205,7 +205,7 @@ class TelephoneTransport:
 
     async def _silence(self) -> None:
         """Return when nothing came for too long: one timer for many messages."""
-        while (left := self._heard_at + SILENT_SECONDS - self._clock()) > 0:
+        while (left := self._heard_at + SILENT_SECONDS - self._clock()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
         log.warning("nothing came for %.0f s: the peer is dead", SILENT_SECONDS)
 
