@@ -155,7 +155,7 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
         pytest.param("MEDIA_MARK_PROCESSED " + "x" * 60_000, id="long name"),
         pytest.param('{"event":"dtmf","dtmf":{"digit":"\\ud800"},"digit":"\\ud800"}', id="key"),
         pytest.param(
-            '{"event":"media","media":{"payload":"","chunk":%d,"timestamp":%d}}' % (10**30, 10**30),
+            f'{{"event":"media","media":{{"payload":"","chunk":{10**30},"timestamp":{10**30}}}}}',
             id="huge numbers",
         ),
     ],
