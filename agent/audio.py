@@ -106,7 +106,7 @@ class _Swresample:
         if not len(samples):
             return np.zeros(0, np.float32)
         frame = av.AudioFrame(format="flt", layout="mono", samples=len(samples))
-        frame.planes[0].update(np.ascontiguousarray(samples, np.float32))
+        frame.planes[0].update(samples.astype(np.float32, copy=False).tobytes())
         frame.sample_rate = self._rate
         return _joined(self._resampler.resample(frame))
 
@@ -115,7 +115,7 @@ class _Swresample:
 
 
 def _joined(frames: list[av.AudioFrame]) -> Samples:
-    pieces = [np.frombuffer(frame.planes[0], np.float32, frame.samples) for frame in frames]
+    pieces = [np.frombuffer(bytes(frame.planes[0]), np.float32, frame.samples) for frame in frames]
     return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0, np.float32), *pieces])
 
 

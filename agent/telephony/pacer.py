@@ -52,6 +52,9 @@ class Pacer:
     lead: float
     marks: bool
     generation: int = 0
+    _frame_seconds: float = field(init=False)
+    _room: float = field(init=False)
+    """Seconds that the peer may have ahead, however long frames are."""
     _waiting: deque[Samples] = field(default_factory=deque)
     _waits: int = 0
     _sent: int = 0
@@ -67,6 +70,10 @@ class Pacer:
     _names: int = 0
     _mark_due: bool = False
     _held_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._frame_seconds = self.frame / self.rate
+        self._room = max(self.lead, self._frame_seconds + MARGIN_SECONDS)
 
     def queue(self, samples: Samples) -> None:
         """Append sound."""
@@ -115,14 +122,6 @@ class Pacer:
         if self._waits < self.frame or now < self._held_until:
             return False
         return self.ahead(now) + self._frame_seconds <= self._room + EPSILON
-
-    @property
-    def _room(self) -> float:
-        return max(self.lead, self._frame_seconds + MARGIN_SECONDS)
-
-    @property
-    def _frame_seconds(self) -> float:
-        return self.frame / self.rate
 
     def _take(self) -> Samples:
         pieces: list[Samples] = []
