@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import socket
 
@@ -14,8 +15,10 @@ from fakes import silence
 from phones import PhoneServer, admitted, closed, dial, phone_server, send, start
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import OP_PING, Frame
+from websockets.http11 import Request
 
 from agent.telephony.dialects import DIALECTS
+from agent.telephony.line import AudioSocketLine
 from agent.telephony.providers import (
     Exotel,
     Message,
@@ -26,6 +29,7 @@ from agent.telephony.providers import (
     vonage,
 )
 from agent.telephony.websocket import MediaAwareProtocol
+from agent.transports.base import Disconnected
 
 RATE = 8000
 MASKED_PING = Frame(OP_PING, b"x" * 120).serialize(mask=True)
@@ -123,6 +127,47 @@ async def test_a_peer_that_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch
         await asyncio.wait_for(server.until_calls(0), 8)
         line.transport.resume_reading()
         assert await closed(line) == 1006  # dropped without a close frame
+
+
+class _Impatient(_Narrow):
+    """It pings at once and waits for the answer for a moment only."""
+
+    def handle_connect(self, event: Request) -> None:
+        self.ping_interval = self.ping_timeout = 0.5
+        super().handle_connect(event)
+
+
+async def test_a_peer_that_answers_no_ping_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.server.MediaAwareProtocol", _Impatient)
+    async with phone_server(script=lambda said: "word " * 200) as server:
+        caller = await admitted(server)
+        line = await deaf(server)
+        await send(line, *caller.opening(), caller.key("1"), caller.key("#"))
+        await asyncio.wait_for(server.until_calls(1), 5)
+        await asyncio.wait_for(server.until_calls(0), 8)
+        line.transport.resume_reading()
+        assert await closed(line) == 1006
+
+
+async def test_an_audiosocket_whose_peer_never_reads_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.telephony.line.SEND_SECONDS", 0.1)
+    lines: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = AudioSocketLine(reader, writer)
+        with contextlib.suppress(Disconnected):
+            while True:
+                await line.send(bytes(65_536))
+        await line.close(1000, "")
+        lines.put_nowait(writer)
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        with socket.create_connection((host, port)):
+            writer = await asyncio.wait_for(lines.get(), 5)
+            await asyncio.wait_for(writer.wait_closed(), 5)
 
 
 async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
