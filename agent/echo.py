@@ -16,6 +16,7 @@ the volume up. The delay is where a second of these envelopes correlates best.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Final
 
@@ -67,6 +68,8 @@ _SPREAD: Final = 2
 KEPT: Final = HISTORY + LAGS + 2 * (_BACKLOG - 1)
 """Hops that are remembered: what the oldest frame of a backlog looks back on is among them."""
 
+_TURNS = itertools.count()
+
 Powers = NDArray[np.float32]
 
 
@@ -91,6 +94,8 @@ class EchoJudge:
         self._last: Samples = np.zeros(HOP, np.float32)
         self._unsearched = 0
         """Frames since the delay was sought."""
+        self._turn = next(_TURNS)
+        """Calls that speak at the same time measure their backlogs one after the other."""
 
     def played(self, samples: Samples, rate: int, at: float) -> None:
         """Sound that will reach the ear from monotonic second ``at`` on, as playback knows it.
@@ -122,7 +127,8 @@ class EchoJudge:
 
         It bounds the echo as every other does, but costs a fraction.
         """
-        if self._remember(frame) and len(self._backlog) >= _BACKLOG:
+        due = (frame.start // FRAME_SAMPLES + self._turn) % _BACKLOG == 0
+        if self._remember(frame) and (due or len(self._backlog) >= _BACKLOG):
             self._measure()
 
     def _remember(self, frame: AudioChunk) -> bool:

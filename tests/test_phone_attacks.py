@@ -116,19 +116,6 @@ async def deaf(server: PhoneServer) -> ClientConnection:
     return line
 
 
-async def test_a_peer_that_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.server.MediaAwareProtocol", _Narrow)
-    monkeypatch.setattr("agent.telephony.line.SEND_SECONDS", 0.2)
-    async with phone_server(script=lambda said: "word " * 200) as server:
-        caller = await admitted(server)
-        line = await deaf(server)
-        await send(line, *caller.opening(), caller.key("1"), caller.key("#"))
-        await asyncio.wait_for(server.until_calls(1), 5)
-        await asyncio.wait_for(server.until_calls(0), 8)
-        line.transport.resume_reading()
-        assert await closed(line) == 1006  # dropped without a close frame
-
-
 class _Impatient(_Narrow):
     """It pings at once and waits for the answer for a moment only."""
 
@@ -137,8 +124,15 @@ class _Impatient(_Narrow):
         super().handle_connect(event)
 
 
-async def test_a_peer_that_answers_no_ping_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.server.MediaAwareProtocol", _Impatient)
+@pytest.mark.parametrize(
+    ("protocol", "send_seconds"),
+    [pytest.param(_Narrow, 0.2, id="by a send"), pytest.param(_Impatient, 60.0, id="by a ping")],
+)
+async def test_a_peer_that_never_reads_is_let_go(
+    protocol: type[MediaAwareProtocol], send_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.server.MediaAwareProtocol", protocol)
+    monkeypatch.setattr("agent.telephony.line.SEND_SECONDS", send_seconds)
     async with phone_server(script=lambda said: "word " * 200) as server:
         caller = await admitted(server)
         line = await deaf(server)
@@ -146,7 +140,7 @@ async def test_a_peer_that_answers_no_ping_is_let_go(monkeypatch: pytest.MonkeyP
         await asyncio.wait_for(server.until_calls(1), 5)
         await asyncio.wait_for(server.until_calls(0), 8)
         line.transport.resume_reading()
-        assert await closed(line) == 1006
+        assert await closed(line) == 1006  # dropped without a close frame
 
 
 async def test_an_audiosocket_whose_peer_never_reads_is_closed(
