@@ -19,6 +19,8 @@ MAX_AHEAD_SECONDS = 60.0
 INAUDIBLE = 10 ** (-75 / 20)
 """Under -75 dBFS the line is muted: the network that costs most of a quiet call is not asked."""
 
+NO_SPEECH = 0.1
+"""Speech probability up to which nobody speaks, so that it need not be asked who it is."""
 NOTHING_ELSE = 0.9
 """Share of a frame that is the agent's echo, over which it is nothing else."""
 
@@ -74,11 +76,19 @@ class Ear:
         frame = chunk.samples
         quiet = max(float(frame.max()), -float(frame.min())) < INAUDIBLE
         probability = 0.0 if quiet else self._gate.probability(frame)
-        echo = 0.0 if self._echo is None else self._echo.likelihood(chunk)
+        echo = self._echoed(chunk, probability)
         if echo > NOTHING_ELSE:
             # It would be recognised as the caller's words, in the pre-roll of what he says next.
             chunk = replace(chunk, samples=np.zeros_like(frame))
         return Heard(chunk, probability * (1.0 - echo))
+
+    def _echoed(self, chunk: AudioChunk, probability: float) -> float:
+        if self._echo is None:
+            return 0.0
+        if probability > NO_SPEECH:
+            return self._echo.likelihood(chunk)
+        self._echo.skip(chunk)
+        return 0.0
 
     def plays(self, samples: Samples, rate: int, now: float) -> None:
         """The caller will hear this next; the microphone may, too."""

@@ -16,6 +16,7 @@ the volume up. The delay is where a second of these envelopes correlates best.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Final
 
@@ -59,9 +60,15 @@ _SHAPE_CORRELATION: Final = 0.85
 """At which a frame has the playback's shape. Of frames with echo alone 95 % are over it, of frames
 in which a caller speaks 10 dB louder than the echo, 5 %."""
 _SEARCH_EVERY: Final = 8
-"""Frames between two searches for the delay."""
+"""Frames, at least, between two searches for the delay."""
+_BACKLOG: Final = 16
+"""Frames without speech that are measured together: one by one they cost four times as much."""
 _SPREAD: Final = 2
 """Hops around the delay from which echo may come."""
+KEPT: Final = HISTORY + LAGS + 2 * (_BACKLOG - 1)
+"""Hops that are remembered: what the oldest frame of a backlog looks back on is among them."""
+
+_TURNS = itertools.count()
 
 Powers = NDArray[np.float32]
 
@@ -72,16 +79,23 @@ class EchoJudge:
     def __init__(self) -> None:
         self._playback = _Playback()
         self._clock = _Clock()
-        self._heard: Powers = np.zeros((HISTORY + LAGS, BANDS), np.float32)
+        self._heard: Powers = np.zeros((KEPT, BANDS), np.float32)
         """Band powers of the microphone, newest last."""
-        self._played: Powers = np.zeros((HISTORY + LAGS, BANDS), np.float32)
+        self._played: Powers = np.zeros((KEPT, BANDS), np.float32)
         """The same of the playback, reverberated."""
+        self._quiet = True
+        """Nothing was played in the time that these look back on."""
+        self._backlog: list[tuple[Samples, Samples]] = []
+        """Microphone and playback of frames that are not measured yet."""
         self._returned: Powers = np.full(BANDS, _MOST_RETURNED, np.float32)
         """Power of the echo over power of the playback, by band; an upper bound."""
         self._delay: int | None = None
         """In hops."""
         self._last: Samples = np.zeros(HOP, np.float32)
-        self._frames = 0
+        self._unsearched = 0
+        """Frames since the delay was sought."""
+        self._turn = next(_TURNS)
+        """Calls that speak at the same time measure their backlogs one after the other."""
 
     def played(self, samples: Samples, rate: int, at: float) -> None:
         """Sound that will reach the ear from monotonic second ``at`` on, as playback knows it.
@@ -97,46 +111,79 @@ class EchoJudge:
     def likelihood(self, frame: AudioChunk) -> float:
         """How far the playback explains this frame, from 0 (not at all) to 1 (all of it).
 
-        Frames are 512 samples at 16 kHz, in order. A speech probability times one minus this is
-        that of the caller.
+        Frames are 512 samples at 16 kHz. Every frame of the call is given in order, to this or to
+        ``skip``. A speech probability times one minus this is that of the caller.
         """
+        if not self._remember(frame):
+            return 0.0
+        self._measure()
+        if self._unsearched >= _SEARCH_EVERY:
+            self._unsearched = 0
+            self._search()
+        return self._judge()
+
+    def skip(self, frame: AudioChunk) -> None:
+        """Take a frame in which there is no speech, so that it does not matter whose it would be.
+
+        It bounds the echo as every other does, but costs a fraction.
+        """
+        due = (frame.start // FRAME_SAMPLES + self._turn) % _BACKLOG == 0
+        if self._remember(frame) and (due or len(self._backlog) >= _BACKLOG):
+            self._measure()
+
+    def _remember(self, frame: AudioChunk) -> bool:
+        """Put the frame and the playback beside it into the backlog, if anything is played."""
         if frame.rate != RATE or len(frame.samples) != FRAME_SAMPLES:
             raise ValueError(f"a frame is {FRAME_SAMPLES} samples at {RATE} Hz")
         end = self._clock.end_of(frame)
         sound = np.concatenate([self._last, frame.samples])
         self._last = frame.samples[-HOP:]
-        if not self._playback.audible_before(end):
+        audible = self._playback.audible_before(end)
+        if audible:
+            self._quiet = False
+            self._backlog.append((sound, self._playback.before(end, len(sound))))
+        elif not self._quiet:
+            self._quiet = True
+            self._backlog.clear()
             self._heard.fill(0.0)
             self._played.fill(0.0)
-            return 0.0
-        self._measure(sound, self._playback.before(end, len(sound)))
-        self._frames += 1
-        self._bound()
-        if self._frames % _SEARCH_EVERY == 0:
-            self._search()
-        return self._judge()
+        return audible
 
-    def _measure(self, sound: Samples, playback: Samples) -> None:
-        hops = np.stack([sound[:WINDOW], sound[HOP:], playback[:WINDOW], playback[HOP:]])
-        powers = band_powers(hops)
-        for history in (self._heard, self._played):
-            history[:-2] = history[2:]
-        self._heard[-2:] = powers[:2]
-        for hop, power in ((-2, powers[2]), (-1, powers[3])):
-            self._played[hop] = np.maximum(power, _DECAY * self._played[hop - 1])
+    def _measure(self) -> None:
+        """Bring band powers and bound up to the newest frame."""
+        frames = len(self._backlog)
+        # Axes: microphone or playback, hop, sample.
+        sides = np.array(self._backlog).swapaxes(0, 1)
+        self._backlog.clear()
+        hops = np.stack([sides[:, :, :WINDOW], sides[:, :, HOP:]], axis=2)
+        powers = band_powers(hops.reshape(-1, WINDOW)).reshape(2, 2 * frames, BANDS)
+        for history, new in ((self._heard, powers[0]), (self._played, powers[1])):
+            history[: -len(new)] = history[len(new) :]
+            history[-len(new) :] = new
+        for hop in range(-2 * frames, 0):
+            np.maximum(self._played[hop], _DECAY * self._played[hop - 1], out=self._played[hop])
+        self._bound(frames)
+        self._unsearched += frames
 
-    def _bound(self) -> None:
-        """Lower the estimate to what the last second allows; the delay need not be known."""
-        heard = np.maximum(self._heard.max(axis=0), _FLOOR)
-        played = self._played[:-LAGS].max(axis=0)
+    def _bound(self, frames: int) -> None:
+        """Lower the estimate, frame by frame, to what the second up to each of the newest allows;
+        the delay need not be known."""
+        span = HISTORY + LAGS + 2 * (frames - 1)
+        heard = _loudest(self._heard[-span:], HISTORY + LAGS)
+        played = _loudest(self._played[-span:-LAGS], HISTORY)
+        heard = np.maximum(heard, _FLOOR)
         bound = np.where(played > 10 * _FLOOR, heard / np.maximum(played, 1e-12), np.inf)
-        self._returned = np.minimum(self._returned * _FORGETTING, bound).clip(max=_MOST_RETURNED)
+        since = np.arange(frames - 1, -1, -1, dtype=np.float32)[:, None]
+        bound = (bound * _FORGETTING**since).min(axis=0)
+        risen = self._returned * np.float32(_FORGETTING**frames)
+        self._returned = np.minimum(risen, bound).clip(max=_MOST_RETURNED)
 
     def _search(self) -> None:
         """Find the delay at which the envelopes of the last second correlate best."""
         heard = self._envelope(self._heard[-HISTORY:])
         heard = (heard - heard.mean(axis=0)).T.ravel()
-        played = self._envelope(self._played[1:] * self._returned.mean())
+        recent = self._played[1 - HISTORY - LAGS :]
+        played = self._envelope(recent * self._returned.mean())
         delayed = np.lib.stride_tricks.sliding_window_view(played, HISTORY, axis=0)
         delayed = (delayed - delayed.mean(axis=2, keepdims=True)).reshape(len(delayed), -1)
         power = np.einsum("lk,lk->l", delayed, delayed) * (heard @ heard)
@@ -227,11 +274,23 @@ class _Playback:
         """The ``length`` samples up to ``end``; zeros where nothing is played."""
         begin = end - length
         sound = np.zeros(length, np.float32)
-        for start, piece in self._pieces:
+        for start, piece in reversed(self._pieces):
+            if start + len(piece) <= begin:
+                break  # so do all before it
             first, last = max(start, begin), min(start + len(piece), end)
             if first < last:
                 sound[first - begin : last - begin] = piece[first - start : last - start]
         return sound
+
+
+def _loudest(powers: Powers, hops: int) -> Powers:
+    """The maximum of each band over ``hops`` hops, for every second hop that ends such a span."""
+    spans, length = powers, 1
+    while length < hops:
+        step = min(length, hops - length)
+        spans = np.maximum(spans[:-step], spans[step:])
+        length += step
+    return spans[::2]
 
 
 def band_powers(sound: Samples) -> Powers:

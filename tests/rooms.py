@@ -7,6 +7,7 @@ from sounds import RATE, Sound
 
 from agent.audio import AudioChunk
 from agent.config import TurnSettings
+from agent.ear import NO_SPEECH
 from agent.echo import EchoJudge
 from agent.turns import TurnDetector, TurnEvent
 from agent.vad import FRAME_SAMPLES, SpeechGate
@@ -60,8 +61,17 @@ def speech(gate: SpeechGate, sound: Sound) -> Sound:
     return np.array([gate.probability(sound[i : i + FRAME_SAMPLES]) for i in starts], np.float32)
 
 
-def judged(microphone: Sound, agent: Sound, jitter: float = 0.0, line: float = 0.02) -> Sound:
-    """Echo likelihood of every frame in a call in which ``agent`` is played from the beginning."""
+def judged(
+    microphone: Sound,
+    agent: Sound,
+    jitter: float = 0.0,
+    line: float = 0.02,
+    probabilities: Sound | None = None,
+) -> Sound:
+    """Echo likelihood of every frame in a call in which ``agent`` is played from the beginning.
+
+    Frames whose speech probability is given and says that nobody speaks are skipped, as in a call.
+    """
     judge, random = EchoJudge(), np.random.default_rng(3)
     likelihoods, played = [], 0
     for start in range(0, len(microphone) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
@@ -71,7 +81,11 @@ def judged(microphone: Sound, agent: Sound, jitter: float = 0.0, line: float = 0
             played += PIECE
         arrived = now + line + jitter * float(random.random())
         frame = AudioChunk(microphone[start : start + FRAME_SAMPLES], RATE, start, arrived)
-        likelihoods.append(judge.likelihood(frame))
+        if probabilities is not None and probabilities[len(likelihoods)] <= NO_SPEECH:
+            judge.skip(frame)
+            likelihoods.append(0.0)
+        else:
+            likelihoods.append(judge.likelihood(frame))
     return np.array(likelihoods, np.float32)
 
 

@@ -1,24 +1,47 @@
 """The telephone of the bench, and what is made of what it hears."""
 
+import select
+import socket
+import sys
+import time
+
 import pytest
 from phone_server import server
 
 from agent.bench.phone import _added, _crowd_figures, _held_back
+from agent.bench.phone_crowd import HeardReply, Telephone
 from agent.errors import CallError
-from agent.latency.phone import RATE, HeardReply, PhoneCaller
+from agent.latency.phone import RATE
+from agent.latency.stamps import StampedSocket
 
 
 async def test_the_telephone_hears_every_sample_of_a_reply():
     async with server(require_token=False) as (address, _):
-        caller = PhoneCaller(f"ws://{address}/telephony/twilio", "CA1")
-        (reply,) = await caller.press("AB#", rounds=1, seconds=1.2)
+        host, port = address.split(":")
+        (reply,) = await Telephone(host, int(port)).press("AB#", rounds=1, seconds=1.2)
     assert reply.samples == 5 * 0.12 * RATE  # "You said: pressed A B"
-    assert len(list(reply.gaps(0.2))) == 30 - 10 - 1 - 1
+    assert len(list(reply.gaps(0.2))) == len(list(reply.gaps(0.2, read=True))) == 30 - 10 - 1 - 1
+    assert all(came <= read for came, read in zip(reply.arrived, reply.read, strict=True))
 
 
 async def test_a_server_that_is_not_there_is_an_error():
-    with pytest.raises(CallError, match="was lost"):
-        await PhoneCaller("ws://127.0.0.1:1/telephony/twilio", "CA1").press("1", 1, 1.0)
+    with pytest.raises(CallError, match="nobody answers"):
+        await Telephone("127.0.0.1", 1).press("1", 1, 1.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when bytes arrived")
+def test_a_late_reader_still_knows_when_bytes_arrived():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sock = StampedSocket.connected(*server.getsockname())
+        with sock, server.accept()[0] as peer:
+            peer.sendall(b"early")
+            select.select([sock], [], [], 5)
+            read_from = time.time()
+            while time.time() < read_from + 0.02:
+                pass  # a reader that is busy
+            assert sock.recv(100) == b"early"
+            assert sock.arrived_at <= read_from
+            assert sock.arrived_at == pytest.approx(read_from, abs=1.0)
 
 
 async def test_the_bridge_alone_adds_little():
@@ -33,9 +56,11 @@ def test_what_a_resampler_keeps():
 
 
 def test_lost_sound_is_counted():
-    heard = HeardReply([0.02 * frame for frame in range(100)], 2 * RATE)
-    gap, lost = _crowd_figures(1, [heard])
+    times = [0.02 * frame for frame in range(100)]
+    heard = HeardReply(times, [2 * at for at in times], 2 * RATE)
+    gap, read, lost = _crowd_figures(1, [heard])
     assert (gap.value, gap.met) == (20.0, True)
+    assert (read.value, read.met) == (40.0, None)
     assert (lost.value, lost.met) == (2200.0, False)
     with pytest.raises(CallError, match="busy"):
         _crowd_figures(1, [HeardReply()])

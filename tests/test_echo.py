@@ -45,7 +45,8 @@ def with_caller(sound: Sound, name: str, at: float = CALLER_AT) -> Sound:
 
 def adjusted(sound: Sound, agent: Sound) -> Sound:
     """Speech probability as the call uses it."""
-    return speech(silero(), sound) * (1 - judged(sound, agent))
+    probability = speech(silero(), sound)
+    return probability * (1 - judged(sound, agent, probabilities=probability))
 
 
 @pytest.mark.parametrize("delay", [0.02, 0.12, 0.4])
@@ -75,6 +76,18 @@ def test_with_headphones_the_caller_is_untouched(agent: Sound) -> None:
     kept = raw * (1 - judged(alone, agent))
     spoken = raw[begins:] > 0.5
     assert kept[begins:][spoken].mean() > 0.9 * raw[begins:][spoken].mean()
+
+
+def test_frames_that_were_skipped_are_not_forgotten(agent: Sound) -> None:
+    """What is asked about after them is answered as if each of them had been asked about."""
+    heard = microphone(agent, -20, 0.12)
+    asked = np.zeros(len(heard) // FRAME_SAMPLES, np.float32)
+    asked[60:] = [number % 7 == 0 for number in range(60, len(asked))]
+    chosen = asked == 1
+    every, some = judged(heard, agent), judged(heard, agent, probabilities=asked)
+    assert np.abs(every - some)[chosen].mean() < 0.05
+    assert some[chosen].mean() > 0.8
+    assert some[~chosen].max() == 0.0
 
 
 def test_while_nothing_is_played_nothing_is_an_echo() -> None:

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import logging
+import socket
 
 import numpy as np
+import phones
 import pytest
 from fakes import silence
-from phones import admitted, closed, dial, phone_server, send, start
+from phones import PhoneServer, admitted, closed, dial, phone_server, send, start
 from websockets.asyncio.client import ClientConnection
+from websockets.frames import OP_PING, Frame
+from websockets.http11 import Request
 
-from agent.telephony.providers import Message, Twilio
+from agent.telephony.dialects import DIALECTS
+from agent.telephony.line import AudioSocketLine
+from agent.telephony.providers import (
+    Exotel,
+    Message,
+    Plivo,
+    Twilio,
+    asterisk,
+    jambonz,
+    vonage,
+)
+from agent.telephony.websocket import MediaAwareProtocol
+from agent.transports.base import Disconnected
 
 RATE = 8000
+MASKED_PING = Frame(OP_PING, b"x" * 120).serialize(mask=True)
 QUIET = silence(0.02, RATE)
 
 
@@ -24,6 +43,10 @@ QUIET = silence(0.02, RATE)
         pytest.param('{"event":"media","media":{"payload":7}}', id="number"),
         pytest.param('{"event":"media"}', id="no media"),
         pytest.param('{"event":"media","media":{"payload":"AAAA","timestamp":"-1"}}', id="time"),
+        pytest.param(
+            '{"event":"media","media":{"payload":"AAAA","timestamp":1%s}}' % ("0" * 400),
+            id="a time that is no float",
+        ),
         pytest.param('{"event":"dtmf","dtmf":{"digit":{}}}', id="key"),
         pytest.param('{"event":"mark"}', id="mark"),
         pytest.param(start("x"), id="second start"),
@@ -68,6 +91,134 @@ async def test_a_storm_of_keys_and_marks() -> None:
         async with dial(server) as line:
             await send(line, *(await admitted(server, "CA2")).opening())
             await asyncio.wait_for(server.until_calls(1), 5)
+
+
+class _Narrow(MediaAwareProtocol):
+    """The server's end of a connection that holds little before the server notices."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.set_write_buffer_limits(1024)
+        super().connection_made(transport)
+
+
+async def deaf(server: PhoneServer) -> ClientConnection:
+    """A connection whose end here never reads."""
+    host, port = server.address.split(":")
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
+    line: ClientConnection = await dial(server, sock=sock)
+    line.transport.pause_reading()
+    return line
+
+
+class _Impatient(_Narrow):
+    """It pings at once and waits for the answer for a moment only."""
+
+    def handle_connect(self, event: Request) -> None:
+        self.ping_interval = self.ping_timeout = 0.5
+        super().handle_connect(event)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "send_seconds"),
+    [pytest.param(_Narrow, 0.2, id="by a send"), pytest.param(_Impatient, 60.0, id="by a ping")],
+)
+async def test_a_peer_that_never_reads_is_let_go(
+    protocol: type[MediaAwareProtocol], send_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.server.MediaAwareProtocol", protocol)
+    monkeypatch.setattr("agent.telephony.line.SEND_SECONDS", send_seconds)
+    async with phone_server(script=lambda said: "word " * 200) as server:
+        caller = await admitted(server)
+        line = await deaf(server)
+        await send(line, *caller.opening(), caller.key("1"), caller.key("#"))
+        await asyncio.wait_for(server.until_calls(1), 5)
+        await asyncio.wait_for(server.until_calls(0), 8)
+        line.transport.resume_reading()
+        assert await closed(line) == 1006  # dropped without a close frame
+
+
+async def test_an_audiosocket_whose_peer_never_reads_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.telephony.line.SEND_SECONDS", 0.1)
+    lines: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = AudioSocketLine(reader, writer)
+        with contextlib.suppress(Disconnected):
+            while True:
+                await line.send(bytes(65_536))
+        await line.close(1000, "")
+        lines.put_nowait(writer)
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        with socket.create_connection((host, port)):
+            writer = await asyncio.wait_for(lines.get(), 5)
+            await asyncio.wait_for(writer.wait_closed(), 5)
+
+
+async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
+    """A stranger's, even."""
+    async with phone_server() as server:
+        line = await deaf(server)
+        for _ in range(200_000):  # 25 MB, if they were all answered
+            if line.transport.is_closing():
+                break
+            line.transport.write(MASKED_PING)
+            if line.transport.get_write_buffer_size() > 65_536:
+                await asyncio.sleep(0)
+        assert line.transport.is_closing()
+        line.transport.abort()
+
+
+# Telnyx alone can sign its webhook, so that no token of its own can be had here.
+@pytest.mark.parametrize("provider", sorted(DIALECTS.keys() - {"telnyx"}))
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(b"", id="empty binary"),
+        pytest.param(b"\x00", id="half a sample"),
+        pytest.param(b"\xff" * 65_536, id="large binary"),
+        pytest.param("null", id="null"),
+        pytest.param("[]", id="list"),
+        pytest.param('{"event":null,"type":null,"command":1}', id="no kind"),
+        pytest.param('{"event":"\\ud800","type":"\\ud800"}', id="surrogate"),
+        pytest.param("MEDIA_MARK_PROCESSED " + "x" * 60_000, id="long name"),
+        pytest.param('{"event":"dtmf","dtmf":{"digit":"\\ud800"},"digit":"\\ud800"}', id="key"),
+        pytest.param(
+            f'{{"event":"media","media":{{"payload":"","chunk":{10**30},"timestamp":{10**30}}}}}',
+            id="huge numbers",
+        ),
+    ],
+)
+async def test_no_dialect_is_broken_by_a_message(
+    provider: str, message: Message, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with phone_server() as server:
+        opening, headers = await _opening(server, provider)
+        async with dial(server, provider, additional_headers=headers) as line:
+            await send(line, *opening)
+            await asyncio.wait_for(server.until_calls(1), 5)
+            await send(line, message, message)
+        await asyncio.wait_for(server.until_calls(0), 5)
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+async def _opening(server: PhoneServer, provider: str) -> tuple[list[Message], dict[str, str]]:
+    if provider == "asterisk":
+        login = base64.b64encode(f"agent:{phones.SECRET}".encode()).decode()
+        return asterisk("CA1").opening(), {"Authorization": f"Basic {login}"}
+    token = (await server.ask(provider, "CA1")).token
+    makers = {"exotel": Exotel, "plivo": Plivo, "vonage": vonage, "jambonz": jambonz}
+    return makers.get(provider, Twilio)("CA1", token).opening(), {}
 
 
 async def test_a_vanished_peer_frees_its_line() -> None:

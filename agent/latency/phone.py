@@ -1,125 +1,106 @@
-"""A headless telephone: a Twilio media stream's far end, which presses keys and times frames."""
+"""What the wires of telephone providers share: mu-law at 8 kHz, played where it arrives.
+
+A provider buffers the agent's sound and plays it in order; a mark comes back when it is
+reached, or at once when the buffer is cleared.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
-import numpy as np
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
-from agent.errors import CallError
+from agent.audio import Samples
+from agent.latency.playout import Playout
+from agent.latency.realtime import hung_up, lost, open_socket
+from agent.latency.wire import Arrival, Hush, Sound
+from agent.telephony.g711 import decode_mulaw
 
 RATE = 8000
-FRAME = RATE // 50
-"""Samples per message, 20 ms."""
-HISS = 12
-"""Codes around mu-law's zero: faint noise, which the gate must listen to."""
+Message = str | bytes
 
 
-@dataclass(slots=True)
-class HeardReply:
-    """What came of one reply."""
-
-    arrivals: list[float] = field(default_factory=list)
-    """Second at which each frame came."""
-    samples: int = 0
-
-    def gaps(self, lead: float) -> Iterator[float]:
-        """Seconds between two frames, once the lead was sent.
-
-        Without the last one, which is not full and goes only when the ear needs it.
-        """
-        begun = int(lead * 50)
-        yield from np.diff(self.arrivals[begun:-1]).tolist()
-
-
-class PhoneCaller:
-    """One call. Marks are answered at once: nothing here is played.
+class PhoneWire(ABC):
+    """One call.
 
     Args:
-        url: a media socket that speaks Twilio's dialect and wants no token.
+        url: where the agent takes media sockets.
+        headers: of the opening request.
+        sock: a connected socket to use; by default one is made.
     """
 
-    def __init__(self, url: str, call_id: str) -> None:
-        self._url = url
-        self._call_id = call_id
-        self._reply = HeardReply()
+    rate = RATE
+    tells_replies = False
+    resends = False
 
-    async def press(self, keys: str, rounds: int, seconds: float) -> list[HeardReply]:
-        """Press ``keys``, listen for ``seconds``, and again.
-
-        Raises:
-            CallError: nobody answers, or the connection is lost.
-        """
-        try:
-            async with connect(self._url, compression=None) as line:
-                await line.send(start_message(self._call_id))
-                tasks = [
-                    asyncio.create_task(self._hiss(line)),
-                    asyncio.create_task(self._hear(line)),
-                ]
-                try:
-                    return [await self._round(line, keys, seconds, tasks) for _ in range(rounds)]
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-        except (OSError, InvalidHandshake, ConnectionClosed) as error:
-            raise CallError(f"{self._url}: the telephone call was lost: {error}") from error
-
-    async def _round(
+    def __init__(
         self,
-        line: ClientConnection,
-        keys: str,
-        seconds: float,
-        tasks: list[asyncio.Task[None]],
-    ) -> HeardReply:
-        self._reply = reply = HeardReply()
-        for digit in keys:
-            await line.send(json.dumps({"event": "dtmf", "dtmf": {"digit": digit}}))
-        ended, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for task in ended:
-            task.result()
-            raise CallError(f"{self._url}: the server hung up")
-        return reply
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        sock: socket.socket | None = None,
+    ) -> None:
+        self._url = url
+        self._headers = headers
+        self._sock = sock
+        self._connection: ClientConnection | None = None
+        self._playout = Playout(self._reached)
 
-    async def _hiss(self, line: ClientConnection) -> None:
-        """The caller breathes: frames in real time."""
-        noise = np.random.default_rng(1).integers(0xFF - HISS, 0x100, FRAME * 50, np.uint8)
-        loop = asyncio.get_running_loop()
-        began, sent = loop.time(), 0
-        while True:
-            at = sent * FRAME % len(noise)
-            await line.send(media_message(noise[at : at + FRAME].tobytes(), sent))
-            sent += 1
-            await asyncio.sleep(max(0.0, began + sent * 0.02 - loop.time()))
+    async def dial(self) -> None:
+        self._connection = await open_socket(self._url, self._headers, self._sock)
+        for message in self._opening():
+            await self._tell(message)
 
-    async def _hear(self, line: ClientConnection) -> None:
-        loop = asyncio.get_running_loop()
-        async for message in line:
-            now = loop.time()
-            command = json.loads(message)
-            if command["event"] == "media":
-                self._reply.arrivals.append(now)
-                self._reply.samples += len(base64.b64decode(command["media"]["payload"]))
-            elif command["event"] == "mark":
-                await line.send(message)
+    async def send(self, frame: Samples) -> None:
+        await self._tell(self._said(frame))
 
+    async def receive(self) -> AsyncIterator[Arrival]:
+        assert self._connection is not None, "dial first"
+        try:
+            async for message in self._connection:
+                for arrival in self._read(message):
+                    yield arrival
+        except ConnectionClosed as error:
+            raise lost(error) from None
+        raise hung_up(self._connection.close_reason)
 
-def start_message(call_id: str) -> str:
-    """The call begins, in mu-law at 8 kHz."""
-    form = {"encoding": "audio/x-mulaw", "sampleRate": RATE, "channels": 1}
-    ids = {"streamSid": "MZ1", "callSid": call_id}
-    return json.dumps({"event": "start", "start": {**ids, "mediaFormat": form}})
+    async def close(self) -> None:
+        self._playout.stop()
+        if self._connection is not None:
+            await self._connection.close()
 
+    def _plays(self, codes: bytes) -> Sound:
+        self._playout.play(len(codes) / RATE)
+        return Sound(decode_mulaw(codes))
 
-def media_message(codes: bytes, number: int) -> str:
-    """The frame of this number, 20 ms each."""
-    payload = base64.b64encode(codes).decode("ascii")
-    media = {"track": "inbound", "timestamp": str(20 * number), "payload": payload}
-    return json.dumps({"event": "media", "media": media})
+    def _clears(self) -> Hush:
+        self._playout.clear()
+        return Hush()
+
+    async def _reached(self, name: str) -> None:
+        await self._tell(self._played(name))
+
+    async def _tell(self, message: Message) -> None:
+        assert self._connection is not None, "dial first"
+        try:
+            await self._connection.send(message)
+        except ConnectionClosed as error:
+            raise lost(error) from None
+
+    @abstractmethod
+    def _opening(self) -> Iterable[Message]:
+        """What names the call."""
+
+    @abstractmethod
+    def _said(self, frame: Samples) -> Message:
+        """20 ms of the caller."""
+
+    @abstractmethod
+    def _played(self, mark: str) -> Message:
+        """The mark was reached."""
+
+    @abstractmethod
+    def _read(self, message: Message) -> Iterator[Arrival]:
+        """What a message of the agent means; sound is given to ``_plays``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
@@ -130,8 +131,10 @@ def _reply(response: Event) -> ReplyEnded:
     return ReplyEnded(text, response.get("onebreath", {}), error)
 
 
-async def open_socket(url: str, headers: Mapping[str, str] | None = None) -> ClientConnection:
-    """Connect a websocket.
+async def open_socket(
+    url: str, headers: Mapping[str, str] | None = None, sock: socket.socket | None = None
+) -> ClientConnection:
+    """Connect a websocket, over ``sock`` if that is connected already.
 
     Raises:
         CallError: in one sentence, what is wrong and what to do.
@@ -143,6 +146,7 @@ async def open_socket(url: str, headers: Mapping[str, str] | None = None) -> Cli
             compression=None,
             max_size=MAX_MESSAGE,
             open_timeout=OPEN_SECONDS,
+            sock=sock,
         )
     except (InvalidURI, ValueError):
         raise CallError(f"{url}: no websocket address; give ws://host:port/v1/realtime") from None

@@ -15,6 +15,8 @@ MAX_MESSAGE = 65_536
 MAX_PARAMETERS = 64
 MAX_PARAMETER = 1024
 MAX_NAME = 256
+MAX_INTEGER = 2**53
+"""JSON's numbers are exact up to here, and what is more does not fit into a float of seconds."""
 
 
 class Fields:
@@ -43,12 +45,12 @@ class Fields:
         return value
 
     def integer(self, name: str) -> int:
-        """A number, or a string of digits as some providers send."""
+        """A number of at most ``MAX_INTEGER``, or a string of digits as some providers send."""
         value = self._values.get(name)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-            return int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise DialectError(f"{self._where}{name} must be a whole number")
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_INTEGER:
+            raise DialectError(f"{self._where}{name} must be a whole number up to {MAX_INTEGER}")
         return value
 
     def section(self, name: str) -> Fields:
@@ -103,9 +105,12 @@ def read_object(message: Wire) -> Fields:
     return Fields(value)
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def written(value: Mapping[str, object]) -> str:
     """JSON without spaces, as Asterisk's limit of 128 bytes wants it."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def base64_text(data: bytes) -> str:

@@ -112,3 +112,5 @@ class AudioSocketLine:
 
     async def close(self, code: int, reason: str) -> None:
         self._writer.close()
+        # It is closed when the peer has read what was sent; one that reads nothing never has.
+        asyncio.get_running_loop().call_later(SEND_SECONDS, self._writer.transport.abort)

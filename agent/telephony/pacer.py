@@ -52,6 +52,9 @@ class Pacer:
     lead: float
     marks: bool
     generation: int = 0
+    _frame_seconds: float = field(init=False)
+    _room: float = field(init=False)
+    """Seconds that the peer may have ahead, however long frames are."""
     _waiting: deque[Samples] = field(default_factory=deque)
     _waits: int = 0
     _sent: int = 0
@@ -67,6 +70,10 @@ class Pacer:
     _names: int = 0
     _mark_due: bool = False
     _held_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._frame_seconds = self.frame / self.rate
+        self._room = max(self.lead, self._frame_seconds + MARGIN_SECONDS)
 
     def queue(self, samples: Samples) -> None:
         """Append sound."""
@@ -116,14 +123,6 @@ class Pacer:
             return False
         return self.ahead(now) + self._frame_seconds <= self._room + EPSILON
 
-    @property
-    def _room(self) -> float:
-        return max(self.lead, self._frame_seconds + MARGIN_SECONDS)
-
-    @property
-    def _frame_seconds(self) -> float:
-        return self.frame / self.rate
-
     def _take(self) -> Samples:
         pieces: list[Samples] = []
         wanted = self.frame
@@ -135,7 +134,7 @@ class Pacer:
             pieces.append(head)
             wanted -= len(head)
         self._waits -= self.frame
-        return np.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def next_due(self, now: float) -> float | None:
         """When ``next`` or ``starving`` will have something; None until more is queued."""

@@ -6,56 +6,26 @@
 from __future__ import annotations
 
 from agent.audio import Samples
-from agent.telephony.dialect import (
-    Capabilities,
-    DialectError,
-    Dtmf,
-    MarkReached,
-    PeerEvent,
-    Sound,
-    Started,
-    Stopped,
-    Unsupported,
-    Wire,
-)
+from agent.telephony.dialect import DialectError, MarkReached, PeerEvent, Started, Wire
 from agent.telephony.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.envelope import (
-    MAX_PARAMETER,
-    MAX_PARAMETERS,
-    Fields,
-    base64_text,
-    read_object,
-    written,
-)
+from agent.telephony.envelope import MAX_PARAMETER, MAX_PARAMETERS, Fields, written
+from agent.telephony.json_stream import JsonStream
 
 CONTENT_TYPES = {Encoding.MULAW: "audio/x-mulaw", Encoding.L16: "audio/x-l16"}
 
 
-class PlivoStream:
-    """One stream."""
+class PlivoStream(JsonStream):
+    """One stream. Its timestamps are of the clock on the wall, not of the sound."""
 
-    capabilities = Capabilities()
+    no_transfer = "Plivo transfers over its REST API, not over the media socket"
 
     def __init__(self) -> None:
-        self._encoding: Encoding | None = None
+        super().__init__()
         self._rate = 0
         self._stream_id = ""
 
-    def read(self, message: Wire) -> list[PeerEvent]:
-        fields = read_object(message)
-        match fields.text("event"):
-            case "start":
-                return [self._start(fields.section("start"), fields)]
-            case "media":
-                return self._media(fields.section("media"))
-            case "dtmf":
-                return [Dtmf(fields.section("dtmf").text("digit"))]
-            case "playedStream":
-                return [MarkReached(fields.text("name"))]
-            case "stop":
-                return [Stopped("the caller hung up")]
-            case _:
-                return []
+    def _other(self, event: str, message: Fields) -> list[PeerEvent]:
+        return [MarkReached(message.text("name"))] if event == "playedStream" else []
 
     def _start(self, start: Fields, message: Fields) -> Started:
         form = start.section("mediaFormat")
@@ -70,23 +40,11 @@ class PlivoStream:
             start.text("callId"), self._stream_id, self._rate, parameters=parameters, token=token
         )
 
-    def _media(self, media: Fields) -> list[PeerEvent]:
-        if media.text("track", "inbound") != "inbound":
-            return []
-        # Its timestamps are of the clock on the wall, not of the sound.
-        return [Sound(self._form.decode(media.data("payload")))]
-
-    @property
-    def _form(self) -> Encoding:
-        if self._encoding is None:
-            raise DialectError("sound came before the start message")
-        return self._encoding
-
     def sound(self, samples: Samples) -> list[Wire]:
         media = {
             "contentType": CONTENT_TYPES[self._form],
             "sampleRate": self._rate,
-            "payload": base64_text(self._form.encode(samples)),
+            "payload": self._payload(samples),
         }
         return [written({"event": "playAudio", "media": media})]
 
@@ -95,12 +53,6 @@ class PlivoStream:
 
     def clear(self) -> list[Wire]:
         return [written({"event": "clearAudio", "streamId": self._stream_id})]
-
-    def hang_up(self) -> list[Wire]:
-        return []
-
-    def transfer(self, destination: str) -> list[Wire]:
-        raise Unsupported("Plivo transfers over its REST API, not over the media socket")
 
 
 def _extra_headers(message: Fields) -> dict[str, str]:

@@ -49,6 +49,7 @@ class Twilio:
     token: str
     rate: int = 8000
     _sent: int = 0
+    _frames: int = 0
 
     def opening(self) -> list[Message]:
         start = {
@@ -65,14 +66,19 @@ class Twilio:
     def sound(self, samples: Samples) -> Message:
         media = {
             "track": "inbound",
-            "chunk": str(self._sent),
-            "timestamp": str(20 * (self._sent - 1)),
+            "chunk": str(self._frames + 1),
+            "timestamp": str(20 * self._frames),
             "payload": _base64(encode_mulaw(samples)),
         }
+        self._frames += 1
         return self._event("media", {"media": media})
 
     def key(self, digit: str) -> Message:
         return self._event("dtmf", {"dtmf": {"track": "inbound_track", "digit": digit}})
+
+    def mark(self, name: str) -> Message:
+        """A mark of ours was reached."""
+        return self._event("mark", {"mark": {"name": name}})
 
     def heard(self, message: Message) -> Samples:
         media = _payload(message, "media")

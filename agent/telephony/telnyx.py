@@ -7,21 +7,10 @@
 from __future__ import annotations
 
 from agent.audio import Samples
-from agent.telephony.dialect import (
-    Capabilities,
-    Complaint,
-    DialectError,
-    Dtmf,
-    MarkReached,
-    PeerEvent,
-    Sound,
-    Started,
-    Stopped,
-    Unsupported,
-    Wire,
-)
+from agent.telephony.dialect import Complaint, DialectError, PeerEvent, Sound, Started, Wire
 from agent.telephony.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.envelope import Fields, base64_text, read_object, written
+from agent.telephony.envelope import Fields, written
+from agent.telephony.json_stream import JsonStream
 
 WINDOW = 3
 """Chunks that may wait for an earlier one: 60 ms."""
@@ -53,38 +42,24 @@ class InOrder:
         return ready
 
 
-class TelnyxStream:
+class TelnyxStream(JsonStream):
     """One stream. The call's id is inside ``start``, the stream's outside."""
 
-    capabilities = Capabilities()
+    no_transfer = "Telnyx transfers over its Call Control API, not over the media socket"
 
     def __init__(self) -> None:
-        self._encoding: Encoding | None = None
+        super().__init__()
         self._token: str | None = None
         self._order = InOrder()
 
-    def read(self, message: Wire) -> list[PeerEvent]:
-        fields = read_object(message)
-        match fields.text("event"):
-            case "connected":
-                self._token = fields.text("x-telnyx-streaming-auth-token", "") or None
-                return []
-            case "start":
-                return [self._start(fields.section("start"), fields.text("stream_id"))]
-            case "media":
-                return self._media(fields.section("media"))
-            case "dtmf":
-                return [Dtmf(fields.section("dtmf").text("digit"))]
-            case "mark":
-                return [MarkReached(fields.section("mark").text("name"))]
-            case "error":
-                return [Complaint("Telnyx reports an error in what it was sent")]
-            case "stop":
-                return [Stopped("the caller hung up")]
-            case _:
-                return []
+    def _other(self, event: str, message: Fields) -> list[PeerEvent]:
+        if event == "connected":
+            self._token = message.text("x-telnyx-streaming-auth-token", "") or None
+        if event == "error":
+            return [Complaint("Telnyx reports an error in what it was sent")]
+        return []
 
-    def _start(self, start: Fields, stream_id: str) -> Started:
+    def _start(self, start: Fields, message: Fields) -> Started:
         form = start.section("media_format")
         self._encoding = encoding_named(form.text("encoding"))
         if self._encoding is Encoding.L16:
@@ -92,7 +67,7 @@ class TelnyxStream:
         parameters = start.parameters("custom_parameters")
         return Started(
             start.text("call_control_id"),
-            stream_id,
+            message.text("stream_id"),
             check_rate(form.integer("sample_rate")),
             start.text("from", ""),
             start.text("to", ""),
@@ -100,30 +75,14 @@ class TelnyxStream:
             parameters.pop("token", None) or self._token,
         )
 
-    def _media(self, media: Fields) -> list[PeerEvent]:
-        if media.text("track", "inbound") not in ("inbound", "inbound_track"):
-            return []
-        sound = Sound(self._form.decode(media.data("payload")))
-        return self._order.push(media.integer("chunk"), sound)
-
-    @property
-    def _form(self) -> Encoding:
-        if self._encoding is None:
-            raise DialectError("sound came before the start message")
-        return self._encoding
+    def _heard(self, samples: Samples, media: Fields) -> list[PeerEvent]:
+        return self._order.push(media.integer("chunk"), Sound(samples))
 
     def sound(self, samples: Samples) -> list[Wire]:
-        payload = base64_text(self._form.encode(samples))
-        return [written({"event": "media", "media": {"payload": payload}})]
+        return [written({"event": "media", "media": {"payload": self._payload(samples)}})]
 
     def mark(self, name: str) -> list[Wire]:
         return [written({"event": "mark", "mark": {"name": name}})]
 
     def clear(self) -> list[Wire]:
         return [written({"event": "clear"})]
-
-    def hang_up(self) -> list[Wire]:
-        return []
-
-    def transfer(self, destination: str) -> list[Wire]:
-        raise Unsupported("Telnyx transfers over its Call Control API, not over the media socket")

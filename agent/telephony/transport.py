@@ -85,6 +85,9 @@ class TelephoneTransport:
             self._inbox.put_nowait(Configure(instructions=instructions))
         self._queued = asyncio.Event()
         self._sending = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._keys_timer: asyncio.TimerHandle | None = None
+        self._heard_at = clock()
         self._replying = False
         self.over = False
         """The peer is gone."""
@@ -161,7 +164,10 @@ class TelephoneTransport:
 
     async def serve(self) -> None:
         """Move sound both ways until the peer is gone or this is cancelled."""
-        ways = [asyncio.create_task(way) for way in (self._listen(), self._pump())]
+        moving = [self._listen(), self._pump()]
+        if self._dialect.capabilities.steady:
+            moving.append(self._silence())
+        ways = [asyncio.create_task(way) for way in moving]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -169,6 +175,8 @@ class TelephoneTransport:
                 way.cancel()
             results = await asyncio.gather(*ways, return_exceptions=True)
             self._end_receiving()
+            if self._keys_timer is not None:
+                self._keys_timer.cancel()
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, Disconnected):
                 raise result
@@ -180,11 +188,10 @@ class TelephoneTransport:
         self._inbox.put_nowait(None)
 
     async def _listen(self) -> None:
-        patience = SILENT_SECONDS if self._dialect.capabilities.steady else None
         try:
             while True:
-                async with asyncio.timeout(patience):
-                    message = await self._line.receive()
+                message = await self._line.receive()
+                self._heard_at = self._clock()
                 for event in self._dialect.read(message):
                     if isinstance(event, Stopped):
                         log.info("%s", event.reason)
@@ -192,11 +199,15 @@ class TelephoneTransport:
                     await self._take(event)
         except Disconnected:
             log.info("the peer is gone")
-        except TimeoutError:
-            log.warning("nothing came for %.0f s: the peer is dead", SILENT_SECONDS)
         except DialectError as error:
             log.warning("hanging up: %s", error)
             await self._line.close(PROTOCOL_ERROR, str(error))
+
+    async def _silence(self) -> None:
+        """Return when nothing came for too long: one timer for many messages."""
+        while (left := self._heard_at + SILENT_SECONDS - self._clock()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
+        log.warning("nothing came for %.0f s: the peer is dead", SILENT_SECONDS)
 
     async def _take(self, event: PeerEvent) -> None:
         now = self._clock()
@@ -223,6 +234,8 @@ class TelephoneTransport:
                 pass  # the listener ended
 
     async def _hear(self, samples: Samples) -> None:
+        if not len(samples):
+            return  # an empty message would wait for the session for ever
         if self._out.track is not None:
             self._out.track.caller(samples, self._clock())
         await self._inbox.put(AppendedAudio(samples))
@@ -235,9 +248,11 @@ class TelephoneTransport:
 
     def _await_keys(self) -> None:
         at = self._keys.complete_at
+        if self._keys_timer is not None:
+            self._keys_timer.cancel()
         if at is not None:
-            loop = asyncio.get_running_loop()
-            loop.call_later(max(0.0, at - self._clock()), self._keys_due)
+            wait = max(0.0, at - self._clock())
+            self._keys_timer = self._loop.call_later(wait, self._keys_due)
 
     def _keys_due(self) -> None:
         self._say(self._keys.due(self._clock()))
@@ -273,13 +288,16 @@ class TelephoneTransport:
         return self._dialect.sound(piece)
 
     async def _wait(self) -> None:
+        """Until sound is queued, or something is due."""
         now = self._clock()
         due = self._out.pacer.next_due(now)
+        # A timer, not a timeout, which would throw an exception for every frame.
+        timer = None if due is None else self._loop.call_later(due - now, self._queued.set)
         try:
-            async with asyncio.timeout(None if due is None else due - now):
-                await self._queued.wait()
-        except TimeoutError:
-            return
+            await self._queued.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _send(self, messages: list[Wire]) -> None:
         async with self._sending:

@@ -9,20 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.audio import Samples
-from agent.telephony.dialect import (
-    Capabilities,
-    DialectError,
-    Dtmf,
-    MarkReached,
-    PeerEvent,
-    Sound,
-    Started,
-    Stopped,
-    Unsupported,
-    Wire,
-)
+from agent.telephony.dialect import Capabilities, PeerEvent, Sound, Started, Wire
 from agent.telephony.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.envelope import Fields, base64_text, read_object, written
+from agent.telephony.envelope import Fields, written
+from agent.telephony.json_stream import JsonStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +34,18 @@ EXOTEL = Spelling(
 )
 
 
-class MediaStream:
-    """One stream. Numbers may come as strings, and ``stop`` may never come."""
+class MediaStream(JsonStream):
+    """One stream. Numbers may come as strings."""
 
-    capabilities = Capabilities()
+    no_transfer = (
+        "this provider transfers over its REST API; let the answer of the webhook go on with "
+        "a Dial verb, and hang up"
+    )
 
     def __init__(self, spelling: Spelling = CAMEL_CASE) -> None:
+        super().__init__()
         self._spelling = spelling
-        self._encoding: Encoding | None = None
         self._stream_id = ""
-
-    def read(self, message: Wire) -> list[PeerEvent]:
-        fields = read_object(message)
-        match fields.text("event"):
-            case "start":
-                return [self._start(fields.section("start"), fields)]
-            case "media":
-                return self._media(fields.section("media"))
-            case "dtmf":
-                return [Dtmf(fields.section("dtmf").text("digit"))]
-            case "mark":
-                return [MarkReached(fields.section("mark").text("name"))]
-            case "stop":
-                return [Stopped("the caller hung up")]
-            case _:
-                return []
 
     def _start(self, start: Fields, message: Fields) -> Started:
         names = self._spelling
@@ -87,36 +64,18 @@ class MediaStream:
             parameters.pop("token", None),
         )
 
-    def _media(self, media: Fields) -> list[PeerEvent]:
-        if media.text("track", "inbound") not in ("inbound", "inbound_track"):
-            return []
+    def _heard(self, samples: Samples, media: Fields) -> list[PeerEvent]:
         at = media.integer("timestamp") / 1000 if media.has("timestamp") else None
-        return [Sound(self._form.decode(media.data("payload")), at)]
-
-    @property
-    def _form(self) -> Encoding:
-        if self._encoding is None:
-            raise DialectError("sound came before the start message")
-        return self._encoding
+        return [Sound(samples, at)]
 
     def sound(self, samples: Samples) -> list[Wire]:
-        payload = base64_text(self._form.encode(samples))
-        return [self._command("media", {"payload": payload})]
+        return [self._command("media", {"payload": self._payload(samples)})]
 
     def mark(self, name: str) -> list[Wire]:
         return [self._command("mark", {"name": name})]
 
     def clear(self) -> list[Wire]:
         return [self._command("clear")]
-
-    def hang_up(self) -> list[Wire]:
-        return []
-
-    def transfer(self, destination: str) -> list[Wire]:
-        raise Unsupported(
-            "this provider transfers over its REST API; let the answer of the webhook go on with "
-            "a Dial verb, and hang up"
-        )
 
     def _command(self, event: str, body: dict[str, str] | None = None) -> str:
         command: dict[str, object] = {"event": event, self._spelling.stream: self._stream_id}

@@ -1,7 +1,8 @@
 """Uvicorn's websocket with the limits of media sockets, which must hold before anyone is let in.
 
-Uvicorn knows one limit and one ping for all paths. This stands on its attributes ``conn``,
-``ping_interval`` and ``handshake_complete``, which no promise covers; the tests fail when they go.
+Uvicorn knows one limit and one ping for all paths, and waits for ever for a peer that reads
+nothing. This stands on its attributes ``conn``, ``ping_interval``, ``handshake_complete``,
+``writable`` and ``transport``, which no promise covers; the tests fail when they go.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from websockets.http11 import Request
 from agent.telephony.envelope import MAX_MESSAGE
 
 MEDIA = "/telephony/"
+CLOSE_SECONDS = 12.0
+"""After our close frame the peer has 10 s to answer it (uvicorn's ``close_timeout``); what it has
+not read by then is dropped."""
 WITHOUT_PINGS = "/telephony/asterisk"
 """Asterisk of 2025 hangs up the call when it is pinged (asterisk/asterisk issue 1722)."""
 
@@ -30,8 +34,24 @@ class MediaAwareProtocol(WebSocketsSansIOProtocol):
             self.ping_interval = None
         super().handle_connect(event)
 
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.transport.abort()  # our answers to a peer that asks and reads nothing pile up
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()  # closing waits until the peer has read what was sent
+
     async def send(self, message: ASGISendEvent) -> None:
+        closing = message["type"] == "websocket.close"
+        if closing and not self.writable.is_set():
+            # Who reads nothing takes no goodbye either; to wait for it would keep the call.
+            self.transport.abort()
         await super().send(message)
+        if closing:
+            self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
         refused = message["type"] == "websocket.http.response.body"
         if refused and not message.get("more_body", False):
             # Uvicorn sends the refusal, but logs it as a fault of the application.
