@@ -33,6 +33,7 @@ def test_every_bundled_question_has_words_and_a_check():
     questions = read_questions(bundled_questions(), unheard)
     assert len(questions) >= 5
     assert all(question.text and question.check for question in questions)
+    assert all("/" not in question.name for question in questions)
     paris = next(question for question in questions if "France" in question.text)
     assert paris.check.passes("The capital of France is Paris.")
     assert not paris.check.passes("Rome, I think.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -50,9 +48,8 @@ STOP = "No, stop. What is two plus three?"
 
 
 def bundled() -> list[Question]:
-    """The recordings that come with the package, by their names: rows are read elsewhere, too."""
-    asked = read_questions(bundled_questions(), lambda note: None)
-    return [replace(question, name=Path(question.name).name) for question in asked]
+    """The recordings that come with the package."""
+    return read_questions(bundled_questions(), lambda note: None)
 
 
 def spoken_questions(questions: int) -> tuple[list[Question], list[Question], Question]:

@@ -13,6 +13,7 @@ from typing import Any
 from agent.audio import Samples, read_recording, resample
 from agent.errors import AudioError, ConfigError
 from agent.protocol import WIRE_RATE
+from agent.questions import bundled_questions
 
 WORDS_FILE = "expected.json"
 """Beside recordings: their words, by file name without suffix."""
@@ -94,7 +95,7 @@ def read_questions(paths: Sequence[Path], note: Callable[[str], None]) -> list[Q
         AudioError: a file cannot be used.
         ConfigError: a file beside it is malformed.
     """
-    questions = []
+    questions, own = [], bundled_questions()
     for path in _files(paths):
         recording = read_recording(path, WIRE_RATE)
         for line in recording.notes:
@@ -106,7 +107,8 @@ def read_questions(paths: Sequence[Path], note: Callable[[str], None]) -> list[Q
             raise ConfigError(f"{path.parent / WORDS_FILE}: the words of {path.stem} are no text")
         questions.append(
             Question(
-                str(path),
+                # Rows of the bundled recordings are read on other machines, too.
+                path.name if path in own else str(path),
                 recording.samples,
                 text,
                 None if check is None else Check.from_json(check, where),
