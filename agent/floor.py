@@ -107,7 +107,10 @@ class Floor:
         return self._taken_by == turn.id
 
     def take_back(self, now: float) -> Iterator[Command]:
-        """Say what was not heard of the reply that was cut."""
+        """Say what was not heard of the reply that was cut, unless the caller spoke again."""
+        if (later := self.hearing.unknown) is not None:
+            self._taken_by = later.id
+            return
         finished = self.answering.finished
         if self.answering.speaking is None and finished is not None and finished.rest:
             yield from self.answering.say(finished.rest, now)

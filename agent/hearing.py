@@ -242,6 +242,13 @@ class Hearing:
         else:
             self.detector.delay = patience.usual
 
+    @property
+    def unknown(self) -> Turn | None:
+        """The newest turn whose words are not all known."""
+        if self.open is not None:
+            return self.open.turn
+        return self.closed[max(self.closed)] if self.closed else None
+
     # ---- the end -------------------------------------------------------------------
 
     def close(self, now: float) -> Iterator[Command]:

@@ -243,7 +243,7 @@ class Session:
         """The agent fell silent for nothing: it goes on, or begins to answer again."""
         if self.floor.reopen():
             self.owed.waits = True
-        else:
+        elif not self.owed.waits:
             yield from self.floor.take_back(now)
 
     def _clear(self, now: float) -> Iterator[Command]:

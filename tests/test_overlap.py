@@ -163,6 +163,24 @@ def test_an_interruption_without_words_is_taken_back(desk):
     assert desk.session.conversation.messages()[-1] == Message("assistant", STORY)
 
 
+@pytest.mark.parametrize("words", ["What time is it?", ""])
+def test_whoever_speaks_again_decides_what_becomes_of_an_interruption_without_words(desk, words):
+    tasks = []
+    for _ in range(2):
+        desk.hear(0.3, 0.9)
+        desk.hear(0.12, 0.0)
+        desk.tell(CommitAudio())
+        tasks.append(desk.last(DecodeFinal))
+    desk.tell(FinalHeard(tasks[0].turn, tasks[0].revision, final("")))
+    assert desk.all(Speak) == []
+    desk.tell(FinalHeard(tasks[1].turn, tasks[1].revision, final(words)))
+    desk.hear(0.6, 0.0)
+    answers = [respond.messages[-1].content for respond in desk.all(Respond)]
+    assert answers == ([words] if words else [])
+    if not words:
+        assert STORY.endswith(desk.last(ReplyWords).delta)
+
+
 def test_a_cough_while_the_agent_thinks_costs_no_answer():
     desk = new_desk()
     ask(desk, "Tell me a story.")
