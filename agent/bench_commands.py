@@ -27,7 +27,7 @@ def path(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The default path, warm; `step`, `reply`, `cache`, `agree` measure the engine alone."""
+    """The default path, warm; `step`, `reply`, `cache`, `agree`, `deadline` measure the engine alone."""
     if context.invoked_subcommand is not None:
         return
     from agent.bench import run_bench
@@ -63,6 +63,11 @@ ENGINE_BENCHES = (
         "cache",
         "How far replies with each cache policy agree with replies without a cache.",
         ("float32",),
+    ),
+    _EngineBench(
+        "deadline",
+        "Replies of 32 positions with 100, 200 and 400 ms: alone and on a busy machine.",
+        ("int8",),
     ),
     _EngineBench(
         "agree",

@@ -1,4 +1,4 @@
-"""Checkpoints in shards as large models have them: really random, or only as long as they would be."""
+"""Checkpoints in shards, as large models have them: of random weights, or only of the right size."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from checkpoints import byte_backend
 from safetensors.torch import save_file
 
-from dllm_core.families import config_from_json, names_of
-from dllm_core.weights import build, slots
 from dllm_core.config import ModelConfig
+from dllm_core.families import config_from_json, names_of
 from dllm_core.model import Linear
+from dllm_core.weights import build, slots
 
 SMALL = {
     "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
@@ -50,7 +50,9 @@ def write_random(directory: Path, values: Mapping[str, Any] = SMALL, shards: int
     found = shapes(_begin(directory, values))
     names, generator = sorted(found), torch.Generator().manual_seed(0)
     for i in range(shards):
-        tensors = {n: torch.empty(found[n]).normal_(0, 0.02, generator=generator) for n in names[i::shards]}
+        tensors = {
+            n: torch.empty(found[n]).normal_(0, 0.02, generator=generator) for n in names[i::shards]
+        }
         save_file(tensors, directory / _shard(i))
     _write_index(directory, {name: _shard(k % shards) for k, name in enumerate(names)})
     return directory

@@ -5,7 +5,8 @@ from tiny import tiny_cache, tiny_config, tiny_model
 from dllm_core import DecodeOptions, QueueFullError
 from dllm_core.batch import Batch
 from dllm_core.canvas import Canvas
-from dllm_core.denoise import Denoiser, Diffusion, run
+from dllm_core.denoise import Denoiser, run
+from dllm_core.diffusion import Diffusion
 from dllm_core.fixed_point import FixedPoint
 from dllm_core.model import Transformer
 

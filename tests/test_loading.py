@@ -183,13 +183,16 @@ def test_a_hugging_face_name_is_found_in_the_cache_without_a_network(tmp_path: P
     done = subprocess.run(
         [sys.executable, "-c", CACHED],
         env={
-            **os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_CACHE": str(tmp_path),
         },
         capture_output=True,
         check=True,
         text=True,
         timeout=120,
-    )  # fmt: skip
+    )
     family, refusal = done.stdout.splitlines()
     assert family == "llada"
     assert refusal.startswith("There is no path owner/absent, and the Hugging Face Hub cannot be")
