@@ -27,7 +27,7 @@ def path(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The default path, warm; `step`, `reply`, `cache`, `agree`, `deadline` measure the engine alone."""
+    """The default path, warm; step, reply, cache, agree and deadline measure the engine alone."""
     if context.invoked_subcommand is not None:
         return
     from agent.bench import run_bench

@@ -16,7 +16,7 @@ from dllm_core.diffusion import Diffusion
 from dllm_core.errors import OptionError, PromptTooLongError
 from dllm_core.fixed_point import FixedPoint
 from dllm_core.reply import ReplyText
-from dllm_core.schedule import CostModel, Deadline
+from dllm_core.schedule import Clock, CostModel, Deadline
 from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
 from dllm_core.tokenizer import Tokenizer
 
@@ -68,6 +68,7 @@ class Answer:
         options: DecodeOptions,
         prefill: PrefillStats,
         cost: CostModel,
+        clock: Clock = perf_counter,
     ) -> None:
         self.done = False
         self.steps: deque[DenoiseStep] = deque()
@@ -76,10 +77,11 @@ class Answer:
         self._text = ReplyText(tokenizer)
         self._before = CanvasView((), (), ())
         self._number = 0
-        self._begin = self._mark = perf_counter()
+        self._clock = clock
+        self._begin = self._mark = clock()
         self._deadline: Deadline | None = None
         if options.deadline_ms is not None:
-            self._deadline = Deadline(self._begin + options.deadline_ms / 1e3, cost)
+            self._deadline = Deadline(self._begin + options.deadline_ms / 1e3, cost, clock)
         self._paced = options.rule != "fixed_point" and config.mask_id is not None
         self._denoiser = self._next_canvas()
         self._forward: Forward | None = None
@@ -97,7 +99,7 @@ class Answer:
         return self._before + self._denoiser.view()
 
     def plan(self) -> Forward:
-        self._mark = perf_counter()
+        self._mark = self._clock()
         self._forward = self._denoiser.plan()
         return self._forward
 
@@ -105,7 +107,7 @@ class Answer:
         assert self._forward is not None, "plan the pass first"
         self._denoiser.absorb(logits)
         self._number += 1
-        self._cost.observe(*self._forward.shape, (perf_counter() - self._mark) * 1e3)
+        self._cost.observe(*self._forward.shape, (self._clock() - self._mark) * 1e3)
         final, planned = self.final(), self.planned
         end = finished_before(final, self._config.eos_ids)
         text = self._text.push(final[len(self._text.ids) : end])
@@ -114,12 +116,12 @@ class Answer:
         if self._over(complete, end):
             rest, ended = self._text.finish(complete=complete)
             text, view = text + rest, view.first(end)
-            ms = (perf_counter() - self._begin) * 1e3
+            ms = (self._clock() - self._begin) * 1e3
             stats = DenoiseStats(
                 self._prefill, end + complete, self._number, ms, ended, self._cache.nbytes
             )
         self.done = stats is not None
-        words, ms = self._words(view), (perf_counter() - self._mark) * 1e3
+        words, ms = self._words(view), (self._clock() - self._mark) * 1e3
         step = DenoiseStep(self._number, planned, view, words, text, ms, self._prefill, stats)
         self.steps.append(step)
 
@@ -127,9 +129,10 @@ class Answer:
         """Whether that was the last step; if another canvas follows, it is begun."""
         if not self._denoiser.done:
             return self._deadline is not None and not self._paced and not self._in_time()
-        if complete or end >= self._options.max_tokens:
+        view = self.view()
+        if complete or end >= self._options.max_tokens or any(view.masked):
             return True
-        self._before = self.view()
+        self._before = view
         self._denoiser = self._next_canvas()
         return self._deadline is not None and not self._in_time()
 

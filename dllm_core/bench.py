@@ -1,4 +1,6 @@
-"""Measurements of the engine: `python -m dllm_core.bench step|reply|cache|agree|deadline MODEL [--json]`.
+"""Measurements of the engine: `python -m dllm_core.bench WHAT MODEL [--json]`.
+
+WHAT is step, reply, cache, agree or deadline.
 
 Times are medians after a warm-up, in milliseconds of the wall clock. `cpu_ms` counts the
 process's own CPU time, which a busy machine distorts less.

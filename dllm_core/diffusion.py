@@ -124,6 +124,8 @@ class Diffusion:
         if self.canvas.open_in(begin, end) == 0:
             self._block, self._step, self._fresh = self._block + 1, 0, True
         self.done = self._block == len(self._blocks) or (self._stop_at_eos and self._ended())
+        # Blocks may be left when a step took far longer than expected: then they stay open.
+        self.done = self.done or (self._pace is not None and self._pace.over)
 
     def _settle(self) -> None:
         """Count rows as valid that were just run with final ids on all they attend to."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-_ELEMENTS = 2**20
+_ELEMENTS = 2**18
 """Of one piece: little beside the weights, much beside the cost of reading it apart."""
 _MULTIPLE = 64
 """Rows of a piece are a multiple of this, as the packing of 4-bit weights wants it."""
@@ -36,7 +36,7 @@ class Stored:
 
 
 def pieces(shape: Sequence[int]) -> Iterator[slice]:
-    """Consecutive rows of a tensor of this shape, a few megabytes each."""
+    """Consecutive rows of a tensor of this shape, a megabyte or a few each."""
     width = max(1, prod(shape[1:]))
     count = max(_MULTIPLE, _ELEMENTS // width // _MULTIPLE * _MULTIPLE)
     for start in range(0, shape[0], count):

@@ -89,6 +89,10 @@ class Deadline:
         one, last = self.cost.predict(rows, visible), self.cost.at_most(rows, visible)
         return 0 if left_ms < last else 1 + int((left_ms - last) / one)
 
+    @property
+    def over(self) -> bool:
+        return self.clock() >= self.due
+
     def share(self, part: float) -> Deadline:
         """The end of this part of the time that is left."""
         now = self.clock()

@@ -1,6 +1,5 @@
 """Loads a checkpoint and prints the highest memory this process ever had, as JSON, in bytes.
 
-python peak_memory.py             imports torch and nothing else
 python peak_memory.py SOURCE DTYPE
 """
 
@@ -12,6 +11,8 @@ import sys
 from pathlib import Path
 
 import torch
+
+from dllm_core import Engine
 
 
 def peak() -> int:
@@ -30,9 +31,5 @@ def held(module: torch.nn.Module) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    weights = 0
-    if len(sys.argv) > 1:
-        from dllm_core import Engine
-
-        weights = held(Engine.load(sys.argv[1], dtype=sys.argv[2]).model)  # type: ignore[arg-type]
-    print(json.dumps({"peak": peak(), "weights": weights}))
+    engine = Engine.load(sys.argv[1], dtype=sys.argv[2])  # type: ignore[arg-type]
+    print(json.dumps({"peak": peak(), "weights": held(engine.model)}))

@@ -1,4 +1,4 @@
-"""Checkpoints in shards, as large models have them: of random weights, or only of the right size."""
+"""Checkpoints in shards, as large models have them: random weights, or only the right size."""
 
 from __future__ import annotations
 

@@ -49,20 +49,24 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("dtype", "megabytes"), [("float32", 538), ("bfloat16", 269), ("int8", 248)]
 )
 def test_loading_holds_little_more_than_the_weights(
-    shards: Path, dtype: str, megabytes: int
+    shards: Path, dtype: str, megabytes: int, tmp_path: Path
 ) -> None:
-    bare, loaded = measured(), measured(shards, dtype)
+    tiny, loaded = measured(write_checkpoint(tmp_path, "llama"), dtype), measured(shards, dtype)
     assert loaded["weights"] == pytest.approx(megabytes * 1e6, rel=0.02)
-    assert loaded["peak"] - bare["peak"] <= 1.1 * loaded["weights"]
+    grown = loaded["peak"] - tiny["peak"]
+    assert grown <= 1.1 * (loaded["weights"] - tiny["weights"]), grown / loaded["weights"]
 
 
 @linux
 @pytest.mark.slow
 @pytest.mark.model
-def test_four_bit_weights_are_not_kept_twice() -> None:
-    bare, loaded = measured(), measured(smollm_path(), "int8")
-    # The vocabulary, its merges and the imports weigh more beside a model this small.
-    assert loaded["peak"] - bare["peak"] <= 1.1 * loaded["weights"] + 80e6
+def test_four_bit_weights_are_not_kept_twice(tmp_path: Path) -> None:
+    """Nor are they ever float32, which would be 538 MB."""
+    tiny = measured(write_checkpoint(tmp_path, "llama"), "int8")
+    loaded = measured(smollm_path(), "int8")
+    # The vocabulary and its merges weigh something beside a model this small, and packing many
+    # small pieces leaves holes in the heap.
+    assert loaded["peak"] - tiny["peak"] <= 1.1 * loaded["weights"] + 80e6
 
 
 @linux
