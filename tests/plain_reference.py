@@ -1,4 +1,4 @@
-"""The published decoding loops once more, from their papers and public code, on a plain transformer.
+"""The published decoding loops once more, from papers and public code, on a plain transformer.
 
 Nothing here is imported from the project: no cache class, no canvas, no rule. LLaDA's generate
 (arXiv 2502.09992), Fast-dLLM's three loops (arXiv 2505.22618), Dream's diffusion_generate

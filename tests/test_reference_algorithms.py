@@ -1,4 +1,4 @@
-"""The engine against the published loops on further seeds, shapes and settings than the golden ones."""
+"""The engine against the published loops, on other seeds and settings than the golden cases."""
 
 from __future__ import annotations
 
