@@ -15,7 +15,9 @@ from agent.responders.diffusion import DiffusionResponder
 from dllm_core.config import DecodeOptions
 
 ASKED = [[Message("user", text)] for text in ("hello", "who are you?", "tell me of winter")]
-CANVASES = DecodeOptions(rule="quota", canvas_length=8, steps=4, max_tokens=24)
+CANVASES = DecodeOptions(
+    rule="quota", canvas_length=8, steps=4, max_tokens=24, cache="prompt_frozen"
+)
 
 
 @pytest.fixture(params=["llama", "llada"])
@@ -108,3 +110,16 @@ def test_a_call_alone_takes_as_many_passes_as_before(
     pieces = list(responder.open().reply(ASKED[0]))
     assert text(pieces) == expected.text
     assert passes.count == before
+
+
+def test_wide_canvases_go_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = replace(CANVASES, canvas_length=24)
+    responder = DiffusionResponder(
+        write_checkpoint(tmp_path, "llada"), dtype="float32", options=wide
+    )
+    passes = Passes(responder, monkeypatch)
+    alone = [list(responder.open().reply(messages)) for messages in ASKED]
+    taken, passes.count = passes.count, 0
+    together = in_turn([responder.open().reply(messages) for messages in ASKED])
+    assert [text(pieces) for pieces in together] == [text(pieces) for pieces in alone]
+    assert passes.count == taken

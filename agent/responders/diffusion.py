@@ -27,8 +27,9 @@ from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
 
 SHORTEST_MS = 1.0
 """A reply that is late already is one step."""
-ROWS = 64
-"""Positions of all calls in one step; more would make urgent work wait too long for its end."""
+ROWS = 32
+"""Positions of all calls in one step. With more, a step costs as much as its calls' steps apart,
+and urgent work would wait the longer for its end."""
 
 
 class DiffusionResponder:
