@@ -39,9 +39,12 @@ class Forward:
 class Denoiser(Protocol):
     """The state of one sequence that is being denoised."""
 
-    done: bool
-    planned: int | None
-    """Number of steps, where it is known beforehand."""
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def planned(self) -> int | None:
+        """Number of steps, where it is known beforehand."""
 
     def plan(self) -> Forward:
         """The next forward pass; changes nothing."""
