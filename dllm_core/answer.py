@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from torch import Tensor
@@ -68,8 +68,11 @@ class Answer:
         options: DecodeOptions,
         prefill: PrefillStats,
         cost: CostModel,
+        *,
+        read: Callable[[Sequence[int]], object] | None = None,
         clock: Clock = perf_counter,
     ) -> None:
+        """`read` puts a longer prompt into the cache: light canvases do not do that themselves."""
         self.done = False
         self.steps: deque[DenoiseStep] = deque()
         self._config, self._tokenizer, self._ids = config, tokenizer, ids
@@ -77,7 +80,7 @@ class Answer:
         self._text = ReplyText(tokenizer)
         self._before = CanvasView((), (), ())
         self._number = 0
-        self._clock = clock
+        self._clock, self._read = clock, read
         self._begin = self._mark = clock()
         self._deadline: Deadline | None = None
         if options.deadline_ms is not None:
@@ -148,6 +151,8 @@ class Answer:
             return FixedPoint(config, cache, ids[-1], options.canvas_length, room)
         if not self._before.ids:
             options = options.for_first_canvas()
+        elif options.canvas_layers is not None and self._read is not None:
+            self._read(ids)
         length = min(room, options.canvas_length)
         canvas = Canvas.after(config, ids, length, cache.store.device)
         unconditional, pace = None, None

@@ -135,10 +135,9 @@ class Diffusion:
         if self.policy == "exact":
             size = self.config.block_length
             begin = self.canvas.begin if size == 1 else begin // size * size
-        # Run through some layers only, the last prompt token is no longer the prompt's own.
-        if self.options.canvas_layers is not None and self.config.shift:
-            begin -= 1
-        self._cache.commit(self.canvas.ids[self._valid : begin].tolist())
+        # Rows that ran through some layers only are nothing that a later prompt could build on.
+        if self.options.canvas_layers is None:
+            self._cache.commit(self.canvas.ids[self._valid : begin].tolist())
         self._valid = max(self._valid, begin)
 
     def _decide(self, logits: Tensor) -> None:

@@ -188,6 +188,9 @@ class Engine:
             OptionError: the model cannot decode with these options.
         """
         check_request(self.config, self.context, ids, options)
+        return self._read(ids, cache, options)
+
+    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
         policy = resolve_policy(self.config, options.cache)
         if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
             cache.crop(0)
@@ -205,7 +208,10 @@ class Engine:
         """
         options = options or self.default_options
         prefill = self.read(ids, cache, options)
-        return Answer(self.config, self.tokenizer, ids, cache, options, prefill, self.cost)
+        return Answer(
+            self.config, self.tokenizer, ids, cache, options, prefill, self.cost,
+            read=lambda longer: self._read(longer, cache, options),
+        )  # fmt: skip
 
     def _steps(
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions

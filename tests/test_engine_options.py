@@ -64,7 +64,7 @@ def test_a_reply_may_be_begun_and_left_to_others() -> None:
 
 
 def test_options_that_do_not_suit_the_model_are_refused() -> None:
-    with pytest.raises(OptionError, match="has no mask token. Use fixed_point"):
+    with pytest.raises(OptionError, match=r"has no mask token\. Use fixed_point"):
         CAUSAL.begin(PROMPT, CAUSAL.new_cache(), QUOTA)
     with pytest.raises(OptionError, match="has an exact cache"):
         LIGHT.reply(PROMPT, options=replace(QUOTA, cache="dual"))
