@@ -55,8 +55,8 @@ def test_own_checkpoint_keeps_its_deadline(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_infilling_keeps_what_is_given() -> None:
     filled = output("infilling.py", smollm_path(), "The capital of France is ___ and it is old.")
-    assert filled.startswith("The capital of France is Paris")
-    assert filled.rstrip().endswith(" and it is old.")
+    found = re.fullmatch(r"The capital of France is(.+) and it is old\.\n", filled)
+    assert found is not None
 
 
 @pytest.mark.model
