@@ -30,8 +30,8 @@ class _Timed:
     late_steps: float
     """The same in steps as long as its last one."""
     steps: int
-    error: float
-    """Of the time expected for the last step, as a share of what it took."""
+    error: float | None
+    """Of the time expected for the last step, as a share of what it took; None of a first one."""
 
 
 def deadline(engine: Engine, replies: int = 20) -> Iterator[Row]:
@@ -48,6 +48,7 @@ def deadline(engine: Engine, replies: int = 20) -> Iterator[Row]:
         with _computing() if busy else nullcontext():
             for limit in DEADLINES_MS:
                 found = [_timed(timed, prompt, cache, limit) for _ in range(replies)]
+                errors = [reply.error for reply in found if reply.error is not None]
                 yield {
                     "what": "deadline",
                     "deadline_ms": limit,
@@ -60,7 +61,7 @@ def deadline(engine: Engine, replies: int = 20) -> Iterator[Row]:
                     "worst_late_steps": max(reply.late_steps for reply in found),
                     "ms": mean(reply.ms for reply in found),
                     "steps": mean(reply.steps for reply in found),
-                    "expected_off": mean(reply.error for reply in found),
+                    "expected_off": mean(errors) if errors else None,
                 }
 
 
@@ -78,14 +79,14 @@ def _timed(engine: Engine, prompt: list[int], cache: PromptCache, limit: float) 
     options = DecodeOptions(
         rule="quota", canvas_length=_POSITIONS, max_tokens=_POSITIONS, deadline_ms=limit
     )
-    expected, last = 0.0, None
+    expected, last = None, None
     for last in engine.iterate(prompt, cache, options):
         if last.stats is None:
             expected = engine.cost.predict(_POSITIONS + 1, CACHED + _POSITIONS)
     assert last is not None
     assert last.stats is not None
     late = max(0.0, last.stats.ms - limit)
-    error = abs(expected - last.ms) / last.ms if expected else 0.0
+    error = None if expected is None else abs(expected - last.ms) / last.ms
     return _Timed(last.stats.ms, late, late / last.ms, last.step, error)
 
 
