@@ -19,8 +19,11 @@ def batch(engine: Engine, tokens: int = _TOKENS) -> Iterator[Row]:
     """Replies of equal length to different prompts; `positions` are those of one canvas."""
     options = replace(engine.default_options, max_tokens=tokens)
     for calls in CALLS:
-        begin, cpu = perf_counter(), process_time()
-        forwards = _together(engine, options, calls)
+        shared = _ready(engine, options, calls)
+        begin, cpu, forwards = perf_counter(), process_time(), 0
+        while not shared.idle:
+            shared.step()
+            forwards += 1
         wall, cpu = perf_counter() - begin, process_time() - cpu
         yield {
             "what": "batch",
@@ -34,14 +37,10 @@ def batch(engine: Engine, tokens: int = _TOKENS) -> Iterator[Row]:
         }
 
 
-def _together(engine: Engine, options: DecodeOptions, calls: int) -> int:
-    """Forward passes that the replies of so many calls took; their prompts are read before."""
+def _ready(engine: Engine, options: DecodeOptions, calls: int) -> Batch:
+    """As many replies whose prompts are read."""
     shared = Batch(engine.model, size=calls)
     for call in range(calls):
         cache = engine.new_cache()
         shared.submit(engine.begin([3 + call] * CACHED, cache, options))
-    forwards = 0
-    while not shared.idle:
-        shared.step()
-        forwards += 1
-    return forwards
+    return shared
