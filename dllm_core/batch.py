@@ -39,6 +39,7 @@ class Batch:
 
     At most `size` are under way and `queue` wait. A request without a due time is due
     `patience` seconds after it came, so that urgent ones cannot keep it waiting for ever.
+    With `rows`, a step takes no more of them in all (one request always): the earliest due go.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class Batch:
         model: Transformer,
         *,
         size: int = 8,
+        rows: int | None = None,
         queue: int = 64,
         patience: float = 5.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._model, self._size, self._queue = model, size, queue
+        self._model, self._size, self._rows, self._queue = model, size, rows, queue
         self._patience, self._clock = patience, clock
         self._numbers = itertools.count()
         self._waiting: list[Ticket] = []
@@ -72,27 +74,47 @@ class Batch:
         return ticket
 
     @torch.inference_mode()
-    def step(self) -> list[Ticket]:
-        """Run one step for all that are under way; returns those that are done with it."""
+    def step(self, first: Ticket | None = None) -> list[Ticket]:
+        """Run one step; returns those that are done with it.
+
+        `first` is certainly served, though others are due earlier or it still waits.
+        """
         self._active = [ticket for ticket in self._active if not ticket.cancelled]
+        if first in self._waiting:
+            self._waiting.remove(first)
+            heapq.heapify(self._waiting)
+            self._active.append(first)
         while self._waiting and len(self._active) < self._size:
             ticket = heapq.heappop(self._waiting)
             if not ticket.cancelled:
                 self._active.append(ticket)
-        denoisers = [ticket.denoiser for ticket in self._active if not ticket.denoiser.done]
-        for layers in {d.plan().layers for d in denoisers}:
-            self._advance([d for d in denoisers if d.plan().layers == layers])
+        riders = self._riders(first)
+        for layers in {forward.layers for _, forward in riders}:
+            self._advance([rider for rider in riders if rider[1].layers == layers])
         done = [ticket for ticket in self._active if ticket.denoiser.done]
         self._active = [ticket for ticket in self._active if not ticket.denoiser.done]
         return done
 
-    def _advance(self, denoisers: Sequence[Denoiser]) -> None:
-        forwards = [denoiser.plan() for denoiser in denoisers]
+    def _riders(self, first: Ticket | None) -> list[tuple[Ticket, Forward]]:
+        """Whose rows go into this step."""
+        riders: list[tuple[Ticket, Forward]] = []
+        rows = 0
+        for ticket in sorted(self._active, key=lambda t: (t is not first, t)):
+            if ticket.denoiser.done:
+                continue
+            forward = ticket.denoiser.plan()
+            rows += len(forward.ids)
+            if riders and self._rows is not None and rows > self._rows:
+                break
+            riders.append((ticket, forward))
+        return riders
+
+    def _advance(self, riders: Sequence[tuple[Ticket, Forward]]) -> None:
+        forwards = [forward for _, forward in riders]
         logits = run(self._model, merged(forwards))
-        sizes = [len(forward.wanted) for forward in forwards]
-        shares: Sequence[Tensor] = torch.split(logits, sizes)
-        for denoiser, share in zip(denoisers, shares, strict=True):
-            denoiser.absorb(share)
+        shares: Sequence[Tensor] = torch.split(logits, [len(f.wanted) for f in forwards])
+        for (ticket, _), share in zip(riders, shares, strict=True):
+            ticket.denoiser.absorb(share)
 
     @property
     def idle(self) -> bool:
@@ -101,6 +123,8 @@ class Batch:
 
 def merged(forwards: Sequence[Forward]) -> Forward:
     """One forward pass over the rows of several, which run the same layers."""
+    if len(forwards) == 1:
+        return forwards[0]
     offsets = itertools.accumulate((len(f.ids) for f in forwards), initial=0)
     wanted = [f.wanted + offset for f, offset in zip(forwards, offsets, strict=False)]
     spans = tuple(span for forward in forwards for span in forward.spans)

@@ -1,4 +1,6 @@
-"""Measurements of the engine: `python -m dllm_core.bench step|reply|cache|agree MODEL [--json]`.
+"""Measurements of the engine: `python -m dllm_core.bench WHAT MODEL [--json]`.
+
+WHAT is step, reply, cache, agree, deadline or batch.
 
 Times are medians after a warm-up, in milliseconds of the wall clock. `cpu_ms` counts the
 process's own CPU time, which a busy machine distorts less.
@@ -18,15 +20,18 @@ from typing import get_args
 
 import torch
 
+from dllm_core.bench_batch import batch
+from dllm_core.bench_deadline import deadline
 from dllm_core.bench_prompts import QUESTIONS, SYSTEM
 from dllm_core.bench_reference import overhead, transformers_steps
 from dllm_core.bench_timing import CACHED, Row, timed
+from dllm_core.calibrate import step_ms
 from dllm_core.config import CachePolicy, DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import DllmError, OptionError
 from dllm_core.place import Dtype
 
-BENCHES = ("step", "reply", "cache", "agree")
+BENCHES = ("step", "reply", "cache", "agree", "deadline", "batch")
 POSITIONS = (1, 2, 4, 8, 16, 32, 64)
 Report = Callable[[str], None]
 """Told what is being done, in a few words."""
@@ -38,7 +43,9 @@ _FEW = 6
 def step(engine: Engine, cached: int = CACHED) -> Iterator[Row]:
     """One step by canvas length after `cached` tokens, its overhead, and reading one more word."""
     for rows in POSITIONS:
-        wall, cpu = timed(partial(engine.step_ms, rows, cached + rows, repeats=1))
+        wall, cpu = timed(
+            partial(step_ms, engine.model, rows, cached + rows, engine.context, repeats=1)
+        )
         yield {"what": "step", "positions": rows, "cached": cached, "ms": wall, "cpu_ms": cpu}
     token = engine.config.eos_ids[0]
     cache = engine.new_cache()
@@ -170,6 +177,7 @@ def _rows(what: str, engine: Engine, reference: Engine | None, report: Report) -
         return agree(engine, reference, report)
     alone: dict[str, Callable[[Engine], Iterator[Row]]]
     alone = {"step": step, "reply": reply, "cache": cache}
+    alone |= {"deadline": deadline, "batch": batch}
     return alone[what](engine)
 
 

@@ -23,7 +23,7 @@ class Canvas:
     ) -> None:
         # A model never taught to denoise has no mask token; under causal attention the
         # positions behind an open one do not matter, so any token may stand there.
-        mask_id = config.eos_ids[0] if config.mask_id is None else config.mask_id
+        mask_id = next(iter(config.eos_ids), 0) if config.mask_id is None else config.mask_id
         self.mask_id = mask_id
         self.ids = torch.tensor([mask_id if i is None else i for i in ids], device=device)
         self.masked = torch.tensor([i is None for i in ids], device=device)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,22 @@ from dllm_core.config import ModelConfig
 from dllm_core.errors import ModelFileError, WeightsError
 from dllm_core.families import NameMap
 from dllm_core.gguf_file import GgufFile
+from dllm_core.rows import Rows, Stored
 from dllm_core.tokenizer import Tokenizer
 from dllm_core.weights import undo_llama_cpp_rotation
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything needed to build a model; the tensors are read when they are iterated."""
+    """Everything needed to build a model; of the tensors only names and shapes are read yet."""
 
     config: ModelConfig
     tokenizer: Tokenizer
     names: NameMap
-    tensors: Iterable[tuple[str, Tensor]]
+    tensors: Iterable[tuple[str, Rows]]
 
 
 def find(source: str | Path, changes: Mapping[str, Any] | None = None) -> Checkpoint:
@@ -48,7 +51,7 @@ def find(source: str | Path, changes: Mapping[str, Any] | None = None) -> Checkp
         checkpoint = _from_gguf(path, changes or {})
     else:
         checkpoint = _from_directory(_fetch(str(source)), changes or {})
-    _check_vocabulary(checkpoint)
+    _check_agreement(checkpoint, changes or {})
     return checkpoint
 
 
@@ -65,8 +68,17 @@ def _from_directory(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
     mask = words.token_id("<|mask|>")
     if mask is not None:
         values.setdefault("mask_token_id", mask)
+    if (path / "generation_config.json").exists():
+        ends = read_json(path / "generation_config.json").get("eos_token_id")
+        values["eos_token_id"] = _joined(values.get("eos_token_id"), ends)
     config = families.config_from_json(values, **changes)
     return Checkpoint(config, words, families.names_of(config), read_shards(path))
+
+
+def _joined(*stated: int | list[int] | None) -> list[int] | None:
+    """Every id that is stated, once; chat models often name a second end only for generation."""
+    lists = (ids if isinstance(ids, list) else [ids] for ids in stated if ids is not None)
+    return list(dict.fromkeys(i for ids in lists for i in ids)) or None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -86,25 +98,45 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_shards(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield every tensor of a directory's safetensors files, one at a time.
+def read_shards(path: Path) -> list[tuple[str, Rows]]:
+    """Every tensor of a directory's safetensors files; only their headers are read.
 
     Raises:
         ModelFileError: there is none, one of the index is missing, or one is damaged.
+        WeightsError: one holds numbers that are no floating-point weights.
     """
-    shards = sorted(path.glob("*.safetensors"))
-    index = path / "model.safetensors.index.json"
+    index, single = path / "model.safetensors.index.json", path / "model.safetensors"
     if index.exists():
         shards = [path / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+    else:
+        shards = [single] if single.exists() else sorted(path.glob("*.safetensors"))
     if not shards:
         raise ModelFileError(f"{path} holds no safetensors file.")
-    for shard in shards:
-        try:
-            with safe_open(shard, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-                    yield name, file.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise ModelFileError(f"The shard {shard} is missing or damaged: {error}.") from error
+    return [named for shard in shards for named in _headers(shard)]
+
+
+def _headers(shard: Path) -> list[tuple[str, Rows]]:
+    found: list[tuple[str, Rows]] = []
+    try:
+        with safe_open(shard, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
+                stored = file.get_slice(name)
+                if stored.get_dtype() not in _FLOATS:
+                    raise WeightsError(
+                        f"{name} in {shard} holds {stored.get_dtype()}, a number format of "
+                        "quantised checkpoints that is not read: load the unquantised one."
+                    )
+                found.append((name, Stored(tuple(stored.get_shape()), partial(_rows, shard, name))))
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"The shard {shard} is missing or damaged: {error}.") from error
+    return found
+
+
+def _rows(shard: Path, name: str, rows: slice) -> Tensor:
+    # Opened for every piece: a mapping's pages, once read, count as ours until it is closed.
+    with safe_open(shard, framework="pt") as file:
+        piece: Tensor = file.get_slice(name)[rows]
+    return piece
 
 
 def _fetch(name: str) -> Path:
@@ -124,10 +156,25 @@ def _fetch(name: str) -> Path:
         ) from error
 
 
-def _check_vocabulary(checkpoint: Checkpoint) -> None:
+def _check_agreement(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> None:
     config, words = checkpoint.config, checkpoint.tokenizer
     if words.vocab_size > config.vocab_size:
         raise WeightsError(
             f"The tokenizer has {words.vocab_size} tokens, the configuration only "
             f"{config.vocab_size}: they belong to different checkpoints."
         )
+    named = words.named_id("mask_token")
+    if "mask_id" not in changes and None not in (named, config.mask_id) and named != config.mask_id:
+        raise WeightsError(
+            f"The configuration's mask token is {config.mask_id}, the tokenizer's {named}: they "
+            'belong to different checkpoints. If you know better, give config={"mask_id": ...}.'
+        )
+    purposes = {"eos_ids": config.eos_ids, "mask_id": (config.mask_id,)}
+    for field, ids in purposes.items():
+        for i in ids:
+            if field not in changes and i is not None and not words.is_special(i):
+                raise WeightsError(
+                    f"The configuration has {i} among {field}, which to the tokenizer is "
+                    f"{words.spelling(i)} and no special token: they belong to different "
+                    f'checkpoints. If you know better, give config={{"{field}": ...}}.'
+                )

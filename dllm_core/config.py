@@ -74,6 +74,11 @@ class ModelConfig:
         """Query heads that share one key/value head."""
         return self.num_heads // self.num_kv_heads
 
+    @property
+    def autoregressive(self) -> bool:
+        """Causal attention and shifted logits: every token is predicted from those before it."""
+        return self.shift and self.attention == "block_causal" and self.block_length == 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeOptions:
@@ -96,8 +101,9 @@ class DecodeOptions:
     steps: int = 16
     """Forward passes per canvas, for the rules that commit a quota per step."""
     deadline_ms: float | None = None
-    """Time for the whole reply after its prefill; the steps are then as many as fit, at most
-    one per position."""
+    """Time for the whole reply after its prefill: its steps are as many as fit, at most one per
+    position, and each canvas has its share. A rule that cannot finish early (`fixed_point`; any,
+    of a model never taught to denoise) is cut there. No reply is late by more than one step."""
     cache: CachePolicy = "auto"
     """`auto` is exact for block-causal models and none for bidirectional ones."""
     confidence: Confidence = "probability"

@@ -1,25 +1,22 @@
-"""Denoising: from open positions to final tokens, one forward pass per step.
+"""What a denoiser is: it plans a forward pass and absorbs its logits, step by step.
 
-A denoiser plans a forward pass and absorbs its logits. It never runs the model itself, so
-that several of them can share one pass (batch.py).
+It never runs the model itself, so that several of them can share one pass (batch.py). There are
+three: a masked canvas (diffusion.py), a sliding causal one (fixed_point.py), and a whole reply of
+canvases (answer.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from dllm_core import unmask
-from dllm_core.cache import KeyValues, PromptCache
-from dllm_core.canvas import Canvas, CanvasView
-from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig
+from dllm_core.canvas import CanvasView
+from dllm_core.config import CachePolicy, ModelConfig
 from dllm_core.errors import OptionError
-from dllm_core.model import Span, Transformer, visibility
+from dllm_core.model import Span, Transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +39,12 @@ class Forward:
 class Denoiser(Protocol):
     """The state of one sequence that is being denoised."""
 
-    done: bool
-    planned: int | None
-    """Number of steps, where it is known beforehand."""
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def planned(self) -> int | None:
+        """Number of steps, where it is known beforehand."""
 
     def plan(self) -> Forward:
         """The next forward pass; changes nothing."""
@@ -62,231 +62,6 @@ def run(model: Transformer, forward: Forward) -> Tensor:
     """Logits (wanted rows, vocab) in float32."""
     hidden = model(forward.ids, forward.spans, forward.layers)
     return model.logits(hidden[forward.wanted]).float()
-
-
-class Pace(Protocol):
-    """Says how many steps are left, the one whose logits are there included."""
-
-    def steps_left(self, step: int, rows: int, visible: int) -> int:
-        """`step` counts from 0 within a block; a pass runs `rows` rows over `visible` positions."""
-
-
-def blocks_of(config: ModelConfig, canvas: Canvas, length: int | None) -> list[tuple[int, int]]:
-    """Ranges of the canvas that are finished one after another.
-
-    A model trained on blocks has them at multiples of its block length, counted from the
-    start of the sequence, so that the end of a prompt shares the first one.
-    """
-    size = length or len(canvas) - canvas.begin
-    aligned = config.attention == "block_causal" and config.block_length > 1
-    if aligned:
-        size = config.block_length
-    edges = [canvas.begin]
-    while edges[-1] < len(canvas):
-        step = size - edges[-1] % size if aligned else size
-        edges.append(min(edges[-1] + step, len(canvas)))
-    return list(pairwise(edges))
-
-
-class Diffusion:
-    """Masked-diffusion decoding of a canvas under a rule and a cache policy.
-
-    Every step runs a window of rows whose keys and values are stale: all of them (`none`,
-    as LLaDA's generate), all at the first step of a block and then the block with (`prefix`)
-    or without (`dual`) what follows it (Fast-dLLM v1), only those after the frozen prompt
-    and finished blocks (`prompt_frozen`, after FlashDLM's FreeCache), or, for block-causal
-    models, only those that no finished block precedes (`exact`).
-    """
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        canvas: Canvas,
-        cache: PromptCache,
-        options: DecodeOptions,
-        *,
-        pace: Pace | None = None,
-        unconditional: KeyValues | None = None,
-        allowed: Tensor | None = None,
-        stop_at_eos: bool = True,
-    ) -> None:
-        """`allowed` is boolean (length, vocab): what each position of the canvas may become."""
-        self.config, self.canvas, self.options = config, canvas, options
-        self.policy = resolve_policy(config, options.cache)
-        self.done = canvas.begin == len(canvas)
-        self.planned = None
-        if options.rule in ("quota", "dynamic"):
-            self.planned = None if pace else options.steps
-        self._cache, self._unconditional, self._allowed = cache, unconditional, allowed
-        self._pace, self._stop_at_eos = pace, stop_at_eos
-        # A block that ends after the deadline would leave others open, so there is only one.
-        self._blocks = blocks_of(config, canvas, None if pace else options.block_length)
-        self._shares = len(self._blocks)
-        self._block, self._step, self._fresh = 0, 0, True
-        self._valid = len(cache) if self.policy in ("prompt_frozen", "exact") else 0
-        cache.crop(self._valid)
-        cache.reserve(len(canvas) - self._valid)
-        self._confidence = torch.zeros(len(canvas), dtype=torch.float64, device=canvas.ids.device)
-        self._generator = torch.Generator().manual_seed(options.seed)
-        self._reopenings = len(canvas) - canvas.begin
-
-    def plan(self) -> Forward:
-        self._merge_if_last()
-        start, stop, visible = self._window()
-        begin, end = self._blocks[self._block]
-        mask = visibility(self.config, start, stop - start, visible, self.canvas.begin)
-        mask = None if mask is None else mask.to(self.canvas.ids.device)
-        span = Span(self._cache.store, start, stop - start, visible, mask)
-        ids, spans = self.canvas.ids[start:stop], [span]
-        shifted = torch.arange(begin, end, device=ids.device) - int(self.config.shift)
-        wanted = shifted.clamp_min_(0) - start
-        if self._unconditional is not None:
-            ids = torch.cat([ids, self.canvas.without_prompt()[start:stop]])
-            spans.append(Span(self._unconditional, start, stop - start, visible, mask))
-            wanted = torch.cat([wanted, wanted + stop - start])
-        layers = self.options.canvas_layers
-        return Forward(ids, tuple(spans), wanted, layers)
-
-    def _merge_if_last(self) -> None:
-        """When time remains for one step only, all of the model's own blocks left become one."""
-        if self._pace is None or self._block == len(self._blocks) - 1:
-            return
-        begin, end = self._blocks[self._block][0], len(self.canvas)
-        if self._pace.steps_left(self._step, end - begin, end) <= 2:
-            self._blocks[self._block :] = [(begin, end)]
-
-    def _window(self) -> tuple[int, int, int]:
-        """First row, end of the rows, and end of the positions they attend to."""
-        begin, end = self._blocks[self._block]
-        start, stop, visible = 0, len(self.canvas), len(self.canvas)
-        if self.policy in ("prefix", "dual") and not self._fresh:
-            start = begin
-            stop = end if self.policy == "dual" else stop
-        elif self.policy in ("prompt_frozen", "exact"):
-            start = self._valid
-        if self.policy == "exact" and self.config.block_length > 1:
-            stop = visible = end
-        # Shifted logits of a block begin one row before it.
-        return (max(0, min(start, begin - 1)) if self.config.shift else start), stop, visible
-
-    def absorb(self, logits: Tensor) -> None:
-        start, stop, visible = self._window()
-        if self._unconditional is not None:
-            conditional, unconditional = logits.chunk(2)
-            logits = unmask.guided(conditional, unconditional, self.options.guidance)
-        self._settle()
-        self._decide(logits, stop - start, visible)
-        self._fresh = False
-        self._step += 1
-        begin, end = self._blocks[self._block]
-        if self.canvas.open_in(begin, end) == 0:
-            self._block, self._step, self._fresh = self._block + 1, 0, True
-        self.done = self._block == len(self._blocks) or (self._stop_at_eos and self._ended())
-
-    def _settle(self) -> None:
-        """Count rows as valid that were just run with final ids on all they attend to."""
-        if not self._fresh or self.policy not in ("prompt_frozen", "exact"):
-            return
-        begin = self._blocks[self._block][0]
-        if self.policy == "exact":
-            size = self.config.block_length
-            begin = self.canvas.begin if size == 1 else begin // size * size
-        # Run through some layers only, the last prompt token is no longer the prompt's own.
-        if self.options.canvas_layers is not None and self.config.shift:
-            begin -= 1
-        self._cache.commit(self.canvas.ids[self._valid : begin].tolist())
-        self._valid = max(self._valid, begin)
-
-    def _decide(self, logits: Tensor, rows: int, visible: int) -> None:
-        begin, end = self._blocks[self._block]
-        options, canvas = self.options, self.canvas
-        logits[:, canvas.mask_id] = -torch.inf if self.config.mask_id is not None else 0.0
-        if self._allowed is not None:
-            logits = logits.masked_fill(~self._allowed[begin:end], -torch.inf)
-        if options.top_k is not None:
-            logits = unmask.best(logits, options.top_k)
-        masked = canvas.masked[begin:end]
-        ids = unmask.sample(logits, options.temperature, options.top_p, self._generator)
-        sure = unmask.confidences(logits, ids, "probability", self._generator)
-        self._confidence[begin:end] = torch.where(masked, sure, self._confidence[begin:end])
-        chosen = self._choose(logits, ids, sure, masked, rows, visible)
-        if options.rule == "remask":
-            self._reopen(logits, masked)
-        canvas.commit(begin, chosen, ids)
-
-    def _choose(
-        self, logits: Tensor, ids: Tensor, sure: Tensor, masked: Tensor, rows: int, visible: int
-    ) -> Tensor:
-        options = self.options
-        if options.rule == "sequential":
-            return unmask.leftmost(masked, 1)
-        if options.rule == "entropy_bound":
-            entropy = -unmask.confidences(logits, ids, "entropy", self._generator)
-            return unmask.entropy_bounded(
-                self._eos_last(entropy, ids, 1.0), masked, options.entropy_bound
-            )
-        if options.confidence != "probability":
-            sure = unmask.confidences(logits, ids, options.confidence, self._generator)
-        sure = self._eos_last(sure, ids, -1.0)
-        if options.rule in ("threshold", "remask"):
-            return unmask.above(sure, masked, options.threshold)
-        if options.rule == "factor":
-            return unmask.factor(sure, masked, options.factor)
-        count = self._quota(int(masked.sum()), rows, visible)
-        if options.rule == "dynamic":
-            return unmask.dynamic(sure, masked, options.threshold, count)
-        return unmask.top(sure, masked, count)
-
-    def _quota(self, open_positions: int, rows: int, visible: int) -> int:
-        if self.options.timesteps:
-            return unmask.timestep_quota(open_positions, self._step, self.options.steps)
-        if self._pace is not None:
-            left = self._pace.steps_left(self._step, rows, visible)
-            remaining = self.canvas.open_in(self.canvas.begin, len(self.canvas))
-            return unmask.quota(open_positions, left * open_positions // remaining)
-        share = self.options.steps * (self._block + 1) // self._shares
-        share -= self.options.steps * self._block // self._shares
-        return unmask.quota(open_positions, share - self._step)
-
-    def _eos_last(self, value: Tensor, ids: Tensor, sign: float) -> Tensor:
-        """Put end-of-reply tokens behind all others, the leftmost first among themselves."""
-        if not self.options.eos_last:
-            return value
-        ends = torch.isin(ids, torch.tensor(self.config.eos_ids, device=ids.device))
-        behind = sign * (1e3 + torch.arange(len(ids), device=ids.device, dtype=value.dtype))
-        return torch.where(ends, behind, value)
-
-    def _reopen(self, logits: Tensor, masked: Tensor) -> None:
-        """Every position may be opened again once on average; that bounds the steps."""
-        begin, end = self._blocks[self._block]
-        ids = self.canvas.ids[begin:end, None]
-        now = logits.double().softmax(-1).gather(-1, ids).squeeze(-1)
-        committed = self.canvas.free[begin:end] & ~masked
-        low = unmask.doubtful(now, committed, self.options.remask_below, self._reopenings)
-        self._reopenings -= int(low.sum())
-        self.canvas.reopen(begin, low)
-
-    def _ended(self) -> bool:
-        """Is there an end-of-reply token with nothing open before it?"""
-        ids = self.final()
-        return any(token in self.config.eos_ids for token in ids)
-
-    def final(self) -> list[int]:
-        canvas = self.canvas
-        open_places = canvas.masked[canvas.begin :].nonzero()
-        stop = len(canvas) if len(open_places) == 0 else canvas.begin + int(open_places[0])
-        if self.options.rule == "remask" and self._block < len(self._blocks):
-            stop = min(stop, self._blocks[self._block][0])
-        ids: list[int] = canvas.ids[canvas.begin : stop].tolist()
-        return ids
-
-    def view(self) -> CanvasView:
-        begin = self.canvas.begin
-        return CanvasView(
-            tuple(self.canvas.ids[begin:].tolist()),
-            tuple(self.canvas.masked[begin:].tolist()),
-            tuple(self._confidence[begin:].tolist()),
-        )
 
 
 def resolve_policy(config: ModelConfig, policy: CachePolicy) -> CachePolicy:

@@ -12,26 +12,19 @@ import torch
 from torch import Tensor
 
 from dllm_core import checkpoint, lora, weights
+from dllm_core.answer import Answer, check_request
 from dllm_core.cache import KeyValues, PromptCache
-from dllm_core.canvas import Canvas, CanvasView
+from dllm_core.calibrate import measured_cost
+from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions, ModelConfig, Rule
-from dllm_core.denoise import (
-    Denoiser,
-    Diffusion,
-    Forward,
-    finished_before,
-    resolve_policy,
-    run,
-)
-from dllm_core.errors import OptionError, PromptTooLongError
-from dllm_core.fixed_point import FixedPoint
+from dllm_core.denoise import Forward, resolve_policy, run
+from dllm_core.diffusion import Diffusion
+from dllm_core.errors import OptionError
 from dllm_core.model import Span, Transformer, visibility
 from dllm_core.place import Dtype, choose_device, choose_kind
-from dllm_core.reply import ReplyText
-from dllm_core.schedule import CostModel, Deadline
-from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats, Reply
+from dllm_core.schedule import CostModel
+from dllm_core.stats import DenoiseStep, PrefillStats, Reply
 from dllm_core.tokenizer import Tokenizer
-from dllm_core.unmask import predict
 
 DEFAULT_CONTEXT = 2048
 
@@ -165,35 +158,8 @@ class Engine:
             OptionError: the prompt is empty, or the options do not suit the model.
         """
         options = options or self.default_options
-        self._check(ids, options)
+        check_request(self.config, self.context, ids, options)
         return self._steps(ids, cache, options)
-
-    def _check(self, ids: Sequence[int], options: DecodeOptions) -> None:
-        if not ids:
-            raise OptionError("The prompt is empty: there is nothing to reply to.")
-        adapted = self.config.mask_id is not None
-        if options.rule != "fixed_point" and options.rule != "sequential" and not adapted:
-            raise OptionError(
-                f"The rule {options.rule} needs a model that was taught to denoise; this one "
-                "has no mask token. Use fixed_point."
-            )
-        if options.rule == "fixed_point" and not self.autoregressive:
-            raise OptionError(
-                "The rule fixed_point needs causal attention and shifted logits: use quota or "
-                "threshold for this model."
-            )
-        needed = len(ids) + options.max_tokens + options.canvas_length
-        if needed > self.context:
-            raise PromptTooLongError(
-                f"A prompt of {len(ids)} tokens and a reply of {options.max_tokens} do not fit "
-                f"the context of {self.context}: shorten the history or load a larger context."
-            )
-
-    @property
-    def autoregressive(self) -> bool:
-        """Causal attention and shifted logits: every token is predicted from those before it."""
-        config = self.config
-        return config.shift and config.attention == "block_causal" and config.block_length == 1
 
     @property
     def default_options(self) -> DecodeOptions:
@@ -221,78 +187,40 @@ class Engine:
             PromptTooLongError: the prompt does not fit the context.
             OptionError: the model cannot decode with these options.
         """
-        self._check(ids, options)
+        check_request(self.config, self.context, ids, options)
+        return self._read(ids, cache, options)
+
+    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
         policy = resolve_policy(self.config, options.cache)
         if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
             cache.crop(0)
             return PrefillStats(0, 0, 0.0)
         return self.prefill(ids[:-1] if self.config.shift else ids, cache)
 
-    def _denoiser(
-        self,
-        ids: Sequence[int],
-        room: int,
-        cache: PromptCache,
-        options: DecodeOptions,
-        pace: Deadline | None,
-    ) -> Denoiser:
-        """A denoiser for the next `room` tokens, or for one canvas of them."""
-        if options.rule == "fixed_point":
-            return FixedPoint(self.config, cache, ids[-1], options.canvas_length, room)
-        canvas = Canvas.after(self.config, ids, min(room, options.canvas_length), self.device)
-        unconditional = None
-        if options.guidance:
-            unconditional = KeyValues(self.config, self.context, self.dtype, self.device)
-            unconditional.reserve(len(canvas), keep=0)
-        return Diffusion(
-            self.config, canvas, cache, options, pace=pace, unconditional=unconditional
-        )
+    @torch.inference_mode()
+    def begin(
+        self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions | None = None
+    ) -> Answer:
+        """Read the prompt and leave the steps to others: several replies may share a pass (Batch).
+
+        Raises:
+            PromptTooLongError, OptionError: as `iterate`.
+        """
+        options = options or self.default_options
+        prefill = self.read(ids, cache, options)
+        return Answer(
+            self.config, self.tokenizer, ids, cache, options, prefill, self.cost,
+            read=lambda longer: self._read(longer, cache, options),
+        )  # fmt: skip
 
     def _steps(
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions
     ) -> Iterator[DenoiseStep]:
-        with torch.inference_mode():
-            prefill = self.read(ids, cache, options)
-        reply = ReplyText(self.tokenizer)
-        before = _NOTHING
-        begin, number = perf_counter(), 0
-        pace = None
-        if options.deadline_ms is not None:
-            pace = Deadline(begin + options.deadline_ms / 1e3, self.cost)
-        while True:
-            room = options.max_tokens - len(before.ids)
-            now = options if before.ids else options.for_first_canvas()
+        answer = self.begin(ids, cache, options)
+        while not answer.done:
             with torch.inference_mode():
-                denoiser = self._denoiser([*ids, *before.ids], room, cache, now, pace)
-            while not denoiser.done:
-                mark, number = perf_counter(), number + 1
-                with torch.inference_mode():
-                    forward = denoiser.plan()
-                    denoiser.absorb(run(self.model, forward))
-                self.cost.observe(*forward.shape, (perf_counter() - mark) * 1e3)
-                final = [*before.ids, *denoiser.final()]
-                end = finished_before(final, self.config.eos_ids)
-                complete = end < len(final)
-                text = reply.push(final[len(reply.ids) : end])
-                view, stats = before + denoiser.view(), None
-                if denoiser.done and (complete or end >= options.max_tokens):
-                    rest, ended = reply.finish(complete=complete)
-                    text, view = text + rest, view.first(end)
-                    ms = (perf_counter() - begin) * 1e3
-                    stats = DenoiseStats(prefill, end + complete, number, ms, ended, cache.nbytes)
-                words, step_ms = self._words(view), (perf_counter() - mark) * 1e3
-                yield DenoiseStep(
-                    number, denoiser.planned, view, words, text, step_ms, prefill, stats
-                )
-                if stats is not None:
-                    return
-            before = view
-
-    def _words(self, view: CanvasView) -> tuple[str, ...]:
-        return tuple(
-            "" if masked else self.tokenizer.decode([token])
-            for token, masked in zip(view.ids, view.masked, strict=True)
-        )
+                answer.absorb(run(self.model, answer.plan()))
+            yield answer.steps.popleft()
 
     def reply(
         self,
@@ -361,30 +289,4 @@ class Engine:
         token = self.config.eos_ids[0]
         self.prefill([token] * 128, self.new_cache())
         self.reply([token] * 8, options=replace(self.default_options, max_tokens=2))
-        shapes = [(2, 32), (2, 256), (16, 64), (32, 64), (32, 256)]
-        bounded = [(rows, min(visible, self.context)) for rows, visible in shapes]
-        self.cost = CostModel.fitted([(r, v, self.step_ms(r, v)) for r, v in bounded])
-
-    @torch.inference_mode()
-    def step_ms(self, rows: int, visible: int, repeats: int = 2) -> float:
-        """Milliseconds of one step over `rows` positions with `visible - rows` cached ones.
-
-        The least of `repeats`, logits and their prediction included.
-        """
-        store = KeyValues(self.config, self.context, self.dtype, self.device)
-        store.reserve(visible, keep=0)
-        for keys, values in store.layers:
-            keys.zero_()
-            values.zero_()
-        ids = torch.zeros(rows, dtype=torch.long, device=self.device)
-        span = Span(store, visible - rows, rows, visible)
-        forward = Forward(ids, (span,), torch.arange(rows, device=self.device))
-        times = []
-        for _ in range(repeats):
-            begin = perf_counter()
-            predict(run(self.model, forward))[0].tolist()
-            times.append((perf_counter() - begin) * 1e3)
-        return min(times)
-
-
-_NOTHING = CanvasView((), (), ())
+        self.cost = measured_cost(self.model, self.context)

@@ -82,7 +82,8 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 
 _MASK_IDS = {"Dream": 151_666, "sdar": 151_669, "Fast_dLLM_Qwen": 151_665}
 _LLADA_MASK_IDS = {126_464: 126_336, 155_136: 5}
-_LLADA_END_OF_TURN = 126_348
+_LLADA_ENDS_OF_TURN = {126_464: 126_348}
+"""By size of the vocabulary, as the mask: LLaDA-8B and iLLaDA-8B have different ones."""
 
 
 def names_of(config: ModelConfig) -> NameMap:
@@ -121,7 +122,9 @@ def _read_llada(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
     vocabulary = values.get("embedding_size") or values["vocab_size"]
     eos = values["eos_token_id"]
     mask = values.get("mask_token_id", _LLADA_MASK_IDS.get(vocabulary))
-    ends = [eos, _LLADA_END_OF_TURN] if vocabulary > _LLADA_END_OF_TURN else [eos]
+    ends = list(eos) if isinstance(eos, list) else [eos]
+    if vocabulary in _LLADA_ENDS_OF_TURN:
+        ends.append(_LLADA_ENDS_OF_TURN[vocabulary])
     return {
         "vocab_size": vocabulary,
         "hidden_size": values["d_model"],
@@ -144,7 +147,8 @@ def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise UnsupportedModelError(f"Rotary positions of the kind {rope} are not supported.")
-    eos = values.get("eos_token_id", values.get("pad_token_id"))
+    eos = values.get("eos_token_id")
+    eos = values.get("pad_token_id") if eos is None else eos
     if eos is None:
         raise KeyError("eos_token_id")
     fields = {

@@ -11,7 +11,8 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
 from dllm_core.errors import ModelFileError
+from dllm_core.rows import Stored
 
 _SCALARS = {
     0: "B",
@@ -50,7 +52,7 @@ class TensorEntry:
 
 
 class GgufFile:
-    """Metadata and tensors of one GGUF file, memory-mapped.
+    """Metadata and tensors of one GGUF file. Only its header is read when it is opened.
 
     Raises:
         ModelFileError: the file is missing, not a GGUF, of another version, or truncated.
@@ -72,6 +74,8 @@ class GgufFile:
         except (struct.error, UnicodeDecodeError, KeyError) as error:
             raise ModelFileError(f"The header of {path} is damaged: fetch it again.") from error
         self._check_size()
+        # Tensors are read from the file itself: pages of a mapping would count as our memory.
+        self._bytes.close()
 
     def _read_header(self) -> None:
         self._position = 4
@@ -137,14 +141,20 @@ class GgufFile:
                 "there. Fetch it again."
             )
 
-    def read(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every tensor by name, decoded to float32, one at a time."""
+    def read(self) -> Iterator[tuple[str, Stored]]:
+        """Yield every tensor by name; its rows are decoded to float32 when they are read."""
         for name, entry in self.tensors.items():
-            count = self._stored_bytes(entry)
-            block, size = GGML_QUANT_SIZES[entry.kind]
-            raw = np.frombuffer(self._bytes, np.uint8, count, entry.offset)
-            rows = raw.reshape(*entry.shape[:-1], entry.shape[-1] // block * size)
-            values = dequantize(rows, entry.kind).astype(np.float32, copy=False)
-            # Unquantised tensors come back as views of the read-only mapping.
-            values = values if values.flags.writeable else values.copy()
-            yield name, torch.from_numpy(values.reshape(entry.shape))
+            yield name, Stored(entry.shape, partial(self._decoded, entry))
+
+    def _decoded(self, entry: TensorEntry, rows: slice) -> torch.Tensor:
+        block, size = GGML_QUANT_SIZES[entry.kind]
+        if len(entry.shape) == 1:
+            return self._decoded(replace(entry, shape=(1, *entry.shape)), slice(0, 1))[0][rows]
+        start, stop, _ = rows.indices(entry.shape[0])
+        width = entry.shape[-1] // block * size
+        per_row = int(np.prod(entry.shape[1:-1], dtype=np.int64)) * width
+        raw = np.fromfile(
+            self.path, np.uint8, (stop - start) * per_row, offset=entry.offset + start * per_row
+        )
+        values = dequantize(raw.reshape(stop - start, *entry.shape[1:-1], width), entry.kind)
+        return torch.from_numpy(values.astype(np.float32, copy=False))

@@ -60,7 +60,7 @@ class Guided:
         *,
         relative: float = 1.0,
     ) -> None:
-        if not judge.autoregressive:
+        if not judge.config.autoregressive:
             raise OptionError("The judge must have causal attention and shifted logits.")
         if drafter.config.mask_id is None:
             raise OptionError("The drafter has no mask token: it was not taught to denoise.")

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dllm_core.config import ModelConfig
 from dllm_core.errors import AdapterError
 from dllm_core.families import names_of
 from dllm_core.model import Transformer
+from dllm_core.rows import Rows, Stored
 from dllm_core.weights import Slot, slots
 
 WEIGHTS, SETTINGS, DENOISER = "adapter_model.safetensors", "adapter_config.json", "denoiser.json"
@@ -45,9 +47,11 @@ class LowRank:
     """(out_features, rank)"""
     scale: float
 
-    def delta(self) -> Tensor:
-        """(out_features, in_features) in float32."""
-        return self.scale * (self.b.float() @ self.a.float())
+    def added_to(self, base: Rows, rows: slice) -> Tensor:
+        """Some rows of a matrix (out_features, in_features) with the change, in float32."""
+        part = base[rows].float()
+        delta = self.scale * (self.b[rows].float() @ self.a.float())
+        return part + delta.to(part.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,19 +79,18 @@ class Adapter:
     """Layers that are adapted; None is all."""
 
     def merged(
-        self, tensors: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Slot]
-    ) -> Iterator[tuple[str, Tensor]]:
-        """The tensors of a checkpoint with the changes added, one at a time.
+        self, tensors: Iterable[tuple[str, Rows]], wanted: Mapping[str, Slot]
+    ) -> Iterator[tuple[str, Rows]]:
+        """The tensors of a checkpoint with the changes added when they are read.
 
         `wanted` is the map of the checkpoint's own names (weights.slots).
         """
         for name, tensor in tensors:
             slot = wanted.get(name)
             part = None if slot is None else self.parts.get(place_of(slot))
-            yield (
-                name,
-                tensor if part is None else (tensor.float() + part.delta().to(tensor.device)),
-            )
+            if part is not None:
+                tensor = Stored(tuple(tensor.shape), partial(part.added_to, tensor))
+            yield name, tensor
 
 
 def place_of(slot: Slot) -> Place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -13,6 +13,10 @@ Clock = Callable[[], float]
 
 _KEPT = 0.8
 """Weight of the old correction when a new measurement comes in."""
+_OUTLIER = 4.0
+"""How many times longer or shorter than expected a step counts at most: one stall is no load."""
+_CAUTION = 2.0
+"""Mean deviations by which the last step that is begun may take longer than expected."""
 
 
 @dataclass(slots=True)
@@ -20,13 +24,16 @@ class CostModel:
     """Milliseconds of one step by its rows and the positions they attend to.
 
     `fixed + per_row * rows + per_pair * rows * visible`, fitted to measurements at warm-up and
-    corrected by a running factor, because the machine's load changes.
+    corrected by a running factor, because the machine's load changes. How far steps stray from
+    what was expected is kept, too: the busier the machine, the wider.
     """
 
     fixed: float = 0.0
     per_row: float = 0.0
     per_pair: float = 0.0
     correction: float = field(default=1.0, init=False)
+    deviation: float = field(default=0.1, init=False)
+    """Mean distance of a step from its expectation, as a share of it."""
 
     @classmethod
     def fitted(cls, measured: Sequence[tuple[int, int, float]]) -> CostModel:
@@ -54,8 +61,13 @@ class CostModel:
 
     def observe(self, rows: int, visible: int, ms: float) -> None:
         """Move the correction towards what a step really took."""
-        ratio = ms / self.predict(rows, visible)
+        ratio = min(max(ms / self.predict(rows, visible), 1 / _OUTLIER), _OUTLIER)
         self.correction *= _KEPT + (1 - _KEPT) * ratio
+        self.deviation += (1 - _KEPT) * (abs(ratio - 1) - self.deviation)
+
+    def at_most(self, rows: int, visible: int) -> float:
+        """Milliseconds that a step hardly exceeds."""
+        return self.predict(rows, visible) * (1 + _CAUTION * self.deviation)
 
 
 @dataclass(slots=True)
@@ -71,11 +83,17 @@ class Deadline:
     cost: CostModel
     clock: Clock = perf_counter
 
-    def steps_left(self, step: int, rows: int, visible: int) -> int:
-        """Steps that fit, this one included, although its forward pass is done already.
-
-        The pace is asked when the logits are there, so the time that counts is what the
-        steps after this one have.
-        """
+    def fitting(self, rows: int, visible: int) -> int:
+        """Steps of this shape that can still be begun and are done in time."""
         left_ms = (self.due - self.clock()) * 1e3
-        return 1 + max(0, int(left_ms / self.cost.predict(rows, visible)))
+        one, last = self.cost.predict(rows, visible), self.cost.at_most(rows, visible)
+        return 0 if left_ms < last else 1 + int((left_ms - last) / one)
+
+    @property
+    def over(self) -> bool:
+        return self.clock() >= self.due
+
+    def share(self, part: float) -> Deadline:
+        """The end of this part of the time that is left."""
+        now = self.clock()
+        return replace(self, due=now + (self.due - now) * part)

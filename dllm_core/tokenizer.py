@@ -30,7 +30,9 @@ class Tokenizer:
         self, backend: Backend, chat_template: str | None, special: dict[str, str]
     ) -> None:
         self.backend = backend
-        self.vocab_size = backend.get_vocab_size()
+        self._added = backend.get_added_tokens_decoder()
+        self.vocab_size = max(backend.get_vocab_size(), 1 + max(self._added, default=-1))
+        """One more than the largest id."""
         self._special = special
         self._template = None if chat_template is None else _compile(chat_template)
 
@@ -66,6 +68,20 @@ class Tokenizer:
         """Id of one token as it is written in the vocabulary, if it is there."""
         found: int | None = self.backend.token_to_id(token)
         return found
+
+    def named_id(self, purpose: str) -> int | None:
+        """Id of the token that the files name for a purpose, such as `eos_token`."""
+        token = self._special.get(purpose)
+        return self.token_id(token) if token else None
+
+    def is_special(self, token: int) -> bool:
+        """Whether an id stands for something that is added to the text, not for text."""
+        return token in self._added
+
+    def spelling(self, token: int) -> str:
+        """How an id is written in the vocabulary, quoted; for messages."""
+        found = self.backend.id_to_token(token)
+        return "not there" if found is None else repr(found)
 
     def stream(self) -> TextStream:
         return TextStream(self.backend)
@@ -135,7 +151,7 @@ def from_directory(path: Path) -> Tokenizer:
         template.read_text(encoding="utf-8") if template.exists() else values.get("chat_template")
     )
     special = {}
-    for name in ("bos_token", "eos_token"):
+    for name in ("bos_token", "eos_token", "mask_token"):
         token = values.get(name)
         # Written either as the token or as an object with its content.
         special[name] = token.get("content", "") if isinstance(token, dict) else token or ""

@@ -1,10 +1,12 @@
-"""Filling a model with the tensors of a checkpoint, one at a time."""
+"""Filling a model with the tensors of a checkpoint, piece by piece."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor
@@ -12,8 +14,12 @@ from torch import Tensor
 from dllm_core.config import ModelConfig
 from dllm_core.errors import WeightsError
 from dllm_core.families import NameMap
-from dllm_core.model import LinearKind, Rotary, Transformer
+from dllm_core.model import LinearKind, Transformer
 from dllm_core.quantize import Int8Linear
+from dllm_core.rows import Rows, Stored, pieces
+
+_LISTED = 20
+"""Names that an error lists of each kind."""
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and what is being done."""
@@ -30,11 +36,17 @@ class Slot:
 def build(
     config: ModelConfig, kind: LinearKind, context: int, dtype: torch.dtype, device: torch.device
 ) -> Transformer:
-    """An empty model in its final dtype on its device; no weight exists twice."""
-    with torch.device("meta"):
-        model = Transformer(config, kind, context)
-    model = model.to(dtype).to_empty(device=device)
-    model.rotary = Rotary(config, context).to(device)
+    """An empty model in its final dtype on its device.
+
+    Not by way of torch's meta device: its first use imports 180 MB of code.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            model = Transformer(config, kind, context)
+    finally:
+        torch.set_default_dtype(before)
     return model.requires_grad_(False).eval()
 
 
@@ -74,48 +86,92 @@ def slots(config: ModelConfig, names: NameMap) -> dict[str, Slot]:
 def fill(
     model: Transformer,
     names: NameMap,
-    tensors: Iterable[tuple[str, Tensor]],
+    tensors: Iterable[tuple[str, Rows]],
     progress: Progress | None = None,
 ) -> None:
-    """Copy every tensor to its place, converting and quantising on the way.
+    """Copy every tensor to its place, converting and quantising piece by piece on the way.
+
+    Names and shapes are compared before the first weight is read. Beside the model itself only
+    a few megabytes are held.
 
     Raises:
-        WeightsError: names every missing and unexpected tensor, or the first of wrong shape.
+        WeightsError: names every missing, unexpected, repeated and wrongly shaped tensor.
     """
-    wanted = slots(model.config, names)
-    total = len(wanted)
-    unexpected: list[str] = []
-    for name, tensor in tensors:
-        slot = wanted.pop(name, None)
-        if slot is None:
-            unexpected.append(name)
-            continue
-        _store(model, slot, name, tensor)
-        if progress is not None:
-            progress(1 - len(wanted) / total, f"reading {name}")
-    unexpected = [name for name in unexpected if not _is_redundant(name, model.config, names)]
-    if wanted or unexpected:
-        raise WeightsError(_report(sorted(wanted), sorted(unexpected)))
-    if model.config.tied_head and isinstance(model.head, Int8Linear):
-        model.head.store_rows(0, model.embedding)
-    for module in model.modules():
-        if isinstance(module, Int8Linear):
+    found, wanted = list(tensors), slots(model.config, names)
+    _check(model, names, found, wanted)
+    found = [(name, tensor) for name, tensor in found if name in wanted]
+    total, done = sum(prod(tensor.shape) for _, tensor in found), 0
+    left = Counter(_owner(slot.parameter) for slot in wanted.values())
+    for name, tensor in found:
+        slot = wanted[name]
+        owner = _owner(slot.parameter)
+        _store(model, slot, tensor)
+        left[owner] -= 1
+        module = model.get_submodule(owner)
+        # At once, so that little is kept in both the old form and the new one.
+        if left[owner] == 0 and isinstance(module, Int8Linear):
             module.settle()
+        if slot.parameter == "embedding" and model.config.tied_head:
+            _copy_to_head(model)
+        done += prod(tensor.shape)
+        if progress is not None:
+            progress(done / total, f"reading {name}")
 
 
-def _store(model: Transformer, slot: Slot, name: str, tensor: Tensor) -> None:
-    module_name, _, attribute = slot.parameter.rpartition(".")
-    module = model.get_submodule(module_name)
-    target: Tensor = getattr(module, attribute)[slot.rows]
-    if target.shape != tensor.shape:
-        raise WeightsError(
-            f"{name} has shape {tuple(tensor.shape)}, but the configuration asks for "
-            f"{tuple(target.shape)}: the configuration belongs to another checkpoint."
-        )
-    if isinstance(module, Int8Linear) and attribute == "weight":
-        module.store_rows(slot.rows.start or 0, tensor)
-    else:
-        target.copy_(tensor)
+def _owner(parameter: str) -> str:
+    """The module that a parameter belongs to."""
+    return parameter.rpartition(".")[0]
+
+
+def _target(model: Transformer, slot: Slot) -> Tensor:
+    _, _, attribute = slot.parameter.rpartition(".")
+    whole: Tensor = getattr(model.get_submodule(_owner(slot.parameter)), attribute)
+    return whole[slot.rows]
+
+
+def _store(model: Transformer, slot: Slot, tensor: Rows) -> None:
+    module = model.get_submodule(_owner(slot.parameter))
+    if isinstance(module, Int8Linear) and slot.parameter.endswith("weight"):
+        for rows in pieces(tensor.shape):
+            module.store_rows((slot.rows.start or 0) + rows.start, tensor[rows])
+        return
+    target = _target(model, slot)
+    for rows in pieces(tensor.shape):
+        target[rows].copy_(tensor[rows])
+
+
+def _copy_to_head(model: Transformer) -> None:
+    """Quantise the embedding into a tied head; in floating point the head is the embedding."""
+    if isinstance(model.head, Int8Linear):
+        for rows in pieces(model.embedding.shape):
+            model.head.store_rows(rows.start, model.embedding[rows])
+        model.head.settle()
+
+
+def _check(
+    model: Transformer,
+    names: NameMap,
+    found: Sequence[tuple[str, Rows]],
+    wanted: Mapping[str, Slot],
+) -> None:
+    counts = Counter(name for name, _ in found)
+    strange = {name for name in counts if name not in wanted}
+    strange -= {name for name in strange if _is_redundant(name, model.config, names)}
+    expected = {name: tuple(_target(model, slot).shape) for name, slot in wanted.items()}
+    wrong = [
+        f"{name} has {tuple(tensor.shape)} instead of {expected[name]}"
+        for name, tensor in found
+        if name in expected and tuple(tensor.shape) != expected[name]
+    ]
+    problems = {
+        "missing": sorted(expected.keys() - counts.keys()),
+        "unexpected": sorted(strange),
+        "there more than once": sorted(name for name, n in counts.items() if n > 1),
+        "of another shape": wrong,
+    }
+    lines = [f"{len(some)} {what}: {_listed(some)}." for what, some in problems.items() if some]
+    if lines:
+        raise WeightsError(" ".join(["The checkpoint does not fit its configuration.", *lines]))
 
 
 def _is_redundant(name: str, config: ModelConfig, names: NameMap) -> bool:
@@ -124,30 +180,30 @@ def _is_redundant(name: str, config: ModelConfig, names: NameMap) -> bool:
     return tied or name.endswith(("rotary_emb.inv_freq", "rope_freqs.weight"))
 
 
-def _report(missing: list[str], unexpected: list[str]) -> str:
-    def listed(names: list[str]) -> str:
-        return ", ".join(islice(names, 20)) + (f" and {len(names) - 20} more" * (len(names) > 20))
-
-    lines = ["The checkpoint does not fit its configuration."]
-    if missing:
-        lines.append(f"{len(missing)} missing: {listed(missing)}.")
-    if unexpected:
-        lines.append(f"{len(unexpected)} unexpected: {listed(unexpected)}.")
-    return " ".join(lines)
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def undo_llama_cpp_rotation(
-    tensors: Iterable[tuple[str, Tensor]], config: ModelConfig
-) -> Iterator[tuple[str, Tensor]]:
+    tensors: Iterable[tuple[str, Rows]], config: ModelConfig
+) -> Iterator[tuple[str, Rows]]:
     """Put the query and key rows of a llama GGUF back into the half-split rotary layout.
 
     llama.cpp stores them interleaved (first and second half of a head alternate); Qwen files
     are stored as they are.
     """
-    heads = {"attn_q": config.num_heads, "attn_k": config.num_kv_heads}
     for name, tensor in tensors:
-        count = next((n for part, n in heads.items() if f".{part}." in name), None)
-        if config.family == "llama" and count is not None:
-            pairs = tensor.view(count, config.head_dim // 2, 2, *tensor.shape[1:])
-            tensor = pairs.transpose(1, 2).reshape(tensor.shape)
+        if config.family == "llama" and (".attn_q." in name or ".attn_k." in name):
+            shape = tuple(tensor.shape)
+            tensor = Stored(shape, partial(_half_split, tensor, config.head_dim))
         yield name, tensor
+
+
+def _half_split(tensor: Rows, head_dim: int, rows: slice) -> Tensor:
+    """Some rows, reordered within the heads that they belong to."""
+    start, stop, _ = rows.indices(tensor.shape[0])
+    first = start // head_dim * head_dim
+    heads = tensor[slice(first, -(-stop // head_dim) * head_dim)]
+    pairs = heads.view(-1, head_dim // 2, 2, *heads.shape[1:]).transpose(1, 2)
+    return pairs.reshape(heads.shape)[start - first : stop - first]

@@ -21,7 +21,8 @@ TEMPLATE = (
 END, MASK = "<end>", "<empty_output>"
 
 
-def _tokenizer() -> Backend:
+def byte_backend() -> Backend:
+    """A byte a token, and three special tokens."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Backend(models.BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -34,7 +35,7 @@ def _tokenizer() -> Backend:
 def write_checkpoint(directory: Path, family: str, layers: int = 2) -> Path:
     """A random model of the family `llama` or `llada`, a byte a token."""
     directory.mkdir(parents=True, exist_ok=True)
-    backend = _tokenizer()
+    backend = byte_backend()
     backend.save(str(directory / "tokenizer.json"))
     (directory / "chat_template.jinja").write_text(TEMPLATE)
     values = _config(family, layers, backend)

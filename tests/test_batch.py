@@ -5,7 +5,8 @@ from tiny import tiny_cache, tiny_config, tiny_model
 from dllm_core import DecodeOptions, QueueFullError
 from dllm_core.batch import Batch
 from dllm_core.canvas import Canvas
-from dllm_core.denoise import Denoiser, Diffusion, run
+from dllm_core.denoise import Denoiser, run
+from dllm_core.diffusion import Diffusion
 from dllm_core.fixed_point import FixedPoint
 from dllm_core.model import Transformer
 
@@ -82,3 +83,28 @@ def test_the_queue_is_bounded() -> None:
         batch.submit(denoiser(CAUSAL, 2))
     first.cancel()
     batch.submit(denoiser(CAUSAL, 2))
+
+
+def test_rows_bound_a_step_and_the_driver_rides_first() -> None:
+    batch = Batch(CAUSAL, rows=6)  # canvases of 3
+    soon, later, driver = (
+        batch.submit(denoiser(CAUSAL, i), due=due) for i, due in enumerate((1.0, 2.0, 3.0))
+    )
+    batch.step(driver)
+    assert [len(t.denoiser.final()) > 0 for t in (soon, later, driver)] == [True, False, True]
+    batch.step()
+    assert len(later.denoiser.final()) > 0
+    while not batch.idle:
+        batch.step()
+    found = [t.denoiser.final() for t in (soon, later, driver)]
+    assert found == [alone(CAUSAL, i) for i in range(3)]
+
+
+def test_a_driver_does_not_wait_for_a_place() -> None:
+    batch = Batch(CAUSAL, size=1)
+    batch.submit(denoiser(CAUSAL, 0))
+    driver = batch.submit(denoiser(CAUSAL, 1))
+    batch.step()
+    assert driver.denoiser.final() == []
+    batch.step(driver)
+    assert len(driver.denoiser.final()) > 0

@@ -8,12 +8,14 @@ from tiny import tiny_config, tiny_engine
 
 from dllm_core import OptionError
 from dllm_core.bench import POSITIONS, agree, cache, measure, reply, step
+from dllm_core.bench_batch import CALLS, batch
 from dllm_core.bench_prompts import QUESTIONS
 from dllm_core.bench_reference import transformers_steps
 
 LONG = {"context_length": 320, "eos_ids": (0,)}
 CAUSAL = tiny_engine(tiny_config(**LONG))
 OTHER = tiny_engine(tiny_config(**LONG), seed=5)
+NEVER_ENDS = tiny_engine(tiny_config(context_length=320, eos_ids=()))
 BIDIRECTIONAL = tiny_engine(tiny_config(attention="bidirectional", shift=False, mask_id=60, **LONG))
 
 
@@ -58,6 +60,13 @@ def test_an_engine_agrees_with_itself_and_not_with_another() -> None:
     assert other["equal_replies"] == 0.0
     assert same["replies"] == 4
     assert lines[3] == "question 4 of 4"
+
+
+def test_a_batch_takes_the_passes_of_its_longest_reply() -> None:
+    rows = list(batch(NEVER_ENDS, tokens=6))
+    assert [row["calls"] for row in rows] == list(CALLS)
+    assert [row["forwards"] for row in rows] == [6] * len(CALLS)
+    assert all(row["cpu_ms_per_reply"] >= 0 < row["ms_per_reply"] for row in rows)
 
 
 def test_float32_is_not_compared_with_itself() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from checkpoints import byte_backend
 from safetensors.torch import save_file
-from test_reply import byte_tokenizer
 from tiny import tiny_cache
 
 from dllm_core import DecodeOptions, Engine, ModelFileError, UnsupportedModelError, WeightsError
@@ -55,7 +55,7 @@ def reference(kind: str, tied: bool) -> Any:
 def save(model: Any, family: str, path: Path) -> Path:
     values = model.config.to_dict() | {"model_type": family}
     if family in ("sdar", "Fast_dLLM_Qwen", "a2d-qwen3"):
-        values["mask_token_id"] = 257
+        values["mask_token_id"] = 258
     (path / "config.json").write_text(json.dumps(values))
     state = {k: v.contiguous() for k, v in model.state_dict().items()}
     if values["tie_word_embeddings"]:
@@ -67,7 +67,7 @@ def save(model: Any, family: str, path: Path) -> Path:
     weight_map = {name: shard for shard, members in shards.items() for name in members}
     index = {"metadata": {}, "weight_map": weight_map}
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
-    byte_tokenizer().backend.save(str(path / "tokenizer.json"))
+    byte_backend().save(str(path / "tokenizer.json"))
     (path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
     return path
 

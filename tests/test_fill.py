@@ -8,7 +8,8 @@ from tiny import tiny_cache, tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, Engine, OptionError
 from dllm_core.canvas import Canvas
-from dllm_core.denoise import Diffusion, run
+from dllm_core.denoise import run
+from dllm_core.diffusion import Diffusion
 
 TEMPLATES = st.lists(st.none() | st.integers(0, 59), min_size=1, max_size=24)
 BIDIRECTIONAL = Engine(

@@ -39,7 +39,8 @@ def test_it_reads_what_the_reference_reader_reads(path: Path) -> None:
     assert set(tensors) == {tensor.name for tensor in reference.tensors}
     for tensor in reference.tensors:
         expected = dequantize(tensor.data, tensor.tensor_type)
-        np.testing.assert_array_equal(tensors[tensor.name].numpy(), expected)
+        np.testing.assert_array_equal(tensors[tensor.name][:].numpy(), expected)
+        np.testing.assert_array_equal(tensors[tensor.name][1:3].numpy(), expected[1:3])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from tiny import tiny_cache
 
 from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import Diffusion, run
+from dllm_core.denoise import run
+from dllm_core.diffusion import Diffusion
 from dllm_core.families import config_from_json, names_of
 from dllm_core.model import Linear, Span, Transformer, visibility
 from dllm_core.weights import build, fill

@@ -12,7 +12,8 @@ from dllm_core.adapt.examples import Example
 from dllm_core.adapt.generate import replies, trajectories
 from dllm_core.adapt.network import Network, positions_of
 from dllm_core.canvas import Canvas
-from dllm_core.denoise import Diffusion, run
+from dllm_core.denoise import run
+from dllm_core.diffusion import Diffusion
 from dllm_core.errors import OptionError
 from dllm_core.model import visibility
 

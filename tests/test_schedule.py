@@ -6,7 +6,8 @@ from tiny import tiny_cache, tiny_config, tiny_model
 
 from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import Diffusion, run
+from dllm_core.denoise import run
+from dllm_core.diffusion import Diffusion
 from dllm_core.schedule import CostModel, Deadline
 from dllm_core.unmask import quota, timestep_quota
 

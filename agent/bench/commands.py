@@ -28,7 +28,7 @@ def path(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The default path, warm; `step`, `reply`, `cache`, `agree` measure the engine alone."""
+    """The default path, warm; step, reply, cache and the like measure the engine alone."""
     if context.invoked_subcommand is not None:
         return
     from agent.bench.default_path import run_bench
@@ -70,6 +70,12 @@ ENGINE_BENCHES = (
         "How far replies with each cache policy agree with replies without a cache.",
         ("float32",),
     ),
+    _EngineBench(
+        "deadline",
+        "Replies of 32 positions with 100, 200 and 400 ms: alone and on a busy machine.",
+        ("int8",),
+    ),
+    _EngineBench("batch", "Replies of several calls in one batch, by their number.", ("int8",)),
     _EngineBench(
         "agree",
         "How far replies in int8 agree with those in float32, over 100 questions.",

@@ -20,6 +20,7 @@ from agent.responders.base import (
     ResponderError,
 )
 from agent.responders.transformers_parts import chat_ids, place_of
+from dllm_core.cache import shared_prefix
 from dllm_core.reply import ReplyText as Speakable
 from dllm_core.tokenizer import Tokenizer
 
@@ -101,9 +102,7 @@ class CausalCache:
 
     def read(self, ids: Sequence[int]) -> int:
         """Read what follows the longest prefix shared with the last prompt; returns its length."""
-        shared = 0
-        while shared < min(len(self.ids), len(ids)) and self.ids[shared] == ids[shared]:
-            shared += 1
+        shared = shared_prefix(self.ids, ids)
         if shared < len(self.ids):
             self._cache.crop(shared - len(self.ids))  # negative: so many tokens are removed
             del self.ids[shared:]

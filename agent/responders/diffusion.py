@@ -18,6 +18,7 @@ from agent.responders.base import (
     ResponderError,
     Role,
 )
+from dllm_core.batch import Batch
 from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import DllmError
@@ -26,6 +27,9 @@ from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
 
 SHORTEST_MS = 1.0
 """A reply that is late already is one step."""
+ROWS = 32
+"""Positions of all calls in one step. With more, a step costs as much as its calls' steps apart,
+and urgent work would wait the longer for its end."""
 
 
 class DiffusionResponder:
@@ -58,6 +62,7 @@ class DiffusionResponder:
             )
         except DllmError as error:
             raise ResponderError(str(error)) from error
+        self.batch = Batch(self.engine.model, size=ROWS, rows=ROWS)
         self.options = options or self.engine.default_options
         if max_tokens is not None:
             self.options = replace(self.options, max_tokens=max_tokens)
@@ -77,7 +82,7 @@ class DiffusionResponder:
         return other
 
     def open(self) -> DiffusionCall:
-        return DiffusionCall(self.engine, self.options)
+        return DiffusionCall(self.engine, self.batch, self.options)
 
     def warm_up(self) -> None:
         self.engine.warm_up()
@@ -87,10 +92,15 @@ class DiffusionResponder:
 
 
 class DiffusionCall:
-    """One call: its prompt cache, filled while the caller speaks and kept between turns."""
+    """One call: its prompt cache, filled while the caller speaks and kept between turns.
 
-    def __init__(self, engine: Engine, options: DecodeOptions) -> None:
+    Whoever takes a step takes it for all calls that are replying: the weights are read once.
+    What others' steps did for this call waits in its answer until it is asked for.
+    """
+
+    def __init__(self, engine: Engine, batch: Batch, options: DecodeOptions) -> None:
         self._engine = engine
+        self._batch = batch
         self._options = options
         self._cache = engine.new_cache()
 
@@ -109,7 +119,7 @@ class DiffusionCall:
             # Apart from the first step, so that each is counted under its own name.
             prefill = self._engine.read(ids, self._cache, self._options)
             yield _prefilled(prefill)
-            for step in self._engine.iterate(ids, self._cache, self._in_time(deadline)):
+            for step in self._steps(ids, deadline):
                 yield _canvas_step(step)
                 if step.text:
                     text += step.text
@@ -118,6 +128,17 @@ class DiffusionCall:
                     yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
+
+    def _steps(self, ids: Sequence[int], deadline: float | None) -> Iterator[DenoiseStep]:
+        answer = self._engine.begin(ids, self._cache, self._in_time(deadline))
+        ticket = self._batch.submit(answer, deadline)
+        try:
+            while answer.steps or not answer.done:
+                if not answer.steps:
+                    self._batch.step(ticket)
+                yield answer.steps.popleft()
+        finally:
+            ticket.cancel()
 
     def _in_time(self, deadline: float | None) -> DecodeOptions:
         """The fixed-point rule has no steps to save: its words are right only when it is done."""

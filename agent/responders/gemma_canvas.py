@@ -22,6 +22,8 @@ from transformers.models.diffusion_gemma.generation_diffusion_gemma import (
     StableAndConfidentStoppingCriteria,
 )
 
+from dllm_core.cache import shared_prefix
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -71,9 +73,7 @@ class GemmaPrompt:
     @torch.inference_mode()
     def read(self, ids: Sequence[int]) -> int:
         """Read what follows the longest prefix shared with the last prompt; returns its length."""
-        shared = 0
-        while shared < min(len(self.ids), len(ids)) and self.ids[shared] == ids[shared]:
-            shared += 1
+        shared = shared_prefix(self.ids, ids)
         self._crop(shared)
         if shared < len(ids):
             self._append(ids[shared:])

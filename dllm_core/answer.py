@@ -1,0 +1,172 @@
+"""A reply under way: canvas after canvas, until it ends, is long enough or its time is up."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from torch import Tensor
+
+from dllm_core.cache import KeyValues, PromptCache
+from dllm_core.canvas import Canvas, CanvasView
+from dllm_core.config import DecodeOptions, ModelConfig
+from dllm_core.denoise import Denoiser, Forward, finished_before
+from dllm_core.diffusion import Diffusion
+from dllm_core.errors import OptionError, PromptTooLongError
+from dllm_core.fixed_point import FixedPoint
+from dllm_core.reply import ReplyText
+from dllm_core.schedule import Clock, CostModel, Deadline
+from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
+from dllm_core.tokenizer import Tokenizer
+
+
+def check_request(
+    config: ModelConfig, context: int, ids: Sequence[int], options: DecodeOptions
+) -> None:
+    """Refuse what cannot be answered.
+
+    Raises:
+        OptionError: the prompt is empty, or the options do not suit the model.
+        PromptTooLongError: prompt and reply do not fit the context.
+    """
+    if not ids:
+        raise OptionError("The prompt is empty: there is nothing to reply to.")
+    if options.rule not in ("fixed_point", "sequential") and config.mask_id is None:
+        raise OptionError(
+            f"The rule {options.rule} needs a model that was taught to denoise; this one "
+            "has no mask token. Use fixed_point."
+        )
+    if options.rule == "fixed_point" and not config.autoregressive:
+        raise OptionError(
+            "The rule fixed_point needs causal attention and shifted logits: use quota or "
+            "threshold for this model."
+        )
+    needed = len(ids) + options.max_tokens + options.canvas_length
+    if needed > context:
+        raise PromptTooLongError(
+            f"A prompt of {len(ids)} tokens and a reply of {options.max_tokens} do not fit "
+            f"the context of {context}: shorten the history or load a larger context."
+        )
+
+
+class Answer:
+    """The denoiser of a whole reply: it plans and absorbs for the canvas that is its turn.
+
+    `cache` has been read up to where the rule begins (Engine.read). What became of a step is in
+    `steps` until somebody takes it. Under a deadline every canvas gets its share of the time,
+    and none is begun that no step would fit. A rule that cannot commit what is still open in its
+    last step (the fixed point, any rule of a model that was not taught to denoise) ends there.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        ids: Sequence[int],
+        cache: PromptCache,
+        options: DecodeOptions,
+        prefill: PrefillStats,
+        cost: CostModel,
+        *,
+        read: Callable[[Sequence[int]], object] | None = None,
+        clock: Clock = perf_counter,
+    ) -> None:
+        """`read` puts a longer prompt into the cache: light canvases do not do that themselves."""
+        self.done = False
+        self.steps: deque[DenoiseStep] = deque()
+        self._config, self._tokenizer, self._ids = config, tokenizer, ids
+        self._cache, self._options, self._prefill, self._cost = cache, options, prefill, cost
+        self._text = ReplyText(tokenizer)
+        self._before = CanvasView((), (), ())
+        self._number = 0
+        self._clock, self._read = clock, read
+        self._begin = self._mark = clock()
+        self._deadline: Deadline | None = None
+        if options.deadline_ms is not None:
+            self._deadline = Deadline(self._begin + options.deadline_ms / 1e3, cost, clock)
+        self._paced = options.rule != "fixed_point" and config.mask_id is not None
+        self._denoiser = self._next_canvas()
+        self._forward: Forward | None = None
+
+    @property
+    def planned(self) -> int | None:
+        """Steps of the present canvas, where they are known beforehand."""
+        return self._denoiser.planned
+
+    def final(self) -> list[int]:
+        """Ids from the left that will not change any more."""
+        return [*self._before.ids, *self._denoiser.final()]
+
+    def view(self) -> CanvasView:
+        return self._before + self._denoiser.view()
+
+    def plan(self) -> Forward:
+        self._mark = self._clock()
+        self._forward = self._denoiser.plan()
+        return self._forward
+
+    def absorb(self, logits: Tensor) -> None:
+        assert self._forward is not None, "plan the pass first"
+        self._denoiser.absorb(logits)
+        self._number += 1
+        self._cost.observe(*self._forward.shape, (self._clock() - self._mark) * 1e3)
+        final, planned = self.final(), self.planned
+        end = finished_before(final, self._config.eos_ids)
+        text = self._text.push(final[len(self._text.ids) : end])
+        view, stats = self.view(), None
+        complete = end < len(final)
+        if self._over(complete, end):
+            rest, ended = self._text.finish(complete=complete)
+            text, view = text + rest, view.first(end)
+            ms = (self._clock() - self._begin) * 1e3
+            stats = DenoiseStats(
+                self._prefill, end + complete, self._number, ms, ended, self._cache.nbytes
+            )
+        self.done = stats is not None
+        words, ms = self._words(view), (self._clock() - self._mark) * 1e3
+        step = DenoiseStep(self._number, planned, view, words, text, ms, self._prefill, stats)
+        self.steps.append(step)
+
+    def _over(self, complete: bool, end: int) -> bool:
+        """Whether that was the last step; if another canvas follows, it is begun."""
+        if not self._denoiser.done:
+            return self._deadline is not None and not self._paced and not self._in_time()
+        view = self.view()
+        if complete or end >= self._options.max_tokens or any(view.masked):
+            return True
+        self._before = view
+        self._denoiser = self._next_canvas()
+        return self._deadline is not None and not self._in_time()
+
+    def _in_time(self) -> bool:
+        """Does the next step fit before the deadline?"""
+        assert self._deadline is not None
+        return self._deadline.fitting(*self._denoiser.plan().shape) > 0
+
+    def _next_canvas(self) -> Denoiser:
+        config, options, cache = self._config, self._options, self._cache
+        ids, room = [*self._ids, *self._before.ids], options.max_tokens - len(self._before.ids)
+        if options.rule == "fixed_point":
+            return FixedPoint(config, cache, ids[-1], options.canvas_length, room)
+        if not self._before.ids:
+            options = options.for_first_canvas()
+        elif options.canvas_layers is not None and self._read is not None:
+            self._read(ids)
+        length = min(room, options.canvas_length)
+        canvas = Canvas.after(config, ids, length, cache.store.device)
+        unconditional, pace = None, None
+        if options.guidance:
+            unconditional = KeyValues(
+                config, cache.store.limit, cache.store.dtype, cache.store.device
+            )
+            unconditional.reserve(len(canvas), keep=0)
+        if self._deadline is not None and self._paced:
+            pace = self._deadline.share(length / room)
+        return Diffusion(config, canvas, cache, options, pace=pace, unconditional=unconditional)
+
+    def _words(self, view: CanvasView) -> tuple[str, ...]:
+        return tuple(
+            "" if masked else self._tokenizer.decode([token])
+            for token, masked in zip(view.ids, view.masked, strict=True)
+        )

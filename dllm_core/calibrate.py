@@ -1,0 +1,45 @@
+"""What a step costs on this machine, measured before anybody waits for one."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import torch
+
+from dllm_core.cache import KeyValues
+from dllm_core.denoise import Forward, run
+from dllm_core.model import Span, Transformer
+from dllm_core.schedule import CostModel
+from dllm_core.unmask import predict
+
+_SHAPES = ((2, 32), (2, 256), (16, 64), (32, 64), (32, 256))
+"""Rows of a step, and the positions they attend to."""
+
+
+def measured_cost(model: Transformer, context: int) -> CostModel:
+    """The cost model of this model here and now; a second or so of computing on a CPU."""
+    shapes = [(rows, min(visible, context)) for rows, visible in _SHAPES]
+    return CostModel.fitted([(r, v, step_ms(model, r, v, context)) for r, v in shapes])
+
+
+@torch.inference_mode()
+def step_ms(model: Transformer, rows: int, visible: int, context: int, repeats: int = 2) -> float:
+    """Milliseconds of one step over `rows` positions with `visible - rows` cached ones.
+
+    The least of `repeats`, logits and their prediction included.
+    """
+    device = model.embedding.device
+    store = KeyValues(model.config, context, model.embedding.dtype, device)
+    store.reserve(visible, keep=0)
+    for keys, values in store.layers:
+        keys.zero_()
+        values.zero_()
+    ids = torch.zeros(rows, dtype=torch.long, device=device)
+    span = Span(store, visible - rows, rows, visible)
+    forward = Forward(ids, (span,), torch.arange(rows, device=device))
+    times = []
+    for _ in range(repeats):
+        begin = perf_counter()
+        predict(run(model, forward))[0].tolist()
+        times.append((perf_counter() - begin) * 1e3)
+    return min(times)
