@@ -148,7 +148,7 @@ def measure(
         ModelFileError, UnsupportedModelError, WeightsError: as Engine.load.
     """
     if what == "agree" and "float32" in dtypes:
-        raise OptionError("agree compares with float32: give another dtype, such as int8.")
+        raise OptionError("agree compares with float32: give another dtype, such as int4.")
 
     def load(dtype: Dtype) -> Engine:
         report(f"loading {dtype}")

@@ -70,7 +70,8 @@ class Engine:
         Args:
             source: a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
-            dtype: of the weights. `auto` is int8 on a CPU and bfloat16 on a GPU.
+            dtype: of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit weights, int8
+                where it has none) and bfloat16 on a GPU.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             threads: CPU threads of one operation, for the whole process; None leaves them.
             context: longest prompt plus reply, in tokens; bounds the memory of a call.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dllm_core.cache import KeyValues
 from dllm_core.config import ModelConfig
-from dllm_core.quantize import Int8Linear
+from dllm_core.quantize import Int4Linear, Int8Linear
 
 
 class Linear(nn.Linear):
@@ -26,7 +26,7 @@ class Linear(nn.Linear):
         pass
 
 
-LinearKind = type[Linear] | type[Int8Linear]
+LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, i, kind) for i in range(config.num_layers))
         self.norm = nn.Parameter(torch.empty(config.hidden_size))
         # A tied head in floating point is the embedding itself; in int8 it is a copy.
-        own_head = not config.tied_head or kind is Int8Linear
+        own_head = not config.tied_head or issubclass(kind, Int8Linear)
         self.head = kind(config.hidden_size, config.vocab_size, bias=False) if own_head else None
 
     def forward(

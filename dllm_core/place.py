@@ -8,9 +8,9 @@ import torch
 
 from dllm_core.errors import OptionError
 from dllm_core.model import Linear, LinearKind
-from dllm_core.quantize import Int8Linear
+from dllm_core.quantize import Int4Linear, Int8Linear
 
-Dtype = Literal["auto", "float32", "bfloat16", "int8"]
+Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,14 +26,24 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.dtype]:
+    """The class of the linear layers, and the numbers of everything else.
+
+    `auto` is `int4` on a CPU: a checkpoint's own 4-bit weights, and int8 where it has none.
+
+    Raises:
+        OptionError: there is no such dtype, or it does not run on this device.
+    """
     if dtype == "auto":
-        dtype = "int8" if device.type == "cpu" else "bfloat16"
-    if dtype == "int8":
-        if device.type != "cpu":
-            raise OptionError(f"int8 layers run on a CPU, not on {device.type}: use bfloat16.")
-        return Int8Linear, torch.float32
-    if dtype == "bfloat16":
-        return Linear, torch.bfloat16
-    if dtype == "float32":
-        return Linear, torch.float32
-    raise OptionError(f"{dtype!r} is no dtype of this engine: use auto, float32, bfloat16 or int8.")
+        dtype = "int4" if device.type == "cpu" else "bfloat16"
+    kinds: dict[str, tuple[LinearKind, torch.dtype]] = {
+        "float32": (Linear, torch.float32),
+        "bfloat16": (Linear, torch.bfloat16),
+        "int8": (Int8Linear, torch.float32),
+        "int4": (Int4Linear, torch.float32),
+    }
+    if dtype not in kinds:
+        names = ", ".join(["auto", *kinds])
+        raise OptionError(f"{dtype!r} is no dtype of this engine: use one of {names}.")
+    if dtype in ("int8", "int4") and device.type != "cpu":
+        raise OptionError(f"{dtype} layers run on a CPU, not on {device.type}: use bfloat16.")
+    return kinds[dtype]

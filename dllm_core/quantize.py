@@ -68,9 +68,6 @@ class Int8Linear(nn.Module):
     read once. With the coarse part alone a 135M model replies visibly worse. Each position is
     scaled by its own maximum, so that it does not depend on its neighbours on the canvas.
     `torch._int_mm` uses the VNNI instructions where the CPU has them.
-
-    A checkpoint's own 4-bit weights are kept as they are: rounding them again to int8 would
-    cost more than it saves (`Int4Rows`).
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
@@ -82,30 +79,19 @@ class Int8Linear(nn.Module):
         self.register_buffer("weight", weight)
         self.register_buffer("scale", torch.empty(out_features))
         self.register_buffer("bias", torch.zeros(out_features) if bias else None)
-        self._parts: dict[int, Int4Rows | None] = {}
-        self._int4: Int4Rows | None = None
 
     def store_rows(self, start: int, rows: Tensor) -> None:
         """Quantise float `rows` of the weight and store them from row `start` on."""
-        self._parts[start] = Int4Rows.of(rows)
         peak = _peak(rows)
         stop = start + len(rows)
         self.weight[start:stop] = (rows * (127.0 / peak)).round_().to(torch.int8)
         self.scale[start:stop] = peak.squeeze(-1).div_(127.0)
 
     def settle(self) -> None:
-        """Call once all rows are stored: if all have 4 bits, the int8 copy goes."""
-        parts = [part for _, part in sorted(self._parts.items()) if part is not None]
-        if parts and len(parts) == len(self._parts):
-            self._int4 = Int4Rows.joined(parts)
-            self.weight, self.scale = torch.empty(0), torch.empty(0)
-        self._parts.clear()
+        """Call once all rows are stored."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, in_features) float32 -> (rows, out_features) float32."""
-        if self._int4 is not None:
-            y = self._int4.multiply(x)
-            return y if self.bias is None else y.add_(self.bias)
         peak = _peak(x)
         scaled = x * (127.0 / peak)
         coarse = scaled.round()
@@ -114,6 +100,36 @@ class Int8Linear(nn.Module):
         high, low = torch._int_mm(parts, self.weight.t()).chunk(2)
         y = high + low * (1.0 / _FINE)
         y.mul_(self.scale).mul_(peak.div_(127.0))
+        return y if self.bias is None else y.add_(self.bias)
+
+
+class Int4Linear(Int8Linear):
+    """A linear layer that keeps a checkpoint's own 4-bit weights; with others it is int8.
+
+    Rounding them again to int8 would cost more than it saves (`Int4Rows`).
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self._parts: dict[int, Int4Rows | None] = {}
+        self._int4: Int4Rows | None = None
+
+    def store_rows(self, start: int, rows: Tensor) -> None:
+        self._parts[start] = Int4Rows.of(rows)
+        super().store_rows(start, rows)
+
+    def settle(self) -> None:
+        """If all rows have 4 bits, the int8 copy goes."""
+        parts = [part for _, part in sorted(self._parts.items()) if part is not None]
+        if parts and len(parts) == len(self._parts):
+            self._int4 = Int4Rows.joined(parts)
+            self.weight, self.scale = torch.empty(0), torch.empty(0)
+        self._parts.clear()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._int4 is None:
+            return super().forward(x)
+        y = self._int4.multiply(x)
         return y if self.bias is None else y.add_(self.bias)
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from dllm_core.quantize import Int4Rows, Int8Linear
+from dllm_core.quantize import Int4Linear, Int4Rows, Int8Linear
 
 
 def quantized(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Int8Linear:
@@ -48,7 +48,7 @@ def four_bit(rows: int, columns: int, seed: int) -> torch.Tensor:
 
 def test_four_bit_weights_are_multiplied_as_they_are() -> None:
     weight = four_bit(192, 96, 3)
-    layer = Int8Linear(96, 192, bias=True)
+    layer = Int4Linear(96, 192, bias=True)
     layer.store_rows(128, weight[128:])
     layer.store_rows(0, weight[:128])
     layer.settle()
@@ -65,13 +65,20 @@ def test_other_weights_stay_int8() -> None:
     generator = torch.Generator().manual_seed(5)
     for weight in (torch.randn(64, 64, generator=generator), four_bit(48, 32, 6)):
         assert Int4Rows.of(weight) is None
-        layer = quantized(weight)
+        layer = Int4Linear(weight.shape[1], weight.shape[0])
+        layer.store_rows(0, weight)
         layer.settle()
         assert layer.weight.shape == weight.shape
 
 
+def test_int8_stays_int8_whatever_the_checkpoint_has() -> None:
+    layer = quantized(four_bit(64, 32, 9))
+    layer.settle()
+    assert layer.weight.shape == (64, 32)
+
+
 def test_a_layer_of_both_kinds_stays_int8() -> None:
-    layer = Int8Linear(32, 128)
+    layer = Int4Linear(32, 128)
     layer.store_rows(0, four_bit(64, 32, 7))
     layer.store_rows(64, torch.randn(64, 32, generator=torch.Generator().manual_seed(8)))
     layer.settle()

@@ -62,9 +62,9 @@ ENGINE_BENCHES = (
     _EngineBench(
         "step",
         "One denoising step by canvas length, against transformers, and reading one more word.",
-        ("int8", "float32"),
+        ("int4", "int8", "float32"),
     ),
-    _EngineBench("reply", "Whole replies with a cached prompt, by canvas length.", ("int8",)),
+    _EngineBench("reply", "Whole replies with a cached prompt, by canvas length.", ("int4",)),
     _EngineBench(
         "cache",
         "How far replies with each cache policy agree with replies without a cache.",
@@ -75,16 +75,17 @@ ENGINE_BENCHES = (
         "Replies of 32 positions with 100, 200 and 400 ms: alone and on a busy machine.",
         ("int8",),
     ),
-    _EngineBench("batch", "Replies of several calls in one batch, by their number.", ("int8",)),
+    _EngineBench("batch", "Replies of several calls in one batch, by their number.", ("int4",)),
     _EngineBench(
         "agree",
-        "How far replies in int8 agree with those in float32, over 100 questions.",
-        ("int8",),
+        "How far replies in int4 and int8 agree with those in float32, over 100 questions.",
+        ("int4", "int8"),
     ),
 )
 
 DtypesOption = Annotated[
-    list[str] | None, typer.Option("--dtype", help="int8, float32, bfloat16; may be repeated.")
+    list[str] | None,
+    typer.Option("--dtype", help="int4, int8, float32, bfloat16; may be repeated."),
 ]
 
 

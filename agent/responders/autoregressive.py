@@ -26,7 +26,7 @@ class AutoregressiveResponder:
     Args:
         source: a GGUF file, or a directory or Hugging Face name that transformers'
             `AutoModelForCausalLM` reads.
-        dtype: int8 (GGUF on a CPU), bfloat16, float32, or `auto` for the first that suits.
+        dtype: int4 or int8 (GGUF on a CPU), bfloat16, float32, or `auto` for the first that suits.
         threads: CPU threads of one operation, for the whole process; None leaves them.
         max_tokens: longest reply; it is cut at the end of a sentence where there is one.
 

@@ -114,8 +114,8 @@ def plan(task: TrainTask) -> Plan:
 
 
 def _float_dtype(task: TrainTask) -> Dtype:
-    if task.dtype == "int8":
-        raise OptionError("int8 layers cannot be trained: use float32 or bfloat16.")
+    if task.dtype in ("int8", "int4"):
+        raise OptionError(f"{task.dtype} layers cannot be trained: use float32 or bfloat16.")
     if task.dtype != "auto":
         return task.dtype
     return "float32" if choose_device(task.device).type == "cpu" else "bfloat16"
