@@ -95,10 +95,11 @@ class Int8Linear(nn.Module):
         peak = _peak(x)
         scaled = x * (127.0 / peak)
         coarse = scaled.round()
-        fine = scaled.sub_(coarse).mul_(_FINE).round_()
-        parts = torch.cat([coarse, fine]).to(torch.int8)
-        high, low = torch._int_mm(parts, self.weight.t()).chunk(2)
-        y = high + low * (1.0 / _FINE)
+        parts = torch.empty((2, *x.shape), dtype=torch.int8)
+        parts[0] = coarse
+        parts[1] = scaled.sub_(coarse).mul_(_FINE).round_()
+        high, low = torch._int_mm(parts.flatten(0, 1), self.weight.t()).float().chunk(2)
+        y = torch.add(high, low, alpha=1.0 / _FINE)
         y.mul_(self.scale).mul_(peak.div_(127.0))
         return y if self.bias is None else y.add_(self.bias)
 
@@ -135,5 +136,4 @@ class Int4Linear(Int8Linear):
 
 def _peak(x: Tensor) -> Tensor:
     """Largest magnitude of every row, never zero: (rows, n) -> (rows, 1)."""
-    norm: Tensor = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True)
-    return norm.clamp_min_(1e-12)
+    return x.abs().amax(dim=-1, keepdim=True).clamp_min_(1e-12)
