@@ -58,6 +58,12 @@ class KeyValues:
         return self._store.element_size() * self._store.nelement()
 
 
+def shared_prefix(cached: Sequence[int], wanted: Sequence[int]) -> int:
+    """Length of the longest common beginning."""
+    pairs = enumerate(zip(cached, wanted, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(cached), len(wanted)))
+
+
 class PromptCache:
     """What one call has read: token ids and their keys and values.
 
@@ -75,12 +81,7 @@ class PromptCache:
 
     def shared_prefix(self, ids: Sequence[int]) -> int:
         """Number of leading tokens of `ids` that are cached already."""
-        shared = 0
-        for cached, wanted in zip(self.ids, ids, strict=False):
-            if cached != wanted:
-                break
-            shared += 1
-        return shared
+        return shared_prefix(self.ids, ids)
 
     def crop(self, length: int) -> None:
         """Forget everything after the first `length` tokens; later ones may be read again."""
@@ -95,6 +96,9 @@ class PromptCache:
     def commit(self, ids: Sequence[int]) -> None:
         """Declare that the rows after the valid ones now hold `ids`."""
         self.ids.extend(ids)
+
+    def close(self) -> None:
+        """Nothing to give back: the memory goes with the last reference."""
 
     @property
     def nbytes(self) -> int:

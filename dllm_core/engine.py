@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,34 +13,45 @@ import torch
 from torch import Tensor
 
 from dllm_core import checkpoint, lora, weights
+from dllm_core.budget import Budget
 from dllm_core.cache import KeyValues, PromptCache
-from dllm_core.canvas import Canvas, CanvasView
-from dllm_core.config import DecodeOptions, ModelConfig, Rule
+from dllm_core.canvas import Canvas
+from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig, Rule
 from dllm_core.denoise import (
     Denoiser,
     Diffusion,
     Forward,
-    finished_before,
     resolve_policy,
     run,
 )
+from dllm_core.device import Device, objection
+from dllm_core.device_batch import MOST_CALLS
+from dllm_core.device_steps import DeviceSteps
 from dllm_core.errors import OptionError, PromptTooLongError
 from dllm_core.fixed_point import FixedPoint
 from dllm_core.model import Span, Transformer, visibility
+from dllm_core.paged_cache import PagedCache
+from dllm_core.paged_model import PagedModel
 from dllm_core.place import Dtype, choose_device, choose_kind
-from dllm_core.reply import ReplyText
+from dllm_core.reply_steps import ReplySteps
 from dllm_core.schedule import CostModel, Deadline
-from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats, Reply
+from dllm_core.stats import DenoiseStep, PrefillStats, Reply
 from dllm_core.tokenizer import Tokenizer
 from dllm_core.unmask import predict
 
+_log = logging.getLogger(__name__)
+
 DEFAULT_CONTEXT = 2048
+
+Cache = PromptCache | PagedCache
+"""What a call has read: in memory of its own, or in pages of a GPU."""
 
 
 class Engine:
-    """A loaded model, its tokenizer and the place they run. Not thread-safe: one caller.
+    """A loaded model, its tokenizer and the place they run.
 
-    Caches belong to calls, the engine to the process.
+    Caches belong to calls, the engine to the process. One caller at a time, except on a GPU, whose
+    `gpu` serves the replies of several threads together.
     """
 
     def __init__(
@@ -57,6 +69,9 @@ class Engine:
         self.device = model.embedding.device
         self.cost = CostModel()
         self.dtype = model.embedding.dtype
+        self.gpu: Device | None = None
+        """Where there is one and the model denoises: rounds over pages (docs/gpu.md)."""
+        self._told: set[str] = set()
 
     @classmethod
     def load(
@@ -77,7 +92,8 @@ class Engine:
         Args:
             source: a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
-            dtype: of the weights. `auto` is int8 on a CPU and bfloat16 on a GPU.
+            dtype: of the weights. `auto` is int8 on a CPU and bfloat16 on a GPU; `fp8` quantises
+                the blocks' matrices while they are loaded, on a GPU that multiplies them.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             threads: CPU threads of one operation, for the whole process; None leaves them.
             context: longest prompt plus reply, in tokens; bounds the memory of a call.
@@ -95,6 +111,7 @@ class Engine:
             UnsupportedModelError: the family or the tokenizer is not known.
             WeightsError: tensors are missing, unexpected or of the wrong shape.
             OptionError: this dtype does not run on this device.
+            PagesFullError: beside the weights, the GPU has no room for a single call.
         """
         place = choose_device(device)
         kind, float_dtype = choose_kind(dtype, place)
@@ -114,18 +131,71 @@ class Engine:
             lora.set_mask_row(model, change)
             if not merge:
                 lora.attach(model, change)
-        return cls(model, found.tokenizer, context, denoiser)
+        engine = cls(model, found.tokenizer, context, denoiser)
+        if place.type == "cuda" and found.config.mask_id is not None and PagedModel.serves(model):
+            engine.use_pages()
+        return engine
 
-    def new_cache(self) -> PromptCache:
-        """An empty cache for one call; it grows to at most the engine's context."""
+    def use_pages(self, pages: int | None = None, calls: int = MOST_CALLS) -> None:
+        """Serve the caches to come from `pages` pages, by default what the GPU has room for.
+
+        Raises:
+            PagesFullError: it has no room for a single call.
+        """
+        if pages is None:
+            # Every call's canvas and the token before it, in a batch of all of them.
+            rows = calls * (self.default_options.canvas_length + 1)
+            free = torch.cuda.mem_get_info(self.device)[0]
+            pages = Budget.of(self.config, self.dtype, self.context, rows, free).pages(calls)
+        self.gpu = Device(self.model, self.context, pages, calls=calls)
+
+    def new_cache(self) -> Cache:
+        """An empty cache for one call; it grows to at most the engine's context.
+
+        Raises:
+            PagesFullError: the GPU has no room for another call.
+        """
+        return self.contiguous_cache() if self.gpu is None else self.gpu.new_cache()
+
+    def contiguous_cache(self) -> PromptCache:
+        """An empty cache in memory of its own, wherever the model runs."""
         return PromptCache(KeyValues(self.config, self.context, self.dtype, self.device))
+
+    def share(self, ids: Sequence[int]) -> None:
+        """Read the common beginning of all prompts to come, such as the instructions.
+
+        On a GPU, caches made from now on begin with it and share its pages; elsewhere every
+        call reads it for itself.
+
+        Raises:
+            PromptTooLongError, PagesFullError: it does not fit.
+        """
+        if self.gpu is not None:
+            self.gpu.share(ids)
+
+    def _on_gpu(self, cache: Cache, options: DecodeOptions) -> bool:
+        """Whether a reply with these options is denoised in rounds; tells once why it is not."""
+        if not isinstance(cache, PagedCache):
+            return False
+        why = objection(self.config, options)
+        if why is not None and why not in self._told:
+            self._told.add(why)
+            _log.warning("Replies run step by step without CUDA graphs: %s.", why)
+        return why is None
+
+    def _contiguous(self, cache: Cache) -> PromptCache:
+        """The cache itself, or the one that a paged cache has for what pages do not serve."""
+        if isinstance(cache, PromptCache):
+            return cache
+        if cache.contiguous is None:
+            cache.contiguous = self.contiguous_cache()
+        return cache.contiguous
 
     def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
         """Prompt ids of (role, content) pairs, ending where the reply begins."""
         return self.tokenizer.encode_chat(messages)
 
-    @torch.inference_mode()
-    def prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
+    def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """Read a prompt into the cache; only what follows the longest shared prefix is computed.
 
         The prompt may still grow or change: call again with the new ids. A model trained on
@@ -136,6 +206,13 @@ class Engine:
         Raises:
             PromptTooLongError: the prompt does not fit the context.
         """
+        if isinstance(cache, PagedCache):
+            assert self.gpu is not None
+            return self.gpu.prefill(ids, cache)
+        return self._prefill(ids, cache)
+
+    @torch.inference_mode()
+    def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
         begin = perf_counter()
         block = self.config.block_length if self.config.attention == "block_causal" else 1
         shared = cache.shared_prefix(ids) // block * block
@@ -154,11 +231,13 @@ class Engine:
         return None if mask is None else mask.to(self.device)
 
     def iterate(
-        self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions | None = None
+        self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
     ) -> Iterator[DenoiseStep]:
         """Denoise the reply to the prompt `ids`, yielding after every step.
 
-        Closing the iterator cancels the reply; the cache stays valid and keeps what is final.
+        On a GPU, where a round of steps runs at once, after every round, and the reply has
+        joined the batch on return; see DecodeOptions.every_step. Closing the iterator cancels the
+        reply; the cache stays valid and keeps what is final.
 
         Raises:
             PromptTooLongError: prompt and reply do not fit the context.
@@ -166,7 +245,11 @@ class Engine:
         """
         options = options or self.default_options
         self._check(ids, options)
-        return self._steps(ids, cache, options)
+        if self._on_gpu(cache, options):
+            assert isinstance(cache, PagedCache)
+            assert self.gpu is not None
+            return DeviceSteps(self.gpu, self.tokenizer, ids, cache, options)
+        return self._steps(ids, self._contiguous(cache), options)
 
     def _check(self, ids: Sequence[int], options: DecodeOptions) -> None:
         if not ids:
@@ -198,7 +281,8 @@ class Engine:
     @property
     def default_options(self) -> DecodeOptions:
         """Fixed point for autoregressive models, 32 positions in 16 steps for diffusion models,
-        what `denoiser.json` says for adapted ones."""
+        what `denoiser.json` says for adapted ones. On a GPU, bidirectional models keep their prompt
+        (`prompt_frozen`), which is an approximation."""
         if self.config.mask_id is None:
             return DecodeOptions()
         if self.denoiser is not None:
@@ -208,10 +292,11 @@ class Engine:
                 steps=self.denoiser.steps,
                 canvas_layers=self.denoiser.canvas_layers,
             )
-        return DecodeOptions(rule="quota", canvas_length=32)
+        keep = self.device.type == "cuda" and self.config.attention == "bidirectional"
+        policy: CachePolicy = "prompt_frozen" if keep else "auto"
+        return DecodeOptions(rule="quota", canvas_length=32, cache=policy)
 
-    @torch.inference_mode()
-    def read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+    def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
         """Read as much of a complete prompt as the rule and the policy of `options` can use.
 
         `iterate` does this itself; call it before to do it apart. Where logits are shifted, the
@@ -222,11 +307,16 @@ class Engine:
             OptionError: the model cannot decode with these options.
         """
         self._check(ids, options)
+        if self._on_gpu(cache, options):
+            assert isinstance(cache, PagedCache)
+            assert self.gpu is not None
+            return self.gpu.read(ids, cache, options)
+        own = self._contiguous(cache)
         policy = resolve_policy(self.config, options.cache)
         if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
-            cache.crop(0)
+            own.crop(0)
             return PrefillStats(0, 0, 0.0)
-        return self.prefill(ids[:-1] if self.config.shift else ids, cache)
+        return self._prefill(ids[:-1] if self.config.shift else ids, own)
 
     def _denoiser(
         self,
@@ -253,51 +343,29 @@ class Engine:
     ) -> Iterator[DenoiseStep]:
         with torch.inference_mode():
             prefill = self.read(ids, cache, options)
-        reply = ReplyText(self.tokenizer)
-        before = _NOTHING
-        begin, number = perf_counter(), 0
+        telling = ReplySteps(self.config, self.tokenizer, options.max_tokens, cache, prefill)
         pace = None
         if options.deadline_ms is not None:
-            pace = Deadline(begin + options.deadline_ms / 1e3, self.cost)
-        while True:
-            room = options.max_tokens - len(before.ids)
-            now = options if before.ids else options.for_first_canvas()
+            pace = Deadline(perf_counter() + options.deadline_ms / 1e3, self.cost)
+        while not telling.complete:
+            before = telling.before.ids
+            now = options if before else options.for_first_canvas()
             with torch.inference_mode():
-                denoiser = self._denoiser([*ids, *before.ids], room, cache, now, pace)
+                denoiser = self._denoiser([*ids, *before], telling.room, cache, now, pace)
             while not denoiser.done:
-                mark, number = perf_counter(), number + 1
+                mark = perf_counter()
                 with torch.inference_mode():
                     forward = denoiser.plan()
                     denoiser.absorb(run(self.model, forward))
-                self.cost.observe(*forward.shape, (perf_counter() - mark) * 1e3)
-                final = [*before.ids, *denoiser.final()]
-                end = finished_before(final, self.config.eos_ids)
-                complete = end < len(final)
-                text = reply.push(final[len(reply.ids) : end])
-                view, stats = before + denoiser.view(), None
-                if denoiser.done and (complete or end >= options.max_tokens):
-                    rest, ended = reply.finish(complete=complete)
-                    text, view = text + rest, view.first(end)
-                    ms = (perf_counter() - begin) * 1e3
-                    stats = DenoiseStats(prefill, end + complete, number, ms, ended, cache.nbytes)
-                words, step_ms = self._words(view), (perf_counter() - mark) * 1e3
-                yield DenoiseStep(
-                    number, denoiser.planned, view, words, text, step_ms, prefill, stats
-                )
-                if stats is not None:
-                    return
-            before = view
-
-    def _words(self, view: CanvasView) -> tuple[str, ...]:
-        return tuple(
-            "" if masked else self.tokenizer.decode([token])
-            for token, masked in zip(view.ids, view.masked, strict=True)
-        )
+                    final, view = denoiser.final(), denoiser.view()
+                ms = (perf_counter() - mark) * 1e3
+                self.cost.observe(*forward.shape, ms)
+                yield telling.add(view, final, done=denoiser.done, planned=denoiser.planned, ms=ms)
 
     def reply(
         self,
         ids: Sequence[int],
-        cache: PromptCache | None = None,
+        cache: Cache | None = None,
         options: DecodeOptions | None = None,
     ) -> Reply:
         """Denoise a whole reply; the same errors as `iterate`."""
@@ -336,7 +404,12 @@ class Engine:
             options = DecodeOptions(rule=rule, eos_last=False)
         canvas = Canvas(self.config, template, self.device)
         denoiser = Diffusion(
-            self.config, canvas, self.new_cache(), options, allowed=allowed, stop_at_eos=False
+            self.config,
+            canvas,
+            self.contiguous_cache(),
+            options,
+            allowed=allowed,
+            stop_at_eos=False,
         )
         while not denoiser.done:
             denoiser.absorb(run(self.model, denoiser.plan()))
@@ -347,7 +420,7 @@ class Engine:
         """Mean log-probability of `ids` after `before`; a diffusion model sees them masked."""
         hidden = [None] * len(ids) if self.config.mask_id is not None else list(ids)
         canvas = Canvas(self.config, [*before, *hidden], self.device)
-        cache, n = self.new_cache(), len(canvas)
+        cache, n = self.contiguous_cache(), len(canvas)
         cache.reserve(n)
         mask = self._placed(visibility(self.config, 0, n, n, canvas.begin))
         places = torch.arange(len(before), n, device=self.device) - int(self.config.shift)
@@ -358,11 +431,16 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every kernel once and measure what a step costs, so that no caller pays for it."""
+        if self.gpu is not None:
+            for line in self.gpu.warm_up(self.default_options):
+                _log.info("%s", line)
         token = self.config.eos_ids[0]
         self.prefill([token] * 128, self.new_cache())
         self.reply([token] * 8, options=replace(self.default_options, max_tokens=2))
         shapes = [(2, 32), (2, 256), (16, 64), (32, 64), (32, 256)]
         bounded = [(rows, min(visible, self.context)) for rows, visible in shapes]
+        if self.gpu is not None:
+            return
         self.cost = CostModel.fitted([(r, v, self.step_ms(r, v)) for r, v in bounded])
 
     @torch.inference_mode()
@@ -385,6 +463,3 @@ class Engine:
             predict(run(self.model, forward))[0].tolist()
             times.append((perf_counter() - begin) * 1e3)
         return min(times)
-
-
-_NOTHING = CanvasView((), (), ())

@@ -7,10 +7,14 @@ from typing import Literal
 import torch
 
 from dllm_core.errors import OptionError
+from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.model import Linear, LinearKind
 from dllm_core.quantize import Int8Linear
 
-Dtype = Literal["auto", "float32", "bfloat16", "int8"]
+Dtype = Literal["auto", "float32", "bfloat16", "fp8", "int8"]
+
+_FIRST_WITH_FP8 = (8, 9)
+"""CUDA compute capability (Ada) from which tensor cores multiply 8-bit floats."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,4 +40,17 @@ def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.d
         return Linear, torch.bfloat16
     if dtype == "float32":
         return Linear, torch.float32
-    raise OptionError(f"{dtype!r} is no dtype of this engine: use auto, float32, bfloat16 or int8.")
+    if dtype == "fp8":
+        _require_fp8(device)
+        return Fp8Linear, torch.bfloat16
+    raise OptionError(
+        f"{dtype!r} is no dtype of this engine: use auto, float32, bfloat16, fp8 or int8."
+    )
+
+
+def _require_fp8(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise OptionError(f"fp8 layers run on a GPU, not on {device.type}: use int8 or bfloat16.")
+    if torch.cuda.get_device_capability(device) < _FIRST_WITH_FP8:
+        name = torch.cuda.get_device_name(device)
+        raise OptionError(f"{name} does not multiply 8-bit floats: use bfloat16.")

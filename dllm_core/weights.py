@@ -12,6 +12,7 @@ from torch import Tensor
 from dllm_core.config import ModelConfig
 from dllm_core.errors import WeightsError
 from dllm_core.families import NameMap
+from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.model import LinearKind, Rotary, Transformer
 from dllm_core.quantize import Int8Linear
 
@@ -32,8 +33,11 @@ def build(
 ) -> Transformer:
     """An empty model in its final dtype on its device; no weight exists twice."""
     with torch.device("meta"):
-        model = Transformer(config, kind, context)
-    model = model.to(dtype).to_empty(device=device)
+        model = Transformer(config, kind, context).to(dtype)
+        for module in model.modules():
+            if isinstance(module, Fp8Linear):
+                module.set_formats()
+    model = model.to_empty(device=device)
     model.rotary = Rotary(config, context).to(device)
     return model.requires_grad_(False).eval()
 
@@ -112,7 +116,7 @@ def _store(model: Transformer, slot: Slot, name: str, tensor: Tensor) -> None:
             f"{name} has shape {tuple(tensor.shape)}, but the configuration asks for "
             f"{tuple(target.shape)}: the configuration belongs to another checkpoint."
         )
-    if isinstance(module, Int8Linear) and attribute == "weight":
+    if isinstance(module, Int8Linear | Fp8Linear) and attribute == "weight":
         module.store_rows(slot.rows.start or 0, tensor)
     else:
         target.copy_(tensor)
