@@ -19,7 +19,7 @@ def dead(live, call):  # type: ignore[no-untyped-def]
     """Whether a call's rows need no work; every kernel asks this first and returns."""
     if live is None:
         return False
-    else:  # noqa: RET505, Triton compiles one of the two
+    else:
         return tl.load(live + call) == 0
 
 

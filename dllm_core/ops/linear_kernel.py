@@ -69,9 +69,8 @@ def _linear(  # type: ignore[no-untyped-def]
     if FP8:
         acc *= tl.load(x_scale + m, mask=m < R, other=0.0)[:, None]
         acc *= tl.load(weight_scale + n, mask=n < N, other=0.0)[None, :]
-    if SPLITS == 1:
-        if bias is not None:
-            acc += tl.load(bias + n, mask=n < N, other=0.0).to(tl.float32)[None, :]
+    if SPLITS == 1 and bias is not None:
+        acc += tl.load(bias + n, mask=n < N, other=0.0).to(tl.float32)[None, :]
     row = split.to(tl.int64) * R + m
     place = out + row[:, None] * N + n[None, :]
     inside = (m < R)[:, None] & (n < N)[None, :]

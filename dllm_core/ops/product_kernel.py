@@ -3,15 +3,15 @@
 For the few rows of a canvas a linear layer is bound by its weights: each is read once from memory,
 by one program, and the rows (half a megabyte) come from the L2 cache again and again. What decides:
 
-- *Bytes in flight.* 3.35 TB/s at about 700 ns of latency need 2.3 MB under way, 18 KB per processor of
-  an H100. A stage holds 16 KB of weights, so four stages of two programs per processor, or six of
-  one, are ample.
-- *L2 traffic.* A tile of n weights reads rows of the canvas beside them: with 64 rows, n = 128 makes
-  1.5 bytes of L2 traffic per byte of memory traffic (5.0 TB/s, what the cache gives), n = 64 two.
-  Narrower tiles would be bound by the cache.
-- *Balance.* All programs are resident at once wherever the grid allows it; then they share the memory
-  evenly and end together. Where n gives fewer tiles than there are processors (4096: 32 tiles), the
-  sum is split along k, and the parts are added up by a second kernel.
+- *Bytes in flight.* 3.35 TB/s at about 700 ns of latency need 2.3 MB under way, 18 KB per
+  processor of an H100. A stage holds 16 KB of weights, so four stages of two programs per
+  processor, or six of one, are ample.
+- *L2 traffic.* A tile of n weights reads rows of the canvas beside them: with 64 rows, n = 128
+  makes 1.5 bytes of L2 traffic per byte of memory traffic (5.0 TB/s, what the cache gives),
+  n = 64 two. Narrower tiles would be bound by the cache.
+- *Balance.* All programs are resident at once wherever the grid allows it; then they share the
+  memory evenly and end together. Where n gives fewer tiles than there are processors (4096: 32
+  tiles), the sum is split along k, and the parts are added up by a second kernel.
 - Each row of a stage is 128 bytes: one swizzle of the tensor cores' shared memory.
 """
 
@@ -67,7 +67,7 @@ def tile_is_dead(live, tile, rows, R, M: tl.constexpr, CALLS: tl.constexpr):  # 
     """Whether no live call has a row in a tile of M of the R rows."""
     if live is None:
         return False
-    else:  # noqa: RET505, Triton compiles one of the two
+    else:
         last = (tl.minimum((tile + 1) * M, R) - 1) // rows
         call = tile * M // rows + tl.arange(0, CALLS)
         return tl.max(tl.load(live + call, mask=call <= last, other=0), 0) == 0
@@ -111,7 +111,7 @@ def product(  # type: ignore[no-untyped-def]
             a = tl.load(left, mask=inside[None, :], other=0.0)
             b = tl.load(right, mask=inside[:, None], other=0.0)
         if FP8:
-            # The tensor cores add eight-bit products with 14 bits; take each step's sum out of them.
+            # The tensor cores add eight-bit products with 14 bits: take each step's sum out.
             acc = tl.dot(a, b, acc, max_num_imprecise_acc=BLOCK_K)
         else:
             acc = tl.dot(a, b, acc, input_precision="ieee")

@@ -8,7 +8,6 @@ a row and therefore holds one whole row per program.
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
