@@ -86,7 +86,7 @@ class Device:
         self.graphs = Graphs(CudaRecorder(place) if cuda and not recorder else recorder, KEEP_FREE)
         self.batch = DeviceBatch(self.model, self.graphs, CostModel(), size=calls)
         # Not the legacy default stream, on which it would wait for the recogniser's work.
-        self._stream = torch.cuda.Stream(place) if cuda else None
+        self._stream = torch.cuda.Stream(place) if cuda else None  # type: ignore[no-untyped-call]
         self._lock = RLock()
         self._common: PagedCache | None = None
 

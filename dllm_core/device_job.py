@@ -146,7 +146,7 @@ class CanvasJob:
 
     def absorb(self, outcome: Outcome) -> list[CanvasView]:
         """Take what a round did; returns the canvas after each of its steps."""
-        begin, end = self._blocks[self._block]
+        begin = self._blocks[self._block][0]
         first, offset = begin - self._start, begin - self._begin
         views = []
         for ids, confidence in outcome.steps:

@@ -32,11 +32,11 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Records on a side stream; all graphs share one pool of memory, for only one runs at a time."""
+    """Records on a side stream; all graphs share one pool of memory, as only one runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._memory = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:

@@ -32,6 +32,9 @@ Rows = Tensor | tuple[Tensor, Tensor]
 MOST_STREAMED = 128
 """Rows up to which the kernel that streams the weights is a choice at all."""
 
+PROJECTIONS = ("attention.qkv", "attention.out", "mlp.gate_up", "mlp.down")
+"""The matrices of a block."""
+
 Shape = tuple[int, int, int]
 """Rows, inputs and outputs of a projection."""
 
@@ -67,14 +70,10 @@ class PagedModel:
     @staticmethod
     def serves(model: Transformer) -> bool:
         """Whether all projections are of a kind that has operations here."""
-        projections = [
-            layer
-            for block in model.blocks
-            for part in (block.attention, block.mlp)
-            for layer in part.children()
-        ]
-        own_head = [] if model.head is None else [model.head]
-        return all(type(layer) in (Linear, Fp8Linear) for layer in [*projections, *own_head])
+        layers = [block.get_submodule(path) for block in model.blocks for path in PROJECTIONS]
+        if model.head is not None:
+            layers.append(model.head)
+        return all(type(layer) in (Linear, Fp8Linear) for layer in layers)
 
     @property
     def positions(self) -> int:
@@ -109,8 +108,9 @@ class PagedModel:
         eps, live = self.config.norm_eps, where.live
         eight_bits = isinstance(into, Fp8Linear)
         if hidden is None:
-            alone = rms_norm_fp8 if eight_bits else rms_norm
-            return alone(x, weight, eps, live), x
+            if eight_bits:
+                return rms_norm_fp8(x, weight, eps, live), x
+            return rms_norm(x, weight, eps, live), x
         if eight_bits:
             *rows, x = add_rms_norm_fp8(hidden, x, weight, eps, live)
             return (rows[0], rows[1]), x
@@ -126,7 +126,7 @@ class PagedModel:
         values: Tensor,
     ) -> Tensor:
         part = block.attention
-        norms = (part.q_norm, part.k_norm) if self.config.qk_norm else (None, None)
+        qk_norm = self.config.qk_norm
         q = rotate_and_store(
             self._project(part.qkv, rows, where),
             self._cos,
@@ -135,7 +135,8 @@ class PagedModel:
             where.slots,
             keys,
             values,
-            *norms,
+            part.q_norm if qk_norm else None,
+            part.k_norm if qk_norm else None,
             self.config.norm_eps,
             where.live,
         )
@@ -146,7 +147,8 @@ class PagedModel:
         gate = swiglu_fp8 if isinstance(block.mlp.down, Fp8Linear) else swiglu
         return self._project(block.mlp.down, gate(gate_up, where.live), where)
 
-    def _project(self, layer: Linear | Fp8Linear, rows: Rows, where: Where) -> Tensor:
+    def _project(self, layer: nn.Module, rows: Rows, where: Where) -> Tensor:
+        assert isinstance(layer, Linear | Fp8Linear)
         first = rows[0] if isinstance(rows, tuple) else rows
         shape = (len(first), layer.in_features, layer.out_features)
         choice = self.choices.get(shape, "torch")

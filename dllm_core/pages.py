@@ -75,7 +75,7 @@ class PageBook:
             raise PagesFullError(
                 f"The GPU's memory for keys and values is promised to the {self.holders} under "
                 f"way: of {self.count - 1} pages {max(0, self.spare)} are left, and {pages} are "
-                "needed. Try again when a call has ended, or load the engine with a smaller context."
+                "needed. Try again when a call has ended, or load the engine with less context."
             )
 
     def take(self, holder: int) -> int:

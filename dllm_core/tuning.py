@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.ops.fp8 import quantize_rows
 from dllm_core.ops.linear import Choice, linear, linear_fp8
-from dllm_core.paged_model import MOST_STREAMED, PagedModel
+from dllm_core.paged_model import MOST_STREAMED, PROJECTIONS, PagedModel
 
 _REPEATS = 5
 
@@ -36,8 +36,7 @@ _CHOICES: tuple[Choice, Choice] = ("torch", "triton")
 def _projections(model: PagedModel) -> list[list[nn.Linear | Fp8Linear]]:
     """The same projection of all layers, for each of the four."""
     blocks = model.model.blocks
-    paths = ("attention.qkv", "attention.out", "mlp.gate_up", "mlp.down")
-    return [[block.get_submodule(path) for block in blocks] for path in paths]  # type: ignore[misc]
+    return [[block.get_submodule(path) for block in blocks] for path in PROJECTIONS]  # type: ignore[misc]
 
 
 def _milliseconds(layers: Sequence[nn.Linear | Fp8Linear], count: int, choice: Choice) -> float:
@@ -49,12 +48,13 @@ def _milliseconds(layers: Sequence[nn.Linear | Fp8Linear], count: int, choice: C
     work()
     times = []
     for _ in range(_REPEATS):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         begin.record()
         work()
         end.record()
         end.synchronize()
-        times.append(begin.elapsed_time(end))
+        times.append(float(begin.elapsed_time(end)))
     return statistics.median(times)
 
 
