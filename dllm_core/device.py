@@ -37,6 +37,9 @@ PATIENCE = 60.0
 KEEP_FREE = 2**30
 """Bytes of the device's memory that graphs leave alone."""
 
+MOST_POSITIONS = 256
+"""Of a canvas, which one program of the commit kernel orders."""
+
 CAPTURED_BATCHES = (1, 2, 4, 8, 16, 32)
 CAPTURED_CONTEXTS = (640, 1152)
 """512 and 1024 tokens of a prompt with two canvases of 64; the engine's own context is added."""
@@ -59,6 +62,8 @@ def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
         return f"the cache policy {options.cache} computes the prompt again"
     if frozen and options.block_length is not None:
         return "a bidirectional model's canvas is one block there"
+    if options.canvas_length > MOST_POSITIONS:
+        return f"a canvas of more than {MOST_POSITIONS} positions is ordered by the host"
     plain = DecodeOptions()
     for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k"):
         value = getattr(options, name)

@@ -29,6 +29,9 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Rows = Tensor | tuple[Tensor, Tensor]
 """Input of a projection: (R, n), or fp8 (R, n) and its scales (R, 1)."""
 
+SMALLEST_HEAD = 16
+"""Head sizes are powers of 2 from here on; the attention kernel multiplies in such tiles."""
+
 MOST_STREAMED = 128
 """Rows up to which the kernel that streams the weights is a choice at all."""
 
@@ -69,7 +72,10 @@ class PagedModel:
 
     @staticmethod
     def serves(model: Transformer) -> bool:
-        """Whether all projections are of a kind that has operations here."""
+        """Whether the kernels know its head size and the kinds of all its projections."""
+        size = model.config.head_dim
+        if size < SMALLEST_HEAD or size & (size - 1):
+            return False
         layers = [block.get_submodule(path) for block in model.blocks for path in PROJECTIONS]
         if model.head is not None:
             layers.append(model.head)
