@@ -135,6 +135,11 @@ class Device:
             read(self.model, self._common, whole, lead=False)
 
     @property
+    def shares(self) -> bool:
+        """Whether there is a common beginning."""
+        return self._common is not None
+
+    @property
     def _block(self) -> int:
         return self.config.block_length if self.config.attention == "block_causal" else 1
 

@@ -18,8 +18,9 @@ from agent.responders.base import (
     ResponderError,
     Role,
 )
+from dllm_core.cache import shared_prefix
 from dllm_core.config import DecodeOptions
-from dllm_core.engine import Engine
+from dllm_core.engine import Cache, Engine
 from dllm_core.errors import DllmError
 from dllm_core.place import Dtype
 from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
@@ -92,11 +93,33 @@ class DiffusionCall:
     def __init__(self, engine: Engine, options: DecodeOptions) -> None:
         self._engine = engine
         self._options = options
-        self._cache = engine.new_cache()
+        self._made: Cache | None = None
+
+    def _cache(self, messages: Sequence[Message]) -> Cache:
+        """The call's cache, made when it is first needed, when the instructions are known.
+
+        Raises:
+            PagesFullError: the GPU has no room for another call.
+        """
+        if self._made is None:
+            self._share_instructions(messages)
+            self._made = self._engine.new_cache()
+        return self._made
+
+    def _share_instructions(self, messages: Sequence[Message]) -> None:
+        """On a GPU the instructions of the first call lie in memory once for all."""
+        gpu = self._engine.gpu
+        if gpu is None or gpu.shares or messages[0].role != "system":
+            return
+        first, second = (
+            self._engine.encode_chat([("system", messages[0].content), ("user", question)])
+            for question in ("a", "b")
+        )
+        self._engine.share(first[: shared_prefix(first, second)])
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
         try:
-            return _prefilled(self._engine.prefill(self._ids(messages), self._cache))
+            return _prefilled(self._engine.prefill(self._ids(messages), self._cache(messages)))
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
@@ -105,11 +128,11 @@ class DiffusionCall:
     ) -> Iterator[ReplyPiece]:
         text = ""
         try:
-            ids = self._ids(messages)
+            ids, cache = self._ids(messages), self._cache(messages)
             # Apart from the first step, so that each is counted under its own name.
-            prefill = self._engine.read(ids, self._cache, self._options)
+            prefill = self._engine.read(ids, cache, self._options)
             yield _prefilled(prefill)
-            for step in self._engine.iterate(ids, self._cache, self._in_time(deadline)):
+            for step in self._engine.iterate(ids, cache, self._in_time(deadline)):
                 yield _canvas_step(step)
                 if step.text:
                     text += step.text
@@ -127,7 +150,9 @@ class DiffusionCall:
         return replace(self._options, deadline_ms=left)
 
     def close(self) -> None:
-        self._cache = self._engine.new_cache()
+        if self._made is not None:
+            self._made.close()
+            self._made = None
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt; its oldest turns go until a reply fits after it, the instructions stay."""

@@ -1,0 +1,59 @@
+"""The diffusion responder on an engine with pages, as on a GPU."""
+
+from collections.abc import Sequence
+
+import pytest
+from tiny import tiny_config, tiny_model, tiny_tokenizer
+
+from agent.responders.base import Message, ReplyDone, ReplyText, ResponderError
+from agent.responders.diffusion import DiffusionCall, DiffusionResponder
+from dllm_core.engine import Engine
+
+QUESTION = [Message("system", "ABCDEFGH" * 9), Message("user", "XYZ")]
+
+
+@pytest.fixture
+def responder(monkeypatch: pytest.MonkeyPatch) -> DiffusionResponder:
+    model = tiny_model(tiny_config(mask_id=60, context_length=192))
+    engine = Engine(model, tiny_tokenizer(), 192)
+    engine.use_pages(10)
+    monkeypatch.setattr(Engine, "load", lambda source, **options: engine)
+    return DiffusionResponder("tiny", max_tokens=20)
+
+
+def text_of(pieces: Sequence[object]) -> str:
+    return "".join(piece.text for piece in pieces if isinstance(piece, ReplyText))
+
+
+def test_calls_share_the_pages_of_their_instructions(responder: DiffusionResponder) -> None:
+    first, second = responder.open(), responder.open()
+    begun = [call.reply(QUESTION) for call in (first, second)]
+    replies = [list(pieces) for pieces in begun]
+    assert text_of(replies[0]) == text_of(replies[1])
+    done = replies[0][-1]
+    assert isinstance(done, ReplyDone)
+    assert done.text == text_of(replies[0])
+    assert done.stats["cached_tokens"] >= len(QUESTION[0].content)
+    gpu = responder.engine.gpu
+    assert gpu is not None
+    assert gpu.shares
+    pages = [set(call._made.pages) for call in (first, second)]  # type: ignore[union-attr]
+    assert pages[0] & pages[1]
+
+
+def test_a_call_without_room_is_refused_and_has_room_when_another_ends(
+    responder: DiffusionResponder,
+) -> None:
+    calls: list[DiffusionCall] = []
+    with pytest.raises(ResponderError, match="Try again when a call has ended"):
+        for _ in range(9):
+            calls.append(responder.open())
+            calls[-1].prepare(QUESTION)
+    *served, refused = calls
+    assert len(served) == 3
+    with pytest.raises(ResponderError, match="Try again"):
+        list(refused.reply(QUESTION))
+    served[0].close()
+    assert isinstance(list(refused.reply(QUESTION))[-1], ReplyDone)
+    served[1].close()
+    served[1].close()
