@@ -6,7 +6,7 @@ import pytest
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 from agent.responders.base import Message, ReplyDone, ReplyText, ResponderError
-from agent.responders.diffusion import DiffusionCall, DiffusionResponder
+from agent.responders.diffusion import DiffusionResponder
 from dllm_core.engine import Engine
 
 QUESTION = [Message("system", "ABCDEFGH" * 9), Message("user", "XYZ")]
@@ -44,13 +44,11 @@ def test_calls_share_the_pages_of_their_instructions(responder: DiffusionRespond
 def test_a_call_without_room_is_refused_and_has_room_when_another_ends(
     responder: DiffusionResponder,
 ) -> None:
-    calls: list[DiffusionCall] = []
+    *served, refused = (responder.open() for _ in range(4))
+    for call in served:
+        call.prepare(QUESTION)
     with pytest.raises(ResponderError, match="Try again when a call has ended"):
-        for _ in range(9):
-            calls.append(responder.open())
-            calls[-1].prepare(QUESTION)
-    *served, refused = calls
-    assert len(served) == 3
+        refused.prepare(QUESTION)
     with pytest.raises(ResponderError, match="Try again"):
         list(refused.reply(QUESTION))
     served[0].close()
