@@ -20,6 +20,7 @@ def interpret_without_gpu() -> None:
         return
     os.environ.setdefault("TRITON_INTERPRET", "1")
     _round_as_the_hardware_does()
+    _multiply_bfloat16()
 
 
 def _round_as_the_hardware_does() -> None:
@@ -43,3 +44,25 @@ def _round_as_the_hardware_does() -> None:
         return torch.tensor(source).to(dtype).view(bits).numpy()
 
     interpreter._convert_float = converted
+
+
+def _multiply_bfloat16() -> None:
+    """Let the interpreter's matrix product take bfloat16, which it holds as 16-bit integers.
+
+    Triton 3.9 multiplies those integers.
+    """
+    interpreter: Any = import_module("triton.runtime.interpreter")
+    language: Any = import_module("triton.language")
+    builder = interpreter.InterpreterBuilder
+    create_dot = builder.create_dot
+
+    def widened(handle: Any) -> Any:
+        if handle.dtype.scalar != language.bfloat16:
+            return handle
+        bits = torch.tensor(handle.data.astype("int32")) << 16
+        return interpreter.TensorHandle(bits.view(torch.float32).numpy(), language.float32)
+
+    def multiplied(self: Any, left: Any, right: Any, *rest: Any) -> Any:
+        return create_dot(self, widened(left), widened(right), *rest)
+
+    builder.create_dot = multiplied
