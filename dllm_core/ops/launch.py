@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 
 import torch
@@ -10,6 +11,9 @@ import triton.language as tl
 from torch import Tensor
 
 from dllm_core.errors import OptionError
+
+# Multiply and add in one instruction: Triton 3.9 warns that a later default will be another.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 H100_PROCESSORS = 132
 

@@ -28,11 +28,12 @@ def _rms_norm(  # type: ignore[no-untyped-def]
     columns = tl.arange(0, BLOCK)
     inside = columns < H
     gain = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
-    values = tl.load(x + row * H + columns, mask=inside, other=0.0)
+    wide = tl.load(x + row * H + columns, mask=inside, other=0.0).to(tl.float32)
     if residual is not None:
-        values += tl.load(residual + row * H + columns, mask=inside, other=0.0)
-        tl.store(total + row * H + columns, values, mask=inside)
-    wide = values.to(tl.float32)
+        wide += tl.load(residual + row * H + columns, mask=inside, other=0.0).to(tl.float32)
+        rounded = wide.to(total.dtype.element_ty)
+        tl.store(total + row * H + columns, rounded, mask=inside)
+        wide = rounded.to(tl.float32)
     normed = wide * tl.rsqrt(tl.sum(wide * wide, 0) / H + eps) * gain
     if scales is None:
         tl.store(out + row * H + columns, normed.to(out.dtype.element_ty), mask=inside)
