@@ -47,7 +47,8 @@ class CudaRecorder:
                 work()
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
+        # Other threads (a recogniser) may use the device meanwhile.
+        with torch.cuda.graph(graph, self._memory, self._stream, capture_error_mode="thread_local"):
             work()
         return graph.replay
 
