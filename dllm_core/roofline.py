@@ -2,7 +2,7 @@
 
     python -m dllm_core.roofline
 
-prints the table of docs/gpu.md (roofline model, Williams et al. 2009).
+prints the tables of docs/gpu.md (roofline model, Williams et al. 2009).
 """
 
 from __future__ import annotations
@@ -110,5 +110,66 @@ def table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) 
     return lines
 
 
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel of a step in bfloat16."""
+
+    name: str
+    count: int
+    """Launches in a step."""
+    bytes: int
+    """Moved by one launch, where nothing is left in the cache of the chip."""
+
+
+def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[Kernel]:
+    """What a step launches. Small batches split the attention, and projections of few columns."""
+    r, h, inner, layers = (
+        batch * rows,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_layers,
+    )
+    query = config.num_heads * config.head_dim
+    key = config.num_kv_heads * config.head_dim
+    qkv = query + 2 * key
+
+    def product(k: int, n: int) -> int:
+        return 2 * (k * n + r * (k + n))
+
+    return [
+        Kernel("qkv product", layers, product(h, qkv)),
+        Kernel("rotary and store", layers, 4 * r * qkv),
+        Kernel("attention", layers, 2 * (2 * batch * (cached + rows) * key + 2 * r * query)),
+        Kernel("combine of its parts", layers, 2 * r * query),
+        Kernel("out product", layers, product(query, h)),
+        Kernel("sum of its parts", layers, 2 * r * h),
+        Kernel("sum and norm", 2 * layers, 8 * r * h),
+        Kernel("gate and up product", layers, product(h, 2 * inner)),
+        Kernel("SwiGLU", layers, 2 * r * 3 * inner),
+        Kernel("down product", layers, product(inner, h)),
+        Kernel("sum of its parts", layers, 2 * r * h),
+        Kernel("head and best token", 1, 2 * config.vocab_size * h),
+        Kernel("combine and commit", 2, 0),
+    ]
+
+
+def kernel_table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) -> list[str]:
+    """Markdown lines for a step of one call with a canvas of 64, and their sum."""
+    found = kernels(config, batch=1, rows=64, cached=cached)
+    lines = ["| kernel | a step | MB each | us each | ms a step |", "|---|---|---|---|---|"]
+    for kernel in found:
+        us = kernel.bytes / chip.bytes * 1e6
+        lines.append(
+            f"| {kernel.name} | {kernel.count} | {kernel.bytes / 1e6:.1f} | {us:.1f} "
+            f"| {kernel.count * us / 1e3:.2f} |"
+        )
+    moved = sum(kernel.count * kernel.bytes for kernel in found)
+    launches = sum(kernel.count for kernel in found)
+    lines.append(
+        f"| all | {launches} | {moved / 1e6:,.0f} in all | | {moved / chip.bytes * 1e3:.2f} |"
+    )
+    return lines
+
+
 if __name__ == "__main__":
-    print("\n".join(table()))
+    print("\n".join([*table(), "", *kernel_table()]))

@@ -1,5 +1,6 @@
 """benchmarks/gpu at a tiny size: every piece runs, and what is done is not done again."""
 
+import importlib
 import importlib.util
 import json
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from agent.responders.base import Message, ReplyDone, ReplyText
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "gpu"
 
@@ -24,6 +27,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.slow  # imports transformers
 def test_every_piece_runs_once(
     bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,10 +76,43 @@ def test_a_device_that_computes_something_else_is_not_timed(
 
     from dllm_core import device_round
 
+    right = device_round.top1.reference
+
     def wrong(*arguments: object, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
-        ids, probability = device_round.top1.reference(*arguments, **options)  # type: ignore[arg-type]
+        ids, probability = right(*arguments, **options)  # type: ignore[arg-type]
         return (ids + 1) % 100, probability
 
-    monkeypatch.setattr(device_round.top1, "reference", wrong, raising=True)
+    monkeypatch.setattr(device_round.top1, "reference", wrong)
     with pytest.raises(AssertionError, match="instead of"):
         bench.main(["--tiny", "--out", str(tmp_path / "rows.jsonl")])
+
+
+def test_a_responder_of_the_true_geometry_keeps_its_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setenv("GEOMETRY_STEPS", "4")
+    responder = importlib.import_module("geometry_responder").GeometryResponder()
+    responder.warm_up()
+    call, question = responder.open(), [Message("user", "What is the capital of France?")]
+    assert call.prepare(question).new_tokens > 0
+    first, text, done = call.reply(question)
+    assert first.new_tokens == 0
+    assert isinstance(text, ReplyText)
+    assert isinstance(done, ReplyDone)
+    assert 0 < done.steps <= 4
+    call.close()
+
+
+def test_turns_are_told_beyond_the_wait_of_the_endpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    turns = importlib.import_module("turns")
+    rows = [
+        {"what": "turn", "speculation": s, "voice_to_voice_ms": v, "spans": {"endpoint_wait": 300}}
+        for s, v in [(True, 310.0), (True, 320.0), (False, 390.0), (False, None)]
+    ]
+    plain, speculated = turns.beyond_the_wait(rows, "fp8", 16)
+    assert (plain["turns"], plain["p50_ms"]) == (1, 90.0)
+    assert (speculated["turns"], speculated["p50_ms"], speculated["p95_ms"]) == (2, 15.0, 19.5)

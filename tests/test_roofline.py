@@ -7,7 +7,7 @@ import torch
 
 from dllm_core.budget import Budget, page_bytes, weight_bytes
 from dllm_core.errors import PagesFullError
-from dllm_core.roofline import H100, LLADA_8B, floor, table
+from dllm_core.roofline import H100, LLADA_8B, floor, kernel_table, kernels, table
 
 BF16, FP8 = torch.bfloat16, torch.float8_e4m3fn
 CARD = 80 * 10**9
@@ -36,9 +36,10 @@ def test_a_batch_of_32_is_bound_by_computing() -> None:
     assert found.ms == found.compute_ms > found.memory_ms
 
 
-def test_the_page_shows_the_table_that_is_printed() -> None:
+def test_the_page_shows_the_tables_that_are_printed() -> None:
     page = (Path(__file__).parents[1] / "docs" / "gpu.md").read_text(encoding="utf-8")
     assert "\n".join(table()) in page
+    assert "\n".join(kernel_table()) in page
 
 
 def test_llada_8b_and_32_calls_of_2000_tokens_fit_80_gb() -> None:
@@ -64,3 +65,9 @@ def test_a_card_too_small_for_one_call_is_refused() -> None:
     budget = Budget.of(LLADA_8B, BF16, 2000, rows=64, free=3 * 10**9)
     with pytest.raises(PagesFullError, match=r"takes 1\.00 GiB .* smaller context, or .* fp8"):
         budget.pages(calls=1)
+
+
+def test_the_kernels_move_what_the_floor_counts_and_little_more() -> None:
+    moved = sum(k.count * k.bytes for k in kernels(LLADA_8B, batch=1, rows=64, cached=512))
+    memory = floor(LLADA_8B, H100, batch=1, rows=64, cached=512).memory_ms / 1e3 * H100.bytes
+    assert memory < moved < 1.1 * memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def eager(sizes: Sizes, device: torch.device) -> Iterator[Row]:
         ids.tolist()
 
     for steps in sizes.steps:
-        yield _row("transformers eager", sizes, device, steps, lambda k=steps: reply(k))
+        yield _row("transformers eager", sizes, device, steps, partial(reply, steps))
 
 
 def _row(arm: str, sizes: Sizes, device: torch.device, steps: int, reply: Any) -> Row:
@@ -97,7 +98,7 @@ def fast_dllm(sizes: Sizes, device: torch.device) -> Iterator[Row]:
         denoiser.final()
 
     for steps in sizes.steps:
-        yield _row("Fast-dLLM dual cache", sizes, device, steps, lambda k=steps: reply(k))
+        yield _row("Fast-dLLM dual cache", sizes, device, steps, partial(reply, steps))
 
 
 @torch.inference_mode()
@@ -112,7 +113,7 @@ def autoregressive(sizes: Sizes, dtype: str, device: torch.device) -> Iterator[R
     for batch in (min(sizes.batches), most):
         decoder = _Decoder(paged, batch, sizes)
         times = {
-            count: device_ms(lambda n=count: decoder.decode(n), device, sizes.repeats)
+            count: device_ms(partial(decoder.decode, count), device, sizes.repeats)
             for count in (FIRST_TOKENS, sizes.canvas)
         }
         tokens = batch * sizes.canvas
@@ -129,7 +130,7 @@ def autoregressive(sizes: Sizes, dtype: str, device: torch.device) -> Iterator[R
             "reply_ms": times[sizes.canvas],
             "tokens_per_s": tokens / times[sizes.canvas] * 1e3,
             "joules_per_token": joules_per_token(
-                lambda d=decoder: d.decode(sizes.canvas), tokens, device, sizes.energy_seconds
+                partial(decoder.decode, sizes.canvas), tokens, device, sizes.energy_seconds
             ),
             "graph": decoder.captured,
         }

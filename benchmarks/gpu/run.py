@@ -5,8 +5,8 @@
 Rows are appended to benchmarks/results/gpu-DEVICE.jsonl, with device, commit and versions before
 them. Every piece takes less than ten minutes; those that the file has already are left out, and
 none begins after `--seconds`: ends with 0 when all are done, 3 when it is to be called again.
-`--tiny` runs everything at a tiny size wherever it is, to see that the programs work: its times mean
-nothing, and its rows go where `--out` says.
+`--tiny` runs everything at a tiny size wherever it is, to see that the programs work: its times
+mean nothing, and its rows go where `--out` says.
 """
 
 from __future__ import annotations
