@@ -54,7 +54,7 @@ def test_of_equals_the_lowest_token_wins(implementation):
     weight[7] = weight[130] = weight[131] = weight[399] = best
     ids, probability = implementation(top1)(best[None].clone(), weight)
     assert ids.tolist() == [7]
-    assert probability.item() == pytest.approx(0.25)
+    assert probability.item() == pytest.approx(0.25, rel=1e-5)
 
 
 @pytest.mark.parametrize("implementation", BOTH)
@@ -82,7 +82,7 @@ def test_large_logits_do_not_overflow():
 
 
 @needs_triton
-@pytest.mark.filterwarnings("ignore:All-NaN slice")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_rows_without_numbers_still_name_a_token():
     ids, _ = top1.kernel(poisoned(2, 32), drawn(300, 32))
     assert ((ids >= 0) & (ids < 300)).all()

@@ -26,8 +26,8 @@ def interpret_without_gpu() -> None:
 def _round_as_the_hardware_does() -> None:
     """Let torch convert float32 to narrower formats in the interpreter.
 
-    Triton's own conversion (3.6 to 3.9) loses the carry of a mantissa that rounds up to the next power
-    of two, and rounds ties up and subnormals down. A GPU's rounding is that of torch.
+    Triton's own conversion (3.6 to 3.9) loses the carry of a mantissa that rounds up to the next
+    power of two, and rounds ties up and subnormals down. A GPU's rounding is that of torch.
     """
     interpreter: Any = import_module("triton.runtime.interpreter")
     language: Any = import_module("triton.language")
