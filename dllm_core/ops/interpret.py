@@ -26,8 +26,8 @@ def interpret_without_gpu() -> None:
 def _round_as_the_hardware_does() -> None:
     """Let torch convert float32 to narrower formats in the interpreter.
 
-    Triton 3.9's own conversion loses the carry of a mantissa that rounds up to the next power
-    of two, and rounds ties up and subnormals down. A GPU's rounding is that of torch.
+    Triton's own conversion (3.6 to 3.9) loses the carry of a mantissa that rounds up to the next
+    power of two, and rounds ties up and subnormals down. A GPU's rounding is that of torch.
     """
     interpreter: Any = import_module("triton.runtime.interpreter")
     language: Any = import_module("triton.language")
@@ -49,7 +49,7 @@ def _round_as_the_hardware_does() -> None:
 def _multiply_bfloat16() -> None:
     """Let the interpreter's matrix product take bfloat16, which it holds as 16-bit integers.
 
-    Triton 3.9 multiplies those integers.
+    Triton (3.6 to 3.9) multiplies those integers.
     """
     interpreter: Any = import_module("triton.runtime.interpreter")
     language: Any = import_module("triton.language")
