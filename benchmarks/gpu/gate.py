@@ -10,15 +10,16 @@ import torch
 from geometry import SMALL, Sizes, prompts, random_model
 
 from dllm_core import ops
-from dllm_core.cache import KeyValues
+from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.denoise import Diffusion, run
 from dllm_core.device import Device
 from dllm_core.device_batch import Ticket
 from dllm_core.device_job import CanvasJob
-from dllm_core.engine import PromptCache
 from dllm_core.model import Transformer
+from dllm_core.ops.cases import CASES, GEOMETRIES
+from dllm_core.ops.check import check as check_kernel
 from dllm_core.paged_model import PagedModel
 
 OPTIONS = DecodeOptions(rule="quota", cache="prompt_frozen", canvas_length=7, steps=5)
@@ -48,11 +49,13 @@ def families() -> dict[str, ModelConfig]:
 
 @torch.inference_mode()
 def check(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Rows of what was compared.
+    """Rows of what was compared: each kernel at true geometry, then whole passes and rounds.
 
     Raises:
         GateError: with the first thing that differs.
     """
+    if device.type == "cuda":
+        yield from _kernels(device)
     for name, config in families().items():
         model = random_model(config, "bfloat16", 256, device).float()
         model.embedding.mul_(50)
@@ -62,6 +65,15 @@ def check(device: torch.device) -> Iterator[dict[str, Any]]:
             if not error <= LARGEST_ERROR[dtype]:
                 raise GateError(f"{name}, {dtype}: hidden states differ by {error:.2e}")
             yield {"what": "gate", "case": f"{name} {dtype}", "error": error}
+
+
+def _kernels(device: torch.device) -> Iterator[dict[str, Any]]:
+    for geometry in GEOMETRIES.values():
+        for case in CASES:
+            verdict = check_kernel(case, geometry, device)
+            if not verdict.right:
+                raise GateError(str(verdict))
+            yield {"what": "gate", "case": str(verdict)}
 
 
 def _same_tokens(model: Transformer, device: torch.device) -> bool:
