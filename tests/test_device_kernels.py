@@ -39,7 +39,7 @@ FAMILIES = {
     "sdar": {"block_length": 4, "shift": False, "qk_norm": True},
     "adapted": {},
 }
-PROMPTS = [list(range(1, 60)) + [3, 1, 4], [5, 9, 2]]
+PROMPTS = [[*range(1, 60), 3, 1, 4], [5, 9, 2]]
 """The canvas of the first one begins on one page and ends on the next."""
 
 
@@ -49,7 +49,10 @@ def eight_bits(exact: Transformer) -> Transformer:
         parameter.copy_(exact.get_parameter(name))
     for block, source in zip(model.blocks, exact.blocks, strict=True):
         for path in PROJECTIONS:
-            block.get_submodule(path).store_rows(0, source.get_submodule(path).weight)
+            layer, whole = block.get_submodule(path), source.get_submodule(path)
+            layer.store_rows(0, whole.weight)
+            if whole.bias is not None:
+                layer.bias.copy_(whole.bias)
     return model
 
 
