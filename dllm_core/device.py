@@ -17,7 +17,7 @@ import torch
 from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.device_batch import MOST_CALLS, STEPS_OF_A_ROUND, DeviceBatch, Ticket
 from dllm_core.device_job import CanvasJob, habits_of, read
-from dllm_core.device_round import Round, RoundShape
+from dllm_core.device_round import Round, RoundShape, runs_lead
 from dllm_core.errors import DllmError
 from dllm_core.graphs import CudaRecorder, Graphs, Recorder
 from dllm_core.model import Transformer
@@ -199,10 +199,12 @@ class Device:
         """
         contexts = sorted({min(context, self.context) for context in (*contexts, self.context)})
         with self.turn():
+            shapes = list(self._shapes(options, batches, contexts))
             if self._stream is not None:
-                tune(self.model, [batch * options.canvas_length for batch in batches])
+                lead = int(runs_lead(self.config))
+                tune(self.model, {shape.batch * (shape.canvas + lead) for shape in shapes})
             measured = []
-            for shape in self._shapes(options, batches, contexts):
+            for shape in shapes:
                 work = Round(self.model, shape, habits_of(options))
                 work.write(work.full())
                 self.graphs.capture(work)

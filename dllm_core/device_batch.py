@@ -7,7 +7,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import monotonic, perf_counter
+from time import perf_counter
 
 import torch
 
@@ -36,7 +36,7 @@ class Ticket:
     number: int
     job: CanvasJob = field(compare=False)
     deadline: float | None = field(default=None, compare=False)
-    """When the job's last step should be done, on the clock of `perf_counter`."""
+    """When the last step of the reply should be done."""
     canvases: int = field(default=1, compare=False)
     """Canvases among which the time until then is shared, this one included."""
     views: list[tuple[CanvasView, float]] = field(default_factory=list, compare=False)
@@ -69,7 +69,7 @@ class DeviceBatch:
         size: int = MOST_CALLS,
         queue: int = 64,
         patience: float = 5.0,
-        clock: Callable[[], float] = monotonic,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._model, self._graphs, self.cost = model, graphs, cost
         self._size, self._queue, self._patience, self._clock = size, queue, patience, clock
@@ -85,7 +85,9 @@ class DeviceBatch:
         deadline: float | None = None,
         canvases: int = 1,
     ) -> Ticket:
-        """Ask for a canvas; `due` is on the batch's clock, in seconds.
+        """Ask for a canvas; `due` and `deadline` are on the batch's clock, in seconds.
+
+        Without a due time it is the deadline that says who goes first.
 
         Raises:
             QueueFullError: too many wait already.
@@ -94,7 +96,8 @@ class DeviceBatch:
         heapq.heapify(self._waiting)
         if len(self._waiting) >= self._queue:
             raise QueueFullError(f"{self._queue} requests wait already: try again later.")
-        due = self._clock() + self._patience if due is None else due
+        if due is None:
+            due = self._clock() + self._patience if deadline is None else deadline
         ticket = Ticket(due, next(self._numbers), job, deadline, canvases)
         heapq.heappush(self._waiting, ticket)
         return ticket
@@ -156,7 +159,7 @@ class DeviceBatch:
         job = ticket.job
         if ticket.deadline is None or job.steps_left is None:
             return
-        left = max(0.0, ticket.deadline - perf_counter()) * 1e3 / ticket.canvases
+        left = max(0.0, ticket.deadline - self._clock()) * 1e3 / ticket.canvases
         visible = job.place().visible
         fitting = int(left / job.blocks_left / self.cost.predict(job.columns, visible))
         captured = self._graphs.steps(job.columns, job.habits)

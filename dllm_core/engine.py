@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -33,7 +33,7 @@ from dllm_core.model import Span, Transformer, visibility
 from dllm_core.paged_cache import PagedCache
 from dllm_core.paged_model import PagedModel
 from dllm_core.place import Dtype, choose_device, choose_kind
-from dllm_core.reply_steps import ReplySteps
+from dllm_core.reply_steps import ReplySteps, Steps
 from dllm_core.schedule import CostModel, Deadline
 from dllm_core.stats import DenoiseStep, PrefillStats, Reply
 from dllm_core.tokenizer import Tokenizer
@@ -232,7 +232,7 @@ class Engine:
 
     def iterate(
         self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
-    ) -> Iterator[DenoiseStep]:
+    ) -> Steps:
         """Denoise the reply to the prompt `ids`, yielding after every step.
 
         On a GPU, where a round of steps runs at once, after every round, and the reply has
@@ -340,7 +340,7 @@ class Engine:
 
     def _steps(
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions
-    ) -> Iterator[DenoiseStep]:
+    ) -> Generator[DenoiseStep, None, None]:
         with torch.inference_mode():
             prefill = self.read(ids, cache, options)
         telling = ReplySteps(self.config, self.tokenizer, options.max_tokens, cache, prefill)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
+from typing import Protocol
 
 from dllm_core.cache import PromptCache
 from dllm_core.canvas import CanvasView
@@ -13,6 +14,16 @@ from dllm_core.paged_cache import PagedCache
 from dllm_core.reply import ReplyText
 from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
 from dllm_core.tokenizer import Tokenizer
+
+
+class Steps(Protocol):
+    """The steps of a reply as they are made; `close` cancels the rest."""
+
+    def __iter__(self) -> Iterator[DenoiseStep]: ...
+
+    def __next__(self) -> DenoiseStep: ...
+
+    def close(self) -> None: ...
 
 
 class ReplySteps:

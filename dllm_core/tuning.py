@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,25 @@ from dllm_core.paged_model import MOST_STREAMED, PROJECTIONS, PagedModel
 _REPEATS = 5
 
 
-def tune(model: PagedModel, rows: Sequence[int]) -> None:
-    """Set `model.choices` for passes of so many rows, by CUDA events on the current stream.
+Work = Callable[[], None]
+
+
+def tune(
+    model: PagedModel, rows: Iterable[int], milliseconds: Callable[[Work], float] | None = None
+) -> None:
+    """Set `model.choices` for passes of so many rows.
 
     All layers' weights are multiplied in turn: a matrix that was just used would still lie in
-    the cache of the chip, as it never does in a step.
+    the cache of the chip, as it never does in a step. `milliseconds` measures work; by default
+    CUDA events on the current stream do.
     """
+    clock = milliseconds or _on_device
     for count in sorted({count for count in rows if count <= MOST_STREAMED}):
         for layers in _projections(model):
             first = layers[0]
             shape = (count, first.in_features, first.out_features)
-            times = {choice: _milliseconds(layers, count, choice) for choice in _CHOICES}
+            x = _rows(first, count)
+            times = {choice: clock(_all_layers(layers, x, choice)) for choice in _CHOICES}
             model.choices[shape] = min(_CHOICES, key=lambda choice: times[choice])
 
 
@@ -39,13 +47,13 @@ def _projections(model: PagedModel) -> list[list[nn.Linear | Fp8Linear]]:
     return [[block.get_submodule(path) for block in blocks] for path in PROJECTIONS]  # type: ignore[misc]
 
 
-def _milliseconds(layers: Sequence[nn.Linear | Fp8Linear], count: int, choice: Choice) -> float:
-    first = layers[0]
-    shape, place = (count, first.in_features), first.weight.device
-    dtype = torch.bfloat16 if isinstance(first, Fp8Linear) else first.weight.dtype
-    x = torch.randn(shape, device=place, dtype=dtype)
-    work = _all_layers(layers, x, choice)
-    work()
+def _rows(layer: nn.Linear | Fp8Linear, count: int) -> Tensor:
+    dtype = torch.bfloat16 if isinstance(layer, Fp8Linear) else layer.weight.dtype
+    return torch.randn(count, layer.in_features, device=layer.weight.device, dtype=dtype)
+
+
+def _on_device(work: Work) -> float:
+    work()  # compiles, and lets libraries choose
     times = []
     for _ in range(_REPEATS):
         begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -58,9 +66,7 @@ def _milliseconds(layers: Sequence[nn.Linear | Fp8Linear], count: int, choice: C
     return statistics.median(times)
 
 
-def _all_layers(
-    layers: Sequence[nn.Linear | Fp8Linear], x: Tensor, choice: Choice
-) -> Callable[[], None]:
+def _all_layers(layers: Sequence[nn.Linear | Fp8Linear], x: Tensor, choice: Choice) -> Work:
     rows, scale = quantize_rows(x)
 
     def work() -> None:

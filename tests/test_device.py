@@ -162,7 +162,7 @@ def test_a_closed_reply_leaves_the_batch_and_the_cache_valid() -> None:
     cache = device.new_cache()
     steps = device.iterate(TURNS[1], cache, chosen)
     next(steps)
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     assert list(steps) == []
     assert device.gpu is not None
     assert device.gpu.batch.idle

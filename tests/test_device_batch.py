@@ -53,7 +53,8 @@ def test_the_earliest_due_is_served_first_and_patience_is_finite() -> None:
     batch = make_batch(size=1, patience=5.0, clock=lambda: 0.0)
     patient = batch.submit(job(0))
     late, urgent = batch.submit(job(1), due=9.0), batch.submit(job(2), due=1.0)
-    assert finish(batch) == [urgent, patient, late]
+    hurried = batch.submit(job(3), deadline=2.0)
+    assert finish(batch) == [urgent, hurried, patient, late]
 
 
 def test_a_cancelled_call_leaves_at_the_border_of_a_round() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
-from agent.responders.base import Message, ReplyDone, ReplyText, ResponderError
+from agent.responders.base import Message, Prefilled, ReplyDone, ReplyText, ResponderError
 from agent.responders.diffusion import DiffusionResponder
 from dllm_core.engine import Engine
 
@@ -39,6 +39,23 @@ def test_calls_share_the_pages_of_their_instructions(responder: DiffusionRespond
     assert gpu.shares
     pages = [set(call._made.pages) for call in (first, second)]  # type: ignore[union-attr]
     assert pages[0] & pages[1]
+
+
+def test_replies_begun_one_after_another_share_a_round(responder: DiffusionResponder) -> None:
+    calls = [responder.open() for _ in range(2)]
+    begun = [iter(call.reply(QUESTION)) for call in calls]
+    for pieces in begun:
+        assert isinstance(next(pieces), Prefilled)
+    gpu = responder.engine.gpu
+    assert gpu is not None
+    rounds: list[int] = []
+    run = gpu.batch._round
+    gpu.batch._round = lambda tickets: (rounds.append(len(tickets)), run(tickets))[1]  # type: ignore[method-assign, func-returns-value]
+    next(begun[0])
+    assert rounds == [2]
+    for pieces in begun:
+        pieces.close()  # type: ignore[attr-defined]
+    assert gpu.batch.idle
 
 
 def test_a_call_without_room_is_refused_and_has_room_when_another_ends(

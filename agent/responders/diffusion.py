@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -131,14 +132,17 @@ class DiffusionCall:
             ids, cache = self._ids(messages), self._cache(messages)
             # Apart from the first step, so that each is counted under its own name.
             prefill = self._engine.read(ids, cache, self._options)
-            yield _prefilled(prefill)
-            for step in self._engine.iterate(ids, cache, self._in_time(deadline)):
-                yield _canvas_step(step)
-                if step.text:
-                    text += step.text
-                    yield ReplyText(step.text)
-                if step.stats is not None:
-                    yield _done(text, prefill, step.stats)
+            # Begun before anything is told, so that on a GPU replies that are asked for
+            # meanwhile share its rounds.
+            with closing(self._engine.iterate(ids, cache, self._in_time(deadline))) as steps:
+                yield _prefilled(prefill)
+                for step in steps:
+                    yield _canvas_step(step)
+                    if step.text:
+                        text += step.text
+                        yield ReplyText(step.text)
+                    if step.stats is not None:
+                        yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
