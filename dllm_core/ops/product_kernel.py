@@ -63,7 +63,7 @@ def tile_for(x: Tensor, weight: Tensor, *, may_split: bool = True) -> Tile:
 
 
 @triton.jit
-def tile_is_dead(live, tile, rows, R, M: tl.constexpr, CALLS: tl.constexpr):  # type: ignore[no-untyped-def]
+def tile_is_dead(live, tile, rows, R, M: tl.constexpr, CALLS: tl.constexpr):
     """Whether no live call has a row in a tile of M of the R rows."""
     if live is None:
         return False
@@ -79,7 +79,7 @@ def calls_per_tile(rows: int, m: int) -> int:
 
 
 @triton.jit
-def product(  # type: ignore[no-untyped-def]
+def product(
     x,
     weight,
     m,
