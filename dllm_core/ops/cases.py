@@ -155,6 +155,8 @@ class Case:
     name: str
     operation: Operation[..., Any] | Chained
     arguments: Callable[[Operands], tuple[tuple[Any, ...], dict[str, Any]]]
+    weight: int | None = None
+    """Which argument is the weight of a matrix product, whose kernel then takes a tile."""
 
 
 def _rows(width: Callable[[Geometry], int], *, count: int = 1, gain: bool = False) -> Any:
@@ -334,14 +336,14 @@ CASES = (
     Case("swiglu_fp8", swiglu_fp8, _rows(_gate_up)),
     Case("rotate_and_store", rotate_and_store, _rotary_arguments),
     Case("canvas_attention", canvas_attention, _attention_arguments),
-    *(Case(f"linear {name}", linear, _linear(*nk, fp8=False)) for name, nk in _LAYERS.items()),
+    *(Case(f"linear {name}", linear, _linear(*nk, fp8=False), 1) for name, nk in _LAYERS.items()),
     *(
-        Case(f"linear_fp8 {name}", linear_fp8, _linear(*nk, fp8=True))
+        Case(f"linear_fp8 {name}", linear_fp8, _linear(*nk, fp8=True), 2)
         for name, nk in _LAYERS.items()
     ),
     Case("parts and norm", Chained(_normed_product), _parts_arguments),
     Case("fp8 parts and norm", Chained(_normed_fp8_product), _fp8_parts_arguments),
-    Case("top1", top1, _head(fp8=False)),
-    Case("top1_fp8", top1_fp8, _head(fp8=True)),
+    Case("top1", top1, _head(fp8=False), 1),
+    Case("top1_fp8", top1_fp8, _head(fp8=True), 2),
     Case("commit", commit, _commit_arguments),
 )
