@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from dllm_core.ops.cases import CASES, GEOMETRIES, Operands
+from dllm_core.ops.commit import commit
 
 
 class Hopper:
@@ -47,12 +49,19 @@ def main(names: list[str]) -> None:
 
     JITFunction.run = compile_only
     report = []
-    for name in names:
+    for geometry in [GEOMETRIES[name] for name in names]:
         for case in CASES:
             compiled.clear()
-            arguments, options = case.arguments(Operands(GEOMETRIES[name], torch.device("meta")))
+            arguments, options = case.arguments(Operands(geometry, torch.device("meta")))
             case.operation.kernel(*arguments, **options)
             report += [{"case": case.name, **facts(*kernel)} for kernel in compiled]
+    # Sizes of 1 are constants to Triton, and without `live` there is nothing to ask first.
+    for case in CASES:
+        operands = Operands(replace(GEOMETRIES[names[0]], rows=1), torch.device("meta"))
+        if case.operation is not commit:
+            operands.live = lambda: None
+        arguments, options = case.arguments(operands)
+        case.operation.kernel(*arguments, **options)
     json.dump(report, sys.stdout)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from dllm_core.errors import OptionError
 from dllm_core.ops.fp8 import FP8, quantize_rows, quantize_weight
-from dllm_core.ops.linear import linear, linear_fp8
+from dllm_core.ops.linear import linear, linear_fp8, linear_fp8_parts, linear_parts
 from tests.kernels import DEVICE, assert_near, drawn, integers, needs_triton, poisoned
 
 SHAPES = [(1, 16, 64), (3, 130, 96), (33, 128, 200), (64, 300, 264), (130, 96, 128)]
@@ -47,6 +47,21 @@ def test_the_sum_may_be_split(splits, biased):
 
 def quantised(rows: int, n: int, k: int):
     return (*quantize_rows.reference(drawn(rows, k)), *quantize_weight(weights(n, k)))
+
+
+@needs_triton
+@pytest.mark.parametrize(("rows", "n", "k"), SHAPES)
+def test_the_parts_of_a_layer_add_up(rows, n, k):
+    x, weight = drawn(rows, k), weights(n, k)
+    assert_near(linear_parts.kernel(x, weight).sum(0), linear.reference(x, weight))
+    operands = quantised(rows, n, k)
+    expected = linear_fp8_parts.reference(*operands)[0]
+    assert_near(linear_fp8_parts.kernel(*operands).sum(0), expected)
+
+
+@needs_triton
+def test_a_layer_with_few_outputs_comes_in_parts():
+    assert len(linear_parts.kernel(drawn(3, 1024), weights(64, 1024))) > 1
 
 
 def test_the_fp8_reference_is_near_the_full_product():

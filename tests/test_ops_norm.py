@@ -82,6 +82,22 @@ def test_the_kernel_of_the_sum_and_the_norm(shape, dtype):
 
 
 @needs_triton
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_norm_adds_up_the_parts_of_a_sum(dtype):
+    parts, residual = drawn(3, 5, 200), drawn(5, 200, dtype=dtype, seed=1)
+    weight = drawn(200, dtype=dtype, seed=2)
+    normed, total = add_rms_norm.kernel(parts, residual, weight, EPS)
+    assert total.dtype == normed.dtype == dtype
+    assert_near(total, parts.sum(0) + residual.float())
+    assert_near(normed, add_rms_norm.reference(parts, residual, weight, EPS)[0])
+    *quantized, total = add_rms_norm_fp8.kernel(parts, residual, weight, EPS)
+    assert total.dtype == dtype
+    assert_fp8_near(
+        tuple(quantized), add_rms_norm_fp8.reference(parts, residual, weight, EPS)[:2], 0.05
+    )
+
+
+@needs_triton
 def test_the_sum_may_replace_the_residual():
     x, residual, weight = drawn(3, 64), drawn(3, 64, seed=1), drawn(64, seed=2)
     expected = x + residual

@@ -43,7 +43,7 @@ def canvas_attention_reference(
             continue
         pages = table[call, : -(-count // page)].long()
         k, v = (_gather(pool, pages)[:, :count] for pool in (keys, values))
-        rows = q[call].float().unflatten(1, (n_kv, -1))
+        rows = q[call].float().view(q.shape[1], n_kv, -1, q.shape[-1])
         scores = torch.einsum("rkgd,knd->rkgn", rows, k) * q.shape[-1] ** -0.5
         attended = torch.einsum("rkgn,knd->rkgd", scores.softmax(-1), v)
         result[call] = attended.flatten(1, 2)

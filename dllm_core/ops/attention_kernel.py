@@ -30,7 +30,7 @@ _COMBINED_ROWS = 8
 
 
 @triton.jit
-def _attend(  # type: ignore[no-untyped-def]
+def _attend(
     q,
     keys,
     values,
@@ -104,7 +104,7 @@ def _attend(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _combine(  # type: ignore[no-untyped-def]
+def _combine(
     parts,
     sums,
     peaks,

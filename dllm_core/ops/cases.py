@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dllm_core.ops import PAGE, Operation
+from dllm_core.ops import PAGE, Operation, kernels, references
 from dllm_core.ops.attention import canvas_attention
 from dllm_core.ops.commit import commit
 from dllm_core.ops.fp8 import quantize_rows, quantize_weight
 from dllm_core.ops.head import top1, top1_fp8
-from dllm_core.ops.linear import linear, linear_fp8
+from dllm_core.ops.linear import linear, linear_fp8, linear_fp8_parts, linear_parts
 from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
 from dllm_core.ops.rotary import rotate_and_store
 from dllm_core.ops.swiglu import swiglu, swiglu_fp8
@@ -133,13 +133,30 @@ class Operands:
         return torch.full(shape, torch.nan, dtype=torch.bfloat16, device=self.device)
 
 
+class Chained:
+    """Operations one after another, all by their kernels or all by their references."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self._run = run
+
+    def kernel(self, *arguments: Any) -> Any:
+        with kernels():
+            return self._run(*arguments)
+
+    def reference(self, *arguments: Any) -> Any:
+        with references():
+            return self._run(*arguments)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """An operation and what makes its arguments; those it writes to are made anew each time."""
 
     name: str
-    operation: Operation[..., Any]
+    operation: Operation[..., Any] | Chained
     arguments: Callable[[Operands], tuple[tuple[Any, ...], dict[str, Any]]]
+    weight: int | None = None
+    """Which argument is the weight of a matrix product, whose kernel then takes a tile."""
 
 
 def _rows(width: Callable[[Geometry], int], *, count: int = 1, gain: bool = False) -> Any:
@@ -166,6 +183,37 @@ def _linear(n: Callable[[Geometry], int], k: Callable[[Geometry], int], *, fp8: 
         return (*operands, None, make.live()), {}
 
     return arguments
+
+
+def _normed_product(
+    x: Tensor, weight: Tensor, residual: Tensor, gain: Tensor, live: Tensor
+) -> tuple[Tensor, Tensor]:
+    return add_rms_norm(linear_parts(x, weight, live), residual, gain, _EPS, live)
+
+
+def _parts_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    size = make.geometry
+    x, weight = make.normal(make.count, size.inner), make.weight(size.hidden, size.inner)
+    return (
+        x,
+        weight,
+        make.normal(make.count, size.hidden),
+        make.normal(size.hidden),
+        make.live(),
+    ), {}
+
+
+def _normed_fp8_product(
+    x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor, *rest: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    residual, gain, live = rest
+    parts = linear_fp8_parts(x, x_scale, weight, weight_scale, live)
+    return add_rms_norm_fp8(parts, residual, gain, _EPS, live)
+
+
+def _fp8_parts_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    (x, weight, *rest), _ = _parts_arguments(make)
+    return (*quantize_rows.reference(x), *quantize_weight(weight), *rest), {}
 
 
 def _head(*, fp8: bool) -> Any:
@@ -288,12 +336,14 @@ CASES = (
     Case("swiglu_fp8", swiglu_fp8, _rows(_gate_up)),
     Case("rotate_and_store", rotate_and_store, _rotary_arguments),
     Case("canvas_attention", canvas_attention, _attention_arguments),
-    *(Case(f"linear {name}", linear, _linear(*nk, fp8=False)) for name, nk in _LAYERS.items()),
+    *(Case(f"linear {name}", linear, _linear(*nk, fp8=False), 1) for name, nk in _LAYERS.items()),
     *(
-        Case(f"linear_fp8 {name}", linear_fp8, _linear(*nk, fp8=True))
+        Case(f"linear_fp8 {name}", linear_fp8, _linear(*nk, fp8=True), 2)
         for name, nk in _LAYERS.items()
     ),
-    Case("top1", top1, _head(fp8=False)),
-    Case("top1_fp8", top1_fp8, _head(fp8=True)),
+    Case("parts and norm", Chained(_normed_product), _parts_arguments),
+    Case("fp8 parts and norm", Chained(_normed_fp8_product), _fp8_parts_arguments),
+    Case("top1", top1, _head(fp8=False), 1),
+    Case("top1_fp8", top1_fp8, _head(fp8=True), 2),
     Case("commit", commit, _commit_arguments),
 )

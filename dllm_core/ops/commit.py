@@ -56,12 +56,12 @@ def commit_reference(
     alive = (live != 0)[:, None]
     begin_open = masked & alive
     confidence.copy_(torch.where(begin_open, probability, confidence))
-    rank = _ranks(_keys(proposed, probability, eos_ids, eos_last), begin_open)
-    if quota is not None:
+    keys = _keys(proposed, probability, eos_ids, eos_last)
+    rank = _ranks(keys, begin_open)
+    if threshold is not None:
+        chosen = begin_open & ((keys >= threshold) | (rank == 0))
+    elif quota is not None:
         chosen = begin_open & (rank < quota[:, None])
-    else:
-        sure = _keys(proposed, probability, eos_ids, eos_last) >= threshold
-        chosen = begin_open & (sure | (rank == 0))
     ids.copy_(torch.where(chosen, proposed, ids))
     masked &= ~chosen
     steps += (live != 0).to(steps.dtype)

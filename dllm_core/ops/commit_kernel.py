@@ -21,7 +21,7 @@ _MOST_POSITIONS = 256
 
 
 @triton.jit
-def _ends(tokens, eos_ids, EOS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _ends(tokens, eos_ids, EOS: tl.constexpr):
     """Which tokens end a reply."""
     found = tokens != tokens
     for index in tl.static_range(EOS):
@@ -30,7 +30,7 @@ def _ends(tokens, eos_ids, EOS: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _keys(  # type: ignore[no-untyped-def]
+def _keys(
     place, inside, masked, proposed, probability, eos_ids, EOS: tl.constexpr, EOS_LAST: tl.constexpr
 ):
     """What positions are ordered by, and whether they are open."""
@@ -43,7 +43,7 @@ def _keys(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _commit(  # type: ignore[no-untyped-def]
+def _commit(
     ids,
     masked,
     proposed,

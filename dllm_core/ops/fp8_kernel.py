@@ -19,7 +19,7 @@ _SMALLEST_SCALE = tl.constexpr(SMALLEST_SCALE)
 
 
 @triton.jit
-def quantized(row):  # type: ignore[no-untyped-def]
+def quantized(row):
     """A float32 row in registers -> (fp8 row, scale)."""
     scale = tl.maximum(tl.max(tl.abs(row), 0) / _LARGEST, _SMALLEST_SCALE)
     bounded = tl.minimum(tl.maximum(row / scale, -_LARGEST), _LARGEST)
@@ -27,7 +27,7 @@ def quantized(row):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _quantize_rows(x, live, out, scales, rows, N: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _quantize_rows(x, live, out, scales, rows, N: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     if dead(live, row // rows):
         return

@@ -30,7 +30,7 @@ def top1_reference(
         ids, int64 (R,), the lowest of equals, and their probabilities, float32 (R,), as a
         softmax over all tokens that are not banned gives them. Logits are float32.
     """
-    slices = weight.split(_SLICE)
+    slices = torch.split(weight, _SLICE)
     logits = torch.cat([hidden.float() @ part.float().T for part in slices], dim=-1)
     return _best(logits, banned, out)
 
@@ -46,7 +46,7 @@ def top1_fp8_reference(
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As `top1` with fp8 rows: scales float32 (R, 1) of hidden and (V,) of weight."""
-    slices = weight.split(_SLICE)
+    slices = torch.split(weight, _SLICE)
     logits = torch.cat([hidden.float() @ part.float().T for part in slices], dim=-1)
     return _best(logits * hidden_scale * weight_scale, banned, out)
 

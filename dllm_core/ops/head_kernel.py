@@ -28,7 +28,7 @@ from dllm_core.ops.product_kernel import (
 
 
 @triton.jit
-def _best_of_tile(  # type: ignore[no-untyped-def]
+def _best_of_tile(
     hidden,
     hidden_scale,
     weight,
@@ -76,9 +76,7 @@ def _best_of_tile(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _best_of_all(  # type: ignore[no-untyped-def]
-    peaks, tokens, sums, live, ids, probability, rows, parts, V, BLOCK: tl.constexpr
-):
+def _best_of_all(peaks, tokens, sums, live, ids, probability, rows, parts, V, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     if dead(live, row // rows):
         return

@@ -19,7 +19,7 @@ H100_PROCESSORS = 132
 
 
 @triton.jit
-def dead(live, call):  # type: ignore[no-untyped-def]
+def dead(live, call):
     """Whether a call's rows need no work; every kernel asks this first and returns."""
     if live is None:
         return False

@@ -62,5 +62,25 @@ def linear_fp8_reference(
     return rounded if out is None else out.copy_(rounded)
 
 
+def linear_parts_reference(x: Tensor, weight: Tensor, live: Tensor | None = None) -> Tensor:
+    """x (R, k), weight (n, k) -> float32 (parts, R, n), whose sum over the parts is the product.
+
+    For layers with few outputs, whose sum the kernel splits: `add_rms_norm` takes the parts as
+    they are, which saves a kernel. How many there are depends on shapes and device only.
+    """
+    return (x.float() @ weight.float().T)[None]
+
+
+def linear_fp8_parts_reference(
+    x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor, live: Tensor | None = None
+) -> Tensor:
+    """As `linear_parts`, of operands as `linear_fp8` takes them."""
+    return (x.float() @ weight.float().T * x_scale * weight_scale)[None]
+
+
 linear = Operation(linear_reference, "dllm_core.ops.linear_kernel:linear")
 linear_fp8 = Operation(linear_fp8_reference, "dllm_core.ops.linear_kernel:linear_fp8")
+linear_parts = Operation(linear_parts_reference, "dllm_core.ops.linear_kernel:linear_parts")
+linear_fp8_parts = Operation(
+    linear_fp8_parts_reference, "dllm_core.ops.linear_kernel:linear_fp8_parts"
+)

@@ -9,7 +9,8 @@ Predicted on an H100 at 3.35 TB/s, LLaDA-8B, up to 64 rows, of bfloat16 (fp8) we
 | gate_up | 24576 |  4096 |      192 | 201 (101) MB   | 60.1 (30.0) us|
 | down    |  4096 | 12288 |  32 x 4  | 101 (50) MB    | 30.0 (15.0) us|
 
-The two that are split also write and read 4.2 MB of partial sums, in the L2 cache.
+The two that are split also write and read 4.2 MB of partial sums, in the L2 cache. The kernel that
+adds them up costs a launch; `linear_parts` leaves that to the norm that follows.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SUM_PIECE = 1024
 
 
 @triton.jit
-def _linear(  # type: ignore[no-untyped-def]
+def _linear(
     x,
     weight,
     bias,
@@ -78,7 +79,7 @@ def _linear(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _sum_parts(parts, bias, live, out, rows, R, N, BLOCK: tl.constexpr, SPLITS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _sum_parts(parts, bias, live, out, rows, R, N, BLOCK: tl.constexpr, SPLITS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     if dead(live, row // rows):
         return
@@ -92,7 +93,7 @@ def _sum_parts(parts, bias, live, out, rows, R, N, BLOCK: tl.constexpr, SPLITS: 
     tl.store(out + row * N + n, total.to(out.dtype.element_ty), mask=inside)
 
 
-def _launch(
+def _multiply(
     x: Tensor,
     x_scale: Tensor | None,
     weight: Tensor,
@@ -102,12 +103,10 @@ def _launch(
     out: Tensor,
     tile: Tile,
 ) -> None:
+    """Fill out, (splits, R, n) or, without a split, (R, n)."""
     require_contiguous(x=x, weight=weight, bias=bias, out=out)
     count, width = len(x), len(weight)
     rows = rows_per_call(count, live)
-    parts = out
-    if tile.splits > 1:
-        parts = torch.empty(tile.splits, count, width, dtype=torch.float32, device=x.device)
     _linear[(triton.cdiv(count, tile.m), triton.cdiv(width, tile.n), tile.splits)](
         x,
         weight,
@@ -115,7 +114,7 @@ def _launch(
         x_scale,
         weight_scale,
         live,
-        parts,
+        out,
         rows,
         count,
         width,
@@ -129,10 +128,58 @@ def _launch(
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
-    if tile.splits > 1:
-        _sum_parts[(count, triton.cdiv(width, _SUM_PIECE))](
-            parts, bias, live, out, rows, count, width, BLOCK=_SUM_PIECE, SPLITS=tile.splits
-        )
+
+
+def _parts(x: Tensor, weight: Tensor, tile: Tile) -> Tensor:
+    """Room for the parts of a sum."""
+    shape = (tile.splits, len(x), len(weight))
+    return torch.empty(shape, dtype=torch.float32, device=x.device)
+
+
+def _launch(
+    x: Tensor,
+    x_scale: Tensor | None,
+    weight: Tensor,
+    weight_scale: Tensor | None,
+    bias: Tensor | None,
+    live: Tensor | None,
+    out: Tensor,
+    tile: Tile,
+) -> None:
+    if tile.splits == 1:
+        _multiply(x, x_scale, weight, weight_scale, bias, live, out, tile)
+        return
+    require_contiguous(out=out)
+    parts = _parts(x, weight, tile)
+    _multiply(x, x_scale, weight, weight_scale, None, live, parts, tile)
+    count, width = out.shape
+    _sum_parts[(count, triton.cdiv(width, _SUM_PIECE))](
+        parts,
+        bias,
+        live,
+        out,
+        rows_per_call(count, live),
+        count,
+        width,
+        BLOCK=_SUM_PIECE,
+        SPLITS=tile.splits,
+    )
+
+
+def linear_parts(x: Tensor, weight: Tensor, live: Tensor | None = None) -> Tensor:
+    tile = tile_for(x, weight)
+    parts = _parts(x, weight, tile)
+    _multiply(x, None, weight, None, None, live, parts, tile)
+    return parts
+
+
+def linear_fp8_parts(
+    x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor, live: Tensor | None = None
+) -> Tensor:
+    tile = tile_for(x, weight)
+    parts = _parts(x, weight, tile)
+    _multiply(x, x_scale, weight, weight_scale, None, live, parts, tile)
+    return parts
 
 
 def linear(

@@ -14,6 +14,12 @@ def _normalize(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * weight.float()
 
 
+def _add(x: Tensor, residual: Tensor) -> Tensor:
+    if x.dim() == 3:
+        return (x.sum(0) + residual.float()).to(residual.dtype)
+    return x + residual
+
+
 def rms_norm_reference(
     x: Tensor, weight: Tensor, eps: float, live: Tensor | None = None, *, out: Tensor | None = None
 ) -> Tensor:
@@ -33,11 +39,12 @@ def add_rms_norm_reference(
 ) -> tuple[Tensor, Tensor]:
     """x and residual (R, h), weight (h,) -> the normalised sum and the sum, both (R, h).
 
-    The sum is rounded to the dtype of x before it is normalised, as an unfused model does. The
-    second output may be `residual` itself.
+    The sum is rounded to the dtype of the residual before it is normalised, as an unfused model
+    does. The second output may be `residual` itself. `x` may also be the parts of a sum, float32
+    (parts, R, h), as `linear_parts` gives them: then no kernel has to add them up before.
     """
-    total = x + residual
-    normed = _normalize(total, weight, eps).to(x.dtype)
+    total = _add(x, residual)
+    normed = _normalize(total, weight, eps).to(residual.dtype)
     if out is None:
         return normed, total
     return out[0].copy_(normed), out[1].copy_(total)
@@ -65,7 +72,7 @@ def add_rms_norm_fp8_reference(
     out: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `add_rms_norm`, but returns fp8 (R, h), its scales float32 (R, 1), and the sum."""
-    total = x + residual
+    total = _add(x, residual)
     quantized, scale = quantize_rows_reference(
         _normalize(total, weight, eps), out=None if out is None else out[:2]
     )

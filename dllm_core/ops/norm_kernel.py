@@ -19,8 +19,19 @@ from dllm_core.ops.launch import dead, require_contiguous, rows_per_call, warps_
 
 
 @triton.jit
-def _rms_norm(  # type: ignore[no-untyped-def]
-    x, residual, weight, live, out, scales, total, rows, eps, H: tl.constexpr, BLOCK: tl.constexpr
+def _rms_norm(
+    x,
+    residual,
+    weight,
+    live,
+    out,
+    scales,
+    total,
+    rows,
+    eps,
+    H: tl.constexpr,
+    BLOCK: tl.constexpr,
+    PARTS: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     if dead(live, row // rows):
@@ -29,6 +40,9 @@ def _rms_norm(  # type: ignore[no-untyped-def]
     inside = columns < H
     gain = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
     wide = tl.load(x + row * H + columns, mask=inside, other=0.0).to(tl.float32)
+    for part in tl.static_range(1, PARTS):
+        other = x + (part * tl.num_programs(0) + row) * H + columns
+        wide += tl.load(other, mask=inside, other=0.0).to(tl.float32)
     if residual is not None:
         wide += tl.load(residual + row * H + columns, mask=inside, other=0.0).to(tl.float32)
         rounded = wide.to(total.dtype.element_ty)
@@ -54,7 +68,7 @@ def _launch(
     total: Tensor | None,
 ) -> None:
     require_contiguous(x=x, residual=residual, weight=weight, out=out, total=total)
-    count, width = x.shape
+    count, width = x.shape[-2:]
     block = triton.next_power_of_2(width)
     _rms_norm[(count,)](
         x,
@@ -68,6 +82,7 @@ def _launch(
         eps,
         H=width,
         BLOCK=block,
+        PARTS=1 if x.dim() == 2 else len(x),
         num_warps=warps_for(block),
     )
 
@@ -89,7 +104,7 @@ def add_rms_norm(
     *,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    normed, total = (torch.empty_like(x), torch.empty_like(x)) if out is None else out
+    normed, total = (torch.empty_like(residual), torch.empty_like(residual)) if out is None else out
     _launch(x, residual, weight, eps, live, normed, None, total)
     return normed, total
 
@@ -117,7 +132,9 @@ def add_rms_norm_fp8(
     out: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     normed, scales, total = (
-        (*empty_rows(x, x.shape[1]), torch.empty_like(x)) if out is None else out
+        (*empty_rows(residual, residual.shape[1]), torch.empty_like(residual))
+        if out is None
+        else out
     )
     _launch(x, residual, weight, eps, live, normed, scales, total)
     return normed, scales, total

@@ -17,7 +17,7 @@ by one program, and the rows (half a megabyte) come from the L2 cache again and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -28,6 +28,10 @@ from dllm_core.ops.launch import processors
 
 _STAGE_ROW_BYTES = 128
 _MOST_ROWS = 128
+_SHARED_BYTES = 224 * 1024
+"""Of one program on a Hopper GPU, less what Triton needs beside the stages."""
+_MOST_SUMS = 128 * 128
+"""Float32 sums that the registers of a program's warps hold."""
 _LEAST_CHUNKS = 4
 """Steps along k that are worth a part of its own."""
 
@@ -45,9 +49,30 @@ class Tile:
     stages: int
     """Steps whose loads are under way or in use."""
 
+    def shared_bytes(self, itemsize: int) -> int:
+        """Shared memory that the stages take."""
+        return self.stages * (self.m + self.n) * self.k * itemsize
+
+
+_measured: dict[tuple[int, int, int, torch.dtype], Tile] = {}
+
+
+def _key(x: Tensor, weight: Tensor) -> tuple[int, int, int, torch.dtype]:
+    return (*x.shape, len(weight), weight.dtype)
+
+
+def remember(x: Tensor, weight: Tensor, tile: Tile) -> None:
+    """From now on use this tile for operands of these shapes; see tune.py."""
+    _measured[_key(x, weight)] = tile
+
 
 def tile_for(x: Tensor, weight: Tensor, *, may_split: bool = True) -> Tile:
-    """The sizes for x (R, k) and weight (n, k); a calculation for the H100, no measurement."""
+    """The sizes for x (R, k) and weight (n, k): measured, or else calculated for an H100."""
+    known = _measured.get(_key(x, weight))
+    return _calculated(x, weight, may_split) if known is None else known
+
+
+def _calculated(x: Tensor, weight: Tensor, may_split: bool) -> Tile:
     m = min(_MOST_ROWS, max(16, triton.next_power_of_2(len(x))))
     n = 128
     k = _STAGE_ROW_BYTES // weight.element_size()
@@ -62,8 +87,25 @@ def tile_for(x: Tensor, weight: Tensor, *, may_split: bool = True) -> Tile:
     return Tile(m, n, k, splits, warps=8 if m == _MOST_ROWS else 4, stages=stages)
 
 
+def candidates(x: Tensor, weight: Tensor, *, may_split: bool = True) -> list[Tile]:
+    """Tiles worth measuring, the calculated one first; all fit the memory of a processor."""
+    first = _calculated(x, weight, may_split)
+    size = weight.element_size()
+    splits = sorted({1, 2, first.splits, 2 * first.splits}) if may_split else [1]
+    tiles = [
+        replace(first, n=n, k=k, splits=parts, stages=stages)
+        for n in (64, 128, 256)
+        for k in (first.k, 2 * first.k)
+        for parts in splits
+        for stages in (3, 4, 6)
+        if n * first.m <= _MOST_SUMS and parts * k * _LEAST_CHUNKS <= weight.shape[1]
+    ]
+    fitting = [t for t in tiles if t != first and t.shared_bytes(size) <= _SHARED_BYTES]
+    return [first, *fitting]
+
+
 @triton.jit
-def tile_is_dead(live, tile, rows, R, M: tl.constexpr, CALLS: tl.constexpr):  # type: ignore[no-untyped-def]
+def tile_is_dead(live, tile, rows, R, M: tl.constexpr, CALLS: tl.constexpr):
     """Whether no live call has a row in a tile of M of the R rows."""
     if live is None:
         return False
@@ -79,7 +121,7 @@ def calls_per_tile(rows: int, m: int) -> int:
 
 
 @triton.jit
-def product(  # type: ignore[no-untyped-def]
+def product(
     x,
     weight,
     m,

@@ -16,7 +16,7 @@ _HEADS = 16
 
 
 @triton.jit
-def _rotate_and_store(  # type: ignore[no-untyped-def]
+def _rotate_and_store(
     qkv,
     cos,
     sin,

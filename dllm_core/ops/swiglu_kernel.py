@@ -19,7 +19,7 @@ _PIECE = 2048
 
 
 @triton.jit
-def _swiglu(gate_up, live, out, scales, rows, WIDTH: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _swiglu(gate_up, live, out, scales, rows, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     if dead(live, row // rows):
         return
