@@ -127,12 +127,13 @@ class Device:
             PromptTooLongError, PagesFullError: it does not fit.
         """
         with self.turn():
-            if self._common is not None:
-                self._common.close()
-            size = self._block
-            whole = ids[: len(ids) // size * size]
-            self._common = PagedCache(self.pool, max(1, len(whole)))
-            read(self.model, self._common, whole, lead=False)
+            before, self._common = self._common, None
+            if before is not None:
+                before.close()
+            whole = ids[: len(ids) // self._block * self._block]
+            common = PagedCache(self.pool, max(1, len(whole)))
+            read(self.model, common, whole, lead=False)
+            self._common = common
 
     @property
     def shares(self) -> bool:

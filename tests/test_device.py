@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 
 import pytest
+import torch
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions, OptionError, PromptTooLongError
@@ -18,15 +19,16 @@ DREAM = {"attention": "bidirectional", "qkv_bias": True}
 SDAR = {"block_length": 4, "shift": False, "qk_norm": True}
 FAST_DLLM = {"block_length": 8, "qkv_bias": True}
 ADAPTED: dict[str, object] = {}
+FAMILIES = {
+    "bidirectional": BIDIRECTIONAL,
+    "dream": DREAM,
+    "sdar": SDAR,
+    "fast_dllm": FAST_DLLM,
+    "adapted": ADAPTED,
+}
 MODELS = {
     name: tiny_model(tiny_config(mask_id=60, context_length=256, **changes), seed=3)
-    for name, changes in {
-        "bidirectional": BIDIRECTIONAL,
-        "dream": DREAM,
-        "sdar": SDAR,
-        "fast_dllm": FAST_DLLM,
-        "adapted": ADAPTED,
-    }.items()
+    for name, changes in FAMILIES.items()
 }
 TURNS = [[5, 9, 2, 7, 33], [5, 9, 2, 8, 1, 1, 4, 20], [5] * 70, [5] * 70 + [1, 2, 3]]
 
@@ -209,6 +211,22 @@ def test_warming_up_without_cuda_says_so_and_measures() -> None:
     assert report[-1].startswith("Replies run without CUDA graphs")
     assert device.gpu.batch.cost.predict(12, 128) > 0
     assert device.reply(TURNS[0], options=options(device.model)).stats.tokens > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", MODELS)
+def test_captured_rounds_reply_as_the_host_does(name: str) -> None:
+    config = tiny_config(mask_id=60, context_length=256, head_dim=16, **FAMILIES[name])
+    model = tiny_model(config, seed=3)
+    expected = [engine_of(model, None).reply(turn, options=options(model)).ids for turn in TURNS]
+    device = engine_of(model.cuda())
+    assert device.gpu is not None
+    device.gpu.warm_up(options(model), batches=(1, 4), contexts=(128,))
+    assert device.gpu.graphs.reason is None
+    assert [device.reply(turn, options=options(model)).ids for turn in TURNS] == expected
+    begun = [device.iterate(turn, device.new_cache(), options(model)) for turn in TURNS]
+    assert [list(steps)[-1].canvas.ids for steps in begun] == expected
 
 
 def test_no_reply_leaves_a_page_behind() -> None:

@@ -23,8 +23,9 @@ from dllm_core.ops.check import check as check_kernel
 from dllm_core.paged_model import PagedModel
 
 OPTIONS = DecodeOptions(rule="quota", cache="prompt_frozen", canvas_length=7, steps=5)
-LARGEST_ERROR = {"float32": 1e-4, "bfloat16": 2e-2, "fp8": 2e-2}
-"""Of hidden states after all layers, relative to the reference of the same number format."""
+LARGEST_ERROR = {"float32": 1e-4, "bfloat16": 2e-2, "fp8": 5e-2}
+"""Of hidden states after all layers, relative to the reference of the same number format. In fp8 a
+sum that is rounded otherwise may move an input of the next product by a sixteenth."""
 LOGITS_ERROR = 0.02
 """Of fp8 logits against bfloat16 ones that issue and page ask for."""
 
