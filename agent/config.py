@@ -184,6 +184,8 @@ class TtsSettings(Section):
     engine: str = "piper"
     voice: str = "joe"
     """A name from `onebreath models` or a Piper .onnx file."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """`cuda` needs onnxruntime-gpu in place of onnxruntime."""
     threads: int = Field(1, ge=1)
 
 

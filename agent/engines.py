@@ -168,7 +168,12 @@ def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesize
     chosen = settings.tts
     if chosen.engine != "piper":
         return tts.load(chosen.engine)
-    return tts.load("piper", voice=model_path(chosen.voice, progress), threads=threads)
+    return tts.load(
+        "piper",
+        voice=model_path(chosen.voice, progress),
+        threads=threads,
+        device=chosen.device,
+    )
 
 
 @dataclass(frozen=True, slots=True)

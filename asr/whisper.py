@@ -223,6 +223,8 @@ def _load(directory: Path, device: str, compute_type: str, threads: int | None) 
         raise AsrError("threads must be at least 1")
     if device == "auto":
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    if device.startswith("cuda") and not ctranslate2.get_cuda_device_count():
+        raise AsrError("CTranslate2 sees no CUDA device: use the device cpu or auto")
     if compute_type == "auto":
         compute_type = "float16" if device == "cuda" else "int8"
     try:

@@ -11,13 +11,13 @@ from torch import Tensor
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas, CanvasView
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.denoise import Denoiser, Forward, finished_before
+from dllm_core.denoise import Denoiser, Forward
 from dllm_core.diffusion import Diffusion
 from dllm_core.errors import OptionError, PromptTooLongError
 from dllm_core.fixed_point import FixedPoint
-from dllm_core.reply import ReplyText
+from dllm_core.reply_steps import ReplySteps
 from dllm_core.schedule import Clock, CostModel, Deadline
-from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
+from dllm_core.stats import DenoiseStep, PrefillStats
 from dllm_core.tokenizer import Tokenizer
 
 
@@ -75,16 +75,15 @@ class Answer:
         """`read` puts a longer prompt into the cache: light canvases do not do that themselves."""
         self.done = False
         self.steps: deque[DenoiseStep] = deque()
-        self._config, self._tokenizer, self._ids = config, tokenizer, ids
-        self._cache, self._options, self._prefill, self._cost = cache, options, prefill, cost
-        self._text = ReplyText(tokenizer)
+        self._config, self._ids = config, ids
+        self._cache, self._options, self._cost = cache, options, cost
+        self._telling = ReplySteps(config, tokenizer, options.max_tokens, cache, prefill, clock)
         self._before = CanvasView((), (), ())
-        self._number = 0
         self._clock, self._read = clock, read
-        self._begin = self._mark = clock()
+        self._mark = begin = clock()
         self._deadline: Deadline | None = None
         if options.deadline_ms is not None:
-            self._deadline = Deadline(self._begin + options.deadline_ms / 1e3, cost, clock)
+            self._deadline = Deadline(begin + options.deadline_ms / 1e3, cost, clock)
         self._paced = options.rule != "fixed_point" and config.mask_id is not None
         self._denoiser = self._next_canvas()
         self._forward: Forward | None = None
@@ -109,31 +108,18 @@ class Answer:
     def absorb(self, logits: Tensor) -> None:
         assert self._forward is not None, "plan the pass first"
         self._denoiser.absorb(logits)
-        self._number += 1
         self._cost.observe(*self._forward.shape, (self._clock() - self._mark) * 1e3)
-        final, planned = self.final(), self.planned
-        end = finished_before(final, self._config.eos_ids)
-        text = self._text.push(final[len(self._text.ids) : end])
-        view, stats = self.view(), None
-        complete = end < len(final)
-        if self._over(complete, end):
-            rest, ended = self._text.finish(complete=complete)
-            text, view = text + rest, view.first(end)
-            ms = (self._clock() - self._begin) * 1e3
-            stats = DenoiseStats(
-                self._prefill, end + complete, self._number, ms, ended, self._cache.nbytes
-            )
-        self.done = stats is not None
-        words, ms = self._words(view), (self._clock() - self._mark) * 1e3
-        step = DenoiseStep(self._number, planned, view, words, text, ms, self._prefill, stats)
-        self.steps.append(step)
+        view, final, planned = self.view(), self.final(), self.planned
+        self.done = self._over(whole=self._telling.is_whole(final))
+        ms = (self._clock() - self._mark) * 1e3
+        self.steps.append(self._telling.tell(view, final, over=self.done, planned=planned, ms=ms))
 
-    def _over(self, complete: bool, end: int) -> bool:
+    def _over(self, *, whole: bool) -> bool:
         """Whether that was the last step; if another canvas follows, it is begun."""
         if not self._denoiser.done:
             return self._deadline is not None and not self._paced and not self._in_time()
         view = self.view()
-        if complete or end >= self._options.max_tokens or any(view.masked):
+        if whole or any(view.masked):
             return True
         self._before = view
         self._denoiser = self._next_canvas()
@@ -164,9 +150,3 @@ class Answer:
         if self._deadline is not None and self._paced:
             pace = self._deadline.share(length / room)
         return Diffusion(config, canvas, cache, options, pace=pace, unconditional=unconditional)
-
-    def _words(self, view: CanvasView) -> tuple[str, ...]:
-        return tuple(
-            "" if masked else self._tokenizer.decode([token])
-            for token, masked in zip(view.ids, view.masked, strict=True)
-        )

@@ -11,10 +11,9 @@ from statistics import mean
 from threading import Event, Thread
 
 from dllm_core.bench_timing import CACHED, Row
-from dllm_core.cache import PromptCache
 from dllm_core.calibrate import measured_cost
 from dllm_core.config import DecodeOptions
-from dllm_core.engine import Engine
+from dllm_core.engine import Cache, Engine
 
 DEADLINES_MS = (100.0, 200.0, 400.0)
 _POSITIONS = 32
@@ -75,7 +74,7 @@ def _denoising(engine: Engine) -> Engine:
     return other
 
 
-def _timed(engine: Engine, prompt: list[int], cache: PromptCache, limit: float) -> _Timed:
+def _timed(engine: Engine, prompt: list[int], cache: Cache, limit: float) -> _Timed:
     options = DecodeOptions(
         rule="quota", canvas_length=_POSITIONS, max_tokens=_POSITIONS, deadline_ms=limit
     )

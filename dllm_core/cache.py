@@ -97,6 +97,9 @@ class PromptCache:
         """Declare that the rows after the valid ones now hold `ids`."""
         self.ids.extend(ids)
 
+    def close(self) -> None:
+        """Nothing to give back: the memory goes with the last reference."""
+
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the keys and values take."""

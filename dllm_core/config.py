@@ -124,6 +124,9 @@ class DecodeOptions:
     eos_last: bool = True
     """Commit end-of-reply tokens only where nothing else is left in the block: otherwise the
     easy padding is committed first and floods the canvas."""
+    every_step: bool = False
+    """Tell every step of a reply on a GPU, for a live view, where otherwise each round is told
+    when it is over. On a CPU every step is told anyway."""
     canvas_layers: tuple[int, ...] | None = None
     """Layers that the canvas runs through, attending to the prompt's keys and values of the
     same layers; None is all. For models trained so (a light denoiser)."""

@@ -16,20 +16,22 @@ from dllm_core.model import Span, visibility
 from dllm_core.schedule import Deadline
 
 
-def blocks_of(config: ModelConfig, canvas: Canvas, length: int | None) -> list[tuple[int, int]]:
-    """Ranges of the canvas that are finished one after another.
+def blocks_between(
+    config: ModelConfig, begin: int, end: int, length: int | None
+) -> list[tuple[int, int]]:
+    """Ranges of a canvas from `begin` to `end` that are finished one after another.
 
     A model trained on blocks has them at multiples of its block length, counted from the
     start of the sequence, so that the end of a prompt shares the first one.
     """
-    size = length or len(canvas) - canvas.begin
+    size = length or end - begin
     aligned = config.attention == "block_causal" and config.block_length > 1
     if aligned:
         size = config.block_length
-    edges = [canvas.begin]
-    while edges[-1] < len(canvas):
+    edges = [begin]
+    while edges[-1] < end:
         step = size - edges[-1] % size if aligned else size
-        edges.append(min(edges[-1] + step, len(canvas)))
+        edges.append(min(edges[-1] + step, end))
     return list(pairwise(edges))
 
 
@@ -63,7 +65,8 @@ class Diffusion:
         self._cache, self._unconditional, self._allowed = cache, unconditional, allowed
         self._pace, self._stop_at_eos = pace, stop_at_eos
         # A block that ends after the deadline would leave others open, so there is only one.
-        self._blocks = blocks_of(config, canvas, None if pace else options.block_length)
+        length = None if pace else options.block_length
+        self._blocks = blocks_between(config, canvas.begin, len(canvas), length)
         self._shares = len(self._blocks)
         self._block, self._step, self._fresh = 0, 0, True
         self._valid = len(cache) if self.policy in ("prompt_frozen", "exact") else 0

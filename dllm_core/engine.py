@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -13,26 +14,39 @@ from torch import Tensor
 
 from dllm_core import checkpoint, lora, weights
 from dllm_core.answer import Answer, check_request
+from dllm_core.budget import Budget
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.calibrate import measured_cost
 from dllm_core.canvas import Canvas
-from dllm_core.config import DecodeOptions, ModelConfig, Rule
+from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig, Rule
 from dllm_core.denoise import Forward, resolve_policy, run
+from dllm_core.device import Device, objection
+from dllm_core.device_batch import MOST_CALLS
+from dllm_core.device_steps import DeviceSteps
 from dllm_core.diffusion import Diffusion
 from dllm_core.errors import OptionError
 from dllm_core.model import Span, Transformer, visibility
+from dllm_core.paged_cache import PagedCache
+from dllm_core.paged_model import PagedModel
 from dllm_core.place import Dtype, choose_device, choose_kind
+from dllm_core.reply_steps import Steps
 from dllm_core.schedule import CostModel
 from dllm_core.stats import DenoiseStep, PrefillStats, Reply
 from dllm_core.tokenizer import Tokenizer
 
+_log = logging.getLogger(__name__)
+
 DEFAULT_CONTEXT = 2048
+
+Cache = PromptCache | PagedCache
+"""What a call has read: in memory of its own, or in pages of a GPU."""
 
 
 class Engine:
-    """A loaded model, its tokenizer and the place they run. Not thread-safe: one caller.
+    """A loaded model, its tokenizer and the place they run.
 
-    Caches belong to calls, the engine to the process.
+    Caches belong to calls, the engine to the process. One caller at a time, except on a GPU, whose
+    `gpu` serves the replies of several threads together.
     """
 
     def __init__(
@@ -50,6 +64,9 @@ class Engine:
         self.device = model.embedding.device
         self.cost = CostModel()
         self.dtype = model.embedding.dtype
+        self.gpu: Device | None = None
+        """Where there is one and the model denoises: rounds over pages (docs/gpu.md)."""
+        self._told: set[str] = set()
 
     @classmethod
     def load(
@@ -71,7 +88,8 @@ class Engine:
             source: a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
             dtype: of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit weights, int8
-                where it has none) and bfloat16 on a GPU.
+                where it has none) and bfloat16 on a GPU; `fp8` quantises the blocks' matrices
+                while they are loaded, on a GPU that multiplies them.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             threads: CPU threads of one operation, for the whole process; None leaves them.
             context: longest prompt plus reply, in tokens; bounds the memory of a call.
@@ -89,6 +107,7 @@ class Engine:
             UnsupportedModelError: the family or the tokenizer is not known.
             WeightsError: tensors are missing, unexpected or of the wrong shape.
             OptionError: this dtype does not run on this device.
+            PagesFullError: beside the weights, the GPU has no room for a single call.
         """
         place = choose_device(device)
         kind, float_dtype = choose_kind(dtype, place)
@@ -108,18 +127,71 @@ class Engine:
             lora.set_mask_row(model, change)
             if not merge:
                 lora.attach(model, change)
-        return cls(model, found.tokenizer, context, denoiser)
+        engine = cls(model, found.tokenizer, context, denoiser)
+        if place.type == "cuda" and found.config.mask_id is not None and PagedModel.serves(model):
+            engine.use_pages()
+        return engine
 
-    def new_cache(self) -> PromptCache:
-        """An empty cache for one call; it grows to at most the engine's context."""
+    def use_pages(self, pages: int | None = None, calls: int = MOST_CALLS) -> None:
+        """Serve the caches to come from `pages` pages, by default what the GPU has room for.
+
+        Raises:
+            PagesFullError: it has no room for a single call.
+        """
+        if pages is None:
+            # Every call's canvas and the token before it, in a batch of all of them.
+            rows = calls * (self.default_options.canvas_length + 1)
+            free = torch.cuda.mem_get_info(self.device)[0]
+            pages = Budget.of(self.config, self.dtype, self.context, rows, free).pages(calls)
+        self.gpu = Device(self.model, self.context, pages, calls=calls)
+
+    def new_cache(self) -> Cache:
+        """An empty cache for one call; it grows to at most the engine's context.
+
+        Raises:
+            PagesFullError: the GPU has no room for another call.
+        """
+        return self.contiguous_cache() if self.gpu is None else self.gpu.new_cache()
+
+    def contiguous_cache(self) -> PromptCache:
+        """An empty cache in memory of its own, wherever the model runs."""
         return PromptCache(KeyValues(self.config, self.context, self.dtype, self.device))
+
+    def share(self, ids: Sequence[int]) -> None:
+        """Read the common beginning of all prompts to come, such as the instructions.
+
+        On a GPU, caches made from now on begin with it and share its pages; elsewhere every
+        call reads it for itself.
+
+        Raises:
+            PromptTooLongError, PagesFullError: it does not fit.
+        """
+        if self.gpu is not None:
+            self.gpu.share(ids)
+
+    def _on_gpu(self, cache: Cache, options: DecodeOptions) -> bool:
+        """Whether a reply with these options is denoised in rounds; tells once why it is not."""
+        if not isinstance(cache, PagedCache):
+            return False
+        why = objection(self.config, options)
+        if why is not None and why not in self._told:
+            self._told.add(why)
+            _log.warning("Replies run step by step without CUDA graphs: %s.", why)
+        return why is None
+
+    def _contiguous(self, cache: Cache) -> PromptCache:
+        """The cache itself, or the one that a paged cache has for what pages do not serve."""
+        if isinstance(cache, PromptCache):
+            return cache
+        if cache.contiguous is None:
+            cache.contiguous = self.contiguous_cache()
+        return cache.contiguous
 
     def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
         """Prompt ids of (role, content) pairs, ending where the reply begins."""
         return self.tokenizer.encode_chat(messages)
 
-    @torch.inference_mode()
-    def prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
+    def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """Read a prompt into the cache; only what follows the longest shared prefix is computed.
 
         The prompt may still grow or change: call again with the new ids. A model trained on
@@ -130,6 +202,13 @@ class Engine:
         Raises:
             PromptTooLongError: the prompt does not fit the context.
         """
+        if isinstance(cache, PagedCache):
+            assert self.gpu is not None
+            return self.gpu.prefill(ids, cache)
+        return self._prefill(ids, cache)
+
+    @torch.inference_mode()
+    def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
         begin = perf_counter()
         block = self.config.block_length if self.config.attention == "block_causal" else 1
         shared = cache.shared_prefix(ids) // block * block
@@ -148,11 +227,13 @@ class Engine:
         return None if mask is None else mask.to(self.device)
 
     def iterate(
-        self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions | None = None
-    ) -> Iterator[DenoiseStep]:
+        self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
+    ) -> Steps:
         """Denoise the reply to the prompt `ids`, yielding after every step.
 
-        Closing the iterator cancels the reply; the cache stays valid and keeps what is final.
+        On a GPU, where a round of steps runs at once, after every round, and the reply has
+        joined the batch on return; see DecodeOptions.every_step. Closing the iterator cancels the
+        reply; the cache stays valid and keeps what is final.
 
         Raises:
             PromptTooLongError: prompt and reply do not fit the context.
@@ -160,12 +241,17 @@ class Engine:
         """
         options = options or self.default_options
         check_request(self.config, self.context, ids, options)
-        return self._steps(ids, cache, options)
+        if self._on_gpu(cache, options):
+            assert isinstance(cache, PagedCache)
+            assert self.gpu is not None
+            return DeviceSteps(self.gpu, self.tokenizer, ids, cache, options)
+        return self._steps(ids, self._contiguous(cache), options)
 
     @property
     def default_options(self) -> DecodeOptions:
         """Fixed point for autoregressive models, 32 positions in 16 steps for diffusion models,
-        what `denoiser.json` says for adapted ones."""
+        what `denoiser.json` says for adapted ones. On a GPU, bidirectional models keep their prompt
+        (`prompt_frozen`), which is an approximation."""
         if self.config.mask_id is None:
             return DecodeOptions()
         if self.denoiser is not None:
@@ -175,10 +261,11 @@ class Engine:
                 steps=self.denoiser.steps,
                 canvas_layers=self.denoiser.canvas_layers,
             )
-        return DecodeOptions(rule="quota", canvas_length=32)
+        keep = self.device.type == "cuda" and self.config.attention == "bidirectional"
+        policy: CachePolicy = "prompt_frozen" if keep else "auto"
+        return DecodeOptions(rule="quota", canvas_length=32, cache=policy)
 
-    @torch.inference_mode()
-    def read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+    def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
         """Read as much of a complete prompt as the rule and the policy of `options` can use.
 
         `iterate` does this itself; call it before to do it apart. Where logits are shifted, the
@@ -189,34 +276,41 @@ class Engine:
             OptionError: the model cannot decode with these options.
         """
         check_request(self.config, self.context, ids, options)
-        return self._read(ids, cache, options)
+        if self._on_gpu(cache, options):
+            assert isinstance(cache, PagedCache)
+            assert self.gpu is not None
+            return self.gpu.read(ids, cache, options)
+        return self._read(ids, self._contiguous(cache), options)
 
     def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
         policy = resolve_policy(self.config, options.cache)
         if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
             cache.crop(0)
             return PrefillStats(0, 0, 0.0)
-        return self.prefill(ids[:-1] if self.config.shift else ids, cache)
+        return self._prefill(ids[:-1] if self.config.shift else ids, cache)
 
     @torch.inference_mode()
     def begin(
-        self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions | None = None
+        self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
     ) -> Answer:
         """Read the prompt and leave the steps to others: several replies may share a pass (Batch).
+
+        Its keys and values are in memory of its own, on a GPU, too.
 
         Raises:
             PromptTooLongError, OptionError: as `iterate`.
         """
-        options = options or self.default_options
-        prefill = self.read(ids, cache, options)
+        options, own = options or self.default_options, self._contiguous(cache)
+        check_request(self.config, self.context, ids, options)
+        prefill = self._read(ids, own, options)
         return Answer(
-            self.config, self.tokenizer, ids, cache, options, prefill, self.cost,
-            read=lambda longer: self._read(longer, cache, options),
+            self.config, self.tokenizer, ids, own, options, prefill, self.cost,
+            read=lambda longer: self._read(longer, own, options),
         )  # fmt: skip
 
     def _steps(
         self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions
-    ) -> Iterator[DenoiseStep]:
+    ) -> Generator[DenoiseStep, None, None]:
         answer = self.begin(ids, cache, options)
         while not answer.done:
             with torch.inference_mode():
@@ -226,7 +320,7 @@ class Engine:
     def reply(
         self,
         ids: Sequence[int],
-        cache: PromptCache | None = None,
+        cache: Cache | None = None,
         options: DecodeOptions | None = None,
     ) -> Reply:
         """Denoise a whole reply; the same errors as `iterate`."""
@@ -265,7 +359,12 @@ class Engine:
             options = DecodeOptions(rule=rule, eos_last=False)
         canvas = Canvas(self.config, template, self.device)
         denoiser = Diffusion(
-            self.config, canvas, self.new_cache(), options, allowed=allowed, stop_at_eos=False
+            self.config,
+            canvas,
+            self.contiguous_cache(),
+            options,
+            allowed=allowed,
+            stop_at_eos=False,
         )
         while not denoiser.done:
             denoiser.absorb(run(self.model, denoiser.plan()))
@@ -276,7 +375,7 @@ class Engine:
         """Mean log-probability of `ids` after `before`; a diffusion model sees them masked."""
         hidden = [None] * len(ids) if self.config.mask_id is not None else list(ids)
         canvas = Canvas(self.config, [*before, *hidden], self.device)
-        cache, n = self.new_cache(), len(canvas)
+        cache, n = self.contiguous_cache(), len(canvas)
         cache.reserve(n)
         mask = self._placed(visibility(self.config, 0, n, n, canvas.begin))
         places = torch.arange(len(before), n, device=self.device) - int(self.config.shift)
@@ -287,7 +386,11 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every kernel once and measure what a step costs, so that no caller pays for it."""
+        if self.gpu is not None:
+            for line in self.gpu.warm_up(self.default_options):
+                _log.info("%s", line)
         token = self.config.eos_ids[0]
         self.prefill([token] * 128, self.new_cache())
         self.reply([token] * 8, options=replace(self.default_options, max_tokens=2))
-        self.cost = measured_cost(self.model, self.context)
+        if self.gpu is None:
+            self.cost = measured_cost(self.model, self.context)

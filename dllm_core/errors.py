@@ -9,6 +9,7 @@ DllmError
 ├── WeightsError          tensors are missing, unexpected or of the wrong shape
 ├── OptionError           options contradict each other or the model
 ├── PromptTooLongError    prompt and canvas do not fit the context
+├── PagesFullError        the device has no memory for another call
 └── QueueFullError        more requests wait than the batch permits
 """
 
@@ -49,6 +50,10 @@ class OptionError(DllmError, ValueError):
 
 class QueueFullError(DllmError):
     """More requests wait than the batch permits."""
+
+
+class PagesFullError(DllmError):
+    """The memory for keys and values is promised to other calls."""
 
 
 class PromptTooLongError(DllmError):

@@ -78,7 +78,7 @@ class Guided:
             PromptTooLongError: prompt and reply do not fit the context of one of the engines.
         """
         room = DecodeOptions(max_tokens=max_tokens, canvas_length=self.draft.canvas_length + 1)
-        cache, drafts = self.judge.new_cache(), self.drafter.new_cache()
+        cache, drafts = self.judge.contiguous_cache(), self.drafter.contiguous_cache()
         self.judge.read(ids, cache, room)
         return self._rounds(list(ids), max_tokens, cache, drafts)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dllm_core.cache import KeyValues
 from dllm_core.config import ModelConfig
+from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.quantize import Int4Linear, Int8Linear
 
 
@@ -26,7 +27,7 @@ class Linear(nn.Linear):
         pass
 
 
-LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear]
+LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear] | type[Fp8Linear]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,10 @@ class Transformer(nn.Module):
         self.norm = nn.Parameter(torch.empty(config.hidden_size))
         # A tied head in floating point is the embedding itself; in int8 it is a copy.
         own_head = not config.tied_head or issubclass(kind, Int8Linear)
-        self.head = kind(config.hidden_size, config.vocab_size, bias=False) if own_head else None
+        # Eight-bit floats are too coarse for the choice between tokens.
+        head_kind = Linear if kind is Fp8Linear else kind
+        size = (config.hidden_size, config.vocab_size)
+        self.head = head_kind(*size, bias=False) if own_head else None
 
     def forward(
         self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None

@@ -7,10 +7,14 @@ from typing import Literal
 import torch
 
 from dllm_core.errors import OptionError
+from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.model import Linear, LinearKind
 from dllm_core.quantize import Int4Linear, Int8Linear
 
-Dtype = Literal["auto", "float32", "bfloat16", "int8", "int4"]
+Dtype = Literal["auto", "float32", "bfloat16", "fp8", "int8", "int4"]
+
+_FIRST_WITH_FP8 = (8, 9)
+"""CUDA compute capability (Ada) from which tensor cores multiply 8-bit floats."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -38,6 +42,7 @@ def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.d
     kinds: dict[str, tuple[LinearKind, torch.dtype]] = {
         "float32": (Linear, torch.float32),
         "bfloat16": (Linear, torch.bfloat16),
+        "fp8": (Fp8Linear, torch.bfloat16),
         "int8": (Int8Linear, torch.float32),
         "int4": (Int4Linear, torch.float32),
     }
@@ -46,4 +51,14 @@ def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.d
         raise OptionError(f"{dtype!r} is no dtype of this engine: use one of {names}.")
     if dtype in ("int8", "int4") and device.type != "cpu":
         raise OptionError(f"{dtype} layers run on a CPU, not on {device.type}: use bfloat16.")
+    if dtype == "fp8":
+        _require_fp8(device)
     return kinds[dtype]
+
+
+def _require_fp8(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise OptionError(f"fp8 layers run on a GPU, not on {device.type}: use int8 or bfloat16.")
+    if torch.cuda.get_device_capability(device) < _FIRST_WITH_FP8:
+        name = torch.cuda.get_device_name(device)
+        raise OptionError(f"{name} does not multiply 8-bit floats: use bfloat16.")

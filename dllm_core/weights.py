@@ -14,6 +14,7 @@ from torch import Tensor
 from dllm_core.config import ModelConfig
 from dllm_core.errors import WeightsError
 from dllm_core.families import NameMap
+from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.model import LinearKind, Transformer
 from dllm_core.quantize import Int8Linear
 from dllm_core.rows import Rows, Stored, pieces
@@ -131,7 +132,7 @@ def _target(model: Transformer, slot: Slot) -> Tensor:
 
 def _store(model: Transformer, slot: Slot, tensor: Rows) -> None:
     module = model.get_submodule(_owner(slot.parameter))
-    if isinstance(module, Int8Linear) and slot.parameter.endswith("weight"):
+    if isinstance(module, Int8Linear | Fp8Linear) and slot.parameter.endswith("weight"):
         for rows in pieces(tensor.shape):
             module.store_rows((slot.rows.start or 0) + rows.start, tensor[rows])
         return

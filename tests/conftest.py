@@ -8,9 +8,12 @@ import pytest
 
 from agent import models
 from agent.threads import calm
+from dllm_core.ops.interpret import interpret_without_gpu
 
 # Before any engine is imported: thread pools that spin slow each other down.
 calm()
+# Before Triton is imported, which then decides how its kernels run.
+interpret_without_gpu()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from voices import joe_voice
 
@@ -161,6 +162,18 @@ class TestPiper:
         ]
         assert tails[0] / piper.rate == pytest.approx(0.2, abs=0.001)
         assert tails[1] / piper.rate == pytest.approx(0.08, abs=0.001)
+
+    def test_a_device_that_is_not_there(self, joe: Path) -> None:
+        with pytest.raises(TtsError, match="cpu or cuda, not on 'abacus'"):
+            PiperSynthesizer(joe, device="abacus")
+
+    @pytest.mark.skipif(
+        "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+        reason="this onnxruntime reaches a GPU",
+    )
+    def test_a_gpu_without_the_package_for_it(self, joe: Path) -> None:
+        with pytest.raises(TtsError, match="use the device cpu, or replace it by onnxruntime-gpu"):
+            PiperSynthesizer(joe, device="cuda")
 
     def test_a_damaged_voice_names_the_file(self, joe: Path, tmp_path: Path) -> None:
         voice = tmp_path / "voice.onnx"

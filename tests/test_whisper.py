@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import ctranslate2
 import jiwer
 import numpy as np
 import pytest
@@ -176,3 +177,8 @@ class TestBadModel:
     def test_a_device_that_is_not_there(self, whisper_base_dir: Path) -> None:
         with pytest.raises(AsrError, match="abacus"):
             WhisperTranscriber(whisper_base_dir, device="abacus")
+
+    @pytest.mark.skipif(ctranslate2.get_cuda_device_count() > 0, reason="there is a CUDA device")
+    def test_a_gpu_that_is_not_there(self, whisper_base_dir: Path) -> None:
+        with pytest.raises(AsrError, match="no CUDA device: use the device cpu or auto"):
+            WhisperTranscriber(whisper_base_dir, device="cuda")

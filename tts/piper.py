@@ -10,6 +10,8 @@ from pathlib import Path
 from tts.engine import TtsError
 from tts.remote import RemoteSynthesizer
 
+DEVICES = ("cpu", "cuda")
+
 
 class PiperSynthesizer(RemoteSynthesizer):
     """A single-speaker Piper voice; the first sound comes before the sentence is decoded."""
@@ -19,6 +21,7 @@ class PiperSynthesizer(RemoteSynthesizer):
         voice: str | Path,
         *,
         threads: int = 1,
+        device: str = "cpu",
         length_scale: float = 1.0,
         noise_scale: float = 0.667,
         duration_noise: float = 0.8,
@@ -32,6 +35,7 @@ class PiperSynthesizer(RemoteSynthesizer):
         Args:
             voice: the ``.onnx`` file; its ``.onnx.json`` must lie beside it.
             threads: cores that the worker may use.
+            device: ``cpu`` or ``cuda``; the latter needs onnxruntime-gpu.
             length_scale: above 1 speaks slower.
             noise_scale: variation of the sound; 0, as ``duration_noise``, makes it repeatable.
             duration_noise: variation of the rhythm.
@@ -49,12 +53,15 @@ class PiperSynthesizer(RemoteSynthesizer):
                 raise TtsError(
                     f"no voice file at {needed}; a Piper voice is an .onnx and an .onnx.json"
                 )
+        if device not in DEVICES:
+            raise TtsError(f"Piper runs on {' or '.join(DEVICES)}, not on {device!r}")
         if threads < 1 or min(length_scale, gain) <= 0:
             raise TtsError("threads must be at least 1, length_scale and gain above 0")
         if min(noise_scale, duration_noise, sentence_pause, clause_pause) < 0:
             raise TtsError("noise and pauses must not be negative")
         options = {
             "threads": threads,
+            "device": device,
             "length": length_scale,
             "noise": noise_scale,
             "duration-noise": duration_noise,

@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 import numpy as np
 from piper.config import PiperConfig
@@ -26,7 +26,7 @@ from tts.engine import SpeechChunk, WordSpan, has_sound
 from tts.pipes import Message, write_message
 from tts.serving import serve
 from tts.silence import LeadTrimmer, set_pause
-from tts.vits import Scales, UnsupportedVoice, Vits
+from tts.vits import Device, Scales, UnsupportedDevice, UnsupportedVoice, Vits
 
 _WARM_UP = (
     "Good morning, this is a sentence that is long enough to run through all sizes of pieces."
@@ -48,12 +48,12 @@ class Manner:
 class PiperEngine:
     """A voice in this process: phonemes by espeak-ng, sound by ``Vits``."""
 
-    def __init__(self, voice: Path, threads: int, manner: Manner) -> None:
+    def __init__(self, voice: Path, threads: int, device: Device, manner: Manner) -> None:
         config = json.loads(voice.with_name(voice.name + ".json").read_text(encoding="utf-8"))
         self._config = PiperConfig.from_dict(config)
         # Piper's own session would be a second copy of the model: only its phonemes are used.
         self._piper = PiperVoice(session=None, config=self._config)
-        self._vits = Vits(voice, threads=threads)
+        self._vits = Vits(voice, threads=threads, device=device)
         self._manner = manner
 
     @property
@@ -138,6 +138,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("voice", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--length", type=float, default=1.0)
     parser.add_argument("--noise", type=float, default=0.667)
     parser.add_argument("--duration-noise", type=float, default=0.8)
@@ -154,7 +155,7 @@ def _load(options: argparse.Namespace) -> PiperEngine:
         options.sentence_pause,
         options.clause_pause,
     )
-    engine = PiperEngine(options.voice, options.threads, manner)
+    engine = PiperEngine(options.voice, options.threads, options.device, manner)
     for _ in engine.speak(_WARM_UP):
         pass
     return engine
@@ -175,7 +176,7 @@ def main() -> int:
     options = _options()
     try:
         engine = _load(options)
-    except (UnsupportedVoice, KeyError, ValueError, OSError) as error:
+    except (UnsupportedVoice, UnsupportedDevice, KeyError, ValueError, OSError) as error:
         lacking = "its .json lacks " if isinstance(error, KeyError) else ""
         reason = f"cannot load the voice {options.voice}: {lacking}{error}"
         write_message(sink, Message("fatal", fields={"reason": reason}))

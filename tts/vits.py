@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -28,6 +28,15 @@ FIRST_FRAMES = 20
 are silence. Shorter, and a busy machine would not have the second piece in time."""
 LARGEST_FRAMES = 64
 """Bound of a piece; larger ones save little and make other requests wait."""
+
+
+Device = Literal["cpu", "cuda"]
+
+_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class UnsupportedDevice(Exception):
+    """The voice cannot run there; the message says what to do."""
 
 
 class UnsupportedVoice(Exception):
@@ -75,16 +84,20 @@ def piece_bounds(total: int) -> Iterator[tuple[int, int]]:
 class Vits:
     """A loaded single-speaker voice. Not thread-safe in its threads, stateless between calls."""
 
-    def __init__(self, model: Path, *, threads: int = 1) -> None:
+    def __init__(self, model: Path, *, threads: int = 1, device: Device = "cpu") -> None:
         """Cut and load ``model``.
+
+        On a GPU the text encoder stays on the processor: its many tiny operations would each wait
+        for the device.
 
         Raises:
             UnsupportedVoice: the file is no ONNX graph, or not of the expected structure.
+            UnsupportedDevice: this onnxruntime does not reach a GPU.
         """
         text, flow, decoder = _cut(_load(model))
-        self._text = _session(text, threads)
-        self._flow = _Window(flow, threads)
-        self._decoder = _Window(decoder, threads)
+        self._text = _session(text, threads, "cpu")
+        self._flow = _Window(flow, threads, device)
+        self._decoder = _Window(decoder, threads, device)
         self.hop = self._decoder.rate
         """Samples per latent frame."""
 
@@ -123,9 +136,9 @@ class Vits:
 class _Window:
     """A convolutional graph that computes any stretch of its output exactly."""
 
-    def __init__(self, model: onnx.ModelProto, threads: int) -> None:
+    def __init__(self, model: onnx.ModelProto, threads: int, device: Device) -> None:
         self.margin, self.rate = _reach(model)
-        self._session = _session(model, threads)
+        self._session = _session(model, threads, device)
         self._names = [entry.name for entry in self._session.get_inputs()]
 
     def run(self, start: int, end: int, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -147,15 +160,27 @@ def _load(path: Path) -> onnx.ModelProto:
         raise UnsupportedVoice(f"{path} is not an ONNX file ({error}); fetch it again") from error
 
 
-def _session(model: onnx.ModelProto, threads: int) -> onnxruntime.InferenceSession:
+def _session(model: onnx.ModelProto, threads: int, device: Device) -> onnxruntime.InferenceSession:
+    wanted = _PROVIDERS[device]
+    if wanted not in onnxruntime.get_available_providers():
+        raise UnsupportedDevice(
+            "this onnxruntime is built for processors only: use the device cpu, or replace it by "
+            "onnxruntime-gpu"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Spinning threads take the cores away from the recogniser and the language model.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    # Operations that CUDA lacks run on the processor; naming it twice would be warned of.
+    providers = list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    # Where CUDA cannot be initialised, onnxruntime only warns and goes on without it.
+    if wanted not in session.get_providers():
+        raise UnsupportedDevice(
+            "onnxruntime cannot start CUDA, see its message above: use the device cpu"
+        )
+    return session
 
 
 def _cut(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto, onnx.ModelProto]:

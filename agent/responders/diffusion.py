@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,12 @@ from agent.responders.base import (
     Role,
 )
 from dllm_core.batch import Batch
+from dllm_core.cache import PromptCache, shared_prefix
 from dllm_core.config import DecodeOptions
-from dllm_core.engine import Engine
+from dllm_core.engine import Cache, Engine
 from dllm_core.errors import DllmError
 from dllm_core.place import Dtype
+from dllm_core.reply_steps import Steps
 from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
 
 SHORTEST_MS = 1.0
@@ -102,11 +105,33 @@ class DiffusionCall:
         self._engine = engine
         self._batch = batch
         self._options = options
-        self._cache = engine.new_cache()
+        self._made: Cache | None = None
+
+    def _cache(self, messages: Sequence[Message]) -> Cache:
+        """The call's cache, made when it is first needed, when the instructions are known.
+
+        Raises:
+            PagesFullError: the GPU has no room for another call.
+        """
+        if self._made is None:
+            self._share_instructions(messages)
+            self._made = self._engine.new_cache()
+        return self._made
+
+    def _share_instructions(self, messages: Sequence[Message]) -> None:
+        """On a GPU the instructions of the first call lie in memory once for all."""
+        gpu = self._engine.gpu
+        if gpu is None or gpu.shares or messages[0].role != "system":
+            return
+        first, second = (
+            self._engine.encode_chat([("system", messages[0].content), ("user", question)])
+            for question in ("a", "b")
+        )
+        self._engine.share(first[: shared_prefix(first, second)])
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
         try:
-            return _prefilled(self._engine.prefill(self._ids(messages), self._cache))
+            return _prefilled(self._engine.prefill(self._ids(messages), self._cache(messages)))
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
@@ -115,22 +140,37 @@ class DiffusionCall:
     ) -> Iterator[ReplyPiece]:
         text = ""
         try:
-            ids = self._ids(messages)
+            ids, cache = self._ids(messages), self._cache(messages)
             # Apart from the first step, so that each is counted under its own name.
-            prefill = self._engine.read(ids, self._cache, self._options)
-            yield _prefilled(prefill)
-            for step in self._steps(ids, deadline):
-                yield _canvas_step(step)
-                if step.text:
-                    text += step.text
-                    yield ReplyText(step.text)
-                if step.stats is not None:
-                    yield _done(text, prefill, step.stats)
+            prefill = self._engine.read(ids, cache, self._options)
+            # Begun before anything is told, so that on a GPU replies that are asked for
+            # meanwhile share its rounds.
+            with closing(self._steps(ids, cache, deadline)) as steps:
+                yield _prefilled(prefill)
+                for step in steps:
+                    yield _canvas_step(step)
+                    if step.text:
+                        text += step.text
+                        yield ReplyText(step.text)
+                    if step.stats is not None:
+                        yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
-    def _steps(self, ids: Sequence[int], deadline: float | None) -> Iterator[DenoiseStep]:
-        answer = self._engine.begin(ids, self._cache, self._in_time(deadline))
+    def _steps(self, ids: Sequence[int], cache: Cache, deadline: float | None) -> Steps:
+        options = self._in_time(deadline)
+        if isinstance(cache, PromptCache):
+            return self._shared_steps(ids, cache, options, deadline)
+        return self._engine.iterate(ids, cache, options)
+
+    def _shared_steps(
+        self,
+        ids: Sequence[int],
+        cache: PromptCache,
+        options: DecodeOptions,
+        deadline: float | None,
+    ) -> Generator[DenoiseStep, None, None]:
+        answer = self._engine.begin(ids, cache, options)
         ticket = self._batch.submit(answer, deadline)
         try:
             while answer.steps or not answer.done:
@@ -148,7 +188,9 @@ class DiffusionCall:
         return replace(self._options, deadline_ms=left)
 
     def close(self) -> None:
-        self._cache = self._engine.new_cache()
+        if self._made is not None:
+            self._made.close()
+            self._made = None
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt; its oldest turns go until a reply fits after it, the instructions stay."""

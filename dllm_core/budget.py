@@ -1,0 +1,96 @@
+"""What fits into a GPU's memory: weights, pages of keys and values, and room to compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dllm_core.config import ModelConfig
+from dllm_core.errors import PagesFullError
+from dllm_core.ops import PAGE
+from dllm_core.pages import pages_for
+
+LIBRARIES = 1536 * 2**20
+"""Bytes that CUDA's context, cuBLAS's workspaces and the modules of kernels may take."""
+
+_WIDE = 4
+"""Bytes of the widest number that is computed with."""
+
+
+def page_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
+    """Bytes of one page in all layers, keys and values."""
+    row = config.num_kv_heads * config.head_dim * dtype.itemsize
+    return 2 * config.num_layers * PAGE * row
+
+
+def block_weights(config: ModelConfig) -> int:
+    """Numbers in the matrices of one block."""
+    heads = config.num_heads + 2 * config.num_kv_heads
+    attention = config.hidden_size * config.head_dim * (heads + config.num_heads)
+    return attention + 3 * config.hidden_size * config.intermediate_size
+
+
+def weight_bytes(config: ModelConfig, dtype: torch.dtype, matrices: torch.dtype) -> int:
+    """Bytes of all weights; `matrices` is the dtype of the blocks' projections."""
+    tables = 1 if config.tied_head else 2
+    outside = tables * config.vocab_size * config.hidden_size * dtype.itemsize
+    return outside + config.num_layers * block_weights(config) * matrices.itemsize
+
+
+def workspace_bytes(config: ModelConfig, rows: int, context: int) -> int:
+    """Bytes of one forward pass over so many rows, generously: every intermediate at once.
+
+    Reading a prompt also lays one layer's keys and values of a call side by side.
+    """
+    heads = config.num_heads + 2 * config.num_kv_heads
+    width = 8 * config.hidden_size + 2 * heads * config.head_dim + 4 * config.intermediate_size
+    read = max(rows, context)
+    side_by_side = 2 * context * config.num_kv_heads * config.head_dim
+    return _WIDE * (read * width + side_by_side) + read * context * _WIDE
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The pages that a device has room for, in bytes and calls."""
+
+    free: int
+    """Bytes that were left when the weights were there."""
+    workspace: int
+    """Bytes kept for computing."""
+    page: int
+    """Bytes of a page."""
+    context: int
+    """Longest prompt plus reply of a call, in tokens."""
+
+    @classmethod
+    def of(
+        cls, config: ModelConfig, dtype: torch.dtype, context: int, rows: int, free: int
+    ) -> Budget:
+        """For replies of at most `rows` rows over all calls, in `free` bytes."""
+        workspace = LIBRARIES + workspace_bytes(config, rows, context)
+        return cls(free, workspace, page_bytes(config, dtype), context)
+
+    @property
+    def pages_of_a_call(self) -> int:
+        return pages_for(self.context, PAGE)
+
+    def pages(self, calls: int) -> int:
+        """Pages of a pool for at most so many calls, the scratch page included.
+
+        Raises:
+            PagesFullError: there is no room for a single call.
+        """
+        room = (self.free - self.workspace) // self.page
+        if room < self.pages_of_a_call + 1:
+            raise PagesFullError(
+                f"A call of {self.context} tokens takes "
+                f"{self.pages_of_a_call * self.page / 2**30:.2f} GiB of keys and values, and "
+                f"{max(0, self.free - self.workspace) / 2**30:.2f} GiB are left beside the "
+                "weights: load the engine with a smaller context, or the weights as fp8."
+            )
+        return int(min(room, calls * self.pages_of_a_call + 1))
+
+    def calls(self, pages: int) -> int:
+        """Calls that a pool of so many pages admits when they share nothing."""
+        return (pages - 1) // self.pages_of_a_call

@@ -1,0 +1,247 @@
+"""Replies on a GPU: pages, rounds, graphs and the batch, behind the engine's own interface.
+
+Rules and policies that are not made for the device run as on a CPU, in a cache of their own; the
+log says so once in a sentence.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from threading import RLock
+from time import perf_counter
+
+import torch
+
+from dllm_core.config import DecodeOptions, ModelConfig
+from dllm_core.device_batch import MOST_CALLS, STEPS_OF_A_ROUND, DeviceBatch, Ticket
+from dllm_core.device_job import CanvasJob, habits_of, read
+from dllm_core.device_round import Round, RoundShape, runs_lead
+from dllm_core.errors import DllmError
+from dllm_core.graphs import CudaRecorder, Graphs, Recorder
+from dllm_core.model import Transformer
+from dllm_core.ops import PAGE
+from dllm_core.paged_cache import PagedCache, PagePool
+from dllm_core.paged_model import PagedModel
+from dllm_core.pages import pages_for
+from dllm_core.schedule import CostModel
+from dllm_core.stats import PrefillStats
+from dllm_core.tuning import tune
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""Seconds to wait for the device before giving it up."""
+
+KEEP_FREE = 2**30
+"""Bytes of the device's memory that graphs leave alone."""
+
+MOST_POSITIONS = 256
+"""Of a canvas, which one program of the commit kernel orders."""
+
+CAPTURED_BATCHES = (1, 2, 4, 8, 16, 32)
+CAPTURED_CONTEXTS = (640, 1152)
+"""512 and 1024 tokens of a prompt with two canvases of 64; the engine's own context is added."""
+
+_MEASURED_BATCH = 2
+"""Batches up to this tell what a step of one reply costs."""
+
+_COEFFICIENTS = 3
+"""Of the cost model: it is fitted to more shapes than that."""
+
+
+def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
+    """Why these options do not run in rounds on the device, or None."""
+    frozen = config.attention == "bidirectional"
+    if options.rule not in ("quota", "threshold"):
+        return f"the rule {options.rule} is made for the host"
+    if frozen and options.cache != "prompt_frozen":
+        return f"the cache policy {options.cache} computes the prompt again"
+    if not frozen and options.cache not in ("auto", "exact"):
+        return f"the cache policy {options.cache} computes the prompt again"
+    if frozen and options.block_length is not None:
+        return "a bidirectional model's canvas is one block there"
+    if options.canvas_length > MOST_POSITIONS:
+        return f"a canvas of more than {MOST_POSITIONS} positions is ordered by the host"
+    plain = DecodeOptions()
+    for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k"):
+        value = getattr(options, name)
+        if value != getattr(plain, name):
+            return f"{name}={value} is made for the host"
+    return None
+
+
+class Device:
+    """A model on a GPU and everything its calls share. Thread-safe: it serves one at a time."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        context: int,
+        pages: int,
+        recorder: Recorder | None = None,
+        calls: int = MOST_CALLS,
+    ) -> None:
+        place = model.embedding.device
+        self.config, self.context = model.config, context
+        self.pool = PagePool(model.config, pages, model.embedding.dtype, place)
+        self.model = PagedModel(model, self.pool)
+        cuda = place.type == "cuda"
+        self.graphs = Graphs(CudaRecorder(place) if cuda and not recorder else recorder, KEEP_FREE)
+        self.batch = DeviceBatch(self.model, self.graphs, CostModel(), size=calls)
+        # Not the legacy default stream, on which it would wait for the recogniser's work.
+        self._stream = torch.cuda.Stream(place) if cuda else None  # type: ignore[no-untyped-call]
+        self._lock = RLock()
+        self._common: PagedCache | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Have the device for oneself.
+
+        Raises:
+            DllmError: another has had it for too long.
+        """
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise DllmError(f"The device has been busy for {PATIENCE:.0f} s: restart the engine.")
+        stream = nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+        try:
+            with stream, torch.inference_mode():
+                yield
+        finally:
+            self._lock.release()
+
+    def new_cache(self) -> PagedCache:
+        """A call's cache, which begins with what is common to all.
+
+        Raises:
+            PagesFullError: the device has no room for another call.
+        """
+        with self.turn():
+            return PagedCache(self.pool, self.context, self._common)
+
+    def share(self, ids: Sequence[int]) -> None:
+        """Read the beginning that all prompts have in common, once for all calls to come.
+
+        Raises:
+            PromptTooLongError, PagesFullError: it does not fit.
+        """
+        with self.turn():
+            before, self._common = self._common, None
+            if before is not None:
+                before.close()
+            whole = ids[: len(ids) // self._block * self._block]
+            common = PagedCache(self.pool, max(1, len(whole)))
+            read(self.model, common, whole, lead=False)
+            self._common = common
+
+    @property
+    def shares(self) -> bool:
+        """Whether there is a common beginning."""
+        return self._common is not None
+
+    @property
+    def _block(self) -> int:
+        return self.config.block_length if self.config.attention == "block_causal" else 1
+
+    def prefill(self, ids: Sequence[int], cache: PagedCache) -> PrefillStats:
+        """As `Engine.prefill`."""
+        begin = perf_counter()
+        with self.turn():
+            whole = ids[: len(ids) // self._block * self._block]
+            shared = read(self.model, cache, whole, lead=False)
+            self._wait()
+        return PrefillStats(shared, len(whole) - shared, (perf_counter() - begin) * 1e3)
+
+    def read(self, ids: Sequence[int], cache: PagedCache, options: DecodeOptions) -> PrefillStats:
+        """As `Engine.read`: what the first canvas after `ids` needs."""
+        begin = perf_counter()
+        with self.turn():
+            shared = cache.shared_prefix(ids)
+            length = options.for_first_canvas().canvas_length
+            CanvasJob(self.model, cache, ids, length, options).prepare()
+            self._wait()
+        new = max(0, len(cache) - shared)
+        return PrefillStats(min(shared, len(cache)), new, (perf_counter() - begin) * 1e3)
+
+    def _wait(self) -> None:
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def submit(self, job: CanvasJob, deadline: float | None = None, canvases: int = 1) -> Ticket:
+        """See DeviceBatch.submit."""
+        with self.turn():
+            return self.batch.submit(job, deadline=deadline, canvases=canvases)
+
+    def advance(self, ticket: Ticket) -> None:
+        """Run one round with this ticket, unless another caller's round has had it on board.
+
+        Raises:
+            PromptTooLongError, PagesFullError: its prompt cannot be read.
+        """
+        seen = len(ticket.views)
+        while len(ticket.views) == seen and not ticket.over:
+            with self.turn():
+                if len(ticket.views) == seen and not ticket.over:
+                    self.batch.step()
+        if ticket.error is not None:
+            raise ticket.error
+
+    def warm_up(
+        self,
+        options: DecodeOptions,
+        batches: Sequence[int] = CAPTURED_BATCHES,
+        contexts: Sequence[int] = CAPTURED_CONTEXTS,
+    ) -> list[str]:
+        """Choose matrix products, capture rounds and measure steps; returns a report.
+
+        Captured are the canvases of `options`, with its number of steps and the half of it.
+        `contexts` are numbers of positions, prompt and canvas together, up to the engine's own.
+        """
+        contexts = sorted({min(context, self.context) for context in (*contexts, self.context)})
+        with self.turn():
+            shapes = list(self._shapes(options, batches, contexts))
+            if self._stream is not None:
+                lead = int(runs_lead(self.config))
+                tune(self.model, {shape.batch * (shape.canvas + lead) for shape in shapes})
+            measured = []
+            for shape in shapes:
+                work = Round(self.model, shape, habits_of(options))
+                work.write(work.full())
+                self.graphs.capture(work)
+                if shape.batch <= _MEASURED_BATCH:
+                    measured.append((work.rows, shape.pages * PAGE, self._step_ms(work)))
+            if len({shape[:2] for shape in measured}) > _COEFFICIENTS:
+                self.batch.cost = CostModel.fitted(measured)
+        return self.graphs.report()
+
+    def _shapes(
+        self, options: DecodeOptions, batches: Sequence[int], contexts: Sequence[int]
+    ) -> Iterator[RoundShape]:
+        canvases = {options.canvas_length, options.for_first_canvas().canvas_length}
+        for canvas in sorted(canvases):
+            columns = self._block if self._block > 1 else canvas
+            for batch in sorted(batches):
+                for context in contexts:
+                    for steps in _step_counts(options, canvas, columns):
+                        yield RoundShape(batch, columns, pages_for(context, PAGE), steps)
+
+    def _step_ms(self, work: Round) -> float:
+        """Milliseconds of one step with all places taken: the lesser of two rounds."""
+        times = []
+        for _ in range(2):
+            begin = perf_counter()
+            work.write(places := work.full())
+            self.graphs.runner(work)()
+            work.read(places)
+            times.append((perf_counter() - begin) * 1e3 / work.shape.steps)
+        return min(times)
+
+
+def _step_counts(options: DecodeOptions, canvas: int, columns: int) -> list[int]:
+    """Lengths of the rounds worth capturing, ascending."""
+    if options.rule == "threshold":
+        return [min(STEPS_OF_A_ROUND, columns)]
+    blocks = -(-canvas // columns)
+    steps = -(-options.steps // blocks)
+    return sorted({steps, max(1, steps // 2)})

@@ -1,0 +1,263 @@
+"""A round: several steps for several calls on the device, without a word from the host.
+
+The host writes one manifest, the device denoises, the host reads one record. What happens in
+between depends on numbers in the manifest only, never on Python, so it can be captured as a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dllm_core.config import ModelConfig
+from dllm_core.errors import OptionError
+from dllm_core.ops import PAGE
+from dllm_core.ops.attention import canvas_attention
+from dllm_core.ops.commit import commit
+from dllm_core.ops.head import top1
+from dllm_core.paged_model import PagedModel, Where
+from dllm_core.pages import SCRATCH
+
+_LIVE, _LENGTH, _VISIBLE, _SHARE, _TAKEN, _LEAD, _HEADER = range(7)
+"""Columns of a manifest; the page table, the ids and the mask of the canvas follow."""
+
+OPEN = -1
+"""Stands in a record for the id of a position that is still open."""
+
+_LARGEST_ID = 2**24
+"""Ids travel as float32, which is exact below this."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundShape:
+    """What a graph is captured for. Calls that need less of anything fit in."""
+
+    batch: int
+    canvas: int
+    """Positions of each canvas."""
+    pages: int
+    """Pages that a call can see, its prompt and its canvas together."""
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What all calls of a round have in common."""
+
+    threshold: float | None = None
+    """Commit what is at least that probable; None commits a quota."""
+    eos_last: bool = True
+    layers: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One call's part in a round."""
+
+    pages: Sequence[int]
+    length: int
+    """Positions before the canvas, whose keys and values are there."""
+    visible: int
+    """Positions that are attended to: the end of the canvas."""
+    ids: Sequence[int]
+    """Canvas: final or mask tokens; a prompt token t that shares the canvas stands as -1 - t."""
+    masked: Sequence[bool]
+    share: int
+    """Steps among which the quota divides the canvas."""
+    taken: int = 0
+    """How many of these were taken in earlier rounds."""
+    lead_id: int = 0
+    """The token before the canvas, run with it by bidirectional models with shifted logits."""
+    lead: Tensor | None = None
+    """Its hidden state (hidden_size,), where it does not depend on the canvas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a round did to one call's canvas, step by step."""
+
+    steps: tuple[tuple[list[int], list[float]], ...]
+    """Ids of the canvas after each step, OPEN where there is none, and their probabilities."""
+    live: bool
+    """Whether open positions are left before the end of the reply."""
+
+
+def runs_lead(config: ModelConfig) -> bool:
+    """Shifted logits of a bidirectional model: the token before the canvas sees the canvas."""
+    return config.shift and config.attention == "bidirectional"
+
+
+def keeps_lead(config: ModelConfig) -> bool:
+    """Shifted logits of a causal model: what is before the canvas is computed once."""
+    return config.shift and config.attention == "block_causal"
+
+
+class Round:
+    """The buffers of one shape, and the program that runs on them."""
+
+    def __init__(self, model: PagedModel, shape: RoundShape, habits: Habits) -> None:
+        self.shape, self.habits, self._model = shape, habits, model
+        config, device = model.config, model.pool.device
+        self._config, self._device = config, device
+        assert config.mask_id is not None
+        if config.vocab_size > _LARGEST_ID:
+            raise OptionError(f"The device counts at most {_LARGEST_ID} tokens in a vocabulary.")
+        # The last column of the table is a page that nobody looks at.
+        self._table_at = _HEADER
+        self._ids_at = self._table_at + shape.pages + 1
+        width = self._ids_at + 2 * shape.canvas
+        pinned = device.type == "cuda"
+        self._written = torch.zeros((shape.batch, width), dtype=torch.int64, pin_memory=pinned)
+        self._manifest = torch.zeros_like(self._written, device=device)
+        self._lead = torch.zeros(
+            (shape.batch, config.hidden_size), dtype=model.dtype, device=device
+        )
+        record = (shape.steps + 1, shape.batch, 2 * shape.canvas)
+        self._record = torch.zeros(record, dtype=torch.float32, device=device)
+        self._read = torch.zeros(record, dtype=torch.float32, pin_memory=pinned)
+        self._banned = torch.tensor([config.mask_id], dtype=torch.int32, device=device)
+        self._eos_ids = torch.tensor(config.eos_ids, dtype=torch.int64, device=device)
+        lead = int(runs_lead(config))
+        self._columns = torch.arange(shape.canvas + lead, device=device)
+
+    @property
+    def positions(self) -> int:
+        """Positions that the model can tell apart."""
+        return self._model.positions
+
+    @property
+    def rows(self) -> int:
+        """Rows of every forward pass, those of empty places included."""
+        return self.shape.batch * len(self._columns)
+
+    def write(self, places: Sequence[Place]) -> None:
+        """Hand the calls to the device: one copy, and one for each lead."""
+        sheet = self._written.zero_()
+        sheet[:, self._table_at : self._ids_at] = SCRATCH
+        for row, place in zip(sheet.numpy(), places, strict=False):
+            row[_LIVE] = 1
+            row[_LENGTH], row[_VISIBLE] = place.length, place.visible
+            row[_SHARE], row[_TAKEN], row[_LEAD] = place.share, place.taken, place.lead_id
+            row[self._table_at : self._table_at + len(place.pages)] = place.pages
+            row[self._ids_at : self._ids_at + len(place.ids)] = place.ids
+            begin = self._ids_at + self.shape.canvas
+            row[begin : begin + len(place.masked)] = place.masked
+        self._manifest.copy_(sheet, non_blocking=True)
+        for i, place in enumerate(places):
+            if place.lead is not None:
+                self._lead[i].copy_(place.lead)
+
+    def full(self) -> list[Place]:
+        """Places that keep every row busy, to warm up and to measure; all write to one page."""
+        shape, mask = self.shape, self._banned.item()
+        visible = shape.pages * PAGE
+        lead = int(runs_lead(self._config))
+        place = Place(
+            pages=[SCRATCH] * shape.pages,
+            length=visible - shape.canvas - lead,
+            visible=visible,
+            ids=[int(mask)] * shape.canvas,
+            masked=[True] * shape.canvas,
+            share=shape.steps,
+        )
+        return [place] * shape.batch
+
+    def run(self) -> None:
+        """All steps. On the device only: what a graph captures."""
+        state = _State(self, self._manifest, self._columns)
+        for step in range(self.shape.steps):
+            self._step(state)
+            self._record[step].copy_(state.packed())
+        self._record[self.shape.steps, :, 0].copy_(state.steps)
+        self._record[self.shape.steps, :, 1].copy_(state.live)
+
+    def _step(self, state: _State) -> None:
+        config, habits, shape = self._config, self.habits, self.shape
+        hidden = self._model.run(state.inputs(), state.where, state.attend, habits.layers)
+        rows = self._predicting(hidden.view(shape.batch, -1, config.hidden_size))
+        proposed, probability = top1(rows, self._model.head, self._banned, state.live)
+        commit(
+            state.ids,
+            state.masked,
+            proposed.view(shape.batch, -1),
+            probability.view(shape.batch, -1),
+            state.confidence,
+            state.live,
+            state.steps,
+            self._eos_ids,
+            quota=state.quota() if habits.threshold is None else None,
+            threshold=habits.threshold,
+            eos_last=habits.eos_last,
+        )
+
+    def _predicting(self, hidden: Tensor) -> Tensor:
+        """The rows (B * C, hidden_size) whose logits predict the positions of the canvas."""
+        if runs_lead(self._config):
+            hidden = hidden[:, :-1]
+        elif keeps_lead(self._config):
+            hidden = torch.cat([self._lead[:, None], hidden[:, :-1]], dim=1)
+        return hidden.reshape(-1, hidden.shape[-1])
+
+    def read(self, places: Sequence[Place]) -> list[Outcome]:
+        """Wait for the device and read what it did: one copy."""
+        self._read.copy_(self._record, non_blocking=True)
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+        record = self._read.numpy()
+        outcomes = []
+        for i, place in enumerate(places):
+            size = len(place.ids)
+            steps, live = record[-1, i, :2]
+            taken = tuple(
+                (row[:size].astype(int).tolist(), row[self.shape.canvas :][:size].tolist())
+                for row in record[: int(steps) - place.taken, i]
+            )
+            outcomes.append(Outcome(taken, bool(live)))
+        return outcomes
+
+
+class _State:
+    """What changes from step to step, unpacked from the manifest of a round."""
+
+    def __init__(self, owner: Round, manifest: Tensor, columns: Tensor) -> None:
+        shape, at = owner.shape, _HEADER + owner.shape.pages + 1
+        self.live = manifest[:, _LIVE].int()
+        self.steps = manifest[:, _TAKEN].int()
+        self.ids = manifest[:, at : at + shape.canvas].clone()
+        self.masked = manifest[:, at + shape.canvas :].bool()
+        self.confidence = torch.zeros_like(self.ids, dtype=torch.float32)
+        self._share, self._lead = manifest[:, _SHARE].int(), manifest[:, _LEAD]
+        self._visible = manifest[:, _VISIBLE].int()
+        table = manifest[:, _HEADER:at]
+        self._table = table[:, :-1].int().contiguous()
+        positions = manifest[:, _LENGTH, None] + columns
+        column = (positions // PAGE).clamp_max(shape.pages)
+        slots = table.gather(1, column) * PAGE + positions % PAGE
+        # Rows behind the end of a canvas may lie behind the last position there is.
+        known = positions.clamp_max(owner.positions - 1)
+        self.where = Where(known.flatten().int(), slots.flatten(), self.live)
+        self._runs_lead = len(columns) > shape.canvas
+
+    def inputs(self) -> Tensor:
+        """Token ids (R,) of all rows."""
+        tokens = torch.where(self.ids < 0, -1 - self.ids, self.ids)
+        if self._runs_lead:
+            tokens = torch.cat([self._lead[:, None], tokens], dim=1)
+        return tokens.flatten()
+
+    def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        calls = q.view(len(self._table), -1, *q.shape[1:])
+        attended = canvas_attention(calls, keys, values, self._table, self._visible, self.live)
+        return attended.view(len(q), -1)
+
+    def quota(self) -> Tensor:
+        """int32 (B,): what is open, shared evenly among the steps left (unmask.quota)."""
+        left = (self._share - self.steps).clamp_min(1)
+        return ((self.masked.sum(-1) + left - 1) // left).int()
+
+    def packed(self) -> Tensor:
+        """float32 (B, 2 C): ids, OPEN where there is none yet, and their probabilities."""
+        return torch.cat([self.ids.masked_fill(self.masked, OPEN).float(), self.confidence], -1)

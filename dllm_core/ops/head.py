@@ -1,0 +1,68 @@
+"""The best token of each row and its probability, without logits as wide as the vocabulary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dllm_core.ops.dispatch import Operation
+
+_SLICE = 4096
+"""Vocabulary entries that are multiplied at a time: no float32 copy of the whole head."""
+
+
+def top1_reference(
+    hidden: Tensor,
+    weight: Tensor,
+    banned: Tensor | None = None,
+    live: Tensor | None = None,
+    *,
+    out: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Greedy prediction from the last hidden states.
+
+    Args:
+        hidden: (R, h), normalised.
+        weight: (V, h), the language-model head.
+        banned: int32 (n,), tokens that count as impossible (the mask token).
+
+    Returns:
+        ids, int64 (R,), the lowest of equals, and their probabilities, float32 (R,), as a
+        softmax over all tokens that are not banned gives them. Logits are float32.
+    """
+    slices = torch.split(weight, _SLICE)
+    logits = torch.cat([hidden.float() @ part.float().T for part in slices], dim=-1)
+    return _best(logits, banned, out)
+
+
+def top1_fp8_reference(
+    hidden: Tensor,
+    hidden_scale: Tensor,
+    weight: Tensor,
+    weight_scale: Tensor,
+    banned: Tensor | None = None,
+    live: Tensor | None = None,
+    *,
+    out: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `top1` with fp8 rows: scales float32 (R, 1) of hidden and (V,) of weight."""
+    slices = torch.split(weight, _SLICE)
+    logits = torch.cat([hidden.float() @ part.float().T for part in slices], dim=-1)
+    return _best(logits * hidden_scale * weight_scale, banned, out)
+
+
+def _best(
+    logits: Tensor, banned: Tensor | None, out: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    if banned is not None:
+        logits[:, banned.long()] = -torch.inf
+    ids = logits.argmax(dim=-1)
+    highest = logits.gather(-1, ids[:, None]).squeeze(-1)
+    probability = (highest - logits.logsumexp(dim=-1)).exp()
+    if out is None:
+        return ids, probability
+    return out[0].copy_(ids), out[1].copy_(probability)
+
+
+top1 = Operation(top1_reference, "dllm_core.ops.head_kernel:top1")
+top1_fp8 = Operation(top1_fp8_reference, "dllm_core.ops.head_kernel:top1_fp8")

@@ -1,0 +1,211 @@
+"""The transformer of model.py over pages, from fused operations: what runs on a GPU.
+
+One pass takes rows of one or several calls. What differs between reading a prompt and denoising
+a canvas is the attention, so it is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dllm_core.fp8_linear import Fp8Linear
+from dllm_core.model import Block, Linear, Transformer, visibility
+from dllm_core.ops import PAGE
+from dllm_core.ops.fp8 import quantize_rows
+from dllm_core.ops.linear import Choice, linear, linear_fp8
+from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
+from dllm_core.ops.rotary import rotate_and_store
+from dllm_core.ops.swiglu import swiglu, swiglu_fp8
+from dllm_core.paged_cache import PagedCache, PagePool
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries (R, heads, head_dim), keys and values of the layer's pool -> (R, heads * head_dim)."""
+
+Rows = Tensor | tuple[Tensor, Tensor]
+"""Input of a projection: (R, n), or fp8 (R, n) and its scales (R, 1)."""
+
+SMALLEST_HEAD = 16
+"""Head sizes are powers of 2 from here on; the attention kernel multiplies in such tiles."""
+
+MOST_STREAMED = 128
+"""Rows up to which the kernel that streams the weights is a choice at all."""
+
+PROJECTIONS = ("attention.qkv", "attention.out", "mlp.gate_up", "mlp.down")
+"""The matrices of a block."""
+
+Shape = tuple[int, int, int]
+"""Rows, inputs and outputs of a projection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the rows of a pass stand."""
+
+    positions: Tensor
+    """int32 (R,)"""
+    slots: Tensor
+    """int64 (R,), page * PAGE + offset"""
+    live: Tensor | None = None
+    """int32 (B,), 0 for calls whose rows do not matter."""
+
+
+class PagedModel:
+    """A model's weights and the pool its calls read into.
+
+    `choices` says for a projection's shape which matrix product is the faster one; see
+    tuning.py. What it does not name is torch's.
+    """
+
+    def __init__(self, model: Transformer, pool: PagePool) -> None:
+        self.model, self.pool, self.config = model, pool, model.config
+        self.dtype = model.embedding.dtype
+        self.choices: dict[Shape, Choice] = {}
+        half = self.config.head_dim // 2
+        # The model's own tables repeat each half, with the sign of the rotation in the sine.
+        self._cos = model.rotary.cos[:, 0, :half].contiguous()
+        self._sin = model.rotary.sin[:, 0, half:].contiguous()
+
+    @staticmethod
+    def serves(model: Transformer) -> bool:
+        """Whether the kernels know its head size and the kinds of all its projections."""
+        size = model.config.head_dim
+        if size < SMALLEST_HEAD or size & (size - 1):
+            return False
+        layers = [block.get_submodule(path) for block in model.blocks for path in PROJECTIONS]
+        if model.head is not None:
+            layers.append(model.head)
+        return all(type(layer) in (Linear, Fp8Linear) for layer in layers)
+
+    @property
+    def positions(self) -> int:
+        return len(self._cos)
+
+    @property
+    def head(self) -> Tensor:
+        """(vocab, hidden_size)"""
+        head = self.model.head
+        return self.model.embedding if head is None else head.weight
+
+    def run(
+        self, ids: Tensor, where: Where, attend: Attend, layers: Sequence[int] | None = None
+    ) -> Tensor:
+        """Run int64 ids (R,) through the blocks; returns normalised hidden states (R, hidden)."""
+        chosen = range(self.config.num_layers) if layers is None else layers
+        x, hidden = self.model.embedding[ids], None
+        for i in chosen:
+            block: Block = self.model.blocks[i]  # type: ignore[assignment]
+            rows, x = self._normed(hidden, x, block.attention_norm, block.attention.qkv, where)
+            hidden = self._attention(block, rows, where, attend, *self.pool.layers[i])
+            rows, x = self._normed(hidden, x, block.mlp_norm, block.mlp.gate_up, where)
+            hidden = self._feed_forward(block, rows, where)
+        assert hidden is not None
+        eps = self.config.norm_eps
+        return add_rms_norm(hidden, x, self.model.norm, eps, where.live)[0]
+
+    def _normed(
+        self, hidden: Tensor | None, x: Tensor, weight: Tensor, into: nn.Module, where: Where
+    ) -> tuple[Rows, Tensor]:
+        """Add a block's output to the residual and normalise it for the projection `into`."""
+        eps, live = self.config.norm_eps, where.live
+        eight_bits = isinstance(into, Fp8Linear)
+        if hidden is None:
+            if eight_bits:
+                return rms_norm_fp8(x, weight, eps, live), x
+            return rms_norm(x, weight, eps, live), x
+        if eight_bits:
+            *rows, x = add_rms_norm_fp8(hidden, x, weight, eps, live)
+            return (rows[0], rows[1]), x
+        return add_rms_norm(hidden, x, weight, eps, live)
+
+    def _attention(
+        self,
+        block: Block,
+        rows: Rows,
+        where: Where,
+        attend: Attend,
+        keys: Tensor,
+        values: Tensor,
+    ) -> Tensor:
+        part = block.attention
+        qk_norm = self.config.qk_norm
+        q = rotate_and_store(
+            self._project(part.qkv, rows, where),
+            self._cos,
+            self._sin,
+            where.positions,
+            where.slots,
+            keys,
+            values,
+            part.q_norm if qk_norm else None,
+            part.k_norm if qk_norm else None,
+            self.config.norm_eps,
+            where.live,
+        )
+        return self._project(part.out, attend(q, keys, values), where)
+
+    def _feed_forward(self, block: Block, rows: Rows, where: Where) -> Tensor:
+        gate_up = self._project(block.mlp.gate_up, rows, where)
+        gate = swiglu_fp8 if isinstance(block.mlp.down, Fp8Linear) else swiglu
+        return self._project(block.mlp.down, gate(gate_up, where.live), where)
+
+    def _project(self, layer: nn.Module, rows: Rows, where: Where) -> Tensor:
+        assert isinstance(layer, Linear | Fp8Linear)
+        first = rows[0] if isinstance(rows, tuple) else rows
+        shape = (len(first), layer.in_features, layer.out_features)
+        choice = self.choices.get(shape, "torch")
+        if isinstance(layer, Fp8Linear):
+            x, scale = rows if isinstance(rows, tuple) else quantize_rows(rows, where.live)
+            return linear_fp8(
+                x, scale, layer.weight, layer.scale, layer.bias, where.live, choice=choice
+            )
+        assert not isinstance(rows, tuple)
+        return linear(rows, layer.weight, layer.bias, where.live, choice=choice)
+
+    def read(
+        self,
+        cache: PagedCache,
+        ids: Sequence[int],
+        *,
+        canvas: int | None = None,
+        layers: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Run `ids` after what is cached and store their keys and values; commits nothing.
+
+        From index `canvas` on they are open positions of a canvas, which a model with blocks of
+        one sees at once. Returns the normalised hidden states (len(ids), hidden_size).
+
+        Raises:
+            PromptTooLongError, PagesFullError: see PagedCache.reserve.
+        """
+        start, count = len(cache), len(ids)
+        stop = start + count
+        cache.reserve(count)
+        device = self.pool.device
+        table = torch.tensor(cache.pages, device=device)
+        positions = torch.arange(start, stop, device=device)
+        slots = table[positions // PAGE] * PAGE + positions % PAGE
+        first = None if canvas is None else start + canvas
+        mask = visibility(self.config, start, count, stop, first)
+        mask = None if mask is None else mask.to(device)
+
+        def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            return _attend_pages(q, keys[table], values[table], stop, mask)
+
+        where = Where(positions.int(), slots)
+        return self.run(torch.tensor(ids, device=device), where, attend, layers)
+
+
+def _attend_pages(
+    q: Tensor, keys: Tensor, values: Tensor, visible: int, mask: Tensor | None
+) -> Tensor:
+    """One call's rows: q (R, heads, d), keys and values (its pages, kv_heads, PAGE, d)."""
+    k, v = (part.transpose(0, 1).flatten(1, 2)[None, :, :visible] for part in (keys, values))
+    attended = F.scaled_dot_product_attention(
+        q.transpose(0, 1)[None], k, v, attn_mask=mask, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return attended[0].transpose(0, 1).flatten(1)

@@ -1,0 +1,84 @@
+"""From the states of a reply's canvases to the steps that a caller of the engine sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import Protocol
+
+from dllm_core.cache import PromptCache
+from dllm_core.canvas import CanvasView
+from dllm_core.config import ModelConfig
+from dllm_core.denoise import finished_before
+from dllm_core.paged_cache import PagedCache
+from dllm_core.reply import ReplyText
+from dllm_core.schedule import Clock
+from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
+from dllm_core.tokenizer import Tokenizer
+
+
+class Steps(Protocol):
+    """The steps of a reply as they are made; `close` cancels the rest."""
+
+    def __iter__(self) -> Iterator[DenoiseStep]: ...
+
+    def __next__(self) -> DenoiseStep: ...
+
+    def close(self) -> None: ...
+
+
+class ReplySteps:
+    """Adds text and cost to each state of a reply."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        cache: PromptCache | PagedCache,
+        prefill: PrefillStats,
+        clock: Clock = perf_counter,
+    ) -> None:
+        self._eos_ids, self._tokenizer, self._max_tokens = config.eos_ids, tokenizer, max_tokens
+        self._cache, self._prefill, self._clock = cache, prefill, clock
+        self._reply = ReplyText(tokenizer)
+        self._begin, self._steps = clock(), 0
+
+    def is_whole(self, final: Sequence[int]) -> bool:
+        """Whether a reply with these final tokens has its end, or all the tokens it may have."""
+        end = finished_before(final, self._eos_ids)
+        return end < len(final) or end >= self._max_tokens
+
+    def tell(
+        self,
+        view: CanvasView,
+        final: Sequence[int],
+        *,
+        over: bool,
+        planned: int | None,
+        ms: float,
+        forwards: int = 1,
+    ) -> DenoiseStep:
+        """The step after which the reply looks so and has these `final` tokens.
+
+        `over` says that it is the last one, `ms` what it took so far, and `forwards` of how many
+        passes it tells.
+        """
+        mark = self._clock()
+        self._steps += forwards
+        end = finished_before(final, self._eos_ids)
+        ended, stats = end < len(final), None
+        text = self._reply.push(final[len(self._reply.ids) : end])
+        if over:
+            rest, ending = self._reply.finish(complete=ended)
+            text, view = text + rest, view.first(end)
+            total = (self._clock() - self._begin) * 1e3
+            stats = DenoiseStats(
+                self._prefill, end + ended, self._steps, total, ending, self._cache.nbytes
+            )
+        words = tuple(
+            "" if masked else self._tokenizer.decode([token])
+            for token, masked in zip(view.ids, view.masked, strict=True)
+        )
+        ms += (self._clock() - mark) * 1e3
+        return DenoiseStep(self._steps, planned, view, words, text, ms, self._prefill, stats)

@@ -1,0 +1,175 @@
+"""The least time that a step can take on a chip: its memory and its tensor cores set it.
+
+    python -m dllm_core.roofline
+
+prints the tables of docs/gpu.md (roofline model, Williams et al. 2009).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dllm_core.budget import block_weights
+from dllm_core.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """What a chip moves and computes per second at best."""
+
+    name: str
+    bytes: float
+    bf16: float
+    """Floating-point operations of dense bfloat16 products."""
+    fp8: float
+
+
+H100 = Chip("H100 SXM", bytes=3.35e12, bf16=800e12, fp8=1600e12)
+"""NVIDIA's memory bandwidth; of its 989 and 1,979 TFLOP/s, what dense products reach."""
+
+LLADA_8B = ModelConfig(
+    family="llada",
+    vocab_size=126_464,
+    hidden_size=4096,
+    intermediate_size=12_288,
+    num_layers=32,
+    num_heads=32,
+    num_kv_heads=32,
+    head_dim=128,
+    context_length=4096,
+    rope_theta=500_000.0,
+    norm_eps=1e-5,
+    eos_ids=(126_081, 126_348),
+    mask_id=126_336,
+    attention="bidirectional",
+    shift=False,
+    tied_head=False,
+)
+"""The configuration of GSAI-ML/LLaDA-8B-Instruct."""
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Milliseconds that moving and computing take; the longer one is the floor."""
+
+    memory_ms: float
+    compute_ms: float
+
+    @property
+    def ms(self) -> float:
+        return max(self.memory_ms, self.compute_ms)
+
+
+def floor(
+    config: ModelConfig,
+    chip: Chip,
+    *,
+    batch: int,
+    rows: int,
+    cached: int,
+    fp8: bool = False,
+    head: bool = True,
+) -> Floor:
+    """Of one forward pass over `rows` rows of each call, which see `cached` positions before them.
+
+    Weights are read once, keys and values once for each call; the head is bfloat16.
+    """
+    blocks = config.num_layers * block_weights(config)
+    outside = config.vocab_size * config.hidden_size if head else 0
+    seen = cached + rows
+    kv = 2 * config.num_layers * config.num_kv_heads * config.head_dim * 2
+    moved = blocks * (1 if fp8 else 2) + outside * 2 + batch * seen * kv
+    heads = config.num_layers * config.num_heads * config.head_dim
+    in_blocks = 2 * blocks * rows * batch
+    elsewhere = (2 * outside + 4 * seen * heads) * rows * batch
+    seconds = in_blocks / (chip.fp8 if fp8 else chip.bf16) + elsewhere / chip.bf16
+    return Floor(moved / chip.bytes * 1e3, seconds * 1e3)
+
+
+def table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) -> list[str]:
+    """Markdown lines: a row for each batch and format, canvases of 64, and one for the prefill."""
+    lines = [
+        f"| {chip.name}, {cached} cached | memory ms | compute ms | step ms | 8 steps ms "
+        "| 16 steps ms | tokens/s at 16 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for fp8 in (False, True):
+        name = "fp8" if fp8 else "bf16"
+        for batch in (1, 8, 32):
+            found = floor(config, chip, batch=batch, rows=64, cached=cached, fp8=fp8)
+            speed = batch * 64 / (16 * found.ms / 1e3)
+            lines.append(
+                f"| {name}, batch {batch} | {found.memory_ms:.2f} | {found.compute_ms:.2f} "
+                f"| {found.ms:.2f} | {8 * found.ms:.1f} | {16 * found.ms:.1f} | {speed:,.0f} |"
+            )
+        read = floor(config, chip, batch=1, rows=cached, cached=0, fp8=fp8, head=False)
+        lines.append(
+            f"| {name}, prefill of {cached} | {read.memory_ms:.2f} | {read.compute_ms:.2f} "
+            f"| {read.ms:.2f} | | | |"
+        )
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One kernel of a step in bfloat16."""
+
+    name: str
+    count: int
+    """Launches in a step."""
+    bytes: int
+    """Moved by one launch, where nothing is left in the cache of the chip."""
+
+
+def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[Kernel]:
+    """What a step launches. Small batches split the attention, and projections of few columns."""
+    r, h, inner, layers = (
+        batch * rows,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_layers,
+    )
+    query = config.num_heads * config.head_dim
+    key = config.num_kv_heads * config.head_dim
+    qkv = query + 2 * key
+
+    def product(k: int, n: int) -> int:
+        return 2 * (k * n + r * (k + n))
+
+    return [
+        Kernel("qkv product", layers, product(h, qkv)),
+        Kernel("rotary and store", layers, 4 * r * qkv),
+        Kernel("attention", layers, 2 * (2 * batch * (cached + rows) * key + 2 * r * query)),
+        Kernel("combine of its parts", layers, 2 * r * query),
+        Kernel("out product", layers, product(query, h)),
+        Kernel("sum of its parts", layers, 2 * r * h),
+        Kernel("sum and norm", 2 * layers, 8 * r * h),
+        Kernel("gate and up product", layers, product(h, 2 * inner)),
+        Kernel("SwiGLU", layers, 2 * r * 3 * inner),
+        Kernel("down product", layers, product(inner, h)),
+        Kernel("sum of its parts", layers, 2 * r * h),
+        Kernel("head and best token", 1, 2 * config.vocab_size * h),
+        Kernel("combine and commit", 2, 0),
+    ]
+
+
+def kernel_table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) -> list[str]:
+    """Markdown lines for a step of one call with a canvas of 64, and their sum."""
+    found = kernels(config, batch=1, rows=64, cached=cached)
+    lines = ["| kernel | a step | MB each | us each | ms a step |", "|---|---|---|---|---|"]
+    for kernel in found:
+        us = kernel.bytes / chip.bytes * 1e6
+        lines.append(
+            f"| {kernel.name} | {kernel.count} | {kernel.bytes / 1e6:.1f} | {us:.1f} "
+            f"| {kernel.count * us / 1e3:.2f} |"
+        )
+    moved = sum(kernel.count * kernel.bytes for kernel in found)
+    launches = sum(kernel.count for kernel in found)
+    lines.append(
+        f"| all | {launches} | {moved / 1e6:,.0f} in all | | {moved / chip.bytes * 1e3:.2f} |"
+    )
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join([*table(), "", *kernel_table()]))

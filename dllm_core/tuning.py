@@ -1,0 +1,79 @@
+"""Which matrix product is the faster one for a projection of few rows, measured at warm-up."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dllm_core.fp8_linear import Fp8Linear
+from dllm_core.ops.fp8 import quantize_rows
+from dllm_core.ops.linear import Choice, linear, linear_fp8
+from dllm_core.paged_model import MOST_STREAMED, PROJECTIONS, PagedModel
+
+_REPEATS = 5
+
+
+Work = Callable[[], None]
+
+
+def tune(
+    model: PagedModel, rows: Iterable[int], milliseconds: Callable[[Work], float] | None = None
+) -> None:
+    """Set `model.choices` for passes of so many rows.
+
+    All layers' weights are multiplied in turn: a matrix that was just used would still lie in
+    the cache of the chip, as it never does in a step. `milliseconds` measures work; by default
+    CUDA events on the current stream do.
+    """
+    clock = milliseconds or _on_device
+    for count in sorted({count for count in rows if count <= MOST_STREAMED}):
+        for layers in _projections(model):
+            first = layers[0]
+            shape = (count, first.in_features, first.out_features)
+            x = _rows(first, count)
+            times = {choice: clock(_all_layers(layers, x, choice)) for choice in _CHOICES}
+            model.choices[shape] = min(_CHOICES, key=lambda choice: times[choice])
+
+
+_CHOICES: tuple[Choice, Choice] = ("torch", "triton")
+
+
+def _projections(model: PagedModel) -> list[list[nn.Linear | Fp8Linear]]:
+    """The same projection of all layers, for each of the four."""
+    blocks = model.model.blocks
+    return [[block.get_submodule(path) for block in blocks] for path in PROJECTIONS]  # type: ignore[misc]
+
+
+def _rows(layer: nn.Linear | Fp8Linear, count: int) -> Tensor:
+    dtype = torch.bfloat16 if isinstance(layer, Fp8Linear) else layer.weight.dtype
+    return torch.randn(count, layer.in_features, device=layer.weight.device, dtype=dtype)
+
+
+def _on_device(work: Work) -> float:
+    work()  # compiles, and lets libraries choose
+    times = []
+    for _ in range(_REPEATS):
+        begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        times.append(float(begin.elapsed_time(end)))
+    return statistics.median(times)
+
+
+def _all_layers(layers: Sequence[nn.Linear | Fp8Linear], x: Tensor, choice: Choice) -> Work:
+    rows, scale = quantize_rows(x)
+
+    def work() -> None:
+        for layer in layers:
+            if isinstance(layer, Fp8Linear):
+                linear_fp8(rows, scale, layer.weight, layer.scale, layer.bias, choice=choice)
+            else:
+                linear(x, layer.weight, layer.bias, choice=choice)
+
+    return work
