@@ -8,9 +8,10 @@ from tiny import tiny_cache, tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions
 from dllm_core.canvas import Canvas, CanvasView
-from dllm_core.denoise import Diffusion, run
+from dllm_core.denoise import run
 from dllm_core.device_job import CanvasJob
 from dllm_core.device_round import Round, RoundShape
+from dllm_core.diffusion import Diffusion
 from dllm_core.engine import Engine
 from dllm_core.model import Transformer
 from dllm_core.paged_cache import PagedCache, PagePool
