@@ -20,8 +20,9 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from dllm_core.ops.cases import CASES, GEOMETRIES, Operands
+from dllm_core.ops.cases import CASES, Operands
 from dllm_core.ops.commit import commit
+from dllm_core.ops.geometry import GEOMETRIES
 
 
 class Hopper:

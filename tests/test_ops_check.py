@@ -10,9 +10,10 @@ import torch
 from dllm_core.errors import OptionError
 from dllm_core.ops import Operation, cases, check
 from dllm_core.ops.fp8 import quantize_rows_reference
+from dllm_core.ops.geometry import Geometry
 from tests.kernels import DEVICE, needs_triton
 
-TINY = cases.Geometry(
+TINY = Geometry(
     name="tiny",
     hidden=48,
     heads=4,

@@ -9,6 +9,9 @@ Words that every operation shares: `B` calls are denoised together, each has `ro
 `R = B * rows` rows lie one call after another. `live` is int32 (B,), 0 where a call is done or
 its place is empty: kernels return early there, and what such rows hold afterwards is
 unspecified. Keys and values of a layer lie in pages of `PAGE` positions: (pages, n_kv, PAGE, d).
+
+`python -m dllm_core.ops.check` compares all kernels with plain torch at true geometry,
+`python -m dllm_core.ops.tune` then times them.
 """
 
 from dllm_core.ops.dispatch import Operation, available, kernels, references

@@ -17,6 +17,7 @@ from dllm_core.ops import PAGE, Operation, kernels, references
 from dllm_core.ops.attention import canvas_attention
 from dllm_core.ops.commit import commit
 from dllm_core.ops.fp8 import quantize_rows, quantize_weight
+from dllm_core.ops.geometry import Geometry
 from dllm_core.ops.head import top1, top1_fp8
 from dllm_core.ops.linear import linear, linear_fp8, linear_fp8_parts, linear_parts
 from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
@@ -24,84 +25,6 @@ from dllm_core.ops.rotary import rotate_and_store
 from dllm_core.ops.swiglu import swiglu, swiglu_fp8
 
 _EPS = 1e-5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Geometry:
-    """Sizes of a model, and of the batch that it denoises."""
-
-    name: str
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    inner: int
-    vocabulary: int
-    calls: int = 1
-    rows: int = 64
-    cached: int = 512
-    """Prompt positions of the first call; each next one has 37 fewer."""
-    qk_norm: bool = False
-
-
-GEOMETRIES = {
-    geometry.name: geometry
-    for geometry in (
-        Geometry(
-            name="llada-8b",
-            hidden=4096,
-            heads=32,
-            kv_heads=32,
-            head_dim=128,
-            inner=12288,
-            vocabulary=126464,
-        ),
-        Geometry(
-            name="illada-8b",
-            hidden=4096,
-            heads=32,
-            kv_heads=8,
-            head_dim=128,
-            inner=14336,
-            vocabulary=155136,
-            calls=2,
-        ),
-        Geometry(
-            name="dream-7b",
-            hidden=3584,
-            heads=28,
-            kv_heads=4,
-            head_dim=128,
-            inner=18944,
-            vocabulary=152064,
-            rows=65,
-        ),
-        Geometry(
-            name="qwen3-0.6b",
-            hidden=1024,
-            heads=16,
-            kv_heads=8,
-            head_dim=128,
-            inner=3072,
-            vocabulary=151936,
-            calls=3,
-            rows=33,
-            qk_norm=True,
-        ),
-        Geometry(
-            name="smollm2-135m",
-            hidden=576,
-            heads=9,
-            kv_heads=3,
-            head_dim=64,
-            inner=1536,
-            vocabulary=49152,
-            calls=3,
-            rows=17,
-            cached=150,
-        ),
-    )
-}
 
 
 class Operands:

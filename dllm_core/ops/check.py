@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from dllm_core.errors import OptionError
-from dllm_core.ops.cases import CASES, GEOMETRIES, Case, Geometry, Operands
+from dllm_core.ops.cases import CASES, Case, Operands
+from dllm_core.ops.geometry import GEOMETRIES, Geometry
 from dllm_core.ops.interpret import interpret_without_gpu
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 2e-2, torch.float8_e4m3fn: 2e-2}
@@ -64,8 +65,10 @@ def _tensors(values: Any, geometry: Geometry) -> Iterator[Tensor]:
         if not isinstance(value, Tensor):
             continue
         if geometry.calls > 1 and len(value) in (geometry.calls, rows):
-            value = value.view(geometry.calls, -1)[torch.arange(geometry.calls) != 1]
-        yield value
+            per_call = value.view(geometry.calls, -1)
+            yield from (per_call[call] for call in range(geometry.calls) if call != 1)
+        else:
+            yield value
 
 
 def _error(actual: Tensor, expected: Tensor) -> float:

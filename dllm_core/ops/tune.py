@@ -18,8 +18,9 @@ from torch import Tensor
 from triton.testing import do_bench
 
 from dllm_core.errors import OptionError
-from dllm_core.ops.cases import CASES, GEOMETRIES, Case, Geometry, Operands
+from dllm_core.ops.cases import CASES, Case, Operands
 from dllm_core.ops.check import check_all
+from dllm_core.ops.geometry import GEOMETRIES, Geometry
 from dllm_core.ops.product_kernel import Tile, candidates, remember
 
 Timer = Callable[[Callable[[], Any]], float]
