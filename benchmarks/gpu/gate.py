@@ -18,8 +18,9 @@ from dllm_core.device import Device
 from dllm_core.device_batch import Ticket
 from dllm_core.device_job import CanvasJob
 from dllm_core.model import Span, Transformer, visibility
-from dllm_core.ops.cases import CASES, GEOMETRIES
+from dllm_core.ops.cases import CASES
 from dllm_core.ops.check import check as check_kernel
+from dllm_core.ops.geometry import GEOMETRIES
 from dllm_core.paged_model import PagedModel
 
 OPTIONS = DecodeOptions(rule="quota", cache="prompt_frozen", canvas_length=7, steps=5)
