@@ -128,9 +128,15 @@ class Engine:
             if not merge:
                 lora.attach(model, change)
         engine = cls(model, found.tokenizer, context, denoiser)
-        if place.type == "cuda" and found.config.mask_id is not None and PagedModel.serves(model):
+        if engine._may_use_pages:
             engine.use_pages()
         return engine
+
+    @property
+    def _may_use_pages(self) -> bool:
+        """On a GPU, for models that denoise and have kernels for all that they do."""
+        denoises = self.config.mask_id is not None
+        return self.device.type == "cuda" and denoises and PagedModel.serves(self.model)
 
     def use_pages(self, pages: int | None = None, calls: int = MOST_CALLS) -> None:
         """Serve the caches to come from `pages` pages, by default what the GPU has room for.

@@ -17,7 +17,13 @@ from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.model import Block, Linear, Transformer, visibility
 from dllm_core.ops import PAGE
 from dllm_core.ops.fp8 import quantize_rows
-from dllm_core.ops.linear import Choice, linear, linear_fp8
+from dllm_core.ops.linear import (
+    Choice,
+    linear,
+    linear_fp8,
+    linear_fp8_parts,
+    linear_parts,
+)
 from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
 from dllm_core.ops.rotary import rotate_and_store
 from dllm_core.ops.swiglu import swiglu, swiglu_fp8
@@ -146,24 +152,30 @@ class PagedModel:
             self.config.norm_eps,
             where.live,
         )
-        return self._project(part.out, attend(q, keys, values), where)
+        return self._project(part.out, attend(q, keys, values), where, sums=True)
 
     def _feed_forward(self, block: Block, rows: Rows, where: Where) -> Tensor:
         gate_up = self._project(block.mlp.gate_up, rows, where)
         gate = swiglu_fp8 if isinstance(block.mlp.down, Fp8Linear) else swiglu
-        return self._project(block.mlp.down, gate(gate_up, where.live), where)
+        return self._project(block.mlp.down, gate(gate_up, where.live), where, sums=True)
 
-    def _project(self, layer: nn.Module, rows: Rows, where: Where) -> Tensor:
+    def _project(self, layer: nn.Module, rows: Rows, where: Where, *, sums: bool = False) -> Tensor:
+        """(R, n); with `sums`, what is added to the residual may also be parts (p, R, n) of it."""
         assert isinstance(layer, Linear | Fp8Linear)
         first = rows[0] if isinstance(rows, tuple) else rows
         shape = (len(first), layer.in_features, layer.out_features)
         choice = self.choices.get(shape, "torch")
+        in_parts = sums and choice == "triton"
         if isinstance(layer, Fp8Linear):
             x, scale = rows if isinstance(rows, tuple) else quantize_rows(rows, where.live)
+            if in_parts:
+                return linear_fp8_parts(x, scale, layer.weight, layer.scale, where.live)
             return linear_fp8(
                 x, scale, layer.weight, layer.scale, layer.bias, where.live, choice=choice
             )
         assert not isinstance(rows, tuple)
+        if in_parts:
+            return linear_parts(rows, layer.weight, where.live)
         return linear(rows, layer.weight, layer.bias, where.live, choice=choice)
 
     def read(

@@ -121,8 +121,12 @@ class Kernel:
     """Moved by one launch, where nothing is left in the cache of the chip."""
 
 
+_PARTS = 4
+"""Into which a projection of few outputs is split at batch 1; float32, summed by the norm."""
+
+
 def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[Kernel]:
-    """What a step launches. Small batches split the attention, and projections of few columns."""
+    """What a step launches; small batches split the attention, and projections of few outputs."""
     r, h, inner, layers = (
         batch * rows,
         config.hidden_size,
@@ -142,12 +146,10 @@ def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[
         Kernel("attention", layers, 2 * (2 * batch * (cached + rows) * key + 2 * r * query)),
         Kernel("combine of its parts", layers, 2 * r * query),
         Kernel("out product", layers, product(query, h)),
-        Kernel("sum of its parts", layers, 2 * r * h),
-        Kernel("sum and norm", 2 * layers, 8 * r * h),
+        Kernel("sum of parts and norm", 2 * layers, (4 * _PARTS + 6) * r * h),
         Kernel("gate and up product", layers, product(h, 2 * inner)),
         Kernel("SwiGLU", layers, 2 * r * 3 * inner),
         Kernel("down product", layers, product(inner, h)),
-        Kernel("sum of its parts", layers, 2 * r * h),
         Kernel("head and best token", 1, 2 * config.vocab_size * h),
         Kernel("combine and commit", 2, 0),
     ]

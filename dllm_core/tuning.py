@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,18 @@ Work = Callable[[], None]
 
 
 def tune(
-    model: PagedModel, rows: Iterable[int], milliseconds: Callable[[Work], float] | None = None
+    model: PagedModel,
+    rows: Iterable[int],
+    milliseconds: Callable[[Work], float] | None = None,
+    *,
+    tiles: bool = False,
 ) -> None:
     """Set `model.choices` for passes of so many rows.
 
     All layers' weights are multiplied in turn: a matrix that was just used would still lie in
     the cache of the chip, as it never does in a step. `milliseconds` measures work; by default
-    CUDA events on the current stream do.
+    CUDA events on the current stream do. With `tiles` the kernels' own sizes are tried out before,
+    which compiles some dozens of them for each shape: minutes, for those who measure.
     """
     clock = milliseconds or _on_device
     for count in sorted({count for count in rows if count <= MOST_STREAMED}):
@@ -34,6 +40,8 @@ def tune(
             first = layers[0]
             shape = (count, first.in_features, first.out_features)
             x = _rows(first, count)
+            if tiles:
+                _try_tiles(first, x)
             times = {choice: clock(_all_layers(layers, x, choice)) for choice in _CHOICES}
             model.choices[shape] = min(_CHOICES, key=lambda choice: times[choice])
 
@@ -50,6 +58,18 @@ def _projections(model: PagedModel) -> list[list[nn.Linear | Fp8Linear]]:
 def _rows(layer: nn.Linear | Fp8Linear, count: int) -> Tensor:
     dtype = torch.bfloat16 if isinstance(layer, Fp8Linear) else layer.weight.dtype
     return torch.randn(count, layer.in_features, device=layer.weight.device, dtype=dtype)
+
+
+def _try_tiles(layer: nn.Linear | Fp8Linear, x: Tensor) -> None:
+    # Imported here: it imports Triton, which is not needed to load this module.
+    from dllm_core.ops.tune import best_tile, device_timer
+
+    if isinstance(layer, Fp8Linear):
+        x, scale = quantize_rows(x)
+        run = partial(linear_fp8.kernel, x, scale, layer.weight, layer.scale)
+    else:
+        run = partial(linear.kernel, x, layer.weight)
+    best_tile(run, x, layer.weight, may_split=True, timer=device_timer)
 
 
 def _on_device(work: Work) -> float:

@@ -121,7 +121,7 @@ class DiffusionCall:
     def _share_instructions(self, messages: Sequence[Message]) -> None:
         """On a GPU the instructions of the first call lie in memory once for all."""
         gpu = self._engine.gpu
-        if gpu is None or gpu.shares or messages[0].role != "system":
+        if gpu is None or gpu.shares or not messages or messages[0].role != "system":
             return
         first, second = (
             self._engine.encode_chat([("system", messages[0].content), ("user", question)])

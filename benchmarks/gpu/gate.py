@@ -17,9 +17,10 @@ from dllm_core.denoise import Diffusion, run
 from dllm_core.device import Device
 from dllm_core.device_batch import Ticket
 from dllm_core.device_job import CanvasJob
-from dllm_core.model import Transformer
-from dllm_core.ops.cases import CASES, GEOMETRIES
+from dllm_core.model import Span, Transformer, visibility
+from dllm_core.ops.cases import CASES
 from dllm_core.ops.check import check as check_kernel
+from dllm_core.ops.geometry import GEOMETRIES
 from dllm_core.paged_model import PagedModel
 
 OPTIONS = DecodeOptions(rule="quota", cache="prompt_frozen", canvas_length=7, steps=5)
@@ -105,17 +106,30 @@ def _submit(served: Device, prompt: list[int], options: DecodeOptions) -> Ticket
 def _by_host(
     model: Transformer, prompt: list[int], options: DecodeOptions, device: torch.device
 ) -> list[int]:
-    """The same canvas by Diffusion, with the prompt read as Engine.read does."""
-    from dllm_core.engine import Engine  # its tokenizer is not needed: none of it is called
-
-    engine = Engine(model, None, 256)  # type: ignore[arg-type]
+    """The same canvas by Diffusion, in plain torch."""
     cache = PromptCache(KeyValues(model.config, 256, torch.float32, device))
-    engine.read(prompt, cache, options)
+    _read_by_host(model, prompt, cache, device)
     canvas = Canvas.after(model.config, prompt, options.canvas_length, device)
     denoiser = Diffusion(model.config, canvas, cache, options)
     while not denoiser.done:
         denoiser.absorb(run(model, denoiser.plan()))
     return denoiser.final()
+
+
+def _read_by_host(
+    model: Transformer, prompt: list[int], cache: PromptCache, device: torch.device
+) -> None:
+    """As Engine.read, which cannot be imported where GGUF's package is missing."""
+    config = model.config
+    size = config.block_length if config.attention == "block_causal" else 1
+    stop = (len(prompt) - config.shift) // size * size
+    if not stop:
+        return
+    cache.reserve(stop)
+    mask = visibility(config, 0, stop, stop)
+    span = Span(cache.store, 0, stop, stop, None if mask is None else mask.to(device))
+    model(torch.tensor(prompt[:stop], device=device), [span])
+    cache.commit(prompt[:stop])
 
 
 def _hidden_error(config: ModelConfig, dtype: str, device: torch.device) -> float:

@@ -29,7 +29,7 @@ def measure(sizes: Sizes, dtype: str, device: torch.device) -> Iterator[Row]:
     served = Device(model, sizes.context, calls * pages_for(sizes.context, PAGE) + 1, calls=calls)
     if device.type == "cuda":
         with served.turn():
-            tune(served.model, [batch * sizes.canvas for batch in sizes.batches])
+            tune(served.model, [batch * sizes.canvas for batch in sizes.batches], tiles=True)
         yield {"what": "choices", "dtype": dtype, "choices": _choices(served)}
     yield _prefill(sizes, dtype, served, device)
     asked = prompts(sizes.config, calls, sizes.cached)

@@ -109,16 +109,22 @@ def _run(piece: str, sizes: Sizes, device: torch.device, name: str, out: Path) -
 
 
 def _machine() -> Row:
-    git = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    )
     return {
         "what": "machine",
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or None,
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    """None where the files were copied without their history."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def _rows(out: Path) -> list[Row]:
