@@ -12,23 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dllm_core import checkpoint, lora, weights
+from dllm_core import infill, lora, weights
 from dllm_core.answer import Answer, check_request
 from dllm_core.budget import Budget
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.calibrate import measured_cost
-from dllm_core.canvas import Canvas
-from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig, Rule
-from dllm_core.denoise import Forward, resolve_policy, run
+from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig
+from dllm_core.denoise import resolve_policy, run
 from dllm_core.device import Device, objection
 from dllm_core.device_batch import MOST_CALLS
 from dllm_core.device_steps import DeviceSteps
-from dllm_core.diffusion import Diffusion
-from dllm_core.errors import OptionError
+from dllm_core.loading import load
 from dllm_core.model import Span, Transformer, visibility
 from dllm_core.paged_cache import PagedCache
 from dllm_core.paged_model import PagedModel
-from dllm_core.place import Dtype, choose_device, choose_kind
+from dllm_core.place import Dtype
 from dllm_core.reply_steps import Steps
 from dllm_core.schedule import CostModel
 from dllm_core.stats import DenoiseStep, PrefillStats, Reply
@@ -109,25 +107,18 @@ class Engine:
             OptionError: this dtype does not run on this device.
             PagesFullError: beside the weights, the GPU has no room for a single call.
         """
-        place = choose_device(device)
-        kind, float_dtype = choose_kind(dtype, place)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        denoiser = None if adapter is None else lora.read_denoiser(Path(adapter))
-        taught = {} if denoiser is None else {"mask_id": denoiser.mask_id}
-        found = checkpoint.find(source, {**taught, **(config or {})})
-        change = None if adapter is None else lora.load(Path(adapter), found.config)
-        context = min(context, found.config.context_length)
-        model = weights.build(found.config, kind, context, float_dtype, place)
-        tensors = found.tensors
-        if change is not None and merge:
-            tensors = change.merged(tensors, weights.slots(found.config, found.names))
-        weights.fill(model, found.names, tensors, progress)
-        if change is not None:
-            lora.set_mask_row(model, change)
-            if not merge:
-                lora.attach(model, change)
-        engine = cls(model, found.tokenizer, context, denoiser)
+        loaded = load(
+            source,
+            dtype=dtype,
+            device=device,
+            threads=threads,
+            context=context,
+            config=config,
+            adapter=adapter,
+            merge=merge,
+            progress=progress,
+        )
+        engine = cls(loaded.model, loaded.tokenizer, loaded.context, loaded.denoiser)
         if engine._may_use_pages:
             engine.use_pages()
         return engine
@@ -356,39 +347,12 @@ class Engine:
                 predict, or the rule does not suit the model.
             PromptTooLongError: the template does not fit the context.
         """
-        if not template:
-            raise OptionError("The template is empty: there is nothing to fill.")
-        if self.config.shift and template[0] is None:
-            raise OptionError("This model predicts the next token: begin with a known one.")
-        if options is None:
-            rule: Rule = "sequential" if self.config.mask_id is None else "quota"
-            options = DecodeOptions(rule=rule, eos_last=False)
-        canvas = Canvas(self.config, template, self.device)
-        denoiser = Diffusion(
-            self.config,
-            canvas,
-            self.contiguous_cache(),
-            options,
-            allowed=allowed,
-            stop_at_eos=False,
-        )
-        while not denoiser.done:
-            denoiser.absorb(run(self.model, denoiser.plan()))
-        return tuple(canvas.ids.tolist())
+        return infill.fill(self.model, self.contiguous_cache(), template, options, allowed)
 
     @torch.inference_mode()
     def score(self, before: Sequence[int], ids: Sequence[int]) -> float:
         """Mean log-probability of `ids` after `before`; a diffusion model sees them masked."""
-        hidden = [None] * len(ids) if self.config.mask_id is not None else list(ids)
-        canvas = Canvas(self.config, [*before, *hidden], self.device)
-        cache, n = self.contiguous_cache(), len(canvas)
-        cache.reserve(n)
-        mask = self._placed(visibility(self.config, 0, n, n, canvas.begin))
-        places = torch.arange(len(before), n, device=self.device) - int(self.config.shift)
-        forward = Forward(canvas.ids, (Span(cache.store, 0, n, n, mask),), places.clamp_min_(0))
-        logits = run(self.model, forward).log_softmax(-1)
-        wanted = torch.tensor(ids, device=self.device)[:, None]
-        return float(logits.gather(-1, wanted).mean())
+        return infill.score(self.model, self.contiguous_cache(), before, ids)
 
     def warm_up(self) -> None:
         """Run every kernel once and measure what a step costs, so that no caller pays for it."""

@@ -1,0 +1,61 @@
+"""From a checkpoint's source to a model in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dllm_core import checkpoint, lora, weights
+from dllm_core.model import Transformer
+from dllm_core.place import Dtype, choose_device, choose_kind
+from dllm_core.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What an engine is made of."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    context: int
+    """Positions that the model may have, as far as they were asked for."""
+    denoiser: lora.DenoiserSettings | None
+    """What an adapter says of the replies that it was trained for."""
+
+
+def load(
+    source: str | Path,
+    *,
+    dtype: Dtype,
+    device: str,
+    threads: int | None,
+    context: int,
+    config: Mapping[str, Any] | None,
+    adapter: str | Path | None,
+    merge: bool,
+    progress: weights.Progress | None,
+) -> Loaded:
+    """See `Engine.load` for arguments and errors."""
+    place = choose_device(device)
+    kind, float_dtype = choose_kind(dtype, place)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    denoiser = None if adapter is None else lora.read_denoiser(Path(adapter))
+    taught = {} if denoiser is None else {"mask_id": denoiser.mask_id}
+    found = checkpoint.find(source, {**taught, **(config or {})})
+    change = None if adapter is None else lora.load(Path(adapter), found.config)
+    context = min(context, found.config.context_length)
+    model = weights.build(found.config, kind, context, float_dtype, place)
+    tensors = found.tensors
+    if change is not None and merge:
+        tensors = change.merged(tensors, weights.slots(found.config, found.names))
+    weights.fill(model, found.names, tensors, progress)
+    if change is not None:
+        lora.set_mask_row(model, change)
+        if not merge:
+            lora.attach(model, change)
+    return Loaded(model, found.tokenizer, context, denoiser)
