@@ -13,10 +13,11 @@ from dllm_core import ops
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.denoise import Diffusion, run
+from dllm_core.denoise import run
 from dllm_core.device import Device
 from dllm_core.device_batch import Ticket
 from dllm_core.device_job import CanvasJob
+from dllm_core.diffusion import Diffusion
 from dllm_core.model import Span, Transformer, visibility
 from dllm_core.ops.cases import CASES
 from dllm_core.ops.check import check as check_kernel

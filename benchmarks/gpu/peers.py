@@ -13,7 +13,8 @@ from timing import device_ms, joules_per_token, wall_ms
 from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import Diffusion, run
+from dllm_core.denoise import run
+from dllm_core.diffusion import Diffusion
 from dllm_core.graphs import CudaRecorder
 from dllm_core.ops import PAGE
 from dllm_core.ops.attention import canvas_attention
