@@ -7,7 +7,8 @@ from collections.abc import Callable
 from time import perf_counter
 
 import torch
-from agent.energy import NvmlMeter
+
+from agent.bench.energy import NvmlMeter
 
 Work = Callable[[], object]
 
