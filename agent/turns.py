@@ -79,8 +79,8 @@ class TurnDetector:
     """Start of the onset or turn, seconds of sound since the call began."""
     speech_end: float = 0.0
     """End of the last speech in the turn."""
-    _set_in: float = 0.0
-    """Start of the sound that may become speech."""
+    set_in: float = 0.0
+    """Start of the sound that may become speech, or did."""
 
     def __post_init__(self) -> None:
         self.delay = self.settings.endpoint_delay
@@ -90,7 +90,7 @@ class TurnDetector:
         if self.state is TurnState.QUIET:
             self.began = start
         if self.state in (TurnState.QUIET, TurnState.PAUSED):
-            self._set_in = start
+            self.set_in = start
         event = self._change(self._kind(probability, end))
         if self.state is TurnState.SPEAKING:
             self.speech_end = end
@@ -115,7 +115,7 @@ class TurnDetector:
         if self.open and end - self.began >= settings.max_turn:
             return FrameKind.EXPIRED
         if probability >= settings.threshold:
-            enough = end - self._set_in >= settings.min_speech
+            enough = end - self.set_in >= settings.min_speech
             return FrameKind.ENOUGH if enough else FrameKind.SPEECH
         if self.state is TurnState.PAUSED:
             # Only a frame above the threshold resumes: the pause runs on through the hysteresis.

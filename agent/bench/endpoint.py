@@ -175,7 +175,8 @@ class PauseFinder:
             elif event is TurnEvent.PAUSED:
                 paused = detector.speech_end
             elif event is TurnEvent.RESUMED:
-                yield began, paused, now - paused
+                # While it is open whether somebody speaks again, no turn ends.
+                yield began, paused, detector.set_in - paused
         yield began, paused, whole * frame - paused
 
     def _heard(self, spoken: Spoken, began: float, start: float) -> Samples:
