@@ -122,7 +122,9 @@ def _joined(frames: list[av.AudioFrame]) -> Samples:
 def resample(samples: Samples, source_rate: int, target_rate: int) -> Samples:
     """Convert a whole recording."""
     resampler = StreamResampler(source_rate, target_rate)
-    return np.concatenate([resampler.push(samples), resampler.flush()])
+    seconds = range(0, len(samples), source_rate)
+    pieces = [resampler.push(samples[at : at + source_rate]) for at in seconds]
+    return np.concatenate([*pieces, resampler.flush()])
 
 
 @dataclass(frozen=True, slots=True)

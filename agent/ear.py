@@ -39,6 +39,8 @@ class Ear:
         self._echo = echo
         self._silent_from = 0.0
         """When all that was played has been heard, monotonic seconds."""
+        self._echo_share = 0.0
+        """Of the last frame that was judged; what lies between two such frames is as they are."""
         self._resampler = StreamResampler(source_rate, RATE)
         self._started_at = started_at
         self._raw: list[Samples] = []
@@ -86,9 +88,10 @@ class Ear:
         if self._echo is None:
             return 0.0
         if probability > NO_SPEECH:
-            return self._echo.likelihood(chunk)
-        self._echo.skip(chunk)
-        return 0.0
+            self._echo_share = self._echo.likelihood(chunk)
+        elif not self._echo.skip(chunk):
+            self._echo_share = 0.0
+        return self._echo_share
 
     def plays(self, samples: Samples, rate: int, now: float) -> None:
         """The caller will hear this next; the microphone may, too."""

@@ -122,14 +122,16 @@ class EchoJudge:
             self._search()
         return self._judge()
 
-    def skip(self, frame: AudioChunk) -> None:
+    def skip(self, frame: AudioChunk) -> bool:
         """Take a frame in which there is no speech, so that it does not matter whose it would be.
 
         It bounds the echo as every other does, but costs a fraction.
         """
         due = (frame.start // FRAME_SAMPLES + self._turn) % _BACKLOG == 0
-        if self._remember(frame) and (due or len(self._backlog) >= _BACKLOG):
+        audible = self._remember(frame)
+        if audible and (due or len(self._backlog) >= _BACKLOG):
             self._measure()
+        return audible
 
     def _remember(self, frame: AudioChunk) -> bool:
         """Put the frame and the playback beside it into the backlog, if anything is played."""

@@ -65,7 +65,7 @@ class Floor:
 
     def give(self, now: float) -> Iterator[Command]:
         """The caller has the floor."""
-        if self.overlap is None:
+        if self.overlap is None or self.kept:
             return
         self._taken_by, self.overlap = self.overlap.turn, None
         yield from self.answering.stop(now, "turn_detected")
@@ -118,7 +118,9 @@ class Floor:
     def reopen(self) -> bool:
         """Whether nothing was heard of the reply that was cut: its question is open again."""
         finished = self.answering.finished
-        if finished is None or finished.turn is None or finished.reply.spoken:
+        if finished is None or finished.turn is None:
+            return False
+        if finished.reply.spoken and finished.done is not None:
             return False
         finished.turn.reply = None
         return True

@@ -245,7 +245,7 @@ class Hearing:
     @property
     def unknown(self) -> Turn | None:
         """The newest turn whose words are not all known."""
-        if self.open is not None:
+        if self.open is not None and self.detection:
             return self.open.turn
         return self.closed[max(self.closed)] if self.closed else None
 

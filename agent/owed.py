@@ -42,6 +42,11 @@ class Owed:
         else:
             self.waits = self._asked = True
 
+    def again(self) -> None:
+        """An answer had begun and is to begin anew, whether it was words or the client that
+        asked for it."""
+        self.waits = self._asked = True
+
     def settle(self, now: float) -> Iterator[Command]:
         """Answer once all words are known, nobody speaks and no other reply runs."""
         speaks = self.hearing.open is not None and self.hearing.detection

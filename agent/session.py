@@ -111,7 +111,7 @@ class Session:
             case Truncate():
                 return self.answering.truncate(event)
             case Configure():
-                return self._configure(event)
+                return self._configure(event, now)
             case PartialHeard():
                 return self._partial(event, now)
             case FinalHeard():
@@ -202,10 +202,10 @@ class Session:
         if len(self.hearing.closed) >= MAX_UNHEARD:
             message = f"{MAX_UNHEARD} turns wait for their words already; this one is dropped"
             yield Trouble("too_many_turns", message)
-            yield from self.hearing.clear()
+            yield from self._clear(now)
             return
-        if self.floor.overlap is not None and opened.words is not None:
-            yield from self.floor.keep(opened.words.text)
+        if self.floor.overlap is not None and (opened.words is not None or self.floor.kept):
+            yield from self.floor.keep("" if opened.words is None else opened.words.text)
             return
         yield from self.floor.give(now)
         yield from self.hearing.close(now)
@@ -242,7 +242,7 @@ class Session:
     def _take_back(self, now: float) -> Iterator[Command]:
         """The agent fell silent for nothing: it goes on, or begins to answer again."""
         if self.floor.reopen():
-            self.owed.waits = True
+            self.owed.again()
         elif not self.owed.waits:
             yield from self.floor.take_back(now)
 
@@ -275,7 +275,7 @@ class Session:
 
     # ---- everything else -----------------------------------------------------------
 
-    def _configure(self, event: Configure) -> Iterator[Command]:
+    def _configure(self, event: Configure, now: float) -> Iterator[Command]:
         if event.instructions is not None:
             self.conversation.instructions = event.instructions
         if event.create_response is not None:
@@ -284,8 +284,11 @@ class Session:
             self.interrupt_response = event.interrupt_response
         if event.idle_after is not None:
             self.manners.idle_after = event.idle_after
+        opened = self.hearing.open
         yield from self.hearing.configure(event)
         yield Configured(event)
+        if opened is not None and self.hearing.open is None and self.floor.taken_by(opened.turn):
+            yield from self._take_back(now)
         if event.instructions is not None:
             yield Prepare(self.conversation.messages())
 

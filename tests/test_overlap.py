@@ -5,17 +5,20 @@ import pytest
 from fakes import Desk
 from test_session import answer, ask, final, play_out, sound
 
-from agent.commands import DecodeFinal, DecodePartial, Respond, Speak
+from agent.commands import DecodeFinal, DecodePartial, HangUp, Respond, Speak
 from agent.config import Settings
 from agent.events import (
     CallStarted,
     CancelReply,
     ClearAudio,
     CommitAudio,
+    Configure,
     FinalHeard,
     PartialHeard,
+    RespondNow,
     SegmentSpoken,
     SoundReady,
+    TextReady,
     Tick,
 )
 from agent.notices import (
@@ -28,12 +31,13 @@ from agent.notices import (
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
+    Trouble,
     Unduck,
     WordsHeard,
 )
 from agent.overlap import JUDGEMENTS, Judgement, Overlap, Said, Sounding, classify
 from agent.reply import Message
-from agent.session import Session
+from agent.session import MAX_UNHEARD, Session
 from asr.transcript import Transcript
 
 STORY = "Once upon a time there lived a very old fox in a wood."
@@ -59,6 +63,14 @@ def desk():
 def listen(desk, seconds):
     """The caller is silent and hears the agent."""
     desk.hear(seconds, 0.0)
+
+
+def noise(desk):
+    """Something loud that has no words, and the silence after it."""
+    desk.hear(0.8, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "")
+    desk.hear(3.0, 0.0)
 
 
 def understand(desk, words):
@@ -179,6 +191,90 @@ def test_whoever_speaks_again_decides_what_becomes_of_an_interruption_without_wo
     assert answers == ([words] if words else [])
     if not words:
         assert STORY.endswith(desk.last(ReplyWords).delta)
+
+
+def test_a_reply_that_was_cut_before_it_was_whole_begins_anew():
+    desk = new_desk()
+    ask(desk, "Tell me a story.")
+    generation = desk.last(Respond).generation
+    desk.tell(TextReady(generation, "Once upon a time there lived a fox. It was very old. In "))
+    for task in desk.all(Speak):
+        desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
+        desk.tell(SegmentSpoken(task.generation, task.segment))
+    listen(desk, 9.0)
+    noise(desk)
+    assert [respond.messages[-1].content for respond in desk.all(Respond)] == [
+        "Tell me a story.",
+        "Tell me a story.",
+    ]
+
+
+def test_a_reply_that_the_client_asked_for_survives_a_cough():
+    desk = new_desk()
+    ask(desk, "Tell me a story.")
+    answer(desk, STORY)
+    play_out(desk)
+    desk.tell(RespondNow())
+    before = len(desk.all(Respond))
+    noise(desk)
+    assert len(desk.all(Respond)) == before + 1
+
+
+@pytest.mark.parametrize("modes", [(False,), (False, True)])
+def test_another_mode_takes_back_what_the_open_turn_cut(desk, modes):
+    desk.hear(0.6, 0.9)
+    for detection in modes:
+        desk.tell(Configure(turn_detection=detection))
+    desk.hear(0.5, 0.0)
+    assert STORY.endswith(desk.last(ReplyWords).delta)
+
+
+def test_a_turn_without_end_does_not_keep_what_was_cut(desk):
+    desk.hear(0.6, 0.9)
+    desk.hear(0.1, 0.0)
+    desk.tell(CommitAudio())
+    task = desk.last(DecodeFinal)
+    desk.tell(Configure(turn_detection=False))
+    desk.hear(0.1, 0.0)
+    desk.tell(FinalHeard(task.turn, task.revision, final("")))
+    desk.hear(0.5, 0.0)
+    assert STORY.endswith(desk.last(ReplyWords).delta)
+
+
+def test_a_turn_too_many_gives_back_what_it_cut(desk):
+    desk.tell(Configure(interrupt_response=False))
+    for _ in range(MAX_UNHEARD):
+        desk.hear(0.2, 0.9)
+        desk.hear(0.1, 0.0)
+        desk.tell(CommitAudio())
+    desk.tell(Configure(interrupt_response=True))
+    desk.hear(0.6, 0.9)
+    desk.tell(CommitAudio())
+    assert desk.last(Trouble).code == "too_many_turns"
+    for task in desk.all(DecodeFinal):
+        desk.tell(FinalHeard(task.turn, task.revision, final("")))
+    desk.hear(0.5, 0.0)
+    assert STORY.endswith(desk.last(ReplyWords).delta)
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_the_goodbye_is_not_cut_by_words_that_are_late(commits):
+    goodbye = "Goodbye and thank you for calling us today my friend."
+    settings = Settings(call={"goodbye": goodbye}, server={"max_call_seconds": 30})
+    desk = Desk(Session(settings, started_at=0.0))
+    desk.tell(CallStarted())
+    listen(desk, 30.1)
+    task = desk.last(Speak)
+    desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
+    desk.tell(SegmentSpoken(task.generation, task.segment))
+    desk.hear(0.3, 0.9)
+    desk.hear(0.1, 0.0)
+    if commits:
+        desk.tell(CommitAudio())
+    desk.hear(5.0, 0.0)
+    assert desk.all(StopPlaying) == []
+    assert desk.last(ReplyFinished).text == goodbye
+    assert desk.last(HangUp)
 
 
 def test_a_cough_while_the_agent_thinks_costs_no_answer():

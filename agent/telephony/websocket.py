@@ -19,6 +19,8 @@ MEDIA = "/telephony/"
 CLOSE_SECONDS = 12.0
 """After our close frame the peer has 10 s to answer it (uvicorn's ``close_timeout``); what it has
 not read by then is dropped."""
+MAX_UNREAD_BYTES = 1_048_576
+"""That may wait for a peer that pings: one behind by some seconds of sound is slow, not gone."""
 WITHOUT_PINGS = "/telephony/asterisk"
 """Asterisk of 2025 hangs up the call when it is pinged (asterisk/asterisk issue 1722)."""
 
@@ -35,7 +37,7 @@ class MediaAwareProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
 
     def handle_ping(self) -> None:
-        if self.writable.is_set():
+        if self.transport.get_write_buffer_size() <= MAX_UNREAD_BYTES:
             super().handle_ping()
         else:
             self.transport.abort()  # our answers to a peer that asks and reads nothing pile up
