@@ -28,6 +28,8 @@ class Ticket:
     number: int
     denoiser: Denoiser = field(compare=False)
     cancelled: bool = field(default=False, compare=False)
+    error: Exception | None = field(default=None, compare=False)
+    """Why this reply cannot go on."""
 
     def cancel(self) -> None:
         """Leave the batch at the next step boundary, or the queue."""
@@ -114,7 +116,10 @@ class Batch:
         logits = run(self._model, merged(forwards))
         shares: Sequence[Tensor] = torch.split(logits, [len(f.wanted) for f in forwards])
         for (ticket, _), share in zip(riders, shares, strict=True):
-            ticket.denoiser.absorb(share)
+            try:
+                ticket.denoiser.absorb(share)
+            except Exception as error:  # one reply's fault, whatever it is, is not its neighbours'
+                ticket.error, ticket.cancelled = error, True
 
     @property
     def idle(self) -> bool:

@@ -40,7 +40,7 @@ KEEP_FREE = 2**30
 MOST_POSITIONS = 256
 """Of a canvas, which one program of the commit kernel orders."""
 
-CAPTURED_BATCHES = (1, 2, 4, 8, 16, 32)
+CAPTURED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CAPTURED_CONTEXTS = (640, 1152)
 """512 and 1024 tokens of a prompt with two canvases of 64; the engine's own context is added."""
 
@@ -60,8 +60,8 @@ def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
         return f"the cache policy {options.cache} computes the prompt again"
     if not frozen and options.cache not in ("auto", "exact"):
         return f"the cache policy {options.cache} computes the prompt again"
-    if frozen and options.block_length is not None:
-        return "a bidirectional model's canvas is one block there"
+    if config.block_length == 1 and options.block_length is not None:
+        return "a canvas is one block there, unless the model has blocks of its own"
     if options.canvas_length > MOST_POSITIONS:
         return f"a canvas of more than {MOST_POSITIONS} positions is ordered by the host"
     plain = DecodeOptions()
@@ -92,6 +92,9 @@ class Device:
         self.batch = DeviceBatch(self.model, self.graphs, CostModel(), size=calls)
         # Not the legacy default stream, on which it would wait for the recogniser's work.
         self._stream = torch.cuda.Stream(place) if cuda else None  # type: ignore[no-untyped-call]
+        if self._stream is not None:
+            # Weights and the zeros of the pages may still be on their way on the stream before.
+            self._stream.wait_stream(torch.cuda.current_stream(place))
         self._lock = RLock()
         self._common: PagedCache | None = None
 
@@ -183,7 +186,7 @@ class Device:
         while len(ticket.views) == seen and not ticket.over:
             with self.turn():
                 if len(ticket.views) == seen and not ticket.over:
-                    self.batch.step()
+                    self.batch.step(ticket)
         if ticket.error is not None:
             raise ticket.error
 
@@ -218,12 +221,12 @@ class Device:
     def _shapes(
         self, options: DecodeOptions, batches: Sequence[int], contexts: Sequence[int]
     ) -> Iterator[RoundShape]:
-        canvases = {options.canvas_length, options.for_first_canvas().canvas_length}
-        for canvas in sorted(canvases):
+        kinds = {one.canvas_length: one for one in (options, options.for_first_canvas())}
+        for canvas, one in sorted(kinds.items()):
             columns = self._block if self._block > 1 else canvas
             for batch in sorted(batches):
                 for context in contexts:
-                    for steps in _step_counts(options, canvas, columns):
+                    for steps in _step_counts(one, canvas, columns):
                         yield RoundShape(batch, columns, pages_for(context, PAGE), steps)
 
     def _step_ms(self, work: Round) -> float:

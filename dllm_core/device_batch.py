@@ -103,11 +103,15 @@ class DeviceBatch:
         return ticket
 
     @torch.inference_mode()
-    def step(self) -> list[Ticket]:
-        """Run a round for all that are under way; returns those that are over with it."""
+    def step(self, first: Ticket | None = None) -> list[Ticket]:
+        """Run a round for all that are under way; returns those that are over with it.
+
+        With `first`, only for those that can share its round: nobody waits for another size.
+        """
         self._admit()
         begun = list(self._active)
-        for group in _alike(begun):
+        groups = _alike(begun)
+        for group in [group for group in groups if first in group] or groups:
             self._round(group)
         self._active = [ticket for ticket in self._active if not ticket.over]
         return [ticket for ticket in begun if ticket.over]
@@ -120,7 +124,7 @@ class DeviceBatch:
                 self._active.append(ticket)
 
     def _round(self, tickets: Sequence[Ticket]) -> None:
-        ready = [ticket for ticket in tickets if self._prepared(ticket)]
+        ready = [ticket for ticket in tickets if self._prepared(ticket, len(tickets))]
         if not ready:
             return
         jobs = [ticket.job for ticket in ready]
@@ -144,24 +148,24 @@ class DeviceBatch:
             views = ticket.job.absorb(outcome)
             ticket.views += [(view, ms / len(views)) for view in views]
 
-    def _prepared(self, ticket: Ticket) -> bool:
+    def _prepared(self, ticket: Ticket, company: int = 1) -> bool:
         try:
             ticket.job.prepare()
         except DllmError as error:
             # One call's prompt may not fit: the others go on.
             ticket.error = error
             return False
-        self._pace(ticket)
+        self._pace(ticket, company)
         return True
 
-    def _pace(self, ticket: Ticket) -> None:
-        """Give a job with a deadline the most steps that are captured and fit."""
+    def _pace(self, ticket: Ticket, company: int) -> None:
+        """Give a job with a deadline the most steps that are captured and fit, among so many."""
         job = ticket.job
         if ticket.deadline is None or job.steps_left is None:
             return
         left = max(0.0, ticket.deadline - self._clock()) * 1e3 / ticket.canvases
         visible = job.place().visible
-        fitting = int(left / job.blocks_left / self.cost.predict(job.columns, visible))
+        fitting = int(left / job.blocks_left / self.cost.predict(company * job.columns, visible))
         captured = self._graphs.steps(job.columns, job.habits)
         smaller = [steps for steps in captured if steps <= fitting]
         job.pace(max(1, min(smaller[-1] if smaller else fitting, job.columns)))

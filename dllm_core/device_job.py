@@ -213,5 +213,5 @@ def read(model: PagedModel, cache: PagedCache, ids: Sequence[int], *, lead: bool
     new = list(ids[shared:])
     if new:
         hidden = model.read(cache, new)
-        cache.commit(new, hidden[-1])
+        cache.commit(new, hidden[-1].clone())
     return shared

@@ -188,21 +188,23 @@ class Engine:
         """Prompt ids of (role, content) pairs, ending where the reply begins."""
         return self.tokenizer.encode_chat(messages)
 
-    def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
+    def prefill(
+        self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
+    ) -> PrefillStats:
         """Read a prompt into the cache; only what follows the longest shared prefix is computed.
 
         The prompt may still grow or change: call again with the new ids. A model trained on
         blocks reads whole blocks only, for the last one depends on what follows. For
         bidirectional models what is read this way is an approximation that only the policy
-        `prompt_frozen` uses.
+        `prompt_frozen` uses. On a GPU, `options` say whether the reply will look for it in pages.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
         """
-        if isinstance(cache, PagedCache):
+        if isinstance(cache, PagedCache) and (options is None or self._on_gpu(cache, options)):
             assert self.gpu is not None
             return self.gpu.prefill(ids, cache)
-        return self._prefill(ids, cache)
+        return self._prefill(ids, self._contiguous(cache))
 
     @torch.inference_mode()
     def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
@@ -354,13 +356,17 @@ class Engine:
         """Mean log-probability of `ids` after `before`; a diffusion model sees them masked."""
         return infill.score(self.model, self.contiguous_cache(), before, ids)
 
-    def warm_up(self) -> None:
-        """Run every kernel once and measure what a step costs, so that no caller pays for it."""
+    def warm_up(self, options: DecodeOptions | None = None) -> None:
+        """Run every kernel once and measure what a step costs, so that no caller pays for it.
+
+        On a GPU the rounds of replies with these options are captured as graphs.
+        """
+        options = options or self.default_options
         if self.gpu is not None:
-            for line in self.gpu.warm_up(self.default_options):
+            for line in self.gpu.warm_up(options):
                 _log.info("%s", line)
         token = self.config.eos_ids[0]
         self.prefill([token] * 128, self.new_cache())
-        self.reply([token] * 8, options=replace(self.default_options, max_tokens=2))
+        self.reply([token] * 8, options=replace(options, max_tokens=2))
         if self.gpu is None:
             self.cost = measured_cost(self.model, self.context)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dllm_core.cache import PromptCache, shared_prefix
 from dllm_core.config import ModelConfig
-from dllm_core.errors import PromptTooLongError
+from dllm_core.errors import DllmError, PromptTooLongError
 from dllm_core.ops import PAGE
 from dllm_core.pages import PageBook, pages_for
 
@@ -89,6 +89,8 @@ class PagedCache:
             PromptTooLongError: they exceed the limit.
             PagesFullError: the call gave up a common beginning and there is no room for its own.
         """
+        if not self.close.alive:
+            raise DllmError("This cache has been closed, and its pages are others' by now.")
         needed = len(self.ids) + extra
         if needed > self.limit:
             raise PromptTooLongError(

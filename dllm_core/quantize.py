@@ -82,6 +82,7 @@ class Int8Linear(nn.Module):
 
     def store_rows(self, start: int, rows: Tensor) -> None:
         """Quantise float `rows` of the weight and store them from row `start` on."""
+        rows = rows.float()  # in 16 bits, the largest of a row would round to 128 and wrap around
         peak = _peak(rows)
         stop = start + len(rows)
         self.weight[start:stop] = (rows * (127.0 / peak)).round_().to(torch.int8)

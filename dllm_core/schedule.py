@@ -61,6 +61,8 @@ class CostModel:
 
     def observe(self, rows: int, visible: int, ms: float) -> None:
         """Move the correction towards what a step really took."""
+        if not (self.fixed or self.per_row or self.per_pair):
+            self.fixed = ms  # nothing was measured before: a factor could not correct zero
         ratio = min(max(ms / self.predict(rows, visible), 1 / _OUTLIER), _OUTLIER)
         self.correction *= _KEPT + (1 - _KEPT) * ratio
         self.deviation += (1 - _KEPT) * (abs(ratio - 1) - self.deviation)

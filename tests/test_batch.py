@@ -61,6 +61,20 @@ def test_the_earliest_deadline_is_served_first_and_patience_is_finite() -> None:
     assert done == [urgent, patient, late]
 
 
+def test_a_reply_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch(CAUSAL, size=3)
+    tickets = [batch.submit(denoiser(CAUSAL, i)) for i in range(3)]
+
+    def fails(logits: torch.Tensor) -> None:
+        raise ValueError("out of order")
+
+    monkeypatch.setattr(tickets[1].denoiser, "absorb", fails)
+    while not batch.idle:
+        batch.step()
+    assert str(tickets[1].error) == "out of order"
+    assert [tickets[i].denoiser.final() for i in (0, 2)] == [alone(CAUSAL, i) for i in (0, 2)]
+
+
 def test_a_cancelled_request_leaves_between_steps() -> None:
     batch = Batch(CAUSAL, size=2)
     kept, dropped, waiting = (batch.submit(denoiser(CAUSAL, i)) for i in range(3))

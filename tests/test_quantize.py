@@ -32,6 +32,12 @@ def test_a_position_does_not_depend_on_its_neighbours() -> None:
     assert torch.equal(layer(x)[:1], alone)
 
 
+def test_bfloat16_weights_lose_no_more_than_others() -> None:
+    rows = torch.randn(64, 96, generator=torch.Generator().manual_seed(10)).bfloat16()
+    narrow, wide = quantized(rows), quantized(rows.float())
+    assert torch.equal(narrow.weight, wide.weight)
+
+
 def test_a_row_of_zeros_gives_zero() -> None:
     layer = quantized(torch.zeros(4, 8))
     assert torch.equal(layer(torch.zeros(2, 8)), torch.zeros(2, 4))

@@ -88,7 +88,7 @@ class DiffusionResponder:
         return DiffusionCall(self.engine, self.batch, self.options)
 
     def warm_up(self) -> None:
-        self.engine.warm_up()
+        self.engine.warm_up(self.options)
 
     def close(self) -> None:
         """Nothing to release: the weights go with the last reference."""
@@ -131,7 +131,8 @@ class DiffusionCall:
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
         try:
-            return _prefilled(self._engine.prefill(self._ids(messages), self._cache(messages)))
+            ids, cache = self._ids(messages), self._cache(messages)
+            return _prefilled(self._engine.prefill(ids, cache, self._options))
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
@@ -158,24 +159,24 @@ class DiffusionCall:
             raise ResponderError(str(error)) from error
 
     def _steps(self, ids: Sequence[int], cache: Cache, deadline: float | None) -> Steps:
-        options = self._in_time(deadline)
         if isinstance(cache, PromptCache):
-            return self._shared_steps(ids, cache, options, deadline)
-        return self._engine.iterate(ids, cache, options)
+            return self._shared_steps(ids, cache, deadline)
+        return self._engine.iterate(ids, cache, self._in_time(deadline))
 
     def _shared_steps(
         self,
         ids: Sequence[int],
         cache: PromptCache,
-        options: DecodeOptions,
         deadline: float | None,
     ) -> Generator[DenoiseStep, None, None]:
-        answer = self._engine.begin(ids, cache, options)
+        answer = self._engine.begin(ids, cache, self._in_time(deadline))
         ticket = self._batch.submit(answer, deadline)
         try:
             while answer.steps or not answer.done:
                 if not answer.steps:
                     self._batch.step(ticket)
+                if ticket.error is not None:
+                    raise ticket.error
                 yield answer.steps.popleft()
         finally:
             ticket.cancel()
