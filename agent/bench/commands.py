@@ -182,6 +182,12 @@ def responders(
     raise typer.Exit(1 if any(score.error for score in scores) else 0)
 
 
+def _check_file(rows: Path | None) -> None:
+    """Before minutes of measuring."""
+    if rows is not None and not rows.absolute().parent.is_dir():
+        raise ConfigError(f"{rows}: name a file in a directory that is there")
+
+
 @bench.command("turns")
 def turn_taking(
     questions: Annotated[int, typer.Option(min=1, max=30, help="Spoken questions.")] = 30,
@@ -196,12 +202,12 @@ def turn_taking(
     from agent.view import rows_table
 
     settings_from(config)
-    if rows is not None and not rows.absolute().parent.is_dir():
-        raise ConfigError(f"{rows}: name a file in a directory that is there")
+    _check_file(rows)
     with err.status("loading") as status:
         figures = run_turns(config, questions, interruptions, status.update)
     if rows is not None:
-        write_rows(rows, figures.rows(), f"onebreath bench turns --questions {questions}")
+        command = f"onebreath bench turns --questions {questions} --interruptions {interruptions}"
+        write_rows(rows, figures.rows(), command if config is None else f"{command} -c {config}")
     summary = figures.summary()
     if as_json:
         print(json.dumps(summary))
@@ -257,13 +263,15 @@ def endpoint(
 ) -> None:
     """False cut-offs and endpoint delays by policy, on utterances with pauses for thought."""
     from agent.bench.endpoint import figures, measure, pause_row
+    from agent.bench.rows import write_rows
 
     settings = settings_from(config)
+    _check_file(rows)
     with err.status("loading") as status:
         pauses, with_model = measure(settings, voices or ["piper"], status.update)
     if rows is not None:
-        lines = [json.dumps(pause_row(pause), ensure_ascii=False) for pause in pauses]
-        rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        options = "".join(f" --voices {name}" for name in voices or [])
+        write_rows(rows, map(pause_row, pauses), f"onebreath bench endpoint{options}")
     if not with_model:
         err.print("without smart-turn; run: onebreath models --fetch smart-turn", style="dim")
     table = list(figures(pauses, settings.turns, with_model))

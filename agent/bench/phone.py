@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from agent.audio import StreamResampler
-from agent.bench.figures import Figure, figure
+from agent.bench.figures import Figure, Progress, figure
 from agent.bench.phone_crowd import FRAME, HeardReply, Telephone
-from agent.bench.server_process import cpu_seconds, running_server
+from agent.bench.server_process import SCRIPTED, cpu_seconds, running_server
 from agent.errors import CallError
 from agent.latency.phone import RATE
 from agent.notices import Play, StopPlaying
@@ -36,8 +35,6 @@ SPARE_SECONDS = 3.0
 SLICE = 0.06
 """Seconds of sound that the session hands out at once."""
 
-Progress = Callable[[str], None]
-
 
 def run_phone_bench(calls: int, rounds: int, progress: Progress) -> list[Figure]:
     """Measure the bridge alone, then ``calls`` telephone calls at once against a server.
@@ -52,7 +49,6 @@ def run_phone_bench(calls: int, rounds: int, progress: Progress) -> list[Figure]
         _median("added on the way out", outward, _held_back(VOICE_RATE, RATE, SLICE)),
     ]
     progress(f"{calls} calls against a server")
-    flags = ["--asr", "scripted", "--responder", "scripted", "--tts", "tone"]
     environment = {
         "ONEBREATH_TELEPHONY__REQUIRE_TOKEN": "false",
         "ONEBREATH_TELEPHONY__MAX_CALLS": str(calls),
@@ -60,7 +56,7 @@ def run_phone_bench(calls: int, rounds: int, progress: Progress) -> list[Figure]
         "ONEBREATH_SERVER__MAX_CALLS": str(calls),
         "ONEBREATH_LOG_LEVEL": "warning",
     }
-    with running_server(progress, flags=flags, variables=environment) as (port, process):
+    with running_server(progress, flags=SCRIPTED, variables=environment) as (port, process):
         began, used = time.monotonic(), cpu_seconds(process)
         replies = asyncio.run(_crowd(port, calls, rounds))
         cpu = (cpu_seconds(process) - used) / (time.monotonic() - began) / calls

@@ -70,7 +70,7 @@ const LETTERS_PER_SECOND = 15;
  * @param {number} t
  */
 export function lettersSpoken(turn, t) {
-  const letters = turn.words.trim().length;
+  const letters = [...turn.words.trim()].length;
   const played = turn.playedBy(t);
   if (turn.places.length > 0) return Math.min(letters, lettersBy(turn.places, played));
   if (turn.status !== "completed" || turn.doneAt === null) {
