@@ -40,7 +40,7 @@ class Owed:
                 "wait for response.done or send response.cancel",
             )
         else:
-            self.waits = self._asked = True
+            self.again()
 
     def again(self) -> None:
         """An answer had begun and is to begin anew, whether it was words or the client that

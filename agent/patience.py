@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.completeness import Verdict, completeness
+from agent.completeness import LANGUAGE, Verdict, completeness
 from agent.config import TurnSettings
 from agent.events import Configure
 
@@ -40,6 +40,15 @@ EAGERNESS: Final[Mapping[str, Delays]] = {
 
 SOUNDS_OVER: Final = 0.5
 """The turn model's probability from which on a turn is over, by its makers."""
+
+
+def judged(
+    words: str, seconds_of_speech: float, melody: float, language: str = LANGUAGE
+) -> Verdict:
+    """The verdict of the words and, where they leave it open, of the turn model."""
+    verdict = completeness(words, seconds_of_speech, language).verdict
+    unsure = verdict is Verdict.UNSURE
+    return Verdict.COMPLETE if unsure and melody >= SOUNDS_OVER else verdict
 
 
 @dataclass(slots=True)
@@ -89,10 +98,7 @@ class Patience:
         """
         if not self.semantic:
             return self.usual
-        verdict = completeness(words, seconds_of_speech, self.language).verdict
-        if verdict is Verdict.UNSURE and melody >= SOUNDS_OVER:
-            verdict = Verdict.COMPLETE
-        return self._delays.after(verdict)
+        return self._delays.after(judged(words, seconds_of_speech, melody, self.language))
 
     def expects_more(self, words: str) -> bool:
         """Whether the words are plainly not all."""

@@ -42,6 +42,7 @@ class Batch:
     At most `size` are under way and `queue` wait. A request without a due time is due
     `patience` seconds after it came, so that urgent ones cannot keep it waiting for ever.
     With `rows`, a step takes no more of them in all (one request always): the earliest due go.
+    A request that fails leaves with its `error`, which is for whoever submitted it.
     """
 
     def __init__(

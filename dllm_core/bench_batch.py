@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from time import perf_counter, process_time
 
-from dllm_core.batch import Batch
+from dllm_core.batch import Batch, Ticket
 from dllm_core.bench_timing import CACHED, Row
 from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
@@ -19,11 +19,13 @@ def batch(engine: Engine, tokens: int = _TOKENS) -> Iterator[Row]:
     """Replies of equal length to different prompts; `positions` are those of one canvas."""
     options = replace(engine.default_options, max_tokens=tokens)
     for calls in CALLS:
-        shared = _ready(engine, options, calls)
+        shared, tickets = _ready(engine, options, calls)
         begin, cpu, forwards = perf_counter(), process_time(), 0
         while not shared.idle:
             shared.step()
             forwards += 1
+        for error in (ticket.error for ticket in tickets if ticket.error is not None):
+            raise error
         wall, cpu = perf_counter() - begin, process_time() - cpu
         yield {
             "what": "batch",
@@ -37,10 +39,9 @@ def batch(engine: Engine, tokens: int = _TOKENS) -> Iterator[Row]:
         }
 
 
-def _ready(engine: Engine, options: DecodeOptions, calls: int) -> Batch:
+def _ready(engine: Engine, options: DecodeOptions, calls: int) -> tuple[Batch, list[Ticket]]:
     """As many replies whose prompts are read."""
     shared = Batch(engine.model, size=calls)
-    for call in range(calls):
-        cache = engine.new_cache()
-        shared.submit(engine.begin([3 + call] * CACHED, cache, options))
-    return shared
+    prompts = ([3 + call] * CACHED for call in range(calls))
+    replies = [engine.begin(prompt, engine.new_cache(), options) for prompt in prompts]
+    return shared, [shared.submit(reply) for reply in replies]

@@ -166,15 +166,19 @@ class Engine:
         if self.gpu is not None:
             self.gpu.share(ids)
 
-    def _on_gpu(self, cache: Cache, options: DecodeOptions) -> bool:
-        """Whether a reply with these options is denoised in rounds; tells once why it is not."""
-        if not isinstance(cache, PagedCache):
-            return False
-        why = objection(self.config, options)
-        if why is not None and why not in self._told:
+    def _on_gpu(
+        self, cache: Cache, options: DecodeOptions | None
+    ) -> tuple[Device, PagedCache] | None:
+        """Where a reply with these options is denoised in rounds; tells once why it is not."""
+        if self.gpu is None or not isinstance(cache, PagedCache):
+            return None
+        why = None if options is None else objection(self.config, options)
+        if why is None:
+            return self.gpu, cache
+        if why not in self._told:
             self._told.add(why)
             _log.warning("Replies run step by step without CUDA graphs: %s.", why)
-        return why is None
+        return None
 
     def _contiguous(self, cache: Cache) -> PromptCache:
         """The cache itself, or the one that a paged cache has for what pages do not serve."""
@@ -201,9 +205,9 @@ class Engine:
         Raises:
             PromptTooLongError: the prompt does not fit the context.
         """
-        if isinstance(cache, PagedCache) and (options is None or self._on_gpu(cache, options)):
-            assert self.gpu is not None
-            return self.gpu.prefill(ids, cache)
+        if found := self._on_gpu(cache, options):
+            gpu, pages = found
+            return gpu.prefill(ids, pages)
         return self._prefill(ids, self._contiguous(cache))
 
     @torch.inference_mode()
@@ -240,10 +244,9 @@ class Engine:
         """
         options = options or self.default_options
         check_request(self.config, self.context, ids, options)
-        if self._on_gpu(cache, options):
-            assert isinstance(cache, PagedCache)
-            assert self.gpu is not None
-            return DeviceSteps(self.gpu, self.tokenizer, ids, cache, options)
+        if found := self._on_gpu(cache, options):
+            gpu, pages = found
+            return DeviceSteps(gpu, self.tokenizer, ids, pages, options)
         return self._steps(ids, self._contiguous(cache), options)
 
     @property
@@ -275,10 +278,9 @@ class Engine:
             OptionError: the model cannot decode with these options.
         """
         check_request(self.config, self.context, ids, options)
-        if self._on_gpu(cache, options):
-            assert isinstance(cache, PagedCache)
-            assert self.gpu is not None
-            return self.gpu.read(ids, cache, options)
+        if found := self._on_gpu(cache, options):
+            gpu, pages = found
+            return gpu.read(ids, pages, options)
         return self._read(ids, self._contiguous(cache), options)
 
     def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:

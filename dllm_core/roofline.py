@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dllm_core.budget import block_weights
 from dllm_core.config import ModelConfig
+from dllm_core.ops.geometry import LLADA_8B
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +27,6 @@ class Chip:
 
 H100 = Chip("H100 SXM", bytes=3.35e12, bf16=800e12, fp8=1600e12)
 """NVIDIA's memory bandwidth; of its 989 and 1,979 TFLOP/s, what dense products reach."""
-
-LLADA_8B = ModelConfig(
-    family="llada",
-    vocab_size=126_464,
-    hidden_size=4096,
-    intermediate_size=12_288,
-    num_layers=32,
-    num_heads=32,
-    num_kv_heads=32,
-    head_dim=128,
-    context_length=4096,
-    rope_theta=500_000.0,
-    norm_eps=1e-5,
-    eos_ids=(126_081, 126_348),
-    mask_id=126_336,
-    attention="bidirectional",
-    shift=False,
-    tied_head=False,
-)
-"""The configuration of GSAI-ML/LLaDA-8B-Instruct."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from dllm_core import unmask
-from dllm_core.ops.fp8 import quantize_rows, quantize_weight
-from dllm_core.ops.head import top1, top1_fp8
+from dllm_core.ops.head import top1
 from tests.kernels import DEVICE, drawn, integers, needs_triton, poisoned
 
 BOTH = [
@@ -37,13 +36,6 @@ def test_the_kernel_of_the_head(rows, vocabulary, h, dtype):
     out = (ids, poisoned(rows))
     assert top1.kernel(hidden, weight, out=out) is out
     assert_same(out, top1.reference(hidden, weight))
-
-
-@needs_triton
-def test_the_kernel_of_the_fp8_head():
-    operands = (*quantize_rows.reference(drawn(33, 96)), *quantize_weight(drawn(300, 96, seed=1)))
-    banned = integers(5)
-    assert_same(top1_fp8.kernel(*operands, banned), top1_fp8.reference(*operands, banned))
 
 
 @pytest.mark.parametrize("implementation", BOTH)

@@ -28,10 +28,10 @@ from agent.bench.utterances import (
     read_utterances,
     synthesizer_voice,
 )
-from agent.completeness import Verdict, completeness
+from agent.completeness import completeness
 from agent.config import Settings, TurnSettings
 from agent.engines import load_asr, load_tts, thread_plan
-from agent.patience import Delays
+from agent.patience import SOUNDS_OVER, Delays, judged
 from agent.smart_turn import MODEL, SmartTurn
 from agent.turns import TurnDetector, TurnEvent
 from agent.vad import FRAME_SAMPLES, RATE, SileroVad, SpeechGateFactory
@@ -81,28 +81,21 @@ def fixed(seconds: float) -> Policy:
 
 def by_rules(delays: Delays) -> Policy:
     """By the words alone."""
-    return lambda pause: delays.after(_verdict(pause))
+    return lambda pause: delays.after(judged(pause.words, pause.seconds_of_speech, 0.0))
 
 
 def by_model(delays: Delays) -> Policy:
     """By smart-turn alone, at its own threshold."""
-    return lambda pause: delays.complete if (pause.model or 0.0) > 0.5 else delays.incomplete
+    return lambda pause: delays.complete if _melody(pause) >= SOUNDS_OVER else delays.incomplete
 
 
 def by_both(delays: Delays) -> Policy:
     """By the words; where they leave it open, smart-turn may say that they are complete."""
-
-    def judge(pause: Pause) -> float:
-        verdict = _verdict(pause)
-        if verdict is Verdict.UNSURE and (pause.model or 0.0) > 0.5:
-            verdict = Verdict.COMPLETE
-        return delays.after(verdict)
-
-    return judge
+    return lambda pause: delays.after(judged(pause.words, pause.seconds_of_speech, _melody(pause)))
 
 
-def _verdict(pause: Pause) -> Verdict:
-    return completeness(pause.words, pause.seconds_of_speech).verdict
+def _melody(pause: Pause) -> float:
+    return pause.model or 0.0
 
 
 def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:

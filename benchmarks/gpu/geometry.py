@@ -9,7 +9,7 @@ import torch
 from dllm_core.config import ModelConfig
 from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.model import Linear, Transformer
-from dllm_core.roofline import LLADA_8B
+from dllm_core.ops.geometry import LLADA_8B
 from dllm_core.weights import build
 
 TINY = ModelConfig(

@@ -201,18 +201,26 @@ def canvas_attention(
         num_warps=8 if block == _MOST_ROWS else 4,
         num_stages=3,
     )
-    if splits > 1:
-        _combine[(triton.cdiv(rows * n_q, _COMBINED_ROWS), calls)](
-            parts,
-            sums,
-            peaks,
-            live,
-            attended,
-            rows * n_q,
-            D=d,
-            BLOCK=_COMBINED_ROWS,
-            SPLITS=splits,
-            SPLITS_BLOCK=triton.next_power_of_2(splits),
-            num_warps=4,
-        )
+    if sums is not None and peaks is not None:
+        _combine_parts(parts, sums, peaks, live, attended)
     return attended
+
+
+def _combine_parts(
+    parts: Tensor, sums: Tensor, peaks: Tensor, live: Tensor | None, out: Tensor
+) -> None:
+    """Fill out (B, rows, n_q, d) with what the parts (splits, B * rows * n_q, d) come to."""
+    calls, rows, n_q, d = out.shape
+    _combine[(triton.cdiv(rows * n_q, _COMBINED_ROWS), calls)](
+        parts,
+        sums,
+        peaks,
+        live,
+        out,
+        rows * n_q,
+        D=d,
+        BLOCK=_COMBINED_ROWS,
+        SPLITS=len(parts),
+        SPLITS_BLOCK=triton.next_power_of_2(len(parts)),
+        num_warps=4,
+    )

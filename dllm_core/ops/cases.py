@@ -18,7 +18,7 @@ from dllm_core.ops.attention import canvas_attention
 from dllm_core.ops.commit import commit
 from dllm_core.ops.fp8 import quantize_rows, quantize_weight
 from dllm_core.ops.geometry import Geometry
-from dllm_core.ops.head import top1, top1_fp8
+from dllm_core.ops.head import top1
 from dllm_core.ops.linear import linear, linear_fp8, linear_fp8_parts, linear_parts
 from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
 from dllm_core.ops.rotary import rotate_and_store
@@ -139,23 +139,15 @@ def _fp8_parts_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any
     return (*quantize_rows.reference(x), *quantize_weight(weight), *rest), {}
 
 
-def _head(*, fp8: bool) -> Any:
+def _head_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Each row leans towards one token, some more and some less: there are no near ties."""
-
-    def arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        size = make.geometry
-        weight = make.normal(size.vocabulary, size.hidden)
-        tokens = make.permutation(size.vocabulary)[: make.count]
-        lean = torch.linspace(0.7, 1.3, make.count, device=make.device)
-        lean *= log(size.vocabulary) / size.hidden
-        hidden = (weight[tokens].float() * lean[:, None]).to(weight.dtype)
-        banned = make.integers([5])
-        if not fp8:
-            return (hidden, weight, banned, make.live()), {}
-        operands = (*quantize_rows.reference(hidden), *quantize_weight(weight))
-        return (*operands, banned, make.live()), {}
-
-    return arguments
+    size = make.geometry
+    weight = make.normal(size.vocabulary, size.hidden)
+    tokens = make.permutation(size.vocabulary)[: make.count]
+    lean = torch.linspace(0.7, 1.3, make.count, device=make.device)
+    lean *= log(size.vocabulary) / size.hidden
+    hidden = (weight[tokens].float() * lean[:, None]).to(weight.dtype)
+    return (hidden, weight, make.integers([5]), make.live()), {}
 
 
 def _lengths(size: Geometry) -> list[int]:
@@ -266,7 +258,6 @@ CASES = (
     ),
     Case("parts and norm", Chained(_normed_product), _parts_arguments),
     Case("fp8 parts and norm", Chained(_normed_fp8_product), _fp8_parts_arguments),
-    Case("top1", top1, _head(fp8=False), 1),
-    Case("top1_fp8", top1_fp8, _head(fp8=True), 2),
+    Case("top1", top1, _head_arguments, 1),
     Case("commit", commit, _commit_arguments),
 )

@@ -4,6 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dllm_core.config import ModelConfig
+
+LLADA_8B = ModelConfig(
+    family="llada",
+    vocab_size=126_464,
+    hidden_size=4096,
+    intermediate_size=12_288,
+    num_layers=32,
+    num_heads=32,
+    num_kv_heads=32,
+    head_dim=128,
+    context_length=4096,
+    rope_theta=500_000.0,
+    norm_eps=1e-5,
+    eos_ids=(126_081, 126_348),
+    mask_id=126_336,
+    attention="bidirectional",
+    shift=False,
+    tied_head=False,
+)
+"""The configuration of GSAI-ML/LLaDA-8B-Instruct."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
@@ -22,19 +44,24 @@ class Geometry:
     """Prompt positions of the first call; each next one has 37 fewer."""
     qk_norm: bool = False
 
+    @classmethod
+    def of(cls, name: str, config: ModelConfig) -> Geometry:
+        return cls(
+            name=name,
+            hidden=config.hidden_size,
+            heads=config.num_heads,
+            kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            inner=config.intermediate_size,
+            vocabulary=config.vocab_size,
+            qk_norm=config.qk_norm,
+        )
+
 
 GEOMETRIES = {
     geometry.name: geometry
     for geometry in (
-        Geometry(
-            name="llada-8b",
-            hidden=4096,
-            heads=32,
-            kv_heads=32,
-            head_dim=128,
-            inner=12288,
-            vocabulary=126464,
-        ),
+        Geometry.of("llada-8b", LLADA_8B),
         Geometry(
             name="illada-8b",
             hidden=4096,

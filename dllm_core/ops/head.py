@@ -32,28 +32,6 @@ def top1_reference(
     """
     slices = torch.split(weight, _SLICE)
     logits = torch.cat([hidden.float() @ part.float().T for part in slices], dim=-1)
-    return _best(logits, banned, out)
-
-
-def top1_fp8_reference(
-    hidden: Tensor,
-    hidden_scale: Tensor,
-    weight: Tensor,
-    weight_scale: Tensor,
-    banned: Tensor | None = None,
-    live: Tensor | None = None,
-    *,
-    out: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """As `top1` with fp8 rows: scales float32 (R, 1) of hidden and (V,) of weight."""
-    slices = torch.split(weight, _SLICE)
-    logits = torch.cat([hidden.float() @ part.float().T for part in slices], dim=-1)
-    return _best(logits * hidden_scale * weight_scale, banned, out)
-
-
-def _best(
-    logits: Tensor, banned: Tensor | None, out: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor]:
     if banned is not None:
         logits[:, banned.long()] = -torch.inf
     ids = logits.argmax(dim=-1)
@@ -65,4 +43,3 @@ def _best(
 
 
 top1 = Operation(top1_reference, "dllm_core.ops.head_kernel:top1")
-top1_fp8 = Operation(top1_fp8_reference, "dllm_core.ops.head_kernel:top1_fp8")

@@ -4,8 +4,8 @@ A program multiplies all rows with 128 vocabulary entries and writes, for each r
 among them, its token and the sum of exponentials below it; a second kernel combines the tiles. No
 logit reaches memory: for 64 rows and 126,464 tokens they would be 32 MB in float32, twice.
 
-Predicted on an H100 for LLaDA-8B (bfloat16, 64 rows): 1.04 GB of weights, 309 us at 3.35 TB/s (fp8:
-155 us), 988 programs in four rounds of two per processor; the parts are 0.8 MB, the second
+Predicted on an H100 for LLaDA-8B (bfloat16, 64 rows): 1.04 GB of weights, 309 us at 3.35 TB/s,
+988 programs in four rounds of two per processor; the parts are 0.8 MB, the second
 launch 3 us.
 """
 
@@ -20,7 +20,6 @@ from dllm_core.ops.launch import dead, require_contiguous, rows_per_call
 from dllm_core.ops.product_kernel import (
     Tile,
     calls_per_tile,
-    is_fp8,
     product,
     tile_for,
     tile_is_dead,
@@ -30,9 +29,7 @@ from dllm_core.ops.product_kernel import (
 @triton.jit
 def _best_of_tile(
     hidden,
-    hidden_scale,
     weight,
-    weight_scale,
     banned,
     live,
     peaks,
@@ -47,7 +44,6 @@ def _best_of_tile(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    FP8: tl.constexpr,
 ):
     tile = tl.program_id(0)
     if tile_is_dead(live, tile, rows, R, BLOCK_M, CALLS):
@@ -56,10 +52,7 @@ def _best_of_tile(
     m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     n = part * BLOCK_N + tl.arange(0, BLOCK_N)
     steps: tl.constexpr = (H + BLOCK_K - 1) // BLOCK_K
-    logits = product(hidden, weight, m, n, R, V, 0, steps, H, BLOCK_M, BLOCK_N, BLOCK_K, FP8)
-    if FP8:
-        logits *= tl.load(hidden_scale + m, mask=m < R, other=0.0)[:, None]
-        logits *= tl.load(weight_scale + n, mask=n < V, other=0.0)[None, :]
+    logits = product(hidden, weight, m, n, R, V, 0, steps, H, BLOCK_M, BLOCK_N, BLOCK_K, False)
     possible = n < V
     for index in tl.static_range(BANNED):
         possible = possible & (n != tl.load(banned + index))
@@ -91,16 +84,16 @@ def _best_of_all(peaks, tokens, sums, live, ids, probability, rows, parts, V, BL
     tl.store(probability + row, 1.0 / total)
 
 
-def _launch(
+def top1(
     hidden: Tensor,
-    hidden_scale: Tensor | None,
     weight: Tensor,
-    weight_scale: Tensor | None,
-    banned: Tensor | None,
-    live: Tensor | None,
-    out: tuple[Tensor, Tensor] | None,
-    tile: Tile | None,
+    banned: Tensor | None = None,
+    live: Tensor | None = None,
+    *,
+    out: tuple[Tensor, Tensor] | None = None,
+    tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor]:
+    """As the reference; `tile` overrides the sizes."""
     require_contiguous(hidden=hidden, weight=weight)
     count, vocabulary = len(hidden), len(weight)
     rows = rows_per_call(count, live)
@@ -112,9 +105,7 @@ def _launch(
     sums = torch.empty_like(peaks)
     _best_of_tile[(triton.cdiv(count, tile.m), parts)](
         hidden,
-        hidden_scale,
         weight,
-        weight_scale,
         banned,
         live,
         peaks,
@@ -129,7 +120,6 @@ def _launch(
         BLOCK_M=tile.m,
         BLOCK_N=tile.n,
         BLOCK_K=tile.k,
-        FP8=is_fp8(weight),
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
@@ -148,31 +138,3 @@ def _launch(
         BLOCK=triton.next_power_of_2(parts),
     )
     return out
-
-
-def top1(
-    hidden: Tensor,
-    weight: Tensor,
-    banned: Tensor | None = None,
-    live: Tensor | None = None,
-    *,
-    out: tuple[Tensor, Tensor] | None = None,
-    tile: Tile | None = None,
-) -> tuple[Tensor, Tensor]:
-    """As the reference; `tile` overrides the sizes."""
-    return _launch(hidden, None, weight, None, banned, live, out, tile)
-
-
-def top1_fp8(
-    hidden: Tensor,
-    hidden_scale: Tensor,
-    weight: Tensor,
-    weight_scale: Tensor,
-    banned: Tensor | None = None,
-    live: Tensor | None = None,
-    *,
-    out: tuple[Tensor, Tensor] | None = None,
-    tile: Tile | None = None,
-) -> tuple[Tensor, Tensor]:
-    """As the reference; `tile` overrides the sizes."""
-    return _launch(hidden, hidden_scale, weight, weight_scale, banned, live, out, tile)

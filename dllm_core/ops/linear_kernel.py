@@ -130,10 +130,19 @@ def _multiply(
     )
 
 
-def _parts(x: Tensor, weight: Tensor, tile: Tile) -> Tensor:
-    """Room for the parts of a sum."""
+def _multiply_in_parts(
+    x: Tensor,
+    x_scale: Tensor | None,
+    weight: Tensor,
+    weight_scale: Tensor | None,
+    live: Tensor | None,
+    tile: Tile,
+) -> Tensor:
+    """The parts of the sum: float32 (splits, R, n)."""
     shape = (tile.splits, len(x), len(weight))
-    return torch.empty(shape, dtype=torch.float32, device=x.device)
+    parts = torch.empty(shape, dtype=torch.float32, device=x.device)
+    _multiply(x, x_scale, weight, weight_scale, None, live, parts, tile)
+    return parts
 
 
 def _launch(
@@ -150,8 +159,7 @@ def _launch(
         _multiply(x, x_scale, weight, weight_scale, bias, live, out, tile)
         return
     require_contiguous(out=out)
-    parts = _parts(x, weight, tile)
-    _multiply(x, x_scale, weight, weight_scale, None, live, parts, tile)
+    parts = _multiply_in_parts(x, x_scale, weight, weight_scale, live, tile)
     count, width = out.shape
     _sum_parts[(count, triton.cdiv(width, _SUM_PIECE))](
         parts,
@@ -167,19 +175,13 @@ def _launch(
 
 
 def linear_parts(x: Tensor, weight: Tensor, live: Tensor | None = None) -> Tensor:
-    tile = tile_for(x, weight)
-    parts = _parts(x, weight, tile)
-    _multiply(x, None, weight, None, None, live, parts, tile)
-    return parts
+    return _multiply_in_parts(x, None, weight, None, live, tile_for(x, weight))
 
 
 def linear_fp8_parts(
     x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor, live: Tensor | None = None
 ) -> Tensor:
-    tile = tile_for(x, weight)
-    parts = _parts(x, weight, tile)
-    _multiply(x, x_scale, weight, weight_scale, None, live, parts, tile)
-    return parts
+    return _multiply_in_parts(x, x_scale, weight, weight_scale, live, tile_for(x, weight))
 
 
 def linear(
