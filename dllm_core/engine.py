@@ -24,6 +24,7 @@ from dllm_core.device_batch import MOST_CALLS
 from dllm_core.device_steps import DeviceSteps
 from dllm_core.loading import load
 from dllm_core.model import Span, Transformer, visibility
+from dllm_core.packed_block import prepare
 from dllm_core.paged_cache import PagedCache
 from dllm_core.paged_model import PagedModel
 from dllm_core.place import Dtype
@@ -367,6 +368,7 @@ class Engine:
         if self.gpu is not None:
             for line in self.gpu.warm_up(options):
                 _log.info("%s", line)
+        prepare(self.model)
         token = self.config.eos_ids[0]
         self.prefill([token] * 128, self.new_cache())
         self.reply([token] * 8, options=replace(options, max_tokens=2))

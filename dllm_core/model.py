@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from dllm_core.cache import KeyValues
 from dllm_core.config import ModelConfig
+from dllm_core.cpu.product import Norm
 from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.quantize import Int4Linear, Int8Linear
+from dllm_core.quantize import Int4Linear, Int8Linear, PackedLinear
 
 
 class Linear(nn.Linear):
@@ -181,19 +182,21 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Token ids in, hidden states and logits out.
 
-    `kind` is the class of every linear layer; the weights are empty until weights.py fills
-    them. `context` bounds the positions (rotary tables and caches).
+    `kind` is the class of every linear layer, `block` that of every block; the weights are empty
+    until weights.py fills them. `context` bounds the positions (rotary tables and caches).
     """
 
-    def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
+    def __init__(
+        self, config: ModelConfig, kind: LinearKind, context: int, block: type[Block] = Block
+    ) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
         self.rotary = Rotary(config, context)
-        self.blocks = nn.ModuleList(Block(config, i, kind) for i in range(config.num_layers))
+        self.blocks = nn.ModuleList(block(config, i, kind) for i in range(config.num_layers))
         self.norm = nn.Parameter(torch.empty(config.hidden_size))
         # A tied head in floating point is the embedding itself; in int8 it is a copy.
-        own_head = not config.tied_head or issubclass(kind, Int8Linear)
+        own_head = not config.tied_head or issubclass(kind, PackedLinear)
         # Eight-bit floats are too coarse for the choice between tokens.
         head_kind = Linear if kind is Fp8Linear else kind
         size = (config.hidden_size, config.vocab_size)
@@ -214,6 +217,9 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (rows, hidden_size) -> (rows, vocab_size), in the head's dtype."""
+        if isinstance(self.head, PackedLinear):
+            ranked: Tensor = self.head(hidden, norm=Norm(self.norm, self.config.norm_eps))
+            return ranked
         normed = F.rms_norm(hidden, self.norm.shape, self.norm, self.config.norm_eps)
         if self.head is None:
             return F.linear(normed, self.embedding)

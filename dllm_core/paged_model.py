@@ -95,7 +95,10 @@ class PagedModel:
     def head(self) -> Tensor:
         """(vocab, hidden_size)"""
         head = self.model.head
-        return self.model.embedding if head is None else head.weight
+        if head is None:
+            return self.model.embedding
+        assert isinstance(head.weight, Tensor)
+        return head.weight
 
     def run(
         self, ids: Tensor, where: Where, attend: Attend, layers: Sequence[int] | None = None

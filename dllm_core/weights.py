@@ -15,8 +15,9 @@ from dllm_core.config import ModelConfig
 from dllm_core.errors import WeightsError
 from dllm_core.families import NameMap
 from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.model import LinearKind, Transformer
-from dllm_core.quantize import Int8Linear
+from dllm_core.model import Block, LinearKind, Transformer
+from dllm_core.packed_block import PackedBlock
+from dllm_core.quantize import PackedLinear
 from dllm_core.rows import Rows, Stored, pieces
 
 _LISTED = 20
@@ -45,7 +46,8 @@ def build(
     torch.set_default_dtype(dtype)
     try:
         with device:
-            model = Transformer(config, kind, context)
+            block = PackedBlock if PackedBlock.fits(config, kind) else Block
+            model = Transformer(config, kind, context, block)
     finally:
         torch.set_default_dtype(before)
     return model.requires_grad_(False).eval()
@@ -102,16 +104,9 @@ def fill(
     _check(model, names, found, wanted)
     found = [(name, tensor) for name, tensor in found if name in wanted]
     total, done = sum(prod(tensor.shape) for _, tensor in found), 0
-    left = Counter(_owner(slot.parameter) for slot in wanted.values())
     for name, tensor in found:
         slot = wanted[name]
-        owner = _owner(slot.parameter)
         _store(model, slot, tensor)
-        left[owner] -= 1
-        module = model.get_submodule(owner)
-        # At once, so that little is kept in both the old form and the new one.
-        if left[owner] == 0 and isinstance(module, Int8Linear):
-            module.settle()
         if slot.parameter == "embedding" and model.config.tied_head:
             _copy_to_head(model)
         done += prod(tensor.shape)
@@ -130,9 +125,17 @@ def _target(model: Transformer, slot: Slot) -> Tensor:
     return whole[slot.rows]
 
 
+def _shape(model: Transformer, slot: Slot) -> tuple[int, ...]:
+    """Of the tensor that fits there."""
+    module = model.get_submodule(_owner(slot.parameter))
+    if isinstance(module, PackedLinear) and slot.parameter.endswith("weight"):
+        return len(range(module.out_features)[slot.rows]), module.in_features
+    return tuple(_target(model, slot).shape)
+
+
 def _store(model: Transformer, slot: Slot, tensor: Rows) -> None:
     module = model.get_submodule(_owner(slot.parameter))
-    if isinstance(module, Int8Linear | Fp8Linear) and slot.parameter.endswith("weight"):
+    if isinstance(module, PackedLinear | Fp8Linear) and slot.parameter.endswith("weight"):
         for rows in pieces(tensor.shape):
             module.store_rows((slot.rows.start or 0) + rows.start, tensor[rows])
         return
@@ -143,10 +146,9 @@ def _store(model: Transformer, slot: Slot, tensor: Rows) -> None:
 
 def _copy_to_head(model: Transformer) -> None:
     """Quantise the embedding into a tied head; in floating point the head is the embedding."""
-    if isinstance(model.head, Int8Linear):
+    if isinstance(model.head, PackedLinear):
         for rows in pieces(model.embedding.shape):
             model.head.store_rows(rows.start, model.embedding[rows])
-        model.head.settle()
 
 
 def _check(
@@ -158,7 +160,7 @@ def _check(
     counts = Counter(name for name, _ in found)
     strange = {name for name in counts if name not in wanted}
     strange -= {name for name in strange if _is_redundant(name, model.config, names)}
-    expected = {name: tuple(_target(model, slot).shape) for name, slot in wanted.items()}
+    expected = {name: _shape(model, slot) for name, slot in wanted.items()}
     wrong = [
         f"{name} has {tuple(tensor.shape)} instead of {expected[name]}"
         for name, tensor in found

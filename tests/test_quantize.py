@@ -1,91 +1,99 @@
+"""Packed weights: what they keep of a matrix, and the layers around them."""
+
+import pytest
 import torch
+from packed import four_bit
 
-from dllm_core.quantize import Int4Linear, Int4Rows, Int8Linear
-
-
-def quantized(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Int8Linear:
-    layer = Int8Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.store_rows(0, weight)
-    if layer.bias is not None:
-        layer.bias.copy_(bias)
-    return layer
+from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, PackedRows
+from dllm_core.quantize import Int4Linear, Int8Linear
 
 
-def test_inputs_lose_nothing_that_matters() -> None:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(7, 64, generator=generator)
-    x[:, 3] *= 200  # one channel dwarfs the others, as in real models
-    layer = quantized(torch.randn(48, 64, generator=generator))
-    bias = torch.randn(48, generator=generator)
-    exact = x @ (layer.weight.float() * layer.scale[:, None]).T
-    torch.testing.assert_close(layer(x), exact, atol=1e-4 * float(exact.abs().max()), rtol=0)
-    layer.bias = bias
-    torch.testing.assert_close(layer(x), exact + bias, atol=1e-4 * float(exact.abs().max()), rtol=0)
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_position_does_not_depend_on_its_neighbours() -> None:
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(5, 32, generator=generator)
-    layer = quantized(torch.randn(16, 32, generator=generator))
-    alone = layer(x[:1])
-    x[1:] *= 1000
-    assert torch.equal(layer(x)[:1], alone)
+def test_four_bits_are_kept_as_they_are_in_four_and_in_eight() -> None:
+    weight = four_bit(96, 64)
+    for form in (FOUR_BITS, EIGHT_BITS):
+        packed = PackedRows(64, 96, form)
+        assert packed.store(0, weight)
+        torch.testing.assert_close(packed.unpacked(), weight, atol=1e-6, rtol=0)
+
+
+def test_eight_bits_about_zero_are_kept_as_they_are() -> None:
+    levels = torch.randint(-127, 128, (32, 2, 32), generator=torch.Generator().manual_seed(1))
+    levels[..., 5] = 127  # Q8_0 has a largest one in every group
+    weight = (levels * 0.003).view(32, 64)
+    packed = PackedRows(64, 32, EIGHT_BITS)
+    packed.store(0, weight)
+    torch.testing.assert_close(packed.unpacked(), weight, atol=1e-6, rtol=0)
+
+
+def test_other_weights_are_off_by_half_a_step_of_their_group() -> None:
+    weight = drawn(64, 96)
+    packed = PackedRows(96, 64, EIGHT_BITS)
+    packed.store(0, weight)
+    groups = weight.view(64, 3, 32)
+    half = (groups.amax(-1) - groups.amin(-1)) / 255 / 2
+    error = (packed.unpacked() - weight).view(64, 3, 32).abs().amax(-1)
+    assert (error <= 1.01 * half).all()
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_rows_are_stored_wherever_they_begin(paired: bool) -> None:
+    weight = four_bit(128, 32)
+    whole, pieces = (PackedRows(32, 128, FOUR_BITS, paired=paired) for _ in range(2))
+    whole.store(0, weight)
+    for start, stop in ((40, 128), (0, 7), (7, 40)):
+        pieces.store(start, weight[start:stop])
+    assert torch.equal(whole.data, pieces.data)
+    torch.testing.assert_close(pieces.unpacked(9, 70), weight[9:70], atol=1e-6, rtol=0)
+
+
+def test_a_row_need_not_fill_its_last_group_nor_the_rows_a_tile() -> None:
+    weight = drawn(50, 40)
+    packed = PackedRows(40, 50, EIGHT_BITS)
+    packed.store(0, weight)
+    torch.testing.assert_close(packed.unpacked(), weight, atol=0.02, rtol=0)
 
 
 def test_bfloat16_weights_lose_no_more_than_others() -> None:
-    rows = torch.randn(64, 96, generator=torch.Generator().manual_seed(10)).bfloat16()
-    narrow, wide = quantized(rows), quantized(rows.float())
-    assert torch.equal(narrow.weight, wide.weight)
+    rows = drawn(64, 96).bfloat16()
+    narrow, wide = (PackedRows(96, 64, EIGHT_BITS) for _ in range(2))
+    narrow.store(0, rows)
+    wide.store(0, rows.float())
+    assert torch.equal(narrow.data, wide.data)
 
 
-def test_a_row_of_zeros_gives_zero() -> None:
-    layer = quantized(torch.zeros(4, 8))
-    assert torch.equal(layer(torch.zeros(2, 8)), torch.zeros(2, 4))
+def test_zeros_stay_zeros() -> None:
+    for layer in (Int8Linear(8, 4), Int4Linear(8, 4)):
+        layer.store_rows(0, torch.zeros(4, 8))
+        assert torch.equal(layer(torch.zeros(2, 8)), torch.zeros(2, 4))
+        assert torch.equal(layer(torch.ones(2, 8)), torch.zeros(2, 4))
 
 
-def four_bit(rows: int, columns: int, seed: int) -> torch.Tensor:
-    """Random weights as a Q4_1 file has them: 16 levels in every group of 32."""
-    generator = torch.Generator().manual_seed(seed)
-    levels = torch.randint(0, 16, (rows, columns // 32, 32), generator=generator)
-    levels[..., 0], levels[..., 1] = 0, 15
-    step = torch.rand(rows, columns // 32, 1, generator=generator) * 0.01 + 0.001
-    return (levels * step - 8.2 * step).view(rows, columns)
-
-
-def test_four_bit_weights_are_multiplied_as_they_are() -> None:
-    weight = four_bit(192, 96, 3)
-    layer = Int4Linear(96, 192, bias=True)
-    layer.store_rows(128, weight[128:])
-    layer.store_rows(0, weight[:128])
-    layer.settle()
-    assert layer.weight.numel() == 0
-    x = torch.randn(5, 96, generator=torch.Generator().manual_seed(4))
-    exact = x @ weight.T
-    # Inputs, scales and outputs are bfloat16: 2**-9 each of the largest summands.
-    torch.testing.assert_close(layer(x), exact, atol=0.01 * float(exact.abs().max()), rtol=0)
-    for rows in (1, 2, 4):
-        torch.testing.assert_close(layer(x[:rows]), layer(x)[:rows])
-
-
-def test_other_weights_stay_int8() -> None:
-    generator = torch.Generator().manual_seed(5)
-    for weight in (torch.randn(64, 64, generator=generator), four_bit(48, 32, 6)):
-        assert Int4Rows.of(weight) is None
-        layer = Int4Linear(weight.shape[1], weight.shape[0])
-        layer.store_rows(0, weight)
-        layer.settle()
-        assert layer.weight.shape == weight.shape
-
-
-def test_int8_stays_int8_whatever_the_checkpoint_has() -> None:
-    layer = quantized(four_bit(64, 32, 9))
-    layer.settle()
-    assert layer.weight.shape == (64, 32)
-
-
-def test_a_layer_of_both_kinds_stays_int8() -> None:
+def test_a_layer_whose_weights_are_not_all_of_four_bits_has_eight() -> None:
+    """In which the first ones, stored already, stay what they are."""
+    four, other = four_bit(64, 32), drawn(64, 32)
     layer = Int4Linear(32, 128)
-    layer.store_rows(0, four_bit(64, 32, 7))
-    layer.store_rows(64, torch.randn(64, 32, generator=torch.Generator().manual_seed(8)))
-    layer.settle()
-    assert layer.weight.shape == (128, 32)
+    layer.store_rows(0, four)
+    assert layer.packed.form is FOUR_BITS
+    layer.store_rows(64, other)
+    assert layer.packed.form is EIGHT_BITS
+    torch.testing.assert_close(layer.packed.unpacked(0, 64), four, atol=1e-6, rtol=0)
+    torch.testing.assert_close(layer.packed.unpacked(64), other, atol=0.02, rtol=0)
+
+
+def test_int8_has_eight_bits_whatever_the_checkpoint_has() -> None:
+    layer = Int8Linear(32, 64)
+    layer.store_rows(0, four_bit(64, 32))
+    assert layer.packed.form is EIGHT_BITS
+
+
+def test_a_bias_is_added() -> None:
+    layer = Int8Linear(32, 50, bias=True)
+    layer.store_rows(0, drawn(50, 32))
+    x, plain = drawn(3, 32, seed=2), layer(drawn(3, 32, seed=2))
+    assert layer.bias is not None
+    layer.bias.copy_(drawn(50, seed=3))
+    torch.testing.assert_close(layer(x), plain + drawn(50, seed=3))

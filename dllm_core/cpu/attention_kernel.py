@@ -1,0 +1,330 @@
+"""Attention of one sequence over its keys and values, as machine code.
+
+Two phases, each shared among the threads. First every row's queries and keys are normalised,
+where weights are given (QK-norm, arXiv 2302.05442), and rotated (RoFormer, arXiv 2104.09864); keys
+and values go to the cache. Then every thread takes blocks of queries of one key head: it lays the
+keys of the head out by dimension, so that 16 of them are multiplied at once and no sum runs across
+lanes, and takes tiles of queries through scores, softmax and the weighted sum of the values.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+from typing import NamedTuple
+
+from llvmlite import ir
+
+from dllm_core.cpu.emit import F32, FLOAT, FLOATS, I32, LANES, VECTOR, Emitter, Value
+
+TILES = 4
+"""Tiles of queries for which the keys are laid out once."""
+_BUSY = 8
+"""Sums under way that keep both multipliers of a core fed: four cycles until one is done."""
+_HIDDEN = -1e30
+"""Score of a key that is not to be seen; what is at most this weighs nothing."""
+_TOGETHER = 2
+"""Vectors of values that are summed in one pass over the keys."""
+
+
+class Slot(IntEnum):
+    """Where the kernel finds its arguments; the first four are zero at the start."""
+
+    NEXT_ROW = 0
+    ROWS_DONE = auto()
+    NEXT_ITEM = auto()
+    NEXT_THREAD = auto()
+    QKV = auto()
+    """float32 (rows, heads + 2 * kv_heads, head_dim); the queries are rotated in place."""
+    QKV_STRIDE = auto()
+    ROWS = auto()
+    HEADS = auto()
+    KV_HEADS = auto()
+    COS = auto()
+    """float32 (rows, head_dim)"""
+    SIN = auto()
+    Q_NORM = auto()
+    """float32 (head_dim,), or null."""
+    K_NORM = auto()
+    EPS = auto()
+    """Bits of a float32."""
+    KEYS = auto()
+    """float32 (kv_heads, positions, head_dim)"""
+    VALUES = auto()
+    HEAD_STRIDE = auto()
+    START = auto()
+    """Position of the first row."""
+    VISIBLE = auto()
+    MASK = auto()
+    """Bytes (rows, visible), or null where all is seen."""
+    OUT = auto()
+    """float32 (rows, heads, head_dim)"""
+    OUT_STRIDE = auto()
+    SCALE = auto()
+    """Of the scores, bits of a float32."""
+    SCRATCH = auto()
+    SCRATCH_STRIDE = auto()
+    """Bytes of every thread."""
+
+
+def scratch_bytes(visible: int, head_dim: int, tile: int) -> int:
+    """What a thread needs: the keys of a head, and a tile's queries and scores."""
+    positions = -(-visible // LANES) * LANES
+    return FLOAT * (positions * (head_dim + tile) + tile * head_dim)
+
+
+class _Work(NamedTuple):
+    """What a thread works with."""
+
+    keys: Value
+    """(blocks of 16 positions, head_dim, 16)"""
+    queries: Value
+    """(tile, head_dim)"""
+    scores: Value
+    """(tile, positions)"""
+    blocks: Value
+    """Of 16 visible positions."""
+    group: Value
+    """Query heads that share a key head."""
+
+
+class AttentionKernel:
+    """Writes the kernel for heads of this size and tiles of so many queries."""
+
+    def __init__(self, head_dim: int, tile: int) -> None:
+        self._dim, self._tile = head_dim, tile
+        self._vectors = head_dim // LANES
+        self._bytes = head_dim * FLOAT
+
+    def __call__(self, e: Emitter) -> None:
+        rows = e.argument(Slot.ROWS)
+        e.share(Slot.NEXT_ROW, rows, lambda row: self._rotate_and_store(e, row))
+        e.wait(Slot.ROWS_DONE, rows)
+        b = e.builder
+        group = b.sdiv(e.argument(Slot.HEADS), e.argument(Slot.KV_HEADS))
+        queries = e.mul(rows, group)
+        per_head = e.ceil_div(queries, TILES * self._tile)
+        work = self._workspace(e, group)
+
+        def item(i: Value) -> None:
+            head = b.sdiv(i, per_head)
+            self._lay_out_keys(e, work, head)
+            first = e.mul(b.srem(i, per_head), TILES)
+            last = e.least(e.add(first, TILES), e.ceil_div(queries, self._tile))
+            e.loop(b.sub(last, first), lambda t: self._attend(e, work, head, e.add(first, t)))
+
+        e.share(Slot.NEXT_ITEM, e.mul(e.argument(Slot.KV_HEADS), per_head), item)
+
+    def _workspace(self, e: Emitter, group: Value) -> _Work:
+        thread = e.mul(e.take(Slot.NEXT_THREAD), e.argument(Slot.SCRATCH_STRIDE))
+        keys = e.at(e.pointer(Slot.SCRATCH), thread)
+        blocks = e.ceil_div(e.argument(Slot.VISIBLE), LANES)
+        queries = e.at(keys, e.mul(blocks, LANES * self._bytes))
+        scores = e.at(queries, self._tile * self._bytes)
+        return _Work(keys, queries, scores, blocks, group)
+
+    # Rotary positions, keys and values
+
+    def _rotate_and_store(self, e: Emitter, row: Value) -> None:
+        x = e.at(e.pointer(Slot.QKV), e.mul(row, e.argument(Slot.QKV_STRIDE)))
+        position = e.mul(e.add(e.argument(Slot.START), row), self._bytes)
+        heads, kv_heads = e.argument(Slot.HEADS), e.argument(Slot.KV_HEADS)
+
+        def source(head: Value) -> Value:
+            return e.at(x, e.mul(head, self._bytes))
+
+        def cached(slot: Slot, head: Value) -> Value:
+            return e.at(e.pointer(slot), e.mul(head, e.argument(Slot.HEAD_STRIDE)), position)
+
+        def query(head: Value) -> None:
+            self._rotate(e, row, source(head), source(head), Slot.Q_NORM)
+
+        def key(head: Value) -> None:
+            at = source(e.add(heads, head))
+            self._rotate(e, row, at, cached(Slot.KEYS, head), Slot.K_NORM)
+
+        def value(head: Value) -> None:
+            at, to = source(e.add(heads, kv_heads, head)), cached(Slot.VALUES, head)
+            for i in range(self._vectors):
+                e.store(e.load(e.at(at, i * VECTOR), FLOATS), e.at(to, i * VECTOR))
+
+        e.loop(heads, query)
+        e.loop(kv_heads, key)
+        e.loop(kv_heads, value)
+        e.finished(Slot.ROWS_DONE)
+
+    def _rotate(self, e: Emitter, row: Value, source: Value, target: Value, norm: Slot) -> None:
+        b = e.builder
+        x = [e.load(e.at(source, i * VECTOR), FLOATS) for i in range(self._vectors)]
+        normed = b.icmp_signed("!=", e.argument(norm), e.whole(0))
+        with b.if_else(normed) as (yes, no):
+            with yes:
+                self._store_rotated(e, row, self._normalised(e, x, e.pointer(norm)), target)
+            with no:
+                self._store_rotated(e, row, x, target)
+
+    def _normalised(self, e: Emitter, x: list[Value], weight: Value) -> list[Value]:
+        b = e.builder
+        total = e.constant(0.0)
+        for part in x:
+            total = e.fma(part, part, total)
+        mean = b.fdiv(e.reduce(b.fadd, total), ir.Constant(F32, float(self._dim)))
+        eps = b.bitcast(b.trunc(e.argument(Slot.EPS), I32), F32)
+        inverse = e.splat(b.fdiv(ir.Constant(F32, 1.0), e.root(b.fadd(mean, eps))))
+        weights = [e.load(e.at(weight, i * VECTOR), FLOATS) for i in range(self._vectors)]
+        return [b.fmul(b.fmul(part, inverse), w) for part, w in zip(x, weights, strict=True)]
+
+    def _store_rotated(self, e: Emitter, row: Value, x: list[Value], target: Value) -> None:
+        """The halves of a head are the parts of complex numbers; the table's sine has the sign."""
+        offset = e.mul(row, self._bytes)
+        cos, sin = (e.at(e.pointer(slot), offset) for slot in (Slot.COS, Slot.SIN))
+        half = self._vectors // 2
+        for i, part in enumerate(x):
+            other = x[(i + half) % self._vectors]
+            c, s = (e.load(e.at(table, i * VECTOR), FLOATS) for table in (cos, sin))
+            turned = e.fma(part, c, e.builder.fmul(other, s))
+            e.store(turned, e.at(target, i * VECTOR))
+
+    # Attention
+
+    def _lay_out_keys(self, e: Emitter, work: _Work, head: Value) -> None:
+        keys = e.at(e.pointer(Slot.KEYS), e.mul(head, e.argument(Slot.HEAD_STRIDE)))
+        last = e.add(e.argument(Slot.VISIBLE), -1)
+
+        def block(i: Value) -> None:
+            # Beyond the last key stands that key again, which the scores then leave out.
+            positions = [e.least(e.add(e.mul(i, LANES), n), last) for n in range(LANES)]
+            rows = [e.at(keys, e.mul(position, self._bytes)) for position in positions]
+            for v in range(self._vectors):
+                part = [e.load(e.at(row, v * VECTOR), FLOATS) for row in rows]
+                for d, lanes in enumerate(e.transpose(part), v * LANES):
+                    place = e.add(e.mul(i, LANES * self._bytes), d * VECTOR)
+                    e.store(lanes, e.at(work.keys, place))
+
+        e.loop(work.blocks, block)
+
+    def _attend(self, e: Emitter, work: _Work, head: Value, tile: Value) -> None:
+        b = e.builder
+        last = e.add(e.mul(e.argument(Slot.ROWS), work.group), -1)
+        rows, offsets = [], []
+        for j in range(self._tile):
+            # A tile that is not full has its last query several times.
+            query = e.least(e.add(e.mul(tile, self._tile), j), last)
+            rows.append(b.sdiv(query, work.group))
+            own = e.add(e.mul(head, work.group), b.srem(query, work.group))
+            offsets.append(e.mul(own, self._bytes))
+        self._gather(e, work, rows, offsets)
+        most = self._score(e, work, rows)
+        totals = self._exponentiate(e, work, most)
+        one = e.constant(1.0)
+        weights = [b.fdiv(one, e.splat(total)) for total in totals]
+        self._sum_values(e, work, head, rows, offsets, weights)
+
+    def _gather(self, e: Emitter, work: _Work, rows: list[Value], offsets: list[Value]) -> None:
+        """The queries of a tile, scaled, one after another."""
+        scale = e.splat(e.builder.bitcast(e.builder.trunc(e.argument(Slot.SCALE), I32), F32))
+        stride = e.argument(Slot.QKV_STRIDE)
+        for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
+            source = e.at(e.pointer(Slot.QKV), e.mul(row, stride), offset)
+            for i in range(self._vectors):
+                part = e.builder.fmul(e.load(e.at(source, i * VECTOR), FLOATS), scale)
+                e.store(part, e.at(work.queries, j * self._bytes + i * VECTOR))
+
+    def _score(self, e: Emitter, work: _Work, rows: list[Value]) -> list[Value]:
+        """Scores of all visible keys, written, and the largest of every lane."""
+        visible = e.argument(Slot.VISIBLE)
+        masked = e.builder.icmp_signed("!=", e.argument(Slot.MASK), e.whole(0))
+
+        def block(i: Value, most: list[Value]) -> list[Value]:
+            lanes = e.before(e.builder.sub(visible, e.mul(i, LANES)))
+            found = []
+            for j, score in enumerate(self._products(e, work, i)):
+                score = e.builder.select(lanes, score, e.constant(_HIDDEN))
+                place = self._score_at(e, work, j, i)
+                e.store(score, place)
+                e.when(masked, lambda j=j, p=place: self._hide(e, rows[j], i, lanes, p))  # type: ignore[misc]
+                found.append(e.largest(most[j], e.load(place, FLOATS)))
+            return found
+
+        start = [e.constant(_HIDDEN)] * self._tile
+        return e.fold(work.blocks, start, block)
+
+    def _products(self, e: Emitter, work: _Work, block: Value) -> list[Value]:
+        """Every query of the tile times 16 keys."""
+        keys = e.at(work.keys, e.mul(block, LANES * self._bytes))
+        chains = -(-_BUSY // self._tile)
+        sums = [[e.constant(0.0)] * chains for _ in range(self._tile)]
+        for d in range(self._dim):
+            lanes = e.load(e.at(keys, d * VECTOR), FLOATS)
+            for j in range(self._tile):
+                query = e.load_splat(e.at(work.queries, j * self._bytes + d * FLOAT))
+                sums[j][d % chains] = e.fma(query, lanes, sums[j][d % chains])
+        return [self._total(e, chain) for chain in sums]
+
+    def _total(self, e: Emitter, chain: list[Value]) -> Value:
+        total = chain[0]
+        for more in chain[1:]:
+            total = e.builder.fadd(total, more)
+        return total
+
+    def _hide(self, e: Emitter, row: Value, block: Value, lanes: Value, place: Value) -> None:
+        offset = e.add(e.mul(row, e.argument(Slot.VISIBLE)), e.mul(block, LANES))
+        seen = e.load_some(e.at(e.pointer(Slot.MASK), offset), lanes)
+        seen = e.builder.icmp_unsigned("!=", seen, ir.Constant(seen.type, [0] * LANES))
+        score = e.load(place, FLOATS)
+        e.store(e.builder.select(seen, score, e.constant(_HIDDEN)), place)
+
+    def _score_at(self, e: Emitter, work: _Work, query: int, block: Value) -> Value:
+        row = e.mul(work.blocks, query * VECTOR)
+        return e.at(work.scores, row, e.mul(block, VECTOR))
+
+    def _exponentiate(self, e: Emitter, work: _Work, most: list[Value]) -> list[Value]:
+        """Scores become e**(score - largest); returns the sum of each query's."""
+        b = e.builder
+        peaks = [e.splat(e.reduce(e.largest, lanes)) for lanes in most]
+
+        def block(i: Value, sums: list[Value]) -> list[Value]:
+            found = []
+            for j, total in enumerate(sums):
+                place = self._score_at(e, work, j, i)
+                score = e.load(place, FLOATS)
+                seen = b.fcmp_ordered(">", score, e.constant(_HIDDEN))
+                weight = b.select(seen, e.exp(b.fsub(score, peaks[j])), e.constant(0.0))
+                e.store(weight, place)
+                found.append(b.fadd(total, weight))
+            return found
+
+        sums = e.fold(work.blocks, [e.constant(0.0)] * self._tile, block)
+        return [e.reduce(b.fadd, total) for total in sums]
+
+    def _sum_values(
+        self,
+        e: Emitter,
+        work: _Work,
+        head: Value,
+        rows: list[Value],
+        offsets: list[Value],
+        weights: list[Value],
+    ) -> None:
+        values = e.at(e.pointer(Slot.VALUES), e.mul(head, e.argument(Slot.HEAD_STRIDE)))
+        scores = [self._score_at(e, work, j, e.whole(0)) for j in range(self._tile)]
+        out, stride = e.pointer(Slot.OUT), e.argument(Slot.OUT_STRIDE)
+        for first in range(0, self._vectors, _TOGETHER):
+            parts = range(first, first + _TOGETHER)
+
+            def add(i: Value, sums: list[Value], parts: range = parts) -> list[Value]:
+                row = e.at(values, e.mul(i, self._bytes))
+                value = [e.load(e.at(row, part * VECTOR), FLOATS) for part in parts]
+                found = []
+                for j, score in enumerate(scores):
+                    weight = e.load_splat(e.at(score, e.mul(i, FLOAT)))
+                    for n, part in enumerate(value):
+                        found.append(e.fma(weight, part, sums[j * _TOGETHER + n]))
+                return found
+
+            zeros = [e.constant(0.0)] * (_TOGETHER * self._tile)
+            sums = e.fold(e.argument(Slot.VISIBLE), zeros, add)
+            for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
+                target = e.at(out, e.mul(row, stride), offset)
+                for n, part in enumerate(parts):
+                    y = e.builder.fmul(sums[j * _TOGETHER + n], weights[j])
+                    e.store(y, e.at(target, part * VECTOR))

@@ -1,0 +1,299 @@
+"""Writing vector code: a thin layer over LLVM's instruction builder.
+
+A kernel is a Python function that calls an `Emitter`; Python's loops unroll, the emitter's are
+loops of the program. LLVM fits vectors of 16 lanes to whatever registers the processor has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+LANES = 16
+"""Floats of a vector: one AVX-512 register, two or four of others."""
+
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+F16, F32 = ir.HalfType(), ir.FloatType()
+POINTER = ir.PointerType()
+FLOATS = ir.VectorType(F32, LANES)
+HALVES = ir.VectorType(F16, LANES)
+INTS = ir.VectorType(I32, LANES)
+PAIRS = ir.VectorType(I16, 2 * LANES)
+"""Two 16-bit numbers a lane."""
+BYTES = ir.VectorType(I8, LANES)
+
+FLOAT, VECTOR = 4, 4 * LANES
+"""Bytes of one float, and of a vector of them."""
+
+Value = Any
+"""An LLVM value; llvmlite has no types of its own to offer a checker."""
+
+_LOG2_E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+_LEAST_EXPONENT = -87.0
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5)
+"""exp on +-ln(2)/2, the minimax coefficients of the Cephes library's expf."""
+
+
+class Emitter:
+    """Builds one function `void name(int64 *arguments)`."""
+
+    def __init__(self, module: ir.Module, name: str, *, vnni: bool) -> None:
+        """vnni: whether the processor multiplies and adds pairs of 16 bits in one instruction."""
+        self.module = module
+        self._vnni = vnni
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), name)
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    # Arguments and addresses: all offsets are in bytes.
+
+    def argument(self, slot: int) -> Value:
+        """The 64-bit integer in this slot."""
+        return self.load(self.argument_at(slot), I64, 8)
+
+    def pointer(self, slot: int) -> Value:
+        return self.builder.inttoptr(self.argument(slot), POINTER)
+
+    def argument_at(self, slot: int) -> Value:
+        return self.at(self.function.args[0], 8 * slot)
+
+    def at(self, base: Value, *offsets: Value | int) -> Value:
+        """The address `base` plus all offsets."""
+        for offset in offsets:
+            if not (isinstance(offset, int) and offset == 0):
+                base = self.builder.gep(base, [self.whole(offset)], source_etype=I8)
+        return base
+
+    def whole(self, value: Value | int) -> Value:
+        return ir.Constant(I64, value) if isinstance(value, int) else value
+
+    def add(self, first: Value | int, *more: Value | int) -> Value:
+        total = self.whole(first)
+        for value in more:
+            total = self.builder.add(total, self.whole(value))
+        return total
+
+    def mul(self, first: Value | int, *more: Value | int) -> Value:
+        product = self.whole(first)
+        for value in more:
+            product = self.builder.mul(product, self.whole(value))
+        return product
+
+    def ceil_div(self, value: Value, by: int) -> Value:
+        return self.builder.sdiv(self.add(value, by - 1), self.whole(by))
+
+    def least(self, a: Value, b: Value) -> Value:
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def load(self, address: Value, kind: ir.Type, align: int = 1) -> Value:
+        loaded = self.builder.load(address, typ=kind)
+        loaded.align = align
+        return loaded
+
+    def store(self, value: Value, address: Value, align: int = 1) -> None:
+        self.builder.store(value, address).align = align
+
+    def prefetch(self, address: Value) -> None:
+        """Bring the line of this address to the second-level cache."""
+        name = "llvm.prefetch.p0"
+        function = self.module.globals.get(name)
+        if function is None:
+            kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
+            function = ir.Function(self.module, kind, name)
+        read, moderate, data = (ir.Constant(I32, value) for value in (0, 2, 1))
+        self.builder.call(function, [address, read, moderate, data])
+
+    def scratch(self, bytes_: int) -> Value:
+        """Memory of the calling thread, until the kernel returns."""
+        with self.builder.goto_entry_block():
+            space = self.builder.alloca(I8, size=self.whole(bytes_))
+        space.align = VECTOR
+        space.type = POINTER  # llvmlite would take it for one to bytes only
+        return space
+
+    # Control
+
+    def loop(self, count: Value | int, body: Callable[[Value], None]) -> None:
+        """Run `body` for 0 .. count - 1."""
+
+        def without_values(i: Value, _: list[Value]) -> list[Value]:
+            body(i)
+            return []
+
+        self.fold(count, [], without_values)
+
+    def fold(
+        self,
+        count: Value | int,
+        start: list[Value],
+        body: Callable[[Value, list[Value]], list[Value]],
+    ) -> list[Value]:
+        """Run `body` for 0 .. count - 1 on values that it gives to its next run; the last ones."""
+        before = self.builder.block
+        head, inside, after = self._blocks(3)
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        i = self.builder.phi(I64)
+        i.add_incoming(self.whole(0), before)
+        carried = [self.builder.phi(value.type) for value in start]
+        for phi, value in zip(carried, start, strict=True):
+            phi.add_incoming(value, before)
+        more = self.builder.icmp_signed("<", i, self.whole(count))
+        self.builder.cbranch(more, inside, after)
+        self.builder.position_at_end(inside)
+        found = body(i, list(carried))
+        i.add_incoming(self.add(i, 1), self.builder.block)
+        for phi, value in zip(carried, found, strict=True):
+            phi.add_incoming(value, self.builder.block)
+        self.builder.branch(head)
+        self.builder.position_at_end(after)
+        return carried
+
+    def _blocks(self, count: int) -> list[Value]:
+        return [self.function.append_basic_block() for _ in range(count)]
+
+    def share(self, slot: int, count: Value, body: Callable[[Value], None]) -> None:
+        """Run `body` for 0 .. count - 1, each by whichever thread is free to take it.
+
+        `slot` holds the number that is next, zero at first.
+        """
+        head, inside, after = self._blocks(3)
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        i = self.take(slot)
+        self.builder.cbranch(self.builder.icmp_signed("<", i, count), inside, after)
+        self.builder.position_at_end(inside)
+        body(i)
+        self.builder.branch(head)
+        self.builder.position_at_end(after)
+
+    def take(self, slot: int) -> Value:
+        """The number in a slot, which is one more from then on, for whoever asks next."""
+        one = self.whole(1)
+        return self.builder.atomic_rmw("add", self.argument_at(slot), one, "acq_rel")
+
+    def finished(self, slot: int) -> None:
+        """Count one piece of work as done."""
+        self.take(slot)
+
+    def wait(self, slot: int, count: Value) -> None:
+        """Until so many pieces are done.
+
+        They are counted, not the threads: whatever is left is being worked on by another thread,
+        so that nobody waits for ever, however few threads there are.
+        """
+        head, after = self._blocks(2)
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        done = self.builder.load_atomic(self.argument_at(slot), "acquire", 8, typ=I64)
+        self.builder.cbranch(self.builder.icmp_signed("<", done, count), head, after)
+        self.builder.position_at_end(after)
+
+    def when(self, condition: Value, body: Callable[[], None]) -> None:
+        with self.builder.if_then(condition):
+            body()
+
+    # Vectors
+
+    def constant(self, value: float, kind: ir.VectorType = FLOATS) -> Value:
+        return ir.Constant(kind, [value] * kind.count)
+
+    def splat(self, value: Value, lanes: int = LANES) -> Value:
+        """A scalar in every lane."""
+        empty = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+        first = self.builder.insert_element(empty, value, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(first, empty, _indices([0] * lanes))
+
+    def load_splat(self, address: Value, kind: ir.Type = F32) -> Value:
+        return self.splat(self.load(address, kind))
+
+    def load_some(self, address: Value, lanes: Value) -> Value:
+        """16 bytes, zero where a lane of the mask is false and memory is not touched."""
+        zero = self.constant(0, BYTES)
+        arguments = [address, lanes, zero]
+        return self._call("llvm.masked.load.v16i8.p0", BYTES, arguments)
+
+    def before(self, count: Value) -> Value:
+        """Mask of the lanes whose index is less than a 64-bit count, which may be negative."""
+        narrow = self.builder.trunc(count, I32)
+        indices = ir.Constant(INTS, list(range(LANES)))
+        return self.builder.icmp_signed("<", indices, self.splat(narrow))
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c"""
+        return self._call("llvm.fma.v16f32", FLOATS, [a, b, c])
+
+    def largest(self, a: Value, b: Value) -> Value:
+        return self._call("llvm.maxnum.v16f32", FLOATS, [a, b])
+
+    def magnitude(self, a: Value) -> Value:
+        return self._call("llvm.fabs.v16f32", FLOATS, [a])
+
+    def nearest(self, a: Value) -> Value:
+        """Rounded to whole numbers, halves to even."""
+        return self._call("llvm.nearbyint.v16f32", FLOATS, [a])
+
+    def root(self, a: Value) -> Value:
+        return self._call("llvm.sqrt.f32", F32, [a])
+
+    def dot(self, sums: Value, a: Value, b: Value) -> Value:
+        """Add the products of two pairs of 16-bit integers to the 32-bit sum of every lane."""
+        if self._vnni:
+            return self._call("llvm.x86.avx512.vpdpwssd.512", INTS, [sums, a, b])
+        wide = ir.VectorType(I32, 2 * LANES)
+        products = self.builder.mul(self.builder.sext(a, wide), self.builder.sext(b, wide))
+        even, odd = (self._every_second(products, start) for start in (0, 1))
+        return self.builder.add(sums, self.builder.add(even, odd))
+
+    def _every_second(self, values: Value, start: int) -> Value:
+        chosen = _indices(range(start, 2 * LANES, 2))
+        return self.builder.shuffle_vector(values, values, chosen)
+
+    def reduce(self, combine: Callable[[Value, Value], Value], values: Value) -> Value:
+        """One scalar of all lanes, always in the same order."""
+        lanes = LANES
+        while lanes > 1:
+            lanes //= 2
+            other = self.builder.shuffle_vector(
+                values, values, _indices([(i + lanes) % LANES for i in range(LANES)])
+            )
+            values = combine(values, other)
+        return self.builder.extract_element(values, ir.Constant(I32, 0))
+
+    def transpose(self, rows: Sequence[Value]) -> list[Value]:
+        """16 vectors of 16 lanes, mirrored: four perfect shuffles of the rows."""
+        half = LANES // 2
+        low = [i // 2 + (i % 2) * LANES for i in range(LANES)]
+        order = (_indices(low), _indices([i + half for i in low]))
+        found = list(rows)
+        for _ in range(4):
+            pairs = [(found[i], found[i + half]) for i in range(half)]
+            found = [self.builder.shuffle_vector(a, b, o) for a, b in pairs for o in order]
+        return found
+
+    def exp(self, x: Value) -> Value:
+        """e**x to about one unit in the last place; not below e**-87."""
+        b = self.builder
+        x = self.largest(x, self.constant(_LEAST_EXPONENT))
+        n = self.nearest(b.fmul(x, self.constant(_LOG2_E)))
+        r = self.fma(n, self.constant(-_LN2_HIGH), x)
+        r = self.fma(n, self.constant(-_LN2_LOW), r)
+        y = self.constant(_EXP[0])
+        for coefficient in _EXP[1:]:
+            y = self.fma(y, r, self.constant(coefficient))
+        y = b.fadd(self.fma(b.fmul(r, r), y, r), self.constant(1.0))
+        exponent = b.add(b.fptosi(n, INTS), self.constant(127, INTS))
+        return b.fmul(y, b.bitcast(b.shl(exponent, self.constant(23, INTS)), FLOATS))
+
+    def _call(self, name: str, result: ir.Type, arguments: list[Value]) -> Value:
+        function = self.module.globals.get(name)
+        if function is None:
+            kinds = [value.type for value in arguments]
+            function = ir.Function(self.module, ir.FunctionType(result, kinds), name)
+        return self.builder.call(function, arguments)
+
+
+def _indices(values: Sequence[int] | range) -> ir.Constant:
+    return ir.Constant(ir.VectorType(I32, len(values)), list(values))

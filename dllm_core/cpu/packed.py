@@ -1,0 +1,168 @@
+"""Weights of 4 or 8 bits with a step and a least value per group of 32, laid out for the kernel.
+
+    weight[n, k] = least[n, g] + step[n, g] * level[n, k],   g = k // 32
+
+Of every group, eight bits hold whichever is nearer of two grids: from its least value to its
+largest, which is exact for weights that have at most 4 bits already (GGUF's Q4_1, for 255 is 15
+times 17), or symmetric about zero, as Q8_0 has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dllm_core.cpu.emit import F16, F32, FLOAT, LANES, VECTOR
+
+GROUP = 32
+"""Weights of a row that share a grid."""
+COLUMNS = 2
+"""Vectors of outputs that a tile has: as many outputs as the kernel multiplies at once."""
+_TILE = COLUMNS * LANES
+_WORD = 16
+"""Bits in which levels are packed, two words a lane."""
+_NEAR = 0.01
+"""Steps by which a weight may be off its level and still be that level in other numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a group of 16 outputs lies in memory: the levels, then 16 steps, 16 least values."""
+
+    bits: int
+    grid_type: Any
+    """LLVM's type of steps and least values."""
+    grid_bytes: int
+
+    @property
+    def per_word(self) -> int:
+        return _WORD // self.bits
+
+    @property
+    def level_bytes(self) -> int:
+        return GROUP // 2 // self.per_word * VECTOR
+
+    @property
+    def bytes(self) -> int:
+        return self.level_bytes + 2 * LANES * self.grid_bytes
+
+
+FOUR_BITS = Format(4, F16, 2)
+"""Q4_1 itself: its steps and least values are float16."""
+EIGHT_BITS = Format(8, F32, FLOAT)
+
+
+class PackedRows:
+    """A matrix (out_features, in_features), zero until its rows are stored."""
+
+    def __init__(
+        self, in_features: int, out_features: int, form: Format, *, paired: bool = False
+    ) -> None:
+        """paired: a tile holds 16 outputs of either half of the rows, a gate and what it gates."""
+        self.in_features, self.out_features = in_features, out_features
+        self.form, self.paired = form, paired
+        self.groups = -(-in_features // GROUP)
+        self.tiles = out_features // _TILE if paired else -(-out_features // _TILE)
+        self.data = torch.zeros(self.tiles, self.groups, COLUMNS, form.bytes, dtype=torch.uint8)
+
+    @staticmethod
+    def may_pair(out_features: int) -> bool:
+        return out_features % _TILE == 0
+
+    @property
+    def nbytes(self) -> int:
+        return self.data.nbytes
+
+    def store(self, start: int, rows: Tensor) -> bool:
+        """Quantise float rows and store them from row `start` on.
+
+        Four bits hold only what has four bits: False, and nothing is stored, where these have not.
+        """
+        groups = torch.nn.functional.pad(rows.float(), (0, self.groups * GROUP - rows.shape[1]))
+        groups = groups.view(len(rows), self.groups, GROUP)
+        levels, step, least = _four_bits(groups) if self.form.bits == 4 else _eight_bits(groups)
+        if self.form.bits == 4:
+            found = least + step * levels
+            if not bool(((found - groups).abs() <= _NEAR * step + 1e-12).all()):
+                return False
+        at = self._places(start, len(rows))
+        self._levels()[at] = self._words(levels)
+        for i, values in enumerate((step, least)):
+            grid = self._grid()[:, :, :, i]
+            grid[at[0], :, at[2], at[4]] = values.squeeze(-1).to(grid.dtype)
+        return True
+
+    def unpacked(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The rows from `start` to `stop` as float32: the plain version of what is multiplied."""
+        stop = self.out_features if stop is None else stop
+        at = self._places(start, stop - start)
+        words = self._levels()[at].int() & 0xFFFF
+        shifts = torch.arange(self.form.per_word, dtype=torch.int32) * self.form.bits
+        levels = (words[..., None, :] >> shifts[:, None]) & (2**self.form.bits - 1)
+        step, least = (
+            self._grid()[:, :, :, i][at[0], :, at[2], at[4]].float()[..., None] for i in range(2)
+        )
+        rows: Tensor = least + step * levels.reshape(stop - start, self.groups, GROUP)
+        return rows.flatten(1)[:, : self.in_features]
+
+    def _levels(self) -> Tensor:
+        """(tiles, groups, columns, words, lanes, 2), int16."""
+        levels = self.data[..., : self.form.level_bytes].view(torch.int16)
+        return levels.view(self.tiles, self.groups, COLUMNS, -1, LANES, 2)
+
+    def _grid(self) -> Tensor:
+        """(tiles, groups, columns, 2, lanes): steps and least values."""
+        kind = torch.float16 if self.form.grid_bytes == 2 else torch.float32
+        grid = self.data[..., self.form.level_bytes :].view(kind)
+        return grid.view(self.tiles, self.groups, COLUMNS, 2, LANES)
+
+    def _places(self, start: int, count: int) -> tuple[Any, ...]:
+        """Indices of the levels of rows: tile, all groups, column, all words, lane."""
+        rows = torch.arange(start, start + count)
+        if self.paired:
+            half = self.out_features // 2
+            column, rows = rows // half, rows % half
+            return rows // LANES, slice(None), column, slice(None), rows % LANES
+        vector = rows // LANES
+        return vector // COLUMNS, slice(None), vector % COLUMNS, slice(None), rows % LANES
+
+    def _words(self, levels: Tensor) -> Tensor:
+        """(rows, groups, 32) -> (rows, groups, words, 2): several levels in 16 bits."""
+        parts = levels.int().view(len(levels), self.groups, -1, self.form.per_word, 2)
+        shifts = torch.arange(self.form.per_word, dtype=torch.int32) * self.form.bits
+        words: Tensor = (parts << shifts[:, None]).sum(-2, dtype=torch.int32)
+        return words.to(torch.int16)
+
+
+_Quantised = tuple[Tensor, Tensor, Tensor]
+"""Levels (rows, groups, 32), steps and least values (rows, groups, 1)."""
+
+
+def _four_bits(groups: Tensor) -> _Quantised:
+    least, most = groups.aminmax(dim=-1, keepdim=True)
+    step, least = ((most - least) / 15).half().float(), least.half().float()
+    return _on(groups, step, least, 15), step, least
+
+
+def _on(groups: Tensor, step: Tensor, least: Tensor, most: int) -> Tensor:
+    """The nearest level of every weight."""
+    return ((groups - least) / step.clamp_min(1e-12)).round_().clamp_(0, most)
+
+
+def _eight_bits(groups: Tensor) -> _Quantised:
+    least, most = groups.aminmax(dim=-1, keepdim=True)
+    even = torch.maximum(least.abs(), most.abs()) / 127
+    first, second = (
+        (_on(groups, step, start, 255), step, start)
+        for step, start in (((most - least) / 255, least), (even, -128 * even))
+    )
+    nearer = _error(groups, *first) <= _error(groups, *second)
+    levels, step, least = (torch.where(nearer, a, b) for a, b in zip(first, second, strict=True))
+    return levels, step, least
+
+
+def _error(groups: Tensor, levels: Tensor, step: Tensor, least: Tensor) -> Tensor:
+    return (least + step * levels - groups).abs_().amax(-1, keepdim=True)

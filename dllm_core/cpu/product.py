@@ -1,0 +1,122 @@
+"""Rows times packed weights, with what surrounds the product in a layer of a transformer."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dllm_core.cpu import team
+from dllm_core.cpu.jit import Kernel, compiled
+from dllm_core.cpu.packed import GROUP, Format, PackedRows
+from dllm_core.cpu.product_kernel import Finish, ProductKernel, Slot
+from dllm_core.cpu.workspace import Workspace, float_bits
+
+_ARGUMENTS = ctypes.c_int64 * len(Slot)
+_PANEL_ROWS = (1, 2, 3, 4, 6, 8)
+"""Rows that a kernel multiplies at once: one is compiled for each."""
+
+
+class Norm(NamedTuple):
+    """RMSNorm before a product: weight (in_features,) float32."""
+
+    weight: Tensor
+    eps: float
+
+
+_workspace = Workspace()
+
+
+@cache
+def _kernel(form: Format, rows: int, portable: bool) -> Kernel:
+    return compiled(f"product_{form.bits}_{rows}", ProductKernel(form, rows), portable=portable)
+
+
+def prepare(form: Format) -> None:
+    """Compile every kernel for this format, a second or so, before anybody waits for it."""
+    for rows in _PANEL_ROWS:
+        _kernel(form, rows, False)
+
+
+def panel(rows: int) -> tuple[int, int]:
+    """Rows of a panel, and panels, for a matrix of so many rows."""
+    panels = -(-rows // _PANEL_ROWS[-1])
+    least = -(-rows // panels)
+    size = next(n for n in _PANEL_ROWS if n >= least)
+    return size, -(-rows // size)
+
+
+def multiply(
+    x: Tensor,
+    weights: PackedRows,
+    *,
+    norm: Norm | None = None,
+    bias: Tensor | None = None,
+    into: Tensor | None = None,
+    swiglu: bool = False,
+    portable: bool = False,
+) -> Tensor:
+    """`norm(x) @ W.T + bias`, in float32.
+
+    Args:
+        x: (rows, in_features) float32.
+        norm: normalise the rows first.
+        into: (rows, out_features) float32, contiguous, to which the products are added in place.
+        swiglu: the halves of the paired weights give gate and values: silu(gate) * values.
+        portable: without instructions that only some processors have.
+
+    Returns:
+        (rows, out_features), half as many columns with `swiglu`; `into` where it was given.
+    """
+    if weights.in_features % GROUP:
+        x, norm = _padded(x, norm, weights), None
+    x = x if x.stride(-1) == 1 and x.dtype == torch.float32 else x.float().contiguous()
+    columns = weights.tiles * (GROUP // 2 if swiglu else GROUP)
+    out = torch.empty(len(x), columns) if into is None else into
+    if into is not None and columns != into.shape[1]:
+        return into.add_(multiply(x, weights, norm=norm, bias=bias, portable=portable))
+    if bias is not None and bias.numel() < columns:
+        bias = F.pad(bias, (0, columns - bias.numel()))
+    finish = Finish.ADD if into is not None else Finish.SWIGLU if swiglu else Finish.STORE
+    _run(x, weights, norm, bias, out, finish, portable)
+    if weights.paired and not swiglu:
+        out = out.view(len(x), -1, 2, GROUP // 2).transpose(1, 2).reshape(len(x), -1)
+    return out if swiglu or columns == weights.out_features else out[:, : weights.out_features]
+
+
+def _padded(x: Tensor, norm: Norm | None, weights: PackedRows) -> Tensor:
+    """Normalised rows, filled up with zeros to whole groups."""
+    if norm is not None:
+        x = F.rms_norm(x, (weights.in_features,), norm.weight, norm.eps)
+    return F.pad(x.float(), (0, -weights.in_features % GROUP))
+
+
+def _run(
+    x: Tensor,
+    weights: PackedRows,
+    norm: Norm | None,
+    bias: Tensor | None,
+    out: Tensor,
+    finish: Finish,
+    portable: bool,
+) -> None:
+    rows = len(x)
+    if not rows:
+        return
+    size, panels = panel(rows)
+    padded = size * panels
+    grid = 4 * padded * weights.groups
+    levels, scales, sums = _workspace.place((2 * GROUP * padded * weights.groups, grid, grid))
+    given = _ARGUMENTS(
+        0, 0, 0, x.data_ptr(), 4 * x.stride(0), rows, panels, weights.groups,
+        0 if norm is None else norm.weight.data_ptr(),
+        0 if norm is None else float_bits(norm.eps),
+        levels, scales, sums, weights.data.data_ptr(), weights.tiles,
+        0 if bias is None else bias.data_ptr(),
+        out.data_ptr(), 4 * out.stride(0), finish,
+    )  # fmt: skip
+    team.run(_kernel(weights.form, size, portable), given)

@@ -1,0 +1,307 @@
+"""Rows times packed weights, as machine code: `y = finish(norm(x) @ W.T + bias)`.
+
+Two phases, each shared among the threads. First the rows are normalised, where a weight is given
+(RMSNorm, arXiv 1910.07467), and written as 16-bit integers with a scale per group of 32. Then
+every thread takes tiles of 32 outputs: it unpacks one group of their weights into its first-level
+cache, and multiplies all rows by them, in panels of as many rows as registers hold.
+
+    y[m, n] = sum over groups g of  step[n, g] * (sum over k in g of level[n, k] * a[m, k])
+                                  + least[n, g] * (sum over k in g of a[m, k])
+
+The inner sums are exact in integers, the outer ones are taken in the same order whatever the
+number of rows: a row's result does not depend on its neighbours, bit by bit. The inputs' 16 bits
+are 2**-16 of their group's largest, little more than float32 itself loses over such a sum.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+from typing import NamedTuple
+
+from llvmlite import ir
+
+from dllm_core.cpu.emit import (
+    F32,
+    FLOAT,
+    FLOATS,
+    I16,
+    I32,
+    INTS,
+    LANES,
+    PAIRS,
+    VECTOR,
+    Emitter,
+    Value,
+)
+from dllm_core.cpu.packed import COLUMNS, GROUP, Format
+
+_LARGEST = 32767.0
+_TINY = 1e-30
+"""Stands for the largest magnitude of a group of zeros."""
+_PANELS = 8
+"""Panels whose sums are kept in the cache beside one tile of weights."""
+_BUSY = 10
+"""Sums under way that keep both multipliers of a core fed: five cycles until one is done."""
+_PAIR = 4
+"""Bytes of two 16-bit numbers."""
+_AHEAD = 16384
+"""Bytes between the weights that are multiplied and those that are fetched meanwhile."""
+_STEPS = GROUP // 2
+"""Pairs of a group."""
+
+
+class Slot(IntEnum):
+    """Where the kernel finds its arguments; the first three are zero at the start."""
+
+    NEXT_ROW = 0
+    ROWS_DONE = auto()
+    NEXT_ITEM = auto()
+    X = auto()
+    X_STRIDE = auto()
+    ROWS = auto()
+    PANELS = auto()
+    GROUPS = auto()
+    NORM = auto()
+    """Weight of the normalisation, or null."""
+    EPS = auto()
+    """Bits of a float32."""
+    LEVELS = auto()
+    """int16 (panels * rows of one, groups * 32)"""
+    SCALES = auto()
+    """float32 (groups, panels * rows of one)"""
+    SUMS = auto()
+    """Of the numbers of a group, in the shape of SCALES."""
+    WEIGHTS = auto()
+    TILES = auto()
+    BIAS = auto()
+    """float32 (tiles * 32,), or null."""
+    OUT = auto()
+    OUT_STRIDE = auto()
+    FINISH = auto()
+
+
+class Finish(IntEnum):
+    """What becomes of the products."""
+
+    STORE = 0
+    ADD = 1
+    """They are added to what is there."""
+    SWIGLU = 2
+    """The first half of a tile is the gate of the second (arXiv 2002.05202)."""
+
+
+class _Row(NamedTuple):
+    """One row of the first phase."""
+
+    index: Value
+    x: Value
+    levels: Value
+    padded: Value
+    """Rows of all panels."""
+
+
+class ProductKernel:
+    """Writes the kernel for one format of weights and so many rows a panel."""
+
+    def __init__(self, form: Format, rows: int) -> None:
+        self._form, self._rows = form, rows
+
+    def __call__(self, e: Emitter) -> None:
+        rows = e.argument(Slot.ROWS)
+        e.share(Slot.NEXT_ROW, rows, lambda row: self._prepare(e, row))
+        e.wait(Slot.ROWS_DONE, rows)
+        self._weights = e.scratch(_STEPS * COLUMNS * VECTOR)
+        self._sums = e.scratch(_PANELS * self._rows * COLUMNS * VECTOR)
+        blocks = e.ceil_div(e.argument(Slot.PANELS), _PANELS)
+        items = e.mul(e.argument(Slot.TILES), blocks)
+
+        def item(i: Value) -> None:
+            self._tile(e, e.builder.sdiv(i, blocks), e.builder.srem(i, blocks))
+
+        e.share(Slot.NEXT_ITEM, items, item)
+
+    # The rows
+
+    def _prepare(self, e: Emitter, index: Value) -> None:
+        width = e.mul(e.argument(Slot.GROUPS), GROUP * 2)
+        row = _Row(
+            index,
+            e.at(e.pointer(Slot.X), e.mul(index, e.argument(Slot.X_STRIDE))),
+            e.at(e.pointer(Slot.LEVELS), e.mul(index, width)),
+            e.mul(e.argument(Slot.PANELS), self._rows),
+        )
+        normed = e.builder.icmp_signed("!=", e.argument(Slot.NORM), e.whole(0))
+        with e.builder.if_else(normed) as (yes, no):
+            with yes:
+                inverse = e.splat(self._inverse_root_mean_square(e, row))
+                weight = e.pointer(Slot.NORM)
+                self._quantise(e, row, inverse, weight)
+            with no:
+                self._quantise(e, row, None, None)
+        e.finished(Slot.ROWS_DONE)
+
+    def _inverse_root_mean_square(self, e: Emitter, row: _Row) -> Value:
+        vectors = e.mul(e.argument(Slot.GROUPS), GROUP // LANES)
+
+        def square(i: Value, total: list[Value]) -> list[Value]:
+            x = e.load(e.at(row.x, e.mul(i, VECTOR)), FLOATS)
+            return [e.fma(x, x, total[0])]
+
+        (total,) = e.fold(vectors, [e.constant(0.0)], square)
+        b = e.builder
+        sum_ = e.reduce(b.fadd, total)
+        mean = b.fdiv(sum_, b.sitofp(e.mul(vectors, LANES), F32))
+        eps = b.bitcast(b.trunc(e.argument(Slot.EPS), I32), F32)
+        return b.fdiv(ir.Constant(F32, 1.0), e.root(b.fadd(mean, eps)))
+
+    def _quantise(self, e: Emitter, row: _Row, inverse: Value, weight: Value) -> None:
+        b = e.builder
+
+        def number(g: Value, half: int) -> Value:
+            offset = e.add(e.mul(g, GROUP * FLOAT), half * VECTOR)
+            x = e.load(e.at(row.x, offset), FLOATS)
+            if weight is None:
+                return x
+            return b.fmul(b.fmul(x, inverse), e.load(e.at(weight, offset), FLOATS))
+
+        def group(g: Value) -> None:
+            x = [number(g, half) for half in range(2)]
+            peak = e.largest(*(e.magnitude(part) for part in x))
+            most = e.reduce(e.largest, e.largest(peak, e.constant(_TINY)))
+            scale = b.fdiv(most, ir.Constant(F32, _LARGEST))
+            factor = e.splat(b.fdiv(ir.Constant(F32, _LARGEST), most))
+            levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]
+            for half, level in enumerate(levels):
+                narrow = b.trunc(level, ir.VectorType(I16, LANES))
+                e.store(narrow, e.at(row.levels, e.mul(g, GROUP * 2), half * LANES * 2))
+            sum_ = b.sitofp(e.reduce(b.add, b.add(*levels)), F32)
+            place = e.mul(e.add(e.mul(g, row.padded), row.index), FLOAT)
+            e.store(scale, e.at(e.pointer(Slot.SCALES), place))
+            e.store(b.fmul(sum_, scale), e.at(e.pointer(Slot.SUMS), place))
+
+        e.loop(e.argument(Slot.GROUPS), group)
+
+    # The products
+
+    def _tile(self, e: Emitter, tile: Value, block: Value) -> None:
+        first = e.mul(block, _PANELS)
+        panels = e.least(e.whole(_PANELS), e.builder.sub(e.argument(Slot.PANELS), first))
+        sums = e.mul(panels, self._rows * COLUMNS)
+        e.loop(sums, lambda i: e.store(e.constant(0.0), e.at(self._sums, e.mul(i, VECTOR)), VECTOR))
+        groups = e.argument(Slot.GROUPS)
+        size = COLUMNS * self._form.bytes
+
+        def group(g: Value) -> None:
+            packed = e.at(e.pointer(Slot.WEIGHTS), e.mul(e.add(e.mul(tile, groups), g), size))
+            for line in range(0, size, VECTOR):
+                e.prefetch(e.at(packed, _AHEAD + line))
+            self._unpack(e, packed)
+            grid = [self._grid(e, packed, c) for c in range(COLUMNS)]
+            e.loop(panels, lambda p: self._panel(e, g, first, p, grid))
+
+        e.loop(groups, group)
+        row = e.mul(first, self._rows)
+        rows = e.least(e.whole(_PANELS * self._rows), e.builder.sub(e.argument(Slot.ROWS), row))
+        e.loop(rows, lambda r: self._finish(e, tile, row, r))
+
+    def _unpack(self, e: Emitter, packed: Value) -> None:
+        """One group of 32 levels of every column, as 16-bit integers, two a lane."""
+        bits, per = self._form.bits, self._form.per_word
+        mask = e.constant(2**bits - 1, PAIRS)
+        for c in range(COLUMNS):
+            for z in range(_STEPS // per):
+                word = e.load(e.at(packed, c * self._form.bytes + z * VECTOR), PAIRS)
+                for j in range(per):
+                    level = e.builder.lshr(word, e.constant(bits * j, PAIRS)) if j else word
+                    if j < per - 1:
+                        level = e.builder.and_(level, mask)
+                    place = ((z * per + j) * COLUMNS + c) * VECTOR
+                    e.store(level, e.at(self._weights, place), VECTOR)
+
+    def _grid(self, e: Emitter, packed: Value, column: int) -> tuple[Value, Value]:
+        """Step and least value of a group, of 16 outputs each."""
+        form = self._form
+        kind = ir.VectorType(form.grid_type, LANES)
+        size = LANES * form.grid_bytes
+        start = column * form.bytes + form.level_bytes
+        found = [e.load(e.at(packed, start + i * size), kind) for i in range(2)]
+        if form.grid_bytes != FLOAT:
+            found = [e.builder.fpext(value, FLOATS) for value in found]
+        return found[0], found[1]
+
+    def _panel(
+        self, e: Emitter, g: Value, first: Value, p: Value, grid: list[tuple[Value, Value]]
+    ) -> None:
+        b, groups = e.builder, e.argument(Slot.GROUPS)
+        row = e.mul(e.add(first, p), self._rows)
+        width = e.mul(groups, GROUP * 2)
+        start = e.at(e.pointer(Slot.LEVELS), e.mul(row, width), e.mul(g, GROUP * 2))
+        rows = [start]
+        for _ in range(1, self._rows):
+            rows.append(e.at(rows[-1], width))
+        products = self._dots(e, rows)
+        padded = e.mul(e.argument(Slot.PANELS), self._rows)
+        place = e.mul(e.add(e.mul(g, padded), row), FLOAT)
+        scales, totals = (e.at(e.pointer(s), place) for s in (Slot.SCALES, Slot.SUMS))
+        for r in range(self._rows):
+            scale, total = (e.load_splat(e.at(base, r * FLOAT)) for base in (scales, totals))
+            for c, (step, least) in enumerate(grid):
+                sums = e.at(self._sums, e.mul(p, self._rows * COLUMNS * VECTOR))
+                sums = e.at(sums, (r * COLUMNS + c) * VECTOR)
+                exact = b.fmul(b.sitofp(products[r][c], FLOATS), scale)
+                y = e.fma(exact, step, e.load(sums, FLOATS, VECTOR))
+                e.store(e.fma(total, least, y), sums, VECTOR)
+
+    def _dots(self, e: Emitter, rows: list[Value]) -> list[list[Value]]:
+        """Integer sums over one group, by row and column."""
+        chains = -(-_BUSY // (self._rows * COLUMNS))
+        zero = e.constant(0, INTS)
+        sums = [[[zero] * chains for _ in range(COLUMNS)] for _ in rows]
+        for k in range(_STEPS):
+            columns = range(COLUMNS)
+            places = [e.at(self._weights, (k * COLUMNS + c) * VECTOR) for c in columns]
+            weights = [e.load(place, PAIRS, VECTOR) for place in places]
+            for r, row in enumerate(rows):
+                pair = e.load_splat(e.at(row, k * _PAIR), I32)
+                a = e.builder.bitcast(pair, PAIRS)
+                for c in columns:
+                    sums[r][c][k % chains] = e.dot(sums[r][c][k % chains], a, weights[c])
+        return [[self._total(e, chain) for chain in row] for row in sums]
+
+    def _total(self, e: Emitter, chain: list[Value]) -> Value:
+        total = chain[0]
+        for more in chain[1:]:
+            total = e.builder.add(total, more)
+        return total
+
+    def _finish(self, e: Emitter, tile: Value, first: Value, r: Value) -> None:
+        b = e.builder
+        sums = e.at(self._sums, e.mul(r, COLUMNS * VECTOR))
+        has_bias = b.icmp_signed("!=", e.argument(Slot.BIAS), e.whole(0))
+        at = e.at(e.pointer(Slot.BIAS), e.mul(tile, COLUMNS * VECTOR))
+        e.when(has_bias, lambda: self._add_bias(e, sums, at))
+        y = [e.load(e.at(sums, c * VECTOR), FLOATS, VECTOR) for c in range(COLUMNS)]
+        out = e.at(e.pointer(Slot.OUT), e.mul(e.add(first, r), e.argument(Slot.OUT_STRIDE)))
+        kind = e.argument(Slot.FINISH)
+
+        def store(adds: bool) -> None:
+            for c in range(COLUMNS):
+                place = e.at(out, e.mul(tile, COLUMNS * VECTOR), c * VECTOR)
+                e.store(b.fadd(y[c], e.load(place, FLOATS)) if adds else y[c], place)
+
+        def gate() -> None:
+            divisor = b.fadd(e.constant(1.0), e.exp(b.fneg(y[0])))
+            e.store(b.fmul(b.fdiv(y[0], divisor), y[1]), e.at(out, e.mul(tile, VECTOR)))
+
+        def is_(finish: Finish) -> Value:
+            return b.icmp_signed("==", kind, e.whole(finish))
+
+        e.when(is_(Finish.STORE), lambda: store(False))
+        e.when(is_(Finish.ADD), lambda: store(True))
+        e.when(is_(Finish.SWIGLU), gate)
+
+    def _add_bias(self, e: Emitter, sums: Value, bias: Value) -> None:
+        for c in range(COLUMNS):
+            place = e.at(sums, c * VECTOR)
+            more = e.load(e.at(bias, c * VECTOR), FLOATS)
+            e.store(e.builder.fadd(e.load(place, FLOATS, VECTOR), more), place, VECTOR)

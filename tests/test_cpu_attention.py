@@ -1,0 +1,120 @@
+"""The attention kernel against the same in torch's operations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dllm_core.cpu.attention import Heads, attend
+
+SHAPES = [Heads(9, 3, 64, 1e-6), Heads(6, 3, 32, 1e-5), Heads(4, 1, 128, 1e-6), Heads(5, 5, 64, 1)]
+PLACES = [(1, 200), (2, 31), (3, 0), (6, 194), (7, 9), (32, 200), (40, 0)]
+"""Rows, and the position of the first."""
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tables(rows: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    angles = drawn(rows, 1, size // 2, seed=7)
+    sin = angles.sin()
+    return torch.cat([angles.cos()] * 2, -1), torch.cat([-sin, sin], -1)
+
+
+def plain(
+    qkv: torch.Tensor,
+    shape: Heads,
+    turn: tuple[torch.Tensor, torch.Tensor],
+    cache: tuple[torch.Tensor, torch.Tensor],
+    start: int,
+    visible: int,
+    mask: torch.Tensor | None = None,
+    norms: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    rows, size, group = len(qkv), shape.head_dim, shape.heads // shape.kv_heads
+    parts = qkv.reshape(rows, -1, size).split([shape.heads, shape.kv_heads, shape.kv_heads], 1)
+    q, k, v = parts
+    if norms is not None:
+        q, k = (F.rms_norm(x, (size,), w, shape.eps) for x, w in zip((q, k), norms, strict=True))
+    q, k = (x * turn[0] + x.roll(size // 2, -1) * turn[1] for x in (q, k))
+    keys, values = cache
+    keys[:, start : start + rows] = k.transpose(0, 1)
+    values[:, start : start + rows] = v.transpose(0, 1)
+    seen = (part[:, :visible].repeat_interleave(group, 0) for part in cache)
+    y = F.scaled_dot_product_attention(q.transpose(0, 1), *seen, attn_mask=mask)
+    return y.transpose(0, 1).reshape(rows, -1)
+
+
+def both(shape: Heads, rows: int, start: int, visible: int, **options: Any) -> None:
+    """Run the kernel and the plain version, and compare results and caches."""
+    portable = options.pop("portable", False)
+    width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    qkv = drawn(rows, width + 32, seed=1)[:, :width]
+    first = drawn(2, shape.kv_heads, visible + 5, shape.head_dim, seed=2)
+    mine, own = ((first[0].clone(), first[1].clone()) for _ in range(2))
+    turn = tables(rows, shape.head_dim)
+    expected = plain(qkv, shape, turn, own, start, visible, **options)
+    out = torch.empty(rows, shape.heads * shape.head_dim)
+    attend(qkv, out, shape, turn, mine, start, visible, portable=portable, **options)
+    torch.testing.assert_close(out, expected, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(mine, own, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("rows", "start"), PLACES)
+def test_attention(shape: Heads, rows: int, start: int) -> None:
+    both(shape, rows, start, start + rows)
+    both(shape, rows, start, start + rows + 9)
+
+
+@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize(("rows", "start"), PLACES)
+def test_masks_hide_what_they_hide(rows: int, start: int, portable: bool) -> None:
+    visible = start + rows
+    mask = drawn(rows, visible, seed=3) > 0.2
+    mask[:, 0] = True
+    both(SHAPES[0], rows, start, visible, mask=mask, portable=portable)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_queries_and_keys_may_be_normalised(shape: Heads) -> None:
+    norms = (drawn(shape.head_dim, seed=4), drawn(shape.head_dim, seed=5))
+    both(shape, 5, 20, 25, norms=norms)
+
+
+def hidden_makes_no_difference(change: Callable[[torch.Tensor], None]) -> None:
+    shape, rows, visible = SHAPES[0], 3, 21
+    width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    mask = torch.ones(rows, visible, dtype=torch.bool)
+    mask[:, 4] = False
+    found = []
+    for changed in (False, True):
+        cache = drawn(2, shape.kv_heads, 40, shape.head_dim, seed=2)
+        if changed:
+            change(cache)
+        out, turn = torch.empty(rows, shape.heads * shape.head_dim), tables(rows, shape.head_dim)
+        pair = (cache[0], cache[1])
+        attend(drawn(rows, width, seed=1), out, shape, turn, pair, 18, visible, mask=mask)
+        found.append(out)
+    assert torch.equal(*found)
+
+
+def test_what_is_hidden_or_beyond_changes_no_bit() -> None:
+    def change(cache: torch.Tensor) -> None:
+        cache[:, :, 4] = 1e4
+        cache[:, :, 21:] = float("nan")
+
+    hidden_makes_no_difference(change)
+
+
+def test_a_large_score_takes_it_all() -> None:
+    shape, visible = Heads(1, 1, 32, 1e-6), 40
+    still = (torch.ones(1, 1, 32), torch.zeros(1, 1, 32))
+    keys, values = torch.zeros(1, 64, 32), drawn(1, 64, 32)
+    keys[0, 17] = 1e3
+    out = torch.empty(1, 32)
+    attend(torch.ones(1, 96), out, shape, still, (keys, values), 39, visible)
+    torch.testing.assert_close(out[0], values[0, 17])

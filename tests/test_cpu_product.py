@@ -1,0 +1,129 @@
+"""The product kernel against what torch computes from the same weights in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from packed import packed
+
+from dllm_core.cpu import team
+from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, Format, PackedRows
+from dllm_core.cpu.product import Norm, multiply, panel
+
+FORMS = pytest.mark.parametrize("form", [FOUR_BITS, EIGHT_BITS], ids=["4", "8"])
+PORTABLE = pytest.mark.parametrize("portable", [False, True], ids=["host", "portable"])
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def exact(x: torch.Tensor, weights: PackedRows) -> torch.Tensor:
+    return x.double() @ weights.unpacked().double().T
+
+
+def close(found: torch.Tensor, expected: torch.Tensor, share: float = 1e-4) -> None:
+    """Off by no more than a share of the largest."""
+    most = share * float(expected.abs().max())
+    torch.testing.assert_close(found.double(), expected, atol=most, rtol=0)
+
+
+@FORMS
+@PORTABLE
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 7, 8, 9, 13, 32, 65, 130])
+def test_products(form: Format, rows: int, portable: bool) -> None:
+    weights = packed(160, 96, form)
+    x = drawn(rows, 96)
+    x[:, 3] *= 200  # one channel dwarfs the others, as in real models
+    close(multiply(x, weights, portable=portable), exact(x, weights), 2e-4)
+
+
+@FORMS
+def test_rows_are_normalised_first(form: Format) -> None:
+    weights, x = packed(64, 96, form), drawn(5, 96)
+    norm = Norm(drawn(96, seed=1), 1e-5)
+    expected = exact(F.rms_norm(x, (96,), norm.weight, norm.eps), weights)
+    close(multiply(x, weights, norm=norm), expected)
+
+
+@FORMS
+def test_products_are_added_to_what_is_there(form: Format) -> None:
+    weights, x, there = packed(96, 64, form), drawn(6, 64), drawn(6, 96, seed=2)
+    expected, bias = exact(x, weights) + there, drawn(96, seed=4)
+    found = multiply(x, weights, into=there, bias=bias)
+    assert found is there
+    close(found, expected + bias)
+
+
+@FORMS
+def test_a_paired_layer_gates_its_values(form: Format) -> None:
+    weights, x = packed(192, 64, form, paired=True), drawn(9, 64)
+    products = exact(x, weights)
+    gate, value = products.chunk(2, -1)
+    close(multiply(x, weights, swiglu=True), F.silu(gate) * value)
+    close(multiply(x, weights), products)
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(50, 40), (7, 8), (33, 64), (64, 33)])
+def test_any_shape_is_multiplied(outputs: int, inputs: int) -> None:
+    weights, x = packed(outputs, inputs, EIGHT_BITS), drawn(4, inputs)
+    norm, bias = Norm(drawn(inputs, seed=1), 1e-5), drawn(outputs, seed=2)
+    expected = exact(F.rms_norm(x, (inputs,), norm.weight, norm.eps), weights) + bias
+    found = multiply(x, weights, norm=norm, bias=bias)
+    assert found.shape == expected.shape
+    close(found, expected)
+    there = drawn(4, outputs, seed=5)
+    close(multiply(x, weights, into=there.clone()), exact(x, weights) + there)
+
+
+@FORMS
+def test_a_row_does_not_depend_on_its_neighbours_in_a_single_bit(form: Format) -> None:
+    weights, x = packed(96, 64, form), drawn(40, 64)
+    together = multiply(x, weights)
+    for row in range(len(x)):
+        assert torch.equal(multiply(x[row : row + 1], weights)[0], together[row])
+    x[1:] *= 1000
+    assert torch.equal(multiply(x, weights)[0], together[0])
+
+
+def test_rows_may_lie_apart() -> None:
+    weights, wide = packed(64, 32, EIGHT_BITS), drawn(6, 80)
+    assert torch.equal(multiply(wide[:, 10:42], weights), multiply(wide[:, 10:42].clone(), weights))
+    backwards = drawn(32, 6).T
+    assert torch.equal(multiply(backwards, weights), multiply(backwards.contiguous(), weights))
+
+
+def test_no_rows_give_none() -> None:
+    assert multiply(torch.empty(0, 32), packed(64, 32, EIGHT_BITS)).shape == (0, 64)
+
+
+def test_tiny_and_huge_numbers() -> None:
+    weights = packed(32, 32, EIGHT_BITS)
+    for scale in (0.0, 1e-38, 1e-20, 1e20):
+        x = drawn(3, 32) * scale
+        assert multiply(x, weights).isfinite().all()
+        if scale > 1e-30:
+            close(multiply(x, weights), exact(x, weights))
+
+
+def test_panels_waste_few_rows() -> None:
+    for rows in range(1, 300):
+        size, panels = panel(rows)
+        assert rows <= size * panels < rows + max(size, panels)
+
+
+def test_threads_of_python_take_the_place_of_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, x = packed(640, 64, FOUR_BITS), drawn(20, 64)
+    expected = multiply(x, weights)
+    monkeypatch.setattr(team, "_runner", lambda: team.pooled)
+    assert torch.equal(multiply(x, weights), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_number_of_threads_changes_nothing(threads: int) -> None:
+    weights, x = packed(640, 64, FOUR_BITS), drawn(20, 64)
+    expected, before = multiply(x, weights), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(multiply(x, weights), expected)
+    finally:
+        torch.set_num_threads(before)

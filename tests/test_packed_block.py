@@ -1,0 +1,143 @@
+"""A whole model over the kernels of a CPU against the plain one over the same weights."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_config
+from torch import Tensor, nn
+
+from dllm_core import lora
+from dllm_core.cache import KeyValues
+from dllm_core.config import ModelConfig
+from dllm_core.model import Block, Span, Transformer, visibility
+from dllm_core.packed_block import PackedBlock, prepare
+from dllm_core.quantize import Int4Linear, Int8Linear, PackedLinear
+from dllm_core.weights import build
+
+CPU = torch.device("cpu")
+SHAPE: dict[str, Any] = {
+    "hidden_size": 96, "intermediate_size": 160, "num_heads": 6, "num_kv_heads": 3, "head_dim": 32,
+    "vocab_size": 64,
+}  # fmt: skip
+CONFIGS = {
+    "llama": tiny_config(**SHAPE),
+    "qwen2": tiny_config(**SHAPE, qkv_bias=True),
+    "qwen3": tiny_config(**SHAPE, qk_norm=True),
+    "blocks": tiny_config(**SHAPE, block_length=4),
+    "both ways": tiny_config(**SHAPE, attention="bidirectional", mask_id=5),
+    "own head": tiny_config(**SHAPE, tied_head=False),
+}
+
+
+def drawn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def packed_model(config: ModelConfig, kind: type[PackedLinear] = Int8Linear) -> Transformer:
+    model = build(config, kind, 64, torch.float32, CPU)
+    for i, (name, tensor) in enumerate([*model.named_parameters(), *model.named_buffers()]):
+        if name.endswith("bias"):
+            tensor.copy_(drawn(*tensor.shape, seed=i))
+        elif tensor.dtype == torch.float32 and not name.startswith("rotary"):
+            scale = 1.0 if name == "embedding" else 0.4
+            tensor.copy_(drawn(*tensor.shape, seed=i).mul_(scale))
+            if "norm" in name:
+                tensor.abs_().add_(0.5)
+    for i, layer in enumerate(layers_of(model)):
+        layer.store_rows(0, drawn(layer.out_features, layer.in_features, seed=100 + i) * 0.2)
+    return model
+
+
+def layers_of(model: nn.Module) -> list[PackedLinear]:
+    return [layer for layer in model.modules() if isinstance(layer, PackedLinear)]
+
+
+class Plain(nn.Module):
+    """What a packed layer stands for, in float32."""
+
+    def __init__(self, layer: PackedLinear) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.packed.unpacked(), layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+def plain(model: Transformer) -> Transformer:
+    """The same model without a kernel."""
+    copy = Transformer(model.config, Int8Linear, 64, Block)
+    copy.load_state_dict(model.state_dict(), strict=False)
+    for name, layer in model.named_modules():
+        if isinstance(layer, PackedLinear):
+            parent, _, attribute = name.rpartition(".")
+            setattr(copy.get_submodule(parent), attribute, Plain(layer))
+    return copy.requires_grad_(False)
+
+
+def logits(model: Transformer, steps: list[list[tuple[int, int]]]) -> Tensor:
+    """Of several passes over one cache or more: (start, rows) of each sequence's span."""
+    stores = [KeyValues(model.config, 64, torch.float32, CPU) for _ in steps[0]]
+    found = []
+    for number, step in enumerate(steps):
+        spans, ids = [], []
+        for store, (start, rows) in zip(stores, step, strict=True):
+            mask = visibility(model.config, start, rows, start + rows, canvas=start + 2)
+            spans.append(Span(store, start, rows, start + rows, mask))
+            ids += [(start + i + number) % model.config.vocab_size for i in range(rows)]
+        found.append(model.logits(model(torch.tensor(ids), spans)))
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.inference_mode()
+def test_kernels_give_the_logits_of_the_plain_model(name: str) -> None:
+    model = packed_model(CONFIGS[name])
+    assert all(isinstance(block, PackedBlock) for block in model.blocks)
+    steps = [[(0, 13)], [(13, 4)], [(17, 1)], [(12, 9)]]
+    expected = logits(plain(model), steps)
+    most = 1e-3 * float(expected.abs().max())
+    torch.testing.assert_close(logits(model, steps), expected, atol=most, rtol=0)
+
+
+@torch.inference_mode()
+def test_sequences_of_one_pass_do_not_see_each_other_by_a_single_bit() -> None:
+    model = packed_model(CONFIGS["llama"])
+    together = logits(model, [[(0, 9), (0, 5)], [(9, 2), (5, 3)]]).split([9, 5, 2, 3])
+    alone = logits(model, [[(0, 9)], [(9, 2)]]).split([9, 2])
+    assert torch.equal(together[0], alone[0])
+    assert torch.equal(together[2], alone[1])
+
+
+@torch.inference_mode()
+def test_odd_shapes_run_without_the_kernels_of_a_block() -> None:
+    config = replace(CONFIGS["llama"], head_dim=8)
+    model = packed_model(config)
+    assert not any(isinstance(block, PackedBlock) for block in model.blocks)
+    steps = [[(0, 7)], [(7, 2)]]
+    expected = logits(plain(model), steps)
+    most = 1e-3 * float(expected.abs().max())
+    torch.testing.assert_close(logits(model, steps), expected, atol=most, rtol=0)
+
+
+@torch.inference_mode()
+def test_an_adapter_is_added_around_the_layers() -> None:
+    config = CONFIGS["llama"]
+    model, copy = packed_model(config), plain(packed_model(config))
+    generator = torch.Generator().manual_seed(4)
+    adapter = lora.fresh(config, rank=4, alpha=8.0, layers=None, generator=generator)
+    for part in adapter.parts.values():
+        part.b.copy_(torch.randn(part.b.shape, generator=generator) * 0.1)
+    before = logits(model, [[(0, 9)]])
+    for each in (model, copy):
+        lora.attach(each, adapter)
+    found, expected = (logits(each, [[(0, 9)]]) for each in (model, copy))
+    most = 1e-3 * float(expected.abs().max())
+    torch.testing.assert_close(found, expected, atol=most, rtol=0)
+    assert float((found - before).abs().max()) > 10 * most
+
+
+def test_kernels_can_be_compiled_beforehand() -> None:
+    for kind in (Int4Linear, Int8Linear):
+        prepare(packed_model(CONFIGS["llama"], kind))
