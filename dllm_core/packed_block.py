@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dllm_core.config import ModelConfig
-from dllm_core.cpu import attention, product
+from dllm_core.cpu import attention, prediction, product
 from dllm_core.cpu.packed import GROUP
 from dllm_core.model import Block, LinearKind, Span, Transformer
 from dllm_core.quantize import PackedLinear
@@ -76,6 +76,8 @@ def heads_of(config: ModelConfig) -> attention.Heads:
 
 def prepare(model: Transformer) -> None:
     """Compile the kernels that a model needs, a few seconds, before anybody waits for them."""
+    if model.embedding.device.type == "cpu":
+        prediction.prepare()
     layers = [layer for layer in model.modules() if isinstance(layer, PackedLinear)]
     for form in {layer.packed.form for layer in layers}:
         product.prepare(form)

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from dllm_core.config import Confidence
+from dllm_core.cpu import prediction
 
 _NEVER = -torch.inf
 
 
 def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Greedy prediction: logits (rows, vocab) -> ids (rows,) and their probabilities (rows,)."""
+    if prediction.serves(logits):
+        return prediction.predict(logits)
     highest, ids = logits.max(dim=-1)
     return ids, (highest - torch.logsumexp(logits, dim=-1)).exp_()
 

@@ -1,0 +1,40 @@
+"""The best token of every row of logits and its probability."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from dllm_core.cpu import team
+from dllm_core.cpu.emit import LANES
+from dllm_core.cpu.jit import Kernel, compiled
+from dllm_core.cpu.prediction_kernel import Slot, emit_prediction
+
+_ARGUMENTS = ctypes.c_int64 * len(Slot)
+
+
+@cache
+def prepare() -> Kernel:
+    """Compile the kernel before anybody waits for it."""
+    return compiled("prediction", emit_prediction)
+
+
+def serves(logits: Tensor) -> bool:
+    """Whether the kernel takes such logits: others are torch's."""
+    plain = logits.device.type == "cpu" and logits.dtype == torch.float32
+    return plain and logits.stride(-1) == 1 and logits.shape[-1] % LANES == 0
+
+
+def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """float32 logits (rows, vocab) -> ids (rows,) and their probabilities (rows,)."""
+    rows, vocab = logits.shape
+    ids, probabilities = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+    given = _ARGUMENTS(
+        0, rows, logits.data_ptr(), 4 * logits.stride(0), vocab // LANES,
+        ids.data_ptr(), probabilities.data_ptr(),
+    )  # fmt: skip
+    team.run(prepare(), given)
+    return ids, probabilities
