@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import get_args
@@ -23,42 +22,20 @@ import torch
 from dllm_core.bench_batch import batch
 from dllm_core.bench_deadline import deadline
 from dllm_core.bench_prompts import QUESTIONS, SYSTEM
-from dllm_core.bench_reference import overhead, transformers_steps
-from dllm_core.bench_timing import CACHED, Row, timed
-from dllm_core.calibrate import step_ms
+from dllm_core.bench_reference import TransformersSteps
+from dllm_core.bench_step import step
+from dllm_core.bench_timing import Row
 from dllm_core.config import CachePolicy, DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import DllmError, OptionError
 from dllm_core.place import Dtype
 
 BENCHES = ("step", "reply", "cache", "agree", "deadline", "batch")
-POSITIONS = (1, 2, 4, 8, 16, 32, 64)
 Report = Callable[[str], None]
 """Told what is being done, in a few words."""
 
 _FEW = 6
 """Questions, where every reply is denoised several times over."""
-
-
-def step(engine: Engine, cached: int = CACHED) -> Iterator[Row]:
-    """One step by canvas length after `cached` tokens, its overhead, and reading one more word."""
-    for rows in POSITIONS:
-        wall, cpu = timed(
-            partial(step_ms, engine.model, rows, cached + rows, engine.context, repeats=1)
-        )
-        yield {"what": "step", "positions": rows, "cached": cached, "ms": wall, "cpu_ms": cpu}
-    token = engine.config.eos_ids[0]
-    cache = engine.new_cache()
-    prompt = [token] * cached
-    engine.prefill(prompt, cache)
-
-    def one_more_word() -> None:
-        cache.crop(cached - 6)  # the word, and the closing of the message that moves behind it
-        engine.prefill(prompt, cache)
-
-    wall, cpu = timed(one_more_word)
-    yield {"what": "prefill", "positions": 6, "cached": cached - 6, "ms": wall, "cpu_ms": cpu}
-    yield overhead(engine, cached)
 
 
 def reply(engine: Engine, lengths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)) -> Iterator[Row]:
@@ -158,26 +135,36 @@ def measure(
 
     reference = load("float32") if what == "agree" else None
     place: Row = {"threads": torch.get_num_threads()}
+    if what == "step":
+        engines: dict[str, Engine] = {dtype: load(dtype) for dtype in dtypes}
+        report("measuring")
+        for row in step(engines, _transformers(source, engines, report)):
+            yield {**place, **row}
+        return
     for dtype in dtypes:
         engine = load(dtype)
         report(f"measuring {dtype}")
         for row in _rows(what, engine, reference, report):
             yield {"dtype": dtype, **place, **row}
-    # transformers reads a llama's GGUF file itself; other checkpoints would need its download.
-    path = Path(source)
+
+
+def _transformers(
+    source: str | Path, engines: Mapping[str, Engine], report: Report
+) -> TransformersSteps | None:
+    """transformers reads a llama's GGUF file itself; others would need its download."""
+    path, engine = Path(source), next(iter(engines.values()))
     on_cpu = engine.device.type == "cpu"
-    if what == "step" and on_cpu and path.suffix == ".gguf" and engine.config.family == "llama":
-        report("measuring transformers")
-        for row in transformers_steps(path, POSITIONS):
-            yield {"dtype": "float32", **place, **row}
+    if path.suffix != ".gguf" or not on_cpu or engine.config.family != "llama":
+        return None
+    report("loading transformers")
+    return TransformersSteps(path)
 
 
 def _rows(what: str, engine: Engine, reference: Engine | None, report: Report) -> Iterator[Row]:
     if reference is not None:
         return agree(engine, reference, report)
     alone: dict[str, Callable[[Engine], Iterator[Row]]]
-    alone = {"step": step, "reply": reply, "cache": cache}
-    alone |= {"deadline": deadline, "batch": batch}
+    alone = {"reply": reply, "cache": cache, "deadline": deadline, "batch": batch}
     return alone[what](engine)
 
 

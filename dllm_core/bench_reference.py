@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -20,40 +20,36 @@ from dllm_core.model import Linear, Transformer
 _WIDTH, _TOKENS = 64, 16
 
 
-def transformers_steps(path: Path, positions: Sequence[int], cached: int = CACHED) -> Iterator[Row]:
-    """The same steps through transformers' own class in float32, from the same GGUF file.
+class TransformersSteps:
+    """The steps of `bench_step` through transformers' own class, float32, from the same GGUF file.
 
-    `positions` rows after `cached` ones in a DynamicCache, logits and their best token for
-    every row, as the engine's step has them. Its rows see those before them only; the work is
-    the same.
+    So many rows after `cached` ones in a DynamicCache, logits and their best token for every row,
+    as the engine's step has them. Its rows see those before them only; the work is the same.
     """
-    from transformers import AutoModelForCausalLM, DynamicCache
-    from transformers.utils import logging
 
-    quiet: Any = logging
-    quiet.disable_progress_bar()
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, dtype=torch.float32
-    )
-    model.eval()
-    with torch.inference_mode():
-        past: Any = DynamicCache(config=model.config)
-        model(torch.zeros((1, cached), dtype=torch.long), past_key_values=past)
-        for rows in positions:
-            ids = torch.zeros((1, rows), dtype=torch.long)
+    def __init__(self, path: Path, cached: int = CACHED) -> None:
+        from transformers import AutoModelForCausalLM, DynamicCache
+        from transformers.utils import logging
 
-            def run(ids: torch.Tensor = ids) -> None:
-                model(ids, past_key_values=past).logits.argmax(-1).tolist()
-                past.crop(-ids.shape[1])
+        quiet: Any = logging
+        quiet.disable_progress_bar()
+        kind: Any = AutoModelForCausalLM
+        self._model: Any = kind.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32
+        ).eval()
+        self._past: Any = DynamicCache(config=self._model.config)
+        with torch.inference_mode():
+            self._model(torch.zeros((1, cached), dtype=torch.long), past_key_values=self._past)
 
-            wall, cpu = timed(run)
-            yield {
-                "what": "transformers",
-                "positions": rows,
-                "cached": cached,
-                "ms": wall,
-                "cpu_ms": cpu,
-            }
+    def step(self, rows: int) -> Callable[[], object]:
+        ids = torch.zeros((1, rows), dtype=torch.long)
+
+        @torch.inference_mode()
+        def run() -> None:
+            self._model(ids, past_key_values=self._past).logits.argmax(-1).tolist()
+            self._past.crop(-rows)
+
+        return run
 
 
 def overhead(engine: Engine, cached: int = CACHED) -> Row:

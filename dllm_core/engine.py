@@ -24,7 +24,7 @@ from dllm_core.device_batch import MOST_CALLS
 from dllm_core.device_steps import DeviceSteps
 from dllm_core.loading import load
 from dllm_core.model import Span, Transformer, visibility
-from dllm_core.packed_block import prepare
+from dllm_core.packed_model import prepare
 from dllm_core.paged_cache import PagedCache
 from dllm_core.paged_model import PagedModel
 from dllm_core.place import Dtype

@@ -182,18 +182,16 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Token ids in, hidden states and logits out.
 
-    `kind` is the class of every linear layer, `block` that of every block; the weights are empty
-    until weights.py fills them. `context` bounds the positions (rotary tables and caches).
+    `kind` is the class of every linear layer; the weights are empty until weights.py fills
+    them. `context` bounds the positions (rotary tables and caches).
     """
 
-    def __init__(
-        self, config: ModelConfig, kind: LinearKind, context: int, block: type[Block] = Block
-    ) -> None:
+    def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
         self.rotary = Rotary(config, context)
-        self.blocks = nn.ModuleList(block(config, i, kind) for i in range(config.num_layers))
+        self.blocks = nn.ModuleList(Block(config, i, kind) for i in range(config.num_layers))
         self.norm = nn.Parameter(torch.empty(config.hidden_size))
         # A tied head in floating point is the embedding itself; in int8 it is a copy.
         own_head = not config.tied_head or issubclass(kind, PackedLinear)

@@ -21,8 +21,12 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self._keep(PackedRows(in_features, out_features, self.form))
+        self.padded_bias = torch.zeros(self.packed.padded) if bias else None
+        """As long as the kernels read it; `bias` is its beginning."""
         self.bias: Tensor | None
-        self.register_buffer("bias", torch.zeros(out_features) if bias else None)
+        self.register_buffer(
+            "bias", None if self.padded_bias is None else self.padded_bias[:out_features]
+        )
 
     def pair(self) -> None:
         """Lay the halves of the rows side by side, as SwiGLU needs them; before any is stored."""

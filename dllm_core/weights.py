@@ -15,8 +15,8 @@ from dllm_core.config import ModelConfig
 from dllm_core.errors import WeightsError
 from dllm_core.families import NameMap
 from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.model import Block, LinearKind, Transformer
-from dllm_core.packed_block import PackedBlock
+from dllm_core.model import LinearKind, Transformer
+from dllm_core.packed_model import PackedTransformer
 from dllm_core.quantize import PackedLinear
 from dllm_core.rows import Rows, Stored, pieces
 
@@ -46,8 +46,8 @@ def build(
     torch.set_default_dtype(dtype)
     try:
         with device:
-            block = PackedBlock if PackedBlock.fits(config, kind) else Block
-            model = Transformer(config, kind, context, block)
+            packed = PackedTransformer.fits(config, kind)
+            model = (PackedTransformer if packed else Transformer)(config, kind, context)
     finally:
         torch.set_default_dtype(before)
     return model.requires_grad_(False).eval()

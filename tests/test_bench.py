@@ -6,11 +6,12 @@ import pytest
 from smollm import smollm_path
 from tiny import tiny_config, tiny_engine
 
-from dllm_core import OptionError
-from dllm_core.bench import POSITIONS, agree, cache, measure, reply, step
+from dllm_core import Engine, OptionError
+from dllm_core.bench import agree, cache, measure, reply
 from dllm_core.bench_batch import CALLS, batch
 from dllm_core.bench_prompts import QUESTIONS
-from dllm_core.bench_reference import transformers_steps
+from dllm_core.bench_reference import TransformersSteps
+from dllm_core.bench_step import POSITIONS, step
 
 LONG = {"context_length": 320, "eos_ids": (0,)}
 CAUSAL = tiny_engine(tiny_config(**LONG))
@@ -25,9 +26,10 @@ def test_there_are_a_hundred_different_questions() -> None:
 
 @pytest.mark.parametrize("engine", [CAUSAL, BIDIRECTIONAL])
 def test_step_times_every_canvas_length_and_the_overhead(engine) -> None:
-    rows = list(step(engine, cached=20))
+    rows = list(step({"float32": engine}, cached=20))
     assert [row["positions"] for row in rows if row["what"] == "step"] == list(POSITIONS)
     assert [row["what"] for row in rows[-2:]] == ["prefill", "overhead"]
+    assert not any("times_faster" in row for row in rows)
     assert all(row["ms"] > 0 for row in rows)
     assert all(row["cached"] in (14, 20) for row in rows)
 
@@ -76,10 +78,12 @@ def test_float32_is_not_compared_with_itself() -> None:
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_transformers_runs_the_same_positions_from_the_same_file() -> None:
-    rows = list(transformers_steps(smollm_path(), (1, 3), cached=8))
-    assert [(row["what"], row["positions"]) for row in rows] == [
-        ("transformers", 1),
-        ("transformers", 3),
-    ]
-    assert all(row["ms"] > 0 and row["cached"] == 8 for row in rows)
+def test_transformers_runs_the_same_positions_from_the_same_file_in_turn() -> None:
+    path = smollm_path()
+    engine = Engine.load(path, dtype="int4")
+    rows = list(step({"int4": engine}, TransformersSteps(path, cached=8), cached=8))
+    pairs = [row for row in rows if row["what"] in ("step", "transformers")]
+    assert [row["what"] for row in pairs] == ["step", "transformers"] * len(POSITIONS)
+    for ours, theirs in zip(pairs[::2], pairs[1::2], strict=True):
+        assert ours["positions"] == theirs["positions"]
+        assert ours["times_faster"] == pytest.approx(theirs["ms"] / ours["ms"], rel=0.5)

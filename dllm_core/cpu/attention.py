@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache as cached
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dllm_core.cpu import team
-from dllm_core.cpu.attention_kernel import AttentionKernel, Slot, scratch_bytes
+from dllm_core.cpu.attention_kernel import AttentionKernel, scratch_bytes
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.workspace import Workspace, float_bits
 
 _TILES = (1, 2, 4, 8)
 """Queries that a kernel takes through at once: one is compiled for each."""
-_ARGUMENTS = ctypes.c_int64 * len(Slot)
 
 _workspace = Workspace()
 
@@ -39,7 +38,7 @@ class Heads:
         return self.head_dim % (2 * LANES) == 0
 
 
-@cache
+@cached
 def _kernel(head_dim: int, tile: int, portable: bool) -> Kernel:
     name = f"attention_{head_dim}_{tile}"
     return compiled(name, AttentionKernel(head_dim, tile), portable=portable)
@@ -77,22 +76,68 @@ def attend(
         norms: weights of the normalisation of queries and keys, (head_dim,).
         portable: without instructions that only some processors have.
     """
-    rows = len(qkv)
+    size = workspace_size(len(qkv), shape, visible)
+    (memory,) = _workspace.place((size,))
+    (keys, values), (cos, sin) = cache, tables
+    kernel, arguments = call(
+        qkv,
+        out,
+        shape,
+        Place(start, visible, cos.data_ptr(), sin.data_ptr()),
+        (keys.data_ptr(), values.data_ptr(), 4 * keys.stride(0)),
+        memory,
+        mask=None if mask is None else mask.contiguous(),
+        norms=norms,
+        portable=portable,
+    )
+    team.run(kernel, arguments)
+
+
+class Place(NamedTuple):
+    """Where the rows of a pass stand, and the addresses of their rotary tables."""
+
+    start: int
+    visible: int
+    cos: int
+    sin: int
+
+
+def tile_of(rows: int, shape: Heads) -> int:
+    """Queries that are taken through at once."""
     queries = rows * (shape.heads // shape.kv_heads)
-    tile = next((n for n in _TILES if n >= queries), _TILES[-1])
-    scratch = scratch_bytes(visible, shape.head_dim, tile)
-    keys, values = cache
-    cos, sin = tables
-    if mask is not None:
-        mask = mask.contiguous()
+    return next((n for n in _TILES if n >= queries), _TILES[-1])
+
+
+def workspace_size(rows: int, shape: Heads, visible: int) -> int:
+    """Bytes that the kernel needs to attend to so many positions, on all threads."""
+    each = scratch_bytes(visible, shape.head_dim, tile_of(rows, shape))
+    return each * torch.get_num_threads()
+
+
+def call(
+    qkv: Tensor,
+    out: Tensor,
+    shape: Heads,
+    place: Place,
+    cache: tuple[int, int, int],
+    memory: int,
+    *,
+    mask: Tensor | None = None,
+    norms: tuple[Tensor, Tensor] | None = None,
+    portable: bool = False,
+) -> tuple[Kernel, tuple[int, ...]]:
+    """The kernel's own interface.
+
+    `cache` are the addresses of keys and values and the bytes from head to head, `memory` is the
+    address of `workspace_size` bytes.
+    """
+    tile = tile_of(len(qkv), shape)
     q_norm, k_norm = (0, 0) if norms is None else (weight.data_ptr() for weight in norms)
-    (memory,) = _workspace.place((scratch * torch.get_num_threads(),))
-    given = _ARGUMENTS(
-        0, 0, 0, 0, qkv.data_ptr(), 4 * qkv.stride(0), rows, shape.heads, shape.kv_heads,
-        cos.data_ptr(), sin.data_ptr(), q_norm, k_norm, float_bits(shape.eps),
-        keys.data_ptr(), values.data_ptr(), 4 * keys.stride(0), start, visible,
-        0 if mask is None else mask.data_ptr(),
+    arguments = (
+        qkv.data_ptr(), 4 * qkv.stride(0), len(qkv), shape.heads, shape.kv_heads,
+        place.cos, place.sin, q_norm, k_norm, float_bits(shape.eps),
+        *cache, place.start, place.visible, 0 if mask is None else mask.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), float_bits(1 / math.sqrt(shape.head_dim)),
-        memory, scratch,
+        memory, scratch_bytes(place.visible, shape.head_dim, tile),
     )  # fmt: skip
-    team.run(_kernel(shape.head_dim, tile, portable), given)
+    return _kernel(shape.head_dim, tile, portable), arguments

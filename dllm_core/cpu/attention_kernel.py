@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from dllm_core.cpu.emit import F32, FLOAT, FLOATS, I32, LANES, VECTOR, Emitter, Value
+from dllm_core.cpu.emit import F32, FLOAT, FLOATS, I32, LANES, VECTOR, Counter, Emitter, Value
 
 TILES = 4
 """Tiles of queries for which the keys are laid out once."""
@@ -27,13 +27,9 @@ _TOGETHER = 2
 
 
 class Slot(IntEnum):
-    """Where the kernel finds its arguments; the first four are zero at the start."""
+    """Where the kernel finds its arguments, after the counters."""
 
-    NEXT_ROW = 0
-    ROWS_DONE = auto()
-    NEXT_ITEM = auto()
-    NEXT_THREAD = auto()
-    QKV = auto()
+    QKV = len(Counter)
     """float32 (rows, heads + 2 * kv_heads, head_dim); the queries are rotated in place."""
     QKV_STRIDE = auto()
     ROWS = auto()
@@ -97,8 +93,8 @@ class AttentionKernel:
 
     def __call__(self, e: Emitter) -> None:
         rows = e.argument(Slot.ROWS)
-        e.share(Slot.NEXT_ROW, rows, lambda row: self._rotate_and_store(e, row))
-        e.wait(Slot.ROWS_DONE, rows)
+        counters = (Counter.NEXT_ROW, Counter.ROWS_DONE)
+        e.share(*counters, rows, lambda row: self._rotate_and_store(e, row))
         b = e.builder
         group = b.sdiv(e.argument(Slot.HEADS), e.argument(Slot.KV_HEADS))
         queries = e.mul(rows, group)
@@ -112,10 +108,11 @@ class AttentionKernel:
             last = e.least(e.add(first, TILES), e.ceil_div(queries, self._tile))
             e.loop(b.sub(last, first), lambda t: self._attend(e, work, head, e.add(first, t)))
 
-        e.share(Slot.NEXT_ITEM, e.mul(e.argument(Slot.KV_HEADS), per_head), item)
+        items = e.mul(e.argument(Slot.KV_HEADS), per_head)
+        e.share(Counter.NEXT_ITEM, Counter.ITEMS_DONE, items, item)
 
     def _workspace(self, e: Emitter, group: Value) -> _Work:
-        thread = e.mul(e.take(Slot.NEXT_THREAD), e.argument(Slot.SCRATCH_STRIDE))
+        thread = e.mul(e.take(Counter.NEXT_THREAD), e.argument(Slot.SCRATCH_STRIDE))
         keys = e.at(e.pointer(Slot.SCRATCH), thread)
         blocks = e.ceil_div(e.argument(Slot.VISIBLE), LANES)
         queries = e.at(keys, e.mul(blocks, LANES * self._bytes))
@@ -150,7 +147,6 @@ class AttentionKernel:
         e.loop(heads, query)
         e.loop(kv_heads, key)
         e.loop(kv_heads, value)
-        e.finished(Slot.ROWS_DONE)
 
     def _rotate(self, e: Emitter, row: Value, source: Value, target: Value, norm: Slot) -> None:
         b = e.builder

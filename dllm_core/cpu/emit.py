@@ -7,6 +7,7 @@ loops of the program. LLVM fits vectors of 16 lanes to whatever registers the pr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any
 
 from llvmlite import ir
@@ -26,6 +27,17 @@ BYTES = ir.VectorType(I8, LANES)
 
 FLOAT, VECTOR = 4, 4 * LANES
 """Bytes of one float, and of a vector of them."""
+
+
+class Counter(IntEnum):
+    """The first arguments of every kernel, zero at its start: what its threads share."""
+
+    NEXT_ROW = 0
+    ROWS_DONE = 1
+    NEXT_ITEM = 2
+    ITEMS_DONE = 3
+    NEXT_THREAD = 4
+
 
 Value = Any
 """An LLVM value; llvmlite has no types of its own to offer a checker."""
@@ -154,19 +166,28 @@ class Emitter:
     def _blocks(self, count: int) -> list[Value]:
         return [self.function.append_basic_block() for _ in range(count)]
 
-    def share(self, slot: int, count: Value, body: Callable[[Value], None]) -> None:
-        """Run `body` for 0 .. count - 1, each by whichever thread is free to take it.
+    def share(
+        self, next_: Counter, done: Counter, count: Value, body: Callable[[Value], None]
+    ) -> None:
+        """Run `body` for 0 .. count - 1, each by whichever thread is free, until all are done.
 
-        `slot` holds the number that is next, zero at first.
+        Pieces of work are counted, not threads: what is left is being worked on by another one, so
+        that nobody waits for ever, however few threads there are.
         """
-        head, inside, after = self._blocks(3)
+        head, inside, over, waiting, after = self._blocks(5)
         self.builder.branch(head)
         self.builder.position_at_end(head)
-        i = self.take(slot)
-        self.builder.cbranch(self.builder.icmp_signed("<", i, count), inside, after)
+        i = self.take(next_)
+        self.builder.cbranch(self.builder.icmp_signed("<", i, count), inside, over)
         self.builder.position_at_end(inside)
         body(i)
+        self.take(done)
         self.builder.branch(head)
+        self.builder.position_at_end(over)
+        self.builder.branch(waiting)
+        self.builder.position_at_end(waiting)
+        finished = self.builder.load_atomic(self.argument_at(done), "acquire", 8, typ=I64)
+        self.builder.cbranch(self.builder.icmp_signed("<", finished, count), waiting, after)
         self.builder.position_at_end(after)
 
     def take(self, slot: int) -> Value:
@@ -174,22 +195,13 @@ class Emitter:
         one = self.whole(1)
         return self.builder.atomic_rmw("add", self.argument_at(slot), one, "acq_rel")
 
-    def finished(self, slot: int) -> None:
-        """Count one piece of work as done."""
-        self.take(slot)
-
-    def wait(self, slot: int, count: Value) -> None:
-        """Until so many pieces are done.
-
-        They are counted, not the threads: whatever is left is being worked on by another thread,
-        so that nobody waits for ever, however few threads there are.
-        """
-        head, after = self._blocks(2)
-        self.builder.branch(head)
-        self.builder.position_at_end(head)
-        done = self.builder.load_atomic(self.argument_at(slot), "acquire", 8, typ=I64)
-        self.builder.cbranch(self.builder.icmp_signed("<", done, count), head, after)
-        self.builder.position_at_end(after)
+    def call(self, function: Value, arguments: Value) -> None:
+        """Call another kernel, both given as 64-bit addresses."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER])
+        self.builder.call(
+            self.builder.inttoptr(function, ir.PointerType(kind)),
+            [self.builder.inttoptr(arguments, POINTER)],
+        )
 
     def when(self, condition: Value, body: Callable[[], None]) -> None:
         with self.builder.if_then(condition):

@@ -68,9 +68,10 @@ class PackedRows:
         self.tiles = out_features // _TILE if paired else -(-out_features // _TILE)
         self.data = torch.zeros(self.tiles, self.groups, COLUMNS, form.bytes, dtype=torch.uint8)
 
-    @staticmethod
-    def may_pair(out_features: int) -> bool:
-        return out_features % _TILE == 0
+    @property
+    def padded(self) -> int:
+        """Outputs of all tiles."""
+        return self.tiles * _TILE
 
     @property
     def nbytes(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from functools import cache
 
 import torch
@@ -11,9 +10,7 @@ from torch import Tensor
 from dllm_core.cpu import team
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
-from dllm_core.cpu.prediction_kernel import Slot, emit_prediction
-
-_ARGUMENTS = ctypes.c_int64 * len(Slot)
+from dllm_core.cpu.prediction_kernel import emit_prediction
 
 
 @cache
@@ -32,8 +29,8 @@ def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
     """float32 logits (rows, vocab) -> ids (rows,) and their probabilities (rows,)."""
     rows, vocab = logits.shape
     ids, probabilities = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
-    given = _ARGUMENTS(
-        0, rows, logits.data_ptr(), 4 * logits.stride(0), vocab // LANES,
+    given = (
+        rows, logits.data_ptr(), 4 * logits.stride(0), vocab // LANES,
         ids.data_ptr(), probabilities.data_ptr(),
     )  # fmt: skip
     team.run(prepare(), given)

@@ -10,16 +10,27 @@ from enum import IntEnum, auto
 
 from llvmlite import ir
 
-from dllm_core.cpu.emit import F32, FLOAT, FLOATS, I32, I64, INTS, LANES, VECTOR, Emitter, Value
+from dllm_core.cpu.emit import (
+    F32,
+    FLOAT,
+    FLOATS,
+    I32,
+    I64,
+    INTS,
+    LANES,
+    VECTOR,
+    Counter,
+    Emitter,
+    Value,
+)
 
 _NONE = 2**31 - 1
 
 
 class Slot(IntEnum):
-    """Where the kernel finds its arguments; the first is zero at the start."""
+    """Where the kernel finds its arguments, after the counters."""
 
-    NEXT_ROW = 0
-    ROWS = auto()
+    ROWS = len(Counter)
     LOGITS = auto()
     """float32 (rows, vocab)"""
     STRIDE = auto()
@@ -34,7 +45,8 @@ class Slot(IntEnum):
 
 def emit_prediction(e: Emitter) -> None:
     """Write the kernel."""
-    e.share(Slot.NEXT_ROW, e.argument(Slot.ROWS), lambda row: _row(e, row))
+    rows = e.argument(Slot.ROWS)
+    e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: _row(e, row))
 
 
 def _row(e: Emitter, row: Value) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -13,10 +13,9 @@ from torch import Tensor
 from dllm_core.cpu import team
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.packed import GROUP, Format, PackedRows
-from dllm_core.cpu.product_kernel import Finish, ProductKernel, Slot
+from dllm_core.cpu.product_kernel import Finish, ProductKernel
 from dllm_core.cpu.workspace import Workspace, float_bits
 
-_ARGUMENTS = ctypes.c_int64 * len(Slot)
 _PANEL_ROWS = (1, 2, 3, 4, 6, 8)
 """Rows that a kernel multiplies at once: one is compiled for each."""
 
@@ -26,6 +25,13 @@ class Norm(NamedTuple):
 
     weight: Tensor
     eps: float
+
+
+class Call(NamedTuple):
+    """A kernel and what it is given."""
+
+    kernel: Kernel
+    arguments: tuple[int, ...]
 
 
 _workspace = Workspace()
@@ -82,7 +88,10 @@ def multiply(
     if bias is not None and bias.numel() < columns:
         bias = F.pad(bias, (0, columns - bias.numel()))
     finish = Finish.ADD if into is not None else Finish.SWIGLU if swiglu else Finish.STORE
-    _run(x, weights, norm, bias, out, finish, portable)
+    if len(x):
+        given = _workspace.place(workspace_sizes(len(x), weights))
+        done = call(x, weights, out, given, norm=norm, bias=bias, finish=finish, portable=portable)
+        team.run(*done)
     if weights.paired and not swiglu:
         out = out.view(len(x), -1, 2, GROUP // 2).transpose(1, 2).reshape(len(x), -1)
     return out if swiglu or columns == weights.out_features else out[:, : weights.out_features]
@@ -95,28 +104,32 @@ def _padded(x: Tensor, norm: Norm | None, weights: PackedRows) -> Tensor:
     return F.pad(x.float(), (0, -weights.in_features % GROUP))
 
 
-def _run(
+def workspace_sizes(rows: int, weights: PackedRows) -> tuple[int, int, int]:
+    """Bytes of the quantised rows, their scales and their sums."""
+    size, panels = panel(rows)
+    grid = 4 * size * panels * weights.groups
+    return 2 * GROUP * size * panels * weights.groups, grid, grid
+
+
+def call(
     x: Tensor,
     weights: PackedRows,
-    norm: Norm | None,
-    bias: Tensor | None,
     out: Tensor,
-    finish: Finish,
-    portable: bool,
-) -> None:
-    rows = len(x)
-    if not rows:
-        return
-    size, panels = panel(rows)
-    padded = size * panels
-    grid = 4 * padded * weights.groups
-    levels, scales, sums = _workspace.place((2 * GROUP * padded * weights.groups, grid, grid))
-    given = _ARGUMENTS(
-        0, 0, 0, x.data_ptr(), 4 * x.stride(0), rows, panels, weights.groups,
+    workspace: Sequence[int],
+    *,
+    norm: Norm | None = None,
+    bias: Tensor | None = None,
+    finish: Finish = Finish.STORE,
+    portable: bool = False,
+) -> Call:
+    """The kernel's own interface: whole groups and tiles, addresses of `workspace_sizes` bytes."""
+    size, panels = panel(len(x))
+    arguments = (
+        x.data_ptr(), 4 * x.stride(0), len(x), panels, weights.groups,
         0 if norm is None else norm.weight.data_ptr(),
         0 if norm is None else float_bits(norm.eps),
-        levels, scales, sums, weights.data.data_ptr(), weights.tiles,
+        *workspace, weights.data.data_ptr(), weights.tiles,
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), finish,
     )  # fmt: skip
-    team.run(_kernel(weights.form, size, portable), given)
+    return Call(_kernel(weights.form, size, portable), arguments)

@@ -30,6 +30,7 @@ from dllm_core.cpu.emit import (
     LANES,
     PAIRS,
     VECTOR,
+    Counter,
     Emitter,
     Value,
 )
@@ -51,12 +52,9 @@ _STEPS = GROUP // 2
 
 
 class Slot(IntEnum):
-    """Where the kernel finds its arguments; the first three are zero at the start."""
+    """Where the kernel finds its arguments, after the counters."""
 
-    NEXT_ROW = 0
-    ROWS_DONE = auto()
-    NEXT_ITEM = auto()
-    X = auto()
+    X = len(Counter)
     X_STRIDE = auto()
     ROWS = auto()
     PANELS = auto()
@@ -108,8 +106,7 @@ class ProductKernel:
 
     def __call__(self, e: Emitter) -> None:
         rows = e.argument(Slot.ROWS)
-        e.share(Slot.NEXT_ROW, rows, lambda row: self._prepare(e, row))
-        e.wait(Slot.ROWS_DONE, rows)
+        e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: self._prepare(e, row))
         self._weights = e.scratch(_STEPS * COLUMNS * VECTOR)
         self._sums = e.scratch(_PANELS * self._rows * COLUMNS * VECTOR)
         blocks = e.ceil_div(e.argument(Slot.PANELS), _PANELS)
@@ -118,7 +115,7 @@ class ProductKernel:
         def item(i: Value) -> None:
             self._tile(e, e.builder.sdiv(i, blocks), e.builder.srem(i, blocks))
 
-        e.share(Slot.NEXT_ITEM, items, item)
+        e.share(Counter.NEXT_ITEM, Counter.ITEMS_DONE, items, item)
 
     # The rows
 
@@ -138,7 +135,6 @@ class ProductKernel:
                 self._quantise(e, row, inverse, weight)
             with no:
                 self._quantise(e, row, None, None)
-        e.finished(Slot.ROWS_DONE)
 
     def _inverse_root_mean_square(self, e: Emitter, row: _Row) -> Value:
         vectors = e.mul(e.argument(Slot.GROUPS), GROUP // LANES)

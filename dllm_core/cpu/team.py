@@ -1,4 +1,4 @@
-"""A compiled kernel on several threads.
+"""Compiled kernels on several threads.
 
 They are torch's own: a second pool beside it would fight with its threads, which spin for a
 while after every operation. torch's OpenMP runtime starts its team on any function through
@@ -10,34 +10,87 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from enum import IntEnum
 from functools import cache
 
 import torch
 
-from dllm_core.cpu.jit import Kernel
+from dllm_core.cpu.emit import I64, POINTER, Counter, Emitter, Value
+from dllm_core.cpu.jit import Kernel, compiled
 
-_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-Arguments = "ctypes.Array[ctypes.c_int64]"
-
-
-def run(kernel: Kernel, arguments: ctypes.Array[ctypes.c_int64]) -> None:
-    """Run it on as many threads as torch uses; they share the work among themselves."""
-    _runner()(kernel.address, ctypes.addressof(arguments), torch.get_num_threads())
+_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-Run = Callable[[int, int, int], None]
+class _Slot(IntEnum):
+    """Arguments of the kernel that runs others."""
+
+    COUNT = 0
+    KERNELS = 1
+    ARGUMENTS = 2
+    STRIDE = 3
+
+
+def run(kernel: Kernel, arguments: Sequence[int]) -> None:
+    """Run a kernel on as many threads as torch uses; they share the work among themselves.
+
+    arguments: what it finds in its slots after the counters.
+    """
+    given = (ctypes.c_int64 * (len(Counter) + len(arguments)))(*(0,) * len(Counter), *arguments)
+    _runner()(kernel.address, ctypes.addressof(given), torch.get_num_threads())
+
+
+class Program:
+    """Kernels that run one after another, started once: between two of them no thread sleeps."""
+
+    def __init__(self, kernels: Sequence[Kernel], arguments: Sequence[Sequence[int]]) -> None:
+        """arguments: as `run` has them, of each kernel."""
+        self._kernels = kernels
+        self._addresses = torch.tensor([kernel.address for kernel in kernels])
+        first, width = len(Counter), max(len(each) for each in arguments)
+        table = torch.zeros(len(kernels), first + width, dtype=torch.int64)
+        for row, each in zip(table, arguments, strict=True):
+            row[first : first + len(each)] = torch.tensor(each)
+        self.table = table
+        """A row of slots for each kernel; the arguments may be changed between two runs."""
+        self._given = (ctypes.c_int64 * len(_Slot))(
+            len(kernels), self._addresses.data_ptr(), table.data_ptr(), 8 * table.stride(0)
+        )
+
+    def run(self) -> None:
+        self.table[:, : len(Counter)] = 0
+        given = ctypes.addressof(self._given)
+        _runner()(_in_sequence().address, given, torch.get_num_threads())
 
 
 @cache
-def _runner() -> Run:
+def _in_sequence() -> Kernel:
+    """The kernel that calls others: each ends when all its work is done, on whatever thread."""
+
+    def emit(e: Emitter) -> None:
+        kernels, arguments = e.argument(_Slot.KERNELS), e.argument(_Slot.ARGUMENTS)
+        stride = e.argument(_Slot.STRIDE)
+
+        def one(i: Value) -> None:
+            place = e.builder.inttoptr(e.add(kernels, e.mul(i, 8)), POINTER)
+            e.call(e.load(place, I64, 8), e.add(arguments, e.mul(i, stride)))
+
+        e.loop(e.argument(_Slot.COUNT), one)
+
+    return compiled("in_sequence", emit)
+
+
+_Run = Callable[[int, int, int], None]
+
+
+@cache
+def _runner() -> _Run:
     return openmp() or pooled
 
 
 @cache
-def openmp() -> Run | None:
+def openmp() -> _Run | None:
     """torch's OpenMP runtime, whose symbols torch makes global where it is a library of its own."""
     try:
         parallel = ctypes.CDLL(None).GOMP_parallel
@@ -58,7 +111,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 
 def pooled(kernel: int, arguments: int, threads: int) -> None:
     """The same on threads of Python, which give up its lock meanwhile."""
-    function = _KERNEL(kernel)
+    function = _FUNCTION(kernel)
     with _lock:
         if threads not in _pools:
             _pools[threads] = ThreadPoolExecutor(max(1, threads - 1), "kernel")

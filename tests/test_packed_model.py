@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from dllm_core import lora
 from dllm_core.cache import KeyValues
 from dllm_core.config import ModelConfig
-from dllm_core.model import Block, Span, Transformer, visibility
-from dllm_core.packed_block import PackedBlock, prepare
+from dllm_core.model import Span, Transformer, visibility
+from dllm_core.packed_model import PackedTransformer, prepare
 from dllm_core.quantize import Int4Linear, Int8Linear, PackedLinear
 from dllm_core.weights import build
 
@@ -67,7 +67,7 @@ class Plain(nn.Module):
 
 def plain(model: Transformer) -> Transformer:
     """The same model without a kernel."""
-    copy = Transformer(model.config, Int8Linear, 64, Block)
+    copy = Transformer(model.config, Int8Linear, 64)
     copy.load_state_dict(model.state_dict(), strict=False)
     for name, layer in model.named_modules():
         if isinstance(layer, PackedLinear):
@@ -94,7 +94,7 @@ def logits(model: Transformer, steps: list[list[tuple[int, int]]]) -> Tensor:
 @torch.inference_mode()
 def test_kernels_give_the_logits_of_the_plain_model(name: str) -> None:
     model = packed_model(CONFIGS[name])
-    assert all(isinstance(block, PackedBlock) for block in model.blocks)
+    assert isinstance(model, PackedTransformer)
     steps = [[(0, 13)], [(13, 4)], [(17, 1)], [(12, 9)]]
     expected = logits(plain(model), steps)
     most = 1e-3 * float(expected.abs().max())
@@ -114,7 +114,7 @@ def test_sequences_of_one_pass_do_not_see_each_other_by_a_single_bit() -> None:
 def test_odd_shapes_run_without_the_kernels_of_a_block() -> None:
     config = replace(CONFIGS["llama"], head_dim=8)
     model = packed_model(config)
-    assert not any(isinstance(block, PackedBlock) for block in model.blocks)
+    assert not isinstance(model, PackedTransformer)
     steps = [[(0, 7)], [(7, 2)]]
     expected = logits(plain(model), steps)
     most = 1e-3 * float(expected.abs().max())

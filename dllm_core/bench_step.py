@@ -1,0 +1,75 @@
+"""One denoising step of several engines in turn, and what else a turn asks of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from statistics import median
+from typing import NamedTuple
+
+from dllm_core.bench_reference import TransformersSteps, overhead
+from dllm_core.bench_timing import CACHED, Row, Time, in_turn, timed
+from dllm_core.calibrate import step_ms
+from dllm_core.engine import Engine
+
+POSITIONS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class _Contestant(NamedTuple):
+    label: Row
+    step: Callable[[int], Callable[[], object]]
+    """An action that runs one step over so many positions."""
+
+
+def step(
+    engines: Mapping[str, Engine],
+    transformers: TransformersSteps | None = None,
+    cached: int = CACHED,
+) -> Iterator[Row]:
+    """One step by canvas length after `cached` tokens, the dtypes of `engines` and transformers in
+    turn; then each engine's overhead, and reading one more word.
+
+    `times_faster` is the median, over the rounds, of transformers' time over this one's.
+    """
+    contestants = [
+        _Contestant({"dtype": dtype, "what": "step"}, partial(_step, engine, cached))
+        for dtype, engine in engines.items()
+    ]
+    if transformers is not None:
+        label = {"dtype": "float32", "what": "transformers"}
+        contestants.append(_Contestant(label, transformers.step))
+    for rows in POSITIONS:
+        times = in_turn([contestant.step(rows) for contestant in contestants])
+        for contestant, own in zip(contestants, times, strict=True):
+            row = {**contestant.label, "positions": rows, "cached": cached, **_medians(own)}
+            if transformers is not None and own is not times[-1]:
+                row["times_faster"] = _ratio(times[-1], own)
+            yield row
+    for dtype, engine in engines.items():
+        yield {"dtype": dtype, **_one_more_word(engine, cached)}
+        yield {"dtype": dtype, **overhead(engine, cached)}
+
+
+def _step(engine: Engine, cached: int, rows: int) -> Callable[[], object]:
+    return partial(step_ms, engine.model, rows, cached + rows, engine.context, repeats=1)
+
+
+def _medians(times: list[Time]) -> Row:
+    return {"ms": median(t.wall for t in times), "cpu_ms": median(t.cpu for t in times)}
+
+
+def _ratio(reference: list[Time], own: list[Time]) -> float:
+    return median(a.wall / b.wall for a, b in zip(reference, own, strict=True))
+
+
+def _one_more_word(engine: Engine, cached: int) -> Row:
+    prompt = [engine.config.eos_ids[0] if engine.config.eos_ids else 0] * cached
+    cache = engine.new_cache()
+    engine.prefill(prompt, cache)
+
+    def read() -> None:
+        cache.crop(cached - 6)  # the word, and the closing of the message that moves behind it
+        engine.prefill(prompt, cache)
+
+    wall, cpu = timed(read)
+    return {"what": "prefill", "positions": 6, "cached": cached - 6, "ms": wall, "cpu_ms": cpu}

@@ -1,0 +1,199 @@
+"""The transformer of model.py over packed weights: a pass is one program of kernels."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import accumulate
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from dllm_core.config import ModelConfig
+from dllm_core.cpu import attention, prediction, product
+from dllm_core.cpu.attention_kernel import Slot, scratch_bytes
+from dllm_core.cpu.packed import GROUP
+from dllm_core.cpu.product import Call, Norm
+from dllm_core.cpu.product_kernel import Finish
+from dllm_core.cpu.team import Program
+from dllm_core.model import Block, LinearKind, Span, Transformer
+from dllm_core.quantize import PackedLinear
+
+_KEPT = 16
+"""Passes whose programs are kept for the next one of the same shape."""
+_MOST_ROWS = 128
+"""Of a pass that is kept: longer prompts are read once."""
+_MARGIN = 64
+"""Positions that a pass has memory for beyond those it needs now."""
+
+
+class PackedTransformer(Transformer):
+    """What `Transformer` computes; where an adapter stands around a layer, as it computes it."""
+
+    def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
+        super().__init__(config, kind, context)
+        for block in self.blocks_in_order:
+            _packed(block.mlp.gate_up).pair()
+        self._passes: OrderedDict[tuple[object, ...], _Pass] = OrderedDict()
+        self._lock = Lock()
+
+    @staticmethod
+    def fits(config: ModelConfig, kind: LinearKind) -> bool:
+        """Whether the kernels can do models of this shape."""
+        wide = (config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim)
+        whole = all(size % GROUP == 0 for size in wide)
+        return issubclass(kind, PackedLinear) and whole and heads_of(config).fit
+
+    @property
+    def blocks_in_order(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    @property
+    def _plain(self) -> bool:
+        """Whether no adapter stands around a layer."""
+        return all(
+            isinstance(layer, PackedLinear) for b in self.blocks_in_order for layer in _layers(b)
+        )
+
+    def forward(
+        self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
+    ) -> Tensor:
+        if not self._plain:
+            return super().forward(ids, spans, layers)
+        chosen = tuple(range(len(self.blocks)) if layers is None else layers)
+        rows = tuple(span.rows for span in spans)
+        with self._lock:
+            return self._pass(chosen, rows).run(self.embedding[ids], spans)
+
+    def _pass(self, layers: tuple[int, ...], rows: tuple[int, ...]) -> _Pass:
+        key = (layers, rows, torch.get_num_threads())
+        found = self._passes.pop(key, None) or _Pass(self, layers, rows)
+        if sum(rows) <= _MOST_ROWS:
+            self._passes[key] = found
+        if len(self._passes) > _KEPT:
+            self._passes.popitem(last=False)
+        return found
+
+
+class _Pass:
+    """A forward pass over so many rows of so many sequences, ready to run on any of them."""
+
+    def __init__(
+        self, model: PackedTransformer, layers: tuple[int, ...], rows: tuple[int, ...]
+    ) -> None:
+        config, total = model.config, sum(rows)
+        self._heads, self._rotary, self._layers = heads_of(config), model.rotary, layers
+        self._starts = [0, *accumulate(rows)]
+        blocks = [model.blocks_in_order[i] for i in layers]
+        wide = max(_packed(block.attention.qkv).packed.padded for block in blocks)
+        self._x = torch.empty(total, config.hidden_size)
+        self._qkv = torch.empty(total, wide)
+        self._attended = torch.empty(total, config.num_heads * config.head_dim)
+        self._inner = torch.empty(total, config.intermediate_size)
+        self._workspace = _workspace(blocks, total)
+        self._each = 0
+        self._scratch = torch.empty(0, dtype=torch.uint8)
+        calls = [call for block in blocks for call in self._block(block)]
+        self._program = Program([c.kernel for c in calls], [c.arguments for c in calls])
+        self._table = self._program.table.numpy()
+
+    def _block(self, block: Block) -> list[Call]:
+        norms = [Norm(w, block.eps) for w in (block.attention_norm, block.mlp_norm)]
+        layer, mlp = block.attention, block.mlp
+        qk_norms = (layer.q_norm, layer.k_norm) if layer.config.qk_norm else None
+        nowhere = attention.Place(0, 0, 0, 0)
+        attend = []
+        for start, stop in zip(self._starts, self._starts[1:], strict=False):
+            rows = slice(start, stop)
+            qkv, out = self._qkv[rows], self._attended[rows]
+            attend.append(
+                Call(*attention.call(qkv, out, self._heads, nowhere, (0, 0, 0), 0, norms=qk_norms))
+            )
+        return [
+            self._product(self._x, layer.qkv, self._qkv, Finish.STORE, norms[0]),
+            *attend,
+            self._product(self._attended, layer.out, self._x, Finish.ADD),
+            self._product(self._x, mlp.gate_up, self._inner, Finish.SWIGLU, norms[1]),
+            self._product(self._inner, mlp.down, self._x, Finish.ADD),
+        ]
+
+    def _product(
+        self, x: Tensor, layer: object, out: Tensor, finish: Finish, norm: Norm | None = None
+    ) -> Call:
+        linear = _packed(layer)
+        bias = linear.padded_bias
+        given = [part.data_ptr() for part in self._workspace]
+        return product.call(x, linear.packed, out, given, norm=norm, bias=bias, finish=finish)
+
+    def run(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
+        """Hidden states (rows, hidden_size) of embedded rows."""
+        self._x.copy_(x)
+        self._reserve(spans)
+        masks = [None if span.mask is None else span.mask.contiguous() for span in spans]
+        for i, (span, mask) in enumerate(zip(spans, masks, strict=True)):
+            self._point(i, span, mask)
+        self._program.run()
+        return self._x.clone()
+
+    def _point(self, i: int, span: Span, mask: Tensor | None) -> None:
+        """Let the attention of sequence `i` work on this one, in every layer."""
+        keys = [span.store.layers[layer][0] for layer in self._layers]
+        values = [span.store.layers[layer][1] for layer in self._layers]
+        cos, sin = self._rotary.cos, self._rotary.sin
+        at = self._table[1 + i :: 4 + len(self._starts) - 1]
+        at[:, Slot.COS] = cos.data_ptr() + cos.stride(0) * cos.element_size() * span.start
+        at[:, Slot.SIN] = sin.data_ptr() + sin.stride(0) * sin.element_size() * span.start
+        at[:, Slot.KEYS] = [part.data_ptr() for part in keys]
+        at[:, Slot.VALUES] = [part.data_ptr() for part in values]
+        at[:, Slot.HEAD_STRIDE] = keys[0].stride(0) * keys[0].element_size()
+        at[:, Slot.START], at[:, Slot.VISIBLE] = span.start, span.visible
+        at[:, Slot.MASK] = 0 if mask is None else mask.data_ptr()
+        at[:, Slot.SCRATCH] = self._scratch.data_ptr()
+        at[:, Slot.SCRATCH_STRIDE] = self._each
+
+    def _reserve(self, spans: Sequence[Span]) -> None:
+        """Memory for the attention of any of the spans, which run one after another."""
+        needed = max(self._scratch_bytes(span.rows, span.visible) for span in spans)
+        if needed > self._each:
+            most = max(self._scratch_bytes(s.rows, s.visible + _MARGIN) for s in spans)
+            self._each = most
+            self._scratch = torch.empty(most * torch.get_num_threads(), dtype=torch.uint8)
+
+    def _scratch_bytes(self, rows: int, visible: int) -> int:
+        tile = attention.tile_of(rows, self._heads)
+        return scratch_bytes(visible, self._heads.head_dim, tile)
+
+
+def _workspace(blocks: Sequence[Block], rows: int) -> list[Tensor]:
+    """What the widest product of the blocks needs."""
+    layers = [_packed(layer).packed for block in blocks for layer in _layers(block)]
+    sizes = zip(*(product.workspace_sizes(rows, layer) for layer in layers), strict=True)
+    return [torch.empty(max(size), dtype=torch.uint8) for size in sizes]
+
+
+def _layers(block: Block) -> tuple[object, ...]:
+    mlp = block.mlp
+    return block.attention.qkv, block.attention.out, mlp.gate_up, mlp.down
+
+
+def _packed(layer: object) -> PackedLinear:
+    assert isinstance(layer, PackedLinear)
+    return layer
+
+
+def heads_of(config: ModelConfig) -> attention.Heads:
+    """The shape of attention in a model of this configuration."""
+    size = config.head_dim
+    return attention.Heads(config.num_heads, config.num_kv_heads, size, config.norm_eps)
+
+
+def prepare(model: Transformer) -> None:
+    """Compile the kernels that a model needs, a few seconds, before anybody waits for them."""
+    if model.embedding.device.type == "cpu":
+        prediction.prepare()
+    layers = [layer for layer in model.modules() if isinstance(layer, PackedLinear)]
+    for form in {layer.packed.form for layer in layers}:
+        product.prepare(form)
+    if isinstance(model, PackedTransformer):
+        attention.prepare(model.config.head_dim)
