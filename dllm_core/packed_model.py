@@ -68,7 +68,9 @@ class PackedTransformer(Transformer):
 
     def _pass(self, layers: tuple[int, ...], rows: tuple[int, ...]) -> _Pass:
         key = (layers, rows, torch.get_num_threads())
-        found = self._passes.pop(key, None) or _Pass(self, layers, rows)
+        # Its memory outlives the mode that it happens to be made in.
+        with torch.inference_mode(False):
+            found = self._passes.pop(key, None) or _Pass(self, layers, rows)
         if sum(rows) <= _MOST_ROWS:
             self._passes[key] = found
         if len(self._passes) > _KEPT:
@@ -96,7 +98,6 @@ class _Pass:
         self._scratch = torch.empty(0, dtype=torch.uint8)
         calls = [call for block in blocks for call in self._block(block)]
         self._program = Program([c.kernel for c in calls], [c.arguments for c in calls])
-        self._table = self._program.table.numpy()
 
     def _block(self, block: Block) -> list[Call]:
         norms = [Norm(w, block.eps) for w in (block.attention_norm, block.mlp_norm)]
@@ -141,7 +142,7 @@ class _Pass:
         keys = [span.store.layers[layer][0] for layer in self._layers]
         values = [span.store.layers[layer][1] for layer in self._layers]
         cos, sin = self._rotary.cos, self._rotary.sin
-        at = self._table[1 + i :: 4 + len(self._starts) - 1]
+        at = self._program.table[1 + i :: 4 + len(self._starts) - 1]
         at[:, Slot.COS] = cos.data_ptr() + cos.stride(0) * cos.element_size() * span.start
         at[:, Slot.SIN] = sin.data_ptr() + sin.stride(0) * sin.element_size() * span.start
         at[:, Slot.KEYS] = [part.data_ptr() for part in keys]

@@ -35,8 +35,10 @@ def drawn(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def packed_model(config: ModelConfig, kind: type[PackedLinear] = Int8Linear) -> Transformer:
-    model = build(config, kind, 64, torch.float32, CPU)
+def packed_model(
+    config: ModelConfig, kind: type[PackedLinear] = Int8Linear, context: int = 64
+) -> Transformer:
+    model = build(config, kind, context, torch.float32, CPU)
     for i, (name, tensor) in enumerate([*model.named_parameters(), *model.named_buffers()]):
         if name.endswith("bias"):
             tensor.copy_(drawn(*tensor.shape, seed=i))
@@ -108,6 +110,44 @@ def test_sequences_of_one_pass_do_not_see_each_other_by_a_single_bit() -> None:
     alone = logits(model, [[(0, 9)], [(9, 2)]]).split([9, 2])
     assert torch.equal(together[0], alone[0])
     assert torch.equal(together[2], alone[1])
+
+
+def test_a_pass_is_made_in_one_mode_and_run_in_another() -> None:
+    model = packed_model(CONFIGS["llama"])
+    with torch.inference_mode():
+        inside = logits(model, [[(0, 9)]])
+    assert torch.equal(logits(model, [[(0, 9)]]), inside)
+
+
+@torch.inference_mode()
+def test_many_shapes_of_passes_are_not_all_kept() -> None:
+    model = packed_model(CONFIGS["llama"])
+    first = logits(model, [[(0, 1)]])
+    for rows in range(2, 40):
+        logits(model, [[(0, rows)]])
+    assert len(model._passes) == 16
+    assert torch.equal(logits(model, [[(0, 1)]]), first)
+
+
+@torch.inference_mode()
+def test_a_cache_may_grow_between_two_passes_of_a_shape() -> None:
+    model = packed_model(CONFIGS["llama"], context=2048)
+    store, other = (KeyValues(model.config, 2048, torch.float32, CPU) for _ in range(2))
+    ids = torch.arange(600) % 64
+    for start in range(0, 600, 20):
+        store.reserve(start + 20, keep=start)
+        mask = visibility(model.config, start, 20, start + 20)
+        parts = model_hidden(
+            long, ids[start : start + 20], Span(store, start, 20, start + 20, mask)
+        )
+    other.reserve(600, keep=0)
+    whole = Span(other, 0, 600, 600, visibility(model.config, 0, 600, 600))
+    torch.testing.assert_close(parts, model_hidden(model, ids, whole)[-20:], atol=1e-3, rtol=1e-3)
+
+
+def model_hidden(model: Transformer, ids: Tensor, span: Span) -> Tensor:
+    hidden: Tensor = model(ids, [span])
+    return hidden
 
 
 @torch.inference_mode()

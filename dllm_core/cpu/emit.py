@@ -186,9 +186,15 @@ class Emitter:
         self.builder.position_at_end(over)
         self.builder.branch(waiting)
         self.builder.position_at_end(waiting)
+        self._pause()
         finished = self.builder.load_atomic(self.argument_at(done), "acquire", 8, typ=I64)
         self.builder.cbranch(self.builder.icmp_signed("<", finished, count), waiting, after)
         self.builder.position_at_end(after)
+
+    def _pause(self) -> None:
+        """Leave the core to its other thread for a moment, where there may be one."""
+        if self._vnni:
+            self._call("llvm.x86.sse2.pause", ir.VoidType(), [])
 
     def take(self, slot: int) -> Value:
         """The number in a slot, which is one more from then on, for whoever asks next."""

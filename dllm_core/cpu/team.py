@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from enum import IntEnum
 from functools import cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dllm_core.cpu.emit import I64, POINTER, Counter, Emitter, Value
 from dllm_core.cpu.jit import Kernel, compiled
@@ -47,15 +49,14 @@ class Program:
     def __init__(self, kernels: Sequence[Kernel], arguments: Sequence[Sequence[int]]) -> None:
         """arguments: as `run` has them, of each kernel."""
         self._kernels = kernels
-        self._addresses = torch.tensor([kernel.address for kernel in kernels])
+        self._addresses = np.array([kernel.address for kernel in kernels], np.int64)
         first, width = len(Counter), max(len(each) for each in arguments)
-        table = torch.zeros(len(kernels), first + width, dtype=torch.int64)
-        for row, each in zip(table, arguments, strict=True):
-            row[first : first + len(each)] = torch.tensor(each)
-        self.table = table
+        self.table: NDArray[np.int64] = np.zeros((len(kernels), first + width), np.int64)
         """A row of slots for each kernel; the arguments may be changed between two runs."""
+        for row, each in zip(self.table, arguments, strict=True):
+            row[first : first + len(each)] = each
         self._given = (ctypes.c_int64 * len(_Slot))(
-            len(kernels), self._addresses.data_ptr(), table.data_ptr(), 8 * table.stride(0)
+            len(kernels), self._addresses.ctypes.data, self.table.ctypes.data, self.table.strides[0]
         )
 
     def run(self) -> None:
