@@ -137,9 +137,8 @@ def test_a_cache_may_grow_between_two_passes_of_a_shape() -> None:
     for start in range(0, 600, 20):
         store.reserve(start + 20, keep=start)
         mask = visibility(model.config, start, 20, start + 20)
-        parts = model_hidden(
-            long, ids[start : start + 20], Span(store, start, 20, start + 20, mask)
-        )
+        span = Span(store, start, 20, start + 20, mask)
+        parts = model_hidden(model, ids[start : start + 20], span)
     other.reserve(600, keep=0)
     whole = Span(other, 0, 600, 600, visibility(model.config, 0, 600, 600))
     torch.testing.assert_close(parts, model_hidden(model, ids, whole)[-20:], atol=1e-3, rtol=1e-3)
