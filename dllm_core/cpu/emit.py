@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
@@ -45,17 +45,28 @@ Value = Any
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 _LEAST_EXPONENT = -87.0
+_NO_FRACTION = 1.5 * 2**23
+"""Numbers of this size are whole: adding it rounds."""
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5)
 """exp on +-ln(2)/2, the minimax coefficients of the Cephes library's expf."""
+
+
+class Abilities(NamedTuple):
+    """What a processor does in one instruction; LLVM would call functions instead."""
+
+    pairs: bool
+    """x86's multiply-add of pairs of 16-bit integers (AVX512-VNNI)."""
+    fma: bool
+    halves: bool
+    """16-bit floats to 32 bits."""
 
 
 class Emitter:
     """Builds one function `void name(int64 *arguments)`."""
 
-    def __init__(self, module: ir.Module, name: str, *, vnni: bool) -> None:
-        """vnni: whether the processor multiplies and adds pairs of 16 bits in one instruction."""
+    def __init__(self, module: ir.Module, name: str, able: Abilities) -> None:
         self.module = module
-        self._vnni = vnni
+        self._able = able
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), name)
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
 
@@ -193,7 +204,7 @@ class Emitter:
 
     def _pause(self) -> None:
         """Leave the core to its other thread for a moment, where there may be one."""
-        if self._vnni:
+        if self._able.pairs:
             self._call("llvm.x86.sse2.pause", ir.VoidType(), [])
 
     def take(self, slot: int) -> Value:
@@ -241,24 +252,39 @@ class Emitter:
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c"""
+        if not self._able.fma:
+            return self.builder.fadd(self.builder.fmul(a, b), c)
         return self._call("llvm.fma.v16f32", FLOATS, [a, b, c])
 
     def largest(self, a: Value, b: Value) -> Value:
-        return self._call("llvm.maxnum.v16f32", FLOATS, [a, b])
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
     def magnitude(self, a: Value) -> Value:
         return self._call("llvm.fabs.v16f32", FLOATS, [a])
 
     def nearest(self, a: Value) -> Value:
-        """Rounded to whole numbers, halves to even."""
-        return self._call("llvm.nearbyint.v16f32", FLOATS, [a])
+        """Rounded to whole numbers, halves to even; less than 2**22 in magnitude."""
+        big = self.constant(_NO_FRACTION)
+        return self.builder.fsub(self.builder.fadd(a, big), big)
+
+    def halves_to_floats(self, a: Value) -> Value:
+        """16-bit floats, given as integers, that are neither infinite nor no numbers."""
+        b = self.builder
+        if self._able.halves:
+            return b.fpext(b.bitcast(a, HALVES), FLOATS)
+        wide = b.zext(a, INTS)
+        magnitude = b.shl(b.and_(wide, self.constant(0x7FFF, INTS)), self.constant(13, INTS))
+        # The exponents count from 15 and from 127.
+        scaled = b.fmul(b.bitcast(magnitude, FLOATS), self.constant(2.0**112))
+        sign = b.shl(b.and_(wide, self.constant(0x8000, INTS)), self.constant(16, INTS))
+        return b.bitcast(b.or_(b.bitcast(scaled, INTS), sign), FLOATS)
 
     def root(self, a: Value) -> Value:
         return self._call("llvm.sqrt.f32", F32, [a])
 
     def dot(self, sums: Value, a: Value, b: Value) -> Value:
         """Add the products of two pairs of 16-bit integers to the 32-bit sum of every lane."""
-        if self._vnni:
+        if self._able.pairs:
             return self._call("llvm.x86.avx512.vpdpwssd.512", INTS, [sums, a, b])
         wide = ir.VectorType(I32, 2 * LANES)
         products = self.builder.mul(self.builder.sext(a, wide), self.builder.sext(b, wide))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from dllm_core.cpu.emit import Emitter
+from dllm_core.cpu.emit import Abilities, Emitter
 
 _FUSED = "+fast-dpwssd"
 """Without it LLVM takes the multiply-add of pairs apart again, to shorten chains of them."""
@@ -25,29 +26,41 @@ class Kernel:
     """The code lives as long as this does."""
 
 
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
 @cache
-def _host() -> tuple[Any, bool]:
-    """A target machine for this processor, and whether it has VNNI."""
+def _abilities(portable: bool) -> Abilities:
+    if portable:
+        return Abilities(pairs=False, fma=not _is_x86(), halves=not _is_x86())
+    found = llvm.get_host_cpu_features()
+    vnni, fma, f16c = (bool(found.get(name)) for name in ("avx512vnni", "fma", "f16c"))
+    return Abilities(vnni, fma or not _is_x86(), f16c or not _is_x86())
+
+
+def _machine(portable: bool) -> Any:
+    """LLVM's picture of this processor, or of the least of its kind; each kernel owns one."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    found = llvm.get_host_cpu_features()
-    features = found.flatten()
-    vnni = bool(found.get("avx512vnni"))
-    if vnni:
-        features += f",{_FUSED}"
     target = llvm.Target.from_default_triple()
+    if portable:
+        return target.create_target_machine(opt=3)
+    features = llvm.get_host_cpu_features().flatten()
+    if _abilities(portable).pairs:
+        features += f",{_FUSED}"
     name = llvm.get_host_cpu_name()
-    return target.create_target_machine(cpu=name, features=features, opt=3), vnni
+    return target.create_target_machine(cpu=name, features=features, opt=3)
 
 
 def compiled(name: str, emit: Callable[[Emitter], None], *, portable: bool = False) -> Kernel:
     """Compile what `emit` writes.
 
-    portable: without instructions that only some processors have, as on those.
+    portable: with those instructions only that every processor of this kind has.
     """
-    machine, vnni = _host()
+    machine = _machine(portable)
     module = ir.Module(name)
-    emitter = Emitter(module, name, vnni=vnni and not portable)
+    emitter = Emitter(module, name, _abilities(portable))
     emit(emitter)
     emitter.builder.ret_void()
     parsed = llvm.parse_assembly(str(module))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dllm_core.cpu.emit import F16, F32, FLOAT, LANES, VECTOR
+from dllm_core.cpu.emit import FLOAT, LANES, VECTOR
 
 GROUP = 32
 """Weights of a row that share a grid."""
@@ -33,9 +33,8 @@ class Format:
     """How a group of 16 outputs lies in memory: the levels, then 16 steps, 16 least values."""
 
     bits: int
-    grid_type: Any
-    """LLVM's type of steps and least values."""
     grid_bytes: int
+    """Of a step or a least value, a float."""
 
     @property
     def per_word(self) -> int:
@@ -50,9 +49,9 @@ class Format:
         return self.level_bytes + 2 * LANES * self.grid_bytes
 
 
-FOUR_BITS = Format(4, F16, 2)
+FOUR_BITS = Format(4, 2)
 """Q4_1 itself: its steps and least values are float16."""
-EIGHT_BITS = Format(8, F32, FLOAT)
+EIGHT_BITS = Format(8, FLOAT)
 
 
 class PackedRows:

@@ -217,12 +217,12 @@ class ProductKernel:
     def _grid(self, e: Emitter, packed: Value, column: int) -> tuple[Value, Value]:
         """Step and least value of a group, of 16 outputs each."""
         form = self._form
-        kind = ir.VectorType(form.grid_type, LANES)
         size = LANES * form.grid_bytes
         start = column * form.bytes + form.level_bytes
+        kind = FLOATS if form.grid_bytes == FLOAT else ir.VectorType(I16, LANES)
         found = [e.load(e.at(packed, start + i * size), kind) for i in range(2)]
         if form.grid_bytes != FLOAT:
-            found = [e.builder.fpext(value, FLOATS) for value in found]
+            found = [e.halves_to_floats(value) for value in found]
         return found[0], found[1]
 
     def _panel(
