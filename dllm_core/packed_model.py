@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dllm_core.config import ModelConfig
-from dllm_core.cpu import attention, prediction, product
+from dllm_core.cpu import attention, jit, prediction, product
 from dllm_core.cpu.attention_kernel import Slot, scratch_bytes
 from dllm_core.cpu.packed import GROUP
 from dllm_core.cpu.product import Call, Norm
@@ -191,7 +191,7 @@ def heads_of(config: ModelConfig) -> attention.Heads:
 
 def prepare(model: Transformer) -> None:
     """Compile the kernels that a model needs, a few seconds, before anybody waits for them."""
-    if model.embedding.device.type == "cpu":
+    if model.embedding.device.type == "cpu" and jit.allowed():
         prediction.prepare()
     layers = [layer for layer in model.modules() if isinstance(layer, PackedLinear)]
     for form in {layer.packed.form for layer in layers}:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from dllm_core.cpu import jit
 from dllm_core.errors import OptionError
 from dllm_core.fp8_linear import Fp8Linear
 from dllm_core.model import Linear, LinearKind
@@ -32,13 +33,15 @@ def choose_device(name: str) -> torch.device:
 def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.dtype]:
     """The class of the linear layers, and the numbers of everything else.
 
-    `auto` is `int4` on a CPU: a checkpoint's own 4-bit weights, and int8 where it has none.
+    `auto` is `int4` on a CPU: a checkpoint's own 4-bit weights, and int8 where it has none;
+    float32 where the system forbids the kernels that these need.
 
     Raises:
-        OptionError: there is no such dtype, or it does not run on this device.
+        OptionError: there is no such dtype, or it does not run on this device or system.
     """
     if dtype == "auto":
-        dtype = "int4" if device.type == "cpu" else "bfloat16"
+        on_cpu: Dtype = "int4" if jit.allowed() else "float32"
+        dtype = on_cpu if device.type == "cpu" else "bfloat16"
     kinds: dict[str, tuple[LinearKind, torch.dtype]] = {
         "float32": (Linear, torch.float32),
         "bfloat16": (Linear, torch.bfloat16),
@@ -51,6 +54,8 @@ def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.d
         raise OptionError(f"{dtype!r} is no dtype of this engine: use one of {names}.")
     if dtype in ("int8", "int4") and device.type != "cpu":
         raise OptionError(f"{dtype} layers run on a CPU, not on {device.type}: use bfloat16.")
+    if dtype in ("int8", "int4") and not jit.allowed():
+        raise OptionError(jit.FORBIDDEN)
     if dtype == "fp8":
         _require_fp8(device)
     return kinds[dtype]

@@ -300,10 +300,9 @@ class Emitter:
         lanes = LANES
         while lanes > 1:
             lanes //= 2
-            other = self.builder.shuffle_vector(
-                values, values, _indices([(i + lanes) % LANES for i in range(LANES)])
-            )
-            values = combine(values, other)
+            low, high = (_indices(range(start, start + lanes)) for start in (0, lanes))
+            halves = [self.builder.shuffle_vector(values, values, part) for part in (low, high)]
+            values = combine(*halves)
         return self.builder.extract_element(values, ir.Constant(I32, 0))
 
     def transpose(self, rows: Sequence[Value]) -> list[Value]:

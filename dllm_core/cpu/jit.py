@@ -12,6 +12,12 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from dllm_core.cpu.emit import Abilities, Emitter
+from dllm_core.errors import OptionError
+
+FORBIDDEN = (
+    "This system does not let a program run code that it has made (SELinux and hardened kernels "
+    "may forbid it), which int4 and int8 need: allow it, or use dtype float32."
+)
 
 _FUSED = "+fast-dpwssd"
 """Without it LLVM takes the multiply-add of pairs apart again, to shorten chains of them."""
@@ -31,6 +37,18 @@ def _is_x86() -> bool:
 
 
 @cache
+def allowed() -> bool:
+    """Whether the system lets a program run code that it has made; hardened ones do not."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    try:
+        llvm.check_jit_execution()
+    except OSError:
+        return False
+    return True
+
+
+@cache
 def _abilities(portable: bool) -> Abilities:
     if portable:
         return Abilities(pairs=False, fma=not _is_x86(), halves=not _is_x86())
@@ -41,8 +59,6 @@ def _abilities(portable: bool) -> Abilities:
 
 def _machine(portable: bool) -> Any:
     """LLVM's picture of this processor, or of the least of its kind; each kernel owns one."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
     if portable:
         return target.create_target_machine(opt=3)
@@ -57,7 +73,12 @@ def compiled(name: str, emit: Callable[[Emitter], None], *, portable: bool = Fal
     """Compile what `emit` writes.
 
     portable: with those instructions only that every processor of this kind has.
+
+    Raises:
+        OptionError: the system does not allow it.
     """
+    if not allowed():
+        raise OptionError(FORBIDDEN)
     machine = _machine(portable)
     module = ir.Module(name)
     emitter = Emitter(module, name, _abilities(portable))

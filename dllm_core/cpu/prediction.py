@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dllm_core.cpu import team
+from dllm_core.cpu import jit, team
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.prediction_kernel import emit_prediction
@@ -22,7 +22,8 @@ def prepare() -> Kernel:
 def serves(logits: Tensor) -> bool:
     """Whether the kernel takes such logits: others are torch's."""
     plain = logits.device.type == "cpu" and logits.dtype == torch.float32
-    return plain and logits.stride(-1) == 1 and logits.shape[-1] % LANES == 0
+    fits = logits.stride(-1) == 1 and logits.shape[-1] % LANES == 0
+    return plain and fits and jit.allowed()
 
 
 def predict(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -164,7 +164,7 @@ class ProductKernel:
             x = [number(g, half) for half in range(2)]
             peak = e.largest(*(e.magnitude(part) for part in x))
             most = e.reduce(e.largest, e.largest(peak, e.constant(_TINY)))
-            scale = b.fdiv(most, ir.Constant(F32, _LARGEST))
+            scale = b.fmul(most, ir.Constant(F32, 1 / _LARGEST))
             factor = e.splat(b.fdiv(ir.Constant(F32, _LARGEST), most))
             levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]
             for half, level in enumerate(levels):
