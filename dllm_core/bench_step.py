@@ -43,7 +43,7 @@ def step(
         for contestant, own in zip(contestants, times, strict=True):
             row = {**contestant.label, "positions": rows, "cached": cached, **_medians(own)}
             if transformers is not None and own is not times[-1]:
-                row["times_faster"] = _ratio(times[-1], own)
+                row["times_faster"] = faster(times[-1], own)
             yield row
     for dtype, engine in engines.items():
         yield {"dtype": dtype, **_one_more_word(engine, cached)}
@@ -58,7 +58,8 @@ def _medians(times: list[Time]) -> Row:
     return {"ms": median(t.wall for t in times), "cpu_ms": median(t.cpu for t in times)}
 
 
-def _ratio(reference: list[Time], own: list[Time]) -> float:
+def faster(reference: list[Time], own: list[Time]) -> float:
+    """Median, over the rounds, of the reference's time over the own."""
     return median(a.wall / b.wall for a, b in zip(reference, own, strict=True))
 
 

@@ -78,6 +78,7 @@ def multiply(
     Returns:
         (rows, out_features), half as many columns with `swiglu`; `into` where it was given.
     """
+    assert not weights.paired or (bias is None and into is None), "its outputs lie elsewhere"
     if weights.in_features % GROUP:
         x, norm = _padded(x, norm, weights), None
     x = x if x.stride(-1) == 1 and x.dtype == torch.float32 else x.float().contiguous()
