@@ -14,9 +14,9 @@ from dllm_core.config import ModelConfig
 from dllm_core.cpu import attention, jit, prediction, product
 from dllm_core.cpu.attention_kernel import Slot, scratch_bytes
 from dllm_core.cpu.packed import GROUP
-from dllm_core.cpu.product import Call, Norm
+from dllm_core.cpu.product import Norm
 from dllm_core.cpu.product_kernel import Finish
-from dllm_core.cpu.team import Program
+from dllm_core.cpu.team import Call, Program
 from dllm_core.model import Block, LinearKind, Span, Transformer
 from dllm_core.quantize import PackedLinear
 
@@ -96,8 +96,9 @@ class _Pass:
         self._workspace = _workspace(blocks, total)
         self._each = 0
         self._scratch = torch.empty(0, dtype=torch.uint8)
-        calls = [call for block in blocks for call in self._block(block)]
-        self._program = Program([c.kernel for c in calls], [c.arguments for c in calls])
+        calls = [self._block(block) for block in blocks]
+        self._per_block = len(calls[0])
+        self._program = Program([call for part in calls for call in part])
 
     def _block(self, block: Block) -> list[Call]:
         norms = [Norm(w, block.eps) for w in (block.attention_norm, block.mlp_norm)]
@@ -108,9 +109,8 @@ class _Pass:
         for start, stop in zip(self._starts, self._starts[1:], strict=False):
             rows = slice(start, stop)
             qkv, out = self._qkv[rows], self._attended[rows]
-            attend.append(
-                Call(*attention.call(qkv, out, self._heads, nowhere, (0, 0, 0), 0, norms=qk_norms))
-            )
+            call = attention.call(qkv, out, self._heads, nowhere, (0, 0, 0), 0, norms=qk_norms)
+            attend.append(call)
         return [
             self._product(self._x, layer.qkv, self._qkv, Finish.STORE, norms[0]),
             *attend,
@@ -128,7 +128,12 @@ class _Pass:
         return product.call(x, linear.packed, out, given, norm=norm, bias=bias, finish=finish)
 
     def run(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Hidden states (rows, hidden_size) of embedded rows."""
+        """Hidden states (rows, hidden_size) of embedded rows.
+
+        Raises:
+            ValueError: they are not those of the spans, or these reach beyond their memory.
+        """
+        self._check(x, spans)
         self._x.copy_(x)
         self._reserve(spans)
         masks = [None if span.mask is None else span.mask.contiguous() for span in spans]
@@ -137,12 +142,24 @@ class _Pass:
         self._program.run()
         return self._x.clone()
 
+    def _check(self, x: Tensor, spans: Sequence[Span]) -> None:
+        """The kernels are told addresses only; what torch would refuse is refused here."""
+        if x.shape != self._x.shape:
+            raise ValueError(f"{tuple(x.shape)} rows for spans of {tuple(self._x.shape)}")
+        for span in spans:
+            store, stop = span.store, span.start + span.rows
+            room = min(store.capacity, len(self._rotary.cos))
+            if store.dtype != torch.float32 or max(stop, span.visible) > room or span.start < 0:
+                raise ValueError(f"{span} does not fit {room} positions in float32")
+            if span.mask is not None and span.mask.shape != (span.rows, span.visible):
+                raise ValueError(f"a mask of {tuple(span.mask.shape)} for {span}")
+
     def _point(self, i: int, span: Span, mask: Tensor | None) -> None:
         """Let the attention of sequence `i` work on this one, in every layer."""
         keys = [span.store.layers[layer][0] for layer in self._layers]
         values = [span.store.layers[layer][1] for layer in self._layers]
         cos, sin = self._rotary.cos, self._rotary.sin
-        at = self._program.table[1 + i :: 4 + len(self._starts) - 1]
+        at = self._program.table[1 + i :: self._per_block]
         at[:, Slot.COS] = cos.data_ptr() + cos.stride(0) * cos.element_size() * span.start
         at[:, Slot.SIN] = sin.data_ptr() + sin.stride(0) * sin.element_size() * span.start
         at[:, Slot.KEYS] = [part.data_ptr() for part in keys]

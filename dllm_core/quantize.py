@@ -8,9 +8,6 @@ from torch import Tensor, nn
 from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, Format, PackedRows
 from dllm_core.cpu.product import Norm, multiply
 
-_TOGETHER = 1024
-"""Rows that are converted at once."""
-
 
 class PackedLinear(nn.Module):
     """A linear layer with packed weights; what is computed from them is float32's to 2**-15."""
@@ -21,6 +18,8 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self._keep(PackedRows(in_features, out_features, self.form))
+        self._stored: list[tuple[int, int]] = []
+        """Rows that have been stored, in pieces."""
         self.padded_bias = torch.zeros(self.packed.padded) if bias else None
         """As long as the kernels read it; `bias` is its beginning."""
         self.bias: Tensor | None
@@ -41,27 +40,19 @@ class PackedLinear(nn.Module):
         if not self.packed.store(start, rows):
             self._widen()
             self.packed.store(start, rows)
+        self._stored.append((start, start + len(rows)))
 
     def _widen(self) -> None:
         """Eight bits instead of four, in which what has been stored stays what it is."""
         size = (self.in_features, self.out_features)
         wide = PackedRows(*size, EIGHT_BITS, paired=self.packed.paired)
-        for start in range(0, self.out_features, _TOGETHER):
-            stop = min(start + _TOGETHER, self.out_features)
+        for start, stop in self._stored:
             wide.store(start, self.packed.unpacked(start, stop))
         self._keep(wide)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        norm: Norm | None = None,
-        into: Tensor | None = None,
-        swiglu: bool = False,
-    ) -> Tensor:
-        """(rows, in_features) -> (rows, out_features) float32; the rest as `multiply`."""
-        weights = self.packed
-        return multiply(x, weights, norm=norm, bias=self.bias, into=into, swiglu=swiglu)
+    def forward(self, x: Tensor, *, norm: Norm | None = None) -> Tensor:
+        """(rows, in_features), normalised first where it is asked -> (rows, out_features)."""
+        return multiply(x, self.packed, norm=norm, bias=self.bias)
 
 
 class Int8Linear(PackedLinear):

@@ -24,9 +24,7 @@ def peak() -> int:
 
 def held(module: torch.nn.Module) -> int:
     """Bytes of all weights in the form in which they are used."""
-    total = sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
-    packed = (getattr(layer, "_int4", None) for layer in module.modules())
-    return total + sum(p._packed.nbytes + p._scales.nbytes for p in packed if p is not None)
+    return sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
 
 
 if __name__ == "__main__":

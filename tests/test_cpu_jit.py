@@ -38,6 +38,8 @@ def test_the_exponential_is_right_to_a_unit_or_two_in_the_last_place(portable: b
         torch.testing.assert_close(apply("exp", x, portable), x.exp(), rtol=3e-7, atol=0)
     low = apply("exp", torch.full((16,), -1e30), portable)
     assert ((low > 0) & (low < 2e-38)).all()
+    high = apply("exp", torch.full((16,), 1e30), portable)
+    assert ((high > 6e37) & high.isfinite()).all()
 
 
 @pytest.mark.parametrize("portable", [False, True])

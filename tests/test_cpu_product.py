@@ -63,6 +63,19 @@ def test_a_paired_layer_gates_its_values(form: Format) -> None:
     close(multiply(x, weights), products)
 
 
+def test_a_closed_gate_lets_nothing_through() -> None:
+    """Its e**-gate is beyond what a float32 can be."""
+    weights = PackedRows(32, 32, EIGHT_BITS, paired=True)
+    weights.store(0, torch.cat([torch.full((16, 32), -10.0), torch.ones(16, 32)]))
+    assert float(multiply(torch.ones(1, 32), weights, swiglu=True).abs().max()) < 1e-30
+
+
+def test_other_columns_are_refused() -> None:
+    for x in (torch.zeros(2, 31), torch.zeros(2, 64), torch.zeros(32)):
+        with pytest.raises(ValueError, match=r"not \(rows, 32\)"):
+            multiply(x, packed(64, 32, EIGHT_BITS))
+
+
 @pytest.mark.parametrize(("outputs", "inputs"), [(50, 40), (7, 8), (33, 64), (64, 33)])
 def test_any_shape_is_multiplied(outputs: int, inputs: int) -> None:
     weights, x = packed(outputs, inputs, EIGHT_BITS), drawn(4, inputs)

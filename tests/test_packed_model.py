@@ -112,6 +112,23 @@ def test_sequences_of_one_pass_do_not_see_each_other_by_a_single_bit() -> None:
     assert torch.equal(together[2], alone[1])
 
 
+@torch.inference_mode()
+def test_what_does_not_fit_its_memory_is_refused() -> None:
+    model = packed_model(CONFIGS["llama"])
+    store = KeyValues(model.config, 64, torch.float32, CPU)
+    other = KeyValues(model.config, 64, torch.bfloat16, CPU)
+    for rows, span in (
+        (4, Span(store, 61, 4, 65)),
+        (4, Span(store, 0, 4, 65)),
+        (4, Span(store, -1, 4, 4)),
+        (1, Span(store, 0, 4, 4)),
+        (4, Span(store, 0, 4, 4, torch.ones(4, 3, dtype=torch.bool))),
+        (4, Span(other, 0, 4, 4)),
+    ):
+        with pytest.raises(ValueError, match=r"for|fit"):
+            model(torch.arange(rows), [span])
+
+
 def test_a_pass_is_made_in_one_mode_and_run_in_another() -> None:
     model = packed_model(CONFIGS["llama"])
     with torch.inference_mode():

@@ -14,6 +14,7 @@ from dllm_core.cpu import team
 from dllm_core.cpu.attention_kernel import AttentionKernel, scratch_bytes
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
+from dllm_core.cpu.team import Call
 from dllm_core.cpu.workspace import Workspace, float_bits
 
 _TILES = (1, 2, 4, 8)
@@ -79,7 +80,7 @@ def attend(
     size = workspace_size(len(qkv), shape, visible)
     (memory,) = _workspace.place((size,))
     (keys, values), (cos, sin) = cache, tables
-    kernel, arguments = call(
+    done = call(
         qkv,
         out,
         shape,
@@ -90,7 +91,7 @@ def attend(
         norms=norms,
         portable=portable,
     )
-    team.run(kernel, arguments)
+    team.run(done)
 
 
 class Place(NamedTuple):
@@ -125,7 +126,7 @@ def call(
     mask: Tensor | None = None,
     norms: tuple[Tensor, Tensor] | None = None,
     portable: bool = False,
-) -> tuple[Kernel, tuple[int, ...]]:
+) -> Call:
     """The kernel's own interface.
 
     `cache` are the addresses of keys and values and the bytes from head to head, `memory` is the
@@ -140,4 +141,4 @@ def call(
         out.data_ptr(), 4 * out.stride(0), float_bits(1 / math.sqrt(shape.head_dim)),
         memory, scratch_bytes(place.visible, shape.head_dim, tile),
     )  # fmt: skip
-    return _kernel(shape.head_dim, tile, portable), arguments
+    return Call(_kernel(shape.head_dim, tile, portable), arguments)

@@ -10,11 +10,12 @@ lanes, and takes tiles of queries through scores, softmax and the weighted sum o
 from __future__ import annotations
 
 from enum import IntEnum, auto
+from functools import reduce
 from typing import NamedTuple
 
 from llvmlite import ir
 
-from dllm_core.cpu.emit import F32, FLOAT, FLOATS, I32, LANES, VECTOR, Counter, Emitter, Value
+from dllm_core.cpu.emit import F32, FLOAT, FLOATS, LANES, VECTOR, Counter, Emitter, Value
 
 TILES = 4
 """Tiles of queries for which the keys are laid out once."""
@@ -163,9 +164,8 @@ class AttentionKernel:
         total = e.constant(0.0)
         for part in x:
             total = e.fma(part, part, total)
-        mean = b.fdiv(e.reduce(b.fadd, total), ir.Constant(F32, float(self._dim)))
-        eps = b.bitcast(b.trunc(e.argument(Slot.EPS), I32), F32)
-        inverse = e.splat(b.fdiv(ir.Constant(F32, 1.0), e.root(b.fadd(mean, eps))))
+        count = ir.Constant(F32, float(self._dim))
+        inverse = e.inverse_root_mean(total, count, e.float_argument(Slot.EPS))
         weights = [e.load(e.at(weight, i * VECTOR), FLOATS) for i in range(self._vectors)]
         return [b.fmul(b.fmul(part, inverse), w) for part, w in zip(x, weights, strict=True)]
 
@@ -217,7 +217,7 @@ class AttentionKernel:
 
     def _gather(self, e: Emitter, work: _Work, rows: list[Value], offsets: list[Value]) -> None:
         """The queries of a tile, scaled, one after another."""
-        scale = e.splat(e.builder.bitcast(e.builder.trunc(e.argument(Slot.SCALE), I32), F32))
+        scale = e.splat(e.float_argument(Slot.SCALE))
         stride = e.argument(Slot.QKV_STRIDE)
         for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
             source = e.at(e.pointer(Slot.QKV), e.mul(row, stride), offset)
@@ -254,13 +254,7 @@ class AttentionKernel:
             for j in range(self._tile):
                 query = e.load_splat(e.at(work.queries, j * self._bytes + d * FLOAT))
                 sums[j][d % chains] = e.fma(query, lanes, sums[j][d % chains])
-        return [self._total(e, chain) for chain in sums]
-
-    def _total(self, e: Emitter, chain: list[Value]) -> Value:
-        total = chain[0]
-        for more in chain[1:]:
-            total = e.builder.fadd(total, more)
-        return total
+        return [reduce(e.builder.fadd, chain) for chain in sums]
 
     def _hide(self, e: Emitter, row: Value, block: Value, lanes: Value, place: Value) -> None:
         offset = e.add(e.mul(row, e.argument(Slot.VISIBLE)), e.mul(block, LANES))

@@ -44,7 +44,7 @@ Value = Any
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
-_LEAST_EXPONENT = -87.0
+_MOST_EXPONENT = 87.0
 _NO_FRACTION = 1.5 * 2**23
 """Numbers of this size are whole: adding it rounds."""
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5)
@@ -75,6 +75,10 @@ class Emitter:
     def argument(self, slot: int) -> Value:
         """The 64-bit integer in this slot."""
         return self.load(self.argument_at(slot), I64, 8)
+
+    def float_argument(self, slot: int) -> Value:
+        """The float32 whose bits are in this slot."""
+        return self.builder.bitcast(self.builder.trunc(self.argument(slot), I32), F32)
 
     def pointer(self, slot: int) -> Value:
         return self.builder.inttoptr(self.argument(slot), POINTER)
@@ -108,6 +112,7 @@ class Emitter:
         return self.builder.sdiv(self.add(value, by - 1), self.whole(by))
 
     def least(self, a: Value, b: Value) -> Value:
+        """Of two signed integers, or of those in every lane."""
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
     def load(self, address: Value, kind: ir.Type, align: int = 1) -> Value:
@@ -120,13 +125,8 @@ class Emitter:
 
     def prefetch(self, address: Value) -> None:
         """Bring the line of this address to the second-level cache."""
-        name = "llvm.prefetch.p0"
-        function = self.module.globals.get(name)
-        if function is None:
-            kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
-            function = ir.Function(self.module, kind, name)
         read, moderate, data = (ir.Constant(I32, value) for value in (0, 2, 1))
-        self.builder.call(function, [address, read, moderate, data])
+        self._call("llvm.prefetch.p0", ir.VoidType(), [address, read, moderate, data])
 
     def scratch(self, bytes_: int) -> Value:
         """Memory of the calling thread, until the kernel returns."""
@@ -279,8 +279,12 @@ class Emitter:
         sign = b.shl(b.and_(wide, self.constant(0x8000, INTS)), self.constant(16, INTS))
         return b.bitcast(b.or_(b.bitcast(scaled, INTS), sign), FLOATS)
 
-    def root(self, a: Value) -> Value:
-        return self._call("llvm.sqrt.f32", F32, [a])
+    def inverse_root_mean(self, squares: Value, count: Value, eps: Value) -> Value:
+        """1 / sqrt(sum of all lanes / count + eps), three scalars of float32, in every lane."""
+        b = self.builder
+        mean = b.fdiv(self.reduce(b.fadd, squares), count)
+        root = self._call("llvm.sqrt.f32", F32, [b.fadd(mean, eps)])
+        return self.splat(b.fdiv(ir.Constant(F32, 1.0), root))
 
     def dot(self, sums: Value, a: Value, b: Value) -> Value:
         """Add the products of two pairs of 16-bit integers to the 32-bit sum of every lane."""
@@ -317,9 +321,11 @@ class Emitter:
         return found
 
     def exp(self, x: Value) -> Value:
-        """e**x to about one unit in the last place; not below e**-87."""
+        """e**x to about one unit in the last place; x is taken to be within -87 and 87."""
         b = self.builder
-        x = self.largest(x, self.constant(_LEAST_EXPONENT))
+        most, least = self.constant(_MOST_EXPONENT), self.constant(-_MOST_EXPONENT)
+        x = self.largest(x, least)
+        x = b.select(b.fcmp_ordered("<", x, most), x, most)
         n = self.nearest(b.fmul(x, self.constant(_LOG2_E)))
         r = self.fma(n, self.constant(-_LN2_HIGH), x)
         r = self.fma(n, self.constant(-_LN2_LOW), r)

@@ -11,6 +11,7 @@ from dllm_core.cpu import jit, team
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.prediction_kernel import emit_prediction
+from dllm_core.cpu.team import Call
 
 
 @cache
@@ -30,9 +31,9 @@ def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
     """float32 logits (rows, vocab) -> ids (rows,) and their probabilities (rows,)."""
     rows, vocab = logits.shape
     ids, probabilities = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
-    given = (
+    arguments = (
         rows, logits.data_ptr(), 4 * logits.stride(0), vocab // LANES,
         ids.data_ptr(), probabilities.data_ptr(),
     )  # fmt: skip
-    team.run(prepare(), given)
+    team.run(Call(prepare(), arguments))
     return ids, probabilities

@@ -75,11 +75,7 @@ def _highest(e: Emitter, logits: Value) -> tuple[Value, Value]:
     highest = e.reduce(e.largest, best)
     has_it = b.fcmp_ordered("==", best, e.splat(highest))
     candidates = b.select(has_it, places, e.constant(_NONE, INTS))
-
-    def smaller(x: Value, y: Value) -> Value:
-        return b.select(b.icmp_signed("<", x, y), x, y)
-
-    return highest, e.reduce(smaller, candidates)
+    return highest, e.reduce(e.least, candidates)
 
 
 def _total(e: Emitter, logits: Value, highest: Value) -> Value:

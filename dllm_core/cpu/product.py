@@ -14,6 +14,7 @@ from dllm_core.cpu import team
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.packed import GROUP, Format, PackedRows
 from dllm_core.cpu.product_kernel import Finish, ProductKernel
+from dllm_core.cpu.team import Call
 from dllm_core.cpu.workspace import Workspace, float_bits
 
 _PANEL_ROWS = (1, 2, 3, 4, 6, 8)
@@ -25,13 +26,6 @@ class Norm(NamedTuple):
 
     weight: Tensor
     eps: float
-
-
-class Call(NamedTuple):
-    """A kernel and what it is given."""
-
-    kernel: Kernel
-    arguments: tuple[int, ...]
 
 
 _workspace = Workspace()
@@ -77,22 +71,28 @@ def multiply(
 
     Returns:
         (rows, out_features), half as many columns with `swiglu`; `into` where it was given.
+
+    Raises:
+        ValueError: x is no matrix of in_features columns.
     """
+    if x.ndim != 2 or x.shape[1] != weights.in_features:
+        raise ValueError(f"x is {tuple(x.shape)}, not (rows, {weights.in_features})")
     assert not weights.paired or (bias is None and into is None), "its outputs lie elsewhere"
+    columns = weights.tiles * (GROUP // 2 if swiglu else GROUP)
+    if into is not None and columns != into.shape[1]:
+        return into.add_(multiply(x, weights, norm=norm, bias=bias, portable=portable))
     if weights.in_features % GROUP:
         x, norm = _padded(x, norm, weights), None
     x = x if x.stride(-1) == 1 and x.dtype == torch.float32 else x.float().contiguous()
-    columns = weights.tiles * (GROUP // 2 if swiglu else GROUP)
     out = torch.empty(len(x), columns) if into is None else into
-    if into is not None and columns != into.shape[1]:
-        return into.add_(multiply(x, weights, norm=norm, bias=bias, portable=portable))
     if bias is not None and bias.numel() < columns:
         bias = F.pad(bias, (0, columns - bias.numel()))
     finish = Finish.ADD if into is not None else Finish.SWIGLU if swiglu else Finish.STORE
     if len(x):
         given = _workspace.place(workspace_sizes(len(x), weights))
-        done = call(x, weights, out, given, norm=norm, bias=bias, finish=finish, portable=portable)
-        team.run(*done)
+        team.run(
+            call(x, weights, out, given, norm=norm, bias=bias, finish=finish, portable=portable)
+        )
     if weights.paired and not swiglu:
         out = out.view(len(x), -1, 2, GROUP // 2).transpose(1, 2).reshape(len(x), -1)
     return out if swiglu or columns == weights.out_features else out[:, : weights.out_features]

@@ -16,6 +16,7 @@ are 2**-16 of their group's largest, little more than float32 itself loses over 
 from __future__ import annotations
 
 from enum import IntEnum, auto
+from functools import reduce
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -130,9 +131,8 @@ class ProductKernel:
         normed = e.builder.icmp_signed("!=", e.argument(Slot.NORM), e.whole(0))
         with e.builder.if_else(normed) as (yes, no):
             with yes:
-                inverse = e.splat(self._inverse_root_mean_square(e, row))
-                weight = e.pointer(Slot.NORM)
-                self._quantise(e, row, inverse, weight)
+                inverse = self._inverse_root_mean_square(e, row)
+                self._quantise(e, row, inverse, e.pointer(Slot.NORM))
             with no:
                 self._quantise(e, row, None, None)
 
@@ -144,11 +144,8 @@ class ProductKernel:
             return [e.fma(x, x, total[0])]
 
         (total,) = e.fold(vectors, [e.constant(0.0)], square)
-        b = e.builder
-        sum_ = e.reduce(b.fadd, total)
-        mean = b.fdiv(sum_, b.sitofp(e.mul(vectors, LANES), F32))
-        eps = b.bitcast(b.trunc(e.argument(Slot.EPS), I32), F32)
-        return b.fdiv(ir.Constant(F32, 1.0), e.root(b.fadd(mean, eps)))
+        count = e.builder.sitofp(e.mul(vectors, LANES), F32)
+        return e.inverse_root_mean(total, count, e.float_argument(Slot.EPS))
 
     def _quantise(self, e: Emitter, row: _Row, inverse: Value, weight: Value) -> None:
         b = e.builder
@@ -262,13 +259,7 @@ class ProductKernel:
                 a = e.builder.bitcast(pair, PAIRS)
                 for c in columns:
                     sums[r][c][k % chains] = e.dot(sums[r][c][k % chains], a, weights[c])
-        return [[self._total(e, chain) for chain in row] for row in sums]
-
-    def _total(self, e: Emitter, chain: list[Value]) -> Value:
-        total = chain[0]
-        for more in chain[1:]:
-            total = e.builder.add(total, more)
-        return total
+        return [[reduce(e.builder.add, chain) for chain in row] for row in sums]
 
     def _finish(self, e: Emitter, tile: Value, first: Value, r: Value) -> None:
         b = e.builder

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from enum import IntEnum
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,29 +35,33 @@ class _Slot(IntEnum):
     STRIDE = 3
 
 
-def run(kernel: Kernel, arguments: Sequence[int]) -> None:
-    """Run a kernel on as many threads as torch uses; they share the work among themselves.
+class Call(NamedTuple):
+    """A kernel and what it finds in its slots after the counters."""
 
-    arguments: what it finds in its slots after the counters.
-    """
-    given = (ctypes.c_int64 * (len(Counter) + len(arguments)))(*(0,) * len(Counter), *arguments)
-    _runner()(kernel.address, ctypes.addressof(given), torch.get_num_threads())
+    kernel: Kernel
+    arguments: tuple[int, ...]
+
+
+def run(call: Call) -> None:
+    """Run a kernel on as many threads as torch uses; they share the work among themselves."""
+    slots = (*(0,) * len(Counter), *call.arguments)
+    given = (ctypes.c_int64 * len(slots))(*slots)
+    _runner()(call.kernel.address, ctypes.addressof(given), torch.get_num_threads())
 
 
 class Program:
     """Kernels that run one after another, started once: between two of them no thread sleeps."""
 
-    def __init__(self, kernels: Sequence[Kernel], arguments: Sequence[Sequence[int]]) -> None:
-        """arguments: as `run` has them, of each kernel."""
-        self._kernels = kernels
-        self._addresses = np.array([kernel.address for kernel in kernels], np.int64)
-        first, width = len(Counter), max(len(each) for each in arguments)
-        self.table: NDArray[np.int64] = np.zeros((len(kernels), first + width), np.int64)
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._kernels = [call.kernel for call in calls]
+        self._addresses = np.array([kernel.address for kernel in self._kernels], np.int64)
+        first, width = len(Counter), max(len(call.arguments) for call in calls)
+        self.table: NDArray[np.int64] = np.zeros((len(calls), first + width), np.int64)
         """A row of slots for each kernel; the arguments may be changed between two runs."""
-        for row, each in zip(self.table, arguments, strict=True):
-            row[first : first + len(each)] = each
+        for row, (_, arguments) in zip(self.table, calls, strict=True):
+            row[first : first + len(arguments)] = arguments
         self._given = (ctypes.c_int64 * len(_Slot))(
-            len(kernels), self._addresses.ctypes.data, self.table.ctypes.data, self.table.strides[0]
+            len(calls), self._addresses.ctypes.data, self.table.ctypes.data, self.table.strides[0]
         )
 
     def run(self) -> None:
