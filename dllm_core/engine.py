@@ -87,8 +87,9 @@ class Engine:
             source: a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
             dtype: of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit weights, int8
-                where it has none) and bfloat16 on a GPU; `fp8` quantises the blocks' matrices
-                while they are loaded, on a GPU that multiplies them.
+                where it has none; float32 where the system forbids kernels) and bfloat16 on a GPU;
+                `fp8` quantises the blocks' matrices while they are loaded, on a GPU that
+                multiplies them.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             threads: CPU threads of one operation, for the whole process; None leaves them.
             context: longest prompt plus reply, in tokens; bounds the memory of a call.
