@@ -28,7 +28,6 @@ from agent.audio import Samples, read_recording, resample
 from agent.compute import Urgency
 from agent.config import Settings
 from agent.engines import close_engines, load_engines
-from agent.questions import bundled_questions
 from agent.telephony.asterisk import AsteriskStream
 from agent.telephony.audiosocket import AudioSocketStream
 from tts.engine import SpeechChunk, Synthesizer
@@ -38,6 +37,7 @@ pytestmark = pytest.mark.slow
 WAYS = ["wideband", "mulaw", "text", "audiosocket", "audiosocket16"]
 """Extensions of the dialplan (tests/asterisk/extensions.conf)."""
 ANSWERS = {"how are you": "fine " * 8, "talk": "word " * 100}
+SKY = Path(__file__).parent / "data" / "questions" / "color_of_the_sky.wav"
 QUESTION = np.concatenate([speech(1.0, RATE), silence(0.1, RATE)])
 
 Opens = Callable[..., AbstractAsyncContextManager["Office"]]
@@ -249,7 +249,7 @@ async def test_a_spoken_answer_of_the_real_models(office: Opens) -> None:
     loaded, _ = load_engines(Settings())
     voice = _Noting(loaded.tts)
     engines = replace(loaded, tts=voice)
-    question = read_recording(bundled_questions()[0], RATE).samples
+    question = read_recording(SKY, RATE).samples
     try:
         async with office(engines=engines) as at, at.calls("mulaw", seconds=120.0) as (phone,):
             asked = await phone.say(np.concatenate([question, silence(0.1, RATE)]))
