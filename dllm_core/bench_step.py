@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dllm_core.bench_reference import TransformersSteps, overhead
 from dllm_core.bench_timing import CACHED, Row, Time, in_turn, timed
-from dllm_core.calibrate import step_ms
+from dllm_core.calibrate import step_over
 from dllm_core.engine import Engine
 
 POSITIONS = (1, 2, 4, 8, 16, 32, 64)
@@ -51,7 +51,7 @@ def step(
 
 
 def _step(engine: Engine, cached: int, rows: int) -> Callable[[], object]:
-    return partial(step_ms, engine.model, rows, cached + rows, engine.context, repeats=1)
+    return step_over(engine.model, rows, cached + rows, engine.context)
 
 
 def _medians(times: list[Time]) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 
 import torch
@@ -22,12 +23,23 @@ def measured_cost(model: Transformer, context: int) -> CostModel:
     return CostModel.fitted([(r, v, step_ms(model, r, v, context)) for r, v in shapes])
 
 
-@torch.inference_mode()
 def step_ms(model: Transformer, rows: int, visible: int, context: int, repeats: int = 2) -> float:
     """Milliseconds of one step over `rows` positions with `visible - rows` cached ones.
 
     The least of `repeats`, logits and their prediction included.
     """
+    step = step_over(model, rows, visible, context)
+    times = []
+    for _ in range(repeats):
+        begin = perf_counter()
+        step()
+        times.append((perf_counter() - begin) * 1e3)
+    return min(times)
+
+
+@torch.inference_mode()
+def step_over(model: Transformer, rows: int, visible: int, context: int) -> Callable[[], object]:
+    """An action that runs such a step, again and again on the same memory, as a reply does."""
     device = model.embedding.device
     store = KeyValues(model.config, context, model.embedding.dtype, device)
     store.reserve(visible, keep=0)
@@ -37,9 +49,9 @@ def step_ms(model: Transformer, rows: int, visible: int, context: int, repeats: 
     ids = torch.zeros(rows, dtype=torch.long, device=device)
     span = Span(store, visible - rows, rows, visible)
     forward = Forward(ids, (span,), torch.arange(rows, device=device))
-    times = []
-    for _ in range(repeats):
-        begin = perf_counter()
-        predict(run(model, forward))[0].tolist()
-        times.append((perf_counter() - begin) * 1e3)
-    return min(times)
+
+    @torch.inference_mode()
+    def step() -> object:
+        return predict(run(model, forward))[0].tolist()
+
+    return step

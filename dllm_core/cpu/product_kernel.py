@@ -65,7 +65,7 @@ class Slot(IntEnum):
     EPS = auto()
     """Bits of a float32."""
     LEVELS = auto()
-    """int16 (panels * rows of one, groups * 32)"""
+    """int16 (groups, panels * rows of one, 32)"""
     SCALES = auto()
     """float32 (groups, panels * rows of one)"""
     SUMS = auto()
@@ -121,11 +121,10 @@ class ProductKernel:
     # The rows
 
     def _prepare(self, e: Emitter, index: Value) -> None:
-        width = e.mul(e.argument(Slot.GROUPS), GROUP * 2)
         row = _Row(
             index,
             e.at(e.pointer(Slot.X), e.mul(index, e.argument(Slot.X_STRIDE))),
-            e.at(e.pointer(Slot.LEVELS), e.mul(index, width)),
+            e.at(e.pointer(Slot.LEVELS), e.mul(index, GROUP * 2)),
             e.mul(e.argument(Slot.PANELS), self._rows),
         )
         normed = e.builder.icmp_signed("!=", e.argument(Slot.NORM), e.whole(0))
@@ -166,7 +165,8 @@ class ProductKernel:
             levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]
             for half, level in enumerate(levels):
                 narrow = b.trunc(level, ir.VectorType(I16, LANES))
-                e.store(narrow, e.at(row.levels, e.mul(g, GROUP * 2), half * LANES * 2))
+                place = e.mul(g, row.padded, GROUP * 2)
+                e.store(narrow, e.at(row.levels, place, half * LANES * 2))
             sum_ = b.sitofp(e.reduce(b.add, b.add(*levels)), F32)
             place = e.mul(e.add(e.mul(g, row.padded), row.index), FLOAT)
             e.store(scale, e.at(e.pointer(Slot.SCALES), place))
@@ -225,16 +225,12 @@ class ProductKernel:
     def _panel(
         self, e: Emitter, g: Value, first: Value, p: Value, grid: list[tuple[Value, Value]]
     ) -> None:
-        b, groups = e.builder, e.argument(Slot.GROUPS)
-        row = e.mul(e.add(first, p), self._rows)
-        width = e.mul(groups, GROUP * 2)
-        start = e.at(e.pointer(Slot.LEVELS), e.mul(row, width), e.mul(g, GROUP * 2))
-        rows = [start]
-        for _ in range(1, self._rows):
-            rows.append(e.at(rows[-1], width))
-        products = self._dots(e, rows)
+        b = e.builder
         padded = e.mul(e.argument(Slot.PANELS), self._rows)
-        place = e.mul(e.add(e.mul(g, padded), row), FLOAT)
+        row = e.add(e.mul(g, padded), e.mul(e.add(first, p), self._rows))
+        start = e.at(e.pointer(Slot.LEVELS), e.mul(row, GROUP * 2))
+        products = self._dots(e, [e.at(start, r * GROUP * 2) for r in range(self._rows)])
+        place = e.mul(row, FLOAT)
         scales, totals = (e.at(e.pointer(s), place) for s in (Slot.SCALES, Slot.SUMS))
         for r in range(self._rows):
             scale, total = (e.load_splat(e.at(base, r * FLOAT)) for base in (scales, totals))
