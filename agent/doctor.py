@@ -29,9 +29,9 @@ DISK_NEEDED = GIB // 2
 DESCRIPTORS_NEEDED = 1024
 """A call holds about five: its socket, its worker's pipes and the event loop's."""
 
-ENGINES = ("torch", "ctranslate2", "faster_whisper", "onnxruntime", "piper", "av")
+ENGINES = ("torch", "ctranslate2", "faster_whisper", "onnxruntime", "piper", "av", "llvmlite")
 FAST_INT8 = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
-"""CPU features, as Linux names them, that int8 layers make use of."""
+"""CPU features, as Linux names them, that recogniser and responder make use of."""
 
 
 class Level(StrEnum):
@@ -67,6 +67,7 @@ def examine(
         check_disk(cache, shutil.disk_usage(cache).free),
         check_packages(*machine.packages()),
         check_imports(probe.errors),
+        check_kernels(probe.compiles),
         *check_models({name: models.problems(name) for name in models.MODELS}),
         *check_threads(threads or plan(count), count, os.environ),
         check_load(machine.load_average(), count),
@@ -117,7 +118,7 @@ def check_cpu(count: int, features: frozenset[str], architecture: str) -> Findin
             Level.WARNING,
             "CPU",
             detail,
-            "no AVX2 or dot-product instructions: int8 layers run several times slower; "
+            "no AVX2 or dot-product instructions: hearing and answering take several times longer; "
             "in a virtual machine, pass the host's CPU model through",
         )
     return Finding(Level.OK, "CPU", detail)
@@ -168,6 +169,19 @@ def check_imports(errors: Mapping[str, str]) -> Finding:
         return Finding(Level.OK, "engines", f"{', '.join(ENGINES)} can be imported")
     detail = "; ".join(f"{name}: {error}" for name, error in errors.items())
     return Finding(Level.PROBLEM, "engines", detail, "run: make clean setup")
+
+
+def check_kernels(compiles: bool) -> Finding:
+    """Whether the responder may compile its kernels for this processor (docs/adr/0017)."""
+    if compiles:
+        return Finding(Level.OK, "kernels", "can be compiled for this processor")
+    return Finding(
+        Level.WARNING,
+        "kernels",
+        "this system lets no program run code that it has made",
+        "SELinux: setsebool -P deny_execmem off; systemd: MemoryDenyWriteExecute=no; until then "
+        "replies are computed in float32, several times slower",
+    )
 
 
 def check_models(problems: Mapping[str, Sequence[str]]) -> list[Finding]:

@@ -31,7 +31,11 @@ for name in sys.argv[1:]:
 if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
     cuda = sys.modules["torch"].cuda
     gpus = [cuda.get_device_name(i) for i in range(cuda.device_count())]
-print(json.dumps({"errors": errors, "gpus": gpus}))
+compiles = True
+if "llvmlite" in sys.modules:
+    from dllm_core.cpu import jit
+    compiles = jit.allowed()
+print(json.dumps({"errors": errors, "gpus": gpus, "compiles": compiles}))
 """
 _PROBE_TIMEOUT = 120.0
 
@@ -44,6 +48,8 @@ class Probe:
     """Module to error, for those that cannot be imported."""
     gpus: Sequence[str]
     """Names of the CUDA devices that torch can use."""
+    compiles: bool = True
+    """Whether the kernels of the CPU may be compiled and run; true where nothing is known."""
 
 
 def import_engines(modules: Sequence[str]) -> Probe:
@@ -61,7 +67,7 @@ def import_engines(modules: Sequence[str]) -> Probe:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return Probe({"all": f"the interpreter died with {done.returncode}: {last}"}, [])
     answer = json.loads(done.stdout.splitlines()[-1])
-    return Probe(answer["errors"], answer["gpus"])
+    return Probe(answer["errors"], answer["gpus"], answer["compiles"])
 
 
 def packages() -> tuple[list[str], dict[str, str | None]]:

@@ -21,6 +21,7 @@ def _healthy() -> list[Finding]:
         doctor.check_disk(Path("/cache"), 80 * GIB),
         doctor.check_packages(["torch>=2.6"], {"torch": "2.13.0+cpu"}),
         doctor.check_imports({}),
+        doctor.check_kernels(True),
         *doctor.check_models({"joe": []}),
         *doctor.check_threads(ThreadPlan(2, 2, 1), 2, CALM),
         *doctor.check_threads(ThreadPlan(2, 2, 1), 2, {"OMP_WAIT_POLICY": "passive"}),
@@ -61,6 +62,7 @@ def _ill() -> list[tuple[Finding, Level, str, str]]:
             "torch: OSError: libgomp",
             "make clean setup",
         ),
+        (doctor.check_kernels(False), Level.WARNING, "code that it has made", "float32"),
         (model, Level.PROBLEM, "not installed", "onebreath models --fetch joe"),
         (threads[0], Level.WARNING, "asr 8", "no engine more than 2"),
         (threads[1], Level.WARNING, "16", "set it to 2"),
@@ -118,5 +120,6 @@ def test_examine_finds_a_taken_port_and_leaves_the_engines_out_of_this_process(m
     monkeypatch.setattr(doctor.models, "problems", lambda name: [])
     findings = {finding.what: finding for finding in doctor.examine("127.0.0.1", 4321)}
     assert findings["127.0.0.1:4321"].level is Level.WARNING
-    assert {"Python", "CPU", "memory", "disk", "threads", "load", "GPU"} < findings.keys()
+    wanted = {"Python", "CPU", "memory", "disk", "kernels", "threads", "load", "GPU"}
+    assert wanted < findings.keys()
     assert set(probed) == set(doctor.ENGINES)

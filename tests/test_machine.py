@@ -18,6 +18,20 @@ def test_a_module_that_cannot_be_imported_is_reported_and_the_others_are_not(tmp
     assert "ob_broken" not in sys.modules
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_whether_kernels_may_be_compiled_is_asked_where_llvm_is_there(
+    tmp_path, monkeypatch, allowed
+):
+    package = tmp_path / "dllm_core" / "cpu"
+    package.mkdir(parents=True)
+    (package / "jit.py").write_text(f"def allowed(): return {allowed}\n")
+    for path in (package.parent / "__init__.py", package / "__init__.py", tmp_path / "llvmlite.py"):
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    assert machine.import_engines(["json", "llvmlite"]).compiles is allowed
+    assert machine.import_engines(["json"]).compiles
+
+
 def test_a_module_that_kills_the_interpreter_is_survived(tmp_path, monkeypatch):
     (tmp_path / "ob_crash.py").write_text(
         "import os, sys; print('bad', file=sys.stderr); os.abort()"
