@@ -6,13 +6,14 @@ import pytest
 from smollm import smollm_path
 from tiny import tiny_config, tiny_engine
 
-from dllm_core import Engine, OptionError
+from dllm_core import Engine, OptionError, calibrate
 from dllm_core.bench import agree, cache, measure, reply
 from dllm_core.bench_batch import CALLS, batch
 from dllm_core.bench_prompts import QUESTIONS
 from dllm_core.bench_reference import TransformersSteps
 from dllm_core.bench_step import POSITIONS, faster, step
 from dllm_core.bench_timing import Time, in_turn
+from dllm_core.cache import KeyValues
 
 LONG = {"context_length": 320, "eos_ids": (0,)}
 CAUSAL = tiny_engine(tiny_config(**LONG))
@@ -33,6 +34,20 @@ def test_step_times_every_canvas_length_and_the_overhead(engine) -> None:
     assert not any("times_faster" in row for row in rows)
     assert all(row["ms"] > 0 for row in rows)
     assert all(row["cached"] in (14, 20) for row in rows)
+
+
+def test_a_measured_step_makes_no_new_memory(monkeypatch) -> None:
+    made = []
+
+    def counted(*arguments):
+        made.append(KeyValues(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(calibrate, "KeyValues", counted)
+    action = calibrate.step_over(CAUSAL.model, 4, 24, CAUSAL.context)
+    assert action() == action()
+    assert len(made) == 1
+    assert made[0].capacity >= 24
 
 
 def test_reply_counts_tokens_and_forwards() -> None:
