@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import NamedTuple
 
+import torch
+
 from dllm_core.bench_reference import TransformersSteps, overhead
 from dllm_core.bench_timing import CACHED, Row, Time, in_turn, timed
 from dllm_core.calibrate import step_over
+from dllm_core.canvas import Canvas
+from dllm_core.config import DecodeOptions
+from dllm_core.diffusion import Diffusion
 from dllm_core.engine import Engine
 
 POSITIONS = (1, 2, 4, 8, 16, 32, 64)
+_CANVAS = 32
 
 
 class _Contestant(NamedTuple):
@@ -27,7 +34,7 @@ def step(
     cached: int = CACHED,
 ) -> Iterator[Row]:
     """One step by canvas length after `cached` tokens, the dtypes of `engines` and transformers in
-    turn; then each engine's overhead, and reading one more word.
+    turn; then for each engine reading one more word, its overhead, and deciding what to commit.
 
     `times_faster` is the median, over the rounds, of transformers' time over this one's.
     """
@@ -48,6 +55,7 @@ def step(
     for dtype, engine in engines.items():
         yield {"dtype": dtype, **_one_more_word(engine, cached)}
         yield {"dtype": dtype, **overhead(engine, cached)}
+        yield {"dtype": dtype, **_deciding(engine)}
 
 
 def _step(engine: Engine, cached: int, rows: int) -> Callable[[], object]:
@@ -74,3 +82,21 @@ def _one_more_word(engine: Engine, cached: int) -> Row:
 
     wall, cpu = timed(read)
     return {"what": "prefill", "positions": 6, "cached": cached - 6, "ms": wall, "cpu_ms": cpu}
+
+
+def _deciding(engine: Engine) -> Row:
+    """What `overhead` leaves out, for it grows with the vocabulary: to rank 32 open positions.
+
+    The rule is `quota` by probability; the logits are drawn at random.
+    """
+    config = replace(engine.config, mask_id=0, eos_ids=())
+    options = DecodeOptions(rule="quota", canvas_length=_CANVAS, max_tokens=_CANVAS)
+    cache = engine.contiguous_cache()
+    logits = torch.randn(_CANVAS, config.vocab_size, device=engine.device)
+
+    def decide() -> None:
+        canvas = Canvas.after(config, [0], _CANVAS, engine.device)
+        Diffusion(config, canvas, cache, options).absorb(logits)
+
+    wall, cpu = timed(decide)
+    return {"what": "decide", "positions": _CANVAS, "ms": wall, "cpu_ms": cpu}

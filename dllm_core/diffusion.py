@@ -152,8 +152,7 @@ class Diffusion:
         if options.top_k is not None:
             logits = unmask.best(logits, options.top_k)
         masked = canvas.masked[begin:end]
-        ids = unmask.sample(logits, options.temperature, options.top_p, self._generator)
-        sure = unmask.confidences(logits, ids, "probability", self._generator)
+        ids, sure = self._guess(logits)
         self._confidence[begin:end] = torch.where(masked, sure, self._confidence[begin:end])
         open_positions = int(masked.sum())
         least = self._least(open_positions)
@@ -162,6 +161,14 @@ class Diffusion:
         if options.rule == "remask" and not last_in_time:
             self._reopen(logits, masked)
         canvas.commit(begin, chosen, ids)
+
+    def _guess(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """A token for every position, and its probability."""
+        options = self.options
+        if options.temperature == 0.0:
+            return unmask.predict(logits)
+        ids = unmask.sample(logits, options.temperature, options.top_p, self._generator)
+        return ids, unmask.confidences(logits, ids, "probability", self._generator)
 
     def _choose(
         self, logits: Tensor, ids: Tensor, sure: Tensor, masked: Tensor, least: int
@@ -216,8 +223,8 @@ class Diffusion:
     def _reopen(self, logits: Tensor, masked: Tensor) -> None:
         """Every position may be opened again once on average; that bounds the steps."""
         begin, end = self._blocks[self._block]
-        ids = self.canvas.ids[begin:end, None]
-        now = logits.double().softmax(-1).gather(-1, ids).squeeze(-1)
+        ids = self.canvas.ids[begin:end]
+        now = unmask.confidences(logits, ids, "probability", self._generator)
         committed = self.canvas.free[begin:end] & ~masked
         low = unmask.doubtful(now, committed, self.options.remask_below, self._reopenings)
         self._reopenings -= int(low.sum())

@@ -19,11 +19,22 @@ _NEVER = -torch.inf
 
 
 def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Greedy prediction: logits (rows, vocab) -> ids (rows,) and their probabilities (rows,)."""
+    """Greedy prediction: logits (rows, vocab) -> ids (rows,) and their probabilities (rows,).
+
+    The probabilities are float64, made of what all others weigh: of two that are 1 in float32
+    the surer one is still the larger.
+    """
+    ids, others = _best(logits)
+    return ids, 1 / (1 + others.double())
+
+
+def _best(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids (rows,), and the sum of e**(logit - best) over all others."""
     if prediction.serves(logits):
-        return prediction.predict(logits)
-    highest, ids = logits.max(dim=-1)
-    return ids, (highest - torch.logsumexp(logits, dim=-1)).exp_()
+        return prediction.best(logits)
+    highest, ids = logits.max(dim=-1, keepdim=True)
+    weights = (logits - highest).exp_().scatter_(-1, ids, 0.0)
+    return ids.squeeze(-1), weights.sum(-1, dtype=torch.float64)
 
 
 def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
@@ -65,13 +76,14 @@ def confidences(
     """
     if kind == "random":
         return torch.rand(ids.shape, generator=generator).to(logits.device)
-    probabilities = logits.double().softmax(dim=-1)
-    if kind == "margin":
-        first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
-        return first - second
     if kind == "entropy":
-        return -entropies(probabilities)
-    return probabilities.gather(-1, ids[:, None]).squeeze(-1)
+        return -entropies(logits.double().softmax(dim=-1))
+    best, sure = predict(logits)
+    highest = logits.gather(-1, best[:, None])
+    if kind == "margin":
+        second = logits.scatter(-1, best[:, None], _NEVER).amax(dim=-1, keepdim=True)
+        return sure * -torch.expm1((second - highest).double()).squeeze(-1)
+    return sure * (logits.gather(-1, ids[:, None]) - highest).double().exp().squeeze(-1)
 
 
 def entropies(probabilities: Tensor) -> Tensor:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -57,6 +59,41 @@ def test_dynamic_falls_back_to_the_quota() -> None:
     sure, masked = torch.tensor([0.99, 0.5, 0.4]), torch.ones(3, dtype=torch.bool)
     assert unmask.dynamic(sure, masked, 0.9, 1).tolist() == [True, False, False]
     assert unmask.dynamic(sure, masked, 0.9, 2).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("vocab", [64, 61])  # the kernel's, and torch's
+@pytest.mark.parametrize("scale", [1.0, 12.0])
+def test_confidences_are_those_of_a_softmax_in_float64(vocab: int, scale: float) -> None:
+    logits = torch.randn(40, vocab, generator=torch.Generator().manual_seed(vocab)) * scale
+    probabilities = logits.double().softmax(-1)
+    ids = torch.arange(40) % vocab
+    best, sure = unmask.predict(logits)
+    assert torch.equal(best, logits.argmax(-1))
+    near = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-12)
+    near(1 - sure, 1 - probabilities.amax(-1))
+    chosen = unmask.confidences(logits, ids, "probability", torch.Generator())
+    near(chosen, probabilities.gather(-1, ids[:, None]).squeeze(-1))
+    first, second = probabilities.topk(2).values.unbind(-1)
+    near(unmask.confidences(logits, ids, "margin", torch.Generator()), first - second)
+
+
+def test_of_two_sure_positions_the_surer_one_is_known() -> None:
+    logits = torch.zeros(2, 32)
+    logits[:, 3] = torch.tensor([25.0, 26.0])
+    _, sure = unmask.predict(logits)
+    assert sure.float().tolist() == [1.0, 1.0]
+    assert sure[0] < sure[1] < 1
+
+
+def test_what_is_ruled_out_is_never_chosen() -> None:
+    logits = torch.full((1, 32), -torch.inf)
+    logits[0, 4] = 2.0
+    sure = [
+        unmask.confidences(logits, torch.tensor([i]), "probability", torch.Generator()).item()
+        for i in (4, 5)
+    ]
+    assert sure == [1.0, 0.0]
+    assert unmask.confidences(logits, torch.tensor([4]), "margin", torch.Generator()).item() == 1.0
 
 
 def test_sampling_follows_the_probabilities_and_the_seed() -> None:

@@ -1,4 +1,4 @@
-"""The best token of every row of logits and its probability."""
+"""The best token of every row of logits and what the others weigh."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def serves(logits: Tensor) -> bool:
     return plain and fits and jit.allowed()
 
 
-def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """float32 logits (rows, vocab) -> ids (rows,) and their probabilities (rows,)."""
+def best(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """float32 logits (rows, vocab) -> ids (rows,), and the others' sum of e**(logit - best)."""
     rows, vocab = logits.shape
-    ids, probabilities = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+    ids, others = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
     arguments = (
         rows, logits.data_ptr(), 4 * logits.stride(0), vocab // LANES,
-        ids.data_ptr(), probabilities.data_ptr(),
+        ids.data_ptr(), others.data_ptr(),
     )  # fmt: skip
     team.run(Call(prepare(), arguments))
-    return ids, probabilities
+    return ids, others

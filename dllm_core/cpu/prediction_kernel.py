@@ -1,7 +1,8 @@
-"""The best token of every row of logits and its probability, as machine code.
+"""The best token of every row of logits and what the others weigh, as machine code.
 
 A row is read twice: for its largest logit and that one's place, then for the sum of e**(logit -
-largest), whose inverse is the probability. Rows are shared among the threads.
+largest) over all others. With that sum the best one's probability is 1 / (1 + sum), so that two
+rows differ even where both probabilities are 1 in float32. Rows are shared among the threads.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from enum import IntEnum, auto
 from llvmlite import ir
 
 from dllm_core.cpu.emit import (
-    F32,
     FLOAT,
     FLOATS,
     I32,
@@ -39,7 +39,7 @@ class Slot(IntEnum):
     """Vocabulary / 16."""
     IDS = auto()
     """int64 (rows,)"""
-    PROBABILITIES = auto()
+    OTHERS = auto()
     """float32 (rows,)"""
 
 
@@ -52,25 +52,22 @@ def emit_prediction(e: Emitter) -> None:
 def _row(e: Emitter, row: Value) -> None:
     logits = e.at(e.pointer(Slot.LOGITS), e.mul(row, e.argument(Slot.STRIDE)))
     highest, place = _highest(e, logits)
-    total = _total(e, logits, e.splat(highest))
+    others = _others(e, logits, e.splat(highest), e.splat(place))
     e.store(e.builder.zext(place, I64), e.at(e.pointer(Slot.IDS), e.mul(row, 2 * FLOAT)))
-    probability = e.builder.fdiv(ir.Constant(F32, 1.0), total)
-    e.store(probability, e.at(e.pointer(Slot.PROBABILITIES), e.mul(row, FLOAT)))
+    e.store(others, e.at(e.pointer(Slot.OTHERS), e.mul(row, FLOAT)))
 
 
 def _highest(e: Emitter, logits: Value) -> tuple[Value, Value]:
     """The largest logit and the first place that has it."""
     b = e.builder
-    lanes = ir.Constant(INTS, list(range(LANES)))
 
     def step(i: Value, found: list[Value]) -> list[Value]:
         best, places = found
         x = e.load(e.at(logits, e.mul(i, VECTOR)), FLOATS)
         higher = b.fcmp_ordered(">", x, best)
-        here = b.add(e.splat(b.trunc(e.mul(i, LANES), I32)), lanes)
-        return [b.select(higher, x, best), b.select(higher, here, places)]
+        return [b.select(higher, x, best), b.select(higher, _places(e, i), places)]
 
-    start = [e.constant(float("-inf")), lanes]
+    start = [e.constant(float("-inf")), ir.Constant(INTS, list(range(LANES)))]
     best, places = e.fold(e.argument(Slot.VECTORS), start, step)
     highest = e.reduce(e.largest, best)
     has_it = b.fcmp_ordered("==", best, e.splat(highest))
@@ -78,12 +75,19 @@ def _highest(e: Emitter, logits: Value) -> tuple[Value, Value]:
     return highest, e.reduce(e.least, candidates)
 
 
-def _total(e: Emitter, logits: Value, highest: Value) -> Value:
+def _places(e: Emitter, vector: Value) -> Value:
+    first = e.splat(e.builder.trunc(e.mul(vector, LANES), I32))
+    return e.builder.add(first, ir.Constant(INTS, list(range(LANES))))
+
+
+def _others(e: Emitter, logits: Value, highest: Value, place: Value) -> Value:
     b = e.builder
 
     def step(i: Value, sums: list[Value]) -> list[Value]:
         x = e.load(e.at(logits, e.mul(i, VECTOR)), FLOATS)
-        return [b.fadd(sums[0], e.exp(b.fsub(x, highest)))]
+        best = b.icmp_signed("==", _places(e, i), place)
+        weight = b.select(best, e.constant(0.0), e.exp(b.fsub(x, highest)))
+        return [b.fadd(sums[0], weight)]
 
     (total,) = e.fold(e.argument(Slot.VECTORS), [e.constant(0.0)], step)
     return e.reduce(b.fadd, total)
