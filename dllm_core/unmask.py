@@ -24,14 +24,14 @@ def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
     The probabilities are float64, made of what all others weigh: of two that are 1 in float32
     the surer one is still the larger.
     """
-    ids, others = _best(logits)
+    ids, others = _best_token(logits)
     return ids, 1 / (1 + others.double())
 
 
-def _best(logits: Tensor) -> tuple[Tensor, Tensor]:
+def _best_token(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Ids (rows,), and the sum of e**(logit - best) over all others."""
     if prediction.serves(logits):
-        return prediction.best(logits)
+        return prediction.best_token(logits)
     highest, ids = logits.max(dim=-1, keepdim=True)
     weights = (logits - highest).exp_().scatter_(-1, ids, 0.0)
     return ids.squeeze(-1), weights.sum(-1, dtype=torch.float64)
@@ -69,7 +69,7 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
 def confidences(
     logits: Tensor, ids: Tensor, kind: Confidence, generator: torch.Generator
 ) -> Tensor:
-    """How sure the model is of `ids` (rows,): larger is surer. logits (rows, vocab).
+    """How sure the model is of `ids` (rows,), in float64: larger is surer. logits (rows, vocab).
 
     `probability` is LLaDA's low-confidence measure and MaskGIT's; `margin` (of the two best)
     and `entropy` (negative) are Dream's; `random` is LLaDA's random remasking.

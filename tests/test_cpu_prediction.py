@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dllm_core.cpu.prediction import best, serves
+from dllm_core.cpu.prediction import best_token, serves
 
 
 def plain(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -16,20 +16,20 @@ def plain(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("vocab", [16, 64, 4096])
 def test_predictions(rows: int, vocab: int) -> None:
     logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(rows)) * 5
-    ids, others = best(logits)
+    ids, others = best_token(logits)
     expected = plain(logits)
     assert torch.equal(ids, expected[0])
     torch.testing.assert_close(others, expected[1])
     wide = torch.zeros(rows, 3 * vocab)
     wide[:, vocab : 2 * vocab] = logits
-    assert torch.equal(best(wide[:, vocab : 2 * vocab])[1], others)
+    assert torch.equal(best_token(wide[:, vocab : 2 * vocab])[1], others)
 
 
 def test_the_first_of_equals_is_taken() -> None:
     logits = torch.zeros(3, 64)
     logits[1, 50] = logits[1, 19] = logits[1, 35] = 2.0
     logits[2, 63] = 1.0
-    ids, others = best(logits)
+    ids, others = best_token(logits)
     assert ids.tolist() == [0, 19, 63]
     assert others[0] == 63  # its equals weigh as much as the one that is taken
 
@@ -37,14 +37,14 @@ def test_the_first_of_equals_is_taken() -> None:
 def test_banned_tokens_weigh_nothing() -> None:
     logits = torch.full((1, 32), -torch.inf)
     logits[0, 30] = -40.0
-    ids, others = best(logits)
+    ids, others = best_token(logits)
     assert ids.item() == 30
     assert others.item() < 1e-30
 
 
 def test_large_logits_do_not_overflow() -> None:
     logits = torch.tensor([[3e38, 0.0] + [-3e38] * 14])
-    assert best(logits)[1].item() < 1e-30
+    assert best_token(logits)[1].item() < 1e-30
 
 
 def test_torch_takes_the_others() -> None:

@@ -27,7 +27,7 @@ def serves(logits: Tensor) -> bool:
     return plain and fits and jit.allowed()
 
 
-def best(logits: Tensor) -> tuple[Tensor, Tensor]:
+def best_token(logits: Tensor) -> tuple[Tensor, Tensor]:
     """float32 logits (rows, vocab) -> ids (rows,), and the others' sum of e**(logit - best)."""
     rows, vocab = logits.shape
     ids, others = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
