@@ -67,7 +67,7 @@ def examine(
         check_disk(cache, shutil.disk_usage(cache).free),
         check_packages(*machine.packages()),
         check_imports(probe.errors),
-        check_kernels(probe.compiles),
+        *check_kernels(probe.compiles),
         *check_models({name: models.problems(name) for name in models.MODELS}),
         *check_threads(threads or plan(count), count, os.environ),
         check_load(machine.load_average(), count),
@@ -171,17 +171,18 @@ def check_imports(errors: Mapping[str, str]) -> Finding:
     return Finding(Level.PROBLEM, "engines", detail, "run: make clean setup")
 
 
-def check_kernels(compiles: bool) -> Finding:
+def check_kernels(compiles: bool | None) -> list[Finding]:
     """Whether the responder may compile its kernels for this processor (docs/adr/0017)."""
+    if compiles is None:  # why it is not known is a finding of its own
+        return []
     if compiles:
-        return Finding(Level.OK, "kernels", "can be compiled for this processor")
-    return Finding(
-        Level.WARNING,
-        "kernels",
-        "this system lets no program run code that it has made",
+        return [Finding(Level.OK, "kernels", "can be compiled for this processor")]
+    detail = "this system lets no program run code that it has made"
+    advice = (
         "SELinux: setsebool -P deny_execmem off; systemd: MemoryDenyWriteExecute=no; until then "
-        "replies are computed in float32, several times slower",
+        "replies are computed in float32, several times slower"
     )
+    return [Finding(Level.WARNING, "kernels", detail, advice)]
 
 
 def check_models(problems: Mapping[str, Sequence[str]]) -> list[Finding]:

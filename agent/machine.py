@@ -31,10 +31,13 @@ for name in sys.argv[1:]:
 if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
     cuda = sys.modules["torch"].cuda
     gpus = [cuda.get_device_name(i) for i in range(cuda.device_count())]
-compiles = True
+compiles = None
 if "llvmlite" in sys.modules:
-    from dllm_core.cpu import jit
-    compiles = jit.allowed()
+    try:
+        from dllm_core.cpu import jit
+        compiles = jit.allowed()
+    except Exception as error:
+        errors["llvmlite"] = f"{type(error).__name__}: {error}"
 print(json.dumps({"errors": errors, "gpus": gpus, "compiles": compiles}))
 """
 _PROBE_TIMEOUT = 120.0
@@ -48,8 +51,8 @@ class Probe:
     """Module to error, for those that cannot be imported."""
     gpus: Sequence[str]
     """Names of the CUDA devices that torch can use."""
-    compiles: bool = True
-    """Whether the kernels of the CPU may be compiled and run; true where nothing is known."""
+    compiles: bool | None = None
+    """Whether the kernels of the CPU may be compiled and run; None where that is not known."""
 
 
 def import_engines(modules: Sequence[str]) -> Probe:

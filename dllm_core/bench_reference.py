@@ -58,8 +58,9 @@ def overhead(engine: Engine, cached: int = CACHED) -> Row:
     A model of the same depth, habits and kind of layers, but only 64 wide and with 256 tokens,
     is all of the engine's code with next to no work in it. Of its milliseconds per step of a
     whole reply, `ms` are those outside the forward pass: planning, deciding, the view and the
-    text. `forward_ms` is the pass itself, which is torch's dispatch of every operator. On one
-    thread: waking others for nothing would be counted, too.
+    text. `forward_ms` is the pass itself: torch's dispatch of every operator or, over packed
+    weights, the start of every kernel. On one thread: waking others for nothing would be counted,
+    too.
     """
     shadow = _shadow(engine)
     options = replace(shadow.default_options, max_tokens=_TOKENS)

@@ -77,7 +77,8 @@ def _one_more_word(engine: Engine, cached: int) -> Row:
     engine.prefill(prompt, cache)
 
     def read() -> None:
-        cache.crop(cached - 6)  # the word, and the closing of the message that moves behind it
+        # The word, and the closing of the message that moves behind it.
+        cache.crop(min(len(cache), cached - 6))
         engine.prefill(prompt, cache)
 
     wall, cpu = timed(read)
@@ -89,7 +90,7 @@ def _deciding(engine: Engine) -> Row:
 
     The rule is `quota` by probability; the logits are drawn at random.
     """
-    config = replace(engine.config, mask_id=0, eos_ids=())
+    config = replace(engine.config, attention="bidirectional", mask_id=0, eos_ids=())
     options = DecodeOptions(rule="quota", canvas_length=_CANVAS, max_tokens=_CANVAS)
     cache = engine.contiguous_cache()
     logits = torch.randn(_CANVAS, config.vocab_size, device=engine.device)

@@ -146,6 +146,8 @@ class DecodeOptions:
         for name in ("threshold", "remask_below"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"{name} is a probability, not {value}.")
+        layers = self.canvas_layers
+        _require(layers is None or len(layers) > 0, "canvas_layers names no layer.")
         late = self.deadline_ms
         _require(late is None or late > 0, f"deadline_ms must be positive, not {late}.")
 

@@ -146,7 +146,8 @@ class Diffusion:
     def _decide(self, logits: Tensor) -> None:
         begin, end = self._blocks[self._block]
         options, canvas = self.options, self.canvas
-        logits[:, canvas.mask_id] = -torch.inf if self.config.mask_id is not None else 0.0
+        if self.config.mask_id is not None:
+            logits[:, self.config.mask_id] = -torch.inf
         if self._allowed is not None:
             logits = logits.masked_fill(~self._allowed[begin:end], -torch.inf)
         if options.top_k is not None:

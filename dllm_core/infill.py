@@ -33,10 +33,21 @@ def fill(
         rule: Rule = "sequential" if config.mask_id is None else "quota"
         options = DecodeOptions(rule=rule, eos_last=False)
     canvas = Canvas(config, template, cache.store.device)
+    if allowed is not None:
+        _check_allowed(canvas, allowed, config.mask_id)
     denoiser = Diffusion(config, canvas, cache, options, allowed=allowed, stop_at_eos=False)
     while not denoiser.done:
         denoiser.absorb(run(model, denoiser.plan()))
     return tuple(canvas.ids.tolist())
+
+
+def _check_allowed(canvas: Canvas, allowed: Tensor, mask_id: int | None) -> None:
+    possible = allowed.clone()
+    if mask_id is not None:
+        possible[:, mask_id] = False
+    stuck = (canvas.masked & ~possible.any(-1)).nonzero().flatten().tolist()
+    if stuck:
+        raise OptionError(f"No token is allowed at open position {stuck[0]} of the template.")
 
 
 def score(

@@ -6,17 +6,21 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import accumulate
 from threading import Lock
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.cpu import attention, jit, prediction, product
 from dllm_core.cpu.attention_kernel import Slot, scratch_bytes
-from dllm_core.cpu.packed import GROUP
+from dllm_core.cpu.packed import GROUP, PackedRows
 from dllm_core.cpu.product import Norm
 from dllm_core.cpu.product_kernel import Finish
 from dllm_core.cpu.team import Call, Program
+from dllm_core.cpu.workspace import Workspace
 from dllm_core.model import Block, LinearKind, Span, Transformer
 from dllm_core.quantize import PackedLinear
 
@@ -24,8 +28,9 @@ _KEPT = 16
 """Passes whose programs are kept for the next one of the same shape."""
 _MOST_ROWS = 128
 """Of a pass that is kept: longer prompts are read once."""
-_MARGIN = 64
-"""Positions that a pass has memory for beyond those it needs now."""
+
+_scratch = Workspace()
+"""Of attention, whichever pass runs."""
 
 
 class PackedTransformer(Transformer):
@@ -35,8 +40,20 @@ class PackedTransformer(Transformer):
         super().__init__(config, kind, context)
         for block in self.blocks_in_order:
             _packed(block.mlp.gate_up).pair()
+        self._begin()
+
+    def _begin(self) -> None:
         self._passes: OrderedDict[tuple[object, ...], _Pass] = OrderedDict()
         self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy makes passes of its own: those of this model have its addresses."""
+        own = ("_passes", "_lock")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._begin()
 
     @staticmethod
     def fits(config: ModelConfig, kind: LinearKind) -> bool:
@@ -49,25 +66,23 @@ class PackedTransformer(Transformer):
     def blocks_in_order(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
 
-    @property
-    def _plain(self) -> bool:
-        """Whether no adapter stands around a layer."""
-        return all(
-            isinstance(layer, PackedLinear) for b in self.blocks_in_order for layer in _layers(b)
-        )
-
     def forward(
         self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
     ) -> Tensor:
-        if not self._plain:
+        found = [layer for block in self.blocks_in_order for layer in _layers(block)]
+        weights = [layer.packed for layer in found if isinstance(layer, PackedLinear)]
+        if len(weights) < len(found):  # an adapter stands around a layer
             return super().forward(ids, spans, layers)
         chosen = tuple(range(len(self.blocks)) if layers is None else layers)
         rows = tuple(span.rows for span in spans)
         with self._lock:
-            return self._pass(chosen, rows).run(self.embedding[ids], spans)
+            return self._pass(chosen, rows, weights).run(self.embedding[ids], spans)
 
-    def _pass(self, layers: tuple[int, ...], rows: tuple[int, ...]) -> _Pass:
-        key = (layers, rows, torch.get_num_threads())
+    def _pass(
+        self, layers: tuple[int, ...], rows: tuple[int, ...], weights: list[PackedRows]
+    ) -> _Pass:
+        # Weights that have been replaced are others; those of a pass that is kept live on.
+        key = (layers, rows, tuple(map(id, weights)), torch.get_num_threads())
         # Its memory outlives the mode that it happens to be made in.
         with torch.inference_mode(False):
             found = self._passes.pop(key, None) or _Pass(self, layers, rows)
@@ -88,14 +103,14 @@ class _Pass:
         self._heads, self._rotary, self._layers = heads_of(config), model.rotary, layers
         self._starts = [0, *accumulate(rows)]
         blocks = [model.blocks_in_order[i] for i in layers]
+        # The kernels are told addresses; what lies there must not be freed meanwhile.
+        self._kept = [(*b.parameters(), *b.buffers(), *map(_packed, _layers(b))) for b in blocks]
         wide = max(_packed(block.attention.qkv).packed.padded for block in blocks)
         self._x = torch.empty(total, config.hidden_size)
         self._qkv = torch.empty(total, wide)
         self._attended = torch.empty(total, config.num_heads * config.head_dim)
         self._inner = torch.empty(total, config.intermediate_size)
         self._workspace = _workspace(blocks, total)
-        self._each = 0
-        self._scratch = torch.empty(0, dtype=torch.uint8)
         calls = [self._block(block) for block in blocks]
         self._per_block = len(calls[0])
         self._program = Program([call for part in calls for call in part])
@@ -135,10 +150,13 @@ class _Pass:
         """
         self._check(x, spans)
         self._x.copy_(x)
-        self._reserve(spans)
+        sizes = [self._scratch_bytes(span) for span in spans]
+        # They run one after another.
+        (scratch,) = _scratch.place((max(sizes) * torch.get_num_threads(),))
         masks = [None if span.mask is None else span.mask.contiguous() for span in spans]
-        for i, (span, mask) in enumerate(zip(spans, masks, strict=True)):
-            self._point(i, span, mask)
+        for i, (span, mask, size) in enumerate(zip(spans, masks, sizes, strict=True)):
+            at = self._point(i, span, mask)
+            at[:, Slot.SCRATCH], at[:, Slot.SCRATCH_STRIDE] = scratch, size
         self._program.run()
         return self._x.clone()
 
@@ -154,8 +172,8 @@ class _Pass:
             if span.mask is not None and span.mask.shape != (span.rows, span.visible):
                 raise ValueError(f"a mask of {tuple(span.mask.shape)} for {span}")
 
-    def _point(self, i: int, span: Span, mask: Tensor | None) -> None:
-        """Let the attention of sequence `i` work on this one, in every layer."""
+    def _point(self, i: int, span: Span, mask: Tensor | None) -> NDArray[np.int64]:
+        """Let the attention of sequence `i` work on this one, in every layer; its arguments."""
         keys = [span.store.layers[layer][0] for layer in self._layers]
         values = [span.store.layers[layer][1] for layer in self._layers]
         cos, sin = self._rotary.cos, self._rotary.sin
@@ -167,20 +185,11 @@ class _Pass:
         at[:, Slot.HEAD_STRIDE] = keys[0].stride(0) * keys[0].element_size()
         at[:, Slot.START], at[:, Slot.VISIBLE] = span.start, span.visible
         at[:, Slot.MASK] = 0 if mask is None else mask.data_ptr()
-        at[:, Slot.SCRATCH] = self._scratch.data_ptr()
-        at[:, Slot.SCRATCH_STRIDE] = self._each
+        return at
 
-    def _reserve(self, spans: Sequence[Span]) -> None:
-        """Memory for the attention of any of the spans, which run one after another."""
-        needed = max(self._scratch_bytes(span.rows, span.visible) for span in spans)
-        if needed > self._each:
-            most = max(self._scratch_bytes(s.rows, s.visible + _MARGIN) for s in spans)
-            self._each = most
-            self._scratch = torch.empty(most * torch.get_num_threads(), dtype=torch.uint8)
-
-    def _scratch_bytes(self, rows: int, visible: int) -> int:
-        tile = attention.tile_of(rows, self._heads)
-        return scratch_bytes(visible, self._heads.head_dim, tile)
+    def _scratch_bytes(self, span: Span) -> int:
+        tile = attention.tile_of(span.rows, self._heads)
+        return scratch_bytes(span.visible, self._heads.head_dim, tile)
 
 
 def _workspace(blocks: Sequence[Block], rows: int) -> list[Tensor]:

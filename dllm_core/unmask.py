@@ -21,8 +21,8 @@ _NEVER = -torch.inf
 def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Greedy prediction: logits (rows, vocab) -> ids (rows,) and their probabilities (rows,).
 
-    The probabilities are float64, made of what all others weigh: of two that are 1 in float32
-    the surer one is still the larger.
+    The probabilities are float64, made of what all others weigh: two that are both 1 in float32
+    still differ, down to 1e-16.
     """
     ids, others = _best_token(logits)
     return ids, 1 / (1 + others.double())
@@ -69,7 +69,7 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
 def confidences(
     logits: Tensor, ids: Tensor, kind: Confidence, generator: torch.Generator
 ) -> Tensor:
-    """How sure the model is of `ids` (rows,), in float64: larger is surer. logits (rows, vocab).
+    """How sure the model is of `ids` (rows,): larger is surer. logits (rows, vocab).
 
     `probability` is LLaDA's low-confidence measure and MaskGIT's; `margin` (of the two best)
     and `entropy` (negative) are Dream's; `random` is LLaDA's random remasking.

@@ -19,6 +19,7 @@ LONG = {"context_length": 320, "eos_ids": (0,)}
 CAUSAL = tiny_engine(tiny_config(**LONG))
 OTHER = tiny_engine(tiny_config(**LONG), seed=5)
 NEVER_ENDS = tiny_engine(tiny_config(context_length=320, eos_ids=()))
+BLOCKS = tiny_engine(tiny_config(block_length=32, mask_id=60, **LONG))
 BIDIRECTIONAL = tiny_engine(tiny_config(attention="bidirectional", shift=False, mask_id=60, **LONG))
 
 
@@ -26,7 +27,7 @@ def test_there_are_a_hundred_different_questions() -> None:
     assert len(QUESTIONS) == len(set(QUESTIONS)) == 100
 
 
-@pytest.mark.parametrize("engine", [CAUSAL, BIDIRECTIONAL])
+@pytest.mark.parametrize("engine", [CAUSAL, BLOCKS, BIDIRECTIONAL])
 def test_step_times_every_canvas_length_and_the_overhead(engine) -> None:
     rows = list(step({"float32": engine}, cached=20))
     assert [row["positions"] for row in rows if row["what"] == "step"] == list(POSITIONS)

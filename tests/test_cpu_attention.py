@@ -110,6 +110,33 @@ def test_what_is_hidden_or_beyond_changes_no_bit() -> None:
     hidden_makes_no_difference(change)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_row_does_not_depend_on_how_many_it_has_beside_it(shape: Heads) -> None:
+    """Not in a single bit: a sequence may be read at once or word by word."""
+    start, rows = 20, 9
+    width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    qkv, turn = drawn(rows, width, seed=1), tables(rows, shape.head_dim)
+    first = drawn(2, shape.kv_heads, start + rows, shape.head_dim, seed=2)
+    mask = torch.ones(rows, start + rows, dtype=torch.bool).tril(start)
+
+    def attended(pieces: list[int]) -> torch.Tensor:
+        cache, out = first.clone(), torch.empty(rows, shape.heads * shape.head_dim)
+        begin = 0
+        for size in pieces:
+            part, visible = slice(begin, begin + size), start + begin + size
+            own = (turn[0][part], turn[1][part])
+            seen = mask[part, :visible]
+            pair = (cache[0], cache[1])
+            given = (qkv[part].clone(), out[part], shape, own, pair, start + begin, visible)
+            attend(*given, mask=seen)
+            begin += size
+        return out
+
+    together = attended([rows])
+    for pieces in ([1] * rows, [2, 3, 4], [8, 1]):
+        assert torch.equal(attended(pieces), together)
+
+
 def test_a_large_score_takes_it_all() -> None:
     shape, visible = Heads(1, 1, 32, 1e-6), 40
     still = (torch.ones(1, 1, 32), torch.zeros(1, 1, 32))

@@ -47,6 +47,16 @@ def test_large_logits_do_not_overflow() -> None:
     assert best_token(logits)[1].item() < 1e-30
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), -torch.inf, torch.inf])
+def test_where_nothing_is_best_nothing_is_sure(wrong: float) -> None:
+    logits = torch.zeros(2, 32)
+    logits[1] = wrong
+    ids, others = best_token(logits)
+    assert others[0] == 31
+    assert others[1].isnan()
+    assert 0 <= int(ids[1]) < 32
+
+
 def test_torch_takes_the_others() -> None:
     assert serves(torch.zeros(2, 32))
     for other in (torch.zeros(2, 31), torch.zeros(2, 32).double(), torch.zeros(32, 2).T):

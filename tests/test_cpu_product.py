@@ -1,5 +1,9 @@
 """The product kernel against what torch computes from the same weights in float64."""
 
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -107,6 +111,9 @@ def test_rows_may_lie_apart() -> None:
 
 def test_no_rows_give_none() -> None:
     assert multiply(torch.empty(0, 32), packed(64, 32, EIGHT_BITS)).shape == (0, 64)
+    paired = packed(64, 32, EIGHT_BITS, paired=True)
+    assert multiply(torch.empty(0, 32), paired).shape == (0, 64)
+    assert multiply(torch.empty(0, 32), paired, swiglu=True).shape == (0, 32)
 
 
 def test_tiny_and_huge_numbers() -> None:
@@ -116,6 +123,19 @@ def test_tiny_and_huge_numbers() -> None:
         assert multiply(x, weights).isfinite().all()
         if scale > 1e-30:
             close(multiply(x, weights), exact(x, weights))
+
+
+@PORTABLE
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("normed", [False, True])
+def test_what_is_no_number_stays_none(wrong: float, normed: bool, portable: bool) -> None:
+    weights, x = packed(64, 96, EIGHT_BITS), drawn(3, 96)
+    norm = Norm(drawn(96, seed=1), 1e-5) if normed else None
+    expected = multiply(x, weights, norm=norm, portable=portable)
+    x[1, 40] = wrong
+    found = multiply(x, weights, norm=norm, portable=portable)
+    assert not found[1].isfinite().any()
+    assert torch.equal(found[::2], expected[::2])
 
 
 def test_panels_waste_few_rows() -> None:
@@ -129,6 +149,32 @@ def test_threads_of_python_take_the_place_of_openmp(monkeypatch: pytest.MonkeyPa
     expected = multiply(x, weights)
     monkeypatch.setattr(team, "_runner", lambda: team.pooled)
     assert torch.equal(multiply(x, weights), expected)
+
+
+def test_a_pool_is_waited_for_whatever_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its threads work in memory that is freed afterwards."""
+    begun, free = threading.Event(), threading.Event()
+    interruptions = [KeyboardInterrupt(), None]
+
+    def kernel(address: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            free.wait(5)
+
+    def interrupted(calls: Sequence[Future[None]]) -> None:
+        assert begun.wait(5)
+        if (error := interruptions.pop(0)) is not None:
+            raise error
+        free.set()
+        wait(calls)
+
+    monkeypatch.setattr(team, "_FUNCTION", lambda address: kernel)
+    monkeypatch.setattr(team, "wait", interrupted)
+    monkeypatch.setattr(team, "_pools", {})
+    with pytest.raises(KeyboardInterrupt):
+        team.pooled(0, 0, 2)
+    assert free.is_set()
+    assert not interruptions
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -21,7 +21,7 @@ def _healthy() -> list[Finding]:
         doctor.check_disk(Path("/cache"), 80 * GIB),
         doctor.check_packages(["torch>=2.6"], {"torch": "2.13.0+cpu"}),
         doctor.check_imports({}),
-        doctor.check_kernels(True),
+        *doctor.check_kernels(True),
         *doctor.check_models({"joe": []}),
         *doctor.check_threads(ThreadPlan(2, 2, 1), 2, CALM),
         *doctor.check_threads(ThreadPlan(2, 2, 1), 2, {"OMP_WAIT_POLICY": "passive"}),
@@ -38,6 +38,7 @@ def _ill() -> list[tuple[Finding, Level, str, str]]:
     threads = doctor.check_threads(ThreadPlan(8, 2, 1), 2, {"OMP_NUM_THREADS": "16"})
     (descriptors,) = doctor.check_descriptors(256)
     (spinning,) = doctor.check_threads(ThreadPlan(2, 2, 1), 2, {"OMP_WAIT_POLICY": "ACTIVE"})[1:]
+    (kernels,) = doctor.check_kernels(False)
     (model,) = doctor.check_models({"joe": ["joe: the package is not installed"]})
     taken, privileged, foreign = (
         doctor.check_port("10.0.0.1", 80, code)
@@ -62,7 +63,7 @@ def _ill() -> list[tuple[Finding, Level, str, str]]:
             "torch: OSError: libgomp",
             "make clean setup",
         ),
-        (doctor.check_kernels(False), Level.WARNING, "code that it has made", "float32"),
+        (kernels, Level.WARNING, "code that it has made", "float32"),
         (model, Level.PROBLEM, "not installed", "onebreath models --fetch joe"),
         (threads[0], Level.WARNING, "asr 8", "no engine more than 2"),
         (threads[1], Level.WARNING, "16", "set it to 2"),
@@ -113,7 +114,7 @@ def test_examine_finds_a_taken_port_and_leaves_the_engines_out_of_this_process(m
 
     def import_engines(modules):
         probed.extend(modules)
-        return machine.Probe({}, [])
+        return machine.Probe({}, [], compiles=True)
 
     monkeypatch.setattr(machine, "import_engines", import_engines)
     monkeypatch.setattr(machine, "bind_error", lambda host, port: errno.EADDRINUSE)

@@ -71,3 +71,8 @@ def test_options_that_do_not_suit_the_model_are_refused() -> None:
     blocks = tiny_engine(tiny_config(block_length=4, shift=False, mask_id=60))
     with pytest.raises(OptionError, match="needs causal attention and shifted logits"):
         blocks.reply(PROMPT, options=DecodeOptions())
+
+
+def test_a_canvas_runs_through_some_layers() -> None:
+    with pytest.raises(OptionError, match="names no layer"):
+        DecodeOptions(canvas_layers=())

@@ -1,3 +1,6 @@
+from copy import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,6 +49,24 @@ def test_bad_templates_say_what_to_do() -> None:
         CAUSAL.fill([])
     with pytest.raises(OptionError, match="begin with a known one"):
         CAUSAL.fill([None, 3])
+
+
+def test_a_position_at_which_nothing_is_allowed_is_named() -> None:
+    allowed = torch.ones(3, BIDIRECTIONAL.config.vocab_size, dtype=torch.bool)
+    allowed[2] = False
+    allowed[2, BIDIRECTIONAL.config.mask_id] = True
+    with pytest.raises(OptionError, match="at open position 2 of the template"):
+        BIDIRECTIONAL.fill([5, None, None], allowed=allowed)
+    assert len(BIDIRECTIONAL.fill([5, None, 7], allowed=allowed)) == 3
+
+
+def test_an_end_may_stand_in_a_gap_of_a_model_without_a_mask() -> None:
+    model = CAUSAL.model
+    (likeliest,) = greedy(model, [5, 9], 1)
+    config = replace(model.config, eos_ids=(likeliest,))
+    ends = copy(model)
+    ends.config = config
+    assert Engine(ends, byte_tokenizer(), 128).fill([5, 9, None, 7])[2] == likeliest
 
 
 def test_only_allowed_tokens_are_written() -> None:

@@ -29,7 +29,19 @@ def test_whether_kernels_may_be_compiled_is_asked_where_llvm_is_there(
         path.touch()
     monkeypatch.chdir(tmp_path)
     assert machine.import_engines(["json", "llvmlite"]).compiles is allowed
-    assert machine.import_engines(["json"]).compiles
+    assert machine.import_engines(["json"]).compiles is None
+
+
+def test_a_library_that_fails_when_it_is_asked_is_reported(tmp_path, monkeypatch):
+    package = tmp_path / "dllm_core" / "cpu"
+    package.mkdir(parents=True)
+    (package / "jit.py").write_text("def allowed(): raise OSError('libllvmlite.so')\n")
+    for path in (package.parent / "__init__.py", package / "__init__.py", tmp_path / "llvmlite.py"):
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    probe = machine.import_engines(["json", "llvmlite"])
+    assert probe.errors == {"llvmlite": "OSError: libllvmlite.so"}
+    assert probe.compiles is None
 
 
 def test_a_module_that_kills_the_interpreter_is_survived(tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """A whole model over the kernels of a CPU against the plain one over the same weights."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 from dllm_core import lora
 from dllm_core.cache import KeyValues
 from dllm_core.config import ModelConfig
+from dllm_core.cpu import attention, prediction, product
+from dllm_core.cpu.packed import PackedRows
 from dllm_core.model import Span, Transformer, visibility
 from dllm_core.packed_model import PackedTransformer, prepare
 from dllm_core.quantize import Int4Linear, Int8Linear, PackedLinear
@@ -195,5 +200,69 @@ def test_an_adapter_is_added_around_the_layers() -> None:
 
 
 def test_kernels_can_be_compiled_beforehand() -> None:
-    for kind in (Int4Linear, Int8Linear):
-        prepare(packed_model(CONFIGS["llama"], kind))
+    kernels = (product._kernel, attention._kernel, prediction.prepare)
+    models = [packed_model(CONFIGS["llama"], kind) for kind in (Int4Linear, Int8Linear)]
+    for kernel in kernels:
+        kernel.cache_clear()
+    for model in models:
+        prepare(model)
+    made = [kernel.cache_info().misses for kernel in kernels]
+    assert all(made)
+    for model in models:
+        logits(model, [[(0, 9)], [(9, 2)], [(11, 1)]])
+    assert [kernel.cache_info().misses for kernel in kernels] == made
+
+
+@torch.inference_mode()
+def test_a_prompt_is_read_at_once_or_word_by_word_to_the_last_bit() -> None:
+    model = packed_model(CONFIGS["llama"])
+    ids = torch.arange(23) * 7 % 64
+
+    def read(pieces: list[int]) -> Tensor:
+        store, found, start = KeyValues(model.config, 64, torch.float32, CPU), [], 0
+        store.reserve(23, keep=0)
+        for rows in pieces:
+            mask = visibility(model.config, start, rows, start + rows)
+            span = Span(store, start, rows, start + rows, mask)
+            found.append(model_hidden(model, ids[start : start + rows], span))
+            start += rows
+        return torch.cat(found)
+
+    together = read([23])
+    for pieces in ([1] * 23, [9, 2, 12], [22, 1]):
+        assert torch.equal(read(pieces), together)
+
+
+@torch.inference_mode()
+def test_weights_may_be_replaced_between_two_passes() -> None:
+    model = packed_model(CONFIGS["llama"])
+    first = logits(model, [[(0, 9)]])
+    layer = layers_of(model)[0]
+    layer._keep(PackedRows(layer.in_features, layer.out_features, layer.form))
+    layer.store_rows(0, drawn(layer.out_features, layer.in_features, seed=7) * 0.2)
+    changed = logits(model, [[(0, 9)]])
+    assert not torch.equal(changed, first)
+    expected = logits(plain(model), [[(0, 9)]])
+    most = 1e-3 * float(expected.abs().max())
+    torch.testing.assert_close(changed, expected, atol=most, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_copy_of_a_model_has_weights_and_passes_of_its_own() -> None:
+    model = packed_model(CONFIGS["qwen2"])
+    first = logits(model, [[(0, 9)]])
+    for copied in (deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(logits(copied, [[(0, 9)]]), first)
+        for layer in layers_of(copied):
+            layer.store_rows(0, torch.zeros(layer.out_features, layer.in_features))
+        assert not torch.equal(logits(copied, [[(0, 9)]]), first)
+        assert torch.equal(logits(model, [[(0, 9)]]), first)
+
+
+def test_threads_that_share_a_model_get_their_own_results() -> None:
+    model = packed_model(CONFIGS["llama"])
+    steps = [[[(0, rows)], [(rows, 1)]] for rows in (3, 9, 17, 30)]
+    expected = [logits(model, step) for step in steps]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: logits(model, steps[i % 4]), range(80)))
+    assert all(torch.equal(result, expected[i % 4]) for i, result in enumerate(found))

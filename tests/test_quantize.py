@@ -20,6 +20,21 @@ def test_four_bits_are_kept_as_they_are_in_four_and_in_eight() -> None:
         torch.testing.assert_close(packed.unpacked(), weight, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("used", [8, 11, 13, 14])
+def test_four_bits_need_not_use_their_first_and_last_level(used: int) -> None:
+    """As a file quantised with an importance matrix has them, here and there."""
+    weight = four_bit(64, 96)
+    groups = weight.view(64, 3, 32)
+    least, most = groups[5, 1].min(), groups[5, 1].max()
+    levels = torch.arange(32) % (used + 1) + 1
+    groups[5, 1] = least + ((most - least) / 15).half().float() * levels
+    layer = Int4Linear(96, 64)
+    layer.store_rows(0, weight)
+    assert layer.packed.form is FOUR_BITS
+    step = float((most - least) / 15)
+    assert float((layer.packed.unpacked() - weight).abs().max()) <= 0.01 * step
+
+
 def test_eight_bits_about_zero_are_kept_as_they_are() -> None:
     levels = torch.randint(-127, 128, (32, 2, 32), generator=torch.Generator().manual_seed(1))
     levels[..., 5] = 127  # Q8_0 has a largest one in every group

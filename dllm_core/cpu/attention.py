@@ -80,6 +80,8 @@ def attend(
     size = workspace_size(len(qkv), shape, visible)
     (memory,) = _workspace.place((size,))
     (keys, values), (cos, sin) = cache, tables
+    # The kernel is told where it lies, so that it must outlive the call.
+    mask = None if mask is None else mask.contiguous()
     done = call(
         qkv,
         out,
@@ -87,7 +89,7 @@ def attend(
         Place(start, visible, cos.data_ptr(), sin.data_ptr()),
         (keys.data_ptr(), values.data_ptr(), 4 * keys.stride(0)),
         memory,
-        mask=None if mask is None else mask.contiguous(),
+        mask=mask,
         norms=norms,
         portable=portable,
     )

@@ -19,8 +19,9 @@ from dllm_core.cpu.emit import F32, FLOAT, FLOATS, LANES, VECTOR, Counter, Emitt
 
 TILES = 4
 """Tiles of queries for which the keys are laid out once."""
-_BUSY = 8
-"""Sums under way that keep both multipliers of a core fed: four cycles until one is done."""
+_CHAINS = 2
+"""Partial sums of a score. As many for every tile, so that a row's result does not depend on how
+many others its sequence has in the same pass."""
 _HIDDEN = -1e30
 """Score of a key that is not to be seen; what is at most this weighs nothing."""
 _TOGETHER = 2
@@ -247,13 +248,12 @@ class AttentionKernel:
     def _products(self, e: Emitter, work: _Work, block: Value) -> list[Value]:
         """Every query of the tile times 16 keys."""
         keys = e.at(work.keys, e.mul(block, LANES * self._bytes))
-        chains = -(-_BUSY // self._tile)
-        sums = [[e.constant(0.0)] * chains for _ in range(self._tile)]
+        sums = [[e.constant(0.0)] * _CHAINS for _ in range(self._tile)]
         for d in range(self._dim):
             lanes = e.load(e.at(keys, d * VECTOR), FLOATS)
             for j in range(self._tile):
                 query = e.load_splat(e.at(work.queries, j * self._bytes + d * FLOAT))
-                sums[j][d % chains] = e.fma(query, lanes, sums[j][d % chains])
+                sums[j][d % _CHAINS] = e.fma(query, lanes, sums[j][d % _CHAINS])
         return [reduce(e.builder.fadd, chain) for chain in sums]
 
     def _hide(self, e: Emitter, row: Value, block: Value, lanes: Value, place: Value) -> None:

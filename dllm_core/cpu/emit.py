@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import reduce
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -59,6 +60,8 @@ class Abilities(NamedTuple):
     fma: bool
     halves: bool
     """16-bit floats to 32 bits."""
+    pause: bool
+    """x86's hint to the other thread of a core."""
 
 
 class Emitter:
@@ -114,6 +117,10 @@ class Emitter:
     def least(self, a: Value, b: Value) -> Value:
         """Of two signed integers, or of those in every lane."""
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def most(self, a: Value, b: Value) -> Value:
+        """The larger of two signed integers, or of those in every lane."""
+        return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
     def load(self, address: Value, kind: ir.Type, align: int = 1) -> Value:
         loaded = self.builder.load(address, typ=kind)
@@ -204,7 +211,7 @@ class Emitter:
 
     def _pause(self) -> None:
         """Leave the core to its other thread for a moment, where there may be one."""
-        if self._able.pairs:
+        if self._able.pause:
             self._call("llvm.x86.sse2.pause", ir.VoidType(), [])
 
     def take(self, slot: int) -> Value:
@@ -259,8 +266,16 @@ class Emitter:
     def largest(self, a: Value, b: Value) -> Value:
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
-    def magnitude(self, a: Value) -> Value:
-        return self._call("llvm.fabs.v16f32", FLOATS, [a])
+    def largest_magnitude(self, *vectors: Value) -> Value:
+        """The largest magnitude in all lanes, one scalar; not a number if any lane is none.
+
+        As whole numbers the bits of magnitudes have the order of the magnitudes themselves, with
+        those that are no numbers at the top.
+        """
+        b, bits = self.builder, self.constant(0x7FFFFFFF, INTS)
+        found = [b.and_(b.bitcast(vector, INTS), bits) for vector in vectors]
+        most = self.reduce(self.most, reduce(self.most, found))
+        return b.bitcast(most, F32)
 
     def nearest(self, a: Value) -> Value:
         """Rounded to whole numbers, halves to even; less than 2**22 in magnitude."""

@@ -51,10 +51,10 @@ def allowed() -> bool:
 @cache
 def _abilities(portable: bool) -> Abilities:
     if portable:
-        return Abilities(pairs=False, fma=not _is_x86(), halves=not _is_x86())
+        return Abilities(pairs=False, fma=not _is_x86(), halves=not _is_x86(), pause=_is_x86())
     found = llvm.get_host_cpu_features()
     vnni, fma, f16c = (bool(found.get(name)) for name in ("avx512vnni", "fma", "f16c"))
-    return Abilities(vnni, fma or not _is_x86(), f16c or not _is_x86())
+    return Abilities(vnni, fma or not _is_x86(), f16c or not _is_x86(), _is_x86())
 
 
 def _machine(portable: bool) -> Any:

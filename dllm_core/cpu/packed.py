@@ -84,10 +84,8 @@ class PackedRows:
         groups = torch.nn.functional.pad(rows.float(), (0, self.groups * GROUP - rows.shape[1]))
         groups = groups.view(len(rows), self.groups, GROUP)
         levels, step, least = _four_bits(groups) if self.form.bits == 4 else _eight_bits(groups)
-        if self.form.bits == 4:
-            found = least + step * levels
-            if not bool(((found - groups).abs() <= _NEAR * step + 1e-12).all()):
-                return False
+        if self.form.bits == 4 and not bool(_fits(groups, levels, step, least).all()):
+            return False
         at = self._places(start, len(rows))
         self._levels()[at] = self._words(levels)
         for i, values in enumerate((step, least)):
@@ -142,9 +140,32 @@ _Quantised = tuple[Tensor, Tensor, Tensor]
 
 
 def _four_bits(groups: Tensor) -> _Quantised:
+    """On the grid that the weights lie on, if they do: most groups have its first and last level.
+
+    A group without these has its least and largest weight so many steps apart, or a divisor.
+    """
+    found = _between(groups, 15)
+    for steps in range(14, 7, -1):
+        wrong = ~_fits(groups, *found)
+        if not 0 < int(wrong.sum()) <= wrong.numel() // 2:
+            break
+        others = _between(groups[wrong], steps)
+        better = _fits(groups[wrong], *others)[:, None]
+        for whole, part in zip(found, others, strict=True):
+            whole[wrong] = torch.where(better, part, whole[wrong])
+    return found
+
+
+def _between(groups: Tensor, steps: int) -> _Quantised:
+    """From the least weight of a group to the largest in so many steps."""
     least, most = groups.aminmax(dim=-1, keepdim=True)
-    step, least = ((most - least) / 15).half().float(), least.half().float()
+    step, least = ((most - least) / steps).half().float(), least.half().float()
     return _on(groups, step, least, 15), step, least
+
+
+def _fits(groups: Tensor, levels: Tensor, step: Tensor, least: Tensor) -> Tensor:
+    """Whether the weights of a group are those of its grid, but for other numbers' rounding."""
+    return (_error(groups, levels, step, least) <= _NEAR * step + 1e-12).squeeze(-1)
 
 
 def _on(groups: Tensor, step: Tensor, least: Tensor, most: int) -> Tensor:

@@ -53,6 +53,8 @@ def _row(e: Emitter, row: Value) -> None:
     logits = e.at(e.pointer(Slot.LOGITS), e.mul(row, e.argument(Slot.STRIDE)))
     highest, place = _highest(e, logits)
     others = _others(e, logits, e.splat(highest), e.splat(place))
+    # Where nothing is the highest, or nothing finite, nothing is said of the others either.
+    others = e.builder.fadd(others, e.builder.fsub(highest, highest))
     e.store(e.builder.zext(place, I64), e.at(e.pointer(Slot.IDS), e.mul(row, 2 * FLOAT)))
     e.store(others, e.at(e.pointer(Slot.OTHERS), e.mul(row, FLOAT)))
 

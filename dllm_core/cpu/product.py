@@ -94,7 +94,7 @@ def multiply(
             call(x, weights, out, given, norm=norm, bias=bias, finish=finish, portable=portable)
         )
     if weights.paired and not swiglu:
-        out = out.view(len(x), -1, 2, GROUP // 2).transpose(1, 2).reshape(len(x), -1)
+        out = out.view(len(x), weights.tiles, 2, GROUP // 2).transpose(1, 2).flatten(1)
     return out if swiglu or columns == weights.out_features else out[:, : weights.out_features]
 
 

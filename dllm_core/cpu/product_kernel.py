@@ -158,8 +158,9 @@ class ProductKernel:
 
         def group(g: Value) -> None:
             x = [number(g, half) for half in range(2)]
-            peak = e.largest(*(e.magnitude(part) for part in x))
-            most = e.reduce(e.largest, e.largest(peak, e.constant(_TINY)))
+            peak = e.largest_magnitude(*x)
+            zero = b.fcmp_ordered("==", peak, ir.Constant(F32, 0.0))
+            most = b.select(zero, ir.Constant(F32, _TINY), peak)
             scale = b.fmul(most, ir.Constant(F32, 1 / _LARGEST))
             factor = e.splat(b.fdiv(ir.Constant(F32, _LARGEST), most))
             levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from enum import IntEnum
 from functools import cache
 from typing import NamedTuple
@@ -121,6 +121,22 @@ def pooled(kernel: int, arguments: int, threads: int) -> None:
     with _lock:
         if threads not in _pools:
             _pools[threads] = ThreadPoolExecutor(max(1, threads - 1), "kernel")
-    others = [_pools[threads].submit(function, arguments) for _ in range(threads - 1)]
-    function(arguments)
-    wait(others)
+    others = []
+    try:
+        for _ in range(threads - 1):
+            others.append(_pools[threads].submit(function, arguments))
+        function(arguments)
+    finally:
+        _wait_for(others)
+
+
+def _wait_for(calls: Sequence[Future[None]]) -> None:
+    """Until all are done, whatever interrupts: they work in memory that is freed afterwards."""
+    interrupted: BaseException | None = None
+    while not all(call.done() for call in calls):
+        try:
+            wait(calls)
+        except BaseException as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted

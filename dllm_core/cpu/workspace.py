@@ -25,7 +25,8 @@ class Workspace(threading.local):
             starts.append(total)
             total += -(-size // _ALIGNED) * _ALIGNED
         if self._memory.numel() < total:
-            self._memory = torch.empty(total, dtype=torch.uint8)
+            grown = self._memory.numel() * 3 // 2  # what grows a little grows again
+            self._memory = torch.empty(max(total, grown), dtype=torch.uint8)
         base = self._memory.data_ptr()
         return [base + start for start in starts]
 
