@@ -6,7 +6,9 @@ Every agent is called over its own wire by `onebreath latency`, which speaks its
 in real time and measures voice to voice at the ear; docs/latency.md defines the figure. All use
 Whisper base in int8, SmolLM2-135M-Instruct Q4_1 (the others through llama.cpp's server) and the
 Piper voice joe. The first two turns warm up and are left out. The agents run one after the other,
-in `--rounds` rounds. Their environments are made on first use, under --cache; that takes a network.
+in `--rounds` rounds, in each of which the questions have another order. Their environments are made
+on first use, under --cache; that takes a network.
+
 `--json` prints every row as it comes; those of kind `summary` have versions and the command.
 """
 
@@ -104,7 +106,7 @@ def is_ready(program: Program) -> bool:
         return attempt.connect_ex(("127.0.0.1", program.port)) == 0
 
 
-def rows_of(agent: Agent, setting: Setting, turns: int) -> Iterator[Row]:
+def rows_of(agent: Agent, setting: Setting, turns: int, seed: int) -> Iterator[Row]:
     """Start the agent and call it; the rows of ``onebreath latency`` as they come."""
     programs = agent.programs(setting, free_ports())
     with ExitStack() as up:
@@ -112,7 +114,7 @@ def rows_of(agent: Agent, setting: Setting, turns: int) -> Iterator[Row]:
             up.enter_context(running(program, setting.cache / f"{agent.name}-{number}.log"))
         url = f"ws://127.0.0.1:{programs[-1].port}/v1/realtime"
         command = [sys.executable, "-m", "agent", "latency", "--url", url, "--json"]
-        command += ["--turns", str(turns), "--warmup", "2"]
+        command += ["--turns", str(turns), "--warmup", "2", "--seed", str(seed)]
         if agent.session is not None:
             session = setting.cache / f"{agent.name}-session.json"
             session.write_text(json.dumps(agent.session))
@@ -127,8 +129,8 @@ def rows_of(agent: Agent, setting: Setting, turns: int) -> Iterator[Row]:
             raise SystemExit(f"the caller of {agent.name} failed; it says why above")
 
 
-def command_of(agent: Agent, turns: int) -> str:
-    return f"python benchmarks/peers/run.py --agents {agent.name} --turns {turns}"
+def command_of(agent: Agent, turns: int, seed: int) -> str:
+    return f"python benchmarks/peers/run.py --agents {agent.name} --turns {turns} --seed {seed}"
 
 
 def line_of(row: Row) -> str:
@@ -147,6 +149,7 @@ def main() -> None:
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
     parser.add_argument("--turns", type=int, default=20, help="per agent and round")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the first round's order")
     parser.add_argument("--cache", type=Path, default=user_cache_path("onebreath") / "peers")
     parser.add_argument("--threads", type=int, default=cores(), help="of llama.cpp's server")
     parser.add_argument("--json", action="store_true")
@@ -156,14 +159,14 @@ def main() -> None:
     chosen = [AGENTS[name] for name in options.agents]
     for environment in dict.fromkeys(each for agent in chosen for each in agent.environments):
         environment.ensure(options.cache)
-    for number in range(options.rounds):
+    for number, seed in enumerate(range(options.seed, options.seed + options.rounds)):
         for agent in chosen:
-            for row in rows_of(agent, setting, options.turns):
+            for row in rows_of(agent, setting, options.turns, seed):
                 if row["kind"] == "summary":
                     packages = {
                         each.package: each.version(options.cache) for each in agent.environments
                     }
-                    row |= {"versions": packages, "command": command_of(agent, options.turns)}
+                    row |= {"versions": packages, "command": command_of(agent, options.turns, seed)}
                 row["round"] = number + 1
                 if options.json:
                     print(json.dumps(row, ensure_ascii=False), flush=True)
