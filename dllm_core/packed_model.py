@@ -104,7 +104,14 @@ class _Pass:
         self._starts = [0, *accumulate(rows)]
         blocks = [model.blocks_in_order[i] for i in layers]
         # The kernels are told addresses; what lies there must not be freed meanwhile.
-        self._kept = [(*b.parameters(), *b.buffers(), *map(_packed, _layers(b))) for b in blocks]
+        self._kept = [
+            (
+                *block.parameters(),
+                *block.buffers(),
+                *(_packed(each).packed for each in _layers(block)),
+            )
+            for block in blocks
+        ]
         wide = max(_packed(block.attention.qkv).packed.padded for block in blocks)
         self._x = torch.empty(total, config.hidden_size)
         self._qkv = torch.empty(total, wide)
