@@ -104,14 +104,7 @@ class _Pass:
         self._starts = [0, *accumulate(rows)]
         blocks = [model.blocks_in_order[i] for i in layers]
         # The kernels are told addresses; what lies there must not be freed meanwhile.
-        self._kept = [
-            (
-                *block.parameters(),
-                *block.buffers(),
-                *(_packed(each).packed for each in _layers(block)),
-            )
-            for block in blocks
-        ]
+        self._kept = [(*b.parameters(), *b.buffers(), *_weights(b)) for b in blocks]
         wide = max(_packed(block.attention.qkv).packed.padded for block in blocks)
         self._x = torch.empty(total, config.hidden_size)
         self._qkv = torch.empty(total, wide)
@@ -201,14 +194,18 @@ class _Pass:
 
 def _workspace(blocks: Sequence[Block], rows: int) -> list[Tensor]:
     """What the widest product of the blocks needs."""
-    layers = [_packed(layer).packed for block in blocks for layer in _layers(block)]
-    sizes = zip(*(product.workspace_sizes(rows, layer) for layer in layers), strict=True)
+    weights = [each for block in blocks for each in _weights(block)]
+    sizes = zip(*(product.workspace_sizes(rows, each) for each in weights), strict=True)
     return [torch.empty(max(size), dtype=torch.uint8) for size in sizes]
 
 
 def _layers(block: Block) -> tuple[object, ...]:
     mlp = block.mlp
     return block.attention.qkv, block.attention.out, mlp.gate_up, mlp.down
+
+
+def _weights(block: Block) -> list[PackedRows]:
+    return [_packed(layer).packed for layer in _layers(block)]
 
 
 def _packed(layer: object) -> PackedLinear:
