@@ -153,7 +153,13 @@ def pipeline(options: argparse.Namespace) -> Pipeline:
         download_dir=options.voice.parent,
         settings=PiperTTSService.Settings(voice=options.voice.stem),
     )
-    context = LLMContext(messages=[{"role": "system", "content": options.instructions}])
+    context = LLMContext()
+
+    @transport.event_handler("on_client_connected")  # type: ignore[untyped-decorator]
+    async def begin(_transport: object, _client: object) -> None:
+        """Every call is a conversation of its own."""
+        context.set_messages([{"role": "system", "content": options.instructions}])
+
     turns = LLMUserAggregatorParams(vad_analyzer=SileroVADAnalyzer())
     aggregators = LLMContextAggregatorPair(context, user_params=turns)
     return Pipeline(
