@@ -39,7 +39,7 @@ from dllm_core.cpu.packed import COLUMNS, GROUP, Format
 
 _LARGEST = 32767.0
 _TINY = 1e-30
-"""Stands for the largest magnitude of a group of zeros."""
+"""Stands for the largest magnitude of a group of zeros, or of next to nothing."""
 _PANELS = 8
 """Panels whose sums are kept in the cache beside one tile of weights."""
 _BUSY = 10
@@ -159,8 +159,9 @@ class ProductKernel:
         def group(g: Value) -> None:
             x = [number(g, half) for half in range(2)]
             peak = e.largest_magnitude(*x)
-            zero = b.fcmp_ordered("==", peak, ir.Constant(F32, 0.0))
-            most = b.select(zero, ir.Constant(F32, _TINY), peak)
+            tiny = ir.Constant(F32, _TINY)
+            # What is no number is not below anything: it stays what it is, and so does the row.
+            most = b.select(b.fcmp_ordered("<", peak, tiny), tiny, peak)
             scale = b.fmul(most, ir.Constant(F32, 1 / _LARGEST))
             factor = e.splat(b.fdiv(ir.Constant(F32, _LARGEST), most))
             levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]
