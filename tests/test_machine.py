@@ -18,27 +18,27 @@ def test_a_module_that_cannot_be_imported_is_reported_and_the_others_are_not(tmp
     assert "ob_broken" not in sys.modules
 
 
+def llvm_whose_check(path, monkeypatch, does):
+    """A folder to start in, where jit.allowed() does this."""
+    package = path / "dllm_core" / "cpu"
+    package.mkdir(parents=True)
+    (package / "jit.py").write_text(f"def allowed(): {does}\n")
+    for file in (package.parent / "__init__.py", package / "__init__.py", path / "llvmlite.py"):
+        file.touch()
+    monkeypatch.chdir(path)
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_whether_kernels_may_be_compiled_is_asked_where_llvm_is_there(
     tmp_path, monkeypatch, allowed
 ):
-    package = tmp_path / "dllm_core" / "cpu"
-    package.mkdir(parents=True)
-    (package / "jit.py").write_text(f"def allowed(): return {allowed}\n")
-    for path in (package.parent / "__init__.py", package / "__init__.py", tmp_path / "llvmlite.py"):
-        path.touch()
-    monkeypatch.chdir(tmp_path)
+    llvm_whose_check(tmp_path, monkeypatch, f"return {allowed}")
     assert machine.import_engines(["json", "llvmlite"]).compiles is allowed
     assert machine.import_engines(["json"]).compiles is None
 
 
 def test_a_library_that_fails_when_it_is_asked_is_reported(tmp_path, monkeypatch):
-    package = tmp_path / "dllm_core" / "cpu"
-    package.mkdir(parents=True)
-    (package / "jit.py").write_text("def allowed(): raise OSError('libllvmlite.so')\n")
-    for path in (package.parent / "__init__.py", package / "__init__.py", tmp_path / "llvmlite.py"):
-        path.touch()
-    monkeypatch.chdir(tmp_path)
+    llvm_whose_check(tmp_path, monkeypatch, "raise OSError('libllvmlite.so')")
     probe = machine.import_engines(["json", "llvmlite"])
     assert probe.errors == {"llvmlite": "OSError: libllvmlite.so"}
     assert probe.compiles is None
