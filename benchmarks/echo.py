@@ -36,8 +36,8 @@ from sounds import LIBRIVOX, RATE, Sound, librivox, question, silence  # noqa: E
 from voices import joe_voice  # noqa: E402
 
 import tts  # noqa: E402
-from agent.audio import resample  # noqa: E402
-from agent.vad import FRAME_SAMPLES, SileroVad  # noqa: E402
+from agent.audio.samples import resample  # noqa: E402
+from agent.audio.vad import FRAME_SAMPLES, SileroVad  # noqa: E402
 
 REPLIES = (
     "The capital of France is Paris, a city on the river Seine.",

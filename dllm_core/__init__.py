@@ -17,9 +17,9 @@ from dllm_core.errors import (
 )
 
 if TYPE_CHECKING:
-    from dllm_core.cache import PromptCache
+    from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats, Reply
     from dllm_core.engine import Engine
-    from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats, Reply
+    from dllm_core.model.cache import PromptCache
 
 __all__ = [
     "DecodeOptions",
@@ -40,12 +40,12 @@ __all__ = [
 ]
 
 _LAZY = {
-    "DenoiseStats": "dllm_core.stats",
-    "DenoiseStep": "dllm_core.stats",
+    "DenoiseStats": "dllm_core.decode.stats",
+    "DenoiseStep": "dllm_core.decode.stats",
     "Engine": "dllm_core.engine",
-    "PrefillStats": "dllm_core.stats",
-    "PromptCache": "dllm_core.cache",
-    "Reply": "dllm_core.stats",
+    "PrefillStats": "dllm_core.decode.stats",
+    "PromptCache": "dllm_core.model.cache",
+    "Reply": "dllm_core.decode.stats",
 }
 
 

@@ -12,26 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dllm_core import infill, lora, weights
-from dllm_core.answer import Answer, check_request
-from dllm_core.budget import Budget
-from dllm_core.cache import KeyValues, PromptCache
-from dllm_core.calibrate import measured_cost
 from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig
-from dllm_core.denoise import resolve_policy, run
-from dllm_core.device import Device, objection
-from dllm_core.device_batch import MOST_CALLS
-from dllm_core.device_steps import DeviceSteps
-from dllm_core.loading import load
-from dllm_core.model import Span, Transformer, visibility
-from dllm_core.packed_model import prepare
-from dllm_core.paged_cache import PagedCache
-from dllm_core.paged_model import PagedModel
-from dllm_core.place import Dtype
-from dllm_core.reply_steps import Steps
-from dllm_core.schedule import CostModel
-from dllm_core.stats import DenoiseStep, PrefillStats, Reply
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.decode import infill
+from dllm_core.decode.calibrate import measured_cost
+from dllm_core.decode.denoise import resolve_policy, run
+from dllm_core.decode.reply_state import Answer, check_request
+from dllm_core.decode.reply_steps import Steps
+from dllm_core.decode.schedule import CostModel
+from dllm_core.decode.stats import DenoiseStep, PrefillStats, Reply
+from dllm_core.gpu.device import Device, objection
+from dllm_core.gpu.device_batch import MOST_CALLS
+from dllm_core.gpu.device_steps import DeviceSteps
+from dllm_core.gpu.memory_plan import Budget
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.model import lora, weights
+from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.loading import load
+from dllm_core.model.packed_transformer import prepare
+from dllm_core.model.paged_cache import PagedCache
+from dllm_core.model.place import Dtype
+from dllm_core.model.tokenizer import Tokenizer
+from dllm_core.model.transformer import Span, Transformer, visibility
 
 _log = logging.getLogger(__name__)
 

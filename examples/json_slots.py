@@ -4,7 +4,7 @@ import json
 import sys
 
 from dllm_core import Engine
-from dllm_core.json_fill import JsonFiller
+from dllm_core.tasks.json_fill import JsonFiller
 
 SCHEMA = {
     "type": "object",

@@ -16,15 +16,15 @@ import numpy as np
 from node import lacking
 from playwright.sync_api import Browser, Playwright
 
+from agent.audio.vad import SileroVad
 from agent.bench import browser_page
 from agent.compute import Compute
-from agent.config import Settings
-from agent.engines import close_engines
+from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.responders.scripted import ScriptedResponder
-from agent.server import listen, serve
-from agent.vad import SileroVad
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
+from agent.runtime.engines import close_engines
+from agent.server.app import listen, serve
 from asr.scripted import ScriptedTranscriber
 from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer

@@ -11,8 +11,8 @@ from tiny import tiny_model
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from dllm_core.families import config_from_json, names_of
-from dllm_core.weights import slots
+from dllm_core.model.families import config_from_json, names_of
+from dllm_core.model.weights import slots
 
 TEMPLATE = (
     "{% for m in messages %}<start>{{ m.role }} {{ m.content }}<end>{% endfor %}"

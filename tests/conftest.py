@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import models
-from agent.threads import calm
+from agent.models import store
+from agent.runtime.threads import calm
 from dllm_core.ops.interpret import interpret_without_gpu
 
 # Before any engine is imported: thread pools that spin slow each other down.
@@ -23,4 +23,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def whisper_base_dir() -> Path:
     """Directory of Whisper base for CTranslate2."""
-    return models.locate("whisper-base")
+    return store.locate("whisper-base")

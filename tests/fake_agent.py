@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.errors import CallError
 from agent.latency.question import Question
 from agent.latency.wire import (

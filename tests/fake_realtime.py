@@ -18,7 +18,7 @@ from fake_agent import FakeWire, Manner
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from agent.audio import from_pcm16, to_pcm16
+from agent.audio.samples import from_pcm16, to_pcm16
 from agent.latency.wire import (
     Arrival,
     ReplyBegan,

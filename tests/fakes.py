@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from agent.audio import AudioChunk, Samples
-from agent.commands import Command
+from agent.audio.samples import AudioChunk, Samples
 from agent.compute import Compute, Urgency
-from agent.events import Heard, Input
-from agent.notices import Notice
 from agent.protocol import AppendedAudio, ClientMessage
-from agent.session import Session
+from agent.session.commands import Command
+from agent.session.events import Heard, Input
+from agent.session.notices import Notice
+from agent.session.session import Session
 from agent.transports.base import Disconnected
 
 T = TypeVar("T")

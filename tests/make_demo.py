@@ -14,9 +14,9 @@ from playwright.sync_api import Page, Playwright, sync_playwright
 
 import web_client
 from agent.bench.browser_page import Visit
-from agent.config import Settings
-from agent.engines import load_engines
-from agent.threads import calm
+from agent.config.settings import Settings
+from agent.runtime.engines import load_engines
+from agent.runtime.threads import calm
 
 ROOT = Path(__file__).parent.parent
 DEMO = web_client.static_files() / "demo.jsonl"

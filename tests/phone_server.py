@@ -11,10 +11,10 @@ from typing import Any
 from fakes import LoudIsSpeech
 
 from agent.compute import Compute
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder
-from agent.server import listen, serve
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
+from agent.server.app import listen, serve
 from asr.scripted import ScriptedTranscriber
 from tts.engine import Synthesizer
 from tts.tone import ToneSynthesizer

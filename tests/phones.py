@@ -18,12 +18,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from agent.compute import Compute
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder, repeat
-from agent.server import listen, serve
-from agent.telephony.providers import Message, Twilio
-from agent.telephony.signing import Opened, read_answer, signed_webhook
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
+from agent.server.app import listen, serve
+from agent.telephony.check.fake_providers import Message, Twilio
+from agent.telephony.check.signing import Opened, read_answer, signed_webhook
 from asr.scripted import ScriptedTranscriber
 from tts.tone import ToneSynthesizer
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from sounds import RATE, Sound
 
-from agent.audio import AudioChunk
-from agent.config import TurnSettings
-from agent.ear import NO_SPEECH
-from agent.echo import EchoJudge
-from agent.turns import TurnDetector, TurnEvent
-from agent.vad import FRAME_SAMPLES, SpeechGate
+from agent.audio.echo import EchoJudge
+from agent.audio.samples import AudioChunk
+from agent.audio.vad import FRAME_SAMPLES, SpeechGate
+from agent.config.settings import TurnSettings
+from agent.runtime.audio_input import NO_SPEECH
+from agent.turn_taking.detector import TurnDetector, TurnEvent
 
 FRAME = FRAME_SAMPLES / RATE
 PIECE = 960

@@ -9,9 +9,9 @@ import numpy as np
 from scenario import Event, Scenario, Step, matches
 from scenario_phone import HeardReply, Phone, Unmet
 
-from agent.audio import AUDIBLE_DBFS, last_above
+from agent.audio.samples import AUDIBLE_DBFS, last_above
 from agent.protocol import WIRE_RATE
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
 
 REST_SECONDS = 2.5
 """Nothing happens for so long: the conversation has come to rest."""

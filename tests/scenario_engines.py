@@ -15,12 +15,12 @@ from fakes import FRAME
 from scenario import EngineCosts, Scenario
 from tone_language import ToneLanguage, agents_tongue, callers_tongue
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.compute import Compute, Urgency
 from agent.reply import CanvasStep, Message, Prefilled, ReplyPiece
 from agent.responders.base import ResponderError
 from agent.responders.scripted import ScriptedCall, ScriptedResponder
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
 from asr.engine import RATE, AsrError
 from asr.recording import Recording
 from asr.stable_prefix import StablePrefix

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tone_language import Samples, ToneLanguage
 
-from agent.audio import AUDIBLE_DBFS, first_above, from_pcm16, last_above, to_pcm16
+from agent.audio.samples import AUDIBLE_DBFS, first_above, from_pcm16, last_above, to_pcm16
 from agent.latency.line import Line
 from agent.protocol import WIRE_RATE
 

@@ -15,11 +15,11 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from agent.config import Settings
-from agent.runner import CallRunner
-from agent.server import AgentServer, listen, serve
+from agent.config.settings import Settings
+from agent.runtime.call import CallRunner
+from agent.runtime.engine_tasks import Engines
+from agent.server.app import AgentServer, listen, serve
 from agent.transports.websocket import WebsocketTransport
-from agent.work import Engines
 
 LIVE_SLACK_MS = 400.0
 """For a machine that does other things, too."""

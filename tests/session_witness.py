@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agent.backchannel import is_backchannel
-from agent.commands import (
+from agent.session.commands import (
     Abandon,
     Command,
     DecodeFinal,
@@ -18,7 +17,7 @@ from agent.commands import (
     Speak,
     WakeAt,
 )
-from agent.notices import (
+from agent.session.notices import (
     AudioCleared,
     Duck,
     Play,
@@ -36,7 +35,8 @@ from agent.notices import (
     WordsHeard,
     WordsPlaced,
 )
-from agent.session import MAX_UNHEARD, Session
+from agent.session.session import MAX_UNHEARD, Session
+from agent.turn_taking.backchannel import is_backchannel
 from tts.engine import SpeechChunk, WordSpan
 
 RATE = 1000

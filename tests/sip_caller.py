@@ -21,7 +21,7 @@ from typing import Any
 import av
 import numpy as np
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 
 RATE = 8000
 FRAME = 160

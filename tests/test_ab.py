@@ -19,14 +19,14 @@ from fakes import (
 from prometheus_client import REGISTRY
 from test_runner import call, engines, heard
 
-from agent import notices
-from agent.engines import load_responder
+from agent.config.sources import load_settings
 from agent.errors import ConfigError
-from agent.reload import reweigh, reweigh_on_hangup
 from agent.responders.ab import AbCall, AbResponder, Arm
 from agent.responders.base import Message, ReplyDone, ReplyPiece, ReplyText, ResponderError
 from agent.responders.scripted import ScriptedResponder
-from agent.settings_sources import load_settings
+from agent.runtime.engines import load_responder
+from agent.runtime.reload import reweigh, reweigh_on_hangup
+from agent.session import notices
 
 ASKED = [Message("user", "how are you")]
 

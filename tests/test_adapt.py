@@ -11,15 +11,16 @@ import torch
 from checkpoints import MASK, write_checkpoint
 from typer.testing import CliRunner
 
-from agent.cli import app
-from agent.engines import make_responder
+from agent.cli.main import app
+from agent.config.sources import load_settings
 from agent.errors import ConfigError
 from agent.reply import Message, ReplyDone
-from agent.settings_sources import load_settings
-from dllm_core import DecodeOptions, Engine, lora
+from agent.runtime.engines import make_responder
+from dllm_core import DecodeOptions, Engine
 from dllm_core.adapt.distill import DistillOptions
 from dllm_core.adapt.tasks import finished_adapter, make_data
 from dllm_core.errors import OptionError
+from dllm_core.model import lora
 
 FAMILIES = ("llama", "llada")
 

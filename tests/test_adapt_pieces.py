@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from checkpoints import write_checkpoint
 
-from dllm_core import lora
 from dllm_core.adapt.tasks import finished_adapter
+from dllm_core.model import lora
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "benchmarks" / "adapt"

@@ -24,12 +24,12 @@ from phones import SECRET, UUID, PhoneServer, phone_server
 from sip_caller import RATE, Phone, dial
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from agent.audio import Samples, read_recording, resample
+from agent.audio.samples import Samples, read_recording, resample
 from agent.compute import Urgency
-from agent.config import Settings
-from agent.engines import close_engines, load_engines
-from agent.telephony.asterisk import AsteriskStream
-from agent.telephony.audiosocket import AudioSocketStream
+from agent.config.settings import Settings
+from agent.runtime.engines import close_engines, load_engines
+from agent.telephony.dialects.asterisk import AsteriskStream
+from agent.telephony.dialects.audiosocket import AudioSocketStream
 from tts.engine import SpeechChunk, Synthesizer
 
 pytestmark = pytest.mark.slow

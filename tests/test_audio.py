@@ -3,7 +3,7 @@ import wave
 import numpy as np
 import pytest
 
-from agent.audio import (
+from agent.audio.samples import (
     StreamResampler,
     first_above,
     from_pcm16,

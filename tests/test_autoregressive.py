@@ -10,8 +10,7 @@ from smollm import SYSTEM, smollm_path
 from test_diffusion_gemma import tiny_tokenizer
 from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, MistralConfig
 
-from agent.config import Settings
-from agent.engines import make_responder
+from agent.config.settings import Settings
 from agent.responders.autoregressive import AutoregressiveResponder
 from agent.responders.base import (
     CanvasStep,
@@ -22,6 +21,7 @@ from agent.responders.base import (
     ResponderError,
 )
 from agent.responders.causal import CausalCall, CausalResponder
+from agent.runtime.engines import make_responder
 
 FIRST = [Message("system", "be short"), Message("user", "what is the capital of japan")]
 WINDOW, BOUND = 12, 10

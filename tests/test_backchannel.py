@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.backchannel import is_backchannel
+from agent.turn_taking.backchannel import is_backchannel
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@ import torch
 from tiny import tiny_cache, tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, QueueFullError
-from dllm_core.batch import Batch
-from dllm_core.canvas import Canvas
-from dllm_core.denoise import Denoiser, run
-from dllm_core.diffusion import Diffusion
-from dllm_core.fixed_point import FixedPoint
-from dllm_core.model import Transformer
+from dllm_core.decode.batch import Batch
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import Denoiser, run
+from dllm_core.decode.diffusion import Diffusion
+from dllm_core.decode.fixed_point import FixedPoint
+from dllm_core.model.transformer import Transformer
 
 BIDIRECTIONAL = tiny_model(tiny_config(attention="bidirectional", mask_id=60, eos_ids=()))
 BLOCKS = tiny_model(tiny_config(block_length=4, shift=False, mask_id=60, eos_ids=()))

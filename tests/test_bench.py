@@ -6,14 +6,15 @@ import pytest
 from smollm import smollm_path
 from tiny import tiny_config, tiny_engine
 
-from dllm_core import Engine, OptionError, calibrate
-from dllm_core.bench import agree, cache, measure, reply
-from dllm_core.bench_batch import CALLS, batch
-from dllm_core.bench_prompts import QUESTIONS
-from dllm_core.bench_reference import TransformersSteps
-from dllm_core.bench_step import POSITIONS, faster, step
-from dllm_core.bench_timing import Time, in_turn
-from dllm_core.cache import KeyValues
+from dllm_core import Engine, OptionError
+from dllm_core.bench.batch import CALLS, batch
+from dllm_core.bench.main import agree, cache, measure, reply
+from dllm_core.bench.prompts import QUESTIONS
+from dllm_core.bench.reference import TransformersSteps
+from dllm_core.bench.step import POSITIONS, faster, step
+from dllm_core.bench.timing import Time, in_turn
+from dllm_core.decode import calibrate
+from dllm_core.model.cache import KeyValues
 
 LONG = {"context_length": 320, "eos_ids": (0,)}
 CAUSAL = tiny_engine(tiny_config(**LONG))

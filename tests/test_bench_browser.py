@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from agent.bench import browser
 from agent.bench.browser import Round, visit_page
 from agent.bench.browser_page import open_browser
-from agent.cli import app
+from agent.cli.main import app
 from agent.errors import CallError
 
 FRANCE = "What is the capital of France?"

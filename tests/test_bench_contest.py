@@ -21,9 +21,9 @@ from agent.bench.contestants import choice_of, load_contestants
 from agent.bench.energy import NvmlMeter, RaplMeter
 from agent.bench.prices import Price, read_prices
 from agent.bench.prompts import Prompt, read_prompts
-from agent.cli import app
+from agent.cli.main import app
 from agent.compute import Compute
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.errors import ConfigError
 from agent.latency.question import Check, Rule
 from agent.reply import Message, Prefilled, ReplyDone, ReplyPiece, ReplyText

@@ -10,6 +10,7 @@ from sounds import RATE
 from typer.testing import CliRunner
 
 import tts
+from agent.audio.vad import EnergyVad
 from agent.bench import endpoint
 from agent.bench.endpoint import (
     EAGER,
@@ -34,11 +35,10 @@ from agent.bench.utterances import (
     read_utterances,
     synthesizer_voice,
 )
-from agent.cli import app
-from agent.completeness import Verdict, completeness
-from agent.config import TurnSettings
+from agent.cli.main import app
+from agent.config.settings import TurnSettings
 from agent.errors import AudioError
-from agent.vad import EnergyVad
+from agent.turn_taking.completeness import Verdict, completeness
 from asr.scripted import ScriptedTranscriber
 
 COMPLETE, UNSURE, INCOMPLETE = EAGER.complete, EAGER.unsure, EAGER.incomplete

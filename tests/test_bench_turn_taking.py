@@ -14,12 +14,12 @@ from agent.bench import turn_taking
 from agent.bench.questions import QUESTIONS, bundled, spoken
 from agent.bench.rows import write_rows
 from agent.bench.turn_taking import AskedTurn, Interruption, TurnFigures
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.question import Question
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
-from agent.server import listen, serve
+from agent.server.app import listen, serve
 from tts.tone import ToneSynthesizer
 
 

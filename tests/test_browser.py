@@ -31,10 +31,10 @@ from playwright.sync_api import (
 )
 from recorded_session import REPLY, whole_session
 
-from agent.audio import read_recording
+from agent.audio.samples import read_recording
 from agent.bench.browser_page import Visit
-from agent.config import Settings
-from agent.engines import load_engines
+from agent.config.settings import Settings
+from agent.runtime.engines import load_engines
 
 TRANSPORTS = ["webrtc", "websocket"]
 FRANCE = "What is the capital of France?"

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_cache, tiny_config, tiny_model
 
-from dllm_core.cache import KeyValues
 from dllm_core.errors import PromptTooLongError
+from dllm_core.model.cache import KeyValues
 
 IDS = st.lists(st.integers(0, 3), max_size=12)
 MODEL = tiny_model(tiny_config())

@@ -7,9 +7,10 @@ import wave
 import numpy as np
 import pytest
 
-from agent import cli, models
-from agent.config import Settings
+from agent.cli import main
+from agent.config.settings import Settings
 from agent.latency.results import TurnResult, spans_at_the_ear
+from agent.models import store
 from agent.questions import bundled_questions
 
 SCRIPTED = ["--asr", "scripted", "--responder", "scripted", "--tts", "tone"]
@@ -24,7 +25,7 @@ def onebreath(monkeypatch, capfd, tmp_path):
     def run(*words):
         monkeypatch.setattr("sys.argv", ["onebreath", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         printed = capfd.readouterr()
         return ended.value.code or 0, printed.out, printed.err
 
@@ -108,7 +109,7 @@ def test_a_taken_port_is_named(onebreath):
 
 
 def test_a_damaged_model_is_named_with_the_cure(onebreath, monkeypatch):
-    monkeypatch.setattr(models, "problems", lambda name, progress=None: [f"{name} is damaged"])
+    monkeypatch.setattr(store, "problems", lambda name, progress=None: [f"{name} is damaged"])
     code, printed, complaint = onebreath("models", "joe", "--json")
     assert code == 1
     assert json.loads(printed)["problems"] == ["joe is damaged"]
@@ -154,4 +155,4 @@ def test_a_result_is_one_line_of_json():
 
 def test_the_bundled_questions_are_there():
     assert len(bundled_questions()) >= 5
-    assert Settings().asr.model in models.MODELS
+    assert Settings().asr.model in store.MODELS

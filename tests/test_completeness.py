@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.completeness import (
+from agent.turn_taking.completeness import (
     RULES,
     Completeness,
     Verdict,
     completeness,
 )
-from agent.tail import MAX_CHARACTERS
+from agent.turn_taking.last_sentence import MAX_CHARACTERS
 
 INCOMPLETE = {
     "hesitation": """

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from agent.config import Settings
+from agent.config.settings import Settings
+from agent.config.sources import load_settings
 from agent.errors import ConfigError
-from agent.settings_sources import load_settings
 
 EXAMPLE = Path(__file__).parent.parent / "onebreath.example.toml"
 

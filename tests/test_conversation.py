@@ -1,5 +1,5 @@
-from agent.conversation import MAX_TURNS, Conversation, Reply, Turn
 from agent.reply import Message
+from agent.session.conversation import MAX_TURNS, Conversation, Reply, Turn
 
 
 def turn(number, heard, said="", spoken="", interrupted=False):

@@ -10,8 +10,8 @@ from dllm_core import OptionError
 from dllm_core.cpu import jit, prediction
 from dllm_core.cpu.emit import FLOATS, VECTOR, Counter, Emitter, Value
 from dllm_core.cpu.jit import compiled
-from dllm_core.model import Linear
-from dllm_core.place import choose_kind
+from dllm_core.model.place import choose_kind
+from dllm_core.model.transformer import Linear
 
 CPU = torch.device("cpu")
 X, Y = len(Counter), len(Counter) + 1

@@ -13,11 +13,11 @@ from sharded import SMALL, write_random
 from tiny import tiny_config, tiny_engine
 
 from dllm_core import DecodeOptions, Engine
-from dllm_core.answer import Answer
-from dllm_core.bench_deadline import deadline
+from dllm_core.bench.deadline import deadline
 from dllm_core.config import Rule
-from dllm_core.denoise import run
-from dllm_core.schedule import CostModel
+from dllm_core.decode.denoise import run
+from dllm_core.decode.reply_state import Answer
+from dllm_core.decode.schedule import CostModel
 
 PROMPT = [5, 9, 2, 44, 17]
 FREE = {"mask_id": 60, "eos_ids": ()}

@@ -2,10 +2,10 @@ import pytest
 import torch
 from tiny import tiny_cache, tiny_config, tiny_model
 
-from dllm_core.cache import PromptCache
-from dllm_core.denoise import run
-from dllm_core.fixed_point import FixedPoint
-from dllm_core.model import Span, Transformer, visibility
+from dllm_core.decode.denoise import run
+from dllm_core.decode.fixed_point import FixedPoint
+from dllm_core.model.cache import PromptCache
+from dllm_core.model.transformer import Span, Transformer, visibility
 
 PROMPT = [5, 9, 2, 44, 17]
 NEVER_ENDS = tiny_config(eos_ids=())

@@ -8,11 +8,11 @@ import torch
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions, OptionError, PromptTooLongError
-from dllm_core.device import objection
 from dllm_core.engine import Engine
 from dllm_core.errors import PagesFullError
-from dllm_core.model import Transformer
-from dllm_core.paged_cache import PagedCache
+from dllm_core.gpu.device import objection
+from dllm_core.model.paged_cache import PagedCache
+from dllm_core.model.transformer import Transformer
 
 BIDIRECTIONAL = {"attention": "bidirectional", "shift": False}
 DREAM = {"attention": "bidirectional", "qkv_bias": True}

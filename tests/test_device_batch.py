@@ -5,12 +5,12 @@ import torch
 from tiny import tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, PromptTooLongError, QueueFullError
-from dllm_core.device_batch import DeviceBatch, Ticket
-from dllm_core.device_job import CanvasJob
-from dllm_core.graphs import Graphs
-from dllm_core.paged_cache import PagedCache, PagePool
-from dllm_core.paged_model import PagedModel
-from dllm_core.schedule import CostModel
+from dllm_core.decode.schedule import CostModel
+from dllm_core.gpu.device_batch import DeviceBatch, Ticket
+from dllm_core.gpu.device_job import CanvasJob
+from dllm_core.gpu.graphs import Graphs
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.model.paged_cache import PagedCache, PagePool
 
 CONFIG = tiny_config(mask_id=60, attention="bidirectional", shift=False, eos_ids=())
 MODEL = PagedModel(tiny_model(CONFIG), PagePool(CONFIG, 40, torch.float32, torch.device("cpu")))

@@ -6,14 +6,14 @@ from tiny import tiny_config, tiny_model
 
 from dllm_core import ops
 from dllm_core.config import DecodeOptions
-from dllm_core.device_job import CanvasJob
-from dllm_core.device_round import Round, RoundShape
-from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.model import Transformer
+from dllm_core.gpu.device_job import CanvasJob
+from dllm_core.gpu.device_round import Round, RoundShape
+from dllm_core.gpu.paged_model import PROJECTIONS, PagedModel
+from dllm_core.model.fp8_linear import Fp8Linear
+from dllm_core.model.paged_cache import PagedCache, PagePool
+from dllm_core.model.transformer import Transformer
+from dllm_core.model.weights import build
 from dllm_core.ops.interpret import interpret_without_gpu
-from dllm_core.paged_cache import PagedCache, PagePool
-from dllm_core.paged_model import PROJECTIONS, PagedModel
-from dllm_core.weights import build
 
 pytestmark = [
     pytest.mark.skipif(not ops.available(), reason="Triton is not installed"),

@@ -7,15 +7,15 @@ import torch
 from tiny import tiny_cache, tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions
-from dllm_core.canvas import Canvas, CanvasView
-from dllm_core.denoise import run
-from dllm_core.device_job import CanvasJob
-from dllm_core.device_round import Round, RoundShape
-from dllm_core.diffusion import Diffusion
+from dllm_core.decode.canvas import Canvas, CanvasView
+from dllm_core.decode.denoise import run
+from dllm_core.decode.diffusion import Diffusion
 from dllm_core.engine import Engine
-from dllm_core.model import Transformer
-from dllm_core.paged_cache import PagedCache, PagePool
-from dllm_core.paged_model import PagedModel
+from dllm_core.gpu.device_job import CanvasJob
+from dllm_core.gpu.device_round import Round, RoundShape
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.model.paged_cache import PagedCache, PagePool
+from dllm_core.model.transformer import Transformer
 
 LLADA = {"attention": "bidirectional", "shift": False, "tied_head": False, "num_kv_heads": 6}
 GROUPED = {"attention": "bidirectional", "shift": False}

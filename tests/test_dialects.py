@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.audio import to_pcm16
-from agent.telephony.asterisk import MAX_CONTROL, AsteriskStream
-from agent.telephony.audiosocket import RATES, AudioSocketStream, FrameReader
-from agent.telephony.dialect import (
+from agent.audio.samples import to_pcm16
+from agent.telephony.dialects.asterisk import MAX_CONTROL, AsteriskStream
+from agent.telephony.dialects.audiosocket import RATES, AudioSocketStream, FrameReader
+from agent.telephony.dialects.base import (
     Complaint,
     DialectError,
     Dtmf,
@@ -25,9 +25,9 @@ from agent.telephony.dialect import (
     Stopped,
     Unsupported,
 )
-from agent.telephony.dialects import DIALECTS, provider_of
-from agent.telephony.envelope import MAX_MESSAGE
-from agent.telephony.g711 import encode_mulaw
+from agent.telephony.dialects.g711 import encode_mulaw
+from agent.telephony.dialects.json_fields import MAX_MESSAGE
+from agent.telephony.dialects.registry import DIALECTS, provider_of
 
 TONE = (0.5 * np.sin(np.arange(160) / 5)).astype(np.float32)
 MULAW = base64.b64encode(encode_mulaw(TONE)).decode()

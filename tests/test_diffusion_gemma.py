@@ -15,8 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from agent.config import Settings
-from agent.engines import make_responder
+from agent.config.settings import Settings
 from agent.responders.base import (
     CanvasStep,
     Message,
@@ -26,6 +25,7 @@ from agent.responders.base import (
     ResponderError,
 )
 from agent.responders.diffusion_gemma import DiffusionGemmaCall, DiffusionGemmaResponder
+from agent.runtime.engines import make_responder
 
 WINDOW, CANVAS, STEPS = 16, 8, 4
 TEMPLATE = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import app
+from agent.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("agent", "asr", "tts", "dllm_core", "web_client")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from fakes import LoudIsSpeech, silence, speech
 
-from agent.ear import Ear
-from agent.echo import EchoJudge
+from agent.audio.echo import EchoJudge
 from agent.errors import AudioError
+from agent.runtime.audio_input import Ear
 
 
 def frames(rate, sound, message):

@@ -11,9 +11,9 @@ from sounds import RATE, Sound, librivox, question, silence
 from voices import joe_voice
 
 import tts
-from agent.audio import AudioChunk, resample
-from agent.echo import BANDS, EchoJudge, band_powers
-from agent.vad import FRAME_SAMPLES, SileroVad
+from agent.audio.echo import BANDS, EchoJudge, band_powers
+from agent.audio.samples import AudioChunk, resample
+from agent.audio.vad import FRAME_SAMPLES, SileroVad
 
 silero = SileroVad.load()
 

@@ -10,7 +10,7 @@ from test_reference_algorithms import BIDIRECTIONAL, MASK, pair
 from tiny import tiny_config, tiny_engine, tiny_tokenizer
 
 from dllm_core import DecodeOptions, Engine, OptionError
-from dllm_core.batch import Batch
+from dllm_core.decode.batch import Batch
 
 PROMPT = [5, 9, 2, 44, 17]
 LIGHT = tiny_engine(tiny_config(mask_id=60, eos_ids=()))

@@ -2,7 +2,7 @@
 
 import gc
 
-from agent.engines import keep_loaded
+from agent.runtime.engines import keep_loaded
 
 
 def test_what_is_loaded_is_not_collected_again():

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from tiny import tiny_cache
 
 from dllm_core import DecodeOptions, Engine, ModelFileError, UnsupportedModelError, WeightsError
-from dllm_core.families import config_from_json
-from dllm_core.model import Span, visibility
+from dllm_core.model.families import config_from_json
+from dllm_core.model.transformer import Span, visibility
 
 SIZES: dict[str, Any] = {
     "vocab_size": 260,

@@ -10,9 +10,9 @@ from test_reply import byte_tokenizer
 from tiny import tiny_cache, tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, Engine, OptionError
-from dllm_core.canvas import Canvas
-from dllm_core.denoise import run
-from dllm_core.diffusion import Diffusion
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import run
+from dllm_core.decode.diffusion import Diffusion
 
 TEMPLATES = st.lists(st.none() | st.integers(0, 59), min_size=1, max_size=24)
 BIDIRECTIONAL = Engine(

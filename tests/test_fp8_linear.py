@@ -6,12 +6,12 @@ from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions, OptionError
 from dllm_core.engine import Engine
-from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.model import Linear
+from dllm_core.gpu.paged_model import PROJECTIONS, PagedModel
+from dllm_core.model.fp8_linear import Fp8Linear
+from dllm_core.model.place import choose_kind
+from dllm_core.model.transformer import Linear
+from dllm_core.model.weights import build
 from dllm_core.ops.fp8 import FP8
-from dllm_core.paged_model import PROJECTIONS, PagedModel
-from dllm_core.place import choose_kind
-from dllm_core.weights import build
 
 CONFIG = tiny_config(
     mask_id=60, hidden_size=32, intermediate_size=64, head_dim=16, num_heads=4, num_kv_heads=2

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.telephony.dialect import DialectError
-from agent.telephony.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.g711 import (
+from agent.telephony.dialects.base import DialectError
+from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
+from agent.telephony.dialects.g711 import (
     ALAW,
     MULAW,
     decode_alaw,

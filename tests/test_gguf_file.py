@@ -5,7 +5,7 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, dequantize, quantize
 
 from dllm_core.errors import ModelFileError
-from dllm_core.gguf_file import GgufFile
+from dllm_core.model.gguf_file import GgufFile
 
 
 @pytest.fixture

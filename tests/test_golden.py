@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_cache
 
-from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import run
-from dllm_core.diffusion import Diffusion
-from dllm_core.families import config_from_json, names_of
-from dllm_core.model import Linear, Span, Transformer, visibility
-from dllm_core.weights import build, fill
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import run
+from dllm_core.decode.diffusion import Diffusion
+from dllm_core.model.families import config_from_json, names_of
+from dllm_core.model.transformer import Linear, Span, Transformer, visibility
+from dllm_core.model.weights import build, fill
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 NAMES = ("llada_mha", "illada_gqa_tied", "dream")

@@ -74,7 +74,7 @@ def test_a_device_that_computes_something_else_is_not_timed(
 ) -> None:
     import torch
 
-    from dllm_core import device_round
+    from dllm_core.gpu import device_round
 
     right = device_round.top1.reference
 

@@ -8,13 +8,13 @@ import torch
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions
-from dllm_core.device import Device
-from dllm_core.device_round import Habits, Round, RoundShape
+from dllm_core.decode.schedule import CostModel
 from dllm_core.engine import Engine
-from dllm_core.graphs import Graphs
-from dllm_core.paged_cache import PagePool
-from dllm_core.paged_model import PagedModel
-from dllm_core.schedule import CostModel
+from dllm_core.gpu.device import Device
+from dllm_core.gpu.device_round import Habits, Round, RoundShape
+from dllm_core.gpu.graphs import Graphs
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.model.paged_cache import PagePool
 
 MODEL = tiny_model(tiny_config(mask_id=60, context_length=256))
 PAGED = PagedModel(MODEL, PagePool(MODEL.config, 30, torch.float32, torch.device("cpu")))

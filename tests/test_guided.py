@@ -6,7 +6,7 @@ import pytest
 from tiny import tiny_config, tiny_engine, tiny_tokenizer
 
 from dllm_core import DecodeOptions, Engine, OptionError, PromptTooLongError
-from dllm_core.guided import Guided, Round
+from dllm_core.tasks.guided import Guided, Round
 
 PROMPT = [5, 9, 2, 44, 17]
 NEVER_ENDS = tiny_config(eos_ids=())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import INSTRUCTIONS
+from agent.config.settings import INSTRUCTIONS
 from dllm_core.adapt.distill import ends_sentence, loops, speakable, spellings
 from dllm_core.adapt.evaluate import is_degenerate, is_right
 from dllm_core.adapt.held_out import held_out_prompts, plain, questions, without_held_out

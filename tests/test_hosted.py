@@ -22,12 +22,12 @@ from chat_server import Answer, ChatServer, chat_server
 from pydantic import SecretStr
 from smollm import SYSTEM, smollm_path
 
-from agent.config import Settings
-from agent.engines import load_responder
+from agent.config.settings import Settings
 from agent.reply import ReplyPiece
 from agent.responders.base import Message, Prefilled, ReplyDone, ReplyText, ResponderError
 from agent.responders.hosted import HostedResponder
 from agent.responders.service import Service
+from agent.runtime.engines import load_responder
 
 ASKED = [Message("system", "be short"), Message("user", "how are you")]
 KEY = "sk-very-secret"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from fake_agent import RATE, question
 
-from agent import cli
-from agent.audio import write_wav
+from agent.audio.samples import write_wav
+from agent.cli import main
 from agent.latency.results import TurnResult
 from agent.latency.rows import read_run, turn_row
 
@@ -34,7 +34,7 @@ def onebreath(monkeypatch, capfd, tmp_path):
     def run(*words):
         monkeypatch.setattr("sys.argv", ["onebreath", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         printed = capfd.readouterr()
         return ended.value.code or 0, printed.out, printed.err
 

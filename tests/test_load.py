@@ -9,7 +9,7 @@ import pytest
 from fake_agent import FakeWire, Manner, question
 from fakes import in_virtual_time
 
-from agent.audio import read_recording
+from agent.audio.samples import read_recording
 from agent.errors import CallError
 from agent.latency.load import Habits, Load
 from agent.latency.plan import Plan

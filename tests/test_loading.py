@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from sharded import shapes, write_random, write_sparse
 from smollm import smollm_path
 
-from dllm_core import Engine, ModelFileError, WeightsError, checkpoint
-from dllm_core.weights import slots
+from dllm_core import Engine, ModelFileError, WeightsError
+from dllm_core.model import checkpoint
+from dllm_core.model.weights import slots
 
 ROOT = Path(__file__).parents[1]
 PEAK = Path(__file__).with_name("peak_memory.py")

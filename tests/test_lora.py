@@ -11,15 +11,15 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_model
 
-from dllm_core import lora
 from dllm_core.adapt.network import Network, positions_of
 from dllm_core.config import ModelConfig
 from dllm_core.errors import AdapterError
-from dllm_core.families import HUGGING_FACE, LLADA
-from dllm_core.lora import Adapter, DenoiserSettings
-from dllm_core.model import Linear
-from dllm_core.quantize import Int8Linear
-from dllm_core.weights import build, fill, slots
+from dllm_core.model import lora
+from dllm_core.model.families import HUGGING_FACE, LLADA
+from dllm_core.model.lora import Adapter, DenoiserSettings
+from dllm_core.model.quantize import Int8Linear
+from dllm_core.model.transformer import Linear
+from dllm_core.model.weights import build, fill, slots
 
 LLAMA = tiny_config(mask_id=60)
 DIFFUSION = tiny_config(

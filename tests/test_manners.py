@@ -7,11 +7,11 @@ import pytest
 from fakes import Desk
 from test_session import ask, sound
 
-from agent.answering import Answering
-from agent.commands import HangUp, Respond, Speak, WakeAt
-from agent.config import CallSettings, Settings
-from agent.conversation import Conversation
-from agent.events import (
+from agent.config.settings import CallSettings, Settings
+from agent.reply import Message, Prefilled, ReplyDone
+from agent.session.commands import HangUp, Respond, Speak, WakeAt
+from agent.session.conversation import Conversation
+from agent.session.events import (
     CallStarted,
     Configure,
     PromptReady,
@@ -21,8 +21,8 @@ from agent.events import (
     TextReady,
     Tick,
 )
-from agent.manners import Manners, Phase, Wish
-from agent.notices import (
+from agent.session.lifecycle import Manners, Phase, Wish
+from agent.session.notices import (
     Play,
     Remark,
     ReplyFinished,
@@ -31,8 +31,8 @@ from agent.notices import (
     TurnTimed,
     WordsPlaced,
 )
-from agent.reply import Message, Prefilled, ReplyDone
-from agent.session import Session
+from agent.session.replies import Answering
+from agent.session.session import Session
 
 
 def new_manners(ends_at=math.inf, **call):

@@ -1,7 +1,7 @@
 import torch
 from tiny import tiny_config
 
-from dllm_core.model import visibility
+from dllm_core.model.transformer import visibility
 
 
 def test_causal_rows_see_the_past_and_themselves() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import models
-from agent.catalogue import OPTIONAL, Model, ModelFile
 from agent.errors import ModelError
+from agent.models import store
+from agent.models.catalogue import OPTIONAL, Model, ModelFile
 
 HALVES = (b"left half, " * 1000, b"right half")
 WHOLE = b"".join(HALVES)
@@ -30,8 +30,8 @@ def hold(name, done, size):
         print("under way", flush=True)
         sys.stdin.readline()
 
-models.MODELS["parts"] = test_models.model_in_parts()
-print(models.locate("parts", hold))
+store.MODELS["parts"] = test_models.model_in_parts()
+print(store.locate("parts", hold))
 """
 
 
@@ -81,96 +81,96 @@ def packages(tmp_path, monkeypatch):
         source="made by this test",
         entry="voice.onnx",
     )
-    monkeypatch.setitem(models.MODELS, "parts", model_in_parts())
-    monkeypatch.setitem(models.MODELS, "single", single)
+    monkeypatch.setitem(store.MODELS, "parts", model_in_parts())
+    monkeypatch.setitem(store.MODELS, "single", single)
     monkeypatch.setenv("ONEBREATH_MODELS", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(directory)
     return directory
 
 
 def test_a_model_in_one_package_is_used_in_place(packages):
-    assert models.locate("single") == packages / "ob_single" / "voice.onnx"
-    assert not models.cache_dir().exists()
+    assert store.locate("single") == packages / "ob_single" / "voice.onnx"
+    assert not store.cache_dir().exists()
 
 
 def test_parts_are_put_together_once(packages):
-    directory = models.locate("parts")
-    assert directory == models.cache_dir() / "parts"
+    directory = store.locate("parts")
+    assert directory == store.cache_dir() / "parts"
     assert (directory / "model.bin").read_bytes() == WHOLE
     assert sorted(path.name for path in directory.iterdir()) == ["config.json", "model.bin"]
     made = (directory / "model.bin").stat().st_mtime_ns
-    assert models.locate("parts") == directory
+    assert store.locate("parts") == directory
     assert (directory / "model.bin").stat().st_mtime_ns == made
 
 
 def test_a_truncated_copy_is_made_again(packages):
-    copy = models.locate("parts") / "model.bin"
+    copy = store.locate("parts") / "model.bin"
     copy.write_bytes(WHOLE[:5])
-    models.locate("parts")
+    store.locate("parts")
     assert copy.read_bytes() == WHOLE
 
 
 def test_progress_ends_at_the_size(packages):
     calls = []
-    models.locate("parts", lambda *call: calls.append(call))
+    store.locate("parts", lambda *call: calls.append(call))
     assert ("model.bin", len(WHOLE), len(WHOLE)) in calls
     assert calls[-1] == ("config.json", 2, 2)
 
 
 def test_whole_models_have_no_problems(packages):
-    assert models.problems("parts") == []  # still in parts
-    models.locate("parts")
-    assert models.problems("parts") == []  # put together
-    models.verify("single")
+    assert store.problems("parts") == []  # still in parts
+    store.locate("parts")
+    assert store.problems("parts") == []  # put together
+    store.verify("single")
 
 
 def test_a_damaged_part_is_named_and_leaves_nothing_behind(packages):
     part = packages / "ob_part2" / "data" / "b"
     part.write_bytes(b"wrong half")
     with pytest.raises(ModelError) as caught:
-        models.locate("parts")
+        store.locate("parts")
     message = str(caught.value)
     assert str(part) in message
     assert hashlib.sha256(WHOLE).hexdigest() in message
     assert hashlib.sha256(HALVES[0] + b"wrong half").hexdigest() in message
     assert "onebreath models --fetch parts" in message
-    assert list((models.cache_dir() / "parts").iterdir()) == []
+    assert list((store.cache_dir() / "parts").iterdir()) == []
 
 
 def test_a_damaged_copy_of_the_right_size_is_found_by_its_hash(packages):
-    copy = models.locate("parts") / "model.bin"
+    copy = store.locate("parts") / "model.bin"
     copy.write_bytes(WHOLE[:-1] + b"F")
     with pytest.raises(ModelError, match="is damaged: sha256 is") as caught:
-        models.verify("parts")
+        store.verify("parts")
     assert str(copy) in str(caught.value)
 
 
 def test_fetch_drops_a_damaged_copy_and_needs_no_network_for_it(packages):
-    copy = models.locate("parts") / "model.bin"
+    copy = store.locate("parts") / "model.bin"
     copy.write_bytes(WHOLE[:-1] + b"F")
-    models.fetch(["parts"])
+    store.fetch(["parts"])
     assert not copy.exists()
-    assert (models.locate("parts") / "model.bin").read_bytes() == WHOLE
+    assert (store.locate("parts") / "model.bin").read_bytes() == WHOLE
 
 
 def test_a_missing_package_is_one_problem_with_a_remedy(packages, monkeypatch):
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(packages)])
-    assert models.problems("single") == [
+    assert store.problems("single") == [
         "single: the package ob-single is not installed; run: onebreath models --fetch single"
     ]
     with pytest.raises(ModelError, match="the package ob-part1 is not installed"):
-        models.locate("parts")
+        store.locate("parts")
 
 
 def test_a_missing_file_is_named(packages):
     (packages / "ob_single" / "voice.json").unlink()
     with pytest.raises(ModelError, match=r"voice\.json is missing; run"):
-        models.locate("single")
+        store.locate("single")
 
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ModelError, match="no model 'tiny' is known; there are whisper-base, "):
-        models.locate("tiny")
+        store.locate("tiny")
 
 
 def test_a_cache_directory_that_cannot_be_made_is_explained(packages, tmp_path, monkeypatch):
@@ -178,7 +178,7 @@ def test_a_cache_directory_that_cannot_be_made_is_explained(packages, tmp_path, 
     in_the_way.touch()
     monkeypatch.setenv("ONEBREATH_MODELS", str(in_the_way / "models"))
     with pytest.raises(ModelError, match="set ONEBREATH_MODELS to a directory with room"):
-        models.locate("parts")
+        store.locate("parts")
 
 
 def test_a_second_process_waits_and_then_finds_the_work_done(packages, monkeypatch):
@@ -188,13 +188,13 @@ def test_a_second_process_waits_and_then_finds_the_work_done(packages, monkeypat
     ) as first:
         assert first.stdout.readline() == "under way\n"
         with monkeypatch.context() as impatient:
-            impatient.setattr(models, "_LOCK_TIMEOUT", 0.0)
+            impatient.setattr(store, "_LOCK_TIMEOUT", 0.0)
             with pytest.raises(ModelError, match=r"parts\.lock"):
-                models.locate("parts")
+                store.locate("parts")
         first.stdin.write("go on\n")
         first.stdin.flush()
         calls = []
-        directory = models.locate("parts", lambda *call: calls.append(call))
+        directory = store.locate("parts", lambda *call: calls.append(call))
         assert first.communicate()[0] == f"{directory}\n"
     assert first.returncode == 0
     assert calls == []
@@ -231,32 +231,32 @@ def local_index(packages, tmp_path, monkeypatch):
         "PIP_UPGRADE": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(models, "PINS", tmp_path / "models.txt")
+    monkeypatch.setattr(store, "PINS", tmp_path / "models.txt")
     return index
 
 
 def test_fetch_installs_over_a_damaged_file(packages, local_index):
-    models.PINS.write_text(_wheel(local_index, "1.0"))
+    store.PINS.write_text(_wheel(local_index, "1.0"))
     (packages / "ob_single" / "voice.onnx").write_bytes(b"noise")
     lines = []
-    models.fetch(["single"], lines.append)
-    assert models.locate("single").read_bytes() == b"voice"
+    store.fetch(["single"], lines.append)
+    assert store.locate("single").read_bytes() == b"voice"
     assert any(line.startswith("Successfully installed ob-single-1.0") for line in lines)
 
 
 def test_fetch_refuses_a_wheel_with_another_hash(packages, local_index):
-    models.PINS.write_text(_wheel(local_index, "1.0").replace("sha256:", "sha256:0000")[:-4])
+    store.PINS.write_text(_wheel(local_index, "1.0").replace("sha256:", "sha256:0000")[:-4])
     (packages / "ob_single" / "voice.json").unlink()
     with pytest.raises(ModelError, match="DO NOT MATCH THE HASHES"):
-        models.fetch(["single"])
+        store.fetch(["single"])
 
 
 def test_fetching_without_a_network_says_what_to_do(local_index, packages):
-    models.PINS.write_text("ob-single==1.0 --hash=sha256:" + 64 * "0")
+    store.PINS.write_text("ob-single==1.0 --hash=sha256:" + 64 * "0")
     (packages / "ob_single" / "voice.json").unlink()
     lines = []
     with pytest.raises(ModelError, match="connect to the network") as caught:
-        models.fetch(["single"], lines.append)
+        store.fetch(["single"], lines.append)
     assert "No matching distribution found for ob-single==1.0" in str(caught.value)
     assert any("No matching distribution" in line for line in lines)
 
@@ -282,33 +282,33 @@ def test_a_model_is_taken_out_of_a_wheel_that_is_not_installed(packages, taken_o
     with pytest.raises(
         ModelError, match="was not fetched yet; run: onebreath models --fetch melody"
     ):
-        models.locate("melody")
-    models.fetch(["melody"])
-    path = models.locate("melody")
-    assert path == models.cache_dir() / "melody" / "voice.onnx"
+        store.locate("melody")
+    store.fetch(["melody"])
+    path = store.locate("melody")
+    assert path == store.cache_dir() / "melody" / "voice.onnx"
     assert path.read_bytes() == b"voice"
     assert [entry.name for entry in path.parent.iterdir()] == ["voice.onnx"]
     assert not list(packages.glob("ob_single-2.0*"))
 
 
 def test_a_damaged_file_that_was_taken_out_is_fetched_again(taken_out):
-    models.fetch(["melody"])
-    models.locate("melody").write_bytes(b"noise")
-    [problem] = models.problems("melody")
+    store.fetch(["melody"])
+    store.locate("melody").write_bytes(b"noise")
+    [problem] = store.problems("melody")
     assert "is damaged" in problem
-    models.fetch(["melody"])
-    models.verify("melody")
+    store.fetch(["melody"])
+    store.verify("melody")
 
 
 def test_a_wheel_without_the_file_says_so(taken_out, monkeypatch):
     other = _file("voice.onnx", b"voice", ("ob-single", "ob_single/gone.onnx"))
     monkeypatch.setitem(OPTIONAL, "melody", replace(taken_out, files=(other,)))
     with pytest.raises(ModelError, match=r"cannot be taken out of ob-single==2.0 .*gone\.onnx"):
-        models.fetch(["melody"])
+        store.fetch(["melody"])
 
 
 def test_what_is_optional_is_no_default_and_pinned_by_hash():
-    assert not OPTIONAL.keys() & models.MODELS.keys()
+    assert not OPTIONAL.keys() & store.MODELS.keys()
     for model in OPTIONAL.values():
         assert model.wheel is not None
         assert "==" in model.wheel
@@ -316,18 +316,18 @@ def test_what_is_optional_is_no_default_and_pinned_by_hash():
 
 
 def test_every_default_model_is_pinned_by_hash():
-    packages = {package for model in models.MODELS.values() for package in model.packages}
-    pinned = [line for line in models.PINS.read_text().splitlines() if not line.startswith("#")]
+    packages = {package for model in store.MODELS.values() for package in model.packages}
+    pinned = [line for line in store.PINS.read_text().splitlines() if not line.startswith("#")]
     assert len(pinned) == len(packages)
     for package in packages:
-        assert " --hash=sha256:" in models.requirement(package)
+        assert " --hash=sha256:" in store.requirement(package)
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("name", ["whisper-base", "smollm2-135m-instruct", "joe"])
 def test_the_default_models_are_whole(name, tmp_path, monkeypatch):
     monkeypatch.setenv("ONEBREATH_MODELS", str(tmp_path))
-    models.verify(name)
-    path = models.locate(name)
+    store.verify(name)
+    path = store.locate(name)
     assert path.exists()
-    models.verify(name)
+    store.verify(name)

@@ -11,11 +11,11 @@ from dllm_core.adapt.collate import CollateOptions, Collator
 from dllm_core.adapt.examples import Example
 from dllm_core.adapt.generate import replies, trajectories
 from dllm_core.adapt.network import Network, positions_of
-from dllm_core.canvas import Canvas
-from dllm_core.denoise import run
-from dllm_core.diffusion import Diffusion
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import run
+from dllm_core.decode.diffusion import Diffusion
 from dllm_core.errors import OptionError
-from dllm_core.model import visibility
+from dllm_core.model.transformer import visibility
 
 CONFIGS = {
     "bidirectional": tiny_config(attention="bidirectional", shift=False, mask_id=60),

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dllm_core.config import ModelConfig
-from dllm_core.model import Rotary, rotate
+from dllm_core.model.transformer import Rotary, rotate
 from dllm_core.ops import PAGE
 from dllm_core.ops.attention import canvas_attention
 from dllm_core.ops.rotary import rotate_and_store

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dllm_core import unmask
+from dllm_core.decode import unmask
 from dllm_core.errors import OptionError
 from dllm_core.ops.commit import commit
 from tests.kernels import DEVICE, integers, needs_triton

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dllm_core import unmask
+from dllm_core.decode import unmask
 from dllm_core.ops.head import top1
 from tests.kernels import DEVICE, drawn, integers, needs_triton, poisoned
 

@@ -5,9 +5,10 @@ import pytest
 from fakes import Desk
 from test_session import answer, ask, final, play_out, sound
 
-from agent.commands import DecodeFinal, DecodePartial, HangUp, Respond, Speak
-from agent.config import Settings
-from agent.events import (
+from agent.config.settings import Settings
+from agent.reply import Message
+from agent.session.commands import DecodeFinal, DecodePartial, HangUp, Respond, Speak
+from agent.session.events import (
     CallStarted,
     CancelReply,
     ClearAudio,
@@ -21,7 +22,7 @@ from agent.events import (
     TextReady,
     Tick,
 )
-from agent.notices import (
+from agent.session.notices import (
     Duck,
     Play,
     Remark,
@@ -35,9 +36,8 @@ from agent.notices import (
     Unduck,
     WordsHeard,
 )
-from agent.overlap import JUDGEMENTS, Judgement, Overlap, Said, Sounding, classify
-from agent.reply import Message
-from agent.session import MAX_UNHEARD, Session
+from agent.session.overlap import JUDGEMENTS, Judgement, Overlap, Said, Sounding, classify
+from agent.session.session import MAX_UNHEARD, Session
 from asr.transcript import Transcript
 
 STORY = "Once upon a time there lived a very old fox in a wood."

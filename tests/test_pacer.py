@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.telephony.pacer import HOLD_SECONDS, MARK_PATIENCE, Mark, Pacer
+from agent.telephony.media.pacer import HOLD_SECONDS, MARK_PATIENCE, Mark, Pacer
 
 RATE = 8000
 FRAME = 160

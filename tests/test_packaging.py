@@ -62,7 +62,7 @@ def test_the_wheel_holds_exactly_the_files_of_the_five_packages(wheel):
 def test_the_wheel_carries_types_pins_and_licences(wheel):
     names = wheel.namelist()
     assert {f"{package}/py.typed" for package in PACKAGES} < set(names)
-    assert "agent/models.txt" in names
+    assert "agent/models/models.txt" in names
     for name in ("LICENSE", "THIRD_PARTY.md"):
         assert any(shipped.endswith(f".dist-info/licenses/{name}") for shipped in names)
 
@@ -70,7 +70,9 @@ def test_the_wheel_carries_types_pins_and_licences(wheel):
 HEAVY = ("torch", "transformers", "faster_whisper", "ctranslate2", "onnxruntime", "piper")
 
 
-@pytest.mark.parametrize("module", ["agent.models", "agent.doctor", "agent.threads"])
+@pytest.mark.parametrize(
+    "module", ["agent.models.store", "agent.doctor.checks", "agent.runtime.threads"]
+)
 def test_starting_up_imports_no_engine(module):
     script = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(

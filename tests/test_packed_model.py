@@ -11,15 +11,15 @@ import torch
 from tiny import tiny_config
 from torch import Tensor, nn
 
-from dllm_core import lora
-from dllm_core.cache import KeyValues
 from dllm_core.config import ModelConfig
 from dllm_core.cpu import attention, prediction, product
 from dllm_core.cpu.packed import PackedRows
-from dllm_core.model import Span, Transformer, visibility
-from dllm_core.packed_model import PackedTransformer, prepare
-from dllm_core.quantize import Int4Linear, Int8Linear, PackedLinear
-from dllm_core.weights import build
+from dllm_core.model import lora
+from dllm_core.model.cache import KeyValues
+from dllm_core.model.packed_transformer import PackedTransformer, prepare
+from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
+from dllm_core.model.transformer import Span, Transformer, visibility
+from dllm_core.model.weights import build
 
 CPU = torch.device("cpu")
 SHAPE: dict[str, Any] = {

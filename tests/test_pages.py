@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tiny import tiny_config
 
 from dllm_core.errors import PagesFullError, PromptTooLongError
+from dllm_core.model.paged_cache import PagedCache, PagePool
+from dllm_core.model.pages import PageBook, pages_for
 from dllm_core.ops import PAGE
-from dllm_core.paged_cache import PagedCache, PagePool
-from dllm_core.pages import PageBook, pages_for
 
 PAGES = 12
 LIMIT = 4 * PAGE

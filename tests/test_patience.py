@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agent.completeness import Verdict
-from agent.config import TurnSettings
-from agent.events import Configure
-from agent.patience import EAGERNESS, Delays, Patience
+from agent.config.settings import TurnSettings
+from agent.session.endpointing import EAGERNESS, Delays, Patience
+from agent.session.events import Configure
+from agent.turn_taking.completeness import Verdict
 
 OWN = TurnSettings(complete_delay=0.25, endpoint_delay=0.7, incomplete_delay=2.0)
 WORDS = {"complete": "Yes.", "unsure": "I live in Rome.", "incomplete": "a table for"}

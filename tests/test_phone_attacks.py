@@ -17,9 +17,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.frames import OP_PING, Frame
 from websockets.http11 import Request
 
-from agent.telephony.dialects import DIALECTS
-from agent.telephony.line import AudioSocketLine
-from agent.telephony.providers import (
+from agent.telephony.check.fake_providers import (
     Exotel,
     Message,
     Plivo,
@@ -28,7 +26,9 @@ from agent.telephony.providers import (
     jambonz,
     vonage,
 )
-from agent.telephony.websocket import MediaAwareProtocol
+from agent.telephony.dialects.registry import DIALECTS
+from agent.telephony.media.connection import AudioSocketLine
+from agent.telephony.media.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected
 
 RATE = 8000
@@ -131,8 +131,8 @@ class _Impatient(_Narrow):
 async def test_a_peer_that_never_reads_is_let_go(
     protocol: type[MediaAwareProtocol], send_seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.server.MediaAwareProtocol", protocol)
-    monkeypatch.setattr("agent.telephony.line.SEND_SECONDS", send_seconds)
+    monkeypatch.setattr("agent.server.app.MediaAwareProtocol", protocol)
+    monkeypatch.setattr("agent.telephony.media.connection.SEND_SECONDS", send_seconds)
     async with phone_server(script=lambda said: "word " * 200) as server:
         caller = await admitted(server)
         line = await deaf(server)
@@ -146,7 +146,7 @@ async def test_a_peer_that_never_reads_is_let_go(
 async def test_an_audiosocket_whose_peer_never_reads_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent.telephony.line.SEND_SECONDS", 0.1)
+    monkeypatch.setattr("agent.telephony.media.connection.SEND_SECONDS", 0.1)
     lines: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -11,10 +11,10 @@ from pbx import free_port
 from phones import PROVIDERS, SECRET, UUID, phone_server
 from typer.testing import CliRunner
 
-from agent.cli import app
-from agent.config import Settings
-from agent.doctor import Finding, Level
-from agent.phone_check import examine
+from agent.cli.main import app
+from agent.config.settings import Settings
+from agent.doctor.checks import Finding, Level
+from agent.telephony.check.check import examine
 
 HEARD = ["how are you"] * 10
 

@@ -19,10 +19,10 @@ from phone_peer import RATE
 from test_telephone_transport import engines, run, said
 
 import agent
-from agent.audio import AudioChunk, Samples
-from agent.echo import EchoJudge, Powers, band_powers
-from agent.vad import FRAME_SAMPLES
-from agent.vad import RATE as EAR_RATE
+from agent.audio.echo import EchoJudge, Powers, band_powers
+from agent.audio.samples import AudioChunk, Samples
+from agent.audio.vad import FRAME_SAMPLES
+from agent.audio.vad import RATE as EAR_RATE
 
 OURS = str(Path(agent.__file__).parent)
 
@@ -70,7 +70,7 @@ def test_while_nobody_speaks_spectra_are_taken_every_half_second(
         taken.append(len(sound))
         return band_powers(sound)
 
-    monkeypatch.setattr("agent.echo.band_powers", counted)
+    monkeypatch.setattr("agent.audio.echo.band_powers", counted)
     judge = EchoJudge()
     judge.played(np.full(5 * EAR_RATE, 0.1, np.float32), EAR_RATE, 10.0)
     for number in range(64):

@@ -17,13 +17,13 @@ from phone_server import server
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from agent.audio import to_pcm16
-from agent.config import Settings
+from agent.audio.samples import to_pcm16
+from agent.config.settings import Settings
 from agent.errors import ConfigError
-from agent.server import AgentServer, listen, serve
-from agent.telephony.dialect import Unsupported
-from agent.telephony.tokens import Tokens
-from agent.telephony.websocket import MediaAwareProtocol
+from agent.server.app import AgentServer, listen, serve
+from agent.telephony.access.tokens import Tokens
+from agent.telephony.dialects.base import Unsupported
+from agent.telephony.media.websocket import MediaAwareProtocol
 from tts.engine import TtsError
 from tts.tone import ToneSynthesizer
 
@@ -36,7 +36,7 @@ QUESTION = np.concatenate([silence(0.2, RATE), speech(0.8, RATE), silence(0.7, R
 def tokens(monkeypatch):
     """The tokens of the server that the test starts."""
     shared = Tokens(b"k" * 32)
-    monkeypatch.setattr("agent.server.Tokens", lambda: shared)
+    monkeypatch.setattr("agent.server.app.Tokens", lambda: shared)
     return shared
 
 

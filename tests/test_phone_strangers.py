@@ -18,7 +18,7 @@ from phones import admitted, closed, dial, phone_server, send, start
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from agent.telephony.providers import Message, Twilio
+from agent.telephony.check.fake_providers import Message, Twilio
 
 QUIET = silence(0.02, 8000)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.playback import SLICE_SECONDS, Playback
+from agent.session.playback import SLICE_SECONDS, Playback
 from tts.engine import SpeechChunk, WordSpan
 
 RATE = 1000

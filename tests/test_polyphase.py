@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.polyphase import Polyphase, is_small
+from agent.audio.polyphase import Polyphase, is_small
 
 RATES = [(8000, 16_000), (16_000, 8000), (24_000, 16_000), (16_000, 24_000), (48_000, 8000)]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import events, notices
 from agent.protocol import AppendedAudio, BadEvent, EventWriter, Pinged, SessionFacts, parse
 from agent.reply import CanvasStep
+from agent.session import events, notices
 
 FACTS = SessionFacts(
     "sess_1", "Be kind.", "smol", "whisper", "joe", "en", "server_vad", 0.5, 0.5, 0.4, None

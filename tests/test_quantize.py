@@ -5,7 +5,7 @@ import torch
 from packed import four_bit
 
 from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, PackedRows
-from dllm_core.quantize import Int4Linear, Int8Linear
+from dllm_core.model.quantize import Int4Linear, Int8Linear
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:

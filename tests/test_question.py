@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from agent.audio import write_wav
+from agent.audio.samples import write_wav
 from agent.errors import AudioError, ConfigError
 from agent.latency.question import Check, Rule, read_questions
 from agent.questions import bundled_questions

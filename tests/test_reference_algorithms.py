@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from plain_reference import Plain, dream, fast_dllm, llada, random_weights, sdar
 from tiny import tiny_cache, tiny_config
 
-from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import run
-from dllm_core.diffusion import Diffusion
-from dllm_core.families import HUGGING_FACE
-from dllm_core.model import Linear, Span, Transformer, visibility
-from dllm_core.weights import build, fill
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import run
+from dllm_core.decode.diffusion import Diffusion
+from dllm_core.model.families import HUGGING_FACE
+from dllm_core.model.transformer import Linear, Span, Transformer, visibility
+from dllm_core.model.weights import build, fill
 
 MASK, CPU = 60, torch.device("cpu")
 SIZES = {

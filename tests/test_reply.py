@@ -1,8 +1,8 @@
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from dllm_core.reply import ReplyText
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.decode.reply_text import ReplyText
+from dllm_core.model.tokenizer import Tokenizer
 
 
 def byte_tokenizer() -> Tokenizer:

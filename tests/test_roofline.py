@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dllm_core.budget import Budget, page_bytes, weight_bytes
 from dllm_core.errors import PagesFullError
-from dllm_core.roofline import H100, LLADA_8B, floor, kernel_table, kernels, table
+from dllm_core.gpu.memory_plan import Budget, page_bytes, weight_bytes
+from dllm_core.gpu.roofline import H100, LLADA_8B, floor, kernel_table, kernels, table
 
 BF16, FP8 = torch.bfloat16, torch.float8_e4m3fn
 CARD = 80 * 10**9

@@ -16,14 +16,14 @@ from fakes import (
     spoken_script,
 )
 
-from agent import events, notices
 from agent.compute import Urgency
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.reply import ReplyDone
 from agent.responders.base import Message, ResponderError
 from agent.responders.scripted import ScriptedResponder
-from agent.runner import CallRunner
-from agent.work import Engines
+from agent.runtime.call import CallRunner
+from agent.runtime.engine_tasks import Engines
+from agent.session import events, notices
 from asr.engine import AsrError
 from asr.scripted import ScriptedTranscriber
 from tts.engine import TtsError

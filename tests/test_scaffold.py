@@ -10,8 +10,8 @@ from test_reply import byte_tokenizer
 from tiny import tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, Engine, OptionError
-from dllm_core.json_fill import JsonFiller
-from dllm_core.scaffold import Slot, scaffold, value
+from dllm_core.tasks.json_fill import JsonFiller
+from dllm_core.tasks.scaffold import Slot, scaffold, value
 
 CONFIG = tiny_config(
     vocab_size=260, attention="bidirectional", mask_id=257, eos_ids=(258,), context_length=2048

@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_cache, tiny_config, tiny_model
 
-from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import run
-from dllm_core.diffusion import Diffusion
-from dllm_core.schedule import CostModel, Deadline
-from dllm_core.unmask import quota, timestep_quota
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import run
+from dllm_core.decode.diffusion import Diffusion
+from dllm_core.decode.schedule import CostModel, Deadline
+from dllm_core.decode.unmask import quota, timestep_quota
 
 MODEL = tiny_model(tiny_config(attention="bidirectional", mask_id=60, eos_ids=()))
 

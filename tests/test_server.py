@@ -16,13 +16,13 @@ from fakes import LoudIsSpeech, silence, speech
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from agent.audio import to_pcm16
+from agent.audio.samples import to_pcm16
 from agent.compute import Compute
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.errors import PortInUse
 from agent.responders.scripted import ScriptedResponder
-from agent.server import listen, serve
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
+from agent.server.app import listen, serve
 from asr.scripted import ScriptedTranscriber
 from tts.tone import ToneSynthesizer
 

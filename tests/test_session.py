@@ -7,7 +7,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from agent.commands import (
+from agent.config.settings import Settings
+from agent.reply import Message, Prefilled, ReplyDone
+from agent.session.commands import (
     Abandon,
     DecodeFinal,
     DecodePartial,
@@ -19,8 +21,7 @@ from agent.commands import (
     Speak,
     WakeAt,
 )
-from agent.config import Settings
-from agent.events import (
+from agent.session.events import (
     CallStarted,
     CancelReply,
     ClearAudio,
@@ -39,7 +40,7 @@ from agent.events import (
     Tick,
     Truncate,
 )
-from agent.notices import (
+from agent.session.notices import (
     Configured,
     ItemTruncated,
     Play,
@@ -55,8 +56,7 @@ from agent.notices import (
     WordsHeard,
     WordsPlaced,
 )
-from agent.reply import Message, Prefilled, ReplyDone
-from agent.session import Session
+from agent.session.session import Session
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk, WordSpan
 

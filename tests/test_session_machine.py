@@ -22,9 +22,10 @@ from hypothesis.stateful import (
 )
 from session_witness import Witness, voice
 
-from agent.commands import Command, DecodeFinal, DecodePartial, Respond, Speak, WakeAt
-from agent.config import Settings
-from agent.events import (
+from agent.config.settings import Settings
+from agent.reply import Prefilled, ReplyDone
+from agent.session.commands import Command, DecodeFinal, DecodePartial, Respond, Speak, WakeAt
+from agent.session.events import (
     CallStarted,
     CancelReply,
     ClearAudio,
@@ -44,9 +45,8 @@ from agent.events import (
     Tick,
     Truncate,
 )
-from agent.notices import ReplyStarted
-from agent.reply import Prefilled, ReplyDone
-from agent.session import Session
+from agent.session.notices import ReplyStarted
+from agent.session.session import Session
 from asr.transcript import Transcript
 
 SEQUENCES = int(os.environ.get("SEQUENCES", "1000"))

@@ -8,10 +8,10 @@ import pytest
 from test_server import server
 from webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
 
-from agent import signalling
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
+from agent.server import webrtc_offers
 from agent.transports.rtc_peer import BadOffer, check_offer
 
 
@@ -148,7 +148,7 @@ async def test_nobody_answers():
 
 
 async def test_an_offer_that_nobody_follows_up_is_dropped(monkeypatch):
-    monkeypatch.setattr(signalling, "PENDING_SECONDS", 0.3)
+    monkeypatch.setattr(webrtc_offers, "PENDING_SECONDS", 0.3)
     async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
         offer = await offer_of()
         for _ in range(2):  # the same offer twice is two calls, and neither comes about
@@ -182,19 +182,21 @@ class Line:
 @pytest.mark.parametrize(
     ("stands", "said", "closed"),
     [
-        (True, "the call failed", [signalling.INTERNAL_ERROR, "hung up"]),
+        (True, "the call failed", [webrtc_offers.INTERNAL_ERROR, "hung up"]),
         (False, "no connection within 0 s", ["hung up"]),
     ],
 )
 async def test_only_the_wait_for_the_connection_is_called_no_connection(
     stands, said, closed, monkeypatch, caplog
 ):
-    monkeypatch.setattr(signalling, "PENDING_SECONDS", 0.01)
+    monkeypatch.setattr(webrtc_offers, "PENDING_SECONDS", 0.01)
 
     async def converse(transport):
         raise TimeoutError("one send took too long")
 
-    calls = signalling.Signalling(Settings(), set(), lambda headers: True, lambda: None, converse)
+    calls = webrtc_offers.Signalling(
+        Settings(), set(), lambda headers: True, lambda: None, converse
+    )
     line = Line(stands)
     with caplog.at_level("INFO", "onebreath.server"):
         await calls._call(line)

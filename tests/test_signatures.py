@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.telephony.signatures import (
+from agent.telephony.access.signatures import (
     FORM,
     TOLERANCE,
     SignatureError,

@@ -10,9 +10,9 @@ import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
 from sounds import RATE, Sound, librivox, question, white_noise
 
-from agent import models
+from agent.audio.smart_turn import MAX_WAITING, SECONDS, SmartTurn, log_mel
 from agent.errors import ModelError
-from agent.smart_turn import MAX_WAITING, SECONDS, SmartTurn, log_mel
+from agent.models import store
 
 FEATURES = FeatureExtractor(chunk_length=SECONDS)
 
@@ -117,7 +117,7 @@ def test_a_damaged_network_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.model
 @pytest.mark.skipif(
-    bool(models.problems("smart-turn")), reason="fetch it: onebreath models --fetch smart-turn"
+    bool(store.problems("smart-turn")), reason="fetch it: onebreath models --fetch smart-turn"
 )
 def test_the_network_itself_tells_a_question_from_its_first_half() -> None:
     loaded = SmartTurn.load()

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from fakes import Desk
 
-from agent.commands import (
+from agent.config.settings import Settings
+from agent.reply import Message, Prefilled, ReplyDone
+from agent.session.commands import (
     Abandon,
     DecodeFinal,
     EndSpeech,
@@ -15,8 +17,7 @@ from agent.commands import (
     Speak,
     Withdraw,
 )
-from agent.config import Settings
-from agent.events import (
+from agent.session.events import (
     CallStarted,
     ClearAudio,
     Configure,
@@ -31,7 +32,7 @@ from agent.events import (
     TextReady,
     TextSaid,
 )
-from agent.notices import (
+from agent.session.notices import (
     Play,
     Remark,
     ReplyFinished,
@@ -43,8 +44,7 @@ from agent.notices import (
     TurnTimed,
     WordsHeard,
 )
-from agent.reply import Message, Prefilled, ReplyDone
-from agent.session import Session
+from agent.session.session import Session
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
 

@@ -17,7 +17,7 @@ from streamdouble.protocol import StreamIdentity
 from streamdouble.scenario import Dtmf, Expect, Hangup, Say, Scenario, Step, Wait, WaitFor
 from streamdouble.session import Session, SessionConfig, SessionResult
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 
 pytestmark = pytest.mark.slow
 

@@ -17,23 +17,23 @@ from fakes import (
 )
 from phone_peer import FRAME, RATE, TwilioPeer, key, spoken, start
 
-from agent.audio import StreamResampler
+from agent.audio.samples import StreamResampler
 from agent.compute import Urgency
-from agent.config import Settings
-from agent.events import Truncate
-from agent.notices import Play
-from agent.playback import Playback
+from agent.config.settings import Settings
 from agent.responders.base import Message
 from agent.responders.scripted import ScriptedResponder
-from agent.runner import CallRunner
-from agent.telephony.announce import announce, announce_alone
-from agent.telephony.dialect import Capabilities, Unsupported
-from agent.telephony.opening import open_call
-from agent.telephony.outbound import Outbound
-from agent.telephony.pacer import Mark
-from agent.telephony.recorder import StereoTrack
-from agent.telephony.transport import SILENT_SECONDS, TelephoneTransport
-from agent.work import Engines
+from agent.runtime.call import CallRunner
+from agent.runtime.engine_tasks import Engines
+from agent.session.events import Truncate
+from agent.session.notices import Play
+from agent.session.playback import Playback
+from agent.telephony.dialects.base import Capabilities, Unsupported
+from agent.telephony.media.announce import announce, announce_alone
+from agent.telephony.media.handshake import open_call
+from agent.telephony.media.outbound import Outbound
+from agent.telephony.media.pacer import Mark
+from agent.telephony.media.recorder import StereoTrack
+from agent.telephony.media.transport import SILENT_SECONDS, TelephoneTransport
 from asr.scripted import ScriptedTranscriber
 from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config.sources import load_settings
+from agent.config.telephony_template import check_template, fill_in
 from agent.errors import ConfigError
-from agent.settings_sources import load_settings
-from agent.telephony.gaps import MAX_FILL, Continuity
-from agent.telephony.keys import MAX_KEYS, PATIENCE, Keys
-from agent.telephony.template import check_template, fill_in
+from agent.telephony.media.dtmf import MAX_KEYS, PATIENCE, Keys
+from agent.telephony.media.gap_filler import MAX_FILL, Continuity
 
 
 def test_one_key_is_a_message_after_a_pause():

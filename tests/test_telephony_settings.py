@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from agent.config.sources import load_settings
+from agent.config.telephony import TelephonySettings
 from agent.errors import ConfigError
-from agent.settings_sources import load_settings
-from agent.telephony.settings import TelephonySettings
 
 EXAMPLE = Path(__file__).parent.parent / "onebreath.example.toml"
 SECRET = "hunter2hunter2"

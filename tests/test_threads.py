@@ -7,9 +7,9 @@ from importlib.metadata import files
 
 import pytest
 
-from agent import threads
 from agent.errors import ConfigError
-from agent.threads import CALM, ThreadPlan, calm, parse_quota, plan
+from agent.runtime import threads
+from agent.runtime.threads import CALM, ThreadPlan, calm, parse_quota, plan
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def _bundled_openmp() -> str:
 def test_calm_is_in_force_when_an_openmp_runtime_loads():
     script = """
 import ctypes, sys
-from agent.threads import calm
+from agent.runtime.threads import calm
 calm()
 ctypes.CDLL(sys.argv[1])
 """

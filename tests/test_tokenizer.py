@@ -5,8 +5,8 @@ from smollm import SYSTEM, smollm_path
 from test_reply import byte_tokenizer
 
 from dllm_core.errors import ModelFileError, OptionError, UnsupportedModelError
-from dllm_core.gguf_file import GgufFile
-from dllm_core.tokenizer import Tokenizer, from_gguf
+from dllm_core.model.gguf_file import GgufFile
+from dllm_core.model.tokenizer import Tokenizer, from_gguf
 
 
 def test_without_a_chat_template_it_says_so() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.telephony import tokens
-from agent.telephony.tokens import LIFETIME, TokenError, Tokens
+from agent.telephony.access import tokens
+from agent.telephony.access.tokens import LIFETIME, TokenError, Tokens
 
 
 def test_a_token_is_spent_once() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_engine, tiny_model
 
-from dllm_core import DecodeOptions, lora
+from dllm_core import DecodeOptions
 from dllm_core.adapt import memory
 from dllm_core.adapt.collate import CollateOptions, Collator
 from dllm_core.adapt.examples import Example
@@ -24,8 +24,9 @@ from dllm_core.adapt.train import (
 )
 from dllm_core.config import ModelConfig
 from dllm_core.errors import DataError, OptionError, TooLargeError
-from dllm_core.families import config_from_json
-from dllm_core.lora import DenoiserSettings
+from dllm_core.model import lora
+from dllm_core.model.families import config_from_json
+from dllm_core.model.lora import DenoiserSettings
 
 PROMPT_CAUSAL = tiny_config(mask_id=60)
 LLADA = tiny_config(family="llada", attention="bidirectional", shift=False, mask_id=60)

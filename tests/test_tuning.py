@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from tiny import tiny_config, tiny_model
 
-from dllm_core.paged_cache import PagePool
-from dllm_core.paged_model import PagedModel
-from dllm_core.tuning import tune
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.gpu.tuning import tune
+from dllm_core.model.paged_cache import PagePool
 
 
 def test_the_faster_product_is_chosen_for_each_shape() -> None:

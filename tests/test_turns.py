@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import TurnSettings
-from agent.turns import TRANSITIONS, FrameKind, TurnDetector, TurnEvent, TurnState
+from agent.config.settings import TurnSettings
+from agent.turn_taking.detector import TRANSITIONS, FrameKind, TurnDetector, TurnEvent, TurnState
 
 FRAME = 0.032
 SETTINGS = TurnSettings(endpoint_delay=0.5, min_speech=0.1, threshold=0.5, release=0.35)

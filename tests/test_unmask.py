@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dllm_core import unmask
+from dllm_core.decode import unmask
 
 PLACES = st.lists(
     st.tuples(st.floats(0, 1, allow_subnormal=False), st.booleans()), min_size=1, max_size=16

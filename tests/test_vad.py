@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sounds import NOT_SPEECH, Sound, in_a_call, librivox, question, silence, white_noise
 
-from agent.vad import EnergyVad, SileroVad, SpeechGate, SpeechGateFactory, VadError
+from agent.audio.vad import EnergyVad, SileroVad, SpeechGate, SpeechGateFactory, VadError
 
 silero = SileroVad.load()
 

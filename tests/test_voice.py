@@ -10,15 +10,15 @@ import numpy as np
 import openai
 import pytest
 
-from agent.audio import AUDIBLE_DBFS, first_above, last_above, read_recording, resample
-from agent.config import Settings
-from agent.engines import close_engines, load_engines
+from agent.audio.samples import AUDIBLE_DBFS, first_above, last_above, read_recording, resample
+from agent.config.settings import Settings
 from agent.latency.caller import Caller
 from agent.latency.question import Question
 from agent.latency.realtime import RealtimeWire
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
-from agent.server import listen, serve
+from agent.runtime.engines import close_engines, load_engines
+from agent.server.app import listen, serve
 from asr.engine import RATE
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

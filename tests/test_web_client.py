@@ -15,7 +15,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 import web_client
-from agent.pages import ClientPages, content_policy
+from agent.server.pages import ClientPages, content_policy
 
 STATIC = web_client.static_files()
 MODULES = sorted(path.relative_to(STATIC) for path in STATIC.rglob("*.js"))

@@ -16,10 +16,10 @@ import jwt
 import pytest
 from starlette.applications import Starlette
 
-from agent.telephony.settings import TelephonySettings
-from agent.telephony.signatures import SignedRequest, plivo_signature, twilio_signature
-from agent.telephony.tokens import TokenError, Tokens
-from agent.telephony.webhooks import MAX_BODY, Webhooks
+from agent.config.telephony import TelephonySettings
+from agent.telephony.access.signatures import SignedRequest, plivo_signature, twilio_signature
+from agent.telephony.access.tokens import TokenError, Tokens
+from agent.telephony.access.webhooks import MAX_BODY, Webhooks
 
 PUBLIC = "https://phone.example.com"
 NOW = 1_790_000_000.0
@@ -256,7 +256,7 @@ async def test_a_large_body_is_not_read_to_its_end() -> None:
 
 
 async def test_a_body_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.telephony.webhooks.BODY_SECONDS", 0.05)
+    monkeypatch.setattr("agent.telephony.access.webhooks.BODY_SECONDS", 0.05)
 
     async def stuck() -> AsyncIterator[bytes]:
         yield b"CallSid="

@@ -13,9 +13,9 @@ import pytest
 from fakes import speech
 from webrtc_calls import CALLS, QUESTION, RATE, Ear, agent, call, lines_in_use, until_free
 
-from agent.config import WebRtcSettings
-from agent.notices import ReplyWords
+from agent.config.settings import WebRtcSettings
 from agent.protocol import EventWriter, SessionFacts
+from agent.session.notices import ReplyWords
 from agent.transports.base import Disconnected
 from agent.transports.webrtc import (
     MAX_CHANNELS,

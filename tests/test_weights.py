@@ -5,10 +5,10 @@ import torch
 from tiny import tiny_config, tiny_model
 
 from dllm_core.errors import WeightsError
-from dllm_core.families import GGUF, HUGGING_FACE, NameMap
-from dllm_core.model import Linear, Transformer
-from dllm_core.quantize import Int8Linear
-from dllm_core.weights import build, fill, slots
+from dllm_core.model.families import GGUF, HUGGING_FACE, NameMap
+from dllm_core.model.quantize import Int8Linear
+from dllm_core.model.transformer import Linear, Transformer
+from dllm_core.model.weights import build, fill, slots
 
 CONFIG = tiny_config(qkv_bias=True, qk_norm=True, tied_head=False)
 CPU = torch.device("cpu")

@@ -25,7 +25,7 @@ from agent.latency.twilio import TwilioWire
 from agent.latency.webrtc import WebRtcWire
 from agent.latency.wires import Dialling
 from agent.protocol import WIRE_RATE
-from agent.telephony.g711 import encode_mulaw
+from agent.telephony.dialects.g711 import encode_mulaw
 
 ASKED = Question("tone", speech(0.5, WIRE_RATE), "how are you")
 

@@ -6,12 +6,12 @@ import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from dllm_core.cache import KeyValues, PromptCache
 from dllm_core.config import ModelConfig
 from dllm_core.engine import Engine
-from dllm_core.model import Linear, Transformer
-from dllm_core.tokenizer import Tokenizer
-from dllm_core.weights import build
+from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.tokenizer import Tokenizer
+from dllm_core.model.transformer import Linear, Transformer
+from dllm_core.model.weights import build
 
 
 def tiny_config(**changes: object) -> ModelConfig:

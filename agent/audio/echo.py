@@ -23,8 +23,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.audio import AudioChunk, Samples, StreamResampler
-from agent.vad import FRAME_SAMPLES, RATE
+from agent.audio.samples import AudioChunk, Samples, StreamResampler
+from agent.audio.vad import FRAME_SAMPLES, RATE
 
 HOP: Final = 256
 """Samples between two measurements (16 ms)."""

@@ -11,8 +11,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.audio.polyphase import Polyphase, is_small
 from agent.errors import AudioError
-from agent.polyphase import Polyphase, is_small
 
 Samples = NDArray[np.float32]
 

@@ -18,10 +18,10 @@ import onnxruntime
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
-from agent import models
-from agent.audio import Samples
+from agent.audio.samples import Samples
+from agent.audio.vad import RATE
 from agent.errors import ModelError
-from agent.vad import RATE
+from agent.models import store
 
 MODEL: Final = "smart-turn"
 SECONDS: Final = 8
@@ -49,7 +49,7 @@ class SmartTurn:
         Raises:
             ModelError: it was not fetched, or the file is no such network.
         """
-        path = path or models.locate(MODEL)
+        path = path or store.locate(MODEL)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -60,7 +60,7 @@ class SmartTurn:
             )
         except Exception as error:  # onnxruntime has a class of its own for each kind of failure
             raise ModelError(
-                f"cannot load the turn model {path}: {error}; run: {models.FETCH_COMMAND} {MODEL}"
+                f"cannot load the turn model {path}: {error}; run: {store.FETCH_COMMAND} {MODEL}"
             ) from error
         return cls(session)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.audio import AUDIBLE_DBFS, NOISE_FLOOR_DBFS, Samples, first_above, last_above
+from agent.audio.samples import AUDIBLE_DBFS, NOISE_FLOOR_DBFS, Samples, first_above, last_above
 from agent.errors import CallError
 from agent.questions import bundled_questions
 

@@ -15,10 +15,10 @@ from agent.bench.figures import Progress
 from agent.bench.prices import Price
 from agent.bench.prompts import Prompt
 from agent.compute import Compute
-from agent.config import ResponderChoice, Settings
-from agent.engines import make_responder, thread_plan
+from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
 from agent.responders.base import Responder
+from agent.runtime.engines import make_responder, thread_plan
 
 HOSTED = "hosted"
 

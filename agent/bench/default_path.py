@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from agent.audio import AUDIBLE_DBFS, first_above, read_recording
+from agent.audio.samples import AUDIBLE_DBFS, first_above, read_recording
 from agent.bench.figures import Figure, Progress, figure
 from agent.bench.questions import bundled
 from agent.bench.server_process import cpu_seconds, resident, running_server
-from agent.config import Settings
-from agent.engines import load_asr, load_tts, thread_plan
+from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.caller import Caller
 from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
 from agent.questions import bundled_questions
+from agent.runtime.engines import load_asr, load_tts, thread_plan
 from asr.engine import RATE
 
 SENTENCE = "The capital of France is Paris, a city on the river Seine."

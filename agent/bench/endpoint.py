@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from agent import models
-from agent.audio import Samples
+from agent.audio.samples import Samples
+from agent.audio.smart_turn import MODEL, SmartTurn
+from agent.audio.vad import FRAME_SAMPLES, RATE, SileroVad, SpeechGateFactory
 from agent.bench.figures import Progress
 from agent.bench.utterances import (
     CallersVoice,
@@ -28,13 +29,12 @@ from agent.bench.utterances import (
     read_utterances,
     synthesizer_voice,
 )
-from agent.completeness import completeness
-from agent.config import Settings, TurnSettings
-from agent.engines import load_asr, load_tts, thread_plan
-from agent.patience import SOUNDS_OVER, Delays, judged
-from agent.smart_turn import MODEL, SmartTurn
-from agent.turns import TurnDetector, TurnEvent
-from agent.vad import FRAME_SAMPLES, RATE, SileroVad, SpeechGateFactory
+from agent.config.settings import Settings, TurnSettings
+from agent.models import store
+from agent.runtime.engines import load_asr, load_tts, thread_plan
+from agent.session.endpointing import SOUNDS_OVER, Delays, judged
+from agent.turn_taking.completeness import completeness
+from agent.turn_taking.detector import TurnDetector, TurnEvent
 from asr.engine import Transcriber
 
 EAGER: Final = Delays(0.2, 0.5, 1.5)
@@ -200,7 +200,7 @@ def measure(
         voices = {name: _voice(name, settings, engines, progress) for name in names}
         transcriber = engines.enter_context(closing(load_asr(settings, threads.asr, progress)))
         transcriber.warm_up()
-        model = None if models.problems(MODEL) else engines.enter_context(closing(SmartTurn.load()))
+        model = None if store.problems(MODEL) else engines.enter_context(closing(SmartTurn.load()))
         finder = PauseFinder(transcriber, SileroVad.load(), model, settings.turns)
         for name, say in voices.items():
             for number, utterance in enumerate(utterances, 1):

@@ -8,18 +8,18 @@ import time
 
 import numpy as np
 
-from agent.audio import StreamResampler
+from agent.audio.samples import StreamResampler
 from agent.bench.figures import Figure, Progress, figure
 from agent.bench.phone_crowd import FRAME, HeardReply, Telephone
 from agent.bench.server_process import SCRIPTED, cpu_seconds, running_server
 from agent.errors import CallError
 from agent.latency.phone import RATE
-from agent.notices import Play, StopPlaying
-from agent.telephony.dialect import Started, Wire
-from agent.telephony.opening import Opened
-from agent.telephony.providers import Twilio
-from agent.telephony.transport import TelephoneTransport
-from agent.telephony.twilio import MediaStream
+from agent.session.notices import Play, StopPlaying
+from agent.telephony.check.fake_providers import Twilio
+from agent.telephony.dialects.base import Started, Wire
+from agent.telephony.dialects.twilio import MediaStream
+from agent.telephony.media.handshake import Opened
+from agent.telephony.media.transport import TelephoneTransport
 
 KEYS = "ABCD" * 8
 """Pressed by each caller; the scripted responder repeats them."""

@@ -6,12 +6,12 @@ import re
 
 import numpy as np
 
-from agent.audio import NOISE_FLOOR_DBFS, Samples, first_above, last_above, resample
-from agent.config import Settings
-from agent.engines import load_tts, thread_plan
+from agent.audio.samples import NOISE_FLOOR_DBFS, Samples, first_above, last_above, resample
+from agent.config.settings import Settings
 from agent.latency.question import Question, read_questions
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
+from agent.runtime.engines import load_tts, thread_plan
 from tts.engine import Synthesizer
 
 QUESTIONS = (

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.doctor.readings import cpu_features, load_average, memory
 from agent.errors import CallError
-from agent.machine import cpu_features, load_average, memory
-from agent.threads import cores
+from agent.runtime.threads import cores
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], command: str) -> None:

@@ -16,7 +16,7 @@ import psutil
 
 from agent.bench.figures import Progress
 from agent.errors import CallError
-from agent.server import listen
+from agent.server.app import listen
 
 START_SECONDS = 120.0
 SCRIPTED = ("--asr", "scripted", "--responder", "scripted", "--tts", "tone")

@@ -18,7 +18,14 @@ from typing import Final
 
 import numpy as np
 
-from agent.audio import NOISE_FLOOR_DBFS, Samples, first_above, last_above, read_recording, resample
+from agent.audio.samples import (
+    NOISE_FLOOR_DBFS,
+    Samples,
+    first_above,
+    last_above,
+    read_recording,
+    resample,
+)
 from agent.errors import AudioError
 from asr.engine import RATE
 from tts.engine import Synthesizer

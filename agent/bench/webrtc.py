@@ -8,8 +8,8 @@ import time
 
 from agent.bench.figures import Figure, Progress, figure
 from agent.bench.server_process import SCRIPTED, cpu_seconds, running_server
-from agent.engines import keep_loaded
 from agent.latency import rtc_probe
+from agent.runtime.engines import keep_loaded
 
 CONNECTS = 20
 CALLS = 8

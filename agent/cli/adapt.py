@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.terminal import ConfigOption, JsonOption, ModelOption, err, out, settings_from
+from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 
 adapt = typer.Typer(help="Teach a model to denoise, and see how well it does.")
 
@@ -29,7 +29,7 @@ def _engine(name: str) -> Any:
 
 def _base(model: str | None, config: Path | None) -> tuple[str, str]:
     """Path of the model to adapt, and the agent's instructions."""
-    from agent.engines import model_path
+    from agent.runtime.engines import model_path
 
     settings = settings_from(config, {"responder": {"model": model}})
     source = model_path(settings.responder.model, lambda text: None)
@@ -186,7 +186,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Facts, loops, perplexity, endings and time by number of steps, beside the base's replies."""
-    from agent.view import rows_table
+    from agent.cli.tables import rows_table
 
     source, instructions = _base(model, config)
     tasks = _engine("tasks")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 from agent.errors import ConfigError
-from agent.terminal import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 
 if TYPE_CHECKING:
     from agent.bench.figures import Figure
-    from agent.config import Settings
+    from agent.config.settings import Settings
 
 bench = typer.Typer(help="Print the latency figures of this machine.", no_args_is_help=False)
 
@@ -40,7 +40,7 @@ def path(
 
 
 def _show_figures(figures: Sequence[Figure], as_json: bool) -> None:
-    from agent.view import bench_table
+    from agent.cli.tables import bench_table
 
     if not as_json:
         out.print(bench_table(figures))
@@ -107,10 +107,10 @@ for _what in ENGINE_BENCHES:
 
 
 def _measure(what: str, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
-    from agent.engines import model_path, thread_plan
+    from agent.runtime.engines import model_path, thread_plan
 
     # By name: what starts the program must not reach torch.
-    measure = importlib.import_module("dllm_core.bench").measure
+    measure = importlib.import_module("dllm_core.bench.main").measure
     source = model_path(settings.responder.model, lambda line: None)
     with err.status("loading") as status:
         rows = measure(
@@ -126,7 +126,7 @@ def _measure(what: str, settings: Settings, dtypes: Sequence[str], as_json: bool
 
 def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Rows as they come, or all in one table."""
-    from agent.view import rows_table
+    from agent.cli.tables import rows_table
 
     if not as_json:
         out.print(rows_table(list(rows)))
@@ -157,7 +157,7 @@ def responders(
     from agent.bench.contestants import hold_contest
     from agent.bench.prices import read_prices
     from agent.bench.prompts import read_prompts
-    from agent.view import contest_table
+    from agent.cli.tables import contest_table
 
     settings = settings_from(config)
     asked = read_prompts(prompts)
@@ -199,7 +199,7 @@ def turn_taking(
     """Voice to voice, speculation on and off, false cut-offs, silence after an interruption."""
     from agent.bench.rows import write_rows
     from agent.bench.turn_taking import run_turns
-    from agent.view import rows_table
+    from agent.cli.tables import rows_table
 
     settings_from(config)
     _check_file(rows)

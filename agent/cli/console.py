@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 if TYPE_CHECKING:
-    from agent.config import Settings
-    from agent.engines import Loaded
-    from agent.work import Engines
+    from agent.config.settings import Settings
+    from agent.runtime.engine_tasks import Engines
+    from agent.runtime.engines import Loaded
 
 out = Console()
 err = Console(stderr=True)
@@ -36,7 +36,7 @@ ModelOption = Annotated[
 
 def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None = None) -> Settings:
     """Merge file, environment and flags, and start logging as they say."""
-    from agent.settings_sources import load_settings
+    from agent.config.sources import load_settings
 
     settings = load_settings(flags, config)
     logging.basicConfig(
@@ -52,7 +52,7 @@ def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None =
 
 def load(settings: Settings) -> tuple[Engines, list[Loaded]]:
     """Load the engines; the terminal shows what is being done."""
-    from agent.engines import load_engines
+    from agent.runtime.engines import load_engines
 
     with err.status("loading") as status:
         return load_engines(settings, progress=status.update)

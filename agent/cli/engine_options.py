@@ -10,8 +10,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from agent.cli.console import ModelOption, ResponderOption
 from agent.errors import ConfigError
-from agent.terminal import ModelOption, ResponderOption
 
 WITHOUT_MODEL = {"scripted", "tone"}
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.engine_options import EngineChoice, takes_engines
+from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from
+from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.errors import AudioError, ConfigError
 from agent.latency.names import WireName
-from agent.terminal import ConfigOption, JsonOption, err, out, settings_from
 
 if TYPE_CHECKING:
     from agent.latency.budget import Budget
@@ -76,7 +76,7 @@ def latency(
     as_json: JsonOption = False,
 ) -> None:
     """Measure an agent from its caller's end: any agent, by URL, or one that is started here."""
-    from agent.bench.latency_run import rows_to, run, run_facts, running_agent, shown
+    from agent.cli.latency_run import rows_to, run, run_facts, running_agent, shown
     from agent.latency.link import LinkSettings
     from agent.latency.load import Habits, Load
     from agent.latency.plan import Plan, seconds
@@ -148,7 +148,7 @@ def _part(run: Run, first: Run, seed: int) -> Part:
 
 
 def _show_comparison(first: Part, second: Part, as_json: bool) -> None:
-    from agent.view import comparison_table, summary_view
+    from agent.cli.tables import comparison_table, summary_view
 
     names = {"kind": "ratio", "first_run": first.run.name, "second_run": second.run.name}
     if as_json:
@@ -162,7 +162,7 @@ def _show_comparison(first: Part, second: Part, as_json: bool) -> None:
 
 def _conclude(summary: Summary, wer: float | None, limits: Budget | None, as_json: bool) -> None:
     """Print the summary; exits with 1 when a limit was missed or nothing was answered."""
-    from agent.view import summary_view
+    from agent.cli.tables import summary_view
 
     overruns = [] if limits is None else limits.overruns(summary, wer)
     if as_json:

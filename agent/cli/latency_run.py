@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.bench.server_process import running_server
+from agent.cli.console import err, run_loop
+from agent.cli.tables import run_progress
+from agent.doctor.readings import own_version
 from agent.errors import CallError
 from agent.latency.link import LinkSettings
 from agent.latency.load import Load
@@ -20,9 +23,6 @@ from agent.latency.names import WireName
 from agent.latency.plan import Plan
 from agent.latency.results import TurnResult
 from agent.latency.rows import RowWriter, turn_row
-from agent.machine import own_version
-from agent.terminal import err, run_loop
-from agent.view import run_progress
 
 HERE = {
     WireName.REALTIME: "ws://127.0.0.1:{port}/v1/realtime",

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent import lab, upkeep
-from agent.adapt_commands import adapt
-from agent.bench.commands import bench
-from agent.engine_options import EngineChoice, takes_engines
-from agent.errors import AudioError, OnebreathError
-from agent.terminal import (
+from agent.cli import latency, maintenance
+from agent.cli.adapt import adapt
+from agent.cli.bench import bench
+from agent.cli.console import (
     ConfigOption,
     JsonOption,
     ModelOption,
@@ -29,13 +27,15 @@ from agent.terminal import (
     run_loop,
     settings_from,
 )
-from agent.threads import calm
+from agent.cli.engine_options import EngineChoice, takes_engines
+from agent.errors import AudioError, OnebreathError
+from agent.runtime.threads import calm
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agent.config import Settings
-    from agent.dialling import CallPlan
+    from agent.cli.place_call import CallPlan
+    from agent.config.settings import Settings
     from agent.latency.question import Question
     from agent.latency.results import TurnResult
     from agent.reply import ReplyDone
@@ -60,11 +60,11 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
 ) -> None:
     """Serve calls until Ctrl-C."""
-    from agent.engines import close_engines, keep_loaded
-    from agent.reload import reweigh_on_hangup
-    from agent.server import listen
-    from agent.server import serve as serve_calls
-    from agent.view import loaded_table
+    from agent.cli.tables import loaded_table
+    from agent.runtime.engines import close_engines, keep_loaded
+    from agent.runtime.reload import reweigh_on_hangup
+    from agent.server.app import listen
+    from agent.server.app import serve as serve_calls
 
     flags = {**engines.settings(), "server": {"host": host, "port": port}}
     settings = settings_from(config, flags)
@@ -101,7 +101,7 @@ def call(
     as_json: JsonOption = False,
 ) -> None:
     """Play recordings into a server in real time, as a caller would, and time the replies."""
-    from agent.dialling import CallPlan
+    from agent.cli.place_call import CallPlan
 
     settings = settings_from(config, engines.settings())
     if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
@@ -113,7 +113,7 @@ def call(
 @app.command()
 def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Answer a bundled spoken question, without browser or microphone."""
-    from agent.dialling import CallPlan
+    from agent.cli.place_call import CallPlan
     from agent.questions import bundled_questions
 
     questions = _read_questions(bundled_questions()[:1])
@@ -131,8 +131,8 @@ def _read_questions(paths: Sequence[Path]) -> list[Question]:
 
 def _place_call(settings: Settings, plan: CallPlan, url: str | None, as_json: bool) -> None:
     """Call ``url``, or a server that is started for this; exits with 1 when a turn failed."""
-    from agent.dialling import call_here, call_there
-    from agent.view import turn_lines
+    from agent.cli.place_call import call_here, call_there
+    from agent.cli.tables import turn_lines
 
     results: list[TurnResult] = []
 
@@ -181,10 +181,10 @@ def reply(
 
 def _answer(settings: Settings, text: str, shown: Console | None) -> ReplyDone:
     """One reply of the responder, loaded for it."""
+    from agent.cli.text_reply import answer
     from agent.compute import Compute
-    from agent.engines import load_responder, thread_plan
     from agent.responders.computed import awaited
-    from agent.text_reply import answer
+    from agent.runtime.engines import load_responder, thread_plan
 
     with closing(Compute()) as compute, err.status("loading") as status:
         threads = thread_plan(settings).responder
@@ -196,11 +196,11 @@ def _answer(settings: Settings, text: str, shown: Console | None) -> ReplyDone:
             return asyncio.run(answer(call, settings.responder.instructions, text, shown))
 
 
-app.command()(lab.latency)
-app.command()(lab.report)
-app.command()(upkeep.doctor)
-app.command()(upkeep.models)
-app.command("phone-check")(upkeep.phone_check)
+app.command()(latency.latency)
+app.command()(latency.report)
+app.command()(maintenance.doctor)
+app.command()(maintenance.models)
+app.command("phone-check")(maintenance.phone_check)
 app.add_typer(bench, name="bench")
 app.add_typer(adapt, name="adapt")
 
@@ -208,7 +208,7 @@ app.add_typer(adapt, name="adapt")
 @app.command()
 def version() -> None:
     """Print the version."""
-    from agent.machine import own_version
+    from agent.doctor.readings import own_version
 
     installed = own_version()
     if installed is None:
@@ -227,7 +227,7 @@ def main() -> None:
     except Exception as error:
         if not _is_expected(error):
             raise
-        from agent.view import complain
+        from agent.cli.tables import complain
 
         complain(err, str(error))
         sys.exit(2)
@@ -235,8 +235,8 @@ def main() -> None:
 
 def _is_expected(error: Exception) -> bool:
     """Whether the error's message says all: ours and the engines'."""
+    from agent.audio.vad import VadError
     from agent.responders.base import ResponderError
-    from agent.vad import VadError
     from asr.engine import AsrError
     from dllm_core.errors import DllmError
     from tts.engine import TtsError

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.terminal import ConfigOption, JsonOption, err, out, settings_from
+from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from
 
 if TYPE_CHECKING:
-    from agent.doctor import Finding
+    from agent.doctor.checks import Finding
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check this machine and say what to do."""
-    from agent import doctor as surgery
-    from agent.engines import thread_plan
+    from agent.doctor import checks as surgery
+    from agent.runtime.engines import thread_plan
 
     settings = settings_from(config)
     with err.status("looking at this machine"):
@@ -39,8 +39,8 @@ def phone_check(
     """Play each telephone provider against the running server and say what to fix."""
     import asyncio
 
-    from agent import doctor as surgery
-    from agent.phone_check import examine
+    from agent.doctor import checks as surgery
+    from agent.telephony.check.check import examine
 
     settings = settings_from(config)
     with err.status("calling"):
@@ -50,7 +50,7 @@ def phone_check(
 
 
 def _show(findings: Sequence[Finding], as_json: bool) -> None:
-    from agent.doctor import render
+    from agent.doctor.checks import render
 
     if as_json:
         for finding in findings:
@@ -65,8 +65,8 @@ def models(
     as_json: JsonOption = False,
 ) -> None:
     """List the default models, verify their files, fetch what is missing."""
-    from agent import models as registry
-    from agent.view import models_table
+    from agent.cli.tables import models_table
+    from agent.models import store as registry
 
     chosen = [registry.get(name) for name in names or registry.MODELS]
     if fetch:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.audio import write_wav
-from agent.config import Settings
-from agent.engines import close_engines
+from agent.audio.samples import write_wav
+from agent.config.settings import Settings
 from agent.latency.caller import REPLY_TIMEOUT, Caller
 from agent.latency.question import Question
 from agent.latency.realtime import RealtimeWire
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
-from agent.server import listen, serve
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
+from agent.runtime.engines import close_engines
+from agent.server.app import listen, serve
 
 Show = Callable[[TurnResult], None]
 

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.bench.figures import Figure
-from agent.catalogue import Model
-from agent.engines import Loaded
 from agent.latency.compare import Ratio
 from agent.latency.estimate import PERCENTILES
 from agent.latency.results import TurnResult
 from agent.latency.summary import Summary
+from agent.models.catalogue import Model
 from agent.reply import CanvasStep
+from agent.runtime.engines import Loaded
 
 MASK = "░░"
 WITH_INTERVAL = ("p50", "p95")

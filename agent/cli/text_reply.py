@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from rich.console import Console
 from rich.live import Live
 
+from agent.cli.tables import canvas_view
 from agent.reply import CanvasStep, Message, ReplyDone, ReplyText
 from agent.responders.base import ResponderError, WaitingCall
-from agent.view import canvas_view
 
 
 async def answer(

@@ -12,7 +12,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from agent.telephony.settings import TelephonySettings
+from agent.config.telephony import TelephonySettings
 from agent.timing import LatencyBudget
 
 ENV_PREFIX = "ONEBREATH_"

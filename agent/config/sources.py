@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
-from agent.config import ENV_PREFIX, Settings
+from agent.config.settings import ENV_PREFIX, Settings
 from agent.errors import ConfigError
 
 OTHER_VARIABLES = {"ONEBREATH_CONFIG", "ONEBREATH_MODELS"}

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from agent.telephony.template import check_template
+from agent.config.telephony_template import check_template
 
 Secret = Annotated[SecretStr, Field(min_length=8)]
 WideRate = Literal[8000, 16_000]

@@ -1,7 +1,7 @@
 """What this machine lacks for a fluent conversation, and what to do about it.
 
 Each check is a pure function of its readings; ``examine`` takes the readings
-(``agent.machine``) and makes all checks.
+(``agent.doctor.readings``) and makes all checks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from packaging.requirements import Requirement
 from rich.markup import escape
 from rich.table import Table
 
-from agent import machine, models
-from agent.threads import CALM, ThreadPlan, cores, plan
+from agent.doctor import readings
+from agent.models import store
+from agent.runtime.threads import CALM, ThreadPlan, cores, plan
 
 GIB = 1 << 30
 MEMORY_NEEDED = 3 * GIB
@@ -58,22 +59,22 @@ def examine(
 ) -> list[Finding]:
     """Take all readings and judge them; takes a few seconds, most of them for the imports."""
     count = cores()
-    cache = machine.nearest_directory(models.cache_dir())
-    probe = machine.import_engines(ENGINES)
+    cache = readings.nearest_directory(store.cache_dir())
+    probe = readings.import_engines(ENGINES)
     return [
         check_python(sys.version_info[:3]),
-        check_cpu(count, machine.cpu_features(), platform.machine()),
-        check_memory(*machine.memory()),
+        check_cpu(count, readings.cpu_features(), platform.machine()),
+        check_memory(*readings.memory()),
         check_disk(cache, shutil.disk_usage(cache).free),
-        check_packages(*machine.packages()),
+        check_packages(*readings.packages()),
         check_imports(probe.errors),
         *check_kernels(probe.compiles),
-        *check_models({name: models.problems(name) for name in models.MODELS}),
+        *check_models({name: store.problems(name) for name in store.MODELS}),
         *check_threads(threads or plan(count), count, os.environ),
-        check_load(machine.load_average(), count),
-        check_gpu(machine.nvidia_gpus(), probe.gpus),
-        check_port(host, port, machine.bind_error(host, port)),
-        *check_descriptors(machine.descriptor_limit()),
+        check_load(readings.load_average(), count),
+        check_gpu(readings.nvidia_gpus(), probe.gpus),
+        check_port(host, port, readings.bind_error(host, port)),
+        *check_descriptors(readings.descriptor_limit()),
     ]
 
 
@@ -186,15 +187,15 @@ def check_kernels(compiles: bool | None) -> list[Finding]:
 
 
 def check_models(problems: Mapping[str, Sequence[str]]) -> list[Finding]:
-    """Problems of each default model, as ``agent.models.problems`` gives them."""
+    """Problems of each default model, as ``agent.models.store.problems`` gives them."""
     findings = []
     for name, found in problems.items():
         what = f"model {name}"
         if found:
-            advice = f"run: {models.FETCH_COMMAND} {name}"
+            advice = f"run: {store.FETCH_COMMAND} {name}"
             findings.append(Finding(Level.PROBLEM, what, "\n".join(found), advice))
         else:
-            size = f"{models.get(name).size / 1e6:.0f} MB, sha256 as pinned"
+            size = f"{store.get(name).size / 1e6:.0f} MB, sha256 as pinned"
             findings.append(Finding(Level.OK, what, size))
     return findings
 

@@ -10,11 +10,11 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.latency.phone import RATE, Message, PhoneWire
 from agent.latency.realtime import hung_up
 from agent.latency.wire import Arrival
-from agent.telephony.g711 import encode_mulaw
+from agent.telephony.dialects.g711 import encode_mulaw
 
 FRAME_BYTES = RATE // 50
 

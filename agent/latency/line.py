@@ -6,7 +6,7 @@ import bisect
 
 import numpy as np
 
-from agent.audio import AUDIBLE_DBFS, Samples, last_above
+from agent.audio.samples import AUDIBLE_DBFS, Samples, last_above
 
 BREAK_SECONDS = 0.1
 """Sound that comes later than this after what was before it begins a new stretch."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.errors import CallError, ConfigError
 from agent.latency.wire import Arrival, Sound, Wire
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.audio import write_wav
+from agent.audio.samples import write_wav
 from agent.errors import CallError
 from agent.latency.caller import REPLY_TIMEOUT, Caller, Interruption
 from agent.latency.plan import DueTurn, Plan

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.audio import AUDIBLE_DBFS, NOISE_FLOOR_DBFS, Samples, first_above, last_above
+from agent.audio.samples import AUDIBLE_DBFS, NOISE_FLOOR_DBFS, Samples, first_above, last_above
 from agent.latency.line import Line
 
 SILENT_SECONDS = 0.2

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from agent.audio import Samples, read_recording, resample
+from agent.audio.samples import Samples, read_recording, resample
 from agent.errors import AudioError, ConfigError
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions

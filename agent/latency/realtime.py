@@ -11,7 +11,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from agent.audio import Samples, from_pcm16, to_pcm16
+from agent.audio.samples import Samples, from_pcm16, to_pcm16
 from agent.errors import CallError
 from agent.latency.wire import (
     Arrival,

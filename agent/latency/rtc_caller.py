@@ -13,7 +13,7 @@ from typing import Any
 from aiortc import RTCDataChannel, RTCSessionDescription
 from aiortc.rtp import RtpPacket
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.errors import CallError
 from agent.transports.rtc_ear import RtpEar
 from agent.transports.rtc_peer import listen_on, lose_packets, new_peer

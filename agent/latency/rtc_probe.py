@@ -15,13 +15,13 @@ import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 
-from agent.audio import Samples, first_above
-from agent.config import Settings
+from agent.audio.samples import Samples, first_above
+from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
-from agent.notices import Play
 from agent.protocol import AppendedAudio, EventWriter, SessionFacts
-from agent.signalling import Signalling
+from agent.server.webrtc_offers import Signalling
+from agent.session.notices import Play
 from agent.transports.opus import FRAME, RATE
 from agent.transports.webrtc import WebRtcTransport
 

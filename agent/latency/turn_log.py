@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agent.audio import AUDIBLE_DBFS, first_above
+from agent.audio.samples import AUDIBLE_DBFS, first_above
 from agent.latency.line import Line
 from agent.latency.wire import (
     Arrival,

@@ -11,10 +11,10 @@ import socket
 import uuid
 from collections.abc import Iterable, Iterator
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.latency.phone import Message, PhoneWire
 from agent.latency.wire import Arrival
-from agent.telephony.providers import Twilio
+from agent.telephony.check.fake_providers import Twilio
 
 
 class TwilioWire(PhoneWire):

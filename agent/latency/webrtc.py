@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.errors import CallError
 from agent.latency.realtime import arrivals
 from agent.latency.rtc_caller import RtcCaller

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from agent.catalogue import MODELS, Model, ModelFile, get
 from agent.errors import ModelError
+from agent.models.catalogue import MODELS, Model, ModelFile, get
 
 __all__ = ["MODELS", "cache_dir", "fetch", "get", "locate", "problems", "requirement", "verify"]
 

@@ -11,19 +11,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
-from agent.audio import Samples, from_pcm16
+from agent.audio.samples import Samples, from_pcm16
 from agent.errors import AudioError, ProtocolError
-from agent.events import (
-    CancelReply,
-    ClearAudio,
-    CommitAudio,
-    Configure,
-    Input,
-    RespondNow,
-    TextSaid,
-    Truncate,
-)
-from agent.notices import Trouble
 from agent.protocol.client_schema import (
     CLIENT_EVENT,
     MAX_ID,
@@ -44,6 +33,17 @@ from agent.protocol.client_schema import (
     SessionUpdate,
     known_types,
 )
+from agent.session.events import (
+    CancelReply,
+    ClearAudio,
+    CommitAudio,
+    Configure,
+    Input,
+    RespondNow,
+    TextSaid,
+    Truncate,
+)
+from agent.session.notices import Trouble
 
 
 class BadEvent(ProtocolError):

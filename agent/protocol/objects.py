@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.notices import Trouble, TurnTimed, WordsPlaced
+from agent.session.notices import Trouble, TurnTimed, WordsPlaced
 
 WIRE_RATE = 24_000
 Event = dict[str, Any]

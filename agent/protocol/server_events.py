@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
-from agent.audio import Samples, StreamResampler, to_pcm16
-from agent.notices import (
+from agent.audio.samples import Samples, StreamResampler, to_pcm16
+from agent.protocol import objects
+from agent.protocol.client_events import Pinged
+from agent.protocol.objects import WIRE_RATE, Event
+from agent.protocol.session_object import SessionFacts, SessionObject
+from agent.session.notices import (
     AudioCleared,
     CanvasShown,
     Configured,
@@ -32,10 +36,6 @@ from agent.notices import (
     WordsHeard,
     WordsPlaced,
 )
-from agent.protocol import objects
-from agent.protocol.client_events import Pinged
-from agent.protocol.objects import WIRE_RATE, Event
-from agent.protocol.session_object import SessionFacts, SessionObject
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 
-from agent.events import Configure
 from agent.protocol.objects import WIRE_RATE, Event, ms
+from agent.session.events import Configure
 
 
 @dataclass(frozen=True, slots=True)

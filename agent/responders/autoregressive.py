@@ -14,7 +14,7 @@ from agent.responders.base import Responder, ResponderCall, WaitingCall
 from agent.responders.causal import CausalResponder
 from agent.responders.diffusion import DiffusionResponder
 from dllm_core.config import DecodeOptions
-from dllm_core.place import Dtype
+from dllm_core.model.place import Dtype
 
 TOKEN_BY_TOKEN = DecodeOptions(rule="fixed_point", canvas_length=1)
 """The fixed-point rule over one position is greedy autoregression."""

@@ -20,9 +20,9 @@ from agent.responders.base import (
     ResponderError,
 )
 from agent.responders.transformers_parts import chat_ids, place_of
-from dllm_core.cache import shared_prefix
-from dllm_core.reply import ReplyText as Speakable
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.decode.reply_text import ReplyText as Speakable
+from dllm_core.model.cache import shared_prefix
+from dllm_core.model.tokenizer import Tokenizer
 
 
 class CausalResponder:

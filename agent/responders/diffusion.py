@@ -19,14 +19,14 @@ from agent.responders.base import (
     ResponderError,
     Role,
 )
-from dllm_core.batch import Batch
-from dllm_core.cache import PromptCache, shared_prefix
 from dllm_core.config import DecodeOptions
+from dllm_core.decode.batch import Batch
+from dllm_core.decode.reply_steps import Steps
+from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats
 from dllm_core.engine import Cache, Engine
 from dllm_core.errors import DllmError
-from dllm_core.place import Dtype
-from dllm_core.reply_steps import Steps
-from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
+from dllm_core.model.cache import PromptCache, shared_prefix
+from dllm_core.model.place import Dtype
 
 SHORTEST_MS = 1.0
 """A reply that is late already is one step."""

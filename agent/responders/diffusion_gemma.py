@@ -21,9 +21,9 @@ from agent.responders.base import (
 )
 from agent.responders.gemma_canvas import GemmaCanvas, GemmaPrompt, Schedule
 from agent.responders.transformers_parts import chat_ids, place_of
-from dllm_core.denoise import finished_before
-from dllm_core.reply import ReplyText as Speakable
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.decode.denoise import finished_before
+from dllm_core.decode.reply_text import ReplyText as Speakable
+from dllm_core.model.tokenizer import Tokenizer
 
 CHECKPOINT = "google/diffusiongemma-26B-A4B-it"
 

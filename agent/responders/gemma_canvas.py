@@ -22,7 +22,7 @@ from transformers.models.diffusion_gemma.generation_diffusion_gemma import (
     StableAndConfidentStoppingCriteria,
 )
 
-from dllm_core.cache import shared_prefix
+from dllm_core.model.cache import shared_prefix
 
 
 @dataclass(frozen=True, slots=True)

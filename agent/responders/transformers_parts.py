@@ -10,8 +10,8 @@ from jinja2 import TemplateError
 
 from agent.responders.base import Message, ResponderError
 from dllm_core.errors import OptionError
-from dllm_core.place import choose_device
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.model.place import choose_device
+from dllm_core.model.tokenizer import Tokenizer
 
 
 def place_of(dtype: str, device: str) -> tuple[torch.device, torch.dtype]:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from agent.audio import AudioChunk, Samples, StreamResampler
-from agent.echo import EchoJudge
+from agent.audio.echo import EchoJudge
+from agent.audio.samples import AudioChunk, Samples, StreamResampler
+from agent.audio.vad import SpeechGate
 from agent.errors import AudioError
-from agent.events import Heard
-from agent.vad import SpeechGate
+from agent.session.events import Heard
 from asr.engine import RATE
 
 MAX_AHEAD_SECONDS = 60.0

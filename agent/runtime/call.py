@@ -6,21 +6,21 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from agent.commands import Command, HangUp, Task, WakeAt
-from agent.config import Settings
-from agent.ear import Ear
-from agent.echo import EchoJudge
+from agent.audio.echo import EchoJudge
+from agent.config.settings import Settings
 from agent.errors import AudioError
-from agent.events import (
+from agent.protocol import AppendedAudio
+from agent.runtime.audio_input import Ear
+from agent.runtime.engine_tasks import Engines, EngineWork
+from agent.session.commands import Command, HangUp, Task, WakeAt
+from agent.session.events import (
     CallStarted,
     Input,
     Tick,
 )
-from agent.notices import Notice, Play, StopPlaying, Trouble
-from agent.protocol import AppendedAudio
-from agent.session import Session
+from agent.session.notices import Notice, Play, StopPlaying, Trouble
+from agent.session.session import Session
 from agent.transports.base import Disconnected, Transport
-from agent.work import Engines, EngineWork
 
 log = logging.getLogger("onebreath.call")
 

@@ -10,8 +10,13 @@ from typing import Any, Protocol, assert_never
 
 import numpy as np
 
-from agent.audio import Samples
-from agent.commands import (
+from agent.audio.samples import Samples
+from agent.audio.vad import SpeechGate
+from agent.compute import Compute, Urgency
+from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
+from agent.responders.base import Responder, ResponderError
+from agent.responders.computed import awaited
+from agent.session.commands import (
     Abandon,
     DecodeFinal,
     DecodePartial,
@@ -25,8 +30,7 @@ from agent.commands import (
     Task,
     Withdraw,
 )
-from agent.compute import Compute, Urgency
-from agent.events import (
+from agent.session.events import (
     Denoised,
     FinalHeard,
     Input,
@@ -39,10 +43,6 @@ from agent.events import (
     StageFailed,
     TextReady,
 )
-from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
-from agent.responders.base import Responder, ResponderError
-from agent.responders.computed import awaited
-from agent.vad import SpeechGate
 from asr.engine import AsrError, Listening, Transcriber
 from tts.engine import SpeechChunk, Synthesizer, TtsError
 

@@ -14,17 +14,17 @@ from typing import Generic, Protocol, TypeVar
 
 import asr
 import tts
-from agent import models
+from agent.audio.smart_turn import SmartTurn
+from agent.audio.vad import SileroVad
 from agent.compute import Compute
-from agent.config import ResponderChoice, Settings
+from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
+from agent.models import store
 from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
 from agent.responders.service import Service
-from agent.smart_turn import SmartTurn
-from agent.threads import ThreadPlan, cores, plan
-from agent.vad import SileroVad
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
+from agent.runtime.threads import ThreadPlan, cores, plan
 from asr.engine import Transcriber
 from tts.engine import Synthesizer
 
@@ -88,11 +88,11 @@ def find_responder(name: str) -> Callable[..., Responder]:
 
 def model_path(name: str, progress: Progress) -> str | Path:
     """Where a default model lies, verified; other names and paths pass as they are."""
-    if name not in models.MODELS:
+    if name not in store.MODELS:
         return name
     progress(f"verifying {name}")
-    models.verify(name)
-    return models.locate(name)
+    store.verify(name)
+    return store.locate(name)
 
 
 def load_asr(settings: Settings, threads: int, progress: Progress) -> Transcriber:
@@ -263,8 +263,8 @@ def _stages(
 
 
 def _size(model: str) -> int:
-    if model in models.MODELS:
-        return models.get(model).size
+    if model in store.MODELS:
+        return store.get(model).size
     path = Path(model)
     return path.stat().st_size if path.is_file() else 0
 

@@ -6,10 +6,10 @@ import logging
 import signal
 from pathlib import Path
 
+from agent.config.sources import load_settings
 from agent.errors import ConfigError
 from agent.responders.ab import AbResponder
 from agent.responders.base import Responder, ResponderError
-from agent.settings_sources import load_settings
 
 log = logging.getLogger("onebreath.reload")
 

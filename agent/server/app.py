@@ -24,20 +24,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.errors import ConfigError, PortInUse
-from agent.notices import Trouble
-from agent.pages import ClientPages
 from agent.protocol import EventWriter, SessionFacts
-from agent.runner import CallRunner
-from agent.signalling import Signalling
-from agent.telephony.endpoint import PhoneEndpoint
-from agent.telephony.tokens import Tokens
-from agent.telephony.webhooks import Webhooks
-from agent.telephony.websocket import MediaAwareProtocol
+from agent.runtime.call import CallRunner
+from agent.runtime.engine_tasks import Engines
+from agent.server.pages import ClientPages
+from agent.server.webrtc_offers import Signalling
+from agent.session.notices import Trouble
+from agent.telephony.access.tokens import Tokens
+from agent.telephony.access.webhooks import Webhooks
+from agent.telephony.media.endpoint import PhoneEndpoint
+from agent.telephony.media.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected, Transport
 from agent.transports.websocket import WebsocketTransport
-from agent.work import Engines
 
 log = logging.getLogger("onebreath.server")
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from agent.config import Settings
+from agent.config.settings import Settings
 from agent.protocol import BadEvent, ClientMessage, EventWriter, Pinged, parse
 from agent.transports.base import Disconnected
 from agent.transports.rtc_peer import BadOffer, check_offer

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.answering import Answering
-from agent.commands import Command, Prepare
-from agent.config import TurnSettings
-from agent.conversation import Turn
-from agent.hearing import Hearing
-from agent.notices import Duck, Remark, Unduck
-from agent.overlap import Judgement, Overlap, Said, classify
+from agent.config.settings import TurnSettings
+from agent.session.commands import Command, Prepare
+from agent.session.conversation import Turn
+from agent.session.notices import Duck, Remark, Unduck
+from agent.session.overlap import Judgement, Overlap, Said, classify
+from agent.session.replies import Answering
+from agent.session.user_turn import Hearing
 
 
 @dataclass(slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.audio import Samples
-from agent.notices import Notice
+from agent.audio.samples import Samples
 from agent.reply import Message
+from agent.session.notices import Notice
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.completeness import LANGUAGE, Verdict, completeness
-from agent.config import TurnSettings
-from agent.events import Configure
+from agent.config.settings import TurnSettings
+from agent.session.events import Configure
+from agent.turn_taking.completeness import LANGUAGE, Verdict, completeness
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.audio import AudioChunk
+from agent.audio.samples import AudioChunk
 from agent.reply import CanvasStep, Prefilled, ReplyDone
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.conversation import Conversation, Turn
-from agent.hearing import Hearing
+from agent.session.conversation import Conversation, Turn
+from agent.session.user_turn import Hearing
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from agent.answering import Answering
-from agent.commands import Command, HangUp
-from agent.config import CallSettings
+from agent.config.settings import CallSettings
+from agent.session.commands import Command, HangUp
+from agent.session.replies import Answering
 from agent.timing import Stage
 
 NORMAL_CLOSURE = 1000

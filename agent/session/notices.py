@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.audio import Samples
-from agent.events import Configure
+from agent.audio.samples import Samples
 from agent.reply import CanvasStep
+from agent.session.events import Configure
 from agent.timing import Speculation, WorkSpan
 
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from agent.backchannel import is_backchannel
+from agent.turn_taking.backchannel import is_backchannel
 
 LONG = 1.2
 """Seconds of speech that are more than a backchannel, whatever the recogniser made of it."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.answering import Answering
-from agent.commands import Command
-from agent.conversation import Conversation
-from agent.hearing import Hearing
-from agent.ids import Ids
-from agent.notices import Remark, Trouble
+from agent.session.commands import Command
+from agent.session.conversation import Conversation
+from agent.session.ids import Ids
+from agent.session.notices import Remark, Trouble
+from agent.session.replies import Answering
+from agent.session.user_turn import Hearing
 from agent.timing import Stage
 
 NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agent.audio import AUDIBLE_DBFS, Samples, first_above
+from agent.audio.samples import AUDIBLE_DBFS, Samples, first_above
 from tts.engine import SpeechChunk
 
 SLICE_SECONDS = 0.06

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.commands import Abandon, Command, Respond, Speak
-from agent.conversation import Conversation, Reply, Turn
-from agent.events import (
+from agent.reply import Message, ReplyDone
+from agent.session.commands import Abandon, Command, Respond, Speak
+from agent.session.conversation import Conversation, Reply, Turn
+from agent.session.events import (
     CancelReply,
     Denoised,
     PromptReady,
@@ -22,9 +23,8 @@ from agent.events import (
     TextReady,
     Truncate,
 )
-from agent.notices import CanvasShown, ItemTruncated, ReplyStarted, Trouble
-from agent.reply import Message, ReplyDone
-from agent.speaking import Speaking
+from agent.session.notices import CanvasShown, ItemTruncated, ReplyStarted, Trouble
+from agent.session.reply_in_flight import Speaking
 from agent.timing import Speculation, Stage
 
 MAX_REPLY = 4000

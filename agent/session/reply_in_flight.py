@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from agent.commands import Command, EndSpeech, Speak
-from agent.conversation import Reply, Turn
-from agent.events import SegmentSpoken, SoundReady
-from agent.notices import (
+from agent.reply import ReplyDone
+from agent.session.commands import Command, EndSpeech, Speak
+from agent.session.conversation import Reply, Turn
+from agent.session.events import SegmentSpoken, SoundReady
+from agent.session.notices import (
     Play,
     ReplyFinished,
     ReplyWords,
@@ -20,8 +21,7 @@ from agent.notices import (
     WordPlace,
     WordsPlaced,
 )
-from agent.playback import Playback, SpokenMark
-from agent.reply import ReplyDone
+from agent.session.playback import Playback, SpokenMark
 from agent.timing import SPAN_NAMES, Speculation, Stage, StageTimings, WorkSpan
 from tts.engine import SpeechChunk
 from tts.segments import Segmenter

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from agent.answering import Answering
-from agent.commands import Command, Forget, Prepare, WakeAt
-from agent.config import Settings
-from agent.conversation import Conversation, Turn
-from agent.events import (
+from agent.config.settings import Settings
+from agent.session.barge_in import Floor
+from agent.session.commands import Command, Forget, Prepare, WakeAt
+from agent.session.conversation import Conversation, Turn
+from agent.session.events import (
     CallStarted,
     CancelReply,
     ClearAudio,
@@ -37,11 +37,9 @@ from agent.events import (
     Tick,
     Truncate,
 )
-from agent.floor import Floor
-from agent.hearing import Hearing
-from agent.ids import Ids
-from agent.manners import Manners
-from agent.notices import (
+from agent.session.ids import Ids
+from agent.session.lifecycle import Manners
+from agent.session.notices import (
     Configured,
     Remark,
     TextAccepted,
@@ -49,9 +47,11 @@ from agent.notices import (
     TurnTimed,
     WordsHeard,
 )
-from agent.owed import Owed
+from agent.session.pending_reply import Owed
+from agent.session.replies import Answering
+from agent.session.user_turn import Hearing
 from agent.timing import Stage
-from agent.turns import TurnEvent
+from agent.turn_taking.detector import TurnEvent
 from asr.transcript import Transcript
 
 MAX_UNHEARD = 4

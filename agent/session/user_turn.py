@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agent.commands import (
+from agent.config.settings import TurnSettings
+from agent.session.commands import (
     Command,
     DecodeFinal,
     DecodePartial,
@@ -18,15 +19,20 @@ from agent.commands import (
     JudgePause,
     Withdraw,
 )
-from agent.completeness import LANGUAGE
-from agent.config import TurnSettings
-from agent.conversation import Turn
-from agent.events import Configure, Heard, PauseJudged
-from agent.notices import AudioCleared, SpeechStarted, SpeechStopped, TurnCommitted, WordsHeard
-from agent.patience import Patience
-from agent.pre_roll import PreRoll
+from agent.session.conversation import Turn
+from agent.session.endpointing import Patience
+from agent.session.events import Configure, Heard, PauseJudged
+from agent.session.notices import (
+    AudioCleared,
+    SpeechStarted,
+    SpeechStopped,
+    TurnCommitted,
+    WordsHeard,
+)
 from agent.timing import Stage, WorkSpan
-from agent.turns import TurnDetector, TurnEvent, TurnState
+from agent.turn_taking.completeness import LANGUAGE
+from agent.turn_taking.detector import TurnDetector, TurnEvent, TurnState
+from agent.turn_taking.pre_roll import PreRoll
 from asr.transcript import Transcript
 
 STARVED_SECONDS = 1.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from agent.notices import Notice, Trouble
 from agent.protocol import ClientMessage
+from agent.session.notices import Notice, Trouble
 
 
 class Disconnected(Exception):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.notices import Trouble
 from agent.protocol import BadEvent, ClientMessage, Pinged, parse
+from agent.session.notices import Trouble
 
 MAX_BAD_EVENTS = 100
 """After this many events that could not be read a call is ended."""

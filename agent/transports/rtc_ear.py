@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from aiortc.rtp import RtpPacket
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.errors import AudioError
 from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
 from agent.transports.opus import RATE, OpusDecoder, packet_duration

@@ -23,7 +23,7 @@ from aiortc.jitterbuffer import JitterBuffer as HeldBack
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
 
-from agent.config import IceServer
+from agent.config.settings import IceServer
 from agent.errors import OnebreathError
 from agent.transports.rtc_track import SpeechTrack
 

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.transports.opus import CLOCK, FRAME, RATE, OpusEncoder
 
 FRAME_SECONDS = FRAME / RATE

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from aiortc import InvalidStateError, RTCDataChannel
 
-from agent.audio import Samples, StreamResampler
-from agent.config import WebRtcSettings
-from agent.events import Truncate
-from agent.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
+from agent.audio.samples import Samples, StreamResampler
+from agent.config.settings import WebRtcSettings
 from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
+from agent.session.events import Truncate
+from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_peer
 from agent.transports.base import Disconnected
 from agent.transports.opus import RATE

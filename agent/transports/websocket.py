@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from agent.config import ServerSettings
-from agent.notices import Notice, Trouble
+from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged
+from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected
 from agent.transports.reading import EventReader
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from agent import english_rules as rules
-from agent.dictation import Dictation
-from agent.tail import tail_of
+from agent.turn_taking import english_rules as rules
+from agent.turn_taking.dictation import Dictation
+from agent.turn_taking.last_sentence import tail_of
 
 LANGUAGE: Final = "en"
 """Whose sentences the rules know, as Whisper names it."""

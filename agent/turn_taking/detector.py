@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from agent.config import TurnSettings
+from agent.config.settings import TurnSettings
 
 
 class TurnState(Enum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from agent import english
-from agent.dictation import Dictation, dictation
-from agent.tail import Tail
+from agent.turn_taking import english_words as words
+from agent.turn_taking.dictation import Dictation, dictation
+from agent.turn_taking.last_sentence import Tail
 
 HESITANT_SECONDS: Final = 2.0
 HESITANT_RATE: Final = 1.0
@@ -22,7 +22,7 @@ Predicate = Callable[[Tail], bool]
 
 def asks(tail: Tail) -> bool:
     """Whether it is a question that begins with what, where, who ..."""
-    return bool(tail.tokens) and english.lead(tail.tokens) in english.WH_WORDS
+    return bool(tail.tokens) and words.lead(tail.tokens) in words.WH_WORDS
 
 
 def trails_off(tail: Tail) -> bool:
@@ -31,20 +31,20 @@ def trails_off(tail: Tail) -> bool:
 
 
 def hesitates(tail: Tail) -> bool:
-    return tail.last in english.HESITATIONS or tail.phrase.endswith(english.STALLING)
+    return tail.last in words.HESITATIONS or tail.phrase.endswith(words.STALLING)
 
 
 def is_short_answer(tail: Tail) -> bool:
-    return tail.phrase in english.SHORT_ANSWERS and not trails_off(tail)
+    return tail.phrase in words.SHORT_ANSWERS and not trails_off(tail)
 
 
 def is_drawn_out(tail: Tail) -> bool:
     """A "yes..." may be the answer or its beginning."""
-    return tail.phrase in english.SHORT_ANSWERS
+    return tail.phrase in words.SHORT_ANSWERS
 
 
 def is_command(tail: Tail) -> bool:
-    return tail.phrase in english.SHORT_COMMANDS
+    return tail.phrase in words.SHORT_COMMANDS
 
 
 def dictates(found: Dictation) -> Predicate:
@@ -52,79 +52,79 @@ def dictates(found: Dictation) -> Predicate:
 
 
 def ends_in_connective(tail: Tail) -> bool:
-    return tail.last in english.NEVER_LAST or tail.phrase.endswith(english.NEVER_LAST_PHRASES)
+    return tail.last in words.NEVER_LAST or tail.phrase.endswith(words.NEVER_LAST_PHRASES)
 
 
 def ends_in_adjective(tail: Tail) -> bool:
     """As in "Delete the last", "it's a new"."""
-    return tail.last in english.HALF_NOUN_PHRASES and tail.before in english.DETERMINERS
+    return tail.last in words.HALF_NOUN_PHRASES and tail.before in words.DETERMINERS
 
 
 def ends_in_then(tail: Tail) -> bool:
     """As in "Turn left, then", but not "until then"."""
-    return tail.last == "then" and tail.before not in english.THEN_AFTER
+    return tail.last == "then" and tail.before not in words.THEN_AFTER
 
 
 def ends_in_wh_word(tail: Tail) -> bool:
     """As in "Could you explain what", but not "so what?"."""
-    return tail.last in english.WH_WORDS and len(tail.tokens) >= 3
+    return tail.last in words.WH_WORDS and len(tail.tokens) >= 3
 
 
 def ends_in_subject(tail: Tail) -> bool:
     """As in "And then we", but not "who are they?"."""
-    return tail.last in english.SUBJECTS and tail.before not in english.BE_FORMS
+    return tail.last in words.SUBJECTS and tail.before not in words.BE_FORMS
 
 
 def ends_in_preposition(tail: Tail) -> bool:
     """As in "A table for", but not "who is it for?" and not "turn the light on"."""
-    if tail.last not in english.PREPOSITIONS:
+    if tail.last not in words.PREPOSITIONS:
         return False
-    stranding = tail.before in english.STRANDING or tail.before.endswith("ing")
-    particle = tail.last in english.PARTICLES and not english.PHRASAL_VERBS.isdisjoint(tail.tokens)
-    return not (particle or (stranding and english.has_gap(tail.tokens)))
+    stranding = tail.before in words.STRANDING or tail.before.endswith("ing")
+    particle = tail.last in words.PARTICLES and not words.PHRASAL_VERBS.isdisjoint(tail.tokens)
+    return not (particle or (stranding and words.has_gap(tail.tokens)))
 
 
 def ends_in_auxiliary(tail: Tail) -> bool:
     """As in "The weather is", but not "I know where it is" and not "yes I do"."""
-    if tail.last not in english.AUXILIARIES:
+    if tail.last not in words.AUXILIARIES:
         return False
-    whole_answer = len(tail.tokens) <= 4 and english.lead(tail.tokens) in english.ANSWERING
-    embedded = english.has_gap(tail.tokens) and not asks(tail)
+    whole_answer = len(tail.tokens) <= 4 and words.lead(tail.tokens) in words.ANSWERING
+    embedded = words.has_gap(tail.tokens) and not asks(tail)
     return not (whole_answer or embedded)
 
 
 def lacks_object(tail: Tail) -> bool:
     """As in "I'd like to book" and "can you tell me", but not "that's what I want"."""
-    asked = english.modal_place(tail.tokens) == 0 and not _may_be_noun(tail)
-    verb = tail.last in english.TRANSITIVE and (tail.before in english.BEFORE_VERB or asked)
-    receiver = tail.last == "me" and tail.before in english.DITRANSITIVE
-    doer = tail.before == "who" and tail.last in english.TRANSITIVE_PAST
-    return doer or ((verb or receiver) and not english.has_gap(tail.tokens))
+    asked = words.modal_place(tail.tokens) == 0 and not _may_be_noun(tail)
+    verb = tail.last in words.TRANSITIVE and (tail.before in words.BEFORE_VERB or asked)
+    receiver = tail.last == "me" and tail.before in words.DITRANSITIVE
+    doer = tail.before == "who" and tail.last in words.TRANSITIVE_PAST
+    return doer or ((verb or receiver) and not words.has_gap(tail.tokens))
 
 
 def _may_be_noun(tail: Tail) -> bool:
     """As in "could you recommend a good book"."""
-    return tail.last in english.NOUNS_TOO and not english.DETERMINERS.isdisjoint(tail.tokens[-3:-1])
+    return tail.last in words.NOUNS_TOO and not words.DETERMINERS.isdisjoint(tail.tokens[-3:-1])
 
 
 def opens_a_request(tail: Tail) -> bool:
-    return tail.phrase in english.OPENERS
+    return tail.phrase in words.OPENERS
 
 
 def opens_clause(tail: Tail) -> bool:
     """As in "when I press the button", which is no question."""
     first = tail.tokens[:2]
-    return len(first) == 2 and first[0] in english.TEMPORAL and first[1] in english.PRONOUNS
+    return len(first) == 2 and first[0] in words.TEMPORAL and first[1] in words.PRONOUNS
 
 
 def has_only_condition(tail: Tail) -> bool:
     """As in "If it rains tomorrow" and nothing that follows from it."""
     opens = (
-        english.lead(tail.tokens) in english.CONDITIONS
+        words.lead(tail.tokens) in words.CONDITIONS
         or opens_clause(tail)
-        or tail.phrase.startswith(english.CONDITION_PHRASES)
+        or tail.phrase.startswith(words.CONDITION_PHRASES)
     )
-    short = len(tail.tokens) <= english.CONDITION_WORDS
+    short = len(tail.tokens) <= words.CONDITION_WORDS
     return opens and short and "," not in tail.text and not tail.text.endswith("?")
 
 
@@ -136,13 +136,13 @@ def lists_on(tail: Tail) -> bool:
         return False
     said = [" ".join(item).lower() for item in short]
     closes = any(item[0].lower() in ("and", "or", "but", "so", "then") for item in short)
-    asides = any(item in english.ASIDES for item in said)
-    begins_aside = " ".join(items[0]).lower() in english.ASIDES
+    asides = any(item in words.ASIDES for item in said)
+    begins_aside = " ".join(items[0]).lower() in words.ASIDES
     return not (closes or " and " in said[-1] or asides or begins_aside) and len(short) >= 2
 
 
 def ends_politely(tail: Tail) -> bool:
-    return tail.last in english.POLITE and len(tail.tokens) >= 3
+    return tail.last in words.POLITE and len(tail.tokens) >= 3
 
 
 def hesitant(tail: Tail) -> bool:
@@ -154,10 +154,10 @@ def hesitant(tail: Tail) -> bool:
 
 def lacks_verb(tail: Tail) -> bool:
     """As in "When does the next train?": a question to Whisper, but its verb is still to come."""
-    begin = english.modal_place(tail.tokens)
+    begin = words.modal_place(tail.tokens)
     if begin is None or not tail.text.endswith("?"):
         return False
-    return english.VERBS.isdisjoint(tail.tokens[begin + 1 :])
+    return words.VERBS.isdisjoint(tail.tokens[begin + 1 :])
 
 
 def is_open_question(tail: Tail) -> bool:
@@ -166,10 +166,10 @@ def is_open_question(tail: Tail) -> bool:
     A question without a wh-word is marked as one from its first word on, so a few words of it
     look whole that are not.
     """
-    if not tail.text.endswith("?") or tail.last in english.TIMES | english.CLOSING:
+    if not tail.text.endswith("?") or tail.last in words.TIMES | words.CLOSING:
         return False
-    short = len(tail.tokens) < english.WHOLE_QUESTION and not asks(tail)
-    return short or tail.last in english.INDEFINITE
+    short = len(tail.tokens) < words.WHOLE_QUESTION and not asks(tail)
+    return short or tail.last in words.INDEFINITE
 
 
 def is_long_question(tail: Tail) -> bool:
@@ -181,7 +181,7 @@ def is_question(tail: Tail) -> bool:
 
 
 def is_question_by_form(tail: Tail) -> bool:
-    inverted = english.lead(tail.tokens) in english.ASKING_VERBS
+    inverted = words.lead(tail.tokens) in words.ASKING_VERBS
     return (
         (asks(tail) or inverted)
         and not opens_clause(tail)
@@ -191,18 +191,18 @@ def is_question_by_form(tail: Tail) -> bool:
 
 
 def is_full_command(tail: Tail) -> bool:
-    imperative = english.lead(tail.tokens) in english.IMPERATIVES
-    dangles = tail.last in english.DANGLING or may_be_misheard(tail)
+    imperative = words.lead(tail.tokens) in words.IMPERATIVES
+    dangles = tail.last in words.DANGLING or may_be_misheard(tail)
     whole = len(tail.tokens) >= 4 and tail.text.endswith((".", "!"))
     return imperative and whole and not dangles
 
 
 def ends_in_closing_word(tail: Tail) -> bool:
     """As in "I have never seen it"."""
-    closes = tail.last in english.CLOSING and not may_be_misheard(tail)
+    closes = tail.last in words.CLOSING and not may_be_misheard(tail)
     return closes and len(tail.tokens) >= 3 and tail.text.endswith((".", "!"))
 
 
 def may_be_misheard(tail: Tail) -> bool:
     """As in "a table for it": at a cut Whisper makes a small word of the sound that follows."""
-    return tail.last in english.CLOSING and tail.before in english.PREPOSITIONS
+    return tail.last in words.CLOSING and tail.before in words.PREPOSITIONS

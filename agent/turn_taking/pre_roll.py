@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agent.audio import AudioChunk, Samples
+from agent.audio.samples import AudioChunk, Samples
 
 
 @dataclass(slots=True)

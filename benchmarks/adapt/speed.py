@@ -28,10 +28,11 @@ from typing import Any
 
 import torch
 
-from dllm_core import Engine, checkpoint, lora
+from dllm_core import Engine
 from dllm_core.adapt.tasks import SYSTEM
-from dllm_core.bench_prompts import QUESTIONS
+from dllm_core.bench.prompts import QUESTIONS
 from dllm_core.config import DecodeOptions
+from dllm_core.model import checkpoint, lora
 
 CACHED = 200
 REPLY, FIRST = (32, 8), (16, 4)

@@ -10,19 +10,19 @@ import torch
 from geometry import SMALL, Sizes, prompts, random_model
 
 from dllm_core import ops
-from dllm_core.cache import KeyValues, PromptCache
-from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.denoise import run
-from dllm_core.device import Device
-from dllm_core.device_batch import Ticket
-from dllm_core.device_job import CanvasJob
-from dllm_core.diffusion import Diffusion
-from dllm_core.model import Span, Transformer, visibility
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import run
+from dllm_core.decode.diffusion import Diffusion
+from dllm_core.gpu.device import Device
+from dllm_core.gpu.device_batch import Ticket
+from dllm_core.gpu.device_job import CanvasJob
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.transformer import Span, Transformer, visibility
 from dllm_core.ops.cases import CASES
 from dllm_core.ops.check import check as check_kernel
 from dllm_core.ops.geometry import GEOMETRIES
-from dllm_core.paged_model import PagedModel
 
 OPTIONS = DecodeOptions(rule="quota", cache="prompt_frozen", canvas_length=7, steps=5)
 LARGEST_ERROR = {"float32": 1e-4, "bfloat16": 2e-2, "fp8": 5e-2}

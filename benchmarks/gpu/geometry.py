@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from dllm_core.config import ModelConfig
-from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.model import Linear, Transformer
+from dllm_core.model.fp8_linear import Fp8Linear
+from dllm_core.model.transformer import Linear, Transformer
+from dllm_core.model.weights import build
 from dllm_core.ops.geometry import LLADA_8B
-from dllm_core.weights import build
 
 TINY = ModelConfig(
     family="llada",

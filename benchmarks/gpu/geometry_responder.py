@@ -24,12 +24,12 @@ from agent.responders.base import (
     ResponderError,
 )
 from dllm_core.config import DecodeOptions
-from dllm_core.device import Device
-from dllm_core.device_job import CanvasJob
 from dllm_core.errors import DllmError
+from dllm_core.gpu.device import Device
+from dllm_core.gpu.device_job import CanvasJob
+from dllm_core.model.paged_cache import PagedCache
+from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
-from dllm_core.paged_cache import PagedCache
-from dllm_core.pages import pages_for
 
 SENTENCE = "The capital of France is Paris."
 BYTES_PER_TOKEN = 4

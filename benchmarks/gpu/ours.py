@@ -10,14 +10,14 @@ from geometry import Sizes, prompts, random_model
 from timing import device_ms, joules_per_token, wall_ms
 
 from dllm_core.config import DecodeOptions
-from dllm_core.device import Device
-from dllm_core.device_job import CanvasJob, habits_of
-from dllm_core.device_round import Round, RoundShape
+from dllm_core.gpu.device import Device
+from dllm_core.gpu.device_job import CanvasJob, habits_of
+from dllm_core.gpu.device_round import Round, RoundShape
+from dllm_core.gpu.roofline import H100, floor
+from dllm_core.gpu.tuning import tune
+from dllm_core.model.paged_cache import PagedCache
+from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
-from dllm_core.paged_cache import PagedCache
-from dllm_core.pages import pages_for
-from dllm_core.roofline import H100, floor
-from dllm_core.tuning import tune
 
 Row = dict[str, Any]
 

@@ -10,20 +10,20 @@ import torch
 from geometry import Sizes, prompts, random_model
 from timing import device_ms, joules_per_token, wall_ms
 
-from dllm_core.cache import KeyValues, PromptCache
-from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import run
-from dllm_core.diffusion import Diffusion
-from dllm_core.graphs import CudaRecorder
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import run
+from dllm_core.decode.diffusion import Diffusion
+from dllm_core.decode.unmask import predict, quota, top
+from dllm_core.gpu.graphs import CudaRecorder
+from dllm_core.gpu.paged_model import PagedModel, Where
+from dllm_core.gpu.tuning import tune
+from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.paged_cache import PagePool
+from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
 from dllm_core.ops.attention import canvas_attention
 from dllm_core.ops.head import top1
-from dllm_core.paged_cache import PagePool
-from dllm_core.paged_model import PagedModel, Where
-from dllm_core.pages import pages_for
-from dllm_core.tuning import tune
-from dllm_core.unmask import predict, quota, top
 
 Row = dict[str, Any]
 FIRST_TOKENS = 8

@@ -33,9 +33,9 @@ from platformdirs import user_cache_path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agent import models  # noqa: E402
-from agent.config import INSTRUCTIONS  # noqa: E402
-from agent.threads import cores  # noqa: E402
+from agent.config.settings import INSTRUCTIONS  # noqa: E402
+from agent.models import store  # noqa: E402
+from agent.runtime.threads import cores  # noqa: E402
 
 START_SECONDS = 240.0
 LAST_SECONDS = 60.0
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=cores(), help="of llama.cpp's server")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    whisper, llm, voice = map(models.locate, ("whisper-base", "smollm2-135m-instruct", "joe"))
+    whisper, llm, voice = map(store.locate, ("whisper-base", "smollm2-135m-instruct", "joe"))
     setting = Setting(options.cache, whisper, llm, voice, INSTRUCTIONS, options.threads)
     chosen = [AGENTS[name] for name in options.agents]
     for environment in dict.fromkeys(each for agent in chosen for each in agent.environments):

@@ -11,7 +11,7 @@ from torch import Tensor
 from dllm_core.adapt.examples import Example
 from dllm_core.config import ModelConfig
 from dllm_core.errors import OptionError
-from dllm_core.model import visibility
+from dllm_core.model.transformer import visibility
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from dllm_core.adapt.generate import replies, trajectories
 from dllm_core.adapt.network import Network
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.model.tokenizer import Tokenizer
 
 _ENDS = re.compile(r"[.!?…][\"'”’)\]]*$")
 _MARKUP = re.compile(r"[*#`|<>\[\]{}]|https?:|^\s*(?:[-•]|\d+[.)])\s", re.MULTILINE)

@@ -15,7 +15,7 @@ from typing import Any
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import DataError
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.model.tokenizer import Tokenizer
 
 Message = tuple[str, str]
 

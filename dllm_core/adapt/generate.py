@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dllm_core import unmask
 from dllm_core.adapt.examples import Example
 from dllm_core.adapt.network import BatchCache, Network
+from dllm_core.decode import unmask
 from dllm_core.errors import OptionError
 
 

@@ -9,7 +9,7 @@ import torch
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import TooLargeError
-from dllm_core.lora import module_shapes
+from dllm_core.model.lora import module_shapes
 
 _GIB = 1 << 30
 _ADAM = 4

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dllm_core.config import ModelConfig
-from dllm_core.model import Attention, Block, Transformer, rotate
+from dllm_core.model.transformer import Attention, Block, Transformer, rotate
 
 
 class BatchCache:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from dllm_core import checkpoint, lora
 from dllm_core.adapt import memory
 from dllm_core.adapt.collate import CollateOptions, Collator
 from dllm_core.adapt.distill import DistillOptions, distill, record, spellings
@@ -32,9 +31,10 @@ from dllm_core.adapt.train import Listener, Trainer, TrainOptions, latest, new_a
 from dllm_core.config import ModelConfig
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError, OptionError
-from dllm_core.lora import Adapter, DenoiserSettings
-from dllm_core.place import Dtype, choose_device
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.model import checkpoint, lora
+from dllm_core.model.lora import Adapter, DenoiserSettings
+from dllm_core.model.place import Dtype, choose_device
+from dllm_core.model.tokenizer import Tokenizer
 
 Tell = Callable[[str], None]
 

@@ -16,14 +16,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dllm_core import lora
 from dllm_core.adapt.collate import Batch, Collator
 from dllm_core.adapt.examples import Example, write_rows
 from dllm_core.adapt.loss import Loss, loss_of
 from dllm_core.adapt.network import Network, positions_of
 from dllm_core.errors import DataError, OptionError
-from dllm_core.lora import Adapter, DenoiserSettings
-from dllm_core.model import Transformer
+from dllm_core.model import lora
+from dllm_core.model.lora import Adapter, DenoiserSettings
+from dllm_core.model.transformer import Transformer
 
 LATEST, STATE, MOMENTS, LOG = "latest", "state.json", "moments.safetensors", "log.jsonl"
 SAVE_SECONDS = 100.0

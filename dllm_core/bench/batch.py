@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from time import perf_counter, process_time
 
-from dllm_core.batch import Batch, Ticket
-from dllm_core.bench_timing import CACHED, Row
+from dllm_core.bench.timing import CACHED, Row
 from dllm_core.config import DecodeOptions
+from dllm_core.decode.batch import Batch, Ticket
 from dllm_core.engine import Engine
 
 CALLS = (1, 2, 4, 8)

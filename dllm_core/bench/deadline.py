@@ -10,9 +10,9 @@ from hashlib import sha256
 from statistics import mean
 from threading import Event, Thread
 
-from dllm_core.bench_timing import CACHED, Row
-from dllm_core.calibrate import measured_cost
+from dllm_core.bench.timing import CACHED, Row
 from dllm_core.config import DecodeOptions
+from dllm_core.decode.calibrate import measured_cost
 from dllm_core.engine import Cache, Engine
 
 DEADLINES_MS = (100.0, 200.0, 400.0)

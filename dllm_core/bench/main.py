@@ -19,16 +19,16 @@ from typing import get_args
 
 import torch
 
-from dllm_core.bench_batch import batch
-from dllm_core.bench_deadline import deadline
-from dllm_core.bench_prompts import QUESTIONS, SYSTEM
-from dllm_core.bench_reference import TransformersSteps
-from dllm_core.bench_step import step
-from dllm_core.bench_timing import Row
+from dllm_core.bench.batch import batch
+from dllm_core.bench.deadline import deadline
+from dllm_core.bench.prompts import QUESTIONS, SYSTEM
+from dllm_core.bench.reference import TransformersSteps
+from dllm_core.bench.step import step
+from dllm_core.bench.timing import Row
 from dllm_core.config import CachePolicy, DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import DllmError, OptionError
-from dllm_core.place import Dtype
+from dllm_core.model.place import Dtype
 
 BENCHES = ("step", "reply", "cache", "agree", "deadline", "batch")
 Report = Callable[[str], None]
@@ -192,7 +192,3 @@ def main() -> None:
 
 def _line(row: Row) -> str:
     return "  ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-
-
-if __name__ == "__main__":
-    main()

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from dllm_core import weights
-from dllm_core.bench_timing import CACHED, Row, timed
+from dllm_core.bench.timing import CACHED, Row, timed
 from dllm_core.engine import Engine
-from dllm_core.families import HUGGING_FACE
-from dllm_core.model import Linear, Transformer
+from dllm_core.model import weights
+from dllm_core.model.families import HUGGING_FACE
+from dllm_core.model.transformer import Linear, Transformer
 
 _WIDTH, _TOKENS = 64, 16
 

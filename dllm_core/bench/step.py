@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import torch
 
-from dllm_core.bench_reference import TransformersSteps, overhead
-from dllm_core.bench_timing import CACHED, Row, Time, in_turn, timed
-from dllm_core.calibrate import step_over
-from dllm_core.canvas import Canvas
+from dllm_core.bench.reference import TransformersSteps, overhead
+from dllm_core.bench.timing import CACHED, Row, Time, in_turn, timed
 from dllm_core.config import DecodeOptions
-from dllm_core.diffusion import Diffusion
+from dllm_core.decode.calibrate import step_over
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.diffusion import Diffusion
 from dllm_core.engine import Engine
 
 POSITIONS = (1, 2, 4, 8, 16, 32, 64)

@@ -15,9 +15,9 @@ from time import monotonic
 import torch
 from torch import Tensor
 
-from dllm_core.denoise import Denoiser, Forward, run
+from dllm_core.decode.denoise import Denoiser, Forward, run
 from dllm_core.errors import QueueFullError
-from dllm_core.model import Transformer
+from dllm_core.model.transformer import Transformer
 
 
 @dataclass(order=True, slots=True)

@@ -7,11 +7,11 @@ from time import perf_counter
 
 import torch
 
-from dllm_core.cache import KeyValues
-from dllm_core.denoise import Forward, run
-from dllm_core.model import Span, Transformer
-from dllm_core.schedule import CostModel
-from dllm_core.unmask import predict
+from dllm_core.decode.denoise import Forward, run
+from dllm_core.decode.schedule import CostModel
+from dllm_core.decode.unmask import predict
+from dllm_core.model.cache import KeyValues
+from dllm_core.model.transformer import Span, Transformer
 
 _SHAPES = ((2, 32), (2, 256), (16, 64), (32, 64), (32, 256))
 """Rows of a step, and the positions they attend to."""

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from dllm_core.canvas import CanvasView
 from dllm_core.config import CachePolicy, ModelConfig
+from dllm_core.decode.canvas import CanvasView
 from dllm_core.errors import OptionError
-from dllm_core.model import Span, Transformer
+from dllm_core.model.transformer import Span, Transformer
 
 
 @dataclass(frozen=True, slots=True)

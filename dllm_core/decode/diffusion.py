@@ -7,13 +7,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from dllm_core import unmask
-from dllm_core.cache import KeyValues, PromptCache
-from dllm_core.canvas import Canvas, CanvasView
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.denoise import Forward, resolve_policy
-from dllm_core.model import Span, visibility
-from dllm_core.schedule import Deadline
+from dllm_core.decode import unmask
+from dllm_core.decode.canvas import Canvas, CanvasView
+from dllm_core.decode.denoise import Forward, resolve_policy
+from dllm_core.decode.schedule import Deadline
+from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.transformer import Span, visibility
 
 
 def blocks_between(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dllm_core.cache import PromptCache
-from dllm_core.canvas import CanvasView
 from dllm_core.config import ModelConfig
-from dllm_core.denoise import Forward
-from dllm_core.model import Span, visibility
-from dllm_core.unmask import fixed_prefix, predict
+from dllm_core.decode.canvas import CanvasView
+from dllm_core.decode.denoise import Forward
+from dllm_core.decode.unmask import fixed_prefix, predict
+from dllm_core.model.cache import PromptCache
+from dllm_core.model.transformer import Span, visibility
 
 
 class FixedPoint:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dllm_core.cache import PromptCache
-from dllm_core.canvas import Canvas
 from dllm_core.config import DecodeOptions, Rule
-from dllm_core.denoise import Forward, run
-from dllm_core.diffusion import Diffusion
+from dllm_core.decode.canvas import Canvas
+from dllm_core.decode.denoise import Forward, run
+from dllm_core.decode.diffusion import Diffusion
 from dllm_core.errors import OptionError
-from dllm_core.model import Span, Transformer, visibility
+from dllm_core.model.cache import PromptCache
+from dllm_core.model.transformer import Span, Transformer, visibility
 
 
 def fill(

@@ -8,17 +8,17 @@ from time import perf_counter
 
 from torch import Tensor
 
-from dllm_core.cache import KeyValues, PromptCache
-from dllm_core.canvas import Canvas, CanvasView
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.denoise import Denoiser, Forward
-from dllm_core.diffusion import Diffusion
+from dllm_core.decode.canvas import Canvas, CanvasView
+from dllm_core.decode.denoise import Denoiser, Forward
+from dllm_core.decode.diffusion import Diffusion
+from dllm_core.decode.fixed_point import FixedPoint
+from dllm_core.decode.reply_steps import ReplySteps
+from dllm_core.decode.schedule import Clock, CostModel, Deadline
+from dllm_core.decode.stats import DenoiseStep, PrefillStats
 from dllm_core.errors import OptionError, PromptTooLongError
-from dllm_core.fixed_point import FixedPoint
-from dllm_core.reply_steps import ReplySteps
-from dllm_core.schedule import Clock, CostModel, Deadline
-from dllm_core.stats import DenoiseStep, PrefillStats
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.tokenizer import Tokenizer
 
 
 def check_request(

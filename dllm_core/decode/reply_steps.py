@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Protocol
 
-from dllm_core.cache import PromptCache
-from dllm_core.canvas import CanvasView
 from dllm_core.config import ModelConfig
-from dllm_core.denoise import finished_before
-from dllm_core.paged_cache import PagedCache
-from dllm_core.reply import ReplyText
-from dllm_core.schedule import Clock
-from dllm_core.stats import DenoiseStats, DenoiseStep, PrefillStats
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.decode.canvas import CanvasView
+from dllm_core.decode.denoise import finished_before
+from dllm_core.decode.reply_text import ReplyText
+from dllm_core.decode.schedule import Clock
+from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats
+from dllm_core.model.cache import PromptCache
+from dllm_core.model.paged_cache import PagedCache
+from dllm_core.model.tokenizer import Tokenizer
 
 
 class Steps(Protocol):

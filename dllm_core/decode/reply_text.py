@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dllm_core.stats import Ending
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.decode.stats import Ending
+from dllm_core.model.tokenizer import Tokenizer
 
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)")
 _LAST_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*$")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dllm_core.canvas import CanvasView
+from dllm_core.decode.canvas import CanvasView
 
 Ending = Literal["eos", "sentence", "length"]
 """The model ended the reply; it was cut after its last whole sentence; it was cut anywhere."""

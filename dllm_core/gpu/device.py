@@ -15,19 +15,19 @@ from time import perf_counter
 import torch
 
 from dllm_core.config import DecodeOptions, ModelConfig
-from dllm_core.device_batch import MOST_CALLS, STEPS_OF_A_ROUND, DeviceBatch, Ticket
-from dllm_core.device_job import CanvasJob, habits_of, read
-from dllm_core.device_round import Round, RoundShape, runs_lead
+from dllm_core.decode.schedule import CostModel
+from dllm_core.decode.stats import PrefillStats
 from dllm_core.errors import DllmError
-from dllm_core.graphs import CudaRecorder, Graphs, Recorder
-from dllm_core.model import Transformer
+from dllm_core.gpu.device_batch import MOST_CALLS, STEPS_OF_A_ROUND, DeviceBatch, Ticket
+from dllm_core.gpu.device_job import CanvasJob, habits_of, read
+from dllm_core.gpu.device_round import Round, RoundShape, runs_lead
+from dllm_core.gpu.graphs import CudaRecorder, Graphs, Recorder
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.gpu.tuning import tune
+from dllm_core.model.paged_cache import PagedCache, PagePool
+from dllm_core.model.pages import pages_for
+from dllm_core.model.transformer import Transformer
 from dllm_core.ops import PAGE
-from dllm_core.paged_cache import PagedCache, PagePool
-from dllm_core.paged_model import PagedModel
-from dllm_core.pages import pages_for
-from dllm_core.schedule import CostModel
-from dllm_core.stats import PrefillStats
-from dllm_core.tuning import tune
 
 _log = logging.getLogger(__name__)
 

@@ -11,15 +11,15 @@ from time import perf_counter
 
 import torch
 
-from dllm_core.canvas import CanvasView
-from dllm_core.device_job import CanvasJob
-from dllm_core.device_round import Habits, Round, RoundShape
+from dllm_core.decode.canvas import CanvasView
+from dllm_core.decode.schedule import CostModel
 from dllm_core.errors import DllmError, QueueFullError
-from dllm_core.graphs import Graphs
+from dllm_core.gpu.device_job import CanvasJob
+from dllm_core.gpu.device_round import Habits, Round, RoundShape
+from dllm_core.gpu.graphs import Graphs
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
-from dllm_core.paged_model import PagedModel
-from dllm_core.pages import pages_for
-from dllm_core.schedule import CostModel
 
 MOST_CALLS = 64
 _KEPT_ROUNDS = 16

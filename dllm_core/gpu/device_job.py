@@ -8,15 +8,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from dllm_core.canvas import CanvasView
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import finished_before
-from dllm_core.device_round import OPEN, Habits, Outcome, Place, keeps_lead, runs_lead
-from dllm_core.diffusion import blocks_between
+from dllm_core.decode.canvas import CanvasView
+from dllm_core.decode.denoise import finished_before
+from dllm_core.decode.diffusion import blocks_between
+from dllm_core.gpu.device_round import OPEN, Habits, Outcome, Place, keeps_lead, runs_lead
+from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.model.paged_cache import PagedCache
+from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
-from dllm_core.paged_cache import PagedCache
-from dllm_core.paged_model import PagedModel
-from dllm_core.pages import pages_for
 
 
 def habits_of(options: DecodeOptions) -> Habits:

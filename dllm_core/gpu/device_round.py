@@ -14,12 +14,12 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import OptionError
+from dllm_core.gpu.paged_model import PagedModel, Where
+from dllm_core.model.pages import SCRATCH
 from dllm_core.ops import PAGE
 from dllm_core.ops.attention import canvas_attention
 from dllm_core.ops.commit import commit
 from dllm_core.ops.head import top1
-from dllm_core.paged_model import PagedModel, Where
-from dllm_core.pages import SCRATCH
 
 _LIVE, _LENGTH, _VISIBLE, _SHARE, _TAKEN, _LEAD, _HEADER = range(7)
 """Columns of a manifest; the page table, the ids and the mask of the canvas follow."""

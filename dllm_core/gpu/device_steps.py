@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 
-from dllm_core.canvas import CanvasView
 from dllm_core.config import DecodeOptions
-from dllm_core.device import Device
-from dllm_core.device_batch import Ticket
-from dllm_core.device_job import CanvasJob
-from dllm_core.paged_cache import PagedCache
-from dllm_core.reply_steps import ReplySteps
-from dllm_core.stats import DenoiseStep, PrefillStats
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.decode.canvas import CanvasView
+from dllm_core.decode.reply_steps import ReplySteps
+from dllm_core.decode.stats import DenoiseStep, PrefillStats
+from dllm_core.gpu.device import Device
+from dllm_core.gpu.device_batch import Ticket
+from dllm_core.gpu.device_job import CanvasJob
+from dllm_core.model.paged_cache import PagedCache
+from dllm_core.model.tokenizer import Tokenizer
 
 
 class DeviceSteps(Iterator[DenoiseStep]):

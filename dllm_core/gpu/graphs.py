@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from dllm_core.device_round import Habits, Round, RoundShape
+from dllm_core.gpu.device_round import Habits, Round, RoundShape
 
 _log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import torch
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import PagesFullError
+from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
-from dllm_core.pages import pages_for
 
 LIBRARIES = 1536 * 2**20
 """Bytes that CUDA's context, cuBLAS's workspaces and the modules of kernels may take."""

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.model import Block, Linear, Transformer, visibility
+from dllm_core.model.fp8_linear import Fp8Linear
+from dllm_core.model.paged_cache import PagedCache, PagePool
+from dllm_core.model.transformer import Block, Linear, Transformer, visibility
 from dllm_core.ops import PAGE
 from dllm_core.ops.fp8 import quantize_rows
 from dllm_core.ops.linear import (
@@ -27,7 +28,6 @@ from dllm_core.ops.linear import (
 from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
 from dllm_core.ops.rotary import rotate_and_store
 from dllm_core.ops.swiglu import swiglu, swiglu_fp8
-from dllm_core.paged_cache import PagedCache, PagePool
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries (R, heads, head_dim), keys and values of the layer's pool -> (R, heads * head_dim)."""

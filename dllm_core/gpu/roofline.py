@@ -1,6 +1,6 @@
 """The least time that a step can take on a chip: its memory and its tensor cores set it.
 
-    python -m dllm_core.roofline
+    python -m dllm_core.gpu.roofline
 
 prints the tables of docs/gpu.md (roofline model, Williams et al. 2009).
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dllm_core.budget import block_weights
 from dllm_core.config import ModelConfig
+from dllm_core.gpu.memory_plan import block_weights
 from dllm_core.ops.geometry import LLADA_8B
 
 

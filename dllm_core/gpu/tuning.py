@@ -9,10 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dllm_core.fp8_linear import Fp8Linear
+from dllm_core.gpu.paged_model import MOST_STREAMED, PROJECTIONS, PagedModel
+from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.ops.fp8 import quantize_rows
 from dllm_core.ops.linear import Choice, linear, linear_fp8
-from dllm_core.paged_model import MOST_STREAMED, PROJECTIONS, PagedModel
 
 _REPEATS = 5
 

@@ -12,14 +12,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dllm_core import families, tokenizer
 from dllm_core.config import ModelConfig
 from dllm_core.errors import ModelFileError, WeightsError
-from dllm_core.families import NameMap
-from dllm_core.gguf_file import GgufFile
-from dllm_core.rows import Rows, Stored
-from dllm_core.tokenizer import Tokenizer
-from dllm_core.weights import undo_llama_cpp_rotation
+from dllm_core.model import families, tokenizer
+from dllm_core.model.families import NameMap
+from dllm_core.model.gguf_file import GgufFile
+from dllm_core.model.lazy_tensors import Rows, Stored
+from dllm_core.model.tokenizer import Tokenizer
+from dllm_core.model.weights import undo_llama_cpp_rotation
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]

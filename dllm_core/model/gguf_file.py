@@ -22,7 +22,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
 from dllm_core.errors import ModelFileError
-from dllm_core.rows import Stored
+from dllm_core.model.lazy_tensors import Stored
 
 _SCALARS = {
     0: "B",

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from dllm_core import checkpoint, lora, weights
-from dllm_core.model import Transformer
-from dllm_core.place import Dtype, choose_device, choose_kind
-from dllm_core.tokenizer import Tokenizer
+from dllm_core.model import checkpoint, lora, weights
+from dllm_core.model.place import Dtype, choose_device, choose_kind
+from dllm_core.model.tokenizer import Tokenizer
+from dllm_core.model.transformer import Transformer
 
 
 @dataclass(frozen=True, slots=True)

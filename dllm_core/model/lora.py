@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import AdapterError
-from dllm_core.families import names_of
-from dllm_core.model import Transformer
-from dllm_core.rows import Rows, Stored
-from dllm_core.weights import Slot, slots
+from dllm_core.model.families import names_of
+from dllm_core.model.lazy_tensors import Rows, Stored
+from dllm_core.model.transformer import Transformer
+from dllm_core.model.weights import Slot, slots
 
 WEIGHTS, SETTINGS, DENOISER = "adapter_model.safetensors", "adapter_config.json", "denoiser.json"
 _PREFIX = "base_model.model."

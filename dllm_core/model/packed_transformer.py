@@ -21,8 +21,8 @@ from dllm_core.cpu.product import Norm
 from dllm_core.cpu.product_kernel import Finish
 from dllm_core.cpu.team import Call, Program
 from dllm_core.cpu.workspace import Workspace
-from dllm_core.model import Block, LinearKind, Span, Transformer
-from dllm_core.quantize import PackedLinear
+from dllm_core.model.quantize import PackedLinear
+from dllm_core.model.transformer import Block, LinearKind, Span, Transformer
 
 _KEPT = 16
 """Passes whose programs are kept for the next one of the same shape."""

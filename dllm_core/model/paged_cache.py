@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dllm_core.cache import PromptCache, shared_prefix
 from dllm_core.config import ModelConfig
 from dllm_core.errors import DllmError, PromptTooLongError
+from dllm_core.model.cache import PromptCache, shared_prefix
+from dllm_core.model.pages import PageBook, pages_for
 from dllm_core.ops import PAGE
-from dllm_core.pages import PageBook, pages_for
 
 
 class PagePool:

@@ -8,9 +8,9 @@ import torch
 
 from dllm_core.cpu import jit
 from dllm_core.errors import OptionError
-from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.model import Linear, LinearKind
-from dllm_core.quantize import Int4Linear, Int8Linear
+from dllm_core.model.fp8_linear import Fp8Linear
+from dllm_core.model.quantize import Int4Linear, Int8Linear
+from dllm_core.model.transformer import Linear, LinearKind
 
 Dtype = Literal["auto", "float32", "bfloat16", "fp8", "int8", "int4"]
 

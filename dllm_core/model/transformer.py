@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dllm_core.cache import KeyValues
 from dllm_core.config import ModelConfig
 from dllm_core.cpu.product import Norm
-from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.quantize import Int4Linear, Int8Linear, PackedLinear
+from dllm_core.model.cache import KeyValues
+from dllm_core.model.fp8_linear import Fp8Linear
+from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
 
 
 class Linear(nn.Linear):

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import WeightsError
-from dllm_core.families import NameMap
-from dllm_core.fp8_linear import Fp8Linear
-from dllm_core.model import LinearKind, Transformer
-from dllm_core.packed_model import PackedTransformer
-from dllm_core.quantize import PackedLinear
-from dllm_core.rows import Rows, Stored, pieces
+from dllm_core.model.families import NameMap
+from dllm_core.model.fp8_linear import Fp8Linear
+from dllm_core.model.lazy_tensors import Rows, Stored, pieces
+from dllm_core.model.packed_transformer import PackedTransformer
+from dllm_core.model.quantize import PackedLinear
+from dllm_core.model.transformer import LinearKind, Transformer
 
 _LISTED = 20
 """Names that an error lists of each kind."""

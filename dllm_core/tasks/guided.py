@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from dllm_core.cache import PromptCache
 from dllm_core.config import DecodeOptions
-from dllm_core.denoise import Forward, finished_before, run
+from dllm_core.decode.denoise import Forward, finished_before, run
+from dllm_core.decode.reply_text import ReplyText
+from dllm_core.decode.stats import Ending
+from dllm_core.decode.unmask import accepted_prefix
 from dllm_core.engine import Engine
 from dllm_core.errors import OptionError
-from dllm_core.model import Span, visibility
-from dllm_core.reply import ReplyText
-from dllm_core.stats import Ending
-from dllm_core.unmask import accepted_prefix
+from dllm_core.model.cache import PromptCache
+from dllm_core.model.transformer import Span, visibility
 
 
 @dataclass(frozen=True, slots=True)

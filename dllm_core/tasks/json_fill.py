@@ -12,7 +12,7 @@ from torch import Tensor
 from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import OptionError
-from dllm_core.scaffold import PATTERNS, Choice, Kind, Part, Slot, document, scaffold, value
+from dllm_core.tasks.scaffold import PATTERNS, Choice, Kind, Part, Slot, document, scaffold, value
 
 
 class JsonFiller:

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.config.telephony import AsteriskSettings, TelephonySettings
 from agent.errors import CallError, ProtocolError
-from agent.telephony.dialect import Started
-from agent.telephony.settings import AsteriskSettings, TelephonySettings
+from agent.telephony.dialects.base import Started
 
 TELNYX_HEADER = "x-telnyx-streaming-auth-token"
 

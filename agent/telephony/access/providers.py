@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from agent.telephony import answers
-from agent.telephony.answers import Answer
-from agent.telephony.settings import (
+from agent.config.telephony import (
     ExotelSettings,
     JambonzSettings,
     PlivoSettings,
@@ -17,7 +15,9 @@ from agent.telephony.settings import (
     TwilioSettings,
     VonageSettings,
 )
-from agent.telephony.signatures import (
+from agent.telephony.access import answers
+from agent.telephony.access.answers import Answer
+from agent.telephony.access.signatures import (
     SignedRequest,
     verify_basic,
     verify_plivo,

@@ -1,7 +1,7 @@
 """``/telephony/{provider}/answer``: the provider asks what to do with a call, and is told.
 
 A request is read up to a bound, its signature is verified, and only then is a token made. The
-media socket is the second door (``agent.telephony.tokens``).
+media socket is the second door (``agent.telephony.access.tokens``).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from agent.telephony.answers import ENDED, Answer
-from agent.telephony.hooks import hooks
-from agent.telephony.settings import TelephonySettings
-from agent.telephony.signatures import SignatureError, SignedRequest
-from agent.telephony.tokens import Tokens
+from agent.config.telephony import TelephonySettings
+from agent.telephony.access.answers import ENDED, Answer
+from agent.telephony.access.providers import hooks
+from agent.telephony.access.signatures import SignatureError, SignedRequest
+from agent.telephony.access.tokens import Tokens
 
 log = logging.getLogger("onebreath.telephony")
 

@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-from agent.audio import Samples, read_recording
-from agent.config import Settings
-from agent.doctor import Finding, Level
+from agent.audio.samples import Samples, read_recording
+from agent.config.settings import Settings
+from agent.config.telephony import ASK_BY_WEBHOOK, TelephonySettings
+from agent.doctor.checks import Finding, Level
 from agent.errors import CallError, ProtocolError
 from agent.questions import bundled_questions
-from agent.telephony import providers
-from agent.telephony.settings import ASK_BY_WEBHOOK, TelephonySettings
-from agent.telephony.signatures import SignedRequest
-from agent.telephony.signing import Opened, basic_header, read_answer, signed_webhook
-from agent.telephony.simulation import Heard, simulate, simulate_audiosocket
+from agent.telephony.access.signatures import SignedRequest
+from agent.telephony.check import fake_providers
+from agent.telephony.check.signing import Opened, basic_header, read_answer, signed_webhook
+from agent.telephony.check.simulation import Heard, simulate, simulate_audiosocket
 
 HTTP_SECONDS = 10.0
 MAX_ANSWER = 65_536
@@ -146,14 +146,14 @@ async def _asterisk(telephony: TelephonySettings, place: Place) -> Finding:
     return await _call(
         "asterisk call",
         place.socket("ws://here/telephony/asterisk"),
-        providers.asterisk("check.1"),
+        fake_providers.asterisk("check.1"),
         {"Authorization": headers["authorization"]},
         "media",
     )
 
 
 async def _audiosocket(telephony: TelephonySettings) -> Finding:
-    caller = providers.AudioSocket(telephony.audiosocket_uuid or uuid4())
+    caller = fake_providers.AudioSocket(telephony.audiosocket_uuid or uuid4())
     host, port = telephony.audiosocket_host, telephony.audiosocket_port or 0
     advice = "is this the machine of the server, and is telephony.audiosocket_uuid the same there?"
     call = simulate_audiosocket(host, port, caller, _question(caller.rate))
@@ -163,7 +163,7 @@ async def _audiosocket(telephony: TelephonySettings) -> Finding:
 async def _call(
     what: str,
     url: str,
-    caller: providers.Provider,
+    caller: fake_providers.Provider,
     headers: Mapping[str, str] | None = None,
     subprotocol: str | None = None,
 ) -> Finding:
@@ -186,21 +186,21 @@ def _question(rate: int) -> Samples:
 
 def _caller(
     name: str, telephony: TelephonySettings, call_id: str, token: str
-) -> providers.Provider:
+) -> fake_providers.Provider:
     rate = getattr(getattr(telephony, name), "rate", 8000)
     match name:
         case "exotel":
-            return providers.Exotel(call_id, token, rate)
+            return fake_providers.Exotel(call_id, token, rate)
         case "telnyx":
-            return providers.Telnyx(call_id, token)
+            return fake_providers.Telnyx(call_id, token)
         case "plivo":
-            return providers.Plivo(call_id, token, rate)
+            return fake_providers.Plivo(call_id, token, rate)
         case "vonage":
-            return providers.vonage(call_id, token, rate)
+            return fake_providers.vonage(call_id, token, rate)
         case "jambonz":
-            return providers.jambonz(call_id, token, rate)
+            return fake_providers.jambonz(call_id, token, rate)
         case _:
-            return providers.Twilio(call_id, token)
+            return fake_providers.Twilio(call_id, token)
 
 
 async def _fetch(request: SignedRequest) -> tuple[int, str]:

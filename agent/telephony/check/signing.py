@@ -17,9 +17,9 @@ from xml.etree import ElementTree as Xml
 import jwt
 from pydantic import SecretStr
 
+from agent.config.telephony import TelephonySettings
 from agent.errors import ProtocolError
-from agent.telephony.settings import TelephonySettings
-from agent.telephony.signatures import FORM, SignedRequest, plivo_signature, twilio_signature
+from agent.telephony.access.signatures import FORM, SignedRequest, plivo_signature, twilio_signature
 
 
 @dataclass(frozen=True, slots=True)

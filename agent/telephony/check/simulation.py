@@ -13,9 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.errors import CallError
-from agent.telephony.providers import Message, Provider
+from agent.telephony.check.fake_providers import Message, Provider
 
 FRAMES_PER_SECOND = 50
 OPEN_SECONDS = 10.0

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from agent.audio import Samples
-from agent.telephony.dialect import (
+from agent.audio.samples import Samples
+from agent.telephony.dialects.base import (
     Capabilities,
     Complaint,
     DialectError,
@@ -25,8 +25,8 @@ from agent.telephony.dialect import (
     Unsupported,
     Wire,
 )
-from agent.telephony.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.envelope import MAX_MESSAGE, Fields, read_object, written
+from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
+from agent.telephony.dialects.json_fields import MAX_MESSAGE, Fields, read_object, written
 
 MAX_CONTROL = 128
 """Bytes of a control message."""

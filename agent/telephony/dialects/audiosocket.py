@@ -10,8 +10,8 @@ import struct
 import uuid
 from enum import IntEnum
 
-from agent.audio import Samples, to_pcm16
-from agent.telephony.dialect import (
+from agent.audio.samples import Samples, to_pcm16
+from agent.telephony.dialects.base import (
     Capabilities,
     Complaint,
     DialectError,
@@ -23,7 +23,7 @@ from agent.telephony.dialect import (
     Unsupported,
     Wire,
 )
-from agent.telephony.encodings import Encoding, check_rate
+from agent.telephony.dialects.encodings import Encoding, check_rate
 
 
 class Kind(IntEnum):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 from agent.errors import CallError, ProtocolError
 
 Wire = str | bytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 
 _BIAS = 0x84
 

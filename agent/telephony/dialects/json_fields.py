@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agent.telephony.dialect import DialectError, Wire
+from agent.telephony.dialects.base import DialectError, Wire
 
 MAX_MESSAGE = 65_536
 """Bytes, or characters, of one message."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from agent.audio import Samples
-from agent.telephony.dialect import (
+from agent.audio.samples import Samples
+from agent.telephony.dialects.base import (
     Capabilities,
     DialectError,
     Dtmf,
@@ -21,8 +21,8 @@ from agent.telephony.dialect import (
     Unsupported,
     Wire,
 )
-from agent.telephony.encodings import Encoding
-from agent.telephony.envelope import Fields, base64_text, read_object
+from agent.telephony.dialects.encodings import Encoding
+from agent.telephony.dialects.json_fields import Fields, base64_text, read_object
 
 CALLER = ("inbound", "inbound_track")
 """Names of the track that carries the caller's sound."""

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from agent.audio import Samples
-from agent.telephony.dialect import DialectError, MarkReached, PeerEvent, Started, Wire
-from agent.telephony.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.envelope import MAX_PARAMETER, MAX_PARAMETERS, Fields, written
-from agent.telephony.json_stream import JsonStream
+from agent.audio.samples import Samples
+from agent.telephony.dialects.base import DialectError, MarkReached, PeerEvent, Started, Wire
+from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
+from agent.telephony.dialects.json_fields import MAX_PARAMETER, MAX_PARAMETERS, Fields, written
+from agent.telephony.dialects.json_stream import JsonStream
 
 CONTENT_TYPES = {Encoding.MULAW: "audio/x-mulaw", Encoding.L16: "audio/x-l16"}
 

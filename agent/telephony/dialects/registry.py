@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agent.telephony.asterisk import AsteriskStream
-from agent.telephony.dialect import Dialect, DialectError, Wire
-from agent.telephony.envelope import read_object
-from agent.telephony.plivo import PlivoStream
-from agent.telephony.telnyx import TelnyxStream
-from agent.telephony.twilio import ExotelStream, MediaStream
-from agent.telephony.vonage import JambonzStream, VonageStream
+from agent.telephony.dialects.asterisk import AsteriskStream
+from agent.telephony.dialects.base import Dialect, DialectError, Wire
+from agent.telephony.dialects.json_fields import read_object
+from agent.telephony.dialects.plivo import PlivoStream
+from agent.telephony.dialects.telnyx import TelnyxStream
+from agent.telephony.dialects.twilio import ExotelStream, MediaStream
+from agent.telephony.dialects.vonage import JambonzStream, VonageStream
 
 DIALECTS: Mapping[str, Callable[[], Dialect]] = {
     "twilio": MediaStream,

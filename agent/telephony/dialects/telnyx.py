@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from agent.audio import Samples
-from agent.telephony.dialect import Complaint, DialectError, PeerEvent, Sound, Started, Wire
-from agent.telephony.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.envelope import Fields, written
-from agent.telephony.json_stream import JsonStream
+from agent.audio.samples import Samples
+from agent.telephony.dialects.base import Complaint, DialectError, PeerEvent, Sound, Started, Wire
+from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
+from agent.telephony.dialects.json_fields import Fields, written
+from agent.telephony.dialects.json_stream import JsonStream
 
 WINDOW = 3
 """Chunks that may wait for an earlier one: 60 ms."""

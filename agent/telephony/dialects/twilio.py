@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.audio import Samples
-from agent.telephony.dialect import Capabilities, PeerEvent, Sound, Started, Wire
-from agent.telephony.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.envelope import Fields, written
-from agent.telephony.json_stream import JsonStream
+from agent.audio.samples import Samples
+from agent.telephony.dialects.base import Capabilities, PeerEvent, Sound, Started, Wire
+from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
+from agent.telephony.dialects.json_fields import Fields, written
+from agent.telephony.dialects.json_stream import JsonStream
 
 
 @dataclass(frozen=True, slots=True)

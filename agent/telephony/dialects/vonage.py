@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from agent.audio import Samples, to_pcm16
-from agent.telephony.dialect import (
+from agent.audio.samples import Samples, to_pcm16
+from agent.telephony.dialects.base import (
     Capabilities,
     DialectError,
     Dtmf,
@@ -20,8 +20,8 @@ from agent.telephony.dialect import (
     Unsupported,
     Wire,
 )
-from agent.telephony.encodings import Encoding, check_rate
-from agent.telephony.envelope import MAX_MESSAGE, Fields, read_object, written
+from agent.telephony.dialects.encodings import Encoding, check_rate
+from agent.telephony.dialects.json_fields import MAX_MESSAGE, Fields, read_object, written
 
 _CONTENT_TYPE = re.compile(r"audio/l16;\s*rate=(\d{1,6})")
 

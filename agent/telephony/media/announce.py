@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from agent.telephony.transport import TelephoneTransport
-from agent.work import Engines
+from agent.runtime.engine_tasks import Engines
+from agent.telephony.media.transport import TelephoneTransport
 from tts.engine import TtsError
 
 log = logging.getLogger("onebreath.telephony")

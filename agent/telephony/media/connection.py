@@ -8,9 +8,9 @@ from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from agent.telephony.audiosocket import FrameReader
-from agent.telephony.dialect import DialectError, Wire
-from agent.telephony.envelope import MAX_MESSAGE
+from agent.telephony.dialects.audiosocket import FrameReader
+from agent.telephony.dialects.base import DialectError, Wire
+from agent.telephony.dialects.json_fields import MAX_MESSAGE
 from agent.transports.base import Disconnected
 
 SEND_SECONDS = 2.0

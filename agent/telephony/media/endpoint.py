@@ -12,20 +12,20 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from agent.config import Settings
+from agent.config.settings import Settings
+from agent.config.telephony_template import fill_in
 from agent.errors import ConfigError
-from agent.runner import CallRunner
-from agent.telephony.announce import announce_alone
-from agent.telephony.dialect import DialectError
-from agent.telephony.dialects import AUTO, DIALECTS
-from agent.telephony.door import Door, Refused, TokenCheck, Visitor
-from agent.telephony.line import AudioSocketLine, Line, WebsocketLine
-from agent.telephony.opening import Opened, open_call
-from agent.telephony.recorder import StereoTrack, write_recording
-from agent.telephony.template import fill_in
-from agent.telephony.transport import PROTOCOL_ERROR, TelephoneTransport
+from agent.runtime.call import CallRunner
+from agent.runtime.engine_tasks import Engines
+from agent.telephony.access.admission import Door, Refused, TokenCheck, Visitor
+from agent.telephony.dialects.base import DialectError
+from agent.telephony.dialects.registry import AUTO, DIALECTS
+from agent.telephony.media.announce import announce_alone
+from agent.telephony.media.connection import AudioSocketLine, Line, WebsocketLine
+from agent.telephony.media.handshake import Opened, open_call
+from agent.telephony.media.recorder import StereoTrack, write_recording
+from agent.telephony.media.transport import PROTOCOL_ERROR, TelephoneTransport
 from agent.transports.base import Disconnected
-from agent.work import Engines
 
 log = logging.getLogger("onebreath.telephony")
 

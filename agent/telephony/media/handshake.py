@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.telephony.audiosocket import AudioSocketStream
-from agent.telephony.dialect import Dialect, DialectError, Started, Wire
-from agent.telephony.dialects import AUTO, DIALECTS, provider_of
-from agent.telephony.line import Line
+from agent.telephony.dialects.audiosocket import AudioSocketStream
+from agent.telephony.dialects.base import Dialect, DialectError, Started, Wire
+from agent.telephony.dialects.registry import AUTO, DIALECTS, provider_of
+from agent.telephony.media.connection import Line
 
 MAX_MESSAGES = 64
 """In which the call must be named; Asterisk's sound may come before."""

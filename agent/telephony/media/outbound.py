@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from agent.audio import Samples, StreamResampler
-from agent.events import Truncate
-from agent.telephony.dialect import Capabilities
-from agent.telephony.pacer import FRAME_SECONDS, Mark, Pacer
-from agent.telephony.recorder import StereoTrack
+from agent.audio.samples import Samples, StreamResampler
+from agent.session.events import Truncate
+from agent.telephony.dialects.base import Capabilities
+from agent.telephony.media.pacer import FRAME_SECONDS, Mark, Pacer
+from agent.telephony.media.recorder import StereoTrack
 
 
 class Outbound:

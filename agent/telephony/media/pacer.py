@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 
 FRAME_SECONDS = 0.02
 MARK_EVERY = 0.2

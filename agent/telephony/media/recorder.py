@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.audio import Samples
+from agent.audio.samples import Samples
 
 log = logging.getLogger("onebreath.telephony")
 

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 
-from agent.audio import Samples
-from agent.events import CancelReply, Configure, RespondNow, TextSaid
-from agent.notices import (
+from agent.audio.samples import Samples
+from agent.protocol import AppendedAudio, ClientMessage
+from agent.session.events import CancelReply, Configure, RespondNow, TextSaid
+from agent.session.notices import (
     Notice,
     Play,
     ReplyFinished,
@@ -21,8 +22,7 @@ from agent.notices import (
     StopPlaying,
     Trouble,
 )
-from agent.protocol import AppendedAudio, ClientMessage
-from agent.telephony.dialect import (
+from agent.telephony.dialects.base import (
     Complaint,
     DialectError,
     Dtmf,
@@ -35,13 +35,13 @@ from agent.telephony.dialect import (
     Stopped,
     Wire,
 )
-from agent.telephony.gaps import Continuity
-from agent.telephony.keys import Keys
-from agent.telephony.line import Line
-from agent.telephony.opening import Opened
-from agent.telephony.outbound import Outbound
-from agent.telephony.pacer import FRAME_SECONDS, Mark
-from agent.telephony.recorder import StereoTrack
+from agent.telephony.media.connection import Line
+from agent.telephony.media.dtmf import Keys
+from agent.telephony.media.gap_filler import Continuity
+from agent.telephony.media.handshake import Opened
+from agent.telephony.media.outbound import Outbound
+from agent.telephony.media.pacer import FRAME_SECONDS, Mark
+from agent.telephony.media.recorder import StereoTrack
 from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.telephony")

@@ -13,7 +13,7 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from agent.telephony.envelope import MAX_MESSAGE
+from agent.telephony.dialects.json_fields import MAX_MESSAGE
 
 MEDIA = "/telephony/"
 CLOSE_SECONDS = 12.0

@@ -1,0 +1,5 @@
+"""`python -m dllm_core.bench`."""
+
+from dllm_core.bench.main import main
+
+main()
