@@ -31,9 +31,9 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from rooms import FRAME, at_level, echo, judged, noise, speech, starts  # noqa: E402
-from sounds import LIBRIVOX, RATE, Sound, librivox, question, silence  # noqa: E402
-from voices import joe_voice  # noqa: E402
+from support.rooms import FRAME, at_level, echo, judged, noise, speech, starts  # noqa: E402
+from support.sounds import LIBRIVOX, RATE, Sound, librivox, question, silence  # noqa: E402
+from support.voices import joe_voice  # noqa: E402
 
 import tts  # noqa: E402
 from agent.audio.samples import resample  # noqa: E402

@@ -30,7 +30,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from sounds import BUNDLED, DATA, LIBRIVOX, RATE, Sound, librivox, read_wav  # noqa: E402
+from support.sounds import BUNDLED, DATA, LIBRIVOX, RATE, Sound, librivox, read_wav  # noqa: E402
 
 from asr.whisper import WhisperTranscriber  # noqa: E402
 

@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fakes import (
+from prometheus_client import REGISTRY
+from support.fakes import (
     ScriptedTransport,
     VirtualCompute,
     in_virtual_time,
@@ -16,8 +17,7 @@ from fakes import (
     speech,
     spoken_script,
 )
-from prometheus_client import REGISTRY
-from test_runner import call, engines, heard
+from test_call import call, engines, heard
 
 from agent.config.sources import load_settings
 from agent.errors import ConfigError

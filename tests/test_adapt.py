@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import MASK, write_checkpoint
+from support.checkpoints import MASK, write_checkpoint
 from typer.testing import CliRunner
 
 from agent.cli.main import app

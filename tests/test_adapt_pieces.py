@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import write_checkpoint
+from support.checkpoints import write_checkpoint
 
 from dllm_core.adapt.tasks import finished_adapter
 from dllm_core.model import lora

@@ -1,7 +1,7 @@
 """Real calls: a SIP telephone, a real Asterisk, and the agent on the other side of it.
 
-Everything runs on loopback. The first run fetches Asterisk (tests/pbx.py); where it cannot be
-had, these tests are skipped and say so.
+Everything runs on loopback. The first run fetches Asterisk (tests/support/pbx.py); where it
+cannot be had, these tests are skipped and say so.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 import jiwer
 import numpy as np
-import pbx
 import pytest
-from fakes import silence, speech
-from phones import SECRET, UUID, PhoneServer, phone_server
-from sip_caller import RATE, Phone, dial
+from support import pbx
+from support.fakes import silence, speech
+from support.phones import SECRET, UUID, PhoneServer, phone_server
+from support.sip_caller import RATE, Phone, dial
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from agent.audio.samples import Samples, read_recording, resample

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fakes import LoudIsSpeech, silence, speech
+from support.fakes import LoudIsSpeech, silence, speech
 
 from agent.audio.echo import EchoJudge
 from agent.errors import AudioError

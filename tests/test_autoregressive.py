@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from smollm import SYSTEM, smollm_path
+from support.smollm import SYSTEM, smollm_path
 from test_diffusion_gemma import tiny_tokenizer
 from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, MistralConfig
 

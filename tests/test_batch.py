@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import tiny_cache, tiny_config, tiny_model
+from support.tiny import tiny_cache, tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, QueueFullError
 from dllm_core.decode.batch import Batch

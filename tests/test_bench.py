@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from smollm import smollm_path
-from tiny import tiny_config, tiny_engine
+from support.smollm import smollm_path
+from support.tiny import tiny_config, tiny_engine
 
 from dllm_core import Engine, OptionError
 from dllm_core.bench.batch import CALLS, batch

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from browsers import scripted, served
-from node import lacking
+from support.browsers import scripted, served
+from support.node import lacking
 from typer.testing import CliRunner
 
 from agent.bench import browser

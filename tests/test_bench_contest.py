@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from chat_server import Answer, chat_server
-from tiny import tiny_config, tiny_engine
+from support.chat_server import Answer, chat_server
+from support.tiny import tiny_config, tiny_engine
 from typer.testing import CliRunner
 
 from agent.bench.contest import Contest, Contestant, Score, summarise

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sounds import RATE
+from support.sounds import RATE
 from typer.testing import CliRunner
 
 import tts

@@ -7,8 +7,8 @@ import json
 
 import numpy as np
 import pytest
-from scenario import Scenario
-from scenario_engines import live_engines
+from support.scenario import Scenario
+from support.scenario_engines import live_engines
 
 from agent.bench import turn_taking
 from agent.bench.questions import QUESTIONS, bundled, spoken

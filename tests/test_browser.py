@@ -12,15 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsers import (
-    FAKE_MICROPHONE,
-    QUESTIONS,
-    Served,
-    chromium,
-    scripted,
-    served,
-)
-from node import node_modules
 from playwright.sync_api import (
     Browser,
     Page,
@@ -29,7 +20,16 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
-from recorded_session import REPLY, whole_session
+from support.browsers import (
+    FAKE_MICROPHONE,
+    QUESTIONS,
+    Served,
+    chromium,
+    scripted,
+    served,
+)
+from support.node import node_modules
+from support.recorded_session import REPLY, whole_session
 
 from agent.audio.samples import read_recording
 from agent.bench.browser_page import Visit

@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_cache, tiny_config, tiny_model
+from support.tiny import tiny_cache, tiny_config, tiny_model
 
 from dllm_core.errors import PromptTooLongError
 from dllm_core.model.cache import KeyValues

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
-from fakes import (
+from support.fakes import (
     InlineExecutor,
     LoudIsSpeech,
     ScriptedTransport,

@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 import pytest
-from fake_agent import RATE, FakeWire, Manner, question
-from fakes import in_virtual_time
+from support.fake_agent import RATE, FakeWire, Manner, question
+from support.fakes import in_virtual_time
 
 from agent.errors import CallError
 from agent.latency.caller import Caller, Interruption

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fake_agent import RATE, question
+from support.fake_agent import RATE, question
 
 from agent.audio.samples import write_wav
 from agent.cli import main
@@ -44,7 +44,7 @@ def onebreath(monkeypatch, capfd, tmp_path):
 @contextmanager
 def agent(delay_ms):
     """The fake agent in a process of its own; gives it and its address."""
-    command = [sys.executable, str(HERE / "fake_realtime.py"), str(delay_ms)]
+    command = [sys.executable, str(HERE / "support" / "fake_realtime.py"), str(delay_ms)]
     path = os.pathsep.join([str(HERE.parent), str(HERE)])
     environment = {**os.environ, "PYTHONPATH": path}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

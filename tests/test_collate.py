@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import tiny_config, tiny_tokenizer
+from support.tiny import tiny_config, tiny_tokenizer
 
 from dllm_core.adapt.collate import CollateOptions, Collator
 from dllm_core.adapt.examples import Example, read_examples

@@ -7,7 +7,7 @@ from concurrent.futures import Future, wait
 import pytest
 import torch
 import torch.nn.functional as F
-from packed import packed
+from support.packed import packed
 
 from dllm_core.cpu import team
 from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, Format, PackedRows

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sharded import SMALL, write_random
-from tiny import tiny_config, tiny_engine
+from support.sharded import SMALL, write_random
+from support.tiny import tiny_config, tiny_engine
 
 from dllm_core import DecodeOptions, Engine
 from dllm_core.bench.deadline import deadline

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import tiny_cache, tiny_config, tiny_model
+from support.tiny import tiny_cache, tiny_config, tiny_model
 
 from dllm_core.decode.denoise import run
 from dllm_core.decode.fixed_point import FixedPoint

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_model, tiny_tokenizer
+from support.tiny import tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions, OptionError, PromptTooLongError
 from dllm_core.engine import Engine

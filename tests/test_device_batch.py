@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_model
+from support.tiny import tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, PromptTooLongError, QueueFullError
 from dllm_core.decode.schedule import CostModel

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tiny import tiny_cache, tiny_config, tiny_model, tiny_tokenizer
+from support.tiny import tiny_cache, tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions
 from dllm_core.decode.canvas import Canvas, CanvasView

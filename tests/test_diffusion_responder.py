@@ -1,7 +1,7 @@
 """The diffusion engine behind the responder's contract."""
 
 import pytest
-from smollm import SYSTEM, smollm_path
+from support.smollm import SYSTEM, smollm_path
 
 from agent.responders.base import (
     CanvasStep,

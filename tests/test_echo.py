@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rooms import START, at_level, echo, judged, noise, speech, starts
-from sounds import RATE, Sound, librivox, question, silence
-from voices import joe_voice
+from support.rooms import START, at_level, echo, judged, noise, speech, starts
+from support.sounds import RATE, Sound, librivox, question, silence
+from support.voices import joe_voice
 
 import tts
 from agent.audio.echo import BANDS, EchoJudge, band_powers

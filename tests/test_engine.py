@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from smollm import SYSTEM, questions, smollm_path
+from support.smollm import SYSTEM, questions, smollm_path
 
 from dllm_core import DecodeOptions, Engine, ModelFileError, OptionError, PromptTooLongError
 

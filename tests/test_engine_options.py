@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from plain_reference import llada
+from support.plain_reference import llada
+from support.tiny import tiny_config, tiny_engine, tiny_tokenizer
 from test_reference_algorithms import BIDIRECTIONAL, MASK, pair
-from tiny import tiny_config, tiny_engine, tiny_tokenizer
 
 from dllm_core import DecodeOptions, Engine, OptionError
 from dllm_core.decode.batch import Batch

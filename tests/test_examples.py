@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import write_checkpoint
-from smollm import smollm_path
+from support.checkpoints import write_checkpoint
+from support.smollm import smollm_path
 
 ROOT = Path(__file__).parents[1]
 

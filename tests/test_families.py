@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from checkpoints import byte_backend
 from safetensors.torch import save_file
-from tiny import tiny_cache
+from support.checkpoints import byte_backend
+from support.tiny import tiny_cache
 
 from dllm_core import DecodeOptions, Engine, ModelFileError, UnsupportedModelError, WeightsError
 from dllm_core.model.families import config_from_json

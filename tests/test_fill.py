@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiny import tiny_cache, tiny_config, tiny_model
 from test_denoise import greedy
 from test_reply import byte_tokenizer
-from tiny import tiny_cache, tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, Engine, OptionError
 from dllm_core.decode.canvas import Canvas

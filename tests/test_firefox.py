@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from browsers import scripted, served
-from firefox import firefox, silent_speaker
+from support.browsers import scripted, served
+from support.firefox import firefox, silent_speaker
 
 from agent.bench.browser_page import DESK, INSTRUMENTS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny import tiny_config, tiny_engine
+from support.tiny import tiny_config, tiny_engine
 
 from dllm_core import DecodeOptions, Engine, OptionError
 

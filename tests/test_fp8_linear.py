@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_model, tiny_tokenizer
+from support.tiny import tiny_config, tiny_model, tiny_tokenizer
 
 from dllm_core import DecodeOptions, OptionError
 from dllm_core.engine import Engine

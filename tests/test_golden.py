@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_cache
+from support.tiny import tiny_cache
 
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.canvas import Canvas

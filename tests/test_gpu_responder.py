@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from tiny import tiny_config, tiny_model, tiny_tokenizer
+from support.tiny import tiny_config, tiny_model, tiny_tokenizer
 
 from agent.responders.base import Message, Prefilled, ReplyDone, ReplyText, ResponderError
 from agent.responders.diffusion import DiffusionResponder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny import tiny_config, tiny_engine, tiny_tokenizer
+from support.tiny import tiny_config, tiny_engine, tiny_tokenizer
 
 from dllm_core import DecodeOptions, Engine, OptionError, PromptTooLongError
 from dllm_core.tasks.guided import Guided, Round

@@ -18,9 +18,9 @@ from typing import Any
 
 import httpx
 import pytest
-from chat_server import Answer, ChatServer, chat_server
 from pydantic import SecretStr
-from smollm import SYSTEM, smollm_path
+from support.chat_server import Answer, ChatServer, chat_server
+from support.smollm import SYSTEM, smollm_path
 
 from agent.config.settings import Settings
 from agent.reply import ReplyPiece

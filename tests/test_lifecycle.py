@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from fakes import Desk
+from support.fakes import Desk
 from test_session import ask, sound
 
 from agent.config.settings import CallSettings, Settings

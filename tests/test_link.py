@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from fake_agent import FakeWire, Manner, question
-from fakes import in_virtual_time
+from support.fake_agent import FakeWire, Manner, question
+from support.fakes import in_virtual_time
 
 from agent.errors import CallError, ConfigError
 from agent.latency.caller import Caller

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import write_checkpoint
 from safetensors.torch import load_file, save_file
-from sharded import shapes, write_random, write_sparse
-from smollm import smollm_path
+from support.checkpoints import write_checkpoint
+from support.sharded import shapes, write_random, write_sparse
+from support.smollm import smollm_path
 
 from dllm_core import Engine, ModelFileError, WeightsError
 from dllm_core.model import checkpoint
 from dllm_core.model.weights import slots
 
 ROOT = Path(__file__).parents[1]
-PEAK = Path(__file__).with_name("peak_memory.py")
+PEAK = Path(__file__).parent / "support" / "peak_memory.py"
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_model
+from support.tiny import tiny_config, tiny_model
 
 from dllm_core.adapt.network import Network, positions_of
 from dllm_core.config import ModelConfig

@@ -1,5 +1,5 @@
 import torch
-from tiny import tiny_config
+from support.tiny import tiny_config
 
 from dllm_core.model.transformer import visibility
 

@@ -23,7 +23,7 @@ ASSEMBLE = """
 import sys
 sys.path[:0] = sys.argv[1:]
 import test_models
-from agent import models
+from agent.models import store
 
 def hold(name, done, size):
     if done < size:

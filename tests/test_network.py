@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import tiny_cache, tiny_config, tiny_engine, tiny_model
+from support.tiny import tiny_cache, tiny_config, tiny_engine, tiny_model
 
 from dllm_core import DecodeOptions
 from dllm_core.adapt.collate import CollateOptions, Collator

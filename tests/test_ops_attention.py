@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from support.kernels import DEVICE, assert_near, drawn, integers, needs_triton, poisoned
 
 from dllm_core.config import ModelConfig
 from dllm_core.model.transformer import Rotary, rotate
 from dllm_core.ops import PAGE
 from dllm_core.ops.attention import canvas_attention
 from dllm_core.ops.rotary import rotate_and_store
-from tests.kernels import DEVICE, assert_near, drawn, integers, needs_triton, poisoned
 
 D = 64
 DTYPES = [torch.float32, torch.bfloat16]

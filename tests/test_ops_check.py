@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.kernels import DEVICE, needs_triton
 
 from dllm_core.errors import OptionError
 from dllm_core.ops import Operation, cases, check
 from dllm_core.ops.fp8 import quantize_rows_reference
 from dllm_core.ops.geometry import Geometry
-from tests.kernels import DEVICE, needs_triton
 
 TINY = Geometry(
     name="tiny",

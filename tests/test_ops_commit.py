@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.kernels import DEVICE, integers, needs_triton
 
 from dllm_core.decode import unmask
 from dllm_core.errors import OptionError
 from dllm_core.ops.commit import commit
-from tests.kernels import DEVICE, integers, needs_triton
 
 BOTH = [
     pytest.param(lambda: commit.reference, id="reference"),

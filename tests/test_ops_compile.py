@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from tests.kernels import needs_triton
+from support.kernels import needs_triton
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_BYTES = 227 * 1024
@@ -24,7 +23,7 @@ def report(tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.compile_kernels", "llada-8b", "dream-7b"],
+        [sys.executable, "-m", "tests.support.compile_kernels", "llada-8b", "dream-7b"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 import torch
+from support.kernels import DEVICE, needs_triton
 
 from dllm_core import ops
 from dllm_core.errors import OptionError
 from dllm_core.ops import dispatch, norm
 from dllm_core.ops.launch import require_contiguous, rows_per_call
-from tests.kernels import DEVICE, needs_triton
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.kernels import DEVICE, drawn, integers, needs_triton, poisoned
 
 from dllm_core.decode import unmask
 from dllm_core.ops.head import top1
-from tests.kernels import DEVICE, drawn, integers, needs_triton, poisoned
 
 BOTH = [
     pytest.param(lambda operation: operation.reference, id="reference"),

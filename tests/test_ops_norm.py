@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-
-from dllm_core.ops.fp8 import FP8, quantize_rows, quantize_weight
-from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
-from dllm_core.ops.swiglu import swiglu, swiglu_fp8
-from tests.kernels import (
+from support.kernels import (
     DEVICE,
     assert_fp8_near,
     assert_near,
@@ -18,6 +14,10 @@ from tests.kernels import (
     needs_triton,
     poisoned,
 )
+
+from dllm_core.ops.fp8 import FP8, quantize_rows, quantize_weight
+from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
+from dllm_core.ops.swiglu import swiglu, swiglu_fp8
 
 EPS = 1e-5
 SHAPES = [(1, 64), (3, 96), (33, 200), (64, 576)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.kernels import DEVICE, assert_near, drawn, needs_triton
 
 from dllm_core.errors import OptionError
 from dllm_core.ops import cases, check
 from dllm_core.ops.linear import linear, linear_fp8
-from tests.kernels import DEVICE, assert_near, drawn, needs_triton
 from tests.test_ops_check import TINY, one_wrong, spoiled
 
 pytestmark = needs_triton

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fakes import speech
+from support.fakes import speech
 
 from agent.errors import AudioError
 from agent.transports.opus import CONCEALED, FRAME, RATE, OpusDecoder, OpusEncoder, packet_duration

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fakes import Desk
+from support.fakes import Desk
 from test_session import answer, ask, final, play_out, sound
 
 from agent.config.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_config
+from support.tiny import tiny_config
 from torch import Tensor, nn
 
 from dllm_core.config import ModelConfig

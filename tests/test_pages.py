@@ -7,7 +7,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tiny import tiny_config
+from support.tiny import tiny_config
 
 from dllm_core.errors import PagesFullError, PromptTooLongError
 from dllm_core.model.paged_cache import PagedCache, PagePool

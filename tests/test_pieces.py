@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sounds import RATE, silence, white_noise
+from support.sounds import RATE, silence, white_noise
 
 from asr.pieces import LONGEST, first_cut
 

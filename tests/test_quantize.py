@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from packed import four_bit
+from support.packed import four_bit
 
 from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, PackedRows
 from dllm_core.model.quantize import Int4Linear, Int8Linear

@@ -8,8 +8,8 @@ import random
 
 import numpy as np
 import pytest
-from fake_agent import Manner, question
-from fake_realtime import serving
+from support.fake_agent import Manner, question
+from support.fake_realtime import serving
 from websockets.asyncio.server import serve
 
 from agent.errors import CallError

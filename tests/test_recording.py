@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sounds import silence
+from support.sounds import silence
 
 from asr.engine import AsrError
 from asr.recording import Recording

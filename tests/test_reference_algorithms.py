@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_reference import Plain, dream, fast_dllm, llada, random_weights, sdar
-from tiny import tiny_cache, tiny_config
+from support.plain_reference import Plain, dream, fast_dllm, llada, random_weights, sdar
+from support.tiny import tiny_cache, tiny_config
 
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.canvas import Canvas

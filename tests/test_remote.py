@@ -22,7 +22,7 @@ _LONG = " ".join(["word"] * 200)
 
 @pytest.fixture
 def remote() -> Iterator[RemoteSynthesizer]:
-    synthesizer = RemoteSynthesizer("tone_worker")
+    synthesizer = RemoteSynthesizer("support.tone_worker")
     yield synthesizer
     synthesizer.close()
 
@@ -53,7 +53,7 @@ def test_many_callers_at_once_do_not_mix(remote: RemoteSynthesizer) -> None:
 
 
 def test_closing_the_generator_cancels_and_frees_the_slot() -> None:
-    remote = RemoteSynthesizer("tone_worker", max_requests=1)
+    remote = RemoteSynthesizer("support.tone_worker", max_requests=1)
     try:
         first = remote.speak(_LONG)
         next(first)
@@ -103,7 +103,7 @@ def test_the_next_request_gets_a_new_worker(remote: RemoteSynthesizer) -> None:
 
 
 def test_restarts_are_bounded_and_success_renews_them() -> None:
-    remote = RemoteSynthesizer("tone_worker", max_restarts=1)
+    remote = RemoteSynthesizer("support.tone_worker", max_restarts=1)
     try:
         for _ in range(2):
             with pytest.raises(TtsError, match="exit code 3"):
@@ -119,7 +119,7 @@ def test_restarts_are_bounded_and_success_renews_them() -> None:
 
 
 def test_a_worker_that_hangs_is_ended() -> None:
-    remote = RemoteSynthesizer("tone_worker", stall_seconds=0.2)
+    remote = RemoteSynthesizer("support.tone_worker", stall_seconds=0.2)
     try:
         with pytest.raises(TtsError, match=r"no sound for 0\.2 s"):
             spoken(remote, "hang")
@@ -143,11 +143,11 @@ def test_garbage_on_the_pipe_is_an_error(remote: RemoteSynthesizer) -> None:
 def test_a_failed_start_says_why(option: str, reason: str) -> None:
     seconds = 0.3 if option == "--mute" else 30.0
     with pytest.raises(TtsError, match=reason):
-        RemoteSynthesizer("tone_worker", [option], start_seconds=seconds)
+        RemoteSynthesizer("support.tone_worker", [option], start_seconds=seconds)
 
 
 def test_close_ends_the_process_and_the_running_requests() -> None:
-    remote = RemoteSynthesizer("tone_worker")
+    remote = RemoteSynthesizer("support.tone_worker")
     running = remote.speak(_LONG)
     next(running)
     remote.close()
@@ -163,7 +163,7 @@ def test_the_worker_does_not_outlive_its_parent() -> None:
     program = """
         import os
         from tts.remote import RemoteSynthesizer
-        remote = RemoteSynthesizer("tone_worker")
+        remote = RemoteSynthesizer("support.tone_worker")
         print(remote.pid, flush=True)
         os.kill(os.getpid(), 9)
     """

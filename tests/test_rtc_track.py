@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
-from fakes import in_virtual_time, speech
+from support.fakes import in_virtual_time, speech
 
 from agent.transports import rtc_track
 from agent.transports.opus import FRAME, RATE, OpusDecoder

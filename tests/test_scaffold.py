@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiny import tiny_config, tiny_model
 from test_reply import byte_tokenizer
-from tiny import tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, Engine, OptionError
 from dllm_core.tasks.json_fill import JsonFiller

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 import yaml
-from scenario import Scenario, ScenarioError, holds, load_scenario, matches
-from scenario_play import play_virtually
-from tone_language import agents_tongue, callers_tongue
+from support.scenario import Scenario, ScenarioError, holds, load_scenario, matches
+from support.scenario_play import play_virtually
+from support.tone_language import agents_tongue, callers_tongue
 
 TEXT = "Once upon a time there was a king"
 STORY = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scenario import Scenario, load_all
-from scenario_play import play_live, play_virtually
+from support.scenario import Scenario, load_all
+from support.scenario_play import play_live, play_virtually
 
 ALL = load_all()
 OF_CONVERSATIONS = set(range(1, 16)) - {13}

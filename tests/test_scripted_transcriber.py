@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sounds import silence
+from support.sounds import silence
 
 from asr.engine import RATE
 from asr.scripted import ScriptedTranscriber, script

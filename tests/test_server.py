@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
-from fakes import LoudIsSpeech, silence, speech
+from support.fakes import LoudIsSpeech, silence, speech
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

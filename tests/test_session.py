@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fakes import Desk
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.fakes import Desk
 
 from agent.config.settings import Settings
 from agent.reply import Message, Prefilled, ReplyDone

@@ -8,7 +8,6 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from fakes import Desk
 from hypothesis import HealthCheck, Phase, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -20,7 +19,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from session_witness import Witness, voice
+from support.fakes import Desk
+from support.session_witness import Witness, voice
 
 from agent.config.settings import Settings
 from agent.reply import Prefilled, ReplyDone

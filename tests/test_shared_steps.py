@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from checkpoints import write_checkpoint
+from support.checkpoints import write_checkpoint
 
 from agent.responders.base import CanvasStep, Message, ReplyDone, ReplyPiece
 from agent.responders.diffusion import DiffusionResponder

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
-from sounds import RATE, Sound, librivox, question, white_noise
+from support.sounds import RATE, Sound, librivox, question, white_noise
 
 from agent.audio.smart_turn import MAX_WAITING, SECONDS, SmartTurn, log_mel
 from agent.errors import ModelError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fakes import Desk
+from support.fakes import Desk
 
 from agent.config.settings import Settings
 from agent.reply import Message, Prefilled, ReplyDone

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import silence, speech
-from phones import PhoneServer, phone_server
 from streamdouble import g711
 from streamdouble.audio import frame_ulaw
 from streamdouble.chaos import Impairments
 from streamdouble.protocol import StreamIdentity
 from streamdouble.scenario import Dtmf, Expect, Hangup, Say, Scenario, Step, Wait, WaitFor
 from streamdouble.session import Session, SessionConfig, SessionResult
+from support.fakes import silence, speech
+from support.phones import PhoneServer, phone_server
 
 from agent.audio.samples import Samples
 

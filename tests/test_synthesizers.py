@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from voices import joe_voice
+from support.voices import joe_voice
 
 import tts
 from tts import SpeechChunk, Synthesizer, TtsError

@@ -9,10 +9,10 @@ import logging
 import socket
 
 import numpy as np
-import phones
 import pytest
-from fakes import silence
-from phones import PhoneServer, admitted, closed, dial, phone_server, send, start
+from support import phones
+from support.fakes import silence
+from support.phones import PhoneServer, admitted, closed, dial, phone_server, send, start
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import OP_PING, Frame
 from websockets.http11 import Request

@@ -7,8 +7,8 @@ import socket
 from typing import Any
 
 import pytest
-from pbx import free_port
-from phones import PROVIDERS, SECRET, UUID, phone_server
+from support.pbx import free_port
+from support.phones import PROVIDERS, SECRET, UUID, phone_server
 from typer.testing import CliRunner
 
 from agent.cli.main import app

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import silence, speech
-from phone_peer import RATE
-from test_telephone_transport import engines, run, said
+from support.fakes import silence, speech
+from support.phone_peer import RATE
+from test_telephony_transport import engines, run, said
 
 import agent
 from agent.audio.echo import EchoJudge, Powers, band_powers

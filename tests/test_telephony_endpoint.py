@@ -11,9 +11,9 @@ import wave
 
 import numpy as np
 import pytest
-from fakes import silence, speech
-from phone_peer import FRAME, RATE, media, start
-from phone_server import server
+from support.fakes import silence, speech
+from support.phone_peer import FRAME, RATE, media, start
+from support.phone_server import server
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

@@ -10,11 +10,10 @@ import struct
 import time
 from uuid import UUID
 
-import pbx
-import phones
 import pytest
-from fakes import silence
-from phones import admitted, closed, dial, phone_server, send, start
+from support import pbx, phones
+from support.fakes import silence
+from support.phones import admitted, closed, dial, phone_server, send, start
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 

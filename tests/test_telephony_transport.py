@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 import pytest
-from fakes import (
+from support.fakes import (
     InlineExecutor,
     LoudIsSpeech,
     ScriptedTransport,
@@ -15,7 +15,7 @@ from fakes import (
     speech,
     spoken_script,
 )
-from phone_peer import FRAME, RATE, TwilioPeer, key, spoken, start
+from support.phone_peer import FRAME, RATE, TwilioPeer, key, spoken, start
 
 from agent.audio.samples import StreamResampler
 from agent.compute import Urgency

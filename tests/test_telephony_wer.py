@@ -3,7 +3,7 @@
 import jiwer
 import numpy as np
 import pytest
-from sounds import LIBRIVOX, QUESTIONS, in_a_call, librivox, question
+from support.sounds import LIBRIVOX, QUESTIONS, in_a_call, librivox, question
 from whisper_normalizer.english import EnglishTextNormalizer
 
 import asr

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from smollm import SYSTEM, smollm_path
+from support.smollm import SYSTEM, smollm_path
 from test_reply import byte_tokenizer
 
 from dllm_core.errors import ModelFileError, OptionError, UnsupportedModelError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_engine, tiny_model
+from support.tiny import tiny_config, tiny_engine, tiny_model
 
 from dllm_core import DecodeOptions
 from dllm_core.adapt import memory

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sounds import LIBRIVOX, in_a_call, librivox, silence
+from support.sounds import LIBRIVOX, in_a_call, librivox, silence
 
 from asr.engine import RATE, AsrError, Transcriber
 from asr.scripted import ScriptedTranscriber, script

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from tiny import tiny_config, tiny_model
+from support.tiny import tiny_config, tiny_model
 
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.gpu.tuning import tune

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sounds import NOT_SPEECH, Sound, in_a_call, librivox, question, silence, white_noise
+from support.sounds import NOT_SPEECH, Sound, in_a_call, librivox, question, silence, white_noise
 
 from agent.audio.vad import EnergyVad, SileroVad, SpeechGate, SpeechGateFactory, VadError
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from voices import joe_voice
+from support.voices import joe_voice
 
 from tts.vits import FIRST_FRAMES, LARGEST_FRAMES, Scales, UnsupportedVoice, Vits, piece_bounds
 

@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from node import JAVASCRIPT, node, node_modules
-from recorded_session import whole_session
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
+from support.node import JAVASCRIPT, node, node_modules
+from support.recorded_session import whole_session
 
 import web_client
 from agent.server.pages import ClientPages, content_policy

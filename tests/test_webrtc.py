@@ -10,8 +10,8 @@ import aioice.ice
 import httpx
 import psutil
 import pytest
-from fakes import speech
-from webrtc_calls import CALLS, QUESTION, RATE, Ear, agent, call, lines_in_use, until_free
+from support.fakes import speech
+from support.webrtc_calls import CALLS, QUESTION, RATE, Ear, agent, call, lines_in_use, until_free
 
 from agent.config.settings import WebRtcSettings
 from agent.protocol import EventWriter, SessionFacts

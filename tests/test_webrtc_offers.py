@@ -5,8 +5,8 @@ import json
 
 import httpx
 import pytest
+from support.webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
 from test_server import server
-from webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
 
 from agent.config.settings import Settings
 from agent.errors import CallError

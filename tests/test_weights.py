@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_model
+from support.tiny import tiny_config, tiny_model
 
 from dllm_core.errors import WeightsError
 from dllm_core.model.families import GGUF, HUGGING_FACE, NameMap

@@ -12,7 +12,16 @@ import ctranslate2
 import jiwer
 import numpy as np
 import pytest
-from sounds import LIBRIVOX, NOT_SPEECH, QUESTIONS, RATE, in_a_call, librivox, question, silence
+from support.sounds import (
+    LIBRIVOX,
+    NOT_SPEECH,
+    QUESTIONS,
+    RATE,
+    in_a_call,
+    librivox,
+    question,
+    silence,
+)
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from asr.engine import AsrError

@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fakes import speech
-from phone_server import server as phone_server
+from support.fakes import speech
+from support.phone_server import server as phone_server
 from test_server import server
 from websockets.asyncio.server import serve
 

@@ -12,7 +12,7 @@ import { Problem, advice } from "../../web_client/static/src/problems.js";
 import { Recording, parseRecording, withoutSound } from "../../web_client/static/src/recording.js";
 import { Session } from "../../web_client/static/src/session.js";
 
-/** The session of tests/recorded_session.py, handed over by the Python side. */
+/** The session of tests/support/recorded_session.py, handed over by the Python side. */
 const entries = parseRecording(readFileSync(process.env.RECORDED_SESSION, "utf8"));
 
 const sessionUntil = (t) => {

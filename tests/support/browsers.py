@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-from node import lacking
 from playwright.sync_api import Browser, Playwright
 
 from agent.audio.vad import SileroVad
@@ -26,10 +25,11 @@ from agent.runtime.engine_tasks import Engines
 from agent.runtime.engines import close_engines
 from agent.server.app import listen, serve
 from asr.scripted import ScriptedTranscriber
+from support.node import lacking
 from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer
 
-QUESTIONS = Path(__file__).parent.parent / "agent" / "questions"
+QUESTIONS = Path(__file__).parent.parent.parent / "agent" / "questions"
 FAKE_MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 START_SECONDS = 20.0
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from tiny import tiny_model
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from dllm_core.model.families import config_from_json, names_of
 from dllm_core.model.weights import slots
+from support.tiny import tiny_model
 
 TEMPLATE = (
     "{% for m in messages %}<start>{{ m.role }} {{ m.content }}<end>{% endfor %}"

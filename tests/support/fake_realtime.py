@@ -1,6 +1,6 @@
 """The agent with known delays behind a real websocket, in the Realtime protocol.
 
-As a program it prints its port:  python tests/fake_realtime.py DELAY_MS [SPREAD_MS]
+As a program it prints its port:  python tests/support/fake_realtime.py DELAY_MS [SPREAD_MS]
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fake_agent import FakeWire, Manner
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -28,6 +27,7 @@ from agent.latency.wire import (
     SpeechStopped,
     WordsHeard,
 )
+from support.fake_agent import FakeWire, Manner
 
 
 def _event(arrival: Arrival) -> dict[str, Any] | None:

@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from node import lacking
 from websockets.asyncio.client import ClientConnection, connect
+
+from support.node import lacking
 
 PREFERENCES = {
     "media.autoplay.default": 0,

@@ -1,7 +1,7 @@
 """Records the demo session and takes the pictures of the documents; run by hand.
 
-python tests/make_demo.py record      # the default models answer: web_client/static/demo.jsonl
-python tests/make_demo.py pictures    # of that session: docs/images/
+python tests/support/make_demo.py record      # web_client/static/demo.jsonl
+python tests/support/make_demo.py pictures    # docs/images/ of it
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from browsers import chromium, scripted, served
 from playwright.sync_api import Page, Playwright, sync_playwright
 
 import web_client
@@ -17,8 +16,9 @@ from agent.bench.browser_page import Visit
 from agent.config.settings import Settings
 from agent.runtime.engines import load_engines
 from agent.runtime.threads import calm
+from support.browsers import chromium, scripted, served
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 DEMO = web_client.static_files() / "demo.jsonl"
 PICTURES = ROOT / "docs" / "images"
 MAX_BYTES = 200_000

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-JAVASCRIPT = Path(__file__).parent / "javascript"
+JAVASCRIPT = Path(__file__).parent.parent / "javascript"
 INSTALL_SECONDS = 120
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-CONFIGURATION = Path(__file__).parent / "asterisk"
+CONFIGURATION = Path(__file__).parent.parent / "asterisk"
 SUITE = "forky"
 INSTALL_SECONDS = 240
 START_SECONDS = 30.0

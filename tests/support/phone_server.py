@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fakes import LoudIsSpeech
-
 from agent.compute import Compute
 from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import listen, serve
 from asr.scripted import ScriptedTranscriber
+from support.fakes import LoudIsSpeech
 from tts.engine import Synthesizer
 from tts.tone import ToneSynthesizer
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from fakes import LoudIsSpeech
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -25,6 +24,7 @@ from agent.server.app import listen, serve
 from agent.telephony.check.fake_providers import Message, Twilio
 from agent.telephony.check.signing import Opened, read_answer, signed_webhook
 from asr.scripted import ScriptedTranscriber
+from support.fakes import LoudIsSpeech
 from tts.tone import ToneSynthesizer
 
 SECRET = "a-secret-of-more-than-thirty-two-characters"

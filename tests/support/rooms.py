@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sounds import RATE, Sound
 
 from agent.audio.echo import EchoJudge
 from agent.audio.samples import AudioChunk
@@ -11,6 +10,7 @@ from agent.audio.vad import FRAME_SAMPLES, SpeechGate
 from agent.config.settings import TurnSettings
 from agent.runtime.audio_input import NO_SPEECH
 from agent.turn_taking.detector import TurnDetector, TurnEvent
+from support.sounds import RATE, Sound
 
 FRAME = FRAME_SAMPLES / RATE
 PIECE = 960

@@ -73,7 +73,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCENARIOS = Path(__file__).parent / "scenarios"
+SCENARIOS = Path(__file__).parent.parent / "scenarios"
 ACTIONS = ("say", "noise", "pause", "type", "press", "truncate", "configure")
 Event = str | dict[str, dict[str, Any]]
 
@@ -191,7 +191,7 @@ def load_scenario(path: Path) -> Scenario:
 def _explain(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{where}: there is no such field; see tests/scenario.py"
+        return f"{where}: there is no such field; see tests/support/scenario.py"
     return f"{where}: {problem['msg']}"
 
 

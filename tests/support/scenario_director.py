@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scenario import Event, Scenario, Step, matches
-from scenario_phone import HeardReply, Phone, Unmet
 
 from agent.audio.samples import AUDIBLE_DBFS, last_above
 from agent.protocol import WIRE_RATE
 from agent.runtime.engine_tasks import Engines
+from support.scenario import Event, Scenario, Step, matches
+from support.scenario_phone import HeardReply, Phone, Unmet
 
 REST_SECONDS = 2.5
 """Nothing happens for so long: the conversation has come to rest."""

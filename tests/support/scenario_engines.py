@@ -11,9 +11,6 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-from fakes import FRAME
-from scenario import EngineCosts, Scenario
-from tone_language import ToneLanguage, agents_tongue, callers_tongue
 
 from agent.audio.samples import Samples
 from agent.compute import Compute, Urgency
@@ -25,6 +22,9 @@ from asr.engine import RATE, AsrError
 from asr.recording import Recording
 from asr.stable_prefix import StablePrefix
 from asr.transcript import Transcript, Word
+from support.fakes import FRAME
+from support.scenario import EngineCosts, Scenario
+from support.tone_language import ToneLanguage, agents_tongue, callers_tongue
 from tts.engine import SpeechChunk, TtsError, WordSpan, check_text
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scenario import Outcome, holds, matches
-from scenario_director import Director
-from scenario_phone import Phone
 
 from agent.protocol import WIRE_RATE
+from support.scenario import Outcome, holds, matches
+from support.scenario_director import Director
+from support.scenario_phone import Phone
 from tts.speakable import speakable
 
 Log = list[tuple[float, dict[str, Any]]]

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tone_language import Samples, ToneLanguage
 
 from agent.audio.samples import AUDIBLE_DBFS, first_above, from_pcm16, last_above, to_pcm16
 from agent.latency.line import Line
 from agent.protocol import WIRE_RATE
+from support.tone_language import Samples, ToneLanguage
 
 FRAME = WIRE_RATE // 50
 PATIENCE_SECONDS = 60.0

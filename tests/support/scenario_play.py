@@ -5,12 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 
-from fakes import in_virtual_time
-from scenario import Scenario
-from scenario_director import Director
-from scenario_engines import live_engines, virtual_engines
-from scenario_judge import judge
-from scenario_phone import Phone
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -20,6 +14,12 @@ from agent.runtime.call import CallRunner
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import AgentServer, listen, serve
 from agent.transports.websocket import WebsocketTransport
+from support.fakes import in_virtual_time
+from support.scenario import Scenario
+from support.scenario_director import Director
+from support.scenario_engines import live_engines, virtual_engines
+from support.scenario_judge import judge
+from support.scenario_phone import Phone
 
 LIVE_SLACK_MS = 400.0
 """For a machine that does other things, too."""

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import byte_backend
 from safetensors.torch import save_file
 
 from dllm_core.config import ModelConfig
 from dllm_core.model.families import config_from_json, names_of
 from dllm_core.model.transformer import Linear
 from dllm_core.model.weights import build, slots
+from support.checkpoints import byte_backend
 
 SMALL = {
     "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import agent.questions
 
 RATE = 16_000
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 BUNDLED = Path(agent.questions.__file__).parent
 
 LIBRIVOX: dict[str, str] = json.loads((DATA / "librivox" / "expected.json").read_text())

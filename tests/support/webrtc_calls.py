@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 import httpx
 import numpy as np
 from aiortc import RTCConfiguration, RTCPeerConnection
-from fakes import silence, speech
 from test_server import server
 
 from agent.latency.rtc_caller import RtcCaller
 from agent.transports import rtc_peer
 from agent.transports.opus import RATE
+from support.fakes import silence, speech
 
 HERE = ["127.0.0.1"]
 CALLS = "/v1/realtime/calls"
