@@ -108,9 +108,7 @@ class Ggml:
         pointer, size = ctypes.c_void_p, ctypes.c_int64
         self.init = _function(base.ggml_init, pointer, _InitParams)
         self.free = _function(base.ggml_free, None, pointer)
-        self.tensor = _function(
-            base.ggml_new_tensor_2d, pointer, pointer, ctypes.c_int, size, size
-        )
+        self.tensor = _function(base.ggml_new_tensor_2d, pointer, pointer, ctypes.c_int, size, size)
         self.data = _function(base.ggml_get_data, pointer, pointer)
         self.product = _function(base.ggml_mul_mat, pointer, pointer, pointer, pointer)
         self.graph = _function(base.ggml_new_graph, pointer, pointer)
@@ -210,7 +208,7 @@ class OwnProducts:
         workspace = [torch.empty(size, dtype=torch.uint8) for size in sizes[0]]
         self._out = torch.empty(len(x), layers[0].padded)
         addresses = [part.data_ptr() for part in workspace]
-        launches = [product.call(x, weights, self._out, addresses) for weights in layers]
+        launches = [product.launch(x, weights, self._out, addresses) for weights in layers]
         self._kept, self._outputs = (layers, x, workspace), layers[0].out_features
         self._program = Program(launches)
 

@@ -21,9 +21,9 @@ from dllm_core.decode.reply_steps import Steps
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import DenoiseStep, PrefillStats, Reply
 from dllm_core.gpu.device import Device, objection
-from dllm_core.gpu.device_batch import MOST_CALLS
+from dllm_core.gpu.device_batch import MOST_SEQUENCES
 from dllm_core.gpu.device_steps import DeviceSteps
-from dllm_core.gpu.memory_plan import Budget
+from dllm_core.gpu.memory_plan import MemoryPlan
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model import lora, weights
 from dllm_core.model.cache import KeyValues, PromptCache
@@ -132,7 +132,7 @@ class Engine:
         denoises = self.config.mask_id is not None
         return self.device.type == "cuda" and denoises and PagedModel.serves(self.model)
 
-    def use_pages(self, pages: int | None = None, calls: int = MOST_CALLS) -> None:
+    def use_pages(self, pages: int | None = None, calls: int = MOST_SEQUENCES) -> None:
         """Serve the caches to come from `pages` pages, by default what the GPU has room for.
 
         Raises:
@@ -142,8 +142,8 @@ class Engine:
             # Every call's canvas and the token before it, in a batch of all of them.
             rows = calls * (self.default_options.canvas_length + 1)
             free = torch.cuda.mem_get_info(self.device)[0]
-            pages = Budget.of(self.config, self.dtype, self.context, rows, free).pages(calls)
-        self.gpu = Device(self.model, self.context, pages, calls=calls)
+            pages = MemoryPlan.of(self.config, self.dtype, self.context, rows, free).pages(calls)
+        self.gpu = Device(self.model, self.context, pages, sequences=calls)
 
     def new_cache(self) -> Cache:
         """An empty cache for one call; it grows to at most the engine's context.

@@ -11,7 +11,7 @@ from dllm_core import DecodeOptions
 from dllm_core.decode.schedule import CostModel
 from dllm_core.engine import Engine
 from dllm_core.gpu.device import Device
-from dllm_core.gpu.device_round import Habits, Round, RoundShape
+from dllm_core.gpu.device_round import DeviceRound, RoundOptions, RoundShape
 from dllm_core.gpu.graphs import Graphs
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.paged_cache import PagePool
@@ -45,8 +45,8 @@ class FakeRecorder:
         return self.free
 
 
-def make_round(batch: int, canvas: int, pages: int, steps: int, habits: Habits | None = None):
-    return Round(PAGED, RoundShape(batch, canvas, pages, steps), habits or Habits())
+def make_round(batch: int, canvas: int, pages: int, steps: int, options: RoundOptions | None = None):
+    return DeviceRound(PAGED, RoundShape(batch, canvas, pages, steps), options or RoundOptions())
 
 
 @pytest.fixture
@@ -79,15 +79,15 @@ def test_the_smallest_round_with_room_is_found(
     enough: bool,
     expected: tuple[int, int, int, int] | None,
 ) -> None:
-    found = graphs.find(RoundShape(*needed), Habits(), enough=enough)
+    found = graphs.find(RoundShape(*needed), RoundOptions(), enough=enough)
     assert (found and found.round.shape) == (expected and RoundShape(*expected))
-    assert graphs.find(RoundShape(*needed), Habits(eos_last=False), enough=enough) is None
+    assert graphs.find(RoundShape(*needed), RoundOptions(eos_last=False), enough=enough) is None
 
 
 def test_a_report_names_every_graph_and_its_memory(graphs: Graphs) -> None:
     *lines, total = graphs.report()
     assert len(lines) == 4
-    assert lines[0].startswith("1 calls, canvas 8, 2 pages, 4 steps: 0.0 MiB")
+    assert lines[0].startswith("1 sequences, canvas 8, 2 pages, 4 steps: 0.0 MiB")
     assert total == "4 graphs, 0.0 MiB"
     assert [graph.bytes for graph in graphs.captured] == [100] * 4
 

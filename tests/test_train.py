@@ -143,7 +143,7 @@ def llada_8b() -> ModelConfig:
     )  # fmt: skip
 
 
-def estimate(**changes) -> memory.Estimate:
+def estimate(**changes) -> memory.MemoryEstimate:
     values = {
         "rank": 32, "layers": None, "sequences": 16, "length": 512, "canvas": 64,
         "weight_bytes": 2, "recompute": True,

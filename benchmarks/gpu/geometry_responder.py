@@ -49,7 +49,7 @@ class GeometryResponder:
         context = LONGEST + sizes.canvas
         model = random_model(sizes.config, dtype, context, place)
         self.words = min(sizes.config.vocab_size - FIRST_WORD, 256)
-        self.device = Device(model, context, CALLS * pages_for(context, PAGE) + 1, calls=CALLS)
+        self.device = Device(model, context, CALLS * pages_for(context, PAGE) + 1, sequences=CALLS)
         self.options = DecodeOptions(
             rule="quota", cache="prompt_frozen", canvas_length=sizes.canvas, steps=steps
         )

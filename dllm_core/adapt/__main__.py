@@ -12,7 +12,7 @@ from dllm_core.adapt import tasks
 from dllm_core.adapt.collate import CollateOptions
 from dllm_core.adapt.distill import DistillOptions
 from dllm_core.adapt.evaluate import STEPS
-from dllm_core.adapt.train import Listener, Report, TrainOptions
+from dllm_core.adapt.train import Listener, TrainingReport, TrainOptions
 from dllm_core.errors import DllmError
 
 
@@ -32,7 +32,7 @@ def _tell(text: str) -> None:
 
 
 def _report(every: int) -> Listener:
-    def listen(report: Report) -> None:
+    def listen(report: TrainingReport) -> None:
         if report.step % every == 0 or report.step == report.steps:
             _tell(
                 f"step {report.step}/{report.steps} entropy {report.entropy:.3f} "

@@ -15,7 +15,7 @@ from dllm_core.model.transformer import visibility
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrainingBatch:
     """Sequences padded to one length T; the questions are laid flat.
 
     Prompts are never hidden. A question is a row of the flattened (B * T) whose logits predict
@@ -37,9 +37,9 @@ class Batch:
     words: Tensor
     """(questions,) bool: the target is not padding after the end of the reply."""
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TrainingBatch:
         moved = (t.to(device, non_blocking=True) for t in self.tensors())
-        return Batch(*moved)
+        return TrainingBatch(*moved)
 
     def tensors(self) -> tuple[Tensor, ...]:
         return (
@@ -98,7 +98,7 @@ class Collator:
         self.config, self.options, self.end = config, options, end
         self.mask_id = config.mask_id
 
-    def __call__(self, examples: Sequence[Example], generator: torch.Generator) -> Batch:
+    def __call__(self, examples: Sequence[Example], generator: torch.Generator) -> TrainingBatch:
         """Hide positions of one canvas of each example."""
         lengths = self.options.canvas_lengths
         length = lengths[int(torch.randint(len(lengths), (), generator=generator))]
@@ -180,7 +180,7 @@ class Collator:
         value = torch.where(words, 1.0, self.options.padding_weight) * asked
         return _Canvas(before, ids, order >= done, value / value.sum(), words)
 
-    def _padded(self, canvases: Sequence[_Canvas]) -> Batch:
+    def _padded(self, canvases: Sequence[_Canvas]) -> TrainingBatch:
         width = max(len(c.before) + len(c.ids) for c in canvases)
         count, shift = len(canvases), int(self.config.shift)
         ids = torch.full((count, width), self.config.eos_ids[0])
@@ -202,4 +202,4 @@ class Collator:
             weights.append(c.weights[asked] / count)
             words.append(c.words[asked])
         flat = (torch.cat(parts) for parts in (rows, targets, weights, words))
-        return Batch(ids, visible, canvas, *flat)
+        return TrainingBatch(ids, visible, canvas, *flat)

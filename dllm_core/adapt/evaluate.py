@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from dllm_core.adapt.distill import ends_sentence, loops
-from dllm_core.adapt.held_out import Question, plain
+from dllm_core.adapt.held_out import HeldOutQuestion, plain
 from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
 
@@ -21,10 +21,10 @@ STEPS: tuple[int | str, ...] = (4, 8, 16, 32, ONE_PER_STEP)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EvaluatedReply:
     """One reply and what is measured of it."""
 
-    question: Question
+    question: HeldOutQuestion
     text: str
     ended: str
     nll: float | None
@@ -46,12 +46,12 @@ def is_degenerate(text: str) -> bool:
     return not plain(text) or loops(text)
 
 
-def ends_properly(answer: Answer) -> bool:
+def ends_properly(answer: EvaluatedReply) -> bool:
     """The model ended the reply itself, after a whole sentence."""
     return answer.ended == "eos" and ends_sentence(answer.text)
 
 
-def summary(k: int | str, answers: Sequence[Answer], reference_nll: float) -> Row:
+def summary(k: int | str, answers: Sequence[EvaluatedReply], reference_nll: float) -> Row:
     """The row of one K. Shares are of 1; `ms` is the median of a reply."""
     facts = [is_right(a.text, a.question.answers) for a in answers if a.question.answers]
     nll = mean_nll(answers)
@@ -69,7 +69,7 @@ def summary(k: int | str, answers: Sequence[Answer], reference_nll: float) -> Ro
     }
 
 
-def mean_nll(answers: Sequence[Answer]) -> float:
+def mean_nll(answers: Sequence[EvaluatedReply]) -> float:
     """Per token, over all replies that have any."""
     scored = [(a.nll * a.tokens, a.tokens) for a in answers if a.nll is not None]
     tokens = sum(count for _, count in scored)
@@ -86,7 +86,7 @@ class Evaluation:
     def __init__(
         self,
         base: Engine,
-        questions: Sequence[Question],
+        questions: Sequence[HeldOutQuestion],
         *,
         system: str,
         max_tokens: int = 32,
@@ -99,7 +99,7 @@ class Evaluation:
         self._prompts = [self._prompt(question) for question in questions]
         self.reference = self._ask(base, self._options, "base")
 
-    def _prompt(self, question: Question) -> list[int]:
+    def _prompt(self, question: HeldOutQuestion) -> list[int]:
         messages = [("system", self._system), ("user", question.prompt)]
         if question.then is not None:
             first = self._base.reply(self._base.encode_chat(messages), options=self._options)
@@ -122,7 +122,7 @@ class Evaluation:
             return replace(options, rule="sequential")
         return replace(options, rule="quota", steps=int(k))
 
-    def _ask(self, engine: Engine, options: DecodeOptions, name: str) -> list[Answer]:
+    def _ask(self, engine: Engine, options: DecodeOptions, name: str) -> list[EvaluatedReply]:
         answers = []
         pairs = zip(self.questions, self._prompts, strict=True)
         for number, (question, ids) in enumerate(pairs, 1):
@@ -132,11 +132,13 @@ class Evaluation:
             tokens = reply.ids[:end]
             nll = -self._base.score(ids, tokens) if tokens else None
             stats = reply.stats
-            answers.append(Answer(question, reply.text, stats.ended, nll, len(tokens), stats.ms))
+            answers.append(
+                EvaluatedReply(question, reply.text, stats.ended, nll, len(tokens), stats.ms)
+            )
         return answers
 
 
-def answer_rows(answers: Sequence[Answer]) -> list[Mapping[str, Any]]:
+def answer_rows(answers: Sequence[EvaluatedReply]) -> list[Mapping[str, Any]]:
     """The replies themselves, for reading."""
     return [
         {"kind": a.question.kind, "prompt": a.question.then or a.question.prompt, "reply": a.text}

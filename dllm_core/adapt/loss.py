@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dllm_core.adapt.collate import Batch
+from dllm_core.adapt.collate import TrainingBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Loss:
     """Scalar: mean cross-entropy of hidden words in nats, not weighed by 1 / t."""
 
 
-def loss_of(logits: Tensor, batch: Batch, mask_id: int) -> Loss:
+def loss_of(logits: Tensor, batch: TrainingBatch, mask_id: int) -> Loss:
     """logits (questions, vocab) of `batch.rows`, in any float dtype."""
     # The mask itself is never an answer; decoding rules it out, too.
     logits = logits.float().index_fill(1, torch.tensor([mask_id], device=logits.device), -torch.inf)

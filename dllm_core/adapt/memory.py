@@ -19,7 +19,7 @@ _LOGIT_COPIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes at the peak of a step."""
 
     weights: int
@@ -56,7 +56,7 @@ def estimate(
     canvas: int,
     weight_bytes: int,
     recompute: bool,
-) -> Estimate:
+) -> MemoryEstimate:
     """Memory of a step over `sequences` of `length` positions, `canvas` of them hidden at most.
 
     Activations: a block keeps the inputs of its norms, projections and feed-forward, about
@@ -78,7 +78,7 @@ def estimate(
         activations,
         logits,
     )
-    return Estimate(
+    return MemoryEstimate(
         weights=parts[0],
         adapter=parts[1],
         activations=parts[2],
@@ -108,7 +108,7 @@ def available(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
-def check(needed: Estimate, free: int, device: torch.device) -> None:
+def check(needed: MemoryEstimate, free: int, device: torch.device) -> None:
     """Refuse a run that cannot fit.
 
     Raises:

@@ -75,16 +75,16 @@ class TrainTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """A training run that is about to begin."""
 
     config: ModelConfig
     tokenizer: Tokenizer
     examples: Sequence[Example]
-    needed: memory.Estimate
+    needed: memory.MemoryEstimate
 
 
-def plan(task: TrainTask) -> Plan:
+def plan(task: TrainTask) -> TrainingPlan:
     """Read the configuration and the data, and compute the memory; loads no weights.
 
     Raises:
@@ -110,7 +110,7 @@ def plan(task: TrainTask) -> Plan:
         weight_bytes=2 if _float_dtype(task) == "bfloat16" else 4,
         recompute=task.recompute,
     )
-    return Plan(config, found.tokenizer, examples, needed)
+    return TrainingPlan(config, found.tokenizer, examples, needed)
 
 
 def _float_dtype(task: TrainTask) -> Dtype:
@@ -172,7 +172,7 @@ def _split(examples: Sequence[Example]) -> tuple[Sequence[Example], Sequence[Exa
     return (kept, held) if kept else (examples, examples)
 
 
-def make_trainer(task: TrainTask, planned: Plan) -> Trainer:
+def make_trainer(task: TrainTask, planned: TrainingPlan) -> Trainer:
     """Load the base and set the adapter on it."""
     engine = Engine.load(
         task.base,
@@ -189,7 +189,7 @@ def make_trainer(task: TrainTask, planned: Plan) -> Trainer:
     )  # fmt: skip
 
 
-def _first_adapter(task: TrainTask, planned: Plan, engine: Engine) -> Adapter:
+def _first_adapter(task: TrainTask, planned: TrainingPlan, engine: Engine) -> Adapter:
     if task.start is not None:
         return lora.load(task.start, planned.config)
     own_mask = checkpoint.find(task.base, task.config).config.mask_id is not None

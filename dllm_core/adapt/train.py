@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dllm_core.adapt.collate import Batch, Collator
+from dllm_core.adapt.collate import Collator, TrainingBatch
 from dllm_core.adapt.examples import Example, write_rows
 from dllm_core.adapt.loss import Loss, loss_of
 from dllm_core.adapt.network import Network, positions_of
@@ -57,7 +57,7 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TrainingReport:
     """How far a run is; one is made every step."""
 
     step: int
@@ -72,7 +72,7 @@ class Report:
     """Since this piece began."""
 
 
-Listener = Callable[[Report], None]
+Listener = Callable[[TrainingReport], None]
 
 
 def learning_rate(options: TrainOptions, step: int) -> float:
@@ -162,7 +162,7 @@ class Trainer:
             self.step += 1
             # While a GPU works on this step; its figures are read, and so waited for, after that.
             batch = self._batch(examples, self.step)
-            report = Report(
+            report = TrainingReport(
                 step=self.step,
                 steps=self.options.steps,
                 loss=float(loss.total.detach()),
@@ -179,14 +179,14 @@ class Trainer:
         self.save(rows)
         return self.step >= self.options.steps
 
-    def _batch(self, examples: Sequence[Example], step: int) -> Batch:
+    def _batch(self, examples: Sequence[Example], step: int) -> TrainingBatch:
         """The batch of a step; all chance comes from its number, so resuming repeats nothing."""
         options = self.options
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
         chosen = pick(len(examples), options.batch, step, options.seed)
         return self.collate([examples[i] for i in chosen], generator)
 
-    def _advance(self, batch: Batch, rate: float) -> Loss:
+    def _advance(self, batch: TrainingBatch, rate: float) -> Loss:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         loss = self.measure(batch)
@@ -196,7 +196,7 @@ class Trainer:
         self._optimizer.step()
         return loss
 
-    def measure(self, batch: Batch) -> Loss:
+    def measure(self, batch: TrainingBatch) -> Loss:
         """The loss of a batch, with its graph."""
         batch = batch.to(self.device)
         hidden = self.network(batch.ids, positions_of(batch.ids), batch.visible, batch.canvas)

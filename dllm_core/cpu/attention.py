@@ -14,7 +14,7 @@ from dllm_core.cpu import team
 from dllm_core.cpu.attention_kernel import AttentionKernel, scratch_bytes
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
-from dllm_core.cpu.team import Call
+from dllm_core.cpu.team import Launch
 from dllm_core.cpu.workspace import Workspace, float_bits
 
 _TILES = (1, 2, 4, 8)
@@ -82,21 +82,21 @@ def attend(
     (keys, values), (cos, sin) = cache, tables
     # The kernel is told where it lies, so that it must outlive the call.
     mask = None if mask is None else mask.contiguous()
-    done = call(
+    attending = launch(
         qkv,
         out,
         shape,
-        Place(start, visible, cos.data_ptr(), sin.data_ptr()),
+        SpanAddresses(start, visible, cos.data_ptr(), sin.data_ptr()),
         (keys.data_ptr(), values.data_ptr(), 4 * keys.stride(0)),
         memory,
         mask=mask,
         norms=norms,
         portable=portable,
     )
-    team.run(done)
+    team.run(attending)
 
 
-class Place(NamedTuple):
+class SpanAddresses(NamedTuple):
     """Where the rows of a pass stand, and the addresses of their rotary tables."""
 
     start: int
@@ -117,18 +117,18 @@ def workspace_size(rows: int, shape: Heads, visible: int) -> int:
     return each * torch.get_num_threads()
 
 
-def call(
+def launch(
     qkv: Tensor,
     out: Tensor,
     shape: Heads,
-    place: Place,
+    span: SpanAddresses,
     cache: tuple[int, int, int],
     memory: int,
     *,
     mask: Tensor | None = None,
     norms: tuple[Tensor, Tensor] | None = None,
     portable: bool = False,
-) -> Call:
+) -> Launch:
     """The kernel's own interface.
 
     `cache` are the addresses of keys and values and the bytes from head to head, `memory` is the
@@ -138,9 +138,9 @@ def call(
     q_norm, k_norm = (0, 0) if norms is None else (weight.data_ptr() for weight in norms)
     arguments = (
         qkv.data_ptr(), 4 * qkv.stride(0), len(qkv), shape.heads, shape.kv_heads,
-        place.cos, place.sin, q_norm, k_norm, float_bits(shape.eps),
-        *cache, place.start, place.visible, 0 if mask is None else mask.data_ptr(),
+        span.cos, span.sin, q_norm, k_norm, float_bits(shape.eps),
+        *cache, span.start, span.visible, 0 if mask is None else mask.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), float_bits(1 / math.sqrt(shape.head_dim)),
-        memory, scratch_bytes(place.visible, shape.head_dim, tile),
+        memory, scratch_bytes(span.visible, shape.head_dim, tile),
     )  # fmt: skip
-    return Call(_kernel(shape.head_dim, tile, portable), arguments)
+    return Launch(_kernel(shape.head_dim, tile, portable), arguments)

@@ -28,7 +28,7 @@ _TOGETHER = 2
 """Vectors of values that are summed in one pass over the keys."""
 
 
-class Slot(IntEnum):
+class AttentionSlot(IntEnum):
     """Where the kernel finds its arguments, after the counters."""
 
     QKV = len(Counter)
@@ -94,11 +94,11 @@ class AttentionKernel:
         self._bytes = head_dim * FLOAT
 
     def __call__(self, e: Emitter) -> None:
-        rows = e.argument(Slot.ROWS)
+        rows = e.argument(AttentionSlot.ROWS)
         counters = (Counter.NEXT_ROW, Counter.ROWS_DONE)
         e.share(*counters, rows, lambda row: self._rotate_and_store(e, row))
         b = e.builder
-        group = b.sdiv(e.argument(Slot.HEADS), e.argument(Slot.KV_HEADS))
+        group = b.sdiv(e.argument(AttentionSlot.HEADS), e.argument(AttentionSlot.KV_HEADS))
         queries = e.mul(rows, group)
         per_head = e.ceil_div(queries, TILES * self._tile)
         work = self._workspace(e, group)
@@ -110,13 +110,13 @@ class AttentionKernel:
             last = e.least(e.add(first, TILES), e.ceil_div(queries, self._tile))
             e.loop(b.sub(last, first), lambda t: self._attend(e, work, head, e.add(first, t)))
 
-        items = e.mul(e.argument(Slot.KV_HEADS), per_head)
+        items = e.mul(e.argument(AttentionSlot.KV_HEADS), per_head)
         e.share(Counter.NEXT_ITEM, Counter.ITEMS_DONE, items, item)
 
     def _workspace(self, e: Emitter, group: Value) -> _Work:
-        thread = e.mul(e.take(Counter.NEXT_THREAD), e.argument(Slot.SCRATCH_STRIDE))
-        keys = e.at(e.pointer(Slot.SCRATCH), thread)
-        blocks = e.ceil_div(e.argument(Slot.VISIBLE), LANES)
+        thread = e.mul(e.take(Counter.NEXT_THREAD), e.argument(AttentionSlot.SCRATCH_STRIDE))
+        keys = e.at(e.pointer(AttentionSlot.SCRATCH), thread)
+        blocks = e.ceil_div(e.argument(AttentionSlot.VISIBLE), LANES)
         queries = e.at(keys, e.mul(blocks, LANES * self._bytes))
         scores = e.at(queries, self._tile * self._bytes)
         return _Work(keys, queries, scores, blocks, group)
@@ -124,25 +124,27 @@ class AttentionKernel:
     # Rotary positions, keys and values
 
     def _rotate_and_store(self, e: Emitter, row: Value) -> None:
-        x = e.at(e.pointer(Slot.QKV), e.mul(row, e.argument(Slot.QKV_STRIDE)))
-        position = e.mul(e.add(e.argument(Slot.START), row), self._bytes)
-        heads, kv_heads = e.argument(Slot.HEADS), e.argument(Slot.KV_HEADS)
+        x = e.at(e.pointer(AttentionSlot.QKV), e.mul(row, e.argument(AttentionSlot.QKV_STRIDE)))
+        position = e.mul(e.add(e.argument(AttentionSlot.START), row), self._bytes)
+        heads, kv_heads = e.argument(AttentionSlot.HEADS), e.argument(AttentionSlot.KV_HEADS)
 
         def source(head: Value) -> Value:
             return e.at(x, e.mul(head, self._bytes))
 
-        def cached(slot: Slot, head: Value) -> Value:
-            return e.at(e.pointer(slot), e.mul(head, e.argument(Slot.HEAD_STRIDE)), position)
+        def cached(slot: AttentionSlot, head: Value) -> Value:
+            return e.at(
+                e.pointer(slot), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE)), position
+            )
 
         def query(head: Value) -> None:
-            self._rotate(e, row, source(head), source(head), Slot.Q_NORM)
+            self._rotate(e, row, source(head), source(head), AttentionSlot.Q_NORM)
 
         def key(head: Value) -> None:
             at = source(e.add(heads, head))
-            self._rotate(e, row, at, cached(Slot.KEYS, head), Slot.K_NORM)
+            self._rotate(e, row, at, cached(AttentionSlot.KEYS, head), AttentionSlot.K_NORM)
 
         def value(head: Value) -> None:
-            at, to = source(e.add(heads, kv_heads, head)), cached(Slot.VALUES, head)
+            at, to = source(e.add(heads, kv_heads, head)), cached(AttentionSlot.VALUES, head)
             for i in range(self._vectors):
                 e.store(e.load(e.at(at, i * VECTOR), FLOATS), e.at(to, i * VECTOR))
 
@@ -150,7 +152,9 @@ class AttentionKernel:
         e.loop(kv_heads, key)
         e.loop(kv_heads, value)
 
-    def _rotate(self, e: Emitter, row: Value, source: Value, target: Value, norm: Slot) -> None:
+    def _rotate(
+        self, e: Emitter, row: Value, source: Value, target: Value, norm: AttentionSlot
+    ) -> None:
         b = e.builder
         x = [e.load(e.at(source, i * VECTOR), FLOATS) for i in range(self._vectors)]
         normed = b.icmp_signed("!=", e.argument(norm), e.whole(0))
@@ -166,14 +170,16 @@ class AttentionKernel:
         for part in x:
             total = e.fma(part, part, total)
         count = ir.Constant(F32, float(self._dim))
-        inverse = e.inverse_root_mean(total, count, e.float_argument(Slot.EPS))
+        inverse = e.inverse_root_mean(total, count, e.float_argument(AttentionSlot.EPS))
         weights = [e.load(e.at(weight, i * VECTOR), FLOATS) for i in range(self._vectors)]
         return [b.fmul(b.fmul(part, inverse), w) for part, w in zip(x, weights, strict=True)]
 
     def _store_rotated(self, e: Emitter, row: Value, x: list[Value], target: Value) -> None:
         """The halves of a head are the parts of complex numbers; the table's sine has the sign."""
         offset = e.mul(row, self._bytes)
-        cos, sin = (e.at(e.pointer(slot), offset) for slot in (Slot.COS, Slot.SIN))
+        cos, sin = (
+            e.at(e.pointer(slot), offset) for slot in (AttentionSlot.COS, AttentionSlot.SIN)
+        )
         half = self._vectors // 2
         for i, part in enumerate(x):
             other = x[(i + half) % self._vectors]
@@ -184,8 +190,10 @@ class AttentionKernel:
     # Attention
 
     def _lay_out_keys(self, e: Emitter, work: _Work, head: Value) -> None:
-        keys = e.at(e.pointer(Slot.KEYS), e.mul(head, e.argument(Slot.HEAD_STRIDE)))
-        last = e.add(e.argument(Slot.VISIBLE), -1)
+        keys = e.at(
+            e.pointer(AttentionSlot.KEYS), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE))
+        )
+        last = e.add(e.argument(AttentionSlot.VISIBLE), -1)
 
         def block(i: Value) -> None:
             # Beyond the last key stands that key again, which the scores then leave out.
@@ -201,7 +209,7 @@ class AttentionKernel:
 
     def _attend(self, e: Emitter, work: _Work, head: Value, tile: Value) -> None:
         b = e.builder
-        last = e.add(e.mul(e.argument(Slot.ROWS), work.group), -1)
+        last = e.add(e.mul(e.argument(AttentionSlot.ROWS), work.group), -1)
         rows, offsets = [], []
         for j in range(self._tile):
             # A tile that is not full has its last query several times.
@@ -218,18 +226,18 @@ class AttentionKernel:
 
     def _gather(self, e: Emitter, work: _Work, rows: list[Value], offsets: list[Value]) -> None:
         """The queries of a tile, scaled, one after another."""
-        scale = e.splat(e.float_argument(Slot.SCALE))
-        stride = e.argument(Slot.QKV_STRIDE)
+        scale = e.splat(e.float_argument(AttentionSlot.SCALE))
+        stride = e.argument(AttentionSlot.QKV_STRIDE)
         for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
-            source = e.at(e.pointer(Slot.QKV), e.mul(row, stride), offset)
+            source = e.at(e.pointer(AttentionSlot.QKV), e.mul(row, stride), offset)
             for i in range(self._vectors):
                 part = e.builder.fmul(e.load(e.at(source, i * VECTOR), FLOATS), scale)
                 e.store(part, e.at(work.queries, j * self._bytes + i * VECTOR))
 
     def _score(self, e: Emitter, work: _Work, rows: list[Value]) -> list[Value]:
         """Scores of all visible keys, written, and the largest of every lane."""
-        visible = e.argument(Slot.VISIBLE)
-        masked = e.builder.icmp_signed("!=", e.argument(Slot.MASK), e.whole(0))
+        visible = e.argument(AttentionSlot.VISIBLE)
+        masked = e.builder.icmp_signed("!=", e.argument(AttentionSlot.MASK), e.whole(0))
 
         def block(i: Value, most: list[Value]) -> list[Value]:
             lanes = e.before(e.builder.sub(visible, e.mul(i, LANES)))
@@ -257,8 +265,8 @@ class AttentionKernel:
         return [reduce(e.builder.fadd, chain) for chain in sums]
 
     def _hide(self, e: Emitter, row: Value, block: Value, lanes: Value, place: Value) -> None:
-        offset = e.add(e.mul(row, e.argument(Slot.VISIBLE)), e.mul(block, LANES))
-        seen = e.load_some(e.at(e.pointer(Slot.MASK), offset), lanes)
+        offset = e.add(e.mul(row, e.argument(AttentionSlot.VISIBLE)), e.mul(block, LANES))
+        seen = e.load_some(e.at(e.pointer(AttentionSlot.MASK), offset), lanes)
         seen = e.builder.icmp_unsigned("!=", seen, ir.Constant(seen.type, [0] * LANES))
         score = e.load(place, FLOATS)
         e.store(e.builder.select(seen, score, e.constant(_HIDDEN)), place)
@@ -295,9 +303,11 @@ class AttentionKernel:
         offsets: list[Value],
         weights: list[Value],
     ) -> None:
-        values = e.at(e.pointer(Slot.VALUES), e.mul(head, e.argument(Slot.HEAD_STRIDE)))
+        values = e.at(
+            e.pointer(AttentionSlot.VALUES), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE))
+        )
         scores = [self._score_at(e, work, j, e.whole(0)) for j in range(self._tile)]
-        out, stride = e.pointer(Slot.OUT), e.argument(Slot.OUT_STRIDE)
+        out, stride = e.pointer(AttentionSlot.OUT), e.argument(AttentionSlot.OUT_STRIDE)
         for first in range(0, self._vectors, _TOGETHER):
             parts = range(first, first + _TOGETHER)
 
@@ -312,7 +322,7 @@ class AttentionKernel:
                 return found
 
             zeros = [e.constant(0.0)] * (_TOGETHER * self._tile)
-            sums = e.fold(e.argument(Slot.VISIBLE), zeros, add)
+            sums = e.fold(e.argument(AttentionSlot.VISIBLE), zeros, add)
             for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
                 target = e.at(out, e.mul(row, stride), offset)
                 for n, part in enumerate(parts):

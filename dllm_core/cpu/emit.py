@@ -220,7 +220,7 @@ class Emitter:
         return self.builder.atomic_rmw("add", self.argument_at(slot), one, "acq_rel")
 
     def call(self, function: Value, arguments: Value) -> None:
-        """Call another kernel, both given as 64-bit addresses."""
+        """Launch another kernel, both given as 64-bit addresses."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER])
         self.builder.call(
             self.builder.inttoptr(function, ir.PointerType(kind)),

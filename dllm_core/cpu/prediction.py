@@ -11,7 +11,7 @@ from dllm_core.cpu import jit, team
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.prediction_kernel import emit_prediction
-from dllm_core.cpu.team import Call
+from dllm_core.cpu.team import Launch
 
 
 @cache
@@ -35,5 +35,5 @@ def best_token(logits: Tensor) -> tuple[Tensor, Tensor]:
         rows, logits.data_ptr(), 4 * logits.stride(0), vocab // LANES,
         ids.data_ptr(), others.data_ptr(),
     )  # fmt: skip
-    team.run(Call(prepare(), arguments))
+    team.run(Launch(prepare(), arguments))
     return ids, others

@@ -27,7 +27,7 @@ from dllm_core.cpu.emit import (
 _NONE = 2**31 - 1
 
 
-class Slot(IntEnum):
+class PredictionSlot(IntEnum):
     """Where the kernel finds its arguments, after the counters."""
 
     ROWS = len(Counter)
@@ -45,18 +45,18 @@ class Slot(IntEnum):
 
 def emit_prediction(e: Emitter) -> None:
     """Write the kernel."""
-    rows = e.argument(Slot.ROWS)
+    rows = e.argument(PredictionSlot.ROWS)
     e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: _row(e, row))
 
 
 def _row(e: Emitter, row: Value) -> None:
-    logits = e.at(e.pointer(Slot.LOGITS), e.mul(row, e.argument(Slot.STRIDE)))
+    logits = e.at(e.pointer(PredictionSlot.LOGITS), e.mul(row, e.argument(PredictionSlot.STRIDE)))
     highest, place = _highest(e, logits)
     others = _others(e, logits, e.splat(highest), e.splat(place))
     # Where nothing is the highest, or nothing finite, nothing is said of the others either.
     others = e.builder.fadd(others, e.builder.fsub(highest, highest))
-    e.store(e.builder.zext(place, I64), e.at(e.pointer(Slot.IDS), e.mul(row, 2 * FLOAT)))
-    e.store(others, e.at(e.pointer(Slot.OTHERS), e.mul(row, FLOAT)))
+    e.store(e.builder.zext(place, I64), e.at(e.pointer(PredictionSlot.IDS), e.mul(row, 2 * FLOAT)))
+    e.store(others, e.at(e.pointer(PredictionSlot.OTHERS), e.mul(row, FLOAT)))
 
 
 def _highest(e: Emitter, logits: Value) -> tuple[Value, Value]:
@@ -70,7 +70,7 @@ def _highest(e: Emitter, logits: Value) -> tuple[Value, Value]:
         return [b.select(higher, x, best), b.select(higher, _places(e, i), places)]
 
     start = [e.constant(float("-inf")), ir.Constant(INTS, list(range(LANES)))]
-    best, places = e.fold(e.argument(Slot.VECTORS), start, step)
+    best, places = e.fold(e.argument(PredictionSlot.VECTORS), start, step)
     highest = e.reduce(e.largest, best)
     has_it = b.fcmp_ordered("==", best, e.splat(highest))
     candidates = b.select(has_it, places, e.constant(_NONE, INTS))
@@ -91,5 +91,5 @@ def _others(e: Emitter, logits: Value, highest: Value, place: Value) -> Value:
         weight = b.select(best, e.constant(0.0), e.exp(b.fsub(x, highest)))
         return [b.fadd(sums[0], weight)]
 
-    (total,) = e.fold(e.argument(Slot.VECTORS), [e.constant(0.0)], step)
+    (total,) = e.fold(e.argument(PredictionSlot.VECTORS), [e.constant(0.0)], step)
     return e.reduce(b.fadd, total)

@@ -14,7 +14,7 @@ from dllm_core.cpu import team
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.packed import GROUP, Format, PackedRows
 from dllm_core.cpu.product_kernel import Finish, ProductKernel
-from dllm_core.cpu.team import Call
+from dllm_core.cpu.team import Launch
 from dllm_core.cpu.workspace import Workspace, float_bits
 
 _PANEL_ROWS = (1, 2, 3, 4, 6, 8)
@@ -91,7 +91,7 @@ def multiply(
     if len(x):
         given = _workspace.place(workspace_sizes(len(x), weights))
         team.run(
-            call(x, weights, out, given, norm=norm, bias=bias, finish=finish, portable=portable)
+            launch(x, weights, out, given, norm=norm, bias=bias, finish=finish, portable=portable)
         )
     if weights.paired and not swiglu:
         out = out.view(len(x), weights.tiles, 2, GROUP // 2).transpose(1, 2).flatten(1)
@@ -112,7 +112,7 @@ def workspace_sizes(rows: int, weights: PackedRows) -> tuple[int, int, int]:
     return 2 * GROUP * size * panels * weights.groups, grid, grid
 
 
-def call(
+def launch(
     x: Tensor,
     weights: PackedRows,
     out: Tensor,
@@ -122,7 +122,7 @@ def call(
     bias: Tensor | None = None,
     finish: Finish = Finish.STORE,
     portable: bool = False,
-) -> Call:
+) -> Launch:
     """The kernel's own interface: whole groups and tiles, addresses of `workspace_sizes` bytes."""
     size, panels = panel(len(x))
     arguments = (
@@ -133,4 +133,4 @@ def call(
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), finish,
     )  # fmt: skip
-    return Call(_kernel(weights.form, size, portable), arguments)
+    return Launch(_kernel(weights.form, size, portable), arguments)

@@ -52,7 +52,7 @@ _STEPS = GROUP // 2
 """Pairs of a group."""
 
 
-class Slot(IntEnum):
+class ProductSlot(IntEnum):
     """Where the kernel finds its arguments, after the counters."""
 
     X = len(Counter)
@@ -106,12 +106,12 @@ class ProductKernel:
         self._form, self._rows = form, rows
 
     def __call__(self, e: Emitter) -> None:
-        rows = e.argument(Slot.ROWS)
+        rows = e.argument(ProductSlot.ROWS)
         e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: self._prepare(e, row))
         self._weights = e.scratch(_STEPS * COLUMNS * VECTOR)
         self._sums = e.scratch(_PANELS * self._rows * COLUMNS * VECTOR)
-        blocks = e.ceil_div(e.argument(Slot.PANELS), _PANELS)
-        items = e.mul(e.argument(Slot.TILES), blocks)
+        blocks = e.ceil_div(e.argument(ProductSlot.PANELS), _PANELS)
+        items = e.mul(e.argument(ProductSlot.TILES), blocks)
 
         def item(i: Value) -> None:
             self._tile(e, e.builder.sdiv(i, blocks), e.builder.srem(i, blocks))
@@ -123,20 +123,20 @@ class ProductKernel:
     def _prepare(self, e: Emitter, index: Value) -> None:
         row = _Row(
             index,
-            e.at(e.pointer(Slot.X), e.mul(index, e.argument(Slot.X_STRIDE))),
-            e.at(e.pointer(Slot.LEVELS), e.mul(index, GROUP * 2)),
-            e.mul(e.argument(Slot.PANELS), self._rows),
+            e.at(e.pointer(ProductSlot.X), e.mul(index, e.argument(ProductSlot.X_STRIDE))),
+            e.at(e.pointer(ProductSlot.LEVELS), e.mul(index, GROUP * 2)),
+            e.mul(e.argument(ProductSlot.PANELS), self._rows),
         )
-        normed = e.builder.icmp_signed("!=", e.argument(Slot.NORM), e.whole(0))
+        normed = e.builder.icmp_signed("!=", e.argument(ProductSlot.NORM), e.whole(0))
         with e.builder.if_else(normed) as (yes, no):
             with yes:
                 inverse = self._inverse_root_mean_square(e, row)
-                self._quantise(e, row, inverse, e.pointer(Slot.NORM))
+                self._quantise(e, row, inverse, e.pointer(ProductSlot.NORM))
             with no:
                 self._quantise(e, row, None, None)
 
     def _inverse_root_mean_square(self, e: Emitter, row: _Row) -> Value:
-        vectors = e.mul(e.argument(Slot.GROUPS), GROUP // LANES)
+        vectors = e.mul(e.argument(ProductSlot.GROUPS), GROUP // LANES)
 
         def square(i: Value, total: list[Value]) -> list[Value]:
             x = e.load(e.at(row.x, e.mul(i, VECTOR)), FLOATS)
@@ -144,7 +144,7 @@ class ProductKernel:
 
         (total,) = e.fold(vectors, [e.constant(0.0)], square)
         count = e.builder.sitofp(e.mul(vectors, LANES), F32)
-        return e.inverse_root_mean(total, count, e.float_argument(Slot.EPS))
+        return e.inverse_root_mean(total, count, e.float_argument(ProductSlot.EPS))
 
     def _quantise(self, e: Emitter, row: _Row, inverse: Value, weight: Value) -> None:
         b = e.builder
@@ -171,23 +171,25 @@ class ProductKernel:
                 e.store(narrow, e.at(row.levels, place, half * LANES * 2))
             sum_ = b.sitofp(e.reduce(b.add, b.add(*levels)), F32)
             place = e.mul(e.add(e.mul(g, row.padded), row.index), FLOAT)
-            e.store(scale, e.at(e.pointer(Slot.SCALES), place))
-            e.store(b.fmul(sum_, scale), e.at(e.pointer(Slot.SUMS), place))
+            e.store(scale, e.at(e.pointer(ProductSlot.SCALES), place))
+            e.store(b.fmul(sum_, scale), e.at(e.pointer(ProductSlot.SUMS), place))
 
-        e.loop(e.argument(Slot.GROUPS), group)
+        e.loop(e.argument(ProductSlot.GROUPS), group)
 
     # The products
 
     def _tile(self, e: Emitter, tile: Value, block: Value) -> None:
         first = e.mul(block, _PANELS)
-        panels = e.least(e.whole(_PANELS), e.builder.sub(e.argument(Slot.PANELS), first))
+        panels = e.least(e.whole(_PANELS), e.builder.sub(e.argument(ProductSlot.PANELS), first))
         sums = e.mul(panels, self._rows * COLUMNS)
         e.loop(sums, lambda i: e.store(e.constant(0.0), e.at(self._sums, e.mul(i, VECTOR)), VECTOR))
-        groups = e.argument(Slot.GROUPS)
+        groups = e.argument(ProductSlot.GROUPS)
         size = COLUMNS * self._form.bytes
 
         def group(g: Value) -> None:
-            packed = e.at(e.pointer(Slot.WEIGHTS), e.mul(e.add(e.mul(tile, groups), g), size))
+            packed = e.at(
+                e.pointer(ProductSlot.WEIGHTS), e.mul(e.add(e.mul(tile, groups), g), size)
+            )
             for line in range(0, size, VECTOR):
                 e.prefetch(e.at(packed, _AHEAD + line))
             self._unpack(e, packed)
@@ -196,7 +198,9 @@ class ProductKernel:
 
         e.loop(groups, group)
         row = e.mul(first, self._rows)
-        rows = e.least(e.whole(_PANELS * self._rows), e.builder.sub(e.argument(Slot.ROWS), row))
+        rows = e.least(
+            e.whole(_PANELS * self._rows), e.builder.sub(e.argument(ProductSlot.ROWS), row)
+        )
         e.loop(rows, lambda r: self._finish(e, tile, row, r))
 
     def _unpack(self, e: Emitter, packed: Value) -> None:
@@ -228,12 +232,12 @@ class ProductKernel:
         self, e: Emitter, g: Value, first: Value, p: Value, grid: list[tuple[Value, Value]]
     ) -> None:
         b = e.builder
-        padded = e.mul(e.argument(Slot.PANELS), self._rows)
+        padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)
         row = e.add(e.mul(g, padded), e.mul(e.add(first, p), self._rows))
-        start = e.at(e.pointer(Slot.LEVELS), e.mul(row, GROUP * 2))
+        start = e.at(e.pointer(ProductSlot.LEVELS), e.mul(row, GROUP * 2))
         products = self._dots(e, [e.at(start, r * GROUP * 2) for r in range(self._rows)])
         place = e.mul(row, FLOAT)
-        scales, totals = (e.at(e.pointer(s), place) for s in (Slot.SCALES, Slot.SUMS))
+        scales, totals = (e.at(e.pointer(s), place) for s in (ProductSlot.SCALES, ProductSlot.SUMS))
         for r in range(self._rows):
             scale, total = (e.load_splat(e.at(base, r * FLOAT)) for base in (scales, totals))
             for c, (step, least) in enumerate(grid):
@@ -262,12 +266,14 @@ class ProductKernel:
     def _finish(self, e: Emitter, tile: Value, first: Value, r: Value) -> None:
         b = e.builder
         sums = e.at(self._sums, e.mul(r, COLUMNS * VECTOR))
-        has_bias = b.icmp_signed("!=", e.argument(Slot.BIAS), e.whole(0))
-        at = e.at(e.pointer(Slot.BIAS), e.mul(tile, COLUMNS * VECTOR))
+        has_bias = b.icmp_signed("!=", e.argument(ProductSlot.BIAS), e.whole(0))
+        at = e.at(e.pointer(ProductSlot.BIAS), e.mul(tile, COLUMNS * VECTOR))
         e.when(has_bias, lambda: self._add_bias(e, sums, at))
         y = [e.load(e.at(sums, c * VECTOR), FLOATS, VECTOR) for c in range(COLUMNS)]
-        out = e.at(e.pointer(Slot.OUT), e.mul(e.add(first, r), e.argument(Slot.OUT_STRIDE)))
-        kind = e.argument(Slot.FINISH)
+        out = e.at(
+            e.pointer(ProductSlot.OUT), e.mul(e.add(first, r), e.argument(ProductSlot.OUT_STRIDE))
+        )
+        kind = e.argument(ProductSlot.FINISH)
 
         def store(adds: bool) -> None:
             for c in range(COLUMNS):

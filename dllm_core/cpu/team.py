@@ -35,33 +35,36 @@ class _Slot(IntEnum):
     STRIDE = 3
 
 
-class Call(NamedTuple):
+class Launch(NamedTuple):
     """A kernel and what it finds in its slots after the counters."""
 
     kernel: Kernel
     arguments: tuple[int, ...]
 
 
-def run(call: Call) -> None:
+def run(launch: Launch) -> None:
     """Run a kernel on as many threads as torch uses; they share the work among themselves."""
-    slots = (*(0,) * len(Counter), *call.arguments)
+    slots = (*(0,) * len(Counter), *launch.arguments)
     given = (ctypes.c_int64 * len(slots))(*slots)
-    _runner()(call.kernel.address, ctypes.addressof(given), torch.get_num_threads())
+    _runner()(launch.kernel.address, ctypes.addressof(given), torch.get_num_threads())
 
 
 class Program:
     """Kernels that run one after another, started once: between two of them no thread sleeps."""
 
-    def __init__(self, calls: Sequence[Call]) -> None:
-        self._kernels = [call.kernel for call in calls]
+    def __init__(self, launches: Sequence[Launch]) -> None:
+        self._kernels = [launch.kernel for launch in launches]
         self._addresses = np.array([kernel.address for kernel in self._kernels], np.int64)
-        first, width = len(Counter), max(len(call.arguments) for call in calls)
-        self.table: NDArray[np.int64] = np.zeros((len(calls), first + width), np.int64)
+        first, width = len(Counter), max(len(launch.arguments) for launch in launches)
+        self.table: NDArray[np.int64] = np.zeros((len(launches), first + width), np.int64)
         """A row of slots for each kernel; the arguments may be changed between two runs."""
-        for row, (_, arguments) in zip(self.table, calls, strict=True):
+        for row, (_, arguments) in zip(self.table, launches, strict=True):
             row[first : first + len(arguments)] = arguments
         self._given = (ctypes.c_int64 * len(_Slot))(
-            len(calls), self._addresses.ctypes.data, self.table.ctypes.data, self.table.strides[0]
+            len(launches),
+            self._addresses.ctypes.data,
+            self.table.ctypes.data,
+            self.table.strides[0],
         )
 
     def run(self) -> None:
@@ -130,12 +133,12 @@ def pooled(kernel: int, arguments: int, threads: int) -> None:
         _wait_for(others)
 
 
-def _wait_for(calls: Sequence[Future[None]]) -> None:
+def _wait_for(runs: Sequence[Future[None]]) -> None:
     """Until all are done, whatever interrupts: they work in memory that is freed afterwards."""
     interrupted: BaseException | None = None
-    while not all(call.done() for call in calls):
+    while not all(run.done() for run in runs):
         try:
-            wait(calls)
+            wait(runs)
         except BaseException as error:
             interrupted = error
     if interrupted is not None:

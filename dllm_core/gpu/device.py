@@ -18,9 +18,9 @@ from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import PrefillStats
 from dllm_core.errors import DllmError
-from dllm_core.gpu.device_batch import MOST_CALLS, STEPS_OF_A_ROUND, DeviceBatch, Ticket
-from dllm_core.gpu.device_job import CanvasJob, habits_of, read
-from dllm_core.gpu.device_round import Round, RoundShape, runs_lead
+from dllm_core.gpu.device_batch import MOST_SEQUENCES, STEPS_OF_A_ROUND, DeviceBatch, Ticket
+from dllm_core.gpu.device_job import CanvasJob, read, round_options_of
+from dllm_core.gpu.device_round import DeviceRound, RoundShape, runs_lead
 from dllm_core.gpu.graphs import CudaRecorder, Graphs, Recorder
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.gpu.tuning import tune
@@ -73,7 +73,7 @@ def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
 
 
 class Device:
-    """A model on a GPU and everything its calls share. Thread-safe: it serves one at a time."""
+    """A model on a GPU and everything its sequences share. Thread-safe: it serves one at a time."""
 
     def __init__(
         self,
@@ -81,20 +81,20 @@ class Device:
         context: int,
         pages: int,
         recorder: Recorder | None = None,
-        calls: int = MOST_CALLS,
+        sequences: int = MOST_SEQUENCES,
     ) -> None:
-        place = model.embedding.device
+        device = model.embedding.device
         self.config, self.context = model.config, context
-        self.pool = PagePool(model.config, pages, model.embedding.dtype, place)
+        self.pool = PagePool(model.config, pages, model.embedding.dtype, device)
         self.model = PagedModel(model, self.pool)
-        cuda = place.type == "cuda"
-        self.graphs = Graphs(CudaRecorder(place) if cuda and not recorder else recorder, KEEP_FREE)
-        self.batch = DeviceBatch(self.model, self.graphs, CostModel(), size=calls)
+        cuda = device.type == "cuda"
+        self.graphs = Graphs(CudaRecorder(device) if cuda and not recorder else recorder, KEEP_FREE)
+        self.batch = DeviceBatch(self.model, self.graphs, CostModel(), size=sequences)
         # Not the legacy default stream, on which it would wait for the recogniser's work.
-        self._stream = torch.cuda.Stream(place) if cuda else None  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
         if self._stream is not None:
             # Weights and the zeros of the pages may still be on their way on the stream before.
-            self._stream.wait_stream(torch.cuda.current_stream(place))
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         self._lock = RLock()
         self._common: PagedCache | None = None
 
@@ -115,16 +115,16 @@ class Device:
             self._lock.release()
 
     def new_cache(self) -> PagedCache:
-        """A call's cache, which begins with what is common to all.
+        """A sequence's cache, which begins with what is common to all.
 
         Raises:
-            PagesFullError: the device has no room for another call.
+            PagesFullError: the device has no room for another sequence.
         """
         with self.turn():
             return PagedCache(self.pool, self.context, self._common)
 
     def share(self, ids: Sequence[int]) -> None:
-        """Read the beginning that all prompts have in common, once for all calls to come.
+        """Read the beginning that all prompts have in common, once for all sequences to come.
 
         Raises:
             PromptTooLongError, PagesFullError: it does not fit.
@@ -177,7 +177,7 @@ class Device:
             return self.batch.submit(job, deadline=deadline, canvases=canvases)
 
     def advance(self, ticket: Ticket) -> None:
-        """Run one round with this ticket, unless another caller's round has had it on board.
+        """Run one round with this ticket, unless another thread's round has had it on board.
 
         Raises:
             PromptTooLongError, PagesFullError: its prompt cannot be read.
@@ -209,7 +209,7 @@ class Device:
                 tune(self.model, {shape.batch * (shape.canvas + lead) for shape in shapes})
             measured = []
             for shape in shapes:
-                work = Round(self.model, shape, habits_of(options))
+                work = DeviceRound(self.model, shape, round_options_of(options))
                 work.write(work.full())
                 self.graphs.capture(work)
                 if shape.batch <= _MEASURED_BATCH:
@@ -229,14 +229,14 @@ class Device:
                     for steps in _step_counts(one, canvas, columns):
                         yield RoundShape(batch, columns, pages_for(context, PAGE), steps)
 
-    def _step_ms(self, work: Round) -> float:
-        """Milliseconds of one step with all places taken: the lesser of two rounds."""
+    def _step_ms(self, work: DeviceRound) -> float:
+        """Milliseconds of one step with every place in the round taken: the lesser of two rounds."""
         times = []
         for _ in range(2):
             begin = perf_counter()
-            work.write(places := work.full())
+            work.write(entries := work.full())
             self.graphs.runner(work)()
-            work.read(places)
+            work.read(entries)
             times.append((perf_counter() - begin) * 1e3 / work.shape.steps)
         return min(times)
 

@@ -1,4 +1,4 @@
-"""Calls that share rounds on the device: they join and leave at the borders of rounds."""
+"""Sequences that share rounds on the device: they join and leave at the borders of rounds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dllm_core.decode.canvas import CanvasView
 from dllm_core.decode.schedule import CostModel
 from dllm_core.errors import DllmError, QueueFullError
 from dllm_core.gpu.device_job import CanvasJob
-from dllm_core.gpu.device_round import Habits, Round, RoundShape
+from dllm_core.gpu.device_round import DeviceRound, RoundOptions, RoundShape
 from dllm_core.gpu.graphs import Graphs
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
 
-MOST_CALLS = 64
+MOST_SEQUENCES = 64
 _KEPT_ROUNDS = 16
 """Shapes run without a graph whose buffers are kept."""
 STEPS_OF_A_ROUND = 8
@@ -54,7 +54,7 @@ class Ticket:
 
 
 class DeviceBatch:
-    """At most `size` calls are under way and `queue` wait.
+    """At most `size` sequences are under way and `queue` wait.
 
     Whoever waits for its ticket calls `step`, which runs a round for all. A ticket without a due
     time is due `patience` seconds after it came. Not thread-safe: its owner has a lock.
@@ -66,7 +66,7 @@ class DeviceBatch:
         graphs: Graphs,
         cost: CostModel,
         *,
-        size: int = MOST_CALLS,
+        size: int = MOST_SEQUENCES,
         queue: int = 64,
         patience: float = 5.0,
         clock: Callable[[], float] = perf_counter,
@@ -76,7 +76,7 @@ class DeviceBatch:
         self._numbers = itertools.count()
         self._waiting: list[Ticket] = []
         self._active: list[Ticket] = []
-        self._rounds: OrderedDict[tuple[RoundShape, Habits], Round] = OrderedDict()
+        self._rounds: OrderedDict[tuple[RoundShape, RoundOptions], DeviceRound] = OrderedDict()
 
     def submit(
         self,
@@ -128,21 +128,21 @@ class DeviceBatch:
         if not ready:
             return
         jobs = [ticket.job for ticket in ready]
-        places = [job.place() for job in jobs]
+        entries = [job.entry() for job in jobs]
         begin = perf_counter()
         canvas = max(job.columns for job in jobs)
-        pages = max(pages_for(place.visible, PAGE) for place in places)
+        pages = max(pages_for(entry.visible, PAGE) for entry in entries)
         steps = [job.steps_left for job in jobs]
         needed = None if None in steps else max(step for step in steps if step is not None)
-        habits = jobs[0].habits
+        round_options = jobs[0].round_options
         shape = RoundShape(len(jobs), canvas, pages, needed or STEPS_OF_A_ROUND)
-        graph = self._graphs.find(shape, habits, enough=needed is not None)
-        work = self._buffers(shape, habits) if graph is None else graph.round
-        work.write(places)
+        graph = self._graphs.find(shape, round_options, enough=needed is not None)
+        work = self._buffers(shape, round_options) if graph is None else graph.round
+        work.write(entries)
         self._graphs.runner(work)()
-        outcomes = work.read(places)
+        outcomes = work.read(entries)
         ms = (perf_counter() - begin) * 1e3
-        visible = max(place.visible for place in places)
+        visible = max(entry.visible for entry in entries)
         self.cost.observe(work.rows, visible, ms / work.shape.steps)
         for ticket, outcome in zip(ready, outcomes, strict=True):
             views = ticket.job.absorb(outcome)
@@ -152,7 +152,7 @@ class DeviceBatch:
         try:
             ticket.job.prepare()
         except DllmError as error:
-            # One call's prompt may not fit: the others go on.
+            # One sequence's prompt may not fit: the others go on.
             ticket.error = error
             return False
         self._pace(ticket, company)
@@ -164,15 +164,15 @@ class DeviceBatch:
         if ticket.deadline is None or job.steps_left is None:
             return
         left = max(0.0, ticket.deadline - self._clock()) * 1e3 / ticket.canvases
-        visible = job.place().visible
+        visible = job.entry().visible
         fitting = int(left / job.blocks_left / self.cost.predict(company * job.columns, visible))
-        captured = self._graphs.steps(job.columns, job.habits)
+        captured = self._graphs.steps(job.columns, job.round_options)
         smaller = [steps for steps in captured if steps <= fitting]
         job.pace(max(1, min(smaller[-1] if smaller else fitting, job.columns)))
 
-    def _buffers(self, shape: RoundShape, habits: Habits) -> Round:
-        key = (shape, habits)
-        found = self._rounds.pop(key, None) or Round(self._model, shape, habits)
+    def _buffers(self, shape: RoundShape, round_options: RoundOptions) -> DeviceRound:
+        key = (shape, round_options)
+        found = self._rounds.pop(key, None) or DeviceRound(self._model, shape, round_options)
         self._rounds[key] = found
         if len(self._rounds) > _KEPT_ROUNDS:
             self._rounds.popitem(last=False)
@@ -185,7 +185,7 @@ class DeviceBatch:
 
 def _alike(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
     """Tickets that can share a round: rules, layers and size of the canvas are the same."""
-    groups: dict[tuple[Habits, int], list[Ticket]] = {}
+    groups: dict[tuple[RoundOptions, int], list[Ticket]] = {}
     for ticket in tickets:
-        groups.setdefault((ticket.job.habits, ticket.job.columns), []).append(ticket)
+        groups.setdefault((ticket.job.round_options, ticket.job.columns), []).append(ticket)
     return list(groups.values())

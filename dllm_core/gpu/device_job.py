@@ -1,4 +1,4 @@
-"""One call's canvas on the device: what the host knows between two rounds."""
+"""One sequence's canvas on the device: what the host knows between two rounds."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from dllm_core.config import DecodeOptions
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.decode.denoise import finished_before
 from dllm_core.decode.diffusion import blocks_between
-from dllm_core.gpu.device_round import OPEN, Habits, Outcome, Place, keeps_lead, runs_lead
+from dllm_core.gpu.device_round import (
+    OPEN,
+    Outcome,
+    RoundEntry,
+    RoundOptions,
+    keeps_lead,
+    runs_lead,
+)
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.paged_cache import PagedCache
 from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
 
 
-def habits_of(options: DecodeOptions) -> Habits:
+def round_options_of(options: DecodeOptions) -> RoundOptions:
     threshold = options.threshold if options.rule == "threshold" else None
-    return Habits(threshold, options.eos_last, options.canvas_layers)
+    return RoundOptions(threshold, options.eos_last, options.canvas_layers)
 
 
 class CanvasJob:
     """`length` open positions after `ids`, denoised round by round as `denoise.Diffusion` does.
 
-    `prepare` puts what stands before the canvas into the cache, `place` says what the next round
+    `prepare` puts what stands before the canvas into the cache, `entry` says what the next round
     has to do, `absorb` takes what it did.
     """
 
@@ -43,7 +50,7 @@ class CanvasJob:
     ) -> None:
         """`follows` says that an earlier canvas of the same reply ends with `ids`."""
         self._model, self.cache, self.options = model, cache, options
-        self.config, self.habits = model.config, habits_of(options)
+        self.config, self.round_options = model.config, round_options_of(options)
         assert self.config.mask_id is not None
         self._begin, self._end = len(ids), len(ids) + length
         self._ids = [*ids, *[self.config.mask_id] * length]
@@ -69,7 +76,7 @@ class CanvasJob:
     @property
     def steps_left(self) -> int | None:
         """Steps until the present block is complete; None where the rule finds out."""
-        if self.habits.threshold is not None:
+        if self.round_options.threshold is not None:
             return None
         return max(1, self._shares[self._block] - self._taken)
 
@@ -106,7 +113,7 @@ class CanvasJob:
     def _prepare_block(self) -> None:
         start, size = self._start, self.config.block_length
         needs_lead = keeps_lead(self.config) and start == self._blocks[self._block][0]
-        partly = needs_lead and self.habits.layers is not None
+        partly = needs_lead and self.round_options.layers is not None
         if not partly:
             read(self._model, self.cache, self._ids[:start], lead=needs_lead)
             self._lead = self.cache.lead if needs_lead else None
@@ -115,7 +122,7 @@ class CanvasJob:
         kept = max(0, start - size)
         read(self._model, self.cache, self._ids[:kept], lead=False)
         last = self._ids[kept:start]
-        self._lead = self._model.read(self.cache, last, layers=self.habits.layers)[-1]
+        self._lead = self._model.read(self.cache, last, layers=self.round_options.layers)[-1]
 
     def _prepare_canvas(self) -> None:
         own = self._begin - runs_lead(self.config)
@@ -125,15 +132,15 @@ class CanvasJob:
             # As Diffusion does: the canvas before is frozen when it has seen the masks of this one.
             known = len(self.cache)
             self._model.read(self.cache, self._ids[known:])
-            partly = self.habits.layers is not None
+            partly = self.round_options.layers is not None
             self.cache.commit(self._ids[known : own if partly else self._begin])
 
-    def place(self) -> Place:
+    def entry(self) -> RoundEntry:
         begin, end = self._blocks[self._block]
         start, given = self._start, self._ids
         shown = [-1 - token for token in given[start:begin]] + given[begin:end]
         shift = int(runs_lead(self.config))
-        return Place(
+        return RoundEntry(
             pages=self.cache.pages[: pages_for(end, PAGE)],
             length=start - shift,
             visible=end,
@@ -154,7 +161,7 @@ class CanvasJob:
             self._take(offset, ids[first:], confidence[first:])
             views.append(self.view())
         self._taken += len(outcome.steps)
-        if runs_lead(self.config) and self.habits.layers is None:
+        if runs_lead(self.config) and self.round_options.layers is None:
             self._keep_last_prompt_token()
         if not outcome.live:
             self._block, self._taken = self._block + 1, 0

@@ -1,4 +1,4 @@
-"""A round: several steps for several calls on the device, without a word from the host.
+"""A round: several steps for several sequences on the device, without a word from the host.
 
 The host writes one manifest, the device denoises, the host reads one record. What happens in
 between depends on numbers in the manifest only, never on Python, so it can be captured as a graph.
@@ -33,19 +33,19 @@ _LARGEST_ID = 2**24
 
 @dataclass(frozen=True, slots=True)
 class RoundShape:
-    """What a graph is captured for. Calls that need less of anything fit in."""
+    """What a graph is captured for. Sequences that need less of anything fit in."""
 
     batch: int
     canvas: int
     """Positions of each canvas."""
     pages: int
-    """Pages that a call can see, its prompt and its canvas together."""
+    """Pages that a sequence can see, its prompt and its canvas together."""
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """What all calls of a round have in common."""
+class RoundOptions:
+    """What all sequences of a round have in common."""
 
     threshold: float | None = None
     """Commit what is at least that probable; None commits a quota."""
@@ -54,8 +54,8 @@ class Habits:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One call's part in a round."""
+class RoundEntry:
+    """One sequence's part in a round."""
 
     pages: Sequence[int]
     length: int
@@ -77,7 +77,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a round did to one call's canvas, step by step."""
+    """What a round did to one sequence's canvas, step by step."""
 
     steps: tuple[tuple[list[int], list[float]], ...]
     """Ids of the canvas after each step, OPEN where there is none, and their probabilities."""
@@ -95,11 +95,11 @@ def keeps_lead(config: ModelConfig) -> bool:
     return config.shift and config.attention == "block_causal"
 
 
-class Round:
+class DeviceRound:
     """The buffers of one shape, and the program that runs on them."""
 
-    def __init__(self, model: PagedModel, shape: RoundShape, habits: Habits) -> None:
-        self.shape, self.habits, self._model = shape, habits, model
+    def __init__(self, model: PagedModel, shape: RoundShape, options: RoundOptions) -> None:
+        self.shape, self.options, self._model = shape, options, model
         config, device = model.config, model.pool.device
         self._config, self._device = config, device
         assert config.mask_id is not None
@@ -130,32 +130,32 @@ class Round:
 
     @property
     def rows(self) -> int:
-        """Rows of every forward pass, those of empty places included."""
+        """Rows of every forward pass, those of empty entries included."""
         return self.shape.batch * len(self._columns)
 
-    def write(self, places: Sequence[Place]) -> None:
-        """Hand the calls to the device: one copy, and one for each lead."""
+    def write(self, entries: Sequence[RoundEntry]) -> None:
+        """Hand the sequences to the device: one copy, and one for each lead."""
         sheet = self._written.zero_()
         sheet[:, self._table_at : self._ids_at] = SCRATCH
-        for row, place in zip(sheet.numpy(), places, strict=False):
+        for row, entry in zip(sheet.numpy(), entries, strict=False):
             row[_LIVE] = 1
-            row[_LENGTH], row[_VISIBLE] = place.length, place.visible
-            row[_SHARE], row[_TAKEN], row[_LEAD] = place.share, place.taken, place.lead_id
-            row[self._table_at : self._table_at + len(place.pages)] = place.pages
-            row[self._ids_at : self._ids_at + len(place.ids)] = place.ids
+            row[_LENGTH], row[_VISIBLE] = entry.length, entry.visible
+            row[_SHARE], row[_TAKEN], row[_LEAD] = entry.share, entry.taken, entry.lead_id
+            row[self._table_at : self._table_at + len(entry.pages)] = entry.pages
+            row[self._ids_at : self._ids_at + len(entry.ids)] = entry.ids
             begin = self._ids_at + self.shape.canvas
-            row[begin : begin + len(place.masked)] = place.masked
+            row[begin : begin + len(entry.masked)] = entry.masked
         self._manifest.copy_(sheet, non_blocking=True)
-        for i, place in enumerate(places):
-            if place.lead is not None:
-                self._lead[i].copy_(place.lead)
+        for i, entry in enumerate(entries):
+            if entry.lead is not None:
+                self._lead[i].copy_(entry.lead)
 
-    def full(self) -> list[Place]:
+    def full(self) -> list[RoundEntry]:
         """Places that keep every row busy, to warm up and to measure; all write to one page."""
         shape, mask = self.shape, self._banned.item()
         visible = shape.pages * PAGE
         lead = int(runs_lead(self._config))
-        place = Place(
+        entry = RoundEntry(
             pages=[SCRATCH] * shape.pages,
             length=visible - shape.canvas - lead,
             visible=visible,
@@ -163,7 +163,7 @@ class Round:
             masked=[True] * shape.canvas,
             share=shape.steps,
         )
-        return [place] * shape.batch
+        return [entry] * shape.batch
 
     def run(self) -> None:
         """All steps. On the device only: what a graph captures."""
@@ -175,8 +175,8 @@ class Round:
         self._record[self.shape.steps, :, 1].copy_(state.live)
 
     def _step(self, state: _State) -> None:
-        config, habits, shape = self._config, self.habits, self.shape
-        hidden = self._model.run(state.inputs(), state.where, state.attend, habits.layers)
+        config, options, shape = self._config, self.options, self.shape
+        hidden = self._model.run(state.inputs(), state.where, state.attend, options.layers)
         rows = self._predicting(hidden.view(shape.batch, -1, config.hidden_size))
         proposed, probability = top1(rows, self._model.head, self._banned, state.live)
         commit(
@@ -188,9 +188,9 @@ class Round:
             state.live,
             state.steps,
             self._eos_ids,
-            quota=state.quota() if habits.threshold is None else None,
-            threshold=habits.threshold,
-            eos_last=habits.eos_last,
+            quota=state.quota() if options.threshold is None else None,
+            threshold=options.threshold,
+            eos_last=options.eos_last,
         )
 
     def _predicting(self, hidden: Tensor) -> Tensor:
@@ -201,19 +201,19 @@ class Round:
             hidden = torch.cat([self._lead[:, None], hidden[:, :-1]], dim=1)
         return hidden.reshape(-1, hidden.shape[-1])
 
-    def read(self, places: Sequence[Place]) -> list[Outcome]:
+    def read(self, entries: Sequence[RoundEntry]) -> list[Outcome]:
         """Wait for the device and read what it did: one copy."""
         self._read.copy_(self._record, non_blocking=True)
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()
         record = self._read.numpy()
         outcomes = []
-        for i, place in enumerate(places):
-            size = len(place.ids)
+        for i, entry in enumerate(entries):
+            size = len(entry.ids)
             steps, live = record[-1, i, :2]
             taken = tuple(
                 (row[:size].astype(int).tolist(), row[self.shape.canvas :][:size].tolist())
-                for row in record[: int(steps) - place.taken, i]
+                for row in record[: int(steps) - entry.taken, i]
             )
             outcomes.append(Outcome(taken, bool(live)))
         return outcomes
@@ -222,7 +222,7 @@ class Round:
 class _State:
     """What changes from step to step, unpacked from the manifest of a round."""
 
-    def __init__(self, owner: Round, manifest: Tensor, columns: Tensor) -> None:
+    def __init__(self, owner: DeviceRound, manifest: Tensor, columns: Tensor) -> None:
         shape, at = owner.shape, _HEADER + owner.shape.pages + 1
         self.live = manifest[:, _LIVE].int()
         self.steps = manifest[:, _TAKEN].int()
@@ -249,8 +249,8 @@ class _State:
         return tokens.flatten()
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        calls = q.view(len(self._table), -1, *q.shape[1:])
-        attended = canvas_attention(calls, keys, values, self._table, self._visible, self.live)
+        sequences = q.view(len(self._table), -1, *q.shape[1:])
+        attended = canvas_attention(sequences, keys, values, self._table, self._visible, self.live)
         return attended.view(len(q), -1)
 
     def quota(self) -> Tensor:

@@ -94,7 +94,7 @@ class DeviceSteps(Iterator[DenoiseStep]):
         )
 
     def close(self) -> None:
-        """Leave the batch; on return no round has this call on board."""
+        """Leave the batch; on return no round has this sequence on board."""
         self._closed = True
         self._ticket.cancel()
         with self._device.turn():

@@ -1,4 +1,4 @@
-"""CUDA graphs of whole rounds: recorded while nobody waits, replayed by one call.
+"""CUDA graphs of whole rounds: recorded while nobody waits, replayed by one launch.
 
 A step of an 8B model takes some three hundred kernels of a few microseconds; launching them from
 Python costs more than running them. A recorded round is launched as one.
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from dllm_core.gpu.device_round import Habits, Round, RoundShape
+from dllm_core.gpu.device_round import DeviceRound, RoundOptions, RoundShape
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class CudaRecorder:
 class Captured:
     """A round that is ready to be replayed."""
 
-    round: Round
+    round: DeviceRound
     replay: Callable[[], None]
     bytes: int
     seconds: float
@@ -69,7 +69,7 @@ class Captured:
     def __str__(self) -> str:
         shape = self.round.shape
         return (
-            f"{shape.batch} calls, canvas {shape.canvas}, {shape.pages} pages, {shape.steps} "
+            f"{shape.batch} sequences, canvas {shape.canvas}, {shape.pages} pages, {shape.steps} "
             f"steps: {self.bytes / 2**20:.1f} MiB, captured in {self.seconds:.1f} s"
         )
 
@@ -84,7 +84,7 @@ class Graphs:
         self.reason = NO_DEVICE if recorder is None else None
         """A sentence that says why not everything asked for was captured."""
 
-    def capture(self, work: Round) -> bool:
+    def capture(self, work: DeviceRound) -> bool:
         """Capture a round; what fails once is not tried again, and `reason` says why."""
         if self._recorder is None or self.reason is not None:
             return False
@@ -100,17 +100,17 @@ class Graphs:
         _log.info("captured %s", self.captured[-1])
         return True
 
-    def _stop(self, work: Round, why: str) -> bool:
+    def _stop(self, work: DeviceRound, why: str) -> bool:
         self.reason = f"{work.shape} and what follows runs without a CUDA graph: {why}."
         _log.warning(self.reason)
         return False
 
-    def runner(self, work: Round) -> Callable[[], None]:
+    def runner(self, work: DeviceRound) -> Callable[[], None]:
         """What runs a round: the replay of its graph, or the round itself."""
         found = (graph.replay for graph in self.captured if graph.round is work)
         return next(found, work.run)
 
-    def find(self, needed: RoundShape, habits: Habits, *, enough: bool) -> Captured | None:
+    def find(self, needed: RoundShape, options: RoundOptions, *, enough: bool) -> Captured | None:
         """The smallest captured round that has room for what is needed.
 
         With `enough`, one whose steps suffice is preferred, and where there is none the longest
@@ -125,17 +125,17 @@ class Graphs:
         room = [
             graph
             for graph in self.captured
-            if graph.round.habits == habits and _has_room(graph.round.shape, needed)
+            if graph.round.options == options and _has_room(graph.round.shape, needed)
         ]
         return min(room, key=size, default=None)
 
-    def steps(self, canvas: int, habits: Habits) -> list[int]:
+    def steps(self, canvas: int, options: RoundOptions) -> list[int]:
         """Numbers of steps that are captured for a canvas, ascending."""
         return sorted(
             {
                 graph.round.shape.steps
                 for graph in self.captured
-                if graph.round.habits == habits and graph.round.shape.canvas >= canvas
+                if graph.round.options == options and graph.round.shape.canvas >= canvas
             }
         )
 

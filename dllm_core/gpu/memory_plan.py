@@ -41,7 +41,7 @@ def weight_bytes(config: ModelConfig, dtype: torch.dtype, matrices: torch.dtype)
 def workspace_bytes(config: ModelConfig, rows: int, context: int) -> int:
     """Bytes of one forward pass over so many rows, generously: every intermediate at once.
 
-    Reading a prompt also lays one layer's keys and values of a call side by side.
+    Reading a prompt also lays one layer's keys and values of a sequence side by side.
     """
     heads = config.num_heads + 2 * config.num_kv_heads
     width = 8 * config.hidden_size + 2 * heads * config.head_dim + 4 * config.intermediate_size
@@ -51,8 +51,8 @@ def workspace_bytes(config: ModelConfig, rows: int, context: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """The pages that a device has room for, in bytes and calls."""
+class MemoryPlan:
+    """The pages that a device has room for, in bytes and sequences."""
 
     free: int
     """Bytes that were left when the weights were there."""
@@ -61,36 +61,36 @@ class Budget:
     page: int
     """Bytes of a page."""
     context: int
-    """Longest prompt plus reply of a call, in tokens."""
+    """Longest prompt plus reply of a sequence, in tokens."""
 
     @classmethod
     def of(
         cls, config: ModelConfig, dtype: torch.dtype, context: int, rows: int, free: int
-    ) -> Budget:
-        """For replies of at most `rows` rows over all calls, in `free` bytes."""
+    ) -> MemoryPlan:
+        """For replies of at most `rows` rows over all sequences, in `free` bytes."""
         workspace = LIBRARIES + workspace_bytes(config, rows, context)
         return cls(free, workspace, page_bytes(config, dtype), context)
 
     @property
-    def pages_of_a_call(self) -> int:
+    def pages_of_a_sequence(self) -> int:
         return pages_for(self.context, PAGE)
 
-    def pages(self, calls: int) -> int:
-        """Pages of a pool for at most so many calls, the scratch page included.
+    def pages(self, sequences: int) -> int:
+        """Pages of a pool for at most so many sequences, the scratch page included.
 
         Raises:
-            PagesFullError: there is no room for a single call.
+            PagesFullError: there is no room for a single sequence.
         """
         room = (self.free - self.workspace) // self.page
-        if room < self.pages_of_a_call + 1:
+        if room < self.pages_of_a_sequence + 1:
             raise PagesFullError(
-                f"A call of {self.context} tokens takes "
-                f"{self.pages_of_a_call * self.page / 2**30:.2f} GiB of keys and values, and "
+                f"A sequence of {self.context} tokens takes "
+                f"{self.pages_of_a_sequence * self.page / 2**30:.2f} GiB of keys and values, and "
                 f"{max(0, self.free - self.workspace) / 2**30:.2f} GiB are left beside the "
                 "weights: load the engine with a smaller context, or the weights as fp8."
             )
-        return int(min(room, calls * self.pages_of_a_call + 1))
+        return int(min(room, sequences * self.pages_of_a_sequence + 1))
 
-    def calls(self, pages: int) -> int:
-        """Calls that a pool of so many pages admits when they share nothing."""
-        return (pages - 1) // self.pages_of_a_call
+    def sequences(self, pages: int) -> int:
+        """Sequences that a pool of so many pages admits when they share nothing."""
+        return (pages - 1) // self.pages_of_a_sequence

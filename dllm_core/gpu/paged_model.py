@@ -1,6 +1,6 @@
 """The transformer of model.py over pages, from fused operations: what runs on a GPU.
 
-One pass takes rows of one or several calls. What differs between reading a prompt and denoising
+One pass takes rows of one or several sequences. What differs between reading a prompt and denoising
 a canvas is the attention, so it is an argument.
 """
 
@@ -57,11 +57,11 @@ class Where:
     slots: Tensor
     """int64 (R,), page * PAGE + offset"""
     live: Tensor | None = None
-    """int32 (B,), 0 for calls whose rows do not matter."""
+    """int32 (B,), 0 for sequences whose rows do not matter."""
 
 
 class PagedModel:
-    """A model's weights and the pool its calls read into.
+    """A model's weights and the pool its sequences read into.
 
     `choices` says for a projection's shape which matrix product is the faster one; see
     tuning.py. What it does not name is torch's.
@@ -218,7 +218,7 @@ class PagedModel:
 def _attend_pages(
     q: Tensor, keys: Tensor, values: Tensor, visible: int, mask: Tensor | None
 ) -> Tensor:
-    """One call's rows: q (R, heads, d), keys and values (its pages, kv_heads, PAGE, d)."""
+    """One sequence's rows: q (R, heads, d), keys and values (its pages, kv_heads, PAGE, d)."""
     k, v = (part.transpose(0, 1).flatten(1, 2)[None, :, :visible] for part in (keys, values))
     attended = F.scaled_dot_product_attention(
         q.transpose(0, 1)[None], k, v, attn_mask=mask, enable_gqa=q.shape[1] != k.shape[1]

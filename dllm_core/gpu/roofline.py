@@ -30,7 +30,7 @@ H100 = Chip("H100 SXM", bytes=3.35e12, bf16=800e12, fp8=1600e12)
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class StepBound:
     """Milliseconds that moving and computing take; the longer one is the floor."""
 
     memory_ms: float
@@ -41,7 +41,7 @@ class Floor:
         return max(self.memory_ms, self.compute_ms)
 
 
-def floor(
+def step_bound(
     config: ModelConfig,
     chip: Chip,
     *,
@@ -50,10 +50,10 @@ def floor(
     cached: int,
     fp8: bool = False,
     head: bool = True,
-) -> Floor:
-    """Of one forward pass over `rows` rows of each call, which see `cached` positions before them.
+) -> StepBound:
+    """Of one forward pass over `rows` rows of each sequence, which see `cached` positions before them.
 
-    Weights are read once, keys and values once for each call; the head is bfloat16.
+    Weights are read once, keys and values once for each sequence; the head is bfloat16.
     """
     blocks = config.num_layers * block_weights(config)
     outside = config.vocab_size * config.hidden_size if head else 0
@@ -64,7 +64,7 @@ def floor(
     in_blocks = 2 * blocks * rows * batch
     elsewhere = (2 * outside + 4 * seen * heads) * rows * batch
     seconds = in_blocks / (chip.fp8 if fp8 else chip.bf16) + elsewhere / chip.bf16
-    return Floor(moved / chip.bytes * 1e3, seconds * 1e3)
+    return StepBound(moved / chip.bytes * 1e3, seconds * 1e3)
 
 
 def table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) -> list[str]:
@@ -77,13 +77,13 @@ def table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) 
     for fp8 in (False, True):
         name = "fp8" if fp8 else "bf16"
         for batch in (1, 8, 32):
-            found = floor(config, chip, batch=batch, rows=64, cached=cached, fp8=fp8)
+            found = step_bound(config, chip, batch=batch, rows=64, cached=cached, fp8=fp8)
             speed = batch * 64 / (16 * found.ms / 1e3)
             lines.append(
                 f"| {name}, batch {batch} | {found.memory_ms:.2f} | {found.compute_ms:.2f} "
                 f"| {found.ms:.2f} | {8 * found.ms:.1f} | {16 * found.ms:.1f} | {speed:,.0f} |"
             )
-        read = floor(config, chip, batch=1, rows=cached, cached=0, fp8=fp8, head=False)
+        read = step_bound(config, chip, batch=1, rows=cached, cached=0, fp8=fp8, head=False)
         lines.append(
             f"| {name}, prefill of {cached} | {read.memory_ms:.2f} | {read.compute_ms:.2f} "
             f"| {read.ms:.2f} | | | |"
@@ -92,7 +92,7 @@ def table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) 
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class KernelCost:
     """One kernel of a step in bfloat16."""
 
     name: str
@@ -106,7 +106,7 @@ _PARTS = 4
 """Into which a projection of few outputs is split at batch 1; float32, summed by the norm."""
 
 
-def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[Kernel]:
+def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[KernelCost]:
     """What a step launches; small batches split the attention, and projections of few outputs."""
     r, h, inner, layers = (
         batch * rows,
@@ -122,22 +122,22 @@ def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[
         return 2 * (k * n + r * (k + n))
 
     return [
-        Kernel("qkv product", layers, product(h, qkv)),
-        Kernel("rotary and store", layers, 4 * r * qkv),
-        Kernel("attention", layers, 2 * (2 * batch * (cached + rows) * key + 2 * r * query)),
-        Kernel("combine of its parts", layers, 2 * r * query),
-        Kernel("out product", layers, product(query, h)),
-        Kernel("sum of parts and norm", 2 * layers, (4 * _PARTS + 6) * r * h),
-        Kernel("gate and up product", layers, product(h, 2 * inner)),
-        Kernel("SwiGLU", layers, 2 * r * 3 * inner),
-        Kernel("down product", layers, product(inner, h)),
-        Kernel("head and best token", 1, 2 * config.vocab_size * h),
-        Kernel("combine and commit", 2, 0),
+        KernelCost("qkv product", layers, product(h, qkv)),
+        KernelCost("rotary and store", layers, 4 * r * qkv),
+        KernelCost("attention", layers, 2 * (2 * batch * (cached + rows) * key + 2 * r * query)),
+        KernelCost("combine of its parts", layers, 2 * r * query),
+        KernelCost("out product", layers, product(query, h)),
+        KernelCost("sum of parts and norm", 2 * layers, (4 * _PARTS + 6) * r * h),
+        KernelCost("gate and up product", layers, product(h, 2 * inner)),
+        KernelCost("SwiGLU", layers, 2 * r * 3 * inner),
+        KernelCost("down product", layers, product(inner, h)),
+        KernelCost("head and best token", 1, 2 * config.vocab_size * h),
+        KernelCost("combine and commit", 2, 0),
     ]
 
 
 def kernel_table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) -> list[str]:
-    """Markdown lines for a step of one call with a canvas of 64, and their sum."""
+    """Markdown lines for a step of one sequence with a canvas of 64, and their sum."""
     found = kernels(config, batch=1, rows=64, cached=cached)
     lines = ["| kernel | a step | MB each | us each | ms a step |", "|---|---|---|---|---|"]
     for kernel in found:

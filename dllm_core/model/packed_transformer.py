@@ -15,11 +15,11 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.cpu import attention, jit, prediction, product
-from dllm_core.cpu.attention_kernel import Slot, scratch_bytes
+from dllm_core.cpu.attention_kernel import AttentionSlot, scratch_bytes
 from dllm_core.cpu.packed import GROUP, PackedRows
 from dllm_core.cpu.product import Norm
 from dllm_core.cpu.product_kernel import Finish
-from dllm_core.cpu.team import Call, Program
+from dllm_core.cpu.team import Launch, Program
 from dllm_core.cpu.workspace import Workspace
 from dllm_core.model.quantize import PackedLinear
 from dllm_core.model.transformer import Block, LinearKind, Span, Transformer
@@ -111,21 +111,21 @@ class _Pass:
         self._attended = torch.empty(total, config.num_heads * config.head_dim)
         self._inner = torch.empty(total, config.intermediate_size)
         self._workspace = _workspace(blocks, total)
-        calls = [self._block(block) for block in blocks]
-        self._per_block = len(calls[0])
-        self._program = Program([call for part in calls for call in part])
+        launches = [self._block(block) for block in blocks]
+        self._per_block = len(launches[0])
+        self._program = Program([launch for part in launches for launch in part])
 
-    def _block(self, block: Block) -> list[Call]:
+    def _block(self, block: Block) -> list[Launch]:
         norms = [Norm(w, block.eps) for w in (block.attention_norm, block.mlp_norm)]
         layer, mlp = block.attention, block.mlp
         qk_norms = (layer.q_norm, layer.k_norm) if layer.config.qk_norm else None
-        nowhere = attention.Place(0, 0, 0, 0)
+        nowhere = attention.SpanAddresses(0, 0, 0, 0)
         attend = []
         for start, stop in zip(self._starts, self._starts[1:], strict=False):
             rows = slice(start, stop)
             qkv, out = self._qkv[rows], self._attended[rows]
-            call = attention.call(qkv, out, self._heads, nowhere, (0, 0, 0), 0, norms=qk_norms)
-            attend.append(call)
+            launch = attention.launch(qkv, out, self._heads, nowhere, (0, 0, 0), 0, norms=qk_norms)
+            attend.append(launch)
         return [
             self._product(self._x, layer.qkv, self._qkv, Finish.STORE, norms[0]),
             *attend,
@@ -136,11 +136,11 @@ class _Pass:
 
     def _product(
         self, x: Tensor, layer: object, out: Tensor, finish: Finish, norm: Norm | None = None
-    ) -> Call:
+    ) -> Launch:
         linear = _packed(layer)
         bias = linear.padded_bias
         given = [part.data_ptr() for part in self._workspace]
-        return product.call(x, linear.packed, out, given, norm=norm, bias=bias, finish=finish)
+        return product.launch(x, linear.packed, out, given, norm=norm, bias=bias, finish=finish)
 
     def run(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
         """Hidden states (rows, hidden_size) of embedded rows.
@@ -156,7 +156,7 @@ class _Pass:
         masks = [None if span.mask is None else span.mask.contiguous() for span in spans]
         for i, (span, mask, size) in enumerate(zip(spans, masks, sizes, strict=True)):
             at = self._point(i, span, mask)
-            at[:, Slot.SCRATCH], at[:, Slot.SCRATCH_STRIDE] = scratch, size
+            at[:, AttentionSlot.SCRATCH], at[:, AttentionSlot.SCRATCH_STRIDE] = scratch, size
         self._program.run()
         return self._x.clone()
 
@@ -178,13 +178,13 @@ class _Pass:
         values = [span.store.layers[layer][1] for layer in self._layers]
         cos, sin = self._rotary.cos, self._rotary.sin
         at = self._program.table[1 + i :: self._per_block]
-        at[:, Slot.COS] = cos.data_ptr() + cos.stride(0) * cos.element_size() * span.start
-        at[:, Slot.SIN] = sin.data_ptr() + sin.stride(0) * sin.element_size() * span.start
-        at[:, Slot.KEYS] = [part.data_ptr() for part in keys]
-        at[:, Slot.VALUES] = [part.data_ptr() for part in values]
-        at[:, Slot.HEAD_STRIDE] = keys[0].stride(0) * keys[0].element_size()
-        at[:, Slot.START], at[:, Slot.VISIBLE] = span.start, span.visible
-        at[:, Slot.MASK] = 0 if mask is None else mask.data_ptr()
+        at[:, AttentionSlot.COS] = cos.data_ptr() + cos.stride(0) * cos.element_size() * span.start
+        at[:, AttentionSlot.SIN] = sin.data_ptr() + sin.stride(0) * sin.element_size() * span.start
+        at[:, AttentionSlot.KEYS] = [part.data_ptr() for part in keys]
+        at[:, AttentionSlot.VALUES] = [part.data_ptr() for part in values]
+        at[:, AttentionSlot.HEAD_STRIDE] = keys[0].stride(0) * keys[0].element_size()
+        at[:, AttentionSlot.START], at[:, AttentionSlot.VISIBLE] = span.start, span.visible
+        at[:, AttentionSlot.MASK] = 0 if mask is None else mask.data_ptr()
         return at
 
     def _scratch_bytes(self, span: Span) -> int:

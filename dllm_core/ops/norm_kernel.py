@@ -1,10 +1,9 @@
-"""Triton kernel of norm.py: one program per row, which it holds in registers.
+"""Triton kernel of norm.py: each program holds one row in registers.
 
-Everything is read once and written once. Predicted on an H100 for 64 rows of 4096 in bfloat16:
+All tensors are read once and written once. Predicted on an H100 for 64 rows of 4096 in bfloat16:
 `rms_norm` 1.0 MB (0.3 us of memory time), `add_rms_norm` 2.1 MB (0.6 us). Both are shorter than a
-launch (about 2 us in a graph), which is why the sum, the norm and the quantisation are one
-kernel and not three. With 16 warps, each thread moves a row in 16-byte loads, all of them in
-flight before the reduction.
+launch (about 2 us in a graph), so sum, norm and quantisation share one kernel. With 16 warps the
+threads move a row in 16-byte loads, all of them in flight before the reduction.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dllm_core.ops.fp8_kernel import empty_rows, quantized
-from dllm_core.ops.launch import dead, require_contiguous, rows_per_call, warps_for
+from dllm_core.ops.launch import dead, require_contiguous, rows_per_sequence, warps_for
 
 
 @triton.jit
@@ -78,7 +77,7 @@ def _launch(
         out,
         scales,
         total,
-        rows_per_call(count, live),
+        rows_per_sequence(count, live),
         eps,
         H=width,
         BLOCK=block,

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class HeldOutQuestion:
     """One thing to reply to."""
 
     kind: str
@@ -25,7 +25,7 @@ class Question:
 KINDS = ("facts", "requests", "smalltalk", "dialogues")
 
 
-def questions(limit: int | None = None) -> list[Question]:
+def questions(limit: int | None = None) -> list[HeldOutQuestion]:
     """All held-out questions, or the first `limit` of each kind."""
     found = []
     for kind in KINDS:
@@ -33,7 +33,7 @@ def questions(limit: int | None = None) -> list[Question]:
         for line in text.splitlines()[:limit]:
             row = json.loads(line)
             found.append(
-                Question(kind, row["prompt"], tuple(row.get("answers", ())), row.get("then"))
+                HeldOutQuestion(kind, row["prompt"], tuple(row.get("answers", ())), row.get("then"))
             )
     return found
 
