@@ -1,7 +1,4 @@
-"""A recogniser that hears what its script says, when the script says it: no model, no sound.
-
-For tests of what stands on the recogniser, and to try the rest of the stack without a model.
-"""
+"""Recogniser that follows a script instead of the sound, for tests and trials without a model."""
 
 from __future__ import annotations
 
@@ -18,13 +15,16 @@ Script = Sequence[tuple[int, str]]
 
 
 def script(text: str, *, start: int = 0, samples_per_word: int = RATE // 3) -> Script:
-    """Say ``text`` evenly: its first word is complete ``samples_per_word`` after ``start``."""
+    """Script with the words of ``text`` at equal distances.
+
+    The first word is complete ``samples_per_word`` samples after sample ``start``.
+    """
     words = text.split()
     return [(start + samples_per_word * (i + 1), word) for i, word in enumerate(words)]
 
 
 class ScriptedTranscriber:
-    """Hears ``utterances`` in the order of `listen`, and nothing after the last one."""
+    """Transcriber whose `listen` returns the ``utterances`` in order, then empty ones."""
 
     def __init__(self, utterances: Iterable[Script] = (), *, max_seconds: float = 120.0) -> None:
         self._scripts = iter([tuple(utterance) for utterance in utterances])
@@ -44,7 +44,7 @@ class ScriptedTranscriber:
 
 
 class ScriptedListening:
-    """One scripted utterance; the sound fed to it only moves the time on."""
+    """One scripted utterance; the length of the sound fed to it decides which words are heard."""
 
     def __init__(self, words: Script, recording: Recording) -> None:
         self._script = words

@@ -70,7 +70,8 @@ def denoise(model: Transformer) -> list[tuple[list[int], tuple[float, ...]]]:
                 layer = block.get_submodule(path)
                 paged.choices[rows, layer.in_features, layer.out_features] = "triton"
     jobs = [CanvasJob(paged, PagedCache(pool, 128), prompt, 5, options) for prompt in PROMPTS]
-    work = DeviceRound(paged, RoundShape(3, max(job.columns for job in jobs), 2, 2), jobs[0].round_options)
+    shape = RoundShape(3, max(job.columns for job in jobs), 2, 2)
+    work = DeviceRound(paged, shape, jobs[0].round_options)
     for job in jobs:
         job.prepare()
     places = [job.place() for job in jobs]

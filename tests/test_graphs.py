@@ -45,7 +45,9 @@ class FakeRecorder:
         return self.free
 
 
-def make_round(batch: int, canvas: int, pages: int, steps: int, options: RoundOptions | None = None):
+def make_round(
+    batch: int, canvas: int, pages: int, steps: int, options: RoundOptions | None = None
+) -> DeviceRound:
     return DeviceRound(PAGED, RoundShape(batch, canvas, pages, steps), options or RoundOptions())
 
 
@@ -87,7 +89,7 @@ def test_the_smallest_round_with_room_is_found(
 def test_a_report_names_every_graph_and_its_memory(graphs: Graphs) -> None:
     *lines, total = graphs.report()
     assert len(lines) == 4
-    assert lines[0].startswith("1 sequences, canvas 8, 2 pages, 4 steps: 0.0 MiB")
+    assert lines[0].startswith("batch 1, canvas 8, 2 pages, 4 steps: 0.0 MiB")
     assert total == "4 graphs, 0.0 MiB"
     assert [graph.bytes for graph in graphs.captured] == [100] * 4
 

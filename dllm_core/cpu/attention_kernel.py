@@ -1,10 +1,10 @@
 """Attention of one sequence over its keys and values, as machine code.
 
-Two phases, each shared among the threads. First every row's queries and keys are normalised,
-where weights are given (QK-norm, arXiv 2302.05442), and rotated (RoFormer, arXiv 2104.09864); keys
-and values go to the cache. Then every thread takes blocks of queries of one key head: it lays the
-keys of the head out by dimension, so that 16 of them are multiplied at once and no sum runs across
-lanes, and takes tiles of queries through scores, softmax and the weighted sum of the values.
+The work has two phases, each shared among the threads. First the queries and keys of every row are
+normalised, if weights are given (QK-norm, arXiv 2302.05442), and rotated (RoFormer, arXiv
+2104.09864); keys and values are stored. Then every thread takes blocks of queries of one key head:
+it transposes the keys of the head, so that 16 of them are multiplied at once and sums stay within
+lanes, and computes scores, softmax and the weighted sum of the values for tiles of queries.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from llvmlite import ir
 from dllm_core.cpu.emit import F32, FLOAT, FLOATS, LANES, VECTOR, Counter, Emitter, Value
 
 TILES = 4
-"""Tiles of queries for which the keys are laid out once."""
+"""Tiles of queries that share one transposed copy of the keys."""
 _CHAINS = 2
-"""Partial sums of a score. As many for every tile, so that a row's result does not depend on how
-many others its sequence has in the same pass."""
+"""Partial sums of a score, the same number for all tiles, so that a row's result does not depend on
+the number of rows in the pass."""
 _HIDDEN = -1e30
-"""Score of a key that is not to be seen; what is at most this weighs nothing."""
+"""Score of a masked key; scores up to this one have weight 0."""
 _TOGETHER = 2
 """Vectors of values that are summed in one pass over the keys."""
 
 
 class AttentionSlot(IntEnum):
-    """Where the kernel finds its arguments, after the counters."""
+    """Arguments of the attention kernel, after the counters."""
 
     QKV = len(Counter)
     """float32 (rows, heads + 2 * kv_heads, head_dim); the queries are rotated in place."""
@@ -53,40 +53,43 @@ class AttentionSlot(IntEnum):
     """Position of the first row."""
     VISIBLE = auto()
     MASK = auto()
-    """Bytes (rows, visible), or null where all is seen."""
+    """Bytes (rows, visible), or null if all positions are seen."""
     OUT = auto()
     """float32 (rows, heads, head_dim)"""
     OUT_STRIDE = auto()
     SCALE = auto()
-    """Of the scores, bits of a float32."""
+    """Factor of the scores, bits of a float32."""
     SCRATCH = auto()
     SCRATCH_STRIDE = auto()
-    """Bytes of every thread."""
+    """Bytes of scratch memory per thread."""
 
 
 def scratch_bytes(visible: int, head_dim: int, tile: int) -> int:
-    """What a thread needs: the keys of a head, and a tile's queries and scores."""
+    """Bytes of scratch memory per thread: the keys of a head, a tile's queries and scores."""
     positions = -(-visible // LANES) * LANES
     return FLOAT * (positions * (head_dim + tile) + tile * head_dim)
 
 
 class _Work(NamedTuple):
-    """What a thread works with."""
+    """Scratch memory of a thread and sizes.
+
+    Attributes:
+        keys: float32 (blocks, head_dim, 16), the transposed keys of a head.
+        queries: float32 (tile, head_dim).
+        scores: float32 (tile, blocks * 16).
+        blocks: number of blocks of 16 visible positions.
+        group: number of query heads that share a key head.
+    """
 
     keys: Value
-    """(blocks of 16 positions, head_dim, 16)"""
     queries: Value
-    """(tile, head_dim)"""
     scores: Value
-    """(tile, positions)"""
     blocks: Value
-    """Of 16 visible positions."""
     group: Value
-    """Query heads that share a key head."""
 
 
 class AttentionKernel:
-    """Writes the kernel for heads of this size and tiles of so many queries."""
+    """Writes the kernel for one head size and number of queries per tile."""
 
     def __init__(self, head_dim: int, tile: int) -> None:
         self._dim, self._tile = head_dim, tile
@@ -175,7 +178,7 @@ class AttentionKernel:
         return [b.fmul(b.fmul(part, inverse), w) for part, w in zip(x, weights, strict=True)]
 
     def _store_rotated(self, e: Emitter, row: Value, x: list[Value], target: Value) -> None:
-        """The halves of a head are the parts of complex numbers; the table's sine has the sign."""
+        """Rotate the halves of a head as parts of complex numbers; the sine table has the sign."""
         offset = e.mul(row, self._bytes)
         cos, sin = (
             e.at(e.pointer(slot), offset) for slot in (AttentionSlot.COS, AttentionSlot.SIN)
@@ -196,7 +199,7 @@ class AttentionKernel:
         last = e.add(e.argument(AttentionSlot.VISIBLE), -1)
 
         def block(i: Value) -> None:
-            # Beyond the last key stands that key again, which the scores then leave out.
+            # Lanes behind the last key repeat it; their scores are masked.
             positions = [e.least(e.add(e.mul(i, LANES), n), last) for n in range(LANES)]
             rows = [e.at(keys, e.mul(position, self._bytes)) for position in positions]
             for v in range(self._vectors):
@@ -212,7 +215,7 @@ class AttentionKernel:
         last = e.add(e.mul(e.argument(AttentionSlot.ROWS), work.group), -1)
         rows, offsets = [], []
         for j in range(self._tile):
-            # A tile that is not full has its last query several times.
+            # A tile that is not full repeats its last query.
             query = e.least(e.add(e.mul(tile, self._tile), j), last)
             rows.append(b.sdiv(query, work.group))
             own = e.add(e.mul(head, work.group), b.srem(query, work.group))
@@ -225,7 +228,7 @@ class AttentionKernel:
         self._sum_values(e, work, head, rows, offsets, weights)
 
     def _gather(self, e: Emitter, work: _Work, rows: list[Value], offsets: list[Value]) -> None:
-        """The queries of a tile, scaled, one after another."""
+        """Copy the queries of a tile, scaled, to scratch memory."""
         scale = e.splat(e.float_argument(AttentionSlot.SCALE))
         stride = e.argument(AttentionSlot.QKV_STRIDE)
         for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
@@ -235,7 +238,7 @@ class AttentionKernel:
                 e.store(part, e.at(work.queries, j * self._bytes + i * VECTOR))
 
     def _score(self, e: Emitter, work: _Work, rows: list[Value]) -> list[Value]:
-        """Scores of all visible keys, written, and the largest of every lane."""
+        """Write the scores of all visible keys; returns the largest score of every lane."""
         visible = e.argument(AttentionSlot.VISIBLE)
         masked = e.builder.icmp_signed("!=", e.argument(AttentionSlot.MASK), e.whole(0))
 
@@ -254,7 +257,7 @@ class AttentionKernel:
         return e.fold(work.blocks, start, block)
 
     def _products(self, e: Emitter, work: _Work, block: Value) -> list[Value]:
-        """Every query of the tile times 16 keys."""
+        """Products of all queries of the tile with 16 keys."""
         keys = e.at(work.keys, e.mul(block, LANES * self._bytes))
         sums = [[e.constant(0.0)] * _CHAINS for _ in range(self._tile)]
         for d in range(self._dim):
@@ -276,7 +279,7 @@ class AttentionKernel:
         return e.at(work.scores, row, e.mul(block, VECTOR))
 
     def _exponentiate(self, e: Emitter, work: _Work, most: list[Value]) -> list[Value]:
-        """Scores become e**(score - largest); returns the sum of each query's."""
+        """Replace scores by e**(score - largest); returns their sum for each query."""
         b = e.builder
         peaks = [e.splat(e.reduce(e.largest, lanes)) for lanes in most]
 

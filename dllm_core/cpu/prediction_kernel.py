@@ -1,8 +1,8 @@
-"""The best token of every row of logits and what the others weigh, as machine code.
+"""Best token of every row of logits and the weight of all others, as machine code.
 
-A row is read twice: for its largest logit and that one's place, then for the sum of e**(logit -
-largest) over all others. With that sum the best one's probability is 1 / (1 + sum), so that two
-rows differ even where both probabilities are 1 in float32. Rows are shared among the threads.
+A row is read twice: for its largest logit and its index, then for the sum of e**(logit - largest)
+over all others. The probability of the best token is 1 / (1 + sum), so rows can be ordered even if
+their probabilities are equal in float32. Rows are shared among the threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NONE = 2**31 - 1
 
 
 class PredictionSlot(IntEnum):
-    """Where the kernel finds its arguments, after the counters."""
+    """Arguments of the prediction kernel, after the counters."""
 
     ROWS = len(Counter)
     LOGITS = auto()
@@ -53,14 +53,14 @@ def _row(e: Emitter, row: Value) -> None:
     logits = e.at(e.pointer(PredictionSlot.LOGITS), e.mul(row, e.argument(PredictionSlot.STRIDE)))
     highest, place = _highest(e, logits)
     others = _others(e, logits, e.splat(highest), e.splat(place))
-    # Where nothing is the highest, or nothing finite, nothing is said of the others either.
+    # NaN if no logit is the highest or the highest is not finite.
     others = e.builder.fadd(others, e.builder.fsub(highest, highest))
     e.store(e.builder.zext(place, I64), e.at(e.pointer(PredictionSlot.IDS), e.mul(row, 2 * FLOAT)))
     e.store(others, e.at(e.pointer(PredictionSlot.OTHERS), e.mul(row, FLOAT)))
 
 
 def _highest(e: Emitter, logits: Value) -> tuple[Value, Value]:
-    """The largest logit and the first place that has it."""
+    """Largest logit and its first index."""
     b = e.builder
 
     def step(i: Value, found: list[Value]) -> list[Value]:

@@ -1,16 +1,17 @@
 """Rows times packed weights, as machine code: `y = finish(norm(x) @ W.T + bias)`.
 
-Two phases, each shared among the threads. First the rows are normalised, where a weight is given
-(RMSNorm, arXiv 1910.07467), and written as 16-bit integers with a scale per group of 32. Then
-every thread takes tiles of 32 outputs: it unpacks one group of their weights into its first-level
-cache, and multiplies all rows by them, in panels of as many rows as registers hold.
+The work has two phases, each shared among the threads. First the rows are normalised, if a weight
+is given (RMSNorm, arXiv 1910.07467), and written as 16-bit integers with a scale per group of 32.
+Then every thread takes tiles of 32 outputs: it unpacks one group of their weights into its
+first-level cache and multiplies all rows with them, in panels of as many rows as registers hold.
 
     y[m, n] = sum over groups g of  step[n, g] * (sum over k in g of level[n, k] * a[m, k])
                                   + least[n, g] * (sum over k in g of a[m, k])
 
-The inner sums are exact in integers, the outer ones are taken in the same order whatever the
-number of rows: a row's result does not depend on its neighbours, bit by bit. The inputs' 16 bits
-are 2**-16 of their group's largest, little more than float32 itself loses over such a sum.
+The inner sums are exact in integers, the outer ones have the same order for any number of rows: a
+row's result does not depend on its neighbours in a single bit. Rounding inputs to 16 bits is an
+error of up to 2**-16 of the largest input of the group, little more than float32 loses over such a
+sum.
 """
 
 from __future__ import annotations
@@ -39,21 +40,21 @@ from dllm_core.cpu.packed import COLUMNS, GROUP, Format
 
 _LARGEST = 32767.0
 _TINY = 1e-30
-"""Stands for the largest magnitude of a group of zeros, or of next to nothing."""
+"""Least value for the largest magnitude of a group, so that groups of zeros can be divided."""
 _PANELS = 8
-"""Panels whose sums are kept in the cache beside one tile of weights."""
+"""Panels whose sums stay in the cache beside one tile of weights."""
 _BUSY = 10
-"""Sums under way that keep both multipliers of a core fed: five cycles until one is done."""
+"""Independent sums that keep both multipliers of a core busy, with a latency of five cycles."""
 _PAIR = 4
 """Bytes of two 16-bit numbers."""
 _AHEAD = 16384
-"""Bytes between the weights that are multiplied and those that are fetched meanwhile."""
+"""Bytes between the weights that are multiplied and those that are prefetched."""
 _STEPS = GROUP // 2
 """Pairs of a group."""
 
 
 class ProductSlot(IntEnum):
-    """Where the kernel finds its arguments, after the counters."""
+    """Arguments of the product kernel, after the counters."""
 
     X = len(Counter)
     X_STRIDE = auto()
@@ -61,7 +62,7 @@ class ProductSlot(IntEnum):
     PANELS = auto()
     GROUPS = auto()
     NORM = auto()
-    """Weight of the normalisation, or null."""
+    """Weight of the norm, or null."""
     EPS = auto()
     """Bits of a float32."""
     LEVELS = auto()
@@ -69,7 +70,7 @@ class ProductSlot(IntEnum):
     SCALES = auto()
     """float32 (groups, panels * rows of one)"""
     SUMS = auto()
-    """Of the numbers of a group, in the shape of SCALES."""
+    """Sums of the inputs of a group, in the shape of SCALES."""
     WEIGHTS = auto()
     TILES = auto()
     BIAS = auto()
@@ -80,27 +81,37 @@ class ProductSlot(IntEnum):
 
 
 class Finish(IntEnum):
-    """What becomes of the products."""
+    """Operation on the products.
+
+    Attributes:
+        STORE: write them to the output.
+        ADD: add them to the output.
+        SWIGLU: gate the second half of a tile with the first (arXiv 2002.05202).
+    """
 
     STORE = 0
     ADD = 1
-    """They are added to what is there."""
     SWIGLU = 2
-    """The first half of a tile is the gate of the second (arXiv 2002.05202)."""
 
 
 class _Row(NamedTuple):
-    """One row of the first phase."""
+    """One row in the first phase.
+
+    Attributes:
+        index: number of the row.
+        x: address of its inputs.
+        levels: address of its 16-bit levels.
+        padded: number of rows of all panels.
+    """
 
     index: Value
     x: Value
     levels: Value
     padded: Value
-    """Rows of all panels."""
 
 
 class ProductKernel:
-    """Writes the kernel for one format of weights and so many rows a panel."""
+    """Writes the kernel for one format of weights and number of rows per panel."""
 
     def __init__(self, form: Format, rows: int) -> None:
         self._form, self._rows = form, rows
@@ -160,7 +171,7 @@ class ProductKernel:
             x = [number(g, half) for half in range(2)]
             peak = e.largest_magnitude(*x)
             tiny = ir.Constant(F32, _TINY)
-            # What is no number is not below anything: it stays what it is, and so does the row.
+            # NaN is not less than anything, so it passes through, and the row becomes NaN.
             most = b.select(b.fcmp_ordered("<", peak, tiny), tiny, peak)
             scale = b.fmul(most, ir.Constant(F32, 1 / _LARGEST))
             factor = e.splat(b.fdiv(ir.Constant(F32, _LARGEST), most))
@@ -204,7 +215,7 @@ class ProductKernel:
         e.loop(rows, lambda r: self._finish(e, tile, row, r))
 
     def _unpack(self, e: Emitter, packed: Value) -> None:
-        """One group of 32 levels of every column, as 16-bit integers, two a lane."""
+        """Unpack a group of 32 levels of every column to 16-bit integers, two per lane."""
         bits, per = self._form.bits, self._form.per_word
         mask = e.constant(2**bits - 1, PAIRS)
         for c in range(COLUMNS):
@@ -218,7 +229,7 @@ class ProductKernel:
                     e.store(level, e.at(self._weights, place), VECTOR)
 
     def _grid(self, e: Emitter, packed: Value, column: int) -> tuple[Value, Value]:
-        """Step and least value of a group, of 16 outputs each."""
+        """Steps and least values of a group for 16 outputs."""
         form = self._form
         size = LANES * form.grid_bytes
         start = column * form.bytes + form.level_bytes
@@ -248,7 +259,7 @@ class ProductKernel:
                 e.store(e.fma(total, least, y), sums, VECTOR)
 
     def _dots(self, e: Emitter, rows: list[Value]) -> list[list[Value]]:
-        """Integer sums over one group, by row and column."""
+        """Integer sums over one group for each row and column."""
         chains = -(-_BUSY // (self._rows * COLUMNS))
         zero = e.constant(0, INTS)
         sums = [[[zero] * chains for _ in range(COLUMNS)] for _ in rows]

@@ -1,7 +1,7 @@
 """Replies on a GPU: pages, rounds, graphs and the batch, behind the engine's own interface.
 
-Rules and policies that are not made for the device run as on a CPU, in a cache of their own; the
-log says so once in a sentence.
+Rules and cache policies without an implementation on the device run step by step as on a CPU, in a
+cache of their own; the log says so once.
 """
 
 from __future__ import annotations
@@ -32,48 +32,49 @@ from dllm_core.ops import PAGE
 _log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
-"""Seconds to wait for the device before giving it up."""
+"""Seconds to wait for the device before an error is raised."""
 
 KEEP_FREE = 2**30
-"""Bytes of the device's memory that graphs leave alone."""
+"""Bytes of the device's memory that capturing graphs leaves free."""
 
 MOST_POSITIONS = 256
-"""Of a canvas, which one program of the commit kernel orders."""
+"""Longest canvas in positions: one program of the commit kernel orders all of them."""
 
 CAPTURED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CAPTURED_CONTEXTS = (640, 1152)
-"""512 and 1024 tokens of a prompt with two canvases of 64; the engine's own context is added."""
+"""Positions: 512 and 1024 tokens of a prompt with two canvases of 64; the context of the engine is
+added."""
 
 _MEASURED_BATCH = 2
-"""Batches up to this tell what a step of one reply costs."""
+"""Largest batch whose steps are measured for the cost model of a single reply."""
 
 _COEFFICIENTS = 3
-"""Of the cost model: it is fitted to more shapes than that."""
+"""Number of coefficients of the cost model, which is fitted to more shapes than that."""
 
 
 def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
-    """Why these options do not run in rounds on the device, or None."""
+    """Reason why these options do not run in rounds on the device; None if they do."""
     frozen = config.attention == "bidirectional"
     if options.rule not in ("quota", "threshold"):
-        return f"the rule {options.rule} is made for the host"
+        return f"the rule {options.rule} runs on the host"
     if frozen and options.cache != "prompt_frozen":
         return f"the cache policy {options.cache} computes the prompt again"
     if not frozen and options.cache not in ("auto", "exact"):
         return f"the cache policy {options.cache} computes the prompt again"
     if config.block_length == 1 and options.block_length is not None:
-        return "a canvas is one block there, unless the model has blocks of its own"
+        return "a canvas on the device is one block, unless the model has blocks of its own"
     if options.canvas_length > MOST_POSITIONS:
-        return f"a canvas of more than {MOST_POSITIONS} positions is ordered by the host"
+        return f"a canvas of more than {MOST_POSITIONS} positions runs on the host"
     plain = DecodeOptions()
     for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k"):
         value = getattr(options, name)
         if value != getattr(plain, name):
-            return f"{name}={value} is made for the host"
+            return f"{name}={value} runs on the host"
     return None
 
 
 class Device:
-    """A model on a GPU and everything its sequences share. Thread-safe: it serves one at a time."""
+    """A model on a GPU with the state that its sequences share. Thread-safe, one user at a time."""
 
     def __init__(
         self,
@@ -100,10 +101,10 @@ class Device:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Have the device for oneself.
+        """Reserve the device for the calling thread.
 
         Raises:
-            DllmError: another has had it for too long.
+            DllmError: another thread has had it for more than `PATIENCE` seconds.
         """
         if not self._lock.acquire(timeout=PATIENCE):
             raise DllmError(f"The device has been busy for {PATIENCE:.0f} s: restart the engine.")
@@ -115,7 +116,7 @@ class Device:
             self._lock.release()
 
     def new_cache(self) -> PagedCache:
-        """A sequence's cache, which begins with what is common to all.
+        """Make the cache of a sequence; it begins with the shared prefix of all prompts.
 
         Raises:
             PagesFullError: the device has no room for another sequence.
@@ -124,7 +125,7 @@ class Device:
             return PagedCache(self.pool, self.context, self._common)
 
     def share(self, ids: Sequence[int]) -> None:
-        """Read the beginning that all prompts have in common, once for all sequences to come.
+        """Read the shared prefix of all prompts once, for all sequences to come.
 
         Raises:
             PromptTooLongError, PagesFullError: it does not fit.
@@ -140,7 +141,7 @@ class Device:
 
     @property
     def shares(self) -> bool:
-        """Whether there is a common beginning."""
+        """Whether there is a shared prefix."""
         return self._common is not None
 
     @property
@@ -148,7 +149,7 @@ class Device:
         return self.config.block_length if self.config.attention == "block_causal" else 1
 
     def prefill(self, ids: Sequence[int], cache: PagedCache) -> PrefillStats:
-        """As `Engine.prefill`."""
+        """Read `ids` into the cache; see `Engine.prefill`."""
         begin = perf_counter()
         with self.turn():
             whole = ids[: len(ids) // self._block * self._block]
@@ -157,7 +158,7 @@ class Device:
         return PrefillStats(shared, len(whole) - shared, (perf_counter() - begin) * 1e3)
 
     def read(self, ids: Sequence[int], cache: PagedCache, options: DecodeOptions) -> PrefillStats:
-        """As `Engine.read`: what the first canvas after `ids` needs."""
+        """Read as much of `ids` as the first canvas after them needs; see `Engine.read`."""
         begin = perf_counter()
         with self.turn():
             shared = cache.shared_prefix(ids)
@@ -172,12 +173,12 @@ class Device:
             self._stream.synchronize()
 
     def submit(self, job: CanvasJob, deadline: float | None = None, canvases: int = 1) -> Ticket:
-        """See DeviceBatch.submit."""
+        """Ask for a canvas; see `DeviceBatch.submit`."""
         with self.turn():
             return self.batch.submit(job, deadline=deadline, canvases=canvases)
 
     def advance(self, ticket: Ticket) -> None:
-        """Run one round with this ticket, unless another thread's round has had it on board.
+        """Run one round that includes this ticket, unless another thread has run one meanwhile.
 
         Raises:
             PromptTooLongError, PagesFullError: its prompt cannot be read.
@@ -196,10 +197,17 @@ class Device:
         batches: Sequence[int] = CAPTURED_BATCHES,
         contexts: Sequence[int] = CAPTURED_CONTEXTS,
     ) -> list[str]:
-        """Choose matrix products, capture rounds and measure steps; returns a report.
+        """Choose matrix products, capture rounds and measure steps.
 
-        Captured are the canvases of `options`, with its number of steps and the half of it.
-        `contexts` are numbers of positions, prompt and canvas together, up to the engine's own.
+        Rounds are captured for the canvases of `options`, with its number of steps and half of it.
+
+        Args:
+            batches: numbers of sequences.
+            contexts: numbers of positions, prompt and canvas together; larger ones than the
+                engine's context are reduced to it.
+
+        Returns:
+            Lines of a report for the log.
         """
         contexts = sorted({min(context, self.context) for context in (*contexts, self.context)})
         with self.turn():
@@ -230,7 +238,7 @@ class Device:
                         yield RoundShape(batch, columns, pages_for(context, PAGE), steps)
 
     def _step_ms(self, work: DeviceRound) -> float:
-        """Milliseconds of one step with every place in the round taken: the lesser of two rounds."""
+        """Milliseconds of one step with all entries in use: the lesser of two rounds."""
         times = []
         for _ in range(2):
             begin = perf_counter()
@@ -242,7 +250,7 @@ class Device:
 
 
 def _step_counts(options: DecodeOptions, canvas: int, columns: int) -> list[int]:
-    """Lengths of the rounds worth capturing, ascending."""
+    """Numbers of steps of the rounds to capture, ascending."""
     if options.rule == "threshold":
         return [min(STEPS_OF_A_ROUND, columns)]
     blocks = -(-canvas // columns)

@@ -1,4 +1,4 @@
-"""Sequences that share rounds on the device: they join and leave at the borders of rounds."""
+"""Batch of sequences that share rounds on the device; they join and leave between rounds."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from dllm_core.ops import PAGE
 
 MOST_SEQUENCES = 64
 _KEPT_ROUNDS = 16
-"""Shapes run without a graph whose buffers are kept."""
+"""Number of shapes without a graph whose buffers are kept."""
 STEPS_OF_A_ROUND = 8
-"""Where the rule decides how many steps a canvas takes, and no graph says how long a round is."""
+"""Steps of a round where the rule decides how many steps a canvas takes and there is no graph."""
 
 
 @dataclass(order=True, slots=True)
@@ -152,7 +152,7 @@ class DeviceBatch:
         try:
             ticket.job.prepare()
         except DllmError as error:
-            # One sequence's prompt may not fit: the others go on.
+            # The prompt of one sequence may not fit: the others go on.
             ticket.error = error
             return False
         self._pace(ticket, company)
@@ -184,7 +184,7 @@ class DeviceBatch:
 
 
 def _alike(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
-    """Tickets that can share a round: rules, layers and size of the canvas are the same."""
+    """Groups of tickets that can share a round: equal rules, layers and canvas size."""
     groups: dict[tuple[RoundOptions, int], list[Ticket]] = {}
     for ticket in tickets:
         groups.setdefault((ticket.job.round_options, ticket.job.columns), []).append(ticket)

@@ -1,4 +1,4 @@
-"""One sequence's canvas on the device: what the host knows between two rounds."""
+"""Canvas of one sequence on the device: the host's state between two rounds."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def round_options_of(options: DecodeOptions) -> RoundOptions:
 
 
 class CanvasJob:
-    """`length` open positions after `ids`, denoised round by round as `denoise.Diffusion` does.
+    """`length` open positions after `ids`, denoised round by round as by `diffusion.Diffusion`.
 
-    `prepare` puts what stands before the canvas into the cache, `entry` says what the next round
-    has to do, `absorb` takes what it did.
+    `prepare` reads the tokens before the canvas into the cache, `entry` makes the input of the next
+    round, `absorb` takes over its results.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class CanvasJob:
         *,
         follows: bool = False,
     ) -> None:
-        """`follows` says that an earlier canvas of the same reply ends with `ids`."""
+        """Make a canvas; with `follows` an earlier canvas of the same reply ends with `ids`."""
         self._model, self.cache, self.options = model, cache, options
         self.config, self.round_options = model.config, round_options_of(options)
         assert self.config.mask_id is not None
@@ -65,7 +65,7 @@ class CanvasJob:
 
     @property
     def columns(self) -> int:
-        """Positions that it needs of a round's canvas."""
+        """Positions of a round's canvas that this one takes."""
         size = self.config.block_length
         return size if self._by_blocks and size > 1 else self._end - self._begin
 
@@ -75,7 +75,7 @@ class CanvasJob:
 
     @property
     def steps_left(self) -> int | None:
-        """Steps until the present block is complete; None where the rule finds out."""
+        """Steps until the current block is complete; None if the rule decides on the way."""
         if self.round_options.threshold is not None:
             return None
         return max(1, self._shares[self._block] - self._taken)
@@ -85,7 +85,7 @@ class CanvasJob:
         return len(self._blocks) - self._block
 
     def pace(self, steps: int) -> None:
-        """Complete the present block in so many steps from now."""
+        """Complete the current block in `steps` steps from now."""
         self._shares[self._block] = self._taken + steps
 
     @property
@@ -96,7 +96,7 @@ class CanvasJob:
 
     @torch.inference_mode()
     def prepare(self) -> None:
-        """Read all that is final before the canvas.
+        """Read all tokens before the canvas that are final.
 
         Raises:
             PromptTooLongError, PagesFullError: see PagedCache.reserve.
@@ -153,7 +153,7 @@ class CanvasJob:
         )
 
     def absorb(self, outcome: Outcome) -> list[CanvasView]:
-        """Take what a round did; returns the canvas after each of its steps."""
+        """Take over the results of a round; returns the canvas after each of its steps."""
         begin = self._blocks[self._block][0]
         first, offset = begin - self._start, begin - self._begin
         views = []
@@ -177,7 +177,7 @@ class CanvasJob:
                 self._ids[self._begin + i], self._open[i] = token, False
 
     def _keep_last_prompt_token(self) -> None:
-        """It has run with the canvas and is as much frozen as what stands before it."""
+        """Commit the last token of the prompt, which has run with the canvas."""
         if len(self.cache) == self._begin - 1:
             self.cache.commit(self._ids[self._begin - 1 : self._begin])
 
@@ -186,7 +186,7 @@ class CanvasJob:
         return finished_before(final, self.config.eos_ids) < len(final)
 
     def final(self) -> list[int]:
-        """Ids from the left that will not change any more."""
+        """Ids from the left, up to the first open position; they will not change any more."""
         stop = next((i for i, is_open in enumerate(self._open) if is_open), len(self._open))
         return self._ids[self._begin : self._begin + stop]
 
@@ -197,17 +197,18 @@ class CanvasJob:
 
 
 def _shares(steps: int, blocks: int) -> list[int]:
-    """Steps of each block, which add up to `steps`."""
+    """Number of steps for each block; they add up to `steps`."""
     return [
         stop - start for start, stop in pairwise(steps * i // blocks for i in range(blocks + 1))
     ]
 
 
 def read(model: PagedModel, cache: PagedCache, ids: Sequence[int], *, lead: bool) -> int:
-    """Make `ids` what the cache holds, computing what follows the longest shared prefix.
+    """Make the cache hold exactly `ids`, computing only those after the longest shared prefix.
 
-    A model with blocks is given whole ones. With `lead`, the hidden state of the last id is
-    computed even if it is cached. Returns the number of tokens that were cached.
+    `ids` are whole blocks for a model that has blocks. With `lead`, the hidden state of the last id
+    is computed even if its keys and values are cached. Returns the number of tokens that were
+    cached before.
 
     Raises:
         PromptTooLongError, PagesFullError: see PagedCache.reserve.

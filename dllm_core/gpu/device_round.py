@@ -1,7 +1,7 @@
-"""A round: several steps for several sequences on the device, without a word from the host.
+"""Rounds: several steps for several sequences on the device, without waiting for the host.
 
-The host writes one manifest, the device denoises, the host reads one record. What happens in
-between depends on numbers in the manifest only, never on Python, so it can be captured as a graph.
+The host writes one manifest, the device denoises, the host reads one record. The work between
+depends on numbers in the manifest only, never on Python, so it can be captured as a graph.
 """
 
 from __future__ import annotations
@@ -25,78 +25,98 @@ _LIVE, _LENGTH, _VISIBLE, _SHARE, _TAKEN, _LEAD, _HEADER = range(7)
 """Columns of a manifest; the page table, the ids and the mask of the canvas follow."""
 
 OPEN = -1
-"""Stands in a record for the id of a position that is still open."""
+"""Id that a record has for a position that is still open."""
 
 _LARGEST_ID = 2**24
-"""Ids travel as float32, which is exact below this."""
+"""Bound on token ids: a record has them as float32, which is exact below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundShape:
-    """What a graph is captured for. Sequences that need less of anything fit in."""
+    """Sizes that a graph is captured for; sequences that need less of each fit in.
+
+    Attributes:
+        batch: number of sequences.
+        canvas: positions of each canvas.
+        pages: pages that a sequence attends to, its prompt and its canvas together.
+        steps: number of steps.
+    """
 
     batch: int
     canvas: int
-    """Positions of each canvas."""
     pages: int
-    """Pages that a sequence can see, its prompt and its canvas together."""
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class RoundOptions:
-    """What all sequences of a round have in common."""
+    """Decode options that all sequences of a round share.
+
+    Attributes:
+        threshold: commit tokens that are at least that probable; None commits a quota.
+        eos_last: commit end-of-reply tokens after all others.
+        layers: layers that the canvas runs through; None means all.
+    """
 
     threshold: float | None = None
-    """Commit what is at least that probable; None commits a quota."""
     eos_last: bool = True
     layers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RoundEntry:
-    """One sequence's part in a round."""
+    """Input of a round for one sequence.
+
+    Attributes:
+        pages: page table of the sequence.
+        length: number of positions before the canvas, whose keys and values are stored.
+        visible: number of positions that are attended to, up to the end of the canvas.
+        ids: the canvas, final or mask tokens; a prompt token t in a block that the prompt shares
+            with the canvas is written as -1 - t.
+        masked: which positions of the canvas are open.
+        share: number of steps among which the quota divides the canvas.
+        taken: number of those steps that earlier rounds have taken.
+        lead_id: the token before the canvas, which bidirectional models with shifted logits run
+            together with it.
+        lead: hidden state (hidden_size,) of that token where it does not depend on the canvas.
+    """
 
     pages: Sequence[int]
     length: int
-    """Positions before the canvas, whose keys and values are there."""
     visible: int
-    """Positions that are attended to: the end of the canvas."""
     ids: Sequence[int]
-    """Canvas: final or mask tokens; a prompt token t that shares the canvas stands as -1 - t."""
     masked: Sequence[bool]
     share: int
-    """Steps among which the quota divides the canvas."""
     taken: int = 0
-    """How many of these were taken in earlier rounds."""
     lead_id: int = 0
-    """The token before the canvas, run with it by bidirectional models with shifted logits."""
     lead: Tensor | None = None
-    """Its hidden state (hidden_size,), where it does not depend on the canvas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a round did to one sequence's canvas, step by step."""
+    """Result of a round for one sequence.
+
+    Attributes:
+        steps: after each step the ids of the canvas, OPEN at open positions, and probabilities.
+        live: whether open positions are left before the end of the reply.
+    """
 
     steps: tuple[tuple[list[int], list[float]], ...]
-    """Ids of the canvas after each step, OPEN where there is none, and their probabilities."""
     live: bool
-    """Whether open positions are left before the end of the reply."""
 
 
 def runs_lead(config: ModelConfig) -> bool:
-    """Shifted logits of a bidirectional model: the token before the canvas sees the canvas."""
+    """Whether the token before the canvas runs with it: a bidirectional model, shifted logits."""
     return config.shift and config.attention == "bidirectional"
 
 
 def keeps_lead(config: ModelConfig) -> bool:
-    """Shifted logits of a causal model: what is before the canvas is computed once."""
+    """Whether the state before the canvas is computed once: a causal model, shifted logits."""
     return config.shift and config.attention == "block_causal"
 
 
 class DeviceRound:
-    """The buffers of one shape, and the program that runs on them."""
+    """Buffers of one shape and the steps that run on them."""
 
     def __init__(self, model: PagedModel, shape: RoundShape, options: RoundOptions) -> None:
         self.shape, self.options, self._model = shape, options, model
@@ -105,7 +125,7 @@ class DeviceRound:
         assert config.mask_id is not None
         if config.vocab_size > _LARGEST_ID:
             raise OptionError(f"The device counts at most {_LARGEST_ID} tokens in a vocabulary.")
-        # The last column of the table is a page that nobody looks at.
+        # The last column of the table is the scratch page.
         self._table_at = _HEADER
         self._ids_at = self._table_at + shape.pages + 1
         width = self._ids_at + 2 * shape.canvas
@@ -125,7 +145,7 @@ class DeviceRound:
 
     @property
     def positions(self) -> int:
-        """Positions that the model can tell apart."""
+        """Positions in the model's rotary table."""
         return self._model.positions
 
     @property
@@ -134,7 +154,7 @@ class DeviceRound:
         return self.shape.batch * len(self._columns)
 
     def write(self, entries: Sequence[RoundEntry]) -> None:
-        """Hand the sequences to the device: one copy, and one for each lead."""
+        """Copy the entries to the device: one transfer, and one for each lead."""
         sheet = self._written.zero_()
         sheet[:, self._table_at : self._ids_at] = SCRATCH
         for row, entry in zip(sheet.numpy(), entries, strict=False):
@@ -151,7 +171,7 @@ class DeviceRound:
                 self._lead[i].copy_(entry.lead)
 
     def full(self) -> list[RoundEntry]:
-        """Places that keep every row busy, to warm up and to measure; all write to one page."""
+        """Entries that keep all rows busy, to warm up and to measure; all write to one page."""
         shape, mask = self.shape, self._banned.item()
         visible = shape.pages * PAGE
         lead = int(runs_lead(self._config))
@@ -166,7 +186,7 @@ class DeviceRound:
         return [entry] * shape.batch
 
     def run(self) -> None:
-        """All steps. On the device only: what a graph captures."""
+        """Run all steps. The work is on the device only, so that a graph can capture it."""
         state = _State(self, self._manifest, self._columns)
         for step in range(self.shape.steps):
             self._step(state)
@@ -194,7 +214,7 @@ class DeviceRound:
         )
 
     def _predicting(self, hidden: Tensor) -> Tensor:
-        """The rows (B * C, hidden_size) whose logits predict the positions of the canvas."""
+        """Hidden states (B * C, hidden_size) whose logits predict the positions of the canvas."""
         if runs_lead(self._config):
             hidden = hidden[:, :-1]
         elif keeps_lead(self._config):
@@ -202,7 +222,7 @@ class DeviceRound:
         return hidden.reshape(-1, hidden.shape[-1])
 
     def read(self, entries: Sequence[RoundEntry]) -> list[Outcome]:
-        """Wait for the device and read what it did: one copy."""
+        """Wait for the device and copy the record; returns the outcome of each entry."""
         self._read.copy_(self._record, non_blocking=True)
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()
@@ -220,7 +240,7 @@ class DeviceRound:
 
 
 class _State:
-    """What changes from step to step, unpacked from the manifest of a round."""
+    """State that changes from step to step, unpacked from the manifest of a round."""
 
     def __init__(self, owner: DeviceRound, manifest: Tensor, columns: Tensor) -> None:
         shape, at = owner.shape, _HEADER + owner.shape.pages + 1
@@ -236,7 +256,7 @@ class _State:
         positions = manifest[:, _LENGTH, None] + columns
         column = (positions // PAGE).clamp_max(shape.pages)
         slots = table.gather(1, column) * PAGE + positions % PAGE
-        # Rows behind the end of a canvas may lie behind the last position there is.
+        # Rows behind the end of a canvas may lie behind the last position of the table.
         known = positions.clamp_max(owner.positions - 1)
         self.where = Where(known.flatten().int(), slots.flatten(), self.live)
         self._runs_lead = len(columns) > shape.canvas
@@ -254,10 +274,10 @@ class _State:
         return attended.view(len(q), -1)
 
     def quota(self) -> Tensor:
-        """int32 (B,): what is open, shared evenly among the steps left (unmask.quota)."""
+        """int32 (B,): open positions shared evenly among the steps left, as `unmask.quota`."""
         left = (self._share - self.steps).clamp_min(1)
         return ((self.masked.sum(-1) + left - 1) // left).int()
 
     def packed(self) -> Tensor:
-        """float32 (B, 2 C): ids, OPEN where there is none yet, and their probabilities."""
+        """float32 (B, 2 C): ids, OPEN at open positions, and probabilities."""
         return torch.cat([self.ids.masked_fill(self.masked, OPEN).float(), self.confidence], -1)

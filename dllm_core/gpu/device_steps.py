@@ -17,11 +17,11 @@ from dllm_core.model.tokenizer import Tokenizer
 
 
 class DeviceSteps(Iterator[DenoiseStep]):
-    """As `Engine.iterate` promises. The first canvas has joined the batch when this exists.
+    """Steps of a reply on a GPU, as `Engine.iterate` yields them.
 
-    One step is told for each round, with what the round left of the canvas; with
-    `every_step`, all of them are. The device records them anyway and hands them over with the
-    result, in the same single copy.
+    The constructor reads the prompt and submits the first canvas. Each round yields one step, the
+    canvas after the round; with `every_step` it yields all of them, which the device records in
+    any case and returns in the same copy.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class DeviceSteps(Iterator[DenoiseStep]):
         )
 
     def close(self) -> None:
-        """Leave the batch; on return no round has this sequence on board."""
+        """Leave the batch; on return no round includes this sequence."""
         self._closed = True
         self._ticket.cancel()
         with self._device.turn():

@@ -1,8 +1,9 @@
-"""The least time that a step can take on a chip: its memory and its tensor cores set it.
+"""Lower bound on the time of a step, from the memory bandwidth and the tensor cores of a chip.
 
     python -m dllm_core.gpu.roofline
 
-prints the tables of docs/gpu.md (roofline model, Williams et al. 2009).
+prints the tables of docs/gpu.md. Roofline model: Williams, Waterman and Patterson, "Roofline: an
+insightful visual performance model for multicore architectures", 2009.
 """
 
 from __future__ import annotations
@@ -16,22 +17,34 @@ from dllm_core.ops.geometry import LLADA_8B
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """What a chip moves and computes per second at best."""
+    """Peak rates of a chip.
+
+    Attributes:
+        name: name in the tables.
+        bytes: memory bandwidth in bytes per second.
+        bf16: floating-point operations per second of dense bfloat16 products.
+        fp8: the same of dense fp8 products.
+    """
 
     name: str
     bytes: float
     bf16: float
-    """Floating-point operations of dense bfloat16 products."""
     fp8: float
 
 
 H100 = Chip("H100 SXM", bytes=3.35e12, bf16=800e12, fp8=1600e12)
-"""NVIDIA's memory bandwidth; of its 989 and 1,979 TFLOP/s, what dense products reach."""
+"""NVIDIA's memory bandwidth, and the share of its 989 and 1,979 TFLOP/s that dense products
+reach."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepBound:
-    """Milliseconds that moving and computing take; the longer one is the floor."""
+    """Lower bound on the time of a forward pass: the longer of its two parts.
+
+    Attributes:
+        memory_ms: milliseconds to move all bytes.
+        compute_ms: milliseconds to compute all products.
+    """
 
     memory_ms: float
     compute_ms: float
@@ -51,7 +64,7 @@ def step_bound(
     fp8: bool = False,
     head: bool = True,
 ) -> StepBound:
-    """Of one forward pass over `rows` rows of each sequence, which see `cached` positions before them.
+    """Bound on one forward pass over `rows` rows of each sequence behind `cached` positions.
 
     Weights are read once, keys and values once for each sequence; the head is bfloat16.
     """
@@ -68,7 +81,7 @@ def step_bound(
 
 
 def table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) -> list[str]:
-    """Markdown lines: a row for each batch and format, canvases of 64, and one for the prefill."""
+    """Markdown table: a row for each batch and format with canvases of 64, and one for prefill."""
     lines = [
         f"| {chip.name}, {cached} cached | memory ms | compute ms | step ms | 8 steps ms "
         "| 16 steps ms | tokens/s at 16 |",
@@ -93,21 +106,25 @@ def table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) 
 
 @dataclass(frozen=True, slots=True)
 class KernelCost:
-    """One kernel of a step in bfloat16."""
+    """Memory traffic of one kernel of a step in bfloat16.
+
+    Attributes:
+        name: name in the table.
+        count: launches in a step.
+        bytes: bytes that one launch moves if the chip's cache holds none of them.
+    """
 
     name: str
     count: int
-    """Launches in a step."""
     bytes: int
-    """Moved by one launch, where nothing is left in the cache of the chip."""
 
 
 _PARTS = 4
-"""Into which a projection of few outputs is split at batch 1; float32, summed by the norm."""
+"""Parts of a projection with few outputs at batch 1; they are float32, summed by the norm."""
 
 
 def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[KernelCost]:
-    """What a step launches; small batches split the attention, and projections of few outputs."""
+    """Kernels of a step; small batches split the attention and projections with few outputs."""
     r, h, inner, layers = (
         batch * rows,
         config.hidden_size,
@@ -137,7 +154,7 @@ def kernels(config: ModelConfig, *, batch: int, rows: int, cached: int) -> list[
 
 
 def kernel_table(config: ModelConfig = LLADA_8B, chip: Chip = H100, cached: int = 512) -> list[str]:
-    """Markdown lines for a step of one sequence with a canvas of 64, and their sum."""
+    """Markdown table of the kernels of a step: one sequence, a canvas of 64, and their sum."""
     found = kernels(config, batch=1, rows=64, cached=cached)
     lines = ["| kernel | a step | MB each | us each | ms a step |", "|---|---|---|---|---|"]
     for kernel in found:
