@@ -74,10 +74,10 @@ def denoise(model: Transformer) -> list[tuple[list[int], tuple[float, ...]]]:
     work = DeviceRound(paged, shape, jobs[0].round_options)
     for job in jobs:
         job.prepare()
-    places = [job.place() for job in jobs]
-    work.write(places)
+    entries = [job.entry() for job in jobs]
+    work.write(entries)
     work.run()
-    for job, outcome in zip(jobs, work.read(places), strict=True):
+    for job, outcome in zip(jobs, work.read(entries), strict=True):
         job.absorb(outcome)
     return [(list(job.view().ids), job.view().confidence) for job in jobs]
 

@@ -85,7 +85,7 @@ def _reply(
         work.write(work.full())
         served.graphs.capture(work)
         run = served.graphs.runner(work)
-        work.write(_places(served, asked, caches, options))
+        work.write(_entries(served, asked, caches, options))
         round_ms = device_ms(run, device, sizes.repeats)
     reply = _replier(served, asked, caches, options)
     reply_ms = wall_ms(reply, device, sizes.repeats)
@@ -124,13 +124,13 @@ def _jobs(
     ]
 
 
-def _places(
+def _entries(
     served: Device, asked: list[list[int]], caches: list[PagedCache], options: DecodeOptions
 ) -> list[Any]:
     jobs = _jobs(served, asked, caches, options)
     for job in jobs:
         job.prepare()
-    return [job.place() for job in jobs]
+    return [job.entry() for job in jobs]
 
 
 def _replier(
