@@ -157,7 +157,7 @@ class WhisperTranscriber:
         return self._model.encode(fit(features, frames))
 
     def _decode(self, encoded: Any, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
-        # CTranslate2 stops at half of max_length, or at what the prompt leaves of it, if less.
+        # CTranslate2 stops at half of max_length, or at max_length less the prompt if that is less.
         max_length = max(2 * tokens, len(self._prompt) + tokens)
         result = self._model.model.generate(
             encoded,

@@ -221,7 +221,7 @@ class OwnProducts:
 
 
 def packed(weights: Weights) -> PackedRows:
-    """The weights as this project's kernel reads them; Q4_1 stays what it is."""
+    """The weights in the layout of this project's kernel, with the values of Q4_1."""
     outputs, inputs = weights.values.shape
     rows = PackedRows(inputs, outputs, FOUR_BITS)
     if not rows.store(0, weights.values):

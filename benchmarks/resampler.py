@@ -53,7 +53,7 @@ class Stream(Protocol):
         """Convert the next samples."""
 
     def flush(self) -> Samples:
-        """Return what was held back."""
+        """End the stream and return its last samples."""
 
 
 class Soxr:
@@ -90,7 +90,7 @@ def tone(hertz: float, rate: int, seconds: float = 1.0) -> Samples:
 
 
 def converted(stream: Stream, sound: Samples, frame: int) -> Samples:
-    """``sound`` pushed in frames, and what was held back."""
+    """``sound`` converted in frames, to its last sample."""
     pieces = [stream.push(sound[at : at + frame]) for at in range(0, len(sound), frame)]
     return np.concatenate([*pieces, stream.flush()])
 
@@ -137,7 +137,7 @@ def shift_ms(sound: Samples, hertz: float, rate: int) -> float:
 def quality(
     make: Callable[[int, int], Stream], source: int, target: int
 ) -> Iterator[tuple[str, float]]:
-    """What passes, what aliases and whether the output is late, by name."""
+    """Shift, level of the passband and level of the alias, by name."""
     frame = round(source * FRAME_SECONDS)
     low = converted(make(source, target), tone(200, source), frame)
     yield "shift_ms", shift_ms(low, 200, target)

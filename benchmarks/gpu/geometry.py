@@ -1,4 +1,4 @@
-"""Models of a true geometry with random weights: what a step costs does not depend on them."""
+"""Models of a true geometry with random weights, which do not change the time of a step."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIRST_WORD = 10
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is measured: the real thing, or a size that shows that the programs work."""
+    """Sizes of a measurement: a true geometry, or a small one to try the programs."""
 
     config: ModelConfig
     canvas: int

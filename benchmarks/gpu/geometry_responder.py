@@ -1,4 +1,4 @@
-"""A responder that costs what LLaDA-8B costs and says a fixed sentence.
+"""Responder with the cost of LLaDA-8B that says a fixed sentence.
 
     ONEBREATH_RESPONDER__ENGINE=geometry_responder:GeometryResponder PYTHONPATH=benchmarks/gpu ...
 

@@ -1,4 +1,4 @@
-"""Our own step, reply and prefill."""
+"""Step, reply and prefill of this engine."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _entries(
 def _replier(
     served: Device, asked: list[list[int]], caches: list[PagedCache], options: DecodeOptions
 ) -> Callable[[], None]:
-    """What a caller waits for: joining the batch, the round, and its result on the host."""
+    """Time of a reply: joining the batch, the round, and its result on the host."""
 
     def reply() -> None:
         tickets = [served.submit(job) for job in _jobs(served, asked, caches, options)]

@@ -17,16 +17,16 @@ MODEL = "smollm2-135m-instruct"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all agents share."""
+    """Settings that all agents share."""
 
     cache: Path
-    """Where the environments are."""
+    """Directory of the environments."""
     whisper: Path
     llm: Path
     voice: Path
     instructions: str
     threads: int
-    """Of llama.cpp's server."""
+    """Threads of llama.cpp's server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment and what is installed in it."""
+    """A virtual environment and the packages installed in it."""
 
     name: str
     installs: tuple[tuple[str, ...], ...]
@@ -24,10 +24,10 @@ class Environment:
         return str(cache / self.name / "bin" / "python")
 
     def ensure(self, cache: Path) -> None:
-        """Install what is missing; the first time takes minutes and a network.
+        """Install missing packages; the first time takes minutes and needs a network.
 
         Raises:
-            subprocess.CalledProcessError: pip failed; it has said why.
+            subprocess.CalledProcessError: pip failed, after printing the reason.
         """
         wanted = repr(self.installs)
         mark = cache / self.name / "installed.txt"
@@ -49,7 +49,7 @@ class Environment:
         mark.write_text(wanted)
 
     def version(self, cache: Path) -> str:
-        """Of the package that gives the peer its name."""
+        """Version of the peer's own package."""
         (found,) = importlib.metadata.distributions(
             name=self.package, path=[str(site_packages(cache / self.name))]
         )

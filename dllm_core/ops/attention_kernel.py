@@ -73,7 +73,7 @@ def _attend(
         number = tl.load(table + sequence * max_pages + page).to(tl.int64)
         begin = (number * N_KV + kv) * PAGE * D
         seen = page * PAGE + offset < count
-        # What lies behind the visible positions may be anything, NaN too: it is not loaded.
+        # Positions behind the visible ones may hold anything, even NaN: they are not loaded.
         k = tl.load(
             keys + begin + offset[None, :] * D + dim[:, None], mask=seen[None, :], other=0.0
         )
@@ -209,7 +209,7 @@ def canvas_attention(
 def _combine_parts(
     parts: Tensor, sums: Tensor, peaks: Tensor, live: Tensor | None, out: Tensor
 ) -> None:
-    """Fill out (B, rows, n_q, d) with what the parts (splits, B * rows * n_q, d) come to."""
+    """Combine the parts (splits, B * rows * n_q, d) of the attention into out (B, rows, n_q, d)."""
     sequences, rows, n_q, d = out.shape
     _combine[(triton.cdiv(rows * n_q, _COMBINED_ROWS), sequences)](
         parts,
