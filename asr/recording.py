@@ -25,6 +25,7 @@ class Recording:
 
     @property
     def seconds(self) -> float:
+        """Length of the sound fed so far."""
         return self._length / RATE
 
     def append(self, samples: Samples) -> None:

@@ -32,6 +32,7 @@ class ScriptedTranscriber:
         self._lock = threading.Lock()
 
     def listen(self) -> ScriptedListening:
+        """Begin the next scripted utterance."""
         with self._lock:
             words = next(self._scripts, ())
         return ScriptedListening(words, Recording(self._max_seconds))
@@ -52,14 +53,17 @@ class ScriptedListening:
         self._prefix = StablePrefix()
 
     def feed(self, samples: Samples) -> None:
+        """Append sound; see `asr.engine.Listening.feed`."""
         self._recording.append(samples)
 
     def hypothesis(self) -> Transcript:
+        """Words that the script has up to the sound fed so far."""
         words = self._heard()
         text, stable = self._prefix.update(" ".join(word.text for word in words))
         return Transcript(text, stable, False, words, self._recording.seconds)
 
     def finish(self) -> Transcript:
+        """The same words as a final transcript."""
         words = self._heard()
         text = " ".join(word.text for word in words)
         return Transcript(text, len(text), True, words, self._recording.seconds)

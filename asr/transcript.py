@@ -49,4 +49,5 @@ class Transcript:
 
     @property
     def stable_text(self) -> str:
+        """The part of the text that will not change."""
         return self.text[: self.stable]

@@ -195,9 +195,11 @@ class WhisperListening:
         self._last_length = -1
 
     def feed(self, samples: Samples) -> None:
+        """Append sound; see `asr.engine.Listening.feed`."""
         self._recording.append(samples)
 
     def hypothesis(self) -> Transcript:
+        """Decode the sound so far in one quick pass; see `asr.engine.Listening.hypothesis`."""
         tail = self._tail()
         length = self._cut + len(tail)
         if self._last is None or self._last_length != length:
@@ -207,12 +209,14 @@ class WhisperListening:
         return self._last
 
     def finish(self) -> Transcript:
+        """Decode the whole utterance; see `asr.engine.Listening.finish`."""
         tail = self._tail()
         text = self._join(self._transcriber.transcribe(tail))
         end = (self._cut + len(tail)) / RATE
         return Transcript(text, stable=len(text), final=True, audio_end=end)
 
     def close(self) -> None:
+        """Free the sound."""
         self._recording.close()
 
     def _tail(self) -> Samples:

@@ -38,9 +38,11 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
+        """Bytes of all parts."""
         return self.weights + self.adapter + self.activations + self.logits + self.spare
 
     def describe(self) -> str:
+        """The total and its parts in GiB, for people."""
         parts = (
             f"weights {_gib(self.weights)}, adapter and optimiser {_gib(self.adapter)}, "
             f"activations {_gib(self.activations)}, logits {_gib(self.logits)}"

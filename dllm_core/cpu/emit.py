@@ -88,9 +88,11 @@ class Emitter:
         return self.builder.bitcast(self.builder.trunc(self.argument(slot), I32), F32)
 
     def pointer(self, slot: int) -> Value:
+        """Load the address in a slot."""
         return self.builder.inttoptr(self.argument(slot), POINTER)
 
     def argument_at(self, slot: int) -> Value:
+        """Address of a slot."""
         return self.at(self.function.args[0], 8 * slot)
 
     def at(self, base: Value, *offsets: Value | int) -> Value:
@@ -101,21 +103,25 @@ class Emitter:
         return base
 
     def whole(self, value: Value | int) -> Value:
+        """A 64-bit integer, from a Python number if necessary."""
         return ir.Constant(I64, value) if isinstance(value, int) else value
 
     def add(self, first: Value | int, *more: Value | int) -> Value:
+        """Sum of 64-bit integers."""
         total = self.whole(first)
         for value in more:
             total = self.builder.add(total, self.whole(value))
         return total
 
     def mul(self, first: Value | int, *more: Value | int) -> Value:
+        """Product of 64-bit integers."""
         product = self.whole(first)
         for value in more:
             product = self.builder.mul(product, self.whole(value))
         return product
 
     def ceil_div(self, value: Value, by: int) -> Value:
+        """Quotient of 64-bit integers, rounded up."""
         return self.builder.sdiv(self.add(value, by - 1), self.whole(by))
 
     def least(self, a: Value, b: Value) -> Value:
@@ -127,11 +133,13 @@ class Emitter:
         return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
     def load(self, address: Value, kind: ir.Type, align: int = 1) -> Value:
+        """Load a value of some type; `align` is the known alignment of the address in bytes."""
         loaded = self.builder.load(address, typ=kind)
         loaded.align = align
         return loaded
 
     def store(self, value: Value, address: Value, align: int = 1) -> None:
+        """Store a value; `align` is the known alignment of the address in bytes."""
         self.builder.store(value, address).align = align
 
     def prefetch(self, address: Value) -> None:
@@ -236,12 +244,14 @@ class Emitter:
         )
 
     def when(self, condition: Value, body: Callable[[], None]) -> None:
+        """Run `body` if a condition holds."""
         with self.builder.if_then(condition):
             body()
 
     # Vectors
 
     def constant(self, value: float, kind: ir.VectorType = FLOATS) -> Value:
+        """Vector with a number in every lane."""
         return ir.Constant(kind, [value] * kind.count)
 
     def splat(self, value: Value, lanes: int = LANES) -> Value:
@@ -251,6 +261,7 @@ class Emitter:
         return self.builder.shuffle_vector(first, empty, _indices([0] * lanes))
 
     def load_splat(self, address: Value, kind: ir.Type = F32) -> Value:
+        """Load a scalar into every lane."""
         return self.splat(self.load(address, kind))
 
     def load_some(self, address: Value, lanes: Value) -> Value:
@@ -272,6 +283,7 @@ class Emitter:
         return self._call("llvm.fma.v16f32", FLOATS, [a, b, c])
 
     def largest(self, a: Value, b: Value) -> Value:
+        """The larger of two floats, or of those in every lane."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
     def largest_magnitude(self, *vectors: Value) -> Value:

@@ -43,14 +43,17 @@ class Format:
 
     @property
     def per_word(self) -> int:
+        """Levels in a word."""
         return _WORD // self.bits
 
     @property
     def level_bytes(self) -> int:
+        """Bytes of the levels of a group of 16 outputs."""
         return GROUP // 2 // self.per_word * VECTOR
 
     @property
     def bytes(self) -> int:
+        """Bytes of a group of 16 outputs."""
         return self.level_bytes + 2 * LANES * self.grid_bytes
 
 
@@ -82,6 +85,7 @@ class PackedRows:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the whole matrix."""
         return self.data.nbytes
 
     def store(self, start: int, rows: Tensor) -> bool:

@@ -27,6 +27,7 @@ from dllm_core.ops import PAGE
 
 
 def round_options_of(options: DecodeOptions) -> RoundOptions:
+    """Options that a reply shares with all sequences of its rounds."""
     threshold = options.threshold if options.rule == "threshold" else None
     return RoundOptions(threshold, options.eos_last, options.canvas_layers)
 
@@ -82,6 +83,7 @@ class CanvasJob:
 
     @property
     def blocks_left(self) -> int:
+        """Number of blocks that are not complete."""
         return len(self._blocks) - self._block
 
     def pace(self, steps: int) -> None:
@@ -136,6 +138,7 @@ class CanvasJob:
             self.cache.commit(self._ids[known : own if partly else self._begin])
 
     def entry(self) -> RoundEntry:
+        """Input of the next round."""
         begin, end = self._blocks[self._block]
         start, given = self._start, self._ids
         shown = [-1 - token for token in given[start:begin]] + given[begin:end]
@@ -191,6 +194,7 @@ class CanvasJob:
         return self._ids[self._begin : self._begin + stop]
 
     def view(self) -> CanvasView:
+        """The canvas as it is now."""
         return CanvasView(
             tuple(self._ids[self._begin :]), tuple(self._open), tuple(self._confidence)
         )

@@ -76,6 +76,7 @@ class MemoryPlan:
 
     @property
     def pages_of_a_sequence(self) -> int:
+        """Pages of a sequence at its full context."""
         return pages_for(self.context, PAGE)
 
     def pages(self, sequences: int) -> int:

@@ -93,6 +93,7 @@ class PagedModel:
 
     @property
     def positions(self) -> int:
+        """Positions in the rotary table."""
         return len(self._cos)
 
     @property

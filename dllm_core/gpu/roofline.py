@@ -51,6 +51,7 @@ class StepBound:
 
     @property
     def ms(self) -> float:
+        """Milliseconds of the longer part."""
         return max(self.memory_ms, self.compute_ms)
 
 

@@ -162,6 +162,7 @@ def canvas_attention(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
+    """Run the kernel; see the reference in `attention`."""
     require_contiguous(q=q, keys=keys, values=values, table=table, out=out)
     sequences, rows, n_q, d = q.shape
     n_kv, page = keys.shape[1:3]

@@ -36,16 +36,20 @@ class Operands:
         self._generator = None if device.type == "meta" else torch.Generator(device).manual_seed(0)
 
     def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+        """Normal random numbers, bfloat16."""
         drawn = torch.empty(*shape, dtype=torch.bfloat16, device=self.device)
         return drawn.normal_(0.0, scale, generator=self._generator)
 
     def weight(self, n: int, k: int) -> Tensor:
+        """Random weight (n, k), bfloat16, scaled by its inputs."""
         return self.normal(n, k, scale=k**-0.5)
 
     def integers(self, values: list[int], dtype: torch.dtype = torch.int32) -> Tensor:
+        """Tensor of the given integers."""
         return torch.tensor(values, dtype=dtype, device=self.device)
 
     def permutation(self, n: int) -> Tensor:
+        """Random permutation of 0 .. n - 1."""
         return torch.randperm(n, generator=self._generator, device=self.device)
 
     def live(self) -> Tensor:
@@ -53,6 +57,7 @@ class Operands:
         return self.integers([int(sequence != 1) for sequence in range(self.geometry.sequences)])
 
     def poisoned(self, *shape: int) -> Tensor:
+        """Tensor filled with NaN, bfloat16."""
         return torch.full(shape, torch.nan, dtype=torch.bfloat16, device=self.device)
 
 
@@ -63,10 +68,12 @@ class Chained:
         self._run = run
 
     def kernel(self, *arguments: Any) -> Any:
+        """Run with the kernels."""
         with kernels():
             return self._run(*arguments)
 
     def reference(self, *arguments: Any) -> Any:
+        """Run with the references."""
         with references():
             return self._run(*arguments)
 

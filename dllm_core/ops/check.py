@@ -43,6 +43,7 @@ class CheckResult:
 
     @property
     def right(self) -> bool:
+        """Whether the error is within the tolerance."""
         return self.error <= 1.0
 
     def __str__(self) -> str:
@@ -108,6 +109,7 @@ def check_all(names: Iterable[str], device: torch.device) -> Iterator[CheckResul
 
 
 def main(names: Sequence[str]) -> int:
+    """Print the results at the named geometries; returns the exit status."""
     interpret_without_gpu()
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")

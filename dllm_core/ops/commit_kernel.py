@@ -115,6 +115,7 @@ def commit(
     threshold: float | None = None,
     eos_last: bool = True,
 ) -> None:
+    """Run the kernel; see the reference in `commit`."""
     require_one_rule(quota, threshold)
     require_contiguous(ids=ids, masked=masked, proposed=proposed, confidence=confidence)
     require_contiguous(probability=probability)

@@ -48,6 +48,7 @@ def empty_rows(x: Tensor, width: int) -> tuple[Tensor, Tensor]:
 def quantize_rows(
     x: Tensor, live: Tensor | None = None, *, out: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel; see the reference in `fp8`."""
     require_contiguous(x=x)
     width = x.shape[1]
     quantized_rows, scales = empty_rows(x, width) if out is None else out

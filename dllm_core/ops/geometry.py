@@ -59,6 +59,7 @@ class Geometry:
 
     @classmethod
     def of(cls, name: str, config: ModelConfig) -> Geometry:
+        """Geometry of a model configuration."""
         return cls(
             name=name,
             hidden=config.hidden_size,

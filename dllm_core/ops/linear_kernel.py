@@ -175,12 +175,14 @@ def _launch(
 
 
 def linear_parts(x: Tensor, weight: Tensor, live: Tensor | None = None) -> Tensor:
+    """Run the kernel; see the reference in `linear`."""
     return _multiply_in_parts(x, None, weight, None, live, tile_for(x, weight))
 
 
 def linear_fp8_parts(
     x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor, live: Tensor | None = None
 ) -> Tensor:
+    """Run the kernel; see the reference in `linear`."""
     return _multiply_in_parts(x, x_scale, weight, weight_scale, live, tile_for(x, weight))
 
 

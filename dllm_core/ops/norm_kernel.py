@@ -89,6 +89,7 @@ def _launch(
 def rms_norm(
     x: Tensor, weight: Tensor, eps: float, live: Tensor | None = None, *, out: Tensor | None = None
 ) -> Tensor:
+    """Run the kernel; see the reference in `norm`."""
     normed = torch.empty_like(x) if out is None else out
     _launch(x, None, weight, eps, live, normed, None, None)
     return normed
@@ -103,6 +104,7 @@ def add_rms_norm(
     *,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel; see the reference in `norm`."""
     normed, total = (torch.empty_like(residual), torch.empty_like(residual)) if out is None else out
     _launch(x, residual, weight, eps, live, normed, None, total)
     return normed, total
@@ -116,6 +118,7 @@ def rms_norm_fp8(
     *,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel; see the reference in `norm`."""
     normed, scales = empty_rows(x, x.shape[1]) if out is None else out
     _launch(x, None, weight, eps, live, normed, scales, None)
     return normed, scales
@@ -130,6 +133,7 @@ def add_rms_norm_fp8(
     *,
     out: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the kernel; see the reference in `norm`."""
     normed, scales, total = (
         (*empty_rows(residual, residual.shape[1]), torch.empty_like(residual))
         if out is None

@@ -171,4 +171,5 @@ def product(
 
 
 def is_fp8(tensor: Tensor) -> bool:
+    """Whether a tensor is fp8 (e4m3)."""
     return tensor.dtype == torch.float8_e4m3fn

@@ -97,6 +97,7 @@ def rotate_and_store(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
+    """Run the kernel; see the reference in `rotary`."""
     require_contiguous(qkv=qkv, cos=cos, sin=sin, keys=keys, values=values, out=out)
     count = len(qkv)
     _, n_kv, page, d = keys.shape

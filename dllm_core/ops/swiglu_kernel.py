@@ -54,6 +54,7 @@ def _launch(
 
 
 def swiglu(gate_up: Tensor, live: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Run the kernel; see the reference in `swiglu`."""
     count, width = gate_up.shape
     gated = gate_up.new_empty(count, width // 2) if out is None else out
     _launch(gate_up, live, gated, None, min(_PIECE, triton.next_power_of_2(width // 2)))
@@ -63,6 +64,7 @@ def swiglu(gate_up: Tensor, live: Tensor | None = None, *, out: Tensor | None = 
 def swiglu_fp8(
     gate_up: Tensor, live: Tensor | None = None, *, out: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel; see the reference in `swiglu`."""
     width = gate_up.shape[1] // 2
     gated, scales = empty_rows(gate_up, width) if out is None else out
     _launch(gate_up, live, gated, scales, triton.next_power_of_2(width))

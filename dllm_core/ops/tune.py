@@ -30,6 +30,7 @@ BYTES_PER_MICROSECOND = 3.35e6
 
 
 def device_timer(run: Callable[[], Any]) -> float:
+    """Median microseconds of a run, by `triton.testing.do_bench`."""
     return 1e3 * float(do_bench(run, warmup=10, rep=50, return_mode="median"))
 
 
@@ -72,6 +73,7 @@ def measure_all(geometry: Geometry, device: torch.device, timer: Timer) -> Itera
 
 
 def main(names: Sequence[str]) -> int:
+    """Print a line per kernel; returns the exit status."""
     if not torch.cuda.is_available():
         print("There is no CUDA device to measure.", file=sys.stderr)
         return 1
