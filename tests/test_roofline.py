@@ -1,4 +1,4 @@
-"""Floors of a step and budgets of memory at the geometry of LLaDA-8B."""
+"""Lower bounds on a step and memory plans at the geometry of LLaDA-8B."""
 
 from pathlib import Path
 
@@ -46,25 +46,25 @@ def test_llada_8b_and_32_calls_of_2000_tokens_fit_80_gb() -> None:
     weights = weight_bytes(LLADA_8B, BF16, BF16)
     assert weights == pytest.approx(8.02e9 * 2, rel=1e-3)
     assert page_bytes(LLADA_8B, BF16) == 64 * 524_288
-    budget = MemoryPlan.of(LLADA_8B, BF16, 2000, rows=32 * 64, free=CARD - weights)
-    pages = budget.pages(sequences=32)
-    assert budget.sequences(pages) == 32
-    spare = CARD - weights - budget.workspace - pages * budget.page
+    memory_plan = MemoryPlan.of(LLADA_8B, BF16, 2000, rows=32 * 64, free=CARD - weights)
+    pages = memory_plan.pages(sequences=32)
+    assert memory_plan.sequences(pages) == 32
+    spare = CARD - weights - memory_plan.workspace - pages * memory_plan.page
     assert spare > 10e9
-    more = budget.pages(sequences=64)
-    assert 45 < budget.sequences(more) < 64
-    assert more * budget.page + budget.workspace + weights <= CARD
+    more = memory_plan.pages(sequences=64)
+    assert 45 < memory_plan.sequences(more) < 64
+    assert more * memory_plan.page + memory_plan.workspace + weights <= CARD
 
 
-def test_fp8_weights_leave_room_for_more_calls() -> None:
+def test_fp8_weights_leave_room_for_more_sequences() -> None:
     free = [CARD - weight_bytes(LLADA_8B, BF16, matrices) for matrices in (BF16, FP8)]
     assert free[1] - free[0] == pytest.approx(6.98e9, rel=1e-2)
 
 
 def test_a_card_too_small_for_one_call_is_refused() -> None:
-    budget = MemoryPlan.of(LLADA_8B, BF16, 2000, rows=64, free=3 * 10**9)
+    memory_plan = MemoryPlan.of(LLADA_8B, BF16, 2000, rows=64, free=3 * 10**9)
     with pytest.raises(PagesFullError, match=r"takes 1\.00 GiB .* smaller context, or .* fp8"):
-        budget.pages(sequences=1)
+        memory_plan.pages(sequences=1)
 
 
 def test_the_kernels_move_what_the_floor_counts_and_little_more() -> None:
