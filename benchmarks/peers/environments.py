@@ -12,13 +12,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment and the packages installed in it."""
+    """A virtual environment and the packages installed in it.
+
+    Attributes:
+        name: name of its directory.
+        installs: arguments of each run of `pip install`, in order.
+        package: the peer's own package, whose version is reported.
+    """
 
     name: str
     installs: tuple[tuple[str, ...], ...]
-    """Arguments of `pip install`, run in this order."""
     package: str
-    """The one whose version is told."""
 
     def python(self, cache: Path) -> str:
         return str(cache / self.name / "bin" / "python")
