@@ -108,7 +108,7 @@ def trajectories(
     """
     config = network.model.config
     if config.mask_id is None:
-        raise OptionError("Trajectories need a model that was taught to denoise: train an adapter first.")
+        raise OptionError("Trajectories need a model that was taught to denoise: train an adapter.")
     state = _Prompts(network, prompts, canvas + 1)
     device, count = state.last.device, len(prompts)
     ids = torch.full((count, canvas), config.mask_id, device=device)
