@@ -8,17 +8,15 @@ from support.fakes import Desk
 from test_session import ask, sound
 
 from agent.config.settings import CallSettings, Settings
-from agent.reply import Message, Prefilled, ReplyDone
+from agent.reply import Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import HangUp, Respond, Speak, WakeAt
 from agent.session.conversation import Conversation
 from agent.session.events import (
     CallStarted,
     Configure,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     SegmentSpoken,
     SoundReady,
-    TextReady,
     Tick,
 )
 from agent.session.lifecycle import Manners, Phase, Wish
@@ -117,7 +115,7 @@ def test_the_longest_call_ends_with_a_goodbye():
     desk = new_desk({"goodbye": "Bye."}, server={"max_call_seconds": 60.0})
     ask(desk, "talk")
     generation = desk.last(Respond).generation
-    desk.tell(TextReady(generation, "On and on it goes."))
+    desk.tell(ReplyEvent(generation, ReplyText("On and on it goes.")))
     run(desk, 60.0)
     desk.tell(Tick())
     finished = desk.all(ReplyFinished)[0]
@@ -171,9 +169,9 @@ def test_a_late_reply_is_preceded_by_a_filler_that_is_not_remembered():
     assert desk.now - over == pytest.approx(0.8, abs=0.25)
     speak(desk)
     assert desk.all(TurnTimed) == desk.all(WordsPlaced) == [], "the filler is no answer"
-    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
-    desk.tell(TextReady(generation, "Paris."))
-    desk.tell(ReplyComplete(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
+    desk.tell(ReplyEvent(generation, Prefilled(1, 1, 1.0)))
+    desk.tell(ReplyEvent(generation, ReplyText("Paris.")))
+    desk.tell(ReplyEvent(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
     assert desk.last(Speak).segment == 1
     speak(desk)
     run(desk, desk.now + 5.0)
@@ -186,8 +184,8 @@ def test_a_reply_in_time_needs_no_filler():
     desk = new_desk({"filler": "Let me see."})
     ask(desk, "What is the capital of France?")
     generation = desk.last(Respond).generation
-    desk.tell(TextReady(generation, "Paris."))
-    desk.tell(ReplyComplete(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
+    desk.tell(ReplyEvent(generation, ReplyText("Paris.")))
+    desk.tell(ReplyEvent(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
     run(desk, desk.now + 3.0)
     assert [task.text for task in desk.all(Speak)] == ["Paris."]
 
@@ -197,8 +195,8 @@ def test_turns_that_are_too_old_for_the_prompt_are_told():
     for number in range(6):
         ask(desk, f"Question number {number} that has quite a few words in it?")
         generation = desk.last(Respond).generation
-        desk.tell(TextReady(generation, "Yes."))
-        desk.tell(ReplyComplete(generation, ReplyDone("Yes.", 1, 1, 1.0, 1.0)))
+        desk.tell(ReplyEvent(generation, ReplyText("Yes.")))
+        desk.tell(ReplyEvent(generation, ReplyDone("Yes.", 1, 1, 1.0, 1.0)))
         speak(desk)
         run(desk, desk.now + 3.0)
     remarks = [remark for remark in desk.all(Remark) if remark.code == "context_trimmed"]

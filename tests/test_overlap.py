@@ -6,7 +6,7 @@ from support.fakes import Desk
 from test_session import answer, ask, final, play_out, sound
 
 from agent.config.settings import Settings
-from agent.reply import Message
+from agent.reply import Message, ReplyText
 from agent.session.commands import DecodeFinal, DecodePartial, HangUp, Respond, Speak
 from agent.session.events import (
     CallStarted,
@@ -16,10 +16,10 @@ from agent.session.events import (
     Configure,
     FinalHeard,
     PartialHeard,
+    ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
-    TextReady,
     Tick,
 )
 from agent.session.notices import (
@@ -197,7 +197,11 @@ def test_a_reply_that_was_cut_before_it_was_whole_begins_anew():
     desk = new_desk()
     ask(desk, "Tell me a story.")
     generation = desk.last(Respond).generation
-    desk.tell(TextReady(generation, "Once upon a time there lived a fox. It was very old. In "))
+    desk.tell(
+        ReplyEvent(
+            generation, ReplyText("Once upon a time there lived a fox. It was very old. In ")
+        )
+    )
     for task in desk.all(Speak):
         desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
         desk.tell(SegmentSpoken(task.generation, task.segment))

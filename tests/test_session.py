@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.fakes import Desk
 
 from agent.config.settings import Settings
-from agent.reply import Message, Prefilled, ReplyDone
+from agent.reply import Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import (
     Abandon,
     DecodeFinal,
@@ -29,13 +29,11 @@ from agent.session.events import (
     Configure,
     FinalHeard,
     PartialHeard,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
     TextSaid,
     Tick,
     Truncate,
@@ -112,10 +110,10 @@ def answer(desk, text):
     """The engines do everything for the newest reply; its sound starts to play."""
     generation = desk.last(Respond).generation
     before = len(desk.all(Speak))
-    desk.tell(PromptReady(generation, Prefilled(10, 5, 1.0)))
+    desk.tell(ReplyEvent(generation, Prefilled(10, 5, 1.0)))
     desk.now += 0.1
-    desk.tell(TextReady(generation, text))
-    desk.tell(ReplyComplete(generation, done(text)))
+    desk.tell(ReplyEvent(generation, ReplyText(text)))
+    desk.tell(ReplyEvent(generation, done(text)))
     for task in desk.all(Speak)[before:]:
         desk.now += 0.05
         desk.tell(SoundReady(generation, task.segment, sound(task.text)))
@@ -218,7 +216,7 @@ def test_barge_in_silences_the_agent_and_cuts_history_to_what_was_heard(desk):
     assert desk.session.conversation.messages()[-1] == Message("assistant", "Once upon a")
     mark = len(desk.commands)
     desk.tell(SoundReady(generation, 0, sound("late late late")))
-    desk.tell(TextReady(generation, "late"))
+    desk.tell(ReplyEvent(generation, ReplyText("late")))
     late = [c for c in desk.commands[mark:] if isinstance(c, (Play, Speak, ReplyWords))]
     assert late == []
 
@@ -365,9 +363,9 @@ def test_what_the_client_truncated_stays_truncated(desk):
 def test_the_timings_wait_for_the_first_audible_sound(desk):
     ask(desk, "hello")
     generation = desk.last(Respond).generation
-    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
-    desk.tell(TextReady(generation, "Hi there."))
-    desk.tell(ReplyComplete(generation, done("Hi there.")))
+    desk.tell(ReplyEvent(generation, Prefilled(1, 1, 1.0)))
+    desk.tell(ReplyEvent(generation, ReplyText("Hi there.")))
+    desk.tell(ReplyEvent(generation, done("Hi there.")))
     quiet = SpeechChunk(np.zeros(VOICE_RATE, np.float32), VOICE_RATE)
     desk.tell(SoundReady(generation, 0, quiet))
     desk.tell(SoundReady(generation, 0, sound("Hi there.")))
@@ -564,7 +562,7 @@ def test_an_endless_reply_is_cut(desk):
     ask(desk, "talk")
     generation = desk.last(Respond).generation
     for _ in range(100):
-        desk.tell(TextReady(generation, "and so on " * 10))
+        desk.tell(ReplyEvent(generation, ReplyText("and so on " * 10)))
     assert desk.last(ReplyFinished).status == "failed"
     assert "more than 4000 characters" in desk.last(Trouble).message
 
@@ -614,12 +612,12 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(back=st.integers(1, 3), text=st.sampled_from(["Yes. ", "No, never, ", "It is late"]))
     def say(self, back, text):
         for task in self.desk.all(Respond)[-back:]:
-            self.desk.tell(TextReady(task.generation, text))
+            self.desk.tell(ReplyEvent(task.generation, ReplyText(text)))
 
     @rule(back=st.integers(1, 3))
     def complete(self, back):
         for task in self.desk.all(Respond)[-back:]:
-            self.desk.tell(ReplyComplete(task.generation, done("x")))
+            self.desk.tell(ReplyEvent(task.generation, done("x")))
 
     @rule(back=st.integers(1, 3))
     def sound(self, back):

@@ -23,7 +23,7 @@ from support.fakes import Desk
 from support.session_witness import Witness, voice
 
 from agent.config.settings import Settings
-from agent.reply import Prefilled, ReplyDone
+from agent.reply import Prefilled, ReplyDone, ReplyText
 from agent.session.commands import Command, DecodeFinal, DecodePartial, Respond, Speak, WakeAt
 from agent.session.events import (
     CallStarted,
@@ -34,13 +34,11 @@ from agent.session.events import (
     FinalHeard,
     Input,
     PartialHeard,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
     TextSaid,
     Tick,
     Truncate,
@@ -98,9 +96,9 @@ def script(generation: int) -> list[Input]:
     said = [word(generation, number) for number in range(9)]
     texts = [" ".join(said[:2]), f" {said[2]}, " + " ".join(said[3:6]) + ".", ""]
     texts[2] = " " + " ".join(said[6:]) + "."
-    pieces: list[Input] = [PromptReady(generation, Prefilled(1, 1, 0.0))]
-    pieces += [TextReady(generation, text) for text in texts]
-    return [*pieces, ReplyComplete(generation, ReplyDone("".join(texts), 3, 3, 0.0, 0.0))]
+    pieces: list[Input] = [ReplyEvent(generation, Prefilled(1, 1, 0.0))]
+    pieces += [ReplyEvent(generation, ReplyText(text)) for text in texts]
+    return [*pieces, ReplyEvent(generation, ReplyDone("".join(texts), 3, 3, 0.0, 0.0))]
 
 
 @dataclass

@@ -5,7 +5,7 @@ import pytest
 from support.fakes import Desk
 
 from agent.config.settings import Settings
-from agent.reply import Message, Prefilled, ReplyDone
+from agent.reply import Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import (
     Abandon,
     DecodeFinal,
@@ -24,12 +24,10 @@ from agent.session.events import (
     FinalHeard,
     PartialHeard,
     PauseJudged,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
     TextSaid,
 )
 from agent.session.notices import (
@@ -75,10 +73,10 @@ def think(desk, text, after=0.05):
     generation = desk.last(Respond).generation
     before = len(desk.all(Speak))
     desk.now += after
-    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
+    desk.tell(ReplyEvent(generation, Prefilled(1, 1, 1.0)))
     desk.now += after
-    desk.tell(TextReady(generation, text))
-    desk.tell(ReplyComplete(generation, ReplyDone(text, 1, 1, 1.0, 1.0)))
+    desk.tell(ReplyEvent(generation, ReplyText(text)))
+    desk.tell(ReplyEvent(generation, ReplyDone(text, 1, 1, 1.0, 1.0)))
     for task in desk.all(Speak)[before:]:
         desk.now += after
         chunk = SpeechChunk(np.full(1000, 0.5, np.float32), 1000)

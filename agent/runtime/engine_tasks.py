@@ -13,7 +13,7 @@ import numpy as np
 from agent.audio.samples import Samples
 from agent.audio.vad import SpeechGate
 from agent.compute import Compute, Urgency
-from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
+from agent.reply import Message, ReplyDone, ReplyPiece
 from agent.responders.base import Responder, ResponderError
 from agent.responders.computed import awaited
 from agent.session.commands import (
@@ -31,17 +31,14 @@ from agent.session.commands import (
     Withdraw,
 )
 from agent.session.events import (
-    Denoised,
     FinalHeard,
     Input,
     PartialHeard,
     PauseJudged,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
 )
 from asr.engine import AsrError, Listening, Transcriber
 from tts.engine import SpeechChunk, Synthesizer, TtsError
@@ -206,7 +203,7 @@ class EngineWork:
             piece: ReplyPiece | None = None
             try:
                 async for piece in pieces:
-                    self._post(_told(task.generation, piece))
+                    self._post(ReplyEvent(task.generation, piece))
                 if not isinstance(piece, ReplyDone):
                     raise ResponderError("the responder ended without a complete reply")
             except ResponderError as error:
@@ -268,17 +265,3 @@ def _drop(decode: asyncio.Task[None] | None) -> None:
     """A decode that was not begun yet is not worth the time any more."""
     if decode is not None:
         decode.cancel()
-
-
-def _told(generation: int, piece: ReplyPiece) -> Input:
-    match piece:
-        case Prefilled():
-            return PromptReady(generation, piece)
-        case CanvasStep():
-            return Denoised(generation, piece)
-        case ReplyText():
-            return TextReady(generation, piece.text)
-        case ReplyDone():
-            return ReplyComplete(generation, piece)
-        case _:
-            assert_never(piece)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.audio.samples import AudioChunk
-from agent.reply import CanvasStep, Prefilled, ReplyDone
+from agent.reply import ReplyPiece
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
 
@@ -110,35 +110,11 @@ class PauseJudged:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptReady:
-    """The prompt of a reply is in the cache."""
+class ReplyEvent:
+    """The next piece of a reply, as the responder yields it."""
 
     generation: int
-    prefilled: Prefilled
-
-
-@dataclass(frozen=True, slots=True)
-class Denoised:
-    """The canvas after one more step."""
-
-    generation: int
-    step: CanvasStep
-
-
-@dataclass(frozen=True, slots=True)
-class TextReady:
-    """Words of the reply that will not change any more."""
-
-    generation: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyComplete:
-    """All words of the reply are known."""
-
-    generation: int
-    done: ReplyDone
+    piece: ReplyPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +168,7 @@ Input = (
     | PartialHeard
     | FinalHeard
     | PauseJudged
-    | PromptReady
-    | Denoised
-    | TextReady
-    | ReplyComplete
+    | ReplyEvent
     | SoundReady
     | SegmentSpoken
     | StageFailed

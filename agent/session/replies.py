@@ -9,18 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.reply import Message, ReplyDone
+from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import Abandon, Command, Respond, Speak
 from agent.session.conversation import Conversation, Reply, Turn
 from agent.session.events import (
     CancelReply,
-    Denoised,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
     Truncate,
 )
 from agent.session.notices import CanvasShown, ItemTruncated, ReplyStarted, Trouble
@@ -31,7 +28,7 @@ MAX_REPLY = 4000
 """Characters of one reply: some four minutes of speech."""
 TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
 
-ReplyEvent = PromptReady | Denoised | TextReady | ReplyComplete | SoundReady | SegmentSpoken
+ReplyInput = ReplyEvent | SoundReady | SegmentSpoken
 
 
 @dataclass(slots=True)
@@ -149,10 +146,10 @@ class Answering:
 
     # ---- going on ------------------------------------------------------------------
 
-    def take(self, event: ReplyEvent, now: float) -> Iterator[Command]:
+    def take(self, event: ReplyInput, now: float) -> Iterator[Command]:
         """A piece of the reply on air or of the draft; of any other it is too late."""
         draft, speaking = self.draft, self.speaking
-        if isinstance(event, TextReady) and self._too_long(event):
+        if isinstance(event, ReplyEvent) and self._too_long(event):
             failed = StageFailed("responder", TOO_LONG, generation=event.generation)
             yield from self.failed(failed, now)
         elif speaking is not None and speaking.generation == event.generation:
@@ -165,10 +162,12 @@ class Answering:
                 else:
                     draft.held.append(command)
 
-    def _too_long(self, event: TextReady) -> bool:
+    def _too_long(self, event: ReplyEvent) -> bool:
+        if not isinstance(event.piece, ReplyText):
+            return False
         running = [self.speaking, None if self.draft is None else self.draft.speaking]
         return any(
-            len(reply.reply.text) + len(event.text) > MAX_REPLY
+            len(reply.reply.text) + len(event.piece.text) > MAX_REPLY
             for reply in running
             if reply is not None and reply.generation == event.generation
         )
@@ -234,16 +233,16 @@ class Answering:
             yield from self.stop(now, event.message, "failed")
 
 
-def _piece(speaking: Speaking, event: ReplyEvent, now: float) -> Iterator[Command]:
+def _piece(speaking: Speaking, event: ReplyInput, now: float) -> Iterator[Command]:
     match event:
-        case PromptReady():
+        case ReplyEvent(piece=Prefilled()):
             speaking.reached(Stage.PROMPT, now)
-        case Denoised():
-            yield CanvasShown(speaking.response_id, event.step)
-        case TextReady():
-            yield from speaking.text(event.text, now)
-        case ReplyComplete():
-            yield from speaking.complete(event.done, now)
+        case ReplyEvent(piece=CanvasStep() as step):
+            yield CanvasShown(speaking.response_id, step)
+        case ReplyEvent(piece=ReplyText(text)):
+            yield from speaking.text(text, now)
+        case ReplyEvent(piece=ReplyDone() as done):
+            yield from speaking.complete(done, now)
         case SoundReady():
             yield from speaking.sound(event, now)
         case SegmentSpoken():

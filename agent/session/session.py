@@ -20,19 +20,16 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
-    Denoised,
     FinalHeard,
     Heard,
     Input,
     PartialHeard,
     PauseJudged,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
     TextSaid,
     Tick,
     Truncate,
@@ -118,10 +115,7 @@ class Session:
                 return self._final(event, now)
             case PauseJudged():
                 return self._pause_judged(event, now)
-            case (
-                PromptReady() | Denoised() | TextReady() | ReplyComplete()
-                | SoundReady() | SegmentSpoken()
-            ):  # fmt: skip
+            case ReplyEvent() | SoundReady() | SegmentSpoken():
                 return self.answering.take(event, now)
             case StageFailed():
                 return self._failed(event, now)
