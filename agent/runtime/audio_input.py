@@ -11,7 +11,7 @@ from agent.audio.echo import EchoJudge
 from agent.audio.samples import AudioChunk, Samples, StreamResampler
 from agent.audio.vad import SpeechGate
 from agent.errors import AudioError
-from agent.session.events import Heard
+from agent.session.events import AudioFrame
 from asr.engine import RATE
 
 MAX_AHEAD_SECONDS = 60.0
@@ -48,7 +48,7 @@ class Ear:
         self._rest: Samples = np.zeros(0, np.float32)
         self._position = 0
 
-    def push(self, samples: Samples, now: float) -> Iterator[Heard]:
+    def push(self, samples: Samples, now: float) -> Iterator[AudioFrame]:
         """Yield the frames that are complete.
 
         Raises:
@@ -74,7 +74,7 @@ class Ear:
             self._position += size
             yield self._judged(chunk)
 
-    def _judged(self, chunk: AudioChunk) -> Heard:
+    def _judged(self, chunk: AudioChunk) -> AudioFrame:
         frame = chunk.samples
         quiet = max(float(frame.max()), -float(frame.min())) < INAUDIBLE
         probability = 0.0 if quiet else self._gate.probability(frame)
@@ -82,7 +82,7 @@ class Ear:
         if echo > NOTHING_ELSE:
             # It would be recognised as the caller's words, in the pre-roll of what he says next.
             chunk = replace(chunk, samples=np.zeros_like(frame))
-        return Heard(chunk, probability * (1.0 - echo))
+        return AudioFrame(chunk, probability * (1.0 - echo))
 
     def _echoed(self, chunk: AudioChunk, probability: float) -> float:
         if self._echo is None:

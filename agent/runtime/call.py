@@ -97,8 +97,8 @@ class CallRunner:
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    for heard in self._ear.push(message.samples, self._clock()):
-                        self._handle(heard)
+                    for frame in self._ear.push(message.samples, self._clock()):
+                        self._handle(frame)
                 else:
                     self._handle(message)
                 # Answer first: a client that reads must not be taken for one that does not.

@@ -14,7 +14,7 @@ from tts.engine import SpeechChunk
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class AudioFrame:
     """One frame of the caller's sound with its speech probability."""
 
     chunk: AudioChunk
@@ -157,7 +157,7 @@ class Tick:
 
 Input = (
     CallStarted
-    | Heard
+    | AudioFrame
     | TextSaid
     | CommitAudio
     | ClearAudio

@@ -15,13 +15,13 @@ from agent.session.barge_in import Floor
 from agent.session.commands import Command, Forget, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
 from agent.session.events import (
+    AudioFrame,
     CallStarted,
     CancelReply,
     ClearAudio,
     CommitAudio,
     Configure,
     FinalHeard,
-    Heard,
     Input,
     PartialHeard,
     PauseJudged,
@@ -93,8 +93,8 @@ class Session:
 
     def _dispatch(self, event: Input, now: float) -> Iterator[Command]:
         match event:
-            case Heard():
-                return self._heard(event, now)
+            case AudioFrame():
+                return self._audio_frame(event, now)
             case CommitAudio():
                 return self._commit(now)
             case ClearAudio():
@@ -128,7 +128,7 @@ class Session:
 
     # ---- the caller's half ---------------------------------------------------------
 
-    def _heard(self, event: Heard, now: float) -> Iterator[Command]:
+    def _audio_frame(self, event: AudioFrame, now: float) -> Iterator[Command]:
         change = self.hearing.frame(event)
         if change is TurnEvent.BEGAN:
             yield from self._turn_began(now)

@@ -21,7 +21,7 @@ from agent.session.commands import (
 )
 from agent.session.conversation import Turn
 from agent.session.endpointing import Patience
-from agent.session.events import Configure, Heard, PauseJudged
+from agent.session.events import AudioFrame, Configure, PauseJudged
 from agent.session.notices import (
     AudioCleared,
     SpeechStarted,
@@ -101,9 +101,9 @@ class Hearing:
 
     # ---- sound ---------------------------------------------------------------------
 
-    def frame(self, heard: Heard) -> TurnEvent | None:
+    def frame(self, frame: AudioFrame) -> TurnEvent | None:
         """Take one frame; says what it changed. The sound itself is kept for ``feed``."""
-        chunk = heard.chunk
+        chunk = frame.chunk
         start, end = chunk.start / chunk.rate, chunk.end / chunk.rate
         self.position, self.last_sound_at = end, chunk.captured_at
         self._pre_roll.append(chunk)
@@ -111,7 +111,7 @@ class Hearing:
             self._pre_roll.keep(self.settings.pre_roll + self.settings.min_speech)
         if not self.detection:
             return self._undetected()
-        event = self.detector.frame(heard.probability, start, end)
+        event = self.detector.frame(frame.probability, start, end)
         if self.detector.speech_end == end:
             self._last_speech_at = chunk.captured_at
         return event
