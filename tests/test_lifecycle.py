@@ -25,7 +25,7 @@ from agent.session.notices import (
     Remark,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     TurnTimed,
     WordsPlaced,
 )
@@ -63,7 +63,7 @@ def run(desk, until):
 
 def test_a_greeting_comes_after_a_moment_of_silence_and_is_remembered():
     desk = new_desk({"greeting": "Hello there."})
-    assert desk.last(ReplyWords).delta == "Hello there."
+    assert desk.last(ReplyTextDelta).delta == "Hello there."
     speak(desk)
     run(desk, 3.0)
     played = np.concatenate([play.samples for play in desk.all(Play)])
@@ -84,8 +84,8 @@ def test_silence_is_asked_into_and_then_the_agent_leaves():
     while not desk.all(HangUp):
         desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
         desk.tell(Tick())
-        if len(desk.all(ReplyWords)) > len(said):
-            said.append((desk.now, desk.last(ReplyWords).delta))
+        if len(desk.all(ReplyTextDelta)) > len(said):
+            said.append((desk.now, desk.last(ReplyTextDelta).delta))
             speak(desk)
     texts = [text for _, text in said]
     assert texts == ["Are you still there?", "Are you still there?", "Bye."]
@@ -123,7 +123,7 @@ def test_the_longest_call_ends_with_a_goodbye():
         "cancelled",
         "the call reached its maximum length",
     )
-    assert desk.last(ReplyWords).delta == "Bye."
+    assert desk.last(ReplyTextDelta).delta == "Bye."
     desk.hear(1.0, 0.9)  # whoever goes on speaking does not keep it from leaving
     speak(desk)
     run(desk, 64.0)
@@ -150,11 +150,11 @@ def test_the_client_may_set_the_silence():
     desk = new_desk({})
     desk.tell(Configure(idle_after=6.0))
     run(desk, 6.1)
-    assert desk.last(ReplyWords).delta == "Are you still there?"
+    assert desk.last(ReplyTextDelta).delta == "Are you still there?"
     quiet = new_desk({"idle_after": 6.0})
     quiet.tell(Configure(idle_after=math.inf))
     run(quiet, 30.0)
-    assert quiet.all(ReplyWords) == []
+    assert quiet.all(ReplyTextDelta) == []
 
 
 def test_a_late_reply_is_preceded_by_a_filler_that_is_not_remembered():

@@ -14,8 +14,8 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
-    FinalHeard,
-    PartialHeard,
+    FinalTranscript,
+    PartialTranscript,
     ReplyEvent,
     RespondNow,
     SegmentSpoken,
@@ -28,13 +28,13 @@ from agent.session.notices import (
     Remark,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
+    TranscriptUpdated,
     Trouble,
     Unduck,
-    WordsHeard,
 )
 from agent.session.overlap import JUDGEMENTS, Judgement, Overlap, Said, Sounding, classify
 from agent.session.session import MAX_UNHEARD, Session
@@ -75,7 +75,7 @@ def noise(desk):
 
 def understand(desk, words):
     task = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(task.turn, task.revision, final(words)))
+    desk.tell(FinalTranscript(task.turn, task.revision, final(words)))
 
 
 def test_a_sound_ducks_the_agent_at_once_and_is_told_to_nobody(desk):
@@ -101,7 +101,7 @@ def test_words_interrupt_before_the_time_is_over(desk):
     desk.hear(0.256, 0.9)
     task = desk.last(DecodePartial)
     assert task.urgent
-    desk.tell(PartialHeard(task.turn, Transcript("stop it", 0, final=False)))
+    desk.tell(PartialTranscript(task.turn, Transcript("stop it", 0, final=False)))
     assert desk.last(StopPlaying)
 
 
@@ -114,7 +114,7 @@ def test_a_backchannel_or_noise_leaves_the_agent_speaking(desk, words):
     assert len(desk.all(Play)) > heard, "it goes on where it paused"
     understand(desk, words)
     desk.hear(0.6, 0.0)
-    assert desk.all(StopPlaying) == desk.all(SpeechStarted) == desk.all(WordsHeard) == []
+    assert desk.all(StopPlaying) == desk.all(SpeechStarted) == desk.all(TranscriptUpdated) == []
     assert desk.last(Remark).code == "backchannel"
     play_out(desk)
     assert desk.last(ReplyFinished).text == STORY
@@ -150,7 +150,7 @@ def test_a_short_word_that_matters_interrupts_when_it_is_understood(desk):
 def test_a_backchannel_that_goes_on_is_an_interruption(desk):
     desk.hear(0.256, 0.9)
     task = desk.last(DecodePartial)
-    desk.tell(PartialHeard(task.turn, Transcript("yeah", 0, final=False)))
+    desk.tell(PartialTranscript(task.turn, Transcript("yeah", 0, final=False)))
     desk.hear(0.3, 0.9)
     assert desk.all(StopPlaying) == []
     assert desk.last(Unduck)
@@ -165,7 +165,7 @@ def test_an_interruption_without_words_is_taken_back(desk):
     desk.hear(0.1, 0.0)
     understand(desk, "")
     desk.hear(0.5, 0.0)
-    rest = desk.last(ReplyWords).delta
+    rest = desk.last(ReplyTextDelta).delta
     assert f"{heard} {rest}" == STORY
     assert desk.all(Respond) == []
     task = desk.last(Speak)
@@ -183,14 +183,14 @@ def test_whoever_speaks_again_decides_what_becomes_of_an_interruption_without_wo
         desk.hear(0.12, 0.0)
         desk.tell(CommitAudio())
         tasks.append(desk.last(DecodeFinal))
-    desk.tell(FinalHeard(tasks[0].turn, tasks[0].revision, final("")))
+    desk.tell(FinalTranscript(tasks[0].turn, tasks[0].revision, final("")))
     assert desk.all(Speak) == []
-    desk.tell(FinalHeard(tasks[1].turn, tasks[1].revision, final(words)))
+    desk.tell(FinalTranscript(tasks[1].turn, tasks[1].revision, final(words)))
     desk.hear(0.6, 0.0)
     answers = [respond.messages[-1].content for respond in desk.all(Respond)]
     assert answers == ([words] if words else [])
     if not words:
-        assert STORY.endswith(desk.last(ReplyWords).delta)
+        assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
 def test_a_reply_that_was_cut_before_it_was_whole_begins_anew():
@@ -230,7 +230,7 @@ def test_another_mode_takes_back_what_the_open_turn_cut(desk, modes):
     for detection in modes:
         desk.tell(Configure(turn_detection=detection))
     desk.hear(0.5, 0.0)
-    assert STORY.endswith(desk.last(ReplyWords).delta)
+    assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
 def test_a_turn_without_end_does_not_keep_what_was_cut(desk):
@@ -240,9 +240,9 @@ def test_a_turn_without_end_does_not_keep_what_was_cut(desk):
     task = desk.last(DecodeFinal)
     desk.tell(Configure(turn_detection=False))
     desk.hear(0.1, 0.0)
-    desk.tell(FinalHeard(task.turn, task.revision, final("")))
+    desk.tell(FinalTranscript(task.turn, task.revision, final("")))
     desk.hear(0.5, 0.0)
-    assert STORY.endswith(desk.last(ReplyWords).delta)
+    assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
 def test_a_turn_too_many_gives_back_what_it_cut(desk):
@@ -256,9 +256,9 @@ def test_a_turn_too_many_gives_back_what_it_cut(desk):
     desk.tell(CommitAudio())
     assert desk.last(Trouble).code == "too_many_turns"
     for task in desk.all(DecodeFinal):
-        desk.tell(FinalHeard(task.turn, task.revision, final("")))
+        desk.tell(FinalTranscript(task.turn, task.revision, final("")))
     desk.hear(0.5, 0.0)
-    assert STORY.endswith(desk.last(ReplyWords).delta)
+    assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
 @pytest.mark.parametrize("commits", [False, True])

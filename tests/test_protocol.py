@@ -58,7 +58,7 @@ def test_audio_is_decoded():
                     "content": [{"type": "input_text", "text": "hi"}],
                 },
             ),
-            events.TextSaid("hi"),
+            events.TextTyped("hi"),
         ),
         (
             event("conversation.item.truncate", item_id="i", content_index=0, audio_end_ms=1500),
@@ -219,7 +219,7 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
     events = written(
         notices.ReplyStarted("resp_1", "item_2", "item_1"),
         notices.CanvasShown("resp_1", CanvasStep(1, 4, ("Hi", ""), (False, True), (0.9, 0.1), 5.0)),
-        notices.ReplyWords("resp_1", "item_2", "Hi there."),
+        notices.ReplyTextDelta("resp_1", "item_2", "Hi there."),
         notices.WordsPlaced("resp_1", "item_2", (notices.WordPlace(0.1234, 2),)),
         notices.Play("resp_1", "item_2", half, 22_050),
         notices.TurnTimed("resp_1", "item_2", {"asr": 0.1234}, 1.5),
@@ -267,8 +267,8 @@ def test_every_notice_can_be_written():
         notices.SpeechStopped("i", 2.0),
         notices.TurnCommitted("i", None),
         notices.AudioCleared(),
-        notices.WordsHeard("i", "hel", "hel", final=False),
-        notices.WordsHeard("i", "hello", "", final=True),
+        notices.TranscriptUpdated("i", "hel", "hel", final=False),
+        notices.TranscriptUpdated("i", "hello", "", final=True),
         notices.TextAccepted("i", None, "hello"),
         notices.StopPlaying("r", "i", 0.5),
         notices.ReplyFinished("r", "i", "cancelled", "turn_detected", "Hi"),

@@ -27,14 +27,14 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
-    FinalHeard,
-    PartialHeard,
+    FinalTranscript,
+    PartialTranscript,
     ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextSaid,
+    TextTyped,
     Tick,
     Truncate,
 )
@@ -44,14 +44,14 @@ from agent.session.notices import (
     Play,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
+    TranscriptUpdated,
     Trouble,
     TurnCommitted,
     TurnTimed,
-    WordsHeard,
     WordsPlaced,
 )
 from agent.session.session import Session
@@ -103,7 +103,7 @@ def ask(desk, words, seconds=1.0):
     desk.hear(0.6, 0.0)
     task = desk.last(DecodeFinal)
     desk.now += 0.2
-    return desk.tell(FinalHeard(task.turn, task.revision, final(words)))
+    return desk.tell(FinalTranscript(task.turn, task.revision, final(words)))
 
 
 def answer(desk, text):
@@ -134,7 +134,7 @@ def play_out(desk):
 def test_a_spoken_question_is_answered(desk):
     assert isinstance(desk.all(Prepare)[0].messages[0], Message)
     ask(desk, "What is the capital of France?")
-    assert desk.last(WordsHeard).final
+    assert desk.last(TranscriptUpdated).final
     prompt = desk.last(Respond).messages
     assert prompt[-1] == Message("user", "What is the capital of France?")
     answer(desk, "Paris is the capital of France.")
@@ -189,10 +189,10 @@ def test_partials_are_asked_for_while_the_caller_speaks_and_not_in_a_pause(desk)
     desk.hear(1.0, 0.9)
     assert len(desk.all(DecodePartial)) == 1, "one at a time"
     turn = desk.last(DecodePartial).turn
-    desk.tell(PartialHeard(turn, Transcript("what is the", 7, final=False)))
-    assert desk.last(WordsHeard).delta == "what is"
-    desk.tell(PartialHeard(turn, Transcript("what is the time", 11, final=False)))
-    assert desk.last(WordsHeard).delta == " the"
+    desk.tell(PartialTranscript(turn, Transcript("what is the", 7, final=False)))
+    assert desk.last(TranscriptUpdated).delta == "what is"
+    desk.tell(PartialTranscript(turn, Transcript("what is the time", 11, final=False)))
+    assert desk.last(TranscriptUpdated).delta == " the"
     before = len(desk.all(DecodePartial))
     desk.hear(0.45, 0.0)
     assert len(desk.all(DecodePartial)) == before
@@ -217,7 +217,7 @@ def test_barge_in_silences_the_agent_and_cuts_history_to_what_was_heard(desk):
     mark = len(desk.commands)
     desk.tell(SoundReady(generation, 0, sound("late late late")))
     desk.tell(ReplyEvent(generation, ReplyText("late")))
-    late = [c for c in desk.commands[mark:] if isinstance(c, (Play, Speak, ReplyWords))]
+    late = [c for c in desk.commands[mark:] if isinstance(c, (Play, Speak, ReplyTextDelta))]
     assert late == []
 
 
@@ -252,7 +252,7 @@ def test_words_cut_off_by_the_caller_himself_are_joined(desk):
     assert desk.last(ReplyFinished).status == "cancelled"
     desk.hear(0.6, 0.0)
     task = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(task.turn, task.revision, final("of France?")))
+    desk.tell(FinalTranscript(task.turn, task.revision, final("of France?")))
     assert desk.last(Respond).messages[-1].content == "What is the capital of France?"
 
 
@@ -261,11 +261,11 @@ def test_words_that_arrive_while_the_caller_speaks_again_wait_for_the_rest(desk)
     desk.hear(0.6, 0.0)
     first = desk.last(DecodeFinal)
     desk.hear(0.5, 0.9)
-    desk.tell(FinalHeard(first.turn, first.revision, final("I want")))
+    desk.tell(FinalTranscript(first.turn, first.revision, final("I want")))
     assert desk.all(Respond) == []
     desk.hear(0.6, 0.0)
     second = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(second.turn, second.revision, final("a pizza.")))
+    desk.tell(FinalTranscript(second.turn, second.revision, final("a pizza.")))
     assert desk.last(Respond).messages[-1].content == "I want a pizza."
 
 
@@ -273,7 +273,7 @@ def finals(desk, **words):
     """The words of the turns arrive: turn number -> text."""
     for task in desk.all(DecodeFinal):
         if f"turn{task.turn}" in words:
-            desk.tell(FinalHeard(task.turn, task.revision, final(words[f"turn{task.turn}"])))
+            desk.tell(FinalTranscript(task.turn, task.revision, final(words[f"turn{task.turn}"])))
 
 
 def test_two_turns_that_end_before_the_words_of_the_first_are_answered_as_one(desk):
@@ -333,7 +333,7 @@ def test_turns_that_wait_for_their_words_are_bounded(desk):
 def test_typing_and_push_to_talk_keep_their_order(desk):
     desk.tell(Configure(turn_detection=False))
     desk.hear(0.3, 0.0)  # the microphone is always open
-    desk.tell(TextSaid("typed one"))
+    desk.tell(TextTyped("typed one"))
     desk.tell(RespondNow())
     answer(desk, "Answer one.")
     play_out(desk)
@@ -389,19 +389,19 @@ def test_items_name_the_item_before_them(desk):
 def test_noise_without_words_is_not_answered(desk):
     ask(desk, "")
     assert desk.all(Respond) == []
-    assert desk.last(WordsHeard).text == ""
+    assert desk.last(TranscriptUpdated).text == ""
 
 
 def test_words_of_an_old_turn_or_revision_are_not_wanted(desk):
     ask(desk, "hello")
     before = len(desk.all(Respond))
-    desk.tell(FinalHeard(99, 0, final("ghost")))
-    desk.tell(FinalHeard(1, 0, final("ghost")))
+    desk.tell(FinalTranscript(99, 0, final("ghost")))
+    desk.tell(FinalTranscript(1, 0, final("ghost")))
     assert len(desk.all(Respond)) == before
 
 
 def test_typed_words_are_answered_when_asked_for(desk):
-    desk.tell(TextSaid("How many legs has a spider?", "my_item"))
+    desk.tell(TextTyped("How many legs has a spider?", "my_item"))
     assert desk.all(Respond) == []
     desk.tell(RespondNow())
     assert desk.last(ReplyStarted).previous_item_id == "my_item"
@@ -429,7 +429,7 @@ def test_push_to_talk(desk):
     desk.tell(CommitAudio())
     desk.tell(RespondNow())  # at once, as such clients do, before the words are known
     task = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(task.turn, task.revision, final("good morning")))
+    desk.tell(FinalTranscript(task.turn, task.revision, final("good morning")))
     assert desk.last(Respond).messages[-1].content == "good morning"
 
 
@@ -439,14 +439,14 @@ def test_push_to_talk_answers_what_was_committed_and_not_what_comes_next(desk):
     desk.tell(CommitAudio())
     desk.hear(0.3, 0.9)  # the microphone goes on
     first = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(first.turn, first.revision, final("good morning")))
+    desk.tell(FinalTranscript(first.turn, first.revision, final("good morning")))
     desk.tell(RespondNow())
     assert desk.last(Respond).messages[-1].content == "good morning"
     answer(desk, "Good morning.")
     play_out(desk)
     desk.tell(CommitAudio())
     second = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(second.turn, second.revision, final("goodbye")))
+    desk.tell(FinalTranscript(second.turn, second.revision, final("goodbye")))
     desk.tell(RespondNow())
     contents = [message.content for message in desk.last(Respond).messages[1:]]
     assert contents == ["good morning", "Good morning.", "goodbye"]
@@ -464,7 +464,7 @@ def test_silence_that_is_to_be_answered_is_named(desk):
     desk.hear(1.0, 0.0)
     desk.tell(CommitAudio())
     desk.tell(RespondNow())
-    desk.tell(FinalHeard(1, 0, final("")))
+    desk.tell(FinalTranscript(1, 0, final("")))
     assert desk.last(Trouble).code == "conversation_empty"
 
 
@@ -543,8 +543,8 @@ def test_another_mode_takes_the_open_turn_back(desk):
 
 
 def test_item_ids_are_not_used_twice(desk):
-    desk.tell(TextSaid("one", "item_000001"))
-    desk.tell(TextSaid("two", "item_000001"))
+    desk.tell(TextTyped("one", "item_000001"))
+    desk.tell(TextTyped("two", "item_000001"))
     assert desk.last(Trouble).code == "item_id_taken"
     desk.tell(RespondNow())
     assert desk.last(ReplyStarted).item_id != "item_000001"
@@ -573,7 +573,7 @@ def test_a_recogniser_that_fails_while_the_caller_speaks_loses_only_that_turn(de
     assert desk.last(Trouble).code == "asr_failed"
     desk.hear(0.7, 0.0)
     desk.tell(StageFailed("asr", "nothing of this turn was heard", turn=1))
-    assert desk.last(WordsHeard).text == ""
+    assert desk.last(TranscriptUpdated).text == ""
     ask(desk, "again")
     assert desk.last(Respond).messages[-1].content == "again"
 
@@ -607,7 +607,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(text=st.sampled_from(["", "hello", "what time is it"]))
     def understand(self, text):
         for task in self.desk.all(DecodeFinal)[-2:]:
-            self.desk.tell(FinalHeard(task.turn, task.revision, final(text)))
+            self.desk.tell(FinalTranscript(task.turn, task.revision, final(text)))
 
     @rule(back=st.integers(1, 3), text=st.sampled_from(["Yes. ", "No, never, ", "It is late"]))
     def say(self, back, text):
@@ -632,7 +632,7 @@ class AnyOrder(RuleBasedStateMachine):
                 ClearAudio(),
                 RespondNow(),
                 CancelReply(),
-                TextSaid("typed"),
+                TextTyped("typed"),
                 Configure(turn_detection=False),
                 Configure(turn_detection=True),
                 Truncate("item_000002", 0.3),
@@ -652,7 +652,7 @@ class AnyOrder(RuleBasedStateMachine):
                     assert command.response_id not in started
                     started[command.response_id] = len(started)
                     assert len(over) == len(started) - 1, "one reply at a time"
-                case Play() | ReplyWords():
+                case Play() | ReplyTextDelta():
                     assert command.response_id not in over
                 case ReplyFinished():
                     assert command.response_id not in over, "a reply ends once"

@@ -31,15 +31,15 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
-    FinalHeard,
+    FinalTranscript,
     Input,
-    PartialHeard,
+    PartialTranscript,
     ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextSaid,
+    TextTyped,
     Tick,
     Truncate,
 )
@@ -147,7 +147,7 @@ class WatchedDesk(Desk):
     def understand(self, task: DecodeFinal, text: str) -> None:
         """The recogniser has the words of a turn."""
         self.unanswered.pop((task.turn, task.revision), None)
-        self.tell(FinalHeard(task.turn, task.revision, Transcript(text, len(text), True)))
+        self.tell(FinalTranscript(task.turn, task.revision, Transcript(text, len(text), True)))
 
     def sound(self, engine: EngineOfOneReply) -> bool:
         """The voice of one reply goes on; returns whether it had anything to do."""
@@ -195,7 +195,7 @@ class AnyConversation(RuleBasedStateMachine):
                 ClearAudio(),
                 RespondNow(),
                 CancelReply(),
-                TextSaid("typed words"),
+                TextTyped("typed words"),
                 Configure(turn_detection=False),
                 Configure(turn_detection=True),
                 Configure(create_response=False),
@@ -235,7 +235,9 @@ class AnyConversation(RuleBasedStateMachine):
     @rule(back=st.integers(1, 2), text=st.sampled_from(HEARD), stable=st.floats(0, 1))
     def partial(self, back: int, text: str, stable: float) -> None:
         task = self.desk.partials[-back:][0]
-        self.desk.tell(PartialHeard(task.turn, Transcript(text, int(stable * len(text)), False)))
+        self.desk.tell(
+            PartialTranscript(task.turn, Transcript(text, int(stable * len(text)), False))
+        )
 
     @precondition(lambda self: self.desk.finals)
     @rule(back=st.integers(1, 3), text=st.sampled_from(HEARD))

@@ -31,9 +31,9 @@ from agent.session.commands import (
     Withdraw,
 )
 from agent.session.events import (
-    FinalHeard,
+    FinalTranscript,
     Input,
-    PartialHeard,
+    PartialTranscript,
     PauseJudged,
     ReplyEvent,
     SegmentSpoken,
@@ -174,7 +174,7 @@ class EngineWork:
         except AsrError as error:
             self._post(StageFailed("asr", str(error), turn=task.turn))
         else:
-            self._post(PartialHeard(task.turn, transcript))
+            self._post(PartialTranscript(task.turn, transcript))
 
     async def _decode_final(self, task: DecodeFinal) -> None:
         listening = self._listening.get(task.turn)
@@ -185,7 +185,7 @@ class EngineWork:
         except AsrError as error:
             self._post(StageFailed("asr", str(error), task.turn, task.revision))
         else:
-            self._post(FinalHeard(task.turn, task.revision, transcript))
+            self._post(FinalTranscript(task.turn, task.revision, transcript))
 
     async def _prepare(self) -> None:
         async with self._responder_free:

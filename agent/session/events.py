@@ -22,7 +22,7 @@ class AudioFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class TextSaid:
+class TextTyped:
     """The caller typed instead of speaking."""
 
     text: str
@@ -84,7 +84,7 @@ class Configure:
 
 
 @dataclass(frozen=True, slots=True)
-class PartialHeard:
+class PartialTranscript:
     """A hypothesis of the open turn."""
 
     turn: int
@@ -92,7 +92,7 @@ class PartialHeard:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalHeard:
+class FinalTranscript:
     """All words of a turn, up to the pause that they were asked for in."""
 
     turn: int
@@ -158,15 +158,15 @@ class Tick:
 Input = (
     CallStarted
     | AudioFrame
-    | TextSaid
+    | TextTyped
     | CommitAudio
     | ClearAudio
     | RespondNow
     | CancelReply
     | Truncate
     | Configure
-    | PartialHeard
-    | FinalHeard
+    | PartialTranscript
+    | FinalTranscript
     | PauseJudged
     | ReplyEvent
     | SoundReady

@@ -39,7 +39,7 @@ class AudioCleared:
 
 
 @dataclass(frozen=True, slots=True)
-class WordsHeard:
+class TranscriptUpdated:
     """What the caller said; ``final`` closes the item, ``delta`` is new stable text."""
 
     item_id: str
@@ -67,7 +67,7 @@ class ReplyStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyWords:
+class ReplyTextDelta:
     """Words of the reply that are about to be spoken."""
 
     response_id: str
@@ -202,10 +202,10 @@ Notice = (
     | SpeechStopped
     | TurnCommitted
     | AudioCleared
-    | WordsHeard
+    | TranscriptUpdated
     | TextAccepted
     | ReplyStarted
-    | ReplyWords
+    | ReplyTextDelta
     | WordsPlaced
     | CanvasShown
     | Play

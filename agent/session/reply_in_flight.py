@@ -15,7 +15,7 @@ from agent.session.events import SegmentSpoken, SoundReady
 from agent.session.notices import (
     Play,
     ReplyFinished,
-    ReplyWords,
+    ReplyTextDelta,
     StopPlaying,
     TurnTimed,
     WordPlace,
@@ -74,7 +74,7 @@ class Speaking:
     def text(self, delta: str, now: float) -> Iterator[Command]:
         """More words of the reply are final."""
         self.reply.text += delta
-        yield ReplyWords(self.response_id, self.reply.item_id, delta)
+        yield ReplyTextDelta(self.response_id, self.reply.item_id, delta)
         for segment in self._segmenter.feed(delta):
             yield from self._speak(segment, speakable(segment), now)
 

@@ -21,16 +21,16 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
-    FinalHeard,
+    FinalTranscript,
     Input,
-    PartialHeard,
+    PartialTranscript,
     PauseJudged,
     ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextSaid,
+    TextTyped,
     Tick,
     Truncate,
 )
@@ -40,9 +40,9 @@ from agent.session.notices import (
     Configured,
     Remark,
     TextAccepted,
+    TranscriptUpdated,
     Trouble,
     TurnTimed,
-    WordsHeard,
 )
 from agent.session.pending_reply import Owed
 from agent.session.replies import Answering
@@ -99,8 +99,8 @@ class Session:
                 return self._commit(now)
             case ClearAudio():
                 return self._clear(now)
-            case TextSaid():
-                return self._text_said(event)
+            case TextTyped():
+                return self._text_typed(event)
             case RespondNow():
                 return self.owed.ask()
             case CancelReply():
@@ -109,9 +109,9 @@ class Session:
                 return self.answering.truncate(event)
             case Configure():
                 return self._configure(event, now)
-            case PartialHeard():
+            case PartialTranscript():
                 return self._partial(event, now)
-            case FinalHeard():
+            case FinalTranscript():
                 return self._final(event, now)
             case PauseJudged():
                 return self._pause_judged(event, now)
@@ -150,7 +150,7 @@ class Session:
             # While the caller speaks there is time to cache what the last turn left behind.
             yield Prepare(self.conversation.messages())
 
-    def _partial(self, event: PartialHeard, now: float) -> Iterator[Command]:
+    def _partial(self, event: PartialTranscript, now: float) -> Iterator[Command]:
         before = self._stable_words
         yield from self.hearing.partial(event.turn, event.transcript)
         if event.transcript.text:
@@ -163,7 +163,7 @@ class Session:
     def _stable_words(self) -> str:
         return "" if self.hearing.open is None else self.hearing.open.shown
 
-    def _final(self, event: FinalHeard, now: float) -> Iterator[Command]:
+    def _final(self, event: FinalTranscript, now: float) -> Iterator[Command]:
         if self.hearing.revised(event.turn, event.revision, event.transcript, now):
             words = event.transcript.text.strip()
             yield from self.floor.understood(event.turn, words, now)
@@ -207,7 +207,7 @@ class Session:
         place = self.conversation.follow(opened.turn.item_id)
         yield from self.hearing.told(opened.turn, place)
         if opened.words is not None:
-            final = FinalHeard(opened.turn.id, opened.turn.revision, opened.words)
+            final = FinalTranscript(opened.turn.id, opened.turn.revision, opened.words)
             yield from self._final(final, now)
 
     def _commit(self, now: float) -> Iterator[Command]:
@@ -225,7 +225,7 @@ class Session:
         yield Forget(turn.id)
         text = turn.heard = words.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        yield WordsHeard(turn.item_id, text, "", final=True, seconds=words.audio_end)
+        yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)
         if text:
             self.manners.caller_spoke()
         if self.floor.taken_for_nothing(turn):
@@ -246,7 +246,7 @@ class Session:
         if taken:
             yield from self._take_back(now)
 
-    def _text_said(self, event: TextSaid) -> Iterator[Command]:
+    def _text_typed(self, event: TextTyped) -> Iterator[Command]:
         if event.item_id is not None and self.ids.taken(event.item_id):
             message = f"there is an item {event.item_id} already; choose another id"
             yield Trouble("item_id_taken", message, param="item.id")
@@ -292,7 +292,7 @@ class Session:
             return
         yield Trouble("asr_failed", event.message, kind="server_error")
         nothing = Transcript("", 0, final=True)
-        yield from self._final(FinalHeard(event.turn, event.revision, nothing), now)
+        yield from self._final(FinalTranscript(event.turn, event.revision, nothing), now)
 
     def _settle(self, now: float) -> Iterator[Command]:
         """What time alone brings about."""

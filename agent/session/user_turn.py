@@ -26,8 +26,8 @@ from agent.session.notices import (
     AudioCleared,
     SpeechStarted,
     SpeechStopped,
+    TranscriptUpdated,
     TurnCommitted,
-    WordsHeard,
 )
 from agent.timing import Stage, WorkSpan
 from agent.turn_taking.completeness import LANGUAGE
@@ -146,7 +146,7 @@ class Hearing:
         self._be_patient()
         yield SpeechStarted(turn.item_id, turn.speech_start)
         if shown:
-            yield WordsHeard(turn.item_id, shown, shown, final=False)
+            yield TranscriptUpdated(turn.item_id, shown, shown, final=False)
 
     def feed(self) -> Iterator[Command]:
         """Give the sound that arrived since the last call to the recogniser."""
@@ -177,7 +177,7 @@ class Hearing:
             delta = stable[len(self.open.shown) :]
             self.open.shown = stable
             if self.open.turn.announced:
-                yield WordsHeard(self.open.turn.item_id, transcript.text, delta, final=False)
+                yield TranscriptUpdated(self.open.turn.item_id, transcript.text, delta, final=False)
 
     def pause(self) -> Iterator[Command]:
         """The first silent frame of a pause: the moment for which the turn model was trained."""

@@ -23,16 +23,16 @@ from agent.session.notices import (
     Play,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
     TextAccepted,
+    TranscriptUpdated,
     Trouble,
     TurnCommitted,
     TurnTimed,
     Unduck,
-    WordsHeard,
     WordsPlaced,
 )
 from agent.session.session import MAX_UNHEARD, Session
@@ -101,7 +101,7 @@ class Witness:
                 self._reply(command)
             case Play():
                 self._plays(command)
-            case ReplyWords() | WordsPlaced() | TurnTimed() | Duck() | Unduck() | StopPlaying():
+            case ReplyTextDelta() | WordsPlaced() | TurnTimed() | Duck() | Unduck() | StopPlaying():
                 assert command.response_id == self.running, f"{command} and it does not run"
                 assert not self.stopped, f"{command} after its stop"
                 self.stopped = isinstance(command, StopPlaying)
@@ -109,7 +109,7 @@ class Witness:
                 self._caller(command)
             case TurnCommitted() | TextAccepted():
                 self._new_item(command.item_id)
-            case WordsHeard():
+            case TranscriptUpdated():
                 self._words(command)
             case Trouble():
                 self.owed = self.owed and command.code != "too_many_turns"
@@ -181,7 +181,7 @@ class Witness:
             # Who takes back the words that he interrupted with does not say what he wants.
             self.owed = self.owed and not self.answers
 
-    def _words(self, command: WordsHeard) -> None:
+    def _words(self, command: TranscriptUpdated) -> None:
         asked_for = self.session.create_response and self.session.hearing.detection
         means_something = bool(command.text) and not is_backchannel(command.text)
         if command.final and asked_for and means_something:
