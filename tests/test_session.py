@@ -13,9 +13,9 @@ from agent.session.commands import (
     Abandon,
     DecodeFinal,
     DecodePartial,
-    Forget,
+    DropTurnAudio,
+    FeedRecogniser,
     HangUp,
-    Hear,
     Prepare,
     Respond,
     Speak,
@@ -163,7 +163,7 @@ def test_the_spans_of_a_turn_sum_to_its_time(desk):
 def test_the_pre_roll_reaches_the_recogniser(desk):
     desk.hear(2.0, 0.0)
     desk.hear(0.5, 0.9)
-    first = desk.all(Hear)[0]
+    first = desk.all(FeedRecogniser)[0]
     settings = desk.session.settings.turns
     seconds = len(first.samples) / 16_000
     assert settings.pre_roll <= seconds <= settings.pre_roll + settings.min_speech + 0.1
@@ -177,7 +177,7 @@ def test_every_sample_of_a_turn_is_heard_once(desk):
     desk.hear(1.0, 0.8)
     desk.hear(0.6, 0.0)
     assert len(desk.all(DecodeFinal)) == 1
-    heard = sum(len(command.samples) for command in desk.all(Hear)) / 16_000
+    heard = sum(len(command.samples) for command in desk.all(FeedRecogniser)) / 16_000
     start, stop = desk.last(SpeechStarted).audio_start, desk.last(SpeechStopped).audio_end
     assert heard >= stop - start + 0.4
     assert heard <= stop - start + 0.6
@@ -479,7 +479,7 @@ def test_without_create_response_the_agent_waits_to_be_asked(desk):
 def test_the_open_turn_can_be_taken_back(desk):
     desk.hear(0.5, 0.9)
     desk.tell(ClearAudio())
-    assert desk.last(Forget).turn == 1
+    assert desk.last(DropTurnAudio).turn == 1
     desk.hear(1.0, 0.0)
     assert desk.all(DecodeFinal) == []
 
@@ -536,7 +536,7 @@ def test_settings_may_change_while_the_caller_speaks(desk):
 def test_another_mode_takes_the_open_turn_back(desk):
     desk.hear(0.5, 0.9)
     desk.tell(Configure(turn_detection=False))
-    assert desk.last(Forget).turn == 1
+    assert desk.last(DropTurnAudio).turn == 1
     desk.hear(0.5, 0.9)
     desk.tell(CommitAudio())
     assert desk.last(DecodeFinal).turn == 2

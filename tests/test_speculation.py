@@ -8,14 +8,14 @@ from agent.config.settings import Settings
 from agent.reply import Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import (
     Abandon,
+    CancelDecode,
     DecodeFinal,
+    DropTurnAudio,
     EndSpeech,
-    Forget,
     JudgePause,
     Prepare,
     Respond,
     Speak,
-    Withdraw,
 )
 from agent.session.events import (
     CallStarted,
@@ -102,7 +102,7 @@ def test_nothing_of_a_draft_is_told_before_the_turn_is_over(desk):
     kinds = [type(command) for command in desk.commands[mark:] if isinstance(command, TOLD)]
     assert kinds[:4] == [TranscriptUpdated, ReplyStarted, ReplyTextDelta, Play]
     assert len(desk.all(DecodeFinal)) == len(desk.all(Respond)) == 1
-    assert desk.last(Forget).turn == desk.last(DecodeFinal).turn
+    assert desk.last(DropTurnAudio).turn == desk.last(DecodeFinal).turn
 
 
 def test_a_complete_sentence_ends_the_turn_as_soon_as_it_is_understood(desk):
@@ -230,7 +230,7 @@ def test_words_of_a_voided_pause_come_too_late(desk):
     desk.hear(0.1, 0.0)
     late = desk.last(DecodeFinal)
     desk.hear(0.2, 0.9)
-    assert desk.last(Withdraw).turn == late.turn
+    assert desk.last(CancelDecode).turn == late.turn
     desk.tell(FinalTranscript(late.turn, late.revision, Transcript("What is", 7, True)))
     assert desk.all(Respond) == []
 

@@ -12,7 +12,7 @@ from agent.errors import AudioError
 from agent.protocol import AppendedAudio
 from agent.runtime.audio_input import Ear
 from agent.runtime.engine_tasks import Engines, EngineWork
-from agent.session.commands import Command, HangUp, Task, WakeAt
+from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
     CallStarted,
     Input,
@@ -162,7 +162,7 @@ class CallRunner:
             self._wake_at(command.when)
         elif isinstance(command, HangUp):
             self._hang_up(command.code, command.reason)
-        elif isinstance(command, Task):
+        elif isinstance(command, EngineTask):
             self._work.do(command)
         else:
             if isinstance(command, Play):

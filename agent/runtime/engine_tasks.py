@@ -18,17 +18,17 @@ from agent.responders.base import Responder, ResponderError
 from agent.responders.computed import awaited
 from agent.session.commands import (
     Abandon,
+    CancelDecode,
     DecodeFinal,
     DecodePartial,
+    DropTurnAudio,
     EndSpeech,
-    Forget,
-    Hear,
+    EngineTask,
+    FeedRecogniser,
     JudgePause,
     Prepare,
     Respond,
     Speak,
-    Task,
-    Withdraw,
 )
 from agent.session.events import (
     FinalTranscript,
@@ -98,10 +98,10 @@ class EngineWork:
         self._unheard = 0
         """The last turn that the recogniser refused; said once, not for every frame."""
 
-    def do(self, task: Task) -> None:
+    def do(self, task: EngineTask) -> None:
         """Begin a piece of work; what comes of it is posted as inputs."""
         match task:
-            case Hear():
+            case FeedRecogniser():
                 self._hear(task)
             case DecodePartial():
                 self._partials[task.turn] = self._start(self._decode_partial(task))
@@ -110,9 +110,9 @@ class EngineWork:
                 self._finals[task.turn] = self._start(self._decode_final(task))
             case JudgePause():
                 self._judge(task)
-            case Withdraw():
+            case CancelDecode():
                 _drop(self._finals.pop(task.turn, None))
-            case Forget():
+            case DropTurnAudio():
                 _drop(self._partials.pop(task.turn, None))
                 _drop(self._finals.pop(task.turn, None))
                 self._sound.pop(task.turn, None)
@@ -140,7 +140,7 @@ class EngineWork:
             case _:
                 assert_never(task)
 
-    def _hear(self, task: Hear) -> None:
+    def _hear(self, task: FeedRecogniser) -> None:
         if task.turn == self._unheard:
             return
         try:

@@ -10,7 +10,7 @@ from agent.session.notices import Notice
 
 
 @dataclass(frozen=True, slots=True)
-class Hear:
+class FeedRecogniser:
     """Give sound of the open turn to the recogniser."""
 
     turn: int
@@ -42,14 +42,14 @@ class JudgePause:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdraw:
+class CancelDecode:
     """The words are not wanted any more, as the caller goes on: skip a decode not begun yet."""
 
     turn: int
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class DropTurnAudio:
     """Drop the sound of a turn."""
 
     turn: int
@@ -110,13 +110,13 @@ class HangUp:
     reason: str
 
 
-Task = (
-    Hear
+EngineTask = (
+    FeedRecogniser
     | DecodePartial
     | DecodeFinal
     | JudgePause
-    | Withdraw
-    | Forget
+    | CancelDecode
+    | DropTurnAudio
     | Prepare
     | Respond
     | Speak
@@ -125,4 +125,4 @@ Task = (
 )
 """The part of the commands that is work for the engines."""
 
-Command = Task | WakeAt | HangUp | Notice
+Command = EngineTask | WakeAt | HangUp | Notice

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from agent.config.settings import Settings
 from agent.session.barge_in import Floor
-from agent.session.commands import Command, Forget, Prepare, WakeAt
+from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
 from agent.session.events import (
     AudioFrame,
@@ -222,7 +222,7 @@ class Session:
 
     def _words_known(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
         """All words of a finished turn are there."""
-        yield Forget(turn.id)
+        yield DropTurnAudio(turn.id)
         text = turn.heard = words.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
         yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)

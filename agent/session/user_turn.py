@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from agent.config.settings import TurnSettings
 from agent.session.commands import (
+    CancelDecode,
     Command,
     DecodeFinal,
     DecodePartial,
-    Forget,
-    Hear,
+    DropTurnAudio,
+    FeedRecogniser,
     JudgePause,
-    Withdraw,
 )
 from agent.session.conversation import Turn
 from agent.session.endpointing import Patience
@@ -154,7 +154,7 @@ class Hearing:
             return
         samples = self._pre_roll.take()
         if samples is not None:
-            yield Hear(self.open.turn.id, samples)
+            yield FeedRecogniser(self.open.turn.id, samples)
         speaking = not self.detector.open or self.detector.speech_end == self.position
         due = self.position >= self.open.partial_due and not self.open.partial_running
         if speaking and due:
@@ -228,7 +228,7 @@ class Hearing:
         turn = opened.turn
         if opened.words is None:
             turn.work.append(WorkSpan("asr", opened.turn.asked_at, now))
-            yield Withdraw(turn.id)
+            yield CancelDecode(turn.id)
         turn.wasted += sum(span.end - span.start for span in turn.work)
         turn.work.clear()
         turn.revision += 1
@@ -286,7 +286,7 @@ class Hearing:
     def swallow(self) -> Iterator[Command]:
         """Drop the open turn without a word to the client."""
         if self.open is not None:
-            yield Forget(self.open.turn.id)
+            yield DropTurnAudio(self.open.turn.id)
         self.open = None
         self.detector.reset()
 

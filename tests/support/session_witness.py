@@ -10,9 +10,9 @@ from agent.session.commands import (
     Abandon,
     Command,
     DecodeFinal,
-    Forget,
+    DropTurnAudio,
+    FeedRecogniser,
     HangUp,
-    Hear,
     Respond,
     Speak,
     WakeAt,
@@ -92,10 +92,10 @@ class Witness:
             case Abandon():
                 assert command.generation not in self.abandoned, "given up twice"
                 self.abandoned.add(command.generation)
-            case Hear():
+            case FeedRecogniser():
                 self.listening.add(command.turn)
                 assert len(self.listening) <= MAX_UNHEARD + 2, "recordings pile up"
-            case Forget():
+            case DropTurnAudio():
                 self.listening.discard(command.turn)
             case ReplyStarted() | ReplyFinished():
                 self._reply(command)
