@@ -98,7 +98,7 @@ class Floor:
 
     def taken_for_nothing(self, turn: Turn) -> bool:
         """Whether the agent fell silent for a turn without any words of its own."""
-        said = classify(turn.heard)
+        said = classify(turn.transcript)
         nothing = said is Said.NO_WORDS or (said is Said.BACKCHANNEL and self.settings.backchannels)
         return self.taken_by(turn) and nothing
 
@@ -120,7 +120,7 @@ class Floor:
         finished = self.answering.finished
         if finished is None or finished.turn is None:
             return False
-        if finished.reply.spoken and finished.done is not None:
+        if finished.reply.heard and finished.done is not None:
             return False
         finished.turn.reply = None
         return True

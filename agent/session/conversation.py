@@ -13,13 +13,13 @@ MAX_TURNS = 200
 
 
 @dataclass(slots=True)
-class Reply:
+class AgentReply:
     """The agent's part of a turn."""
 
     item_id: str
     text: str = ""
     """All words that were generated."""
-    spoken: str = ""
+    heard: str = ""
     """The words that reached the caller's ear."""
     interrupted: bool = False
     failed: bool = False
@@ -27,7 +27,7 @@ class Reply:
     @property
     def remembered(self) -> str:
         """What goes into later prompts."""
-        return self.spoken if self.interrupted else self.text
+        return self.heard if self.interrupted else self.text
 
 
 @dataclass(slots=True)
@@ -37,8 +37,8 @@ class Turn:
     id: int
     item_id: str
     revision: int = 0
-    heard: str = ""
-    reply: Reply | None = None
+    transcript: str = ""
+    reply: AgentReply | None = None
     timings: StageTimings = field(default_factory=StageTimings)
     speech_start: float = 0.0
     """Start of what was heard of it, pre-roll included, seconds of sound since the call began."""
@@ -79,7 +79,7 @@ class Conversation:
     def unanswered(self) -> Turn | None:
         """The newest turn in which something was said, if it was not answered."""
         for turn in reversed(self.turns):
-            if turn.heard or turn.reply is not None:
+            if turn.transcript or turn.reply is not None:
                 return turn if turn.reply is None else None
         return None
 
@@ -108,11 +108,11 @@ class Conversation:
         words: list[str] = []
         spoken: list[str] = []
         for turn in self.turns:
-            if turn.heard and spoken:
+            if turn.transcript and spoken:
                 yield _exchange(words, spoken)
                 words, spoken = [], []
-            if turn.heard:
-                words.append(turn.heard)
+            if turn.transcript:
+                words.append(turn.transcript)
             reply = turn.reply.remembered if turn.reply else ""
             if turn.reply and turn.reply.failed and not reply:
                 words = []
@@ -133,7 +133,7 @@ class Conversation:
             for turn in self.turns
         )
 
-    def reply_of(self, item_id: str) -> Reply | None:
+    def reply_of(self, item_id: str) -> AgentReply | None:
         """The reply with this item id."""
         for turn in reversed(self.turns):
             if turn.reply and turn.reply.item_id == item_id:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import Abandon, Command, Respond, Speak
-from agent.session.conversation import Conversation, Reply, Turn
+from agent.session.conversation import AgentReply, Conversation, Turn
 from agent.session.events import (
     CancelReply,
     ReplyEvent,
@@ -99,7 +99,7 @@ class Answering:
 
     def _new(self, now: float) -> Speaking:
         self.generation += 1
-        reply = Reply(self.new_id("item"))
+        reply = AgentReply(self.new_id("item"))
         response_id = self.new_id("resp")
         return Speaking(self.generation, response_id, reply, self.lead, now, budget=self.budget)
 

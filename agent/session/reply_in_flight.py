@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.reply import ReplyDone
 from agent.session.commands import Command, EndSpeech, Speak
-from agent.session.conversation import Reply, Turn
+from agent.session.conversation import AgentReply, Turn
 from agent.session.events import SegmentSpoken, SoundReady
 from agent.session.notices import (
     Play,
@@ -37,7 +37,7 @@ class Speaking:
 
     generation: int
     response_id: str
-    reply: Reply
+    reply: AgentReply
     lead: float
     began: float
     """Monotonic second at which the work for it began."""
@@ -190,12 +190,12 @@ class Speaking:
         """The reply is remembered only up to ``position`` seconds of its sound, if so much left."""
         self._truncated_at = min(position, self.playback.sent)
         self.reply.interrupted = True
-        self.reply.spoken = self.heard_text(self._truncated_at)
+        self.reply.heard = self.heard_text(self._truncated_at)
 
     def finish(self) -> ReplyFinished:
         """The reply was spoken to its end."""
         if self._truncated_at is None:
-            self.reply.spoken = self.reply.text
+            self.reply.heard = self.reply.text
         stats = self.done.stats if self.done else {}
         return ReplyFinished(
             self.response_id, self.reply.item_id, "completed", "", self.reply.text, stats
@@ -211,4 +211,4 @@ class Speaking:
         self.truncate(position if self._truncated_at is None else self._truncated_at)
         ids = (self.response_id, self.reply.item_id)
         yield StopPlaying(*ids, position)
-        yield ReplyFinished(*ids, status, reason, self.reply.spoken)
+        yield ReplyFinished(*ids, status, reason, self.reply.heard)

@@ -223,7 +223,7 @@ class Session:
     def _words_known(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
         """All words of a finished turn are there."""
         yield DropTurnAudio(turn.id)
-        text = turn.heard = words.text.strip()
+        text = turn.transcript = words.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
         yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)
         if text:
@@ -254,8 +254,8 @@ class Session:
         turn = self.ids.turn(event.item_id)
         self.conversation.add(turn)
         self.manners.caller_spoke()
-        turn.heard = event.text.strip()
-        yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.heard)
+        turn.transcript = event.text.strip()
+        yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.transcript)
 
     # ---- the agent's half ----------------------------------------------------------
 
