@@ -37,7 +37,7 @@ from agent.session.notices import (
     Unduck,
 )
 from agent.session.overlap import JUDGEMENTS, Judgement, Overlap, Said, Sounding, classify
-from agent.session.session import MAX_UNHEARD, Session
+from agent.session.session import MAX_UNTRANSCRIBED, Session
 from asr.transcript import Transcript
 
 STORY = "Once upon a time there lived a very old fox in a wood."
@@ -247,7 +247,7 @@ def test_a_turn_without_end_does_not_keep_what_was_cut(desk):
 
 def test_a_turn_too_many_gives_back_what_it_cut(desk):
     desk.tell(Configure(interrupt_response=False))
-    for _ in range(MAX_UNHEARD):
+    for _ in range(MAX_UNTRANSCRIBED):
         desk.hear(0.2, 0.9)
         desk.hear(0.1, 0.0)
         desk.tell(CommitAudio())

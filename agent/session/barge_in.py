@@ -11,7 +11,7 @@ from agent.session.conversation import Turn
 from agent.session.notices import Duck, Remark, Unduck
 from agent.session.overlap import Judgement, Overlap, Said, classify
 from agent.session.replies import Answering
-from agent.session.user_turn import Hearing
+from agent.session.user_turn import UserTurn
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Floor:
     """Between the two halves of a call: what the caller's voice does to the agent's."""
 
     settings: TurnSettings
-    hearing: Hearing
+    user_turn: UserTurn
     answering: Answering
     overlap: Overlap | None = None
     """The caller speaks while the agent does, and it is not decided what that means."""
@@ -32,17 +32,17 @@ class Floor:
         """The caller begins to speak."""
         speaking = self.answering.speaking
         if speaking is None or not may_interrupt:
-            yield from self.hearing.begin(turn)
+            yield from self.user_turn.begin(turn)
         elif self.settings.backchannels or self.kept:
-            detector = self.hearing.detector
-            self.overlap = Overlap(turn.id, detector.began, self.hearing.position)
+            detector = self.user_turn.detector
+            self.overlap = Overlap(turn.id, detector.began, self.user_turn.position)
             speaking.paused = True
             yield Duck(speaking.response_id, self.settings.duck_db)
-            yield from self.hearing.begin(turn, announced=False)
+            yield from self.user_turn.begin(turn, announced=False)
         else:
             self._taken_by = turn.id
             yield from self.answering.stop(now, "turn_detected")
-            yield from self.hearing.begin(turn)
+            yield from self.user_turn.begin(turn)
 
     def understood(self, turn: int, words: str, now: float) -> Iterator[Command]:
         """Words of the caller, as far as they are known."""
@@ -53,10 +53,10 @@ class Floor:
     def judge(self, now: float) -> Iterator[Command]:
         """Is the caller interrupting?"""
         overlap = self.overlap
-        if overlap is None or self.hearing.open is None:
+        if overlap is None or self.user_turn.open is None:
             return
-        speech_end = self.hearing.detector.speech_end
-        judgement = overlap.judge(self.hearing.position, speech_end, self.settings.decide_within)
+        speech_end = self.user_turn.detector.speech_end
+        judgement = overlap.judge(self.user_turn.position, speech_end, self.settings.decide_within)
         if judgement is Judgement.INTERRUPTION and not self.kept:
             yield from self.give(now)
         elif judgement is not Judgement.WAIT and not overlap.dismissed:
@@ -69,12 +69,12 @@ class Floor:
             return
         self._taken_by, self.overlap = self.overlap.turn, None
         yield from self.answering.stop(now, "turn_detected")
-        yield from self.hearing.announce()
+        yield from self.user_turn.announce()
         yield Prepare(self.answering.conversation.messages())
 
     def keep(self, words: str) -> Iterator[Command]:
         """What the caller said is over, and it was nothing."""
-        yield from self.hearing.swallow()
+        yield from self.user_turn.drop()
         yield from self.settle()
         yield Remark("backchannel", f"not taken for a turn: {words!r}")
 
@@ -82,13 +82,13 @@ class Floor:
         """Only one speaks now: the agent goes on, or what the caller says is a turn like any."""
         if self.overlap is None:
             return
-        if self.hearing.open is None:
+        if self.user_turn.open is None:
             dismissed, self.overlap = self.overlap.dismissed, None
             if not dismissed:
                 yield from self._go_on()
         elif self.answering.speaking is None:
             self.overlap = None
-            yield from self.hearing.announce()
+            yield from self.user_turn.announce()
 
     def _go_on(self) -> Iterator[Command]:
         speaking = self.answering.speaking
@@ -108,7 +108,7 @@ class Floor:
 
     def take_back(self, now: float) -> Iterator[Command]:
         """Say what was not heard of the reply that was cut, unless the caller spoke again."""
-        if (later := self.hearing.unknown) is not None:
+        if (later := self.user_turn.untranscribed) is not None:
             self._taken_by = later.id
             return
         finished = self.answering.finished

@@ -43,12 +43,12 @@ SOUNDS_OVER: Final = 0.5
 
 
 def judged(
-    words: str, seconds_of_speech: float, melody: float, language: str = LANGUAGE
+    words: str, seconds_of_speech: float, end_probability: float, language: str = LANGUAGE
 ) -> Verdict:
     """The verdict of the words and, where they leave it open, of the turn model."""
     verdict = completeness(words, seconds_of_speech, language).verdict
     unsure = verdict is Verdict.UNSURE
-    return Verdict.COMPLETE if unsure and melody >= SOUNDS_OVER else verdict
+    return Verdict.COMPLETE if unsure and end_probability >= SOUNDS_OVER else verdict
 
 
 @dataclass(slots=True)
@@ -89,16 +89,16 @@ class Patience:
         """Seconds to wait for words that were asked for: without them there is no answer yet."""
         return max(self.usual, self._delays.incomplete)
 
-    def after(self, words: str, seconds_of_speech: float, melody: float) -> float:
+    def after(self, words: str, seconds_of_speech: float, end_probability: float) -> float:
         """Seconds, once the words are known.
 
         Args:
-            melody: the turn model's probability that the turn is over; asked where the words
+            end_probability: the turn model's probability that the turn is over; asked where the words
                 leave it open.
         """
         if not self.semantic:
             return self.usual
-        return self._delays.after(judged(words, seconds_of_speech, melody, self.language))
+        return self._delays.after(judged(words, seconds_of_speech, end_probability, self.language))
 
     def expects_more(self, words: str) -> bool:
         """Whether the words are plainly not all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.session.conversation import Conversation, Turn
-from agent.session.user_turn import Hearing
+from agent.session.user_turn import UserTurn
 
 
 @dataclass(slots=True)
@@ -13,7 +13,7 @@ class Ids:
     """Counts through the call; a client may name items of its own."""
 
     conversation: Conversation
-    hearing: Hearing
+    user_turn: UserTurn
     _names: int = 0
     _turns: int = 0
 
@@ -32,6 +32,6 @@ class Ids:
 
     def taken(self, item_id: str) -> bool:
         """Whether an item, or the one that the caller is speaking, has that name."""
-        opened = self.hearing.open
+        opened = self.user_turn.open
         being_spoken = opened is not None and opened.turn.item_id == item_id
         return being_spoken or self.conversation.has(item_id)

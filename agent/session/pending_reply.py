@@ -10,7 +10,7 @@ from agent.session.conversation import Conversation
 from agent.session.ids import Ids
 from agent.session.notices import Remark, Trouble
 from agent.session.replies import Answering
-from agent.session.user_turn import Hearing
+from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 
 NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
@@ -22,7 +22,7 @@ class Owed:
     the other."""
 
     conversation: Conversation
-    hearing: Hearing
+    user_turn: UserTurn
     answering: Answering
     ids: Ids
     waits: bool = False
@@ -49,8 +49,8 @@ class Owed:
 
     def settle(self, now: float) -> Iterator[Command]:
         """Answer once all words are known, nobody speaks and no other reply runs."""
-        speaks = self.hearing.open is not None and self.hearing.detection
-        if not self.waits or speaks or self.hearing.closed or self.answering.speaking is not None:
+        speaks = self.user_turn.open is not None and self.user_turn.detection
+        if not self.waits or speaks or self.user_turn.closed or self.answering.speaking is not None:
             return
         asked, self.waits, self._asked = self._asked, False, False
         if not self.conversation.messages()[1:]:

@@ -1,7 +1,7 @@
 """The whole agent without I/O: ``Session.handle(input, now)`` returns commands.
 
 It reads no clock, waits for nothing and knows no engine. The caller's half is in
-``hearing``, the agent's in ``answering``; what one half does to the other is here.
+``user_turn``, the agent's in ``answering``; what one half does to the other is here.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from agent.session.notices import (
 )
 from agent.session.pending_reply import Owed
 from agent.session.replies import Answering
-from agent.session.user_turn import Hearing
+from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 from agent.turn_taking.detector import TurnEvent
 from asr.transcript import Transcript
 
-MAX_UNHEARD = 4
+MAX_UNTRANSCRIBED = 4
 """Finished turns of one call that may wait for the recogniser, which all calls share."""
 
 
@@ -62,7 +62,7 @@ class Session:
     settings: Settings
     started_at: float
     conversation: Conversation = field(init=False)
-    hearing: Hearing = field(init=False)
+    user_turn: UserTurn = field(init=False)
     answering: Answering = field(init=False)
     floor: Floor = field(init=False)
     manners: Manners = field(init=False)
@@ -75,12 +75,12 @@ class Session:
         settings = self.settings
         responder = settings.responder
         self.conversation = Conversation(responder.instructions, responder.history_characters)
-        self.hearing = Hearing(settings.turns, settings.asr.language)
-        self.ids = Ids(self.conversation, self.hearing)
+        self.user_turn = UserTurn(settings.turns, settings.asr.language)
+        self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
         self.answering = Answering(self.conversation, lead, budget, self.ids.new)
-        self.owed = Owed(self.conversation, self.hearing, self.answering, self.ids)
-        self.floor = Floor(settings.turns, self.hearing, self.answering)
+        self.owed = Owed(self.conversation, self.user_turn, self.answering, self.ids)
+        self.floor = Floor(settings.turns, self.user_turn, self.answering)
         ends_at = self.started_at + settings.server.max_call_seconds
         self.manners = Manners(settings.call, self.answering, ends_at)
 
@@ -129,22 +129,22 @@ class Session:
     # ---- the caller's half ---------------------------------------------------------
 
     def _audio_frame(self, event: AudioFrame, now: float) -> Iterator[Command]:
-        change = self.hearing.frame(event)
+        change = self.user_turn.take_frame(event)
         if change is TurnEvent.BEGAN:
             yield from self._turn_began(now)
-        yield from self.hearing.feed()
+        yield from self.user_turn.feed()
         if change is TurnEvent.PAUSED:
-            yield from self.hearing.pause()
+            yield from self.user_turn.pause()
         if change is TurnEvent.RESUMED:
             yield from self._discard_draft(now)
-            yield from self.hearing.resume(now)
+            yield from self.user_turn.resume(now)
         if change is TurnEvent.ENDED:
             yield from self._end_turn(now)
-        yield from self.hearing.revise(now)
+        yield from self.user_turn.request_transcript(now)
         yield from self.floor.judge(now)
 
     def _turn_began(self, now: float) -> Iterator[Command]:
-        interrupt = self.interrupt_response and self.hearing.detection
+        interrupt = self.interrupt_response and self.user_turn.detection
         yield from self.floor.begin(self.ids.turn(), now, may_interrupt=interrupt)
         if self.floor.overlap is None:
             # While the caller speaks there is time to cache what the last turn left behind.
@@ -152,7 +152,7 @@ class Session:
 
     def _partial(self, event: PartialTranscript, now: float) -> Iterator[Command]:
         before = self._stable_words
-        yield from self.hearing.partial(event.turn, event.transcript)
+        yield from self.user_turn.take_partial(event.turn, event.transcript)
         if event.transcript.text:
             # No words yet says nothing: there was little sound to find some in.
             yield from self.floor.understood(event.turn, event.transcript.text, now)
@@ -161,40 +161,40 @@ class Session:
 
     @property
     def _stable_words(self) -> str:
-        return "" if self.hearing.open is None else self.hearing.open.shown
+        return "" if self.user_turn.open is None else self.user_turn.open.shown
 
     def _final(self, event: FinalTranscript, now: float) -> Iterator[Command]:
-        if self.hearing.revised(event.turn, event.revision, event.transcript, now):
+        if self.user_turn.take_revision(event.turn, event.revision, event.transcript, now):
             words = event.transcript.text.strip()
             yield from self.floor.understood(event.turn, words, now)
             yield from self._revised(words, now)
-        elif turn := self.hearing.final(event.turn, event.revision, now):
+        elif turn := self.user_turn.take_final(event.turn, event.revision, now):
             yield from self._words_known(turn, event.transcript, now)
 
     def _revised(self, words: str, now: float) -> Iterator[Command]:
         """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
-        free = self.answering.idle and not self.hearing.closed
-        wanted = words and self.create_response and self.hearing.detection
-        if free and wanted and not self.hearing.patience.expects_more(words):
-            yield from self.answering.think_ahead(words, self.hearing.speech_end_at, now)
+        free = self.answering.idle and not self.user_turn.closed
+        wanted = words and self.create_response and self.user_turn.detection
+        if free and wanted and not self.user_turn.patience.expects_more(words):
+            yield from self.answering.think_ahead(words, self.user_turn.speech_end_at, now)
         yield from self._expire(now)
 
     def _pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
-        self.hearing.judged(event)
+        self.user_turn.pause_judged(event)
         yield from self._expire(now)
 
     def _expire(self, now: float) -> Iterator[Command]:
         """What became known may make a pause long enough that has lasted already."""
-        if self.hearing.detector.expire(self.hearing.position) is TurnEvent.ENDED:
+        if self.user_turn.detector.expire(self.user_turn.position) is TurnEvent.ENDED:
             yield from self._end_turn(now)
 
     def _end_turn(self, now: float) -> Iterator[Command]:
         """Close the open turn; from now on it has its place in the conversation."""
-        opened = self.hearing.open
+        opened = self.user_turn.open
         if opened is None:
             return
-        if len(self.hearing.closed) >= MAX_UNHEARD:
-            message = f"{MAX_UNHEARD} turns wait for their words already; this one is dropped"
+        if len(self.user_turn.closed) >= MAX_UNTRANSCRIBED:
+            message = f"{MAX_UNTRANSCRIBED} turns wait for their words already; this one is dropped"
             yield Trouble("too_many_turns", message)
             yield from self._clear(now)
             return
@@ -202,16 +202,16 @@ class Session:
             yield from self.floor.keep("" if opened.words is None else opened.words.text)
             return
         yield from self.floor.give(now)
-        yield from self.hearing.close(now)
+        yield from self.user_turn.close(now)
         self.conversation.add(opened.turn)
         place = self.conversation.follow(opened.turn.item_id)
-        yield from self.hearing.told(opened.turn, place)
+        yield from self.user_turn.announce_end(opened.turn, place)
         if opened.words is not None:
             final = FinalTranscript(opened.turn.id, opened.turn.revision, opened.words)
             yield from self._final(final, now)
 
     def _commit(self, now: float) -> Iterator[Command]:
-        if self.hearing.open is None:
+        if self.user_turn.open is None:
             yield Trouble(
                 "input_audio_buffer_commit_empty",
                 "nothing was heard since the last commit; append audio first",
@@ -230,7 +230,7 @@ class Session:
             self.manners.caller_spoke()
         if self.floor.taken_for_nothing(turn):
             yield from self._take_back(now)
-        elif text and self.create_response and self.hearing.detection:
+        elif text and self.create_response and self.user_turn.detection:
             self.owed.waits = True
 
     def _take_back(self, now: float) -> Iterator[Command]:
@@ -241,8 +241,8 @@ class Session:
             yield from self.floor.take_back(now)
 
     def _clear(self, now: float) -> Iterator[Command]:
-        taken = self.hearing.open is not None and self.floor.taken_by(self.hearing.open.turn)
-        yield from self.hearing.clear()
+        taken = self.user_turn.open is not None and self.floor.taken_by(self.user_turn.open.turn)
+        yield from self.user_turn.clear()
         if taken:
             yield from self._take_back(now)
 
@@ -264,7 +264,7 @@ class Session:
         yield from self.manners.greet(now)
 
     def _discard_draft(self, now: float) -> Iterator[Command]:
-        turn = None if self.hearing.open is None else self.hearing.open.turn
+        turn = None if self.user_turn.open is None else self.user_turn.open.turn
         yield from self.answering.discard(turn, now)
 
     # ---- everything else -----------------------------------------------------------
@@ -278,10 +278,10 @@ class Session:
             self.interrupt_response = event.interrupt_response
         if event.idle_after is not None:
             self.manners.idle_after = event.idle_after
-        opened = self.hearing.open
-        yield from self.hearing.configure(event)
+        opened = self.user_turn.open
+        yield from self.user_turn.configure(event)
         yield Configured(event)
-        if opened is not None and self.hearing.open is None and self.floor.taken_by(opened.turn):
+        if opened is not None and self.user_turn.open is None and self.floor.taken_by(opened.turn):
             yield from self._take_back(now)
         if event.instructions is not None:
             yield Prepare(self.conversation.messages())
@@ -296,13 +296,13 @@ class Session:
 
     def _settle(self, now: float) -> Iterator[Command]:
         """What time alone brings about."""
-        starved = self.hearing.starved_at
+        starved = self.user_turn.starved_at
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
         yield from self.answering.pump(now)
         yield from self.floor.settle()
         yield from self.owed.settle(now)
-        if self.hearing.open is None and not self.owed.waits:
+        if self.user_turn.open is None and not self.owed.waits:
             yield from self._discard_draft(now)
         yield from self._mind_manners(now)
 
@@ -310,7 +310,7 @@ class Session:
         yield from self.manners.act(now)
         self.floor.kept = leaving = self.manners.leaving
         busy = self.answering.speaking is not None or self.owed.waits
-        heard = self.hearing.open is not None or bool(self.hearing.closed)
+        heard = self.user_turn.open is not None or bool(self.user_turn.closed)
         self.manners.observe(now, quiet=not busy and (leaving or not heard))
 
     def _overruns(self, command: Command) -> Iterator[Command]:
@@ -320,5 +320,5 @@ class Session:
                 yield Remark("budget_overrun", message)
 
     def _next_wake(self, now: float) -> float | None:
-        times = [self.hearing.starved_at, self.answering.next_due(now)]
+        times = [self.user_turn.starved_at, self.answering.next_due(now)]
         return min((self.manners.wakes_at, *(time for time in times if time is not None)))

@@ -50,7 +50,7 @@ class OpenTurn:
     """Stable words that the client knows already."""
     words: Transcript | None = None
     """The words up to this pause."""
-    melody: float = 0.0
+    end_probability: float = 0.0
     """The turn model's probability that this pause is the end."""
 
     def awaits(self, turn: int, revision: int) -> bool:
@@ -59,7 +59,7 @@ class OpenTurn:
 
 
 @dataclass(slots=True)
-class Hearing:
+class UserTurn:
     """Opens and closes turns and asks for transcripts."""
 
     settings: TurnSettings
@@ -101,7 +101,7 @@ class Hearing:
 
     # ---- sound ---------------------------------------------------------------------
 
-    def frame(self, frame: AudioFrame) -> TurnEvent | None:
+    def take_frame(self, frame: AudioFrame) -> TurnEvent | None:
         """Take one frame; says what it changed. The sound itself is kept for ``feed``."""
         chunk = frame.chunk
         start, end = chunk.start / chunk.rate, chunk.end / chunk.rate
@@ -164,7 +164,7 @@ class Hearing:
 
     # ---- words ---------------------------------------------------------------------
 
-    def partial(self, turn: int, transcript: Transcript) -> Iterator[Command]:
+    def take_partial(self, turn: int, transcript: Transcript) -> Iterator[Command]:
         """Show new stable words of the open turn."""
         if self.open is None or self.open.turn.id != turn:
             return
@@ -184,14 +184,14 @@ class Hearing:
         if self.open is not None and self.settings.turn_model == "smart-turn":
             yield JudgePause(self.open.turn.id, self.open.turn.revision)
 
-    def judged(self, event: PauseJudged) -> None:
+    def pause_judged(self, event: PauseJudged) -> None:
         """The turn model's opinion."""
         opened = self.open
         if opened is not None and opened.awaits(event.turn, event.revision):
-            opened.melody = event.probability
+            opened.end_probability = event.probability
             self._be_patient()
 
-    def revise(self, now: float) -> Iterator[Command]:
+    def request_transcript(self, now: float) -> Iterator[Command]:
         """Ask for the words so far once a pause is more than the gap between two of them."""
         opened, settings = self.open, self.settings
         if opened is None or opened.turn.asked_at is not None:
@@ -207,7 +207,7 @@ class Hearing:
             self._be_patient()
             yield DecodeFinal(opened.turn.id, opened.turn.revision)
 
-    def revised(self, turn: int, revision: int, words: Transcript, now: float) -> bool:
+    def take_revision(self, turn: int, revision: int, words: Transcript, now: float) -> bool:
         """Take the words up to a pause of the open turn; returns whether they are still wanted."""
         opened = self.open
         if opened is None or not opened.awaits(turn, revision) or opened.turn.asked_at is None:
@@ -222,7 +222,7 @@ class Hearing:
         opened = self.open
         if opened is None:
             return
-        opened.melody = 0.0
+        opened.end_probability = 0.0
         if opened.turn.asked_at is None:
             return
         turn = opened.turn
@@ -242,14 +242,14 @@ class Hearing:
             self.detector.delay = patience.usual
         elif opened.words is not None:
             seconds = self.detector.speech_end - self.detector.began
-            self.detector.delay = patience.after(opened.words.text, seconds, opened.melody)
+            self.detector.delay = patience.after(opened.words.text, seconds, opened.end_probability)
         elif patience.semantic or not opened.turn.announced:
             self.detector.delay = patience.for_words
         else:
             self.detector.delay = patience.usual
 
     @property
-    def unknown(self) -> Turn | None:
+    def untranscribed(self) -> Turn | None:
         """The newest turn whose words are not all known."""
         if self.open is not None and self.detection:
             return self.open.turn
@@ -270,7 +270,7 @@ class Hearing:
             turn.asked_at = now
             yield DecodeFinal(turn.id, turn.revision)
 
-    def told(self, turn: Turn, previous_item_id: str | None) -> Iterator[Command]:
+    def announce_end(self, turn: Turn, previous_item_id: str | None) -> Iterator[Command]:
         """Tell the client that the turn is over and part of the conversation."""
         if self.detection:
             yield SpeechStopped(turn.item_id, turn.speech_end or 0.0)
@@ -283,7 +283,7 @@ class Hearing:
         turn.timings.mark(Stage.SPEECH_END, speech_end_at)
         turn.timings.mark(Stage.TURN_END, now)
 
-    def swallow(self) -> Iterator[Command]:
+    def drop(self) -> Iterator[Command]:
         """Drop the open turn without a word to the client."""
         if self.open is not None:
             yield DropTurnAudio(self.open.turn.id)
@@ -292,11 +292,11 @@ class Hearing:
 
     def clear(self) -> Iterator[Command]:
         """Take the open turn back."""
-        yield from self.swallow()
+        yield from self.drop()
         self._pre_roll.clear()
         yield AudioCleared()
 
-    def final(self, turn_id: int, revision: int, now: float) -> Turn | None:
+    def take_final(self, turn_id: int, revision: int, now: float) -> Turn | None:
         """The turn that these words belong to; None when they are not wanted any more."""
         turn = self.closed.get(turn_id)
         if turn is None or turn.revision != revision:

@@ -35,7 +35,7 @@ from agent.session.notices import (
     Unduck,
     WordsPlaced,
 )
-from agent.session.session import MAX_UNHEARD, Session
+from agent.session.session import MAX_UNTRANSCRIBED, Session
 from agent.turn_taking.backchannel import is_backchannel
 from tts.engine import SpeechChunk, WordSpan
 
@@ -94,7 +94,7 @@ class Witness:
                 self.abandoned.add(command.generation)
             case FeedRecogniser():
                 self.listening.add(command.turn)
-                assert len(self.listening) <= MAX_UNHEARD + 2, "recordings pile up"
+                assert len(self.listening) <= MAX_UNTRANSCRIBED + 2, "recordings pile up"
             case DropTurnAudio():
                 self.listening.discard(command.turn)
             case ReplyStarted() | ReplyFinished():
@@ -182,7 +182,7 @@ class Witness:
             self.owed = self.owed and not self.answers
 
     def _words(self, command: TranscriptUpdated) -> None:
-        asked_for = self.session.create_response and self.session.hearing.detection
+        asked_for = self.session.create_response and self.session.user_turn.detection
         means_something = bool(command.text) and not is_backchannel(command.text)
         if command.final and asked_for and means_something:
             self.owed = True
