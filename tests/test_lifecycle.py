@@ -29,12 +29,12 @@ from agent.session.notices import (
     TurnTimed,
     WordsPlaced,
 )
-from agent.session.replies import Answering
+from agent.session.replies import Replies
 from agent.session.session import Session
 
 
 def new_manners(ends_at=math.inf, **call):
-    answering = Answering(Conversation("", 1000), 0.3, None, str)
+    answering = Replies(Conversation("", 1000), 0.3, None, str)
     return Manners(CallSettings(**call), answering, ends_at)
 
 

@@ -321,9 +321,9 @@ def test_words_while_the_agent_thinks_are_joined_to_the_question():
 
 
 def test_what_is_said_as_the_agent_ends_is_a_turn(desk):
-    while desk.session.answering.speaking is not None:
+    while desk.session.replies.current is not None:
         desk.hear(0.032, 0.0)
-        ahead = desk.session.answering.speaking
+        ahead = desk.session.replies.current
         if ahead and ahead.playback.all_sent:
             break
     desk.hear(0.2, 0.9)

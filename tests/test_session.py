@@ -124,7 +124,7 @@ def answer(desk, text):
 def play_out(desk):
     """Ticks until nothing is left to be woken for but the end of the call."""
     limit = desk.session.settings.server.max_call_seconds
-    while desk.session.answering.speaking is not None:
+    while desk.session.replies.current is not None:
         wake = desk.last(WakeAt).when
         assert wake < limit, "a reply is open and nobody will wake it"
         desk.now = max(desk.now + 1e-4, wake)

@@ -10,7 +10,7 @@ from agent.session.commands import Command, Prepare
 from agent.session.conversation import Turn
 from agent.session.notices import Duck, Remark, Unduck
 from agent.session.overlap import Judgement, Overlap, Said, classify
-from agent.session.replies import Answering
+from agent.session.replies import Replies
 from agent.session.user_turn import UserTurn
 
 
@@ -20,7 +20,7 @@ class Floor:
 
     settings: TurnSettings
     user_turn: UserTurn
-    answering: Answering
+    replies: Replies
     overlap: Overlap | None = None
     """The caller speaks while the agent does, and it is not decided what that means."""
     kept: bool = False
@@ -30,18 +30,18 @@ class Floor:
 
     def begin(self, turn: Turn, now: float, *, may_interrupt: bool) -> Iterator[Command]:
         """The caller begins to speak."""
-        speaking = self.answering.speaking
-        if speaking is None or not may_interrupt:
+        reply = self.replies.current
+        if reply is None or not may_interrupt:
             yield from self.user_turn.begin(turn)
         elif self.settings.backchannels or self.kept:
             detector = self.user_turn.detector
             self.overlap = Overlap(turn.id, detector.began, self.user_turn.position)
-            speaking.paused = True
-            yield Duck(speaking.response_id, self.settings.duck_db)
+            reply.paused = True
+            yield Duck(reply.response_id, self.settings.duck_db)
             yield from self.user_turn.begin(turn, announced=False)
         else:
             self._taken_by = turn.id
-            yield from self.answering.stop(now, "turn_detected")
+            yield from self.replies.stop(now, "turn_detected")
             yield from self.user_turn.begin(turn)
 
     def understood(self, turn: int, words: str, now: float) -> Iterator[Command]:
@@ -68,9 +68,9 @@ class Floor:
         if self.overlap is None or self.kept:
             return
         self._taken_by, self.overlap = self.overlap.turn, None
-        yield from self.answering.stop(now, "turn_detected")
+        yield from self.replies.stop(now, "turn_detected")
         yield from self.user_turn.announce()
-        yield Prepare(self.answering.conversation.messages())
+        yield Prepare(self.replies.conversation.messages())
 
     def keep(self, words: str) -> Iterator[Command]:
         """What the caller said is over, and it was nothing."""
@@ -86,15 +86,15 @@ class Floor:
             dismissed, self.overlap = self.overlap.dismissed, None
             if not dismissed:
                 yield from self._go_on()
-        elif self.answering.speaking is None:
+        elif self.replies.current is None:
             self.overlap = None
             yield from self.user_turn.announce()
 
     def _go_on(self) -> Iterator[Command]:
-        speaking = self.answering.speaking
-        if speaking is not None:
-            speaking.paused = False
-            yield Unduck(speaking.response_id)
+        reply = self.replies.current
+        if reply is not None:
+            reply.paused = False
+            yield Unduck(reply.response_id)
 
     def taken_for_nothing(self, turn: Turn) -> bool:
         """Whether the agent fell silent for a turn without any words of its own."""
@@ -111,16 +111,16 @@ class Floor:
         if (later := self.user_turn.untranscribed) is not None:
             self._taken_by = later.id
             return
-        finished = self.answering.finished
-        if self.answering.speaking is None and finished is not None and finished.rest:
-            yield from self.answering.say(finished.rest, now)
+        finished = self.replies.finished
+        if self.replies.current is None and finished is not None and finished.rest:
+            yield from self.replies.say(finished.rest, now)
 
     def reopen(self) -> bool:
         """Whether nothing was heard of the reply that was cut: its question is open again."""
-        finished = self.answering.finished
+        finished = self.replies.finished
         if finished is None or finished.turn is None:
             return False
-        if finished.reply.heard and finished.done is not None:
+        if finished.entry.heard and finished.done is not None:
             return False
         finished.turn.reply = None
         return True

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 from agent.config.settings import CallSettings
 from agent.session.commands import Command, HangUp
-from agent.session.replies import Answering
+from agent.session.replies import Replies
 from agent.timing import Stage
 
 NORMAL_CLOSURE = 1000
@@ -42,7 +42,7 @@ class Manners:
     """Counts silences and the length of the call, and speaks when it is time to."""
 
     settings: CallSettings
-    answering: Answering
+    replies: Replies
     ends_at: float
     """Monotonic second at which the call is long enough."""
     phase: Phase = Phase.TALKING
@@ -70,29 +70,29 @@ class Manners:
     def greet(self, now: float) -> Iterator[Command]:
         """The line is open."""
         if self.settings.greeting:
-            yield from self.answering.say(self.settings.greeting, now, LINE_OPENS)
+            yield from self.replies.say(self.settings.greeting, now, LINE_OPENS)
 
     def act(self, now: float) -> Iterator[Command]:
         """Do what is due."""
         filler_at = self.filler_at
-        if filler_at is not None and now >= filler_at and self.answering.speaking is not None:
-            yield from self.answering.speaking.fill(self.settings.filler or "")
+        if filler_at is not None and now >= filler_at and self.replies.current is not None:
+            yield from self.replies.current.fill(self.settings.filler or "")
         match self.due(now):
             case Wish.PROMPT:
-                yield from self.answering.say(self.settings.idle_prompt, now)
+                yield from self.replies.say(self.settings.idle_prompt, now)
             case Wish.GOODBYE:
-                yield from self.answering.stop(now, self.reason)
-                yield from self.answering.say(self.settings.goodbye or "", now)
+                yield from self.replies.stop(now, self.reason)
+                yield from self.replies.say(self.settings.goodbye or "", now)
             case Wish.HANG_UP:
                 yield HangUp(NORMAL_CLOSURE, self.reason)
 
     @property
     def filler_at(self) -> float | None:
         """When the reply that is being made is late."""
-        speaking = self.answering.speaking
-        if not self.settings.filler or speaking is None or speaking.turn is None or speaking.begun:
+        reply = self.replies.current
+        if not self.settings.filler or reply is None or reply.turn is None or reply.begun:
             return None
-        over = speaking.turn.timings.marks.get(Stage.TURN_END)
+        over = reply.turn.timings.marks.get(Stage.TURN_END)
         return None if over is None else over + self.settings.filler_after
 
     @property

@@ -9,7 +9,7 @@ from agent.session.commands import Command
 from agent.session.conversation import Conversation
 from agent.session.ids import Ids
 from agent.session.notices import Remark, Trouble
-from agent.session.replies import Answering
+from agent.session.replies import Replies
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 
@@ -23,7 +23,7 @@ class Owed:
 
     conversation: Conversation
     user_turn: UserTurn
-    answering: Answering
+    replies: Replies
     ids: Ids
     waits: bool = False
     """The caller waits for an answer that has not begun."""
@@ -33,10 +33,10 @@ class Owed:
 
     def ask(self) -> Iterator[Command]:
         """The client asks for a reply."""
-        if self.answering.speaking is not None:
+        if self.replies.current is not None:
             yield Trouble(
                 "conversation_already_has_active_response",
-                f"{self.answering.speaking.response_id} is still being spoken; "
+                f"{self.replies.current.response_id} is still being spoken; "
                 "wait for response.done or send response.cancel",
             )
         else:
@@ -50,7 +50,7 @@ class Owed:
     def settle(self, now: float) -> Iterator[Command]:
         """Answer once all words are known, nobody speaks and no other reply runs."""
         speaks = self.user_turn.open is not None and self.user_turn.detection
-        if not self.waits or speaks or self.user_turn.closed or self.answering.speaking is not None:
+        if not self.waits or speaks or self.user_turn.closed or self.replies.current is not None:
             return
         asked, self.waits, self._asked = self._asked, False, False
         if not self.conversation.messages()[1:]:
@@ -64,7 +64,7 @@ class Owed:
             turn = self.ids.turn()
             self.conversation.add(turn)
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        yield from self.answering.respond(turn, now)
+        yield from self.replies.respond(turn, now)
         yield from self._tell_what_was_trimmed()
 
     def _tell_what_was_trimmed(self) -> Iterator[Command]:

@@ -32,12 +32,12 @@ WORK = (Stage.PROMPT, Stage.FIRST_TEXT, Stage.FIRST_SOUND)
 
 
 @dataclass(slots=True)
-class Speaking:
+class ReplyInFlight:
     """One reply in flight. Everything in it belongs to one generation."""
 
     generation: int
     response_id: str
-    reply: AgentReply
+    entry: AgentReply
     lead: float
     began: float
     """Monotonic second at which the work for it began."""
@@ -73,8 +73,8 @@ class Speaking:
 
     def text(self, delta: str, now: float) -> Iterator[Command]:
         """More words of the reply are final."""
-        self.reply.text += delta
-        yield ReplyTextDelta(self.response_id, self.reply.item_id, delta)
+        self.entry.text += delta
+        yield ReplyTextDelta(self.response_id, self.entry.item_id, delta)
         for segment in self._segmenter.feed(delta):
             yield from self._speak(segment, speakable(segment), now)
 
@@ -116,7 +116,7 @@ class Speaking:
 
     def _placed(self, marks: Sequence[SpokenMark]) -> WordsPlaced:
         places = (WordPlace(mark.position, len(self._source_by(mark).strip())) for mark in marks)
-        return WordsPlaced(self.response_id, self.reply.item_id, tuple(places))
+        return WordsPlaced(self.response_id, self.entry.item_id, tuple(places))
 
     def segment_spoken(self, spoken: SegmentSpoken) -> None:
         self._spoken += 1
@@ -127,7 +127,7 @@ class Speaking:
         if self.paused:
             return
         for samples in self.playback.due(now):
-            yield Play(self.response_id, self.reply.item_id, samples, self.playback.rate)
+            yield Play(self.response_id, self.entry.item_id, samples, self.playback.rate)
         audible = self.playback.first_audible
         first = audible is not None and audible < self.playback.sent
         if first and Stage.FIRST_PLAYED not in self.timings.marks:
@@ -139,7 +139,7 @@ class Speaking:
         zero = min(self.timings.marks.values())
         return TurnTimed(
             self.response_id,
-            self.reply.item_id,
+            self.entry.item_id,
             self.timings.spans(),
             turn.speech_end,
             tuple(span.shifted(zero) for span in (*turn.work, *self.work)),
@@ -184,21 +184,21 @@ class Speaking:
     def rest(self) -> str:
         """The words that were not heard when it was cut."""
         cut = self._truncated_at
-        return "" if cut is None else self.reply.text[len(self._heard_source(cut)) :].strip()
+        return "" if cut is None else self.entry.text[len(self._heard_source(cut)) :].strip()
 
     def truncate(self, position: float) -> None:
         """The reply is remembered only up to ``position`` seconds of its sound, if so much left."""
         self._truncated_at = min(position, self.playback.sent)
-        self.reply.interrupted = True
-        self.reply.heard = self.heard_text(self._truncated_at)
+        self.entry.interrupted = True
+        self.entry.heard = self.heard_text(self._truncated_at)
 
     def finish(self) -> ReplyFinished:
         """The reply was spoken to its end."""
         if self._truncated_at is None:
-            self.reply.heard = self.reply.text
+            self.entry.heard = self.entry.text
         stats = self.done.stats if self.done else {}
         return ReplyFinished(
-            self.response_id, self.reply.item_id, "completed", "", self.reply.text, stats
+            self.response_id, self.entry.item_id, "completed", "", self.entry.text, stats
         )
 
     def cut(
@@ -207,8 +207,8 @@ class Speaking:
         """Interrupted or broken: drop what was not heard, remember what was."""
         position = self.playback.heard(now)
         self.playback.cut()
-        self.reply.failed = status == "failed"
+        self.entry.failed = status == "failed"
         self.truncate(position if self._truncated_at is None else self._truncated_at)
-        ids = (self.response_id, self.reply.item_id)
+        ids = (self.response_id, self.entry.item_id)
         yield StopPlaying(*ids, position)
-        yield ReplyFinished(*ids, status, reason, self.reply.heard)
+        yield ReplyFinished(*ids, status, reason, self.entry.heard)

@@ -1,7 +1,7 @@
 """The whole agent without I/O: ``Session.handle(input, now)`` returns commands.
 
 It reads no clock, waits for nothing and knows no engine. The caller's half is in
-``user_turn``, the agent's in ``answering``; what one half does to the other is here.
+``user_turn``, the agent's in ``replies``; what one half does to the other is here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from agent.session.notices import (
     TurnTimed,
 )
 from agent.session.pending_reply import Owed
-from agent.session.replies import Answering
+from agent.session.replies import Replies
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 from agent.turn_taking.detector import TurnEvent
@@ -63,7 +63,7 @@ class Session:
     started_at: float
     conversation: Conversation = field(init=False)
     user_turn: UserTurn = field(init=False)
-    answering: Answering = field(init=False)
+    replies: Replies = field(init=False)
     floor: Floor = field(init=False)
     manners: Manners = field(init=False)
     owed: Owed = field(init=False)
@@ -78,11 +78,11 @@ class Session:
         self.user_turn = UserTurn(settings.turns, settings.asr.language)
         self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
-        self.answering = Answering(self.conversation, lead, budget, self.ids.new)
-        self.owed = Owed(self.conversation, self.user_turn, self.answering, self.ids)
-        self.floor = Floor(settings.turns, self.user_turn, self.answering)
+        self.replies = Replies(self.conversation, lead, budget, self.ids.new)
+        self.owed = Owed(self.conversation, self.user_turn, self.replies, self.ids)
+        self.floor = Floor(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds
-        self.manners = Manners(settings.call, self.answering, ends_at)
+        self.manners = Manners(settings.call, self.replies, ends_at)
 
     def handle(self, event: Input, now: float) -> list[Command]:
         """Take one input at monotonic second ``now``; returns what is to be done, in order."""
@@ -104,9 +104,9 @@ class Session:
             case RespondNow():
                 return self.owed.ask()
             case CancelReply():
-                return self.answering.cancel(event, now)
+                return self.replies.cancel(event, now)
             case Truncate():
-                return self.answering.truncate(event)
+                return self.replies.truncate(event)
             case Configure():
                 return self._configure(event, now)
             case PartialTranscript():
@@ -116,7 +116,7 @@ class Session:
             case PauseJudged():
                 return self._pause_judged(event, now)
             case ReplyEvent() | SoundReady() | SegmentSpoken():
-                return self.answering.take(event, now)
+                return self.replies.take(event, now)
             case StageFailed():
                 return self._failed(event, now)
             case CallStarted():
@@ -156,7 +156,7 @@ class Session:
         if event.transcript.text:
             # No words yet says nothing: there was little sound to find some in.
             yield from self.floor.understood(event.turn, event.transcript.text, now)
-        if self._stable_words != before and self.answering.idle:
+        if self._stable_words != before and self.replies.idle:
             yield Prepare(self.conversation.messages(self._stable_words))
 
     @property
@@ -173,10 +173,10 @@ class Session:
 
     def _revised(self, words: str, now: float) -> Iterator[Command]:
         """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
-        free = self.answering.idle and not self.user_turn.closed
+        free = self.replies.idle and not self.user_turn.closed
         wanted = words and self.create_response and self.user_turn.detection
         if free and wanted and not self.user_turn.patience.expects_more(words):
-            yield from self.answering.think_ahead(words, self.user_turn.speech_end_at, now)
+            yield from self.replies.think_ahead(words, self.user_turn.speech_end_at, now)
         yield from self._expire(now)
 
     def _pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
@@ -265,7 +265,7 @@ class Session:
 
     def _discard_draft(self, now: float) -> Iterator[Command]:
         turn = None if self.user_turn.open is None else self.user_turn.open.turn
-        yield from self.answering.discard(turn, now)
+        yield from self.replies.discard(turn, now)
 
     # ---- everything else -----------------------------------------------------------
 
@@ -288,7 +288,7 @@ class Session:
 
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         if event.stage != "asr":
-            yield from self.answering.failed(event, now)
+            yield from self.replies.failed(event, now)
             return
         yield Trouble("asr_failed", event.message, kind="server_error")
         nothing = Transcript("", 0, final=True)
@@ -299,7 +299,7 @@ class Session:
         starved = self.user_turn.starved_at
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
-        yield from self.answering.pump(now)
+        yield from self.replies.pump(now)
         yield from self.floor.settle()
         yield from self.owed.settle(now)
         if self.user_turn.open is None and not self.owed.waits:
@@ -309,7 +309,7 @@ class Session:
     def _mind_manners(self, now: float) -> Iterator[Command]:
         yield from self.manners.act(now)
         self.floor.kept = leaving = self.manners.leaving
-        busy = self.answering.speaking is not None or self.owed.waits
+        busy = self.replies.current is not None or self.owed.waits
         heard = self.user_turn.open is not None or bool(self.user_turn.closed)
         self.manners.observe(now, quiet=not busy and (leaving or not heard))
 
@@ -320,5 +320,5 @@ class Session:
                 yield Remark("budget_overrun", message)
 
     def _next_wake(self, now: float) -> float | None:
-        times = [self.user_turn.starved_at, self.answering.next_due(now)]
+        times = [self.user_turn.starved_at, self.replies.next_due(now)]
         return min((self.manners.wakes_at, *(time for time in times if time is not None)))
