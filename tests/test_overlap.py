@@ -36,7 +36,7 @@ from agent.session.notices import (
     Trouble,
     Unduck,
 )
-from agent.session.overlap import JUDGEMENTS, Judgement, Overlap, Said, Sounding, classify
+from agent.session.overlap import JUDGEMENTS, Judgement, Overlap, VoiceState, WordKind, classify
 from agent.session.session import MAX_UNTRANSCRIBED, Session
 from asr.transcript import Transcript
 
@@ -387,17 +387,17 @@ def test_the_words_are_asked_for_even_without_speculation():
 
 
 def test_the_table_knows_every_case_in_which_the_time_is_over():
-    for said in Said:
-        for sounding in (Sounding.STEADY, Sounding.LONG, Sounding.STOPPED):
+    for kind in WordKind:
+        for sounding in (VoiceState.STEADY, VoiceState.LONG, VoiceState.STOPPED):
             assert (said, sounding) in JUDGEMENTS
-    assert JUDGEMENTS[Said.WORDS, Sounding.SHORT] is Judgement.INTERRUPTION
+    assert JUDGEMENTS[WordKind.WORDS, VoiceState.SHORT] is Judgement.INTERRUPTION
 
 
 def test_classes_of_words():
-    assert classify(None) is Said.UNKNOWN
-    assert classify(" ... ") is Said.NO_WORDS
-    assert classify("Uh-huh.") is Said.BACKCHANNEL
-    assert classify("No.") is Said.WORDS
+    assert classify(None) is WordKind.UNKNOWN
+    assert classify(" ... ") is WordKind.NO_WORDS
+    assert classify("Uh-huh.") is WordKind.BACKCHANNEL
+    assert classify("No.") is WordKind.WORDS
 
 
 def test_a_gap_of_a_frame_is_no_end():

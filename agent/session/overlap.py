@@ -21,7 +21,7 @@ GAP = 0.09
 MADE_UP = frozenset(
     {"you", "bye", "thanks", "thank you", "thank you very much", "thanks for watching"}
 )
-"""What Whisper writes for noise. Said in earnest over the agent's voice, it can wait too."""
+"""What Whisper writes for noise. WordKind in earnest over the agent's voice, it can wait too."""
 
 
 class Judgement(Enum):
@@ -32,7 +32,7 @@ class Judgement(Enum):
     INTERRUPTION = auto()
 
 
-class Said(Enum):
+class WordKind(Enum):
     """What the words are, as far as they are known."""
 
     UNKNOWN = auto()
@@ -41,7 +41,7 @@ class Said(Enum):
     WORDS = auto()
 
 
-class Sounding(Enum):
+class VoiceState(Enum):
     """The caller's voice."""
 
     SHORT = auto()
@@ -54,32 +54,32 @@ class Sounding(Enum):
     """Was silent again before the time to decide was over."""
 
 
-JUDGEMENTS: dict[tuple[Said, Sounding], Judgement] = {
-    (Said.UNKNOWN, Sounding.STEADY): Judgement.INTERRUPTION,
-    (Said.UNKNOWN, Sounding.LONG): Judgement.INTERRUPTION,
-    (Said.UNKNOWN, Sounding.STOPPED): Judgement.NOTHING,
-    (Said.NO_WORDS, Sounding.STEADY): Judgement.INTERRUPTION,
-    (Said.NO_WORDS, Sounding.LONG): Judgement.INTERRUPTION,
-    (Said.NO_WORDS, Sounding.STOPPED): Judgement.NOTHING,
-    (Said.BACKCHANNEL, Sounding.STEADY): Judgement.NOTHING,
-    (Said.BACKCHANNEL, Sounding.LONG): Judgement.INTERRUPTION,
-    (Said.BACKCHANNEL, Sounding.STOPPED): Judgement.NOTHING,
-    (Said.WORDS, Sounding.SHORT): Judgement.INTERRUPTION,
-    (Said.WORDS, Sounding.STEADY): Judgement.INTERRUPTION,
-    (Said.WORDS, Sounding.LONG): Judgement.INTERRUPTION,
-    (Said.WORDS, Sounding.STOPPED): Judgement.INTERRUPTION,
+JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
+    (WordKind.UNKNOWN, VoiceState.STEADY): Judgement.INTERRUPTION,
+    (WordKind.UNKNOWN, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.UNKNOWN, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.NO_WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
+    (WordKind.NO_WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.NO_WORDS, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.BACKCHANNEL, VoiceState.STEADY): Judgement.NOTHING,
+    (WordKind.BACKCHANNEL, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.BACKCHANNEL, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.WORDS, VoiceState.SHORT): Judgement.INTERRUPTION,
+    (WordKind.WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
+    (WordKind.WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.WORDS, VoiceState.STOPPED): Judgement.INTERRUPTION,
 }
 """What is not listed is too early to tell."""
 
 
-def classify(words: str | None) -> Said:
+def classify(words: str | None) -> WordKind:
     """Sort words; None stands for words that are not known yet."""
     if words is None:
-        return Said.UNKNOWN
+        return WordKind.UNKNOWN
     plain = " ".join(re.findall(r"\w+", words.lower()))
     if not plain or plain in MADE_UP:
-        return Said.NO_WORDS
-    return Said.BACKCHANNEL if is_backchannel(words) else Said.WORDS
+        return WordKind.NO_WORDS
+    return WordKind.BACKCHANNEL if is_backchannel(words) else WordKind.WORDS
 
 
 @dataclass(slots=True)
@@ -101,10 +101,10 @@ class Overlap:
         sounding = self._sounding(position, speech_end, within)
         return JUDGEMENTS.get((classify(self.words), sounding), Judgement.WAIT)
 
-    def _sounding(self, position: float, speech_end: float, within: float) -> Sounding:
+    def _sounding(self, position: float, speech_end: float, within: float) -> VoiceState:
         if speech_end - self.began >= LONG:
-            return Sounding.LONG
+            return VoiceState.LONG
         due = position - self.noticed >= within
         if due and position - speech_end >= GAP:
-            return Sounding.STOPPED
-        return Sounding.STEADY if due else Sounding.SHORT
+            return VoiceState.STOPPED
+        return VoiceState.STEADY if due else VoiceState.SHORT

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from agent.config.settings import Settings
-from agent.session.barge_in import Floor
+from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
 from agent.session.events import (
@@ -64,7 +64,7 @@ class Session:
     conversation: Conversation = field(init=False)
     user_turn: UserTurn = field(init=False)
     replies: Replies = field(init=False)
-    floor: Floor = field(init=False)
+    barge_in: BargeIn = field(init=False)
     manners: Manners = field(init=False)
     owed: Owed = field(init=False)
     ids: Ids = field(init=False)
@@ -80,7 +80,7 @@ class Session:
         lead, budget = settings.playback.lead, settings.budget.total
         self.replies = Replies(self.conversation, lead, budget, self.ids.new)
         self.owed = Owed(self.conversation, self.user_turn, self.replies, self.ids)
-        self.floor = Floor(settings.turns, self.user_turn, self.replies)
+        self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds
         self.manners = Manners(settings.call, self.replies, ends_at)
 
@@ -141,12 +141,12 @@ class Session:
         if change is TurnEvent.ENDED:
             yield from self._end_turn(now)
         yield from self.user_turn.request_transcript(now)
-        yield from self.floor.judge(now)
+        yield from self.barge_in.judge(now)
 
     def _turn_began(self, now: float) -> Iterator[Command]:
         interrupt = self.interrupt_response and self.user_turn.detection
-        yield from self.floor.begin(self.ids.turn(), now, may_interrupt=interrupt)
-        if self.floor.overlap is None:
+        yield from self.barge_in.begin(self.ids.turn(), now, may_interrupt=interrupt)
+        if self.barge_in.overlap is None:
             # While the caller speaks there is time to cache what the last turn left behind.
             yield Prepare(self.conversation.messages())
 
@@ -155,7 +155,7 @@ class Session:
         yield from self.user_turn.take_partial(event.turn, event.transcript)
         if event.transcript.text:
             # No words yet says nothing: there was little sound to find some in.
-            yield from self.floor.understood(event.turn, event.transcript.text, now)
+            yield from self.barge_in.transcribed(event.turn, event.transcript.text, now)
         if self._stable_words != before and self.replies.idle:
             yield Prepare(self.conversation.messages(self._stable_words))
 
@@ -166,7 +166,7 @@ class Session:
     def _final(self, event: FinalTranscript, now: float) -> Iterator[Command]:
         if self.user_turn.take_revision(event.turn, event.revision, event.transcript, now):
             words = event.transcript.text.strip()
-            yield from self.floor.understood(event.turn, words, now)
+            yield from self.barge_in.transcribed(event.turn, words, now)
             yield from self._revised(words, now)
         elif turn := self.user_turn.take_final(event.turn, event.revision, now):
             yield from self._words_known(turn, event.transcript, now)
@@ -198,10 +198,12 @@ class Session:
             yield Trouble("too_many_turns", message)
             yield from self._clear(now)
             return
-        if self.floor.overlap is not None and (opened.words is not None or self.floor.kept):
-            yield from self.floor.keep("" if opened.words is None else opened.words.text)
+        if self.barge_in.overlap is not None and (
+            opened.words is not None or self.barge_in.uninterruptible
+        ):
+            yield from self.barge_in.dismiss("" if opened.words is None else opened.words.text)
             return
-        yield from self.floor.give(now)
+        yield from self.barge_in.interrupt(now)
         yield from self.user_turn.close(now)
         self.conversation.add(opened.turn)
         place = self.conversation.follow(opened.turn.item_id)
@@ -217,7 +219,7 @@ class Session:
                 "nothing was heard since the last commit; append audio first",
             )
             return
-        yield from self.floor.give(now)
+        yield from self.barge_in.interrupt(now)
         yield from self._end_turn(now)
 
     def _words_known(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
@@ -228,23 +230,25 @@ class Session:
         yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)
         if text:
             self.manners.caller_spoke()
-        if self.floor.taken_for_nothing(turn):
-            yield from self._take_back(now)
+        if self.barge_in.is_false(turn):
+            yield from self._resume_reply(now)
         elif text and self.create_response and self.user_turn.detection:
             self.owed.waits = True
 
-    def _take_back(self, now: float) -> Iterator[Command]:
+    def _resume_reply(self, now: float) -> Iterator[Command]:
         """The agent fell silent for nothing: it goes on, or begins to answer again."""
-        if self.floor.reopen():
+        if self.barge_in.reopen_question():
             self.owed.again()
         elif not self.owed.waits:
-            yield from self.floor.take_back(now)
+            yield from self.barge_in.resume_reply(now)
 
     def _clear(self, now: float) -> Iterator[Command]:
-        taken = self.user_turn.open is not None and self.floor.taken_by(self.user_turn.open.turn)
+        taken = self.user_turn.open is not None and self.barge_in.caused_by(
+            self.user_turn.open.turn
+        )
         yield from self.user_turn.clear()
         if taken:
-            yield from self._take_back(now)
+            yield from self._resume_reply(now)
 
     def _text_typed(self, event: TextTyped) -> Iterator[Command]:
         if event.item_id is not None and self.ids.taken(event.item_id):
@@ -281,8 +285,12 @@ class Session:
         opened = self.user_turn.open
         yield from self.user_turn.configure(event)
         yield Configured(event)
-        if opened is not None and self.user_turn.open is None and self.floor.taken_by(opened.turn):
-            yield from self._take_back(now)
+        if (
+            opened is not None
+            and self.user_turn.open is None
+            and self.barge_in.caused_by(opened.turn)
+        ):
+            yield from self._resume_reply(now)
         if event.instructions is not None:
             yield Prepare(self.conversation.messages())
 
@@ -300,7 +308,7 @@ class Session:
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
         yield from self.replies.pump(now)
-        yield from self.floor.settle()
+        yield from self.barge_in.settle()
         yield from self.owed.settle(now)
         if self.user_turn.open is None and not self.owed.waits:
             yield from self._discard_draft(now)
@@ -308,7 +316,7 @@ class Session:
 
     def _mind_manners(self, now: float) -> Iterator[Command]:
         yield from self.manners.act(now)
-        self.floor.kept = leaving = self.manners.leaving
+        self.barge_in.uninterruptible = leaving = self.manners.leaving
         busy = self.replies.current is not None or self.owed.waits
         heard = self.user_turn.open is not None or bool(self.user_turn.closed)
         self.manners.observe(now, quiet=not busy and (leaving or not heard))
