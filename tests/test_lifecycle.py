@@ -19,7 +19,7 @@ from agent.session.events import (
     SoundReady,
     Tick,
 )
-from agent.session.lifecycle import Manners, Phase, Wish
+from agent.session.lifecycle import Lifecycle, LifecycleAction, Phase
 from agent.session.notices import (
     Play,
     Remark,
@@ -35,7 +35,7 @@ from agent.session.session import Session
 
 def new_manners(ends_at=math.inf, **call):
     answering = Replies(Conversation("", 1000), 0.3, None, str)
-    return Manners(CallSettings(**call), answering, ends_at)
+    return Lifecycle(CallSettings(**call), answering, ends_at)
 
 
 def new_desk(call, **others):
@@ -100,15 +100,15 @@ def test_a_caller_who_answers_is_asked_again_later():
     manners = new_manners(idle_after=5.0, max_idle_prompts=1)
     manners.observe(0.0, quiet=True)
     assert manners.due(4.9) is None
-    assert manners.due(5.0) is Wish.PROMPT
+    assert manners.due(5.0) is LifecycleAction.PROMPT
     manners.observe(5.0, quiet=False)
     assert manners.wakes_at == math.inf
     manners.caller_spoke()
     manners.observe(9.0, quiet=True)
-    assert manners.due(14.0) is Wish.PROMPT
+    assert manners.due(14.0) is LifecycleAction.PROMPT
     manners.observe(14.0, quiet=False)
     manners.observe(15.0, quiet=True)
-    assert manners.due(20.0) is Wish.GOODBYE
+    assert manners.due(20.0) is LifecycleAction.GOODBYE
 
 
 def test_the_longest_call_ends_with_a_goodbye():
@@ -207,7 +207,7 @@ def test_turns_that_are_too_old_for_the_prompt_are_told():
 
 def test_a_call_is_over_once():
     manners = new_manners(goodbye=None, ends_at=1.0)
-    assert manners.due(1.0) is Wish.HANG_UP
+    assert manners.due(1.0) is LifecycleAction.HANG_UP
     assert manners.phase is Phase.OVER
     assert manners.due(2.0) is None
     assert manners.wakes_at == math.inf

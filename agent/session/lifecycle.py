@@ -28,7 +28,7 @@ class Phase(Enum):
     OVER = auto()
 
 
-class Wish(Enum):
+class LifecycleAction(Enum):
     """What is due."""
 
     PROMPT = auto()
@@ -38,7 +38,7 @@ class Wish(Enum):
 
 
 @dataclass(slots=True)
-class Manners:
+class Lifecycle:
     """Counts silences and the length of the call, and speaks when it is time to."""
 
     settings: CallSettings
@@ -77,13 +77,13 @@ class Manners:
         filler_at = self.filler_at
         if filler_at is not None and now >= filler_at and self.replies.current is not None:
             yield from self.replies.current.fill(self.settings.filler or "")
-        match self.due(now):
-            case Wish.PROMPT:
+        match self.take_due(now):
+            case LifecycleAction.PROMPT:
                 yield from self.replies.say(self.settings.idle_prompt, now)
-            case Wish.GOODBYE:
+            case LifecycleAction.GOODBYE:
                 yield from self.replies.stop(now, self.reason)
                 yield from self.replies.say(self.settings.goodbye or "", now)
-            case Wish.HANG_UP:
+            case LifecycleAction.HANG_UP:
                 yield HangUp(NORMAL_CLOSURE, self.reason)
 
     @property
@@ -100,7 +100,7 @@ class Manners:
         """Whether the agent has begun to say goodbye."""
         return self.phase is not Phase.TALKING
 
-    def due(self, now: float) -> Wish | None:
+    def take_due(self, now: float) -> LifecycleAction | None:
         """What is to be done now. Asking for it is doing it: it is due once."""
         match self.phase:
             case Phase.TALKING if now >= self.ends_at:
@@ -110,17 +110,17 @@ class Manners:
                 if self._prompts == self.settings.max_idle_prompts:
                     return self._leave(now, "nobody answered")
                 self._prompts += 1
-                return Wish.PROMPT
+                return LifecycleAction.PROMPT
             case Phase.LEAVING if now >= self._gone_at:
                 self.phase = Phase.OVER
-                return Wish.HANG_UP
+                return LifecycleAction.HANG_UP
         return None
 
-    def _leave(self, now: float, reason: str) -> Wish:
+    def _leave(self, now: float, reason: str) -> LifecycleAction:
         self.reason = reason
         self._left_at, self._quiet_since = now, None
         self.phase = Phase.LEAVING if self.settings.goodbye else Phase.OVER
-        return Wish.GOODBYE if self.settings.goodbye else Wish.HANG_UP
+        return LifecycleAction.GOODBYE if self.settings.goodbye else LifecycleAction.HANG_UP
 
     @property
     def _prompt_at(self) -> float:

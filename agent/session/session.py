@@ -35,7 +35,7 @@ from agent.session.events import (
     Truncate,
 )
 from agent.session.ids import Ids
-from agent.session.lifecycle import Manners
+from agent.session.lifecycle import Lifecycle
 from agent.session.notices import (
     Configured,
     Remark,
@@ -65,7 +65,7 @@ class Session:
     user_turn: UserTurn = field(init=False)
     replies: Replies = field(init=False)
     barge_in: BargeIn = field(init=False)
-    manners: Manners = field(init=False)
+    lifecycle: Lifecycle = field(init=False)
     owed: Owed = field(init=False)
     ids: Ids = field(init=False)
     create_response: bool = True
@@ -82,7 +82,7 @@ class Session:
         self.owed = Owed(self.conversation, self.user_turn, self.replies, self.ids)
         self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds
-        self.manners = Manners(settings.call, self.replies, ends_at)
+        self.lifecycle = Lifecycle(settings.call, self.replies, ends_at)
 
     def handle(self, event: Input, now: float) -> list[Command]:
         """Take one input at monotonic second ``now``; returns what is to be done, in order."""
@@ -229,7 +229,7 @@ class Session:
         turn.timings.mark(Stage.TRANSCRIPT, now)
         yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)
         if text:
-            self.manners.caller_spoke()
+            self.lifecycle.caller_spoke()
         if self.barge_in.is_false(turn):
             yield from self._resume_reply(now)
         elif text and self.create_response and self.user_turn.detection:
@@ -257,7 +257,7 @@ class Session:
             return
         turn = self.ids.turn(event.item_id)
         self.conversation.add(turn)
-        self.manners.caller_spoke()
+        self.lifecycle.caller_spoke()
         turn.transcript = event.text.strip()
         yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.transcript)
 
@@ -265,7 +265,7 @@ class Session:
 
     def _started(self, now: float) -> Iterator[Command]:
         yield Prepare(self.conversation.messages())
-        yield from self.manners.greet(now)
+        yield from self.lifecycle.greet(now)
 
     def _discard_draft(self, now: float) -> Iterator[Command]:
         turn = None if self.user_turn.open is None else self.user_turn.open.turn
@@ -281,7 +281,7 @@ class Session:
         if event.interrupt_response is not None:
             self.interrupt_response = event.interrupt_response
         if event.idle_after is not None:
-            self.manners.idle_after = event.idle_after
+            self.lifecycle.idle_after = event.idle_after
         opened = self.user_turn.open
         yield from self.user_turn.configure(event)
         yield Configured(event)
@@ -312,14 +312,14 @@ class Session:
         yield from self.owed.settle(now)
         if self.user_turn.open is None and not self.owed.waits:
             yield from self._discard_draft(now)
-        yield from self._mind_manners(now)
+        yield from self._advance_lifecycle(now)
 
-    def _mind_manners(self, now: float) -> Iterator[Command]:
-        yield from self.manners.act(now)
-        self.barge_in.uninterruptible = leaving = self.manners.leaving
+    def _advance_lifecycle(self, now: float) -> Iterator[Command]:
+        yield from self.lifecycle.act(now)
+        self.barge_in.uninterruptible = leaving = self.lifecycle.leaving
         busy = self.replies.current is not None or self.owed.waits
         heard = self.user_turn.open is not None or bool(self.user_turn.closed)
-        self.manners.observe(now, quiet=not busy and (leaving or not heard))
+        self.lifecycle.observe(now, quiet=not busy and (leaving or not heard))
 
     def _overruns(self, command: Command) -> Iterator[Command]:
         if isinstance(command, TurnTimed):
@@ -329,4 +329,4 @@ class Session:
 
     def _next_wake(self, now: float) -> float | None:
         times = [self.user_turn.starved_at, self.replies.next_due(now)]
-        return min((self.manners.wakes_at, *(time for time in times if time is not None)))
+        return min((self.lifecycle.wakes_at, *(time for time in times if time is not None)))
