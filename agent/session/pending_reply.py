@@ -17,7 +17,7 @@ NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that cou
 
 
 @dataclass(slots=True)
-class Owed:
+class PendingReply:
     """Between the two halves of a call: what was said on one side, and is to be answered on
     the other."""
 
@@ -25,7 +25,7 @@ class Owed:
     user_turn: UserTurn
     replies: Replies
     ids: Ids
-    waits: bool = False
+    wanted: bool = False
     """The caller waits for an answer that has not begun."""
     _asked: bool = False
     """He asked for it, so that he is told when there is nothing to answer."""
@@ -40,19 +40,19 @@ class Owed:
                 "wait for response.done or send response.cancel",
             )
         else:
-            self.again()
+            self.ask_again()
 
-    def again(self) -> None:
+    def ask_again(self) -> None:
         """An answer had begun and is to begin anew, whether it was words or the client that
         asked for it."""
-        self.waits = self._asked = True
+        self.wanted = self._asked = True
 
     def settle(self, now: float) -> Iterator[Command]:
         """Answer once all words are known, nobody speaks and no other reply runs."""
         speaks = self.user_turn.open is not None and self.user_turn.detection
-        if not self.waits or speaks or self.user_turn.closed or self.replies.current is not None:
+        if not self.wanted or speaks or self.user_turn.closed or self.replies.current is not None:
             return
-        asked, self.waits, self._asked = self._asked, False, False
+        asked, self.wanted, self._asked = self._asked, False, False
         if not self.conversation.messages()[1:]:
             if asked:
                 yield NOTHING_TO_ANSWER

@@ -44,7 +44,7 @@ from agent.session.notices import (
     Trouble,
     TurnTimed,
 )
-from agent.session.pending_reply import Owed
+from agent.session.pending_reply import PendingReply
 from agent.session.replies import Replies
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
@@ -66,7 +66,7 @@ class Session:
     replies: Replies = field(init=False)
     barge_in: BargeIn = field(init=False)
     lifecycle: Lifecycle = field(init=False)
-    owed: Owed = field(init=False)
+    pending_reply: PendingReply = field(init=False)
     ids: Ids = field(init=False)
     create_response: bool = True
     interrupt_response: bool = True
@@ -79,7 +79,7 @@ class Session:
         self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
         self.replies = Replies(self.conversation, lead, budget, self.ids.new)
-        self.owed = Owed(self.conversation, self.user_turn, self.replies, self.ids)
+        self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)
         self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds
         self.lifecycle = Lifecycle(settings.call, self.replies, ends_at)
@@ -102,7 +102,7 @@ class Session:
             case TextTyped():
                 return self._text_typed(event)
             case RespondNow():
-                return self.owed.ask()
+                return self.pending_reply.ask()
             case CancelReply():
                 return self.replies.cancel(event, now)
             case Truncate():
@@ -233,13 +233,13 @@ class Session:
         if self.barge_in.is_false(turn):
             yield from self._resume_reply(now)
         elif text and self.create_response and self.user_turn.detection:
-            self.owed.waits = True
+            self.pending_reply.wanted = True
 
     def _resume_reply(self, now: float) -> Iterator[Command]:
         """The agent fell silent for nothing: it goes on, or begins to answer again."""
         if self.barge_in.reopen_question():
-            self.owed.again()
-        elif not self.owed.waits:
+            self.pending_reply.ask_again()
+        elif not self.pending_reply.wanted:
             yield from self.barge_in.resume_reply(now)
 
     def _clear(self, now: float) -> Iterator[Command]:
@@ -309,15 +309,15 @@ class Session:
             yield from self._end_turn(now)
         yield from self.replies.pump(now)
         yield from self.barge_in.settle()
-        yield from self.owed.settle(now)
-        if self.user_turn.open is None and not self.owed.waits:
+        yield from self.pending_reply.settle(now)
+        if self.user_turn.open is None and not self.pending_reply.wanted:
             yield from self._discard_draft(now)
         yield from self._advance_lifecycle(now)
 
     def _advance_lifecycle(self, now: float) -> Iterator[Command]:
         yield from self.lifecycle.act(now)
         self.barge_in.uninterruptible = leaving = self.lifecycle.leaving
-        busy = self.replies.current is not None or self.owed.waits
+        busy = self.replies.current is not None or self.pending_reply.wanted
         heard = self.user_turn.open is not None or bool(self.user_turn.closed)
         self.lifecycle.observe(now, quiet=not busy and (leaving or not heard))
 
