@@ -12,7 +12,7 @@ from agent.turn_taking.completeness import LANGUAGE, Verdict, completeness
 
 
 @dataclass(frozen=True, slots=True)
-class Delays:
+class EndpointDelays:
     """Seconds of silence that end a turn, by the verdict on its words."""
 
     complete: float
@@ -20,7 +20,7 @@ class Delays:
     incomplete: float
 
     @classmethod
-    def of(cls, settings: TurnSettings) -> Delays:
+    def of(cls, settings: TurnSettings) -> EndpointDelays:
         """As the server is configured."""
         return cls(settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay)
 
@@ -32,9 +32,9 @@ class Delays:
         }[verdict]
 
 
-EAGERNESS: Final[Mapping[str, Delays]] = {
-    "low": Delays(0.5, 1.2, 3.0),
-    "high": Delays(0.2, 0.5, 1.2),
+EAGERNESS: Final[Mapping[str, EndpointDelays]] = {
+    "low": EndpointDelays(0.5, 1.2, 3.0),
+    "high": EndpointDelays(0.2, 0.5, 1.2),
 }
 """What a client may ask for; ``medium`` and ``auto`` are what the server is configured to."""
 
@@ -42,7 +42,7 @@ SOUNDS_OVER: Final = 0.5
 """The turn model's probability from which on a turn is over, by its makers."""
 
 
-def judged(
+def verdict_of(
     words: str, seconds_of_speech: float, end_probability: float, language: str = LANGUAGE
 ) -> Verdict:
     """The verdict of the words and, where they leave it open, of the turn model."""
@@ -52,7 +52,7 @@ def judged(
 
 
 @dataclass(slots=True)
-class Patience:
+class Endpointing:
     """Of one call; its client may change it."""
 
     settings: TurnSettings
@@ -63,12 +63,12 @@ class Patience:
     """Whether the words have a say."""
     _silence: float = field(init=False)
     """Ends a turn when they have none."""
-    _delays: Delays = field(init=False)
+    _delays: EndpointDelays = field(init=False)
 
     def __post_init__(self) -> None:
         self.semantic = self.settings.detection == "semantic_vad"
         self._silence = self.settings.endpoint_delay
-        self._delays = Delays.of(self.settings)
+        self._delays = EndpointDelays.of(self.settings)
 
     def configure(self, change: Configure) -> None:
         """Take what the client says; what it leaves out stays."""
@@ -77,19 +77,19 @@ class Patience:
         if change.endpoint_delay is not None:
             self._silence = change.endpoint_delay
         if change.eagerness is not None:
-            self._delays = EAGERNESS.get(change.eagerness, Delays.of(self.settings))
+            self._delays = EAGERNESS.get(change.eagerness, EndpointDelays.of(self.settings))
 
     @property
-    def usual(self) -> float:
+    def default_delay(self) -> float:
         """Seconds, as long as nobody asked for the words."""
         return self._delays.unsure if self.semantic else self._silence
 
     @property
-    def for_words(self) -> float:
+    def delay_for_words(self) -> float:
         """Seconds to wait for words that were asked for: without them there is no answer yet."""
-        return max(self.usual, self._delays.incomplete)
+        return max(self.default_delay, self._delays.incomplete)
 
-    def after(self, words: str, seconds_of_speech: float, end_probability: float) -> float:
+    def delay_after(self, words: str, seconds_of_speech: float, end_probability: float) -> float:
         """Seconds, once the words are known.
 
         Args:
@@ -97,8 +97,10 @@ class Patience:
                 leave it open.
         """
         if not self.semantic:
-            return self.usual
-        return self._delays.after(judged(words, seconds_of_speech, end_probability, self.language))
+            return self.default_delay
+        return self._delays.after(
+            verdict_of(words, seconds_of_speech, end_probability, self.language)
+        )
 
     def expects_more(self, words: str) -> bool:
         """Whether the words are plainly not all."""

@@ -175,7 +175,7 @@ class Session:
         """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
         free = self.replies.idle and not self.user_turn.closed
         wanted = words and self.create_response and self.user_turn.detection
-        if free and wanted and not self.user_turn.patience.expects_more(words):
+        if free and wanted and not self.user_turn.endpointing.expects_more(words):
             yield from self.replies.think_ahead(words, self.user_turn.speech_end_at, now)
         yield from self._expire(now)
 

@@ -20,7 +20,7 @@ from agent.session.commands import (
     JudgePause,
 )
 from agent.session.conversation import Turn
-from agent.session.endpointing import Patience
+from agent.session.endpointing import Endpointing
 from agent.session.events import AudioFrame, Configure, PauseJudged
 from agent.session.notices import (
     AudioCleared,
@@ -68,7 +68,7 @@ class UserTurn:
     detection: bool = True
     """False: the client says when a turn is over (push to talk)."""
     detector: TurnDetector = field(init=False)
-    patience: Patience = field(init=False)
+    endpointing: Endpointing = field(init=False)
     open: OpenTurn | None = None
     closed: dict[int, Turn] = field(default_factory=dict)
     """Turns whose final words are still being decoded."""
@@ -82,7 +82,7 @@ class UserTurn:
 
     def __post_init__(self) -> None:
         self.detector = TurnDetector(self.settings)
-        self.patience = Patience(self.settings, self.language)
+        self.endpointing = Endpointing(self.settings, self.language)
         self._release = self.settings.release
 
     def configure(self, change: Configure) -> Iterator[Command]:
@@ -92,8 +92,8 @@ class UserTurn:
             wanted["release"] = min(change.threshold, self._release)
         changes = {key: value for key, value in wanted.items() if value is not None}
         self.settings = self.detector.settings = self.settings.model_copy(update=changes)
-        self.patience.configure(change)
-        self._be_patient()
+        self.endpointing.configure(change)
+        self._update_delay()
         if change.turn_detection not in (None, self.detection):
             self.detection = not self.detection
             if self.open is not None:
@@ -133,7 +133,7 @@ class UserTurn:
         settings = self.settings
         wait = settings.partial_every if announced else settings.decide_within / 3
         self.open = OpenTurn(turn, self.position + wait)
-        self._be_patient()
+        self._update_delay()
         if announced and self.detection:
             yield SpeechStarted(turn.item_id, turn.speech_start)
 
@@ -143,7 +143,7 @@ class UserTurn:
             return
         turn, shown = self.open.turn, self.open.shown
         turn.announced = True
-        self._be_patient()
+        self._update_delay()
         yield SpeechStarted(turn.item_id, turn.speech_start)
         if shown:
             yield TranscriptUpdated(turn.item_id, shown, shown, final=False)
@@ -189,7 +189,7 @@ class UserTurn:
         opened = self.open
         if opened is not None and opened.awaits(event.turn, event.revision):
             opened.end_probability = event.probability
-            self._be_patient()
+            self._update_delay()
 
     def request_transcript(self, now: float) -> Iterator[Command]:
         """Ask for the words so far once a pause is more than the gap between two of them."""
@@ -204,7 +204,7 @@ class UserTurn:
         )
         if settled and opened.turn.revision < settings.max_revisions:
             opened.turn.asked_at = now
-            self._be_patient()
+            self._update_delay()
             yield DecodeFinal(opened.turn.id, opened.turn.revision)
 
     def take_revision(self, turn: int, revision: int, words: Transcript, now: float) -> bool:
@@ -214,7 +214,7 @@ class UserTurn:
             return False
         opened.turn.work.append(WorkSpan("asr", opened.turn.asked_at, now))
         opened.words = words
-        self._be_patient()
+        self._update_delay()
         return True
 
     def resume(self, now: float) -> Iterator[Command]:
@@ -233,20 +233,22 @@ class UserTurn:
         turn.work.clear()
         turn.revision += 1
         turn.asked_at = opened.words = None
-        self._be_patient()
+        self._update_delay()
 
-    def _be_patient(self) -> None:
+    def _update_delay(self) -> None:
         """Let the pause last as long as what is known of the words asks for."""
-        opened, patience = self.open, self.patience
+        opened, endpointing = self.open, self.endpointing
         if opened is None or opened.turn.asked_at is None:
-            self.detector.delay = patience.usual
+            self.detector.delay = endpointing.default_delay
         elif opened.words is not None:
             seconds = self.detector.speech_end - self.detector.began
-            self.detector.delay = patience.after(opened.words.text, seconds, opened.end_probability)
-        elif patience.semantic or not opened.turn.announced:
-            self.detector.delay = patience.for_words
+            self.detector.delay = endpointing.delay_after(
+                opened.words.text, seconds, opened.end_probability
+            )
+        elif endpointing.semantic or not opened.turn.announced:
+            self.detector.delay = endpointing.delay_for_words
         else:
-            self.detector.delay = patience.usual
+            self.detector.delay = endpointing.default_delay
 
     @property
     def untranscribed(self) -> Turn | None:
@@ -315,4 +317,4 @@ class UserTurn:
         """When the open turn ends for want of sound."""
         if self.open is None or not self.detection:
             return None
-        return self.last_sound_at + self.patience.usual + STARVED_SECONDS
+        return self.last_sound_at + self.endpointing.default_delay + STARVED_SECONDS
