@@ -33,9 +33,9 @@ from agent.session.replies import Replies
 from agent.session.session import Session
 
 
-def new_manners(ends_at=math.inf, **call):
-    answering = Replies(Conversation("", 1000), 0.3, None, str)
-    return Lifecycle(CallSettings(**call), answering, ends_at)
+def new_lifecycle(ends_at=math.inf, **call):
+    replies = Replies(Conversation("", 1000), 0.3, None, str)
+    return Lifecycle(CallSettings(**call), replies, ends_at)
 
 
 def new_desk(call, **others):
@@ -97,18 +97,18 @@ def test_silence_is_asked_into_and_then_the_agent_leaves():
 
 
 def test_a_caller_who_answers_is_asked_again_later():
-    manners = new_manners(idle_after=5.0, max_idle_prompts=1)
-    manners.observe(0.0, quiet=True)
-    assert manners.due(4.9) is None
-    assert manners.due(5.0) is LifecycleAction.PROMPT
-    manners.observe(5.0, quiet=False)
-    assert manners.wakes_at == math.inf
-    manners.caller_spoke()
-    manners.observe(9.0, quiet=True)
-    assert manners.due(14.0) is LifecycleAction.PROMPT
-    manners.observe(14.0, quiet=False)
-    manners.observe(15.0, quiet=True)
-    assert manners.due(20.0) is LifecycleAction.GOODBYE
+    lifecycle = new_lifecycle(idle_after=5.0, max_idle_prompts=1)
+    lifecycle.observe(0.0, quiet=True)
+    assert lifecycle.take_due(4.9) is None
+    assert lifecycle.take_due(5.0) is LifecycleAction.PROMPT
+    lifecycle.observe(5.0, quiet=False)
+    assert lifecycle.wakes_at == math.inf
+    lifecycle.caller_spoke()
+    lifecycle.observe(9.0, quiet=True)
+    assert lifecycle.take_due(14.0) is LifecycleAction.PROMPT
+    lifecycle.observe(14.0, quiet=False)
+    lifecycle.observe(15.0, quiet=True)
+    assert lifecycle.take_due(20.0) is LifecycleAction.GOODBYE
 
 
 def test_the_longest_call_ends_with_a_goodbye():
@@ -206,8 +206,8 @@ def test_turns_that_are_too_old_for_the_prompt_are_told():
 
 
 def test_a_call_is_over_once():
-    manners = new_manners(goodbye=None, ends_at=1.0)
-    assert manners.due(1.0) is LifecycleAction.HANG_UP
-    assert manners.phase is Phase.OVER
-    assert manners.due(2.0) is None
-    assert manners.wakes_at == math.inf
+    lifecycle = new_lifecycle(goodbye=None, ends_at=1.0)
+    assert lifecycle.take_due(1.0) is LifecycleAction.HANG_UP
+    assert lifecycle.phase is Phase.OVER
+    assert lifecycle.take_due(2.0) is None
+    assert lifecycle.wakes_at == math.inf

@@ -388,8 +388,8 @@ def test_the_words_are_asked_for_even_without_speculation():
 
 def test_the_table_knows_every_case_in_which_the_time_is_over():
     for kind in WordKind:
-        for sounding in (VoiceState.STEADY, VoiceState.LONG, VoiceState.STOPPED):
-            assert (said, sounding) in JUDGEMENTS
+        for voice in (VoiceState.STEADY, VoiceState.LONG, VoiceState.STOPPED):
+            assert (kind, voice) in JUDGEMENTS
     assert JUDGEMENTS[WordKind.WORDS, VoiceState.SHORT] is Judgement.INTERRUPTION
 
 

@@ -71,7 +71,7 @@ PLAIN = Settings(
     call={"goodbye": None},
 )
 """A turn is a pause of half a second, and speech interrupts: what is built on that has its own
-files (test_speculation, test_overlap, test_manners)."""
+files (test_speculation, test_overlap, test_lifecycle)."""
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from agent.bench.utterances import (
 from agent.config.settings import Settings, TurnSettings
 from agent.models import store
 from agent.runtime.engines import load_asr, load_tts, thread_plan
-from agent.session.endpointing import SOUNDS_OVER, EndpointDelays, judged
+from agent.session.endpointing import SOUNDS_OVER, EndpointDelays, verdict_of
 from agent.turn_taking.completeness import completeness
 from agent.turn_taking.detector import TurnDetector, TurnEvent
 from asr.engine import Transcriber
@@ -81,7 +81,7 @@ def fixed(seconds: float) -> Policy:
 
 def by_rules(delays: EndpointDelays) -> Policy:
     """By the words alone."""
-    return lambda pause: delays.after(judged(pause.words, pause.seconds_of_speech, 0.0))
+    return lambda pause: delays.after(verdict_of(pause.words, pause.seconds_of_speech, 0.0))
 
 
 def by_model(delays: EndpointDelays) -> Policy:
@@ -91,7 +91,9 @@ def by_model(delays: EndpointDelays) -> Policy:
 
 def by_both(delays: EndpointDelays) -> Policy:
     """By the words; where they leave it open, smart-turn may say that they are complete."""
-    return lambda pause: delays.after(judged(pause.words, pause.seconds_of_speech, _melody(pause)))
+    return lambda pause: delays.after(
+        verdict_of(pause.words, pause.seconds_of_speech, _melody(pause))
+    )
 
 
 def _melody(pause: Pause) -> float:
