@@ -25,7 +25,7 @@ NOTHING_ELSE = 0.9
 """Share of a frame that is the agent's echo, over which it is nothing else."""
 
 
-class Ear:
+class AudioInput:
     """Resamples one caller's sound, cuts it into frames and asks the gate about each."""
 
     def __init__(
@@ -93,14 +93,14 @@ class Ear:
             self._echo_share = 0.0
         return self._echo_share
 
-    def plays(self, samples: Samples, rate: int, now: float) -> None:
+    def note_playback(self, samples: Samples, rate: int, now: float) -> None:
         """The caller will hear this next; the microphone may, too."""
         if self._echo is not None:
             at = max(now, self._silent_from)
             self._echo.played(samples, rate, at)
             self._silent_from = at + len(samples) / rate
 
-    def stops(self, now: float) -> None:
+    def note_playback_stopped(self, now: float) -> None:
         """What was to be played is dropped."""
         if self._echo is not None:
             self._echo.stopped(now)
