@@ -11,7 +11,7 @@ from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
 from agent.runtime.audio_input import AudioInput
-from agent.runtime.engine_tasks import Engines, EngineWork
+from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
     CallStarted,
@@ -67,16 +67,16 @@ class CallRunner:
         """Serve until the client hangs up or the session ends the call."""
         try:
             async with asyncio.TaskGroup() as self._group:
-                self._work = EngineWork(self._engines, self._group, self._handle)
+                self._engine_tasks = EngineTasks(self._engines, self._group, self._handle)
                 try:
                     await self._serve(self._group)
                 finally:
                     for timer in (self._timer, self._idle_timer):
                         if timer is not None:
                             timer.cancel()
-                    self._work.stop()
+                    self._engine_tasks.stop()
         finally:
-            await self._work.release()
+            await self._engine_tasks.release()
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._handle(CallStarted())
@@ -163,7 +163,7 @@ class CallRunner:
         elif isinstance(command, HangUp):
             self._hang_up(command.code, command.reason)
         elif isinstance(command, EngineTask):
-            self._work.do(command)
+            self._engine_tasks.do(command)
         else:
             if isinstance(command, Play):
                 self._audio_input.note_playback(command.samples, command.rate, self._clock())

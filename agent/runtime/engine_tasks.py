@@ -67,7 +67,7 @@ class TurnModel(Protocol):
     def close(self) -> None: ...
 
 
-class EngineWork:
+class EngineTasks:
     """All work of one call.
 
     Args:
@@ -83,7 +83,7 @@ class EngineWork:
         self._group = group
         self._post = post
         self._responder = awaited(engines.responder.open(), engines.compute)
-        self._responder_free = asyncio.Lock()
+        self._responder_lock = asyncio.Lock()
         self._listening: dict[int, Listening] = {}
         self._segments: dict[int, asyncio.Queue[Speak | None]] = {}
         """Per generation, what is to be spoken; None ends it."""
@@ -95,14 +95,14 @@ class EngineWork:
         """The newest decode of each kind, by turn."""
         self._sound: dict[int, list[Samples]] = {}
         """Of open turns, for the turn model."""
-        self._unheard = 0
+        self._refused_turn = 0
         """The last turn that the recogniser refused; said once, not for every frame."""
 
     def do(self, task: EngineTask) -> None:
         """Begin a piece of work; what comes of it is posted as inputs."""
         match task:
             case FeedRecogniser():
-                self._hear(task)
+                self._feed_recogniser(task)
             case DecodePartial():
                 self._partials[task.turn] = self._start(self._decode_partial(task))
             case DecodeFinal():
@@ -140,8 +140,8 @@ class EngineWork:
             case _:
                 assert_never(task)
 
-    def _hear(self, task: FeedRecogniser) -> None:
-        if task.turn == self._unheard:
+    def _feed_recogniser(self, task: FeedRecogniser) -> None:
+        if task.turn == self._refused_turn:
             return
         try:
             if task.turn not in self._listening:
@@ -150,7 +150,7 @@ class EngineWork:
             if self._engines.turn_model is not None:
                 self._sound.setdefault(task.turn, []).append(task.samples)
         except AsrError as error:
-            self._unheard = task.turn
+            self._refused_turn = task.turn
             asyncio.get_running_loop().call_soon(
                 self._post, StageFailed("asr", str(error), turn=task.turn)
             )
@@ -188,7 +188,7 @@ class EngineWork:
             self._post(FinalTranscript(task.turn, task.revision, transcript))
 
     async def _prepare(self) -> None:
-        async with self._responder_free:
+        async with self._responder_lock:
             messages, self._prepared = self._prepared, None
             if messages is None:
                 return
@@ -198,7 +198,7 @@ class EngineWork:
                 self._post(StageFailed("responder", str(error)))
 
     async def _respond(self, task: Respond) -> None:
-        async with self._responder_free:
+        async with self._responder_lock:
             pieces = self._responder.reply(task.messages, task.deadline)
             piece: ReplyPiece | None = None
             try:
