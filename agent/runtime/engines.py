@@ -54,7 +54,7 @@ E = TypeVar("E", bound=_Engine)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedEngine:
     """One engine as it was loaded, for the table at start-up."""
 
     stage: str
@@ -186,7 +186,7 @@ class _Loading(Generic[E]):
     threads: int
     make: Callable[[], E]
 
-    def done_by(self, do: Do, progress: Progress, table: list[Loaded]) -> E:
+    def done_by(self, do: Do, progress: Progress, table: list[LoadedEngine]) -> E:
         """Load it and warm it up where ``do`` does things; adds a row to the table."""
         progress(f"loading {self.stage}: {self.engine}")
         began = time.perf_counter()
@@ -195,26 +195,26 @@ class _Loading(Generic[E]):
         do(made.warm_up)
         seconds = time.perf_counter() - began
         size = _size(self.model)
-        table.append(Loaded(self.stage, self.engine, self.model, size, seconds, self.threads))
+        table.append(LoadedEngine(self.stage, self.engine, self.model, size, seconds, self.threads))
         return made
 
 
 def load_engines(
     settings: Settings, progress: Progress = lambda line: None
-) -> tuple[Engines, list[Loaded]]:
+) -> tuple[Engines, list[LoadedEngine]]:
     """Load and warm up everything a call needs (blocking; seconds).
 
     Raises:
         OnebreathError, AsrError, ResponderError, TtsError: with what to do about it.
     """
     shares = thread_plan(settings)
-    table: list[Loaded] = []
+    table: list[LoadedEngine] = []
     with ExitStack() as on_failure:
         compute = Compute()
         on_failure.callback(compute.close)
         began = time.perf_counter()
         new_gate = SileroVad.load()
-        table.append(Loaded("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
+        table.append(LoadedEngine("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
         recogniser, responder, voice = _stages(settings, shares, progress, compute)
         engines = Engines(
             recogniser.done_by(compute.do, progress, table),
