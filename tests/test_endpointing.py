@@ -7,7 +7,7 @@ import pytest
 from agent.config.settings import TurnSettings
 from agent.session.endpointing import EAGERNESS, EndpointDelays, Endpointing
 from agent.session.events import Configure
-from agent.turn_taking.completeness import Verdict
+from agent.turn_taking.completeness import TurnVerdict
 
 OWN = TurnSettings(complete_delay=0.25, endpoint_delay=0.7, incomplete_delay=2.0)
 WORDS = {"complete": "Yes.", "unsure": "I live in Rome.", "incomplete": "a table for"}
@@ -31,7 +31,7 @@ def test_without_a_wish_the_delays_are_those_of_the_settings() -> None:
 
 
 def test_delays_go_by_the_verdict() -> None:
-    assert [EndpointDelays(0.2, 0.5, 1.5).after(verdict) for verdict in sorted(Verdict)] == [
+    assert [EndpointDelays(0.2, 0.5, 1.5).after(verdict) for verdict in sorted(TurnVerdict)] == [
         1.5,
         0.5,
         0.2,

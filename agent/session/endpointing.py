@@ -8,7 +8,7 @@ from typing import Final
 
 from agent.config.settings import TurnSettings
 from agent.session.events import Configure
-from agent.turn_taking.completeness import LANGUAGE, Verdict, completeness
+from agent.turn_taking.completeness import LANGUAGE, TurnVerdict, completeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class EndpointDelays:
         """As the server is configured."""
         return cls(settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay)
 
-    def after(self, verdict: Verdict) -> float:
+    def after(self, verdict: TurnVerdict) -> float:
         return {
-            Verdict.COMPLETE: self.complete,
-            Verdict.UNSURE: self.unsure,
-            Verdict.INCOMPLETE: self.incomplete,
+            TurnVerdict.COMPLETE: self.complete,
+            TurnVerdict.UNSURE: self.unsure,
+            TurnVerdict.INCOMPLETE: self.incomplete,
         }[verdict]
 
 
@@ -44,11 +44,11 @@ SOUNDS_OVER: Final = 0.5
 
 def verdict_of(
     words: str, seconds_of_speech: float, end_probability: float, language: str = LANGUAGE
-) -> Verdict:
+) -> TurnVerdict:
     """The verdict of the words and, where they leave it open, of the turn model."""
     verdict = completeness(words, seconds_of_speech, language).verdict
-    unsure = verdict is Verdict.UNSURE
-    return Verdict.COMPLETE if unsure and end_probability >= SOUNDS_OVER else verdict
+    unsure = verdict is TurnVerdict.UNSURE
+    return TurnVerdict.COMPLETE if unsure and end_probability >= SOUNDS_OVER else verdict
 
 
 @dataclass(slots=True)
@@ -104,4 +104,4 @@ class Endpointing:
 
     def expects_more(self, words: str) -> bool:
         """Whether the words are plainly not all."""
-        return completeness(words, language=self.language).verdict is Verdict.INCOMPLETE
+        return completeness(words, language=self.language).verdict is TurnVerdict.INCOMPLETE

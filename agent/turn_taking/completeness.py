@@ -25,7 +25,7 @@ DOUBTED_OF_QUESTIONS: Final = frozenset({"no_object", "no_verb"})
 """They may take a noun for a verb ("a good book?"): of a long question they are not believed."""
 
 
-class Verdict(IntEnum):
+class TurnVerdict(IntEnum):
     """In the order of how soon an answer may begin."""
 
     INCOMPLETE = 0
@@ -37,7 +37,7 @@ class Verdict(IntEnum):
 class Completeness:
     """A verdict and the rule that gave it."""
 
-    verdict: Verdict
+    verdict: TurnVerdict
     rule: str
 
 
@@ -53,7 +53,7 @@ def completeness(
         language: of the words, as Whisper names it; of another than English nothing is judged.
     """
     if language != LANGUAGE:
-        return Completeness(Verdict.UNSURE, "other_language")
+        return Completeness(TurnVerdict.UNSURE, "other_language")
     tail = tail_of(words, seconds_of_speech)
     for rule, verdict, fits in RULES:
         if fits(tail):
@@ -61,38 +61,38 @@ def completeness(
                 rule in DOUBTED_OF_QUESTIONS
                 or (rule == "preposition" and tail.last in rules.PARTICLES)
             )
-            return Completeness(Verdict.UNSURE if doubt else verdict, rule)
-    return Completeness(Verdict.UNSURE, "statement")
+            return Completeness(TurnVerdict.UNSURE if doubt else verdict, rule)
+    return Completeness(TurnVerdict.UNSURE, "statement")
 
 
-RULES: Final[tuple[tuple[str, Verdict, rules.Predicate], ...]] = (
-    ("no_words", Verdict.UNSURE, lambda tail: not tail.tokens),
-    ("short_answer", Verdict.COMPLETE, rules.is_short_answer),
-    ("drawn_out", Verdict.UNSURE, rules.is_drawn_out),
-    ("command", Verdict.COMPLETE, rules.is_command),
-    ("hesitation", Verdict.INCOMPLETE, rules.hesitates),
-    ("dictation_done", Verdict.COMPLETE, rules.dictates(Dictation.DONE)),
-    ("dictation_open", Verdict.INCOMPLETE, rules.dictates(Dictation.OPEN)),
-    ("dictation_maybe", Verdict.UNSURE, rules.dictates(Dictation.MAYBE)),
-    ("trails_off", Verdict.INCOMPLETE, rules.trails_off),
-    ("opener", Verdict.INCOMPLETE, rules.opens_a_request),
-    ("connective", Verdict.INCOMPLETE, rules.ends_in_connective),
-    ("adjective", Verdict.INCOMPLETE, rules.ends_in_adjective),
-    ("then", Verdict.INCOMPLETE, rules.ends_in_then),
-    ("wh_word", Verdict.INCOMPLETE, rules.ends_in_wh_word),
-    ("subject", Verdict.INCOMPLETE, rules.ends_in_subject),
-    ("preposition", Verdict.INCOMPLETE, rules.ends_in_preposition),
-    ("auxiliary", Verdict.INCOMPLETE, rules.ends_in_auxiliary),
-    ("no_object", Verdict.INCOMPLETE, rules.lacks_object),
-    ("no_verb", Verdict.INCOMPLETE, rules.lacks_verb),
-    ("condition", Verdict.INCOMPLETE, rules.has_only_condition),
-    ("open_list", Verdict.INCOMPLETE, rules.lists_on),
-    ("hesitant", Verdict.UNSURE, rules.hesitant),
-    ("polite", Verdict.COMPLETE, rules.ends_politely),
-    ("open_question", Verdict.UNSURE, rules.is_open_question),
-    ("question", Verdict.COMPLETE, rules.is_question),
-    ("question_form", Verdict.COMPLETE, rules.is_question_by_form),
-    ("full_command", Verdict.COMPLETE, rules.is_full_command),
-    ("closing_word", Verdict.COMPLETE, rules.ends_in_closing_word),
+RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
+    ("no_words", TurnVerdict.UNSURE, lambda tail: not tail.tokens),
+    ("short_answer", TurnVerdict.COMPLETE, rules.is_short_answer),
+    ("drawn_out", TurnVerdict.UNSURE, rules.is_drawn_out),
+    ("command", TurnVerdict.COMPLETE, rules.is_command),
+    ("hesitation", TurnVerdict.INCOMPLETE, rules.hesitates),
+    ("dictation_done", TurnVerdict.COMPLETE, rules.dictates(Dictation.DONE)),
+    ("dictation_open", TurnVerdict.INCOMPLETE, rules.dictates(Dictation.OPEN)),
+    ("dictation_maybe", TurnVerdict.UNSURE, rules.dictates(Dictation.MAYBE)),
+    ("trails_off", TurnVerdict.INCOMPLETE, rules.trails_off),
+    ("opener", TurnVerdict.INCOMPLETE, rules.opens_a_request),
+    ("connective", TurnVerdict.INCOMPLETE, rules.ends_in_connective),
+    ("adjective", TurnVerdict.INCOMPLETE, rules.ends_in_adjective),
+    ("then", TurnVerdict.INCOMPLETE, rules.ends_in_then),
+    ("wh_word", TurnVerdict.INCOMPLETE, rules.ends_in_wh_word),
+    ("subject", TurnVerdict.INCOMPLETE, rules.ends_in_subject),
+    ("preposition", TurnVerdict.INCOMPLETE, rules.ends_in_preposition),
+    ("auxiliary", TurnVerdict.INCOMPLETE, rules.ends_in_auxiliary),
+    ("no_object", TurnVerdict.INCOMPLETE, rules.lacks_object),
+    ("no_verb", TurnVerdict.INCOMPLETE, rules.lacks_verb),
+    ("condition", TurnVerdict.INCOMPLETE, rules.has_only_condition),
+    ("open_list", TurnVerdict.INCOMPLETE, rules.lists_on),
+    ("hesitant", TurnVerdict.UNSURE, rules.hesitant),
+    ("polite", TurnVerdict.COMPLETE, rules.ends_politely),
+    ("open_question", TurnVerdict.UNSURE, rules.is_open_question),
+    ("question", TurnVerdict.COMPLETE, rules.is_question),
+    ("question_form", TurnVerdict.COMPLETE, rules.is_question_by_form),
+    ("full_command", TurnVerdict.COMPLETE, rules.is_full_command),
+    ("closing_word", TurnVerdict.COMPLETE, rules.ends_in_closing_word),
 )
 """Name, verdict, and when it applies; the first that fits decides."""
