@@ -128,7 +128,7 @@ def resample(samples: Samples, source_rate: int, target_rate: int) -> Samples:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class SoundFile:
     """A sound file, decoded."""
 
     samples: Samples
@@ -137,7 +137,7 @@ class Recording:
     """What was converted on the way, in words for the user."""
 
 
-def read_recording(path: Path, rate: int) -> Recording:
+def read_sound_file(path: Path, rate: int) -> SoundFile:
     """Decode a sound file to mono at ``rate``.
 
     Raises:
@@ -155,7 +155,7 @@ def read_recording(path: Path, rate: int) -> Recording:
         ) from None
 
 
-def _decode(path: Path, container: av.container.InputContainer, rate: int) -> Recording:
+def _decode(path: Path, container: av.container.InputContainer, rate: int) -> SoundFile:
     if not container.streams.audio:
         raise AudioError(f"{path}: no sound in this file; give a WAV file, best 16-bit mono")
     stream = container.streams.audio[0]
@@ -175,7 +175,7 @@ def _decode(path: Path, container: av.container.InputContainer, rate: int) -> Re
     if not total:
         raise AudioError(f"{path}: the file holds no samples")
     samples = resample(np.concatenate(pieces), source_rate, rate)
-    return Recording(samples, rate, tuple(_notes(path, stream.codec.name, source_rate, channels)))
+    return SoundFile(samples, rate, tuple(_notes(path, stream.codec.name, source_rate, channels)))
 
 
 def _notes(path: Path, codec: str, rate: int, channels: int) -> Iterator[str]:
