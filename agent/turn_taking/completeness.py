@@ -6,7 +6,7 @@ cuts them off or makes every answer late. The words heard so far tell the cases 
 to shorten the delay after a question and to lengthen it after "and".
 
 The first rule of `RULES` that fits decides; its name goes to the event log. Only the
-last sentence is looked at, and of that a bounded tail, so the time is bounded too.
+last sentence is looked at, and of that a bounded sentence, so the time is bounded too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from agent.turn_taking import english_rules as rules
 from agent.turn_taking.dictation import Dictation
-from agent.turn_taking.last_sentence import tail_of
+from agent.turn_taking.last_sentence import last_sentence
 
 LANGUAGE: Final = "en"
 """Whose sentences the rules know, as Whisper names it."""
@@ -54,19 +54,19 @@ def completeness(
     """
     if language != LANGUAGE:
         return Completeness(TurnVerdict.UNSURE, "other_language")
-    tail = tail_of(words, seconds_of_speech)
+    sentence = last_sentence(words, seconds_of_speech)
     for rule, verdict, fits in RULES:
-        if fits(tail):
-            doubt = rules.is_long_question(tail) and (
+        if fits(sentence):
+            doubt = rules.is_long_question(sentence) and (
                 rule in DOUBTED_OF_QUESTIONS
-                or (rule == "preposition" and tail.last in rules.PARTICLES)
+                or (rule == "preposition" and sentence.last in rules.PARTICLES)
             )
             return Completeness(TurnVerdict.UNSURE if doubt else verdict, rule)
     return Completeness(TurnVerdict.UNSURE, "statement")
 
 
 RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
-    ("no_words", TurnVerdict.UNSURE, lambda tail: not tail.tokens),
+    ("no_words", TurnVerdict.UNSURE, lambda sentence: not sentence.tokens),
     ("short_answer", TurnVerdict.COMPLETE, rules.is_short_answer),
     ("drawn_out", TurnVerdict.UNSURE, rules.is_drawn_out),
     ("command", TurnVerdict.COMPLETE, rules.is_command),

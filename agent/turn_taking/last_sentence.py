@@ -11,7 +11,7 @@ MAX_CHARACTERS: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class LastSentence:
     """The last sentence of what was heard."""
 
     text: str
@@ -38,10 +38,10 @@ _SENTENCE_END = re.compile(r"(?<=[.?!])[\"”’']?\s+")
 _WORD = re.compile(r"[^\s,;:.!?…—–\"“”()\[\]*]+(?:[.@:,][^\s,;:.!?…—–\"“”()\[\]*]+)*@?")
 
 
-def tail_of(words: str, seconds_of_speech: float | None) -> Tail:
+def last_sentence(words: str, seconds_of_speech: float | None) -> LastSentence:
     """The last sentence of ``words``, or of the part of it that is looked at."""
     text = words[-MAX_CHARACTERS:].strip()
     sentences = _SENTENCE_END.split(text)
     last = sentences[-1]
     found = (word.strip("'’‘-♪").lower().replace("’", "'") for word in _WORD.findall(last))
-    return Tail(last, tuple(filter(None, found)), seconds_of_speech)
+    return LastSentence(last, tuple(filter(None, found)), seconds_of_speech)
