@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support.fakes import LoudIsSpeech, silence, speech
 
-from agent.audio.echo import EchoJudge
+from agent.audio.echo import EchoDetector
 from agent.errors import AudioError
 from agent.runtime.audio_input import AudioInput
 
@@ -54,7 +54,7 @@ def test_the_agents_own_voice_in_the_microphone_is_not_speech():
     echo = np.concatenate([np.zeros(1600, np.float32), 0.3 * voice])  # 100 ms later, 10 dB less
     deaf, judging = (
         AudioInput(LoudIsSpeech(), 16_000, 0.0),
-        AudioInput(LoudIsSpeech(), 16_000, 0.0, EchoJudge()),
+        AudioInput(LoudIsSpeech(), 16_000, 0.0, EchoDetector()),
     )
     probabilities: dict[AudioInput, list[float]] = {deaf: [], judging: []}
     for start in range(0, 96_000, 512):

@@ -68,20 +68,20 @@ _SPREAD: Final = 2
 KEPT: Final = HISTORY + LAGS + 2 * (_BACKLOG - 1)
 """Hops that are remembered: what the oldest frame of a backlog looks back on is among them."""
 
-_TURNS = itertools.count()
+_OFFSETS = itertools.count()
 
 Powers = NDArray[np.float32]
 
 
-class EchoJudge:
+class EchoDetector:
     """Compares one call's microphone with what is played to it."""
 
     def __init__(self) -> None:
         self._playback = _Playback()
         self._clock = _Clock()
-        self._heard: Powers = np.zeros((KEPT, BANDS), np.float32)
+        self._microphone: Powers = np.zeros((KEPT, BANDS), np.float32)
         """Band powers of the microphone, newest last."""
-        self._played: Powers = np.zeros((KEPT, BANDS), np.float32)
+        self._reverberated: Powers = np.zeros((KEPT, BANDS), np.float32)
         """The same of the playback, reverberated."""
         self._quiet = True
         """Nothing was played in the time that these look back on."""
@@ -94,7 +94,7 @@ class EchoJudge:
         self._last: Samples = np.zeros(HOP, np.float32)
         self._unsearched = 0
         """Frames since the delay was sought."""
-        self._turn = next(_TURNS)
+        self._offset = next(_OFFSETS)
         """Calls that speak at the same time measure their backlogs one after the other."""
 
     def played(self, samples: Samples, rate: int, at: float) -> None:
@@ -127,7 +127,7 @@ class EchoJudge:
 
         It bounds the echo as every other does, but costs a fraction.
         """
-        due = (frame.start // FRAME_SAMPLES + self._turn) % _BACKLOG == 0
+        due = (frame.start // FRAME_SAMPLES + self._offset) % _BACKLOG == 0
         audible = self._remember(frame)
         if audible and (due or len(self._backlog) >= _BACKLOG):
             self._measure()
@@ -147,8 +147,8 @@ class EchoJudge:
         elif not self._quiet:
             self._quiet = True
             self._backlog.clear()
-            self._heard.fill(0.0)
-            self._played.fill(0.0)
+            self._microphone.fill(0.0)
+            self._reverberated.fill(0.0)
         return audible
 
     def _measure(self) -> None:
@@ -159,11 +159,15 @@ class EchoJudge:
         self._backlog.clear()
         hops = np.stack([sides[:, :, :WINDOW], sides[:, :, HOP:]], axis=2)
         powers = band_powers(hops.reshape(-1, WINDOW)).reshape(2, 2 * frames, BANDS)
-        for history, new in ((self._heard, powers[0]), (self._played, powers[1])):
+        for history, new in ((self._microphone, powers[0]), (self._reverberated, powers[1])):
             history[: -len(new)] = history[len(new) :]
             history[-len(new) :] = new
         for hop in range(-2 * frames, 0):
-            np.maximum(self._played[hop], _DECAY * self._played[hop - 1], out=self._played[hop])
+            np.maximum(
+                self._reverberated[hop],
+                _DECAY * self._reverberated[hop - 1],
+                out=self._reverberated[hop],
+            )
         self._bound(frames)
         self._unsearched += frames
 
@@ -171,8 +175,8 @@ class EchoJudge:
         """Lower the estimate, frame by frame, to what the second up to each of the newest allows;
         the delay need not be known."""
         span = HISTORY + LAGS + 2 * (frames - 1)
-        heard = _loudest(self._heard[-span:], HISTORY + LAGS)
-        played = _loudest(self._played[-span:-LAGS], HISTORY)
+        heard = _loudest(self._microphone[-span:], HISTORY + LAGS)
+        played = _loudest(self._reverberated[-span:-LAGS], HISTORY)
         heard = np.maximum(heard, _FLOOR)
         bound = np.where(played > 10 * _FLOOR, heard / np.maximum(played, 1e-12), np.inf)
         since = np.arange(frames - 1, -1, -1, dtype=np.float32)[:, None]
@@ -182,9 +186,9 @@ class EchoJudge:
 
     def _search(self) -> None:
         """Find the delay at which the envelopes of the last second correlate best."""
-        heard = self._envelope(self._heard[-HISTORY:])
+        heard = self._envelope(self._microphone[-HISTORY:])
         heard = (heard - heard.mean(axis=0)).T.ravel()
-        recent = self._played[1 - HISTORY - LAGS :]
+        recent = self._reverberated[1 - HISTORY - LAGS :]
         played = self._envelope(recent * self._returned.mean())
         delayed = np.lib.stride_tricks.sliding_window_view(played, HISTORY, axis=0)
         delayed = (delayed - delayed.mean(axis=2, keepdims=True)).reshape(len(delayed), -1)
@@ -195,7 +199,7 @@ class EchoJudge:
             self._delay = len(correlation) - 1 - best
 
     def _judge(self) -> float:
-        heard = self._heard[-2:].mean(axis=0)
+        heard = self._microphone[-2:].mean(axis=0)
         unexplained = np.maximum(heard - _MARGIN * (self._prediction() + _FLOOR), 0.0)
         if self._has_shape():
             louder = np.where(unexplained > 0, np.float32(_LOUDER), np.float32(1.0))
@@ -204,11 +208,11 @@ class EchoJudge:
 
     def _prediction(self) -> Powers:
         """The loudest echo that may be heard now."""
-        newest = len(self._played)
+        newest = len(self._reverberated)
         first, last = 0, LAGS - 1
         if self._delay is not None:
             first, last = max(0, self._delay - _SPREAD), self._delay + _SPREAD
-        span = self._played[newest - 1 - last : newest - first]
+        span = self._reverberated[newest - 1 - last : newest - first]
         prediction: Powers = self._returned * span.max(axis=0)
         return prediction
 
@@ -216,9 +220,9 @@ class EchoJudge:
         """Whether the last envelopes follow the playback's at the known delay."""
         if self._delay is None:
             return False
-        end = len(self._played) - self._delay
-        played = self._envelope(self._played[:end][-HISTORY:] * self._returned.mean())
-        heard = self._envelope(self._heard[-HISTORY:])
+        end = len(self._reverberated) - self._delay
+        played = self._envelope(self._reverberated[:end][-HISTORY:] * self._returned.mean())
+        heard = self._envelope(self._microphone[-HISTORY:])
         a = heard[-SHAPE_HOPS:] - heard.mean(axis=0)
         b = played[-SHAPE_HOPS:] - played.mean(axis=0)
         power = np.square(a).sum() * np.square(b).sum()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from agent.audio.echo import EchoJudge
+from agent.audio.echo import EchoDetector
 from agent.audio.samples import AudioChunk, Samples, StreamResampler
 from agent.audio.vad import SpeechGate
 from agent.errors import AudioError
@@ -33,7 +33,7 @@ class AudioInput:
         gate: SpeechGate,
         source_rate: int,
         started_at: float,
-        echo: EchoJudge | None = None,
+        echo: EchoDetector | None = None,
     ) -> None:
         self._gate = gate
         self._echo = echo

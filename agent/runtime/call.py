@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from agent.audio.echo import EchoJudge
+from agent.audio.echo import EchoDetector
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
@@ -52,7 +52,7 @@ class CallRunner:
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
-        echo = EchoJudge() if settings.turns.echo else None
+        echo = EchoDetector() if settings.turns.echo else None
         self._audio_input = AudioInput(engines.new_gate(), transport.rate, self._clock(), echo)
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
