@@ -68,7 +68,7 @@ _SPREAD: Final = 2
 KEPT: Final = HISTORY + LAGS + 2 * (_BACKLOG - 1)
 """Hops that are remembered: what the oldest frame of a backlog looks back on is among them."""
 
-_OFFSETS = itertools.count()
+_PHASES = itertools.count()
 
 Powers = NDArray[np.float32]
 
@@ -94,7 +94,7 @@ class EchoDetector:
         self._last: Samples = np.zeros(HOP, np.float32)
         self._unsearched = 0
         """Frames since the delay was sought."""
-        self._offset = next(_OFFSETS)
+        self._backlog_phase = next(_PHASES)
         """Calls that speak at the same time measure their backlogs one after the other."""
 
     def played(self, samples: Samples, rate: int, at: float) -> None:
@@ -127,7 +127,7 @@ class EchoDetector:
 
         It bounds the echo as every other does, but costs a fraction.
         """
-        due = (frame.start // FRAME_SAMPLES + self._offset) % _BACKLOG == 0
+        due = (frame.start // FRAME_SAMPLES + self._backlog_phase) % _BACKLOG == 0
         audible = self._remember(frame)
         if audible and (due or len(self._backlog) >= _BACKLOG):
             self._measure()
