@@ -1,4 +1,4 @@
-"""From the wire's sound to frames with a speech probability: the caller's, not the agent's echo."""
+"""Audio input of a call: the transport's sound as frames with the caller's speech probability."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ from agent.session.events import AudioFrame
 from asr.engine import RATE
 
 MAX_AHEAD_SECONDS = 60.0
-"""Sound may arrive this much faster than real time before it is refused."""
+"""Seconds of sound that may arrive ahead of real time; more is refused."""
 INAUDIBLE = 10 ** (-75 / 20)
-"""Under -75 dBFS the line is muted: the network that costs most of a quiet call is not asked."""
+"""Peak of a muted line (-75 dBFS): quieter frames skip the VAD network, the largest cost of a
+quiet call."""
 
 NO_SPEECH = 0.1
-"""Speech probability up to which nobody speaks, so that it need not be asked who it is."""
+"""Speech probability up to which a frame contains no speech and its echo is not measured."""
 NOTHING_ELSE = 0.9
-"""Share of a frame that is the agent's echo, over which it is nothing else."""
+"""Share of echo in a frame above which its sound is replaced by silence."""
 
 
 class AudioInput:
-    """Resamples one caller's sound, cuts it into frames and asks the gate about each."""
+    """Resamples one caller's sound, cuts it into frames and judges each by VAD and echo.
+
+    Args:
+        gate: the voice activity detector of this call.
+        source_rate: samples per second of the transport's sound.
+        started_at: monotonic second at which the call began.
+        echo: finds the agent's own voice in the sound; None to take all speech for the caller's.
+    """
 
     def __init__(
         self,
@@ -38,9 +46,9 @@ class AudioInput:
         self._gate = gate
         self._echo = echo
         self._silent_from = 0.0
-        """When all that was played has been heard, monotonic seconds."""
+        """Monotonic second at which all noted playback has been heard."""
         self._echo_share = 0.0
-        """Of the last frame that was judged; what lies between two such frames is as they are."""
+        """Echo share of the last frame with speech; it stands for the frames up to the next."""
         self._resampler = StreamResampler(source_rate, RATE)
         self._started_at = started_at
         self._raw: list[Samples] = []
@@ -49,10 +57,10 @@ class AudioInput:
         self._position = 0
 
     def push(self, samples: Samples, now: float) -> Iterator[AudioFrame]:
-        """Yield the frames that are complete.
+        """Add sound, float32 mono at the source rate; yields the frames that it completes.
 
         Raises:
-            AudioError: the caller sends much more sound than time has passed.
+            AudioError: the sound is more than `MAX_AHEAD_SECONDS` ahead of real time.
         """
         ahead = self._position / RATE - (now - self._started_at)
         if ahead > MAX_AHEAD_SECONDS:
@@ -61,7 +69,7 @@ class AudioInput:
         self._raw.append(samples)
         self._raw_length += len(samples)
         if self._raw_length * RATE < (size - len(self._rest)) * self._resampler.source_rate:
-            # Not a frame yet. On a core that is idle otherwise every call costs its cold caches.
+            # Not a frame yet. On an idle core every small resampling would start with cold caches.
             return
         new = self._resampler.push(np.concatenate(self._raw))
         self._raw, self._raw_length = [], 0
@@ -80,7 +88,7 @@ class AudioInput:
         probability = 0.0 if quiet else self._gate.probability(frame)
         echo = self._echoed(chunk, probability)
         if echo > NOTHING_ELSE:
-            # It would be recognised as the caller's words, in the pre-roll of what he says next.
+            # The echo would be recognised as the caller's words, in the pre-roll of his next turn.
             chunk = replace(chunk, samples=np.zeros_like(frame))
         return AudioFrame(chunk, probability * (1.0 - echo))
 
@@ -94,14 +102,14 @@ class AudioInput:
         return self._echo_share
 
     def note_playback(self, samples: Samples, rate: int, now: float) -> None:
-        """The caller will hear this next; the microphone may, too."""
+        """Note sound that was sent to the caller, for the detection of its echo."""
         if self._echo is not None:
             at = max(now, self._silent_from)
             self._echo.played(samples, rate, at)
             self._silent_from = at + len(samples) / rate
 
     def note_playback_stopped(self, now: float) -> None:
-        """What was to be played is dropped."""
+        """Note that the playback of all sent sound was stopped."""
         if self._echo is not None:
             self._echo.stopped(now)
             self._silent_from = now

@@ -1,4 +1,4 @@
-"""One call: the line, the session between line and engines, the timers."""
+"""The runner of a call: it connects transport, session, engines and timers."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ from agent.transports.base import Disconnected, Transport
 log = logging.getLogger("onebreath.call")
 
 MAX_UNSENT = 512
-"""Notices that may wait for a slow client before the call is ended."""
+"""Notices that may wait for a slow client; one more ends the call."""
 SEND_SECONDS = 10.0
-"""A client that takes nothing for this long is gone."""
+"""Seconds that one send may take; a slower client counts as gone."""
 NORMAL_CLOSURE = 1000
 POLICY_VIOLATION = 1008
 
 
 class CallRunner:
-    """Runs one call from the first event to the last.
+    """Runs one call from its start to its end.
 
     Args:
+        engines: the loaded engines that all calls share.
+        settings: the server's settings.
+        transport: the open line to the client.
         clock: monotonic seconds; the loop's own where none is given (uvloop's counts whole
             milliseconds, which is too coarse for the spans of a turn).
     """
@@ -101,7 +104,7 @@ class CallRunner:
                         self._handle(frame)
                 else:
                     self._handle(message)
-                # Answer first: a client that reads must not be taken for one that does not.
+                # Send first: a client that reads must not be taken for one that does not.
                 while self._crowded and not self._over.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
         except Disconnected:
@@ -115,7 +118,7 @@ class CallRunner:
         return self._unsent.qsize() > MAX_UNSENT // 2
 
     def _watch_idleness(self) -> None:
-        """One timer that looks again when it is due: cheaper than one for every message."""
+        """Hang up on a client that is silent; one timer a call is cheaper than one a message."""
         ends = self._last_message_at + self._idle_seconds
         if self._clock() < ends:
             wait = ends - self._clock()

@@ -1,4 +1,4 @@
-"""The engines at work for one call: tasks of the session in, inputs of the session out."""
+"""The engines' work for one call: commands of the session in, inputs of the session out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,17 @@ from tts.engine import SpeechChunk, Synthesizer, TtsError
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """What all calls share."""
+    """The loaded engines, which all calls share.
+
+    Attributes:
+        asr: the recogniser.
+        responder: generates replies.
+        tts: the synthesiser.
+        new_gate: makes the voice activity detector of a call.
+        compute: the thread of recogniser and responder.
+        voices: threads that wait for the synthesiser's process.
+        turn_model: judges pauses by their sound; None where the words alone decide.
+    """
 
     asr: Transcriber
     responder: Responder
@@ -54,26 +64,26 @@ class Engines:
     new_gate: Callable[[], SpeechGate]
     compute: Compute
     voices: Executor
-    """Threads that wait for the synthesiser's process."""
     turn_model: TurnModel | None = None
 
 
 class TurnModel(Protocol):
-    """Hears in the sound of a turn whether it is over; has a thread of its own."""
+    """Judges by the sound of a turn whether it is over, on a thread of its own."""
 
     def submit(self, sound: Samples) -> Future[float] | None:
-        """The probability for 16 kHz mono ``[n]``; None when it has too much to do."""
+        """Ask for the probability, for 16 kHz mono ``[n]``; None if too many questions wait."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop the thread."""
 
 
 class EngineTasks:
-    """All work of one call.
+    """The engines' work for one call, as asyncio tasks.
 
     Args:
-        engines: what does it.
-        group: holds the tasks; a fault in one of them ends the call.
-        post: takes what comes of it.
+        engines: the engines that do the work.
+        group: holds the tasks; an unexpected exception in one of them ends the call.
+        post: takes the results, as inputs of the session.
     """
 
     def __init__(
@@ -86,20 +96,20 @@ class EngineTasks:
         self._responder_lock = asyncio.Lock()
         self._listening: dict[int, Listening] = {}
         self._segments: dict[int, asyncio.Queue[Speak | None]] = {}
-        """Per generation, what is to be spoken; None ends it."""
+        """Segments to synthesise, by generation; None ends them."""
         self._running: dict[int, set[asyncio.Task[None]]] = {}
-        """Tasks by generation; 0 stands for what belongs to no reply."""
+        """Tasks by generation; 0 for tasks that belong to no reply."""
         self._prepared: tuple[Message, ...] | None = None
         self._partials: dict[int, asyncio.Task[None]] = {}
         self._finals: dict[int, asyncio.Task[None]] = {}
         """The newest decode of each kind, by turn."""
         self._sound: dict[int, list[Samples]] = {}
-        """Of open turns, for the turn model."""
+        """The sound of turns by id, for the turn model."""
         self._refused_turn = 0
-        """The last turn that the recogniser refused; said once, not for every frame."""
+        """The last turn whose sound the recogniser refused; it is reported once."""
 
     def do(self, task: EngineTask) -> None:
-        """Begin a piece of work; what comes of it is posted as inputs."""
+        """Begin the work of a command; its results are posted as inputs."""
         match task:
             case FeedRecogniser():
                 self._feed_recogniser(task)
@@ -250,18 +260,18 @@ class EngineTasks:
             self._running.pop(generation, None)
 
     def stop(self) -> None:
-        """Cancel everything that still runs."""
+        """Cancel all running tasks."""
         for task in [task for tasks in self._running.values() for task in tasks]:
             task.cancel()
 
     async def release(self) -> None:
-        """Give back what the call held."""
+        """Release the call's recognition streams and its responder state."""
         for listening in self._listening.values():
             listening.close()
         await asyncio.shield(self._responder.close())
 
 
 def _drop(decode: asyncio.Task[None] | None) -> None:
-    """A decode that was not begun yet is not worth the time any more."""
+    """Cancel a decode, which skips it if it has not begun."""
     if decode is not None:
         decode.cancel()

@@ -1,4 +1,4 @@
-"""Who has the floor when both speak: the caller takes it, or the agent goes on."""
+"""Barge-in: the caller's speech over the agent's interrupts the reply, or is dismissed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from agent.session.user_turn import UserTurn
 
 @dataclass(slots=True)
 class BargeIn:
-    """Between the two halves of a call: what the caller's voice does to the agent's."""
+    """Decides on the caller's speech while a reply is played, and carries the decision out.
+
+    Attributes:
+        overlap: the overlapping speech that is being judged; None while there is none.
+        uninterruptible: whether replies are protected from barge-in (while saying goodbye).
+    """
 
     settings: TurnSettings
     user_turn: UserTurn
     replies: Replies
     overlap: Overlap | None = None
-    """The caller speaks while the agent does, and it is not decided what that means."""
     uninterruptible: bool = False
-    """Whether the agent may not be interrupted any more."""
     _caused_by: int = 0
-    """The turn that the last reply was cut for."""
+    """Id of the turn that cut the last interrupted reply."""
 
     def begin(self, turn: Turn, now: float, *, may_interrupt: bool) -> Iterator[Command]:
-        """The caller begins to speak."""
+        """Open the caller's turn; over a reply, duck it and judge, or interrupt it at once."""
         reply = self.replies.current
         if reply is None or not may_interrupt:
             yield from self.user_turn.begin(turn)
@@ -45,13 +48,13 @@ class BargeIn:
             yield from self.user_turn.begin(turn)
 
     def transcribed(self, turn: int, words: str, now: float) -> Iterator[Command]:
-        """Words of the caller, as far as they are known."""
+        """Take the transcript of the overlapping speech so far."""
         if self.overlap is not None and self.overlap.turn == turn:
             self.overlap.words = words
             yield from self.judge(now)
 
     def judge(self, now: float) -> Iterator[Command]:
-        """Is the caller interrupting?"""
+        """Judge the overlapping speech; interrupt the reply or let it go on."""
         overlap = self.overlap
         if overlap is None or self.user_turn.open is None:
             return
@@ -64,7 +67,7 @@ class BargeIn:
             yield from self._unduck()
 
     def interrupt(self, now: float) -> Iterator[Command]:
-        """The caller has the floor."""
+        """Cut the reply and announce the caller's turn, if there is overlapping speech."""
         if self.overlap is None or self.uninterruptible:
             return
         self._caused_by, self.overlap = self.overlap.turn, None
@@ -73,13 +76,13 @@ class BargeIn:
         yield Prepare(self.replies.conversation.messages())
 
     def dismiss(self, words: str) -> Iterator[Command]:
-        """What the caller said is over, and it was nothing."""
+        """Drop the caller's turn: its words, ``words``, were no interruption."""
         yield from self.user_turn.drop()
         yield from self.settle()
         yield Remark("backchannel", f"not taken for a turn: {words!r}")
 
     def settle(self) -> Iterator[Command]:
-        """Only one speaks now: the agent goes on, or what the caller says is a turn like any."""
+        """End the overlap once only one side speaks: unduck the reply, or announce the turn."""
         if self.overlap is None:
             return
         if self.user_turn.open is None:
@@ -97,7 +100,7 @@ class BargeIn:
             yield Unduck(reply.response_id)
 
     def is_false(self, turn: Turn) -> bool:
-        """Whether the agent fell silent for a turn without any words of its own."""
+        """Whether ``turn`` cut a reply and contains only noise or a backchannel."""
         said = classify(turn.transcript)
         nothing = said is WordKind.NO_WORDS or (
             said is WordKind.BACKCHANNEL and self.settings.backchannels
@@ -105,11 +108,11 @@ class BargeIn:
         return self.caused_by(turn) and nothing
 
     def caused_by(self, turn: Turn) -> bool:
-        """Whether the last reply was cut for this turn."""
+        """Whether ``turn`` cut the last interrupted reply."""
         return self._caused_by == turn.id
 
     def resume_reply(self, now: float) -> Iterator[Command]:
-        """Say what was not heard of the reply that was cut, unless the caller spoke again."""
+        """Speak the rest of the reply that was cut, unless the caller spoke again."""
         if (later := self.user_turn.untranscribed) is not None:
             self._caused_by = later.id
             return
@@ -118,7 +121,10 @@ class BargeIn:
             yield from self.replies.say(finished.rest, now)
 
     def reopen_question(self) -> bool:
-        """Whether nothing was heard of the reply that was cut: its question is open again."""
+        """Reopen the question of the reply that was cut, if nothing of it was heard.
+
+        Returns whether the question was reopened: its turn has no reply any more.
+        """
         finished = self.replies.finished
         if finished is None or finished.turn is None:
             return False

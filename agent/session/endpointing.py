@@ -1,4 +1,4 @@
-"""How long a pause may be: by what the client wishes, and by the words before the pause."""
+"""Endpointing: the pause that ends a turn, by the client's settings and the words before it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class EndpointDelays:
 
     @classmethod
     def of(cls, settings: TurnSettings) -> EndpointDelays:
-        """As the server is configured."""
+        """The delays of the server's settings."""
         return cls(settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay)
 
     def after(self, verdict: TurnVerdict) -> float:
+        """The delay in seconds for a verdict."""
         return {
             TurnVerdict.COMPLETE: self.complete,
             TurnVerdict.UNSURE: self.unsure,
@@ -36,16 +37,22 @@ EAGERNESS: Final[Mapping[str, EndpointDelays]] = {
     "low": EndpointDelays(0.5, 1.2, 3.0),
     "high": EndpointDelays(0.2, 0.5, 1.2),
 }
-"""What a client may ask for; ``medium`` and ``auto`` are what the server is configured to."""
+"""Delays by the client's ``eagerness``; ``medium`` and ``auto`` stand for the server's settings."""
 
 SOUNDS_OVER: Final = 0.5
-"""The turn model's probability from which on a turn is over, by its makers."""
+"""The turn model's probability from which a turn is over, as its makers set it."""
 
 
 def verdict_of(
     words: str, seconds_of_speech: float, end_probability: float, language: str = LANGUAGE
 ) -> TurnVerdict:
-    """The verdict of the words and, where they leave it open, of the turn model."""
+    """The verdict on a turn at a pause: by its words and, where they are unsure, the turn model.
+
+    Args:
+        seconds_of_speech: from the first to the last speech of the turn.
+        end_probability: the turn model's probability that the turn is over, from 0 to 1.
+        language: of the words, by its ISO 639-1 code.
+    """
     verdict = completeness(words, seconds_of_speech, language).verdict
     unsure = verdict is TurnVerdict.UNSURE
     return TurnVerdict.COMPLETE if unsure and end_probability >= SOUNDS_OVER else verdict
@@ -53,16 +60,19 @@ def verdict_of(
 
 @dataclass(slots=True)
 class Endpointing:
-    """Of one call; its client may change it."""
+    """The endpoint delays of one call; its client may change them.
+
+    Attributes:
+        settings: the server's settings.
+        language: the recogniser's language.
+        semantic: whether the words of a turn help to decide when it is over.
+    """
 
     settings: TurnSettings
-    """The server's."""
     language: str
-    """Of the recogniser."""
     semantic: bool = field(init=False)
-    """Whether the words have a say."""
     _silence: float = field(init=False)
-    """Ends a turn when they have none."""
+    """Seconds of silence that end a turn where its words do not help."""
     _delays: EndpointDelays = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +81,7 @@ class Endpointing:
         self._delays = EndpointDelays.of(self.settings)
 
     def configure(self, change: Configure) -> None:
-        """Take what the client says; what it leaves out stays."""
+        """Apply the client's settings; those that it leaves out stay as they are."""
         if change.semantic is not None:
             self.semantic = change.semantic
         if change.endpoint_delay is not None:
@@ -81,21 +91,16 @@ class Endpointing:
 
     @property
     def default_delay(self) -> float:
-        """Seconds, as long as nobody asked for the words."""
+        """Seconds of silence that end a turn whose words were not asked for."""
         return self._delays.unsure if self.semantic else self._silence
 
     @property
     def delay_for_words(self) -> float:
-        """Seconds to wait for words that were asked for: without them there is no answer yet."""
+        """Seconds of silence that end a turn whose transcript is still being decoded."""
         return max(self.default_delay, self._delays.incomplete)
 
     def delay_after(self, words: str, seconds_of_speech: float, end_probability: float) -> float:
-        """Seconds, once the words are known.
-
-        Args:
-            end_probability: the turn model's probability that the turn is over; asked where the words
-                leave it open.
-        """
+        """Seconds of silence that end a turn with these words; see `verdict_of`."""
         if not self.semantic:
             return self.default_delay
         return self._delays.after(
@@ -103,5 +108,5 @@ class Endpointing:
         )
 
     def expects_more(self, words: str) -> bool:
-        """Whether the words are plainly not all."""
+        """Whether the words are plainly incomplete."""
         return completeness(words, language=self.language).verdict is TurnVerdict.INCOMPLETE

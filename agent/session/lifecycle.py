@@ -1,4 +1,4 @@
-"""What the agent says of its own accord: greeting, words that fill a wait or a silence, goodbye."""
+"""The lifecycle of a call: greeting, filler in a wait, questions into a silence, goodbye."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from agent.timing import Stage
 
 NORMAL_CLOSURE = 1000
 LINE_OPENS = 0.15
-"""Seconds of silence before a greeting: a fresh line swallows what comes first."""
+"""Seconds of silence before a greeting: a fresh line loses its first sound."""
 GOODBYE_SECONDS = 10.0
-"""A goodbye that takes longer is cut by the end of the call."""
+"""Seconds that a goodbye may take; the call ends after them in any case."""
 
 
 class Phase(Enum):
-    """Where a call stands."""
+    """The phase of a call."""
 
     TALKING = auto()
     LEAVING = auto()
-    """Goodbye is being said."""
+    """The agent is saying goodbye."""
     OVER = auto()
 
 
 class LifecycleAction(Enum):
-    """What is due."""
+    """An action that time alone brings about."""
 
     PROMPT = auto()
     """Ask whether the caller is still there."""
@@ -39,12 +39,17 @@ class LifecycleAction(Enum):
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Counts silences and the length of the call, and speaks when it is time to."""
+    """Measures silences and the length of the call, and acts on them.
+
+    Attributes:
+        ends_at: monotonic second at which the call reaches its maximum length.
+        reason: why the call ends.
+        idle_after: seconds of silence before the caller is asked; infinite for never.
+    """
 
     settings: CallSettings
     replies: Replies
     ends_at: float
-    """Monotonic second at which the call is long enough."""
     phase: Phase = Phase.TALKING
     reason: str = ""
     idle_after: float = field(init=False)
@@ -57,23 +62,23 @@ class Lifecycle:
         self.idle_after = math.inf if after is None else after
 
     def caller_spoke(self) -> None:
-        """The caller said or typed something: he is there."""
+        """Reset the count of questions: the caller said or typed something."""
         self._prompts = 0
 
     def observe(self, now: float, *, quiet: bool) -> None:
-        """Nobody speaks and nothing is being worked on, or somebody does."""
+        """Start or end the silence; ``quiet`` means that nobody speaks and no reply is due."""
         if not quiet:
             self._quiet_since = None
         elif self._quiet_since is None:
             self._quiet_since = now
 
     def greet(self, now: float) -> Iterator[Command]:
-        """The line is open."""
+        """Speak the greeting, if there is one, as the line opens."""
         if self.settings.greeting:
             yield from self.replies.say(self.settings.greeting, now, LINE_OPENS)
 
     def act(self, now: float) -> Iterator[Command]:
-        """Do what is due."""
+        """Carry out what is due: a filler, a question, goodbye, the end of the call."""
         filler_at = self.filler_at
         if filler_at is not None and now >= filler_at and self.replies.current is not None:
             yield from self.replies.current.fill(self.settings.filler or "")
@@ -88,7 +93,7 @@ class Lifecycle:
 
     @property
     def filler_at(self) -> float | None:
-        """When the reply that is being made is late."""
+        """Monotonic second at which the wait for the current reply needs a filler; None: never."""
         reply = self.replies.current
         if not self.settings.filler or reply is None or reply.turn is None or reply.begun:
             return None
@@ -101,7 +106,7 @@ class Lifecycle:
         return self.phase is not Phase.TALKING
 
     def take_due(self, now: float) -> LifecycleAction | None:
-        """What is to be done now. Asking for it is doing it: it is due once."""
+        """Take the action that is due, if any, and note it as done: each is returned once."""
         match self.phase:
             case Phase.TALKING if now >= self.ends_at:
                 return self._leave(now, "the call reached its maximum length")
@@ -128,13 +133,13 @@ class Lifecycle:
 
     @property
     def _gone_at(self) -> float:
-        """When goodbye was said, which is when it gets quiet, or has had its time."""
+        """Monotonic second at which goodbye is over: at the next silence, or after its limit."""
         said = math.inf if self._quiet_since is None else self._quiet_since
         return min(said, self._left_at + GOODBYE_SECONDS)
 
     @property
     def wakes_at(self) -> float:
-        """When something may be due, if nothing happens before."""
+        """Monotonic second of the next action, if no input changes it; infinite for none."""
         match self.phase:
             case Phase.TALKING:
                 return min(self.ends_at, self._prompt_at, self.filler_at or math.inf)

@@ -1,4 +1,4 @@
-"""What the agent owes the caller: an answer, as soon as it can begin."""
+"""The reply that the caller waits for: it begins once the conversation allows it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that cou
 
 @dataclass(slots=True)
 class PendingReply:
-    """Between the two halves of a call: what was said on one side, and is to be answered on
-    the other."""
+    """A request for a reply that waits until it can begin.
+
+    Attributes:
+        wanted: whether a reply is due that has not begun.
+    """
 
     conversation: Conversation
     user_turn: UserTurn
     replies: Replies
     ids: Ids
     wanted: bool = False
-    """The caller waits for an answer that has not begun."""
     _asked: bool = False
-    """He asked for it, so that he is told when there is nothing to answer."""
+    """Whether it was asked for, so that an empty conversation is an error for the client."""
     _trimmed: int = 0
 
     def ask(self) -> Iterator[Command]:
-        """The client asks for a reply."""
+        """Take the client's request for a reply; an error while another reply is played."""
         if self.replies.current is not None:
             yield Trouble(
                 "conversation_already_has_active_response",
@@ -43,12 +45,11 @@ class PendingReply:
             self.ask_again()
 
     def ask_again(self) -> None:
-        """An answer had begun and is to begin anew, whether it was words or the client that
-        asked for it."""
+        """Request a reply as if the client had asked, also in place of one that was cut."""
         self.wanted = self._asked = True
 
     def settle(self, now: float) -> Iterator[Command]:
-        """Answer once all words are known, nobody speaks and no other reply runs."""
+        """Begin the reply once all transcripts are final, nobody speaks and no reply is current."""
         speaks = self.user_turn.open is not None and self.user_turn.detection
         if not self.wanted or speaks or self.user_turn.closed or self.replies.current is not None:
             return

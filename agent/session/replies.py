@@ -1,6 +1,6 @@
-"""Replies by generation: at most one on air, at most one drafted while the caller pauses.
+"""The replies of a call by generation: at most one current, at most one drafted in a pause.
 
-A barge-in raises the generation; whatever still arrives of an older one is ignored.
+A barge-in raises the generation; later inputs of an older generation are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agent.session.reply_in_flight import ReplyInFlight
 from agent.timing import Speculation, Stage
 
 MAX_REPLY = 4000
-"""Characters of one reply: some four minutes of speech."""
+"""Characters of one reply, about four minutes of speech; a longer one fails."""
 TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
 
 ReplyInput = ReplyEvent | SoundReady | SegmentSpoken
@@ -33,40 +33,51 @@ ReplyInput = ReplyEvent | SoundReady | SegmentSpoken
 
 @dataclass(slots=True)
 class Draft:
-    """A reply to words that may not be the last ones: nothing of it is told or heard."""
+    """A speculative reply to the words before a pause: neither announced nor played.
+
+    Attributes:
+        messages: the prompt of the reply; it is used only if the turn ends with this prompt.
+        held: the commands that are carried out when it is used.
+    """
 
     reply: ReplyInFlight
     messages: tuple[Message, ...]
-    """The prompt that it answers; it is worth something for exactly this prompt."""
     held: list[Command] = field(default_factory=list)
-    """What happens when it comes true."""
 
 
 @dataclass(slots=True)
 class Replies:
-    """The replies of a call."""
+    """The replies of a call.
+
+    Attributes:
+        lead: seconds of sound that may be at the client unplayed.
+        budget: seconds from the end of speech to the first sound that a reply may take.
+        new_id: makes an id from its kind.
+        generation: number of the newest reply.
+        current: the reply that is being generated or played; None while there is none.
+        draft: the speculative reply of a pause; None while there is none.
+        finished: the reply before the current one; the client may still report how much of it
+            was played.
+    """
 
     conversation: Conversation
     lead: float
-    """Seconds of sound that may be at the client ahead of its ear."""
     budget: float | None
-    """Seconds from the end of speech to the first sound that a reply may take."""
     new_id: Callable[[str], str]
     generation: int = 0
     current: ReplyInFlight | None = None
     draft: Draft | None = None
     finished: ReplyInFlight | None = None
-    """The last reply, as long as the client may still report how much of it was played."""
 
     @property
     def idle(self) -> bool:
-        """Whether neither a reply nor a draft is in the making."""
+        """Whether there is neither a current reply nor a draft."""
         return self.current is None and self.draft is None
 
     # ---- beginning -----------------------------------------------------------------
 
     def respond(self, turn: Turn, now: float) -> Iterator[Command]:
-        """Answer the conversation, whose newest turn is ``turn``: by the draft, if it fits."""
+        """Reply to ``turn``, the conversation's newest; uses the draft if its prompt is equal."""
         messages = self.conversation.messages()
         if self.draft is not None and self.draft.messages == messages:
             yield from self._adopt(self.draft, turn, now)
@@ -79,7 +90,7 @@ class Replies:
         yield Respond(reply.generation, messages, self._deadline(turn, now))
 
     def say(self, words: str, now: float, silence: float = 0.0) -> Iterator[Command]:
-        """Say ``words`` that no responder has to think of, after seconds of ``silence``."""
+        """Speak fixed ``words`` without a responder, after ``silence`` seconds of silence."""
         turn = Turn(0, self.new_id("item"))
         self.conversation.add(turn)
         reply = self._new(now)
@@ -118,7 +129,7 @@ class Replies:
     # ---- drafts --------------------------------------------------------------------
 
     def _adopt(self, draft: Draft, turn: Turn, now: float) -> Iterator[Command]:
-        """The turn is over and its words are the ones that were expected: on air at once."""
+        """Make the draft the current reply: its words and its sound go out at once."""
         reply, self.draft = draft.reply, None
         turn.timings.settle(reply.timings, now)
         reply.turn, reply.timings, reply.paused = turn, turn.timings, False
@@ -128,7 +139,7 @@ class Replies:
         yield from reply.pump(now)
 
     def discard(self, turn: Turn | None, now: float) -> Iterator[Command]:
-        """The draft is worth nothing any more; ``turn`` bears its cost."""
+        """Drop the draft; its work counts as wasted for ``turn``."""
         draft, self.draft = self.draft, None
         if draft is None:
             return
@@ -149,7 +160,7 @@ class Replies:
     # ---- going on ------------------------------------------------------------------
 
     def take(self, event: ReplyInput, now: float) -> Iterator[Command]:
-        """A piece of the reply on air or of the draft; of any other it is too late."""
+        """Take a piece of the current reply or of the draft; pieces of others are ignored."""
         draft, reply = self.draft, self.current
         if isinstance(event, ReplyEvent) and self._too_long(event):
             failed = StageFailed("responder", TOO_LONG, generation=event.generation)
@@ -158,7 +169,7 @@ class Replies:
             yield from _piece(reply, event, now)
         elif draft is not None and draft.reply.generation == event.generation:
             for command in _piece(draft.reply, event, now):
-                # The first sound is made ahead; more would be work for nothing, if it is.
+                # Only the first segment is synthesised ahead: the draft may be dropped.
                 if isinstance(command, Speak) and command.segment == 0:
                     yield command
                 else:
@@ -175,7 +186,7 @@ class Replies:
         )
 
     def pump(self, now: float) -> Iterator[Command]:
-        """Send what is due; notice the end."""
+        """Send the sound that is due; finish the reply once all of it was heard."""
         if self.current is None:
             return
         yield from self.current.pump(now)
@@ -184,7 +195,7 @@ class Replies:
             self.finished, self.current = self.current, None
 
     def next_due(self, now: float) -> float | None:
-        """When `pump` has something to do."""
+        """Monotonic second at which `pump` has work; None while there is none."""
         if self.current is None or self.current.paused:
             return None
         return self.current.playback.next_due(now)
@@ -194,7 +205,7 @@ class Replies:
     def stop(
         self, now: float, reason: str, status: Literal["cancelled", "failed"] = "cancelled"
     ) -> Iterator[Command]:
-        """Raise the generation, drop the sound, tell the client, cut the history."""
+        """Stop the current reply: raise the generation, drop sound, cut the history."""
         reply, self.current = self.current, None
         if reply is None:
             return
@@ -204,7 +215,7 @@ class Replies:
         yield Abandon(reply.generation)
 
     def cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
-        """The client wants no more of it."""
+        """Stop the current reply at the client's request."""
         reply = self.current
         running = reply.response_id if reply else None
         if running is None or event.response_id not in (None, running):
@@ -214,7 +225,7 @@ class Replies:
             yield from self.stop(now, "client_cancelled")
 
     def truncate(self, event: Truncate) -> Iterator[Command]:
-        """The client knows how much of the newest reply was played."""
+        """Cut the newest reply in the history to what the client has played."""
         for reply in (self.current, self.finished):
             if reply is not None and reply.entry.item_id == event.item_id:
                 reply.truncate(event.played)
@@ -226,7 +237,7 @@ class Replies:
             yield Trouble("item_too_old", "only the newest reply can still be truncated")
 
     def failed(self, event: StageFailed, now: float) -> Iterator[Command]:
-        """An engine gave up on a reply; of a draft nobody needs to know."""
+        """Stop a reply on which an engine failed; the client is not told of a draft."""
         if self.draft is not None and self.draft.reply.generation == event.generation:
             self.draft = None
             yield Abandon(event.generation)

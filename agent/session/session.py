@@ -1,7 +1,7 @@
-"""The whole agent without I/O: ``Session.handle(input, now)`` returns commands.
+"""The conversation of one call without I/O: ``Session.handle(input, now)`` returns commands.
 
-It reads no clock, waits for nothing and knows no engine. The caller's half is in
-``user_turn``, the agent's in ``replies``; what one half does to the other is here.
+A session reads no clock, waits for nothing and knows no engine. ``user_turn`` is the caller's
+side, ``replies`` the agent's; this module passes the effects of one side on to the other.
 """
 
 from __future__ import annotations
@@ -52,12 +52,18 @@ from agent.turn_taking.detector import TurnEvent
 from asr.transcript import Transcript
 
 MAX_UNTRANSCRIBED = 4
-"""Finished turns of one call that may wait for the recogniser, which all calls share."""
+"""Finished turns of one call that may wait for their transcript; all calls share a recogniser."""
 
 
 @dataclass(slots=True)
 class Session:
-    """One call."""
+    """The conversation of one call.
+
+    Attributes:
+        started_at: monotonic second at which the call began.
+        create_response: whether the end of a turn starts a reply.
+        interrupt_response: whether the caller's speech may interrupt a reply.
+    """
 
     settings: Settings
     started_at: float
@@ -85,7 +91,7 @@ class Session:
         self.lifecycle = Lifecycle(settings.call, self.replies, ends_at)
 
     def handle(self, event: Input, now: float) -> list[Command]:
-        """Take one input at monotonic second ``now``; returns what is to be done, in order."""
+        """Take one input at monotonic second ``now``; returns the commands to execute, in order."""
         commands = [*self._dispatch(event, now), *self._settle(now)]
         commands += [remark for command in commands for remark in self._overruns(command)]
         wake = self._next_wake(now)
@@ -126,7 +132,7 @@ class Session:
             case _:
                 assert_never(event)
 
-    # ---- the caller's half ---------------------------------------------------------
+    # ---- the caller's side ---------------------------------------------------------
 
     def _audio_frame(self, event: AudioFrame, now: float) -> Iterator[Command]:
         change = self.user_turn.take_frame(event)
@@ -154,7 +160,7 @@ class Session:
         before = self._stable_words
         yield from self.user_turn.take_partial(event.turn, event.transcript)
         if event.transcript.text:
-            # No words yet says nothing: there was little sound to find some in.
+            # An empty hypothesis proves nothing: it is of very little sound.
             yield from self.barge_in.transcribed(event.turn, event.transcript.text, now)
         if self._stable_words != before and self.replies.idle:
             yield Prepare(self.conversation.messages(self._stable_words))
@@ -172,7 +178,7 @@ class Session:
             yield from self._words_known(turn, event.transcript, now)
 
     def _revised(self, words: str, now: float) -> Iterator[Command]:
-        """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
+        """Draft a reply to the transcript up to a pause, unless its words are incomplete."""
         free = self.replies.idle and not self.user_turn.closed
         wanted = words and self.create_response and self.user_turn.detection
         if free and wanted and not self.user_turn.endpointing.expects_more(words):
@@ -184,12 +190,12 @@ class Session:
         yield from self._expire(now)
 
     def _expire(self, now: float) -> Iterator[Command]:
-        """What became known may make a pause long enough that has lasted already."""
+        """End the turn if its pause has already lasted longer than the new delay."""
         if self.user_turn.detector.expire(self.user_turn.position) is TurnEvent.ENDED:
             yield from self._end_turn(now)
 
     def _end_turn(self, now: float) -> Iterator[Command]:
-        """Close the open turn; from now on it has its place in the conversation."""
+        """Close the open turn and add it to the conversation."""
         opened = self.user_turn.open
         if opened is None:
             return
@@ -223,7 +229,7 @@ class Session:
         yield from self._end_turn(now)
 
     def _words_known(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
-        """All words of a finished turn are there."""
+        """Take the final transcript of a finished turn; a reply is due if it has words."""
         yield DropTurnAudio(turn.id)
         text = turn.transcript = words.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
@@ -236,7 +242,7 @@ class Session:
             self.pending_reply.wanted = True
 
     def _resume_reply(self, now: float) -> Iterator[Command]:
-        """The agent fell silent for nothing: it goes on, or begins to answer again."""
+        """Go on after a false barge-in: with the rest of the reply, or with a new reply."""
         if self.barge_in.reopen_question():
             self.pending_reply.ask_again()
         elif not self.pending_reply.wanted:
@@ -261,7 +267,7 @@ class Session:
         turn.transcript = event.text.strip()
         yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.transcript)
 
-    # ---- the agent's half ----------------------------------------------------------
+    # ---- the agent's side ----------------------------------------------------------
 
     def _started(self, now: float) -> Iterator[Command]:
         yield Prepare(self.conversation.messages())
@@ -303,7 +309,7 @@ class Session:
         yield from self._final(FinalTranscript(event.turn, event.revision, nothing), now)
 
     def _settle(self, now: float) -> Iterator[Command]:
-        """What time alone brings about."""
+        """Carry out everything that the time or the new state makes due."""
         starved = self.user_turn.starved_at
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
@@ -318,8 +324,8 @@ class Session:
         yield from self.lifecycle.act(now)
         self.barge_in.uninterruptible = leaving = self.lifecycle.leaving
         busy = self.replies.current is not None or self.pending_reply.wanted
-        heard = self.user_turn.open is not None or bool(self.user_turn.closed)
-        self.lifecycle.observe(now, quiet=not busy and (leaving or not heard))
+        listening = self.user_turn.open is not None or bool(self.user_turn.closed)
+        self.lifecycle.observe(now, quiet=not busy and (leaving or not listening))
 
     def _overruns(self, command: Command) -> Iterator[Command]:
         if isinstance(command, TurnTimed):

@@ -1,12 +1,12 @@
-"""Do these words sound finished? Rules for English on a transcript as Whisper writes it.
+"""Completeness of a turn by its words: rules for English transcripts as Whisper writes them.
 
-A pause says that somebody stopped speaking, not that he is done. People pause 0.3 to 1.2 s
-inside a sentence, before a name, between groups of digits, after "um"; a fixed delay either
-cuts them off or makes every answer late. The words heard so far tell the cases apart often enough
-to shorten the delay after a question and to lengthen it after "and".
+People pause for 0.3 to 1.2 s inside a sentence: before a name, between groups of digits, after
+"um". A fixed delay either cuts them off or makes every answer late. The words before the pause
+tell the cases apart often enough to shorten the delay after a question and to lengthen it
+after "and".
 
-The first rule of `RULES` that fits decides; its name goes to the event log. Only the
-last sentence is looked at, and of that a bounded sentence, so the time is bounded too.
+The first rule of `RULES` that fits decides. The rules read the last sentence only, and of a
+long transcript its last 600 characters, so that their time is bounded.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from agent.turn_taking.dictation import Dictation
 from agent.turn_taking.last_sentence import last_sentence
 
 LANGUAGE: Final = "en"
-"""Whose sentences the rules know, as Whisper names it."""
+"""The language of the rules, by the code that Whisper uses."""
 DOUBTED_OF_QUESTIONS: Final = frozenset({"no_object", "no_verb"})
-"""They may take a noun for a verb ("a good book?"): of a long question they are not believed."""
+"""Rules that may take a noun for a verb ("a good book?"); for a long question they are unsure."""
 
 
 class TurnVerdict(IntEnum):
-    """In the order of how soon an answer may begin."""
+    """The completeness of a turn's words; the higher, the sooner a reply may begin."""
 
     INCOMPLETE = 0
     UNSURE = 1
@@ -35,7 +35,7 @@ class TurnVerdict(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """A verdict and the rule that gave it."""
+    """A verdict and the name of the rule that gave it."""
 
     verdict: TurnVerdict
     rule: str
@@ -44,13 +44,14 @@ class Completeness:
 def completeness(
     words: str, seconds_of_speech: float | None = None, language: str = LANGUAGE
 ) -> Completeness:
-    """Judge the words of a turn so far, at a pause.
+    """Judge the words of a turn at a pause.
 
     Args:
-        words: the transcript; any text.
-        seconds_of_speech: from the first to the last speech of the turn, if known; makes a verdict
-            of COMPLETE more careful when the caller speaks haltingly.
-        language: of the words, as Whisper names it; of another than English nothing is judged.
+        words: the transcript of the turn so far.
+        seconds_of_speech: from the first to the last speech of the turn, if known; a caller who
+            speaks haltingly gets fewer verdicts of COMPLETE.
+        language: the language of the words, by the code that Whisper uses; the verdict on
+            other languages than English is UNSURE.
     """
     if language != LANGUAGE:
         return Completeness(TurnVerdict.UNSURE, "other_language")
@@ -95,4 +96,4 @@ RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
     ("full_command", TurnVerdict.COMPLETE, rules.is_full_command),
     ("closing_word", TurnVerdict.COMPLETE, rules.ends_in_closing_word),
 )
-"""Name, verdict, and when it applies; the first that fits decides."""
+"""The rules in order: name, verdict, condition. The first whose condition holds decides."""

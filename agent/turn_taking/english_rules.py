@@ -1,4 +1,4 @@
-"""When an English sentence is whole, and when more must come; on what Whisper writes of it."""
+"""Rules about the end of an English sentence, as Whisper writes it: complete, or more must come."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from agent.turn_taking.dictation import Dictation, dictation
 from agent.turn_taking.last_sentence import LastSentence
 
 HESITANT_SECONDS: Final = 2.0
+"""Seconds of speech from which its rate is judged."""
 HESITANT_RATE: Final = 1.0
-"""Words a second; people speak two to four. Slower means that he thinks while he speaks."""
+"""Words a second below which speech is hesitant; people usually speak two to four."""
 LONG_QUESTION: Final = 6
-"""Words of a question that Whisper would hardly hear in half of one."""
+"""Words from which a question is long: Whisper rarely writes half a question with so many."""
 PARTICLES: Final = frozenset({"down", "up", "out", "off", "on", "over", "away", "around"})
-"""They end a sentence as part of a verb ("the sun goes down?") as often as they open a phrase."""
+"""Prepositions that end a sentence as part of a verb ("the sun goes down?") about as often as
+they begin a phrase."""
 
 Predicate = Callable[[LastSentence], bool]
 
 
 def asks(sentence: LastSentence) -> bool:
-    """Whether it is a question that begins with what, where, who ..."""
+    """Whether the sentence begins with a wh-word: what, where, who."""
     return bool(sentence.tokens) and words.lead(sentence.tokens) in words.WH_WORDS
 
 
 def trails_off(sentence: LastSentence) -> bool:
-    """Whisper writes a voice that stays up as an ellipsis, a dash or a comma."""
+    """As in "I would like...": Whisper writes a voice that stays up as "...", a dash or a comma."""
     return sentence.text.endswith(("...", "…", "-", "—", "–", ",", ":", ";"))
 
 
@@ -39,7 +41,7 @@ def is_short_answer(sentence: LastSentence) -> bool:
 
 
 def is_drawn_out(sentence: LastSentence) -> bool:
-    """A "yes..." may be the answer or its beginning."""
+    """As in "yes...", which may be the answer or its beginning."""
     return sentence.phrase in words.SHORT_ANSWERS
 
 
@@ -116,13 +118,13 @@ def opens_a_request(sentence: LastSentence) -> bool:
 
 
 def opens_clause(sentence: LastSentence) -> bool:
-    """As in "when I press the button", which is no question."""
+    """As in "when I press the button", which is not a question."""
     first = sentence.tokens[:2]
     return len(first) == 2 and first[0] in words.TEMPORAL and first[1] in words.PRONOUNS
 
 
 def has_only_condition(sentence: LastSentence) -> bool:
-    """As in "If it rains tomorrow" and nothing that follows from it."""
+    """As in "If it rains tomorrow" without a main clause."""
     opens = (
         words.lead(sentence.tokens) in words.CONDITIONS
         or opens_clause(sentence)
@@ -157,7 +159,7 @@ def hesitant(sentence: LastSentence) -> bool:
 
 
 def lacks_verb(sentence: LastSentence) -> bool:
-    """As in "When does the next train?": a question to Whisper, but its verb is still to come."""
+    """As in "When does the next train?", which Whisper writes as a question without its verb."""
     begin = words.modal_place(sentence.tokens)
     if begin is None or not sentence.text.endswith("?"):
         return False
@@ -165,10 +167,10 @@ def lacks_verb(sentence: LastSentence) -> bool:
 
 
 def is_open_question(sentence: LastSentence) -> bool:
-    """As in "do you have anything?", and "cheaper" may follow; or "is there a pharmacy?".
+    """As in "do you have anything?", where "cheaper" may follow, and "is there a pharmacy?".
 
-    A question without a wh-word is marked as one from its first word on, so a few words of it
-    look whole that are not.
+    Whisper writes a question mark after any beginning of a question without a wh-word, so that
+    a short one may be incomplete.
     """
     if not sentence.text.endswith("?") or sentence.last in words.TIMES | words.CLOSING:
         return False
@@ -208,5 +210,5 @@ def ends_in_closing_word(sentence: LastSentence) -> bool:
 
 
 def may_be_misheard(sentence: LastSentence) -> bool:
-    """As in "a table for it": at a cut Whisper makes a small word of the sound that follows."""
+    """As in "a table for it": at a cut Whisper writes a small word for the sound that follows."""
     return sentence.last in words.CLOSING and sentence.before in words.PREPOSITIONS
