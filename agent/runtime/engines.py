@@ -34,7 +34,7 @@ WITH_MODEL = ("diffusion", "diffusion-gemma", "autoregressive")
 """Responders that load the model named by ``responder.model``."""
 
 SPARE_SECONDS = 10.0
-"""Seconds of sound that a recogniser takes beyond the longest turn: pre-roll, pause, late frames."""
+"""Seconds of sound that a recogniser takes beyond the longest turn (pre-roll, pause)."""
 
 
 T = TypeVar("T")
