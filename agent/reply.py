@@ -84,4 +84,4 @@ class ReplyDone:
 
 
 ReplyPiece = Prefilled | CanvasStep | ReplyText | ReplyDone
-"""What a responder yields: ``Prefilled``, then steps and text, then ``ReplyDone``."""
+"""The pieces that a responder yields: ``Prefilled``, then steps and text, then ``ReplyDone``."""

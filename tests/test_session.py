@@ -572,7 +572,7 @@ def test_a_recogniser_that_fails_while_the_caller_speaks_loses_only_that_turn(de
     desk.tell(StageFailed("asr", "no more room", turn=1))
     assert desk.last(Trouble).code == "asr_failed"
     desk.hear(0.7, 0.0)
-    desk.tell(StageFailed("asr", "nothing of this turn was heard", turn=1))
+    desk.tell(StageFailed("asr", "no sound of this turn arrived", turn=1))
     assert desk.last(TranscriptUpdated).text == ""
     ask(desk, "again")
     assert desk.last(Respond).messages[-1].content == "again"

@@ -178,10 +178,10 @@ class EchoDetector:
     def _bound(self, frames: int) -> None:
         """Lower the estimate to the bound of the second before each of the newest ``frames``."""
         span = HISTORY + LAGS + 2 * (frames - 1)
-        heard = _loudest(self._microphone[-span:], HISTORY + LAGS)
+        microphone = _loudest(self._microphone[-span:], HISTORY + LAGS)
         played = _loudest(self._reverberated[-span:-LAGS], HISTORY)
-        heard = np.maximum(heard, _FLOOR)
-        bound = np.where(played > 10 * _FLOOR, heard / np.maximum(played, 1e-12), np.inf)
+        microphone = np.maximum(microphone, _FLOOR)
+        bound = np.where(played > 10 * _FLOOR, microphone / np.maximum(played, 1e-12), np.inf)
         since = np.arange(frames - 1, -1, -1, dtype=np.float32)[:, None]
         bound = (bound * _FORGETTING**since).min(axis=0)
         risen = self._returned * np.float32(_FORGETTING**frames)
@@ -189,25 +189,25 @@ class EchoDetector:
 
     def _search(self) -> None:
         """Find the delay at which the envelopes of the last second correlate best."""
-        heard = self._envelope(self._microphone[-HISTORY:])
-        heard = (heard - heard.mean(axis=0)).T.ravel()
+        microphone = self._envelope(self._microphone[-HISTORY:])
+        microphone = (microphone - microphone.mean(axis=0)).T.ravel()
         recent = self._reverberated[1 - HISTORY - LAGS :]
         played = self._envelope(recent * self._returned.mean())
         delayed = np.lib.stride_tricks.sliding_window_view(played, HISTORY, axis=0)
         delayed = (delayed - delayed.mean(axis=2, keepdims=True)).reshape(len(delayed), -1)
-        power = np.einsum("lk,lk->l", delayed, delayed) * (heard @ heard)
-        correlation = delayed @ heard / np.sqrt(power + 1e-6)
+        power = np.einsum("lk,lk->l", delayed, delayed) * (microphone @ microphone)
+        correlation = delayed @ microphone / np.sqrt(power + 1e-6)
         best = int(correlation.argmax())
         if correlation[best] > _DELAY_CORRELATION:
             self._delay = len(correlation) - 1 - best
 
     def _judge(self) -> float:
-        heard = self._microphone[-2:].mean(axis=0)
-        unexplained = np.maximum(heard - _MARGIN * (self._prediction() + _FLOOR), 0.0)
+        microphone = self._microphone[-2:].mean(axis=0)
+        unexplained = np.maximum(microphone - _MARGIN * (self._prediction() + _FLOOR), 0.0)
         if self._has_shape():
             louder = np.where(unexplained > 0, np.float32(_LOUDER), np.float32(1.0))
             self._returned = (self._returned * louder).clip(max=_MOST_RETURNED)
-        return 1.0 - float(unexplained.sum() / max(heard.sum(), 1e-12))
+        return 1.0 - float(unexplained.sum() / max(microphone.sum(), 1e-12))
 
     def _prediction(self) -> Powers:
         """The loudest echo that the newest frame may contain, by band."""
@@ -225,8 +225,8 @@ class EchoDetector:
             return False
         end = len(self._reverberated) - self._delay
         played = self._envelope(self._reverberated[:end][-HISTORY:] * self._returned.mean())
-        heard = self._envelope(self._microphone[-HISTORY:])
-        a = heard[-SHAPE_HOPS:] - heard.mean(axis=0)
+        microphone = self._envelope(self._microphone[-HISTORY:])
+        a = microphone[-SHAPE_HOPS:] - microphone.mean(axis=0)
         b = played[-SHAPE_HOPS:] - played.mean(axis=0)
         power = np.square(a).sum() * np.square(b).sum()
         return float((a * b).sum()) > _SHAPE_CORRELATION * float(np.sqrt(power + 1e-6))

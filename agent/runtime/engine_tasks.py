@@ -190,7 +190,7 @@ class EngineTasks:
         listening = self._listening.get(task.turn)
         try:
             if listening is None:
-                raise AsrError("nothing of this turn was heard")
+                raise AsrError("no sound of this turn arrived")
             transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
         except AsrError as error:
             self._post(StageFailed("asr", str(error), task.turn, task.revision))

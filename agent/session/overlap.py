@@ -47,13 +47,13 @@ class VoiceState(Enum):
     """The duration of the caller's overlapping speech."""
 
     SHORT = auto()
-    """It goes on, and the time to decide is not over."""
+    """Speech that goes on within the time to decide."""
     STEADY = auto()
-    """It goes on at the end of the time to decide."""
+    """Speech that goes on at the end of the time to decide."""
     LONG = auto()
-    """It is longer than a backchannel."""
+    """Speech that is longer than a backchannel."""
     STOPPED = auto()
-    """It ended before the time to decide was over."""
+    """Speech that ended within the time to decide."""
 
 
 JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {

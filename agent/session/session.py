@@ -153,14 +153,14 @@ class Session:
         interrupt = self.interrupt_response and self.user_turn.detection
         yield from self.barge_in.begin(self.ids.turn(), now, may_interrupt=interrupt)
         if self.barge_in.overlap is None:
-            # While the caller speaks there is time to cache what the last turn left behind.
+            # The caller's speech leaves time to read the last turn into the cache.
             yield Prepare(self.conversation.messages())
 
     def _partial(self, event: PartialTranscript, now: float) -> Iterator[Command]:
         before = self._stable_words
         yield from self.user_turn.take_partial(event.turn, event.transcript)
         if event.transcript.text:
-            # An empty hypothesis proves nothing: it is of very little sound.
+            # An empty hypothesis is no evidence: there was too little sound for words.
             yield from self.barge_in.transcribed(event.turn, event.transcript.text, now)
         if self._stable_words != before and self.replies.idle:
             yield Prepare(self.conversation.messages(self._stable_words))
@@ -222,7 +222,7 @@ class Session:
         if self.user_turn.open is None:
             yield Trouble(
                 "input_audio_buffer_commit_empty",
-                "nothing was heard since the last commit; append audio first",
+                "no audio since the last commit; append audio first",
             )
             return
         yield from self.barge_in.interrupt(now)

@@ -22,9 +22,9 @@ class Dictation(Enum):
     OPEN = auto()
     """More must come."""
     DONE = auto()
-    """It is as long as numbers or addresses of its kind are."""
+    """The number, address or word is complete."""
     MAYBE = auto()
-    """It may be complete: a local telephone number, or the area code and prefix of a longer one."""
+    """A local telephone number, or the area code and prefix of a longer one."""
 
 
 _DIGITS = {
