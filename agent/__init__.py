@@ -1,6 +1,6 @@
 """Onebreath's voice agent: calls, turns and replies, around engines for speech and language.
 
-The rooms, in the order of the data's flow:
+The packages, in the order of the data's flow:
 
 - ``server``: the page, the WebSocket, WebRTC offers and health checks on one port
 - ``transports``: WebSocket and WebRTC lines to a client
@@ -17,5 +17,5 @@ The rooms, in the order of the data's flow:
 - ``latency``, ``bench``: measured calls and their reports, benchmarks
 - ``cli``: the command line, ``onebreath --help``
 
-``compute``, ``reply``, ``timing`` and ``errors`` are shared by all rooms.
+The modules ``compute``, ``reply``, ``timing`` and ``errors`` are shared by all packages.
 """

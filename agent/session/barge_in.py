@@ -67,7 +67,10 @@ class BargeIn:
             yield from self._unduck()
 
     def interrupt(self, now: float) -> Iterator[Command]:
-        """Cut the reply and announce the caller's turn, if there is overlapping speech."""
+        """Cut the reply for the overlapping speech, if any, and announce the caller's turn.
+
+        An uninterruptible reply goes on.
+        """
         if self.overlap is None or self.uninterruptible:
             return
         self._caused_by, self.overlap = self.overlap.turn, None
@@ -99,7 +102,7 @@ class BargeIn:
             reply.paused = False
             yield Unduck(reply.response_id)
 
-    def is_false(self, turn: Turn) -> bool:
+    def is_false_barge_in(self, turn: Turn) -> bool:
         """Whether ``turn`` cut a reply and contains only noise or a backchannel."""
         said = classify(turn.transcript)
         nothing = said is WordKind.NO_WORDS or (
@@ -121,7 +124,7 @@ class BargeIn:
             yield from self.replies.say(finished.rest, now)
 
     def reopen_question(self) -> bool:
-        """Reopen the question of the reply that was cut, if nothing of it was heard.
+        """Reopen the question of the reply that was cut, if it was not heard or not complete.
 
         Returns whether the question was reopened: its turn has no reply any more.
         """

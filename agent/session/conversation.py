@@ -40,7 +40,7 @@ class Turn:
     """One exchange: the caller's words and the reply to them.
 
     Attributes:
-        revision: number of pauses after which the caller went on.
+        revision: number of transcripts that became void because the caller went on.
         transcript: the caller's words, recognised or typed.
         speech_start: start of the turn's sound, pre-roll included, in seconds of sound since
             the call began.

@@ -41,7 +41,7 @@ class ReplyInFlight:
         lead: seconds of sound that may be at the client unplayed.
         began: monotonic second at which the work for it began.
         turn: the turn that it answers; None for a draft and for words of the agent's own.
-        timings: the latency marks of that turn.
+        timings: the latency marks, shared with the turn that it answers.
         silence: seconds of silence before its first sound, for a line that loses its first sound.
         paused: whether its sound is held back.
         done: the responder's last piece; None while it generates.

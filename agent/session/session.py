@@ -236,7 +236,7 @@ class Session:
         yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)
         if text:
             self.lifecycle.caller_spoke()
-        if self.barge_in.is_false(turn):
+        if self.barge_in.is_false_barge_in(turn):
             yield from self._resume_reply(now)
         elif text and self.create_response and self.user_turn.detection:
             self.pending_reply.wanted = True

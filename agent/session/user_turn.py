@@ -46,7 +46,7 @@ class OpenTurn:
     Attributes:
         partial_due: position of the next partial transcript, in seconds of the caller's sound.
         partial_running: whether a partial transcript is being decoded.
-        shown: the stable words that were told already.
+        shown: the stable words of the transcript so far; told once the turn is announced.
         words: the transcript up to the current pause; None while it is not known.
         end_probability: the turn model's probability that the current pause ends the turn.
     """
