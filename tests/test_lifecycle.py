@@ -27,7 +27,7 @@ from agent.session.notices import (
     ReplyStarted,
     ReplyTextDelta,
     TurnTimed,
-    WordsPlaced,
+    WordTimestamps,
 )
 from agent.session.replies import Replies
 from agent.session.session import Session
@@ -168,7 +168,7 @@ def test_a_late_reply_is_preceded_by_a_filler_that_is_not_remembered():
     assert desk.last(Speak).text == "Let me see."
     assert desk.now - over == pytest.approx(0.8, abs=0.25)
     speak(desk)
-    assert desk.all(TurnTimed) == desk.all(WordsPlaced) == [], "the filler is no answer"
+    assert desk.all(TurnTimed) == desk.all(WordTimestamps) == [], "the filler is no answer"
     desk.tell(ReplyEvent(generation, Prefilled(1, 1, 1.0)))
     desk.tell(ReplyEvent(generation, ReplyText("Paris.")))
     desk.tell(ReplyEvent(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))

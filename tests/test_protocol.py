@@ -220,7 +220,7 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
         notices.ReplyStarted("resp_1", "item_2", "item_1"),
         notices.CanvasShown("resp_1", CanvasStep(1, 4, ("Hi", ""), (False, True), (0.9, 0.1), 5.0)),
         notices.ReplyTextDelta("resp_1", "item_2", "Hi there."),
-        notices.WordsPlaced("resp_1", "item_2", (notices.WordPlace(0.1234, 2),)),
+        notices.WordTimestamps("resp_1", "item_2", (notices.WordTimestamp(0.1234, 2),)),
         notices.Play("resp_1", "item_2", half, 22_050),
         notices.TurnTimed("resp_1", "item_2", {"asr": 0.1234}, 1.5),
         notices.Play("resp_1", "item_2", half, 22_050),

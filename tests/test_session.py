@@ -52,7 +52,7 @@ from agent.session.notices import (
     Trouble,
     TurnCommitted,
     TurnTimed,
-    WordsPlaced,
+    WordTimestamps,
 )
 from agent.session.session import Session
 from asr.transcript import Transcript
@@ -238,9 +238,9 @@ def test_the_client_knows_better_what_was_played(desk):
 def test_the_place_of_every_word_is_told_before_its_sound(desk):
     ask(desk, "How much is it?")
     answer(desk, "It is $5. That is not much.")
-    told = desk.all(WordsPlaced)
-    kinds = [type(c) for c in desk.commands if isinstance(c, WordsPlaced | Play)]
-    assert kinds[0] is WordsPlaced
+    told = desk.all(WordTimestamps)
+    kinds = [type(c) for c in desk.commands if isinstance(c, WordTimestamps | Play)]
+    assert kinds[0] is WordTimestamps
     places = [(place.position, place.characters) for words in told for place in words.words]
     ends = [2, 5, 5, 9, 14, 17, 21, 27]  # "five" says nothing yet, "dollars." says "$5."
     assert places == [(0.5 * n, end) for n, end in enumerate(ends, 1)]

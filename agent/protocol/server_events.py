@@ -34,7 +34,7 @@ from agent.session.notices import (
     TurnCommitted,
     TurnTimed,
     Unduck,
-    WordsPlaced,
+    WordTimestamps,
 )
 
 
@@ -99,7 +99,7 @@ class EventWriter:
                 self._said += notice.delta
                 place = objects.place(notice.response_id, notice.item_id)
                 yield "response.output_audio_transcript.delta", {**place, "delta": notice.delta}
-            case WordsPlaced():
+            case WordTimestamps():
                 yield "onebreath.playback.words", objects.places(notice)
             case CanvasShown():
                 body = {"response_id": notice.response_id, **asdict(notice.step)}

@@ -89,7 +89,7 @@ class ReplyTextDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class WordPlace:
+class WordTimestamp:
     """The end of a word in the sound of a reply.
 
     Attributes:
@@ -103,12 +103,12 @@ class WordPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class WordsPlaced:
+class WordTimestamps:
     """The ends of the words in the next sound of a reply."""
 
     response_id: str
     item_id: str
-    words: tuple[WordPlace, ...]
+    words: tuple[WordTimestamp, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ Notice = (
     | TextAccepted
     | ReplyStarted
     | ReplyTextDelta
-    | WordsPlaced
+    | WordTimestamps
     | CanvasShown
     | Play
     | Duck

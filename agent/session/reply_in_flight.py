@@ -18,8 +18,8 @@ from agent.session.notices import (
     ReplyTextDelta,
     StopPlaying,
     TurnTimed,
-    WordPlace,
-    WordsPlaced,
+    WordTimestamp,
+    WordTimestamps,
 )
 from agent.session.playback import Playback, SpokenMark
 from agent.timing import SPAN_NAMES, Speculation, Stage, StageTimings, WorkSpan
@@ -125,9 +125,11 @@ class ReplyInFlight:
             self.reached(Stage.FIRST_SOUND, now)
         yield from self.pump(now)
 
-    def _placed(self, marks: Sequence[SpokenMark]) -> WordsPlaced:
-        places = (WordPlace(mark.position, len(self._source_by(mark).strip())) for mark in marks)
-        return WordsPlaced(self.response_id, self.entry.item_id, tuple(places))
+    def _placed(self, marks: Sequence[SpokenMark]) -> WordTimestamps:
+        places = (
+            WordTimestamp(mark.position, len(self._source_by(mark).strip())) for mark in marks
+        )
+        return WordTimestamps(self.response_id, self.entry.item_id, tuple(places))
 
     def segment_spoken(self, spoken: SegmentSpoken) -> None:
         """Take the end of a segment's sound."""

@@ -33,7 +33,7 @@ from agent.session.notices import (
     TurnCommitted,
     TurnTimed,
     Unduck,
-    WordsPlaced,
+    WordTimestamps,
 )
 from agent.session.session import MAX_UNTRANSCRIBED, Session
 from agent.turn_taking.backchannel import is_backchannel
@@ -101,7 +101,14 @@ class Witness:
                 self._reply(command)
             case Play():
                 self._plays(command)
-            case ReplyTextDelta() | WordsPlaced() | TurnTimed() | Duck() | Unduck() | StopPlaying():
+            case (
+                ReplyTextDelta()
+                | WordTimestamps()
+                | TurnTimed()
+                | Duck()
+                | Unduck()
+                | StopPlaying()
+            ):
                 assert command.response_id == self.running, f"{command} and it does not run"
                 assert not self.stopped, f"{command} after its stop"
                 self.stopped = isinstance(command, StopPlaying)
