@@ -4,11 +4,11 @@ from support.fakes import LoudIsSpeech, silence, speech
 
 from agent.audio.echo import EchoDetector
 from agent.errors import AudioError
-from agent.runtime.audio_input import AudioInput
+from agent.runtime.audio_input import CallerAudio
 
 
 def frames(rate, sound, message):
-    ear = AudioInput(LoudIsSpeech(), rate, 0.0)
+    ear = CallerAudio(LoudIsSpeech(), rate, 0.0)
     pieces = (sound[at : at + message] for at in range(0, len(sound), message))
     return [heard for n, piece in enumerate(pieces) for heard in ear.push(piece, n * 0.02)]
 
@@ -31,7 +31,7 @@ def test_frames_follow_each_other_whatever_the_messages(rate, message):
 
 
 def test_a_frame_does_not_wait_for_more_than_it_needs():
-    ear = AudioInput(LoudIsSpeech(), 24_000, 0.0)
+    ear = CallerAudio(LoudIsSpeech(), 24_000, 0.0)
     # 32 ms and the 1-2 ms that the resampler holds back
     pushed = 0
     while not list(ear.push(silence(0.001, 24_000), 0.0)):
@@ -40,7 +40,7 @@ def test_a_frame_does_not_wait_for_more_than_it_needs():
 
 
 def test_sound_faster_than_time_is_refused():
-    ear = AudioInput(LoudIsSpeech(), 16_000, 0.0)
+    ear = CallerAudio(LoudIsSpeech(), 16_000, 0.0)
     for _ in range(61):
         list(ear.push(silence(1.0), 0.0))
     with pytest.raises(AudioError, match="send it in real time"):
@@ -53,10 +53,10 @@ def test_the_agents_own_voice_in_the_microphone_is_not_speech():
     voice = (0.6 * envelope * rng.uniform(-1, 1, 96_000)).astype(np.float32)
     echo = np.concatenate([np.zeros(1600, np.float32), 0.3 * voice])  # 100 ms later, 10 dB less
     deaf, judging = (
-        AudioInput(LoudIsSpeech(), 16_000, 0.0),
-        AudioInput(LoudIsSpeech(), 16_000, 0.0, EchoDetector()),
+        CallerAudio(LoudIsSpeech(), 16_000, 0.0),
+        CallerAudio(LoudIsSpeech(), 16_000, 0.0, EchoDetector()),
     )
-    probabilities: dict[AudioInput, list[float]] = {deaf: [], judging: []}
+    probabilities: dict[CallerAudio, list[float]] = {deaf: [], judging: []}
     for start in range(0, 96_000, 512):
         now = start / 16_000
         for ear, found in probabilities.items():

@@ -26,7 +26,7 @@ NOTHING_ELSE = 0.9
 """Share of echo in a frame above which its sound is replaced by silence."""
 
 
-class AudioInput:
+class CallerAudio:
     """Resamples one caller's sound, cuts it into frames and judges each by VAD and echo.
 
     Args:

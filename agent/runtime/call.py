@@ -10,7 +10,7 @@ from agent.audio.echo import EchoDetector
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
-from agent.runtime.audio_input import AudioInput
+from agent.runtime.audio_input import CallerAudio
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
@@ -56,7 +56,7 @@ class CallRunner:
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
         echo = EchoDetector() if settings.turns.echo else None
-        self._audio_input = AudioInput(engines.new_gate(), transport.rate, self._clock(), echo)
+        self._caller_audio = CallerAudio(engines.new_gate(), transport.rate, self._clock(), echo)
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
@@ -100,7 +100,7 @@ class CallRunner:
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    for frame in self._audio_input.push(message.samples, self._clock()):
+                    for frame in self._caller_audio.push(message.samples, self._clock()):
                         self._handle(frame)
                 else:
                     self._handle(message)
@@ -169,9 +169,9 @@ class CallRunner:
             self._engine_tasks.do(command)
         else:
             if isinstance(command, Play):
-                self._audio_input.note_playback(command.samples, command.rate, self._clock())
+                self._caller_audio.note_playback(command.samples, command.rate, self._clock())
             elif isinstance(command, StopPlaying):
-                self._audio_input.note_playback_stopped(self._clock())
+                self._caller_audio.note_playback_stopped(self._clock())
             self._notify(command)
 
     def _wake_at(self, when: float) -> None:
