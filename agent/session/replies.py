@@ -99,7 +99,7 @@ class Replies:
         yield from reply.text(words, now)
         yield from reply.complete(ReplyDone(words, 0, 0, 0.0, 0.0), now)
 
-    def think_ahead(self, words: str, speech_end_at: float, now: float) -> Iterator[Command]:
+    def speculate(self, words: str, speech_end_at: float, now: float) -> Iterator[Command]:
         """Draft a reply to the conversation followed by ``words``."""
         messages = self.conversation.messages(words)
         reply = self._new(now)

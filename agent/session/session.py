@@ -182,7 +182,7 @@ class Session:
         free = self.replies.idle and not self.user_turn.closed
         wanted = words and self.create_response and self.user_turn.detection
         if free and wanted and not self.user_turn.endpointing.expects_more(words):
-            yield from self.replies.think_ahead(words, self.user_turn.speech_end_at, now)
+            yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
         yield from self._expire(now)
 
     def _pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
