@@ -140,7 +140,7 @@ class Session:
             yield from self._turn_began(now)
         yield from self.user_turn.feed()
         if change is TurnEvent.PAUSED:
-            yield from self.user_turn.pause()
+            yield from self.user_turn.ask_turn_model()
         if change is TurnEvent.RESUMED:
             yield from self._discard_draft(now)
             yield from self.user_turn.resume(now)
@@ -175,7 +175,7 @@ class Session:
             yield from self.barge_in.transcribed(event.turn, words, now)
             yield from self._revised(words, now)
         elif turn := self.user_turn.take_final(event.turn, event.revision, now):
-            yield from self._words_known(turn, event.transcript, now)
+            yield from self._transcribed(turn, event.transcript, now)
 
     def _revised(self, words: str, now: float) -> Iterator[Command]:
         """Draft a reply to the transcript up to a pause, unless its words are incomplete."""
@@ -228,7 +228,7 @@ class Session:
         yield from self.barge_in.interrupt(now)
         yield from self._end_turn(now)
 
-    def _words_known(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
+    def _transcribed(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
         """Take the final transcript of a finished turn; a reply is due if it has words."""
         yield DropTurnAudio(turn.id)
         text = turn.transcript = words.text.strip()
@@ -249,11 +249,11 @@ class Session:
             yield from self.barge_in.resume_reply(now)
 
     def _clear(self, now: float) -> Iterator[Command]:
-        taken = self.user_turn.open is not None and self.barge_in.caused_by(
+        interrupted = self.user_turn.open is not None and self.barge_in.caused_by(
             self.user_turn.open.turn
         )
         yield from self.user_turn.clear()
-        if taken:
+        if interrupted:
             yield from self._resume_reply(now)
 
     def _text_typed(self, event: TextTyped) -> Iterator[Command]:

@@ -190,7 +190,7 @@ class UserTurn:
             if self.open.turn.announced:
                 yield TranscriptUpdated(self.open.turn.item_id, transcript.text, delta, final=False)
 
-    def pause(self) -> Iterator[Command]:
+    def ask_turn_model(self) -> Iterator[Command]:
         """Ask the turn model at the first silent frame of a pause, as in its training."""
         if self.open is not None and self.settings.turn_model == "smart-turn":
             yield JudgePause(self.open.turn.id, self.open.turn.revision)
