@@ -241,7 +241,7 @@ def phones(monkeypatch):
 
     def remember(self, *arguments):
         plain(self, *arguments)
-        made.append(self.phones)
+        made.append(self.telephony)
 
     monkeypatch.setattr(AgentServer, "__init__", remember)
     return lambda: made[0]

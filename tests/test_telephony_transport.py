@@ -33,7 +33,7 @@ from agent.telephony.media.handshake import open_call
 from agent.telephony.media.outbound import Outbound
 from agent.telephony.media.pacer import Mark
 from agent.telephony.media.recorder import StereoTrack
-from agent.telephony.media.transport import SILENT_SECONDS, TelephoneTransport
+from agent.telephony.media.transport import SILENT_SECONDS, TelephonyTransport
 from asr.scripted import ScriptedTranscriber
 from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer
@@ -60,7 +60,7 @@ async def converse(parts, peer, before=None, instructions=None, settings=None):
     """One call from its first message to its end; returns the transport."""
     loop = asyncio.get_running_loop()
     opened = await open_call(peer, "twilio")
-    transport = TelephoneTransport(peer, opened, LEAD, instructions, loop.time)
+    transport = TelephonyTransport(peer, opened, LEAD, instructions, loop.time)
     serving = asyncio.create_task(transport.serve())
     try:
         if before is not None:
@@ -197,7 +197,7 @@ def test_lost_sound_becomes_silence():
         sound = spoken(speech(1.0, RATE))
         peer = TwilioPeer([(0.0, start()), *sound[:20], *sound[23:]], hang_up_at=1.5)
         opened = await open_call(peer, "twilio")
-        transport = TelephoneTransport(peer, opened, LEAD, None, asyncio.get_running_loop().time)
+        transport = TelephonyTransport(peer, opened, LEAD, None, asyncio.get_running_loop().time)
         serving = asyncio.create_task(transport.serve())
         pieces = [message.samples async for message in transport.receive()]
         await serving

@@ -19,7 +19,7 @@ from agent.telephony.check.fake_providers import Twilio
 from agent.telephony.dialects.base import Started, Wire
 from agent.telephony.dialects.twilio import MediaStream
 from agent.telephony.media.handshake import Opened
-from agent.telephony.media.transport import TelephoneTransport
+from agent.telephony.media.transport import TelephonyTransport
 
 KEYS = "ABCD" * 8
 """Pressed by each caller; the scripted responder repeats them."""
@@ -108,7 +108,7 @@ async def _added(count: int) -> tuple[list[float], list[float]]:
     (started,) = dialect.read(provider.opening()[-1])
     assert isinstance(started, Started)
     line = _Loop()
-    transport = TelephoneTransport(line, Opened("twilio", dialect, started), LEAD)
+    transport = TelephonyTransport(line, Opened("twilio", dialect, started), LEAD)
     serving = asyncio.create_task(transport.serve())
     try:
         inward = await _inward(line, provider, transport, count)
@@ -119,7 +119,7 @@ async def _added(count: int) -> tuple[list[float], list[float]]:
 
 
 async def _inward(
-    line: _Loop, provider: Twilio, transport: TelephoneTransport, count: int
+    line: _Loop, provider: Twilio, transport: TelephonyTransport, count: int
 ) -> list[float]:
     heard = transport.receive()
     taken = []
@@ -133,7 +133,7 @@ async def _inward(
     return taken
 
 
-async def _outward(line: _Loop, transport: TelephoneTransport, count: int) -> list[float]:
+async def _outward(line: _Loop, transport: TelephonyTransport, count: int) -> list[float]:
     """The first frame of a reply, each time."""
     sound = np.zeros(round(VOICE_RATE * SLICE), np.float32)
     taken = []

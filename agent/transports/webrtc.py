@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from aiortc import InvalidStateError, RTCDataChannel
 
 from agent.audio.samples import Samples, StreamResampler
+from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import WebRtcSettings
 from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
 from agent.session.events import Truncate
@@ -39,8 +40,6 @@ PLAYOUT_SECONDS = 0.08
 buffer (33-66 ms in Chromium on a good line), its sound card. A client that knows better
 reports ``conversation.item.truncate``."""
 GOODBYE_SECONDS = 0.5
-NORMAL_CLOSURE = 1000
-POLICY_VIOLATION = 1008
 NOT_HERE = Trouble(
     "invalid_value",
     "the sound of this call travels on its media track; "

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from agent.close_codes import POLICY_VIOLATION
 from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged
 from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected
 from agent.transports.reading import EventReader
-
-POLICY_VIOLATION = 1008
 
 
 class WebsocketTransport:

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.config.telephony import AsteriskSettings, TelephonySettings
-from agent.errors import CallError, ProtocolError
+from agent.errors import ProtocolError
+from agent.runtime.calls import CallRefused
 from agent.telephony.dialects.base import Started
 
 TELNYX_HEADER = "x-telnyx-streaming-auth-token"
@@ -33,14 +34,6 @@ class Visitor:
     """Of the address's query; empty where there is none."""
 
 
-class Refused(CallError):
-    """The socket is not let in; the message is for the log, not for the peer."""
-
-    def __init__(self, reason: str, status: int = 403) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
 class TokenCheck(Protocol):
     """What hands out tokens takes them back."""
 
@@ -52,8 +45,8 @@ class TokenCheck(Protocol):
         """
 
 
-class Door:
-    """Lets sockets in.
+class Admission:
+    """Decides which media sockets are let in.
 
     Args:
         clock: the one by which tokens were issued.
@@ -72,13 +65,15 @@ class Door:
         """Hold a place for one socket from ``address``.
 
         Raises:
-            Refused: there is none.
+            CallRefused: there is none.
         """
         settings = self._settings
         if self._inside.total() >= settings.max_calls:
-            raise Refused(f"all {settings.max_calls} telephone lines are busy", 503)
+            raise CallRefused(f"all {settings.max_calls} telephone lines are busy", 503)
         if self._inside[address] >= settings.max_calls_per_address:
-            raise Refused(f"{address} holds {settings.max_calls_per_address} sockets already", 503)
+            raise CallRefused(
+                f"{address} holds {settings.max_calls_per_address} sockets already", 503
+            )
         self._inside[address] += 1
         try:
             yield
@@ -91,12 +86,12 @@ class Door:
         """Look at what is known before the call has a name.
 
         Raises:
-            Refused: it is not served, or Asterisk does not give its password.
+            CallRefused: it is not served, or Asterisk does not give its password.
         """
         if self._trusts(visitor) or provider in ("auto", "audiosocket"):
             return
         if getattr(self._settings, provider, None) is None:
-            raise Refused(f"there is no [telephony.{provider}] in the settings", 404)
+            raise CallRefused(f"there is no [telephony.{provider}] in the settings", 404)
         if provider == "asterisk":
             self._check_password(visitor.headers)
 
@@ -104,7 +99,7 @@ class Door:
         """Take the token back, from the first messages, the address or a header.
 
         Raises:
-            Refused: there is none, or it is not valid for this call.
+            CallRefused: there is none, or it is not valid for this call.
         """
         if self._trusts(visitor):
             return
@@ -119,15 +114,15 @@ class Door:
     def _check_token(self, started: Started, visitor: Visitor) -> None:
         token = started.token or visitor.token or visitor.headers.get(TELNYX_HEADER)
         if not token:
-            raise Refused("the call came without a token")
+            raise CallRefused("the call came without a token")
         try:
             self._tokens.spend(token, started.call_id, self._clock())
         except ProtocolError as error:
-            raise Refused(str(error)) from None
+            raise CallRefused(str(error)) from None
 
     def _check_uuid(self, given: str) -> None:
         if not hmac.compare_digest(given, str(self._settings.audiosocket_uuid)):
-            raise Refused("AudioSocket named another UUID than telephony.audiosocket_uuid")
+            raise CallRefused("AudioSocket named another UUID than telephony.audiosocket_uuid")
 
     def _trusts(self, visitor: Visitor) -> bool:
         """A program of this machine, where the settings let it in; a page in a browser is none."""
@@ -139,7 +134,7 @@ class Door:
         section = self._settings.asterisk
         assert section is not None  # the provider was found
         if not hmac.compare_digest(_basic(headers.get("authorization", "")), _expected(section)):
-            raise Refused("Asterisk gave a wrong user name or password", 401)
+            raise CallRefused("Asterisk gave a wrong user name or password", 401)
 
 
 def _basic(header: str) -> bytes:

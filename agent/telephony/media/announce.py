@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from agent.runtime.engine_tasks import Engines
-from agent.telephony.media.transport import TelephoneTransport
+from agent.telephony.media.transport import TelephonyTransport
 from tts.engine import TtsError
 
 log = logging.getLogger("onebreath.telephony")
@@ -15,7 +15,7 @@ ANNOUNCE_SECONDS = 60.0
 """An announcement that was not heard by then is given up."""
 
 
-async def announce(text: str, engines: Engines, transport: TelephoneTransport) -> bool:
+async def announce(text: str, engines: Engines, transport: TelephonyTransport) -> bool:
     """Queue ``text`` as it is being spoken; False if the voice failed or it was interrupted."""
     generation = transport.generation
     try:
@@ -36,7 +36,7 @@ async def announce(text: str, engines: Engines, transport: TelephoneTransport) -
     return transport.generation == generation
 
 
-async def announce_alone(text: str, engines: Engines, transport: TelephoneTransport) -> bool:
+async def announce_alone(text: str, engines: Engines, transport: TelephonyTransport) -> bool:
     """Speak ``text`` to its end, deaf to the caller; False if it was not heard."""
     transport.deaf = True
     try:

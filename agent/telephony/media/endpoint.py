@@ -12,35 +12,33 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agent.close_codes import POLICY_VIOLATION, PROTOCOL_ERROR, TRY_AGAIN_LATER
 from agent.config.settings import Settings
 from agent.config.telephony_template import fill_in
 from agent.errors import ConfigError
 from agent.runtime.call import CallRunner
+from agent.runtime.calls import AdmittedCall, CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
-from agent.telephony.access.admission import Door, Refused, TokenCheck, Visitor
+from agent.telephony.access.admission import Admission, TokenCheck, Visitor
 from agent.telephony.dialects.base import DialectError
 from agent.telephony.dialects.registry import AUTO, DIALECTS
 from agent.telephony.media.announce import announce_alone
 from agent.telephony.media.connection import AudioSocketLine, Line, WebsocketLine
 from agent.telephony.media.handshake import Opened, open_call
 from agent.telephony.media.recorder import StereoTrack, write_recording
-from agent.telephony.media.transport import PROTOCOL_ERROR, TelephoneTransport
+from agent.telephony.media.transport import TelephonyTransport
 from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.telephony")
 
-NORMAL_CLOSURE = 1000
-POLICY_VIOLATION = 1008
-INTERNAL_ERROR = 1011
-TRY_AGAIN_LATER = 1013
 SUBPROTOCOLS = ("media", "audio.jambonz.org", "audio.drachtio.org")
 
 
-class PhoneEndpoint:
+class TelephonyEndpoint:
     """Telephone calls of one server.
 
     Args:
-        calls: all calls of the server, telephone or not.
+        calls: the calls of the server, of every transport.
         tokens: shared with the webhooks that issue them.
     """
 
@@ -48,7 +46,7 @@ class PhoneEndpoint:
         self,
         settings: Settings,
         engines: Engines,
-        calls: set[asyncio.Task[None]],
+        calls: CallRegistry,
         tokens: TokenCheck,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,8 +54,8 @@ class PhoneEndpoint:
         self._engines = engines
         self._calls = calls
         self._clock = clock
-        self._door = Door(settings.telephony, tokens, clock)
-        self.transports: dict[str, TelephoneTransport] = {}
+        self._admission = Admission(settings.telephony, tokens, clock)
+        self.transports: dict[str, TelephonyTransport] = {}
         """The calls that are up, by the provider's id: to hang up or transfer one."""
         self.audiosocket_port: int | None = None
         """Where AudioSocket calls are taken, once they are."""
@@ -94,14 +92,14 @@ class PhoneEndpoint:
         visitor = Visitor(address, socket.headers, socket.query_params.get("token", ""))
         try:
             if provider not in DIALECTS and provider != AUTO:
-                raise Refused("no such provider", 404)
-            self._door.check_provider(provider, visitor)
-            with self._door.place(address):
-                self._check_room()
+                raise CallRefused("no such provider", 404)
+            self._admission.check_provider(provider, visitor)
+            with self._admission.place(address):
+                self._calls.check_room()
                 offered = socket.scope.get("subprotocols", [])
                 await socket.accept(next((name for name in SUBPROTOCOLS if name in offered), None))
                 await self._answer(WebsocketLine(socket), provider, visitor)
-        except Refused as refused:
+        except CallRefused as refused:
             log.warning("refused a socket of %s: %s", address, refused)
             await _deny(socket, refused.status)
 
@@ -111,26 +109,21 @@ class PhoneEndpoint:
         peer = writer.get_extra_info("peername")  # None if it is gone already
         visitor = Visitor(peer[0] if peer else "")
         try:
-            with self._door.place(visitor.address):
-                self._check_room()
+            with self._admission.place(visitor.address):
+                self._calls.check_room()
                 await self._answer(AudioSocketLine(reader, writer), "audiosocket", visitor)
-        except Refused as refused:
+        except CallRefused as refused:
             log.warning("refused a socket of %s: %s", visitor.address, refused)
         finally:
             writer.close()
-
-    def _check_room(self) -> None:
-        limit = self._settings.server.max_calls
-        if len(self._calls) >= limit:
-            raise Refused(f"all {limit} lines are busy", 503)
 
     async def _answer(self, line: Line, provider: str, visitor: Visitor) -> None:
         """Let the peer name the call, look at its ticket, and take the call."""
         try:
             async with asyncio.timeout(self._settings.telephony.start_seconds):
                 opened = await open_call(line, provider)
-            self._door.check_call(opened.provider, opened.started, visitor)
-            self._check_room()
+            self._admission.check_call(opened.provider, opened.started, visitor)
+            call = self._calls.admit(opened.provider, "tel")
         except Disconnected:
             return
         except TimeoutError:
@@ -139,39 +132,38 @@ class PhoneEndpoint:
         except DialectError as error:
             log.warning("%s does not speak as %s: %s", visitor.address, provider, error)
             await line.close(PROTOCOL_ERROR, str(error))
-        except Refused as refused:
+        except CallRefused as refused:
             log.warning("refused a call of %s: %s", visitor.address, refused)
             code = TRY_AGAIN_LATER if refused.status == 503 else POLICY_VIOLATION
             await line.close(code, "this call is not let in")
         else:
-            await self._call(line, opened)
+            with call.setting_up():
+                transport = self._transport(line, opened)
+            await self._run(call, transport, opened.started.call_id)
 
-    async def _call(self, line: Line, opened: Opened) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls.add(task)
-        lead = self._settings.telephony.lead
-        transport = TelephoneTransport(line, opened, lead, self._instructions(opened), self._clock)
-        self.transports[opened.started.call_id] = transport
+    def _transport(self, line: Line, opened: Opened) -> TelephonyTransport:
+        lead, instructions = self._settings.telephony.lead, self._instructions(opened)
+        return TelephonyTransport(line, opened, lead, instructions, self._clock)
+
+    async def _run(self, call: AdmittedCall, transport: TelephonyTransport, call_id: str) -> None:
+        """Run the call while its transport moves the sound.
+
+        Args:
+            call_id: the provider's id of the call.
+        """
+        self.transports[call_id] = transport
         serving = asyncio.create_task(transport.serve())
         try:
-            await self._converse(transport)
-            await transport.close(NORMAL_CLOSURE, "the call is over")
-        except Disconnected:
-            log.info("the caller left at once")
-        except Exception:  # a fault in one call must not end the others
-            log.exception("the call failed")
-            await transport.close(INTERNAL_ERROR, "internal error")
+            await call.run(transport, lambda: self._converse(transport))
         finally:
             serving.cancel()
             (fault,) = await asyncio.gather(serving, return_exceptions=True)
             if isinstance(fault, Exception):
-                log.error("the line failed", exc_info=fault)
-            if self.transports.get(opened.started.call_id) is transport:
-                del self.transports[opened.started.call_id]
-            self._calls.discard(task)
+                log.error("the connection of call %s failed", call.id, exc_info=fault)
+            if self.transports.get(call_id) is transport:
+                del self.transports[call_id]
 
-    async def _converse(self, transport: TelephoneTransport) -> None:
+    async def _converse(self, transport: TelephonyTransport) -> CallEnd:
         telephony, engines = self._settings.telephony, self._engines
         writing: asyncio.Task[None] | None = None
         if telephony.record and await announce_alone(
@@ -181,7 +173,7 @@ class PhoneEndpoint:
             transport.record(track)
             writing = asyncio.create_task(write_recording(telephony.record, track, self._clock))
         try:
-            await CallRunner(engines, self._settings, transport, self._clock).run()
+            return await CallRunner(engines, self._settings, transport, self._clock).run()
         finally:
             if writing is not None:
                 writing.cancel()

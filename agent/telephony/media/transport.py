@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import numpy as np
 
 from agent.audio.samples import Samples
+from agent.close_codes import PROTOCOL_ERROR
 from agent.protocol import AppendedAudio, ClientMessage
 from agent.session.events import CancelReply, Configure, RespondNow, TextSaid
 from agent.session.notices import (
@@ -50,10 +51,9 @@ MAX_UNREAD = 256
 """Messages of the peer that may wait for the session: five seconds of sound."""
 SILENT_SECONDS = 10.0
 """A peer whose sound should come without a pause is dead after this."""
-PROTOCOL_ERROR = 1002
 
 
-class TelephoneTransport:
+class TelephonyTransport:
     """One call whose peer has named it.
 
     ``serve`` moves the sound and must run beside the session's runner.
