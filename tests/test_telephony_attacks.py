@@ -19,15 +19,15 @@ from websockets.http11 import Request
 
 from agent.telephony.check.fake_providers import (
     Exotel,
-    Message,
     Plivo,
+    ProviderMessage,
     Twilio,
     asterisk,
     jambonz,
     vonage,
 )
 from agent.telephony.dialects.registry import DIALECTS
-from agent.telephony.media.connection import AudioSocketLine
+from agent.telephony.media.connection import AudioSocketConnection
 from agent.telephony.media.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected
 
@@ -55,7 +55,7 @@ QUIET = silence(0.02, RATE)
     ],
 )
 async def test_malformed_messages_end_the_call_and_nothing_else(
-    message: Message, caplog: pytest.LogCaptureFixture
+    message: ProviderMessage, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with phone_server() as server:
         caller = await admitted(server)
@@ -150,7 +150,7 @@ async def test_an_audiosocket_whose_peer_never_reads_is_closed(
     lines: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = AudioSocketLine(reader, writer)
+        line = AudioSocketConnection(reader, writer)
         with contextlib.suppress(Disconnected):
             while True:
                 await line.send(bytes(65_536))
@@ -200,7 +200,7 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
     ],
 )
 async def test_no_dialect_is_broken_by_a_message(
-    provider: str, message: Message, caplog: pytest.LogCaptureFixture
+    provider: str, message: ProviderMessage, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with phone_server() as server:
         opening, headers = await _opening(server, provider)
@@ -212,7 +212,9 @@ async def test_no_dialect_is_broken_by_a_message(
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
-async def _opening(server: PhoneServer, provider: str) -> tuple[list[Message], dict[str, str]]:
+async def _opening(
+    server: PhoneServer, provider: str
+) -> tuple[list[ProviderMessage], dict[str, str]]:
     if provider == "asterisk":
         login = base64.b64encode(f"agent:{phones.SECRET}".encode()).decode()
         return asterisk("CA1").opening(), {"Authorization": f"Basic {login}"}

@@ -17,7 +17,7 @@ from support.phones import admitted, closed, dial, phone_server, send, start
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from agent.telephony.check.fake_providers import Message, Twilio
+from agent.telephony.check.fake_providers import ProviderMessage, Twilio
 
 QUIET = silence(0.02, 8000)
 
@@ -117,7 +117,9 @@ async def test_the_refusal_tells_a_stranger_nothing() -> None:
         pytest.param(start("x", callSid="\ud800"), id="surrogate"),
     ],
 )
-async def test_malformed_openings(message: Message, caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_openings(
+    message: ProviderMessage, caplog: pytest.LogCaptureFixture
+) -> None:
     async with phone_server() as server, dial(server) as line:
         await send(line, message)
         assert await closed(line) in (1002, 1008, 1009)

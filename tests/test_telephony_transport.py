@@ -29,7 +29,7 @@ from agent.session.notices import Play
 from agent.session.playback import Playback
 from agent.telephony.dialects.base import Capabilities, Unsupported
 from agent.telephony.media.announce import announce, announce_alone
-from agent.telephony.media.handshake import open_call
+from agent.telephony.media.handshake import read_handshake
 from agent.telephony.media.outbound import Outbound
 from agent.telephony.media.pacer import Mark
 from agent.telephony.media.recorder import StereoTrack
@@ -59,7 +59,7 @@ def engines(answers, *heard):
 async def converse(parts, peer, before=None, instructions=None, settings=None):
     """One call from its first message to its end; returns the transport."""
     loop = asyncio.get_running_loop()
-    opened = await open_call(peer, "twilio")
+    opened = await read_handshake(peer, "twilio")
     transport = TelephonyTransport(peer, opened, LEAD, instructions, loop.time)
     serving = asyncio.create_task(transport.serve())
     try:
@@ -196,7 +196,7 @@ def test_lost_sound_becomes_silence():
     async def heard():
         sound = spoken(speech(1.0, RATE))
         peer = TwilioPeer([(0.0, start()), *sound[:20], *sound[23:]], hang_up_at=1.5)
-        opened = await open_call(peer, "twilio")
+        opened = await read_handshake(peer, "twilio")
         transport = TelephonyTransport(peer, opened, LEAD, None, asyncio.get_running_loop().time)
         serving = asyncio.create_task(transport.serve())
         pieces = [message.samples async for message in transport.receive()]

@@ -16,9 +16,9 @@ from agent.errors import CallError
 from agent.latency.phone import RATE
 from agent.session.notices import Play, StopPlaying
 from agent.telephony.check.fake_providers import Twilio
-from agent.telephony.dialects.base import Started, Wire
+from agent.telephony.dialects.base import Started, WireMessage
 from agent.telephony.dialects.twilio import MediaStream
-from agent.telephony.media.handshake import Opened
+from agent.telephony.media.handshake import Handshake
 from agent.telephony.media.transport import TelephonyTransport
 
 KEYS = "ABCD" * 8
@@ -86,14 +86,14 @@ class _Loop:
     """A line without a network: notes when a message comes and when one goes."""
 
     def __init__(self) -> None:
-        self.inbox: asyncio.Queue[Wire] = asyncio.Queue()
+        self.inbox: asyncio.Queue[WireMessage] = asyncio.Queue()
         self.sent = asyncio.Event()
         self.sent_at = 0.0
 
-    async def receive(self) -> Wire:
+    async def receive(self) -> WireMessage:
         return await self.inbox.get()
 
-    async def send(self, message: Wire) -> None:
+    async def send(self, message: WireMessage) -> None:
         if not self.sent.is_set():
             self.sent_at = time.perf_counter()
             self.sent.set()
@@ -108,7 +108,7 @@ async def _added(count: int) -> tuple[list[float], list[float]]:
     (started,) = dialect.read(provider.opening()[-1])
     assert isinstance(started, Started)
     line = _Loop()
-    transport = TelephonyTransport(line, Opened("twilio", dialect, started), LEAD)
+    transport = TelephonyTransport(line, Handshake("twilio", dialect, started), LEAD)
     serving = asyncio.create_task(transport.serve())
     try:
         inward = await _inward(line, provider, transport, count)

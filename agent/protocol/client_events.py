@@ -29,7 +29,7 @@ from agent.protocol.client_schema import (
     ResponseCreate,
     SemanticVad,
     ServerVad,
-    Session,
+    SessionConfig,
     SessionUpdate,
     known_types,
 )
@@ -115,7 +115,7 @@ def _translate(event: ClientEvent) -> Sequence[ClientMessage | Pinged]:
             return [Pinged(event.client_time_ms)]
 
 
-def _configure(session: Session) -> Configure:
+def _configure(session: SessionConfig) -> Configure:
     audio_input = session.audio.input if session.audio else None
     if audio_input is None or "turn_detection" not in audio_input.model_fields_set:
         return Configure(instructions=session.instructions)

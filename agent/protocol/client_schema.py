@@ -84,7 +84,7 @@ class Audio(BaseModel):
     output: AudioOutput | None = None
 
 
-class Session(BaseModel):
+class SessionConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["realtime"] = "realtime"
@@ -98,7 +98,7 @@ class Session(BaseModel):
 
 class SessionUpdate(Event):
     type: Literal["session.update"]
-    session: Session
+    session: SessionConfig
 
 
 class Append(Event):

@@ -21,8 +21,8 @@ from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder, repeat
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import listen, serve
-from agent.telephony.check.fake_providers import Message, Twilio
-from agent.telephony.check.signing import Opened, read_answer, signed_webhook
+from agent.telephony.check.fake_providers import ProviderMessage, Twilio
+from agent.telephony.check.signing import MediaAddress, read_answer, signed_webhook
 from asr.scripted import ScriptedTranscriber
 from support.fakes import LoudIsSpeech
 from tts.tone import ToneSynthesizer
@@ -56,7 +56,7 @@ class PhoneServer:
         assert isinstance(self.engines.responder, ScriptedResponder)
         return self.engines.responder
 
-    async def ask(self, provider: str, call_id: str) -> Opened:
+    async def ask(self, provider: str, call_id: str) -> MediaAddress:
         """Ask about a call as the provider does."""
         request = signed_webhook(provider, self.settings.telephony, call_id, time.time())
         assert request is not None
@@ -147,7 +147,7 @@ async def admitted(server: PhoneServer, call_id: str = "CA1") -> Twilio:
     return Twilio(call_id, (await server.ask("twilio", call_id)).token)
 
 
-async def send(line: ClientConnection, *messages: Message) -> None:
+async def send(line: ClientConnection, *messages: ProviderMessage) -> None:
     """Send as far as the server lets us."""
     with contextlib.suppress(ConnectionClosed):
         for message in messages:

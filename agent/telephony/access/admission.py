@@ -25,7 +25,7 @@ TELNYX_HEADER = "x-telnyx-streaming-auth-token"
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class SocketRequest:
     """Where a socket comes from, and what its opening carried."""
 
     address: str
@@ -82,37 +82,37 @@ class Admission:
             if not self._inside[address]:
                 del self._inside[address]
 
-    def check_provider(self, provider: str, visitor: Visitor) -> None:
+    def check_provider(self, provider: str, request: SocketRequest) -> None:
         """Look at what is known before the call has a name.
 
         Raises:
             CallRefused: it is not served, or Asterisk does not give its password.
         """
-        if self._trusts(visitor) or provider in ("auto", "audiosocket"):
+        if self._trusts(request) or provider in ("auto", "audiosocket"):
             return
         if getattr(self._settings, provider, None) is None:
             raise CallRefused(f"there is no [telephony.{provider}] in the settings", 404)
         if provider == "asterisk":
-            self._check_password(visitor.headers)
+            self._check_password(request.headers)
 
-    def check_call(self, provider: str, started: Started, visitor: Visitor) -> None:
+    def check_call(self, provider: str, started: Started, request: SocketRequest) -> None:
         """Take the token back, from the first messages, the address or a header.
 
         Raises:
             CallRefused: there is none, or it is not valid for this call.
         """
-        if self._trusts(visitor):
+        if self._trusts(request):
             return
-        self.check_provider(provider, visitor)
+        self.check_provider(provider, request)
         if provider == "asterisk":
             return
         if provider == "audiosocket":
             self._check_uuid(started.call_id)
         else:
-            self._check_token(started, visitor)
+            self._check_token(started, request)
 
-    def _check_token(self, started: Started, visitor: Visitor) -> None:
-        token = started.token or visitor.token or visitor.headers.get(TELNYX_HEADER)
+    def _check_token(self, started: Started, request: SocketRequest) -> None:
+        token = started.token or request.token or request.headers.get(TELNYX_HEADER)
         if not token:
             raise CallRefused("the call came without a token")
         try:
@@ -124,11 +124,11 @@ class Admission:
         if not hmac.compare_digest(given, str(self._settings.audiosocket_uuid)):
             raise CallRefused("AudioSocket named another UUID than telephony.audiosocket_uuid")
 
-    def _trusts(self, visitor: Visitor) -> bool:
+    def _trusts(self, request: SocketRequest) -> bool:
         """A program of this machine, where the settings let it in; a page in a browser is none."""
-        if self._settings.require_token or "origin" in visitor.headers:
+        if self._settings.require_token or "origin" in request.headers:
             return False
-        return _is_loopback(visitor.address)
+        return _is_loopback(request.address)
 
     def _check_password(self, headers: Mapping[str, str]) -> None:
         section = self._settings.asterisk

@@ -17,14 +17,14 @@ ENDED = "/telephony/jambonz/ended"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WebhookAnswer:
     """Body of a webhook's answer."""
 
     media_type: str
     body: str
 
 
-def twiml(url: str, token: str) -> Answer:
+def twiml(url: str, token: str) -> WebhookAnswer:
     """Twilio and SignalWire. ``<Connect>`` and not ``<Start>``, whose stream only listens.
 
     (twilio.com/docs/voice/twiml/stream; a query in ``url`` is refused there, error 31920)
@@ -35,7 +35,7 @@ def twiml(url: str, token: str) -> Answer:
     return _xml(response)
 
 
-def texml(url: str, token: str) -> Answer:
+def texml(url: str, token: str) -> WebhookAnswer:
     """Telnyx. Without ``rtp`` mode the stream takes MP3 only, and our sound would be dropped.
 
     (developers.telnyx.com, "TeXML Stream")
@@ -47,7 +47,7 @@ def texml(url: str, token: str) -> Answer:
     return _xml(response)
 
 
-def plivo_xml(url: str, token: str, rate: int) -> Answer:
+def plivo_xml(url: str, token: str, rate: int) -> WebhookAnswer:
     """Plivo. (plivo.com/docs, "Audio streaming XML"; extra headers: letters and digits only)
 
     Args:
@@ -64,7 +64,7 @@ def plivo_xml(url: str, token: str, rate: int) -> Answer:
     return _xml(response)
 
 
-def ncco(url: str, token: str, rate: int, call_id: str) -> Answer:
+def ncco(url: str, token: str, rate: int, call_id: str) -> WebhookAnswer:
     """Vonage. (developer.vonage.com, "NCCO reference", "WebSockets")
 
     Args:
@@ -80,7 +80,7 @@ def ncco(url: str, token: str, rate: int, call_id: str) -> Answer:
     return _json([{"action": "connect", "endpoint": [endpoint]}])
 
 
-def jambonz_verbs(url: str, token: str, rate: int) -> Answer:
+def jambonz_verbs(url: str, token: str, rate: int) -> WebhookAnswer:
     """jambonz. Without ``streaming`` the sound that is sent back is dropped.
 
     (docs.jambonz.org, "listen")
@@ -98,7 +98,7 @@ def jambonz_verbs(url: str, token: str, rate: int) -> Answer:
     return _json([{"verb": "answer"}, listen, {"verb": "hangup"}])
 
 
-def exotel_url(url: str, token: str, rate: int) -> Answer:
+def exotel_url(url: str, token: str, rate: int) -> WebhookAnswer:
     """Exotel's Voicebot applet with a dynamic URL, whose query comes back as custom parameters.
 
     (developer.exotel.com, "Stream and Voicebot applet")
@@ -106,10 +106,10 @@ def exotel_url(url: str, token: str, rate: int) -> Answer:
     return _json({"url": f"{url}?sample-rate={rate}&token={token}"})
 
 
-def _xml(root: Xml.Element) -> Answer:
+def _xml(root: Xml.Element) -> WebhookAnswer:
     text = Xml.tostring(root, encoding="unicode")
-    return Answer("text/xml", f'<?xml version="1.0" encoding="UTF-8"?>{text}')
+    return WebhookAnswer("text/xml", f'<?xml version="1.0" encoding="UTF-8"?>{text}')
 
 
-def _json(body: list[Mapping[str, object]] | Mapping[str, object]) -> Answer:
-    return Answer("application/json", json.dumps(body))
+def _json(body: list[Mapping[str, object]] | Mapping[str, object]) -> WebhookAnswer:
+    return WebhookAnswer("application/json", json.dumps(body))

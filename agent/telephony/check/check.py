@@ -26,15 +26,15 @@ from agent.errors import CallError, ProtocolError
 from agent.questions import bundled_questions
 from agent.telephony.access.signatures import SignedRequest
 from agent.telephony.check import fake_providers
-from agent.telephony.check.signing import Opened, basic_header, read_answer, signed_webhook
-from agent.telephony.check.simulation import Heard, simulate, simulate_audiosocket
+from agent.telephony.check.signing import MediaAddress, basic_header, read_answer, signed_webhook
+from agent.telephony.check.simulation import AudibleReply, simulate, simulate_audiosocket
 
 HTTP_SECONDS = 10.0
 MAX_ANSWER = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerAddress:
     """Where the server is asked.
 
     Args:
@@ -51,7 +51,7 @@ class Place:
         return urlunsplit((scheme, here.netloc, prefix + there.path, there.query, ""))
 
 
-async def examine(settings: Settings, url: str | None = None) -> list[Finding]:
+async def check_telephony(settings: Settings, url: str | None = None) -> list[Finding]:
     """Check everything that is set up.
 
     Args:
@@ -59,7 +59,7 @@ async def examine(settings: Settings, url: str | None = None) -> list[Finding]:
     """
     telephony = settings.telephony
     here = f"http://{settings.server.host}:{settings.server.port}"
-    place = Place((url or telephony.public_url or here).rstrip("/"))
+    place = ServerAddress((url or telephony.public_url or here).rstrip("/"))
     configured = [name for name in (*ASK_BY_WEBHOOK, "asterisk") if getattr(telephony, name)]
     configured += ["audiosocket"] * (telephony.audiosocket_port is not None)
     findings = [_settings(configured), await _reachable(place)]
@@ -82,7 +82,7 @@ def _settings(configured: Sequence[str]) -> Finding:
     return Finding(Level.PROBLEM, "settings", "no provider is set up", advice)
 
 
-async def _reachable(place: Place) -> Finding:
+async def _reachable(place: ServerAddress) -> Finding:
     try:
         status, body = await _fetch(SignedRequest("GET", f"{place.url}/healthz", {}))
     except CallError as error:
@@ -94,9 +94,9 @@ async def _reachable(place: Place) -> Finding:
     return Finding(Level.OK, "server", f"{place.url} answers; /healthz is not passed on ({status})")
 
 
-async def _provider(name: str, telephony: TelephonySettings, place: Place) -> list[Finding]:
+async def _provider(name: str, telephony: TelephonySettings, place: ServerAddress) -> list[Finding]:
     """The webhook from both sides of the law, then a call."""
-    findings = [await _strangers(name, place)]
+    findings = [await _unsigned(name, place)]
     call_id = f"check{secrets.token_hex(8)}"
     request = signed_webhook(name, telephony, call_id, time.time())
     if request is None:
@@ -113,9 +113,9 @@ async def _provider(name: str, telephony: TelephonySettings, place: Place) -> li
     return [*findings, await _call(f"{name} call", place.socket(opened.url), caller)]
 
 
-async def _strangers(name: str, place: Place) -> Finding:
+async def _unsigned(name: str, place: ServerAddress) -> Finding:
     """A request without a signature must get nothing."""
-    what = f"{name} strangers"
+    what = f"{name} unsigned"
     body = b"CallSid=check&CallUUID=check"
     headers = {"content-type": "application/x-www-form-urlencoded"}
     url = f"{place.url}/telephony/{name}/answer"
@@ -129,7 +129,7 @@ async def _strangers(name: str, place: Place) -> Finding:
     return Finding(Level.PROBLEM, what, f"HTTP {status}: {answer[:100].strip()}", advice)
 
 
-async def _answer(name: str, request: SignedRequest, place: Place) -> Opened:
+async def _answer(name: str, request: SignedRequest, place: ServerAddress) -> MediaAddress:
     parts = urlsplit(request.url)
     here = f"{place.url}/telephony/{name}/answer" + (f"?{parts.query}" if parts.query else "")
     asked = SignedRequest(request.method, here, request.headers, request.body)
@@ -139,7 +139,7 @@ async def _answer(name: str, request: SignedRequest, place: Place) -> Opened:
     return read_answer(name, body)
 
 
-async def _asterisk(telephony: TelephonySettings, place: Place) -> Finding:
+async def _asterisk(telephony: TelephonySettings, place: ServerAddress) -> Finding:
     settings = telephony.asterisk
     assert settings is not None
     headers = basic_header(settings.username, settings.password)
@@ -172,7 +172,7 @@ async def _call(
     return await _judge(what, call, advice)
 
 
-async def _judge(what: str, call: Awaitable[Heard], advice: str) -> Finding:
+async def _judge(what: str, call: Awaitable[AudibleReply], advice: str) -> Finding:
     try:
         heard = await call
     except CallError as error:

@@ -1,6 +1,6 @@
 """Webhooks signed as the providers sign them, and what is read out of our answers to them.
 
-For ``onebreath phone-check``. Telnyx signs with a private key that nobody else has, so its
+For ``onebreath telephony-check``. Telnyx signs with a private key that nobody else has, so its
 webhooks cannot be made here.
 """
 
@@ -23,7 +23,7 @@ from agent.telephony.access.signatures import FORM, SignedRequest, plivo_signatu
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class MediaAddress:
     """The media socket that an answer tells the provider to open."""
 
     url: str
@@ -61,13 +61,13 @@ def signed_webhook(
             return None
 
 
-def read_answer(provider: str, body: str) -> Opened:
+def read_answer(provider: str, body: str) -> MediaAddress:
     """URL and token out of the answer to a webhook.
 
     Raises:
         ProtocolError: the answer opens no media socket.
     """
-    readers: Mapping[str, Callable[[str], Opened]] = {
+    readers: Mapping[str, Callable[[str], MediaAddress]] = {
         "plivo": _read_plivo_xml,
         "vonage": _read_ncco,
         "jambonz": _read_verbs,
@@ -115,27 +115,27 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _read_twiml(body: str) -> Opened:
+def _read_twiml(body: str) -> MediaAddress:
     stream = Xml.fromstring(body).findall("Connect/Stream")[0]
-    return Opened(stream.attrib["url"], stream.findall("Parameter")[0].attrib["value"])
+    return MediaAddress(stream.attrib["url"], stream.findall("Parameter")[0].attrib["value"])
 
 
-def _read_plivo_xml(body: str) -> Opened:
+def _read_plivo_xml(body: str) -> MediaAddress:
     stream = Xml.fromstring(body).findall("Stream")[0]
-    return Opened(stream.text or "", stream.attrib["extraHeaders"].partition("=")[2])
+    return MediaAddress(stream.text or "", stream.attrib["extraHeaders"].partition("=")[2])
 
 
-def _read_ncco(body: str) -> Opened:
+def _read_ncco(body: str) -> MediaAddress:
     endpoint = json.loads(body)[0]["endpoint"][0]
-    return Opened(endpoint["uri"], endpoint["headers"]["token"])
+    return MediaAddress(endpoint["uri"], endpoint["headers"]["token"])
 
 
-def _read_verbs(body: str) -> Opened:
+def _read_verbs(body: str) -> MediaAddress:
     listen = next(verb for verb in json.loads(body) if verb["verb"] == "listen")
-    return Opened(listen["url"], listen["metadata"]["token"])
+    return MediaAddress(listen["url"], listen["metadata"]["token"])
 
 
-def _read_dynamic_url(body: str) -> Opened:
+def _read_dynamic_url(body: str) -> MediaAddress:
     parts = urlsplit(json.loads(body)["url"])
     token = parse_qs(parts.query)["token"][0]
-    return Opened(parts.geturl(), token)
+    return MediaAddress(parts.geturl(), token)

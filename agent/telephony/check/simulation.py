@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 
 from agent.audio.samples import Samples
 from agent.errors import CallError
-from agent.telephony.check.fake_providers import Message, Provider
+from agent.telephony.check.fake_providers import Provider, ProviderMessage
 
 FRAMES_PER_SECOND = 50
 OPEN_SECONDS = 10.0
@@ -25,7 +25,7 @@ ENOUGH_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class AudibleReply:
     """What came back."""
 
     seconds: float
@@ -43,7 +43,7 @@ async def simulate(
     headers: Mapping[str, str] | None = None,
     subprotocol: str | None = None,
     patience: float = 20.0,
-) -> Heard:
+) -> AudibleReply:
     """Call, play ``question`` in real time, and wait for the agent to speak.
 
     Args:
@@ -72,7 +72,7 @@ async def simulate(
 
 async def simulate_audiosocket(
     host: str, port: int, provider: Provider, question: Samples, *, patience: float = 20.0
-) -> Heard:
+) -> AudibleReply:
     """The same over TCP, as Asterisk's AudioSocket.
 
     Raises:
@@ -94,9 +94,9 @@ async def simulate_audiosocket(
 class _Connection(Protocol):
     """What a call needs of websocket or TCP."""
 
-    async def send(self, message: Message) -> None: ...
+    async def send(self, message: ProviderMessage) -> None: ...
 
-    def __aiter__(self) -> AsyncIterator[Message]: ...
+    def __aiter__(self) -> AsyncIterator[ProviderMessage]: ...
 
 
 @dataclass
@@ -106,19 +106,19 @@ class _Frames:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: ProviderMessage) -> None:
         assert isinstance(message, bytes)
         self.writer.write(message)
         await self.writer.drain()
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
+    async def __aiter__(self) -> AsyncIterator[ProviderMessage]:
         while head := await self.reader.readexactly(3):
             yield head + await self.reader.readexactly(int.from_bytes(head[1:], "big"))
 
 
 async def _converse(
     connection: _Connection, provider: Provider, question: Samples, patience: float
-) -> Heard:
+) -> AudibleReply:
     for message in provider.opening():
         await connection.send(message)
     loop = asyncio.get_running_loop()
@@ -134,7 +134,7 @@ async def _converse(
         speaking.cancel()
         listening.cancel()
         await asyncio.gather(speaking, listening, return_exceptions=True)
-    return Heard(seconds, first - asked)
+    return AudibleReply(seconds, first - asked)
 
 
 async def _speak(connection: _Connection, provider: Provider, question: Samples) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from agent.audio.samples import Samples
 from agent.telephony.dialects.base import (
+    AudioReceived,
     Capabilities,
     Complaint,
     DialectError,
@@ -20,13 +21,12 @@ from agent.telephony.dialects.base import (
     MarkReached,
     PeerEvent,
     Resumed,
-    Sound,
     Started,
     Unsupported,
-    Wire,
+    WireMessage,
 )
 from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.dialects.json_fields import MAX_MESSAGE, Fields, read_object, written
+from agent.telephony.dialects.json_fields import MAX_MESSAGE, JsonFields, read_object, to_json
 
 MAX_CONTROL = 128
 """Bytes of a control message."""
@@ -42,7 +42,7 @@ class AsteriskStream:
         self._encoding: Encoding | None = None
         self._json = True
 
-    def read(self, message: Wire) -> list[PeerEvent]:
+    def read(self, message: WireMessage) -> list[PeerEvent]:
         if isinstance(message, bytes):
             return self._sound_of(message)
         if len(message) > MAX_MESSAGE:
@@ -69,16 +69,16 @@ class AsteriskStream:
             return []  # under load, sound may overtake MEDIA_START
         if len(data) > MAX_MESSAGE:
             raise DialectError(f"a message of {len(data)} bytes; {MAX_MESSAGE} are allowed")
-        return [Sound(self._encoding.decode(data))]
+        return [AudioReceived(self._encoding.decode(data))]
 
-    def _control(self, message: str) -> tuple[str, Fields]:
+    def _control(self, message: str) -> tuple[str, JsonFields]:
         if message.startswith("{"):
             fields = read_object(message)
             return fields.text("event"), fields
         event, _, rest = message.partition(" ")
-        return event, Fields(_text_fields(event, rest))
+        return event, JsonFields(_text_fields(event, rest))
 
-    def _start(self, fields: Fields) -> Started:
+    def _start(self, fields: JsonFields) -> Started:
         self._json = fields.has("event")
         name = fields.text("format")
         self._encoding = encoding_named(name)
@@ -92,21 +92,21 @@ class AsteriskStream:
         channel = fields.text("channel_id")
         return Started(channel, fields.text("connection_id"), rate, parameters=variables)
 
-    def sound(self, samples: Samples) -> list[Wire]:
+    def sound(self, samples: Samples) -> list[WireMessage]:
         if self._encoding is None:
             raise DialectError("there is no MEDIA_START yet")
         return [self._encoding.encode(samples)]
 
-    def mark(self, name: str) -> list[Wire]:
+    def mark(self, name: str) -> list[WireMessage]:
         return [self._command("MARK_MEDIA", name)]
 
-    def clear(self) -> list[Wire]:
+    def clear(self) -> list[WireMessage]:
         return [self._command("FLUSH_MEDIA")]
 
-    def hang_up(self) -> list[Wire]:
+    def hang_up(self) -> list[WireMessage]:
         return [self._command("HANGUP")]
 
-    def transfer(self, destination: str) -> list[Wire]:
+    def transfer(self, destination: str) -> list[WireMessage]:
         raise Unsupported(
             "let the dialplan go on after Dial(WebSocket/...) with the other party, and hang up"
         )
@@ -114,7 +114,7 @@ class AsteriskStream:
     def _command(self, command: str, name: str | None = None) -> str:
         if self._json:
             body = {"command": command}
-            return written(body if name is None else body | {"correlation_id": name})
+            return to_json(body if name is None else body | {"correlation_id": name})
         return command if name is None else f"{command} {name}"
 
 

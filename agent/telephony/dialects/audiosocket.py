@@ -12,16 +12,16 @@ from enum import IntEnum
 
 from agent.audio.samples import Samples, to_pcm16
 from agent.telephony.dialects.base import (
+    AudioReceived,
     Capabilities,
     Complaint,
     DialectError,
     Dtmf,
     PeerEvent,
-    Sound,
     Started,
     Stopped,
     Unsupported,
-    Wire,
+    WireMessage,
 )
 from agent.telephony.dialects.encodings import Encoding, check_rate
 
@@ -80,7 +80,7 @@ class AudioSocketStream:
         self._uuid: str | None = None
         self._kind: int | None = None
 
-    def read(self, message: Wire) -> list[PeerEvent]:
+    def read(self, message: WireMessage) -> list[PeerEvent]:
         """One whole frame, with its head."""
         if isinstance(message, str) or len(message) < _HEAD.size:
             raise DialectError("this is no AudioSocket frame")
@@ -117,23 +117,23 @@ class AudioSocketStream:
             return [Started(self._uuid, self._uuid, check_rate(RATES[kind]))]
         if kind != self._kind:
             raise DialectError("the rate of the sound changed during the call")
-        return [Sound(Encoding.L16.decode(payload))]
+        return [AudioReceived(Encoding.L16.decode(payload))]
 
-    def sound(self, samples: Samples) -> list[Wire]:
+    def sound(self, samples: Samples) -> list[WireMessage]:
         if self._kind is None:
             raise DialectError("no sound came yet that would tell the rate")
         return [_frame(self._kind, to_pcm16(samples))]
 
-    def mark(self, name: str) -> list[Wire]:
+    def mark(self, name: str) -> list[WireMessage]:
         return []
 
-    def clear(self) -> list[Wire]:
+    def clear(self) -> list[WireMessage]:
         return []
 
-    def hang_up(self) -> list[Wire]:
+    def hang_up(self) -> list[WireMessage]:
         return [_frame(Kind.HANG_UP)]
 
-    def transfer(self, destination: str) -> list[Wire]:
+    def transfer(self, destination: str) -> list[WireMessage]:
         raise Unsupported("let the dialplan go on after AudioSocket with the other party")
 
 

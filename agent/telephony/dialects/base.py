@@ -13,7 +13,7 @@ from typing import Protocol
 from agent.audio.samples import Samples
 from agent.errors import CallError, ProtocolError
 
-Wire = str | bytes
+WireMessage = str | bytes
 """One message: text or binary."""
 
 
@@ -41,7 +41,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioReceived:
     """What the caller said."""
 
     samples: Samples
@@ -87,7 +87,7 @@ class Stopped:
     reason: str
 
 
-PeerEvent = Started | Sound | MarkReached | Dtmf | Held | Resumed | Complaint | Stopped
+PeerEvent = Started | AudioReceived | MarkReached | Dtmf | Held | Resumed | Complaint | Stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +109,26 @@ class Dialect(Protocol):
 
     capabilities: Capabilities
 
-    def read(self, message: Wire) -> list[PeerEvent]:
+    def read(self, message: WireMessage) -> list[PeerEvent]:
         """What a message says; unknown kinds say nothing.
 
         Raises:
             DialectError: it is malformed, or comes at a wrong time.
         """
 
-    def sound(self, samples: Samples) -> list[Wire]:
+    def sound(self, samples: Samples) -> list[WireMessage]:
         """Play a frame, at the rate of ``Started``."""
 
-    def mark(self, name: str) -> list[Wire]:
+    def mark(self, name: str) -> list[WireMessage]:
         """Tell when everything so far was played; nothing where the peer has no marks."""
 
-    def clear(self) -> list[Wire]:
+    def clear(self) -> list[WireMessage]:
         """Drop what was not played; nothing where the peer cannot."""
 
-    def hang_up(self) -> list[Wire]:
+    def hang_up(self) -> list[WireMessage]:
         """End the call; closing the socket follows, which alone ends it at most providers."""
 
-    def transfer(self, destination: str) -> list[Wire]:
+    def transfer(self, destination: str) -> list[WireMessage]:
         """Hand the call to another party.
 
         Raises:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agent.telephony.dialects.base import DialectError, Wire
+from agent.telephony.dialects.base import DialectError, WireMessage
 
 MAX_MESSAGE = 65_536
 """Bytes, or characters, of one message."""
@@ -19,7 +19,7 @@ MAX_INTEGER = 2**53
 """JSON's numbers are exact up to here, and what is more does not fit into a float of seconds."""
 
 
-class Fields:
+class JsonFields:
     """A JSON object whose values are checked as they are read."""
 
     def __init__(self, values: Mapping[str, Any], where: str = "") -> None:
@@ -53,12 +53,12 @@ class Fields:
             raise DialectError(f"{self._where}{name} must be a whole number up to {MAX_INTEGER}")
         return value
 
-    def section(self, name: str) -> Fields:
+    def section(self, name: str) -> JsonFields:
         """An object inside; required."""
         value = self._values.get(name)
         if not isinstance(value, dict):
             raise DialectError(f"{self._where}{name} must be an object")
-        return Fields(value, f"{self._where}{name}.")
+        return JsonFields(value, f"{self._where}{name}.")
 
     def data(self, name: str) -> bytes:
         """Bytes in base64."""
@@ -83,10 +83,10 @@ class Fields:
     def rest(self, known: set[str]) -> dict[str, str]:
         """The short values that are not ``known``, as text."""
         others = {key: item for key, item in self._values.items() if key not in known}
-        return Fields({"others": others}, self._where).parameters("others")
+        return JsonFields({"others": others}, self._where).parameters("others")
 
 
-def read_object(message: Wire) -> Fields:
+def read_object(message: WireMessage) -> JsonFields:
     """A message that must be one JSON object.
 
     Raises:
@@ -102,13 +102,13 @@ def read_object(message: Wire) -> Fields:
         raise DialectError("a message that is not JSON") from None
     if not isinstance(value, dict):
         raise DialectError("a message that is not a JSON object")
-    return Fields(value)
+    return JsonFields(value)
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
-def written(value: Mapping[str, object]) -> str:
+def to_json(value: Mapping[str, object]) -> str:
     """JSON without spaces, as Asterisk's limit of 128 bytes wants it."""
     return _ENCODER.encode(value)
 

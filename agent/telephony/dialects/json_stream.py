@@ -10,19 +10,19 @@ from typing import ClassVar
 
 from agent.audio.samples import Samples
 from agent.telephony.dialects.base import (
+    AudioReceived,
     Capabilities,
     DialectError,
     Dtmf,
     MarkReached,
     PeerEvent,
-    Sound,
     Started,
     Stopped,
     Unsupported,
-    Wire,
+    WireMessage,
 )
 from agent.telephony.dialects.encodings import Encoding
-from agent.telephony.dialects.json_fields import Fields, base64_text, read_object
+from agent.telephony.dialects.json_fields import JsonFields, base64_text, read_object
 
 CALLER = ("inbound", "inbound_track")
 """Names of the track that carries the caller's sound."""
@@ -38,7 +38,7 @@ class JsonStream(ABC):
     def __init__(self) -> None:
         self._encoding: Encoding | None = None
 
-    def read(self, message: Wire) -> list[PeerEvent]:
+    def read(self, message: WireMessage) -> list[PeerEvent]:
         fields = read_object(message)
         match fields.text("event"):
             case "media":
@@ -55,20 +55,20 @@ class JsonStream(ABC):
                 return self._other(event, fields)
 
     @abstractmethod
-    def _start(self, start: Fields, message: Fields) -> Started:
+    def _start(self, start: JsonFields, message: JsonFields) -> Started:
         """Read the call and the form of its sound, which is kept in ``_encoding``."""
 
-    def _other(self, event: str, message: Fields) -> list[PeerEvent]:
+    def _other(self, event: str, message: JsonFields) -> list[PeerEvent]:
         """An event that is this provider's alone; unknown ones say nothing."""
         return []
 
-    def _media(self, media: Fields) -> list[PeerEvent]:
+    def _media(self, media: JsonFields) -> list[PeerEvent]:
         if media.text("track", CALLER[0]) not in CALLER:
             return []
         return self._heard(self._form.decode(media.data("payload")), media)
 
-    def _heard(self, samples: Samples, media: Fields) -> list[PeerEvent]:
-        return [Sound(samples)]
+    def _heard(self, samples: Samples, media: JsonFields) -> list[PeerEvent]:
+        return [AudioReceived(samples)]
 
     @property
     def _form(self) -> Encoding:
@@ -79,8 +79,8 @@ class JsonStream(ABC):
     def _payload(self, samples: Samples) -> str:
         return base64_text(self._form.encode(samples))
 
-    def hang_up(self) -> list[Wire]:
+    def hang_up(self) -> list[WireMessage]:
         return []
 
-    def transfer(self, destination: str) -> list[Wire]:
+    def transfer(self, destination: str) -> list[WireMessage]:
         raise Unsupported(self.no_transfer)

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from agent.audio.samples import Samples
-from agent.telephony.dialects.base import DialectError, MarkReached, PeerEvent, Started, Wire
+from agent.telephony.dialects.base import DialectError, MarkReached, PeerEvent, Started, WireMessage
 from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.dialects.json_fields import MAX_PARAMETER, MAX_PARAMETERS, Fields, written
+from agent.telephony.dialects.json_fields import MAX_PARAMETER, MAX_PARAMETERS, JsonFields, to_json
 from agent.telephony.dialects.json_stream import JsonStream
 
 CONTENT_TYPES = {Encoding.MULAW: "audio/x-mulaw", Encoding.L16: "audio/x-l16"}
@@ -24,10 +24,10 @@ class PlivoStream(JsonStream):
         self._rate = 0
         self._stream_id = ""
 
-    def _other(self, event: str, message: Fields) -> list[PeerEvent]:
+    def _other(self, event: str, message: JsonFields) -> list[PeerEvent]:
         return [MarkReached(message.text("name"))] if event == "playedStream" else []
 
-    def _start(self, start: Fields, message: Fields) -> Started:
+    def _start(self, start: JsonFields, message: JsonFields) -> Started:
         form = start.section("mediaFormat")
         self._encoding = encoding_named(form.text("encoding"))
         if self._encoding not in CONTENT_TYPES:
@@ -40,22 +40,22 @@ class PlivoStream(JsonStream):
             start.text("callId"), self._stream_id, self._rate, parameters=parameters, token=token
         )
 
-    def sound(self, samples: Samples) -> list[Wire]:
+    def sound(self, samples: Samples) -> list[WireMessage]:
         media = {
             "contentType": CONTENT_TYPES[self._form],
             "sampleRate": self._rate,
             "payload": self._payload(samples),
         }
-        return [written({"event": "playAudio", "media": media})]
+        return [to_json({"event": "playAudio", "media": media})]
 
-    def mark(self, name: str) -> list[Wire]:
-        return [written({"event": "checkpoint", "streamId": self._stream_id, "name": name})]
+    def mark(self, name: str) -> list[WireMessage]:
+        return [to_json({"event": "checkpoint", "streamId": self._stream_id, "name": name})]
 
-    def clear(self) -> list[Wire]:
-        return [written({"event": "clearAudio", "streamId": self._stream_id})]
+    def clear(self) -> list[WireMessage]:
+        return [to_json({"event": "clearAudio", "streamId": self._stream_id})]
 
 
-def _extra_headers(message: Fields) -> dict[str, str]:
+def _extra_headers(message: JsonFields) -> dict[str, str]:
     """``a=1;b=2``, or with commas."""
     raw = message.long_text("extra_headers", MAX_PARAMETER)
     pairs = [pair.partition("=") for pair in raw.replace(",", ";").split(";")]

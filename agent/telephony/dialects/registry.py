@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from agent.telephony.dialects.asterisk import AsteriskStream
-from agent.telephony.dialects.base import Dialect, DialectError, Wire
+from agent.telephony.dialects.base import Dialect, DialectError, WireMessage
 from agent.telephony.dialects.json_fields import read_object
 from agent.telephony.dialects.plivo import PlivoStream
 from agent.telephony.dialects.telnyx import TelnyxStream
@@ -27,7 +27,7 @@ AUTO = "auto"
 """In place of a name: it is told from the first messages."""
 
 
-def provider_of(message: Wire) -> str | None:
+def provider_of(message: WireMessage) -> str | None:
     """Who speaks like this; None where the message does not tell yet.
 
     Raises:

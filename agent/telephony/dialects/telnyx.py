@@ -7,9 +7,16 @@
 from __future__ import annotations
 
 from agent.audio.samples import Samples
-from agent.telephony.dialects.base import Complaint, DialectError, PeerEvent, Sound, Started, Wire
+from agent.telephony.dialects.base import (
+    AudioReceived,
+    Complaint,
+    DialectError,
+    PeerEvent,
+    Started,
+    WireMessage,
+)
 from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.dialects.json_fields import Fields, written
+from agent.telephony.dialects.json_fields import JsonFields, to_json
 from agent.telephony.dialects.json_stream import JsonStream
 
 WINDOW = 3
@@ -18,14 +25,14 @@ RESTART = 1000
 """A chunk number that falls back by more than this begins a new count."""
 
 
-class InOrder:
+class ChunkReorderer:
     """Puts numbered chunks in order again; one that is missing is waited for, but not long."""
 
     def __init__(self) -> None:
         self._next: int | None = None
-        self._early: dict[int, Sound] = {}
+        self._early: dict[int, AudioReceived] = {}
 
-    def push(self, number: int, sound: Sound) -> list[PeerEvent]:
+    def push(self, number: int, sound: AudioReceived) -> list[PeerEvent]:
         """What can be heard now. A chunk that comes too late is dropped."""
         if self._next is None or number < self._next - RESTART:
             self._next = number
@@ -50,16 +57,16 @@ class TelnyxStream(JsonStream):
     def __init__(self) -> None:
         super().__init__()
         self._token: str | None = None
-        self._order = InOrder()
+        self._order = ChunkReorderer()
 
-    def _other(self, event: str, message: Fields) -> list[PeerEvent]:
+    def _other(self, event: str, message: JsonFields) -> list[PeerEvent]:
         if event == "connected":
             self._token = message.text("x-telnyx-streaming-auth-token", "") or None
         if event == "error":
             return [Complaint("Telnyx reports an error in what it was sent")]
         return []
 
-    def _start(self, start: Fields, message: Fields) -> Started:
+    def _start(self, start: JsonFields, message: JsonFields) -> Started:
         form = start.section("media_format")
         self._encoding = encoding_named(form.text("encoding"))
         if self._encoding is Encoding.L16:
@@ -75,14 +82,14 @@ class TelnyxStream(JsonStream):
             parameters.pop("token", None) or self._token,
         )
 
-    def _heard(self, samples: Samples, media: Fields) -> list[PeerEvent]:
-        return self._order.push(media.integer("chunk"), Sound(samples))
+    def _heard(self, samples: Samples, media: JsonFields) -> list[PeerEvent]:
+        return self._order.push(media.integer("chunk"), AudioReceived(samples))
 
-    def sound(self, samples: Samples) -> list[Wire]:
-        return [written({"event": "media", "media": {"payload": self._payload(samples)}})]
+    def sound(self, samples: Samples) -> list[WireMessage]:
+        return [to_json({"event": "media", "media": {"payload": self._payload(samples)}})]
 
-    def mark(self, name: str) -> list[Wire]:
-        return [written({"event": "mark", "mark": {"name": name}})]
+    def mark(self, name: str) -> list[WireMessage]:
+        return [to_json({"event": "mark", "mark": {"name": name}})]
 
-    def clear(self) -> list[Wire]:
-        return [written({"event": "clear"})]
+    def clear(self) -> list[WireMessage]:
+        return [to_json({"event": "clear"})]

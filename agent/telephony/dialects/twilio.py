@@ -9,14 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.audio.samples import Samples
-from agent.telephony.dialects.base import Capabilities, PeerEvent, Sound, Started, Wire
+from agent.telephony.dialects.base import (
+    AudioReceived,
+    Capabilities,
+    PeerEvent,
+    Started,
+    WireMessage,
+)
 from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.dialects.json_fields import Fields, written
+from agent.telephony.dialects.json_fields import JsonFields, to_json
 from agent.telephony.dialects.json_stream import JsonStream
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
+class FieldNames:
     """How a provider writes the names of the protocol."""
 
     stream: str = "streamSid"
@@ -28,8 +34,8 @@ class Spelling:
     """Used whatever the provider calls it."""
 
 
-CAMEL_CASE = Spelling()
-EXOTEL = Spelling(
+CAMEL_CASE = FieldNames()
+EXOTEL = FieldNames(
     "stream_sid", "call_sid", "media_format", "sample_rate", "custom_parameters", Encoding.L16
 )
 
@@ -42,12 +48,12 @@ class MediaStream(JsonStream):
         "a Dial verb, and hang up"
     )
 
-    def __init__(self, spelling: Spelling = CAMEL_CASE) -> None:
+    def __init__(self, spelling: FieldNames = CAMEL_CASE) -> None:
         super().__init__()
         self._spelling = spelling
         self._stream_id = ""
 
-    def _start(self, start: Fields, message: Fields) -> Started:
+    def _start(self, start: JsonFields, message: JsonFields) -> Started:
         names = self._spelling
         form = start.section(names.form)
         self._encoding = names.encoding or encoding_named(form.text("encoding"))
@@ -64,22 +70,22 @@ class MediaStream(JsonStream):
             parameters.pop("token", None),
         )
 
-    def _heard(self, samples: Samples, media: Fields) -> list[PeerEvent]:
+    def _heard(self, samples: Samples, media: JsonFields) -> list[PeerEvent]:
         at = media.integer("timestamp") / 1000 if media.has("timestamp") else None
-        return [Sound(samples, at)]
+        return [AudioReceived(samples, at)]
 
-    def sound(self, samples: Samples) -> list[Wire]:
+    def sound(self, samples: Samples) -> list[WireMessage]:
         return [self._command("media", {"payload": self._payload(samples)})]
 
-    def mark(self, name: str) -> list[Wire]:
+    def mark(self, name: str) -> list[WireMessage]:
         return [self._command("mark", {"name": name})]
 
-    def clear(self) -> list[Wire]:
+    def clear(self) -> list[WireMessage]:
         return [self._command("clear")]
 
     def _command(self, event: str, body: dict[str, str] | None = None) -> str:
         command: dict[str, object] = {"event": event, self._spelling.stream: self._stream_id}
-        return written(command if body is None else command | {event: body})
+        return to_json(command if body is None else command | {event: body})
 
 
 class ExotelStream(MediaStream):

@@ -10,18 +10,18 @@ import re
 
 from agent.audio.samples import Samples, to_pcm16
 from agent.telephony.dialects.base import (
+    AudioReceived,
     Capabilities,
     DialectError,
     Dtmf,
     MarkReached,
     PeerEvent,
-    Sound,
     Started,
     Unsupported,
-    Wire,
+    WireMessage,
 )
 from agent.telephony.dialects.encodings import Encoding, check_rate
-from agent.telephony.dialects.json_fields import MAX_MESSAGE, Fields, read_object, written
+from agent.telephony.dialects.json_fields import MAX_MESSAGE, JsonFields, read_object, to_json
 
 _CONTENT_TYPE = re.compile(r"audio/l16;\s*rate=(\d{1,6})")
 
@@ -39,16 +39,16 @@ class _BinaryStream:
             raise DialectError("sound came before the message that names the call")
         if len(data) > MAX_MESSAGE:
             raise DialectError(f"a message of {len(data)} bytes; {MAX_MESSAGE} are allowed")
-        return [Sound(Encoding.L16.decode(data))]
+        return [AudioReceived(Encoding.L16.decode(data))]
 
-    def sound(self, samples: Samples) -> list[Wire]:
+    def sound(self, samples: Samples) -> list[WireMessage]:
         return [to_pcm16(samples)]
 
 
 class VonageStream(_BinaryStream):
     """One connection. The headers of the NCCO come in the first message."""
 
-    def read(self, message: Wire) -> list[PeerEvent]:
+    def read(self, message: WireMessage) -> list[PeerEvent]:
         if isinstance(message, bytes):
             return self._sound_of(message)
         fields = read_object(message)
@@ -63,7 +63,7 @@ class VonageStream(_BinaryStream):
             case _:
                 return []
 
-    def _start(self, fields: Fields) -> Started:
+    def _start(self, fields: JsonFields) -> Started:
         form = _CONTENT_TYPE.fullmatch(fields.text("content-type").lower())
         if form is None:
             raise DialectError("ask for audio/l16;rate=16000 in the NCCO")
@@ -73,23 +73,23 @@ class VonageStream(_BinaryStream):
         token = headers.pop("token", None)
         return Started(call_id, call_id, self._rate, parameters=headers, token=token)
 
-    def mark(self, name: str) -> list[Wire]:
-        return [written({"action": "notify", "payload": {"mark": name}})]
+    def mark(self, name: str) -> list[WireMessage]:
+        return [to_json({"action": "notify", "payload": {"mark": name}})]
 
-    def clear(self) -> list[Wire]:
-        return [written({"action": "clear"})]
+    def clear(self) -> list[WireMessage]:
+        return [to_json({"action": "clear"})]
 
-    def hang_up(self) -> list[Wire]:
+    def hang_up(self) -> list[WireMessage]:
         return []
 
-    def transfer(self, destination: str) -> list[Wire]:
+    def transfer(self, destination: str) -> list[WireMessage]:
         raise Unsupported("Vonage transfers over its REST API, not over the media socket")
 
 
 class JambonzStream(_BinaryStream):
     """One ``listen``; a mark goes with the sound that follows it, up to 30 at once."""
 
-    def read(self, message: Wire) -> list[PeerEvent]:
+    def read(self, message: WireMessage) -> list[PeerEvent]:
         if isinstance(message, bytes):
             return self._sound_of(message)
         fields = read_object(message)
@@ -103,7 +103,7 @@ class JambonzStream(_BinaryStream):
                 return [MarkReached(mark.text("name"))]
         return []
 
-    def _start(self, fields: Fields) -> Started:
+    def _start(self, fields: JsonFields) -> Started:
         if fields.text("mixType", "mono") != "mono":
             raise DialectError('set "mixType": "mono" in the listen verb')
         self._rate = check_rate(fields.integer("sampleRate"))
@@ -119,14 +119,14 @@ class JambonzStream(_BinaryStream):
             parameters.pop("token", None),
         )
 
-    def mark(self, name: str) -> list[Wire]:
-        return [written({"type": "mark", "data": {"name": name}})]
+    def mark(self, name: str) -> list[WireMessage]:
+        return [to_json({"type": "mark", "data": {"name": name}})]
 
-    def clear(self) -> list[Wire]:
-        return [written({"type": "killAudio"})]
+    def clear(self) -> list[WireMessage]:
+        return [to_json({"type": "killAudio"})]
 
-    def hang_up(self) -> list[Wire]:
-        return [written({"type": "disconnect"})]
+    def hang_up(self) -> list[WireMessage]:
+        return [to_json({"type": "disconnect"})]
 
-    def transfer(self, destination: str) -> list[Wire]:
+    def transfer(self, destination: str) -> list[WireMessage]:
         raise Unsupported("let the verb after listen dial the other party, and hang up")

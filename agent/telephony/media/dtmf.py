@@ -9,7 +9,7 @@ END = "#"
 MAX_KEYS = 32
 
 
-class Keys:
+class DtmfCollector:
     """Collects digits up to ``#`` or a pause."""
 
     def __init__(self) -> None:

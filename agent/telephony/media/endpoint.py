@@ -19,12 +19,16 @@ from agent.errors import ConfigError
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import AdmittedCall, CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
-from agent.telephony.access.admission import Admission, TokenCheck, Visitor
+from agent.telephony.access.admission import Admission, SocketRequest, TokenCheck
 from agent.telephony.dialects.base import DialectError
 from agent.telephony.dialects.registry import AUTO, DIALECTS
 from agent.telephony.media.announce import announce_alone
-from agent.telephony.media.connection import AudioSocketLine, Line, WebsocketLine
-from agent.telephony.media.handshake import Opened, open_call
+from agent.telephony.media.connection import (
+    AudioSocketConnection,
+    MediaConnection,
+    WebsocketConnection,
+)
+from agent.telephony.media.handshake import Handshake, read_handshake
 from agent.telephony.media.recorder import StereoTrack, write_recording
 from agent.telephony.media.transport import TelephonyTransport
 from agent.transports.base import Disconnected
@@ -89,16 +93,16 @@ class TelephonyEndpoint:
     async def _websocket(self, socket: WebSocket) -> None:
         provider = socket.path_params["provider"]
         address = socket.client.host if socket.client else ""
-        visitor = Visitor(address, socket.headers, socket.query_params.get("token", ""))
+        request = SocketRequest(address, socket.headers, socket.query_params.get("token", ""))
         try:
             if provider not in DIALECTS and provider != AUTO:
                 raise CallRefused("no such provider", 404)
-            self._admission.check_provider(provider, visitor)
+            self._admission.check_provider(provider, request)
             with self._admission.place(address):
                 self._calls.check_room()
                 offered = socket.scope.get("subprotocols", [])
                 await socket.accept(next((name for name in SUBPROTOCOLS if name in offered), None))
-                await self._answer(WebsocketLine(socket), provider, visitor)
+                await self._answer(WebsocketConnection(socket), provider, request)
         except CallRefused as refused:
             log.warning("refused a socket of %s: %s", address, refused)
             await _deny(socket, refused.status)
@@ -107,33 +111,33 @@ class TelephonyEndpoint:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         peer = writer.get_extra_info("peername")  # None if it is gone already
-        visitor = Visitor(peer[0] if peer else "")
+        request = SocketRequest(peer[0] if peer else "")
         try:
-            with self._admission.place(visitor.address):
+            with self._admission.place(request.address):
                 self._calls.check_room()
-                await self._answer(AudioSocketLine(reader, writer), "audiosocket", visitor)
+                await self._answer(AudioSocketConnection(reader, writer), "audiosocket", request)
         except CallRefused as refused:
-            log.warning("refused a socket of %s: %s", visitor.address, refused)
+            log.warning("refused a socket of %s: %s", request.address, refused)
         finally:
             writer.close()
 
-    async def _answer(self, line: Line, provider: str, visitor: Visitor) -> None:
+    async def _answer(self, line: MediaConnection, provider: str, request: SocketRequest) -> None:
         """Let the peer name the call, look at its ticket, and take the call."""
         try:
             async with asyncio.timeout(self._settings.telephony.start_seconds):
-                opened = await open_call(line, provider)
-            self._admission.check_call(opened.provider, opened.started, visitor)
+                opened = await read_handshake(line, provider)
+            self._admission.check_call(opened.provider, opened.started, request)
             call = self._calls.admit(opened.provider, "tel")
         except Disconnected:
             return
         except TimeoutError:
-            log.warning("%s opened a socket and named no call", visitor.address)
+            log.warning("%s opened a socket and named no call", request.address)
             await line.close(POLICY_VIOLATION, "the call was not named in time")
         except DialectError as error:
-            log.warning("%s does not speak as %s: %s", visitor.address, provider, error)
+            log.warning("%s does not speak as %s: %s", request.address, provider, error)
             await line.close(PROTOCOL_ERROR, str(error))
         except CallRefused as refused:
-            log.warning("refused a call of %s: %s", visitor.address, refused)
+            log.warning("refused a call of %s: %s", request.address, refused)
             code = TRY_AGAIN_LATER if refused.status == 503 else POLICY_VIOLATION
             await line.close(code, "this call is not let in")
         else:
@@ -141,7 +145,7 @@ class TelephonyEndpoint:
                 transport = self._transport(line, opened)
             await self._run(call, transport, opened.started.call_id)
 
-    def _transport(self, line: Line, opened: Opened) -> TelephonyTransport:
+    def _transport(self, line: MediaConnection, opened: Handshake) -> TelephonyTransport:
         lead, instructions = self._settings.telephony.lead, self._instructions(opened)
         return TelephonyTransport(line, opened, lead, instructions, self._clock)
 
@@ -179,7 +183,7 @@ class TelephonyEndpoint:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
 
-    def _instructions(self, opened: Opened) -> str | None:
+    def _instructions(self, opened: Handshake) -> str | None:
         started = opened.started
         telephony = self._settings.telephony
         if not telephony.instructions_template:

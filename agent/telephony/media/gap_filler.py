@@ -10,7 +10,7 @@ RESTART = 1.0
 """Timestamps that fall back by more than this begin anew."""
 
 
-class Continuity:
+class GapFiller:
     """Compares the peer's timestamps with the sound that came.
 
     Args:

@@ -24,6 +24,7 @@ from agent.session.notices import (
     Trouble,
 )
 from agent.telephony.dialects.base import (
+    AudioReceived,
     Complaint,
     DialectError,
     Dtmf,
@@ -31,15 +32,14 @@ from agent.telephony.dialects.base import (
     MarkReached,
     PeerEvent,
     Resumed,
-    Sound,
     Started,
     Stopped,
-    Wire,
+    WireMessage,
 )
-from agent.telephony.media.connection import Line
-from agent.telephony.media.dtmf import Keys
-from agent.telephony.media.gap_filler import Continuity
-from agent.telephony.media.handshake import Opened
+from agent.telephony.media.connection import MediaConnection
+from agent.telephony.media.dtmf import DtmfCollector
+from agent.telephony.media.gap_filler import GapFiller
+from agent.telephony.media.handshake import Handshake
 from agent.telephony.media.outbound import Outbound
 from agent.telephony.media.pacer import FRAME_SECONDS, Mark
 from agent.telephony.media.recorder import StereoTrack
@@ -66,8 +66,8 @@ class TelephonyTransport:
 
     def __init__(
         self,
-        line: Line,
-        opened: Opened,
+        line: MediaConnection,
+        opened: Handshake,
         lead: float,
         instructions: str | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -78,8 +78,8 @@ class TelephonyTransport:
         self._dialect = opened.dialect
         self._clock = clock
         self._out = Outbound(self.rate, can, lead)
-        self._continuity = Continuity(self.rate)
-        self._keys = Keys()
+        self._continuity = GapFiller(self.rate)
+        self._keys = DtmfCollector()
         self._inbox: asyncio.Queue[ClientMessage | None] = asyncio.Queue(MAX_UNREAD)
         if instructions is not None:
             self._inbox.put_nowait(Configure(instructions=instructions))
@@ -212,9 +212,9 @@ class TelephonyTransport:
     async def _take(self, event: PeerEvent) -> None:
         now = self._clock()
         match event:
-            case Sound() | Dtmf() if self.deaf:
+            case AudioReceived() | Dtmf() if self.deaf:
                 pass
-            case Sound():
+            case AudioReceived():
                 await self._hear(self._whole(event))
             case MarkReached():
                 self._out.pacer.reached(event.name, now)
@@ -240,7 +240,7 @@ class TelephonyTransport:
             self._out.track.caller(samples, self._clock())
         await self._inbox.put(AppendedAudio(samples))
 
-    def _whole(self, sound: Sound) -> Samples:
+    def _whole(self, sound: AudioReceived) -> Samples:
         missing = self._continuity.lost(sound.at, len(sound.samples))
         if not missing:
             return sound.samples
@@ -282,7 +282,7 @@ class TelephonyTransport:
                         await self._line.send(message)
             await self._wait()
 
-    def _wire(self, piece: Samples | Mark) -> list[Wire]:
+    def _wire(self, piece: Samples | Mark) -> list[WireMessage]:
         if isinstance(piece, Mark):
             return self._dialect.mark(piece.name)
         return self._dialect.sound(piece)
@@ -299,7 +299,7 @@ class TelephonyTransport:
             if timer is not None:
                 timer.cancel()
 
-    async def _send(self, messages: list[Wire]) -> None:
+    async def _send(self, messages: list[WireMessage]) -> None:
         async with self._sending:
             for message in messages:
                 await self._line.send(message)
