@@ -17,7 +17,7 @@ from agent.latency.phone import RATE
 from agent.session.notices import Play, StopPlaying
 from agent.telephony.check.fake_providers import Twilio
 from agent.telephony.dialects.base import Started, WireMessage
-from agent.telephony.dialects.twilio import MediaStream
+from agent.telephony.dialects.twilio import TwilioStream
 from agent.telephony.media.handshake import Handshake
 from agent.telephony.media.transport import TelephonyTransport
 
@@ -104,7 +104,7 @@ class _Loop:
 
 async def _added(count: int) -> tuple[list[float], list[float]]:
     """Milliseconds from the peer's frame to the session, and from its sound to the peer."""
-    dialect, provider = MediaStream(), Twilio("CA1", "")
+    dialect, provider = TwilioStream(), Twilio("CA1", "")
     (started,) = dialect.read(provider.opening()[-1])
     assert isinstance(started, Started)
     line = _Loop()

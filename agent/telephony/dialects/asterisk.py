@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from agent.audio.samples import Samples
 from agent.telephony.dialects.base import (
-    AudioReceived,
     Capabilities,
     Complaint,
     DialectError,
@@ -22,10 +20,10 @@ from agent.telephony.dialects.base import (
     PeerEvent,
     Resumed,
     Started,
-    Unsupported,
     WireMessage,
 )
-from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
+from agent.telephony.dialects.binary_stream import BinaryStream
+from agent.telephony.dialects.encodings import check_rate, encoding_named
 from agent.telephony.dialects.json_fields import MAX_MESSAGE, JsonFields, read_object, to_json
 
 MAX_CONTROL = 128
@@ -33,18 +31,20 @@ MAX_CONTROL = 128
 _SLIN = re.compile(r"slin(\d*)")
 
 
-class AsteriskStream:
+class AsteriskStream(BinaryStream):
     """One channel."""
 
+    no_transfer = (
+        "let the dialplan go on after Dial(WebSocket/...) with the other party, and hang up"
+    )
+
     def __init__(self) -> None:
+        super().__init__()
         # A channel whose caller is muted or on hold sends no sound.
         self.capabilities = Capabilities(steady=False)
-        self._encoding: Encoding | None = None
         self._json = True
 
-    def read(self, message: WireMessage) -> list[PeerEvent]:
-        if isinstance(message, bytes):
-            return self._sound_of(message)
+    def _text(self, message: str) -> list[PeerEvent]:
         if len(message) > MAX_MESSAGE:
             raise DialectError(f"a message of {len(message)} characters")
         event, fields = self._control(message)
@@ -64,12 +64,9 @@ class AsteriskStream:
             case _:
                 return []
 
-    def _sound_of(self, data: bytes) -> list[PeerEvent]:
-        if self._encoding is None:
-            return []  # under load, sound may overtake MEDIA_START
-        if len(data) > MAX_MESSAGE:
-            raise DialectError(f"a message of {len(data)} bytes; {MAX_MESSAGE} are allowed")
-        return [AudioReceived(self._encoding.decode(data))]
+    def _audio(self, data: bytes) -> list[PeerEvent]:
+        # Under load, audio may overtake MEDIA_START.
+        return [] if self._encoding is None else super()._audio(data)
 
     def _control(self, message: str) -> tuple[str, JsonFields]:
         if message.startswith("{"):
@@ -92,11 +89,6 @@ class AsteriskStream:
         channel = fields.text("channel_id")
         return Started(channel, fields.text("connection_id"), rate, parameters=variables)
 
-    def sound(self, samples: Samples) -> list[WireMessage]:
-        if self._encoding is None:
-            raise DialectError("there is no MEDIA_START yet")
-        return [self._encoding.encode(samples)]
-
     def mark(self, name: str) -> list[WireMessage]:
         return [self._command("MARK_MEDIA", name)]
 
@@ -105,11 +97,6 @@ class AsteriskStream:
 
     def hang_up(self) -> list[WireMessage]:
         return [self._command("HANGUP")]
-
-    def transfer(self, destination: str) -> list[WireMessage]:
-        raise Unsupported(
-            "let the dialplan go on after Dial(WebSocket/...) with the other party, and hang up"
-        )
 
     def _command(self, command: str, name: str | None = None) -> str:
         if self._json:

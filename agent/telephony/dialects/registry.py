@@ -9,12 +9,12 @@ from agent.telephony.dialects.base import Dialect, DialectError, WireMessage
 from agent.telephony.dialects.json_fields import read_object
 from agent.telephony.dialects.plivo import PlivoStream
 from agent.telephony.dialects.telnyx import TelnyxStream
-from agent.telephony.dialects.twilio import ExotelStream, MediaStream
+from agent.telephony.dialects.twilio import ExotelStream, TwilioStream
 from agent.telephony.dialects.vonage import JambonzStream, VonageStream
 
 DIALECTS: Mapping[str, Callable[[], Dialect]] = {
-    "twilio": MediaStream,
-    "signalwire": MediaStream,
+    "twilio": TwilioStream,
+    "signalwire": TwilioStream,
     "exotel": ExotelStream,
     "telnyx": TelnyxStream,
     "plivo": PlivoStream,
