@@ -19,7 +19,7 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.jitterbuffer import JitterBuffer as HeldBack
+from aiortc.jitterbuffer import JitterBuffer as AioRtcJitterBuffer
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
 
@@ -39,7 +39,7 @@ class BadOffer(OnebreathError):
     """An SDP offer that cannot be answered; the message says why."""
 
 
-class Intake:
+class PacketTap:
     """Stands where aiortc's jitter buffer would, and never hands anything to its decoder."""
 
     def __init__(self, take: Callable[[RtpPacket], None]) -> None:
@@ -56,9 +56,9 @@ def divert(receiver: RTCRtpReceiver, take: Callable[[RtpPacket], None]) -> None:
     Raises:
         RuntimeError: this aiortc is built otherwise than the one that is pinned.
     """
-    if not isinstance(getattr(receiver, _BUFFER, None), HeldBack):
+    if not isinstance(getattr(receiver, _BUFFER, None), AioRtcJitterBuffer):
         raise RuntimeError("aiortc has moved its jitter buffer; install the pinned version")
-    setattr(receiver, _BUFFER, Intake(take))
+    setattr(receiver, _BUFFER, PacketTap(take))
 
 
 def check_offer(sdp: str) -> None:

@@ -21,8 +21,8 @@ from agent.transports import rtc_peer
 from agent.transports.base import Disconnected
 from agent.transports.opus import RATE
 from agent.transports.reading import EventReader
-from agent.transports.rtc_ear import RtpEar
 from agent.transports.rtc_track import BufferChange, SpeechTrack
+from agent.transports.rtp_receiver import RtpReceiver
 
 log = logging.getLogger("onebreath.webrtc")
 
@@ -66,7 +66,7 @@ class WebRtcTransport:
         self._inbox: asyncio.Queue[ClientMessage | Trouble | None] = asyncio.Queue(MAX_UNREAD)
         for message in first:
             self._inbox.put_nowait(message)
-        self._ear = RtpEar(self._hear)
+        self._ear = RtpReceiver(self._hear)
         self._playing: str | None = None
         """The reply whose sound is on its way."""
         self._resampler: StreamResampler | None = None

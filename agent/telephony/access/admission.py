@@ -58,29 +58,29 @@ class Admission:
         self._settings = settings
         self._tokens = tokens
         self._clock = clock
-        self._inside: Counter[str] = Counter()
+        self._sockets: Counter[str] = Counter()
 
     @contextmanager
-    def place(self, address: str) -> Iterator[None]:
+    def hold_socket(self, address: str) -> Iterator[None]:
         """Hold a place for one socket from ``address``.
 
         Raises:
             CallRefused: there is none.
         """
         settings = self._settings
-        if self._inside.total() >= settings.max_calls:
+        if self._sockets.total() >= settings.max_calls:
             raise CallRefused(f"all {settings.max_calls} telephone lines are busy", 503)
-        if self._inside[address] >= settings.max_calls_per_address:
+        if self._sockets[address] >= settings.max_calls_per_address:
             raise CallRefused(
                 f"{address} holds {settings.max_calls_per_address} sockets already", 503
             )
-        self._inside[address] += 1
+        self._sockets[address] += 1
         try:
             yield
         finally:
-            self._inside[address] -= 1
-            if not self._inside[address]:
-                del self._inside[address]
+            self._sockets[address] -= 1
+            if not self._sockets[address]:
+                del self._sockets[address]
 
     def check_provider(self, provider: str, request: SocketRequest) -> None:
         """Look at what is known before the call has a name.
@@ -88,7 +88,7 @@ class Admission:
         Raises:
             CallRefused: it is not served, or Asterisk does not give its password.
         """
-        if self._trusts(request) or provider in ("auto", "audiosocket"):
+        if self._is_trusted(request) or provider in ("auto", "audiosocket"):
             return
         if getattr(self._settings, provider, None) is None:
             raise CallRefused(f"there is no [telephony.{provider}] in the settings", 404)
@@ -101,7 +101,7 @@ class Admission:
         Raises:
             CallRefused: there is none, or it is not valid for this call.
         """
-        if self._trusts(request):
+        if self._is_trusted(request):
             return
         self.check_provider(provider, request)
         if provider == "asterisk":
@@ -124,7 +124,7 @@ class Admission:
         if not hmac.compare_digest(given, str(self._settings.audiosocket_uuid)):
             raise CallRefused("AudioSocket named another UUID than telephony.audiosocket_uuid")
 
-    def _trusts(self, request: SocketRequest) -> bool:
+    def _is_trusted(self, request: SocketRequest) -> bool:
         """A program of this machine, where the settings let it in; a page in a browser is none."""
         if self._settings.require_token or "origin" in request.headers:
             return False

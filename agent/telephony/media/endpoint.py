@@ -98,7 +98,7 @@ class TelephonyEndpoint:
             if provider not in DIALECTS and provider != AUTO:
                 raise CallRefused("no such provider", 404)
             self._admission.check_provider(provider, request)
-            with self._admission.place(address):
+            with self._admission.hold_socket(address):
                 self._calls.check_room()
                 offered = socket.scope.get("subprotocols", [])
                 await socket.accept(next((name for name in SUBPROTOCOLS if name in offered), None))
@@ -113,7 +113,7 @@ class TelephonyEndpoint:
         peer = writer.get_extra_info("peername")  # None if it is gone already
         request = SocketRequest(peer[0] if peer else "")
         try:
-            with self._admission.place(request.address):
+            with self._admission.hold_socket(request.address):
                 self._calls.check_room()
                 await self._answer(AudioSocketConnection(reader, writer), "audiosocket", request)
         except CallRefused as refused:

@@ -13,7 +13,7 @@ from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
 from agent.transports.opus import RATE, OpusDecoder, packet_duration
 
 
-class RtpEar:
+class RtpReceiver:
     """Turns packets as they arrive into sound that is as long as the time that passed.
 
     Args:
