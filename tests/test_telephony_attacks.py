@@ -252,5 +252,5 @@ async def test_nothing_secret_reaches_the_log(caplog: pytest.LogCaptureFixture) 
 
 async def _first_sound(line: ClientConnection, caller: Twilio) -> None:
     async for message in line:
-        if len(caller.heard(message)):
+        if len(caller.audio_of(message)):
             return

@@ -1,4 +1,4 @@
-"""The shape of every event that a client may send. Unknown fields are errors."""
+"""Schema of the client events. Unknown fields are errors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 MAX_TEXT = 2000
-"""Characters of one typed message."""
+"""Characters of one typed message, at most."""
 MAX_ID = 64
+"""Characters of an id, at most."""
 
 
 class Event(BaseModel):
@@ -49,7 +50,7 @@ TurnDetection = Annotated[ServerVad | SemanticVad, Field(discriminator="type")]
 
 
 class Transcription(BaseModel):
-    """Which recogniser runs is the server's choice; session.updated names it."""
+    """Wishes for the recogniser, which the server chooses; session.updated names it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,7 +69,7 @@ class AudioInput(BaseModel):
 
 
 class AudioOutput(BaseModel):
-    """Which voice speaks is the server's choice; session.updated names it."""
+    """Wishes for the voice, which the server chooses; session.updated names it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -187,5 +188,5 @@ CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(ClientEvent)
 
 
 def known_types() -> list[str]:
-    """The types of event there are."""
+    """The types of all client events, sorted."""
     return sorted(CLIENT_EVENT.json_schema()["discriminator"]["mapping"])

@@ -1,4 +1,4 @@
-"""One port: the page, the websocket of the Realtime protocol, health."""
+"""The server on one port: the page, the Realtime protocol, telephony, health and metrics."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class AgentServer:
                 *Webhooks(self.settings.telephony, self.tokens).routes(),
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
-            # A page of another origin may read what it is allowed to ask for.
+            # Pages of allowed origins may read the answers to their requests.
             middleware=[
                 Middleware(
                     CORSMiddleware,
@@ -94,11 +94,11 @@ class AgentServer:
         await self.calls.end_all()
 
     async def _health(self, request: Request) -> Response:
-        """The process lives."""
+        """Liveness: the process answers."""
         return JSONResponse({"status": "ok"})
 
     async def _ready(self, request: Request) -> Response:
-        """A new call would be admitted."""
+        """Readiness: whether a new call would be admitted."""
         body = {"calls": len(self.calls), "max_calls": self.calls.max_calls}
         if self.calls.refusal() is not None:
             return JSONResponse({"status": "full", **body}, status_code=503)
@@ -152,7 +152,7 @@ class AgentServer:
         return EventWriter(facts)
 
     def _welcome(self, headers: Headers) -> bool:
-        """Refuse other sites' pages and names that were bent to this address (DNS rebinding)."""
+        """Whether the caller is welcome; pages of other sites and DNS rebinding are refused."""
         host = _host_name(f"//{headers.get('host', '')}")
         server = self.settings.server
         if not (_is_address(host) or host in {"localhost", server.host, *server.allowed_hosts}):
@@ -168,7 +168,7 @@ class AgentServer:
 
 
 def _model(engine: str, with_models: str, model: str) -> str:
-    """What answers to clients: the model, or the engine where it has none to choose."""
+    """The name that clients are told: the model, or the engine where it has no choice of model."""
     return model if engine == with_models else engine
 
 
@@ -195,11 +195,11 @@ def _is_address(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind before anything is loaded, so that a taken port is known at once.
+    """Bind the port, before any model is loaded, so that a taken port is known at once.
 
     Raises:
         PortInUse: another program listens there.
-        ConfigError: the address is not ours or needs rights that we lack.
+        ConfigError: the address is not of this machine, or needs other rights.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -221,7 +221,12 @@ async def serve(
     sock: socket.socket,
     started: Callable[[], Awaitable[None] | None] | None = None,
 ) -> None:
-    """Serve until cancelled or told to stop by a signal."""
+    """Serve until the task is cancelled or the process gets a signal to stop.
+
+    Args:
+        sock: a listening socket (``listen``).
+        started: called, and awaited if it returns an awaitable, once calls are accepted.
+    """
     agent = AgentServer(settings, engines)
     async with agent.telephony.listening():
         await _serve(agent, sock, started)

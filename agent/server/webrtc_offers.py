@@ -1,4 +1,4 @@
-"""How a WebRTC call comes about: an offer is answered over HTTP, the rest goes by itself."""
+"""Set-up of WebRTC calls: an offer is answered over HTTP, then the peers connect by themselves."""
 
 from __future__ import annotations
 
@@ -26,14 +26,20 @@ from agent.transports.webrtc import WebRtcTransport
 KIND = "webrtc"
 CALLS = "/v1/realtime/calls"
 MAX_BODY = 131_072
-"""Bytes of an offer with its session."""
+"""Bytes of an offer with its session, at most."""
 PENDING_SECONDS = 10.0
-"""An answered offer that does not become a connection is dropped after this."""
+"""Seconds within which an answered offer must become a connection."""
 ASKED_TO_HANG_UP = CallEnd(Outcome.ENDED, NORMAL_CLOSURE, "a request to hang up")
 
 
 class OfferRefused(Exception):
-    """A request that is answered with an error."""
+    """An offer, or another request about calls, that is answered with an error.
+
+    Args:
+        status: HTTP status.
+        code: the error as a word for programs (docs/protocol.md).
+        message: one sentence for the developer of the client.
+    """
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -41,6 +47,7 @@ class OfferRefused(Exception):
         self.code = code
 
     def response(self) -> Response:
+        """The answer, as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"type": kind, "code": self.code, "message": str(self), "param": None}
         headers = {"Retry-After": "5"} if self.status == 503 else {}
@@ -59,9 +66,16 @@ class JsonOffer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
+    """An offer that was read and checked.
+
+    Attributes:
+        sdp: the offer itself.
+        session: the session settings that came with it.
+        as_json: whether it came as JSON, which the answer then is too.
+    """
+
     sdp: str
     session: Sequence[ClientMessage]
-    """The settings that came with it."""
     as_json: bool
 
 
@@ -71,7 +85,8 @@ class WebRtcOffers:
     Args:
         calls: the server's calls, of every transport.
         welcome: whether a request with these headers may call.
-        converse: carries on a conversation over an open line, to its end.
+        new_writer: makes the event writer of one call.
+        converse: carries on a conversation over an open transport, to its end.
     """
 
     def __init__(
@@ -89,7 +104,7 @@ class WebRtcOffers:
         self._converse = converse
 
     def routes(self) -> list[Route]:
-        """What the server serves for it."""
+        """The routes of offers, hang-ups and ICE servers."""
         return [
             Route("/v1/realtime/ice", self._ice),
             Route(CALLS, self._create, methods=["POST"]),
@@ -163,7 +178,7 @@ def _forbidden() -> OfferRefused:
 
 
 async def _read_offer(request: Request) -> Offer:
-    """The offer in whichever form it comes."""
+    """Read the offer, in any of its three forms."""
     _check_length(request.headers.get("content-length"))
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     match kind:
@@ -189,7 +204,7 @@ async def _read_offer(request: Request) -> Offer:
 
 
 def _check_length(length: str | None) -> None:
-    """The HTTP layer sees to it that no more is read than was announced."""
+    """Check the announced length; the HTTP layer reads no more than that."""
     if length is None or not length.isdigit():
         raise OfferRefused(411, "length_required", "send the offer with a Content-Length")
     if int(length) > MAX_BODY:

@@ -1,4 +1,4 @@
-"""The public protocol over a websocket."""
+"""The Realtime protocol over a websocket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ class WebsocketTransport:
         self._reader = EventReader(settings.max_message_bytes)
 
     async def open(self) -> None:
-        """Greet the client."""
+        """Send ``session.created``.
+
+        Raises:
+            Disconnected: the client is gone.
+        """
         await self._send_event(self._writer.created())
 
     async def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
@@ -61,4 +65,4 @@ class WebsocketTransport:
             try:
                 await self._socket.close(code, reason[:120])
             except (WebSocketDisconnect, RuntimeError):
-                return  # the client was faster
+                return  # the client closed first

@@ -1,7 +1,7 @@
-"""Who may open a media socket, and how many of them.
+"""Admission of media sockets: passwords, tokens, and the number of sockets.
 
-Nothing is made for a call before its token was taken back: until then there is a socket with a
-time limit, and it counts.
+A call is set up only after its token was taken back; until then there is a socket with a time
+limit, which counts.
 """
 
 from __future__ import annotations
@@ -26,30 +26,36 @@ TELNYX_HEADER = "x-telnyx-streaming-auth-token"
 
 @dataclass(frozen=True, slots=True)
 class SocketRequest:
-    """Where a socket comes from, and what its opening carried."""
+    """The request that opens a media socket.
+
+    Attributes:
+        address: IP address of the peer; empty where it is gone already.
+        headers: HTTP headers, names in lower case.
+        token: ``token`` in the query of the URL; empty where there is none.
+    """
 
     address: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     token: str = field(default="", repr=False)
-    """Of the address's query; empty where there is none."""
 
 
 class TokenCheck(Protocol):
-    """What hands out tokens takes them back."""
+    """Takes tokens back; the webhooks issue them."""
 
     def spend(self, token: str, call_id: str | None, now: float) -> None:
         """Take back ``token`` at second ``now``.
 
         Raises:
-            ProtocolError: it is not valid for this call.
+            ProtocolError: the token is not valid for this call.
         """
 
 
 class Admission:
-    """Decides which media sockets are let in.
+    """Decides which media sockets are admitted.
 
     Args:
-        clock: the one by which tokens were issued.
+        tokens: takes tokens back.
+        clock: monotonic seconds, the clock by which tokens were issued.
     """
 
     def __init__(
@@ -62,14 +68,14 @@ class Admission:
 
     @contextmanager
     def hold_socket(self, address: str) -> Iterator[None]:
-        """Hold a place for one socket from ``address``.
+        """Count one socket from ``address`` while the context lasts.
 
         Raises:
-            CallRefused: there is none.
+            CallRefused: there are too many sockets, of all peers or of this address.
         """
         settings = self._settings
         if self._sockets.total() >= settings.max_calls:
-            raise CallRefused(f"all {settings.max_calls} telephone lines are busy", 503)
+            raise CallRefused(f"all {settings.max_calls} telephony lines are busy", 503)
         if self._sockets[address] >= settings.max_calls_per_address:
             raise CallRefused(
                 f"{address} holds {settings.max_calls_per_address} sockets already", 503
@@ -83,10 +89,10 @@ class Admission:
                 del self._sockets[address]
 
     def check_provider(self, provider: str, request: SocketRequest) -> None:
-        """Look at what is known before the call has a name.
+        """Check the opening request, before any message.
 
         Raises:
-            CallRefused: it is not served, or Asterisk does not give its password.
+            CallRefused: the provider is not set up, or Asterisk gave a wrong password.
         """
         if self._is_trusted(request) or provider in ("auto", "audiosocket"):
             return
@@ -96,10 +102,10 @@ class Admission:
             self._check_password(request.headers)
 
     def check_call(self, provider: str, started: Started, request: SocketRequest) -> None:
-        """Take the token back, from the first messages, the address or a header.
+        """Take back the token of a started call, from its messages, its URL or a header.
 
         Raises:
-            CallRefused: there is none, or it is not valid for this call.
+            CallRefused: there is no token, or it is not valid for this call.
         """
         if self._is_trusted(request):
             return
@@ -125,14 +131,14 @@ class Admission:
             raise CallRefused("AudioSocket named another UUID than telephony.audiosocket_uuid")
 
     def _is_trusted(self, request: SocketRequest) -> bool:
-        """A program of this machine, where the settings let it in; a page in a browser is none."""
+        """Whether the settings admit this peer without a token: a local program, not a web page."""
         if self._settings.require_token or "origin" in request.headers:
             return False
         return _is_loopback(request.address)
 
     def _check_password(self, headers: Mapping[str, str]) -> None:
         section = self._settings.asterisk
-        assert section is not None  # the provider was found
+        assert section is not None  # ``check_provider`` found it
         if not hmac.compare_digest(_basic(headers.get("authorization", "")), _expected(section)):
             raise CallRefused("Asterisk gave a wrong user name or password", 401)
 

@@ -1,8 +1,8 @@
-"""What a provider is told when a call comes in: open a media socket here, with this token.
+"""Answers to webhooks: they tell a provider to open a media socket, with a token.
 
-Each function gives the body for one provider. The token goes where that provider hands custom
+Each function makes the answer for one provider. The token goes where that provider hands custom
 values on: to the first message of the socket. Only Exotel takes them from the socket's address,
-which proxies log; there, as everywhere, the token is worth nothing once the call has begun.
+which proxies log; there, as everywhere, the token is void once the call has begun.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
 ENDED = "/telephony/jambonz/ended"
-"""Path where jambonz asks what to do when the stream is over; it is told nothing, and hangs up."""
+"""Path that jambonz asks at the end of a stream; an empty answer lets it hang up."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookAnswer:
-    """Body of a webhook's answer."""
+    """The answer to a webhook: the body and its media type."""
 
     media_type: str
     body: str
 
 
 def twiml(url: str, token: str) -> WebhookAnswer:
-    """Twilio and SignalWire. ``<Connect>`` and not ``<Start>``, whose stream only listens.
+    """TwiML for Twilio and SignalWire: ``<Connect>``, because ``<Start>`` streams one way only.
 
     (twilio.com/docs/voice/twiml/stream; a query in ``url`` is refused there, error 31920)
     """
@@ -36,7 +36,7 @@ def twiml(url: str, token: str) -> WebhookAnswer:
 
 
 def texml(url: str, token: str) -> WebhookAnswer:
-    """Telnyx. Without ``rtp`` mode the stream takes MP3 only, and our sound would be dropped.
+    """TeXML for Telnyx, in ``rtp`` mode: otherwise the stream takes MP3 only.
 
     (developers.telnyx.com, "TeXML Stream")
     """
@@ -48,10 +48,10 @@ def texml(url: str, token: str) -> WebhookAnswer:
 
 
 def plivo_xml(url: str, token: str, rate: int) -> WebhookAnswer:
-    """Plivo. (plivo.com/docs, "Audio streaming XML"; extra headers: letters and digits only)
+    """XML for Plivo. (plivo.com/docs, "Audio streaming XML"; extra headers: letters and digits)
 
     Args:
-        rate: of 16-bit sound; 8000 or 16000.
+        rate: samples per second of 16-bit audio; 8000 or 16000.
     """
     response = Xml.Element("Response")
     attributes = {
@@ -65,11 +65,11 @@ def plivo_xml(url: str, token: str, rate: int) -> WebhookAnswer:
 
 
 def ncco(url: str, token: str, rate: int, call_id: str) -> WebhookAnswer:
-    """Vonage. (developer.vonage.com, "NCCO reference", "WebSockets")
+    """NCCO for Vonage. (developer.vonage.com, "NCCO reference", "WebSockets")
 
     Args:
-        rate: of 16-bit sound; 8000 or 16000.
-        call_id: comes back in the first message, which otherwise names no call.
+        rate: samples per second of 16-bit audio; 8000 or 16000.
+        call_id: comes back in the first message, which has no id of its own.
     """
     endpoint = {
         "type": "websocket",
@@ -81,7 +81,7 @@ def ncco(url: str, token: str, rate: int, call_id: str) -> WebhookAnswer:
 
 
 def jambonz_verbs(url: str, token: str, rate: int) -> WebhookAnswer:
-    """jambonz. Without ``streaming`` the sound that is sent back is dropped.
+    """Verbs for jambonz, with ``streaming``: otherwise it drops the audio of the agent.
 
     (docs.jambonz.org, "listen")
     """
@@ -99,7 +99,7 @@ def jambonz_verbs(url: str, token: str, rate: int) -> WebhookAnswer:
 
 
 def exotel_url(url: str, token: str, rate: int) -> WebhookAnswer:
-    """Exotel's Voicebot applet with a dynamic URL, whose query comes back as custom parameters.
+    """Dynamic URL for Exotel's Voicebot applet; its query comes back as custom parameters.
 
     (developer.exotel.com, "Stream and Voicebot applet")
     """

@@ -1,4 +1,4 @@
-"""How the webhook of each provider is verified and answered."""
+"""The webhook of each provider: its verification, its field of the call's id, its answer."""
 
 from __future__ import annotations
 
@@ -31,21 +31,24 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class ProviderWebhook:
-    """The webhook of one provider."""
+    """The webhook of one provider.
+
+    Attributes:
+        verify: raises ``SignatureError`` unless the provider signed the request.
+        call_id: name of the field with the call's id, as the media stream will give it too.
+        answer: makes the answer from the media socket's URL, the token and the call's id.
+    """
 
     verify: Callable[[SignedRequest], None]
-    """Raises SignatureError."""
     call_id: str
-    """Name of the field with the call's id, as the media stream will give it too."""
     answer: Callable[[str, str, str], WebhookAnswer]
-    """Of the media socket's URL, the token and the call's id."""
 
 
 def provider_webhooks(settings: TelephonySettings, wall: Clock) -> Mapping[str, ProviderWebhook]:
-    """By provider; those that have a section and ask by webhook.
+    """The webhooks by provider, of all providers with a section in the settings.
 
     Args:
-        wall: seconds since 1970.
+        wall: clock in seconds since 1970.
     """
     found = {
         "twilio": settings.twilio and _twilio(settings.twilio),

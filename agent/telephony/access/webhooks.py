@@ -1,7 +1,7 @@
-"""``/telephony/{provider}/answer``: the provider asks what to do with a call, and is told.
+"""The webhooks ``/telephony/{provider}/answer``, which providers ask about incoming calls.
 
-A request is read up to a bound, its signature is verified, and only then is a token made. The
-media socket is the second door (``agent.telephony.access.tokens``).
+A request is read up to a bound, its signature is verified, and only then is a token issued. The
+token is checked at the media socket (``agent.telephony.access.admission``).
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from agent.telephony.access.tokens import Tokens
 log = logging.getLogger("onebreath.telephony")
 
 MAX_BODY = 65_536
-"""Bytes of a webhook's body; providers send about a thousand."""
+"""Bytes of a webhook's body, at most; providers send about a thousand."""
 BODY_SECONDS = 5.0
+"""Seconds within which the body must have come."""
 MAX_CALL_ID = 200
+"""Characters of a call's id."""
 
 
 class WebhookRefused(Exception):
-    """The webhook is answered with an error."""
+    """A webhook that is answered with an HTTP error; the message is its body."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -43,8 +45,8 @@ class Webhooks:
 
     Args:
         tokens: shared with the media sockets.
-        clock: monotonic seconds, the one that tokens are spent by.
-        wall: seconds since 1970, for signed times.
+        clock: monotonic seconds, as for taking tokens back.
+        wall: clock in seconds since 1970, for signed times.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Webhooks:
         self._hooks = provider_webhooks(settings, wall)
 
     def routes(self) -> list[Route]:
-        """None where no provider is set up."""
+        """The routes; empty where no provider is set up."""
         if not self._hooks:
             return []
         return [
@@ -114,7 +116,7 @@ async def _ended(request: Request) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, up to a bound in size and time."""
+    """Read the body, within a bound in size and time."""
     body = b""
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -128,7 +130,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _call_id(request: SignedRequest, name: str) -> str:
-    """The call's id out of query, form or JSON body."""
+    """The call's id from query, form or JSON body."""
     fields: dict[str, object] = dict(request.query() + request.form())
     if not request.is_form and request.body:
         fields |= _json_object(request.body)

@@ -1,8 +1,8 @@
-"""Tests a set-up of telephones against the running server, by playing each provider.
+"""End-to-end test of the telephony settings: plays each provider against the running server.
 
-For every provider with a section in the settings: a webhook, signed as the provider signs it,
-must be answered, an unsigned one must not; the media socket that the answer names must take a
-call, hear a question and speak.
+For every provider with a section in the settings: a webhook signed as the provider signs it
+must be answered, an unsigned one must be refused; the media socket that the answer names must
+take a call, hear a question and speak.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ MAX_ANSWER = 65_536
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where the server is asked.
+    """The address at which the server is reached.
 
     Args:
-        url: http or https; the public address, or the server's own to go round the proxy.
+        url: http or https; the public address, or the server's own, which bypasses the proxy.
     """
 
     url: str
 
     def socket(self, url: str) -> str:
-        """The same socket, here."""
+        """The URL of the same media socket at this address."""
         here, there = urlsplit(self.url), urlsplit(url)
         scheme = "wss" if here.scheme == "https" else "ws"
         prefix = here.path.rstrip("/")
@@ -52,10 +52,10 @@ class ServerAddress:
 
 
 async def check_telephony(settings: Settings, url: str | None = None) -> list[Finding]:
-    """Check everything that is set up.
+    """Check the server, and every provider in the settings.
 
     Args:
-        url: where the server is reached, if not at ``telephony.public_url``.
+        url: address of the server, if not ``telephony.public_url``.
     """
     telephony = settings.telephony
     here = f"http://{settings.server.host}:{settings.server.port}"
@@ -95,12 +95,12 @@ async def _reachable(place: ServerAddress) -> Finding:
 
 
 async def _provider(name: str, telephony: TelephonySettings, place: ServerAddress) -> list[Finding]:
-    """The webhook from both sides of the law, then a call."""
+    """Check the webhook, unsigned and signed, then a call."""
     findings = [await _unsigned(name, place)]
     call_id = f"check{secrets.token_hex(8)}"
     request = signed_webhook(name, telephony, call_id, time.time())
     if request is None:
-        advice = "call the number from a telephone"
+        advice = "dial the number yourself"
         detail = "not tried: only Telnyx can sign its webhooks"
         return [*findings, Finding(Level.WARNING, f"{name} call", detail, advice)]
     try:
@@ -114,7 +114,7 @@ async def _provider(name: str, telephony: TelephonySettings, place: ServerAddres
 
 
 async def _unsigned(name: str, place: ServerAddress) -> Finding:
-    """A request without a signature must get nothing."""
+    """Check that a request without a signature is refused."""
     what = f"{name} unsigned"
     body = b"CallSid=check&CallUUID=check"
     headers = {"content-type": "application/x-www-form-urlencoded"}
@@ -204,10 +204,10 @@ def _caller(
 
 
 async def _fetch(request: SignedRequest) -> tuple[int, str]:
-    """Status and the beginning of the body.
+    """Send a request; returns the status and the beginning of the body.
 
     Raises:
-        CallError: nobody answers, or not with HTTP.
+        CallError: there is no answer, or it is not HTTP.
     """
     return await asyncio.to_thread(_fetch_now, request)
 

@@ -1,7 +1,7 @@
-"""The other end of each dialect: what a provider sends to the media socket, and how it reads us.
+"""The provider's end of each dialect: makes its messages, and reads the audio in ours.
 
-For ``onebreath telephony-check`` and for tests. It shares no code with the dialects, so that a
-mistake made there is not made here too; the messages are those of the providers' documentation.
+For ``onebreath telephony-check`` and for tests. It shares no code with the dialects, so that the
+same mistake is not made twice; the messages are those of the providers' documentation.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ SILENCE = np.zeros(0, np.float32)
 
 
 class Provider(Protocol):
-    """One call, seen from the provider."""
+    """The provider's end of one call."""
 
     rate: int
     """Samples per second, both ways."""
 
     def opening(self) -> list[ProviderMessage]:
-        """What is sent before any sound."""
+        """The messages before any audio."""
 
     def sound(self, samples: Samples) -> ProviderMessage:
-        """20 ms of the caller."""
+        """The message with 20 ms of the caller's audio, float32 mono."""
 
     def key(self, digit: str) -> ProviderMessage:
-        """The caller pressed a key."""
+        """The message of a pressed key."""
 
-    def heard(self, message: ProviderMessage) -> Samples:
-        """What the caller hears of a message of ours; empty if it is no sound."""
+    def audio_of(self, message: ProviderMessage) -> Samples:
+        """The audio in a message of ours; empty if it is of another kind."""
 
 
 @dataclass
@@ -77,10 +77,10 @@ class Twilio:
         return self._event("dtmf", {"dtmf": {"track": "inbound_track", "digit": digit}})
 
     def mark(self, name: str) -> ProviderMessage:
-        """A mark of ours was reached."""
+        """The message that a mark was reached."""
         return self._event("mark", {"mark": {"name": name}})
 
-    def heard(self, message: ProviderMessage) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         media = _payload(message, "media")
         return SILENCE if media is None else decode_mulaw(media)
 
@@ -126,7 +126,7 @@ class Exotel:
     def key(self, digit: str) -> ProviderMessage:
         return self._event("dtmf", {"dtmf": {"digit": digit, "duration": "100"}})
 
-    def heard(self, message: ProviderMessage) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         media = _payload(message, "media")
         return SILENCE if media is None else from_pcm16(media)
 
@@ -172,7 +172,7 @@ class Telnyx:
     def key(self, digit: str) -> ProviderMessage:
         return self._event("dtmf", {"dtmf": {"digit": digit}})
 
-    def heard(self, message: ProviderMessage) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         media = _payload(message, "media")
         return SILENCE if media is None else decode_mulaw(media)
 
@@ -214,7 +214,7 @@ class Plivo:
     def key(self, digit: str) -> ProviderMessage:
         return self._event("dtmf", {"streamId": "st-0", "dtmf": {"digit": digit}})
 
-    def heard(self, message: ProviderMessage) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         media = _payload(message, "playAudio")
         return SILENCE if media is None else from_pcm16(media)
 
@@ -226,11 +226,11 @@ class Plivo:
 
 @dataclass
 class Binary:
-    """Sound in binary messages, all else as JSON: Vonage, jambonz, Asterisk."""
+    """Audio in binary messages, all else as JSON: Vonage, jambonz, Asterisk."""
 
     first: dict[str, Any]
     pressed: dict[str, Any]
-    """What tells of a key, without the digit."""
+    """The message of a pressed key, without the digit."""
     rate: int = 16_000
 
     def opening(self) -> list[ProviderMessage]:
@@ -242,7 +242,7 @@ class Binary:
     def key(self, digit: str) -> ProviderMessage:
         return json.dumps({**self.pressed, "digit": digit})
 
-    def heard(self, message: ProviderMessage) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         return from_pcm16(message) if isinstance(message, bytes) else SILENCE
 
 
@@ -262,7 +262,7 @@ class AudioSocket:
     def key(self, digit: str) -> ProviderMessage:
         return self._frame(0x03, digit.encode())
 
-    def heard(self, message: ProviderMessage) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         if isinstance(message, bytes) and message[0] == 0x10:
             return from_pcm16(message[3:])
         return SILENCE

@@ -1,7 +1,7 @@
-"""Webhooks signed as the providers sign them, and what is read out of our answers to them.
+"""Webhooks signed as the providers sign them, and the reading of our answers.
 
-For ``onebreath telephony-check``. Telnyx signs with a private key that nobody else has, so its
-webhooks cannot be made here.
+For ``onebreath telephony-check``. Telnyx alone has the private key that it signs with,
+so its webhooks cannot be made here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MediaAddress:
 def signed_webhook(
     provider: str, settings: TelephonySettings, call_id: str, now: float
 ) -> SignedRequest | None:
-    """The request with which ``provider`` would ask about a call; None where only it can sign.
+    """The webhook request of ``provider`` for a call; None where only the provider can sign.
 
     Args:
         now: seconds since 1970.
@@ -62,7 +62,7 @@ def signed_webhook(
 
 
 def read_answer(provider: str, body: str) -> MediaAddress:
-    """URL and token out of the answer to a webhook.
+    """Read URL and token from the answer to a webhook.
 
     Raises:
         ProtocolError: the answer opens no media socket.
@@ -106,7 +106,7 @@ def _vonage(
 
 
 def basic_header(username: str, password: SecretStr) -> dict[str, str]:
-    """HTTP Basic authentication (RFC 7617)."""
+    """The header of HTTP Basic authentication (RFC 7617)."""
     pair = f"{username}:{password.get_secret_value()}".encode()
     return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
 

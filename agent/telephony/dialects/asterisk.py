@@ -1,8 +1,8 @@
-"""Asterisk's chan_websocket: binary sound, control messages as JSON or as plain text.
+"""Asterisk's chan_websocket: binary audio, control messages as JSON or as plain text.
 
-The peer shows which of the two by its first message. (docs.asterisk.org, "WebSocket channel
-driver"; channels/chan_websocket.c) What Asterisk drops without a word: a control message of more
-than 128 bytes, the part of a sound message that fills no frame, and sound beyond 1000 frames.
+The first message shows which of the two. (docs.asterisk.org, "WebSocket channel
+driver"; channels/chan_websocket.c) Asterisk silently drops a control message of more than 128
+bytes, the part of an audio message that fills no frame, and audio beyond 1000 frames.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from agent.telephony.dialects.encodings import check_rate, encoding_named
 from agent.telephony.dialects.json_fields import MAX_MESSAGE, JsonFields, read_object, to_json
 
 MAX_CONTROL = 128
-"""Bytes of a control message."""
+"""Bytes of a control message, at most."""
 _SLIN = re.compile(r"slin(\d*)")
 
 
 class AsteriskStream(BinaryStream):
-    """One channel."""
+    """One channel, in the form of control messages that its first message has."""
 
     no_transfer = (
         "let the dialplan go on after Dial(WebSocket/...) with the other party, and hang up"
@@ -106,7 +106,7 @@ class AsteriskStream(BinaryStream):
 
 
 def _text_fields(event: str, rest: str) -> Mapping[str, str]:
-    """``key:value`` pairs; a mark's name and an error's text stand for themselves."""
+    """Fields of a plain-text message: ``key:value`` pairs, or one field for marks and errors."""
     if event == "MEDIA_MARK_PROCESSED":
         return {"correlation_id": rest.removeprefix("correlation_id:")}
     if event == "ERROR":

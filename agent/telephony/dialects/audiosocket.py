@@ -1,4 +1,4 @@
-"""Asterisk's AudioSocket: frames on TCP. It has no marks and no clear, and plays all it is sent.
+"""Asterisk's AudioSocket: frames on TCP. It has no marks and no clear; sent audio is played.
 
 A frame is a kind (1 byte), the length of the payload (2 bytes, big-endian) and the payload.
 (docs.asterisk.org, "AudioSocket"; res/res_audiosocket.c)
@@ -27,7 +27,7 @@ from agent.telephony.dialects.encodings import Encoding, check_rate
 
 
 class Kind(IntEnum):
-    """Frames that are no sound."""
+    """Kinds of frames other than audio."""
 
     HANG_UP = 0x00
     UUID = 0x01
@@ -44,20 +44,20 @@ RATES = {
     0x15: 44_100,
     0x16: 48_000,
 }
-"""Kinds of sound and their samples per second."""
+"""Samples per second by kind of audio frame."""
 _HEAD = struct.Struct(">BH")
 LEAD = 0.06
-"""Seconds. What was sent cannot be taken back, so little is sent ahead."""
+"""Seconds of audio sent ahead: little, because sent audio cannot be dropped."""
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; holds one incomplete frame at most."""
+    """Cuts a byte stream into frames; holds at most one incomplete frame."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def push(self, data: bytes) -> list[bytes]:
-        """Complete frames, each with its head, after the next bytes of the stream."""
+        """Take the next bytes of the stream; returns the complete frames, each with its head."""
         buffer = self._rest + data
         frames = []
         at = 0
@@ -73,7 +73,7 @@ class FrameReader:
 
 
 class AudioSocketStream:
-    """One call: a UUID first, then sound of one kind."""
+    """One call: a UUID first, then audio of one kind."""
 
     def __init__(self) -> None:
         self.capabilities = Capabilities(marks=False, max_lead=LEAD, steady=False)
@@ -81,7 +81,7 @@ class AudioSocketStream:
         self._kind: int | None = None
 
     def read(self, message: WireMessage) -> list[PeerEvent]:
-        """One whole frame, with its head."""
+        """The events of one whole frame, given with its head."""
         if isinstance(message, str) or len(message) < _HEAD.size:
             raise DialectError("this is no AudioSocket frame")
         kind, length = _HEAD.unpack_from(message)
@@ -112,7 +112,7 @@ class AudioSocketStream:
         if self._uuid is None:
             raise DialectError("sound came before the UUID of the call")
         if self._kind is None:
-            # The first 20 ms tell the rate, and are worth no more.
+            # The first frame (20 ms) tells the rate; its audio is dropped.
             self._kind = kind
             return [Started(self._uuid, self._uuid, check_rate(RATES[kind]))]
         if kind != self._kind:

@@ -1,4 +1,4 @@
-"""The dialects by the name of the provider, as it stands in the socket's address."""
+"""The dialects by provider, as named in the path of the media socket."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ DIALECTS: Mapping[str, Callable[[], Dialect]] = {
     "jambonz": JambonzStream,
     "asterisk": AsteriskStream,
 }
-"""Those that come over a websocket."""
+"""Dialects over a websocket."""
 AUTO = "auto"
-"""In place of a name: it is told from the first messages."""
+"""In place of a provider's name: the first messages show the provider."""
 
 
 def provider_of(message: WireMessage) -> str | None:
-    """Who speaks like this; None where the message does not tell yet.
+    """The provider that begins a call with this message; None where later messages decide.
 
     Raises:
-        DialectError: nobody does.
+        DialectError: no known provider does.
     """
     if isinstance(message, bytes):
-        return None  # Asterisk's sound may overtake its first words
+        return None  # Asterisk's audio may overtake its start message
     if message.startswith("MEDIA_START "):
         return "asterisk"
     fields = read_object(message)
@@ -61,4 +61,4 @@ _MARKS = {
     "exotel": "call_sid",
     "twilio": "callSid",
 }
-"""A field of the start message that only this provider has; SignalWire speaks as Twilio."""
+"""The field of the start message that identifies the provider; SignalWire's is Twilio's."""

@@ -1,4 +1,4 @@
-"""Vonage Voice and jambonz ``listen``: binary 16-bit sound, everything else as JSON text.
+"""Vonage Voice and jambonz ``listen``: binary 16-bit audio, everything else as JSON text.
 
 (developer.vonage.com, "WebSockets"; docs.jambonz.org, "listen"; the marks of jambonz:
 github.com/jambonz/freeswitch-modules, mod_audio_fork)
@@ -59,7 +59,7 @@ class VonageStream(BinaryStream):
 
 
 class JambonzStream(BinaryStream):
-    """One ``listen``; a mark goes with the sound that follows it, up to 30 at once."""
+    """One ``listen``; a mark goes with the audio that follows it, up to 30 at once."""
 
     no_transfer = "let the verb after listen dial the other party, and hang up"
 

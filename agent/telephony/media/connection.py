@@ -1,4 +1,4 @@
-"""A telephone peer's socket: whole messages in and out, with bounds in size and time."""
+"""The media connection of a telephony peer: whole messages, with bounds in size and time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from agent.telephony.dialects.json_fields import MAX_MESSAGE
 from agent.transports.base import Disconnected
 
 SEND_SECONDS = 2.0
-"""A peer that takes nothing for this long is gone."""
+"""Seconds for one send; a peer that takes longer is gone."""
 
 READ_BYTES = 4096
 
 
 class MediaConnection(Protocol):
-    """One peer, connected."""
+    """The connection to one peer."""
 
     async def receive(self) -> WireMessage:
         """The next message.
@@ -34,7 +34,7 @@ class MediaConnection(Protocol):
         """Write one message.
 
         Raises:
-            Disconnected: the peer is gone, or takes nothing any more.
+            Disconnected: the peer is gone, or did not take the message in ``SEND_SECONDS``.
         """
 
     async def close(self, code: int, reason: str) -> None:
@@ -73,7 +73,7 @@ class WebsocketConnection:
             try:
                 await self._socket.close(code, close_reason(reason))
             except (WebSocketDisconnect, RuntimeError):
-                return  # the peer was faster
+                return  # the peer closed first
 
 
 def close_reason(text: str) -> str:
@@ -112,5 +112,5 @@ class AudioSocketConnection:
 
     async def close(self, code: int, reason: str) -> None:
         self._writer.close()
-        # It is closed when the peer has read what was sent; one that reads nothing never has.
+        # The transport closes once the peer has read everything; a peer may never read.
         asyncio.get_running_loop().call_later(SEND_SECONDS, self._writer.transport.abort)

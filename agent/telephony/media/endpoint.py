@@ -39,11 +39,16 @@ SUBPROTOCOLS = ("media", "audio.jambonz.org", "audio.drachtio.org")
 
 
 class TelephonyEndpoint:
-    """Telephone calls of one server.
+    """The telephony calls of one server.
 
     Args:
         calls: the calls of the server, of every transport.
         tokens: shared with the webhooks that issue them.
+        clock: monotonic seconds.
+
+    Attributes:
+        transports: the running calls by the provider's id, to hang up or transfer one.
+        audiosocket_port: the TCP port of AudioSocket calls while ``listening``.
     """
 
     def __init__(
@@ -60,19 +65,17 @@ class TelephonyEndpoint:
         self._clock = clock
         self._admission = Admission(settings.telephony, tokens, clock)
         self.transports: dict[str, TelephonyTransport] = {}
-        """The calls that are up, by the provider's id: to hang up or transfer one."""
         self.audiosocket_port: int | None = None
-        """Where AudioSocket calls are taken, once they are."""
 
     def routes(self) -> list[WebSocketRoute]:
         return [WebSocketRoute("/telephony/{provider}", self._websocket)]
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Take AudioSocket calls meanwhile, if the settings want it.
+        """Accept AudioSocket calls meanwhile, if the settings name a port.
 
         Raises:
-            ConfigError: the port cannot be had.
+            ConfigError: the port cannot be bound.
         """
         telephony = self._settings.telephony
         if telephony.audiosocket_port is None:
@@ -121,33 +124,35 @@ class TelephonyEndpoint:
         finally:
             writer.close()
 
-    async def _answer(self, line: MediaConnection, provider: str, request: SocketRequest) -> None:
-        """Let the peer name the call, look at its ticket, and take the call."""
+    async def _answer(
+        self, connection: MediaConnection, provider: str, request: SocketRequest
+    ) -> None:
+        """Read the handshake, take the token back, and run the call."""
         try:
             async with asyncio.timeout(self._settings.telephony.start_seconds):
-                opened = await read_handshake(line, provider)
-            self._admission.check_call(opened.provider, opened.started, request)
-            call = self._calls.admit(opened.provider, "tel")
+                handshake = await read_handshake(connection, provider)
+            self._admission.check_call(handshake.provider, handshake.started, request)
+            call = self._calls.admit(handshake.provider, "tel")
         except Disconnected:
             return
         except TimeoutError:
-            log.warning("%s opened a socket and named no call", request.address)
-            await line.close(POLICY_VIOLATION, "the call was not named in time")
+            log.warning("%s opened a socket and started no call", request.address)
+            await connection.close(POLICY_VIOLATION, "the call was not named in time")
         except DialectError as error:
             log.warning("%s does not speak as %s: %s", request.address, provider, error)
-            await line.close(PROTOCOL_ERROR, str(error))
+            await connection.close(PROTOCOL_ERROR, str(error))
         except CallRefused as refused:
             log.warning("refused a call of %s: %s", request.address, refused)
             code = TRY_AGAIN_LATER if refused.status == 503 else POLICY_VIOLATION
-            await line.close(code, "this call is not let in")
+            await connection.close(code, "this call is not let in")
         else:
             with call.setting_up():
-                transport = self._transport(line, opened)
-            await self._run(call, transport, opened.started.call_id)
+                transport = self._transport(connection, handshake)
+            await self._run(call, transport, handshake.started.call_id)
 
-    def _transport(self, line: MediaConnection, opened: Handshake) -> TelephonyTransport:
-        lead, instructions = self._settings.telephony.lead, self._instructions(opened)
-        return TelephonyTransport(line, opened, lead, instructions, self._clock)
+    def _transport(self, connection: MediaConnection, handshake: Handshake) -> TelephonyTransport:
+        lead, instructions = self._settings.telephony.lead, self._instructions(handshake)
+        return TelephonyTransport(connection, handshake, lead, instructions, self._clock)
 
     async def _run(self, call: AdmittedCall, transport: TelephonyTransport, call_id: str) -> None:
         """Run the call while its transport moves the sound.
@@ -183,15 +188,15 @@ class TelephonyEndpoint:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
 
-    def _instructions(self, opened: Handshake) -> str | None:
-        started = opened.started
+    def _instructions(self, handshake: Handshake) -> str | None:
+        started = handshake.started
         telephony = self._settings.telephony
         if not telephony.instructions_template:
             return None
         fields = {
             "caller": started.caller,
             "called": started.called,
-            "provider": opened.provider,
+            "provider": handshake.provider,
             "call_id": started.call_id,
         }
         about = fill_in(telephony.instructions_template, fields, started.parameters)
@@ -202,4 +207,4 @@ async def _deny(socket: WebSocket, status: int) -> None:
     try:
         await socket.send_denial_response(PlainTextResponse("not let in\n", status))
     except (WebSocketDisconnect, RuntimeError):
-        return  # the peer was faster
+        return  # the peer closed first

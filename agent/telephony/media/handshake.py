@@ -1,4 +1,4 @@
-"""The first messages of a socket: who calls, and what the call is named."""
+"""The first messages of a media connection: they tell the provider and start the call."""
 
 from __future__ import annotations
 
@@ -10,53 +10,59 @@ from agent.telephony.dialects.registry import AUTO, DIALECTS, provider_of
 from agent.telephony.media.connection import MediaConnection
 
 MAX_MESSAGES = 64
-"""In which the call must be named; Asterisk's sound may come before."""
+"""Messages within which the call must be named; Asterisk's audio may come before."""
 MAX_UNDECIDED = 4
-"""Text messages after which a provider must be told apart."""
+"""Text messages within which the provider must be recognised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A call that has a name, not yet a right to be answered."""
+    """The result of the first messages; whether the call is admitted is decided later.
+
+    Attributes:
+        provider: name of the provider.
+        dialect: its protocol, which has read the start message.
+        started: the call and the form of its audio.
+    """
 
     provider: str
     dialect: Dialect
     started: Started
 
 
-async def read_handshake(line: MediaConnection, provider: str) -> Handshake:
-    """Read up to the message that names the call.
+async def read_handshake(connection: MediaConnection, provider: str) -> Handshake:
+    """Read up to the message that starts the call.
 
     Raises:
         Disconnected: the peer left.
-        DialectError: it says something else.
+        DialectError: its messages start no call.
     """
     if provider == AUTO:
-        return await _detect(line)
+        return await _detect(connection)
     dialect = AudioSocketStream() if provider == "audiosocket" else DIALECTS[provider]()
-    return await _read_until_started(line, provider, dialect, [])
+    return await _read_until_started(connection, provider, dialect, [])
 
 
-async def _detect(line: MediaConnection) -> Handshake:
-    """Keep what was said until it shows who says it; then let that dialect read it again."""
+async def _detect(connection: MediaConnection) -> Handshake:
+    """Keep the messages until they show the provider; its dialect then reads them again."""
     said: list[WireMessage] = []
     for _ in range(MAX_MESSAGES):
-        message = await line.receive()
+        message = await connection.receive()
         provider = provider_of(message)
         if isinstance(message, str):
             said.append(message)
         if provider is not None:
-            return await _read_until_started(line, provider, DIALECTS[provider](), said)
+            return await _read_until_started(connection, provider, DIALECTS[provider](), said)
         if len(said) >= MAX_UNDECIDED:
             break
-    raise DialectError("the first messages do not show who calls")
+    raise DialectError("the first messages do not show the provider")
 
 
 async def _read_until_started(
-    line: MediaConnection, provider: str, dialect: Dialect, said: list[WireMessage]
+    connection: MediaConnection, provider: str, dialect: Dialect, said: list[WireMessage]
 ) -> Handshake:
     for _ in range(MAX_MESSAGES):
-        message = said.pop(0) if said else await line.receive()
+        message = said.pop(0) if said else await connection.receive()
         for event in dialect.read(message):
             if isinstance(event, Started):
                 return Handshake(provider, dialect, event)
