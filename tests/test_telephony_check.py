@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.pbx import free_port
-from support.phones import PROVIDERS, SECRET, UUID, phone_server
+from support.telephony_providers import PROVIDERS, SECRET, UUID, telephony_server
 from typer.testing import CliRunner
 
 from agent.cli.main import app
@@ -31,8 +31,8 @@ def changed(settings: Settings, **sections: Any) -> Settings:
 
 @pytest.mark.slow
 async def test_every_provider_is_called() -> None:
-    phones = {"audiosocket_port": free_port(socket.SOCK_STREAM), "audiosocket_uuid": UUID}
-    async with phone_server(*HEARD, telephony=phones) as server:
+    telephony = {"audiosocket_port": free_port(socket.SOCK_STREAM), "audiosocket_uuid": UUID}
+    async with telephony_server(*HEARD, telephony=telephony) as server:
         findings = by_name(await check_telephony(server.settings))
         # A pause within the question may be answered ahead and thrown away.
         assert len(server.responder.prompts) >= 8, findings
@@ -46,7 +46,7 @@ async def test_every_provider_is_called() -> None:
 
 async def test_other_secrets_than_the_servers() -> None:
     only = {name: None for name in PROVIDERS if name != "twilio"}
-    async with phone_server(*HEARD) as server:
+    async with telephony_server(*HEARD) as server:
         wrong = changed(server.settings, **only, twilio={"auth_token": SECRET[::-1]})
         findings = by_name(await check_telephony(wrong))
     assert findings["twilio unsigned"].level is Level.OK
@@ -58,7 +58,7 @@ async def test_other_secrets_than_the_servers() -> None:
 
 async def test_a_provider_that_the_server_does_not_serve() -> None:
     only = {name: None for name in PROVIDERS if name != "plivo"}
-    async with phone_server(*HEARD, telephony={"plivo": None}) as server:
+    async with telephony_server(*HEARD, telephony={"plivo": None}) as server:
         findings = by_name(await check_telephony(changed(server.settings, **only)))
     assert findings["plivo unsigned"].level is Level.PROBLEM
     assert "HTTP 404" in findings["plivo unsigned"].detail
@@ -66,7 +66,7 @@ async def test_a_provider_that_the_server_does_not_serve() -> None:
 
 async def test_a_wrong_password_for_asterisk() -> None:
     only = {name: None for name in PROVIDERS if name != "asterisk"}
-    async with phone_server(*HEARD) as server:
+    async with telephony_server(*HEARD) as server:
         wrong = changed(
             server.settings, **only, asterisk={"username": "agent", "password": SECRET[::-1]}
         )
@@ -84,7 +84,7 @@ async def test_a_server_that_is_down() -> None:
 
 
 async def test_nothing_is_set_up() -> None:
-    async with phone_server(*HEARD) as server:
+    async with telephony_server(*HEARD) as server:
         findings = await check_telephony(
             Settings(server=server.settings.server), f"http://{server.address}"
         )

@@ -1,4 +1,4 @@
-"""Telephone calls through the real session and runner, in virtual time."""
+"""Telephony calls through the real session and runner, in virtual time."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from support.fakes import (
     speech,
     spoken_script,
 )
-from support.phone_peer import FRAME, RATE, TwilioPeer, key, spoken, start
+from support.telephony_peer import FRAME, RATE, TwilioPeer, key, spoken, start
 
 from agent.audio.samples import StreamResampler
 from agent.compute import Urgency

@@ -1,4 +1,4 @@
-"""The small pure parts of a telephone call: keys, gaps, the template of its metadata."""
+"""The small pure parts of a telephony call: keys, gaps, the template of its metadata."""
 
 import pytest
 from hypothesis import given

@@ -42,16 +42,19 @@ class CallRefused(CallError):
 
 
 class Outcome(StrEnum):
-    """How a call ended, as a word for logs."""
+    """The outcome of a call, as a word for logs.
+
+    Attributes:
+        COMPLETED: the conversation came to its end: the caller or the agent hung up.
+        DISCONNECTED: the connection was lost, or never came about.
+        ENDED: the server was asked to end the call: a request to hang up, or shut-down.
+        FAILED: a fault of the server.
+    """
 
     COMPLETED = "completed"
-    """The conversation came to its end: the caller or the agent hung up."""
     DISCONNECTED = "disconnected"
-    """The connection was lost, or never came about."""
     ENDED = "ended"
-    """The server ended the call: a request to hang up, or shut-down."""
     FAILED = "failed"
-    """A fault of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,8 @@ class AdmittedCall:
 
 class CallRegistry:
     """The calls of one server that are up or being set up.
+
+    ``len`` counts them.
 
     Args:
         max_calls: calls at once, over all transports.

@@ -90,7 +90,7 @@ async def _reachable(place: ServerAddress) -> Finding:
         return Finding(Level.PROBLEM, "server", f"{place.url}: {error}", advice)
     if status == 200 and '"ok"' in body:
         return Finding(Level.OK, "server", f"{place.url} answers")
-    # A proxy that passes /telephony/ only is what docs/security.md advises.
+    # docs/security.md advises a proxy that passes on /telephony/ only.
     return Finding(Level.OK, "server", f"{place.url} answers; /healthz is not passed on ({status})")
 
 

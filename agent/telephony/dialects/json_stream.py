@@ -1,7 +1,7 @@
 """The common part of the dialects whose streams are JSON text with the audio in base64.
 
 Twilio's protocol came first; the others renamed its fields and events. So the messages here are
-Twilio's, written with each provider's names, and a dialect adds what its provider does otherwise.
+Twilio's, written with each provider's names, and a dialect adds the differences of its provider.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class JsonStream(ProviderStream):
     encodings: ClassVar[frozenset[Encoding]] = frozenset(Encoding)
     """Encodings that can be played to this provider."""
     encoding_advice: ClassVar[str] = ""
-    """What to choose instead of another encoding."""
+    """The error for any other encoding, with the encodings to choose."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Telnyx media streaming in RTP mode: JSON text, audio as base64, in any order.
 
 (developers.telnyx.com, "Stream call media over WebSocket"; the webhook must ask for
-``bidirectionalMode="rtp"``, or what is sent is taken for MP3 and dropped)
+``bidirectionalMode="rtp"``, or our audio is taken for MP3 and dropped)
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Outbound:
     def next(self, now: float) -> Samples | Mark | None:
         """The next frame or mark that is due; call it again until it returns None."""
         if self.pacer.starving(now):
-            # The audio ends here, or its source is late: flush what the resampler holds.
+            # The audio ends here, or its source is late: flush the resampler.
             self._renew(self._resampler.source_rate)
             self.pacer.finish()
         piece = self.pacer.next(now)

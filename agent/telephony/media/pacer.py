@@ -2,7 +2,7 @@
 
 Positions are samples since the last clear. The peer is kept a short lead ahead of the caller's
 ear: a late wake-up then costs nothing, and a clear takes back little. After a late wake-up all
-missed frames go at once; none is skipped.
+missed frames go at once and in order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A telephone provider by script, in the time of the running loop: it plays, echoes and clears."""
+"""A telephony provider by script, in the time of the running loop: it plays, echoes and clears."""
 
 from __future__ import annotations
 
