@@ -63,7 +63,7 @@ class EventWriter:
         return self._event("session.created", session=self._session.body())
 
     def output_buffer(self, change: str, response_id: str) -> Event:
-        """WebRTC only: the event that a reply's audio ``started``, ``stopped`` or was ``cleared``."""
+        """WebRTC only: the event that a reply's audio ``started``, ``stopped`` or ``cleared``."""
         return self._event(f"output_audio_buffer.{change}", response_id=response_id)
 
     def pong(self, ping: Pinged, now: float) -> Event:
