@@ -26,7 +26,7 @@ from agent.telephony.dialects.base import (
 from agent.telephony.dialects.encodings import Encoding, check_rate
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """Kinds of frames other than audio."""
 
     HANG_UP = 0x00
@@ -91,18 +91,18 @@ class AudioSocketStream:
         match kind:
             case _ if kind in RATES:
                 return self._sound_of(kind, payload)
-            case Kind.UUID:
-                return self._named(payload)
-            case Kind.DTMF:
+            case FrameKind.UUID:
+                return self._take_uuid(payload)
+            case FrameKind.DTMF:
                 return [Dtmf(payload[:1].decode("latin-1"))]
-            case Kind.HANG_UP:
+            case FrameKind.HANG_UP:
                 return [Stopped("the caller hung up")]
-            case Kind.ERROR:
+            case FrameKind.ERROR:
                 return [Complaint(f"AudioSocket error {payload[:8].hex()}")]
             case _:
                 return []
 
-    def _named(self, payload: bytes) -> list[PeerEvent]:
+    def _take_uuid(self, payload: bytes) -> list[PeerEvent]:
         if len(payload) != 16 or self._uuid is not None:
             raise DialectError("an AudioSocket call is named once, by 16 bytes")
         self._uuid = str(uuid.UUID(bytes=payload))
@@ -131,7 +131,7 @@ class AudioSocketStream:
         return []
 
     def hang_up(self) -> list[WireMessage]:
-        return [_frame(Kind.HANG_UP)]
+        return [_frame(FrameKind.HANG_UP)]
 
     def transfer(self, destination: str) -> list[WireMessage]:
         raise Unsupported("let the dialplan go on after AudioSocket with the other party")
