@@ -1,6 +1,6 @@
 """Rate conversion of a stream between rates of a small ratio, as one matrix product a piece.
 
-Telephony is at 8 kHz and the recogniser hears 16 kHz, in both directions fifty times a second
+Telephones speak at 8 kHz and the recogniser hears 16 kHz, in both directions fifty times a second
 for every call. libswresample behind PyAV costs a filter graph and an exception for each piece,
 three times as much as this. (A polyphase filter: Crochiere and Rabiner, Multirate Digital Signal
 Processing, 1983, section 3.3; the window: Kaiser, 1974.)

@@ -1,4 +1,4 @@
-"""Settings of the telephony bridge; a provider is served when it has a section."""
+"""Settings of the telephone bridge; a provider is served when it has a section."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class AsteriskSettings(_Section):
 
 
 class TelephonySettings(_Section):
-    """Settings of telephony, with a section for each provider."""
+    """Everything about telephones."""
 
     public_url: str | None = None
     """How providers reach this server, such as "https://phone.example.com"."""
@@ -94,7 +94,7 @@ class TelephonySettings(_Section):
     start_seconds: float = Field(5.0, gt=0, le=60)
     """A socket that did not name its call by then is closed."""
     max_calls: int = Field(32, ge=1, le=1000)
-    """Calls and opening sockets at once; ``server.max_calls`` counts telephony calls too."""
+    """Calls and opening sockets at once; ``server.max_calls`` counts telephone calls too."""
     max_calls_per_address: int = Field(16, ge=1, le=1000)
     lead: float = Field(0.2, ge=0.02, le=2)
     """Seconds of sound that may be at the peer ahead of the caller's ear; with less than
