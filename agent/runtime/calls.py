@@ -23,7 +23,7 @@ from agent.transports.base import Disconnected
 log = logging.getLogger("onebreath.calls")
 
 CLOSE_SECONDS = 5.0
-"""Seconds that a transport has to close; a peer that takes no goodbye holds up nobody."""
+"""Seconds that a transport has to close; then the place is freed in any case."""
 
 
 class CallRefused(CallError):
@@ -59,10 +59,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """The end of a call, as its client and the log are told.
+    """The end of a call, for its client and the log.
 
     Attributes:
-        outcome: how the call ended.
+        outcome: the outcome of the call.
         code: the close code that its transport is given (``agent.close_codes``).
         reason: one sentence.
     """
@@ -81,21 +81,21 @@ class Closable(Protocol):
     """The part of a transport that the end of a call needs."""
 
     async def close(self, code: int, reason: str) -> None:
-        """Say goodbye and release the connection; closing twice is harmless."""
+        """Close the connection and release its resources; closing twice is harmless."""
 
 
 Conversation = Callable[[], Awaitable[CallEnd]]
-"""Carries a call on to its end and tells how it ended.
+"""Carries a call on to its end, which it returns.
 
-Raises ``Disconnected`` where there is no connection (any more).
+Raises ``Disconnected`` if the connection is lost or never comes about.
 """
 
 
 class AdmittedCall:
-    """A place among the calls of a server; it counts until the call ends or is given up.
+    """One call and its place among the calls of a server, which it holds until it ends.
 
     Attributes:
-        id: unguessable; its prefix names the transport.
+        id: random id, which cannot be guessed; its prefix names the transport.
         kind: the transport or the telephony provider, such as ``websocket`` or ``twilio``.
     """
 
@@ -105,7 +105,7 @@ class AdmittedCall:
         self._registry = registry
         self._task: asyncio.Task[CallEnd] | asyncio.Task[None] | None = None
         self._conversing = False
-        self._asked: CallEnd | None = None
+        self._requested: CallEnd | None = None
 
     @property
     def task(self) -> asyncio.Task[CallEnd] | asyncio.Task[None] | None:
@@ -114,7 +114,7 @@ class AdmittedCall:
 
     @contextmanager
     def setting_up(self) -> Iterator[None]:
-        """Free the place again if the call cannot be set up, which an exception tells."""
+        """A context for setting up the call; an exception in it frees the place."""
         try:
             yield
         except BaseException:
@@ -122,17 +122,17 @@ class AdmittedCall:
             raise
 
     def end(self, end: CallEnd) -> None:
-        """Ask the call to end; its transport is closed with the code and reason of ``end``.
+        """Ask the call to end; its transport is then closed with the code and reason of ``end``.
 
-        A call that does not run yet ends as soon as it is run. Only the first request counts.
+        A call that is still being set up ends as soon as it is run. Later requests are ignored.
         """
-        if self._asked is None:
-            self._asked = end
+        if self._requested is None:
+            self._requested = end
             if self._task is not None and self._conversing:
                 self._task.cancel()
 
     def start(self, transport: Closable, conversation: Conversation) -> None:
-        """``run`` the call in a task of its own, which the registry keeps."""
+        """Run the call in a task of its own, which the registry holds."""
         self._task = asyncio.create_task(self.run(transport, conversation), name=self.id)
 
     async def run(self, transport: Closable, conversation: Conversation) -> CallEnd:
@@ -151,17 +151,17 @@ class AdmittedCall:
         try:
             end = await self._ended(conversation)
         except asyncio.CancelledError:
-            if self._asked is None:
+            if self._requested is None:
                 raise
             _uncancel()
-            end = self._asked
+            end = self._requested
         finally:
             await self._close(transport, end, began)
         return end
 
     async def _ended(self, conversation: Conversation) -> CallEnd:
-        if self._asked is not None:
-            return self._asked
+        if self._requested is not None:
+            return self._requested
         self._conversing = True
         try:
             return await conversation()
@@ -172,14 +172,14 @@ class AdmittedCall:
             log.exception("call %s failed", self.id)
             return FAULT
         finally:
-            self._conversing = False  # from here on there is nothing to cancel
+            self._conversing = False  # closing is not cancelled
 
     async def _close(self, transport: Closable, end: CallEnd, began: float) -> None:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await transport.close(end.code, end.reason)
         except (Disconnected, TimeoutError):
-            log.info("call %s: the client takes no goodbye", self.id)
+            log.info("call %s: the client did not take the close", self.id)
         except Exception:  # the place must become free
             log.exception("call %s could not be closed", self.id)
         finally:
@@ -208,7 +208,7 @@ class CallRegistry:
         return len(self._calls)
 
     def refusal(self) -> CallRefused | None:
-        """The reason why no call would be admitted now; None where one would."""
+        """The refusal that ``admit`` would raise now; None where it would admit a call."""
         if self._closed:
             return _no_room("server_stopping", SHUT_DOWN.reason)
         if len(self._calls) >= self.max_calls:
@@ -217,16 +217,16 @@ class CallRegistry:
         return None
 
     def check_room(self) -> None:
-        """Pass where a call would be admitted now.
+        """Check that a call would be admitted now.
 
         Raises:
-            CallRefused: no call is admitted.
+            CallRefused: all places are taken, or the server is being stopped.
         """
         if (refusal := self.refusal()) is not None:
             raise refusal
 
     def admit(self, kind: str, prefix: str = "call") -> AdmittedCall:
-        """Take a place for a new call, to be run or given up.
+        """Admit a new call, which is then set up and run.
 
         Args:
             kind: the transport or the telephony provider, for the log.
@@ -263,7 +263,7 @@ def _no_room(code: str, reason: str) -> CallRefused:
 
 
 def _uncancel() -> None:
-    """The cancellation of the current task was this module's own, and has done its work."""
+    """Withdraw the cancellation of the current task, which came from ``AdmittedCall.end``."""
     task = asyncio.current_task()
     assert task is not None
     task.uncancel()
