@@ -92,13 +92,14 @@ async def test_nothing_is_set_up() -> None:
     assert "docs/telephony.md" in findings[0].advice
 
 
-def test_the_command_prints_a_table_and_fails(tmp_path: Any) -> None:
+@pytest.mark.parametrize("command", ["telephony-check", "phone-check"])
+def test_the_command_prints_a_table_and_fails(command: str, tmp_path: Any) -> None:
     config = tmp_path / "onebreath.toml"
     config.write_text(
         '[telephony]\npublic_url = "http://127.0.0.1:9"\n'
         f'[telephony.twilio]\nauth_token = "{SECRET}"\n'
     )
-    done = CliRunner().invoke(app, ["telephony-check", "--config", str(config), "--json"])
+    done = CliRunner().invoke(app, [command, "--config", str(config), "--json"])
     assert done.exit_code == 1
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["level"] for row in rows] == ["ok", "problem"]
