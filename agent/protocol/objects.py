@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.session.notices import Trouble, TurnTimed, WordsPlaced
+from agent.session.notices import Trouble, TurnTimed, WordTimestamps
 
 WIRE_RATE = 24_000
 """Samples per second of audio in events, both ways."""
@@ -42,7 +42,7 @@ def place(response_id: str, item_id: str) -> Event:
     return {**ids, "output_index": 0, "content_index": 0}
 
 
-def places(notice: WordsPlaced) -> Event:
+def places(notice: WordTimestamps) -> Event:
     """The body of ``onebreath.playback.words``: the ends of words in a reply's audio."""
     return {
         "response_id": notice.response_id,

@@ -13,7 +13,7 @@ import numpy as np
 from agent.audio.samples import Samples
 from agent.close_codes import PROTOCOL_ERROR
 from agent.protocol import AppendedAudio, ClientMessage
-from agent.session.events import CancelReply, Configure, RespondNow, TextSaid
+from agent.session.events import CancelReply, Configure, RespondNow, TextTyped
 from agent.session.notices import (
     Notice,
     Play,
@@ -270,7 +270,7 @@ class TelephonyTransport:
         if pressed is not None:
             if self._replying:
                 self._put(CancelReply())
-            self._put(TextSaid(pressed))
+            self._put(TextTyped(pressed))
             self._put(RespondNow())
 
     def _put(self, message: ClientMessage) -> None:
