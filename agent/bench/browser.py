@@ -33,7 +33,7 @@ LATE_MS = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class VisitTimings:
     """One visit, in milliseconds."""
 
     connect: float
@@ -69,7 +69,7 @@ def run_browser_bench(config: Path | None, rounds: int, progress: Progress) -> l
     return found
 
 
-def visit_page(browser: Browser, url: str, transport: str) -> Round:
+def visit_page(browser: Browser, url: str, transport: str) -> VisitTimings:
     """Ask, ask for a story, and press Esc while it is told.
 
     Raises:
@@ -87,7 +87,7 @@ def visit_page(browser: Browser, url: str, transport: str) -> Round:
         visit.wait_for("response.done")
         shown = visit.page.evaluate(f"{DESK}.session.turns[0].voiceToVoice")
         recorded = visit.recorded().voice_to_voice_ms()
-        return Round(connected["ms"], shown, recorded, _silence(visit))
+        return VisitTimings(connected["ms"], shown, recorded, _silence(visit))
 
 
 def _silence(visit: Visit) -> float:
@@ -103,7 +103,7 @@ def _silence(visit: Visit) -> float:
     return recorded.sound_after(pressed)
 
 
-def figures(transport: str, rounds: Sequence[Round]) -> list[Figure]:
+def figures(transport: str, rounds: Sequence[VisitTimings]) -> list[Figure]:
     """The lines of the table for one transport."""
     apart = [abs(each.shown - each.recorded) for each in rounds]
     return [

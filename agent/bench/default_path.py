@@ -16,7 +16,7 @@ from agent.bench.server_process import cpu_seconds, resident, running_server
 from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.caller import Caller
-from agent.latency.realtime import RealtimeWire
+from agent.latency.realtime import RealtimeConnection
 from agent.latency.results import TurnResult
 from agent.questions import bundled_questions
 from agent.runtime.engines import load_asr, load_tts, thread_plan
@@ -86,7 +86,7 @@ async def _calls(
     questions = bundled()
     asked = [questions[number % len(questions)] for number in range(turns + 1)]
     rows = []
-    async for row in Caller(RealtimeWire(url)).turns(asked):
+    async for row in Caller(RealtimeConnection(url)).turns(asked):
         progress(f"turn {row.turn} of {turns + 1}: {row.voice_to_voice_ms} ms")
         rows.append(row)
     progress("a silent call")
@@ -96,7 +96,7 @@ async def _calls(
 
 async def _idle_cpu(url: str, process: psutil.Process) -> float:
     """Percent of one core that the server takes while a caller says nothing."""
-    async with Caller(RealtimeWire(url)).silence():
+    async with Caller(RealtimeConnection(url)).silence():
         await asyncio.sleep(1.0)
         began, used = time.monotonic(), cpu_seconds(process)
         await asyncio.sleep(IDLE_SECONDS)

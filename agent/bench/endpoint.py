@@ -22,8 +22,8 @@ from agent.audio.smart_turn import MODEL, SmartTurn
 from agent.audio.vad import FRAME_SAMPLES, RATE, SileroVad, SpeechGateFactory
 from agent.bench.figures import Progress
 from agent.bench.utterances import (
-    CallersVoice,
-    Spoken,
+    SpeakUtterance,
+    SpokenUtterance,
     Utterance,
     program_voice,
     read_utterances,
@@ -129,7 +129,7 @@ class PauseFinder:
         self._model = model
         self._settings = settings.model_copy(update={"endpoint_delay": 5.0})
 
-    def pauses(self, name: str, utterance: Utterance, spoken: Spoken) -> Iterator[Pause]:
+    def pauses(self, name: str, utterance: Utterance, spoken: SpokenUtterance) -> Iterator[Pause]:
         """The pauses of at least the shortest delay, in order; the last one is final."""
         for began, start, seconds in self._silences(spoken):
             if seconds < SHORTEST:
@@ -153,7 +153,7 @@ class PauseFinder:
                 model=self._model.probability(heard) if self._model else None,
             )
 
-    def _silences(self, spoken: Spoken) -> Iterator[tuple[float, float, float]]:
+    def _silences(self, spoken: SpokenUtterance) -> Iterator[tuple[float, float, float]]:
         """(begin of the turn, begin of the pause, its seconds)."""
         gate, detector = self._new_gate(), TurnDetector(self._settings)
         began = paused = 0.0
@@ -172,7 +172,7 @@ class PauseFinder:
                 yield began, paused, detector.set_in - paused
         yield began, paused, whole * frame - paused
 
-    def _heard(self, spoken: Spoken, began: float, start: float) -> Samples:
+    def _heard(self, spoken: SpokenUtterance, began: float, start: float) -> Samples:
         first = max(0, round((began - self._settings.pre_roll) * RATE))
         return spoken.samples[first : round((start + LISTENED) * RATE)]
 
@@ -209,7 +209,7 @@ def measure(
     return pauses, model is not None
 
 
-def _voice(name: str, settings: Settings, engines: ExitStack, progress: Progress) -> CallersVoice:
+def _voice(name: str, settings: Settings, engines: ExitStack, progress: Progress) -> SpeakUtterance:
     if name != "piper":
         return program_voice(name)
     threads = thread_plan(settings).tts

@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.audio.samples import NOISE_FLOOR_DBFS, Samples, first_above, last_above, resample
 from agent.config.settings import Settings
-from agent.latency.question import Question, read_questions
+from agent.latency.question import SpokenQuestion, read_questions
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
 from agent.runtime.engines import load_tts, thread_plan
@@ -47,12 +47,14 @@ STORIES = ("Tell me a story about a dog.", "Tell me all that you know about Pari
 STOP = "No, stop. What is two plus three?"
 
 
-def bundled() -> list[Question]:
+def bundled() -> list[SpokenQuestion]:
     """The recordings that come with the package."""
     return read_questions(bundled_questions(), lambda note: None)
 
 
-def spoken_questions(questions: int) -> tuple[list[Question], list[Question], Question]:
+def spoken_questions(
+    questions: int,
+) -> tuple[list[SpokenQuestion], list[SpokenQuestion], SpokenQuestion]:
     """So many questions, the bundled recordings first; then the stories and what stops them."""
     defaults = Settings()
     voice = load_tts(defaults, thread_plan(defaults).tts, lambda _: None)
@@ -63,13 +65,13 @@ def spoken_questions(questions: int) -> tuple[list[Question], list[Question], Qu
         voice.close()
 
 
-def spoken(voice: Synthesizer, text: str) -> Question:
+def spoken(voice: Synthesizer, text: str) -> SpokenQuestion:
     """``text`` in the voice's sound, with silence where it says {seconds}."""
     parts = re.split(r"\{([\d.]+)\}", text)
     sound = [_trimmed(voice, parts[0].strip())]
     for pause, words in zip(parts[1::2], parts[2::2], strict=True):
         sound += [np.zeros(int(float(pause) * WIRE_RATE), np.float32), _trimmed(voice, words)]
-    return Question(text, np.concatenate(sound))
+    return SpokenQuestion(text, np.concatenate(sound))
 
 
 def _trimmed(voice: Synthesizer, words: str) -> Samples:

@@ -22,8 +22,8 @@ from agent.bench.questions import spoken_questions
 from agent.bench.server_process import running_server
 from agent.errors import CallError
 from agent.latency.caller import Caller
-from agent.latency.question import Question
-from agent.latency.realtime import RealtimeWire
+from agent.latency.question import SpokenQuestion
+from agent.latency.realtime import RealtimeConnection
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 
@@ -52,7 +52,7 @@ class AskedTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Interruption:
+class InterruptedReply:
     """One reply that was interrupted."""
 
     to_silence_ms: float
@@ -69,7 +69,7 @@ class TurnFigures:
     """Everything that was measured."""
 
     turns: list[AskedTurn] = field(default_factory=list)
-    interruptions: list[Interruption] = field(default_factory=list)
+    interruptions: list[InterruptedReply] = field(default_factory=list)
 
     def rows(self) -> list[dict[str, Any]]:
         turns = [turn.to_row() for turn in self.turns]
@@ -126,8 +126,8 @@ def run_turns(
 
 async def _measure(
     urls: dict[bool, str],
-    asked: Sequence[Question],
-    interrupting: tuple[Sequence[Question], Question, int],
+    asked: Sequence[SpokenQuestion],
+    interrupting: tuple[Sequence[SpokenQuestion], SpokenQuestion, int],
     progress: Progress,
 ) -> TurnFigures:
     figures = TurnFigures()
@@ -147,10 +147,10 @@ async def _measure(
     return figures
 
 
-async def _ask(url: str, questions: Sequence[Question], speculation: bool) -> list[AskedTurn]:
+async def _ask(url: str, questions: Sequence[SpokenQuestion], speculation: bool) -> list[AskedTurn]:
     """One call."""
     events: list[Event] = []
-    caller = Caller(RealtimeWire(url, on_event=events.append))
+    caller = Caller(RealtimeConnection(url, on_event=events.append))
     turns = []
     async for result in caller.turns(questions):
         turns.append(_turn(speculation, result, events))
@@ -168,17 +168,19 @@ def _turn(speculation: bool, result: TurnResult, events: Sequence[Event]) -> Ask
     return AskedTurn(speculation, result, hit, kinds.count("input_audio_buffer.committed") > 1)
 
 
-async def _interrupt(url: str, story: Question, stop: Question) -> Interruption | None:
+async def _interrupt(
+    url: str, story: SpokenQuestion, stop: SpokenQuestion
+) -> InterruptedReply | None:
     """Interrupt one reply; None when it was over before that."""
     events: list[tuple[float, Event]] = []
-    wire = RealtimeWire(url, on_event=lambda event: events.append((caller.now, event)))
-    caller = Caller(wire)
+    connection = RealtimeConnection(url, on_event=lambda event: events.append((caller.now, event)))
+    caller = Caller(connection)
     async with caller.silence():
-        caller.line.say(story.samples)
+        caller.audio.say(story.samples)
         first = await _first(events, "response.output_audio.delta")
         await asyncio.sleep(TALKED)
         interrupted, asked = first[1]["response_id"], len(events)
-        begins = caller.line.say(stop.samples) / WIRE_RATE
+        begins = caller.audio.say(stop.samples) / WIRE_RATE
         ended = await _first(events, "response.done", asked)
         if ended[1]["response"]["status"] != "cancelled":
             return None
@@ -188,7 +190,7 @@ async def _interrupt(url: str, story: Question, stop: Question) -> Interruption 
 
 def _silenced(
     events: Sequence[tuple[float, Event]], interrupted: str, begins: float
-) -> Interruption:
+) -> InterruptedReply:
     """What became of the reply ``interrupted``, by the events since the caller ``begins``."""
     stops = ("onebreath.playback.stop", "input_audio_buffer.speech_started")
     told = next(at for at, event in events if event["type"] in stops)
@@ -198,7 +200,7 @@ def _silenced(
         if event["type"] == "response.output_audio.delta" and event["response_id"] == interrupted
     ]
     silent = max([told, *sound])
-    return Interruption(round((silent - begins) * 1000, 1), round((silent - told) * 1000, 1))
+    return InterruptedReply(round((silent - begins) * 1000, 1), round((silent - told) * 1000, 1))
 
 
 async def _first(

@@ -73,7 +73,7 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpokenUtterance:
     """An utterance as the line delivers it."""
 
     samples: Samples
@@ -82,7 +82,7 @@ class Spoken:
     """Seconds at which the last word ends."""
 
 
-CallersVoice = Callable[[Utterance], Spoken]
+SpeakUtterance = Callable[[Utterance], SpokenUtterance]
 
 
 def read_utterances(path: Path = UTTERANCES) -> list[Utterance]:
@@ -94,12 +94,12 @@ def read_utterances(path: Path = UTTERANCES) -> list[Utterance]:
     ]
 
 
-def synthesizer_voice(voice: Synthesizer) -> CallersVoice:
+def synthesizer_voice(voice: Synthesizer) -> SpeakUtterance:
     """A caller with a voice of ours."""
     return lambda utterance: _assemble(_cut(utterance, voice), utterance)
 
 
-def program_voice(name: str) -> CallersVoice:
+def program_voice(name: str) -> SpeakUtterance:
     """A caller with the voice of a program: ``espeak-ng:en-gb`` or ``flite:slt``.
 
     Raises:
@@ -160,7 +160,7 @@ def _trim(sound: Samples) -> Samples:
     return kept
 
 
-def _assemble(parts: list[Samples], utterance: Utterance) -> Spoken:
+def _assemble(parts: list[Samples], utterance: Utterance) -> SpokenUtterance:
     pieces = [_silence(BEFORE), parts[0]]
     for seconds, part in zip(utterance.pauses, parts[1:], strict=True):
         pieces += [_silence(seconds), part]
@@ -168,7 +168,7 @@ def _assemble(parts: list[Samples], utterance: Utterance) -> Spoken:
     sound = np.concatenate([speech, _silence(AFTER)])
     random = np.random.default_rng(int(1e9 * _share(utterance.text)))
     noise = random.normal(0, 10 ** (ROOM_DBFS / 20), len(sound))
-    return Spoken((sound + noise).astype(np.float32), len(speech) / RATE)
+    return SpokenUtterance((sound + noise).astype(np.float32), len(speech) / RATE)
 
 
 def _silence(seconds: float) -> Samples:

@@ -153,18 +153,18 @@ def responders(
     as_json: JsonOption = False,
 ) -> None:
     """Your own prompts put to several responders in turn: times, tokens, energy, cost, answers."""
-    from agent.bench.contest import Score, summarise
-    from agent.bench.contestants import hold_contest
+    from agent.bench.candidates import compare_responders
     from agent.bench.prices import read_prices
     from agent.bench.prompts import read_prompts
+    from agent.bench.responders import ReplyScore, summarise
     from agent.cli.tables import contest_table
 
     settings = settings_from(config)
     asked = read_prompts(prompts)
     cost = read_prices(prices) if prices is not None else {}
-    scores: list[Score] = []
+    scores: list[ReplyScore] = []
 
-    def take(score: Score) -> None:
+    def take(score: ReplyScore) -> None:
         scores.append(score)
         if as_json:
             print(json.dumps(score.to_row(), ensure_ascii=False), flush=True)
@@ -172,7 +172,9 @@ def responders(
             err.print(f"{score.responder}: {score.error}", style="red", soft_wrap=True)
 
     with err.status("loading") as status:
-        hold_contest(responder, steps or [], settings, cost, asked, rounds, take, status.update)
+        compare_responders(
+            responder, steps or [], settings, cost, asked, rounds, take, status.update
+        )
     summaries = summarise(scores)
     if as_json:
         for summary in summaries:
@@ -285,7 +287,7 @@ def phone(
     as_json: JsonOption = False,
 ) -> None:
     """What the telephone bridge adds, and many telephone calls at once; no models are used."""
-    from agent.bench.phone import run_phone_bench
+    from agent.bench.telephony import run_phone_bench
 
     with err.status("starting") as status:
         figures = run_phone_bench(calls, rounds, status.update)

@@ -12,14 +12,14 @@ import typer
 from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.errors import AudioError, ConfigError
-from agent.latency.names import WireName
+from agent.latency.transport_names import TransportName
 
 if TYPE_CHECKING:
-    from agent.latency.budget import Budget
-    from agent.latency.page import Part
-    from agent.latency.question import Question
+    from agent.latency.budget import RunBudget
+    from agent.latency.page import ReportPart
+    from agent.latency.question import SpokenQuestion
     from agent.latency.results import TurnResult
-    from agent.latency.rows import Run
+    from agent.latency.rows import RecordedRun
     from agent.latency.summary import Summary
 
 DEFAULT_TURNS = 20
@@ -39,7 +39,9 @@ def latency(
         list[Path] | None, typer.Argument(help="Recordings, or directories; default: built in.")
     ] = None,
     url: Annotated[str | None, typer.Option(help="Agent; without it one is started here.")] = None,
-    wire: Annotated[WireName, typer.Option(help="What the agent speaks.")] = WireName.REALTIME,
+    wire: Annotated[
+        TransportName, typer.Option(help="What the agent speaks.")
+    ] = TransportName.REALTIME,
     key: Annotated[
         str | None, typer.Option(envvar="ONEBREATH_KEY", help="Bearer token of the agent.")
     ] = None,
@@ -77,20 +79,20 @@ def latency(
 ) -> None:
     """Measure an agent from its caller's end: any agent, by URL, or one that is started here."""
     from agent.cli.latency_run import rows_to, run, run_facts, running_agent, shown
-    from agent.latency.link import LinkSettings
-    from agent.latency.load import Habits, Load
-    from agent.latency.plan import Plan, seconds
+    from agent.latency.connection_factory import ConnectionFactory
+    from agent.latency.impairment import NetworkImpairment
+    from agent.latency.load import CallerBehaviour, LoadTest
+    from agent.latency.plan import LoadPlan, seconds
     from agent.latency.summary import summarise
-    from agent.latency.wires import Dialling
 
     settings_from(config)
     limits = _budget(budget)
     count = turns if turns or duration else DEFAULT_TURNS
     until = seconds(duration) if duration else None
-    plan = Plan(count, until, calls, rate, warmup, turns_per_call, seed)
+    plan = LoadPlan(count, until, calls, rate, warmup, turns_per_call, seed)
     asked = _questions(questions)
-    habits = Habits(timeout, listen, interrupt)
-    network = None if link is None else LinkSettings.parse(link)
+    habits = CallerBehaviour(timeout, listen, interrupt)
+    network = None if link is None else NetworkImpairment.parse(link)
     body = _session(session)
     recordings = None if record is None else _directory(record)
     taken: list[TurnResult] = []
@@ -99,9 +101,9 @@ def latency(
         rows_to(rows, as_json) as write,
     ):
         write(run_facts(address, plan, network))
-        dialling = Dialling(wire, address, key, body, network, seed)
+        dialling = ConnectionFactory(wire, address, key, body, network, seed)
         with shown(plan, write, taken) as take:
-            run(Load(plan, asked, dialling.wire, take, habits, recordings))
+            run(LoadTest(plan, asked, dialling.wire, take, habits, recordings))
     summary = summarise(taken, seed)
     _conclude(summary, _word_error_rate(summary), limits, as_json)
 
@@ -136,18 +138,18 @@ def report(
     _conclude(first.summary, first.wer, limits, as_json)
 
 
-def _part(run: Run, first: Run, seed: int) -> Part:
+def _part(run: RecordedRun, first: RecordedRun, seed: int) -> ReportPart:
     """A run in figures, and against the first."""
     from agent.latency.compare import compare
-    from agent.latency.page import Part
+    from agent.latency.page import ReportPart
     from agent.latency.summary import summarise
 
     summary = summarise(run.rows, seed)
     ratios = [] if run is first else compare(first.rows, run.rows, seed)
-    return Part(run, summary, _word_error_rate(summary), ratios)
+    return ReportPart(run, summary, _word_error_rate(summary), ratios)
 
 
-def _show_comparison(first: Part, second: Part, as_json: bool) -> None:
+def _show_comparison(first: ReportPart, second: ReportPart, as_json: bool) -> None:
     from agent.cli.tables import comparison_table, summary_view
 
     names = {"kind": "ratio", "first_run": first.run.name, "second_run": second.run.name}
@@ -160,7 +162,7 @@ def _show_comparison(first: Part, second: Part, as_json: bool) -> None:
     out.print(f"[bold]{first.run.name}[/]")
 
 
-def _conclude(summary: Summary, wer: float | None, limits: Budget | None, as_json: bool) -> None:
+def _conclude(summary: Summary, wer: float | None, limits: RunBudget | None, as_json: bool) -> None:
     """Print the summary; exits with 1 when a limit was missed or nothing was answered."""
     from agent.cli.tables import summary_view
 
@@ -185,13 +187,13 @@ def _word_error_rate(summary: Summary) -> float | None:
         return None
 
 
-def _budget(text: str | None) -> Budget | None:
-    from agent.latency.budget import Budget
+def _budget(text: str | None) -> RunBudget | None:
+    from agent.latency.budget import RunBudget
 
-    return None if text is None else Budget.parse(text)
+    return None if text is None else RunBudget.parse(text)
 
 
-def _questions(paths: list[Path] | None) -> list[Question]:
+def _questions(paths: list[Path] | None) -> list[SpokenQuestion]:
     from agent.latency.question import read_questions
     from agent.questions import bundled_questions
 

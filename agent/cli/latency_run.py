@@ -17,18 +17,18 @@ from agent.cli.console import err, run_loop
 from agent.cli.tables import run_progress
 from agent.doctor.readings import own_version
 from agent.errors import CallError
-from agent.latency.link import LinkSettings
-from agent.latency.load import Load
-from agent.latency.names import WireName
-from agent.latency.plan import Plan
+from agent.latency.impairment import NetworkImpairment
+from agent.latency.load import LoadTest
+from agent.latency.plan import LoadPlan
 from agent.latency.results import TurnResult
 from agent.latency.rows import RowWriter, turn_row
+from agent.latency.transport_names import TransportName
 
 HERE = {
-    WireName.REALTIME: "ws://127.0.0.1:{port}/v1/realtime",
-    WireName.WEBRTC: "http://127.0.0.1:{port}",
-    WireName.TWILIO: "ws://127.0.0.1:{port}/telephony/twilio",
-    WireName.ASTERISK: "ws://127.0.0.1:{port}/telephony/asterisk",
+    TransportName.REALTIME: "ws://127.0.0.1:{port}/v1/realtime",
+    TransportName.WEBRTC: "http://127.0.0.1:{port}",
+    TransportName.TWILIO: "ws://127.0.0.1:{port}/telephony/twilio",
+    TransportName.ASTERISK: "ws://127.0.0.1:{port}/telephony/asterisk",
 }
 """Address of a server that is started here, by what it is to speak."""
 UNGUARDED = {"ONEBREATH_TELEPHONY__REQUIRE_TOKEN": "false"}
@@ -40,7 +40,7 @@ Take = Callable[[TurnResult], None]
 
 @contextmanager
 def running_agent(
-    url: str | None, wire: WireName, config: Path | None, words: Sequence[str]
+    url: str | None, wire: TransportName, config: Path | None, words: Sequence[str]
 ) -> Iterator[str]:
     """The address of the agent; without one, of a server in a process of its own."""
     if url is not None:
@@ -80,7 +80,7 @@ def _print_row(row: Mapping[str, Any]) -> None:
     print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
-def run_facts(address: str, plan: Plan, link: LinkSettings | None) -> dict[str, Any]:
+def run_facts(address: str, plan: LoadPlan, link: NetworkImpairment | None) -> dict[str, Any]:
     """The first line of a run: what was measured, from where."""
     return {
         "kind": "run",
@@ -94,7 +94,7 @@ def run_facts(address: str, plan: Plan, link: LinkSettings | None) -> dict[str, 
 
 
 @contextmanager
-def shown(plan: Plan, write: Write, taken: list[TurnResult]) -> Iterator[Take]:
+def shown(plan: LoadPlan, write: Write, taken: list[TurnResult]) -> Iterator[Take]:
     """Progress in the terminal while rows are taken."""
     with run_progress(err) as progress:
         total = None if plan.turns is None else plan.turns + plan.warmup * plan.lines
@@ -110,7 +110,7 @@ def shown(plan: Plan, write: Write, taken: list[TurnResult]) -> Iterator[Take]:
         yield take
 
 
-def run(load: Load) -> None:
+def run(load: LoadTest) -> None:
     """Run; Ctrl-C ends it early, and what was measured counts."""
     try:
         run_loop(load.run())

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from agent.cli.place_call import CallPlan
     from agent.config.settings import Settings
-    from agent.latency.question import Question
+    from agent.latency.question import SpokenQuestion
     from agent.latency.results import TurnResult
     from agent.reply import ReplyDone
 
@@ -121,7 +121,7 @@ def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     _place_call(settings_from(config), CallPlan(questions, save), None, as_json)
 
 
-def _read_questions(paths: Sequence[Path]) -> list[Question]:
+def _read_questions(paths: Sequence[Path]) -> list[SpokenQuestion]:
     from agent.latency.question import read_questions
 
     return read_questions(

@@ -10,8 +10,8 @@ from pathlib import Path
 from agent.audio.samples import write_wav
 from agent.config.settings import Settings
 from agent.latency.caller import REPLY_TIMEOUT, Caller
-from agent.latency.question import Question
-from agent.latency.realtime import RealtimeWire
+from agent.latency.question import SpokenQuestion
+from agent.latency.realtime import RealtimeConnection
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 from agent.runtime.engine_tasks import Engines
@@ -25,20 +25,20 @@ Show = Callable[[TurnResult], None]
 class CallPlan:
     """What is to be asked, and where the recording goes."""
 
-    questions: Sequence[Question]
+    questions: Sequence[SpokenQuestion]
     save: Path | None = None
     reply_timeout: float = REPLY_TIMEOUT
 
 
 async def call_there(url: str, plan: CallPlan, show: Show) -> None:
     """Call ``url``; the recording is written even when the call breaks off."""
-    caller = Caller(RealtimeWire(url), reply_timeout=plan.reply_timeout)
+    caller = Caller(RealtimeConnection(url), reply_timeout=plan.reply_timeout)
     try:
         async for result in caller.turns(plan.questions):
             show(result)
     finally:
         if plan.save is not None:
-            write_wav(plan.save, [caller.line.mouth, caller.line.ear], WIRE_RATE)
+            write_wav(plan.save, [caller.audio.mouth, caller.audio.ear], WIRE_RATE)
 
 
 async def call_here(settings: Settings, engines: Engines, plan: CallPlan, show: Show) -> None:

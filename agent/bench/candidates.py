@@ -9,11 +9,11 @@ from contextlib import ExitStack, closing
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent.bench.contest import Contest, Contestant, Score
 from agent.bench.energy import find_meter
 from agent.bench.figures import Progress
 from agent.bench.prices import Price
 from agent.bench.prompts import Prompt
+from agent.bench.responders import Candidate, ReplyScore, ResponderBenchmark
 from agent.compute import Compute
 from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
@@ -23,14 +23,14 @@ from agent.runtime.engines import make_responder, thread_plan
 HOSTED = "hosted"
 
 
-def load_contestants(
+def load_candidates(
     specs: Sequence[str],
     steps: Sequence[int],
     settings: Settings,
     prices: Mapping[str, Price],
     compute: Compute,
     progress: Progress,
-) -> list[Contestant]:
+) -> list[Candidate]:
     """Load and warm up; whatever a spec leaves unsaid is as in ``settings``.
 
     Args:
@@ -44,7 +44,7 @@ def load_contestants(
     if len(set(specs)) < len(specs):
         raise ConfigError("a responder is named twice: give each once")
     threads = thread_plan(settings).responder
-    contestants: list[Contestant] = []
+    contestants: list[Candidate] = []
     stepped = False
     for spec in specs:
         choice = choice_of(spec, settings)
@@ -54,34 +54,34 @@ def load_contestants(
         price, here = prices.get(spec), choice.engine != HOSTED or _is_here(choice.base_url)
         variants = _variants(spec, responder, steps)
         stepped = stepped or len(variants) > 1 or spec not in variants
-        contestants += [Contestant(name, each, price, here) for name, each in variants.items()]
+        contestants += [Candidate(name, each, price, here) for name, each in variants.items()]
     if steps and not stepped:
         raise ConfigError("--steps is for diffusion only, and no such responder is named")
     return contestants
 
 
-def hold_contest(
+def compare_responders(
     specs: Sequence[str],
     steps: Sequence[int],
     settings: Settings,
     prices: Mapping[str, Price],
     prompts: Sequence[Prompt],
     rounds: int,
-    take: Callable[[Score], None],
+    take: Callable[[ReplyScore], None],
     progress: Progress,
 ) -> None:
     """Load everybody, ask every prompt of everybody, tell each score; the errors as above."""
 
-    async def run(contest: Contest) -> None:
+    async def run(contest: ResponderBenchmark) -> None:
         async for score in contest.run(prompts, rounds, progress):
             take(score)
 
     with closing(Compute()) as compute, ExitStack() as loaded:
-        contestants = load_contestants(specs, steps, settings, prices, compute, progress)
+        contestants = load_candidates(specs, steps, settings, prices, compute, progress)
         for contestant in contestants:
             loaded.callback(contestant.responder.close)
         instructions = settings.responder.instructions
-        asyncio.run(run(Contest(contestants, instructions, compute, find_meter())))
+        asyncio.run(run(ResponderBenchmark(contestants, instructions, compute, find_meter())))
 
 
 def choice_of(spec: str, settings: Settings) -> ResponderChoice:

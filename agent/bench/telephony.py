@@ -10,10 +10,10 @@ import numpy as np
 
 from agent.audio.samples import StreamResampler
 from agent.bench.figures import Figure, Progress, figure
-from agent.bench.phone_crowd import FRAME, HeardReply, Telephone
 from agent.bench.server_process import SCRIPTED, cpu_seconds, running_server
+from agent.bench.telephony_callers import FRAME, ReceivedReply, TelephoneCaller
 from agent.errors import CallError
-from agent.latency.phone import RATE
+from agent.latency.telephony import RATE
 from agent.session.notices import Play, StopPlaying
 from agent.telephony.check.fake_providers import Twilio
 from agent.telephony.dialects.base import Started, Wire
@@ -82,7 +82,7 @@ def _held_back(source: int, target: int, seconds: float) -> float:
     return statistics.median(kept)
 
 
-class _Loop:
+class _LoopConnection:
     """A line without a network: notes when a message comes and when one goes."""
 
     def __init__(self) -> None:
@@ -107,19 +107,19 @@ async def _added(count: int) -> tuple[list[float], list[float]]:
     dialect, provider = MediaStream(), Twilio("CA1", "")
     (started,) = dialect.read(provider.opening()[-1])
     assert isinstance(started, Started)
-    line = _Loop()
-    transport = TelephoneTransport(line, Opened("twilio", dialect, started), LEAD)
+    connection = _LoopConnection()
+    transport = TelephoneTransport(connection, Opened("twilio", dialect, started), LEAD)
     serving = asyncio.create_task(transport.serve())
     try:
-        inward = await _inward(line, provider, transport, count)
-        return inward, await _outward(line, transport, count)
+        inward = await _inward(connection, provider, transport, count)
+        return inward, await _outward(connection, transport, count)
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
 
 
 async def _inward(
-    line: _Loop, provider: Twilio, transport: TelephoneTransport, count: int
+    connection: _LoopConnection, provider: Twilio, transport: TelephoneTransport, count: int
 ) -> list[float]:
     heard = transport.receive()
     taken = []
@@ -127,36 +127,38 @@ async def _inward(
         await asyncio.sleep(0.02)
         message = provider.sound(np.zeros(FRAME, np.float32))
         began = time.perf_counter()
-        line.inbox.put_nowait(message)
+        connection.inbox.put_nowait(message)
         await anext(heard)
         taken.append(1000 * (time.perf_counter() - began))
     return taken
 
 
-async def _outward(line: _Loop, transport: TelephoneTransport, count: int) -> list[float]:
+async def _outward(
+    connection: _LoopConnection, transport: TelephoneTransport, count: int
+) -> list[float]:
     """The first frame of a reply, each time."""
     sound = np.zeros(round(VOICE_RATE * SLICE), np.float32)
     taken = []
     for number in range(count):
         await asyncio.sleep(0.02)
-        line.sent.clear()
+        connection.sent.clear()
         began = time.perf_counter()
         await transport.send(Play("resp", f"item_{number}", sound, VOICE_RATE))
-        await line.sent.wait()
-        taken.append(1000 * (line.sent_at - began))
+        await connection.sent.wait()
+        taken.append(1000 * (connection.sent_at - began))
         await transport.send(StopPlaying("resp", f"item_{number}", 0.0))
     return taken
 
 
-async def _crowd(port: int, calls: int, rounds: int) -> list[HeardReply]:
+async def _crowd(port: int, calls: int, rounds: int) -> list[ReceivedReply]:
     """All callers press their keys at about the same time."""
     seconds = REPLY_SECONDS + SPARE_SECONDS
-    callers = [Telephone("127.0.0.1", port) for _ in range(calls)]
+    callers = [TelephoneCaller("127.0.0.1", port) for _ in range(calls)]
     heard = await asyncio.gather(*(caller.press(KEYS, rounds, seconds) for caller in callers))
     return [reply for replies in heard for reply in replies]
 
 
-def _crowd_figures(calls: int, replies: list[HeardReply]) -> list[Figure]:
+def _crowd_figures(calls: int, replies: list[ReceivedReply]) -> list[Figure]:
     lost = [1000 * max(0.0, REPLY_SECONDS - reply.samples / RATE) for reply in replies]
     name = f"{calls} calls: gap between frames, 99 %"
     return [

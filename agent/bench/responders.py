@@ -23,7 +23,7 @@ from tts.segments import Segmenter
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class Candidate:
     """A loaded responder under the name it has in the table."""
 
     name: str
@@ -34,7 +34,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ReplyScore:
     """One reply. None: not known, or not available."""
 
     responder: str
@@ -78,7 +78,7 @@ class _Watch:
                     self.first_clause = seconds
 
 
-class Contest:
+class ResponderBenchmark:
     """All contestants, each with one call whose cache holds the instructions.
 
     Args:
@@ -89,7 +89,7 @@ class Contest:
 
     def __init__(
         self,
-        contestants: Sequence[Contestant],
+        contestants: Sequence[Candidate],
         instructions: str,
         compute: Compute,
         meter: EnergyMeter | None = None,
@@ -101,13 +101,13 @@ class Contest:
 
     async def run(
         self, prompts: Sequence[Prompt], rounds: int, progress: Progress = lambda line: None
-    ) -> AsyncIterator[Score]:
+    ) -> AsyncIterator[ReplyScore]:
         """Ask every prompt of everybody, ``rounds`` times; who goes first changes each time.
 
         One reply of each that does not count goes before.
         """
         async with AsyncExitStack() as stack:
-            calls: list[tuple[Contestant, WaitingCall]] = []
+            calls: list[tuple[Candidate, WaitingCall]] = []
             for contestant in self._contestants:
                 call = awaited(contestant.responder.open(), self._compute)
                 stack.push_async_callback(call.close)
@@ -122,10 +122,10 @@ class Contest:
                     yield await self._ask(contestant, call, prompts[place], number + 1)
 
     async def _ask(
-        self, contestant: Contestant, call: WaitingCall, prompt: Prompt, number: int
-    ) -> Score:
+        self, contestant: Candidate, call: WaitingCall, prompt: Prompt, number: int
+    ) -> ReplyScore:
         """One reply, its prompt new but for the instructions."""
-        score = Score(contestant.name, number, prompt.text)
+        score = ReplyScore(contestant.name, number, prompt.text)
         try:
             await call.prepare([self._system])
             joules, began, watch = self._joules(contestant), time.perf_counter(), _Watch()
@@ -141,19 +141,19 @@ class Contest:
         spent = None if used is None or joules is None else used - joules
         return _scored(score, contestant, prompt, watch, watch.done, seconds, spent)
 
-    def _joules(self, contestant: Contestant) -> float | None:
+    def _joules(self, contestant: Candidate) -> float | None:
         return self._meter.joules() if self._meter is not None and contestant.here else None
 
 
 def _scored(
-    score: Score,
-    contestant: Contestant,
+    score: ReplyScore,
+    contestant: Candidate,
     prompt: Prompt,
     watch: _Watch,
     done: ReplyDone,
     seconds: float,
     joules: float | None,
-) -> Score:
+) -> ReplyScore:
     # Not every service counts its tokens, but mostly it sends them one by one.
     tokens = done.stats.get("tokens", done.stats.get("pieces"))
     asked = done.stats.get("prompt_tokens", watch.prompt_tokens)
@@ -173,13 +173,13 @@ def _scored(
     )
 
 
-def summarise(scores: Sequence[Score]) -> list[dict[str, Any]]:
+def summarise(scores: Sequence[ReplyScore]) -> list[dict[str, Any]]:
     """A row for each responder, in the order in which they were first heard. Pure."""
     names = dict.fromkeys(score.responder for score in scores)
     return [_summary(name, [s for s in scores if s.responder == name]) for name in names]
 
 
-def _summary(name: str, scores: Sequence[Score]) -> dict[str, Any]:
+def _summary(name: str, scores: Sequence[ReplyScore]) -> dict[str, Any]:
     whole = [score for score in scores if score.error is None]
     seconds = [None if score.whole_ms is None else score.whole_ms / 1e3 for score in whole]
     tokens = [score.tokens for score in whole]
