@@ -66,7 +66,7 @@ class RunBudget:
                 limit = float(value)
             except ValueError:
                 raise ConfigError(
-                    f"--budget: the limit of {figure} must be a number, not {value!r}"
+                    f"--budget: the limit of {figure} is a number, not {value!r}"
                 ) from None
             if not limit >= 0:
                 raise ConfigError(f"--budget: {figure} must be zero or more")

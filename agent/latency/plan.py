@@ -81,7 +81,7 @@ class LoadPlan:
             raise ConfigError("--rate must be more than zero turns per minute")
         if self.turns is not None and self.turns < self.callers:
             raise ConfigError(
-                f"{self.turns} turns are not enough for {self.lines} calls; raise --turns"
+                f"{self.turns} turns are not enough for {self.callers} calls; raise --turns"
             )
 
     def turns_of(self, caller: int, questions: int) -> Iterator[PlannedTurn]:
