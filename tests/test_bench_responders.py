@@ -105,7 +105,7 @@ def compute() -> Iterator[Compute]:
 def test_the_figures_of_a_reply_are_those_of_its_pieces(clock: Clock, compute: Compute) -> None:
     price = Price(input_per_million=1.0, output_per_million=2.0, per_hour=3600)
     slow = Candidate("slow", Timed(clock, 0.5, []), price)
-    away = Candidate("away", Timed(clock, 0.1, []), here=False)
+    away = Candidate("away", Timed(clock, 0.1, []), local=False)
     contest = ResponderBenchmark([slow, away], "be short", compute, Meter(clock))
     scores = hold(contest, [Prompt("hello", Check(Rule.CONTAINS, "HELLO"))], 1)
     first, second = scores

@@ -8,7 +8,7 @@ import time
 import pytest
 from support.phone_server import server
 
-from agent.bench.telephony import _added, _crowd_figures, _held_back
+from agent.bench.telephony import _added, _call_figures, _held_back
 from agent.bench.telephony_callers import ReceivedReply, TelephoneCaller
 from agent.errors import CallError
 from agent.latency.kernel_timestamps import TimestampedSocket
@@ -58,9 +58,9 @@ def test_what_a_resampler_keeps():
 def test_lost_sound_is_counted():
     times = [0.02 * frame for frame in range(100)]
     heard = ReceivedReply(times, [2 * at for at in times], 2 * RATE)
-    gap, read, lost = _crowd_figures(1, [heard])
+    gap, read, lost = _call_figures(1, [heard])
     assert (gap.value, gap.met) == (20.0, True)
     assert (read.value, read.met) == (40.0, None)
     assert (lost.value, lost.met) == (2200.0, False)
     with pytest.raises(CallError, match="busy"):
-        _crowd_figures(1, [ReceivedReply()])
+        _call_figures(1, [ReceivedReply()])

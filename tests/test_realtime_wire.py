@@ -87,7 +87,8 @@ async def test_events_session_and_key_go_over_the_socket():
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(401, "key"), (403, "not let in"), (429, "too many"), (503, "no line")]
+    ("status", "hint"),
+    [(401, "key"), (403, "not let in"), (429, "too many"), (503, "calls are in use")],
 )
 async def test_a_refusal_says_what_to_do(status, hint):
     def refuse(connection, request):

@@ -1,4 +1,4 @@
-"""What is asked: the bundled recordings, and more in the bundled voice."""
+"""Questions of the benchmarks: the bundled recordings, and more in the bundled voice."""
 
 from __future__ import annotations
 
@@ -35,27 +35,34 @@ QUESTIONS = (
     "Which animal is the fastest on land?",
     "What color do you get from blue and yellow?",
     "I am bored. What can I do?",
-    # Callers hesitate: so many seconds of silence within the sentence.
+    # Hesitations: {seconds} of silence within the sentence.
     "Can you tell me {0.4} what time the sun goes down?",
     "What is the difference between a frog and {0.8} a toad?",
     "I would like to know, um, {0.8} how long eggs have to boil.",
     "Is it true that {0.4} cats always land on their feet?",
     "My number is five five five {0.6} zero one seven. Can you repeat it?",
 )
-"""Spoken by the bundled voice, after the bundled recordings."""
+"""Questions for the bundled voice, asked after the bundled recordings."""
 STORIES = ("Tell me a story about a dog.", "Tell me all that you know about Paris.")
+"""Requests with a reply that is long enough to be interrupted."""
 STOP = "No, stop. What is two plus three?"
+"""Words of the interruption."""
 
 
 def bundled() -> list[SpokenQuestion]:
-    """The recordings that come with the package."""
+    """Read the recordings that come with the package."""
     return read_questions(bundled_questions(), lambda note: None)
 
 
 def spoken_questions(
     questions: int,
 ) -> tuple[list[SpokenQuestion], list[SpokenQuestion], SpokenQuestion]:
-    """So many questions, the bundled recordings first; then the stories and what stops them."""
+    """Prepare recordings in the bundled voice.
+
+    Returns:
+        The first ``questions`` questions, bundled recordings first; the requests for stories; the
+        interruption.
+    """
     defaults = Settings()
     voice = load_tts(defaults, thread_plan(defaults).tts, lambda _: None)
     try:
@@ -66,7 +73,7 @@ def spoken_questions(
 
 
 def spoken(voice: Synthesizer, text: str) -> SpokenQuestion:
-    """``text`` in the voice's sound, with silence where it says {seconds}."""
+    """Synthesize ``text``, with that much silence at each {seconds}."""
     parts = re.split(r"\{([\d.]+)\}", text)
     sound = [_trimmed(voice, parts[0].strip())]
     for pause, words in zip(parts[1::2], parts[2::2], strict=True):
@@ -75,7 +82,7 @@ def spoken(voice: Synthesizer, text: str) -> SpokenQuestion:
 
 
 def _trimmed(voice: Synthesizer, words: str) -> Samples:
-    """The sound of ``words`` without the silence around it."""
+    """Synthesize ``words`` and trim the silence around them."""
     spoken = np.concatenate([chunk.samples for chunk in voice.speak(words.strip())])
     sound = resample(spoken, voice.rate, WIRE_RATE)
     start, end = first_above(sound, NOISE_FLOOR_DBFS), last_above(sound, NOISE_FLOOR_DBFS)

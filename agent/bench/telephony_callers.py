@@ -1,4 +1,4 @@
-"""Many telephones at once, which press keys and note when each frame of the reply came."""
+"""Telephone callers that press keys and record the arrival of each frame of the reply."""
 
 from __future__ import annotations
 
@@ -16,35 +16,44 @@ from agent.latency.telephony import RATE
 from agent.latency.twilio import TwilioConnection
 
 FRAME = RATE // 50
-"""Samples per message, 20 ms."""
-HISS_DBFS = -55.0
-"""Faint noise, which the gate must listen to."""
+"""Samples per message (20 ms)."""
+NOISE_DBFS = -55.0
+"""Level of the caller's background noise, which keeps the speech gate busy."""
 
 
 @dataclass(slots=True)
 class ReceivedReply:
-    """What came of one reply. Seconds are of the clock on the wall."""
+    """Frames of one reply. Times are wall-clock seconds.
+
+    Attributes:
+        arrived: time at which the kernel received each frame.
+        read: time at which the caller, which shares the machine with the server, read each frame.
+        samples: number of received samples.
+    """
 
     arrived: list[float] = field(default_factory=list)
-    """When the caller's machine had each frame."""
     read: list[float] = field(default_factory=list)
-    """When the caller's program came to read it, which shares the machine with the server."""
     samples: int = 0
 
     def gaps(self, lead: float, *, read: bool = False) -> Iterator[float]:
-        """Seconds between two frames, once the lead was sent.
+        """Yield the seconds between two frames after the lead.
 
-        Without the last one, which is not full and goes only when the ear needs it.
+        The last frame is left out, because it is incomplete and is sent only when it is due.
+
+        Args:
+            lead: seconds of audio that are sent ahead of playback.
+            read: whether to use the times of reading instead of arrival.
         """
         begun = int(lead * 50)
         yield from np.diff((self.read if read else self.arrived)[begun:-1]).tolist()
 
 
 class TelephoneCaller:
-    """One call in Twilio's dialect.
+    """One telephone call over Twilio Media Streams, without a token.
 
     Args:
-        host: and ``port``, where the agent serves, at ``/telephony/twilio``, without a token.
+        host: address of the server.
+        port: port of the server.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -53,10 +62,10 @@ class TelephoneCaller:
         self._reply = ReceivedReply()
 
     async def press(self, keys: str, rounds: int, seconds: float) -> list[ReceivedReply]:
-        """Press ``keys``, listen for ``seconds``, and again.
+        """Press ``keys`` and listen for ``seconds``, ``rounds`` times; return the replies.
 
         Raises:
-            CallError: nobody answers, or the connection is lost.
+            CallError: the server does not answer, or the connection is lost.
         """
         url = f"ws://{self._host}:{self._port}/telephony/twilio"
         try:
@@ -66,7 +75,7 @@ class TelephoneCaller:
         connection = TwilioConnection(url, sock=sock)
         await connection.connect()
         tasks = [
-            asyncio.create_task(self._hiss(connection)),
+            asyncio.create_task(self._send_noise(connection)),
             asyncio.create_task(self._hear(connection, sock)),
         ]
         try:
@@ -88,12 +97,12 @@ class TelephoneCaller:
         await connection.press(keys)
         ended, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
-            task.result()  # they end by an error only
+            task.result()  # the tasks end only by an error
         return reply
 
-    async def _hiss(self, connection: TwilioConnection) -> None:
-        """The caller breathes: frames in real time."""
-        noise = np.random.default_rng(1).normal(0, 10 ** (HISS_DBFS / 20), FRAME * 50)
+    async def _send_noise(self, connection: TwilioConnection) -> None:
+        """Send background noise in real time."""
+        noise = np.random.default_rng(1).normal(0, 10 ** (NOISE_DBFS / 20), FRAME * 50)
         frames = noise.astype(np.float32).reshape(-1, FRAME)
         loop = asyncio.get_running_loop()
         began, sent = loop.time(), 0
@@ -103,9 +112,9 @@ class TelephoneCaller:
             await asyncio.sleep(max(0.0, began + sent * 0.02 - loop.time()))
 
     async def _hear(self, connection: TwilioConnection, sock: TimestampedSocket) -> None:
-        async for arrival in connection.receive():
-            if isinstance(arrival, ReceivedAudio):
-                # Nothing is read from the socket between a message and this.
+        async for received in connection.receive():
+            if isinstance(received, ReceivedAudio):
+                # The socket is not read between a message and this line.
                 self._reply.arrived.append(sock.arrived_at)
                 self._reply.read.append(time.time())
-                self._reply.samples += len(arrival.samples)
+                self._reply.samples += len(received.samples)

@@ -73,9 +73,7 @@ class Check:
             try:
                 re.compile(text)
             except re.error as error:
-                raise ConfigError(
-                    f"{where}: {text!r} is not a regular expression: {error}"
-                ) from None
+                raise ConfigError(f"{where}: {text!r} is no regular expression: {error}") from None
         return cls(Rule(name), text)
 
 

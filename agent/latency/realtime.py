@@ -170,7 +170,7 @@ async def open_socket(
 def _refusal(status: int) -> str:
     hints = {
         401: "the key is missing or wrong; give it with --key or ONEBREATH_KEY",
-        403: "this caller is not admitted; check the key and server.allowed_hosts",
+        403: "this caller is not let in; check the key and server.allowed_hosts",
         404: "there is no such path; check the endpoint",
         429: "too many calls for this key; lower --calls, or wait",
         503: "all calls are in use; lower --calls, or raise server.max_calls",
