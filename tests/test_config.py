@@ -1,3 +1,4 @@
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -119,6 +120,6 @@ def _sections(model):
 @pytest.mark.parametrize("model", dict.fromkeys(_sections(Settings)), ids=lambda m: m.__name__)
 def test_help_describes_every_setting(model):
     own = set(model.__annotations__) - {"model_config"}
-    described = re.findall(r"^    (\w+): \S", model.__doc__ or "", re.MULTILINE)
+    described = re.findall(r"^    (\w+): \S", inspect.getdoc(model) or "", re.MULTILINE)
     assert set(described) == own & set(model.model_fields)
-    assert "Attributes:" in model.__doc__
+    assert "Attributes:" in (model.__doc__ or "")

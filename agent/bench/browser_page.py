@@ -39,7 +39,7 @@ ACTION_MS = 10_000
 """Time limit of an action in the page, in milliseconds."""
 EVENT_SECONDS = 60.0
 """Longest wait for an event, in seconds."""
-DESK = "document.querySelector('ob-talk').desk"
+CONTROLLER = "document.querySelector('ob-talk').controller"
 """JavaScript expression for the controller of the page."""
 
 
@@ -180,7 +180,7 @@ class Visit:
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
         """Entries of the session's log with events of type ``kind``."""
-        script = f"kind => {DESK}.entries.filter(({{event}}) => event.type === kind)"
+        script = f"kind => {CONTROLLER}.entries.filter(({{event}}) => event.type === kind)"
         found: list[dict[str, Any]] = self.page.evaluate(script, kind)
         return found
 
@@ -200,14 +200,16 @@ class Visit:
 
     def _state(self, missing: str) -> str:
         """Description of the page for the error about a missing event."""
-        problem = self.page.evaluate(f"{DESK}.session.problem")
-        last = self.page.evaluate(f"{DESK}.entries.slice(-12).map(e => e.t + ' ' + e.event.type)")
+        problem = self.page.evaluate(f"{CONTROLLER}.session.problem")
+        last = self.page.evaluate(
+            f"{CONTROLLER}.entries.slice(-12).map(e => e.t + ' ' + e.event.type)"
+        )
         return f"no {missing}; {problem}; {last}; {self.complaints}"
 
     def finish_replay(self) -> None:
         """Finish the replay of a recorded session at once."""
         self.wait_for("page.connecting")
-        self.page.evaluate(f"{DESK}.replay.finish()")
+        self.page.evaluate(f"{CONTROLLER}.replay.finish()")
 
     def recorded(self) -> Recorded:
         """Return the recording up to now."""
