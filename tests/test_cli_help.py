@@ -39,6 +39,8 @@ def complaint(help_text: str | None) -> str | None:
         return f"begins with {text.split()[0]}"
     if not re.search(r"\.($| )", text):
         return "no full stop"
+    if "[" in text:
+        return "a bracket, which the terminal takes for markup"
     return None
 
 
@@ -53,6 +55,7 @@ def test_every_command_has_a_summary_sentence(path):
     assert complaint(text) is None
     assert text.endswith(".")
     assert text.split()[0] not in ("A", "An", "The", "Your", "One"), "begin with a verb"
+    assert "[" not in (COMMANDS[path].help or ""), "the terminal takes a bracket for markup"
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -77,6 +80,7 @@ def test_sub_commands_are_walked():
         ("None: all.", "begins with None:"),
         ("cpu or cuda.", "no capital letter at its beginning"),
         ("Seed of the generator", "no full stop"),
+        ("Needs onebreath[browser].", "a bracket, which the terminal takes for markup"),
         ("Seed of the generator.", None),
     ],
 )

@@ -86,6 +86,7 @@ class _ReplyObserver:
     done: ReplyDone | None = None
 
     def observe(self, piece: object, seconds: float) -> None:
+        """Note a piece of the reply that came ``seconds`` after the request."""
         match piece:
             case Prefilled():
                 self.prompt_tokens = piece.cached_tokens + piece.new_tokens

@@ -294,7 +294,7 @@ def plot(
 ) -> None:
     """Plot the loss of a training run.
 
-    Needs matplotlib: pip install 'onebreath[adapt]'
+    Needs matplotlib, from the extra `adapt`.
     """
     _engine("plot").plot_log(run / "log.jsonl", picture)
     out.print(str(picture), highlight=False)

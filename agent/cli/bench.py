@@ -58,13 +58,18 @@ class _EngineBench:
 
     Attributes:
         name: name of the command.
-        help: help text of the command.
+        help: summary of the command.
         dtypes: default weight types.
     """
 
     name: str
     help: str
     dtypes: tuple[str, ...]
+
+    @property
+    def full_help(self) -> str:
+        """Help text of the command with its default weight types."""
+        return f"{self.help}\n\nThe weights are in {' and '.join(self.dtypes)} by default."
 
 
 ENGINE_BENCHES = (
@@ -99,7 +104,7 @@ DtypesOption = Annotated[
     typer.Option(
         "--dtype",
         help="Type of the weights: int4, int8, float32 or bfloat16. May be repeated. "
-        "Default: by command.",
+        "Default: as above.",
     ),
 ]
 
@@ -118,7 +123,7 @@ def _command(engine_bench: _EngineBench) -> Callable[..., None]:
 
 
 for _bench in ENGINE_BENCHES:
-    bench.command(_bench.name, help=_bench.help)(_command(_bench))
+    bench.command(_bench.name, help=_bench.full_help)(_command(_bench))
 
 
 def _measure(name: str, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
@@ -275,7 +280,7 @@ def browser(
 ) -> None:
     """Measure the web client in Chromium: connecting, latency display, silence after Esc.
 
-    Needs Playwright and Chromium: pip install 'onebreath[browser]'
+    Needs Chromium, and Playwright from the extra `browser`.
     """
     from agent.bench.browser import run_browser_bench
 

@@ -23,7 +23,9 @@ err = Console(stderr=True)
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Settings file (TOML). Default: onebreath.toml."),
+    typer.Option(
+        "--config", "-c", help="Settings file (TOML). Default: onebreath.toml, if it exists."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document per line.")]
 ResponderOption = Annotated[
