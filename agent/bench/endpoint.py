@@ -32,14 +32,14 @@ from agent.bench.utterances import (
 from agent.config.settings import Settings, TurnSettings
 from agent.models import store
 from agent.runtime.engines import load_asr, load_tts, thread_plan
-from agent.session.endpointing import SOUNDS_OVER, Delays, judged
+from agent.session.endpointing import SOUNDS_OVER, EndpointDelays, verdict_of
 from agent.turn_taking.completeness import completeness
 from agent.turn_taking.detector import TurnDetector, TurnEvent
 from asr.engine import Transcriber
 
-EAGER: Final = Delays(0.2, 0.5, 1.5)
+EAGER: Final = EndpointDelays(0.2, 0.5, 1.5)
 """Shorter delays than the default, in seconds."""
-PATIENT: Final = Delays(0.3, 1.0, 1.5)
+PATIENT: Final = EndpointDelays(0.3, 1.0, 1.5)
 """Longer delays than the default, in seconds."""
 SHORTEST: Final = 0.2
 """Shortest pause that a policy may take for the end, in seconds."""
@@ -89,22 +89,22 @@ def fixed(seconds: float) -> Policy:
     return lambda pause: seconds
 
 
-def by_rules(delays: Delays) -> Policy:
+def by_rules(delays: EndpointDelays) -> Policy:
     """Policy that decides by the words alone."""
-    return lambda pause: delays.after(judged(pause.words, pause.seconds_of_speech, 0.0))
+    return lambda pause: delays.after(verdict_of(pause.words, pause.seconds_of_speech, 0.0))
 
 
-def by_model(delays: Delays) -> Policy:
+def by_model(delays: EndpointDelays) -> Policy:
     """Policy that decides by smart-turn alone, at its own threshold."""
     return lambda pause: (
         delays.complete if _probability(pause) >= SOUNDS_OVER else delays.incomplete
     )
 
 
-def by_both(delays: Delays) -> Policy:
+def by_both(delays: EndpointDelays) -> Policy:
     """Policy that decides by the words and, where they leave it open, by smart-turn."""
     return lambda pause: delays.after(
-        judged(pause.words, pause.seconds_of_speech, _probability(pause))
+        verdict_of(pause.words, pause.seconds_of_speech, _probability(pause))
     )
 
 
@@ -114,7 +114,7 @@ def _probability(pause: Pause) -> float:
 
 def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
     """Policies to compare, by name; ``rules`` uses the delays of the settings."""
-    delays = Delays.of(settings)
+    delays = EndpointDelays.of(settings)
     found: dict[str, Policy] = {
         "fixed 500 ms": fixed(0.5),
         "fixed 800 ms": fixed(0.8),

@@ -69,7 +69,7 @@ class _EngineBench:
     @property
     def full_help(self) -> str:
         """Help text of the command with its default weight types."""
-        return f"{self.help}\n\nThe weights are in {' and '.join(self.dtypes)} by default."
+        return f"{self.help}\n\nDefault types of the weights: {', '.join(self.dtypes)}."
 
 
 ENGINE_BENCHES = (
