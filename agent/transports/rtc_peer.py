@@ -1,8 +1,8 @@
 """Peer connections of aiortc, with the received RTP packets diverted to our jitter buffer.
 
 aiortc's receiver delays every packet by 80 ms, and by 200 ms more for good after the first loss;
-see docs/adr/0009-own-jitter-buffer.md. Only this module uses private names of aiortc, whose
-version is pinned for that.
+see docs/adr/0009-own-jitter-buffer.md. Only this module and ``rtc_guard`` use private names of
+aiortc, whose version is pinned for that.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from aiortc.sdp import SessionDescription
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
+from agent.transports.rtc_guard import guard
 from agent.transports.rtc_track import SpeechTrack
 
 MAX_SDP = 65_536
@@ -112,17 +113,10 @@ async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str
             await peer.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             listen_on(peer, hosts)
             await peer.setLocalDescription(await peer.createAnswer())
+            guard(peer)  # nothing was awaited since the connection began to be made
     except Exception as error:  # at an odd offer aiortc raises every kind of error
         raise BadOffer(f"the offer cannot be answered: {error!r}") from None
     return str(peer.localDescription.sdp)
-
-
-def overrun(peer: RTCPeerConnection) -> bool:
-    """Whether unfinished messages exceed the receive window of 1 MiB.
-
-    aiortc announces the window and does not enforce it.
-    """
-    return peer.sctp is not None and peer.sctp._advertised_rwnd < 0
 
 
 def lose_packets(peer: RTCPeerConnection, lost: Callable[[], bool]) -> None:

@@ -17,7 +17,7 @@ from agent.config.settings import WebRtcSettings
 from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
 from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
-from agent.transports import rtc_peer
+from agent.transports import rtc_guard, rtc_peer
 from agent.transports.base import Disconnected
 from agent.transports.opus import RATE
 from agent.transports.reading import EventReader
@@ -186,7 +186,7 @@ class WebRtcTransport:
     async def _keep_time(self) -> None:
         while not self._gone:
             await asyncio.sleep(TICK_SECONDS)
-            if rtc_peer.overrun(self._peer):
+            if rtc_guard.overrun(self._peer):
                 log.warning("the client sends a message without end; the call is ended")
                 self._lose()
             self._receiver.tick()
