@@ -36,6 +36,10 @@ class ServerSettings(Section):
         host: address to listen on.
         port: TCP port to listen on; 0 takes a free one.
         max_calls: concurrent calls, telephone calls included.
+        max_calls_per_address: concurrent calls from one IP address, telephone calls aside; None:
+            half of ``max_calls``, and all of them from this machine.
+        offers_per_minute: WebRTC offers from one IP address, each minute; some more may come at
+            once.
         max_call_seconds: longest call, in seconds.
         idle_seconds: seconds without a message from the client after which a call ends.
         max_message_bytes: largest message from a client, in bytes.
@@ -47,6 +51,8 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
     max_calls: int = Field(4, ge=1, le=1000)
+    max_calls_per_address: int | None = Field(None, ge=1, le=1000)
+    offers_per_minute: float = Field(60.0, gt=0, le=60_000)
     max_call_seconds: float = Field(1800.0, gt=0)
     idle_seconds: float = Field(120.0, gt=0)
     max_message_bytes: int = Field(1_048_576, ge=1024, le=16 * 1_048_576)

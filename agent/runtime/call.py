@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from agent.audio.echo import EchoDetector
@@ -28,6 +29,8 @@ log = logging.getLogger("onebreath.call")
 
 MAX_UNSENT = 512
 """Notices that may wait for a slow client; one more ends the call."""
+TURN_SECONDS = 0.002
+"""Seconds of work on a client's sound after which the event loop gets its turn."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
 
@@ -102,8 +105,7 @@ class CallRunner:
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    for frame in self._caller_audio.push(message.samples, self._clock()):
-                        self._handle(frame)
+                    await self._hear(message)
                 else:
                     self._handle(message)
                 # Send first: a client that reads must not be taken for one that does not.
@@ -114,6 +116,15 @@ class CallRunner:
         except AudioError as error:
             await self._end(POLICY_VIOLATION, str(error))
         self._over.set()
+
+    async def _hear(self, message: AppendedAudio) -> None:
+        """Take sound frame by frame; one message may hold half a minute, so others get turns."""
+        began = time.thread_time()
+        for frame in self._caller_audio.push(message.samples, self._clock()):
+            self._handle(frame)
+            if time.thread_time() - began > TURN_SECONDS:
+                await asyncio.sleep(0)
+                began = time.thread_time()
 
     @property
     def _crowded(self) -> bool:

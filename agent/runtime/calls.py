@@ -7,6 +7,7 @@ in it (``AdmittedCall.run``). Counting, logging and closing are the same for eve
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import secrets
 import time
@@ -97,11 +98,13 @@ class AdmittedCall:
     Attributes:
         id: random id, which cannot be guessed; its prefix names the transport.
         kind: the transport or the telephony provider, such as ``websocket`` or ``twilio``.
+        address: IP address of the client; empty where its calls are not counted by address.
     """
 
-    def __init__(self, registry: CallRegistry, call_id: str, kind: str) -> None:
+    def __init__(self, registry: CallRegistry, call_id: str, kind: str, address: str = "") -> None:
         self.id = call_id
         self.kind = kind
+        self.address = address
         self._registry = registry
         self._task: asyncio.Task[CallEnd] | asyncio.Task[None] | None = None
         self._conversing = False
@@ -196,11 +199,19 @@ class CallRegistry:
     Args:
         max_calls: calls at once, over all transports.
         clock: monotonic seconds.
+        max_calls_per_address: calls at once from one address. None: half of ``max_calls``, and as
+            many as there are lines from this machine itself.
     """
 
-    def __init__(self, max_calls: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_calls: int,
+        clock: Callable[[], float] = time.monotonic,
+        max_calls_per_address: int | None = None,
+    ) -> None:
         self.max_calls = max_calls
         self.clock = clock
+        self._per_address = max_calls_per_address
         self._calls: dict[str, AdmittedCall] = {}
         self._closed = False
 
@@ -225,20 +236,32 @@ class CallRegistry:
         if (refusal := self.refusal()) is not None:
             raise refusal
 
-    def admit(self, kind: str, prefix: str = "call") -> AdmittedCall:
+    def admit(self, kind: str, prefix: str = "call", address: str = "") -> AdmittedCall:
         """Admit a new call, which is then set up and run.
 
         Args:
             kind: the transport or the telephony provider, for the log.
             prefix: of the call's id.
+            address: IP address of the client; empty: it is not counted by its address.
 
         Raises:
-            CallRefused: all places are taken, or the server is being stopped.
+            CallRefused: all places, or those of this address, are taken, or the server is being
+                stopped.
         """
         self.check_room()
-        call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}", kind)
+        if address:
+            self._check_address(address)
+        call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}", kind, address)
         self._calls[call.id] = call
         return call
+
+    def _check_address(self, address: str) -> None:
+        bound = self._per_address
+        if bound is None:
+            bound = self.max_calls if _is_here(address) else -(-self.max_calls // 2)
+        if sum(call.address == address for call in self._calls.values()) >= bound:
+            reason = f"{bound} calls from this address are up; end one, or try again later"
+            raise CallRefused(reason, 429, "too_many_calls")
 
     def find(self, call_id: str) -> AdmittedCall | None:
         """The call with this id, if it is up or being set up."""
@@ -260,6 +283,14 @@ class CallRegistry:
 
 def _no_room(code: str, reason: str) -> CallRefused:
     return CallRefused(reason, 503, code)
+
+
+def _is_here(address: str) -> bool:
+    """Whether an IP address is of this machine, where a proxy or tests may be."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _uncancel() -> None:

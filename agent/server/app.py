@@ -31,6 +31,8 @@ from agent.protocol import EventWriter, SessionFacts
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
+from agent.server.fair_share import BoundedRequests, address_of
+from agent.server.http_deadlines import HttpWithDeadlines
 from agent.server.pages import ClientPages
 from agent.server.webrtc_offers import WebRtcOffers
 from agent.session.notices import Trouble
@@ -39,6 +41,7 @@ from agent.telephony.access.webhooks import Webhooks
 from agent.telephony.media.endpoint import TelephonyEndpoint
 from agent.telephony.media.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected, Transport
+from agent.transports.pace import Paces
 from agent.transports.websocket import WebsocketTransport
 
 log = logging.getLogger("onebreath.server")
@@ -55,9 +58,13 @@ class AgentServer:
     def __init__(self, settings: Settings, engines: Engines) -> None:
         self.settings = settings
         self.engines = engines
-        self.calls = CallRegistry(settings.server.max_calls)
+        self.calls = CallRegistry(
+            settings.server.max_calls,
+            max_calls_per_address=settings.server.max_calls_per_address,
+        )
+        self._paces = Paces()
         self._offers = WebRtcOffers(
-            settings, self.calls, self._welcome, self._writer, self._converse
+            settings, self.calls, self._welcome, self._writer, self._converse, self._paces
         )
         self.tokens = Tokens()
         self.telephony = TelephonyEndpoint(settings, engines, self.calls, self.tokens)
@@ -78,12 +85,15 @@ class AgentServer:
             # Pages of allowed origins may read the answers to their requests.
             middleware=[
                 Middleware(
+                    BoundedRequests, limit=self.settings.server.max_calls + SPARE_CONNECTIONS
+                ),
+                Middleware(
                     CORSMiddleware,
                     allow_origins=self.settings.server.allowed_origins,
                     allow_methods=["GET", "POST"],
                     allow_headers=["authorization", "content-type"],
                     expose_headers=["location"],
-                )
+                ),
             ],
             lifespan=self._lifespan,
         )
@@ -114,9 +124,11 @@ class AgentServer:
             return
         protocols = websocket.scope.get("subprotocols", [])
         await websocket.accept("realtime" if "realtime" in protocols else None)
-        transport = WebsocketTransport(websocket, self._writer(), self.settings.server)
+        address = address_of(websocket)
+        pace = self._paces.of(address)
+        transport = WebsocketTransport(websocket, self._writer(), self.settings.server, pace)
         try:
-            call = self.calls.admit("websocket", "ws")
+            call = self.calls.admit("websocket", "ws", address)
         except CallRefused as refusal:
             await self._refuse(transport, refusal)
             return
@@ -239,12 +251,12 @@ async def _serve(
 ) -> None:
     config = uvicorn.Config(
         agent.app(),
+        http=HttpWithDeadlines,
         ws=MediaAwareProtocol,
         ws_max_size=HARD_MESSAGE_LIMIT,
         ws_per_message_deflate=False,
         log_config=None,
         timeout_graceful_shutdown=3,
-        limit_concurrency=agent.settings.server.max_calls + SPARE_CONNECTIONS,
         access_log=False,
     )
     server = uvicorn.Server(config)

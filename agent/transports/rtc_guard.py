@@ -21,7 +21,7 @@ from agent.transports.sctp_guard import is_sound
 log = logging.getLogger("onebreath.webrtc")
 
 PACKETS_PER_SECOND = 500.0
-"""Datagrams of one IP address that are looked at; sound is 50 a second, an event of 64 KiB is 55."""
+"""Datagrams of one IP address that are looked at; sound is 50 a second, 64 KiB of text are 55."""
 PACKETS_AT_ONCE = 500.0
 MAX_SOURCES = 16
 """IP addresses whose datagrams are looked at, for each connection; those of more are dropped."""

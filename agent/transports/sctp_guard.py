@@ -20,7 +20,7 @@ MAX_GAP_END = 4096
 """Packets after the acknowledged one that a gap block may name. The data channel holds at most
 256 KiB unsent, some 220 packets."""
 MAX_TSN_AHEAD = 2048
-"""Packets ahead of the last one in order; the receive window of 1 MiB has room for 900 full ones."""
+"""Packets ahead of the last one in order; the receive window of 1 MiB has room for 900."""
 MAX_PARAMETERS = 64
 
 DATA, INIT, INIT_ACK, SACK = 0, 1, 2, 3
@@ -46,8 +46,8 @@ def is_sound(packet: bytes, last_tsn: int | None) -> bool:
     """Whether aiortc can take ``packet``, an SCTP packet, without harm.
 
     Args:
-        last_tsn: the last TSN that was received in order; packets far ahead of it are refused. None:
-            the association is not set up, so that no data can come.
+        last_tsn: the last TSN that was received in order; packets far ahead of it are refused.
+            None: the association is not set up, so that no data can come.
     """
     kinds = []
     for kind, value in _chunks(packet):
