@@ -83,7 +83,7 @@ def _chunk_is_sound(kind: int, value: bytes, last_tsn: int | None) -> bool:
             return False
         (tsn,) = unpack_from("!L", value)
         ahead = (tsn - last_tsn) % 2**32
-        return ahead <= MAX_TSN_AHEAD or ahead >= 2**31  # older ones are duplicates
+        return bool(ahead <= MAX_TSN_AHEAD or ahead >= 2**31)  # older ones are duplicates
     return True
 
 
