@@ -128,6 +128,8 @@ class CallSettings(Section):
         max_idle_prompts: unanswered prompts after which the agent says goodbye and hangs up.
         goodbye: last sentence before the agent hangs up, also at the end of
             ``server.max_call_seconds``; None or empty: it hangs up without a word.
+        apology: sentence said when a reply fails, recorded beforehand in case that the voice fails
+            too; None or empty: a failed reply ends in silence.
         filler: short sentence said when a reply is late, such as "Let me see."; None: no filler.
         filler_after: seconds from the end of a turn after which a reply without audio is late.
     """
@@ -137,6 +139,9 @@ class CallSettings(Section):
     idle_prompt: str = Field("Are you still there?", min_length=1, max_length=500)
     max_idle_prompts: int = Field(2, ge=1, le=20)
     goodbye: str | None = Field("Goodbye.", max_length=500)
+    apology: str | None = Field(
+        "Sorry, something went wrong. Please say that again.", max_length=200
+    )
     filler: str | None = Field(None, max_length=100)
     filler_after: float = Field(0.8, gt=0, le=10)
 
