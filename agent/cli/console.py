@@ -53,16 +53,20 @@ def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None =
     Raises:
         ConfigError: a setting is unknown or has a bad value.
     """
-    from agent.config.sources import load_settings
+    from agent.config.sources import DEFAULT_FILE, load_settings, named_file
 
     settings = load_settings(flags, config)
+    if named_file(config) is None and DEFAULT_FILE.is_file():
+        err.print(f"settings: {DEFAULT_FILE.absolute()}", style="dim", soft_wrap=True)
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(message)s",
         datefmt="%H:%M:%S",
         handlers=[RichHandler(console=err, show_path=False)],
     )
-    for verbose in ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice"):
+    # httpx and openai write addresses with their passwords, and headers with keys.
+    libraries = ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice", "aiortc")
+    for verbose in (*libraries, "httpx", "httpcore", "openai"):
         logging.getLogger(verbose).setLevel("WARNING")
     return settings
 

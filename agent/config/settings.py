@@ -40,6 +40,10 @@ class ServerSettings(Section):
             half of ``max_calls``, and all of them from this machine.
         offers_per_minute: WebRTC offers from one IP address, each minute; some more may come at
             once.
+        health_port: a port of its own for ``/healthz``, ``/readyz`` and ``/metrics``, which no
+            client of the other one can crowd out; 0 takes a free one, None: they are there only.
+        drain_seconds: seconds that running calls may go on after the server was asked to stop;
+            then the agent says goodbye.
         max_call_seconds: longest call, in seconds.
         idle_seconds: seconds without a message from the client after which a call ends.
         max_message_bytes: largest message from a client, in bytes.
@@ -53,6 +57,8 @@ class ServerSettings(Section):
     max_calls: int = Field(4, ge=1, le=1000)
     max_calls_per_address: int | None = Field(None, ge=1, le=1000)
     offers_per_minute: float = Field(60.0, gt=0, le=60_000)
+    health_port: int | None = Field(None, ge=0, le=65_535)
+    drain_seconds: float = Field(600.0, ge=0, le=86_400)
     max_call_seconds: float = Field(1800.0, gt=0)
     idle_seconds: float = Field(120.0, gt=0)
     max_message_bytes: int = Field(1_048_576, ge=1024, le=16 * 1_048_576)
@@ -219,7 +225,7 @@ class ResponderChoice(Section):
     device: str = "auto"
     threads: int | None = Field(None, ge=1)
     max_tokens: int = Field(48, ge=4, le=512)
-    base_url: str = ""
+    base_url: str = Field("", repr=False)
     api_key: SecretStr | None = None
     connect_timeout: float = Field(3.0, gt=0, le=60)
     word_timeout: float = Field(10.0, gt=0, le=120)
@@ -289,7 +295,7 @@ class IceServer(Section):
 
     urls: str = Field(pattern=r"^(stuns?|turns?):[^\s?]+(\?transport=(udp|tcp))?$")
     username: str | None = None
-    credential: str | None = None
+    credential: SecretStr | None = None
 
 
 class WebRtcSettings(Section):
@@ -306,6 +312,18 @@ class WebRtcSettings(Section):
     bitrate: int = Field(56_000, ge=16_000, le=128_000)
 
 
+class LogSettings(Section):
+    """The log.
+
+    Attributes:
+        format: ``console`` for people, or ``json``: one object a line, for programs.
+        words: whether the lines of turns hold what was said; else only its length.
+    """
+
+    format: Literal["console", "json"] = "console"
+    words: bool = False
+
+
 class Settings(BaseSettings):
     """All settings by section; ``load_settings`` reads them from file, environment and flags.
 
@@ -320,6 +338,7 @@ class Settings(BaseSettings):
         playback: playback of the agent's voice.
         webrtc: WebRTC calls.
         telephony: telephone calls.
+        log: format of the log, and what it may hold.
         log_level: least severe level of the log: ``debug``, ``info``, ``warning`` or ``error``.
     """
 
@@ -337,6 +356,7 @@ class Settings(BaseSettings):
     playback: PlaybackSettings = PlaybackSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
     telephony: TelephonySettings = TelephonySettings()
+    log: LogSettings = LogSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

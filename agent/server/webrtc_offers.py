@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agent.close_codes import NORMAL_CLOSURE
-from agent.config.settings import Settings
+from agent.config.settings import IceServer, Settings
 from agent.protocol import BadEvent, ClientMessage, EventWriter, Pinged, parse
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
 from agent.server.bodies import BodyRefused, read_body, with_body
@@ -122,7 +122,7 @@ class WebRtcOffers:
     async def _ice(self, request: Request) -> Response:
         if not self._welcome(request.headers):
             return _forbidden().response()
-        servers = [s.model_dump(exclude_none=True) for s in self._settings.webrtc.ice_servers]
+        servers = [_for_browsers(server) for server in self._settings.webrtc.ice_servers]
         return JSONResponse({"iceServers": servers}, headers={"Cache-Control": "no-store"})
 
     async def _create(self, request: Request) -> Response:
@@ -187,6 +187,14 @@ async def _answered(transport: WebRtcTransport, sdp: str) -> str:
         if isinstance(error, BadOffer):
             raise OfferRefused(400, "invalid_offer", str(error)) from None
         raise
+
+
+def _for_browsers(server: IceServer) -> dict[str, str]:
+    """One of RTCPeerConnection's ``iceServers``; the page needs the credential in the clear."""
+    fields = server.model_dump(exclude_none=True)
+    if server.credential is not None:
+        fields["credential"] = server.credential.get_secret_value()
+    return fields
 
 
 def _forbidden() -> OfferRefused:

@@ -22,6 +22,7 @@ from aiortc import (
 from aiortc.jitterbuffer import JitterBuffer as AioRtcJitterBuffer
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
+from pydantic import SecretStr
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
@@ -92,7 +93,7 @@ def new_peer(
     track: SpeechTrack, take: Callable[[RtpPacket], None], servers: Sequence[IceServer]
 ) -> RTCPeerConnection:
     """A connection that sends ``track`` as Opus and gives received packets to ``take``."""
-    ice = [RTCIceServer(server.urls, server.username, server.credential) for server in servers]
+    ice = [RTCIceServer(s.urls, s.username, _revealed(s.credential)) for s in servers]
     peer = RTCPeerConnection(RTCConfiguration(iceServers=ice))
     peer.addTrack(track)
     (transceiver,) = peer.getTransceivers()
@@ -100,6 +101,10 @@ def new_peer(
     transceiver.setCodecPreferences([c for c in codecs if c.mimeType == "audio/opus"])
     divert(transceiver.receiver, take)
     return peer
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str:
