@@ -13,12 +13,14 @@ from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
 from agent.runtime.audio_input import CallerAudio
-from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, Outcome
+from agent.runtime.call_log import TurnLog, current_call
+from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
     CallStarted,
     Input,
+    Leave,
     Tick,
 )
 from agent.session.notices import Notice, Play, StopPlaying, Trouble
@@ -44,6 +46,7 @@ class CallRunner:
         transport: the open line to the client.
         clock: monotonic seconds; the loop's own where none is given (uvloop's counts whole
             milliseconds, which is too coarse for the spans of a turn).
+        calls: the server's calls, which may ask this one to leave.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class CallRunner:
         settings: Settings,
         transport: Transport,
         clock: Callable[[], float] | None = None,
+        calls: CallRegistry | None = None,
     ) -> None:
+        self._calls = calls
         self._engines = engines
         self._transport = transport
         self._loop = asyncio.get_running_loop()
@@ -68,6 +73,8 @@ class CallRunner:
         self._last_message_at = self._clock()
         self._over = asyncio.Event()
         self._ending = False
+        self.call_id = current_call.get()
+        self._turn_log = TurnLog(settings.log.words)
         self._end_of_call = CONNECTION_CLOSED
 
     async def run(self) -> CallEnd:
@@ -88,11 +95,15 @@ class CallRunner:
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._handle(CallStarted())
+        if self._calls is not None:
+            self._calls.leavers.add(self.leave)
         self._watch_idleness()
         tasks = [group.create_task(self._receive()), group.create_task(self._send())]
         try:
             await self._over.wait()
         finally:
+            if self._calls is not None:
+                self._calls.leavers.discard(self.leave)
             for task in tasks:
                 task.cancel()
 
@@ -200,7 +211,12 @@ class CallRunner:
         self._timer = None
         self._handle(Tick())
 
+    def leave(self, reason: str) -> None:
+        """End the call after a goodbye of the agent."""
+        self._handle(Leave(reason))
+
     def _notify(self, notice: Notice) -> None:
+        self._turn_log.see(notice)
         try:
             self._unsent.put_nowait(notice)
         except asyncio.QueueFull:

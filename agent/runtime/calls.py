@@ -19,10 +19,13 @@ from typing import Protocol
 
 from agent.close_codes import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
 from agent.errors import CallError
+from agent.runtime.call_log import CALLS, REFUSED, RUNNING, current_call, line
 from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.calls")
 
+GOODBYE_SECONDS = 12.0
+"""Seconds for the goodbyes when a server is stopped; a goodbye takes at most 10."""
 CLOSE_SECONDS = 5.0
 """Seconds that a transport has to close; then the place is freed in any case."""
 
@@ -149,7 +152,9 @@ class AdmittedCall:
             asyncio.CancelledError: the task was cancelled, other than by ``end``.
         """
         self._task, began = asyncio.current_task(), self._registry.clock()
-        log.info("call %s started: %s", self.id, self.kind)
+        current_call.set(self.id)
+        RUNNING.inc()
+        line("call started", {"call": self.id, "kind": self.kind, "address": self.address})
         end = SHUT_DOWN
         try:
             end = await self._ended(conversation)
@@ -188,7 +193,11 @@ class AdmittedCall:
         finally:
             self._registry.remove(self)
             seconds = self._registry.clock() - began
-            log.info("call %s %s after %.1f s: %s", self.id, end.outcome, seconds, end.reason)
+            RUNNING.dec()
+            CALLS.labels(self.kind, end.outcome).inc()
+            about = {"call": self.id, "kind": self.kind, "outcome": str(end.outcome)}
+            how = {"seconds": round(seconds, 1), "code": end.code, "reason": end.reason}
+            line("call ended", {**about, **how})
 
 
 class CallRegistry:
@@ -214,6 +223,13 @@ class CallRegistry:
         self._per_address = max_calls_per_address
         self._calls: dict[str, AdmittedCall] = {}
         self._closed = False
+        self.leavers: set[Callable[[str], None]] = set()
+        """What asks each call that is up to end after a goodbye."""
+
+    def bound(self, max_calls: int, max_calls_per_address: int | None) -> None:
+        """Change the bounds; calls beyond them go on."""
+        self.max_calls = max_calls
+        self._per_address = max_calls_per_address
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -248,9 +264,13 @@ class CallRegistry:
             CallRefused: all places, or those of this address, are taken, or the server is being
                 stopped.
         """
-        self.check_room()
-        if address:
-            self._check_address(address)
+        try:
+            self.check_room()
+            if address:
+                self._check_address(address)
+        except CallRefused as refusal:
+            REFUSED.labels(refusal.code).inc()
+            raise
         call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}", kind, address)
         self._calls[call.id] = call
         return call
@@ -270,6 +290,34 @@ class CallRegistry:
     def remove(self, call: AdmittedCall) -> None:
         """Free the place of ``call``; called by the call itself."""
         self._calls.pop(call.id, None)
+
+    @property
+    def draining(self) -> bool:
+        """Whether no call is admitted any more."""
+        return self._closed
+
+    async def drain(self, seconds: float) -> None:
+        """Admit no call any more, and wait until those that are up have ended.
+
+        Args:
+            seconds: how long they may go on; then the agent says goodbye in each.
+        """
+        self._closed = True
+        if not await self._all_ended(seconds):
+            for leave in list(self.leavers):
+                leave(SHUT_DOWN.reason)
+            await self._all_ended(GOODBYE_SECONDS)
+
+    async def _all_ended(self, seconds: float) -> bool:
+        """Wait until no call is up; False where that takes longer than ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                while tasks := [call.task for call in self._calls.values() if call.task]:
+                    await asyncio.wait(tasks)
+                    await asyncio.sleep(0)
+        except TimeoutError:
+            return False
+        return True
 
     async def end_all(self, end: CallEnd = SHUT_DOWN) -> None:
         """Admit no call any more, ask all calls to end, and wait until their tasks have ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from agent.compute import Compute
 from agent.reply import Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
@@ -79,7 +79,7 @@ async def _contained(work: Awaitable[T]) -> T:
         raise ResponderError(explain("responder", error, ResponderError)) from error
 
 
-def _checked(piece: ReplyPiece) -> ReplyPiece:
+def _checked(piece: Any) -> ReplyPiece:
     """``piece`` with text that can be sent and spoken.
 
     Raises:
@@ -91,7 +91,7 @@ def _checked(piece: ReplyPiece) -> ReplyPiece:
         raise TypeError(f"the text of a reply is {type(piece.text).__name__}, not str")
     if isinstance(piece, ReplyText) and not piece.text.isascii():
         return ReplyText(_encodable(piece.text))
-    return piece
+    return cast("ReplyPiece", piece)
 
 
 def _encodable(text: str) -> str:

@@ -105,7 +105,7 @@ class WebRtcOffers:
         self._paces = paces or Paces()
         minute = settings.server.offers_per_minute
         self._rates = AddressRates(minute / 60, max(8, 2 * settings.server.max_calls, minute / 4))
-        self._settings = settings
+        self.settings = settings
         self._calls = calls
         self._welcome = welcome
         self._new_writer = new_writer
@@ -122,7 +122,7 @@ class WebRtcOffers:
     async def _ice(self, request: Request) -> Response:
         if not self._welcome(request.headers):
             return _forbidden().response()
-        servers = [_for_browsers(server) for server in self._settings.webrtc.ice_servers]
+        servers = [_for_browsers(server) for server in self.settings.webrtc.ice_servers]
         return JSONResponse({"iceServers": servers}, headers={"Cache-Control": "no-store"})
 
     async def _create(self, request: Request) -> Response:
@@ -161,7 +161,7 @@ class WebRtcOffers:
         with call.setting_up():
             pace = self._paces.of(address)
             transport = WebRtcTransport(
-                self._new_writer(), self._settings.webrtc, offer.session, pace
+                self._new_writer(), self.settings.webrtc, offer.session, pace
             )
             answer = await _answered(transport, offer.sdp)
         call.start(transport, lambda: self._connect_and_converse(transport))

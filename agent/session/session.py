@@ -23,6 +23,7 @@ from agent.session.events import (
     Configure,
     FinalTranscript,
     Input,
+    Leave,
     PartialTranscript,
     PauseJudged,
     ReplyEvent,
@@ -128,6 +129,8 @@ class Session:
                 return self._failed(event, now)
             case CallStarted():
                 return self._started(now)
+            case Leave():
+                return self.lifecycle.leave(event.reason, now)
             case Tick():
                 return iter(())
             case _:
