@@ -131,11 +131,14 @@ class CallRunner:
     async def _hear(self, message: AppendedAudio) -> None:
         """Take sound frame by frame; one message may hold half a minute, so others get turns."""
         began = time.thread_time()
-        for frame in self._caller_audio.push(message.samples, self._clock()):
-            self._handle(frame)
-            if time.thread_time() - began > TURN_SECONDS:
-                await asyncio.sleep(0)
-                began = time.thread_time()
+        size = self._transport.rate // 4
+        for start in range(0, len(message.samples), size):
+            piece = message.samples[start : start + size]
+            for frame in self._caller_audio.push(piece, self._clock()):
+                self._handle(frame)
+                if time.thread_time() - began > TURN_SECONDS:
+                    await asyncio.sleep(0)
+                    began = time.thread_time()
 
     @property
     def _crowded(self) -> bool:

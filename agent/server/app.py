@@ -29,7 +29,7 @@ from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.watchdog import Watchdog
-from agent.server.fair_share import BoundedRequests, address_of
+from agent.server.fair_share import AddressRates, BoundedRequests, address_of
 from agent.server.health import Health
 from agent.server.http_deadlines import HttpWithDeadlines
 from agent.server.pages import ClientPages
@@ -48,6 +48,10 @@ log = logging.getLogger("onebreath.server")
 
 HARD_MESSAGE_LIMIT = 16 * 1_048_576
 """Bytes at which the connection is closed unread; smaller oversized events get an answer."""
+OPENINGS = 1.0
+"""Websocket calls that one address may open each second; as many as there are lines, and
+``SPARE_OPENINGS`` more, may come at once."""
+SPARE_OPENINGS = 16
 SPARE_CONNECTIONS = 64
 """Connections besides calls (pages, health, refusals); more are answered with 503."""
 
@@ -63,6 +67,7 @@ class AgentServer:
             max_calls_per_address=settings.server.max_calls_per_address,
         )
         self._paces = Paces()
+        self._openings = AddressRates(OPENINGS, settings.server.max_calls + SPARE_OPENINGS)
         self.watchdog = Watchdog()
         self.health = Health(self.calls, engines, self.watchdog)
         self._offers = WebRtcOffers(
@@ -121,6 +126,9 @@ class AgentServer:
         protocols = websocket.scope.get("subprotocols", [])
         await websocket.accept("realtime" if "realtime" in protocols else None)
         address = address_of(websocket)
+        if not self._openings.allow(address):
+            await websocket.close()  # before accept, so that it costs next to nothing
+            return
         pace = self._paces.of(address)
         transport = WebsocketTransport(websocket, self._writer(), self.settings.server, pace)
         try:

@@ -27,6 +27,9 @@ SLICE_SECONDS = 0.002
 SHARE = 0.1
 """Share of the loop's processor time that one connection may take for parsing."""
 BURST_SECONDS = 0.25
+CLOSED_SECONDS = 0.02
+"""Seconds of parsing after our close frame, in search of the peer's; a flood can have filled the
+buffers of the operating system with a million frames."""
 MAX_FRAGMENTS = 4096
 """Fragments of one message; what they hold has bounds of its own, and they may hold nothing."""
 
@@ -58,6 +61,7 @@ class FairWebsocket(WebSocketsSansIOProtocol):
     _work: TokenBucket
     _timer: asyncio.TimerHandle | None = None
     _paused = False
+    _after_close = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -113,7 +117,13 @@ class FairWebsocket(WebSocketsSansIOProtocol):
             super().data_received(piece)
             if time.thread_time() - began > SLICE_SECONDS:
                 break
-        owed = self._work.spend(time.thread_time() - began, self.loop.time())
+        took = time.thread_time() - began
+        if self.close_sent:
+            self._after_close += took
+            if self._after_close > CLOSED_SECONDS:
+                self.transport.abort()
+                return
+        owed = self._work.spend(took, self.loop.time())
         if (self._unparsed and not self._valve.full) or owed:
             self._timer = self.loop.call_later(owed, self._parse)
         self._set_reading(not self._unparsed and not self._valve.full and not owed)

@@ -22,8 +22,8 @@ ADDRESS_FACTOR = 4.0
 """Rates of an address, in those of a connection."""
 MAX_ADDRESSES = 4096
 """Addresses that are remembered; beyond it the one that was seen longest ago is forgotten."""
-YIELD_SECONDS = 0.002
-"""Seconds of work after which the event loop gets its turn."""
+MAX_DEBT = 15.0
+"""Seconds that a client may be ahead of its rates; one that is further ahead is ended."""
 TELL_SECONDS = 10.0
 """Seconds between two remarks to a client that is too fast."""
 
@@ -42,11 +42,11 @@ class Rate:
 
 EVENTS = Rate(200.0, 1000.0)
 """Events; sound in pieces of 20 ms is 50 a second."""
-BYTES = Rate(262_144.0, 4 * 1_048_576.0)
-"""Bytes of events; sound in base64 is 64 KB a second, so a minute of it may come at once."""
+BYTES = Rate(131_072.0, 2 * 1_048_576.0)
+"""Bytes of events; sound in base64 is 64 KB a second, so half a minute of it may come at once."""
 TURNS = Rate(2.0, 20.0)
 """Events that set engines to work: typed words, commits, replies that are asked for, settings."""
-WORK = Rate(0.25, 0.5)
+WORK = Rate(0.15, 0.3)
 """Seconds of the event loop's processor time."""
 CONNECTION = (EVENTS, BYTES, TURNS, WORK)
 
@@ -96,9 +96,9 @@ class Pace:
         self._began = time.thread_time()
 
     @property
-    def tired(self) -> bool:
-        """Whether the work since ``begin`` is enough for the others to get their turn."""
-        return time.thread_time() - self._began > YIELD_SECONDS
+    def exceeded(self) -> bool:
+        """Whether the client is so far ahead that waiting for it would hold a line in vain."""
+        return self._debt > MAX_DEBT
 
     async def rest(self) -> None:
         """Charge the work since ``begin``, let others work, and wait while anything is owed."""

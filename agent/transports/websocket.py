@@ -62,6 +62,9 @@ class WebsocketTransport:
                     yield item
             if (remark := self._pace.remark()) is not None:
                 yield remark
+            if self._pace.exceeded:
+                await self.close(POLICY_VIOLATION, "too much too fast")
+                return
             await self._pace.rest()
             if self._reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
