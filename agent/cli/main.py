@@ -266,12 +266,35 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if not _is_expected(error):
+        lacking = _lacks_memory(error)
+        if not (lacking or _is_expected(error)):
             raise
         from agent.cli.tables import print_error
 
-        print_error(err, str(error))
+        print_error(err, NO_MEMORY if lacking else str(error))
         sys.exit(2)
+
+
+NO_MEMORY = (
+    "there is not enough memory: raise the limit (ulimit -v, the container's), or choose smaller "
+    "models; `onebreath doctor` says what is there"
+)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an error came of too little memory; libraries say so in many ways."""
+    words = (
+        "cannot allocate memory",
+        "failed to map segment",
+        "can't start new thread",
+        "bad_alloc",
+    )
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or any(word in str(cause).lower() for word in words):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _is_expected(error: Exception) -> bool:
