@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 import emoji
 from babel import Locale, UnknownLocaleError
 from babel.core import get_global
 
-from tts.expressions import EXPRESSION
+from tts.english.rules import grammar as english_grammar
+from tts.grammar import Expression, Grammar
 from tts.markup import PlainText
-from tts.verbalize import Verbalizer, can_say_numbers
+from tts.verbalize import CldrGrammar, can_say_numbers
 
 _SCRIPTS = {
     "Latn": "LATIN",
@@ -79,7 +81,7 @@ class _Speaker:
 
     def __init__(self, source: str, locale: Locale) -> None:
         self._source = source
-        self._verbalizer = Verbalizer(locale)
+        self._grammar = _grammar_of(locale)
         self._script = _script_of(locale)
         self._plain = PlainText(source)
         self._chars: list[str] = []
@@ -104,21 +106,21 @@ class _Speaker:
 
     def _replace(self, text: str) -> None:
         position = 0
-        for match in EXPRESSION.finditer(text):
-            self._copy(text, position, match.start())
-            spoken = self._verbalizer.say(str(match.lastgroup), match.group())
-            self._insert(spoken, match.start(), match.end())
-            position = match.end()
+        for found in self._grammar.find(text):
+            self._copy(text, position, found.start)
+            self._insert(found)
+            position = found.end
         self._copy(text, position, len(text))
 
-    def _insert(self, spoken: str, start: int, stop: int) -> None:
-        """Add the words of an expression; all but the last end where the expression begins."""
-        before = self._plain.ends[start - 1] if start else 0
-        head, _, last = spoken.strip().rpartition(" ")
-        self._add(f" {head} ", before)
-        self._add(last, self._plain.ends[stop - 1])
-        if self._plain.text[stop : stop + 1].isalnum():
-            self._add(" ", self._plain.ends[stop - 1])
+    def _insert(self, found: Expression) -> None:
+        """Add the words of an expression; those of a part count once its last word is spoken."""
+        before = self._plain.ends[found.start - 1] if found.start else 0
+        for part in found.parts:
+            head, _, last = part.words.strip().rpartition(" ")
+            end = self._plain.ends[part.end - 1]
+            self._add(f" {head} ", before)
+            self._add(f"{last} ", end)
+            before = end
 
     def _copy(self, text: str, start: int, stop: int) -> None:
         """Add text that is no expression: pauses become commas, symbols their names."""
@@ -140,9 +142,11 @@ class _Speaker:
         """A character as it may be said, a symbol as its name, the rest as a gap."""
         if char in _APOSTROPHES:
             return "'"
+        if name := self._grammar.symbol(char):
+            return f" {name} "
         if unicodedata.category(char)[0] in "LM":
             return char if self._script in unicodedata.name(char, "") else " "
-        return f" {self._verbalizer.symbol(char)} "
+        return " "
 
     def _add(self, chars: str, end: int) -> None:
         self._chars += chars
@@ -159,6 +163,13 @@ def _without_emoji(text: str) -> str:
         start, end = found["match_start"], found["match_end"]
         text = text[:start] + " " * (end - start) + text[end:]
     return text
+
+
+@lru_cache(maxsize=64)
+def _grammar_of(locale: Locale) -> Grammar:
+    if locale.language == "en":
+        return english_grammar(day_first=locale.territory not in (None, "US", "PH", "CA"))
+    return CldrGrammar(locale)
 
 
 def _script_of(locale: Locale) -> str:

@@ -7,7 +7,7 @@ called, how the time is told) is in tables for English; other languages leave th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from string import ascii_letters
@@ -18,7 +18,8 @@ from babel.numbers import NumberFormatError, get_currency_name, parse_decimal
 from babel.units import UnknownUnitError, format_unit
 from num2words import CONVERTER_CLASSES, num2words
 
-from tts.expressions import ABBREVIATIONS, CURRENCIES, NUMBER, PATTERNS, SCALES, UNITS
+from tts.expressions import ABBREVIATIONS, CURRENCIES, EXPRESSION, NUMBER, PATTERNS, SCALES, UNITS
+from tts.grammar import Expression, Part
 
 MAX_DIGITS = 15
 """Longer numbers are codes, and read digit by digit."""
@@ -55,7 +56,7 @@ def can_say_numbers(locale: Locale) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Verbalizer:
+class CldrGrammar:
     """Says expressions in one language, which must be one of ``can_say_numbers``."""
 
     locale: Locale
@@ -63,6 +64,11 @@ class Verbalizer:
     @property
     def _english(self) -> bool:
         return self.locale.language == "en"
+
+    def find(self, text: str) -> Iterator[Expression]:
+        for match in EXPRESSION.finditer(text):
+            spoken = self.say(str(match.lastgroup), match.group())
+            yield Expression(match.start(), match.end(), (Part(spoken, match.end()),))
 
     def symbol(self, char: str) -> str:
         """The name of a symbol, empty where the language has none here."""

@@ -1,0 +1,336 @@
+"""Telephone numbers, PINs, card, order and flight numbers: digit by digit, with pauses in groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tts.english.numbers import cardinal, digits, letters
+from tts.grammar import Part, Rule, group_parts, word_after
+
+_SEP = r"[-.\s\u2009‑]"
+_EXTENSION = re.compile(r",?\s*(?:ext\.?|extension|x|#)\s?(\d{1,6})(?!\w)")
+_CALLED = re.compile(
+    r"(?:\b(?:call|calling|dial|dialing|ring|phone|telephone|text|texting|fax|tel|cell|mobile|line|"
+    r"number|reach|contact|whatsapp|sms|landline|hotline|helpline)\b(?:\s(?:is|was|us|me|him|her|"
+    r"them|on|at|number|to|now|the|or|and|line|office|directly|toll.free|HELP|YES|STOP|[A-Z]{2,8}))*|"
+    r"\b(?:at|to|or)\b)[:.]?\s?$",
+    re.IGNORECASE,
+)
+_DIALLED = re.compile(r"\b(?:call|dial|ring|phone|text|fax|calling|dialing)(?:\s(?:us|me|on|at|the|or|to))*\s$", re.I)
+_LINES = re.compile(
+    r"\s(?:hotline|lifeline|helpline|operator|dispatch(?:er)?|emergency|call|calls|number)\b"
+)
+_KEYWORD = (
+    r"account|acct|a/c|order|invoice|bill|pin|p\.i\.n|code|passcode|password|otp|zip|postcode|postal|cvv|"
+    r"cvc|cvv2|csc|ssn|social security|reference|ref|booking|confirmation|reservation|itinerary|ticket|"
+    r"tracking|case|claim|policy|member|membership|customer|client|license|licence|serial|routing|"
+    r"sort|flight|card|id|extension|ext|room|error|iban|isbn|vin|imei|ein|tin|vat|patient|employee|"
+    r"student|passport|visa|mastercard|amex|plate|model|part|item|sku|lot|batch|docket|registration|"
+    r"transaction|receipt|incident|request|locker|gate code|key|token|device|parcel|package|shipment|"
+    r"certificate|permit|badge|meter|box|number|no\.|nr\.|num"
+)
+_LINK = (
+    r"(?:\s*(?:numbers?|nos?\.|nr\.|num\.?|code|id|pin|is|was|are|:|#|=|key|ref|reference)(?![a-z]))*"
+)
+_CODE_CUE = re.compile(rf"\b(?P<key>{_KEYWORD})(?P<link>{_LINK})\s*#?$", re.IGNORECASE)
+_DIGITS_CUE = re.compile(
+    r"\b(?:ending|ends|end)\s(?:in|with)\s$|\b(?:last|first|final)\s(?:four|three|six|\d)(?:\sdigits)?"
+    r"(?:\sof\s[\w\s]{1,40})?(?:\s(?:is|are|were|was))?:?\s$|\bdigits\s(?:is|are|:)?\s?$",
+    re.IGNORECASE,
+)
+_THREE = re.compile(
+    r"flight|pin|cvv|cvc|csc|area code|code|error|ext|password|room|extension|\bid\b|gate code|"
+    r"ending|ends|iban|ssn|ref|key|token|otp",
+    re.IGNORECASE,
+)
+_QUANTITY = re.compile(r"\s(?!is\b|was\b|has\b|this\b|as\b|plus\b|status\b)(?:[a-z]+s|people|of)\b")
+
+
+def _grouped(match: re.Match[str]) -> list[Part]:
+    """Digits in the groups in which they are written; a plus at the front is named."""
+    parts = group_parts(match, _group, r"\+?\d+|[A-Za-z]+")
+    return parts
+
+
+def _group(text: str) -> str:
+    if text.isalpha():
+        return text if len(text) > 3 else letters(text)
+    return ("plus " if text[0] == "+" else "") + digits(text)
+
+
+def _with_extension(match: re.Match[str], parts: Sequence[Part]) -> Sequence[Part]:
+    found = _EXTENSION.match(match.string, match.end())
+    if found is None:
+        return parts
+    head = [*parts[:-1], Part(parts[-1].words + ",", match.end())]
+    return [*head, Part(f"extension {digits(found[1])}", found.end())]
+
+
+def _international(match: re.Match[str]) -> Sequence[Part] | None:
+    count = sum(map(str.isdecimal, match.group()))
+    separated = re.search(r"\d[^\d]+\d", match.group()) is not None
+    if not (7 if separated else 9) <= count <= 15:
+        return None
+    if separated:
+        return _grouped(match)
+    return group_parts(match, _group, r"\+\d{1,2}(?=\d{9,})|\+?\d{3}(?=\d{2})|\+?\d+")
+
+
+def _national(match: re.Match[str]) -> Sequence[Part] | None:
+    """Groups of digits of which the first begins with a zero: "020 7946 0958"."""
+    count = sum(map(str.isdecimal, match.group()))
+    if re.fullmatch(r"\d\d?([-./])\d\d?\1\d{2,4}", match.group()):
+        return None
+    return _grouped(match) if 7 <= count <= 15 else None
+
+
+def _seven(match: re.Match[str]) -> Sequence[Part] | None:
+    """ "555-0142": a number unless it reads as a range, such as "500-1000 people"."""
+    first, second = match["a"], match["b"]
+    before = match.string[max(0, match.start() - 50) : match.start()]
+    cued = first == "555" or second[0] == "0" or _CALLED.search(before) is not None
+    quantity = _QUANTITY.match(match.string, match.end()) or re.match(r"\s?[%=+*]", match.string[match.end() :])
+    if not cued and (int(first) < 200 or quantity or second.endswith("00")):
+        return None
+    return _grouped(match)
+
+
+def _plain_phone(match: re.Match[str]) -> Sequence[Part] | None:
+    """A run of digits after "call", "number" and the like: "call 911", "number is 5550142"."""
+    text = match.group()
+    before = match.string[max(0, match.start() - 50) : match.start()]
+    emergency = text in ("911", "999", "112", "988", "411", "311", "211", "811", "711")
+    quantity = _QUANTITY.match(match.string, match.end())
+    if quantity and not _LINES.match(match.string, match.end()):
+        return None
+    if emergency and (_DIALLED.search(before) or _LINES.match(match.string, match.end()) or text == "911"):
+        return (Part(digits(text), match.end()),)
+    if len(text) < 3 or not _CALLED.search(before):
+        return None
+    if len(text) < 7 and not _DIALLED.search(before) and not re.search(r"\b(?:text|tel|fax)\b.*$", before, re.I):
+        return None
+    if len(text) in (7, 10):
+        return group_parts(match, _group, r"\d{3}(?=\d{4})|\d{4}$|\d{3}(?=\d{7})")
+    return _digit_groups(match)
+
+
+def _digit_groups(match: re.Match[str]) -> Sequence[Part]:
+    """A long run of digits, four at a time; short ones and odd rests stay together."""
+    count = len(re.sub(r"\D", "", match.group()))
+    size = 3 if count in (6, 9) else 4
+    if count <= 5:
+        return (Part(digits(match.group()), match.end()),)
+    return group_parts(match, digits, rf"\d{{{size}}}(?=\d)|\d+$")
+
+
+def _card(match: re.Match[str]) -> Sequence[Part]:
+    return _grouped(match)
+
+
+def _coded(match: re.Match[str]) -> Sequence[Part] | None:
+    """Digits after a word that tells a code: "account 12345678", "order #100234"."""
+    text = match.group()
+    plain = re.sub(r"\D", "", text)
+    before = match.string[max(0, match.start() - 60) : match.start()]
+    if _DIGITS_CUE.search(before) and len(plain) >= 2:
+        return _code_parts(match)
+    cue = _CODE_CUE.search(before)
+    if cue is None:
+        return None
+    named = bool(cue["link"].strip()) or cue["key"].lower() in ("number", "no.", "nr.", "num")
+    quantity = _QUANTITY.match(match.string, match.end()) or re.match(r"\.\d|,\d", match.string[match.end() :])
+    if quantity and not (plain[0] == "0" and len(plain) > 1):
+        return None
+    enough = 3 if _THREE.search(cue.group()) else 4 if named or cue["key"].lower() not in ("order", "part", "box") else 5
+    if len(plain) < enough and not (plain[0] == "0" and len(plain) > 1):
+        return None
+    return _code_parts(match)
+
+
+def _flight(match: re.Match[str]) -> str | None:
+    """ "flight BA 142": letters and digits one by one."""
+    if not re.search(r"\bflights?\s$", match.string[: match.start()], re.IGNORECASE):
+        return None
+    return f"{letters(match['c'])} {digits(match['n'])}"
+
+
+def _code_parts(match: re.Match[str]) -> Sequence[Part]:
+    if re.search(r"\D", match.group()):
+        return _grouped(match)
+    return _digit_groups(match)
+
+
+def _hash(match: re.Match[str]) -> Sequence[Part] | str:
+    """ "#5" is a number, "#100234" a code."""
+    text = match["n"]
+    if len(text) < 4 and text[0] != "0":
+        return f"number {cardinal(int(text))}"
+    name = "" if _NUMBER_BEFORE.search(match.string[: match.start()]) else "number "
+    return f"{name}{', '.join(digits(g) for g in _chunks(text))}"
+
+
+_NUMBER_BEFORE = re.compile(r"\b(?:number|no\.)\s$", re.IGNORECASE)
+
+
+def _chunks(text: str) -> list[str]:
+    size = 3 if len(text) in (6, 9) else 4
+    return [text] if len(text) <= 5 else re.findall(rf"\d{{1,{size}}}", text)
+
+
+def _long(match: re.Match[str]) -> Sequence[Part] | None:
+    """A long number without separators that is not round is a code, wherever it stands."""
+    text = match.group()
+    if text[0] == "0" and len(text) > 1:
+        return _digit_groups(match) if "." not in match.string[match.end() : match.end() + 1] else None
+    significant = len(text.rstrip("0"))
+    around = match.string[max(0, match.start() - 3) : match.start()] + match.string[match.end() : match.end() + 3]
+    if len(text) < 7 or significant <= 4 or re.search(r"[=+*/×÷^<>]", around):
+        return None if len(text) <= 15 else _digit_groups(match)
+    return None if _QUANTITY.match(match.string, match.end()) else _digit_groups(match)
+
+
+def _alphanumeric(match: re.Match[str]) -> str | None:
+    """ "ABC123", "X7K9QP", "B12", "INV-2024-001", "H2O" """
+    text = match.group()
+    if not (re.search(r"\d", text) and re.search(r"[A-Za-z]", text)):
+        return None
+    before = match.string[max(0, match.start() - 60) : match.start()]
+    coded = _CODE_CUE.search(before) is not None or sum(map(str.isdecimal, text)) > 4
+    groups = text.split("-")
+    if not coded and re.fullmatch(r"\d+-[A-Za-z].*", text):
+        return None
+    if re.fullmatch(r"(?i:\d+(?:st|nd|rd|th|s|x))", text):
+        return None
+    if any(re.fullmatch(r"[A-Za-z]*[a-z][A-Za-z]*", group) for group in groups) and len(groups) > 1:
+        return None
+    return ", ".join(_code_group(group, coded) for group in groups if group) if coded else " ".join(
+        _code_group(group, coded) for group in groups if group
+    )
+
+
+def _code_group(group: str, coded: bool) -> str:
+    said: list[str] = []
+    for run in re.findall(r"\d+|[A-Za-z]+", group):
+        if run.isdecimal():
+            by_digit = len(run) > 2 or run[0] == "0" or (coded and len(run) > 1 and not said)
+            said.append(digits(run) if by_digit or coded else cardinal(int(run)))
+        elif coded or (run.isupper() and len(run) <= 4):
+            said.append(letters(run))
+        else:
+            said.append(run)
+    return " ".join(said)
+
+
+def _spelled(match: re.Match[str]) -> str:
+    """Postcodes, hexadecimal numbers: groups of letters and digits, one by one."""
+    return ", ".join(letters(part) for part in match.group().split())
+
+
+def _state_zip(match: re.Match[str]) -> Sequence[Part]:
+    state = Part(f"{letters(match['state'])},", match.end("state"))
+    return [state, *_shift(match, match["zip"])]
+
+
+def _shift(match: re.Match[str], text: str) -> list[Part]:
+    return [Part(", ".join(digits(group) for group in text.split("-")), match.end())]
+
+
+def _house(match: re.Match[str]) -> str | None:
+    """ "742 Evergreen Terrace", "221B Baker Street": the way a house number is read."""
+    text, letter = match["n"], match["l"]
+    if len(text) <= 2:
+        said = cardinal(int(text))
+    elif text.endswith("00"):
+        said = f"{cardinal(int(text[:-2]))} hundred"
+    elif len(text) == 3 and text[1] != "0":
+        said = f"{digits(text[0])} {cardinal(int(text[1:]))}"
+    else:
+        said = digits(text)
+    return f"{said} {letter}".strip()
+
+
+def _road(match: re.Match[str]) -> str:
+    """ "I-95", "US-101", "Highway 101" """
+    text = match["n"]
+    name = match["road"]
+    said = cardinal(int(text)) if len(text) <= 2 else digits(text)
+    return f"{letters(name) if name.isupper() else name} {said}"
+
+
+def _ending_letter(match: re.Match[str]) -> str | None:
+    """ "401(k)" """
+    return f"{digits(match['n'][0])} {'oh' if match['n'][1] == '0' else digits(match['n'][1])} {digits(match['n'][2])} {match['l'].upper()}"
+
+
+_STATE = (
+    "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|"
+    "ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY|DC|PR"
+)
+_STREET = (
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Drive|Dr|Lane|Ln|Court|Ct|Place|Pl|Terrace|Way|"
+    r"Square|Sq|Highway|Hwy|Parkway|Pkwy|Circle|Close|Crescent|Row|Alley|Plaza|Trail|Broadway)\b"
+)
+PHONES = (
+    Rule(
+        rf"(?<![\w+])\+\s?\d{{1,3}}(?:[-.\s/]?\(?\d{{1,5}}\)?)*(?<!\.)(?![\w%]|[.,]\d)",
+        lambda m: _ext(m, _international),
+        starts="s",
+    ),
+    Rule(
+        rf"(?<![\w.,/-])(?:1{_SEP})?\(?[2-9]\d\d\)?(?:{_SEP}|(?<=\))){{1}}\s?\d{{3}}{_SEP}\d{{4}}(?![\w]|-\d)",
+        lambda m: _ext(m, _grouped),
+        starts="ds",
+    ),
+    Rule(
+        r"(?<![\w.,/])\(?0\d{1,5}\)?(?:\s?[-./\s]\s?\d{2,})*(?<!\.)(?!\w|[.,:]\d)",
+        lambda m: _ext(m, _national),
+        starts="ds",
+    ),
+    Rule(
+        r"(?<![\w.,/-])(?:1[-.\s])?[2-9]\d\d-(?:\d{3}-)?[A-Z]{4,}(?:-[A-Z]+)*(?![\w-])",
+        lambda m: _ext(m, _grouped),
+    ),
+    Rule(r"(?<![\w.,/-])(?P<a>[1-9]\d\d)[-‑](?P<b>\d{4})(?!\w|[-.,/]\d)", lambda m: _ext(m, _seven)),
+    Rule(r"(?<![\w.,/$€£¥-])\d{3,15}(?![\w%°$€£¥]|[.,:/-]\d)", lambda m: _ext(m, _plain_phone)),
+)
+"""Telephone numbers."""
+
+
+def _ext(match: re.Match[str], say: object) -> Sequence[Part] | None:
+    parts = say(match)  # type: ignore[operator]
+    return None if parts is None else _with_extension(match, parts)
+
+
+NAMED = (
+    Rule(r"(?<![\w.,-])\d{4}(?:[-\s]\d{4}){2,4}(?:[-\s]\d{1,3})?(?![\w]|[-.,]\d)", _card),
+    Rule(
+        r"(?<![\w.,$€£¥])\d+(?:[-\s]\d+)*(?![\w%°$€£¥]|[.,:/]\d|\s?[=+*×÷])",
+        _coded,
+    ),
+    Rule(r"(?<!\w)(?P<c>[A-Z]{2}|[A-Z]\d|\d[A-Z])\s?(?P<n>\d{1,4})(?![\w])", _flight, starts="dl"),
+)
+"""Codes beside a word that names them; they come before dates and years."""
+RULES = (
+    Rule(r"(?<!\w)(?P<n>[45]\d\d)\((?P<l>[a-z])\)", _ending_letter),
+    Rule(r"(?<![\w.,-])\d{3}-\d{2}-\d{4}(?![\w-])", _grouped),
+    Rule(r"(?<![\w.,-])97[89][-\s]?\d{1,5}[-\s]\d{1,7}[-\s]\d{1,7}[-\s][\dX](?![\w-])", _grouped),
+    Rule(r"(?<!\w)[A-Z]{2}\d{2}(?:\s?[A-Z\d]{4}){2,7}(?:\s?[A-Z\d]{1,3})?(?!\w)", _spelled, starts="l"),
+    Rule(rf"(?<!\w)(?P<state>{_STATE})\s(?P<zip>\d{{5}}(?:-\d{{4}})?)(?![\w-])", _state_zip, starts="l"),
+    Rule(r"(?<![\w-])[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}(?![\w-])", _spelled, starts="l"),
+    Rule(r"(?<!\w)0[xX][0-9A-Fa-f]+(?!\w)", _spelled),
+    Rule(r"#(?P<n>\d+)(?![\w.]*\d)", _hash, starts="s"),
+    Rule(rf"(?<![\w.,#-])(?P<n>[1-9]\d{{0,4}})(?P<l>[A-Z]?)(?=\s(?:[NSEW]\.?\s)?(?:[A-Z][a-z]+\s|\d+(?:st|nd|rd|th)\s){{1,3}}{_STREET})", _house),
+    Rule(r"(?<!\w)(?P<road>I|US|SR|Highway|Hwy|Route|Interstate|Bus)[-\s](?P<n>\d{1,3})(?!\w|[.,]\d)", _road, starts="l"),
+    Rule(r"(?<![\w.,$€£¥])\d{2,}(?![\w%°$€£¥]|[.,:/]\d)", _long),
+)
+"""Codes of every other kind; they come after amounts, dates and times."""
+
+MIXED = (
+    Rule(
+        r"(?<![\w.'’-])(?=[\w-]*\d)(?=[\dA-Za-z-]*[A-Z])[A-Za-z\d]+(?:-[A-Za-z\d]+)*(?!\w)",
+        _alphanumeric,
+        starts="dl",
+    ),
+)
+"""Letters and digits in one word; they come after amounts, whose units are letters too."""

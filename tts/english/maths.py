@@ -1,0 +1,383 @@
+"""Arithmetic, powers, roots, fractions and LaTeX by their meaning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from tts.english.numbers import (
+    END,
+    NUM,
+    SIGN,
+    VULGAR,
+    VULGAR_SIGN,
+    cardinal,
+    digits,
+    fraction,
+    letters,
+    mixed,
+    number,
+    split_number,
+    vulgar,
+)
+from tts.english.units import UNIT, UNITS, per
+from tts.grammar import Rule, words_before
+
+SYMBOLS = {
+    "&": "and",
+    "+": "plus",
+    "=": "equals",
+    "@": "at",
+    "%": "percent",
+    "‰": "per mille",
+    "×": "times",
+    "·": "times",
+    "⋅": "times",
+    "÷": "divided by",
+    "<": "less than",
+    ">": "greater than",
+    "≤": "at most",
+    "≥": "at least",
+    "≠": "is not equal to",
+    "≡": "is identical to",
+    "≈": "is about",
+    "~": "about",
+    "±": "plus or minus",
+    "∓": "minus or plus",
+    "°": "degrees",
+    "−": "minus",
+    "√": "the square root of",
+    "∛": "the cube root of",
+    "∞": "infinity",
+    "∑": "the sum of",
+    "∏": "the product of",
+    "∫": "the integral of",
+    "∂": "partial",
+    "∆": "delta",
+    "∈": "in",
+    "∝": "is proportional to",
+    "π": "pi",
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "δ": "delta",
+    "ε": "epsilon",
+    "θ": "theta",
+    "λ": "lambda",
+    "μ": "mu",
+    "µ": "micro",
+    "ρ": "rho",
+    "σ": "sigma",
+    "τ": "tau",
+    "φ": "phi",
+    "ω": "omega",
+    "Δ": "delta",
+    "Σ": "sigma",
+    "Ω": "omega",
+    "§": "section",
+    "¢": "cents",
+    "$": "dollars",
+    "€": "euro",
+    "£": "pounds",
+    "¥": "yen",
+    "²": "squared",
+    "³": "cubed",
+    "→": "to",
+    "⇒": "implies",
+    "↔": "to and from",
+    "#": "number",
+    "№": "number",
+    **{sign: vulgar(sign) for sign in VULGAR},
+}
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_SUPERSCRIPT = r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+"
+_POWER = rf"(?:\s?(?:\^+|\*\*)\s?\{{?(?P<e>[-−+]?(?:\d+(?:\.\d+)?|[a-z]\b))\}}?|(?P<s>{_SUPERSCRIPT}))"
+_TIMES = r"\s?[x×*·⋅]\s?"
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_LATEX_NAMES = {
+    "times": "times",
+    "cdot": "times",
+    "ast": "times",
+    "div": "divided by",
+    "pm": "plus or minus",
+    "mp": "minus or plus",
+    "leq": "at most",
+    "le": "at most",
+    "geq": "at least",
+    "ge": "at least",
+    "lt": "less than",
+    "gt": "greater than",
+    "neq": "is not equal to",
+    "ne": "is not equal to",
+    "approx": "is about",
+    "sim": "about",
+    "equiv": "is identical to",
+    "propto": "is proportional to",
+    "infty": "infinity",
+    "to": "to",
+    "rightarrow": "to",
+    "Rightarrow": "implies",
+    "implies": "implies",
+    "sum": "the sum of",
+    "prod": "the product of",
+    "int": "the integral of",
+    "partial": "partial",
+    "degree": "degrees",
+    "circ": "degrees",
+    "in": "in",
+    "mid": "given",
+    "ldots": "and so on",
+    "dots": "and so on",
+    "cdots": "and so on",
+    "sin": "sine",
+    "cos": "cosine",
+    "tan": "tangent",
+    "log": "log",
+    "ln": "natural log",
+    "lim": "the limit of",
+}
+_LATEX_SILENT = frozenset(
+    "left right quad qquad displaystyle begin end big Big bigg Bigg limits nonumber hline label".split()
+)
+_RELATION = re.compile(r"\s*(?:=|≈|≠|<|>|is\b|are\b|equals\b|gives\b|makes\b|leaves\b|$|[.,;?!)])")
+_OPERATOR = re.compile(r"\s*[-−+×*÷/=<>≤≥≈^]\s?")
+
+
+def power(exponent: str) -> str:
+    """ "squared", "cubed", "to the power of minus three" """
+    exponent = exponent.translate(_SUPERSCRIPTS)
+    if exponent in ("2", "3"):
+        return {"2": "squared", "3": "cubed"}[exponent]
+    return f"to the power of {exponent if exponent.isalpha() else number(exponent)}"
+
+
+def _base(text: str) -> str:
+    if re.fullmatch(rf"{SIGN}{NUM}", text):
+        return number(text)
+    return letters(text) if text.isalpha() and len(text) <= 2 and text != "pi" else text
+
+
+def _powered(match: re.Match[str]) -> str:
+    """ "2^10", "x²", "10⁻³" """
+    return f"{_base(match['base'])} {power(match['e'] or match['s'])}"
+
+
+def _scientific(match: re.Match[str]) -> str:
+    """ "6.02e23", "3×10^8" """
+    exponent = match["x"] or match["e"] or match["s"]
+    raised = power(exponent) if exponent not in ("2", "3", "²", "³") else f"to the power of {number(exponent.translate(_SUPERSCRIPTS))}"
+    unit = f" {UNITS[match['unit']].many}{_rate(match['per'])}" if match["unit"] else ""
+    return f"{number(match['n'])} times ten {raised}{unit}"
+
+
+def _rate(text: str | None) -> str:
+    return f" per {per(text[1:])}" if text else ""
+
+
+def _equation(match: re.Match[str]) -> bool:
+    """Whether an equals sign or operator stands right beside a match."""
+    before = match.string[: match.start()]
+    return (
+        re.search(r"[-−+×*÷=<>≈]\s?$", before) is not None
+        or _OPERATOR.match(match.string, match.end()) is not None
+    )
+
+
+def _fraction(match: re.Match[str]) -> str | None:
+    """ "3/4", "22/7"; "24/7" and "9/11" have names of their own; "6/2 = 3" is a division."""
+    above, below = int(match["a"]), int(match["b"])
+    if re.match(r"\s?mmHg", match.string[match.end() :]):
+        return None
+    sign = {"-": "minus ", "−": "minus "}.get(match["sign"], "")
+    if match.group() in ("24/7", "9/11", "7/7", "50/50", "20/20"):
+        return f"{cardinal(above)} {cardinal(below)}"
+    if below == 0 or (above >= below and (_equation(match) or above % below == 0)):
+        return f"{sign}{cardinal(above)} divided by {cardinal(below)}"
+    if above == 0:
+        return f"zero over {cardinal(below)}"
+    return sign + fraction(above, below)
+
+
+def _mixed(match: re.Match[str]) -> str | None:
+    """ "1 1/2", "2½", "2 ½" """
+    if match["v"]:
+        return mixed(match["sign"] + match["n"], vulgar(match["v"]))
+    above, below = int(match["a"]), int(match["b"])
+    if not 0 < above < below:
+        return None
+    return mixed(match["sign"] + match["n"], fraction(above, below))
+
+
+def _minus(match: re.Match[str]) -> str | None:
+    """ "10 - 3 = 7", "100 - 25", "a - b", "7 - 10 = -3", "10-3=7" """
+    first, second = match["a"], match["b"]
+    end = match.end("b") if match["b"] else match.end()
+    follows = _RELATION.match(match.string, end)
+    equation = re.match(r"\s*[=+×*÷]|\s*[-−]\s?\d+\s*=", match.string[end:]) or re.search(
+        r"[=+×*÷(]\s*$", match.string[: match.start()]
+    )
+    spaced = " " in match["op"]
+    numeric = first[-1].isdecimal() and second.isdecimal()
+    if not numeric and not spaced and not equation and "−" not in match["op"]:
+        return None
+    descending = numeric and _value(first) > _value(second)
+    if numeric and not equation and not (spaced and descending and follows) and "−" not in match["op"]:
+        return None
+    return f"{_base(first)} minus"
+
+
+def _value(text: str) -> float:
+    whole, decimals = split_number(text)
+    return float(f"{whole}.{decimals or 0}")
+
+
+def _times(match: re.Match[str]) -> str | None:
+    """An "x" or star between factors; a size, such as "10 x 20 cm", comes before it."""
+    return "times"
+
+
+def _divided(match: re.Match[str]) -> str | None:
+    return "divided by"
+
+
+def _factorial(match: re.Match[str]) -> str:
+    return f"{number(match['n'])} factorial"
+
+
+def _applied(match: re.Match[str]) -> str:
+    """ "f(x)" """
+    return f"{match['f']} of {match['x']}"
+
+
+def _relation(match: re.Match[str]) -> str:
+    """ ">90%", "<5", "≥ 2": with nothing before it, it compares."""
+    name = {">": "more than", "<": "less than", ">=": "at least", "<=": "at most"}[match["r"]]
+    return name
+
+
+def _symbols(match: re.Match[str]) -> str:
+    return {
+        "!=": "is not equal to",
+        "<=": "at most",
+        ">=": "at least",
+        "==": "equals",
+        "+/-": "plus or minus",
+        "...": "",
+    }[match.group()]
+
+
+def _percentage_points(match: re.Match[str]) -> str:
+    return f"{number(match['n'])} per mille"
+
+
+def _arrow(match: re.Match[str]) -> str:
+    return "to"
+
+
+def _times_faster(match: re.Match[str]) -> str:
+    return f"{number(match['n'])} times"
+
+
+def _formula(match: re.Match[str]) -> str | None:
+    """ "H₂O", "x₁" """
+    return " ".join(
+        number(piece.translate(_SUBSCRIPTS)) if piece[0] in "₀₁₂₃₄₅₆₇₈₉" else letters(piece)
+        for piece in re.findall(r"[A-Z]?[a-z]?(?=[₀-₉])|[₀-₉]+|[A-Za-z]+", match.group())
+        if piece
+    )
+
+
+def rules(inner: Callable[[str], str]) -> tuple[Rule, ...]:
+    """The rules; ``inner`` says the text inside braces."""
+
+    def latex_fraction(match: re.Match[str]) -> str:
+        above, below = match["a"].strip(), match["b"].strip()
+        if above.isdecimal() and below.isdecimal() and int(below) and int(above) < int(below):
+            return fraction(int(above), int(below))
+        return f"{inner(above)} over {inner(below)}"
+
+    def root(match: re.Match[str]) -> str:
+        degree = match["n"] or "2"
+        name = {"2": "square root", "3": "cube root"}.get(degree) or f"root {inner(degree)}"
+        return f"the {name} of {inner(match['a'])}"
+
+    def group(match: re.Match[str]) -> str:
+        return inner(match["a"])
+
+    def raised(match: re.Match[str]) -> str:
+        if match["a"].strip() in (r"\circ", "∘"):
+            return "degrees"
+        exponent = match["a"].strip()
+        if re.fullmatch(r"[-−+]?\d+|[a-z]", exponent):
+            return power(exponent)
+        return f"to the power of {inner(exponent)}"
+
+    def sub(match: re.Match[str]) -> str:
+        return f"sub {inner(match['a'])}"
+
+    def command(match: re.Match[str]) -> str:
+        name = match["c"]
+        if name in _LATEX_SILENT:
+            return ""
+        return _LATEX_NAMES.get(name, name)
+
+    braces = r"\{(?P<a>(?:[^{}]|\{[^{}]*\})*)\}"
+    return (
+        Rule(
+            r"\\[dt]?frac\s*\{(?P<a>(?:[^{}]|\{[^{}]*\})*)\}\s*\{(?P<b>(?:[^{}]|\{[^{}]*\})*)\}",
+            latex_fraction,
+            starts="s",
+        ),
+        Rule(rf"\\sqrt(?:\[(?P<n>[^\]]*)\])?\s*{braces}", root, starts="s"),
+        Rule(
+            rf"\\(?:text|textbf|textit|mathrm|mathbf|mathit|boxed|operatorname|overline|vec|hat)\s*{braces}",
+            group,
+            starts="s",
+        ),
+        Rule(rf"\^{braces}", raised, starts="s"),
+        Rule(r"\^(?P<a>\\circ)(?![A-Za-z])", raised, starts="s"),
+        Rule(rf"(?<=\w)_{braces}|(?<=[A-Za-z])_(?P<b>)", lambda m: sub(m) if m["a"] else None, starts="s"),
+        Rule(r"(?<![\w])(?P<base>[A-Za-z])_(?P<a>\d+)(?!\w)", lambda m: f"{m['base']} sub {number(m['a'])}", starts="l"),
+        Rule(r"\\(?P<c>[A-Za-z]+)\*?", command, starts="s"),
+        *_RULES,
+    )
+
+
+_OPERAND_BEFORE = r"(?<=[\d)\]²³¹⁰⁴-⁹ⁿA-Za-z½¼¾%])"
+_RULES = (
+    Rule(
+        rf"(?P<n>{SIGN}{NUM})(?:{_TIMES}10(?:\s?(?:\^|\*\*)\s?\{{?(?P<e>[-−+]?\d+)\}}?|(?P<s>{_SUPERSCRIPT}))"
+        rf"|[eE](?P<x>[-−+]?\d{{1,3}}){END})"
+        rf"(?:\s(?P<unit>{UNIT})(?P<per>/(?:{UNIT})(?:²|\^2)?)?(?![\w/]))?",
+        _scientific,
+        starts="ds",
+    ),
+    Rule(
+        rf"(?P<sign>{SIGN})(?P<n>\d{{1,4}})(?:\s?(?P<v>{VULGAR_SIGN})|[\s-](?P<a>\d{{1,2}})[/⁄](?P<b>\d{{1,2}})(?![\w/]))",
+        _mixed,
+        starts="ds",
+    ),
+    Rule(rf"(?P<base>{SIGN}{NUM}){_POWER}", _powered, starts="ds"),
+    Rule(rf"(?<![A-Za-z])(?P<base>[A-Za-z]{{1,2}}|pi){_POWER}", _powered, starts="l"),
+    Rule(rf"(?<=[)\]πα-ω]){_POWER}(?P<base>)", lambda m: power(m["e"] or m["s"]), starts="s"),
+    Rule(
+        rf"(?<![\w.])(?P<a>{NUM}|[A-Za-z](?![\w'’]))(?P<op>\s?[-−–]\s?)(?=(?P<b>{NUM}|[a-z](?![\w'’])|[√π(]))",
+        lambda m: _minus_at(m),
+        starts="dl",
+    ),
+    Rule(r"(?P<sign>(?:(?<![\w.)])[-−])?)(?<![\w.])(?P<a>\d{1,3})[/⁄](?P<b>\d{1,3})(?![\w/]|\.\d)", _fraction, starts="ds"),
+    Rule(rf"(?P<n>{NUM})!(?=\s*[-+=*/×÷])", _factorial),
+    Rule(r"(?<!\w)(?P<f>[fghFG])\((?P<x>[a-z])\)", _applied, starts="l"),
+    Rule(r"[A-Z]?[A-Za-z]{0,2}[₀-₉]+(?:[A-Z][a-z]?[₀-₉]*)*", _formula, starts="l"),
+    Rule(r"(?<![\w.])(?P<n>\d+)x(?=\s(?:faster|slower|more|less|better|larger|bigger|smaller|cheaper|higher|lower|as)\b)", _times_faster),
+    Rule(rf"(?P<r>>=|<=|>|<)(?=\s?[$€£-]?{NUM})(?<![\w)]>)(?<![\w)]<)(?<![\w)%] >)(?<![\w)%] <)", _relation, starts="s"),
+    Rule(r"!=|<=|>=|==|\+/-", _symbols, starts="s"),
+    Rule(r"[-=]+>|→|⟶", _arrow, starts="s"),
+    Rule(rf"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", _times, starts="ls"),
+    Rule(rf"{_OPERAND_BEFORE}\s?\*\s?(?=[\w(])|(?<=[\w)]\s)\*\s(?=[\w(])", _times, starts="s"),
+    Rule(r"(?<=[\d)]\s)/\s(?=[\d(])|(?<=\))/(?=[\d(])", _divided, starts="s"),
+)
+
+
+def _minus_at(match: re.Match[str]) -> str | None:
+    return _minus(match)
