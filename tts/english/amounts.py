@@ -44,7 +44,7 @@ COUNTED = (
     r"listeners|viewers|fans|plays|clicks|likes|hits|orders|devices|phones|installs|trees|birds|bees|"
     r"animals|species|acres|hectares|litres|liters|gallons|men|women|adults|families|migrants|steps|"
     r"photos|videos|posts|tweets|files|images|pixels|bytes|monthly|daily|active|more|others|"
-    r"[A-Z][a-z]+(?:ans|ish|ese)|model|visits|miles|points|times|patients|samples|stars|reviews)\b"
+    r"[A-Z][a-z]+(?:ans|ish|ese)|visits|miles|points|times|patients|samples|stars|reviews)\b"
 )
 _LETTER_UNITS = {"g", "h", "l", "m", "s", "t", "V", "W", "K", "J", "N", "L", "W", "ct", "cd", "in."}
 
@@ -94,7 +94,10 @@ def _money(match: re.Match[str]) -> str | None:
 
 
 def _rate(text: str | None) -> str:
-    return f" per {per(text.strip(' /'))}" if text else ""
+    if not text:
+        return ""
+    name = per(text.strip(" /"))
+    return " each" if name == "each" else f" per {name}"
 
 
 def _money_range(match: re.Match[str]) -> str | None:
@@ -104,7 +107,8 @@ def _money_range(match: re.Match[str]) -> str | None:
     first_scale = (match["scale"] or "").strip()
     attributive = _attributive(match)
     second = _money_words(match["n2"], scale, currency, attributive)
-    if first_scale and first_scale != scale or split_number(match["n"])[1]:
+    decimals = split_number(match["n"])[1] + split_number(match["n2"])[1]
+    if (first_scale and first_scale != scale) or (decimals and not scale):
         first = _money_words(match["n"], first_scale, currency, attributive)
     else:
         first = number(match["n"])
@@ -138,7 +142,7 @@ def _count(match: re.Match[str]) -> str | None:
     return f"{number(match['n'])} {SCALES[scale]}"
 
 
-def _refused(match: re.Match[str], unit: str, value: str) -> bool:
+def _refused(match: re.Match[str], unit: str) -> bool:
     """Whether a letter after a number is none of a unit."""
     following = match.string[match.end() : match.end() + 24]
     spaced = match.string[match.start() : match.end()].rstrip(unit).endswith(" ")
@@ -154,7 +158,7 @@ def _refused(match: re.Match[str], unit: str, value: str) -> bool:
         return True
     if unit == "V" and re.match(r"\s?\d", following):
         return True
-    return unit in ("bar", "cal", "ac", "pt", "cd", "mo", "ct") and not spaced and not value
+    return unit in ("bar", "cal", "ac", "pt", "cd", "mo", "ct", "atm", "mol") and not spaced
 
 
 def _unit_form(unit: str, value: str, attributive: bool) -> str:
@@ -164,7 +168,7 @@ def _unit_form(unit: str, value: str, attributive: bool) -> str:
 def _measure(match: re.Match[str]) -> str | None:
     """ "5 km", "-5 °C", "9.8 m/s²", "40.7° N", "2½ cm" """
     unit, n = match["unit"], match["n"]
-    if _refused(match, unit, n):
+    if _refused(match, unit):
         return None
     value = number(match["sign"] + n) if n else ""
     part = match["part"]
@@ -185,12 +189,18 @@ def _measure(match: re.Match[str]) -> str | None:
 def _measure_range(match: re.Match[str]) -> str | None:
     """ "10-20 km", "5%-10%", "20°C-25°C" """
     unit, first = match["unit2"], match["unit"]
-    if _refused(match, unit, match["n2"]):
+    if _refused(match, unit):
         return None
     name = _unit_form(unit, match["n2"], _attributive(match))
     between = "" if first in (None, unit) else f" {_unit_form(first, match['n'], False)}"
     low, high = number(match["sign"] + match["n"]), number(match["n2"])
     return f"{low}{between} to {high} {name}{_rate(match['per'])}"
+
+
+def _hyphened(match: re.Match[str]) -> str:
+    """ "a 5-km run" """
+    unit = {"in": "in.", "inch": "in."}.get(match["unit"], match["unit"])
+    return f"{number(match['n'])} {UNITS[unit].one}"
 
 
 def _feet(match: re.Match[str]) -> str:
@@ -208,6 +218,13 @@ def _quotes(match: re.Match[str]) -> str | None:
     return f"{number(match['n'])} {'inch' if singular else 'inches'}"
 
 
+def _only_feet(match: re.Match[str]) -> str | None:
+    """ "6' tall": feet, unless the mark closes a quotation."""
+    if re.search(r"(?:^|\s)['‘]\w", match.string[: match.start()]):
+        return None
+    return f"{number(match['n'])} {'foot' if is_one(match['n']) else 'feet'}"
+
+
 def _by(match: re.Match[str]) -> str | None:
     """ "10 x 20 cm", "4x4": sizes; with an equals sign it is a product."""
     if re.match(r"\s*=", match.string[match.end() :]) or re.search(r"=\s*$", match.string[: match.start()]):
@@ -216,6 +233,7 @@ def _by(match: re.Match[str]) -> str | None:
     unit = match["unit"]
     if unit is None and (" " in match["sizes"] and len(numbers) == 2):
         return None
+    unit = "in." if unit == "in" else unit
     name = "" if unit is None else f" {_unit_form(unit, numbers[-1], False)}"
     return " by ".join(map(number, numbers)) + name
 
@@ -257,11 +275,13 @@ RULES = (
         rf"(?<![\w.])(?P<feet>\d+)\s?(?:'|’|′|ft\.?\s)\s?(?P<inches>{NUM})\s?(?:\"|”|″|in\b\.?|(?<=\d)(?=\s|$))",
         _feet,
     ),
+    Rule(r"(?<![\w.'’])(?P<n>\d{1,3})['’′](?=\s(?:tall|long|wide|high|deep|x\b)|[.,;)]|\s?$)", _only_feet),
     Rule(rf"(?P<n>{NUM})\s?[\"″](?=\s|$|[,.;)])", _quotes),
     Rule(
-        rf"(?<![\w.])(?P<sizes>{NUM}(?:\s?[x×]\s?{NUM}){{1,2}})(?:{_UNIT})?{END}",
+        rf"(?<![\w.])(?P<sizes>{NUM}(?:\s?[x×]\s?{NUM}){{1,2}})(?:\s?(?P<unit>{UNIT}|in))?{END}",
         _by,
     ),
+    Rule(rf"(?<![\w.,-])(?P<n>{NUM})-(?P<unit>{UNIT}|in)(?=\s[a-z]){END}", _hyphened),
     Rule(rf"(?<![\w/])(?P<a>\d{{2,3}})/(?P<b>\d{{2,3}})\s?(?P<unit>mmHg){END}", _pressure),
     Rule(
         rf"{_AMOUNT}(?:\s?(?P<unit>{UNIT}))?{_DASH}(?P<n2>{NUM}){_UNIT2}{END}(?P<per>{_PER})?",

@@ -150,7 +150,7 @@ def _dotted(match: re.Match[str]) -> str | None:
 
 def _month_day(match: re.Match[str]) -> str | None:
     """ "May 5", "Jan. 3, 2020", "June 3–5, 2024" """
-    if match["d"] is None:
+    if re.match(r"\s(?:people|men|women|children|users|guests)\b", match.string[match.end() :]):
         return None
     said = f"{month_name(match['m'])} {_day(match['d'])}"
     if match["to"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tts.english.numbers import cardinal, digits, letters
+from tts.english.numbers import cardinal, digits, letters, number
 from tts.grammar import Part, Rule, group_parts, word_after
 
 _SEP = r"[-.\s\u2009‑]"
@@ -74,7 +74,9 @@ def _international(match: re.Match[str]) -> Sequence[Part] | None:
         return None
     if separated:
         return _grouped(match)
-    return group_parts(match, _group, r"\+\d{1,2}(?=\d{9,})|\+?\d{3}(?=\d{2})|\+?\d+")
+    if re.fullmatch(r"\+1\d{10}", match.group()):
+        return group_parts(match, _group, r"\+1|(?<=\+1)\d{3}|\d{3}(?=\d{4}$)|\d{4}$")
+    return group_parts(match, _group, r"\+\d\d|\d{3}(?=\d{2})|\d+")
 
 
 def _national(match: re.Match[str]) -> Sequence[Part] | None:
@@ -119,6 +121,8 @@ def _digit_groups(match: re.Match[str]) -> Sequence[Part]:
     """A long run of digits, four at a time; short ones and odd rests stay together."""
     count = len(re.sub(r"\D", "", match.group()))
     size = 3 if count in (6, 9) else 4
+    if count == 10 and match.group()[0] in "23456789":
+        return group_parts(match, digits, r"^\d{3}|\d{3}(?=\d{4}$)|\d{4}$")
     if count <= 5:
         return (Part(digits(match.group()), match.end()),)
     return group_parts(match, digits, rf"\d{{{size}}}(?=\d)|\d+$")
@@ -142,10 +146,20 @@ def _coded(match: re.Match[str]) -> Sequence[Part] | None:
     quantity = _QUANTITY.match(match.string, match.end()) or re.match(r"\.\d|,\d", match.string[match.end() :])
     if quantity and not (plain[0] == "0" and len(plain) > 1):
         return None
+    named = named or re.match(r"\s?$|[.,;:?!)]|\s(?:has|is|was|will|shipped|and|for|to|from|on|in|at|by)\b", match.string[match.end() :]) is not None
     enough = 3 if _THREE.search(cue.group()) else 4 if named or cue["key"].lower() not in ("order", "part", "box") else 5
     if len(plain) < enough and not (plain[0] == "0" and len(plain) > 1):
         return None
     return _code_parts(match)
+
+
+def _key(match: re.Match[str]) -> str | None:
+    """Keys of a telephone: "dial *67", "press #"."""
+    if not re.search(r"\b(?:press|dial|hit|enter|push|then|the|key|or)\s$|[\d*#]$", match.string[: match.start()], re.I):
+        return None
+    if match.group() == "#" and re.search(r"(?:order|number|case|ticket|the|or)\s$", match.string[: match.start()], re.I) and match.string[match.end() :][:1].isdecimal():
+        return None
+    return "star" if match.group() == "*" else "pound"
 
 
 def _flight(match: re.Match[str]) -> str | None:
@@ -303,6 +317,7 @@ def _ext(match: re.Match[str], say: object) -> Sequence[Part] | None:
 
 
 NAMED = (
+    Rule(r"[*#](?=\d)|[*#](?!\w)", _key, starts="s"),
     Rule(r"(?<![\w.,-])\d{4}(?:[-\s]\d{4}){2,4}(?:[-\s]\d{1,3})?(?![\w]|[-.,]\d)", _card),
     Rule(
         r"(?<![\w.,$€£¥])\d+(?:[-\s]\d+)*(?![\w%°$€£¥]|[.,:/]\d|\s?[=+*×÷])",
@@ -326,7 +341,14 @@ RULES = (
 )
 """Codes of every other kind; they come after amounts, dates and times."""
 
+def _model(match: re.Match[str]) -> str:
+    """ "GPT-3.5", "Qwen2.5": letters and a decimal number."""
+    name = match["l"]
+    return f"{letters(name) if name.isupper() and len(name) <= 4 else name} {number(match['n'])}"
+
+
 MIXED = (
+    Rule(r"(?<![\w.])(?P<l>[A-Za-z]{1,12})-?(?P<n>\d{1,3}\.\d{1,3})(?![\w]|\.\d)", _model, starts="l"),
     Rule(
         r"(?<![\w.'’-])(?=[\w-]*\d)(?=[\dA-Za-z-]*[A-Z])[A-Za-z\d]+(?:-[A-Za-z\d]+)*(?!\w)",
         _alphanumeric,

@@ -138,6 +138,11 @@ def _software_version(match: re.Match[str]) -> str:
     return f"{match['name']} {_number(match['a'])} point {_number(match['b'])}"
 
 
+def _standard(match: re.Match[str]) -> str:
+    """ "802.11ac" """
+    return f"eight oh two point {cardinal(int(match['n']))} {letters(match['l'])}".strip()
+
+
 def _hex_code(match: re.Match[str]) -> str | None:
     """Hardware addresses, IPv6 and identifiers such as UUIDs."""
     text = match.group()
@@ -168,6 +173,7 @@ ADDRESSES = (
 )
 """Addresses that hold what other rules would take for numbers; they come first."""
 RULES = (
+    Rule(r"802\.(?P<n>\d{1,2})(?P<l>[a-z]{0,2})(?!\w)", _standard),
     Rule(r"(?<![\w.])(?P<ip>\d{1,3}(?:\.\d{1,3}){3})(?P<rest>[:/]\d{1,5})?(?![\w]|\.\d)", _dotted_quad),
     Rule(r"(?<![\w.])(?P<host>[a-z][\w-]*):(?P<port>\d{2,5})(?![\w:]|\.\d)", _port, starts="l"),
     Rule(r"(?<![\w:-])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4}(?![\w:])", _hex_code, starts="dls"),

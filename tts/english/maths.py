@@ -189,9 +189,9 @@ def _fraction(match: re.Match[str]) -> str | None:
     if re.match(r"\s?mmHg", match.string[match.end() :]):
         return None
     sign = {"-": "minus ", "−": "minus "}.get(match["sign"], "")
-    if match.group() in ("24/7", "9/11", "7/7", "50/50", "20/20"):
+    if match.group() in ("24/7", "9/11", "7/7", "50/50", "20/20", "4/4"):
         return f"{cardinal(above)} {cardinal(below)}"
-    if below == 0 or (above >= below and (_equation(match) or above % below == 0)):
+    if below == 0 or (above >= below and _equation(match)):
         return f"{sign}{cardinal(above)} divided by {cardinal(below)}"
     if above == 0:
         return f"zero over {cardinal(below)}"
@@ -366,6 +366,7 @@ _RULES = (
         starts="dl",
     ),
     Rule(r"(?P<sign>(?:(?<![\w.)])[-−])?)(?<![\w.])(?P<a>\d{1,3})[/⁄](?P<b>\d{1,3})(?![\w/]|\.\d)", _fraction, starts="ds"),
+    Rule(r"24/7/365(?!\w)", lambda match: "twenty-four seven three sixty-five"),
     Rule(rf"(?P<n>{NUM})!(?=\s*[-+=*/×÷])", _factorial),
     Rule(r"(?<!\w)(?P<f>[fghFG])\((?P<x>[a-z])\)", _applied, starts="l"),
     Rule(r"[A-Z]?[A-Za-z]{0,2}[₀-₉]+(?:[A-Z][a-z]?[₀-₉]*)*", _formula, starts="l"),

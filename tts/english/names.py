@@ -192,6 +192,12 @@ _LETTER_CUES = frozenset(
 )
 
 
+_VERBS = frozenset(
+    "am was have had will would took like need want think do did can could see saw got get made mean know "
+    "love hate use bought chose wrote read said say".split()
+)
+
+
 def _stop(match: re.Match[str], end: int | None = None) -> str:
     text = match.group()
     return "." if text.endswith(".") and ends_sentence(match.string, end or match.end()) else ""
@@ -241,7 +247,9 @@ def _street_or_saint(match: re.Match[str]) -> str | None:
 def _title(match: re.Match[str]) -> str | None:
     """ "Dr. Smith", "Ms Lee", "Ft. Worth"; "Elm Dr." is a street."""
     name, dotted = match["t"].lower(), match.group().endswith(".")
-    if not match["t"][0].isupper() or (not dotted and name not in _WITHOUT_STOP):
+    if match["t"].isupper() or not match["t"][0].isupper():
+        return None
+    if not dotted and name not in _WITHOUT_STOP:
         return None
     after = _after(match)
     if not (after[:1].isupper() or (after[:1].isdecimal() and name == "lt")):
@@ -250,7 +258,7 @@ def _title(match: re.Match[str]) -> str | None:
     house = re.search(r"\d\w*\s(?:[NSEW]\.?\s)?[A-Z]\w*\s$", before) is not None
     if name in STREETS and (house or re.search(r"\b(?:on|at|to|off|down|along)\s[A-Z]\w*\s$", before)):
         return None
-    if name in ("fr", "hon", "maj", "rep", "col", "gen", "ft", "mt") and not dotted:
+    if name in ("fr", "hon", "maj", "rep", "col", "gen", "ft") and not dotted:
         return None
     if name in ("ft",) and re.search(r"\d\s?$", before):
         return None
@@ -260,7 +268,7 @@ def _title(match: re.Match[str]) -> str | None:
 def _street(match: re.Match[str]) -> str | None:
     """ "Elm Dr.", "5th Ave", "45 Sunset Blvd." """
     text = match["t"]
-    if not text[0].isupper() or not _named(match):
+    if text.isupper() or not text[0].isupper() or not _named(match):
         return None
     if not match.group().endswith(".") and text in ("Ct", "Pl", "Ter", "Cir", "Sq", "Dr"):
         return None
@@ -272,7 +280,7 @@ def _after_name(match: re.Match[str]) -> str | None:
     before = match.string[: match.start()]
     if not re.search(r"(?:[A-Z][\w'’.-]*,?|&)\s$", before):
         return None
-    if match["t"] == "Co" and not match.group().endswith("."):
+    if match["t"].isupper() or (match["t"] == "Co" and not match.group().endswith(".")):
         return None
     name = AFTER_NAMES[match["t"].lower()]
     if match["t"] in ("Jr", "Sr") and re.match(r"\s[A-Z]", match.string[match.end() :]):
@@ -281,8 +289,10 @@ def _after_name(match: re.Match[str]) -> str | None:
     return name + _stop(match)
 
 
-def _word(match: re.Match[str]) -> str:
-    text = match.group().lower()
+def _word(match: re.Match[str]) -> str | None:
+    written, text = match.group(), match.group().lower()
+    if written.isupper() and "/" not in written and not text.startswith("ww"):
+        return None
     follows = text not in ("e.g.", "i.e.", "vs.", "approx.", "cf.", "viz.", "tel.", "ext.", "w/", "min.", "max.")
     stop = _stop(match) if follows and text.endswith(".") else ""
     if text in ("est.", "dept.", "apt.", "ste.", "univ.") and re.match(r"\s\w", match.string[match.end() :]):
@@ -332,7 +342,7 @@ def _roman(match: re.Match[str]) -> str | None:
     key = re.sub(r"['’]s$", "", before).lower()
     value = roman_value(text)
     names = re.findall(r"[A-Z][\w.]*", match.string[max(0, match.start() - 40) : match.start()])
-    if key in _CUES:
+    if key in _CUES and not (text == "I" and before.islower() and _pronoun(match, key)):
         return cardinal(value) + (match["s"] or "")
     if re.match(r"\s(?:century|centuries|dynasty)", match.string[match.end() :]):
         return ordinal(value)
@@ -350,9 +360,16 @@ def _roman(match: re.Match[str]) -> str | None:
             return None
     if re.fullmatch(r"M[MDCLXVI]{3,}", text) and 1000 < value < 2100:
         return year(str(value))
-    if re.search(r"[LCDM]", text) and not before[:1].isupper():
+    if re.search(r"[LCDM]", text):
         return None
     return cardinal(value) + ("'s" if match["s"] else "")
+
+
+def _pronoun(match: re.Match[str], key: str) -> bool:
+    """Whether "I" after a small word such as "class" is the speaker: "the class I took"."""
+    after = _after(match)
+    numbered = key in ("phase", "type", "stage", "tier", "grade", "category")
+    return after.islower() and (not numbered or after in _VERBS or after.endswith("ed"))
 
 
 def _listed(match: re.Match[str]) -> bool:

@@ -19,6 +19,11 @@ def _ordinal(match: re.Match[str]) -> str:
 
 def _range(match: re.Match[str]) -> str | None:
     """ "10-20", "0.5-1.5", "3-1": what is counted or the score of a game."""
+    spaced = re.search(r"\s[-–—]\s", match.group()) is not None
+    if spaced and split_number(match["a"])[1] + split_number(match["b"])[1] == "":
+        first, second = (int(re.sub(r"\D", "", match[name])) for name in "ab")
+        if first > second:
+            return None
     joined = " " if match["a"] == match["b"] else " to "
     return f"{number(match['a'])}{joined}{number(match['b'])}"
 
