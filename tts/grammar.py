@@ -30,8 +30,11 @@ class Expression:
 class Grammar(Protocol):
     """Finds all that is not said as it is written, in one language."""
 
-    def find(self, text: str) -> Iterator[Expression]:
-        """The expressions of ``text`` from left to right; they do not overlap."""
+    def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Expression]:
+        """The expressions in ``text[start:end]`` from left to right; they do not overlap.
+
+        What stands before ``start`` is context: "1980" is a code after "last four digits".
+        """
 
     def symbol(self, char: str) -> str:
         """The name of a symbol; empty where the language has none."""
@@ -68,10 +71,11 @@ class RuleGrammar:
     def symbol(self, char: str) -> str:
         return self._symbols.get(char, "")
 
-    def find(self, text: str) -> Iterator[Expression]:
-        position = 0
-        while token := _TOKEN.search(text, position):
-            found = self._at(text, token.start())
+    def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Expression]:
+        stop = len(text) if end is None else end
+        position = start
+        while token := _TOKEN.search(text, position, stop):
+            found = self._at(text, token.start(), stop)
             if found is not None:
                 yield found
                 position = found.end
@@ -91,11 +95,11 @@ class RuleGrammar:
     def _plain(self, text: str) -> str:
         return "".join(f" {self._symbols[c]} " if c in self._symbols else c for c in text)
 
-    def _at(self, text: str, start: int) -> Expression | None:
+    def _at(self, text: str, start: int, stop: int) -> Expression | None:
         first = text[start]
         kind = "d" if first.isdecimal() else "l" if first.isalpha() else "s"
         for rule in self._rules[kind]:
-            match = rule.match(text, start)
+            match = rule.match(text, start, stop)
             if match is None or match.end() == start:
                 continue
             said = rule.say(match)

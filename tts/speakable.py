@@ -9,20 +9,14 @@ from functools import lru_cache
 
 import emoji
 from babel import Locale, UnknownLocaleError
-from babel.core import get_global
 
 from tts.english.rules import grammar as english_grammar
 from tts.grammar import Expression, Grammar
+from tts.lexicon import EMPTY, Lexicon, WithLexicon
 from tts.markup import PlainText
+from tts.scripts import in_script, script_of, unspeakable
 from tts.verbalize import CldrGrammar, can_say_numbers
 
-_SCRIPTS = {
-    "Latn": "LATIN",
-    "Cyrl": "CYRILLIC",
-    "Grek": "GREEK",
-    "Hebr": "HEBREW",
-    "Arab": "ARABIC",
-}
 _MARKS = ",:;.!?"
 """From weak to strong: of several in a row, the strongest is spoken."""
 _KEPT = frozenset(_MARKS + "'- ")
@@ -41,6 +35,8 @@ class Speakable:
     words: tuple[str, ...]
     ends: tuple[int, ...]
     """For each spoken word, how much of the source has been said when it ends; never falls."""
+    skipped: int = 0
+    """Letters of scripts that the language's voices cannot speak; they are left out."""
 
     @property
     def text(self) -> str:
@@ -57,12 +53,18 @@ class Speakable:
         return self.source if count >= len(self.words) else self.source[: self.ends[count - 1]]
 
 
-def speakable(text: str, language: str = "en") -> Speakable:
+def speakable(
+    text: str, language: str = "en", *, before: str = "", lexicon: Lexicon = EMPTY
+) -> Speakable:
     """Make any text speakable: no markup, emoji or symbols; numbers, units, addresses in words.
 
     Args:
         text: anything; no string raises.
-        language: a tag such as ``en`` or ``pt_BR``. Symbols have names in English only.
+        language: a tag such as ``en`` or ``pt_BR``. English has rules for every class of
+            expression (``en_GB`` reads 3/4/2024 as the third of April); other languages have those
+            of CLDR and num2words, and symbols without a name are left out.
+        before: text that was spoken just before; it decides on what a number is and is not said.
+        lexicon: the user's own words, which come before all rules.
 
     Raises:
         ValueError: the language is unknown, or num2words cannot say every number in it.
@@ -73,23 +75,32 @@ def speakable(text: str, language: str = "en") -> Speakable:
         raise ValueError(f"unknown language {language!r}; use a tag such as en or pt_BR") from error
     if not can_say_numbers(locale):
         raise ValueError(f"no number words for {language!r}; use a language that num2words has")
-    return _Speaker(text, locale).run()
+    grammar = _grammar_of(locale)
+    return _Speaker(text, WithLexicon(grammar, lexicon) if lexicon else grammar, locale, before).run()
+
+
+_CONTEXT = 80
+"""Characters before a text that can decide on its first expression."""
 
 
 class _Speaker:
     """One pass over a text from left to right, into characters that know their place."""
 
-    def __init__(self, source: str, locale: Locale) -> None:
+    def __init__(self, source: str, grammar: Grammar, locale: Locale, before: str) -> None:
         self._source = source
-        self._grammar = _grammar_of(locale)
-        self._script = _script_of(locale)
-        self._plain = PlainText(source)
+        self._grammar = grammar
+        self._script = script_of(locale)
+        plain = PlainText(source)
+        context = re.sub(r"[*_`]", "", before[-_CONTEXT:]) if plain.text else ""
+        self._start = len(context)
+        self._text = context + plain.text
+        self._places = [0] * len(context) + plain.ends
         self._chars: list[str] = []
         self._ends: list[int] = []
 
     def run(self) -> Speakable:
         """Replace, then collect the words; marks attach to the word before them."""
-        self._replace(_without_emoji(self._plain.text))
+        self._replace(_without_emoji(self._text))
         words: list[str] = []
         ends: list[int] = []
         for match in _WORD_OR_MARKS.finditer("".join(self._chars)):
@@ -102,11 +113,12 @@ class _Speaker:
                 word, mark = _split_mark(words[-1])
                 words[-1] = word + max(mark + token, key=_MARKS.index)
                 ends[-1] = end
-        return Speakable(self._source, tuple(words), tuple(ends))
+        skipped = unspeakable(self._source, self._script) if self._script else 0
+        return Speakable(self._source, tuple(words), tuple(ends), skipped)
 
     def _replace(self, text: str) -> None:
-        position = 0
-        for found in self._grammar.find(text):
+        position = self._start
+        for found in self._grammar.find(text, position):
             self._copy(text, position, found.start)
             self._insert(found)
             position = found.end
@@ -114,10 +126,10 @@ class _Speaker:
 
     def _insert(self, found: Expression) -> None:
         """Add the words of an expression; those of a part count once its last word is spoken."""
-        before = self._plain.ends[found.start - 1] if found.start else 0
+        before = self._places[found.start - 1] if found.start else 0
         for part in found.parts:
             head, _, last = part.words.strip().rpartition(" ")
-            end = self._plain.ends[part.end - 1]
+            end = self._places[part.end - 1]
             self._add(f" {head} ", before)
             self._add(f"{last} ", end)
             before = end
@@ -127,7 +139,7 @@ class _Speaker:
         position = start
         for match in _PAUSE.finditer(text, start, stop):
             self._copy_word_chars(text, position, match.start())
-            self._add(_PAUSES.get(match.group(), ","), self._plain.ends[match.end() - 1])
+            self._add(_PAUSES.get(match.group(), ","), self._places[match.end() - 1])
             position = match.end()
         self._copy_word_chars(text, position, stop)
 
@@ -136,7 +148,7 @@ class _Speaker:
             char = text[index]
             if not char.isascii() or not (char.isalpha() or char in _KEPT):
                 char = self._character(char)
-            self._add(char, self._plain.ends[index])
+            self._add(char, self._places[index])
 
     def _character(self, char: str) -> str:
         """A character as it may be said, a symbol as its name, the rest as a gap."""
@@ -145,7 +157,7 @@ class _Speaker:
         if name := self._grammar.symbol(char):
             return f" {name} "
         if unicodedata.category(char)[0] in "LM":
-            return char if self._script in unicodedata.name(char, "") else " "
+            return char if in_script(char, self._script) else " "
         return " "
 
     def _add(self, chars: str, end: int) -> None:
@@ -159,6 +171,8 @@ def _split_mark(word: str) -> tuple[str, str]:
 
 def _without_emoji(text: str) -> str:
     """Emoji become gaps of the same length, so that every other character keeps its place."""
+    if text.isascii():
+        return text
     for found in emoji.emoji_list(text):
         start, end = found["match_start"], found["match_end"]
         text = text[:start] + " " * (end - start) + text[end:]
@@ -170,9 +184,3 @@ def _grammar_of(locale: Locale) -> Grammar:
     if locale.language == "en":
         return english_grammar(day_first=locale.territory not in (None, "US", "PH", "CA"))
     return CldrGrammar(locale)
-
-
-def _script_of(locale: Locale) -> str:
-    """How Unicode's names of the letters of a language begin; empty if every letter may be said."""
-    likely = get_global("likely_subtags").get(locale.language, "")
-    return next((_SCRIPTS[part] for part in likely.split("_") if part in _SCRIPTS), "")

@@ -65,8 +65,8 @@ class CldrGrammar:
     def _english(self) -> bool:
         return self.locale.language == "en"
 
-    def find(self, text: str) -> Iterator[Expression]:
-        for match in EXPRESSION.finditer(text):
+    def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Expression]:
+        for match in EXPRESSION.finditer(text, start, len(text) if end is None else end):
             spoken = self.say(str(match.lastgroup), match.group())
             yield Expression(match.start(), match.end(), (Part(spoken, match.end()),))
 

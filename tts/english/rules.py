@@ -36,6 +36,8 @@ def _list(match: re.Match[str]) -> str | None:
 
 
 def _number(match: re.Match[str]) -> str:
+    if match.string[: match.start()][-1:].isdecimal():
+        return digits(match.group())
     return number(match.group())
 
 
