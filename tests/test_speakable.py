@@ -44,10 +44,10 @@ from tts.speakable import speakable
         ("007", "zero zero seven"),
         (
             "12345678901234567",
-            "one two three four five six seven eight nine zero one two three four five six seven",
+            "one two three four, five six seven eight, nine zero one two, three four five six, seven",
         ),
         ("2024-05-17", "May seventeenth, twenty twenty-four"),
-        ("a.b@c-d.org", "a dot b at c dash d dot org"),
+        ("a.b@c-d.org", "A dot B at C dash D dot org"),
         ("https://www.example.com/docs?x=1.", "example dot com slash docs."),
         ("Dr. Who, e.g. J. Doe & Co", "Doctor Who, for example J Doe and Co"),
         ("in the U.S. It is", "in the U S. It is"),

@@ -29,6 +29,7 @@ class PiperSynthesizer(RemoteSynthesizer):
         sentence_pause: float = 0.2,
         clause_pause: float = 0.08,
         start_seconds: float = 60.0,
+        lexicon: Path | None = None,
     ) -> None:
         """Start the worker and load the voice.
 
@@ -43,6 +44,7 @@ class PiperSynthesizer(RemoteSynthesizer):
             sentence_pause: seconds of silence after a sentence.
             clause_pause: seconds of silence after text that ends without ``.``, ``!`` or ``?``.
             start_seconds: bound on loading.
+            lexicon: file with the user's own words; those in IPA are spoken so.
 
         Raises:
             TtsError: an option is out of bounds, or the voice is missing, damaged or unsupported.
@@ -69,6 +71,8 @@ class PiperSynthesizer(RemoteSynthesizer):
             "sentence-pause": sentence_pause,
             "clause-pause": clause_pause,
         }
+        if lexicon is not None:
+            options["lexicon"] = str(Path(lexicon).resolve())
         super().__init__(
             "tts.piper_worker",
             [str(path), *(f"--{name}={value}" for name, value in options.items())],

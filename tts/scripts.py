@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.core import get_global
 
 _NAMES = {
@@ -28,6 +28,21 @@ def script_of(locale: Locale) -> str:
 def in_script(char: str, script: str) -> bool:
     """Whether a letter or mark belongs to the script named by ``script_of``."""
     return script in unicodedata.name(char, "")
+
+
+def script_for(language: str) -> str:
+    """``script_of`` for a tag such as "en-us"; empty for a language that is not known."""
+    try:
+        return script_of(Locale.parse(language.split("-")[0]))
+    except (UnknownLocaleError, ValueError):
+        return ""
+
+
+def without_foreign(word: str, script: str) -> str:
+    """A word without its letters of other scripts."""
+    if not script or word.isascii():
+        return word
+    return "".join(c for c in word if not c.isalpha() or in_script(c, script))
 
 
 def unspeakable(text: str, script: str) -> int:

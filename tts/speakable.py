@@ -131,7 +131,9 @@ class _Speaker:
             head, _, last = part.words.strip().rpartition(" ")
             end = self._places[part.end - 1]
             self._add(f" {head} ", before)
-            self._add(f"{last} ", end)
+            self._add(last, end)
+            if part.end < found.end or self._text[part.end : part.end + 1].isalnum():
+                self._add(" ", end)
             before = end
 
     def _copy(self, text: str, start: int, stop: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,6 +15,8 @@ from pydantic_settings import (
 
 from agent.config.telephony import TelephonySettings
 from agent.timing import LatencyBudget
+from tts.engine import TtsError
+from tts.lexicon import EMPTY, Lexicon, read_lexicon
 
 ENV_PREFIX = "ONEBREATH_"
 
@@ -180,6 +183,11 @@ class ResponderSettings(ResponderChoice):
     """By name, what the engine `ab` draws from."""
 
 
+@lru_cache(maxsize=8)
+def _lexicon(path: Path) -> Lexicon:
+    return read_lexicon(path)
+
+
 class TtsSettings(Section):
     engine: str = "piper"
     voice: str = "joe"
@@ -187,6 +195,24 @@ class TtsSettings(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     """`cuda` needs onnxruntime-gpu in place of onnxruntime."""
     threads: int = Field(1, ge=1)
+    lexicon: Path | None = None
+    """TOML file with a line `"written" = "spoken"` or `"/IPA/"` for each name or word."""
+
+    @field_validator("lexicon")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        try:
+            _lexicon(path.expanduser())
+        except TtsError as error:
+            raise ValueError(str(error)) from None
+        return path.expanduser()
+
+    @property
+    def words(self) -> Lexicon:
+        """Entries of the lexicon file, read once."""
+        return EMPTY if self.lexicon is None else _lexicon(self.lexicon)
 
 
 class PlaybackSettings(Section):

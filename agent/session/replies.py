@@ -26,6 +26,7 @@ from agent.session.events import (
 from agent.session.notices import CanvasShown, ItemTruncated, ReplyStarted, Trouble
 from agent.session.reply_in_flight import Speaking
 from agent.timing import Speculation, Stage
+from tts.lexicon import EMPTY, Lexicon
 
 MAX_REPLY = 4000
 """Characters of one reply: some four minutes of speech."""
@@ -58,6 +59,8 @@ class Answering:
     generation: int = 0
     speaking: Speaking | None = None
     draft: Draft | None = None
+    lexicon: Lexicon = EMPTY
+    """The user's own words, for the spoken form."""
     finished: Speaking | None = None
     """The last reply, as long as the client may still report how much of it was played."""
 
@@ -104,7 +107,15 @@ class Answering:
         self.generation += 1
         reply = Reply(self.new_id("item"))
         response_id = self.new_id("resp")
-        return Speaking(self.generation, response_id, reply, self.lead, now, budget=self.budget)
+        return Speaking(
+            self.generation,
+            response_id,
+            reply,
+            self.lead,
+            now,
+            budget=self.budget,
+            lexicon=self.lexicon,
+        )
 
     def _start(self, speaking: Speaking, turn: Turn) -> Iterator[Command]:
         turn.reply = speaking.reply

@@ -81,7 +81,9 @@ class Session:
         self.hearing = Hearing(settings.turns, settings.asr.language)
         self.ids = Ids(self.conversation, self.hearing)
         lead, budget = settings.playback.lead, settings.budget.total
-        self.answering = Answering(self.conversation, lead, budget, self.ids.new)
+        self.answering = Answering(
+            self.conversation, lead, budget, self.ids.new, lexicon=settings.tts.words
+        )
         self.owed = Owed(self.conversation, self.hearing, self.answering, self.ids)
         self.floor = Floor(settings.turns, self.hearing, self.answering)
         ends_at = self.started_at + settings.server.max_call_seconds
