@@ -38,7 +38,7 @@ from tts.serving import serve
 from tts.silence import LeadTrimmer, set_pause
 from tts.vits import Device, Scales, UnsupportedDevice, UnsupportedVoice, Vits
 
-MAX_PHONEMES = 400
+MAX_PHONEMES = 250
 """Longer sentences are cut at a word: the encoder takes a whole one before the first sound."""
 _WARM_UP = (
     "Good morning, this is a sentence that is long enough to run through all sizes of pieces."

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.errors import ConfigError
+
 TABLE: Final = Path(__file__).with_name("spoken_forms.txt")
 """The bundled table; its head explains the notation."""
 
@@ -40,8 +42,18 @@ class Miss:
 
 
 def read_forms(path: Path = TABLE) -> list[SpokenForm]:
-    """All lines of a table."""
-    return list(_forms(path.read_text(encoding="utf-8")))
+    """All lines of a table.
+
+    Raises:
+        ConfigError: the file cannot be read or holds no line.
+    """
+    try:
+        forms = list(_forms(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not forms:
+        raise ConfigError(f"{path}: no line `written => spoken` under a heading `[class]`")
+    return forms
 
 
 def _forms(text: str) -> Iterator[SpokenForm]:
