@@ -70,7 +70,7 @@ def _protected(source: str) -> str:
 def _undelimited(maths: str) -> str:
     """A formula of LaTeX without the signs around it, which mean money or an escape elsewhere."""
     bare = _DELIMITER.sub(lambda match: " " * len(match.group()), maths)
-    return re.sub(r"\\[,;:! ]", "  ", bare.replace("\\\\", "  ")).replace("*", "⋅")
+    return re.sub(r"\\[,;:! ]", "  ", bare.replace("\\\\", "  ")).replace("*", "⋅").replace("-", "−")
 
 
 def _plain(char: str) -> str:

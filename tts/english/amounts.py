@@ -22,7 +22,7 @@ from tts.english.units import CURRENCIES, CURRENCY, PER, UNIT, UNITS, Currency, 
 from tts.grammar import Rule, word_after, words_before
 
 _DASH = r"\s?[-–—~]\s?"
-_SHORT_SCALE = "k|K|mm|MM|mn|mio|mil|m|M|bn|Bn|b|B|tn|T"
+_SHORT_SCALE = r"Mio\.?|Mrd\.?|k|K|mm|MM|mn|mio|mil|m|M|bn|Bn|b|B|tn|T"
 _SCALE = rf"(?:\s(?:{LONG_SCALE})\b|\s?(?:{_SHORT_SCALE}){END})"
 _PER = rf"(?:\s?/\s?(?:{'|'.join(map(re.escape, sorted(PER, key=len, reverse=True)))}|{UNIT}|[a-z]{{2,12}}){END})"
 _MONEY = re.compile(
@@ -86,7 +86,7 @@ def _signed(match: re.Match[str]) -> str:
 
 def _money(match: re.Match[str]) -> str | None:
     """ "$5", "-$1,200", "US$5 million", "5,50 €" """
-    name = match["before"] or match["after"]
+    name = match["code"] or match["before"] or match["after"]
     if match["after"] in ("Rs", "Fr.", "Rs.", "T") or (match["after"] or "").startswith(("A$", "C$")):
         return None
     said = _money_words(match["n"], match["scale"] or "", CURRENCIES[name], _attributive(match))
@@ -261,12 +261,13 @@ RULES = (
         _money_range,
     ),
     Rule(
-        rf"{_BEFORE}(?P<n>{NUM})(?P<scale>{_SCALE})?(?P<after>)(?P<per>{_PER})?",
+        rf"{_BEFORE}(?P<n>{NUM})(?P<scale>{_SCALE})?(?P<after>)"
+        rf"(?:\s(?P<code>USD|CAD|AUD|NZD|HKD|SGD|MXN)\b)?(?P<per>{_PER})?",
         _money,
         starts="ls",
     ),
     Rule(
-        rf"(?P<sign>{SIGN})(?P<inner>)(?P<before>)(?P<n>{NUM})(?P<scale>{_SCALE})?{_AFTER}(?P<per>{_PER})?",
+        rf"(?P<sign>{SIGN})(?P<inner>)(?P<before>)(?P<code>)(?P<n>{NUM})(?P<scale>{_SCALE})?{_AFTER}(?P<per>{_PER})?",
         _money,
         starts="ds",
     ),

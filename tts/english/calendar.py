@@ -126,7 +126,7 @@ class Dates:
     def rules(self) -> tuple[Rule, ...]:
         return (
             Rule(
-                rf"(?<![\w-])(?P<y>{_YEAR})([-/.])(?P<m>0[1-9]|1[0-2])\2(?P<d>0[1-9]|[12]\d|3[01])"
+                rf"(?<![\w-])(?P<y>{_YEAR})([-/.])(?P<m>0?[1-9]|1[0-2])\2(?P<d>[12]\d|3[01]|0?[1-9])"
                 r"(?P<time>(?:T|,?\s)(?P<H>[01]\d|2[0-3]):(?P<M>[0-5]\d)(?::(?P<S>[0-5]\d)(?:\.\d+)?)?"
                 r"(?:Z|\s?[+-]\d\d:?\d\d)?)?(?![\w-])",
                 _iso,
@@ -180,7 +180,9 @@ def _month_alone(match: re.Match[str]) -> str | None:
     """ "Jan.", "Jan-Mar": a short month with its full stop or in a range."""
     if match["to"]:
         return f"{month_name(match['m'])} to {month_name(match['m2'])}"
-    if not match["m"].endswith(".") or match["m"] == "Mar.":
+    if not match["m"].endswith("."):
+        return None
+    if match["m"] == "Mar." and words_before(match) not in ("to", "in", "from", "and", "until", "since"):
         return None
     return month_name(match["m"]) + _stop(match, match["m"])
 
@@ -189,7 +191,10 @@ def _weekday(match: re.Match[str]) -> str | None:
     """ "Tues.", "Mon, Jun 3", "Mon-Fri" """
     first = match["w"]
     if match["to"]:
-        return f"{weekday_name(first)} to {weekday_name(match['w2'])}"
+        joined = re.sub(r"[^a-z]", "", match["to"].split()[0]) if " " in match["to"].strip() else ""
+        joined = joined if joined in ("and", "or") else "to"
+        second = match["w2"]
+        return f"{weekday_name(first)} {joined} {weekday_name(second)}{_stop(match, second)}"
     if first in WEEKDAYS:
         return None
     dated = re.match(rf",?\s(?:{MONTH}|\d)", match.string[match.end() :])
@@ -197,7 +202,7 @@ def _weekday(match: re.Match[str]) -> str | None:
         return None
     if not first.endswith(".") and not dated and first in ("Sat", "Sun", "Mon", "Fri", "Wed"):
         return None
-    return weekday_name(first) + _stop(match, first)
+    return weekday_name(first) + ("" if dated else _stop(match, first))
 
 
 def _decade(match: re.Match[str]) -> str | None:
@@ -281,7 +286,7 @@ _RULES = (
         rf"(?<!\w)(?P<m>{MONTH})(?P<to>\s?[-–—]\s?(?P<m2>{MONTH}))?(?!\w)", _month_alone, starts="l"
     ),
     Rule(
-        rf"(?<!\w)(?P<w>{WEEKDAY})(?P<to>\s?[-–—]\s?(?P<w2>{WEEKDAY}))?(?!\w)", _weekday, starts="l"
+        rf"(?<!\w)(?P<w>{WEEKDAY})(?P<to>(?:\s?[-–—]\s?|\s(?:and|or|to)\s)(?P<w2>{WEEKDAY}))?(?!\w)", _weekday, starts="l"
     ),
     Rule(r"(?<!\w)(?P<mark>)(?P<n>[12]\d\d0|[1-9]0)(?P<s>'?s)(?!\w)", _decade),
     Rule(r"(?<!\w)(?P<mark>['’])(?P<n>[1-9]0)(?P<s>'?s)(?!\w)", _decade, starts="s"),
@@ -298,7 +303,8 @@ _RULES = (
         rf"(?<![\w.,])(?P<a>{_YEAR})\s?(?P<dash>[-–—/])\s?(?P<b>{_YEAR}|\d\d)(?![\w%]|[-.,/]\d|\s?[=+×*÷])",
         _years,
     ),
-    Rule(r"(?<!\w)(?P<q>[QH][1-4])(?=\s(?:19|20)\d\d|\s(?:results|earnings|of|sales))", _quarter, starts="l"),
+    Rule(r"(?<!\w)(?P<q>[QH][1-4])(?=,?\s(?:19|20)\d\d|\s(?:results|earnings|of|sales))", _quarter, starts="l"),
+    Rule(rf"(?<!\w)FY\s?(?P<y>{_YEAR})(?!\w)", lambda m: f"F Y {year(m['y'])}", starts="l"),
     Rule(rf"(?<!\w)(?:c|ca)\.\s?(?P<y>{_YEAR})(?!\d)", _circa, starts="l"),
     Rule(rf"(?<![\w.,$€£¥#:])(?P<y>{_YEAR})(?!\w|[.,:/]\d|-\d|['’]\d)", _year),
 )

@@ -103,7 +103,6 @@ def _oclock(match: re.Match[str]) -> str:
     return f"{cardinal(int(match['h']))} o'clock"
 
 
-_MIN = r":(?P<m>[0-5]\d)"
 RULES = (
     Rule(
         rf"(?<![\w:.,$€£])(?P<h>{_HOUR})(?:[:.](?P<m>[0-5]\d))?(?P<half>{_HALF})?{_TO}"
@@ -111,7 +110,7 @@ RULES = (
         _times,
     ),
     Rule(
-        rf"(?<![\w:.,$€£])(?P<h>{_HOUR}){_MIN}(?P<half>){_TO}(?P<h2>{_HOUR}):(?P<m2>[0-5]\d)(?P<half2>)"
+        rf"(?<![\w:.,$€£])(?P<h>{_HOUR})(?::(?P<m>[0-5]\d))?(?P<half>){_TO}(?P<h2>{_HOUR}):(?P<m2>[0-5]\d)(?P<half2>)"
         rf"(?![\w:])(?P<zone>{_ZONE})?",
         _times,
     ),
@@ -139,5 +138,7 @@ RULES = (
         rf"(?<![\w:.,])(?P<h>)(?P<m>\d{{1,3}})\s?(?:m|min|mins){END},?\s?(?P<s>\d{{1,2}})\s?(?:s|sec|secs){END}",
         _duration,
     ),
+    Rule(r"(?P<n>noon|midnight)\s?[-–—]\s?(?=\d)", lambda m: f"{m['n']} to", starts="l"),
+    Rule(r"[-–—](?=(?:noon|midnight)\b)", lambda m: "to", starts="s"),
     Rule(r"(?<![\w:.,])(?P<h>1?\d)\s?o['’]clock(?!\w)", _oclock),
 )

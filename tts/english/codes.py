@@ -26,16 +26,17 @@ _KEYWORD = (
     r"cvc|cvv2|csc|ssn|social security|reference|ref|booking|confirmation|reservation|itinerary|ticket|"
     r"tracking|case|claim|policy|member|membership|customer|client|license|licence|serial|routing|"
     r"sort|flight|card|id|extension|ext|room|error|iban|isbn|vin|imei|ein|tin|vat|patient|employee|"
-    r"student|passport|visa|mastercard|amex|plate|model|part|item|sku|lot|batch|docket|registration|"
+    r"student|user|passport|visa|mastercard|amex|plate|model|part|item|sku|lot|batch|docket|registration|"
     r"transaction|receipt|incident|request|locker|gate code|key|token|device|parcel|package|shipment|"
     r"certificate|permit|badge|meter|box|number|no\.|nr\.|num"
 )
 _LINK = (
-    r"(?:\s*(?:numbers?|nos?\.|nr\.|num\.?|code|id|pin|is|was|are|:|#|=|key|ref|reference)(?![a-z]))*"
+    r"(?:\.|['’]s)?(?:\s*(?:numbers?|nos?\.?|nr\.|num\.?|code|id|pin|is|was|are|:|#|=|key|ref|reference)(?![a-z]))*"
 )
 _CODE_CUE = re.compile(rf"\b(?P<key>{_KEYWORD})(?P<link>{_LINK})\s*#?$", re.IGNORECASE)
 _DIGITS_CUE = re.compile(
-    r"\b(?:ending|ends|end)\s(?:in|with)\s$|\b(?:last|first|final)\s(?:four|three|six|\d)(?:\sdigits)?"
+    r"\b(?:ending|ends|end)\s(?:in|with)\s$|\b(?:card|visa|account|mastercard|amex)\s(?:ending|ends)\s$|"
+    r"\b(?:last|first|final)\s(?:four|three|six|\d)(?:\sdigits)?"
     r"(?:\sof\s[\w\s]{1,40})?(?:\s(?:is|are|were|was))?:?\s$|\bdigits\s(?:is|are|:)?\s?$",
     re.IGNORECASE,
 )
@@ -267,7 +268,7 @@ def _house(match: re.Match[str]) -> str | None:
 def _road(match: re.Match[str]) -> str:
     """ "I-95", "US-101", "Highway 101" """
     text = match["n"]
-    name = match["road"]
+    name = {"Hwy": "Highway"}.get(match["road"], match["road"])
     said = cardinal(int(text)) if len(text) <= 2 else digits(text)
     return f"{letters(name) if name.isupper() else name} {said}"
 
@@ -302,7 +303,7 @@ PHONES = (
         starts="ds",
     ),
     Rule(
-        r"(?<![\w.,/-])(?:1[-.\s])?[2-9]\d\d-(?:\d{3}-)?[A-Z]{4,}(?:-[A-Z]+)*(?![\w-])",
+        r"(?<![\w.,/-])(?:(?:1[-.\s])?[2-9]\d\d-(?:\d{3}-)?[A-Z]{3,}(?:-[A-Z]+)*|1\s8\d\d\s[A-Z]{4,})(?![\w-])",
         lambda m: _ext(m, _grouped),
     ),
     Rule(r"(?<![\w.,/-])(?P<a>[1-9]\d\d)[-‑](?P<b>\d{4})(?!\w|[-.,/]\d)", lambda m: _ext(m, _seven)),
@@ -320,13 +321,18 @@ NAMED = (
     Rule(r"[*#](?=\d)|[*#](?!\w)", _key, starts="s"),
     Rule(r"(?<![\w.,-])\d{4}(?:[-\s]\d{4}){2,4}(?:[-\s]\d{1,3})?(?![\w]|[-.,]\d)", _card),
     Rule(
-        r"(?<![\w.,$€£¥])\d+(?:[-\s]\d+)*(?![\w%°$€£¥]|[.,:/]\d|\s?[=+*×÷])",
+        r"(?<![\w.,$€£¥])\d+(?:[-\s]\d+)*(?![\w%°$€£¥]|[.,:/]\d|-\w|\s?[=+*×÷])",
         _coded,
     ),
     Rule(r"(?<!\w)(?P<c>[A-Z]{2}|[A-Z]\d|\d[A-Z])\s?(?P<n>\d{1,4})(?![\w])", _flight, starts="dl"),
 )
 """Codes beside a word that names them; they come before dates and years."""
 RULES = (
+    Rule(
+        r"(?<=Boeing )7\d7-\d{1,3}(?!\w)|(?<=Airbus )A?3\d\d-\d{3}(?!\w)",
+        lambda m: ", ".join(letters(part) for part in m.group().split("-")),
+        starts="dl",
+    ),
     Rule(r"(?<!\w)(?P<n>[45]\d\d)\((?P<l>[a-z])\)", _ending_letter),
     Rule(r"(?<![\w.,-])\d{3}-\d{2}-\d{4}(?![\w-])", _grouped),
     Rule(r"(?<![\w.,-])97[89][-\s]?\d{1,5}[-\s]\d{1,7}[-\s]\d{1,7}[-\s][\dX](?![\w-])", _grouped),

@@ -126,7 +126,11 @@ def _handle(match: re.Match[str]) -> str:
 
 
 def _hashtag(match: re.Match[str]) -> str:
-    return f"hashtag {match.group()[1:].replace('_', ' ')}"
+    name = match.group()[1:]
+    if re.fullmatch(r"[A-Z]{1,5}\d+", name):
+        return f"number {letters(name)}"
+    words = re.findall(r"[^\W\d_]+|\d+", name)
+    return " ".join(["hashtag", *(_number(w) if w.isdecimal() else w for w in words)])
 
 
 def _dot_word(match: re.Match[str]) -> str:

@@ -226,6 +226,12 @@ def _minus(match: re.Match[str]) -> str | None:
     return f"{_base(first)} minus"
 
 
+def _minus_between(match: re.Match[str]) -> str | None:
+    """A minus after a power or a bracket, in a text that holds other signs of arithmetic."""
+    around = match.string[max(0, match.start() - 40) : match.end() + 40]
+    return "minus" if re.search(r"[=+×÷^²³√]", around) else None
+
+
 def _value(text: str) -> float:
     whole, decimals = split_number(text)
     return float(f"{whole}.{decimals or 0}")
@@ -246,7 +252,32 @@ def _factorial(match: re.Match[str]) -> str:
 
 def _applied(match: re.Match[str]) -> str:
     """ "f(x)" """
-    return f"{match['f']} of {match['x']}"
+    inside = match["x"]
+    return f"{match['f']} of {number(inside) if inside.isdecimal() else inside}"
+
+
+_FUNCTIONS = {
+    "log": "log",
+    "ln": "natural log",
+    "sin": "sine",
+    "cos": "cosine",
+    "tan": "tangent",
+    "sqrt": "the square root",
+    "exp": "the exponential",
+}
+
+
+def _function(match: re.Match[str]) -> str:
+    """ "sin(90°)" """
+    return f"{_FUNCTIONS[match['f']]} of"
+
+
+def _out_of(match: re.Match[str]) -> str | None:
+    """ "4.5/5", "8/10 stars": marks out of a number."""
+    marked = re.match(r"\s(?:stars?|points?|rating|score|marks?)\b", match.string[match.end() :])
+    if "." not in match["a"] and not marked:
+        return None
+    return f"{number(match['a'])} out of {number(match['b'])}"
 
 
 def _relation(match: re.Match[str]) -> str:
@@ -262,7 +293,7 @@ def _symbols(match: re.Match[str]) -> str:
         ">=": "at least",
         "==": "equals",
         "+/-": "plus or minus",
-        "...": "",
+        "&&": "and",
     }[match.group()]
 
 
@@ -361,18 +392,29 @@ _RULES = (
     Rule(rf"(?<![A-Za-z])(?P<base>[A-Za-z]{{1,2}}|pi){_POWER}", _powered, starts="l"),
     Rule(rf"(?<=[)\]πα-ω]){_POWER}(?P<base>)", lambda m: power(m["e"] or m["s"]), starts="s"),
     Rule(
-        rf"(?<![\w.])(?P<a>{NUM}|[A-Za-z](?![\w'’]))(?P<op>\s?[-−–]\s?)(?=(?P<b>{NUM}|[a-z](?![\w'’])|[√π(]))",
-        lambda m: _minus_at(m),
-        starts="dl",
+        rf"(?<![\w.])(?P<a>{SIGN}{NUM}|[A-Za-z](?![\w'’]))(?P<op>\s?[-−–]\s?)(?=(?P<b>{NUM}|[a-z](?![\w'’])|[√π(]))",
+        _minus,
+        starts="dls",
     ),
+    Rule(r"(?<=[\w)²³%⁴-⁹ⁿ]\s)[-–]\s(?=\d|[(√π]|[a-z](?![\w'’]))", _minus_between, starts="s"),
+    Rule(r"(?<![\w./])(?P<a>\d+(?:\.\d+)?)/(?P<b>\d+)(?![\w/]|\.\d)", _out_of),
     Rule(r"(?P<sign>(?:(?<![\w.)])[-−])?)(?<![\w.])(?P<a>\d{1,3})[/⁄](?P<b>\d{1,3})(?![\w/]|\.\d)", _fraction, starts="ds"),
     Rule(r"24/7/365(?!\w)", lambda match: "twenty-four seven three sixty-five"),
+    Rule(r"(?<![\w'’])(?P<n>[a-z])!(?=\s*[-+=*/×÷])", lambda m: f"{m['n']} factorial", starts="l"),
     Rule(rf"(?P<n>{NUM})!(?=\s*[-+=*/×÷])", _factorial),
-    Rule(r"(?<!\w)(?P<f>[fghFG])\((?P<x>[a-z])\)", _applied, starts="l"),
+    Rule(r"(?<!\w)(?P<f>[fghFGPp])\((?P<x>[a-z]|\d+)\)", _applied, starts="l"),
+    Rule(r"(?<!\w)(?P<f>log|ln|sin|cos|tan|sqrt|exp)\((?=[\w√π.−-])", _function, starts="l"),
+    Rule(r"(?<=\d)\((?=\d[^()]*[-+*/×÷][^()]*\))|(?<=\d)\)\((?=\d)", lambda m: "times,", starts="s"),
     Rule(r"[A-Z]?[A-Za-z]{0,2}[₀-₉]+(?:[A-Z][a-z]?[₀-₉]*)*", _formula, starts="l"),
     Rule(r"(?<![\w.])(?P<n>\d+)x(?=\s(?:faster|slower|more|less|better|larger|bigger|smaller|cheaper|higher|lower|as)\b)", _times_faster),
     Rule(rf"(?P<r>>=|<=|>|<)(?=\s?[$€£-]?{NUM})(?<![\w)]>)(?<![\w)]<)(?<![\w)%] >)(?<![\w)%] <)", _relation, starts="s"),
-    Rule(r"!=|<=|>=|==|\+/-", _symbols, starts="s"),
+    Rule(r"(?<=\d)√", lambda m: "times the square root of", starts="s"),
+    Rule(
+        rf"(?<=[\d½⅓⅔¼¾⅛⅜⅝⅞])[-–](?=\d{{1,2}}[/⁄]\d|{VULGAR_SIGN})|(?<={VULGAR_SIGN})[-–](?=\d)",
+        _arrow,
+        starts="s",
+    ),
+    Rule(r"!=|<=|>=|==|\+/-|&&", _symbols, starts="s"),
     Rule(r"[-=]+>|→|⟶", _arrow, starts="s"),
     Rule(rf"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", _times, starts="ls"),
     Rule(rf"{_OPERAND_BEFORE}\s?\*\s?(?=[\w(])|(?<=[\w)]\s)\*\s(?=[\w(])", _times, starts="s"),
@@ -380,5 +422,3 @@ _RULES = (
 )
 
 
-def _minus_at(match: re.Match[str]) -> str | None:
-    return _minus(match)

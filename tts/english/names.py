@@ -252,6 +252,8 @@ def _title(match: re.Match[str]) -> str | None:
     if not dotted and name not in _WITHOUT_STOP:
         return None
     after = _after(match)
+    if dotted and after in ("and", "or") and name in ("mr", "mrs", "ms", "dr", "prof"):
+        return TITLES[name]
     if not (after[:1].isupper() or (after[:1].isdecimal() and name == "lt")):
         return None
     before = match.string[: match.start()]
@@ -342,7 +344,7 @@ def _roman(match: re.Match[str]) -> str | None:
     key = re.sub(r"['’]s$", "", before).lower()
     value = roman_value(text)
     names = re.findall(r"[A-Z][\w.]*", match.string[max(0, match.start() - 40) : match.start()])
-    if key in _CUES and not (text == "I" and before.islower() and _pronoun(match, key)):
+    if _cued(key, text) and not (text == "I" and before.islower() and _pronoun(match, key)):
         return cardinal(value) + (match["s"] or "")
     if re.match(r"\s(?:century|centuries|dynasty)", match.string[match.end() :]):
         return ordinal(value)
@@ -370,6 +372,28 @@ def _pronoun(match: re.Match[str], key: str) -> bool:
     after = _after(match)
     numbered = key in ("phase", "type", "stage", "tier", "grade", "category")
     return after.islower() and (not numbered or after in _VERBS or after.endswith("ed"))
+
+
+_TEXTS = frozenset("chapter part act scene volume book section article canto title apollo".split())
+"""Cues after which even a lone X is a number; after "Series" or "Plan" it is a letter."""
+_LONE_V = _TEXTS | frozenset("type class level stage phase war factor symphony mark rocky episode".split())
+
+
+def _cued(key: str, text: str) -> bool:
+    """Whether a word such as "Chapter" makes a number of the numeral after it."""
+    key = key if key in _CUES else key.removesuffix("s")
+    if text in ("C", "D", "L", "M"):
+        return text == "L" and key == "bowl"
+    if text in ("V", "X"):
+        return key in (_TEXTS if text == "X" else _LONE_V)
+    return key in _CUES
+
+
+def _roman_range(match: re.Match[str]) -> str | None:
+    """ "Chapters I-III" """
+    if _before(match).lower().removesuffix("s") not in _CUES:
+        return None
+    return f"{cardinal(roman_value(match['a']))} to {cardinal(roman_value(match['b']))}"
 
 
 def _listed(match: re.Match[str]) -> bool:
@@ -411,7 +435,7 @@ def _alternatives(names: object) -> str:
 RULES = (
     Rule(rf"(?<![\w.])(?i:{_alternatives(WORDS)})(?!\w)", _word, starts="ls"),
     Rule(r"(?<![\w/])w/(?=\w)", lambda m: "with", starts="l"),
-    Rule(rf"(?<![\w.])(?P<t>(?i:{_alternatives(_NUMBERED)}))\.\s?(?=\d)", _numbered, starts="l"),
+    Rule(rf"(?<![\w.])(?P<t>(?i:{_alternatives(_NUMBERED)}))\.\s?(?=[A-Z]{{0,3}}\d)", _numbered, starts="l"),
     Rule(r"(?<!\w)St(?:\.|(?=\s|$|,))(?!\w)", _street_or_saint, starts="l"),
     Rule(rf"(?<!\w)(?P<t>(?i:{_alternatives(TITLES)}))(?:\.|(?=\s))(?!\w)", _title, starts="l"),
     Rule(rf"(?<!\w)(?P<t>(?i:{_alternatives(STREETS)}))(?:\.|(?=\s|$|,))(?!\w)", _street, starts="l"),
@@ -420,6 +444,11 @@ RULES = (
     Rule(r"(?<![\w.])(?:[A-Za-z]\.\s?){1,6}(?<=\.)[A-Za-z]\.(?!\w)|(?<![\w.])(?:[A-Za-z]\.){1,6}[A-Za-z](?![\w.])", _initials, starts="l"),
     Rule(r"(?<=\d\s)(?:[NS]\.?\s?[EW]\.?|[NSEW]\.?)(?=\s(?:[A-Z][a-z]|\d+(?:st|nd|rd|th)))", _direction, starts="l"),
     Rule(r"(?<![\w.])[A-Z]\.(?=\s[A-Z])", _initial, starts="l"),
+    Rule(
+        rf"(?<![\w.&'’-])(?P<a>{ROMAN})\s?[-–]\s?(?P<b>{ROMAN})(?![\w'’&-])",
+        _roman_range,
+        starts="l",
+    ),
     Rule(rf"(?<![\w.&'’-])(?P<r>{ROMAN})(?P<s>['’]s)?(?![\w'’&-]|\.\w)", _roman, starts="l"),
     Rule(r"(?<![\w&])[A-Z]{1,3}&[A-Z]{1,3}(?![\w&])", _ampersand, starts="l"),
     Rule(r"(?<!\w)(?:[ACFJ]#|C\+\+)(?!\w)", _sharp, starts="l"),

@@ -18,6 +18,8 @@ NUM = (
     r"|[1-9]\d{0,2}(?:\.\d{3}){2,}"
     r"|[1-9]\d{0,2}(?:['’_]\d{3})+(?:\.\d+)?"
     rf"|[1-9]\d{{0,2}}(?:[{_SPACE}]\d{{3}})+(?:[.,]\d+)?"
+    r"|[1-9]\d{0,2}(?: \d{3})+,\d{1,2}(?!\d)"
+    r"|[1-9]\d? \d{3}(?=\s?(?:[€$£¥%]|km|kg|m²?|g|people|users|euros?|dollars|pounds|miles|EUR|USD)(?!\w))"
     r"|[1-9]\d?(?: \d{3}){2,}|[1-9]\d{0,2}(?: 000)+"
     r"|\d+[.,]\d+|\d+|(?<![\w.])\.\d+)(?!\d)"
 )
@@ -40,6 +42,10 @@ SCALES = {
     "mn": "million",
     "mio": "million",
     "mil": "million",
+    "Mio": "million",
+    "Mio.": "million",
+    "Mrd": "billion",
+    "Mrd.": "billion",
     "b": "billion",
     "B": "billion",
     "bn": "billion",

@@ -50,6 +50,10 @@ def _fallback(match: re.Match[str]) -> str:
 
 
 _NUMBERS = (
+    Rule(
+        r"(?<![\w.,])(?P<n>\d+)(?:st|nd|rd|th)\s?[-–]\s?(?P<b>\d+)(?:st|nd|rd|th)(?!\w)",
+        lambda m: f"{ordinal(int(m['n']))} to {ordinal(int(m['b']))}",
+    ),
     Rule(r"(?<![\w.,])(?P<n>\d{1,3}(?:,\d{3})+|\d+)(?i:st|nd|rd|th)(?!\w)", _ordinal),
     Rule(r"(?<![\w.,:])(?P<a>\d{1,3}):(?P<b>\d{1,3})(?![\w:]|[.,]\d)", _ratio),
     Rule(
@@ -75,7 +79,7 @@ def grammar(*, day_first: bool = False) -> RuleGrammar:
             *codes.NAMED,
             *Dates(day_first=day_first).rules(),
             *electronic.RULES,
-            *maths.rules(lambda text: inner[0].words(text)),
+            *maths.rules(lambda text: inner[0].words(text.replace("-", "−"))),
             *clock.RULES,
             *codes.RULES,
             *names.RULES,
