@@ -122,12 +122,19 @@ def _spoken_length(char: str) -> int:
     return _SPOKEN["other" if char.isspace() or char in ".,!?;:'\"-*_`()" else "symbol"]
 
 
+def _has_digit(word: str) -> bool:
+    return any(map(str.isdecimal, word))
+
+
 def _inside_number(before: str, after: str) -> bool:
     """Whether a cut would tear a number from its other digits, its unit or the word that names it.
 
-    "4242 4242", "account 1234", "5 km", "$5 million", "Room | 12".
+    "4242 4242", "account 1234", "5 km", "$5 million", "742 Evergreen Terrace".
     """
     if after in _NUMBER_STARTS:
+        return True
+    words = before.split()[-2:]
+    if words and words[-1][-1].isalnum() and any(map(_has_digit, words)):
         return True
     bare = before.rstrip(_CLOSERS)
     return bool(bare) and (bare[-1].isdecimal() or bare[-1] in "$€£¥₹₩+−×÷=<>√#/&@-–")
@@ -138,7 +145,7 @@ def _ends_sentence(before: str, after: str) -> bool:
     if not bare.endswith(_SENTENCE_ENDS):
         return False
     if not bare.endswith(".") or bare.endswith(".."):
-        return True
+        return after not in "=+×÷*/^<>≈"  # "5! = 120"
     token = bare.split()[-1].lstrip("\"'“‘«([{*_")
     if after.islower() or _INITIALS.fullmatch(token):
         return False

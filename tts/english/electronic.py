@@ -110,7 +110,9 @@ def _dotted_quad(match: re.Match[str]) -> str | None:
 
 
 def _port(match: re.Match[str]) -> str:
-    return f"{spelled(match['host'])} port {digits(match['port'])}"
+    port = match["port"]
+    said = cardinal(int(port)) if port.endswith("000") else digits(port)
+    return f"{spelled(match['host'])} port {said}"
 
 
 def _file(match: re.Match[str]) -> str:
