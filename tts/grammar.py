@@ -111,7 +111,9 @@ class RuleGrammar:
 
 def words_before(match: re.Match[str], count: int = 1) -> str:
     """The last ``count`` words before a match, in lower case; fewer at the start of the text."""
-    return " ".join(match.string[max(0, match.start() - 60) : match.start()].lower().split()[-count:])
+    return " ".join(
+        match.string[max(0, match.start() - 60) : match.start()].lower().split()[-count:]
+    )
 
 
 def word_after(match: re.Match[str]) -> str:

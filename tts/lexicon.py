@@ -56,9 +56,10 @@ class Lexicon:
         for written in self._by_first.get(first.group().lower(), ()):
             end = start + len(written)
             found = text[start:end]
-            if found == written or (written.islower() and found.lower() == written):
-                if not (text[end - 1 : end].isalnum() and text[end : end + 1].isalnum()):
-                    return end, self.spoken[written]
+            same = found == written or (written.islower() and found.lower() == written)
+            inside = text[end - 1 : end].isalnum() and text[end : end + 1].isalnum()
+            if same and not inside:
+                return end, self.spoken[written]
         return None
 
 

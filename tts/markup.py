@@ -24,7 +24,8 @@ _MATHS = re.compile(
 _DELIMITER = re.compile(r"^(?:\$\$?|\\[\[(])|(?:\$\$?|\\[\])])$")
 _POWER = re.compile(r"(?<=[\w)])\*\*(?=\d)|(?<=[\w)] )\*\*(?= \d)")
 _TIMES = re.compile(
-    r"(?<=\d)\*(?=[\d(])|(?<=\))\*(?=[\w(])|(?<=[\w)] )\\?\*(?= [\w(])|(?<![A-Za-z])(?<=[A-Za-z])\*(?=[A-Za-z](?![A-Za-z]))"
+    r"(?<=\d)\*(?=[\d(])|(?<=\))\*(?=[\w(])|(?<=[\w)] )\\?\*(?= [\w(])"
+    r"|(?<![A-Za-z])(?<=[A-Za-z])\*(?=[A-Za-z](?![A-Za-z]))"
 )
 _GREATER = re.compile(r"^ {0,3}>(?=\s?[$€£]?\d)", re.MULTILINE)
 _KEYCAP = re.compile("(?<=[0-9#*])\ufe0f?\u20e3")
@@ -70,7 +71,9 @@ def _protected(source: str) -> str:
 def _undelimited(maths: str) -> str:
     """A formula of LaTeX without the signs around it, which mean money or an escape elsewhere."""
     bare = _DELIMITER.sub(lambda match: " " * len(match.group()), maths)
-    return re.sub(r"\\[,;:! ]", "  ", bare.replace("\\\\", "  ")).replace("*", "⋅").replace("-", "−")
+    return (
+        re.sub(r"\\[,;:! ]", "  ", bare.replace("\\\\", "  ")).replace("*", "⋅").replace("-", "−")
+    )
 
 
 def _plain(char: str) -> str:

@@ -10,28 +10,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tts.english.word_lists import words
 from tts.lexicon import Lexicon
 
 LETTER_A = "ˈeɪ"
-_DETERMINERS = frozenset(
-    "a an the this that these those my your his her its our their no any some every each another one "
-    "of in for with by".split()
+_DETERMINERS = words(
+    """
+    a an the this that these those my your his her its our their no any some every each another one
+    of in for with by
+    """
 )
-_BEFORE_VERBS = frozenset(
-    "to will would can could shall should must may might i you we they who not n't don't didn't doesn't "
-    "won't can't couldn't shouldn't wouldn't please let's do did does and then always never just "
-    "i'll you'll we'll they'll he'll she'll".split()
+_BEFORE_VERBS = words(
+    """
+    to will would can could shall should must may might i you we they who not n't don't didn't
+    doesn't won't can't couldn't shouldn't wouldn't please let's do did does and then always never
+    just i'll you'll we'll they'll he'll she'll
+    """
 )
-_OBJECTS = frozenset(
-    "the a an it this that these those my your his her its our their them him me us you up down out off "
-    "all some each every one both".split()
+_OBJECTS = words(
+    """
+    the a an it this that these those my your his her its our their them him me us you up down out
+    off all some each every one both
+    """
 )
-_HAVE = frozenset(
-    "have has had having i've you've we've they've he's she's been was were is are be being it's get "
-    "got well-read".split()
+_HAVE = words(
+    """
+    have has had having i've you've we've they've he's she's been was were is are be being it's get
+    got well-read
+    """
 )
-_PAST = frozenset(
-    "yesterday ago last earlier once before had when already he she".split()
+_PAST = words(
+    """
+    yesterday ago last earlier once before had when already he she
+    """
 )
 
 
@@ -75,8 +86,16 @@ _NOUN_OR_VERB = {
     "content": _Pair("kˈɑːntɛnt", "kəntˈɛnt"),
     "minute": _Pair("mˈɪnɪt", "mˈɪnɪt"),
 }
-_METAL = frozenset("pipe pipes paint poisoning pencil acid free batteries battery weight".split())
-_FEELINGS = frozenset("i'm am is are was were be feel felt seem seemed very quite perfectly".split())
+_METAL = words(
+    """
+    pipe pipes paint poisoning pencil acid free batteries battery weight
+    """
+)
+_FEELINGS = words(
+    """
+    i'm am is are was were be feel felt seem seemed very quite perfectly
+    """
+)
 
 
 def pronunciations(
@@ -110,7 +129,7 @@ def _english(index: int, words: Sequence[str], bare: Sequence[str]) -> str | Non
     if low == "read":
         return _read(index, words, bare)
     if low == "lead":
-        before, after = _near(index, words, bare)
+        _, after = _near(index, words, bare)
         return "lˈɛd" if after in _METAL or _made_of(index, bare) else None
     return None
 
@@ -150,7 +169,16 @@ def _noun_or_verb(word: str, index: int, words: Sequence[str], bare: Sequence[st
 
 
 def _live(pair: _Pair, before: str, after: str) -> str | None:
-    if before in _BEFORE_VERBS or after in ("in", "here", "there", "with", "near", "on", "at", "by"):
+    if before in _BEFORE_VERBS or after in (
+        "in",
+        "here",
+        "there",
+        "with",
+        "near",
+        "on",
+        "at",
+        "by",
+    ):
         return pair.verb if before != "is" else pair.noun
     return pair.noun if before in _DETERMINERS or before in _HAVE else None
 
@@ -158,13 +186,27 @@ def _live(pair: _Pair, before: str, after: str) -> str | None:
 def _read(index: int, words: Sequence[str], bare: Sequence[str]) -> str | None:
     """ "I have read it", "I read it yesterday", "She read the book." """
     before, _ = _near(index, words, bare)
-    if before in ("to", "will", "can", "could", "please", "must", "should", "did", "not", "don't", "didn't"):
+    if before in (
+        "to",
+        "will",
+        "can",
+        "could",
+        "please",
+        "must",
+        "should",
+        "did",
+        "not",
+        "don't",
+        "didn't",
+    ):
         return "ɹˈiːd"
     recent = [word.lower() for word in bare[max(0, index - 3) : index]]
     if _HAVE & set(recent):
         return "ɹˈɛd"
     sentence = [word.lower() for word in bare[max(0, index - 6) : index + 8]]
-    return "ɹˈɛd" if before in ("he", "she", "it") or _PAST & set(sentence) - {"he", "she"} else None
+    return (
+        "ɹˈɛd" if before in ("he", "she", "it") or _PAST & set(sentence) - {"he", "she"} else None
+    )
 
 
 def _made_of(index: int, bare: Sequence[str]) -> bool:

@@ -19,7 +19,7 @@ _NAMES = {
 
 
 def script_of(locale: Locale) -> str:
-    """First word in Unicode's names of the language's letters; empty if every letter may be said."""
+    """First word in Unicode's names of the letters; empty if every letter may be said."""
     likely = get_global("likely_subtags").get(locale.language, "")
     return next((_NAMES[part] for part in likely.split("_") if part in _NAMES), "")
 

@@ -76,7 +76,9 @@ def speakable(
     if not can_say_numbers(locale):
         raise ValueError(f"no number words for {language!r}; use a language that num2words has")
     grammar = _grammar_of(locale)
-    return _Speaker(text, WithLexicon(grammar, lexicon) if lexicon else grammar, locale, before).run()
+    return _Speaker(
+        text, WithLexicon(grammar, lexicon) if lexicon else grammar, locale, before
+    ).run()
 
 
 _CONTEXT = 80

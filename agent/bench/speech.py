@@ -22,17 +22,22 @@ from agent.bench.spoken_forms import SpokenForm, compared, misses
 from agent.config.settings import Settings
 from agent.runtime.engines import load_asr, load_tts, thread_plan
 from asr.engine import RATE
+from tts.english.word_lists import word_list
 from tts.speakable import speakable
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-).split()
-_ORDINAL_UNITS = (
-    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth "
-    "thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_UNITS = word_list(
+    """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+    sixteen seventeen eighteen nineteen
+    """
+)
+_ORDINAL_UNITS = word_list(
+    """
+    zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
+    thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth
+    """
+)
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _VALUES = {word: number for number, word in enumerate(_UNITS)}
 _VALUES |= {word: number for number, word in enumerate(_ORDINAL_UNITS)}
 _VALUES |= {word: 10 * number for number, word in enumerate(_TENS, 2)}
@@ -78,7 +83,12 @@ def values(said: str) -> str:
     for word in [*compared(said).split(), ""]:
         if word in _SCALES and last is not None:
             scale = _SCALES[word]
-            part, total = (part * scale, total) if scale == 100 else (0, total + max(part, 1) * scale)
+            if scale == 100 and part >= 100:  # "two hundred three hundred" are two numbers
+                found.append(str(total + part - last))
+                total, part = 0, last
+            part, total = (
+                (part * scale, total) if scale == 100 else (0, total + max(part, 1) * scale)
+            )
             last = scale
             continue
         value = _VALUES.get(word)

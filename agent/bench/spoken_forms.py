@@ -61,7 +61,7 @@ def _forms(text: str) -> Iterator[SpokenForm]:
     for line in text.splitlines():
         if heading := re.fullmatch(r"\[(\w+)\]", line):
             kind = heading[1]
-        elif kind and line:
+        elif kind and " =>" in line:
             written, _, spoken = line.rpartition(" =>")
             yield SpokenForm(kind, written.replace("⏎", "\n"), spoken.strip())
 

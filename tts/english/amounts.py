@@ -19,21 +19,22 @@ from tts.english.numbers import (
     vulgar,
 )
 from tts.english.units import CURRENCIES, CURRENCY, PER, UNIT, UNITS, Currency, per
+from tts.english.word_lists import words
 from tts.grammar import Rule, word_after, words_before
 
 _DASH = r"\s?[-–—~]\s?"
 _SHORT_SCALE = r"Mio\.?|Mrd\.?|k|K|mm|MM|mn|mio|mil|m|M|bn|Bn|b|B|tn|T"
 _SCALE = rf"(?:\s(?:{LONG_SCALE})\b|\s?(?:{_SHORT_SCALE}){END})"
-_PER = rf"(?:\s?/\s?(?:{'|'.join(map(re.escape, sorted(PER, key=len, reverse=True)))}|{UNIT}|[a-z]{{2,12}}){END})"
-_MONEY = re.compile(
-    rf"(?P<sign>[-−+–]?)(?:{CURRENCY})?\s?(?P<inner>[-−+]?)(?P<n>{NUM})(?P<scale>{_SCALE})?"
-)
-_FUNCTION_WORDS = frozenset(
-    "a about after and are as at back because before below but by can cash did do does down each "
-    "every extra fee for from had has have he he's i if in instead into is it left less like may "
-    "minimum more my need no not now of off on only or out over owed per plus she should so tax "
-    "than that the then they this through to today tomorrow under until up us via was we were when "
-    "where which while will with within without would yesterday you your".split()
+_PER_NAME = "|".join(map(re.escape, sorted(PER, key=len, reverse=True)))
+_PER = rf"(?:\s?/\s?(?:{_PER_NAME}|{UNIT}|[a-z]{{2,12}}){END})"
+_FUNCTION_WORDS = words(
+    """
+    a about after and are as at back because before below but by can cash did do does down each
+    every extra fee for from had has have he he's i if in instead into is it left less like may
+    minimum more my need no not now of off on only or out over owed per plus she should so tax than
+    that the then they this through to today tomorrow under until up us via was we were when where
+    which while will with within without would yesterday you your
+    """
 )
 COUNTED = (
     r"(?:people|users?|views?|downloads?|subscribers|followers|customers|visitors|copies|units|tons|"
@@ -46,7 +47,13 @@ COUNTED = (
     r"photos|videos|posts|tweets|files|images|pixels|bytes|monthly|daily|active|more|others|"
     r"[A-Z][a-z]+(?:ans|ish|ese)|visits|miles|points|times|patients|samples|stars|reviews)\b"
 )
-_LETTER_UNITS = {"g", "h", "l", "m", "s", "t", "V", "W", "K", "J", "N", "L", "W", "ct", "cd", "in."}
+_LETTER_UNITS = {"g", "h", "l", "m", "s", "t", "V", "W", "K", "J", "N", "L", "ct", "cd", "in."}
+
+
+_LETTER_K = re.compile(
+    r"\s(?:run|race|walk|jog|swim|video|TV|display|monitor|resolution|screen|camera|UHD|footage|"
+    r"content)\b"
+)
 
 
 def _attributive(match: re.Match[str]) -> bool:
@@ -87,7 +94,9 @@ def _signed(match: re.Match[str]) -> str:
 def _money(match: re.Match[str]) -> str | None:
     """ "$5", "-$1,200", "US$5 million", "5,50 €" """
     name = match["code"] or match["before"] or match["after"]
-    if match["after"] in ("Rs", "Fr.", "Rs.", "T") or (match["after"] or "").startswith(("A$", "C$")):
+    if match["after"] in ("Rs", "Fr.", "Rs.", "T") or (match["after"] or "").startswith(
+        ("A$", "C$")
+    ):
         return None
     said = _money_words(match["n"], match["scale"] or "", CURRENCIES[name], _attributive(match))
     return _signed(match) + said + _rate(match["per"])
@@ -126,18 +135,12 @@ def _count(match: re.Match[str]) -> str | None:
     spaced = match["scale"][0].isspace()
     if scale in LONG_SCALE.split("|"):
         return f"{number(match['n'])} {scale}"
-    if scale in ("m", "M", "b", "B", "T", "K", "mm", "mil") and not counted:
-        # "5m" is a length, "4B" an apartment, "4K" a picture; "80K" is a number.
-        if scale != "K" or spaced or len(match["n"]) == 1:
-            return None
-    if spaced and not counted:
-        return None
-    if scale == "k" and re.match(r"\s(?:run|race|walk|jog|swim)\b", match.string[match.end() :]):
-        return None
-    if scale in ("k", "K") and re.match(
-        r"\s(?:video|TV|display|monitor|resolution|screen|camera|UHD|footage|content)",
-        match.string[match.end() :],
-    ):
+    # "5m" is a length, "4B" an apartment, "4K" a picture; "80K" is a number.
+    letter = scale in ("m", "M", "b", "B", "T", "mm", "mil") or (
+        scale == "K" and len(match["n"]) == 1
+    )
+    named = scale in ("k", "K") and _LETTER_K.match(match.string, match.end()) is not None
+    if named or ((letter or spaced) and not counted):
         return None
     return f"{number(match['n'])} {SCALES[scale]}"
 
@@ -227,7 +230,9 @@ def _only_feet(match: re.Match[str]) -> str | None:
 
 def _by(match: re.Match[str]) -> str | None:
     """ "10 x 20 cm", "4x4": sizes; with an equals sign it is a product."""
-    if re.match(r"\s*=", match.string[match.end() :]) or re.search(r"=\s*$", match.string[: match.start()]):
+    if re.match(r"\s*=", match.string[match.end() :]) or re.search(
+        r"=\s*$", match.string[: match.start()]
+    ):
         return None
     numbers = re.findall(NUM, match["sizes"])
     unit = match["unit"]
@@ -276,7 +281,10 @@ RULES = (
         rf"(?<![\w.])(?P<feet>\d+)\s?(?:'|’|′|ft\.?\s)\s?(?P<inches>{NUM})\s?(?:\"|”|″|in\b\.?|(?<=\d)(?=\s|$))",
         _feet,
     ),
-    Rule(r"(?<![\w.'’])(?P<n>\d{1,3})['’′](?=\s(?:tall|long|wide|high|deep|x\b)|[.,;)]|\s?$)", _only_feet),
+    Rule(
+        r"(?<![\w.'’])(?P<n>\d{1,3})['’′](?=\s(?:tall|long|wide|high|deep|x\b)|[.,;)]|\s?$)",
+        _only_feet,
+    ),
     Rule(rf"(?P<n>{NUM})\s?[\"″](?=\s|$|[,.;)])", _quotes),
     Rule(
         rf"(?<![\w.])(?P<sizes>{NUM}(?:\s?[x×]\s?{NUM}){{1,2}})(?:\s?(?P<unit>{UNIT}|in))?{END}",

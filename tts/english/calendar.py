@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 from tts.english.numbers import cardinal, digits, number, ordinal, plural_tens, year
+from tts.english.word_lists import word_list, words
 from tts.grammar import Rule, words_before
 
-MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
-WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+MONTHS = word_list(
+    """
+    January February March April May June July August September October November December
+    """
+)
+WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _MONTH_OF = {name[:3].lower(): name for name in MONTHS}
 _WEEKDAY_OF = {name[:3].lower(): name for name in WEEKDAYS}
 MONTH = (
@@ -26,11 +29,15 @@ _YEAR = r"(?:1\d|20|21)\d\d"
 _LAST = r"(?![\w/]|[-.:]\d)"
 _RANGE = r"\s?(?:[-–—]|to)\s?"
 _COUNTED = re.compile(
-    r"\s(?:people|men|women|children|more|other|new|different|or more|square|cubic|feet|miles|(?!(?:was|is|"
-    r"has|as|its|this|was|census|elections?|olympics|games|series|crisis|winners|plans|awards|finals|"
+    r"\s(?:people|men|women|children|more|other|new|different|or more|square|cubic|feet|miles|"
+    r"(?!(?:was|is|has|as|its|this|was|census|elections?|olympics|games|series|crisis|winners|plans|awards|finals|"
     r"sales|models|results|always|perhaps|levels|figures|prices|releases|versions)\b)[a-z]{2,}s)\b"
 )
-_YEAR_CUE = frozenset("in since by from until till year circa about around ad of before after".split())
+_YEAR_CUE = words(
+    """
+    in since by from until till year circa about around ad of before after
+    """
+)
 
 
 def month_name(text: str) -> str:
@@ -182,7 +189,14 @@ def _month_alone(match: re.Match[str]) -> str | None:
         return f"{month_name(match['m'])} to {month_name(match['m2'])}"
     if not match["m"].endswith("."):
         return None
-    if match["m"] == "Mar." and words_before(match) not in ("to", "in", "from", "and", "until", "since"):
+    if match["m"] == "Mar." and words_before(match) not in (
+        "to",
+        "in",
+        "from",
+        "and",
+        "until",
+        "since",
+    ):
         return None
     return month_name(match["m"]) + _stop(match, match["m"])
 
@@ -211,9 +225,32 @@ def _decade(match: re.Match[str]) -> str | None:
     if len(written) == 4:
         return plural_tens(year(written))
     cued = words_before(match) in (
-        "the early late mid his her their my your our its and or to low high mid- early- late-".split()
+        [
+            "the",
+            "early",
+            "late",
+            "mid",
+            "his",
+            "her",
+            "their",
+            "my",
+            "your",
+            "our",
+            "its",
+            "and",
+            "or",
+            "to",
+            "low",
+            "high",
+            "mid-",
+            "early-",
+            "late-",
+        ]
     )
-    styled = re.match(r"\s(?:music|style|pop|rock|fashion|movies?|films?|hits|songs?|era|party)", match.string[match.end() :])
+    styled = re.match(
+        r"\s(?:music|style|pop|rock|fashion|movies?|films?|hits|songs?|era|party)",
+        match.string[match.end() :],
+    )
     after_dash = match.string[: match.start()].lower().endswith(("mid-", "early-", "late-"))
     if not (cued or styled or match["mark"] or after_dash or "'" in match["s"]):
         return None
@@ -251,7 +288,9 @@ def _year(match: re.Match[str]) -> str | None:
     before = words_before(match).strip("(,")
     if match.group() < "1100" and before not in _YEAR_CUE:
         return None
-    if _COUNTED.match(match.string, match.end()) or re.match(r"\s?[-−+×*/÷=^<>±]\s?\d|\s?=", match.string[match.end() :]):
+    if _COUNTED.match(match.string, match.end()) or re.match(
+        r"\s?[-−+×*/÷=^<>±]\s?\d|\s?=", match.string[match.end() :]
+    ):
         return None
     if re.search(r"[-−+×*/÷=^<>±]\s?$", match.string[: match.start()]):
         return None
@@ -286,16 +325,16 @@ _RULES = (
         rf"(?<!\w)(?P<m>{MONTH})(?P<to>\s?[-–—]\s?(?P<m2>{MONTH}))?(?!\w)", _month_alone, starts="l"
     ),
     Rule(
-        rf"(?<!\w)(?P<w>{WEEKDAY})(?P<to>(?:\s?[-–—]\s?|\s(?:and|or|to)\s)(?P<w2>{WEEKDAY}))?(?!\w)", _weekday, starts="l"
+        rf"(?<!\w)(?P<w>{WEEKDAY})(?P<to>(?:\s?[-–—]\s?|\s(?:and|or|to)\s)(?P<w2>{WEEKDAY}))?(?!\w)",
+        _weekday,
+        starts="l",
     ),
     Rule(r"(?<!\w)(?P<mark>)(?P<n>[12]\d\d0|[1-9]0)(?P<s>'?s)(?!\w)", _decade),
     Rule(r"(?<!\w)(?P<mark>['’])(?P<n>[1-9]0)(?P<s>'?s)(?!\w)", _decade, starts="s"),
     Rule(r"(?<!\w)['’](?P<n>\d\d)(?![\w'’\"])", _year_mark, starts="s"),
+    Rule(rf"(?<![\w.,])(?P<n>\d{{1,4}})\s?(?P<era>{_ERA})(?!\w)(?P<n2>)(?P<era2>)", _era),
     Rule(
-        rf"(?<![\w.,])(?P<n>\d{{1,4}})\s?(?P<era>{_ERA})(?!\w)(?P<n2>)(?P<era2>)", _era
-    ),
-    Rule(
-        rf"(?<!\w)(?P<n>)(?P<era>)(?P<era2>AD|A\.D\.)\s(?P<n2>\d{{1,4}})(?!\w|[.,]\d)",
+        r"(?<!\w)(?P<n>)(?P<era>)(?P<era2>AD|A\.D\.)\s(?P<n2>\d{1,4})(?!\w|[.,]\d)",
         _era,
         starts="l",
     ),
@@ -303,7 +342,11 @@ _RULES = (
         rf"(?<![\w.,])(?P<a>{_YEAR})\s?(?P<dash>[-–—/])\s?(?P<b>{_YEAR}|\d\d)(?![\w%]|[-.,/]\d|\s?[=+×*÷])",
         _years,
     ),
-    Rule(r"(?<!\w)(?P<q>[QH][1-4])(?=,?\s(?:19|20)\d\d|\s(?:results|earnings|of|sales))", _quarter, starts="l"),
+    Rule(
+        r"(?<!\w)(?P<q>[QH][1-4])(?=,?\s(?:19|20)\d\d|\s(?:results|earnings|of|sales))",
+        _quarter,
+        starts="l",
+    ),
     Rule(rf"(?<!\w)FY\s?(?P<y>{_YEAR})(?!\w)", lambda m: f"F Y {year(m['y'])}", starts="l"),
     Rule(rf"(?<!\w)(?:c|ca)\.\s?(?P<y>{_YEAR})(?!\d)", _circa, starts="l"),
     Rule(rf"(?<![\w.,$€£¥#:])(?P<y>{_YEAR})(?!\w|[.,:/]\d|-\d|['’]\d)", _year),

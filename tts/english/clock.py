@@ -6,17 +6,20 @@ import re
 
 from tts.english.calendar import clock, ends_sentence
 from tts.english.numbers import END, cardinal, digits, number
+from tts.english.word_lists import word_list
 from tts.grammar import Rule, words_before
 
 _HOUR = r"(?:[01]?\d|2[0-4])"
 _HALF = r"(?:\s?(?:[AaPp]\.\s?[Mm]\.|[AaPp]\.?[Mm]\b))"
 _ZONE = r"(?:\s(?:UTC|GMT|EST|EDT|CST|CDT|MST|MDT|PST|PDT|BST|CET|CEST|IST|JST|ET|CT|MT|PT)\b)"
 _TO = r"\s?(?:[-–—]|to)\s?"
-_BOOKS = (
-    "genesis exodus leviticus numbers deuteronomy joshua judges ruth samuel kings chronicles job "
-    "psalm psalms proverbs isaiah jeremiah ezekiel daniel matthew mark luke john acts romans "
-    "corinthians galatians ephesians philippians colossians timothy hebrews james revelation surah"
-).split()
+_BOOKS = word_list(
+    """
+    genesis exodus leviticus numbers deuteronomy joshua judges ruth samuel kings chronicles job
+    psalm psalms proverbs isaiah jeremiah ezekiel daniel matthew mark luke john acts romans
+    corinthians galatians ephesians philippians colossians timothy hebrews james revelation surah
+    """
+)
 
 
 def _half(text: str | None) -> str:
@@ -31,7 +34,13 @@ def _stop(match: re.Match[str], half: str | None) -> str:
 def _time_words(hour: str, minute: str | None, half: str | None) -> str:
     if half:
         minutes = int(minute or 0)
-        tail = "" if not minutes else f" oh {cardinal(minutes)}" if minutes < 10 else f" {cardinal(minutes)}"
+        tail = (
+            ""
+            if not minutes
+            else f" oh {cardinal(minutes)}"
+            if minutes < 10
+            else f" {cardinal(minutes)}"
+        )
         return cardinal(int(hour)) + tail + _half(half)
     return clock(int(hour), int(minute or 0))
 
@@ -46,7 +55,9 @@ def _time(match: re.Match[str]) -> str | None:
     before = words_before(match).strip("(,")
     if int(hour) == 24 and (int(minute) or half):
         return None
-    if before in ("ratio", "scale", "odds") or words_before(match, 2).startswith(("ratio of", "odds of", "scale of")):
+    if before in ("ratio", "scale", "odds") or words_before(match, 2).startswith(
+        ("ratio of", "odds of", "scale of")
+    ):
         return f"{cardinal(int(hour))} to {cardinal(int(minute))}"
     if before in _BOOKS and not half:
         return f"{cardinal(int(hour))} {cardinal(int(minute))}"
@@ -86,7 +97,13 @@ def _military(match: re.Match[str]) -> str:
     """ "1700 hours", "0830 hrs" """
     hour, minute = match["h"], match["m"]
     said = digits(hour) if hour[0] == "0" else cardinal(int(hour))
-    tail = "hundred" if minute == "00" else digits(minute) if minute[0] == "0" else cardinal(int(minute))
+    tail = (
+        "hundred"
+        if minute == "00"
+        else digits(minute)
+        if minute[0] == "0"
+        else cardinal(int(minute))
+    )
     return f"{said} {tail} hours"
 
 

@@ -1,37 +1,27 @@
-"""Telephone numbers, PINs, card, order and flight numbers: digit by digit, with pauses in groups."""
+"""PINs, card, order and flight numbers: digit by digit, with pauses in groups."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from tts.english.digit_groups import QUANTITY, digit_groups, grouped
 from tts.english.numbers import cardinal, digits, letters, number
-from tts.grammar import Part, Rule, group_parts, word_after
+from tts.grammar import Part, Rule
 
-_SEP = r"[-.\s\u2009‑]"
-_EXTENSION = re.compile(r",?\s*(?:ext\.?|extension|x|#)\s?(\d{1,6})(?!\w)")
-_CALLED = re.compile(
-    r"(?:\b(?:call|calling|dial|dialing|ring|phone|telephone|text|texting|fax|tel|cell|mobile|line|"
-    r"number|reach|contact|whatsapp|sms|landline|hotline|helpline)\b(?:\s(?:is|was|us|me|him|her|"
-    r"them|on|at|number|to|now|the|or|and|line|office|directly|toll.free|HELP|YES|STOP|[A-Z]{2,8}))*|"
-    r"\b(?:at|to|or)\b)[:.]?\s?$",
-    re.IGNORECASE,
-)
-_DIALLED = re.compile(r"\b(?:call|dial|ring|phone|text|fax|calling|dialing)(?:\s(?:us|me|on|at|the|or|to))*\s$", re.I)
-_LINES = re.compile(
-    r"\s(?:hotline|lifeline|helpline|operator|dispatch(?:er)?|emergency|call|calls|number)\b"
-)
 _KEYWORD = (
-    r"account|acct|a/c|order|invoice|bill|pin|p\.i\.n|code|passcode|password|otp|zip|postcode|postal|cvv|"
-    r"cvc|cvv2|csc|ssn|social security|reference|ref|booking|confirmation|reservation|itinerary|ticket|"
-    r"tracking|case|claim|policy|member|membership|customer|client|license|licence|serial|routing|"
-    r"sort|flight|card|id|extension|ext|room|error|iban|isbn|vin|imei|ein|tin|vat|patient|employee|"
-    r"student|user|passport|visa|mastercard|amex|plate|model|part|item|sku|lot|batch|docket|registration|"
-    r"transaction|receipt|incident|request|locker|gate code|key|token|device|parcel|package|shipment|"
-    r"certificate|permit|badge|meter|box|number|no\.|nr\.|num"
+    r"account|acct|a/c|order|invoice|bill|pin|p\.i\.n|code|passcode|password|otp|zip|postcode|"
+    r"postal|cvv|cvc|cvv2|csc|ssn|social security|reference|ref|booking|confirmation|"
+    r"reservation|itinerary|ticket|tracking|case|claim|policy|member|membership|customer|"
+    r"client|license|licence|serial|routing|sort|flight|card|id|extension|ext|room|error|iban|"
+    r"isbn|vin|imei|ein|tin|vat|patient|employee|student|user|passport|visa|mastercard|amex|"
+    r"plate|model|part|item|sku|lot|batch|docket|registration|transaction|receipt|incident|"
+    r"request|locker|gate code|key|token|device|parcel|package|shipment|certificate|permit|"
+    r"badge|meter|box|number|no\.|nr\.|num"
 )
 _LINK = (
-    r"(?:\.|['’]s)?(?:\s*(?:numbers?|nos?\.?|nr\.|num\.?|code|id|pin|is|was|are|:|#|=|key|ref|reference)(?![a-z]))*"
+    r"(?:\.|['’]s)?(?:\s*(?:numbers?|nos?\.?|nr\.|num\.?|code|id|pin|is|was|are|:|#|=|key|ref|"
+    r"reference)(?![a-z]))*"
 )
 _CODE_CUE = re.compile(rf"\b(?P<key>{_KEYWORD})(?P<link>{_LINK})\s*#?$", re.IGNORECASE)
 _DIGITS_CUE = re.compile(
@@ -45,92 +35,6 @@ _THREE = re.compile(
     r"ending|ends|iban|ssn|ref|key|token|otp",
     re.IGNORECASE,
 )
-_QUANTITY = re.compile(r"\s(?!is\b|was\b|has\b|this\b|as\b|plus\b|status\b)(?:[a-z]+s|people|of)\b")
-
-
-def _grouped(match: re.Match[str]) -> list[Part]:
-    """Digits in the groups in which they are written; a plus at the front is named."""
-    parts = group_parts(match, _group, r"\+?\d+|[A-Za-z]+")
-    return parts
-
-
-def _group(text: str) -> str:
-    if text.isalpha():
-        return text if len(text) > 3 else letters(text)
-    return ("plus " if text[0] == "+" else "") + digits(text)
-
-
-def _with_extension(match: re.Match[str], parts: Sequence[Part]) -> Sequence[Part]:
-    found = _EXTENSION.match(match.string, match.end())
-    if found is None:
-        return parts
-    head = [*parts[:-1], Part(parts[-1].words + ",", match.end())]
-    return [*head, Part(f"extension {digits(found[1])}", found.end())]
-
-
-def _international(match: re.Match[str]) -> Sequence[Part] | None:
-    count = sum(map(str.isdecimal, match.group()))
-    separated = re.search(r"\d[^\d]+\d", match.group()) is not None
-    if not (7 if separated else 9) <= count <= 15:
-        return None
-    if separated:
-        return _grouped(match)
-    if re.fullmatch(r"\+1\d{10}", match.group()):
-        return group_parts(match, _group, r"\+1|(?<=\+1)\d{3}|\d{3}(?=\d{4}$)|\d{4}$")
-    return group_parts(match, _group, r"\+\d\d|\d{3}(?=\d{2})|\d+")
-
-
-def _national(match: re.Match[str]) -> Sequence[Part] | None:
-    """Groups of digits of which the first begins with a zero: "020 7946 0958"."""
-    count = sum(map(str.isdecimal, match.group()))
-    if re.fullmatch(r"\d\d?([-./])\d\d?\1\d{2,4}", match.group()):
-        return None
-    return _grouped(match) if 7 <= count <= 15 else None
-
-
-def _seven(match: re.Match[str]) -> Sequence[Part] | None:
-    """ "555-0142": a number unless it reads as a range, such as "500-1000 people"."""
-    first, second = match["a"], match["b"]
-    before = match.string[max(0, match.start() - 50) : match.start()]
-    cued = first == "555" or second[0] == "0" or _CALLED.search(before) is not None
-    quantity = _QUANTITY.match(match.string, match.end()) or re.match(r"\s?[%=+*]", match.string[match.end() :])
-    if not cued and (int(first) < 200 or quantity or second.endswith("00")):
-        return None
-    return _grouped(match)
-
-
-def _plain_phone(match: re.Match[str]) -> Sequence[Part] | None:
-    """A run of digits after "call", "number" and the like: "call 911", "number is 5550142"."""
-    text = match.group()
-    before = match.string[max(0, match.start() - 50) : match.start()]
-    emergency = text in ("911", "999", "112", "988", "411", "311", "211", "811", "711")
-    quantity = _QUANTITY.match(match.string, match.end())
-    if quantity and not _LINES.match(match.string, match.end()):
-        return None
-    if emergency and (_DIALLED.search(before) or _LINES.match(match.string, match.end()) or text == "911"):
-        return (Part(digits(text), match.end()),)
-    if len(text) < 3 or not _CALLED.search(before):
-        return None
-    if len(text) < 7 and not _DIALLED.search(before) and not re.search(r"\b(?:text|tel|fax)\b.*$", before, re.I):
-        return None
-    if len(text) in (7, 10):
-        return group_parts(match, _group, r"\d{3}(?=\d{4})|\d{4}$|\d{3}(?=\d{7})")
-    return _digit_groups(match)
-
-
-def _digit_groups(match: re.Match[str]) -> Sequence[Part]:
-    """A long run of digits, four at a time; short ones and odd rests stay together."""
-    count = len(re.sub(r"\D", "", match.group()))
-    size = 3 if count in (6, 9) else 4
-    if count == 10 and match.group()[0] in "23456789":
-        return group_parts(match, digits, r"^\d{3}|\d{3}(?=\d{4}$)|\d{4}$")
-    if count <= 5:
-        return (Part(digits(match.group()), match.end()),)
-    return group_parts(match, digits, rf"\d{{{size}}}(?=\d)|\d+$")
-
-
-def _card(match: re.Match[str]) -> Sequence[Part]:
-    return _grouped(match)
 
 
 def _coded(match: re.Match[str]) -> Sequence[Part] | None:
@@ -144,23 +48,29 @@ def _coded(match: re.Match[str]) -> Sequence[Part] | None:
     if cue is None:
         return None
     named = bool(cue["link"].strip()) or cue["key"].lower() in ("number", "no.", "nr.", "num")
-    quantity = _QUANTITY.match(match.string, match.end()) or re.match(r"\.\d|,\d", match.string[match.end() :])
+    quantity = QUANTITY.match(match.string, match.end()) or re.match(
+        r"\.\d|,\d", match.string[match.end() :]
+    )
     if quantity and not (plain[0] == "0" and len(plain) > 1):
         return None
-    named = named or re.match(r"\s?$|[.,;:?!)]|\s(?:has|is|was|will|shipped|and|for|to|from|on|in|at|by)\b", match.string[match.end() :]) is not None
-    enough = 3 if _THREE.search(cue.group()) else 4 if named or cue["key"].lower() not in ("order", "part", "box") else 5
+    named = (
+        named
+        or re.match(
+            r"\s?$|[.,;:?!)]|\s(?:has|is|was|will|shipped|and|for|to|from|on|in|at|by)\b",
+            match.string[match.end() :],
+        )
+        is not None
+    )
+    enough = (
+        3
+        if _THREE.search(cue.group())
+        else 4
+        if named or cue["key"].lower() not in ("order", "part", "box")
+        else 5
+    )
     if len(plain) < enough and not (plain[0] == "0" and len(plain) > 1):
         return None
     return _code_parts(match)
-
-
-def _key(match: re.Match[str]) -> str | None:
-    """Keys of a telephone: "dial *67", "press #"."""
-    if not re.search(r"\b(?:press|dial|hit|enter|push|then|the|key|or)\s$|[\d*#]$", match.string[: match.start()], re.I):
-        return None
-    if match.group() == "#" and re.search(r"(?:order|number|case|ticket|the|or)\s$", match.string[: match.start()], re.I) and match.string[match.end() :][:1].isdecimal():
-        return None
-    return "star" if match.group() == "*" else "pound"
 
 
 def _flight(match: re.Match[str]) -> str | None:
@@ -172,8 +82,8 @@ def _flight(match: re.Match[str]) -> str | None:
 
 def _code_parts(match: re.Match[str]) -> Sequence[Part]:
     if re.search(r"\D", match.group()):
-        return _grouped(match)
-    return _digit_groups(match)
+        return grouped(match)
+    return digit_groups(match)
 
 
 def _hash(match: re.Match[str]) -> Sequence[Part] | str:
@@ -197,12 +107,17 @@ def _long(match: re.Match[str]) -> Sequence[Part] | None:
     """A long number without separators that is not round is a code, wherever it stands."""
     text = match.group()
     if text[0] == "0" and len(text) > 1:
-        return _digit_groups(match) if "." not in match.string[match.end() : match.end() + 1] else None
+        return (
+            digit_groups(match) if "." not in match.string[match.end() : match.end() + 1] else None
+        )
     significant = len(text.rstrip("0"))
-    around = match.string[max(0, match.start() - 3) : match.start()] + match.string[match.end() : match.end() + 3]
+    around = (
+        match.string[max(0, match.start() - 3) : match.start()]
+        + match.string[match.end() : match.end() + 3]
+    )
     if len(text) < 7 or significant <= 4 or re.search(r"[=+*/×÷^<>]", around):
-        return None if len(text) <= 15 else _digit_groups(match)
-    return None if _QUANTITY.match(match.string, match.end()) else _digit_groups(match)
+        return None if len(text) <= 15 else digit_groups(match)
+    return None if QUANTITY.match(match.string, match.end()) else digit_groups(match)
 
 
 def _alphanumeric(match: re.Match[str]) -> str | None:
@@ -219,8 +134,10 @@ def _alphanumeric(match: re.Match[str]) -> str | None:
         return None
     if any(re.fullmatch(r"[A-Za-z]*[a-z][A-Za-z]*", group) for group in groups) and len(groups) > 1:
         return None
-    return ", ".join(_code_group(group, coded) for group in groups if group) if coded else " ".join(
-        _code_group(group, coded) for group in groups if group
+    return (
+        ", ".join(_code_group(group, coded) for group in groups if group)
+        if coded
+        else " ".join(_code_group(group, coded) for group in groups if group)
     )
 
 
@@ -275,7 +192,9 @@ def _road(match: re.Match[str]) -> str:
 
 def _ending_letter(match: re.Match[str]) -> str | None:
     """ "401(k)" """
-    return f"{digits(match['n'][0])} {'oh' if match['n'][1] == '0' else digits(match['n'][1])} {digits(match['n'][2])} {match['l'].upper()}"
+    first, second, third = list(match["n"])
+    middle = "oh" if second == "0" else digits(second)
+    return f"{digits(first)} {middle} {digits(third)} {match['l'].upper()}"
 
 
 _STATE = (
@@ -286,40 +205,8 @@ _STREET = (
     r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Drive|Dr|Lane|Ln|Court|Ct|Place|Pl|Terrace|Way|"
     r"Square|Sq|Highway|Hwy|Parkway|Pkwy|Circle|Close|Crescent|Row|Alley|Plaza|Trail|Broadway)\b"
 )
-PHONES = (
-    Rule(
-        rf"(?<![\w+])\+\s?\d{{1,3}}(?:[-.\s/]?\(?\d{{1,5}}\)?)*(?<!\.)(?![\w%]|[.,]\d)",
-        lambda m: _ext(m, _international),
-        starts="s",
-    ),
-    Rule(
-        rf"(?<![\w.,/-])(?:1{_SEP})?\(?[2-9]\d\d\)?(?:{_SEP}|(?<=\))){{1}}\s?\d{{3}}{_SEP}\d{{4}}(?![\w]|-\d)",
-        lambda m: _ext(m, _grouped),
-        starts="ds",
-    ),
-    Rule(
-        r"(?<![\w.,/])\(?0\d{1,5}\)?(?:\s?[-./\s]\s?\d{2,})*(?<!\.)(?!\w|[.,:]\d)",
-        lambda m: _ext(m, _national),
-        starts="ds",
-    ),
-    Rule(
-        r"(?<![\w.,/-])(?:(?:1[-.\s])?[2-9]\d\d-(?:\d{3}-)?[A-Z]{3,}(?:-[A-Z]+)*|1\s8\d\d\s[A-Z]{4,})(?![\w-])",
-        lambda m: _ext(m, _grouped),
-    ),
-    Rule(r"(?<![\w.,/-])(?P<a>[1-9]\d\d)[-‑](?P<b>\d{4})(?!\w|[-.,/]\d)", lambda m: _ext(m, _seven)),
-    Rule(r"(?<![\w.,/$€£¥-])\d{3,15}(?![\w%°$€£¥]|[.,:/-]\d)", lambda m: _ext(m, _plain_phone)),
-)
-"""Telephone numbers."""
-
-
-def _ext(match: re.Match[str], say: object) -> Sequence[Part] | None:
-    parts = say(match)  # type: ignore[operator]
-    return None if parts is None else _with_extension(match, parts)
-
-
 NAMED = (
-    Rule(r"[*#](?=\d)|[*#](?!\w)", _key, starts="s"),
-    Rule(r"(?<![\w.,-])\d{4}(?:[-\s]\d{4}){2,4}(?:[-\s]\d{1,3})?(?![\w]|[-.,]\d)", _card),
+    Rule(r"(?<![\w.,-])\d{4}(?:[-\s]\d{4}){2,4}(?:[-\s]\d{1,3})?(?![\w]|[-.,]\d)", grouped),
     Rule(
         r"(?<![\w.,$€£¥])\d+(?:[-\s]\d+)*(?![\w%°$€£¥]|[.,:/]\d|-\w|\s?[=+*×÷])",
         _coded,
@@ -334,18 +221,34 @@ RULES = (
         starts="dl",
     ),
     Rule(r"(?<!\w)(?P<n>[45]\d\d)\((?P<l>[a-z])\)", _ending_letter),
-    Rule(r"(?<![\w.,-])\d{3}-\d{2}-\d{4}(?![\w-])", _grouped),
-    Rule(r"(?<![\w.,-])97[89][-\s]?\d{1,5}[-\s]\d{1,7}[-\s]\d{1,7}[-\s][\dX](?![\w-])", _grouped),
-    Rule(r"(?<!\w)[A-Z]{2}\d{2}(?:\s?[A-Z\d]{4}){2,7}(?:\s?[A-Z\d]{1,3})?(?!\w)", _spelled, starts="l"),
-    Rule(rf"(?<!\w)(?P<state>{_STATE})\s(?P<zip>\d{{5}}(?:-\d{{4}})?)(?![\w-])", _state_zip, starts="l"),
+    Rule(r"(?<![\w.,-])\d{3}-\d{2}-\d{4}(?![\w-])", grouped),
+    Rule(r"(?<![\w.,-])97[89][-\s]?\d{1,5}[-\s]\d{1,7}[-\s]\d{1,7}[-\s][\dX](?![\w-])", grouped),
+    Rule(
+        r"(?<!\w)[A-Z]{2}\d{2}(?:\s?[A-Z\d]{4}){2,7}(?:\s?[A-Z\d]{1,3})?(?!\w)",
+        _spelled,
+        starts="l",
+    ),
+    Rule(
+        rf"(?<!\w)(?P<state>{_STATE})\s(?P<zip>\d{{5}}(?:-\d{{4}})?)(?![\w-])",
+        _state_zip,
+        starts="l",
+    ),
     Rule(r"(?<![\w-])[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}(?![\w-])", _spelled, starts="l"),
     Rule(r"(?<!\w)0[xX][0-9A-Fa-f]+(?!\w)", _spelled),
     Rule(r"#(?P<n>\d+)(?![\w.]*\d)", _hash, starts="s"),
-    Rule(rf"(?<![\w.,#-])(?P<n>[1-9]\d{{0,4}})(?P<l>[A-Z]?)(?=\s(?:[NSEW]\.?\s)?(?:[A-Z][a-z]+\s|\d+(?:st|nd|rd|th)\s){{1,3}}{_STREET})", _house),
-    Rule(r"(?<!\w)(?P<road>I|US|SR|Highway|Hwy|Route|Interstate|Bus)[-\s](?P<n>\d{1,3})(?!\w|[.,]\d)", _road, starts="l"),
+    Rule(
+        rf"(?<![\w.,#-])(?P<n>[1-9]\d{{0,4}})(?P<l>[A-Z]?)(?=\s(?:[NSEW]\.?\s)?(?:[A-Z][a-z]+\s|\d+(?:st|nd|rd|th)\s){{1,3}}{_STREET})",
+        _house,
+    ),
+    Rule(
+        r"(?<!\w)(?P<road>I|US|SR|Highway|Hwy|Route|Interstate|Bus)[-\s](?P<n>\d{1,3})(?!\w|[.,]\d)",
+        _road,
+        starts="l",
+    ),
     Rule(r"(?<![\w.,$€£¥])\d{2,}(?![\w%°$€£¥]|[.,:/]\d)", _long),
 )
 """Codes of every other kind; they come after amounts, dates and times."""
+
 
 def _model(match: re.Match[str]) -> str:
     """ "GPT-3.5", "Qwen2.5": letters and a decimal number."""
@@ -354,7 +257,9 @@ def _model(match: re.Match[str]) -> str:
 
 
 MIXED = (
-    Rule(r"(?<![\w.])(?P<l>[A-Za-z]{1,12})-?(?P<n>\d{1,3}\.\d{1,3})(?![\w]|\.\d)", _model, starts="l"),
+    Rule(
+        r"(?<![\w.])(?P<l>[A-Za-z]{1,12})-?(?P<n>\d{1,3}\.\d{1,3})(?![\w]|\.\d)", _model, starts="l"
+    ),
     Rule(
         r"(?<![\w.'’-])(?=[\w-]*\d)(?=[\dA-Za-z-]*[A-Z])[A-Za-z\d]+(?:-[A-Za-z\d]+)*(?!\w)",
         _alphanumeric,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tts.english.numbers import cardinal, digits, letters
+from tts.english.word_lists import words
 from tts.grammar import Rule
 
 _NAMES = {
@@ -30,17 +31,25 @@ _TLD = (
     r"se|no|dk|fi|pl|cz|ie|pt|ru|jp|cn|in|au|nz|za|br|mx|xyz|online|site|shop|store|tech|cloud|blog|gg|"
     r"ly|fm|to|so|sh|page|health|bank|travel|museum|news|live|email|agency|NET|COM|ORG)"
 )
-_AMBIGUOUS_TLD = re.compile(r"\.(?:in|it|me|at|so|no|to|be|us|page|live|news|store|site|bank)$", re.I)
+_AMBIGUOUS_TLD = re.compile(
+    r"\.(?:in|it|me|at|so|no|to|be|us|page|live|news|store|site|bank)$", re.I
+)
 _EXTENSION = (
     r"(?:html?|css|js|jsx|tsx?|mjs|json|jsonl|ya?ml|toml|xml|csv|tsv|txt|md|rst|pdf|docx?|xlsx?|pptx?|py|ipynb|"
     r"java|cpp|hpp|cs|go|rs|rb|php|sh|bat|exe|dll|zip|tar|gz|rar|mp3|mp4|wav|ogg|flac|png|jpe?g|gif|svg|"
     r"webp|bmp|ico|mov|avi|mkv|log|ini|cfg|conf|env|sql|db|onnx|gguf|safetensors|ics|vcf|lock)"
 )
-_WORDS = frozenset(
-    "com org net edu gov info biz dev app online site shop store tech cloud blog page health bank "
-    "travel museum news live email agency json java env log lock go zip tar exe flac ogg wav py co".split()
+_WORDS = words(
+    """
+    com org net edu gov info biz dev app online site shop store tech cloud blog page health bank
+    travel museum news live email agency json java env log lock go zip tar exe flac ogg wav py co
+    """
 )
-_SPELLED_PAIRS = frozenset("io ai uk us eu de fr es nl ch jp cn au nz za br mx tv fm ca js ts md cs rs".split())
+_SPELLED_PAIRS = words(
+    """
+    io ai uk us eu de fr es nl ch jp cn au nz za br mx tv fm ca js ts md cs rs
+    """
+)
 
 
 def _piece(text: str) -> str:
@@ -60,7 +69,9 @@ def spelled(address: str) -> str:
         if piece.isdecimal():
             said.append(digits(piece))
         else:
-            said.append(_NAMES[piece] if piece in _NAMES else _piece(piece) if piece.isalpha() else "")
+            said.append(
+                _NAMES[piece] if piece in _NAMES else _piece(piece) if piece.isalpha() else ""
+            )
     return " ".join(filter(None, said))
 
 
@@ -88,13 +99,19 @@ def _version(match: re.Match[str]) -> str | None:
     """ "v2.0.1", "3.5.1", "17.4.1"; "1.234.567" is a number."""
     if not match["v"] and re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3}){2,}", match["n"]):
         return None
-    name = "version " if match["v"] and not re.search(r"\bversion\s$", match.string[: match.start()], re.I) else ""
+    name = (
+        "version "
+        if match["v"] and not re.search(r"\bversion\s$", match.string[: match.start()], re.I)
+        else ""
+    )
     tail = f" {match['tail'].lstrip('-.')}" if match["tail"] else ""
     return name + " point ".join(_number(part) for part in match["n"].split(".")) + tail
 
 
 def _number(text: str) -> str:
-    return digits(text) if len(text) > 3 or (text[0] == "0" and len(text) > 1) else cardinal(int(text))
+    return (
+        digits(text) if len(text) > 3 or (text[0] == "0" and len(text) > 1) else cardinal(int(text))
+    )
 
 
 def _dotted_quad(match: re.Match[str]) -> str | None:
@@ -180,19 +197,36 @@ ADDRESSES = (
 """Addresses that hold what other rules would take for numbers; they come first."""
 RULES = (
     Rule(r"802\.(?P<n>\d{1,2})(?P<l>[a-z]{0,2})(?!\w)", _standard),
-    Rule(r"(?<![\w.])(?P<ip>\d{1,3}(?:\.\d{1,3}){3})(?P<rest>[:/]\d{1,5})?(?![\w]|\.\d)", _dotted_quad),
+    Rule(
+        r"(?<![\w.])(?P<ip>\d{1,3}(?:\.\d{1,3}){3})(?P<rest>[:/]\d{1,5})?(?![\w]|\.\d)",
+        _dotted_quad,
+    ),
     Rule(r"(?<![\w.])(?P<host>[a-z][\w-]*):(?P<port>\d{2,5})(?![\w:]|\.\d)", _port, starts="l"),
-    Rule(r"(?<![\w:-])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4}(?![\w:])", _hex_code, starts="dls"),
-    Rule(r"(?<![\w-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![\w-])", _hex_code, starts="dl"),
+    Rule(
+        r"(?<![\w:-])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4}(?![\w:])", _hex_code, starts="dls"
+    ),
+    Rule(
+        r"(?<![\w-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![\w-])",
+        _hex_code,
+        starts="dl",
+    ),
     Rule(
         r"(?<![\w.])(?P<v>v\.?\s?)?(?P<n>\d+(?:\.\d+){2,}|(?<=v)\d+(?:\.\d+)+|(?<=v)\d+)"
         r"(?P<tail>-?(?:alpha|beta|rc)\.?)?(?![\w]|\.\d)",
         _version,
         starts="dl",
     ),
-    Rule(rf"(?<!\w)(?P<name>{_SOFTWARE})\s(?P<a>\d+)\.(?P<b>[1-9]\d+)(?![\w.]*\d)", _software_version, starts="l"),
+    Rule(
+        rf"(?<!\w)(?P<name>{_SOFTWARE})\s(?P<a>\d+)\.(?P<b>[1-9]\d+)(?![\w.]*\d)",
+        _software_version,
+        starts="l",
+    ),
     Rule(rf"(?<![\w./])[\w-]+(?:\.[\w-]+)*\.{_EXTENSION}(?![\w]|\.\w)", _file, starts="dl"),
-    Rule(r"(?<![\w./<])(?:~|\.{1,2})?/(?:[\w.-]+/)+[\w.-]*\w/?|(?<![\w./<])/[A-Za-z][\w-]+(?:/[\w.-]+)+", _path, starts="s"),
+    Rule(
+        r"(?<![\w./<])(?:~|\.{1,2})?/(?:[\w.-]+/)+[\w.-]*\w/?|(?<![\w./<])/[A-Za-z][\w-]+(?:/[\w.-]+)+",
+        _path,
+        starts="s",
+    ),
     Rule(r"(?<!\w)[A-Za-z]:\\(?:[\w .-]+\\)*[\w.-]*\w", _path, starts="l"),
     Rule(r"(?<![\w@])@[A-Za-z_]\w{1,30}(?!\w|\.\w|@)", _handle, starts="s"),
     Rule(r"(?<![\w#&])#[A-Za-z]\w*", _hashtag, starts="s"),

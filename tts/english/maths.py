@@ -1,18 +1,15 @@
-"""Arithmetic, powers, roots, fractions and LaTeX by their meaning."""
+"""Arithmetic, powers, roots and fractions by their meaning."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from tts.english.numbers import (
     END,
     NUM,
     SIGN,
-    VULGAR,
     VULGAR_SIGN,
     cardinal,
-    digits,
     fraction,
     letters,
     mixed,
@@ -21,124 +18,15 @@ from tts.english.numbers import (
     vulgar,
 )
 from tts.english.units import UNIT, UNITS, per
-from tts.grammar import Rule, words_before
+from tts.grammar import Rule
 
-SYMBOLS = {
-    "&": "and",
-    "+": "plus",
-    "=": "equals",
-    "@": "at",
-    "%": "percent",
-    "‰": "per mille",
-    "×": "times",
-    "·": "times",
-    "⋅": "times",
-    "÷": "divided by",
-    "<": "less than",
-    ">": "greater than",
-    "≤": "at most",
-    "≥": "at least",
-    "≠": "is not equal to",
-    "≡": "is identical to",
-    "≈": "is about",
-    "~": "about",
-    "±": "plus or minus",
-    "∓": "minus or plus",
-    "°": "degrees",
-    "−": "minus",
-    "√": "the square root of",
-    "∛": "the cube root of",
-    "∞": "infinity",
-    "∑": "the sum of",
-    "∏": "the product of",
-    "∫": "the integral of",
-    "∂": "partial",
-    "∆": "delta",
-    "∈": "in",
-    "∝": "is proportional to",
-    "π": "pi",
-    "α": "alpha",
-    "β": "beta",
-    "γ": "gamma",
-    "δ": "delta",
-    "ε": "epsilon",
-    "θ": "theta",
-    "λ": "lambda",
-    "μ": "mu",
-    "µ": "micro",
-    "ρ": "rho",
-    "σ": "sigma",
-    "τ": "tau",
-    "φ": "phi",
-    "ω": "omega",
-    "Δ": "delta",
-    "Σ": "sigma",
-    "Ω": "omega",
-    "§": "section",
-    "¢": "cents",
-    "$": "dollars",
-    "€": "euro",
-    "£": "pounds",
-    "¥": "yen",
-    "²": "squared",
-    "³": "cubed",
-    "→": "to",
-    "⇒": "implies",
-    "↔": "to and from",
-    "#": "number",
-    "№": "number",
-    **{sign: vulgar(sign) for sign in VULGAR},
-}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUPERSCRIPT = r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+"
-_POWER = rf"(?:\s?(?:\^+|\*\*)\s?\{{?(?P<e>[-−+]?(?:\d+(?:\.\d+)?|[a-z]\b))\}}?|(?P<s>{_SUPERSCRIPT}))"
+_POWER = (
+    rf"(?:\s?(?:\^+|\*\*)\s?\{{?(?P<e>[-−+]?(?:\d+(?:\.\d+)?|[a-z]\b))\}}?|(?P<s>{_SUPERSCRIPT}))"
+)
 _TIMES = r"\s?[x×*·⋅]\s?"
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_LATEX_NAMES = {
-    "times": "times",
-    "cdot": "times",
-    "ast": "times",
-    "div": "divided by",
-    "pm": "plus or minus",
-    "mp": "minus or plus",
-    "leq": "at most",
-    "le": "at most",
-    "geq": "at least",
-    "ge": "at least",
-    "lt": "less than",
-    "gt": "greater than",
-    "neq": "is not equal to",
-    "ne": "is not equal to",
-    "approx": "is about",
-    "sim": "about",
-    "equiv": "is identical to",
-    "propto": "is proportional to",
-    "infty": "infinity",
-    "to": "to",
-    "rightarrow": "to",
-    "Rightarrow": "implies",
-    "implies": "implies",
-    "sum": "the sum of",
-    "prod": "the product of",
-    "int": "the integral of",
-    "partial": "partial",
-    "degree": "degrees",
-    "circ": "degrees",
-    "in": "in",
-    "mid": "given",
-    "ldots": "and so on",
-    "dots": "and so on",
-    "cdots": "and so on",
-    "sin": "sine",
-    "cos": "cosine",
-    "tan": "tangent",
-    "log": "log",
-    "ln": "natural log",
-    "lim": "the limit of",
-}
-_LATEX_SILENT = frozenset(
-    "left right quad qquad displaystyle begin end big Big bigg Bigg limits nonumber hline label".split()
-)
 _RELATION = re.compile(r"\s*(?:=|≈|≠|<|>|is\b|are\b|equals\b|gives\b|makes\b|leaves\b|$|[.,;?!)])")
 _OPERATOR = re.compile(r"\s*[-−+×*÷/=<>≤≥≈^]\s?")
 
@@ -165,7 +53,11 @@ def _powered(match: re.Match[str]) -> str:
 def _scientific(match: re.Match[str]) -> str:
     """ "6.02e23", "3×10^8" """
     exponent = match["x"] or match["e"] or match["s"]
-    raised = power(exponent) if exponent not in ("2", "3", "²", "³") else f"to the power of {number(exponent.translate(_SUPERSCRIPTS))}"
+    raised = (
+        power(exponent)
+        if exponent not in ("2", "3", "²", "³")
+        else f"to the power of {number(exponent.translate(_SUPERSCRIPTS))}"
+    )
     unit = f" {UNITS[match['unit']].many}{_rate(match['per'])}" if match["unit"] else ""
     return f"{number(match['n'])} times ten {raised}{unit}"
 
@@ -221,7 +113,12 @@ def _minus(match: re.Match[str]) -> str | None:
     if not numeric and not spaced and not equation and "−" not in match["op"]:
         return None
     descending = numeric and _value(first) > _value(second)
-    if numeric and not equation and not (spaced and descending and follows) and "−" not in match["op"]:
+    if (
+        numeric
+        and not equation
+        and not (spaced and descending and follows)
+        and "−" not in match["op"]
+    ):
         return None
     return f"{_base(first)} minus"
 
@@ -318,64 +215,8 @@ def _formula(match: re.Match[str]) -> str | None:
     )
 
 
-def rules(inner: Callable[[str], str]) -> tuple[Rule, ...]:
-    """The rules; ``inner`` says the text inside braces."""
-
-    def latex_fraction(match: re.Match[str]) -> str:
-        above, below = match["a"].strip(), match["b"].strip()
-        if above.isdecimal() and below.isdecimal() and int(below) and int(above) < int(below):
-            return fraction(int(above), int(below))
-        return f"{inner(above)} over {inner(below)}"
-
-    def root(match: re.Match[str]) -> str:
-        degree = match["n"] or "2"
-        name = {"2": "square root", "3": "cube root"}.get(degree) or f"root {inner(degree)}"
-        return f"the {name} of {inner(match['a'])}"
-
-    def group(match: re.Match[str]) -> str:
-        return inner(match["a"])
-
-    def raised(match: re.Match[str]) -> str:
-        if match["a"].strip() in (r"\circ", "∘"):
-            return "degrees"
-        exponent = match["a"].strip()
-        if re.fullmatch(r"[-−+]?\d+|[a-z]", exponent):
-            return power(exponent)
-        return f"to the power of {inner(exponent)}"
-
-    def sub(match: re.Match[str]) -> str:
-        return f"sub {inner(match['a'])}"
-
-    def command(match: re.Match[str]) -> str:
-        name = match["c"]
-        if name in _LATEX_SILENT:
-            return ""
-        return _LATEX_NAMES.get(name, name)
-
-    braces = r"\{(?P<a>(?:[^{}]|\{[^{}]*\})*)\}"
-    return (
-        Rule(
-            r"\\[dt]?frac\s*\{(?P<a>(?:[^{}]|\{[^{}]*\})*)\}\s*\{(?P<b>(?:[^{}]|\{[^{}]*\})*)\}",
-            latex_fraction,
-            starts="s",
-        ),
-        Rule(rf"\\sqrt(?:\[(?P<n>[^\]]*)\])?\s*{braces}", root, starts="s"),
-        Rule(
-            rf"\\(?:text|textbf|textit|mathrm|mathbf|mathit|boxed|operatorname|overline|vec|hat)\s*{braces}",
-            group,
-            starts="s",
-        ),
-        Rule(rf"\^{braces}", raised, starts="s"),
-        Rule(r"\^(?P<a>\\circ)(?![A-Za-z])", raised, starts="s"),
-        Rule(rf"(?<=\w)_{braces}|(?<=[A-Za-z])_(?P<b>)", lambda m: sub(m) if m["a"] else None, starts="s"),
-        Rule(r"(?<![\w])(?P<base>[A-Za-z])_(?P<a>\d+)(?!\w)", lambda m: f"{m['base']} sub {number(m['a'])}", starts="l"),
-        Rule(r"\\(?P<c>[A-Za-z]+)\*?", command, starts="s"),
-        *_RULES,
-    )
-
-
 _OPERAND_BEFORE = r"(?<=[\d)\]²³¹⁰⁴-⁹ⁿA-Za-z½¼¾%])"
-_RULES = (
+RULES = (
     Rule(
         rf"(?P<n>{SIGN}{NUM})(?:{_TIMES}10(?:\s?(?:\^|\*\*)\s?\{{?(?P<e>[-−+]?\d+)\}}?|(?P<s>{_SUPERSCRIPT}))"
         rf"|[eE](?P<x>[-−+]?\d{{1,3}}){END})"
@@ -398,16 +239,29 @@ _RULES = (
     ),
     Rule(r"(?<=[\w)²³%⁴-⁹ⁿ]\s)[-–]\s(?=\d|[(√π]|[a-z](?![\w'’]))", _minus_between, starts="s"),
     Rule(r"(?<![\w./])(?P<a>\d+(?:\.\d+)?)/(?P<b>\d+)(?![\w/]|\.\d)", _out_of),
-    Rule(r"(?P<sign>(?:(?<![\w.)])[-−])?)(?<![\w.])(?P<a>\d{1,3})[/⁄](?P<b>\d{1,3})(?![\w/]|\.\d)", _fraction, starts="ds"),
+    Rule(
+        r"(?P<sign>(?:(?<![\w.)])[-−])?)(?<![\w.])(?P<a>\d{1,3})[/⁄](?P<b>\d{1,3})(?![\w/]|\.\d)",
+        _fraction,
+        starts="ds",
+    ),
     Rule(r"24/7/365(?!\w)", lambda match: "twenty-four seven three sixty-five"),
     Rule(r"(?<![\w'’])(?P<n>[a-z])!(?=\s*[-+=*/×÷])", lambda m: f"{m['n']} factorial", starts="l"),
     Rule(rf"(?P<n>{NUM})!(?=\s*[-+=*/×÷])", _factorial),
     Rule(r"(?<!\w)(?P<f>[fghFGPp])\((?P<x>[a-z]|\d+)\)", _applied, starts="l"),
     Rule(r"(?<!\w)(?P<f>log|ln|sin|cos|tan|sqrt|exp)\((?=[\w√π.−-])", _function, starts="l"),
-    Rule(r"(?<=\d)\((?=\d[^()]*[-+*/×÷][^()]*\))|(?<=\d)\)\((?=\d)", lambda m: "times,", starts="s"),
+    Rule(
+        r"(?<=\d)\((?=\d[^()]*[-+*/×÷][^()]*\))|(?<=\d)\)\((?=\d)", lambda m: "times,", starts="s"
+    ),
     Rule(r"[A-Z]?[A-Za-z]{0,2}[₀-₉]+(?:[A-Z][a-z]?[₀-₉]*)*", _formula, starts="l"),
-    Rule(r"(?<![\w.])(?P<n>\d+)x(?=\s(?:faster|slower|more|less|better|larger|bigger|smaller|cheaper|higher|lower|as)\b)", _times_faster),
-    Rule(rf"(?P<r>>=|<=|>|<)(?=\s?[$€£-]?{NUM})(?<![\w)]>)(?<![\w)]<)(?<![\w)%] >)(?<![\w)%] <)", _relation, starts="s"),
+    Rule(
+        r"(?<![\w.])(?P<n>\d+)x(?=\s(?:faster|slower|more|less|better|larger|bigger|smaller|cheaper|higher|lower|as)\b)",
+        _times_faster,
+    ),
+    Rule(
+        rf"(?P<r>>=|<=|>|<)(?=\s?[$€£-]?{NUM})(?<![\w)]>)(?<![\w)]<)(?<![\w)%] >)(?<![\w)%] <)",
+        _relation,
+        starts="s",
+    ),
     Rule(r"(?<=\d)√", lambda m: "times the square root of", starts="s"),
     Rule(
         rf"(?<=[\d½⅓⅔¼¾⅛⅜⅝⅞])[-–](?=\d{{1,2}}[/⁄]\d|{VULGAR_SIGN})|(?<={VULGAR_SIGN})[-–](?=\d)",
@@ -416,9 +270,7 @@ _RULES = (
     ),
     Rule(r"!=|<=|>=|==|\+/-|&&", _symbols, starts="s"),
     Rule(r"[-=]+>|→|⟶", _arrow, starts="s"),
-    Rule(rf"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", _times, starts="ls"),
+    Rule(r"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", _times, starts="ls"),
     Rule(rf"{_OPERAND_BEFORE}\s?\*\s?(?=[\w(])|(?<=[\w)]\s)\*\s(?=[\w(])", _times, starts="s"),
     Rule(r"(?<=[\d)]\s)/\s(?=[\d(])|(?<=\))/(?=[\d(])", _divided, starts="s"),
 )
-
-

@@ -19,7 +19,8 @@ NUM = (
     r"|[1-9]\d{0,2}(?:['’_]\d{3})+(?:\.\d+)?"
     rf"|[1-9]\d{{0,2}}(?:[{_SPACE}]\d{{3}})+(?:[.,]\d+)?"
     r"|[1-9]\d{0,2}(?: \d{3})+,\d{1,2}(?!\d)"
-    r"|[1-9]\d? \d{3}(?=\s?(?:[€$£¥%]|km|kg|m²?|g|people|users|euros?|dollars|pounds|miles|EUR|USD)(?!\w))"
+    r"|[1-9]\d? \d{3}(?=\s?(?:[€$£¥%]|km|kg|m²?|g|people|users|euros?|dollars|pounds|miles|EUR|USD)"
+    r"(?!\w))"
     r"|[1-9]\d?(?: \d{3}){2,}|[1-9]\d{0,2}(?: 000)+"
     r"|\d+[.,]\d+|\d+|(?<![\w.])\.\d+)(?!\d)"
 )
@@ -130,7 +131,9 @@ def fraction(above: int, below: int) -> str:
         return f"{cardinal(above)} over {cardinal(below)}"
     if above > 99 or (above > below and below > 10):
         return f"{cardinal(above)} over {cardinal(below)}"
-    part = {2: "half", 4: "quarter"}.get(below) or ordinal(below).replace("one hundredth", "hundredth")
+    part = {2: "half", 4: "quarter"}.get(below) or ordinal(below).replace(
+        "one hundredth", "hundredth"
+    )
     part = part.replace("one thousandth", "thousandth")
     if above == 1:
         return f"one {part}"

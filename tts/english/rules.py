@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from tts.english import amounts, clock, codes, electronic, maths, names
+from tts.english import (
+    amounts,
+    clock,
+    codes,
+    electronic,
+    initials,
+    latex,
+    maths,
+    names,
+    phones,
+    roman,
+)
 from tts.english.calendar import Dates
 from tts.english.numbers import NUM, SIGN, digits, number, ordinal, split_number
+from tts.english.symbols import SYMBOLS
 from tts.grammar import Rule, RuleGrammar
 
 _TAG = r"</?[A-Za-z][\w-]*(?:\s+[\w:-]+(?:=(?:\"[^\"]*\"|'[^']*'|[^\s>]+))?)*\s*/?>"
@@ -75,19 +87,22 @@ def grammar(*, day_first: bool = False) -> RuleGrammar:
         (
             Rule(_TAG, lambda match: "", starts="s"),
             *electronic.ADDRESSES,
-            *codes.PHONES,
+            *phones.RULES,
             *codes.NAMED,
             *Dates(day_first=day_first).rules(),
             *electronic.RULES,
-            *maths.rules(lambda text: inner[0].words(text.replace("-", "−"))),
+            *latex.rules(lambda text: inner[0].words(text.replace("-", "−"))),
+            *maths.RULES,
             *clock.RULES,
             *codes.RULES,
             *names.RULES,
+            *initials.RULES,
+            *roman.RULES,
             *amounts.RULES,
             *codes.MIXED,
             *_NUMBERS,
         ),
-        maths.SYMBOLS,
+        SYMBOLS,
     )
     inner.append(made)
     return made

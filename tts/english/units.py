@@ -23,7 +23,8 @@ _PLURALS = {
     "rpm": "R P M",
 }
 _NAMES = """
-km kilometer|m meter|cm centimeter|mm millimeter|µm micrometer|μm micrometer|nm nanometer|dm decimeter
+km kilometer|m meter|cm centimeter|mm millimeter|µm micrometer|μm micrometer|nm nanometer
+dm decimeter
 mi mile|mi. mile|ft foot|ft. foot|in. inch|yd yard|yds yard|nmi nautical mile|ly light year
 kg kilogram|g gram|mg milligram|µg microgram|μg microgram|mcg microgram|t ton|lb pound|lb. pound
 lbs pound|lbs. pound|oz ounce|oz. ounce|ct carat|fl oz fluid ounce|fl. oz. fluid ounce
@@ -33,7 +34,8 @@ tsp. teaspoon|Tbsp tablespoon
 GHz gigahertz|MHz megahertz|kHz kilohertz|KHz kilohertz|Hz hertz|THz terahertz
 kWh kilowatt hour|MWh megawatt hour|GWh gigawatt hour|TWh terawatt hour|Wh watt hour
 kW kilowatt|MW megawatt|GW gigawatt|TW terawatt|mW milliwatt|W watt|kV kilovolt|mV millivolt|V volt
-mAh milliampere hour|Ah ampere hour|mA milliampere|Ω ohm|Ω ohm|kΩ kiloohm|kJ kilojoule|MJ megajoule|J joule
+mAh milliampere hour|Ah ampere hour|mA milliampere|Ω ohm|Ω ohm|kΩ kiloohm|kJ kilojoule
+MJ megajoule|J joule
 kcal kilocalorie|cal calorie|kPa kilopascal|hPa hectopascal|MPa megapascal|Pa pascal|mbar millibar
 bar bar|psi pound per square inch|atm atmosphere|mmHg millimeter of mercury|N newton|Nm newton meter
 hp horsepower|dB decibel|dBm decibel milliwatt|lm lumen|lx lux|cd candela|mol mole|mmol millimole
@@ -42,12 +44,14 @@ MiB mebibyte|KiB kibibyte|Gb gigabit|Mb megabit|kb kilobit
 Gbps gigabit per second|Mbps megabit per second|kbps kilobit per second|Kbps kilobit per second
 bps bit per second|Gbit/s gigabit per second|Mbit/s megabit per second|MB/s megabyte per second
 GB/s gigabyte per second|fps frame per second|rpm revolution per minute|bpm beat per minute
-mph mile per hour|kph kilometer per hour|kmh kilometer per hour|mpg mile per gallon|knots knot|kn knot
+mph mile per hour|kph kilometer per hour|kmh kilometer per hour|mpg mile per gallon|knots knot
+kn knot
 dpi dot per inch|ppm part per million|ppi pixel per inch|px pixel|pts point|ft-lb foot pound
 ms millisecond|µs microsecond|μs microsecond|ns nanosecond|s second|sec second|sec. second
 secs second|min minute|mins minute|min. minute|mins. minute|h hour|hr hour|hr. hour|hrs hour
 hrs. hour|wk week|wks week|mo month|mos month|yr year|yr. year|yrs year|yrs. year
-ha hectare|ac acre|acres acre|sq ft square foot|sq. ft. square foot|sqft square foot|sq m square meter
+ha hectare|ac acre|acres acre|sq ft square foot|sq. ft. square foot|sqft square foot
+sq m square meter
 sq mi square mile|sq. mi. square mile|sq km square kilometer|sq in square inch|sq yd square yard
 cu ft cubic foot|cu m cubic meter|cc cubic centimeter|Mpix megapixel|MP megapixel
 % percent|‰ per mille|°C degree Celsius|°F degree Fahrenheit|°K kelvin|º degree|° degree|K kelvin
@@ -93,7 +97,9 @@ _POWERS = {"²": "square", "2": "square", "^2": "square", "³": "cubic", "3": "c
 _LENGTHS = ("km", "m", "cm", "mm", "ft", "in", "mi", "yd", "dm")
 for _length in _LENGTHS:
     for _mark, _power in _POWERS.items():
-        UNITS[_length + _mark] = _unit(f"{_power} {_unit('inch').one if _length == 'in' else UNITS[_length].one}")
+        UNITS[_length + _mark] = _unit(
+            f"{_power} {_unit('inch').one if _length == 'in' else UNITS[_length].one}"
+        )
 del _length, _mark, _power
 UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
 PER = {
