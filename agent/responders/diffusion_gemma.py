@@ -22,7 +22,7 @@ from agent.responders.base import (
 from agent.responders.gemma_canvas import GemmaCanvas, GemmaPrompt, Schedule
 from agent.responders.transformers_parts import chat_ids, place_of
 from dllm_core.decode.denoise import finished_before
-from dllm_core.decode.reply_text import ReplyText as Speakable
+from dllm_core.decode.reply_text import SpeakableText
 from dllm_core.model.tokenizer import Tokenizer
 
 CHECKPOINT = "google/diffusiongemma-26B-A4B-it"
@@ -111,12 +111,7 @@ class DiffusionGemmaCall:
         self._prompt = GemmaPrompt(responder.model)
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        return self._read(self._responder.encode_chat(messages))
-
-    def _read(self, ids: Sequence[int]) -> Prefilled:
-        begin = perf_counter()
-        cached = self._prompt.read(ids)
-        return Prefilled(cached, len(ids) - cached, (perf_counter() - begin) * 1e3)
+        return self._prompt.read(self._responder.encode_chat(messages))
 
     def reply(
         self, messages: Sequence[Message], deadline: float | None = None
@@ -124,10 +119,10 @@ class DiffusionGemmaCall:
         """The model's own rule ends a canvas, so a deadline changes nothing."""
         owner = self._responder
         ids = owner.encode_chat(messages)
-        prefilled = self._read(ids)
+        prefilled = self._prompt.read(ids)
         yield prefilled
         begin, generator = perf_counter(), owner.generator()
-        speakable, final, steps = Speakable(owner.plain), list[int](), 0
+        speakable, final, steps = SpeakableText(owner.plain), list[int](), 0
         while True:
             canvas = GemmaCanvas(owner.model, self._prompt, owner.schedule, generator)
             while not canvas.done:

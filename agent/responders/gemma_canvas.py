@@ -22,7 +22,7 @@ from transformers.models.diffusion_gemma.generation_diffusion_gemma import (
     StableAndConfidentStoppingCriteria,
 )
 
-from dllm_core.model.cache import shared_prefix
+from agent.responders.transformers_parts import TokenCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,43 +55,32 @@ class Schedule:
         return cls(**{name: value for name, value in values.items() if value is not None})
 
 
-class GemmaPrompt:
-    """The token ids that the encoder has read, and their keys and values.
+class GemmaPrompt(TokenCache):
+    """The prompt cache of one call, read by the encoder.
 
     All positions are kept, those that have left a sliding window, too: a prompt can then be cut
     back to any length and read on.
     """
 
     def __init__(self, model: Any) -> None:
+        super().__init__()
         self._model = model
-        self.ids: list[int] = []
         config = model.config.get_text_config(decoder=True)
         make_cache: Any = DynamicCache
         self._cache = make_cache(config=config)
         self._cache.activate_past_recording()
 
     @torch.inference_mode()
-    def read(self, ids: Sequence[int]) -> int:
-        """Read what follows the longest prefix shared with the last prompt; returns its length."""
-        shared = shared_prefix(self.ids, ids)
-        self._crop(shared)
-        if shared < len(ids):
-            self._append(ids[shared:])
-        return shared
-
     def _crop(self, length: int) -> None:
-        """Forget all after `length` tokens.
-
-        The cache's own `crop` would also drop what has left the window, once and for all.
-        """
+        # The cache's own `crop` would also drop what has left the window, once and for all.
         for layer in self._cache.layers:
             if layer.is_initialized:
                 layer.keys = layer.keys[..., :length, :]
                 layer.values = layer.values[..., :length, :]
             if layer.is_sliding:
                 layer.cumulative_length = min(layer.cumulative_length, length)
-        del self.ids[length:]
 
+    @torch.inference_mode()
     def _append(self, ids: Sequence[int]) -> None:
         encoder, device = self._model.model.encoder, self._model.device
         tokens = torch.tensor([ids], device=device)

@@ -62,11 +62,10 @@ def overhead(engine: Engine, cached: int = CACHED) -> Row:
     weights, the start of every kernel. On one thread: waking others for nothing would be counted,
     too.
     """
-    shadow = _shadow(engine)
+    clocked: Any = _Clocked(_shadow(engine))
+    shadow = Engine(clocked, engine.tokenizer, engine.context)
     options = replace(shadow.default_options, max_tokens=_TOKENS)
     cache = shadow.new_cache()
-    clocked: Any = _Clocked(shadow.model)
-    shadow.model = clocked
     ours, forward = [], []
 
     def reply() -> None:
@@ -100,6 +99,9 @@ class _Clocked:
     def __call__(self, *arguments: Any) -> torch.Tensor:
         return self._counted(self._model, *arguments)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return self._counted(self._model.logits, hidden)
 
@@ -110,7 +112,8 @@ class _Clocked:
         return result
 
 
-def _shadow(engine: Engine) -> Engine:
+def _shadow(engine: Engine) -> Transformer:
+    """A narrow model of the engine's depth and kind of layers; all weights are zero."""
     config = replace(
         engine.config,
         vocab_size=256,
@@ -131,10 +134,10 @@ def _shadow(engine: Engine) -> Engine:
         for name, slot in weights.slots(config, HUGGING_FACE).items()
     )
     weights.fill(model, HUGGING_FACE, tensors)
-    return Engine(model, engine.tokenizer, engine.context)
+    return model
 
 
-def _part(model: torch.nn.Module, slot: weights.Slot) -> torch.Tensor:
+def _part(model: torch.nn.Module, slot: weights.TensorRows) -> torch.Tensor:
     owner, _, attribute = slot.parameter.rpartition(".")
     part: torch.Tensor = getattr(model.get_submodule(owner), attribute)[slot.rows]
     return part

@@ -16,7 +16,7 @@ from dllm_core.model.transformer import Transformer
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """What an engine is made of."""
 
     model: Transformer
@@ -38,7 +38,7 @@ def load(
     adapter: str | Path | None,
     merge: bool,
     progress: weights.Progress | None,
-) -> Loaded:
+) -> LoadedModel:
     """See `Engine.load` for arguments and errors."""
     place = choose_device(device)
     kind, float_dtype = choose_kind(dtype, place)
@@ -58,4 +58,4 @@ def load(
         lora.set_mask_row(model, change)
         if not merge:
             lora.attach(model, change)
-    return Loaded(model, found.tokenizer, context, denoiser)
+    return LoadedModel(model, found.tokenizer, context, denoiser)

@@ -27,13 +27,13 @@ from dllm_core.errors import AdapterError
 from dllm_core.model.families import names_of
 from dllm_core.model.lazy_tensors import Rows, Stored
 from dllm_core.model.transformer import Transformer
-from dllm_core.model.weights import Slot, slots
+from dllm_core.model.weights import TensorRows, slots
 
 WEIGHTS, SETTINGS, DENOISER = "adapter_model.safetensors", "adapter_config.json", "denoiser.json"
 _PREFIX = "base_model.model."
 _TOKEN = ".token_adapter.trainable_tokens_delta"
 
-Place = tuple[str, int]
+FirstRow = tuple[str, int]
 """A parameter of the model and the first of the rows that are adapted."""
 
 
@@ -69,7 +69,7 @@ class DenoiserSettings:
 class Adapter:
     """All changes to one base model."""
 
-    parts: Mapping[Place, LowRank]
+    parts: Mapping[FirstRow, LowRank]
     rank: int
     alpha: float
     mask_row: Tensor | None = None
@@ -79,7 +79,7 @@ class Adapter:
     """Layers that are adapted; None is all."""
 
     def merged(
-        self, tensors: Iterable[tuple[str, Rows]], wanted: Mapping[str, Slot]
+        self, tensors: Iterable[tuple[str, Rows]], wanted: Mapping[str, TensorRows]
     ) -> Iterator[tuple[str, Rows]]:
         """The tensors of a checkpoint with the changes added when they are read.
 
@@ -87,13 +87,13 @@ class Adapter:
         """
         for name, tensor in tensors:
             slot = wanted.get(name)
-            part = None if slot is None else self.parts.get(place_of(slot))
+            part = None if slot is None else self.parts.get(first_row(slot))
             if part is not None:
                 tensor = Stored(tuple(tensor.shape), partial(part.added_to, tensor))
             yield name, tensor
 
 
-def place_of(slot: Slot) -> Place:
+def first_row(slot: TensorRows) -> FirstRow:
     return slot.parameter, slot.rows.start or 0
 
 
@@ -190,7 +190,7 @@ def fresh(
         rows, columns = shapes[name]
         bound = 1 / math.sqrt(columns)
         a = (torch.rand(rank, columns, generator=generator) * 2 - 1) * bound
-        parts[place_of(slot)] = LowRank(a, torch.zeros(rows, rank), alpha / rank)
+        parts[first_row(slot)] = LowRank(a, torch.zeros(rows, rank), alpha / rank)
     return Adapter(parts=parts, rank=rank, alpha=alpha, layers=layers)
 
 
@@ -231,7 +231,7 @@ def save(
     tensors: dict[str, Tensor] = {}
     modules: set[str] = set()
     for name, slot in slots(config, names_of(config)).items():
-        part = adapter.parts.get(place_of(slot))
+        part = adapter.parts.get(first_row(slot))
         if part is None:
             continue
         module = name.removesuffix(".weight")
@@ -337,7 +337,7 @@ def load(directory: Path, config: ModelConfig) -> Adapter:
 
 def _parts(
     directory: Path, config: ModelConfig, tensors: dict[str, Tensor], alpha: float, rs: bool
-) -> dict[Place, LowRank]:
+) -> dict[FirstRow, LowRank]:
     parts = {}
     for name, slot in slots(config, names_of(config)).items():
         module = _PREFIX + name.removesuffix(".weight")
@@ -352,7 +352,7 @@ def _parts(
                 f"model's is {wanted}: the adapter belongs to another base."
             )
         scale = alpha / (math.sqrt(len(a)) if rs else len(a))
-        parts[place_of(slot)] = LowRank(a, b, scale)
+        parts[first_row(slot)] = LowRank(a, b, scale)
     if tensors or not parts:
         some = ", ".join(sorted(tensors)[:5]) or "nothing"
         raise AdapterError(

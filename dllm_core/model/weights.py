@@ -28,7 +28,7 @@ Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class TensorRows:
     """A place in the model: a parameter, or some rows of one."""
 
     parameter: str
@@ -53,7 +53,7 @@ def build(
     return model.requires_grad_(False).eval()
 
 
-def slots(config: ModelConfig, names: NameMap) -> dict[str, Slot]:
+def slots(config: ModelConfig, names: NameMap) -> dict[str, TensorRows]:
     """Checkpoint tensor name -> its place, for exactly the tensors this model needs."""
     query, key = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     inner = config.intermediate_size
@@ -75,14 +75,14 @@ def slots(config: ModelConfig, names: NameMap) -> dict[str, Slot]:
         )
         if not used
     ]
-    found: dict[str, Slot] = {}
+    found: dict[str, TensorRows] = {}
     for source, target in names.items():
         parameter, _, part = target.partition(":")
         if parameter.endswith(tuple(unused)):
             continue
         layers = range(config.num_layers) if "{}" in source else range(1)
         for i in layers:
-            found[source.format(i)] = Slot(parameter.format(i), parts[part])
+            found[source.format(i)] = TensorRows(parameter.format(i), parts[part])
     return found
 
 
@@ -119,13 +119,13 @@ def _owner(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
-def _target(model: Transformer, slot: Slot) -> Tensor:
+def _target(model: Transformer, slot: TensorRows) -> Tensor:
     _, _, attribute = slot.parameter.rpartition(".")
     whole: Tensor = getattr(model.get_submodule(_owner(slot.parameter)), attribute)
     return whole[slot.rows]
 
 
-def _shape(model: Transformer, slot: Slot) -> tuple[int, ...]:
+def _shape(model: Transformer, slot: TensorRows) -> tuple[int, ...]:
     """Of the tensor that fits there."""
     module = model.get_submodule(_owner(slot.parameter))
     if isinstance(module, PackedLinear) and slot.parameter.endswith("weight"):
@@ -133,7 +133,7 @@ def _shape(model: Transformer, slot: Slot) -> tuple[int, ...]:
     return tuple(_target(model, slot).shape)
 
 
-def _store(model: Transformer, slot: Slot, tensor: Rows) -> None:
+def _store(model: Transformer, slot: TensorRows, tensor: Rows) -> None:
     module = model.get_submodule(_owner(slot.parameter))
     if isinstance(module, PackedLinear | Fp8Linear) and slot.parameter.endswith("weight"):
         for rows in pieces(tensor.shape):
@@ -155,7 +155,7 @@ def _check(
     model: Transformer,
     names: NameMap,
     found: Sequence[tuple[str, Rows]],
-    wanted: Mapping[str, Slot],
+    wanted: Mapping[str, TensorRows],
 ) -> None:
     counts = Counter(name for name, _ in found)
     strange = {name for name in counts if name not in wanted}

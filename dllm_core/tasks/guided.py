@@ -14,7 +14,7 @@ import torch
 
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.denoise import Forward, finished_before, run
-from dllm_core.decode.reply_text import ReplyText
+from dllm_core.decode.reply_text import SpeakableText
 from dllm_core.decode.stats import Ending
 from dllm_core.decode.unmask import accepted_prefix
 from dllm_core.engine import Engine
@@ -24,7 +24,7 @@ from dllm_core.model.transformer import Span, visibility
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class DraftRound:
     """One draft and what became of it."""
 
     ids: tuple[int, ...]
@@ -70,7 +70,7 @@ class Guided:
         self.judge, self.drafter, self.relative = judge, drafter, relative
         self.draft = draft or DecodeOptions(rule="quota", canvas_length=8, steps=1)
 
-    def iterate(self, ids: Sequence[int], max_tokens: int = 64) -> Iterator[Round]:
+    def iterate(self, ids: Sequence[int], max_tokens: int = 64) -> Iterator[DraftRound]:
         """Reply to the prompt `ids` round by round; at most `max_tokens` tokens.
 
         Raises:
@@ -84,8 +84,8 @@ class Guided:
 
     def _rounds(
         self, ids: list[int], max_tokens: int, cache: PromptCache, drafts: PromptCache
-    ) -> Iterator[Round]:
-        reply = ReplyText(self.judge.tokenizer)
+    ) -> Iterator[DraftRound]:
+        reply = SpeakableText(self.judge.tokenizer)
         left, ended = max_tokens, None
         while ended is None:
             draft = self._drafted(ids, min(left, self.draft.canvas_length), drafts)
@@ -99,7 +99,7 @@ class Guided:
             if complete or left == 0:
                 rest, ended = reply.finish(complete=complete)
                 text += rest
-            yield Round(tuple(new[:end]), text, len(draft), min(accepted, end), ended)
+            yield DraftRound(tuple(new[:end]), text, len(draft), min(accepted, end), ended)
 
     def _drafted(self, ids: Sequence[int], length: int, cache: PromptCache) -> list[int]:
         options = replace(self.draft, canvas_length=length, max_tokens=length)
