@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import replace
@@ -20,19 +20,15 @@ from agent.responders.base import (
     Role,
 )
 from dllm_core.config import DecodeOptions
-from dllm_core.decode.batch import Batch
-from dllm_core.decode.reply_steps import Steps
+from dllm_core.decode.backend import Cache
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats
-from dllm_core.engine import Cache, Engine
+from dllm_core.engine import Engine
 from dllm_core.errors import DllmError
-from dllm_core.model.cache import PromptCache, shared_prefix
+from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
 
 SHORTEST_MS = 1.0
 """A reply that is late already is one step."""
-ROWS = 32
-"""Positions of all calls in one step. With more, a step costs as much as its calls' steps apart,
-and urgent work would wait the longer for its end."""
 
 
 class DiffusionResponder:
@@ -65,7 +61,6 @@ class DiffusionResponder:
             )
         except DllmError as error:
             raise ResponderError(str(error)) from error
-        self.batch = Batch(self.engine.model, size=ROWS, rows=ROWS)
         self.options = options or self.engine.default_options
         if max_tokens is not None:
             self.options = replace(self.options, max_tokens=max_tokens)
@@ -85,7 +80,7 @@ class DiffusionResponder:
         return other
 
     def open(self) -> DiffusionCall:
-        return DiffusionCall(self.engine, self.batch, self.options)
+        return DiffusionCall(self.engine, self.options)
 
     def warm_up(self) -> None:
         self.engine.warm_up(self.options)
@@ -97,13 +92,12 @@ class DiffusionResponder:
 class DiffusionCall:
     """One call: its prompt cache, filled while the caller speaks and kept between turns.
 
-    Whoever takes a step takes it for all calls that are replying: the weights are read once.
-    What others' steps did for this call waits in its answer until it is asked for.
+    Its replies are submitted to the engine, which batches those of all calls, and advanced one
+    step per piece.
     """
 
-    def __init__(self, engine: Engine, batch: Batch, options: DecodeOptions) -> None:
+    def __init__(self, engine: Engine, options: DecodeOptions) -> None:
         self._engine = engine
-        self._batch = batch
         self._options = options
         self._made: Cache | None = None
 
@@ -119,9 +113,8 @@ class DiffusionCall:
         return self._made
 
     def _share_instructions(self, messages: Sequence[Message]) -> None:
-        """On a GPU the instructions of the first call lie in memory once for all."""
-        gpu = self._engine.gpu
-        if gpu is None or gpu.shares or not messages or messages[0].role != "system":
+        """Read the instructions of the first call once, where the engine shares a prefix."""
+        if not self._engine.can_share or not messages or messages[0].role != "system":
             return
         first, second = (
             self._engine.encode_chat([("system", messages[0].content), ("user", question)])
@@ -144,9 +137,9 @@ class DiffusionCall:
             ids, cache = self._ids(messages), self._cache(messages)
             # Apart from the first step, so that each is counted under its own name.
             prefill = self._engine.read(ids, cache, self._options)
-            # Begun before anything is told, so that on a GPU replies that are asked for
-            # meanwhile share its rounds.
-            with closing(self._steps(ids, cache, deadline)) as steps:
+            # Submitted before the first piece, so that other calls' steps may carry it already.
+            options = self._in_time(deadline)
+            with closing(self._engine.submit(ids, cache, options, due=deadline)) as steps:
                 yield _prefilled(prefill)
                 for step in steps:
                     yield _canvas_step(step)
@@ -157,29 +150,6 @@ class DiffusionCall:
                         yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
-
-    def _steps(self, ids: Sequence[int], cache: Cache, deadline: float | None) -> Steps:
-        if isinstance(cache, PromptCache):
-            return self._shared_steps(ids, cache, deadline)
-        return self._engine.iterate(ids, cache, self._in_time(deadline))
-
-    def _shared_steps(
-        self,
-        ids: Sequence[int],
-        cache: PromptCache,
-        deadline: float | None,
-    ) -> Generator[DenoiseStep, None, None]:
-        answer = self._engine.begin(ids, cache, self._in_time(deadline))
-        ticket = self._batch.submit(answer, deadline)
-        try:
-            while answer.steps or not answer.done:
-                if not answer.steps:
-                    self._batch.step(ticket)
-                if ticket.error is not None:
-                    raise ticket.error
-                yield answer.steps.popleft()
-        finally:
-            ticket.cancel()
 
     def _in_time(self, deadline: float | None) -> DecodeOptions:
         """The fixed-point rule has no steps to save: its words are right only when it is done."""

@@ -8,7 +8,9 @@ from time import perf_counter, process_time
 
 from dllm_core.bench.timing import CACHED, Row
 from dllm_core.config import DecodeOptions
-from dllm_core.decode.batch import Batch, Ticket
+from dllm_core.decode.batch import Batch
+from dllm_core.decode.denoise import Denoiser
+from dllm_core.decode.requests import Ticket
 from dllm_core.engine import Engine
 
 CALLS = (1, 2, 4, 8)
@@ -39,7 +41,9 @@ def batch(engine: Engine, tokens: int = _TOKENS) -> Iterator[Row]:
         }
 
 
-def _ready(engine: Engine, options: DecodeOptions, calls: int) -> tuple[Batch, list[Ticket]]:
+def _ready(
+    engine: Engine, options: DecodeOptions, calls: int
+) -> tuple[Batch, list[Ticket[Denoiser]]]:
     """As many replies whose prompts are read."""
     shared = Batch(engine.model, size=calls)
     prompts = ([3 + call] * CACHED for call in range(calls))

@@ -12,8 +12,8 @@ from threading import Event, Thread
 
 from dllm_core.bench.timing import CACHED, Row
 from dllm_core.config import DecodeOptions
-from dllm_core.decode.calibrate import measured_cost
-from dllm_core.engine import Cache, Engine
+from dllm_core.decode.backend import Cache
+from dllm_core.engine import Engine
 
 DEADLINES_MS = (100.0, 200.0, 400.0)
 _POSITIONS = 32
@@ -70,7 +70,7 @@ def _denoising(engine: Engine) -> Engine:
     model = copy(engine.model)
     model.config = replace(engine.config, mask_id=mask, eos_ids=())
     other = Engine(model, engine.tokenizer, engine.context)
-    other.cost = measured_cost(model, engine.context)
+    other.host.measure()
     return other
 
 
@@ -81,7 +81,7 @@ def _timed(engine: Engine, prompt: list[int], cache: Cache, limit: float) -> _Ti
     expected, last = None, None
     for last in engine.iterate(prompt, cache, options):
         if last.stats is None:
-            expected = engine.cost.predict(_POSITIONS + 1, CACHED + _POSITIONS)
+            expected = engine.host.cost.predict(_POSITIONS + 1, CACHED + _POSITIONS)
     assert last is not None
     assert last.stats is not None
     late = max(0.0, last.stats.ms - limit)

@@ -50,7 +50,7 @@ def check_request(
         )
 
 
-class Answer:
+class ReplyState:
     """The denoiser of a whole reply: it plans and absorbs for the canvas that is its turn.
 
     `cache` has been read up to where the rule begins (Engine.read). What became of a step is in

@@ -97,6 +97,11 @@ class PromptCache:
         """Declare that the rows after the valid ones now hold `ids`."""
         self.ids.extend(ids)
 
+    @property
+    def contiguous(self) -> PromptCache:
+        """The cache itself: its keys and values lie in one piece of memory."""
+        return self
+
     def close(self) -> None:
         """Nothing to give back: the memory goes with the last reference."""
 

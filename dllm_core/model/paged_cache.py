@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import DllmError, PromptTooLongError
-from dllm_core.model.cache import PromptCache, shared_prefix
+from dllm_core.model.cache import KeyValues, PromptCache, shared_prefix
 from dllm_core.model.pages import PageBook, pages_for
 from dllm_core.ops import PAGE
 
@@ -25,6 +25,7 @@ class PagePool:
         self, config: ModelConfig, pages: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.book = PageBook(pages)
+        self.config, self.dtype = config, dtype
         shape = (config.num_layers, 2, pages, config.num_kv_heads, PAGE, config.head_dim)
         # Zeros: rows of a page that were never written are masked, but NaN times 0 is NaN.
         self._store = torch.zeros(shape, dtype=dtype, device=device)
@@ -57,13 +58,24 @@ class PagedCache:
             pool.book.share(page)
         self.lead: Tensor | None = None if common is None else common.lead
         """Normalised hidden state (hidden_size,) of the last id, where it was computed."""
-        self.contiguous: PromptCache | None = None
-        """For the rules that do not run on pages; made when one of them is asked for."""
+        self._contiguous: PromptCache | None = None
         self.close = weakref.finalize(self, _release, pool.book, self._holder, self.pages)
         """Gives all pages back; also happens when the cache is no longer referred to."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def contiguous(self) -> PromptCache:
+        """The sequence's cache for rules that do not run on pages, made when first asked for.
+
+        It has memory of its own, beside the pages, and reads the prompt for itself.
+        """
+        if self._contiguous is None:
+            pool = self.pool
+            store = KeyValues(pool.config, self.limit, pool.dtype, pool.device)
+            self._contiguous = PromptCache(store)
+        return self._contiguous
 
     def shared_prefix(self, ids: Sequence[int]) -> int:
         """Number of leading tokens of `ids` that are cached already."""
