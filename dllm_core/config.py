@@ -101,7 +101,7 @@ class ModelConfig:
 
     @property
     def autoregressive(self) -> bool:
-        """Whether every token is predicted from those before it: causal attention, shifted logits."""
+        """Whether every token is predicted from those before it (causal, shifted logits)."""
         return self.shift and self.attention == "block_causal" and self.block_length == 1
 
 

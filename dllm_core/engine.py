@@ -39,14 +39,14 @@ DEFAULT_CONTEXT = 2048
 class Engine:
     """A loaded model, its tokenizer, and the back ends that denoise replies with it.
 
-    A cache belongs to one sequence (one conversation), the engine to the process. Replies that
+    A cache belongs to one sequence (one conversation) and serves one reply at a time; the engine
+    belongs to the process. Replies that
     are under way at the same time share forward passes: each back end batches all requests that
     are submitted to it. The host's back end runs a step whenever the next step of a reply is
     asked for; that of a GPU runs rounds of several steps (docs/gpu.md).
 
-    Replies may be submitted and advanced from several threads; a cache and the iterator of a reply
-    are used by one thread at a time. `prefill`, `read`, `fill` and `score` of the host compute on
-    the calling thread.
+    Replies may be submitted and advanced from several threads, a cache and the iterator of a
+    reply from one thread at a time. All work runs on the thread that asks for it.
 
     Args:
         model: the transformer with its weights.
@@ -98,30 +98,31 @@ class Engine:
         """Load a checkpoint.
 
         Args:
-            source: a GGUF file, a directory of safetensors shards with config.json and
+            source: path of a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
-            dtype: of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit weights, int8
-                where it has none; float32 where the system forbids kernels) and bfloat16 on a GPU;
+            dtype: number format of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit
+                weights, int8 where it has no such; float32 where the system forbids kernels) and
+                bfloat16 on a GPU;
                 `fp8` quantises the blocks' matrices while they are loaded, on a GPU that
                 multiplies them.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             threads: CPU threads of one operation, for the whole process; None leaves them.
-            context: longest prompt plus reply, in tokens; bounds the memory of a call.
-            config: fields of ModelConfig that the checkpoint leaves unsaid, such as
+            context: longest prompt plus reply, in tokens; bounds the memory of a sequence.
+            config: fields of ModelConfig that the checkpoint leaves out, such as
                 `{"attention": "block_causal", "block_length": 32}` of a tiny-A2D bd3lm one.
             adapter: directory of a LoRA adapter in PEFT's format; it may turn an autoregressive
                 checkpoint into one that denoises (`onebreath adapt`).
             merge: whether the adapter is added to the weights once, or at every pass. The latter
                 keeps a checkpoint's own 4-bit weights.
-            progress: called with the share done and what is being done.
+            progress: called with the share done (0 to 1) and a description of the work.
 
         Raises:
             AdapterError: the adapter is damaged or belongs to another base.
             ModelFileError: the file is missing, of another kind or truncated.
-            UnsupportedModelError: the family or the tokenizer is not known.
+            UnsupportedModelError: the family or the tokenizer is not supported.
             WeightsError: tensors are missing, unexpected or of the wrong shape.
             OptionError: this dtype does not run on this device.
-            PagesFullError: beside the weights, the GPU has no room for a single call.
+            PagesFullError: beside the weights, the GPU has no room for a single sequence.
         """
         loaded = load(
             source,
@@ -204,18 +205,23 @@ class Engine:
         self._backends[0].share(ids)
 
     def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
-        """Prompt ids of (role, content) pairs, ending where the reply begins."""
+        """Token ids of a conversation of (role, content) pairs, ending where the reply begins.
+
+        Raises:
+            OptionError: the model has no chat template, or the template refuses the conversation.
+        """
         return self.tokenizer.encode_chat(messages)
 
     def prefill(
         self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
     ) -> PrefillStats:
-        """Read a prompt into the cache; only what follows the longest shared prefix is computed.
+        """Read a prompt into the cache; the longest prefix that it shares is not computed again.
 
-        The prompt may still grow or change: call again with the new ids. A model trained on
-        blocks reads whole blocks only, for the last one depends on what follows. For
-        bidirectional models what is read this way is an approximation that only the policy
-        `prompt_frozen` uses. On a GPU, `options` say whether the reply will look for it in pages.
+        The prompt may still grow or change: read again with the new ids. A model trained on
+        blocks reads whole blocks only, for the last one depends on later tokens. For
+        bidirectional models the keys and values read this way are an approximation, which only
+        the policy `prompt_frozen` uses. On a GPU, `options` decide whether the prompt is read
+        into pages: give those of the reply.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
@@ -266,9 +272,12 @@ class Engine:
 
     @property
     def default_options(self) -> DecodeOptions:
-        """Fixed point for autoregressive models, 32 positions in 16 steps for diffusion models,
-        what `denoiser.json` says for adapted ones. On a GPU, bidirectional models keep their prompt
-        (`prompt_frozen`), which is an approximation."""
+        """The options of a reply that is given none.
+
+        The rule `fixed_point` for autoregressive models, `quota` over 32 positions in 16 steps
+        for diffusion models, canvas and steps of `denoiser.json` for adapted ones. On a GPU,
+        bidirectional models keep their prompt (`prompt_frozen`), which is an approximation.
+        """
         if self.config.mask_id is None:
             return DecodeOptions()
         if self.denoiser is not None:
@@ -283,10 +292,10 @@ class Engine:
         return DecodeOptions(rule="quota", canvas_length=32, cache=policy)
 
     def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
-        """Read as much of a complete prompt as the rule and the policy of `options` can use.
+        """Read as much of a complete prompt as the rule and the cache policy can use.
 
-        `iterate` does this itself; call it before to do it apart. Where logits are shifted, the
-        last token is left to be run with the canvas: its logits predict the first position.
+        `submit` does this itself; read first to measure it apart. Where logits are shifted, the
+        last token is left to run with the canvas, for its logits predict the first position.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
@@ -336,10 +345,15 @@ class Engine:
         *,
         allowed: Tensor | None = None,
     ) -> tuple[int, ...]:
-        """Denoise the open positions (None) of a template anywhere; the others stay.
+        """Denoise the open positions of a template; returns all its ids.
 
-        A model taught to denoise sees what follows a gap, any other fills from left to right
-        by what precedes it. `allowed` is boolean (length, vocab): what each position may become.
+        A model taught to denoise sees the tokens behind a gap; any other fills gaps from left to
+        right by the tokens before them.
+
+        Args:
+            template: token ids; None for an open position.
+            options: how to denoise; by default `quota`, or `sequential` without a mask token.
+            allowed: bool (length, vocab), the tokens that each position may become; None for all.
 
         Raises:
             OptionError: the template is empty, or begins with a gap that shifted logits cannot
@@ -350,11 +364,14 @@ class Engine:
 
     @torch.inference_mode()
     def score(self, before: Sequence[int], ids: Sequence[int]) -> float:
-        """Mean log-probability of `ids` after `before`; a diffusion model sees them masked."""
+        """Mean log-probability, in nats, of `ids` after `before`.
+
+        A diffusion model predicts them all at once from masked positions.
+        """
         return infill.score(self.model, self.contiguous_cache(), before, ids)
 
     def warm_up(self, options: DecodeOptions | None = None) -> None:
-        """Run every kernel once and measure what a step costs, so that no caller pays for it.
+        """Compile and run every kernel once and measure the cost of a step, before the first reply.
 
         On a GPU the rounds of replies with these options are captured as graphs.
         """

@@ -31,7 +31,7 @@ class CausalResponder:
         source: a directory or a Hugging Face name. No code of a checkpoint is run.
         context: longest prompt plus reply, in tokens; bounds the memory of a call.
 
-    The other arguments and the error are those of `AutoregressiveResponder`.
+    The other arguments and errors are those of `AutoregressiveResponder`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class CausalCache(TokenCache):
         super().__init__()
         self._model = model
         # Without the model's configuration every layer keeps all positions, those that have left
-        # a sliding window, too: only so can a prompt be cut back to any length.
+        # a sliding window, too, so that a prompt can be cut back to any length.
         make_cache: Any = DynamicCache
         self._cache = make_cache()
 
@@ -138,7 +138,7 @@ class CausalCall:
     def reply(
         self, messages: Sequence[Message], deadline: float | None = None
     ) -> Iterator[ReplyPiece]:
-        """A token is a token: a deadline changes nothing, the reply is done when it is done."""
+        """See `ResponderCall.reply`; a deadline changes nothing, for every token takes one pass."""
         owner = self._responder
         ids = owner.encode_chat(messages)
         # The last token is left to the first step, which needs its logits.
@@ -181,7 +181,7 @@ def _load(source: str | Path, number_format: torch.dtype) -> tuple[Any, Any]:
     """The model in evaluation mode and its tokenizer.
 
     Raises:
-        ResponderError: they are not there, not causal, or cannot be used this way.
+        ResponderError: they are missing, not causal, or cannot be cut back or formatted.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)

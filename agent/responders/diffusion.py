@@ -28,11 +28,16 @@ from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
 
 SHORTEST_MS = 1.0
-"""A reply that is late already is one step."""
+"""Deadline in milliseconds of a reply that is late already; it takes one step."""
 
 
 class DiffusionResponder:
     """A loaded engine, shared by all calls; each call owns its prompt cache.
+
+    Args:
+        source, dtype, device, threads, adapter, progress: see `dllm_core.Engine.load`.
+        max_tokens: longest reply, in tokens; None for that of the options.
+        options: how replies are denoised; None for the engine's default options.
 
     Raises:
         ResponderError: the model could not be loaded; the message says what to do.
@@ -66,7 +71,7 @@ class DiffusionResponder:
             self.options = replace(self.options, max_tokens=max_tokens)
 
     def with_steps(self, steps: int) -> DiffusionResponder:
-        """The same engine with so many steps per canvas.
+        """The same engine with `steps` forward passes per canvas.
 
         Raises:
             ResponderError: the model's rule decides on the number of steps itself.
@@ -80,13 +85,15 @@ class DiffusionResponder:
         return other
 
     def open(self) -> DiffusionCall:
+        """A new call with an empty cache."""
         return DiffusionCall(self.engine, self.options)
 
     def warm_up(self) -> None:
+        """See `Engine.warm_up`."""
         self.engine.warm_up(self.options)
 
     def close(self) -> None:
-        """Nothing to release: the weights go with the last reference."""
+        """Do nothing: the weights are freed with the last reference."""
 
 
 class DiffusionCall:
@@ -135,7 +142,7 @@ class DiffusionCall:
         text = ""
         try:
             ids, cache = self._ids(messages), self._cache(messages)
-            # Apart from the first step, so that each is counted under its own name.
+            # Read apart from the first step, so that each has a time of its own.
             prefill = self._engine.read(ids, cache, self._options)
             # Submitted before the first piece, so that other calls' steps may carry it already.
             options = self._in_time(deadline)
@@ -152,7 +159,10 @@ class DiffusionCall:
             raise ResponderError(str(error)) from error
 
     def _in_time(self, deadline: float | None) -> DecodeOptions:
-        """The fixed-point rule has no steps to save: its words are right only when it is done."""
+        """The options with the time that is left.
+
+        The fixed-point rule gets none: it has no steps to save, for a cut reply loses words.
+        """
         if deadline is None or self._options.rule == "fixed_point":
             return self._options
         left = max(SHORTEST_MS, (deadline - monotonic()) * 1e3)
@@ -164,7 +174,7 @@ class DiffusionCall:
             self._made = None
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt; its oldest turns go until a reply fits after it, the instructions stay."""
+        """The prompt, without its oldest turns if it is too long; the instructions always stay."""
         room = self._engine.context - self._options.max_tokens - self._options.canvas_length
         kept = [(message.role, message.content) for message in messages]
         ids = self._engine.encode_chat(kept)
@@ -175,7 +185,7 @@ class DiffusionCall:
 
 
 def _second_turn(messages: Sequence[tuple[Role, str]]) -> int | None:
-    """Where the second of the caller's turns begins; None when there is only one."""
+    """Index of the second user message; None if there is only one."""
     turns = [place for place, (role, _) in enumerate(messages) if role == "user" and place > 1]
     return turns[0] if turns else None
 

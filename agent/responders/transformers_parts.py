@@ -48,7 +48,7 @@ class TokenCache(ABC):
 
 
 def place_of(dtype: str, device: str) -> tuple[torch.device, torch.dtype]:
-    """Device and number format; `auto` is bfloat16 on a GPU and float32 on a CPU.
+    """Device and number format of these names; `auto` is bfloat16 on a GPU, float32 on a CPU.
 
     Raises:
         ResponderError: there is no such device, or transformers does not run in this format.
@@ -72,7 +72,7 @@ def chat_ids(tokenizer: Any, plain: Tokenizer, messages: Sequence[Message]) -> l
     """Prompt ids, ending where the reply begins.
 
     Raises:
-        ResponderError: there is no chat template, or it refuses the conversation.
+        ResponderError: there is no chat template, or the template refuses the conversation.
     """
     chat = [{"role": message.role, "content": message.content} for message in messages]
     try:

@@ -1,4 +1,4 @@
-"""What a step of the engine is measured against: transformers, and a model without arithmetic."""
+"""References for the cost of a step: transformers, and a model with next to no arithmetic."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _WIDTH, _TOKENS = 64, 16
 
 
 class TransformersSteps:
-    """The steps of `bench_step` through transformers' own class, float32, from the same GGUF file.
+    """Steps through transformers' own class, in float32, from the same GGUF file.
 
-    So many rows after `cached` ones in a DynamicCache, logits and their best token for every row,
-    as the engine's step has them. Its rows see those before them only; the work is the same.
+    A step runs some rows after `cached` ones in a DynamicCache and takes the best token of every
+    row, as the engine's step does. Rows attend to those before them only; the work is the same.
     """
 
     def __init__(self, path: Path, cached: int = CACHED) -> None:
@@ -42,6 +42,7 @@ class TransformersSteps:
             self._model(torch.zeros((1, cached), dtype=torch.long), past_key_values=self._past)
 
     def step(self, rows: int) -> Callable[[], object]:
+        """An action that runs one step over `rows` positions."""
         ids = torch.zeros((1, rows), dtype=torch.long)
 
         @torch.inference_mode()
@@ -53,14 +54,13 @@ class TransformersSteps:
 
 
 def overhead(engine: Engine, cached: int = CACHED) -> Row:
-    """What a step costs beside its arithmetic.
+    """Milliseconds of a step beside its arithmetic.
 
-    A model of the same depth, habits and kind of layers, but only 64 wide and with 256 tokens,
-    is all of the engine's code with next to no work in it. Of its milliseconds per step of a
-    whole reply, `ms` are those outside the forward pass: planning, deciding, the view and the
-    text. `forward_ms` is the pass itself: torch's dispatch of every operator or, over packed
-    weights, the start of every kernel. On one thread: waking others for nothing would be counted,
-    too.
+    The measured model has the same depth, configuration and kind of layers, but is only 64 wide
+    and has 256 tokens: it runs all code of the engine with next to no arithmetic. `ms` is the time
+    of a step outside the forward pass (planning, deciding, the view and the text), `forward_ms`
+    the pass itself (torch's dispatch of every operator or, over packed weights, the start of
+    every kernel). One thread is used, for waking others would be counted, too.
     """
     clocked: Any = _Clocked(_shadow(engine))
     shadow = Engine(clocked, engine.tokenizer, engine.context)
@@ -91,7 +91,7 @@ def overhead(engine: Engine, cached: int = CACHED) -> Row:
 
 
 class _Clocked:
-    """A transformer that counts the seconds spent in it."""
+    """A transformer that adds up the seconds of its passes."""
 
     def __init__(self, model: Transformer) -> None:
         self._model, self.seconds = model, 0.0

@@ -25,20 +25,26 @@ from dllm_core.model.transformer import Span, visibility
 
 @dataclass(frozen=True, slots=True)
 class DraftRound:
-    """One draft and what became of it."""
+    """One draft and the tokens that are final after it.
+
+    Attributes:
+        ids: tokens that are final with this round: the accepted prefix and the judge's own token.
+        text: text that may be spoken with this round; the texts of all rounds concatenate to the
+            reply.
+        drafted: length of the draft, in tokens.
+        accepted: length of its accepted prefix, in tokens.
+        ended: how the reply ended, on the last round; else None.
+    """
 
     ids: tuple[int, ...]
-    """What is final with it: the accepted prefix and the judge's own token."""
     text: str
-    """What may be spoken with it; the pieces of all rounds concatenate to the reply."""
     drafted: int
     accepted: int
     ended: Ending | None
-    """Set on the last round."""
 
 
 class Guided:
-    """A judge, which writes the reply, and a drafter, which says what it will probably be.
+    """A judge, which writes the reply, and a drafter, which proposes its next tokens.
 
     Args:
         judge: an autoregressive engine (causal attention, shifted logits).
@@ -71,7 +77,7 @@ class Guided:
         self.draft = draft or DecodeOptions(rule="quota", canvas_length=8, steps=1)
 
     def iterate(self, ids: Sequence[int], max_tokens: int = 64) -> Iterator[DraftRound]:
-        """Reply to the prompt `ids` round by round; at most `max_tokens` tokens.
+        """Reply to the prompt `ids` round by round, in at most `max_tokens` tokens.
 
         Raises:
             OptionError: the prompt is empty.
@@ -111,7 +117,7 @@ class Guided:
 
     @torch.inference_mode()
     def _judged(self, last: int, draft: Sequence[int], cache: PromptCache) -> tuple[int, int]:
-        """How much of the draft is accepted, and the judge's own token behind that."""
+        """(length of the accepted prefix of the draft, the judge's own token behind it)."""
         config, device = self.judge.config, self.judge.device
         start, rows = len(cache), 1 + len(draft)
         cache.reserve(rows)
@@ -127,7 +133,7 @@ class Guided:
 
 
 def _check_vocabularies(judge: Engine, drafter: Engine) -> None:
-    """The drafter may have its mask token in addition; every other token must be the same."""
+    """Refuse vocabularies that differ in more than the drafter's mask token."""
     ours, theirs = (set(e.tokenizer.backend.get_vocab().items()) for e in (judge, drafter))
     differing = [token for token, i in ours ^ theirs if i != drafter.config.mask_id]
     differing += [token for token, i in ours - theirs if i == drafter.config.mask_id]
