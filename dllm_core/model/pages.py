@@ -75,9 +75,9 @@ class PageBook:
     def _require(self, pages: int) -> None:
         if pages > self.spare:
             raise PagesFullError(
-                f"The GPU's memory for keys and values is promised to the {self.holders} under "
-                f"way: of {self.count - 1} pages {max(0, self.spare)} are left, and {pages} are "
-                "needed. Try again when a call has ended, or load the engine with less context."
+                f"The GPU's memory for keys and values is reserved by {self.holders} sequences: of "
+                f"{self.count - 1} pages {max(0, self.spare)} are left, and {pages} are needed. "
+                "Try again when one of them has ended, or load the engine with less context."
             )
 
     def take(self, holder: int) -> int:
