@@ -147,16 +147,16 @@ class DecodeOptions:
         factor: scale of the rule `factor`; larger commits more per step.
         entropy_bound: bound of the rule `entropy_bound`, in nats.
         remask_below: probability below which `remask` opens a committed position again; 0 to 1.
-        guidance: scale of classifier-free guidance; 0 for none. Each step then costs a second
-            sequence.
+        guidance: scale of classifier-free guidance, which costs a second sequence in each step; 0
+            switches it off.
         temperature: sampling temperature; 0 takes the likeliest token.
         top_p: probability mass of the tokens that sampling draws from (nucleus); above 0, at
             most 1.
         top_k: number of best tokens that count, for the confidence, too; None for all. Dream's
             generate has 50.
         seed: seed of the random generator (sampling and the `random` confidence).
-        eos_last: whether end-of-reply tokens are committed only where nothing else is left in the
-            block. Otherwise the easy padding is committed first and floods the canvas.
+        eos_last: whether end-of-reply tokens are committed after all others of a block. Otherwise
+            the easy padding is committed first and floods the canvas.
         every_step: whether every step of a reply on a GPU is yielded, for a live view, where
             otherwise one is yielded per round. On a CPU every step is yielded anyway.
         canvas_layers: indices of the layers that the canvas runs through, attending to the

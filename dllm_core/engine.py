@@ -164,7 +164,7 @@ class Engine:
         self.use_device(Device(self.model, self.context, pages, calls=sequences))
 
     def use_device(self, device: Device) -> None:
-        """Denoise on `device` whatever it runs, and the rest on the host."""
+        """Denoise on `device` the replies that it serves, and all others on the host."""
         self.gpu = device
         self._backends = [PagedBackend(device, self.tokenizer), self.host]
 
@@ -186,9 +186,9 @@ class Engine:
 
     @property
     def can_share(self) -> bool:
-        """Whether caches to come can begin with a common prefix and none has been read yet.
+        """Whether caches to come can begin with a common prefix, before it has been read.
 
-        True only on a GPU, before the first `share`.
+        True on a GPU until `share` has been called.
         """
         return self._backends[0].can_share
 
@@ -244,16 +244,16 @@ class Engine:
         wait in their iterators. On a GPU a pass is a round of several steps, and one step is
         yielded for each round (see DecodeOptions.every_step).
 
-        Closing the iterator cancels the reply; the cache stays valid and keeps what is final. A
+        Closing the iterator cancels the reply; the cache stays valid and keeps final tokens. A
         reply that fails raises from its own iterator and leaves the others as they are.
 
         Args:
             ids: token ids of the prompt.
-            cache: the sequence's cache; what it shares with `ids` is not computed again.
+            cache: the sequence's cache; the prefix that it shares with `ids` is not computed again.
             options: how to denoise; `default_options` if None.
             due: time by which the reply should be served, in seconds of `time.monotonic`. It
-                orders replies and cuts none; `DecodeOptions.deadline_ms` bounds the time of one.
-                Without it a reply is due its deadline on a GPU, or 5 seconds after it came.
+                orders replies and does not cut them; `DecodeOptions.deadline_ms` bounds the time
+                of one. Without it a reply is due at that deadline, or after 5 seconds.
 
         Raises:
             PromptTooLongError: prompt and reply do not fit the context.
@@ -272,7 +272,7 @@ class Engine:
 
     @property
     def default_options(self) -> DecodeOptions:
-        """The options of a reply that is given none.
+        """The options of a reply without options of its own.
 
         The rule `fixed_point` for autoregressive models, `quota` over 32 positions in 16 steps
         for diffusion models, canvas and steps of `denoiser.json` for adapted ones. On a GPU,

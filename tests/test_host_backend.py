@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from time import monotonic
 
 import pytest
 import torch
@@ -122,6 +124,21 @@ def test_the_earliest_due_rides_along_when_rows_are_short(monkeypatch: pytest.Mo
     next(replies[2])
     assert passes.rows == [30]
     next(replies[1])
+    assert passes.rows == [30, 30]
+
+
+def test_a_reply_without_due_time_is_due_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, options = engine_of(LLADA), canvases(length=12)
+    timed = replace(options, deadline_ms=1e6)
+    relaxed, first, hurried = (
+        engine.submit(PROMPTS[0], engine.new_cache(), chosen, due=due)
+        for chosen, due in ((timed, None), (options, None), (options, monotonic() + 100))
+    )
+    passes = Passes(engine, monkeypatch)
+    next(first)
+    next(hurried)
+    assert passes.rows == [30]
+    next(relaxed)
     assert passes.rows == [30, 30]
 
 

@@ -56,7 +56,7 @@ class ResponderCall(Protocol):
         """
 
     def close(self) -> None:
-        """Release what the call holds."""
+        """Release the memory and connections of the call."""
 
 
 class WaitingCall(ABC):
@@ -77,7 +77,7 @@ class WaitingCall(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Release what the call holds."""
+        """Release the memory and connections of the call."""
 
 
 class Responder(Protocol):
@@ -90,4 +90,4 @@ class Responder(Protocol):
         """Run everything once, so that no caller waits for it (blocking)."""
 
     def close(self) -> None:
-        """Release what the responder holds."""
+        """Release the memory and connections of the responder."""

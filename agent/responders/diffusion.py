@@ -159,9 +159,9 @@ class DiffusionCall:
             raise ResponderError(str(error)) from error
 
     def _in_time(self, deadline: float | None) -> DecodeOptions:
-        """The options with the time that is left.
+        """The options with the time that is left as their deadline.
 
-        The fixed-point rule gets none: it has no steps to save, for a cut reply loses words.
+        The fixed-point rule has no deadline: it cannot save steps, and a cut would lose words.
         """
         if deadline is None or self._options.rule == "fixed_point":
             return self._options

@@ -36,7 +36,7 @@ except ImportError as error:
     ) from error
 
 NO_KEY = "none"
-"""Key that is sent where the settings have none: local servers accept any key."""
+"""Key that is sent where the settings have no key: local servers accept any."""
 LONGEST_QUOTE = 200
 """Most characters of a service's own message that an error quotes."""
 

@@ -60,7 +60,7 @@ class ScriptedResponder:
         """Do nothing: there is no model."""
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing: the responder has no resources."""
 
 
 class ScriptedCall:
@@ -98,4 +98,4 @@ class ScriptedCall:
         yield ReplyDone(text, steps, steps, 0.0, 0.0)
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing: the responder has no resources."""

@@ -31,7 +31,7 @@ class Backend(Protocol):
 
     @property
     def can_share(self) -> bool:
-        """Whether caches to come can begin with a common prefix and none has been read yet."""
+        """Whether caches to come can begin with a common prefix, before it has been read."""
 
     def share(self, ids: Sequence[int]) -> None:
         """Read the common prefix of all prompts to come."""
@@ -48,7 +48,7 @@ class Backend(Protocol):
         """Add a reply to the batch; `due` is in seconds of `time.monotonic`."""
 
     def prepare(self, options: DecodeOptions) -> list[str]:
-        """Compile what replies with these options run; returns lines for the log."""
+        """Compile kernels or graphs for replies with these options; returns lines to log."""
 
     def measure(self) -> None:
         """Measure the cost of a step, after everything has run once."""

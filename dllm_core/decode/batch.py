@@ -89,7 +89,7 @@ class Batch:
         for (ticket, _), share in zip(riders, shares, strict=True):
             try:
                 ticket.work.absorb(share)
-            except Exception as error:  # whatever it is, it concerns this request alone
+            except Exception as error:  # any error concerns this request alone
                 ticket.error = error
 
     @property

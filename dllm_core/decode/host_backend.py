@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import torch
 from torch import Tensor
@@ -31,9 +31,9 @@ apart, and urgent work would wait the longer for its end (ADR 15)."""
 class HostBackend:
     """Denoises step by step; one forward pass serves every reply under way.
 
-    It has no thread of its own: whoever asks for the next step of a reply runs a step of the
-    batch, that reply first. The steps of the others wait in their iterators. The batch is locked,
-    so replies may be advanced from several threads.
+    It has no thread of its own: asking for the next step of a reply runs a step of the batch, with
+    that reply first. The steps of the others wait in their iterators. The batch is locked, so
+    replies may be advanced from several threads.
 
     Args:
         model: the transformer, on any device.
@@ -63,7 +63,7 @@ class HostBackend:
         return False
 
     def share(self, ids: Sequence[int]) -> None:
-        """Read nothing: every sequence reads its whole prompt for itself."""
+        """Do nothing: every sequence reads its whole prompt for itself."""
 
     def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """See `Engine.prefill`."""
@@ -114,11 +114,13 @@ class HostBackend:
     ) -> HostSteps:
         """See `Engine.submit`."""
         state = self.begin(ids, cache, options)
+        if due is None and options.deadline_ms is not None:
+            due = monotonic() + options.deadline_ms / 1e3
         with self._lock:
             return HostSteps(self.batch, self._lock, state, self.batch.submit(state, due))
 
     def prepare(self, options: DecodeOptions) -> list[str]:
-        """Compile the kernels of the CPU, where the model runs on them; nothing to report."""
+        """Compile the CPU kernels that the model runs; returns no lines."""
         prepare(self._model)
         return []
 

@@ -71,7 +71,7 @@ class ReplyState:
 
     Attributes:
         done: whether the last step has been absorbed.
-        steps: steps that nobody has taken yet, oldest first.
+        steps: finished steps that have not been fetched, oldest first.
     """
 
     def __init__(

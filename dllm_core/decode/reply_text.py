@@ -45,7 +45,7 @@ class SpeakableText:
         return self._release(len(self._held))
 
     def finish(self, *, complete: bool) -> tuple[str, Ending]:
-        """Release or drop the text that is held; returns what is released, and how the reply ended.
+        """Release or drop the text that is held; returns (released text, how the reply ended).
 
         `complete` says that the model ended the reply by itself.
         """

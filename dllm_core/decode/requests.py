@@ -30,7 +30,7 @@ class Ticket(Generic[W]):
         number: order of arrival, from 0.
         work: the sequence or canvas that is denoised.
         cancelled: whether the request leaves the batch at the next step boundary.
-        error: why the request cannot go on, for whoever submitted it.
+        error: the exception that ended the request; its submitter raises it.
     """
 
     due: float
@@ -45,7 +45,7 @@ class Ticket(Generic[W]):
 
     @property
     def over(self) -> bool:
-        """Whether the batch has nothing more to do for this request."""
+        """Whether the request is done, cancelled or failed."""
         return self.work.done or self.cancelled or self.error is not None
 
 

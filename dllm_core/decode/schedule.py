@@ -68,7 +68,7 @@ class CostModel:
     def observe(self, rows: int, visible: int, ms: float) -> None:
         """Move the correction towards the `ms` that a step has taken."""
         if not (self.fixed or self.per_row or self.per_pair):
-            self.fixed = ms  # nothing was measured before: a factor could not correct zero
+            self.fixed = ms  # never measured: a factor cannot correct zero
         ratio = min(max(ms / self.predict(rows, visible), 1 / _OUTLIER), _OUTLIER)
         self.correction *= _KEPT + (1 - _KEPT) * ratio
         self.deviation += (1 - _KEPT) * (abs(ratio - 1) - self.deviation)
@@ -83,7 +83,7 @@ class Deadline:
     """The pace of a reply that must be complete at a point in time.
 
     Before every step the reply asks how many more fit. When only one fits, that one commits all
-    open positions, so a reply is late by at most its last step, whatever the cost model expected.
+    open positions, so a reply is late by at most its last step, even if the cost model is wrong.
 
     Attributes:
         due: seconds on the clock at which the reply is due.
