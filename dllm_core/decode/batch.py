@@ -85,7 +85,9 @@ class Batch:
     def _advance(self, riders: Sequence[tuple[Ticket[Denoiser], Forward]]) -> None:
         forwards = [forward for _, forward in riders]
         logits = run(self._model, merged(forwards))
-        shares: Sequence[Tensor] = torch.split(logits, [len(f.wanted) for f in forwards])
+        shares: Sequence[Tensor] = [logits]
+        if len(forwards) > 1:
+            shares = torch.split(logits, [len(f.wanted) for f in forwards])
         for (ticket, _), share in zip(riders, shares, strict=True):
             try:
                 ticket.work.absorb(share)
