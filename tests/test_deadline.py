@@ -16,7 +16,7 @@ from dllm_core import DecodeOptions, Engine
 from dllm_core.bench.deadline import deadline
 from dllm_core.config import Rule
 from dllm_core.decode.denoise import run
-from dllm_core.decode.reply_state import Answer
+from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.schedule import CostModel
 
 PROMPT = [5, 9, 2, 44, 17]
@@ -34,10 +34,10 @@ class Machine:
         self.now, self.taken, self.last_ms = 0.0, 0, 0.0
         self._step_ms, self.cost = step_ms, CostModel(step_ms[0] * belief)
 
-    def reply(self, engine: Engine, options: DecodeOptions) -> Answer:
+    def reply(self, engine: Engine, options: DecodeOptions) -> ReplyState:
         cache = engine.new_cache()
         prefill = engine.read(PROMPT, cache, options)
-        answer = Answer(
+        answer = ReplyState(
             engine.config, engine.tokenizer, PROMPT, cache, options, prefill, self.cost,
             clock=lambda: self.now,
         )  # fmt: skip
