@@ -11,7 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
 
 # Tests run in so many processes; each loads torch (some 1 GB with the default models).
 WORKERS ?= 2
-PYTEST  := $(BIN)/python -m pytest
+# Compiled files are kept: some tests start Python again, and every worker reads all tests.
+PYTEST  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # A model is loaded once, in one worker (tests/support/groups.py).
 SHARED  := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 

@@ -31,8 +31,9 @@ def pytest_configure() -> None:
     interpret_without_gpu()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In the workers of pytest-xdist; a run without them keeps the files' order."""
+    """Groups in the workers of pytest-xdist, whose own hook then reads them."""
     if hasattr(config, "workerinput"):
         arrange(items)
 

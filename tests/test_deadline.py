@@ -50,6 +50,7 @@ class Machine:
         return answer
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     engine=st.sampled_from([BIDIRECTIONAL, BLOCKS, ADAPTED]),

@@ -182,6 +182,7 @@ def test_odd_shapes_run_without_the_kernels_of_a_block() -> None:
     torch.testing.assert_close(logits(model, steps), expected, atol=most, rtol=0)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_an_adapter_is_added_around_the_layers() -> None:
     config = CONFIGS["llama"]
