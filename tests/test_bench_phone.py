@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from support.phone_server import server
+from support.telephony_server import server
 
 from agent.bench.phone import _added, _crowd_figures, _held_back
 from agent.bench.phone_crowd import HeardReply, Telephone

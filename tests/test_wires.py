@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 from support.fakes import speech
-from support.phone_server import server as phone_server
+from support.telephony_server import server as telephony_server
 from test_server import server
 from websockets.asyncio.server import serve
 
@@ -65,7 +65,7 @@ async def test_webrtc():
 
 @pytest.mark.slow
 async def test_twilio():
-    async with phone_server("how are you", require_token=False) as (address, _):
+    async with telephony_server("how are you", require_token=False) as (address, _):
         row, line = await ask(TwilioWire(f"ws://{address}/telephony/twilio"))
     check(row, line)
     assert row.spans == {}
@@ -73,7 +73,7 @@ async def test_twilio():
 
 @pytest.mark.slow
 async def test_asterisk():
-    async with phone_server("how are you") as (address, _):
+    async with telephony_server("how are you") as (address, _):
         url = f"ws://{address}/telephony/asterisk"
         row, line = await ask(AsteriskWire(url, "agent:s3cret-s3cret"))
         with pytest.raises(CallError, match="HTTP 40"):
@@ -84,7 +84,7 @@ async def test_asterisk():
 @pytest.mark.slow
 @pytest.mark.parametrize("provider", ["twilio", "asterisk"])
 async def test_an_interruption_clears_what_the_telephone_plays(provider):
-    async with phone_server("talk", "how are you", require_token=False) as (address, _):
+    async with telephony_server("talk", "how are you", require_token=False) as (address, _):
         wires = {
             "twilio": TwilioWire,
             "asterisk": partial(AsteriskWire, login="agent:s3cret-s3cret"),
@@ -98,7 +98,7 @@ async def test_an_interruption_clears_what_the_telephone_plays(provider):
 
 @pytest.mark.slow
 async def test_a_phone_call_without_a_token_is_not_let_in():
-    async with phone_server("how are you") as (address, _):
+    async with telephony_server("how are you") as (address, _):
         with pytest.raises(CallError, match="not let in"):
             await ask(TwilioWire(f"ws://{address}/telephony/twilio", token="0" * 68))
 

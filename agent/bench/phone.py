@@ -16,10 +16,10 @@ from agent.errors import CallError
 from agent.latency.phone import RATE
 from agent.session.notices import Play, StopPlaying
 from agent.telephony.check.fake_providers import Twilio
-from agent.telephony.dialects.base import Started, Wire
-from agent.telephony.dialects.twilio import MediaStream
-from agent.telephony.media.handshake import Opened
-from agent.telephony.media.transport import TelephoneTransport
+from agent.telephony.dialects.base import Started, WireMessage
+from agent.telephony.dialects.twilio import TwilioStream
+from agent.telephony.media.handshake import Handshake
+from agent.telephony.media.transport import TelephonyTransport
 
 KEYS = "ABCD" * 8
 """Pressed by each caller; the scripted responder repeats them."""
@@ -86,14 +86,14 @@ class _Loop:
     """A line without a network: notes when a message comes and when one goes."""
 
     def __init__(self) -> None:
-        self.inbox: asyncio.Queue[Wire] = asyncio.Queue()
+        self.inbox: asyncio.Queue[WireMessage] = asyncio.Queue()
         self.sent = asyncio.Event()
         self.sent_at = 0.0
 
-    async def receive(self) -> Wire:
+    async def receive(self) -> WireMessage:
         return await self.inbox.get()
 
-    async def send(self, message: Wire) -> None:
+    async def send(self, message: WireMessage) -> None:
         if not self.sent.is_set():
             self.sent_at = time.perf_counter()
             self.sent.set()
@@ -104,11 +104,11 @@ class _Loop:
 
 async def _added(count: int) -> tuple[list[float], list[float]]:
     """Milliseconds from the peer's frame to the session, and from its sound to the peer."""
-    dialect, provider = MediaStream(), Twilio("CA1", "")
+    dialect, provider = TwilioStream(), Twilio("CA1", "")
     (started,) = dialect.read(provider.opening()[-1])
     assert isinstance(started, Started)
     line = _Loop()
-    transport = TelephoneTransport(line, Opened("twilio", dialect, started), LEAD)
+    transport = TelephonyTransport(line, Handshake("twilio", dialect, started), LEAD)
     serving = asyncio.create_task(transport.serve())
     try:
         inward = await _inward(line, provider, transport, count)
@@ -119,7 +119,7 @@ async def _added(count: int) -> tuple[list[float], list[float]]:
 
 
 async def _inward(
-    line: _Loop, provider: Twilio, transport: TelephoneTransport, count: int
+    line: _Loop, provider: Twilio, transport: TelephonyTransport, count: int
 ) -> list[float]:
     heard = transport.receive()
     taken = []
@@ -133,7 +133,7 @@ async def _inward(
     return taken
 
 
-async def _outward(line: _Loop, transport: TelephoneTransport, count: int) -> list[float]:
+async def _outward(line: _Loop, transport: TelephonyTransport, count: int) -> list[float]:
     """The first frame of a reply, each time."""
     sound = np.zeros(round(VOICE_RATE * SLICE), np.float32)
     taken = []

@@ -200,7 +200,8 @@ app.command()(latency.latency)
 app.command()(latency.report)
 app.command()(maintenance.doctor)
 app.command()(maintenance.models)
-app.command("phone-check")(maintenance.phone_check)
+app.command("telephony-check")(maintenance.telephony_check)
+app.command("phone-check", hidden=True)(maintenance.telephony_check)  # its former name
 app.add_typer(bench, name="bench")
 app.add_typer(adapt, name="adapt")
 

@@ -29,22 +29,22 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
 
 
-def phone_check(
+def telephony_check(
     url: Annotated[
         str | None, typer.Option(help="Where the server is reached; default its public address.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Play each telephone provider against the running server and say what to fix."""
+    """Play each telephony provider against the running server and say what to fix."""
     import asyncio
 
     from agent.doctor import checks as surgery
-    from agent.telephony.check.check import examine
+    from agent.telephony.check.check import check_telephony
 
     settings = settings_from(config)
     with err.status("calling"):
-        findings = asyncio.run(examine(settings, url))
+        findings = asyncio.run(check_telephony(settings, url))
     _show(findings, as_json)
     raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
 

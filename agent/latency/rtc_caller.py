@@ -15,9 +15,9 @@ from aiortc.rtp import RtpPacket
 
 from agent.audio.samples import Samples
 from agent.errors import CallError
-from agent.transports.rtc_ear import RtpEar
 from agent.transports.rtc_peer import listen_on, lose_packets, new_peer
 from agent.transports.rtc_track import BufferChange, SpeechTrack
+from agent.transports.rtp_receiver import RtpReceiver
 
 BITRATE = 64_000
 CONNECT_SECONDS = 10.0
@@ -39,7 +39,7 @@ class RtcCaller:
         self._url = url
         self._hosts = hosts
         self._hear = hear
-        self._ear = RtpEar(self._heard)
+        self._ear = RtpReceiver(self._heard)
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
         self.microphone = SpeechTrack(BITRATE, self._mouth_changed)

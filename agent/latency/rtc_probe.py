@@ -20,7 +20,8 @@ from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
 from agent.protocol import AppendedAudio, EventWriter, SessionFacts
-from agent.server.webrtc_offers import Signalling
+from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry
+from agent.server.webrtc_offers import WebRtcOffers
 from agent.session.notices import Play
 from agent.transports.opus import FRAME, RATE
 from agent.transports.webrtc import WebRtcTransport
@@ -184,12 +185,14 @@ def _await_port(port: int) -> None:
 def _serve_echo(port: int) -> None:
     settings = Settings.model_validate({"webrtc": {"ice_hosts": HERE}})
     facts = SessionFacts("sess_echo", "", "echo", "", "", "", "server_vad", 0.5, 0.5, 0.4, None)
-    signalling = Signalling(settings, set(), lambda _: True, lambda: EventWriter(facts), _echo)
-    app = Starlette(routes=signalling.routes())
+    calls = CallRegistry(settings.server.max_calls)
+    offers = WebRtcOffers(settings, calls, lambda _: True, lambda: EventWriter(facts), _echo)
+    app = Starlette(routes=offers.routes())
     uvicorn.run(app, host=HERE[0], port=port, log_level="error")
 
 
-async def _echo(transport: WebRtcTransport) -> None:
+async def _echo(transport: WebRtcTransport) -> CallEnd:
     async for message in transport.receive():
         if isinstance(message, AppendedAudio) and transport.unplayed < MAX_ECHO_BACKLOG:
             await transport.send(Play("resp", "item", message.samples, RATE))
+    return CONNECTION_CLOSED
