@@ -50,6 +50,7 @@ class Machine:
         return answer
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     engine=st.sampled_from([BIDIRECTIONAL, BLOCKS, ADAPTED]),
@@ -133,6 +134,7 @@ def test_guidance_counts_both_of_its_sequences() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_on_the_real_clock(tmp_path: Path) -> None:
     """The bench's rows, of SmolLM2's shape with random weights and a mask token."""
     engine = Engine.load(write_random(tmp_path, SMALL), dtype="int8", threads=1)
