@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 from support import pbx
 from support.fakes import silence, speech
-from support.phones import SECRET, UUID, PhoneServer, phone_server
 from support.sip_caller import RATE, Phone, dial
+from support.telephony_providers import SECRET, UUID, TelephonyServer, telephony_server
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from agent.audio.samples import Samples, read_recording, resample
+from agent.audio.samples import Samples, read_sound_file, resample
 from agent.compute import Urgency
 from agent.config.settings import Settings
 from agent.runtime.engines import close_engines, load_engines
@@ -56,7 +56,7 @@ def asterisk() -> Path:
 class Office:
     """A server, the Asterisk before it, and telephones on the Asterisk."""
 
-    server: PhoneServer
+    server: TelephonyServer
     pbx: pbx.Pbx
 
     @asynccontextmanager
@@ -83,7 +83,9 @@ def office(asterisk: Path, tmp_path: Path) -> Opens:
     ) -> AsyncIterator[Office]:
         port = pbx.free_port(socket.SOCK_STREAM)
         telephony = {"audiosocket_port": port, "audiosocket_uuid": UUID}
-        async with phone_server(*heard, script=script, telephony=telephony, **sections) as server:
+        async with telephony_server(
+            *heard, script=script, telephony=telephony, **sections
+        ) as server:
             agent = {
                 "agent_port": server.address.partition(":")[2],
                 "audiosocket_port": port,
@@ -249,7 +251,7 @@ async def test_a_spoken_answer_of_the_real_models(office: Opens) -> None:
     loaded, _ = load_engines(Settings())
     voice = _Noting(loaded.tts)
     engines = replace(loaded, tts=voice)
-    question = read_recording(SKY, RATE).samples
+    question = read_sound_file(SKY, RATE).samples
     try:
         async with office(engines=engines) as at, at.calls("mulaw", seconds=120.0) as (phone,):
             asked = await phone.say(np.concatenate([question, silence(0.1, RATE)]))

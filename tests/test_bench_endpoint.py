@@ -13,8 +13,8 @@ import tts
 from agent.audio.vad import EnergyVad
 from agent.bench import endpoint
 from agent.bench.endpoint import (
+    DECODE_AFTER,
     EAGER,
-    LISTENED,
     Pause,
     PauseFinder,
     by_both,
@@ -26,10 +26,10 @@ from agent.bench.endpoint import (
     score,
 )
 from agent.bench.utterances import (
-    AFTER,
-    BEFORE,
     LONGEST_PAUSE,
     SHORTEST_PAUSE,
+    SILENCE_AFTER,
+    SILENCE_BEFORE,
     Utterance,
     program_voice,
     read_utterances,
@@ -38,7 +38,7 @@ from agent.bench.utterances import (
 from agent.cli.main import app
 from agent.config.settings import TurnSettings
 from agent.errors import AudioError
-from agent.turn_taking.completeness import Verdict, completeness
+from agent.turn_taking.completeness import TurnVerdict, completeness
 from asr.scripted import ScriptedTranscriber
 
 COMPLETE, UNSURE, INCOMPLETE = EAGER.complete, EAGER.unsure, EAGER.incomplete
@@ -91,9 +91,9 @@ def test_a_voice_is_cut_where_the_parts_end() -> None:
     silences = np.diff(edges)[1::2] / 100
     long = silences[silences > 0.2]
     np.testing.assert_allclose(long, THREE.pauses, atol=0.04)
-    assert edges[0] / 100 == pytest.approx(BEFORE, abs=0.03)
+    assert edges[0] / 100 == pytest.approx(SILENCE_BEFORE, abs=0.03)
     assert edges[-1] / 100 == pytest.approx(spoken.speech_end, abs=0.03)
-    assert len(spoken.samples) / RATE == pytest.approx(spoken.speech_end + AFTER, abs=0.01)
+    assert len(spoken.samples) / RATE == pytest.approx(spoken.speech_end + SILENCE_AFTER, abs=0.01)
 
 
 def test_every_pause_is_found_with_the_words_before_it() -> None:
@@ -145,7 +145,7 @@ def test_the_delay_is_counted_from_the_end_of_the_sound() -> None:
     ("words", "decode", "expected"),
     [
         ("That's all, thanks.", 0.05, COMPLETE),
-        ("That's all, thanks.", 0.25, LISTENED + 0.25),
+        ("That's all, thanks.", 0.25, DECODE_AFTER + 0.25),
         ("I went there.", 0.25, UNSURE),
         ("I went to", 0.25, INCOMPLETE),
     ],
@@ -184,7 +184,7 @@ def test_there_is_a_row_for_each_half_and_policy() -> None:
 def test_a_row_says_why() -> None:
     row = pause_row(pause("I'd like a table for", seconds=0.7004))
     assert (row["verdict"], row["rule"], row["seconds"]) == ("INCOMPLETE", "preposition", 0.7)
-    assert completeness(str(row["words"])).verdict is Verdict.INCOMPLETE
+    assert completeness(str(row["words"])).verdict is TurnVerdict.INCOMPLETE
 
 
 def test_the_command_prints_the_rows_and_keeps_the_pauses(

@@ -31,10 +31,12 @@ from support.browsers import (
 from support.node import node_modules
 from support.recorded_session import REPLY, whole_session
 
-from agent.audio.samples import read_recording
+from agent.audio.samples import read_sound_file
 from agent.bench.browser_page import Visit
 from agent.config.settings import Settings
 from agent.runtime.engines import load_engines
+
+pytestmark = pytest.mark.browser
 
 TRANSPORTS = ["webrtc", "websocket"]
 FRANCE = "What is the capital of France?"
@@ -143,6 +145,7 @@ def test_speech_silences_the_agent_and_cuts_what_it_said(page, transport):
         assert visit.complaints == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_escape_is_silence_at_once(recording_page, transport):
     page = recording_page
@@ -251,7 +254,7 @@ def test_keys_and_controls(page):
 @pytest.fixture(scope="module")
 def spoken_file(tmp_path_factory) -> Path:
     """Silence while the call is set up, then a question."""
-    question = read_recording(QUESTIONS / "capital_of_france.wav", 48_000).samples
+    question = read_sound_file(QUESTIONS / "capital_of_france.wav", 48_000).samples
     sound = np.concatenate([np.zeros(48_000 * 2), question, np.zeros(48_000 * 30)])
     path = tmp_path_factory.mktemp("microphone") / "question.wav"
     with wave.open(str(path), "wb") as file:

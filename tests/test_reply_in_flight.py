@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from agent.reply import ReplyDone
 from agent.session.commands import Command, Speak
-from agent.session.conversation import Reply
+from agent.session.conversation import AgentReply
 from agent.session.notices import Remark
-from agent.session.reply_in_flight import Speaking
+from agent.session.reply_in_flight import ReplyInFlight
 from tts.lexicon import EMPTY, Lexicon, make_lexicon
 
 
 def reply(*pieces: str, lexicon: Lexicon = EMPTY) -> list[Command]:
-    speaking = Speaking(1, "r", Reply("i"), lead=0.3, began=0.0, lexicon=lexicon)
+    speaking = ReplyInFlight(1, "r", AgentReply("i"), lead=0.3, began=0.0, lexicon=lexicon)
     commands = [command for piece in pieces for command in speaking.text(piece, 0.0)]
     return [*commands, *speaking.complete(ReplyDone("", 0, 0, 0.0, 0.0, {}), 0.0)]
 

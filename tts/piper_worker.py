@@ -31,7 +31,7 @@ from tts.alignment import (
 )
 from tts.engine import SpeechChunk, TtsError, WordSpan, has_sound
 from tts.lexicon import EMPTY, Lexicon, read_lexicon
-from tts.pipes import Message, write_message
+from tts.pipes import PipeMessage, write_message
 from tts.pronunciation import pronunciations
 from tts.scripts import script_for, without_foreign
 from tts.serving import serve
@@ -220,7 +220,7 @@ def main() -> int:
     ) as error:
         lacking = "its .json lacks " if isinstance(error, KeyError) else ""
         reason = f"cannot load the voice {options.voice}: {lacking}{error}"
-        write_message(sink, Message("fatal", fields={"reason": reason}))
+        write_message(sink, PipeMessage("fatal", fields={"reason": reason}))
         return 1
     serve(engine, sys.stdin.buffer, sink)
     return 0

@@ -1,4 +1,4 @@
-"""One call: the line, the session between line and engines, the timers."""
+"""The runner of a call: it connects transport, session, engines and timers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from agent.audio.echo import EchoJudge
+from agent.audio.echo import EchoDetector
+from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
-from agent.runtime.audio_input import Ear
-from agent.runtime.engine_tasks import Engines, EngineWork
-from agent.session.commands import Command, HangUp, Task, WakeAt
+from agent.runtime.audio_input import CallerAudio
+from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, Outcome
+from agent.runtime.engine_tasks import Engines, EngineTasks
+from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
     CallStarted,
     Input,
@@ -25,17 +27,18 @@ from agent.transports.base import Disconnected, Transport
 log = logging.getLogger("onebreath.call")
 
 MAX_UNSENT = 512
-"""Notices that may wait for a slow client before the call is ended."""
+"""Notices that may wait for a slow client; one more ends the call."""
 SEND_SECONDS = 10.0
-"""A client that takes nothing for this long is gone."""
-NORMAL_CLOSURE = 1000
-POLICY_VIOLATION = 1008
+"""Seconds that one send may take; a slower client counts as gone."""
 
 
 class CallRunner:
-    """Runs one call from the first event to the last.
+    """Runs one call from its start to its end.
 
     Args:
+        engines: the loaded engines that all calls share.
+        settings: the server's settings.
+        transport: the open line to the client.
         clock: monotonic seconds; the loop's own where none is given (uvloop's counts whole
             milliseconds, which is too coarse for the spans of a turn).
     """
@@ -52,8 +55,8 @@ class CallRunner:
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
-        echo = EchoJudge() if settings.turns.echo else None
-        self._ear = Ear(engines.new_gate(), transport.rate, self._clock(), echo)
+        echo = EchoDetector() if settings.turns.echo else None
+        self._caller_audio = CallerAudio(engines.new_gate(), transport.rate, self._clock(), echo)
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
@@ -62,21 +65,23 @@ class CallRunner:
         self._last_message_at = self._clock()
         self._over = asyncio.Event()
         self._ending = False
+        self._end_of_call = CONNECTION_CLOSED
 
-    async def run(self) -> None:
+    async def run(self) -> CallEnd:
         """Serve until the client hangs up or the session ends the call."""
         try:
             async with asyncio.TaskGroup() as self._group:
-                self._work = EngineWork(self._engines, self._group, self._handle)
+                self._engine_tasks = EngineTasks(self._engines, self._group, self._handle)
                 try:
                     await self._serve(self._group)
                 finally:
                     for timer in (self._timer, self._idle_timer):
                         if timer is not None:
                             timer.cancel()
-                    self._work.stop()
+                    self._engine_tasks.stop()
         finally:
-            await self._work.release()
+            await self._engine_tasks.release()
+        return self._end_of_call
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._handle(CallStarted())
@@ -97,11 +102,11 @@ class CallRunner:
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    for heard in self._ear.push(message.samples, self._clock()):
-                        self._handle(heard)
+                    for frame in self._caller_audio.push(message.samples, self._clock()):
+                        self._handle(frame)
                 else:
                     self._handle(message)
-                # Answer first: a client that reads must not be taken for one that does not.
+                # Send first: a client that reads must not be taken for one that does not.
                 while self._crowded and not self._over.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
         except Disconnected:
@@ -115,7 +120,7 @@ class CallRunner:
         return self._unsent.qsize() > MAX_UNSENT // 2
 
     def _watch_idleness(self) -> None:
-        """One timer that looks again when it is due: cheaper than one for every message."""
+        """Hang up on a client that is silent; one timer a call is cheaper than one a message."""
         ends = self._last_message_at + self._idle_seconds
         if self._clock() < ends:
             wait = ends - self._clock()
@@ -131,7 +136,8 @@ class CallRunner:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._transport.send(notice)
         except (Disconnected, TimeoutError) as error:
-            log.info("nothing can be sent any more: %s", type(error).__name__)
+            reason = f"nothing can be sent any more: {type(error).__name__}"
+            self._end_of_call = CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason)
             self._over.set()
 
     def _hang_up(self, code: int, reason: str) -> None:
@@ -141,7 +147,7 @@ class CallRunner:
         self._group.create_task(self._end(code, reason))
 
     async def _end(self, code: int, reason: str) -> None:
-        log.info("hanging up: %s", reason)
+        self._end_of_call = CallEnd(Outcome.COMPLETED, code, reason)
         try:
             async with asyncio.timeout(1.0):
                 await self._transport.close(code, reason)
@@ -162,13 +168,13 @@ class CallRunner:
             self._wake_at(command.when)
         elif isinstance(command, HangUp):
             self._hang_up(command.code, command.reason)
-        elif isinstance(command, Task):
-            self._work.do(command)
+        elif isinstance(command, EngineTask):
+            self._engine_tasks.do(command)
         else:
             if isinstance(command, Play):
-                self._ear.plays(command.samples, command.rate, self._clock())
+                self._caller_audio.note_playback(command.samples, command.rate, self._clock())
             elif isinstance(command, StopPlaying):
-                self._ear.stops(self._clock())
+                self._caller_audio.note_playback_stopped(self._clock())
             self._notify(command)
 
     def _wake_at(self, when: float) -> None:

@@ -1,0 +1,117 @@
+// @ts-check
+/** What the page works with: the call that runs, or the recorded session that is shown. */
+
+import { Call } from "./call.js";
+import { preferences } from "./preferences.js";
+import { Problem } from "./problems.js";
+import { Replay } from "./transports/replay.js";
+
+export class Controller {
+  /** @param {() => void} changed */
+  constructor(changed) {
+    this.changed = changed;
+    /** @type {Call} */
+    this.call = new Call(changed);
+    /** @type {Replay | null} */
+    this.replay = null;
+    /** The turn that the views show; null: the newest. @type {string | null} */
+    this.chosen = null;
+  }
+
+  get session() {
+    return (this.replay ?? this.call).session;
+  }
+
+  /** Milliseconds since the session began. */
+  get time() {
+    return (this.replay ?? this.call).time;
+  }
+
+  /** @returns {Entry[]} */
+  get entries() {
+    return this.replay ? this.replay.entries.slice(0, this.replay.shown) : this.call.recording.entries;
+  }
+
+  /** Whether screen readers are told what the agent said. */
+  get announce() {
+    return preferences.announce;
+  }
+
+  /** @returns {import("./turn.js").Turn | null} */
+  get turn() {
+    const { session, chosen } = this;
+    return (chosen && session.turnOf(chosen)) || session.turn;
+  }
+
+  /** @param {{microphone: boolean}} [needs] */
+  async start(needs) {
+    this.replay?.stop();
+    this.replay = null;
+    this.chosen = null;
+    this.call = new Call(this.changed);
+    await this.call.start(preferences, needs);
+  }
+
+  async hangUp() {
+    await this.call.hangUp();
+  }
+
+  /** Whether a call is up or coming up. */
+  get live() {
+    return this.call.session.phase !== "idle";
+  }
+
+  /** Typing begins a call without a microphone. @param {string} text */
+  async say(text) {
+    if (!this.live) await this.start({ microphone: false });
+    if (this.call.transport) this.call.say(text);
+  }
+
+  /** @param {string | null} turn */
+  choose(turn) {
+    this.chosen = turn === this.session.turn?.id ? null : turn;
+    this.changed();
+  }
+
+  /** @param {boolean} muted */
+  mute(muted) {
+    this.call.mute(muted);
+  }
+
+  /** @param {boolean} mode */
+  holdToTalk(mode) {
+    this.call.holdToTalk(mode);
+  }
+
+  press() {
+    this.call.press();
+  }
+
+  /** @param {boolean} [meant] */
+  release(meant = true) {
+    this.call.release(meant);
+  }
+
+  interrupt() {
+    this.call.interrupt();
+  }
+
+  dismissProblem() {
+    this.call.dismissProblem();
+  }
+
+  /** @param {string} text of a recorded session */
+  async show(text) {
+    try {
+      const replay = Replay.from(text, this.changed);
+      await this.call.hangUp();
+      this.replay?.stop();
+      this.replay = replay;
+      this.chosen = null;
+      replay.play();
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      this.call.report(error);
+    }
+  }
+}
