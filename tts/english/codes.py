@@ -206,6 +206,7 @@ _STREET = (
     r"Square|Sq|Highway|Hwy|Parkway|Pkwy|Circle|Close|Crescent|Row|Alley|Plaza|Trail|Broadway)\b"
 )
 NAMED = (
+    Rule(r"(?<![\w.,-])\d{4}[-\s]\d{6}[-\s]\d{5}(?!\w|[-.,]\d)", grouped),
     Rule(r"(?<![\w.,-])\d{4}(?:[-\s]\d{4}){2,4}(?:[-\s]\d{1,3})?(?![\w]|[-.,]\d)", grouped),
     Rule(
         r"(?<![\w.,$€£¥])\d+(?:[-\s]\d+)*(?![\w%°$€£¥]|[.,:/]\d|-\w|\s?[=+*×÷])",

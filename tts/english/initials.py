@@ -15,6 +15,7 @@ _LETTER_CUES = words(
     vitamin plan grade option type hepatitis section part exhibit group team letter gate terminal
     platform zone class variable an a the for is was be me and or size answer channel model block
     building wing door row seat level schedule appendix form unit side point case bus train line
+    drive disk note key string entrance exit stand pier ward court block gate bay theory law
     """
 )
 
@@ -41,6 +42,8 @@ def _initial(match: re.Match[str]) -> str | None:
     letter = match.group()[0]
     previous = match.string[: match.start()].rstrip()
     if before.lower() in _LETTER_CUES or (letter == "I" and before) or after.lower() in STARTERS:
+        return None
+    if letter == "X" and before[:1].isupper():  # "Malcolm X. Then": no initial
         return None
     if previous.endswith((".", "!", "?")) and not re.search(r"(?:^|[\s.])[A-Z]\.$", previous):
         return letter
