@@ -72,6 +72,13 @@ def test_english(written: str, spoken: str) -> None:
     [
         ("de", "25,99 € bei 5 °C", "fünfundzwanzig Euro neunundneunzig Cent bei fünf Grad Celsius"),
         ("fr", "3,5 kg", "trois virgule cinq kilogrammes"),
+        ("de", "2½ Tassen, 10 - 3 = 7", "zwei Komma fünf Tassen, zehn minus drei gleich sieben"),
+        ("de", "um 17:00 und 14:30", "um siebzehn Uhr und vierzehn Uhr dreißig"),
+        ("de", "2*3*4 = 24", "zwei mal drei mal vier gleich vierundzwanzig"),
+        ("de", "Konto 12345678", "Konto eins zwei drei vier fünf sechs sieben acht"),
+        ("de", "+49 30 901", "plus vier neun, drei null, neun null eins"),
+        ("fr", "10² et 2⅓", "dix deux et deux un trois"),
+        ("es", "a@b.es", "a arroba b punto es"),
         ("ru", "Привет hello 東京", "Привет hello"),
     ],
 )

@@ -1,7 +1,8 @@
-"""Which phonemes are which word of the text.
+"""Alignment of phonemes with the words of a text.
 
-espeak-ng does not keep the words apart: "in the" becomes one phoneme word, "to be" another. Where
-the numbers differ, the words are pronounced one by one, and the two phoneme strings are matched.
+espeak-ng runs words together: "in the" becomes one phoneme word, "to be" another. Where the
+number of phoneme words differs from that of the words, the words are pronounced one by one, and
+the two phoneme strings are matched.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from tts.engine import WordSpan, has_sound
 
 PAUSES = frozenset(" .,!?;:-—()\"'")
-"""Phonemes that are no sound of a word."""
+"""Phonemes that stand between words: spaces and marks."""
 
 Range = tuple[int, int]
 

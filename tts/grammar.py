@@ -20,7 +20,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A stretch [start, end) of the text and its spoken form."""
+    """A stretch [start, end) of the text with the parts of its spoken form."""
 
     start: int
     end: int
@@ -28,12 +28,12 @@ class Expression:
 
 
 class Grammar(Protocol):
-    """Finds all that is not said as it is written, in one language."""
+    """Finds the expressions of one language and says them."""
 
     def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Expression]:
         """The expressions in ``text[start:end]`` from left to right; they do not overlap.
 
-        What stands before ``start`` is context: "1980" is a code after "last four digits".
+        The text before ``start`` is context: "1980" is a code after "last four digits".
         """
 
     def symbol(self, char: str) -> str:

@@ -31,21 +31,24 @@ _IPA = re.compile(r"/([^/]+)/")
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """Written forms with their spoken forms."""
+    """Written forms with their spoken forms.
+
+    Attributes:
+        spoken: written form -> words to speak in its place.
+        ipa: spoken word -> phonemes in IPA; the word stands in the text that the voice is given.
+        path: file that the entries come from.
+    """
 
     spoken: Mapping[str, str] = field(default_factory=dict)
-    """Written form -> words to speak in its place."""
     ipa: Mapping[str, str] = field(default_factory=dict)
-    """Spoken word -> phonemes in IPA; the word stands in the text that the voice is given."""
     path: Path | None = None
-    """File that the entries come from."""
     _by_first: Mapping[str, list[str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.spoken)
 
     def phonemes(self, word: str) -> str | None:
-        """IPA of one spoken word; None where the voice knows best."""
+        """IPA of one spoken word; None for a word without an entry."""
         return self.ipa.get(word) or self.ipa.get(word.lower())
 
     def at(self, text: str, start: int) -> tuple[int, str] | None:

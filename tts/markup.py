@@ -77,7 +77,7 @@ def _undelimited(maths: str) -> str:
 
 
 def _plain(char: str) -> str:
-    """What a compatibility form stands for (full-width digits, ligatures, "℃").
+    """The plain form of a compatibility character (full-width digits, ligatures, "℃").
 
     Superscripts, fractions and spaces that do not break stay: "10²" is not "102".
     """

@@ -47,14 +47,19 @@ _WARM_UP = (
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How the voice speaks; the fields are the command line's options."""
+    """Loudness, rhythm and pauses of the voice; the fields are the command line's options.
+
+    Attributes:
+        scales: variation and speed.
+        gain: factor on the samples.
+        sentence_pause: seconds of silence after a sentence.
+        clause_pause: seconds of silence after text without a final mark.
+    """
 
     scales: Scales
     gain: float
     sentence_pause: float
-    """Seconds."""
     clause_pause: float
-    """Seconds."""
 
 
 class PiperEngine:
@@ -99,7 +104,7 @@ class PiperEngine:
             words, ranges, offset = words[count:], ranges[count:], stop
 
     def _phonemes(self, words: Sequence[str]) -> tuple[list[list[str]], list[Range]]:
-        """Phonemes by sentence, none too long, and the place of each word in all of them."""
+        """Phonemes by sentence, long sentences in parts, and the place of each word in them."""
         said = [without_foreign(word, self._script) for word in words]
         if not has_sound(" ".join(said)):
             raise TtsError("the text has no letter that this voice can speak; use another voice")
@@ -196,7 +201,7 @@ def _load(options: argparse.Namespace) -> PiperEngine:
 
 
 def _private_stdout() -> BinaryIO:
-    """The pipe to the parent, out of reach of anything that prints."""
+    """The pipe to the parent; other output of the process goes to standard error."""
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return pipe

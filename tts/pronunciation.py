@@ -48,7 +48,7 @@ _PAST = words(
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Sounds of a word as a noun or adjective, and as a verb; None where espeak-ng is right."""
+    """Sounds of a word as a noun or adjective, and as a verb."""
 
     noun: str
     verb: str

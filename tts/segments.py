@@ -27,9 +27,9 @@ _CONJUNCTION = re.compile(
     "which|while|who|whose"
 )
 _NUMBER_STARTS = frozenset("0123456789$€£¥₹₩+-−–±~≈<>=*/×÷√#§½¼¾⅓⅔⅛⅜⅝⅞(%°&@")
-"""First characters of what may go on with a number, or of a number that goes on with a word."""
+"""First characters of a number, or of a sign that belongs to the number before it."""
 _SPOKEN = {"digit": 6, "upper": 2, "other": 1, "symbol": 12}
-"""Spoken characters of a written one, about: "7" is "seven " or part of "seven hundred"."""
+"""Estimated spoken characters of a written one: "7" is "seven " or part of "seven hundred"."""
 _CLAUSE_WORDS = 2
 """The first segment ends at a comma after so many words: a single word alone sounds clipped."""
 _CONJUNCTION_WORDS = 4
@@ -37,7 +37,7 @@ _CONJUNCTION_WORDS = 4
 
 
 class Segmenter:
-    """Feed it text; what it returns can be spoken. Joined, the segments are the text, unchanged."""
+    """Takes text and returns segments to speak; joined, the segments are the text, unchanged."""
 
     def __init__(
         self, *, first_words: int = 12, max_chars: int = 300, max_spoken: int = 600
@@ -72,7 +72,7 @@ class Segmenter:
         return segments
 
     def flush(self) -> list[str]:
-        """The reply is complete: return what is left, and start anew."""
+        """End the reply: return the rest of it, and be ready for the next."""
         rest = [self._pending] if self._pending else []
         self._pending, self._first = "", True
         return rest

@@ -19,7 +19,7 @@ from tts.pipes import PipeError, PipeMessage, read_message, write_message
 
 
 class Voice(Protocol):
-    """What a worker serves."""
+    """The voice of a worker."""
 
     @property
     def rate(self) -> int: ...

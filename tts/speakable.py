@@ -29,18 +29,25 @@ _WORD_OR_MARKS = re.compile(rf"[^\s{_MARKS}]+|[{_MARKS}]+")
 
 @dataclass(frozen=True, slots=True)
 class Speakable:
-    """Text in letters, apostrophes, hyphens and the marks ``, : ; . ! ?`` only."""
+    """Text in letters, apostrophes, hyphens and the marks ``, : ; . ! ?`` only.
+
+    Attributes:
+        source: the written text.
+        words: the spoken words.
+        ends: for each spoken word, the number of characters of the source that have been said when
+            it ends; never falls.
+        skipped: number of letters in scripts that the language's voices cannot speak; they are left
+            out.
+    """
 
     source: str
     words: tuple[str, ...]
     ends: tuple[int, ...]
-    """For each spoken word, how much of the source has been said when it ends; never falls."""
     skipped: int = 0
-    """Letters of scripts that the language's voices cannot speak; they are left out."""
 
     @property
     def text(self) -> str:
-        """What to give to ``Synthesizer.speak``; its words are ``words``."""
+        """The text for ``Synthesizer.speak``; its words are ``words``."""
         return " ".join(self.words)
 
     def heard(self, count: int) -> str:
