@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tts.english.calendar import ends_sentence
 from tts.english.numbers import (
     END,
     LONG_SCALE,
@@ -164,6 +165,11 @@ def _refused(match: re.Match[str], unit: str) -> bool:
     return unit in ("bar", "cal", "ac", "pt", "cd", "mo", "ct", "atm", "mol") and not spaced
 
 
+def _stop(match: re.Match[str], unit: str) -> str:
+    """The full stop of "min." where it also ends the sentence."""
+    return "." if unit.endswith(".") and ends_sentence(match.string, match.end()) else ""
+
+
 def _unit_form(unit: str, value: str, attributive: bool) -> str:
     return UNITS[unit].form(is_one(value) or (attributive and unit not in ("%", "‰")))
 
@@ -186,7 +192,7 @@ def _measure(match: re.Match[str]) -> str | None:
     rate = match["per"] or ""
     if hundred := re.fullmatch(r"\s?/\s?(\d+)\s?(.+)", rate):
         return f"{value} {name} per {number(hundred[1])} {UNITS[hundred[2]].many}"
-    return f"{value} {name}{_rate(rate)} {side}".strip()
+    return f"{value} {name}{_rate(rate)} {side}".strip() + _stop(match, unit)
 
 
 def _measure_range(match: re.Match[str]) -> str | None:
@@ -197,7 +203,8 @@ def _measure_range(match: re.Match[str]) -> str | None:
     name = _unit_form(unit, match["n2"], _attributive(match))
     between = "" if first in (None, unit) else f" {_unit_form(first, match['n'], False)}"
     low, high = number(match["sign"] + match["n"]), number(match["n2"])
-    return f"{low}{between} to {high} {name}{_rate(match['per'])}"
+    said = f"{low}{between} to {high} {name}{_rate(match['per'])}"
+    return said + _stop(match, unit)
 
 
 def _hyphened(match: re.Match[str]) -> str:
@@ -213,12 +220,32 @@ def _feet(match: re.Match[str]) -> str:
     return f"{number(feet)} {name} {number(inches)} {'inch' if is_one(inches) else 'inches'}"
 
 
+def _in_quotation(text: str) -> bool:
+    """Whether a quotation is open at the end of ``text``; a mark after a digit may mean inches."""
+    inside = False
+    for mark in re.finditer('"', text):
+        opens = not text[: mark.start()] or text[mark.start() - 1] in " \n("
+        inside = opens and not inside
+    return inside
+
+
 def _quotes(match: re.Match[str]) -> str | None:
     """ "27\" monitor": inches, unless the mark closes a quotation."""
-    if match.string[: match.start()].count('"') % 2:
+    if _in_quotation(match.string[: match.start()]):
         return None
     singular = is_one(match["n"]) or _attributive(match)
     return f"{number(match['n'])} {'inch' if singular else 'inches'}"
+
+
+def _sizes(match: re.Match[str]) -> str:
+    """The "x" between two lengths, as in "12ft x 10ft"."""
+    return "by"
+
+
+def _bare_degrees(match: re.Match[str]) -> str:
+    """ "98.6 F": with one decimal place it is a temperature."""
+    scale = {"C": "Celsius", "F": "Fahrenheit"}[match["unit"]]
+    return f"{number(match['n'])} degrees {scale}"
 
 
 def _only_feet(match: re.Match[str]) -> str | None:
@@ -251,9 +278,11 @@ def _pressure(match: re.Match[str]) -> str:
 _AMOUNT = rf"(?P<sign>{SIGN})(?P<n>{NUM})"
 _UNIT = rf"\s?(?P<unit>{UNIT})"
 _UNIT2 = rf"\s?(?P<unit2>{UNIT})"
-_BEFORE = rf"(?P<sign>(?:(?<![\w.)])[-−+–])?)(?<!\w)(?P<before>{CURRENCY})\s?(?P<inner>[-−]?)"
+_BEFORE = rf"(?P<sign>(?:(?<![\w.)])[-−+–])?)(?<![\w/])(?P<before>{CURRENCY})\s?(?P<inner>[-−]?)"
 _AFTER = rf"\s?(?P<after>{CURRENCY}){END}"
 RULES = (
+    Rule(r"(?<=['’′\"″tm])\s?[x×]\s?(?=\d)|(?<=['’′\"″tm]\s)[x×]\s?(?=\d)", _sizes, starts="ls"),
+    Rule(rf"(?P<n>\d+\.\d)\s?(?P<unit>[CF]){END}", _bare_degrees),
     Rule(
         rf"(?<!\w)(?P<before>{CURRENCY})\s?(?P<n>{NUM})(?P<scale>{_SCALE})?(?P<after>){_DASH}"
         rf"(?:{CURRENCY})?\s?(?P<n2>{NUM})(?P<scale2>{_SCALE})?(?![\w.]*\d)(?P<per>{_PER})?",
@@ -303,7 +332,7 @@ RULES = (
     ),
     Rule(
         rf"(?P<sign>{SIGN})(?P<n>{NUM})\s?(?P<part>{VULGAR_SIGN})?(?P<scale>\s(?:{LONG_SCALE})\b)?"
-        rf"\s?(?P<unit>{UNIT})(?P<per>\s?/\s?\d+\s?(?:{UNIT}){END}|{_PER})?{END}(?:\s?(?P<side>[NSEW])\b)?",
+        rf"\s?(?P<unit>{UNIT})(?P<per>\s?/\s?10+\s?(?:km|mi|g|ml|mL|m){END}|{_PER})?(?:(?<=[°º])\s?(?P<side>[NSEW])(?!\w))?{END}",
         _measure,
         starts="ds",
     ),

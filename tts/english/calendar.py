@@ -343,10 +343,12 @@ _RULES = (
         _years,
     ),
     Rule(
-        r"(?<!\w)(?P<q>[QH][1-4])(?=,?\s(?:19|20)\d\d|\s(?:results|earnings|of|sales))",
+        r"(?<!\w)(?P<q>[QH][1-4])(?=,?\s(?:19|20)\d\d|[-–—][QH][1-4]|\s(?:results|earnings|of|sales))",
         _quarter,
         starts="l",
     ),
+    Rule(rf"(?<=\d)[-–—](?=\s?{MONTH}\s\d)", lambda m: "to", starts="s"),
+    Rule(r"(?<=[QH][1-4])[-–—](?=[QH][1-4](?!\w))", lambda m: "to", starts="s"),
     Rule(rf"(?<!\w)FY\s?(?P<y>{_YEAR})(?!\w)", lambda m: f"F Y {year(m['y'])}", starts="l"),
     Rule(rf"(?<!\w)(?:c|ca)\.\s?(?P<y>{_YEAR})(?!\d)", _circa, starts="l"),
     Rule(rf"(?<![\w.,$€£¥#:])(?P<y>{_YEAR})(?!\w|[.,:/]\d|-\d|['’]\d)", _year),

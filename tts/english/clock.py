@@ -62,9 +62,10 @@ def _time(match: re.Match[str]) -> str | None:
     if before in _BOOKS and not half:
         return f"{cardinal(int(hour))} {cardinal(int(minute))}"
     said = _time_words(hour, minute, half)
-    if second and int(second):
+    if second and float(second):
         said = said.replace(" o'clock", " oh oh")
-        said += f" and {cardinal(int(second))} {'second' if int(second) == 1 else 'seconds'}"
+        seconds = number(second.lstrip("0")) if second != "00" else ""
+        said += f" and {seconds} {'second' if seconds == 'one' else 'seconds'}"
     return said + _zone(match["zone"]) + _stop(match, half)
 
 
@@ -132,7 +133,7 @@ RULES = (
         _times,
     ),
     Rule(
-        rf"(?<![\w:.,])(?P<h>{_HOUR}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))?(?P<half>{_HALF})?(?![\w:]|\.\d)"
+        rf"(?<![\w:.,])(?P<h>{_HOUR}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:\.\d+)?))?(?P<half>{_HALF})?(?![\w:]|\.\d)"
         rf"(?P<zone>{_ZONE})?",
         _time,
     ),

@@ -73,6 +73,14 @@ def _coded(match: re.Match[str]) -> Sequence[Part] | None:
     return _code_parts(match)
 
 
+def _masked(match: re.Match[str]) -> str | None:
+    """ "ending in x4821", "XXXX1234": a number of which only the end is shown."""
+    before = match.string[max(0, match.start() - 60) : match.start()]
+    if match.group().lower().startswith("xx") or _DIGITS_CUE.search(before):
+        return digits(match["n"])
+    return None
+
+
 def _flight(match: re.Match[str]) -> str | None:
     """ "flight BA 142": letters and digits one by one."""
     if not re.search(r"\bflights?\s$", match.string[: match.start()], re.IGNORECASE):
@@ -194,7 +202,7 @@ def _ending_letter(match: re.Match[str]) -> str | None:
     """ "401(k)" """
     first, second, third = list(match["n"])
     middle = "oh" if second == "0" else digits(second)
-    return f"{digits(first)} {middle} {digits(third)} {match['l'].upper()}"
+    return f"{digits(first)} {middle} {digits(third)} {(match['l'] or match.group()[-1]).upper()}"
 
 
 _STATE = (
@@ -206,6 +214,8 @@ _STREET = (
     r"Square|Sq|Highway|Hwy|Parkway|Pkwy|Circle|Close|Crescent|Row|Alley|Plaza|Trail|Broadway)\b"
 )
 NAMED = (
+    Rule(r"[*•]{2,}[\s-]*(?P<n>\d{2,})(?!\w)", lambda m: digits(m["n"]), starts="s"),
+    Rule(r"(?<!\w)[xX]+(?P<n>\d{3,6})(?!\w)", _masked, starts="l"),
     Rule(r"(?<![\w.,-])\d{4}[-\s]\d{6}[-\s]\d{5}(?!\w|[-.,]\d)", grouped),
     Rule(r"(?<![\w.,-])\d{4}(?:[-\s]\d{4}){2,4}(?:[-\s]\d{1,3})?(?![\w]|[-.,]\d)", grouped),
     Rule(
@@ -221,7 +231,10 @@ RULES = (
         lambda m: ", ".join(letters(part) for part in m.group().split("-")),
         starts="dl",
     ),
-    Rule(r"(?<!\w)(?P<n>[45]\d\d)\((?P<l>[a-z])\)", _ending_letter),
+    Rule(
+        r"(?<!\w)(?P<n>[45]\d\d)(?:\((?P<l>[a-z])\)|(?<=401)[kK](?!\w)|(?<=403)[bB](?!\w))",
+        _ending_letter,
+    ),
     Rule(r"(?<![\w.,-])\d{3}-\d{2}-\d{4}(?![\w-])", grouped),
     Rule(r"(?<![\w.,-])97[89][-\s]?\d{1,5}[-\s]\d{1,7}[-\s]\d{1,7}[-\s][\dX](?![\w-])", grouped),
     Rule(

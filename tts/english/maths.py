@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from tts.english.calendar import ends_sentence
 from tts.english.numbers import (
     END,
     NUM,
@@ -18,7 +20,7 @@ from tts.english.numbers import (
     vulgar,
 )
 from tts.english.units import UNIT, UNITS, per
-from tts.grammar import Rule
+from tts.grammar import Part, Rule
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUPERSCRIPT = r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+"
@@ -27,6 +29,7 @@ _POWER = (
 )
 _TIMES = r"\s?[x×*·⋅]\s?"
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_UNIT_AFTER = re.compile(rf"\s?(?P<unit>{UNIT})(?![\w/])")
 _RELATION = re.compile(r"\s*(?:=|≈|≠|<|>|is\b|are\b|equals\b|gives\b|makes\b|leaves\b|$|[.,;?!)])")
 _OPERATOR = re.compile(r"\s*[-−+×*÷/=<>≤≥≈^]\s?")
 
@@ -45,9 +48,10 @@ def _base(text: str) -> str:
     return letters(text) if text.isalpha() and len(text) <= 2 and text != "pi" else text
 
 
-def _powered(match: re.Match[str]) -> str:
+def _powered(match: re.Match[str]) -> str | Sequence[Part]:
     """ "2^10", "x²", "10⁻³" """
-    return f"{_base(match['base'])} {power(match['e'] or match['s'])}"
+    said = f"{_base(match['base'])} {power(match['e'] or match['s'])}"
+    return _with_unit(match, said, many=True) if match["base"][-1].isdecimal() else said
 
 
 def _scientific(match: re.Match[str]) -> str:
@@ -66,6 +70,16 @@ def _rate(text: str | None) -> str:
     return f" per {per(text[1:])}" if text else ""
 
 
+def _with_unit(match: re.Match[str], said: str, *, many: bool) -> str | Sequence[Part]:
+    """A number and the unit after it: "one half teaspoon"."""
+    found = _UNIT_AFTER.match(match.string, match.end())
+    if found is None:
+        return said
+    unit = found["unit"]
+    stop = "." if unit.endswith(".") and ends_sentence(match.string, found.end()) else ""
+    return [Part(f"{said} {UNITS[unit].form(not many)}{stop}", found.end())]
+
+
 def _equation(match: re.Match[str]) -> bool:
     """Whether an equals sign or operator stands right beside a match."""
     before = match.string[: match.start()]
@@ -75,29 +89,31 @@ def _equation(match: re.Match[str]) -> bool:
     )
 
 
-def _fraction(match: re.Match[str]) -> str | None:
+def _fraction(match: re.Match[str]) -> str | Sequence[Part] | None:
     """ "3/4", "22/7"; "24/7" and "9/11" have names of their own; "6/2 = 3" is a division."""
     above, below = int(match["a"]), int(match["b"])
     if re.match(r"\s?mmHg", match.string[match.end() :]):
         return None
     sign = {"-": "minus ", "−": "minus "}.get(match["sign"], "")
+    if above == below and above in (5, 10, 100) and not _equation(match):
+        return f"{cardinal(above)} out of {cardinal(below)}"
     if match.group() in ("24/7", "9/11", "7/7", "50/50", "20/20", "4/4"):
         return f"{cardinal(above)} {cardinal(below)}"
     if below == 0 or (above >= below and _equation(match)):
         return f"{sign}{cardinal(above)} divided by {cardinal(below)}"
     if above == 0:
         return f"zero over {cardinal(below)}"
-    return sign + fraction(above, below)
+    return _with_unit(match, sign + fraction(above, below), many=False)
 
 
-def _mixed(match: re.Match[str]) -> str | None:
+def _mixed(match: re.Match[str]) -> str | Sequence[Part] | None:
     """ "1 1/2", "2½", "2 ½" """
     if match["v"]:
-        return mixed(match["sign"] + match["n"], vulgar(match["v"]))
+        return _with_unit(match, mixed(match["sign"] + match["n"], vulgar(match["v"])), many=True)
     above, below = int(match["a"]), int(match["b"])
     if not 0 < above < below:
         return None
-    return mixed(match["sign"] + match["n"], fraction(above, below))
+    return _with_unit(match, mixed(match["sign"] + match["n"], fraction(above, below)), many=True)
 
 
 def _minus(match: re.Match[str]) -> str | None:
@@ -268,6 +284,7 @@ RULES = (
         _arrow,
         starts="s",
     ),
+    Rule(r"≈(?=\s?[\d.$€£])(?<![\w)]≈)(?<![\w)] ≈)", lambda m: "about", starts="s"),
     Rule(r"!=|<=|>=|==|\+/-|&&", _symbols, starts="s"),
     Rule(r"[-=]+>|→|⟶", _arrow, starts="s"),
     Rule(r"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", _times, starts="ls"),

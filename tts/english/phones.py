@@ -21,6 +21,7 @@ _CALLED = re.compile(
 _DIALLED = re.compile(
     r"\b(?:call|dial|ring|phone|text|fax|calling|dialing)(?:\s(?:us|me|on|at|the|or|to))*\s$", re.I
 )
+_CALL_WORD = re.compile(r"\b(?:call|dial|ring|phone|text|fax|tel|mobile)\b[^.!?]*$", re.I)
 _LINES = re.compile(
     r"\s(?:hotline|lifeline|helpline|operator|dispatch(?:er)?|emergency|call|calls|number)\b"
 )
@@ -84,6 +85,13 @@ def _plain_phone(match: re.Match[str]) -> Sequence[Part] | None:
     return digit_groups(match)
 
 
+def _spaced(match: re.Match[str]) -> Sequence[Part] | None:
+    """Groups of any length after "dial" and the like: "dial 00 33 1 42 68 53 00"."""
+    count = sum(map(str.isdecimal, match.group()))
+    before = match.string[max(0, match.start() - 80) : match.start()]
+    return grouped(match) if 6 <= count <= 15 and _CALL_WORD.search(before) else None
+
+
 def _key(match: re.Match[str]) -> str | None:
     """Keys of a telephone: "dial *67", "press #"."""
     if not re.search(
@@ -142,6 +150,10 @@ RULES = (
     ),
     Rule(
         r"(?<![\w.,/-])(?P<a>[1-9]\d\d)[-‑](?P<b>\d{4})(?!\w|[-.,/]\d)", lambda m: _ext(m, _seven)
+    ),
+    Rule(
+        r"(?<![\w.,/$€£¥-])\d{1,4}(?:\s\d{1,4}){2,7}(?![\w%°$€£¥]|[.,:/-]\d)",
+        lambda m: _ext(m, _spaced),
     ),
     Rule(r"(?<![\w.,/$€£¥-])\d{3,15}(?![\w%°$€£¥]|[.,:/-]\d)", lambda m: _ext(m, _plain_phone)),
 )

@@ -30,7 +30,7 @@ kg kilogram|g gram|mg milligram|µg microgram|μg microgram|mcg microgram|t ton|
 lbs pound|lbs. pound|oz ounce|oz. ounce|ct carat|fl oz fluid ounce|fl. oz. fluid ounce
 L liter|l liter|mL milliliter|ml milliliter|cl centiliter|dl deciliter|dL deciliter|hl hectoliter
 gal gallon|gal. gallon|qt quart|pt pint|tbsp tablespoon|tbsp. tablespoon|tsp teaspoon
-tsp. teaspoon|Tbsp tablespoon
+tsp. teaspoon|c. cup|Tbsp tablespoon
 GHz gigahertz|MHz megahertz|kHz kilohertz|KHz kilohertz|Hz hertz|THz terahertz
 kWh kilowatt hour|MWh megawatt hour|GWh gigawatt hour|TWh terawatt hour|Wh watt hour
 kW kilowatt|MW megawatt|GW gigawatt|TW terawatt|mW milliwatt|W watt|kV kilovolt|mV millivolt|V volt
