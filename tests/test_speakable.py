@@ -44,7 +44,7 @@ from tts.speakable import speakable
         ("007", "zero zero seven"),
         (
             "12345678901234567",
-            "one two three four, five six seven eight, nine zero one two, three four five six, "
+            "one two three four, five six seven eight, nine zero one two, three four five six "
             "seven",
         ),
         ("2024-05-17", "May seventeenth, twenty twenty-four"),

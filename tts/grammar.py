@@ -102,10 +102,18 @@ class RuleGrammar:
             match = rule.match(text, start, stop)
             if match is None or match.end() == start:
                 continue
-            said = rule.say(match)
+            said = _said(rule, match)
             if said is not None:
                 parts = (Part(said, match.end()),) if isinstance(said, str) else tuple(said)
                 return Expression(start, max(match.end(), parts[-1].end), parts)
+        return None
+
+
+def _said(rule: Rule, match: re.Match[str]) -> str | Sequence[Part] | None:
+    """What a rule says; a number beyond every library is left to the rules for digits."""
+    try:
+        return rule.say(match)
+    except (ArithmeticError, LookupError, NotImplementedError, ValueError):
         return None
 
 

@@ -42,7 +42,11 @@ _VALUES = {word: number for number, word in enumerate(_UNITS)}
 _VALUES |= {word: number for number, word in enumerate(_ORDINAL_UNITS)}
 _VALUES |= {word: 10 * number for number, word in enumerate(_TENS, 2)}
 _VALUES |= {f"{word[:-1]}ieth": 10 * number for number, word in enumerate(_TENS, 2)}
+_VALUES |= {f"{word}s": number for word, number in _VALUES.items() if word not in _UNITS}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES |= {
+    f"{word}th{plural}": value for word, value in [*_SCALES.items()] for plural in ("", "s")
+}
 _CARRIER = "Here it is: "
 _SHORT = 4
 """A recogniser needs a sentence: lines of fewer words are spoken after the carrier."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tts.english.digit_groups import QUANTITY, digit_groups, grouped
+from tts.english.digit_groups import QUANTITY, digit_groups, grouped, paused
 from tts.english.numbers import cardinal, digits, letters, number
 from tts.grammar import Part, Rule
 
@@ -100,15 +100,10 @@ def _hash(match: re.Match[str]) -> Sequence[Part] | str:
     if len(text) < 4 and text[0] != "0":
         return f"number {cardinal(int(text))}"
     name = "" if _NUMBER_BEFORE.search(match.string[: match.start()]) else "number "
-    return f"{name}{', '.join(digits(g) for g in _chunks(text))}"
+    return f"{name}{paused(text)}"
 
 
 _NUMBER_BEFORE = re.compile(r"\b(?:number|no\.)\s$", re.IGNORECASE)
-
-
-def _chunks(text: str) -> list[str]:
-    size = 3 if len(text) in (6, 9) else 4
-    return [text] if len(text) <= 5 else re.findall(rf"\d{{1,{size}}}", text)
 
 
 def _long(match: re.Match[str]) -> Sequence[Part] | None:

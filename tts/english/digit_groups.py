@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -11,24 +12,36 @@ from tts.grammar import Part, group_parts
 QUANTITY = re.compile(r"\s(?!is\b|was\b|has\b|this\b|as\b|plus\b|status\b)(?:[a-z]+s|people|of)\b")
 
 
+def paused(text: str) -> str:
+    """Digits one by one, with a pause after three or four of them, as in dictation."""
+    count = len(text)
+    if count < 5:
+        return digits(text)
+    if count == 10 and text[0] in "23456789":
+        return ", ".join(map(digits, (text[:3], text[3:6], text[6:])))
+    size = 3 if count in (5, 6, 7, 9) else 4
+    cuts = [*range(0, count - 1 if count % size == 1 else count, size), count]
+    return ", ".join(digits(text[a:b]) for a, b in itertools.pairwise(cuts))
+
+
 def group(text: str) -> str:
+    """One group of a code as it is written: digits one by one, short words letter by letter."""
     if text.isalpha():
         return text if len(text) > 3 else letters(text)
-    return ("plus " if text[0] == "+" else "") + digits(text)
+    return f"plus {paused(text[1:])}" if text[0] == "+" else paused(text)
 
 
 def grouped(match: re.Match[str]) -> list[Part]:
     """Digits in the groups in which they are written; a plus at the front is named."""
-    parts = group_parts(match, group, r"\+?\d+|[A-Za-z]+")
-    return parts
+    return group_parts(match, group, r"\+?\d+|[A-Za-z]+")
 
 
 def digit_groups(match: re.Match[str]) -> Sequence[Part]:
-    """A long run of digits, four at a time; short ones and odd rests stay together."""
-    count = len(re.sub(r"\D", "", match.group()))
-    size = 3 if count in (6, 9) else 4
-    if count == 10 and match.group()[0] in "23456789":
-        return group_parts(match, digits, r"^\d{3}|\d{3}(?=\d{4}$)|\d{4}$")
-    if count <= 5:
-        return (Part(digits(match.group()), match.end()),)
-    return group_parts(match, digits, rf"\d{{{size}}}(?=\d)|\d+$")
+    """A run of digits in groups of three or four, each a part of its own."""
+    said = paused(match.group()).split(", ")
+    parts: list[Part] = []
+    place = match.start()
+    for words in said:
+        place += len(words.split())
+        parts.append(Part(words + ("," if len(parts) < len(said) - 1 else ""), place))
+    return parts

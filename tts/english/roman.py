@@ -85,10 +85,14 @@ def _cued(key: str, text: str) -> bool:
     return key in _CUES
 
 
+_AND = r"(?:,\s?(?:and\s|or\s)?|\s(?:and|or|to)\s|\s?[-–]\s?)"
+_LIST = re.compile(rf"(\w+)\s[IVX]+(?:{_AND}[IVX]+)*{_AND}$")
+
+
 def _listed(match: re.Match[str]) -> bool:
     """Whether a numeral goes on from one that a word such as "Class" introduced."""
     head = match.string[max(0, match.start() - 50) : match.start()]
-    found = re.search(r"(\w+)\s[IVX]+(?:,?\s?(?:and|to|[-–])?\s?[IVX]*)*$", head)
+    found = _LIST.search(head)
     return found is not None and found[1].lower().rstrip("s") in _CUES
 
 
