@@ -110,7 +110,7 @@ class RuleGrammar:
 
 
 def _said(rule: Rule, match: re.Match[str]) -> str | Sequence[Part] | None:
-    """What a rule says; a number beyond every library is left to the rules for digits."""
+    """The spoken form by a rule; numbers beyond the libraries are left to the rule for digits."""
     try:
         return rule.say(match)
     except (ArithmeticError, LookupError, NotImplementedError, ValueError):

@@ -55,12 +55,12 @@ class PiperSynthesizer(RemoteSynthesizer):
                 raise TtsError(
                     f"no voice file at {needed}; a Piper voice is an .onnx and an .onnx.json"
                 )
-        if device not in DEVICES:
-            raise TtsError(f"Piper runs on {' or '.join(DEVICES)}, not on {device!r}")
-        if threads < 1 or min(length_scale, gain) <= 0:
-            raise TtsError("threads must be at least 1, length_scale and gain above 0")
-        if min(noise_scale, duration_noise, sentence_pause, clause_pause) < 0:
-            raise TtsError("noise and pauses must not be negative")
+        _check(
+            device,
+            threads,
+            (length_scale, gain),
+            (noise_scale, duration_noise, sentence_pause, clause_pause),
+        )
         options = {
             "threads": threads,
             "device": device,
@@ -79,3 +79,19 @@ class PiperSynthesizer(RemoteSynthesizer):
             environment={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
             start_seconds=start_seconds,
         )
+
+
+def _check(
+    device: str, threads: int, above_zero: tuple[float, ...], not_negative: tuple[float, ...]
+) -> None:
+    """Refuse options out of bounds.
+
+    Raises:
+        TtsError: with the bound.
+    """
+    if device not in DEVICES:
+        raise TtsError(f"Piper runs on {' or '.join(DEVICES)}, not on {device!r}")
+    if threads < 1 or min(above_zero) <= 0:
+        raise TtsError("threads must be at least 1, length_scale and gain above 0")
+    if min(not_negative) < 0:
+        raise TtsError("noise and pauses must not be negative")

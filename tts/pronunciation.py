@@ -184,7 +184,7 @@ def _live(pair: _Pair, before: str, after: str) -> str | None:
 
 
 def _read(index: int, words: Sequence[str], bare: Sequence[str]) -> str | None:
-    """ "I have read it", "I read it yesterday", "She read the book." """
+    """Say "I have read it", "I read it yesterday", "She read the book."."""
     before, _ = _near(index, words, bare)
     if before in (
         "to",

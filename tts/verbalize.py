@@ -161,7 +161,7 @@ class CldrGrammar:
         return f"{self._words(above)} {self._words(below)}"
 
     def _vulgar(self, text: str) -> str:
-        """ "2½": as a decimal number; "2⅓", which has none, by its digits."""
+        """Say "2½": as a decimal number; "2⅓", which has none, by its digits."""
         whole, sign = int(text[:-1].strip() or 0), text[-1]
         above, below = VULGAR[sign]
         value = Decimal(above) / Decimal(below) + whole
@@ -171,7 +171,7 @@ class CldrGrammar:
         return f"{head}{self._words(above)} {self._words(below)}"
 
     def _power(self, text: str) -> str:
-        """ "10²": the exponent by its digits, as most languages have no short word for it."""
+        """Say "10²": the exponent by its digits, as most languages have no short word for it."""
         return self._digits(text.translate(_SUPERSCRIPTS))
 
     def _difference(self, text: str) -> str:

@@ -48,7 +48,6 @@ COUNTED = (
     r"photos|videos|posts|tweets|files|images|pixels|bytes|monthly|daily|active|more|others|"
     r"[A-Z][a-z]+(?:ans|ish|ese)|visits|miles|points|times|patients|samples|stars|reviews)\b"
 )
-_LETTER_UNITS = {"g", "h", "l", "m", "s", "t", "V", "W", "K", "J", "N", "L", "ct", "cd", "in."}
 
 
 _LETTER_K = re.compile(
@@ -93,7 +92,7 @@ def _signed(match: re.Match[str]) -> str:
 
 
 def _money(match: re.Match[str]) -> str | None:
-    """ "$5", "-$1,200", "US$5 million", "5,50 €" """
+    """Say "$5", "-$1,200", "US$5 million", "5,50 €"."""
     name = match["code"] or match["before"] or match["after"]
     if match["after"] in ("Rs", "Fr.", "Rs.", "T") or (match["after"] or "").startswith(
         ("A$", "C$")
@@ -111,7 +110,7 @@ def _rate(text: str | None) -> str:
 
 
 def _money_range(match: re.Match[str]) -> str | None:
-    """ "$5-10 million", "£5–£10", "5-10 €" """
+    """Say "$5-10 million", "£5–£10", "5-10 €"."""
     currency = CURRENCIES[match["before"] or match["after"]]
     scale = (match["scale2"] or "").strip()
     first_scale = (match["scale"] or "").strip()
@@ -130,7 +129,7 @@ def _cents(match: re.Match[str]) -> str:
 
 
 def _count(match: re.Match[str]) -> str | None:
-    """ "5k followers", "1m people", "2.5bn", "3M downloads" """
+    """Say "5k followers", "1m people", "2.5bn", "3M downloads"."""
     scale = match["scale"].strip()
     counted = re.compile(rf"\s{COUNTED}").match(match.string, match.end()) is not None
     spaced = match["scale"][0].isspace()
@@ -147,7 +146,7 @@ def _count(match: re.Match[str]) -> str | None:
 
 
 def _refused(match: re.Match[str], unit: str) -> bool:
-    """Whether a letter after a number is none of a unit."""
+    """Whether the letters after a number are not the unit that they look like."""
     following = match.string[match.end() : match.end() + 24]
     spaced = match.string[match.start() : match.end()].rstrip(unit).endswith(" ")
     if unit == "g" and re.match(r"\s(?:network|phone|signal|tower|coverage|connection)", following):
@@ -175,7 +174,7 @@ def _unit_form(unit: str, value: str, attributive: bool) -> str:
 
 
 def _measure(match: re.Match[str]) -> str | None:
-    """ "5 km", "-5 °C", "9.8 m/s²", "40.7° N", "2½ cm" """
+    """Say "5 km", "-5 °C", "9.8 m/s²", "40.7° N", "2½ cm"."""
     unit, n = match["unit"], match["n"]
     if _refused(match, unit):
         return None
@@ -196,7 +195,7 @@ def _measure(match: re.Match[str]) -> str | None:
 
 
 def _measure_range(match: re.Match[str]) -> str | None:
-    """ "10-20 km", "5%-10%", "20°C-25°C" """
+    """Say "10-20 km", "5%-10%", "20°C-25°C"."""
     unit, first = match["unit2"], match["unit"]
     if _refused(match, unit):
         return None
@@ -208,13 +207,13 @@ def _measure_range(match: re.Match[str]) -> str | None:
 
 
 def _hyphened(match: re.Match[str]) -> str:
-    """ "a 5-km run" """
+    """Say "a 5-km run"."""
     unit = {"in": "in.", "inch": "in."}.get(match["unit"], match["unit"])
     return f"{number(match['n'])} {UNITS[unit].one}"
 
 
 def _feet(match: re.Match[str]) -> str:
-    """ "6'2\"", "5 ft 10 in" """
+    """Say "6'2\"", "5 ft 10 in"."""
     feet, inches = match["feet"], match["inches"]
     name = "foot" if is_one(feet) else "feet"
     return f"{number(feet)} {name} {number(inches)} {'inch' if is_one(inches) else 'inches'}"
@@ -230,11 +229,17 @@ def _in_quotation(text: str) -> bool:
 
 
 def _quotes(match: re.Match[str]) -> str | None:
-    """ "27\" monitor": inches, unless the mark closes a quotation."""
+    """Say "27\" monitor": inches, unless the mark closes a quotation."""
     if _in_quotation(match.string[: match.start()]):
         return None
     singular = is_one(match["n"]) or _attributive(match)
     return f"{number(match['n'])} {'inch' if singular else 'inches'}"
+
+
+def _inches(match: re.Match[str]) -> str:
+    """Say "1 in = 2.54 cm": beside an equals sign "in" is a unit."""
+    value = match["n"] or match["n2"]
+    return f"{number(value)} {'inch' if is_one(value) else 'inches'}"
 
 
 def _sizes(match: re.Match[str]) -> str:
@@ -243,20 +248,20 @@ def _sizes(match: re.Match[str]) -> str:
 
 
 def _bare_degrees(match: re.Match[str]) -> str:
-    """ "98.6 F": with one decimal place it is a temperature."""
+    """Say "98.6 F": with one decimal place it is a temperature."""
     scale = {"C": "Celsius", "F": "Fahrenheit"}[match["unit"]]
     return f"{number(match['n'])} degrees {scale}"
 
 
 def _only_feet(match: re.Match[str]) -> str | None:
-    """ "6' tall": feet, unless the mark closes a quotation."""
+    """Say "6' tall": feet, unless the mark closes a quotation."""
     if re.search(r"(?:^|\s)['‘]\w", match.string[: match.start()]):
         return None
     return f"{number(match['n'])} {'foot' if is_one(match['n']) else 'feet'}"
 
 
 def _by(match: re.Match[str]) -> str | None:
-    """ "10 x 20 cm", "4x4": sizes; with an equals sign it is a product."""
+    """Say "10 x 20 cm", "4x4": sizes; with an equals sign it is a product."""
     if re.match(r"\s*=", match.string[match.end() :]) or re.search(
         r"=\s*$", match.string[: match.start()]
     ):
@@ -276,11 +281,11 @@ def _pressure(match: re.Match[str]) -> str:
 
 
 _AMOUNT = rf"(?P<sign>{SIGN})(?P<n>{NUM})"
-_UNIT = rf"\s?(?P<unit>{UNIT})"
 _UNIT2 = rf"\s?(?P<unit2>{UNIT})"
 _BEFORE = rf"(?P<sign>(?:(?<![\w.)])[-−+–])?)(?<![\w/])(?P<before>{CURRENCY})\s?(?P<inner>[-−]?)"
 _AFTER = rf"\s?(?P<after>{CURRENCY}){END}"
 RULES = (
+    Rule(rf"(?P<n>{NUM})\s?in(?=\s?=)|(?<=[=≈] )(?P<n2>{NUM})\s?in(?!\w)", _inches),
     Rule(r"(?<=['’′\"″tm])\s?[x×]\s?(?=\d)|(?<=['’′\"″tm]\s)[x×]\s?(?=\d)", _sizes, starts="ls"),
     Rule(rf"(?P<n>\d+\.\d)\s?(?P<unit>[CF]){END}", _bare_degrees),
     Rule(

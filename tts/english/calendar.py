@@ -59,7 +59,7 @@ def _said_year(text: str | None) -> str:
 
 
 def _stop(match: re.Match[str], text: str) -> str:
-    """ "." where the full stop of an abbreviation at the end of a match also ends the sentence."""
+    """A full stop where that of an abbreviation at the end of a match also ends the sentence."""
     return "." if text.endswith(".") and ends_sentence(match.string, match.end()) else ""
 
 
@@ -69,7 +69,7 @@ def ends_sentence(text: str, end: int) -> bool:
 
 
 def full_date(day: int, month: int, written_year: str, *, day_first: bool = False) -> str:
-    """ "May seventeenth, twenty twenty-four" or "the seventeenth of May, twenty twenty-four" """
+    """A date: "May seventeenth, twenty twenty-four", "the seventeenth of May, ..."."""
     name = MONTHS[month - 1]
     when = f"the {ordinal(day)} of {name}" if day_first else f"{name} {ordinal(day)}"
     said = _said_year(written_year)
@@ -77,7 +77,7 @@ def full_date(day: int, month: int, written_year: str, *, day_first: bool = Fals
 
 
 def _iso(match: re.Match[str]) -> str | None:
-    """ "2024-05-17", "2024/05/17T14:30:00Z" """
+    """Say "2024-05-17", "2024/05/17T14:30:00Z"."""
     month, day = int(match["m"]), int(match["d"])
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return None
@@ -106,7 +106,7 @@ class Dates:
         self._day_first = day_first
 
     def _slashed(self, match: re.Match[str]) -> str | None:
-        """ "5/17/2024", "25-12-2023" """
+        """Say "5/17/2024", "25-12-2023"."""
         first, second = int(match["a"]), int(match["b"])
         day_first = first > 12 or (self._day_first and second <= 12)
         day, month = (first, second) if day_first else (second, first)
@@ -118,7 +118,7 @@ class Dates:
         return full_date(day, month, written, day_first=self._day_first)
 
     def _short(self, match: re.Match[str]) -> str | None:
-        """ "on 12/25", "Tuesday 5/14": a date only beside words that tell so."""
+        """Say "on 12/25", "Tuesday 5/14": a date only beside words that tell so."""
         first, second = int(match["a"]), int(match["b"])
         before = words_before(match).strip(".,(:")
         cued = before in ("on", "by", "until", "before", "after", "since", "due", "dated", "date")
@@ -148,7 +148,7 @@ class Dates:
 
 
 def _dotted(match: re.Match[str]) -> str | None:
-    """ "17.05.2024": the day stands first wherever dots are used."""
+    """Say "17.05.2024": the day stands first wherever dots are used."""
     day, month = int(match["d"]), int(match["m"])
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return None
@@ -156,7 +156,7 @@ def _dotted(match: re.Match[str]) -> str | None:
 
 
 def _month_day(match: re.Match[str]) -> str | None:
-    """ "May 5", "Jan. 3, 2020", "June 3–5, 2024" """
+    """Say "May 5", "Jan. 3, 2020", "June 3–5, 2024"."""
     if re.match(r"\s(?:people|men|women|children|users|guests)\b", match.string[match.end() :]):
         return None
     said = f"{month_name(match['m'])} {_day(match['d'])}"
@@ -167,7 +167,7 @@ def _month_day(match: re.Match[str]) -> str | None:
 
 
 def _day_month(match: re.Match[str]) -> str:
-    """ "3 March 2024", "5-7 May", "the 15th of Aug." """
+    """Say "3 March 2024", "5-7 May", "the 15th of Aug."."""
     month = month_name(match["m"])
     first = f"the {_day(match['d'])}"
     if match["to"]:
@@ -184,7 +184,7 @@ def _month_year(match: re.Match[str]) -> str:
 
 
 def _month_alone(match: re.Match[str]) -> str | None:
-    """ "Jan.", "Jan-Mar": a short month with its full stop or in a range."""
+    """Say "Jan.", "Jan-Mar": a short month with its full stop or in a range."""
     if match["to"]:
         return f"{month_name(match['m'])} to {month_name(match['m2'])}"
     if not match["m"].endswith("."):
@@ -202,7 +202,7 @@ def _month_alone(match: re.Match[str]) -> str | None:
 
 
 def _weekday(match: re.Match[str]) -> str | None:
-    """ "Tues.", "Mon, Jun 3", "Mon-Fri" """
+    """Say "Tues.", "Mon, Jun 3", "Mon-Fri"."""
     first = match["w"]
     if match["to"]:
         joined = re.sub(r"[^a-z]", "", match["to"].split()[0]) if " " in match["to"].strip() else ""
@@ -220,7 +220,7 @@ def _weekday(match: re.Match[str]) -> str | None:
 
 
 def _decade(match: re.Match[str]) -> str | None:
-    """ "1990s", "the '90s", "in his 20s"; "30s" alone are seconds."""
+    """Say "1990s", "the '90s", "in his 20s"; "30s" alone are seconds."""
     written = match["n"]
     if len(written) == 4:
         return plural_tens(year(written))
@@ -258,12 +258,12 @@ def _decade(match: re.Match[str]) -> str | None:
 
 
 def _year_mark(match: re.Match[str]) -> str:
-    """ "'98", "the class of ’98" """
+    """Say "'98", "the class of ’98"."""
     return cardinal(int(match["n"])) if match["n"][0] != "0" else f"oh {digits(match['n'][1])}"
 
 
 def _era(match: re.Match[str]) -> str:
-    """ "44 BC", "AD 79", "1066 AD" """
+    """Say "44 BC", "AD 79", "1066 AD"."""
     written = match["n"] or match["n2"]
     said = year(written) if re.fullmatch(_YEAR, written) else number(written)
     era = " ".join((match["era"] or match["era2"]).replace(".", ""))
@@ -271,7 +271,7 @@ def _era(match: re.Match[str]) -> str:
 
 
 def _years(match: re.Match[str]) -> str | None:
-    """ "1984-1990", "1998–99" """
+    """Say "1984-1990", "1998–99"."""
     first, second = match["a"], match["b"]
     if len(second) == 2 and int(second) <= int(first[2:]):
         return None
@@ -284,7 +284,7 @@ def _years(match: re.Match[str]) -> str | None:
 
 
 def _year(match: re.Match[str]) -> str | None:
-    """ "1999", and "1066" after words such as "in" """
+    """Say "1999", and "1066" after words such as "in"."""
     before = words_before(match).strip("(,")
     if match.group() < "1100" and before not in _YEAR_CUE:
         return None
@@ -292,7 +292,7 @@ def _year(match: re.Match[str]) -> str | None:
         r"\s?[-−+×*/÷=^<>±]\s?\d|\s?=", match.string[match.end() :]
     ):
         return None
-    if re.search(r"[-−+×*/÷=^<>±]\s?$", match.string[: match.start()]):
+    if re.search(r"(?:[−+×*/÷=^<>±]|(?<![a-z])-)\s?$", match.string[: match.start()]):
         return None
     return year(match.group())
 
@@ -348,6 +348,7 @@ _RULES = (
         starts="l",
     ),
     Rule(rf"(?<=\d)[-–—](?=\s?{MONTH}\s\d)", lambda m: "to", starts="s"),
+    Rule(r"(?<=\d)[-–—](?=['’]\d\d)|(?<=\ds)[-–—](?=['’]?\d+0s)", lambda m: "to", starts="s"),
     Rule(r"(?<=[QH][1-4])[-–—](?=[QH][1-4](?!\w))", lambda m: "to", starts="s"),
     Rule(rf"(?<!\w)FY\s?(?P<y>{_YEAR})(?!\w)", lambda m: f"F Y {year(m['y'])}", starts="l"),
     Rule(rf"(?<!\w)(?:c|ca)\.\s?(?P<y>{_YEAR})(?!\d)", _circa, starts="l"),

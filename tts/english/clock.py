@@ -50,7 +50,7 @@ def _zone(text: str | None) -> str:
 
 
 def _time(match: re.Match[str]) -> str | None:
-    """ "3:05 p.m.", "17:00", "10:15:30", "7.30pm" """
+    """Say "3:05 p.m.", "17:00", "10:15:30", "7.30pm"."""
     hour, minute, second, half = match["h"], match["m"], match["s"], match["half"]
     before = words_before(match).strip("(,")
     if int(hour) == 24 and (int(minute) or half):
@@ -70,7 +70,7 @@ def _time(match: re.Match[str]) -> str | None:
 
 
 def _hour(match: re.Match[str]) -> str | None:
-    """ "3pm", "7 a.m." """
+    """Say "3pm", "7 a.m."."""
     if int(match["h"]) > 24:
         return None
     said = cardinal(int(match["h"])) + _half(match["half"])
@@ -78,7 +78,7 @@ def _hour(match: re.Match[str]) -> str | None:
 
 
 def _times(match: re.Match[str]) -> str | None:
-    """ "10am-2pm", "9:30-10:30", "9-5pm" """
+    """Say "10am-2pm", "9:30-10:30", "9-5pm"."""
     if not (match["m"] or match["m2"] or match["half"] or match["half2"]):
         return None
     first = _time_words(match["h"], match["m"], match["half"] or ("" if match["m"] else None))
@@ -95,7 +95,7 @@ def _bare(hour: str, minute: str | None) -> str:
 
 
 def _military(match: re.Match[str]) -> str:
-    """ "1700 hours", "0830 hrs" """
+    """Say "1700 hours", "0830 hrs"."""
     hour, minute = match["h"], match["m"]
     said = digits(hour) if hour[0] == "0" else cardinal(int(hour))
     tail = (
@@ -109,7 +109,7 @@ def _military(match: re.Match[str]) -> str:
 
 
 def _duration(match: re.Match[str]) -> str | None:
-    """ "1h 30m", "5m 20s", "2h5" """
+    """Say "1h 30m", "5m 20s", "2h5"."""
     said = []
     for group, name in (("h", "hour"), ("m", "minute"), ("s", "second")):
         if match[group]:

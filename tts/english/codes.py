@@ -74,7 +74,7 @@ def _coded(match: re.Match[str]) -> Sequence[Part] | None:
 
 
 def _masked(match: re.Match[str]) -> str | None:
-    """ "ending in x4821", "XXXX1234": a number of which only the end is shown."""
+    """Say "ending in x4821", "XXXX1234": a number of which only the end is shown."""
     before = match.string[max(0, match.start() - 60) : match.start()]
     if match.group().lower().startswith("xx") or _DIGITS_CUE.search(before):
         return digits(match["n"])
@@ -82,8 +82,8 @@ def _masked(match: re.Match[str]) -> str | None:
 
 
 def _flight(match: re.Match[str]) -> str | None:
-    """ "flight BA 142": letters and digits one by one."""
-    if not re.search(r"\bflights?\s$", match.string[: match.start()], re.IGNORECASE):
+    """Say "flight BA 142": letters and digits one by one."""
+    if not re.search(r"\bflights?\s\(?$", match.string[: match.start()], re.IGNORECASE):
         return None
     return f"{letters(match['c'])} {digits(match['n'])}"
 
@@ -95,7 +95,7 @@ def _code_parts(match: re.Match[str]) -> Sequence[Part]:
 
 
 def _hash(match: re.Match[str]) -> Sequence[Part] | str:
-    """ "#5" is a number, "#100234" a code."""
+    """Say "#5" is a number, "#100234" a code."""
     text = match["n"]
     if len(text) < 4 and text[0] != "0":
         return f"number {cardinal(int(text))}"
@@ -124,7 +124,7 @@ def _long(match: re.Match[str]) -> Sequence[Part] | None:
 
 
 def _alphanumeric(match: re.Match[str]) -> str | None:
-    """ "ABC123", "X7K9QP", "B12", "INV-2024-001", "H2O" """
+    """Say "ABC123", "X7K9QP", "B12", "INV-2024-001", "H2O"."""
     text = match.group()
     if not (re.search(r"\d", text) and re.search(r"[A-Za-z]", text)):
         return None
@@ -172,7 +172,7 @@ def _shift(match: re.Match[str], text: str) -> list[Part]:
 
 
 def _house(match: re.Match[str]) -> str | None:
-    """ "742 Evergreen Terrace", "221B Baker Street": the way a house number is read."""
+    """Say "742 Evergreen Terrace", "221B Baker Street": the way a house number is read."""
     text, letter = match["n"], match["l"]
     if len(text) <= 2:
         said = cardinal(int(text))
@@ -186,7 +186,7 @@ def _house(match: re.Match[str]) -> str | None:
 
 
 def _road(match: re.Match[str]) -> str:
-    """ "I-95", "US-101", "Highway 101" """
+    """Say "I-95", "US-101", "Highway 101"."""
     text = match["n"]
     name = {"Hwy": "Highway"}.get(match["road"], match["road"])
     said = cardinal(int(text)) if len(text) <= 2 else digits(text)
@@ -194,7 +194,7 @@ def _road(match: re.Match[str]) -> str:
 
 
 def _ending_letter(match: re.Match[str]) -> str | None:
-    """ "401(k)" """
+    """Say "401(k)"."""
     first, second, third = list(match["n"])
     middle = "oh" if second == "0" else digits(second)
     return f"{digits(first)} {middle} {digits(third)} {(match['l'] or match.group()[-1]).upper()}"
@@ -260,7 +260,7 @@ RULES = (
 
 
 def _model(match: re.Match[str]) -> str:
-    """ "GPT-3.5", "Qwen2.5": letters and a decimal number."""
+    """Say "GPT-3.5", "Qwen2.5": letters and a decimal number."""
     name = match["l"]
     return f"{letters(name) if name.isupper() and len(name) <= 4 else name} {number(match['n'])}"
 

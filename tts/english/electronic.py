@@ -96,7 +96,7 @@ def _domain(match: re.Match[str]) -> str | None:
 
 
 def _version(match: re.Match[str]) -> str | None:
-    """ "v2.0.1", "3.5.1", "17.4.1"; "1.234.567" is a number."""
+    """Say "v2.0.1", "3.5.1", "17.4.1"; "1.234.567" is a number."""
     if not match["v"] and re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3}){2,}", match["n"]):
         return None
     name = (
@@ -157,12 +157,12 @@ def _dot_word(match: re.Match[str]) -> str:
 
 
 def _software_version(match: re.Match[str]) -> str:
-    """ "Python 3.11": both parts are numbers; a decimal would lose the order of versions."""
+    """Say "Python 3.11": both parts are numbers; a decimal would lose the order of versions."""
     return f"{match['name']} {_number(match['a'])} point {_number(match['b'])}"
 
 
 def _standard(match: re.Match[str]) -> str:
-    """ "802.11ac" """
+    """Say "802.11ac"."""
     return f"eight oh two point {cardinal(int(match['n']))} {letters(match['l'])}".strip()
 
 

@@ -21,7 +21,7 @@ _LETTER_CUES = words(
 
 
 def _initials(match: re.Match[str]) -> str:
-    """ "U.S.", "a.k.a.", "J.K. Rowling" """
+    """Say "U.S.", "a.k.a.", "J.K. Rowling"."""
     text = match.group()
     said = letters(text) if text != "Ph.D." else "P H D"
     return said + (_initials_stop(match) if text.endswith(".") else "")
@@ -53,7 +53,7 @@ def _initial(match: re.Match[str]) -> str | None:
 
 
 def _ampersand(match: re.Match[str]) -> str:
-    """ "AT&T", "R&D" """
+    """Say "AT&T", "R&D"."""
     first, second = match.group().split("&")
     return f"{letters(first)} and {letters(second)}"
 

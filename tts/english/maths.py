@@ -35,7 +35,7 @@ _OPERATOR = re.compile(r"\s*[-−+×*÷/=<>≤≥≈^]\s?")
 
 
 def power(exponent: str) -> str:
-    """ "squared", "cubed", "to the power of minus three" """
+    """An exponent: "squared", "cubed", "to the power of minus three"."""
     exponent = exponent.translate(_SUPERSCRIPTS)
     if exponent in ("2", "3"):
         return {"2": "squared", "3": "cubed"}[exponent]
@@ -49,13 +49,13 @@ def _base(text: str) -> str:
 
 
 def _powered(match: re.Match[str]) -> str | Sequence[Part]:
-    """ "2^10", "x²", "10⁻³" """
+    """Say "2^10", "x²", "10⁻³"."""
     said = f"{_base(match['base'])} {power(match['e'] or match['s'])}"
     return _with_unit(match, said, many=True) if match["base"][-1].isdecimal() else said
 
 
 def _scientific(match: re.Match[str]) -> str:
-    """ "6.02e23", "3×10^8" """
+    """Say "6.02e23", "3×10^8"."""
     exponent = match["x"] or match["e"] or match["s"]
     raised = (
         power(exponent)
@@ -90,7 +90,7 @@ def _equation(match: re.Match[str]) -> bool:
 
 
 def _fraction(match: re.Match[str]) -> str | Sequence[Part] | None:
-    """ "3/4", "22/7"; "24/7" and "9/11" have names of their own; "6/2 = 3" is a division."""
+    """Say "3/4", "22/7"; "24/7" and "9/11" have names of their own; "6/2 = 3" is a division."""
     above, below = int(match["a"]), int(match["b"])
     if re.match(r"\s?mmHg", match.string[match.end() :]):
         return None
@@ -107,7 +107,7 @@ def _fraction(match: re.Match[str]) -> str | Sequence[Part] | None:
 
 
 def _mixed(match: re.Match[str]) -> str | Sequence[Part] | None:
-    """ "1 1/2", "2½", "2 ½" """
+    """Say "1 1/2", "2½", "2 ½"."""
     if match["v"]:
         return _with_unit(match, mixed(match["sign"] + match["n"], vulgar(match["v"])), many=True)
     above, below = int(match["a"]), int(match["b"])
@@ -117,7 +117,7 @@ def _mixed(match: re.Match[str]) -> str | Sequence[Part] | None:
 
 
 def _minus(match: re.Match[str]) -> str | None:
-    """ "10 - 3 = 7", "100 - 25", "a - b", "7 - 10 = -3", "10-3=7" """
+    """Say "10 - 3 = 7", "100 - 25", "a - b", "7 - 10 = -3", "10-3=7"."""
     first, second = match["a"], match["b"]
     end = match.end("b") if match["b"] else match.end()
     follows = _RELATION.match(match.string, end)
@@ -150,21 +150,12 @@ def _value(text: str) -> float:
     return float(f"{whole}.{decimals or 0}")
 
 
-def _times(match: re.Match[str]) -> str | None:
-    """An "x" or star between factors; a size, such as "10 x 20 cm", comes before it."""
-    return "times"
-
-
-def _divided(match: re.Match[str]) -> str | None:
-    return "divided by"
-
-
 def _factorial(match: re.Match[str]) -> str:
     return f"{number(match['n'])} factorial"
 
 
 def _applied(match: re.Match[str]) -> str:
-    """ "f(x)" """
+    """Say "f(x)"."""
     inside = match["x"]
     return f"{match['f']} of {number(inside) if inside.isdecimal() else inside}"
 
@@ -181,12 +172,12 @@ _FUNCTIONS = {
 
 
 def _function(match: re.Match[str]) -> str:
-    """ "sin(90°)" """
+    """Say "sin(90°)"."""
     return f"{_FUNCTIONS[match['f']]} of"
 
 
 def _out_of(match: re.Match[str]) -> str | None:
-    """ "4.5/5", "8/10 stars": marks out of a number."""
+    """Say "4.5/5", "8/10 stars": marks out of a number."""
     marked = re.match(r"\s(?:stars?|points?|rating|score|marks?)\b", match.string[match.end() :])
     if "." not in match["a"] and not marked:
         return None
@@ -194,7 +185,7 @@ def _out_of(match: re.Match[str]) -> str | None:
 
 
 def _relation(match: re.Match[str]) -> str:
-    """ ">90%", "<5", "≥ 2": with nothing before it, it compares."""
+    """Say ">90%", "<5", "≥ 2": with nothing before it, it compares."""
     name = {">": "more than", "<": "less than", ">=": "at least", "<=": "at most"}[match["r"]]
     return name
 
@@ -210,10 +201,6 @@ def _symbols(match: re.Match[str]) -> str:
     }[match.group()]
 
 
-def _percentage_points(match: re.Match[str]) -> str:
-    return f"{number(match['n'])} per mille"
-
-
 def _arrow(match: re.Match[str]) -> str:
     return "to"
 
@@ -223,7 +210,7 @@ def _times_faster(match: re.Match[str]) -> str:
 
 
 def _formula(match: re.Match[str]) -> str | None:
-    """ "H₂O", "x₁" """
+    """Say "H₂O", "x₁"."""
     return " ".join(
         number(piece.translate(_SUBSCRIPTS)) if piece[0] in "₀₁₂₃₄₅₆₇₈₉" else letters(piece)
         for piece in re.findall(r"[A-Z]?[a-z]?(?=[₀-₉])|[₀-₉]+|[A-Za-z]+", match.group())
@@ -287,7 +274,11 @@ RULES = (
     Rule(r"≈(?=\s?[\d.$€£])(?<![\w)]≈)(?<![\w)] ≈)", lambda m: "about", starts="s"),
     Rule(r"!=|<=|>=|==|\+/-|&&", _symbols, starts="s"),
     Rule(r"[-=]+>|→|⟶", _arrow, starts="s"),
-    Rule(r"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", _times, starts="ls"),
-    Rule(rf"{_OPERAND_BEFORE}\s?\*\s?(?=[\w(])|(?<=[\w)]\s)\*\s(?=[\w(])", _times, starts="s"),
-    Rule(r"(?<=[\d)]\s)/\s(?=[\d(])|(?<=\))/(?=[\d(])", _divided, starts="s"),
+    Rule(r"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", lambda m: "times", starts="ls"),
+    Rule(
+        rf"{_OPERAND_BEFORE}\s?\*\s?(?=[\w(])|(?<=[\w)]\s)\*\s(?=[\w(])",
+        lambda m: "times",
+        starts="s",
+    ),
+    Rule(r"(?<=[\d)]\s)/\s(?=[\d(])|(?<=\))/(?=[\d(])", lambda m: "divided by", starts="s"),
 )

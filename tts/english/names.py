@@ -186,7 +186,7 @@ _SAINTS = words(
 
 
 def _street_or_saint(match: re.Match[str]) -> str | None:
-    """ "St. Louis", "Main St.", "St Mary's on 3rd St" """
+    """Say "St. Louis", "Main St.", "St Mary's on 3rd St"."""
     after = name_after(match)
     name = re.sub(r"['’]s$", "", after).lower()
     numbered = (
@@ -209,7 +209,7 @@ def _street_or_saint(match: re.Match[str]) -> str | None:
 
 
 def _title(match: re.Match[str]) -> str | None:
-    """ "Dr. Smith", "Ms Lee", "Ft. Worth"; "Elm Dr." is a street."""
+    """Say "Dr. Smith", "Ms Lee", "Ft. Worth"; "Elm Dr." is a street."""
     name, dotted = match["t"].lower(), match.group().endswith(".")
     if match["t"].isupper() or not match["t"][0].isupper():
         return None
@@ -234,7 +234,7 @@ def _title(match: re.Match[str]) -> str | None:
 
 
 def _street(match: re.Match[str]) -> str | None:
-    """ "Elm Dr.", "5th Ave", "45 Sunset Blvd." """
+    """Say "Elm Dr.", "5th Ave", "45 Sunset Blvd."."""
     text = match["t"]
     if text.isupper() or not text[0].isupper() or not _named(match):
         return None
@@ -244,7 +244,7 @@ def _street(match: re.Match[str]) -> str | None:
 
 
 def _after_name(match: re.Match[str]) -> str | None:
-    """ "King Jr.", "Acme Inc.", "Smith & Co." """
+    """Say "King Jr.", "Acme Inc.", "Smith & Co."."""
     before = match.string[: match.start()]
     if not re.search(r"(?:[A-Z][\w'’.-]*,?|&)\s$", before):
         return None
@@ -283,12 +283,12 @@ def _word(match: re.Match[str]) -> str | None:
 
 
 def _numbered(match: re.Match[str]) -> str | None:
-    """ "No. 5", "pp. 5-10": before a number; "No." by itself is an answer."""
+    """Say "No. 5", "pp. 5-10": before a number; "No." by itself is an answer."""
     return _NUMBERED[match["t"].lower()]
 
 
 def _direction(match: re.Match[str]) -> str | None:
-    """ "1 N. Oak St.", "99 W 4th St" """
+    """Say "1 N. Oak St.", "99 W 4th St"."""
     names = {"N": "North", "S": "South", "E": "East", "W": "West"}
     return " ".join(names[char] for char in re.findall("[NSEW]", match.group()))
 

@@ -89,7 +89,7 @@ def cardinal(value: int) -> str:
 
 @lru_cache(maxsize=1024)
 def ordinal(value: int) -> str:
-    """ "first", "one hundred and first", ..."""
+    """An ordinal number: "first", "one hundred and first"."""
     return str(num2words(value, lang="en", to="ordinal")).replace(",", "")
 
 
@@ -126,7 +126,7 @@ def is_one(text: str) -> bool:
 
 
 def fraction(above: int, below: int) -> str:
-    """ "three quarters", "twenty-two over seven"; numerator and denominator are positive."""
+    """A fraction of positive numbers: "three quarters", "twenty-two over seven"."""
     if below not in range(2, 33) and below not in (50, 64, 100, 1000):
         return f"{cardinal(above)} over {cardinal(below)}"
     if above > 99 or (above > below and below > 10):
@@ -141,7 +141,7 @@ def fraction(above: int, below: int) -> str:
 
 
 def vulgar(sign: str) -> str:
-    """ "one half" of "½" """
+    """The words of a fraction sign: "one half" of "½"."""
     return fraction(*VULGAR[sign])
 
 
@@ -162,7 +162,7 @@ def year(text: str) -> str:
 
 
 def plural_tens(words: str) -> str:
-    """ "eighties" of "eighty"; "hundreds" of "hundred"."""
+    """The plural of a number word: "eighties" of "eighty"."""
     return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"
 
 

@@ -48,7 +48,7 @@ def _national(match: re.Match[str]) -> Sequence[Part] | None:
 
 
 def _seven(match: re.Match[str]) -> Sequence[Part] | None:
-    """ "555-0142": a number unless it reads as a range, such as "500-1000 people"."""
+    """Say "555-0142": a number unless it reads as a range, such as "500-1000 people"."""
     first, second = match["a"], match["b"]
     before = match.string[max(0, match.start() - 50) : match.start()]
     cued = first == "555" or second[0] == "0" or _CALLED.search(before) is not None

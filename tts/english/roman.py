@@ -97,7 +97,7 @@ def _listed(match: re.Match[str]) -> bool:
 
 
 def _roman_range(match: re.Match[str]) -> str | None:
-    """ "Chapters I-III" """
+    """Say "Chapters I-III"."""
     if name_before(match).lower().removesuffix("s") not in _CUES:
         return None
     return f"{cardinal(roman_value(match['a']))} to {cardinal(roman_value(match['b']))}"
@@ -113,7 +113,7 @@ _LONE_REIGNS = words(
 
 
 def _roman(match: re.Match[str]) -> str | None:
-    """ "Henry VIII", "Chapter IV", "World War I", "Super Bowl LVIII" """
+    """Say "Henry VIII", "Chapter IV", "World War I", "Super Bowl LVIII"."""
     text, before = match["r"], name_before(match)
     key = re.sub(r"['’]s$", "", before).lower()
     value = roman_value(text)

@@ -30,7 +30,7 @@ def _ordinal(match: re.Match[str]) -> str:
 
 
 def _range(match: re.Match[str]) -> str | None:
-    """ "10-20", "0.5-1.5", "3-1": what is counted or the score of a game."""
+    """Say "10-20", "0.5-1.5", "3-1": what is counted or the score of a game."""
     spaced = re.search(r"\s[-–—]\s", match.group()) is not None
     if spaced and split_number(match["a"])[1] + split_number(match["b"])[1] == "":
         first, second = (int(re.sub(r"\D", "", match[name])) for name in "ab")
@@ -41,7 +41,7 @@ def _range(match: re.Match[str]) -> str | None:
 
 
 def _list(match: re.Match[str]) -> str | None:
-    """ "5,6,7": no number has such commas."""
+    """Say "5,6,7": no number has such commas."""
     if re.fullmatch(NUM, match.group()):
         return None
     return ", ".join(number(part) for part in match.group().split(","))

@@ -125,7 +125,7 @@ PER = {
 
 
 def per(text: str) -> str:
-    """What follows a slash after an amount: "kilometer" of "km", "month" of "month"."""
+    """The name of a unit after a slash: "kilometer" of "km", "month" of "month"."""
     if text in PER:
         return PER[text]
     return UNITS[text].one if text in UNITS else text
