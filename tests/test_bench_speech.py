@@ -51,7 +51,7 @@ def test_lines_are_taken_from_all_classes() -> None:
 
 def test_the_table_counts_by_class() -> None:
     forms = [SpokenForm("a", "5", "five"), SpokenForm("a", "6", "seven"), SpokenForm("b", "x", "x")]
-    heard = [Heard(forms[0], "five", "5"), Heard(forms[0], "five", "9")]
+    heard = [Heard(forms[0], "five", "5"), Heard(forms[0], "five", "9", "5")]
     rows = list(table(forms, heard))
     assert [(row["class"], row["lines"], row["right %"]) for row in rows] == [
         ("a", 2, 50.0),
@@ -60,7 +60,11 @@ def test_the_table_counts_by_class() -> None:
     ]
     assert rows[0]["heard right %"] == 50.0
     assert rows[1]["heard right %"] == ""
-    assert list(wrong_lines(forms, heard)) == ["a: '6' is said 'six'", "a: 'five' is heard '9'"]
+    assert rows[0]["in two takes %"] == 100.0
+    assert list(wrong_lines(forms, heard)) == [
+        "a: '6' is said 'six'",
+        "a: 'five' is heard '9' and '5'",
+    ]
 
 
 def run(monkeypatch, capfd, *words):

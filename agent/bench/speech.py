@@ -7,11 +7,10 @@ fifty"); the digits are the value, whichever way they are written.
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,15 +53,28 @@ _SHORT = 4
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One line of the table through voice and recogniser."""
+    """One line of the table through voice and recogniser.
+
+    Attributes:
+        said: the spoken form, after the carrier where the line is short.
+        heard: the recogniser's words.
+        again: its words of a second take; empty where the first was right.
+    """
 
     form: SpokenForm
     said: str
     heard: str
+    again: str = ""
 
     @property
     def right(self) -> bool:
+        """Whether the value was heard in the first take."""
         return values(self.said) == values(spoken(self.heard))
+
+    @property
+    def right_in_two(self) -> bool:
+        """Whether the value was heard in one of two takes."""
+        return self.right or values(self.said) == values(spoken(self.again))
 
     def row(self) -> dict[str, Any]:
         return {
@@ -70,7 +82,9 @@ class Heard:
             "written": self.form.written,
             "said": self.said,
             "heard": self.heard,
+            "again": self.again,
             "right": self.right,
+            "right_in_two": self.right_in_two,
         }
 
 
@@ -139,13 +153,19 @@ def _through(
     progress(f"line {place}: {form.written}")
     carrier = _CARRIER if len(form.written.split()) < _SHORT else ""
     said = spoken(carrier + form.written)
+    first = Heard(form, said, _take(voice, recogniser, said))
+    return first if first.right else replace(first, again=_take(voice, recogniser, said))
+
+
+def _take(voice: Any, recogniser: Any, said: str) -> str:
+    """Speak a text once and recognise it; no two takes of a voice are quite the same."""
     chunks = [chunk.samples for chunk in voice.speak(said)]
     sound = resample(np.concatenate(chunks), voice.rate, RATE) if chunks else _silence(0.5)
     listening = recogniser.listen()
     listening.feed(np.concatenate([_silence(0.2), sound, _silence(0.3)]))
-    text = listening.finish().text
+    text = str(listening.finish().text)
     listening.close()
-    return Heard(form, said, text)
+    return text
 
 
 def _silence(seconds: float) -> Samples:
@@ -167,11 +187,10 @@ def table(forms: Sequence[SpokenForm], ear: Sequence[Heard]) -> Iterator[dict[st
             "ms": round(statistics.median(_times(inside)), 2),
         }
         if ear:
-            right = sum(line.right for line in listened)
-            row |= {
-                "through the ear": len(listened),
-                "heard right %": _percent(right, len(listened)) if listened else "",
-            }
+            row |= {"through the ear": len(listened), "heard right %": "", "in two takes %": ""}
+        if listened:
+            row["heard right %"] = _percent(sum(x.right for x in listened), len(listened))
+            row["in two takes %"] = _percent(sum(x.right_in_two for x in listened), len(listened))
         yield row
 
 
@@ -194,4 +213,5 @@ def wrong_lines(forms: Sequence[SpokenForm], ear: Sequence[Heard]) -> Iterator[s
         yield f"{miss.form.kind}: {miss.form.written!r} is said {miss.said!r}"
     for line in ear:
         if not line.right:
-            yield f"{line.form.kind}: {line.said!r} is heard {re.sub(r'^ ', '', line.heard)!r}"
+            heard = " and ".join(repr(words.strip()) for words in (line.heard, line.again))
+            yield f"{line.form.kind}: {line.said!r} is heard {heard}"

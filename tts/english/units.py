@@ -159,7 +159,7 @@ CURRENCIES = {
     "£": _POUND,
     "¥": _YEN,
     "₹": _RUPEE,
-    "₩": _currency("won", "won", "jeon", "jeon"),
+    "₩": _currency("South Korean won", "South Korean won", "jeon", "jeon"),
     "₽": _currency("ruble", None, "kopeck"),
     "₺": _currency("lira", "lira", "kurus", "kurus"),
     "₪": _currency("shekel", None, "agora", "agorot"),
