@@ -43,6 +43,8 @@ def _initial(match: re.Match[str]) -> str | None:
     previous = match.string[: match.start()].rstrip()
     if before.lower() in _LETTER_CUES or (letter == "I" and before) or after.lower() in STARTERS:
         return None
+    if re.search(r"\b(?:apt|ste|fig|sec|bldg|rm|ex|unit)\.$", previous, re.IGNORECASE):
+        return None
     if letter == "X" and before[:1].isupper():  # "Malcolm X. Then": no initial
         return None
     if previous.endswith((".", "!", "?")) and not re.search(r"(?:^|[\s.])[A-Z]\.$", previous):

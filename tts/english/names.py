@@ -41,6 +41,7 @@ TITLES = {
     "ft": "Fort",
 }
 """Before a name; they never end a sentence."""
+_POSSESSIVES = frozenset({"the", "a", "my", "our", "his", "her", "your", "their"})
 _WITHOUT_STOP = words(
     """
     dr mr mrs ms mx prof capt sgt mt lt
@@ -102,7 +103,6 @@ WORDS = {
     "qty.": "quantity",
     "temp.": "temperature",
     "apt.": "apartment",
-    "ste.": "suite",
     "bldg.": "building",
     "attn.": "attention",
     "asst.": "assistant",
@@ -151,6 +151,8 @@ _NUMBERED = {
     "ex": "example",
     "ed": "edition",
     "rm": "room",
+    "pt": "part",
+    "ste": "suite",
     "fl": "floor",
     "par": "paragraph",
     "para": "paragraph",
@@ -216,6 +218,8 @@ def _title(match: re.Match[str]) -> str | None:
     if not dotted and name not in _WITHOUT_STOP:
         return None
     after = name_after(match)
+    if dotted and name in ("dr", "prof") and name_before(match) in _POSSESSIVES:
+        return TITLES[name]
     if dotted and after in ("and", "or") and name in ("mr", "mrs", "ms", "dr", "prof"):
         return TITLES[name]
     if not (after[:1].isupper() or (after[:1].isdecimal() and name == "lt")):
@@ -314,6 +318,10 @@ RULES = (
         _numbered,
         starts="l",
     ),
+    Rule(
+        r"(?<![\w.])(?P<t>(?i:vol|ch|fig|sec|art|pt))\.\s?(?=[IVXLC]{2,}\b)", _numbered, starts="l"
+    ),
+    Rule(r"(?<!\w)Ste\.(?=\s[A-Z])", lambda m: "Saint", starts="l"),
     Rule(r"(?<!\w)St(?:\.|(?=\s|$|,))(?!\w)", _street_or_saint, starts="l"),
     Rule(rf"(?<!\w)(?P<t>(?i:{_alternatives(TITLES)}))(?:\.|(?=\s))(?!\w)", _title, starts="l"),
     Rule(
