@@ -35,7 +35,7 @@ from tts.speakable import speakable
         ("1/2 or 3/4", "one half or three quarters"),
         ("10-20 minutes", "ten to twenty minutes"),
         ("6 * 7 = 42", "six times seven equals forty-two"),
-        ("555-123-4567", "five five five, one two three, four five six seven"),
+        ("555-123-4567", "five, five, five, one two three, four five six seven"),
         ("$5 million, $3.5k", "five million US dollars, three point five thousand US dollars"),
         ("on May 5, 2024", "on May fifth, twenty twenty-four"),
         ("-$1,200", "minus one thousand two hundred dollars"),

@@ -12,16 +12,35 @@ from tts.grammar import Part, group_parts
 QUANTITY = re.compile(r"\s(?!is\b|was\b|has\b|this\b|as\b|plus\b|status\b)(?:[a-z]+s|people|of)\b")
 
 
-def paused(text: str) -> str:
-    """Digits one by one, with a pause after three or four of them, as in dictation."""
+def apart(text: str) -> str:
+    """Digits one by one, with a pause between equal ones in groups of three and more.
+
+    Equal digits that run together are miscounted, by recognisers and on the telephone.
+    """
+    if len(text) < 3:
+        return digits(text)
+    said = [digits(char) for char in text]
+    equal = [a == b for a, b in itertools.pairwise(text)]
+    return " ".join(
+        f"{word}," if same else word for word, same in zip(said, [*equal, False], strict=True)
+    )
+
+
+def chunks(text: str) -> list[str]:
+    """A long run of digits in groups of three or four, as in dictation."""
     count = len(text)
     if count < 5:
-        return digits(text)
+        return [text]
     if count == 10 and text[0] in "23456789":
-        return ", ".join(map(digits, (text[:3], text[3:6], text[6:])))
+        return [text[:3], text[3:6], text[6:]]
     size = 3 if count in (5, 6, 7, 9) else 4
     cuts = [*range(0, count - 1 if count % size == 1 else count, size), count]
-    return ", ".join(digits(text[a:b]) for a, b in itertools.pairwise(cuts))
+    return [text[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def paused(text: str) -> str:
+    """Digits one by one, with a pause after three or four of them and between equal ones."""
+    return ", ".join(map(apart, chunks(text)))
 
 
 def group(text: str) -> str:
@@ -38,10 +57,10 @@ def grouped(match: re.Match[str]) -> list[Part]:
 
 def digit_groups(match: re.Match[str]) -> Sequence[Part]:
     """A run of digits in groups of three or four, each a part of its own."""
-    said = paused(match.group()).split(", ")
+    groups = chunks(match.group())
     parts: list[Part] = []
     place = match.start()
-    for words in said:
-        place += len(words.split())
-        parts.append(Part(words + ("," if len(parts) < len(said) - 1 else ""), place))
+    for text in groups:
+        place += len(text)
+        parts.append(Part(apart(text) + ("," if len(parts) < len(groups) - 1 else ""), place))
     return parts
