@@ -41,7 +41,7 @@ from tts.speakable import speakable
         ("-$1,200", "minus one thousand two hundred dollars"),
         ("24/7", "twenty-four seven"),
         ("a 5-year-old, COVID-19", "a five-year-old, COVID nineteen"),
-        ("007", "zero zero seven"),
+        ("007", "zero, zero seven"),
         (
             "12345678901234567",
             "one two three four, five six seven eight, nine zero one two, three four five six "
