@@ -30,6 +30,7 @@ _NUMBER_STARTS = frozenset("0123456789$€£¥₹₩+-−–±~≈<>=*/×÷√#�
 """First characters of a number, or of a sign that belongs to the number before it."""
 _SPOKEN = {"digit": 6, "upper": 2, "other": 1, "symbol": 12}
 """Estimated spoken characters of a written one: "7" is "seven " or part of "seven hundred"."""
+_LONG_SPOKEN = re.compile(r"[^a-z\s.,!?;:'-]")
 _CLAUSE_WORDS = 2
 """The first segment ends at a comma after so many words: a single word alone sounds clipped."""
 _CONJUNCTION_WORDS = 4
@@ -96,7 +97,10 @@ class Segmenter:
     def _limit(self) -> int:
         """How many characters of the pending text one segment may hold."""
         spoken = 0
-        for index, char in enumerate(self._pending[: self._max_chars]):
+        text = self._pending[: self._max_chars]
+        if len(text) + _SPOKEN["symbol"] * len(_LONG_SPOKEN.findall(text)) <= self._max_spoken:
+            return self._max_chars
+        for index, char in enumerate(text):
             spoken += _spoken_length(char)
             if spoken > self._max_spoken:
                 return max(1, index)
