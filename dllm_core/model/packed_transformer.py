@@ -22,7 +22,7 @@ from dllm_core.cpu.product_kernel import Finish
 from dllm_core.cpu.team import Call, Program
 from dllm_core.cpu.workspace import Workspace
 from dllm_core.model.quantize import PackedLinear
-from dllm_core.model.transformer import Block, LinearKind, Span, Transformer
+from dllm_core.model.transformer import Block, LinearKind, Span, Taps, Transformer
 
 _KEPT = 16
 """Passes whose programs are kept for the next one of the same shape."""
@@ -67,16 +67,20 @@ class PackedTransformer(Transformer):
         return [block for block in self.blocks if isinstance(block, Block)]
 
     def forward(
-        self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
+        self,
+        ids: Tensor,
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        taps: Taps | None = None,
     ) -> Tensor:
         found = [layer for block in self.blocks_in_order for layer in _layers(block)]
         weights = [layer.packed for layer in found if isinstance(layer, PackedLinear)]
         if len(weights) < len(found):  # an adapter stands around a layer
-            return super().forward(ids, spans, layers)
+            return super().forward(ids, spans, layers, taps)
         chosen = tuple(range(len(self.blocks)) if layers is None else layers)
         rows = tuple(span.rows for span in spans)
         with self._lock:
-            return self._pass(chosen, rows, weights).run(self.embedding[ids], spans)
+            return self._pass(chosen, rows, weights).run(self.embedding[ids], spans, taps)
 
     def _pass(
         self, layers: tuple[int, ...], rows: tuple[int, ...], weights: list[PackedRows]
@@ -142,7 +146,7 @@ class _Pass:
         given = [part.data_ptr() for part in self._workspace]
         return product.call(x, linear.packed, out, given, norm=norm, bias=bias, finish=finish)
 
-    def run(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
+    def run(self, x: Tensor, spans: Sequence[Span], taps: Taps | None = None) -> Tensor:
         """Hidden states (rows, hidden_size) of embedded rows.
 
         Raises:
@@ -157,7 +161,13 @@ class _Pass:
         for i, (span, mask, size) in enumerate(zip(spans, masks, sizes, strict=True)):
             at = self._point(i, span, mask)
             at[:, Slot.SCRATCH], at[:, Slot.SCRATCH_STRIDE] = scratch, size
-        self._program.run()
+        start = 0
+        for i in () if taps is None else taps.layers:
+            stop = (self._layers.index(i) + 1) * self._per_block
+            self._program.run(start, stop)
+            taps.take(i, self._x)
+            start = stop
+        self._program.run(start)
         return self._x.clone()
 
     def _check(self, x: Tensor, spans: Sequence[Span]) -> None:

@@ -45,6 +45,27 @@ class Span:
     """Boolean (rows, visible), or None where every row sees every visible position."""
 
 
+@dataclass(slots=True)
+class Taps:
+    """Hidden states after some layers, which a pass leaves for a drafter (dllm_core/draft)."""
+
+    layers: tuple[int, ...]
+    """Of a whole model, in rising order."""
+    features: Tensor
+    """(rows, len(layers) * hidden_size); the pass fills it."""
+
+    @classmethod
+    def after(cls, layers: tuple[int, ...], rows: int, config: ModelConfig) -> Taps:
+        return cls(layers, torch.empty(rows, len(layers) * config.hidden_size))
+
+    def take(self, layer: int, hidden: Tensor) -> None:
+        """Keep the hidden states (rows, hidden_size) after a layer, if it is one of these."""
+        if layer in self.layers:
+            size = hidden.shape[1]
+            start = self.layers.index(layer) * size
+            self.features[:, start : start + size] = hidden
+
+
 def visibility(
     config: ModelConfig, start: int, rows: int, visible: int, canvas: int | None = None
 ) -> Tensor | None:
@@ -201,16 +222,22 @@ class Transformer(nn.Module):
         self.head = head_kind(*size, bias=False) if own_head else None
 
     def forward(
-        self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
+        self,
+        ids: Tensor,
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        taps: Taps | None = None,
     ) -> Tensor:
         """Run int64 `ids` (rows,) of all spans; returns hidden states (rows, hidden_size).
 
-        `layers` runs a subset of the blocks, in that order.
+        `layers` runs a subset of the blocks, in that order; `taps` keeps what some of them make.
         """
         x = self.embedding[ids]
         tables = self.rotary.select(spans)
-        for block in self.blocks if layers is None else (self.blocks[i] for i in layers):
-            x = block(x, spans, tables)
+        for i in range(len(self.blocks)) if layers is None else layers:
+            x = self.blocks[i](x, spans, tables)
+            if taps is not None:
+                taps.take(i, x)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
