@@ -105,6 +105,42 @@ def train(
     out.print(f"adapter: {tasks.finished_adapter(out_directory)}", highlight=False)
 
 
+@adapt.command()
+def drafter(
+    base: Annotated[str | None, typer.Argument(help="Model; default: the responder's.")] = None,
+    out_directory: OutOption = Path("drafter"),
+    prompts: Annotated[
+        list[Path] | None, typer.Option(help="Own prompts, JSON lines; may be repeated.")
+    ] = None,
+    conversations: Annotated[int, typer.Option(min=128)] = 12_800,
+    steps: Annotated[int, typer.Option(min=1)] = 10_000,
+    batch: Annotated[int, typer.Option(min=1, help="Conversations a step.")] = 8,
+    blocks: Annotated[int, typer.Option(min=1, help="Drafts of each.")] = 12,
+    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1.5e-3,
+    words: Annotated[int, typer.Option(min=64, help="Tokens that may be drafted.")] = 6144,
+    stage: Annotated[str, typer.Option(help="record, train, pack or all of them.")] = "all",
+    seed: int = 0,
+    seconds: SecondsOption = None,
+    dtype: DtypeOption = "auto",
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Train a drafter that lets the model write several words a pass; resumes what is in --out."""
+    if stage not in ("all", "record", "train", "pack"):
+        raise typer.BadParameter(f"{stage} is no stage: use record, train, pack or all.")
+    source, instructions = _base(base, config)
+    tasks = _engine("drafter.tasks")
+    own = _engine("tasks").read_prompts(prompts) if prompts else ()
+    task = tasks.DrafterTask(
+        base=source, out=out_directory, system=instructions, own=own,
+        conversations=conversations, words=words, seconds=seconds, dtype=dtype, threads=threads,
+        training=_engine("drafter.training").DraftTraining(
+            steps=steps, batch=batch, blocks=blocks, rate=rate, seed=seed
+        ),
+    )  # fmt: skip
+    _finish(tasks.make(task, stage, _tell, lambda report: _tell(report.describe())))
+
+
 def _with_progress(tasks: Any, task: Any) -> bool:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
