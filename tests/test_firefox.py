@@ -6,10 +6,10 @@ import pytest
 from support.browsers import scripted, served
 from support.firefox import firefox, silent_speaker
 
-from agent.bench.browser_page import DESK, INSTRUMENTS
+from agent.bench.browser_page import CONTROLLER, INSTRUMENTS
 
 HELLO = "Hello yourself."
-PHASE = f"{DESK}.session.phase"
+PHASE = f"{CONTROLLER}.session.phase"
 
 
 @pytest.mark.slow
@@ -21,8 +21,8 @@ async def test_a_typed_message_is_answered_and_heard(tmp_path, transport):
             await tab.open(f"{server.url}/?transport={transport}")
             await tab.evaluate("document.querySelector('.orb').click()")
             await tab.until(f"{PHASE} === 'listening'")
-            assert await tab.evaluate(f"{DESK}.session.transport") == transport
-            await tab.evaluate(f"{DESK}.say('Hello')")
-            await tab.until(f"{DESK}.session.turn?.status === 'completed'")
-            assert await tab.evaluate(f"{DESK}.session.items.at(-1).text") == HELLO
-            assert await tab.evaluate(f"{DESK}.session.turn.firstSoundAt") > 0
+            assert await tab.evaluate(f"{CONTROLLER}.session.transport") == transport
+            await tab.evaluate(f"{CONTROLLER}.say('Hello')")
+            await tab.until(f"{CONTROLLER}.session.turn?.status === 'completed'")
+            assert await tab.evaluate(f"{CONTROLLER}.session.items.at(-1).text") == HELLO
+            assert await tab.evaluate(f"{CONTROLLER}.session.turn.firstSoundAt") > 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.bench.browser_page import DESK, Visit, open_browser
+from agent.bench.browser_page import CONTROLLER, Visit, open_browser
 from agent.bench.figures import Figure, Progress, figure
 from agent.bench.server_process import running_server
 from agent.errors import CallError
@@ -85,7 +85,7 @@ def visit_page(browser: Browser, url: str, transport: str) -> Round:
         visit.say("capital_of_france")
         visit.wait_for("page.sound.first")
         visit.wait_for("response.done")
-        shown = visit.page.evaluate(f"{DESK}.session.turns[0].voiceToVoice")
+        shown = visit.page.evaluate(f"{CONTROLLER}.session.turns[0].voiceToVoice")
         recorded = visit.recorded().voice_to_voice_ms()
         return Round(connected["ms"], shown, recorded, _silence(visit))
 

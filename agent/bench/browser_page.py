@@ -38,7 +38,7 @@ FLAGS = (
 )
 ACTION_MS = 10_000
 EVENT_SECONDS = 60.0
-DESK = "document.querySelector('ob-talk').desk"
+CONTROLLER = "document.querySelector('ob-talk').controller"
 """What the page works with; every view is given it."""
 
 
@@ -161,7 +161,7 @@ class Visit:
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
         """Entries of the session whose event is of this type, as a download has them."""
-        script = f"kind => {DESK}.entries.filter(({{event}}) => event.type === kind)"
+        script = f"kind => {CONTROLLER}.entries.filter(({{event}}) => event.type === kind)"
         found: list[dict[str, Any]] = self.page.evaluate(script, kind)
         return found
 
@@ -181,14 +181,14 @@ class Visit:
 
     def _state(self, lacking: str) -> str:
         """What to look at when an event does not come."""
-        problem = self.page.evaluate(f"{DESK}.session.problem")
-        last = self.page.evaluate(f"{DESK}.entries.slice(-12).map(e => e.t + ' ' + e.event.type)")
+        problem = self.page.evaluate(f"{CONTROLLER}.session.problem")
+        last = self.page.evaluate(f"{CONTROLLER}.entries.slice(-12).map(e => e.t + ' ' + e.event.type)")
         return f"no {lacking}; {problem}; {last}; {self.complaints}"
 
     def finish_replay(self) -> None:
         """Show the whole recorded session at once."""
         self.wait_for("page.connecting")
-        self.page.evaluate(f"{DESK}.replay.finish()")
+        self.page.evaluate(f"{CONTROLLER}.replay.finish()")
 
     def recorded(self) -> Recorded:
         found = self.page.evaluate("instruments.recording()")

@@ -73,7 +73,7 @@ def _picture(visit: Visit, scheme: str) -> None:
     page.locator(".denoise .chip.now").first.wait_for(timeout=60_000)
     page.wait_for_timeout(250)
     page.screenshot(path=PICTURES / f"denoise-{scheme}.png")
-    page.evaluate("document.querySelector('ob-talk').desk.replay.finish()")
+    page.evaluate("document.querySelector('ob-talk').controller.replay.finish()")
     page.get_by_role("tab", name="Latency").click()
     page.wait_for_timeout(300)
     page.screenshot(path=PICTURES / f"latency-{scheme}.png")

@@ -1,7 +1,7 @@
 // @ts-check
 /** Puts the page together and draws it once a frame, when something changed or moves. */
 
-import { Desk } from "./desk.js";
+import { Controller } from "./controller.js";
 import { listenToKeys } from "./keyboard.js";
 import "./views/talk.js";
 import "./views/conversation.js";
@@ -13,12 +13,12 @@ import "./views/denoise.js";
 import "./views/latency.js";
 import "./views/events.js";
 
-/** @typedef {HTMLElement & {render(desk: Desk): void}} View */
+/** @typedef {HTMLElement & {render(controller: Controller): void}} View */
 
 const DEMO = "demo.jsonl";
 const CARET_MS = 60;
 
-const desk = new Desk(draw);
+const controller = new Controller(draw);
 const views = /** @type {View[]} */ (
   ["problem", "connection", "menu", "talk", "conversation", "composer", "tabs", "denoise", "latency", "events"].map(
     (name) => document.querySelector(`ob-${name}`),
@@ -44,15 +44,15 @@ function wait() {
  * @param {number} at */
 function frame(at) {
   waiting = false;
-  const { studio } = desk.call;
-  const caretMoves = desk.session.running && at - drawnAt > CARET_MS;
+  const { audio } = controller.call;
+  const caretMoves = controller.session.running && at - drawnAt > CARET_MS;
   if (changed || caretMoves) {
     changed = false;
     drawnAt = at;
-    for (const view of views) if (!view.closest("[role=tabpanel][hidden]")) view.render(desk);
+    for (const view of views) if (!view.closest("[role=tabpanel][hidden]")) view.render(controller);
   }
-  talk.meter(studio?.mouth.level ?? 0, studio?.ear.level ?? 0);
-  if (studio || desk.session.running) wait(); // levels and the caret move by themselves
+  talk.meter(audio?.mouth.level ?? 0, audio?.ear.level ?? 0);
+  if (audio || controller.session.running) wait(); // levels and the caret move by themselves
 }
 
 async function replay() {
@@ -61,11 +61,11 @@ async function replay() {
   const url = new URL(wanted && wanted !== "demo" ? wanted : DEMO, location.href);
   if (url.origin !== location.origin) return; // somebody else's file is chosen by hand
   const response = await fetch(url);
-  await desk.show(response.ok ? await response.text() : "");
+  await controller.show(response.ok ? await response.text() : "");
 }
 
 const composer = /** @type {HTMLElement} */ (document.querySelector("ob-composer"));
-listenToKeys(desk, () => composer.focus());
-addEventListener("pagehide", () => void desk.hangUp());
+listenToKeys(controller, () => composer.focus());
+addEventListener("pagehide", () => void controller.hangUp());
 draw();
 void replay();

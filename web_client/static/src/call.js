@@ -5,7 +5,7 @@ import { ServerClock, now } from "./clock.js";
 import { Problem } from "./problems.js";
 import { Recording, withoutSound } from "./recording.js";
 import { Session } from "./session.js";
-import { Studio } from "./sound/studio.js";
+import { AudioEngine } from "./sound/audio_engine.js";
 import { dial } from "./transports/dial.js";
 
 const PING_MS = 1000;
@@ -22,8 +22,8 @@ export class Call {
     this.recording = new Recording();
     this.began = now();
     this.clock = new ServerClock();
-    /** @type {Studio | null} */
-    this.studio = null;
+    /** @type {AudioEngine | null} */
+    this.audio = null;
     /** @type {Transport | null} */
     this.transport = null;
     /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -46,10 +46,10 @@ export class Call {
     const asked = now();
     this.#note({ type: "page.connecting" });
     try {
-      this.studio = await Studio.open();
-      if (microphone) await this.studio.microphone.open(deviceId);
-      this.studio.microphone.onLost = () => this.report(new Problem("microphone_lost"));
-      this.transport = await dial(this.studio, this.#listener(), transport);
+      this.audio = await AudioEngine.open();
+      if (microphone) await this.audio.microphone.open(deviceId);
+      this.audio.microphone.onLost = () => this.report(new Problem("microphone_lost"));
+      this.transport = await dial(this.audio, this.#listener(), transport);
     } catch (error) {
       const problem = error instanceof Problem ? error : new Problem("no_sound", String(error));
       const ended = this.#isIdle();
@@ -63,7 +63,7 @@ export class Call {
     }
     const ms = Math.round(now() - asked);
     this.#note({ type: "page.connected", transport: this.transport.name, ms });
-    this.studio.onAudible = (at) => this.#audible(at - this.began);
+    this.audio.onAudible = (at) => this.#audible(at - this.began);
     this.pinging = setInterval(() => this.#ping(), PING_MS);
     this.#ping();
   }
@@ -91,7 +91,7 @@ export class Call {
 
   /** @param {boolean} muted */
   mute(muted) {
-    this.studio?.microphone.mute(muted);
+    this.audio?.microphone.mute(muted);
     this.#note({ type: "page.muted", muted });
   }
 
@@ -105,7 +105,7 @@ export class Call {
     if (mode) this.detection = this.session.facts?.audio?.input?.turn_detection;
     const session = { type: "realtime", audio: { input: { turn_detection } } };
     this.#send({ type: "session.update", session });
-    this.studio?.microphone.mute(mode || this.session.muted);
+    this.audio?.microphone.mute(mode || this.session.muted);
     this.#note({ type: "page.hold", mode, holding: false });
   }
 
@@ -118,7 +118,7 @@ export class Call {
     if (!this.session.holdToTalk) this.holdToTalk(true);
     this.interrupt();
     this.#send({ type: "input_audio_buffer.clear" });
-    this.studio?.microphone.mute(false);
+    this.audio?.microphone.mute(false);
     this.#note({ type: "page.hold", mode: true, holding: true });
   }
 
@@ -129,7 +129,7 @@ export class Call {
     this.#note({ type: "page.hold", mode: true, holding: false });
     setTimeout(() => {
       if (!this.transport || this.session.holding) return;
-      this.studio?.microphone.mute(true);
+      this.audio?.microphone.mute(true);
       if (!meant) return;
       this.#send({ type: "input_audio_buffer.commit" });
       this.#send({ type: "response.create" });
@@ -139,7 +139,7 @@ export class Call {
   /** @param {string} deviceId */
   async useMicrophone(deviceId) {
     try {
-      await this.studio?.microphone.open(deviceId);
+      await this.audio?.microphone.open(deviceId);
       await this.transport?.microphoneChanged();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -194,14 +194,14 @@ export class Call {
         this.#silence(event.response_id);
         break;
       case "onebreath.playback.duck":
-        this.studio?.speaker.duck(event.gain_db);
+        this.audio?.speaker.duck(event.gain_db);
         break;
       case "onebreath.playback.resume":
       case "output_audio_buffer.started":
-        this.studio?.speaker.restore();
+        this.audio?.speaker.restore();
         break;
       case "response.created":
-        if (this.transport?.name === "websocket") this.studio?.speaker.restore();
+        if (this.transport?.name === "websocket") this.audio?.speaker.restore();
         break;
     }
   }
@@ -210,7 +210,7 @@ export class Call {
   #measureSpeechEnd(itemId) {
     const question = this.session.questionOf(itemId);
     if (question.speechEndAt !== null || question.stoppedAt === null) return;
-    const end = this.studio?.speechEndBefore(question.stoppedAt + this.began, SPEECH_WITHIN_MS);
+    const end = this.audio?.speechEndBefore(question.stoppedAt + this.began, SPEECH_WITHIN_MS);
     if (typeof end === "number") {
       this.#note({ type: "page.speech.ended", item_id: itemId, at: end - this.began });
     }
@@ -226,7 +226,7 @@ export class Call {
   /** @param {string} id */
   #silence(id) {
     const turn = this.session.turnOf(id);
-    const speaker = this.studio?.speaker;
+    const speaker = this.audio?.speaker;
     if (!turn || !speaker || speaker.silenced.has(id)) return;
     const estimate = turn.playedBy(this.time);
     this.#note({ type: "page.silenced", response_id: id });
@@ -281,11 +281,11 @@ export class Call {
   /** @param {string} reason */
   async #end(reason) {
     clearInterval(this.pinging);
-    const { transport, studio } = this;
+    const { transport, audio } = this;
     this.transport = null;
-    this.studio = null;
+    this.audio = null;
     transport?.hangUp();
     if (!this.#isIdle()) this.#note({ type: "page.ended", reason });
-    await studio?.close();
+    await audio?.close();
   }
 }

@@ -2,22 +2,22 @@
 /** Keys: Space to talk, Esc to interrupt, M to mute, / to type. Not while typing. */
 
 /**
- * @param {import("./desk.js").Desk} desk
+ * @param {import("./controller.js").Controller} controller
  * @param {() => void} focusComposer
  */
-export function listenToKeys(desk, focusComposer) {
+export function listenToKeys(controller, focusComposer) {
   /** @type {Record<string, () => void>} */
   const keys = {
-    Escape: () => desk.interrupt(),
-    m: () => isUp(desk) && desk.mute(!desk.session.muted),
+    Escape: () => controller.interrupt(),
+    m: () => isUp(controller) && controller.mute(!controller.session.muted),
     "/": focusComposer,
   };
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (isTyping(event.target) && event.key !== "Escape") return;
-    if (event.key === " " && isUp(desk) && !isControl(event.target)) {
+    if (event.key === " " && isUp(controller) && !isControl(event.target)) {
       event.preventDefault();
-      if (!event.repeat) desk.press();
+      if (!event.repeat) controller.press();
       return;
     }
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -25,11 +25,11 @@ export function listenToKeys(desk, focusComposer) {
     if (event.key === "/") event.preventDefault();
     act();
   });
-  addEventListener("keyup", ({ key }) => key === " " && desk.release());
-  addEventListener("blur", () => desk.release()); // the key's end would go elsewhere
+  addEventListener("keyup", ({ key }) => key === " " && controller.release());
+  addEventListener("blur", () => controller.release()); // the key's end would go elsewhere
 }
 
-/** @param {import("./desk.js").Desk} desk */
+/** @param {import("./controller.js").Controller} controller */
 function isUp({ call }) {
   return call.transport !== null;
 }

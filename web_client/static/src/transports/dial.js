@@ -6,14 +6,14 @@ import { WebrtcTransport } from "./webrtc.js";
 import { WebsocketTransport } from "./websocket.js";
 
 /**
- * @param {import("../sound/studio.js").Studio} studio
+ * @param {import("../sound/audio_engine.js").AudioEngine} audio
  * @param {Listener} listener
  * @param {"auto" | "webrtc" | "websocket"} wanted
  * @returns {Promise<Transport>} connected
  */
-export async function dial(studio, listener, wanted) {
+export async function dial(audio, listener, wanted) {
   if (wanted !== "websocket") {
-    const webrtc = new WebrtcTransport(studio, listener);
+    const webrtc = new WebrtcTransport(audio, listener);
     try {
       await webrtc.open();
       return webrtc;
@@ -22,7 +22,7 @@ export async function dial(studio, listener, wanted) {
       listener.fellBack(error instanceof Error ? error.message : String(error));
     }
   }
-  const websocket = new WebsocketTransport(studio, listener);
+  const websocket = new WebsocketTransport(audio, listener);
   await websocket.open();
   return websocket;
 }

@@ -13,11 +13,11 @@ export class WebrtcTransport {
   name = "webrtc";
 
   /**
-   * @param {import("../sound/studio.js").Studio} studio
+   * @param {import("../sound/audio_engine.js").AudioEngine} audio
    * @param {Listener} listener
    */
-  constructor(studio, listener) {
-    this.studio = studio;
+  constructor(audio, listener) {
+    this.audio = audio;
     this.listener = listener;
     /** @type {RTCPeerConnection | null} */
     this.peer = null;
@@ -49,7 +49,7 @@ export class WebrtcTransport {
   /** Another microphone was chosen. */
   async microphoneChanged() {
     const sender = this.peer?.getSenders()[0];
-    await sender?.replaceTrack(this.studio.microphone.track);
+    await sender?.replaceTrack(this.audio.microphone.track);
   }
 
   hangUp() {
@@ -65,10 +65,10 @@ export class WebrtcTransport {
     this.peer = peer;
     this.channel = peer.createDataChannel("oai-events");
     const greeted = this.#greeting(this.channel);
-    const { stream, track } = this.studio.microphone;
+    const { stream, track } = this.audio.microphone;
     if (track && stream) peer.addTrack(track, stream);
     else peer.addTransceiver("audio", { direction: "recvonly" });
-    peer.ontrack = ({ track: remote }) => this.studio.speaker.playStream(new MediaStream([remote]));
+    peer.ontrack = ({ track: remote }) => this.audio.speaker.playStream(new MediaStream([remote]));
     await peer.setLocalDescription();
     await gathered(peer);
     await peer.setRemoteDescription({ type: "answer", sdp: await this.#offer(peer) });

@@ -19,11 +19,11 @@ export class WebsocketTransport {
   name = "websocket";
 
   /**
-   * @param {import("../sound/studio.js").Studio} studio
+   * @param {import("../sound/audio_engine.js").AudioEngine} audio
    * @param {Listener} listener
    */
-  constructor(studio, listener) {
-    this.studio = studio;
+  constructor(audio, listener) {
+    this.audio = audio;
     this.listener = listener;
     this.slow = false;
     this.hungUp = false;
@@ -52,7 +52,7 @@ export class WebsocketTransport {
     });
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
     socket.onclose = ({ code, reason }) => this.#closed(code, reason);
-    this.studio.microphone.frames((frame) => this.#speak(frame));
+    this.audio.microphone.frames((frame) => this.#speak(frame));
   }
 
   /** @param {WireEvent} event */
@@ -71,7 +71,7 @@ export class WebsocketTransport {
   /** @param {WireEvent} event */
   #take(event) {
     if (event.type === "response.output_audio.delta") {
-      this.studio.speaker.play(event.response_id, fromBase64(event.delta));
+      this.audio.speaker.play(event.response_id, fromBase64(event.delta));
     }
     this.listener.event(event);
   }

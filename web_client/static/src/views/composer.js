@@ -25,10 +25,10 @@ export class Composer extends HTMLElement {
     this.input?.focus();
   }
 
-  /** @param {import("../desk.js").Desk} desk */
-  render(desk) {
-    this.desk = desk;
-    if (this.form) this.form.hidden = desk.replay !== null;
+  /** @param {import("../controller.js").Controller} controller */
+  render(controller) {
+    this.controller = controller;
+    if (this.form) this.form.hidden = controller.replay !== null;
   }
 
   /** @param {Event} event */
@@ -37,7 +37,7 @@ export class Composer extends HTMLElement {
     const text = this.input?.value.trim();
     if (!text || !this.input) return;
     this.input.value = "";
-    void this.desk?.say(text);
+    void this.controller?.say(text);
   };
 }
 

@@ -17,7 +17,7 @@ export class Conversation extends HTMLElement {
     this.announced = new Set();
   }
 
-  /** @param {import("../desk.js").Desk} desk */
+  /** @param {import("../controller.js").Controller} controller */
   render({ session, announce, replay }) {
     const { list, lines } = this;
     if (!list || !lines || !this.hint) return;

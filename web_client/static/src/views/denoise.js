@@ -57,10 +57,10 @@ export class Denoise extends HTMLElement {
   replayedFrom = null;
   drawn = "";
 
-  /** @param {import("../desk.js").Desk} desk */
-  render(desk) {
-    this.desk = desk;
-    const { turn } = desk;
+  /** @param {import("../controller.js").Controller} controller */
+  render(controller) {
+    this.controller = controller;
+    const { turn } = controller;
     if (!this.empty || !this.full) return;
     this.empty.hidden = turn !== null;
     this.full.hidden = turn === null;
@@ -68,8 +68,8 @@ export class Denoise extends HTMLElement {
     if (turn !== this.turn) this.#begin(turn);
     this.#advance(turn);
     const count = this.scrubbed ?? this.shown;
-    this.#renderHead(desk, turn);
-    this.#renderCanvas(desk, turn, count);
+    this.#renderHead(controller, turn);
+    this.#renderCanvas(controller, turn, count);
     this.#renderScrubber(turn, count);
     const theme = document.documentElement.dataset.theme;
     const drawn = [turn.id, turn.steps.length, count, theme, this.clientWidth].join();
@@ -95,7 +95,7 @@ export class Denoise extends HTMLElement {
         this.replayedFrom = null;
         this.scrubbed = null;
       }
-      this.desk?.changed();
+      this.controller?.changed();
     }
     if (calm()) this.shown = turn.steps.length;
     if (this.shown >= turn.steps.length) return;
@@ -103,10 +103,10 @@ export class Denoise extends HTMLElement {
       this.shown++;
       this.advancedAt = now;
     }
-    this.desk?.changed();
+    this.controller?.changed();
   }
 
-  /** @param {import("../desk.js").Desk} desk @param {import("../turn.js").Turn} turn */
+  /** @param {import("../controller.js").Controller} controller @param {import("../turn.js").Turn} turn */
   #renderHead({ session }, turn) {
     const asked = session.item(turn.question.itemId)?.text;
     if (this.caption) setText(this.caption, `Turn ${turn.number}${asked ? ` · ${asked}` : ""}`);
@@ -119,16 +119,16 @@ export class Denoise extends HTMLElement {
   }
 
   /**
-   * @param {import("../desk.js").Desk} desk
+   * @param {import("../controller.js").Controller} controller
    * @param {import("../turn.js").Turn} turn
    * @param {number} count
    */
-  #renderCanvas(desk, turn, count) {
+  #renderCanvas(controller, turn, count) {
     const { canvas, plain } = this;
     if (!canvas || !plain) return;
     const cells = cellsAfter(turn.steps, count).filter(({ text, masked }) => text || masked);
     while (canvas.children.length > cells.length) canvas.lastElementChild?.remove();
-    const spoken = this.scrubbed === null ? lettersSpoken(turn, desk.time) : -1;
+    const spoken = this.scrubbed === null ? lettersSpoken(turn, controller.time) : -1;
     const steps = Math.max(1, turn.steps.length - 1);
     let letters = 0;
     cells.forEach((cell, n) => {
@@ -184,23 +184,23 @@ export class Denoise extends HTMLElement {
     this.replayedFrom = null;
     const wanted = Number(slider.value);
     this.scrubbed = wanted >= turn.steps.length ? null : wanted;
-    this.desk?.changed();
+    this.controller?.changed();
   }
 
   #replay() {
     const now = performance.now();
     const at = this.scrubbed ?? 0;
     this.replayedFrom = this.replayedFrom === null ? now - at * REPLAY_MS : null;
-    this.desk?.changed();
+    this.controller?.changed();
   }
 
   /** @param {string} label @param {string} path @param {number} step */
   #arrow(label, path, step) {
     const click = () => {
-      const { desk } = this;
-      const turns = desk?.session.turns ?? [];
+      const { controller } = this;
+      const turns = controller?.session.turns ?? [];
       const next = turns[turns.findIndex((turn) => turn === this.turn) + step];
-      if (next) desk?.choose(next.id);
+      if (next) controller?.choose(next.id);
     };
     return h("button", { class: "quiet", "aria-label": label, click }, icon(path));
   }

@@ -15,7 +15,7 @@ export class Events extends HTMLElement {
       type: "search",
       placeholder: "Filter, e.g. response or -denoise",
       "aria-label": "Filter events",
-      input: () => this.desk?.changed(),
+      input: () => this.controller?.changed(),
     });
     const file = h("input", { type: "file", accept: ".jsonl", hidden: true, change: () => void this.#open(file) });
     this.download = h("button", { class: "button", click: () => this.#save() }, icon(ICONS.download), "Download");
@@ -28,10 +28,10 @@ export class Events extends HTMLElement {
 
   drawn = "";
 
-  /** @param {import("../desk.js").Desk} desk */
-  render(desk) {
-    this.desk = desk;
-    const { entries } = desk;
+  /** @param {import("../controller.js").Controller} controller */
+  render(controller) {
+    this.controller = controller;
+    const { entries } = controller;
     const { filter, list, count, download } = this;
     if (!filter || !list || !count || !download) return;
     const drawn = `${entries.length} ${entries.at(-1)?.t} ${filter.value}`;
@@ -66,9 +66,9 @@ export class Events extends HTMLElement {
   lines = new Map();
 
   #save() {
-    const { desk } = this;
-    if (!desk) return;
-    const text = desk.entries.map((entry) => `${JSON.stringify(entry)}\n`).join("");
+    const { controller } = this;
+    if (!controller) return;
+    const text = controller.entries.map((entry) => `${JSON.stringify(entry)}\n`).join("");
     const url = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
     h("a", { href: url, download: "session.jsonl" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
@@ -78,7 +78,7 @@ export class Events extends HTMLElement {
   async #open(input) {
     const [file] = input.files ?? [];
     input.value = "";
-    if (file) await this.desk?.show(await file.text());
+    if (file) await this.controller?.show(await file.text());
   }
 }
 

@@ -27,7 +27,7 @@ export class Latency extends HTMLElement {
 
   drawn = "";
 
-  /** @param {import("../desk.js").Desk} desk */
+  /** @param {import("../controller.js").Controller} controller */
   render({ session }) {
     const { empty, full } = this;
     if (!empty || !full) return;

@@ -20,9 +20,9 @@ export class Menu extends HTMLElement {
     navigator.mediaDevices?.addEventListener("devicechange", () => void this.#listMicrophones());
   }
 
-  /** @param {import("../desk.js").Desk} desk */
-  render(desk) {
-    this.desk = desk;
+  /** @param {import("../controller.js").Controller} controller */
+  render(controller) {
+    this.controller = controller;
   }
 
   #dialog() {
@@ -30,13 +30,13 @@ export class Menu extends HTMLElement {
       id: "device",
       change: () => {
         prefer({ deviceId: this.devices?.value ?? "" });
-        void this.desk?.call.useMicrophone(preferences.deviceId);
+        void this.controller?.call.useMicrophone(preferences.deviceId);
       },
     });
     const close = h("button", { class: "button", value: "close" }, "Done");
     return h(
       "dialog",
-      { "aria-labelledby": "settings-title", close: () => this.desk?.changed() },
+      { "aria-labelledby": "settings-title", close: () => this.controller?.changed() },
       h(
         "form",
         { method: "dialog" },
@@ -97,7 +97,7 @@ export class Menu extends HTMLElement {
   #switchTheme() {
     prefer({ theme: isDark() ? "light" : "dark" });
     this.#renderTheme();
-    this.desk?.changed();
+    this.controller?.changed();
   }
 
   #renderTheme() {

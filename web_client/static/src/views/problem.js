@@ -11,10 +11,10 @@ export class ProblemCard extends HTMLElement {
     this.append(this.card);
   }
 
-  /** @param {import("../desk.js").Desk} desk */
-  render(desk) {
+  /** @param {import("../controller.js").Controller} controller */
+  render(controller) {
     const { card } = this;
-    const { problem } = desk.session;
+    const { problem } = controller.session;
     if (!card || problem === this.shown) return;
     this.shown = problem;
     card.hidden = !problem;
@@ -23,13 +23,13 @@ export class ProblemCard extends HTMLElement {
     const { title, next, typing, details } = advice(problem.code, problem.details);
     const close = h(
       "button",
-      { class: "quiet", "aria-label": "Dismiss", click: () => desk.dismissProblem() },
+      { class: "quiet", "aria-label": "Dismiss", click: () => controller.dismissProblem() },
       icon(ICONS.close),
     );
     const text = h("div", {}, h("strong", {}, title), h("p", {}, next));
     if (details && details !== problem.code) text.append(h("p", { class: "details" }, details));
     if (typing) {
-      const go = () => void desk.start({ microphone: false });
+      const go = () => void controller.start({ microphone: false });
       text.append(h("button", { class: "button", click: go }, "Go on by typing"));
     }
     card.append(text, close);
@@ -46,7 +46,7 @@ export class Connection extends HTMLElement {
     this.append(this.pill);
   }
 
-  /** @param {import("../desk.js").Desk} desk */
+  /** @param {import("../controller.js").Controller} controller */
   render({ session }) {
     const { transport, phase, roundTrip } = session;
     const up = transport === "replay" || !["idle", "connecting"].includes(phase);

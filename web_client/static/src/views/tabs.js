@@ -34,12 +34,12 @@ export class Tabs extends HTMLElement {
       tab.setAttribute("aria-selected", String(chosen));
       tab.tabIndex = chosen ? 0 : -1;
     });
-    this.desk?.changed();
+    this.controller?.changed();
   }
 
-  /** @param {import("../desk.js").Desk} desk */
-  render(desk) {
-    this.desk = desk;
+  /** @param {import("../controller.js").Controller} controller */
+  render(controller) {
+    this.controller = controller;
   }
 
   /** @param {KeyboardEvent} event */

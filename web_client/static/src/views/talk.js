@@ -21,27 +21,27 @@ export class Talk extends HTMLElement {
     this.ring = h("span", { class: "orb-ring", "aria-hidden": "true" });
     this.state = h("p", { class: "state", role: "status" });
     this.partial = h("p", { class: "partial", "aria-hidden": "true" });
-    this.mute = this.#control("Mute", ICONS.microphone, "M", (desk) =>
-      desk.mute(!desk.session.muted),
+    this.mute = this.#control("Mute", ICONS.microphone, "M", (controller) =>
+      controller.mute(!controller.session.muted),
     );
     this.hold = this.#control("Hold to talk", ICONS.hold, "Space", () => {});
     this.#listenToHolding(this.hold);
-    this.interrupt = this.#control("Interrupt", ICONS.interrupt, "Esc", (desk) => desk.interrupt());
+    this.interrupt = this.#control("Interrupt", ICONS.interrupt, "Esc", (controller) => controller.interrupt());
     this.controls = h("div", { class: "controls" }, this.mute, this.hold, this.interrupt);
     this.append(h("div", { class: "orb-place" }, this.ring, this.button), this.state, this.partial, this.controls);
   }
 
-  /** @param {import("../desk.js").Desk} desk */
-  render(desk) {
-    this.desk = desk;
-    const { session } = desk;
-    this.#renderButton(desk.live);
+  /** @param {import("../controller.js").Controller} controller */
+  render(controller) {
+    this.controller = controller;
+    const { session } = controller;
+    this.#renderButton(controller.live);
     this.dataset.phase = session.callerSpeaks ? "hearing" : session.phase;
     setText(/** @type {Element} */ (this.state), describe(session));
     this.#renderPartial(session.partial);
     const { mute, hold, interrupt } = this;
     if (!mute || !hold || !interrupt || !this.controls) return;
-    this.controls.hidden = !desk.call.transport;
+    this.controls.hidden = !controller.call.transport;
     press(mute, session.muted);
     press(hold, session.holdToTalk);
     /** @type {HTMLButtonElement} */ (interrupt).disabled = !session.running;
@@ -78,38 +78,38 @@ export class Talk extends HTMLElement {
     let wasOn = false;
     button.addEventListener("pointerdown", () => {
       pressedAt = performance.now();
-      wasOn = this.desk?.session.holdToTalk ?? false;
-      this.desk?.press();
+      wasOn = this.controller?.session.holdToTalk ?? false;
+      this.controller?.press();
     });
     const letGo = () => {
-      if (!this.desk?.session.holding) return;
+      if (!this.controller?.session.holding) return;
       const long = performance.now() - pressedAt > LONG_PRESS_MS;
-      this.desk.release(long);
-      if (!long && wasOn) this.desk.holdToTalk(false);
+      this.controller.release(long);
+      if (!long && wasOn) this.controller.holdToTalk(false);
     };
     for (const end of ["pointerup", "pointercancel", "pointerleave"]) {
       button.addEventListener(end, letGo);
     }
     button.addEventListener("click", ({ detail }) => {
-      const { desk } = this;
-      if (detail === 0) desk?.holdToTalk(!desk.session.holdToTalk); // no pointer: a key
+      const { controller } = this;
+      if (detail === 0) controller?.holdToTalk(!controller.session.holdToTalk); // no pointer: a key
     });
   }
 
   #toggle() {
-    const { desk } = this;
-    if (!desk) return;
-    void (desk.live ? desk.hangUp() : desk.start());
+    const { controller } = this;
+    if (!controller) return;
+    void (controller.live ? controller.hangUp() : controller.start());
   }
 
   /**
    * @param {string} label
    * @param {string} path
    * @param {string} key
-   * @param {(desk: import("../desk.js").Desk) => void} act
+   * @param {(controller: import("../controller.js").Controller) => void} act
    */
   #control(label, path, key, act) {
-    const click = () => this.desk && act(this.desk);
+    const click = () => this.controller && act(this.controller);
     const hint = h("kbd", { "aria-hidden": "true" }, key);
     return h("button", { class: "control", click, title: `${label} (${key})` }, icon(path), label, hint);
   }

@@ -6,7 +6,7 @@ import { preferences } from "./preferences.js";
 import { Problem } from "./problems.js";
 import { Replay } from "./transports/replay.js";
 
-export class Desk {
+export class Controller {
   /** @param {() => void} changed */
   constructor(changed) {
     this.changed = changed;

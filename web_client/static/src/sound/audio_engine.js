@@ -14,7 +14,7 @@ const WORKLETS = ["capture", "playback", "loudness"];
 
 const RESUME_MS = 5000;
 
-export class Studio {
+export class AudioEngine {
   /** @param {AudioContext} context */
   constructor(context) {
     this.context = context;
@@ -38,7 +38,7 @@ export class Studio {
       await context.close();
       throw new Problem("server_gone", String(error)); // the files come from the server
     }
-    return new Studio(context);
+    return new AudioEngine(context);
   }
 
   /**
