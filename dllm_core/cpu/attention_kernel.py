@@ -211,10 +211,8 @@ class AttentionKernel:
             offsets.append(e.mul(own, self._bytes))
         self._gather(e, work, rows, offsets)
         most = self._score(e, work, rows)
-        totals = self._exponentiate(e, work, most)
-        one = e.constant(1.0)
-        weights = [b.fdiv(one, e.splat(total)) for total in totals]
-        self._sum_values(e, work, head, rows, offsets, weights)
+        self._exponentiate(e, work, most)
+        self._sum_values(e, work, head, rows, offsets)
 
     def _gather(self, e: Emitter, work: _Work, rows: list[Value], offsets: list[Value]) -> None:
         """The queries of a tile, scaled, one after another."""
@@ -267,54 +265,61 @@ class AttentionKernel:
         row = e.mul(work.blocks, query * VECTOR)
         return e.at(work.scores, row, e.mul(block, VECTOR))
 
-    def _exponentiate(self, e: Emitter, work: _Work, most: list[Value]) -> list[Value]:
-        """Scores become e**(score - largest); returns the sum of each query's."""
+    def _exponentiate(self, e: Emitter, work: _Work, most: list[Value]) -> None:
+        """Scores become e**(score - largest), those of hidden keys zero."""
         b = e.builder
         peaks = [e.splat(e.reduce(e.largest, lanes)) for lanes in most]
 
-        def block(i: Value, sums: list[Value]) -> list[Value]:
-            found = []
-            for j, total in enumerate(sums):
+        def block(i: Value) -> None:
+            for j, peak in enumerate(peaks):
                 place = self._score_at(e, work, j, i)
                 score = e.load(place, FLOATS)
                 seen = b.fcmp_ordered(">", score, e.constant(_HIDDEN))
-                weight = b.select(seen, e.exp(b.fsub(score, peaks[j])), e.constant(0.0))
+                weight = b.select(seen, e.exp(b.fsub(score, peak)), e.constant(0.0))
                 e.store(weight, place)
-                found.append(b.fadd(total, weight))
-            return found
 
-        sums = e.fold(work.blocks, [e.constant(0.0)] * self._tile, block)
-        return [e.reduce(b.fadd, total) for total in sums]
+        e.loop(work.blocks, block)
 
     def _sum_values(
-        self,
-        e: Emitter,
-        work: _Work,
-        head: Value,
-        rows: list[Value],
-        offsets: list[Value],
-        weights: list[Value],
+        self, e: Emitter, work: _Work, head: Value, rows: list[Value], offsets: list[Value]
     ) -> None:
+        """The values by their weights, over the sum of these.
+
+        Both sums go from key to key: hidden ones add nothing, so that a row's result does not
+        depend on where others lie between the keys that it sees, as the branches of a tree do.
+        """
         values = e.at(e.pointer(Slot.VALUES), e.mul(head, e.argument(Slot.HEAD_STRIDE)))
         scores = [self._score_at(e, work, j, e.whole(0)) for j in range(self._tile)]
         out, stride = e.pointer(Slot.OUT), e.argument(Slot.OUT_STRIDE)
+        factors: list[Value] = []
         for first in range(0, self._vectors, _TOGETHER):
             parts = range(first, first + _TOGETHER)
-
-            def add(i: Value, sums: list[Value], parts: range = parts) -> list[Value]:
-                row = e.at(values, e.mul(i, self._bytes))
-                value = [e.load(e.at(row, part * VECTOR), FLOATS) for part in parts]
-                found = []
-                for j, score in enumerate(scores):
-                    weight = e.load_splat(e.at(score, e.mul(i, FLOAT)))
-                    for n, part in enumerate(value):
-                        found.append(e.fma(weight, part, sums[j * _TOGETHER + n]))
-                return found
-
-            zeros = [e.constant(0.0)] * (_TOGETHER * self._tile)
-            sums = e.fold(e.argument(Slot.VISIBLE), zeros, add)
+            sums = self._summed(e, values, scores, parts, totals=not factors)
+            if not factors:
+                totals = sums[_TOGETHER * self._tile :]
+                factors = [e.builder.fdiv(e.constant(1.0), total) for total in totals]
             for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
                 target = e.at(out, e.mul(row, stride), offset)
                 for n, part in enumerate(parts):
-                    y = e.builder.fmul(sums[j * _TOGETHER + n], weights[j])
+                    y = e.builder.fmul(sums[j * _TOGETHER + n], factors[j])
                     e.store(y, e.at(target, part * VECTOR))
+
+    def _summed(
+        self, e: Emitter, values: Value, scores: list[Value], parts: range, *, totals: bool
+    ) -> list[Value]:
+        """Vectors of weighted values of every query, and the sums of weights if asked for."""
+
+        def add(i: Value, sums: list[Value]) -> list[Value]:
+            row = e.at(values, e.mul(i, self._bytes))
+            value = [e.load(e.at(row, part * VECTOR), FLOATS) for part in parts]
+            weights = [e.load_splat(e.at(score, e.mul(i, FLOAT))) for score in scores]
+            found = [
+                e.fma(weight, part, sums[j * _TOGETHER + n])
+                for j, weight in enumerate(weights)
+                for n, part in enumerate(value)
+            ]
+            so_far = sums[len(found) :]
+            return found + [e.builder.fadd(t, w) for t, w in zip(so_far, weights, strict=False)]
+
+        count = (_TOGETHER + totals) * self._tile
+        return e.fold(e.argument(Slot.VISIBLE), [e.constant(0.0)] * count, add)

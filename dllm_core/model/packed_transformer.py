@@ -66,9 +66,9 @@ class PackedTransformer(Transformer):
     def blocks_in_order(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
 
-    def forward(
+    def through(
         self,
-        ids: Tensor,
+        x: Tensor,
         spans: Sequence[Span],
         layers: Sequence[int] | None = None,
         taps: Taps | None = None,
@@ -76,11 +76,11 @@ class PackedTransformer(Transformer):
         found = [layer for block in self.blocks_in_order for layer in _layers(block)]
         weights = [layer.packed for layer in found if isinstance(layer, PackedLinear)]
         if len(weights) < len(found):  # an adapter stands around a layer
-            return super().forward(ids, spans, layers, taps)
+            return super().through(x, spans, layers, taps)
         chosen = tuple(range(len(self.blocks)) if layers is None else layers)
         rows = tuple(span.rows for span in spans)
         with self._lock:
-            return self._pass(chosen, rows, weights).run(self.embedding[ids], spans, taps)
+            return self._pass(chosen, rows, weights).run(x, spans, taps)
 
     def _pass(
         self, layers: tuple[int, ...], rows: tuple[int, ...], weights: list[PackedRows]
@@ -158,8 +158,10 @@ class _Pass:
         # They run one after another.
         (scratch,) = _scratch.place((max(sizes) * torch.get_num_threads(),))
         masks = [None if span.mask is None else span.mask.contiguous() for span in spans]
+        # The kernels are told where tables lie, so that these must outlive the run.
+        tables = [self._rotary.of(span) for span in spans]
         for i, (span, mask, size) in enumerate(zip(spans, masks, sizes, strict=True)):
-            at = self._point(i, span, mask)
+            at = self._point(i, span, mask, tables[i])
             at[:, Slot.SCRATCH], at[:, Slot.SCRATCH_STRIDE] = scratch, size
         start = 0
         for i in () if taps is None else taps.layers:
@@ -182,14 +184,15 @@ class _Pass:
             if span.mask is not None and span.mask.shape != (span.rows, span.visible):
                 raise ValueError(f"a mask of {tuple(span.mask.shape)} for {span}")
 
-    def _point(self, i: int, span: Span, mask: Tensor | None) -> NDArray[np.int64]:
+    def _point(
+        self, i: int, span: Span, mask: Tensor | None, tables: tuple[Tensor, Tensor]
+    ) -> NDArray[np.int64]:
         """Let the attention of sequence `i` work on this one, in every layer; its arguments."""
         keys = [span.store.layers[layer][0] for layer in self._layers]
         values = [span.store.layers[layer][1] for layer in self._layers]
-        cos, sin = self._rotary.cos, self._rotary.sin
+        cos, sin = tables
         at = self._program.table[1 + i :: self._per_block]
-        at[:, Slot.COS] = cos.data_ptr() + cos.stride(0) * cos.element_size() * span.start
-        at[:, Slot.SIN] = sin.data_ptr() + sin.stride(0) * sin.element_size() * span.start
+        at[:, Slot.COS], at[:, Slot.SIN] = cos.data_ptr(), sin.data_ptr()
         at[:, Slot.KEYS] = [part.data_ptr() for part in keys]
         at[:, Slot.VALUES] = [part.data_ptr() for part in values]
         at[:, Slot.HEAD_STRIDE] = keys[0].stride(0) * keys[0].element_size()

@@ -43,6 +43,9 @@ class Span:
     """Keys and values of positions 0 .. visible - 1 are attended to."""
     mask: Tensor | None = None
     """Boolean (rows, visible), or None where every row sees every visible position."""
+    positions: Tensor | None = None
+    """Of the rows (rows,), for their rotation: a tree has several rows at one position. None is
+    from `start` on."""
 
 
 @dataclass(slots=True)
@@ -100,11 +103,18 @@ class Rotary(nn.Module):
 
     def select(self, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
         """Tables of shape (rows, 1, head_dim) for all rows of a forward pass."""
-        if len(spans) == 1:
-            rows = slice(spans[0].start, spans[0].start + spans[0].rows)
-            return self.cos[rows], self.sin[rows]
-        slices = [slice(s.start, s.start + s.rows) for s in spans]
-        return torch.cat([self.cos[s] for s in slices]), torch.cat([self.sin[s] for s in slices])
+        found = [self.of(span) for span in spans]
+        if len(found) == 1:
+            return found[0]
+        cos, sin = zip(*found, strict=True)
+        return torch.cat(cos), torch.cat(sin)
+
+    def of(self, span: Span) -> tuple[Tensor, Tensor]:
+        """The tables of one sequence's rows."""
+        if span.positions is not None:
+            return self.cos[span.positions], self.sin[span.positions]
+        rows = slice(span.start, span.start + span.rows)
+        return self.cos[rows], self.sin[rows]
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
@@ -232,7 +242,16 @@ class Transformer(nn.Module):
 
         `layers` runs a subset of the blocks, in that order; `taps` keeps what some of them make.
         """
-        x = self.embedding[ids]
+        return self.through(self.embedding[ids], spans, layers, taps)
+
+    def through(
+        self,
+        x: Tensor,
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        taps: Taps | None = None,
+    ) -> Tensor:
+        """What `forward` does with rows (rows, hidden_size) that are embedded already."""
         tables = self.rotary.select(spans)
         for i in range(len(self.blocks)) if layers is None else layers:
             x = self.blocks[i](x, spans, tables)
