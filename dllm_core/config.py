@@ -17,6 +17,7 @@ Rule = Literal[
     "entropy_bound",
     "dynamic",
     "remask",
+    "draft",
 ]
 Confidence = Literal["probability", "margin", "entropy", "random"]
 CachePolicy = Literal["auto", "none", "prompt_frozen", "prefix", "dual", "exact"]
@@ -127,6 +128,12 @@ class DecodeOptions:
     every_step: bool = False
     """Tell every step of a reply on a GPU, for a live view, where otherwise each round is told
     when it is over. On a CPU every step is told anyway."""
+    rounds: int | None = None
+    """For the rule `draft`: passes of the model for a whole reply, or None for as many as it takes.
+    After them, or at `deadline_ms`, what is drafted with confidence is added without a check, the
+    rest is cut at a word."""
+    draft_rows: int = 8
+    """For the rule `draft`: rows of a pass at most, the last known token and what is drafted."""
     canvas_layers: tuple[int, ...] | None = None
     """Layers that the canvas runs through, attending to the prompt's keys and values of the
     same layers; None is all. For models trained so (a light denoiser)."""
@@ -136,6 +143,8 @@ class DecodeOptions:
             value = getattr(self, name)
             _require(value > 0, f"{name} must be positive, not {value}.")
         self._check_first_canvas()
+        _require(self.rounds is None or self.rounds > 0, f"rounds must be positive, not {self.rounds}.")
+        _require(1 <= self.draft_rows <= 32, f"draft_rows must be 1 to 32, not {self.draft_rows}.")
         block = self.block_length
         _require(block is None or block > 0, f"block_length must be positive, not {block}.")
         _require(self.top_k is None or self.top_k > 1, f"top_k must exceed 1, not {self.top_k}.")

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig
 from dllm_core.decode import infill
-from dllm_core.decode.calibrate import measured_cost
+from dllm_core.decode.calibrate import draft_costs, measured_cost
 from dllm_core.decode.denoise import resolve_policy, run
+from dllm_core.decode.drafting import TYPICAL
 from dllm_core.decode.reply_state import Answer, check_request
 from dllm_core.decode.reply_steps import Steps
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import DenoiseStep, PrefillStats, Reply
+from dllm_core.draft.drafter import Drafter
 from dllm_core.gpu.device import Device, objection
 from dllm_core.gpu.device_batch import MOST_CALLS
 from dllm_core.gpu.device_steps import DeviceSteps
@@ -67,6 +69,9 @@ class Engine:
         self.gpu: Device | None = None
         """Where there is one and the model denoises: rounds over pages (docs/gpu.md)."""
         self._told: set[str] = set()
+        self.drafter: Drafter | None = None
+        """Of the rule `draft` (`use_drafter`)."""
+        self.draft_costs = TYPICAL
 
     @classmethod
     def load(
@@ -131,6 +136,14 @@ class Engine:
         """On a GPU, for models that denoise and have kernels for all that they do."""
         denoises = self.config.mask_id is not None
         return self.device.type == "cuda" and denoises and PagedModel.serves(self.model)
+
+    def use_drafter(self, source: str | Path) -> None:
+        """Draft replies with the drafter in this directory (`onebreath adapt drafter`).
+
+        Raises:
+            DrafterError: it is damaged, or belongs to another model.
+        """
+        self.drafter = Drafter.load(Path(source), self.model, self.context)
 
     def use_pages(self, pages: int | None = None, calls: int = MOST_CALLS) -> None:
         """Serve the caches to come from `pages` pages, by default what the GPU has room for.
@@ -218,6 +231,10 @@ class Engine:
         begin = perf_counter()
         block = self.config.block_length if self.config.attention == "block_causal" else 1
         shared = cache.shared_prefix(ids) // block * block
+        if self.drafter is not None:
+            # What was read before there was a drafter, or without it, is read again.
+            cache.drafts = cache.drafts or self.drafter.new_cache()
+            shared = min(shared, len(cache.drafts))
         cache.crop(shared)
         stop = len(ids) // block * block
         new = list(ids[shared:stop])
@@ -225,7 +242,10 @@ class Engine:
             cache.reserve(len(new))
             mask = visibility(self.config, shared, len(new), stop)
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
-            self.model(torch.tensor(new, device=self.device), [span])
+            taps = None if self.drafter is None else self.drafter.taps(len(new))
+            self.model(torch.tensor(new, device=self.device), [span], None, taps)
+            if self.drafter is not None and taps is not None and cache.drafts is not None:
+                self.drafter.extend(cache.drafts, taps.features)
             cache.commit(new)
         return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
 
@@ -258,7 +278,7 @@ class Engine:
         what `denoiser.json` says for adapted ones. On a GPU, bidirectional models keep their prompt
         (`prompt_frozen`), which is an approximation."""
         if self.config.mask_id is None:
-            return DecodeOptions()
+            return DecodeOptions(rule="draft") if self.drafter is not None else DecodeOptions()
         if self.denoiser is not None:
             return DecodeOptions(
                 rule="quota",
@@ -310,6 +330,7 @@ class Engine:
         return Answer(
             self.config, self.tokenizer, ids, own, options, prefill, self.cost,
             read=lambda longer: self._read(longer, own, options),
+            drafter=self.drafter, draft_costs=self.draft_costs,
         )  # fmt: skip
 
     def _steps(
@@ -376,3 +397,5 @@ class Engine:
         self.reply([token] * 8, options=replace(options, max_tokens=2))
         if self.gpu is None:
             self.cost = measured_cost(self.model, self.context)
+        if self.drafter is not None and options.rule == "draft":
+            self.draft_costs = draft_costs(self.model, self.drafter, self.context)

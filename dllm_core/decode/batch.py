@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dllm_core.decode.denoise import Denoiser, Forward, run
+from dllm_core.decode.drafting import draft_together
 from dllm_core.errors import QueueFullError
 from dllm_core.model.transformer import Transformer
 
@@ -100,6 +101,7 @@ class Batch:
 
     def _riders(self, first: Ticket | None) -> list[tuple[Ticket, Forward]]:
         """Whose rows go into this step."""
+        self._draft()
         riders: list[tuple[Ticket, Forward]] = []
         rows = 0
         for ticket in sorted(self._active, key=lambda t: (t is not first, t)):
@@ -111,6 +113,19 @@ class Batch:
                 break
             riders.append((ticket, forward))
         return riders
+
+    def _draft(self) -> None:
+        """Let the drafters of all replies that have one work together."""
+        drafting = [
+            found
+            for ticket in self._active
+            if not ticket.denoiser.done
+            and (found := getattr(ticket.denoiser, "drafting", None)) is not None
+        ]
+        for each in drafting:
+            if self._rows is not None:
+                each.most_rows = max(1, min(each.most_rows, self._rows // len(drafting)))
+        draft_together(drafting)
 
     def _advance(self, riders: Sequence[tuple[Ticket, Forward]]) -> None:
         forwards = [forward for _, forward in riders]
@@ -135,4 +150,7 @@ def merged(forwards: Sequence[Forward]) -> Forward:
     wanted = [f.wanted + offset for f, offset in zip(forwards, offsets, strict=False)]
     spans = tuple(span for forward in forwards for span in forward.spans)
     ids = torch.cat([forward.ids for forward in forwards])
-    return Forward(ids, spans, torch.cat(wanted), forwards[0].layers)
+    first = forwards[0]
+    tapped = next((f.taps for f in forwards if f.taps is not None), None)
+    taps = None if tapped is None else tapped.wider(len(ids))
+    return Forward(ids, spans, torch.cat(wanted), first.layers, taps, tuple(forwards))

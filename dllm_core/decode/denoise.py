@@ -16,7 +16,7 @@ from torch import Tensor
 from dllm_core.config import CachePolicy, ModelConfig
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.errors import OptionError
-from dllm_core.model.transformer import Span, Transformer
+from dllm_core.model.transformer import Span, Taps, Transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Forward:
     wanted: Tensor
     """Indices of the rows whose logits are needed."""
     layers: tuple[int, ...] | None = None
+    taps: Taps | None = None
+    """Hidden states that the pass is to leave behind."""
+    parts: tuple[Forward, ...] = ()
+    """Of which this one is made, if it serves several sequences."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,8 +64,19 @@ class Denoiser(Protocol):
 
 def run(model: Transformer, forward: Forward) -> Tensor:
     """Logits (wanted rows, vocab) in float32."""
-    hidden = model(forward.ids, forward.spans, forward.layers)
+    hidden = model(forward.ids, forward.spans, forward.layers, forward.taps)
+    _share_taps(forward)
     return model.logits(hidden[forward.wanted]).float()
+
+
+def _share_taps(forward: Forward) -> None:
+    """Give each sequence of a shared pass its own hidden states."""
+    if forward.taps is None or not forward.parts:
+        return
+    sizes = [len(part.ids) for part in forward.parts]
+    for part, rows in zip(forward.parts, forward.taps.features.split(sizes), strict=True):
+        if part.taps is not None:
+            part.taps.features = rows
 
 
 def resolve_policy(config: ModelConfig, policy: CachePolicy) -> CachePolicy:

@@ -23,6 +23,39 @@ class PrefillStats:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftRound:
+    """One pass that checked a draft."""
+
+    drafted: int
+    """Tokens that were proposed, on all branches."""
+    accepted: int
+    """Of these, what the model would have said, in a row."""
+    corrected: bool
+    """Whether the model's own token stands where another was proposed."""
+    unverified: int = 0
+    """Tokens added without a check, when the rounds or the time were up."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftStats:
+    """The drafts of one reply."""
+
+    rounds: int
+    drafted: int
+    accepted: int
+    tried: tuple[int, ...]
+    """Rounds in which a token was proposed at this depth, after all before it were accepted."""
+    right: tuple[int, ...]
+    """Of these, rounds in which one was accepted."""
+    unverified: int
+
+    @property
+    def acceptance(self) -> tuple[float, ...]:
+        """Share of accepted tokens by depth."""
+        return tuple(r / t if t else 0.0 for r, t in zip(self.right, self.tried, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
 class DenoiseStats:
     """Denoising one reply."""
 
@@ -36,6 +69,8 @@ class DenoiseStats:
     ended: Ending
     cache_bytes: int
     """Memory held by the call's keys and values."""
+    drafts: DraftStats | None = None
+    """Under the rule `draft`."""
 
     @property
     def tokens_per_forward(self) -> float:
@@ -60,6 +95,8 @@ class DenoiseStep:
     """Of the reading before the first step."""
     stats: DenoiseStats | None
     """Set on the last step of a reply."""
+    round: DraftRound | None = None
+    """Under the rule `draft`: what became of this step's draft."""
 
 
 @dataclass(frozen=True, slots=True)

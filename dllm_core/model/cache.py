@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
@@ -53,6 +54,12 @@ class KeyValues:
         self._allocate(min(self.limit, max(rows, 2 * self.capacity)))
         self._store[..., :keep, :] = old[..., :keep, :]
 
+    def move(self, start: int, rows: Sequence[int]) -> None:
+        """Put the rows `start` + each of `rows`, which rise, right after one another from `start`."""
+        if list(rows) != list(range(len(rows))):
+            index = torch.tensor(rows, device=self.device) + start
+            self._store[..., start : start + len(rows), :] = self._store[..., index, :]
+
     @property
     def nbytes(self) -> int:
         return self._store.element_size() * self._store.nelement()
@@ -62,6 +69,17 @@ def shared_prefix(cached: Sequence[int], wanted: Sequence[int]) -> int:
     """Number of leading tokens that two sequences have in common."""
     pairs = zip(cached, wanted, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(cached), len(wanted)))
+
+
+class Companion(Protocol):
+    """What is cut with a prompt cache and counted in its memory."""
+
+    def __len__(self) -> int: ...
+
+    def crop(self, length: int) -> None: ...
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 class PromptCache:
@@ -75,6 +93,8 @@ class PromptCache:
     def __init__(self, store: KeyValues) -> None:
         self.store = store
         self.ids: list[int] = []
+        self.drafts: Companion | None = None
+        """What a drafter has made of the same positions, or of fewer."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,6 +108,8 @@ class PromptCache:
         if not 0 <= length <= len(self.ids):
             raise IndexError(f"cannot crop {len(self.ids)} cached tokens to {length}")
         del self.ids[length:]
+        if self.drafts is not None:
+            self.drafts.crop(length)
 
     def reserve(self, extra: int) -> None:
         """Make room for `extra` rows after the valid ones."""
@@ -103,4 +125,4 @@ class PromptCache:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the keys and values take."""
-        return self.store.nbytes
+        return self.store.nbytes + (0 if self.drafts is None else self.drafts.nbytes)

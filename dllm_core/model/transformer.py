@@ -61,6 +61,10 @@ class Taps:
     def after(cls, layers: tuple[int, ...], rows: int, config: ModelConfig) -> Taps:
         return cls(layers, torch.empty(rows, len(layers) * config.hidden_size))
 
+    def wider(self, rows: int) -> Taps:
+        """After the same layers, for so many rows."""
+        return Taps(self.layers, self.features.new_empty(rows, self.features.shape[1]))
+
     def take(self, layer: int, hidden: Tensor) -> None:
         """Keep the hidden states (rows, hidden_size) after a layer, if it is one of these."""
         if layer in self.layers:

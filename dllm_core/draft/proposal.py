@@ -1,0 +1,76 @@
+"""What a drafter proposes after a token: candidates at every depth, after any of those before.
+
+The Markov head makes the candidates of a place depend on the token before it. It is applied to the
+likeliest tokens of the place only, as many as matter.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dllm_core.draft.calibration import Calibration
+
+_SHORTLIST = 128
+"""Tokens of a place that the Markov head may still raise."""
+
+Floats = NDArray[np.float32]
+Places = NDArray[np.int64]
+
+
+class Candidate(NamedTuple):
+    """A token that may come next."""
+
+    token: int
+    chance: float
+    """That the base says it, if it says all before."""
+
+
+class Markov(NamedTuple):
+    """The low-rank head as arrays."""
+
+    before: Floats
+    """(words + 1, rank), the last row for tokens outside the draft vocabulary."""
+    after: Floats
+    """(words, rank)"""
+    places: Places
+    """(vocab_size,): where a token is in the draft vocabulary."""
+    vocabulary: Places
+    """(words,)"""
+
+
+class Proposal:
+    """Scores of one block. A block whose scores are no numbers proposes nothing."""
+
+    def __init__(self, scores: Tensor, markov: Markov, calibration: Calibration) -> None:
+        """`scores` (block, words)."""
+        best = scores.topk(min(_SHORTLIST, scores.shape[1]), dim=1)
+        self._scores: Floats = best.values.numpy()
+        self._words: Places = best.indices.numpy()
+        self._markov, self._calibration = markov, calibration
+        sound = np.isfinite(self._scores).all(1)
+        self.depth = int(sound.argmin()) if not sound.all() else len(sound)
+        """Places that can be drafted, counted from the first."""
+
+    def after(self, previous: int, depth: int, count: int) -> list[Candidate]:
+        """The `count` best candidates at a depth (from 0) after a token, best first."""
+        if depth >= self.depth:
+            return []
+        markov, words = self._markov, self._words[depth]
+        state = markov.before[markov.places[previous]]
+        scores = self._scores[depth] + markov.after[words] @ state
+        if not np.isfinite(scores).all():
+            return []
+        weights = np.exp(scores - scores.max())
+        chances = weights / weights.sum()
+        best = np.argsort(-chances, kind="stable")[:count]
+        return [
+            Candidate(
+                int(markov.vocabulary[words[i]]),
+                self._calibration.chance(depth, float(chances[i])),
+            )
+            for i in best
+        ]
