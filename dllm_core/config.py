@@ -143,7 +143,9 @@ class DecodeOptions:
             value = getattr(self, name)
             _require(value > 0, f"{name} must be positive, not {value}.")
         self._check_first_canvas()
-        _require(self.rounds is None or self.rounds > 0, f"rounds must be positive, not {self.rounds}.")
+        _require(
+            self.rounds is None or self.rounds > 0, f"rounds must be positive, not {self.rounds}."
+        )
         _require(1 <= self.draft_rows <= 32, f"draft_rows must be 1 to 32, not {self.draft_rows}.")
         block = self.block_length
         _require(block is None or block > 0, f"block_length must be positive, not {block}.")

@@ -59,7 +59,9 @@ def test_rows_of_a_chain_are_those_of_single_steps_bit_by_bit(
         assert torch.equal(together, single[:rows])
         for mine, other in zip(store.layers, alone.layers, strict=True):
             stop = PROMPT + rows
-            assert all(torch.equal(a[:, :stop], b[:, :stop]) for a, b in zip(mine, other, strict=True))
+            assert all(
+                torch.equal(a[:, :stop], b[:, :stop]) for a, b in zip(mine, other, strict=True)
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

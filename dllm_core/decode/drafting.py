@@ -256,9 +256,10 @@ class Drafting:
         cache, tree = self._cache, planned.tree
         cache.store.move(len(cache), path)
         drafts, taps = cache.drafts, planned.forward.taps
-        if isinstance(drafts, DraftCache) and taps is not None and self._drafter is not None:
-            if len(drafts) == len(cache):
-                self._drafter.extend(drafts, taps.features[path])
+        drafter, known = self._drafter, isinstance(drafts, DraftCache) and len(drafts) == len(cache)
+        if drafter is not None and taps is not None and known:
+            assert isinstance(drafts, DraftCache)
+            drafter.extend(drafts, taps.features[path])
         cache.commit([tree.tokens[row] for row in path])
 
     def _say(self, said: Sequence[int], sure: Sequence[float]) -> None:

@@ -86,8 +86,8 @@ class DrafterConfig:
         found = (config.num_layers, config.hidden_size, config.vocab_size)
         if mine != found:
             raise DrafterError(
-                f"This drafter belongs to {self.base}, with layers, width and vocabulary of {mine}; "
-                f"the model that is loaded has {found}. Give it its own drafter, or none."
+                f"This drafter belongs to {self.base}, whose layers, width and vocabulary are "
+                f"{mine}; the model that is loaded has {found}. Give it its own drafter, or none."
             )
         if self.fingerprint != fingerprint(model):
             raise DrafterError(

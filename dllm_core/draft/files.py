@@ -97,7 +97,9 @@ def read(directory: Path) -> DrafterFile:
     Raises:
         DrafterError: a file is missing, damaged or of another kind.
     """
-    values = _config(directory)
+    values = read_config(directory)
+    if values.get("kind") != _KIND:
+        raise DrafterError(f"{directory / CONFIG} does not describe a drafter of this project.")
     path = directory / WEIGHTS
     try:
         data = path.read_bytes()
@@ -118,14 +120,19 @@ def read(directory: Path) -> DrafterFile:
     return DrafterFile(config, calibration, _whole(stored))
 
 
-def _config(directory: Path) -> dict[str, Any]:
+def read_config(directory: Path) -> dict[str, Any]:
+    """What config.json says, of whatever kind the drafter is.
+
+    Raises:
+        DrafterError: it is missing or damaged.
+    """
     path = directory / CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DrafterError(f"{directory} holds no drafter: {path} cannot be read.") from error
-    if not isinstance(values, dict) or values.get("kind") != _KIND:
-        raise DrafterError(f"{path} does not describe a drafter of this project.")
+    if not isinstance(values, dict):
+        raise DrafterError(f"{path} does not describe a drafter.")
     return values
 
 

@@ -38,19 +38,23 @@ class Markov(NamedTuple):
     """(words, rank)"""
     places: Places
     """(vocab_size,): where a token is in the draft vocabulary."""
-    vocabulary: Places
-    """(words,)"""
 
 
 class Proposal:
     """Scores of one block. A block whose scores are no numbers proposes nothing."""
 
-    def __init__(self, scores: Tensor, markov: Markov, calibration: Calibration) -> None:
-        """`scores` (block, words)."""
+    def __init__(
+        self,
+        scores: Tensor,
+        markov: Markov | None,
+        vocabulary: Places | None,
+        calibration: Calibration,
+    ) -> None:
+        """`scores` (depths, words) are of the tokens `vocabulary` (words,); None is all tokens."""
         best = scores.topk(min(_SHORTLIST, scores.shape[1]), dim=1)
         self._scores: Floats = best.values.numpy()
         self._words: Places = best.indices.numpy()
-        self._markov, self._calibration = markov, calibration
+        self._markov, self._vocabulary, self._calibration = markov, vocabulary, calibration
         sound = np.isfinite(self._scores).all(1)
         self.depth = int(sound.argmin()) if not sound.all() else len(sound)
         """Places that can be drafted, counted from the first."""
@@ -59,9 +63,9 @@ class Proposal:
         """The `count` best candidates at a depth (from 0) after a token, best first."""
         if depth >= self.depth:
             return []
-        markov, words = self._markov, self._words[depth]
-        state = markov.before[markov.places[previous]]
-        scores = self._scores[depth] + markov.after[words] @ state
+        markov, words, scores = self._markov, self._words[depth], self._scores[depth]
+        if markov is not None:
+            scores = scores + markov.after[words] @ markov.before[markov.places[previous]]
         if not np.isfinite(scores).all():
             return []
         weights = np.exp(scores - scores.max())
@@ -69,7 +73,7 @@ class Proposal:
         best = np.argsort(-chances, kind="stable")[:count]
         return [
             Candidate(
-                int(markov.vocabulary[words[i]]),
+                int(words[i] if self._vocabulary is None else self._vocabulary[words[i]]),
                 self._calibration.chance(depth, float(chances[i])),
             )
             for i in best

@@ -55,7 +55,7 @@ class KeyValues:
         self._store[..., :keep, :] = old[..., :keep, :]
 
     def move(self, start: int, rows: Sequence[int]) -> None:
-        """Put the rows `start` + each of `rows`, which rise, right after one another from `start`."""
+        """Put rows one after another from `start` on; `rows` are counted from there and rise."""
         if list(rows) != list(range(len(rows))):
             index = torch.tensor(rows, device=self.device) + start
             self._store[..., start : start + len(rows), :] = self._store[..., index, :]

@@ -13,7 +13,6 @@ from importlib.resources import files
 
 from dllm_core.adapt.distill import spellings
 from dllm_core.adapt.held_out import held_out_prompts, plain
-from dllm_core.bench.prompts import QUESTIONS
 
 _SLOT = re.compile(r"{(\w+)}")
 _BARE = 0.12
@@ -63,7 +62,7 @@ def _slots() -> dict[str, list[str]]:
 
 @cache
 def _forbidden() -> frozenset[str]:
-    return held_out_prompts() | frozenset(map(plain, QUESTIONS))
+    return held_out_prompts() | frozenset(map(plain, bundled("left_out")))
 
 
 class Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from dllm_core.draft import files
 from dllm_core.draft.calibration import Calibration
 from dllm_core.draft.network import DraftNetwork
 
-CARD = "README.md"
+CARD, TEMPLATE = "README.md", "card.md"
 
 
 def pack(network: DraftNetwork, corpus: Corpus, run: Path, target: Path) -> str:
@@ -61,25 +62,24 @@ def _training(run: Path, corpus: Corpus) -> dict[str, Any]:
 
 
 def _card(network: DraftNetwork, facts: Mapping[str, Mapping[str, Any]], digest: str) -> str:
-    config, training = network.config, facts["training"]
-    measured = facts["measured"]
+    """The card of the weights, for people."""
+    config = network.config
     weights = sum(parameter.numel() for parameter in network.parameters())
-    return f"""# Drafter for {config.base}
-
-A block-diffusion drafter: it proposes up to {config.block} tokens at once, the base checks them, and the reply is the base's own, word by word.
-
-| | |
-|---|---|
-| base | {config.base}, fingerprint `{config.fingerprint}` |
-| weights | {weights / 1e6:.1f} million in 8 bits, `{files.WEIGHTS}`, sha256 `{digest}` |
-| network | {config.layers} layers of width {config.hidden_size}, blocks of {config.block}, {config.words} words, hidden states after layers {", ".join(map(str, config.features))} |
-| data | the base's greedy replies to {training["conversations"]} conversations, {training["reply_tokens"]} tokens |
-| training | {training["seconds"]} s, {training["steps"]} steps, {training["blocks"]} blocks, seed {training["seed"]}, torch {training["torch"]}, on a CPU |
-| measured | {measured["tokens_a_pass"]} tokens a pass of the base as a chain, on {measured["conversations"]} conversations that were not trained on |
-
-Prompts: CLINC150 (Larson et al., EMNLP 2019, CC BY 3.0), the chit-chat datasets of Microsoft's Bot Framework (MIT), and patterns of this project.
-
-Made by `onebreath adapt drafter`; `config.json` holds the same figures for programs.
-"""
-
-
+    values = {
+        **facts["training"],
+        **facts["measured"],
+        "base": config.base,
+        "fingerprint": config.fingerprint,
+        "millions": f"{weights / 1e6:.1f}",
+        "file": files.WEIGHTS,
+        "sha256": digest,
+        "layers": config.layers,
+        "width": config.hidden_size,
+        "block": config.block,
+        "words": config.words,
+        "after": ", ".join(map(str, config.features)),
+        "held": facts["measured"]["conversations"],
+        "recorded": facts["training"]["conversations"],
+    }
+    template = (importlib.resources.files(__package__) / TEMPLATE).read_text(encoding="utf-8")
+    return template.format(**values)

@@ -1,4 +1,4 @@
-"""`onebreath adapt drafter`: record, train, calibrate, pack. Every stage goes on where it stopped."""
+"""`onebreath adapt drafter`: record, train, pack. Every stage goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ def train(
     return trainer.run(listen)
 
 
-def _network(
-    task: DrafterTask, engine: Engine, plan: RecordPlan, corpus: Corpus
-) -> DraftNetwork:
+def _network(task: DrafterTask, engine: Engine, plan: RecordPlan, corpus: Corpus) -> DraftNetwork:
     """The run's network, or a new one; what it is made of is noted beside the run."""
     path = task.run / CONFIG
     if path.exists():

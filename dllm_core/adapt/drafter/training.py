@@ -213,9 +213,7 @@ class DraftTrainer:
         """Weighted cross-entropy; words that cannot be drafted are nobody's fault."""
         network = self.network
         places = torch.arange(batch.features.shape[1])
-        hidden = network(
-            network.context(batch.features, places), batch.tokens, batch.positions
-        )
+        hidden = network(network.context(batch.features, places), batch.tokens, batch.positions)
         words = network.places[batch.targets.clamp_min(0)]
         counts = (batch.targets >= 0) & (words < network.config.words)
         scores = network.logits(hidden[counts], batch.previous[counts])
