@@ -191,10 +191,13 @@ class Engine:
         why = None if options is None else objection(self.config, options)
         if why is None:
             return self.gpu, cache
-        if why not in self._told:
-            self._told.add(why)
-            _log.warning("Replies run step by step without CUDA graphs: %s.", why)
+        self._tell_once(f"Replies run step by step without CUDA graphs: {why}.")
         return None
+
+    def _tell_once(self, what: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("%s", what)
 
     def _contiguous(self, cache: Cache) -> PromptCache:
         """The cache itself, or the one that a paged cache has for what pages do not serve."""
@@ -326,6 +329,8 @@ class Engine:
         """
         options, own = options or self.default_options, self._contiguous(cache)
         check_request(self.config, self.context, ids, options)
+        if options.rule == "draft" and self.drafter is None:
+            self._tell_once("There is no drafter for this model: replies go on token by token.")
         prefill = self._read(ids, own, options)
         return Answer(
             self.config, self.tokenizer, ids, own, options, prefill, self.cost,

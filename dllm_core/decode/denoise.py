@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from dllm_core.config import CachePolicy, ModelConfig
@@ -74,7 +75,7 @@ def _share_taps(forward: Forward) -> None:
     if forward.taps is None or not forward.parts:
         return
     sizes = [len(part.ids) for part in forward.parts]
-    for part, rows in zip(forward.parts, forward.taps.features.split(sizes), strict=True):
+    for part, rows in zip(forward.parts, torch.split(forward.taps.features, sizes), strict=True):
         if part.taps is not None:
             part.taps.features = rows
 

@@ -72,7 +72,7 @@ class Drafter:
         Raises:
             PromptTooLongError: the cache is full.
         """
-        for part in features.split(_ROWS):
+        for part in torch.split(features, _ROWS):
             self._extend(cache, part)
 
     def _extend(self, cache: DraftCache, features: Tensor) -> None:

@@ -55,8 +55,8 @@ class Proposal:
         self._scores: Floats = best.values.numpy()
         self._words: Places = best.indices.numpy()
         self._markov, self._vocabulary, self._calibration = markov, vocabulary, calibration
-        sound = np.isfinite(self._scores).all(1)
-        self.depth = int(sound.argmin()) if not sound.all() else len(sound)
+        sound: list[bool] = np.isfinite(self._scores).all(axis=1).tolist()
+        self.depth = sound.index(False) if False in sound else len(sound)
         """Places that can be drafted, counted from the first."""
 
     def after(self, previous: int, depth: int, count: int) -> list[Candidate]:

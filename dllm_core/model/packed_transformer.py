@@ -164,11 +164,12 @@ class _Pass:
             at = self._point(i, span, mask, tables[i])
             at[:, Slot.SCRATCH], at[:, Slot.SCRATCH_STRIDE] = scratch, size
         start = 0
-        for i in () if taps is None else taps.layers:
-            stop = (self._layers.index(i) + 1) * self._per_block
-            self._program.run(start, stop)
-            taps.take(i, self._x)
-            start = stop
+        if taps is not None:
+            for i in taps.layers:
+                stop = (self._layers.index(i) + 1) * self._per_block
+                self._program.run(start, stop)
+                taps.take(i, self._x)
+                start = stop
         self._program.run(start)
         return self._x.clone()
 
