@@ -1,4 +1,4 @@
-"""One place for heavy work: one piece at a time, the most urgent first.
+"""The compute thread: heavy work of all calls, one piece at a time, the most urgent first.
 
 Engines that compute side by side on a small machine slow each other down many times
 over. Replies are run step by step, so a more urgent piece waits for one step at most.
@@ -23,16 +23,18 @@ MAX_WAITING = 1024
 
 
 class Urgency(IntEnum):
-    """Lower goes first."""
+    """The urgency of a piece of work; the lowest number is run first."""
 
     FINAL = 0
-    """The words of a finished turn: somebody waits for an answer."""
+    """The transcript of a turn whose caller waits for a reply."""
     REPLY = 1
+    """A step of a reply."""
     PREPARE = 2
     """Filling the prompt cache ahead of time."""
     PARTIAL = 3
-    """A transcript of a turn that goes on."""
+    """A partial transcript of a turn that goes on."""
     STOP = 4
+    """The end of the thread."""
 
 
 @dataclass(order=True, slots=True)
@@ -47,7 +49,7 @@ _END = object()
 
 
 class Compute:
-    """The thread that owns the heavy engines: they are loaded on it as well.
+    """The thread on which the heavy engines are loaded and run.
 
     OpenMP keeps a pool for every thread that computes. An engine that was warmed up on another
     thread leaves a second pool behind; with more threads than cores libgomp stops spinning at
@@ -61,11 +63,15 @@ class Compute:
         self._thread.start()
 
     def do(self, work: Callable[[], T]) -> T:
-        """Do ``work`` on the compute thread and wait for it; not for use on an event loop."""
+        """Run ``work`` on the compute thread and wait for its result (blocking).
+
+        Raises:
+            queue.Full: more than ``MAX_WAITING`` pieces wait already.
+        """
         return self._submit(Urgency.FINAL, work).result()
 
     async def run(self, urgency: Urgency, work: Callable[[], T]) -> T:
-        """Do ``work`` on the compute thread; cancelling before it starts skips it.
+        """Run ``work`` on the compute thread; cancelling before it starts skips it.
 
         Raises:
             queue.Full: more than ``MAX_WAITING`` pieces wait already.
@@ -78,7 +84,7 @@ class Compute:
         return done
 
     async def iterate(self, urgency: Urgency, pieces: Iterator[T]) -> AsyncGenerator[T, None]:
-        """Advance ``pieces`` on the compute thread, giving way between two of them.
+        """Advance ``pieces`` on the compute thread; more urgent work runs between two of them.
 
         Leaving the loop early closes a generator on the compute thread.
         """
@@ -99,10 +105,10 @@ class Compute:
                 continue
             try:
                 piece.done.set_result(piece.work())
-            except BaseException as caught:  # whatever it is, the waiter gets it
+            except BaseException as caught:  # every exception goes to the waiting code
                 piece.done.set_exception(caught)
 
     def close(self) -> None:
-        """Finish what waits, then stop the thread."""
+        """Finish the waiting pieces, then stop the thread (blocking)."""
         self._waiting.put(_Piece(Urgency.STOP, next(self._numbers), lambda: None, Future()))
         self._thread.join()

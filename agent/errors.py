@@ -1,4 +1,4 @@
-"""Everything that a user can put right, as one hierarchy.
+"""The errors that a user can put right, as one hierarchy.
 
 OnebreathError
 ├── ConfigError      a setting is unknown, malformed or contradicts another

@@ -1,4 +1,7 @@
-"""The words of a reply: what goes into a responder and the pieces that come out."""
+"""The messages that go into a responder and the pieces of a reply that come out of it.
+
+`ReplyPiece` is a closed union; a session takes each piece as it is, in a ``ReplyEvent``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the conversation, as the model is to see it."""
+    """One message of the prompt."""
 
     role: Role
     content: str
@@ -18,25 +21,35 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """The prompt is in the cache."""
+    """The prompt is in the cache.
+
+    Attributes:
+        cached_tokens: prompt tokens that were in the cache already.
+        new_tokens: prompt tokens that were computed now.
+        ms: milliseconds that this took.
+    """
 
     cached_tokens: int
-    """Prompt tokens that were in the cache already."""
     new_tokens: int
-    """Prompt tokens that had to be computed now."""
     ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class CanvasStep:
-    """The canvas after one denoising step."""
+    """The canvas after one denoising step.
+
+    Attributes:
+        step: number of the step, from 1 over the whole reply.
+        of: planned number of steps; None where it depends on the confidence.
+        tokens: text of each position; the empty string for a masked one.
+        masked: whether each position is still masked.
+        confidence: the model's probability of each position's token.
+        ms: milliseconds that the step took.
+    """
 
     step: int
-    """Counts from 1 over the whole reply."""
     of: int | None
-    """Planned number of steps, or None where the rule decides on the way."""
     tokens: tuple[str, ...]
-    """Text of each position; a masked position is the empty string."""
     masked: tuple[bool, ...]
     confidence: tuple[float, ...]
     ms: float
@@ -44,14 +57,23 @@ class CanvasStep:
 
 @dataclass(frozen=True, slots=True)
 class ReplyText:
-    """Text that will not change any more; the pieces concatenate to the reply."""
+    """The next final text of a reply; the texts of its pieces concatenate to the reply."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyDone:
-    """The reply is complete."""
+    """The reply is complete.
+
+    Attributes:
+        text: the whole reply.
+        steps: denoising steps, or tokens of a model that generates one by one.
+        forwards: forward passes of the model.
+        prefill_ms: milliseconds until the prompt was in the cache.
+        denoise_ms: milliseconds from then to the end of the reply.
+        stats: further figures of the responder, by name.
+    """
 
     text: str
     steps: int
@@ -62,3 +84,4 @@ class ReplyDone:
 
 
 ReplyPiece = Prefilled | CanvasStep | ReplyText | ReplyDone
+"""The pieces that a responder yields: ``Prefilled``, then steps and text, then ``ReplyDone``."""

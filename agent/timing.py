@@ -1,6 +1,6 @@
 """Latency accounting of a turn: marks, spans that sum exactly, budgets.
 
-The clock is the caller's: every function takes seconds and reads none.
+All times are seconds of one clock, which the calling code reads; no function here does.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class StageTimings:
     marks: dict[Stage, float] = field(default_factory=dict)
 
     def mark(self, stage: Stage, at: float) -> None:
-        """Note that ``stage`` was reached at ``at`` seconds; only the first time counts.
+        """Mark ``stage`` as reached at ``at`` seconds; only the first time counts.
 
         Raises:
             ValueError: a later stage was marked before, or an earlier one after ``at``.
@@ -61,7 +61,7 @@ class StageTimings:
         self.marks[stage] = at
 
     def settle(self, worked: StageTimings, at: float) -> None:
-        """Take the marks of work that ran ahead: until ``at`` nobody waited for it."""
+        """Take the marks of speculative work; those before ``at`` count as reached at ``at``."""
         for stage, when in sorted(worked.marks.items()):
             self.mark(stage, max(at, when))
 
@@ -71,7 +71,7 @@ class StageTimings:
         return max(self.marks.values()) - min(self.marks.values()) if self.marks else 0.0
 
     def spans(self) -> dict[str, float]:
-        """Seconds by span name, summing to ``total``; a stage that was not marked takes none."""
+        """Seconds by span name, summing to ``total``; zero for a stage that was not marked."""
         spans = dict.fromkeys(SPAN_NAMES.values(), 0.0)
         reached = sorted(self.marks)
         for before, stage in itertools.pairwise(reached):
@@ -81,38 +81,44 @@ class StageTimings:
 
 @dataclass(frozen=True, slots=True)
 class WorkSpan:
-    """Work of one engine, in seconds of any clock."""
+    """Work of one engine, from ``start`` to ``end`` seconds of any clock."""
 
     name: str
     start: float
     end: float
 
     def shifted(self, zero: float) -> WorkSpan:
-        """The same, counted from ``zero``."""
+        """The same span, counted from ``zero``."""
         return WorkSpan(self.name, self.start - zero, self.end - zero)
 
     def before(self, at: float) -> float:
-        """Seconds of it that lie before ``at``."""
+        """Seconds of the work that lie before ``at``."""
         return max(0.0, min(self.end, at) - self.start)
 
 
 @dataclass(frozen=True, slots=True)
 class Speculation:
-    """What was tried before the end of a turn was certain, and what came of it."""
+    """The outcome of speculative work, done before the end of a turn was certain.
+
+    Attributes:
+        hit: whether the reply was drafted ahead and used.
+        revisions: number of pauses with speculative work.
+        saved: seconds of useful work that were done when the turn was over.
+        wasted: seconds of work whose results were thrown away.
+    """
 
     hit: bool
-    """Whether the reply was begun ahead and used."""
     revisions: int
-    """Pauses in which it was tried."""
     saved: float
-    """Seconds of work that were done when the turn was over."""
     wasted: float
-    """Seconds of work whose results were thrown away."""
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyBudget:
-    """Limits in seconds: one for the whole turn, and per span where one is given.
+    """Latency limits in seconds: for the whole turn, and for spans by name.
+
+    Raises:
+        ValueError: an unknown span, or a limit that is not above zero.
 
     >>> LatencyBudget(1.2, {"asr": 0.4}).overruns({"asr": 0.5, "tts": 0.1})
     {'asr': 0.09999999999999998}
@@ -131,7 +137,7 @@ class LatencyBudget:
             raise ValueError("a latency limit must be more than zero seconds")
 
     def overruns(self, spans: Mapping[str, float]) -> dict[str, float]:
-        """Seconds by which each limit was missed; ``total`` stands for the whole turn."""
+        """Seconds by which each missed limit was exceeded; ``total`` names the whole turn's."""
         over = {
             name: spans.get(name, 0.0) - limit
             for name, limit in self.per_span.items()

@@ -24,7 +24,7 @@ from support.phones import SECRET, UUID, PhoneServer, phone_server
 from support.sip_caller import RATE, Phone, dial
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from agent.audio.samples import Samples, read_recording, resample
+from agent.audio.samples import Samples, read_sound_file, resample
 from agent.compute import Urgency
 from agent.config.settings import Settings
 from agent.runtime.engines import close_engines, load_engines
@@ -249,7 +249,7 @@ async def test_a_spoken_answer_of_the_real_models(office: Opens) -> None:
     loaded, _ = load_engines(Settings())
     voice = _Noting(loaded.tts)
     engines = replace(loaded, tts=voice)
-    question = read_recording(SKY, RATE).samples
+    question = read_sound_file(SKY, RATE).samples
     try:
         async with office(engines=engines) as at, at.calls("mulaw", seconds=120.0) as (phone,):
             asked = await phone.say(np.concatenate([question, silence(0.1, RATE)]))

@@ -8,7 +8,7 @@ from agent.audio.samples import (
     first_above,
     from_pcm16,
     last_above,
-    read_recording,
+    read_sound_file,
     resample,
     to_pcm16,
     write_wav,
@@ -68,17 +68,17 @@ def test_levels():
 
 def test_a_recording_is_brought_to_the_wanted_rate(tmp_path):
     path = write(tmp_path / "a.wav", tone(0.5, 44_100), rate=44_100)
-    recording = read_recording(path, 24_000)
+    recording = read_sound_file(path, 24_000)
     assert recording.rate == 24_000
     assert abs(len(recording.samples) - 12_000) < 30
     assert recording.notes == ()
 
 
 def test_odd_recordings_are_taken_with_a_note(tmp_path):
-    stereo = read_recording(write(tmp_path / "s.wav", tone(0.2, 16_000), channels=2), 16_000)
+    stereo = read_sound_file(write(tmp_path / "s.wav", tone(0.2, 16_000), channels=2), 16_000)
     assert "2 channels were mixed" in stereo.notes[0]
     assert np.abs(stereo.samples).max() == pytest.approx(0.5, abs=0.02)
-    eight = read_recording(write(tmp_path / "8.wav", tone(0.2, 8_000), 8_000, width=1), 16_000)
+    eight = read_sound_file(write(tmp_path / "8.wav", tone(0.2, 8_000), 8_000, width=1), 16_000)
     assert "8-bit" in eight.notes[0]
     assert "telephone quality" in eight.notes[1]
     assert np.abs(eight.samples).max() == pytest.approx(0.5, abs=0.05)
@@ -98,7 +98,7 @@ def test_what_is_no_recording_is_refused_with_a_reason(tmp_path):
     ]
     for path, reason in cases:
         with pytest.raises(AudioError, match=reason):
-            read_recording(path, 16_000)
+            read_sound_file(path, 16_000)
 
 
 def test_stereo_recordings_are_written_side_by_side(tmp_path):

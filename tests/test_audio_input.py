@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from support.fakes import LoudIsSpeech, silence, speech
 
-from agent.audio.echo import EchoJudge
+from agent.audio.echo import EchoDetector
 from agent.errors import AudioError
-from agent.runtime.audio_input import Ear
+from agent.runtime.audio_input import CallerAudio
 
 
 def frames(rate, sound, message):
-    ear = Ear(LoudIsSpeech(), rate, 0.0)
+    ear = CallerAudio(LoudIsSpeech(), rate, 0.0)
     pieces = (sound[at : at + message] for at in range(0, len(sound), message))
     return [heard for n, piece in enumerate(pieces) for heard in ear.push(piece, n * 0.02)]
 
@@ -31,7 +31,7 @@ def test_frames_follow_each_other_whatever_the_messages(rate, message):
 
 
 def test_a_frame_does_not_wait_for_more_than_it_needs():
-    ear = Ear(LoudIsSpeech(), 24_000, 0.0)
+    ear = CallerAudio(LoudIsSpeech(), 24_000, 0.0)
     # 32 ms and the 1-2 ms that the resampler holds back
     pushed = 0
     while not list(ear.push(silence(0.001, 24_000), 0.0)):
@@ -40,7 +40,7 @@ def test_a_frame_does_not_wait_for_more_than_it_needs():
 
 
 def test_sound_faster_than_time_is_refused():
-    ear = Ear(LoudIsSpeech(), 16_000, 0.0)
+    ear = CallerAudio(LoudIsSpeech(), 16_000, 0.0)
     for _ in range(61):
         list(ear.push(silence(1.0), 0.0))
     with pytest.raises(AudioError, match="send it in real time"):
@@ -52,17 +52,20 @@ def test_the_agents_own_voice_in_the_microphone_is_not_speech():
     envelope = np.repeat(rng.uniform(0.0, 1.0, 60), 1600)
     voice = (0.6 * envelope * rng.uniform(-1, 1, 96_000)).astype(np.float32)
     echo = np.concatenate([np.zeros(1600, np.float32), 0.3 * voice])  # 100 ms later, 10 dB less
-    deaf, judging = Ear(LoudIsSpeech(), 16_000, 0.0), Ear(LoudIsSpeech(), 16_000, 0.0, EchoJudge())
-    probabilities: dict[Ear, list[float]] = {deaf: [], judging: []}
+    deaf, judging = (
+        CallerAudio(LoudIsSpeech(), 16_000, 0.0),
+        CallerAudio(LoudIsSpeech(), 16_000, 0.0, EchoDetector()),
+    )
+    probabilities: dict[CallerAudio, list[float]] = {deaf: [], judging: []}
     for start in range(0, 96_000, 512):
         now = start / 16_000
         for ear, found in probabilities.items():
-            ear.plays(voice[start : start + 512], 16_000, now)
+            ear.note_playback(voice[start : start + 512], 16_000, now)
             found += [h.probability for h in ear.push(echo[start : start + 512], now + 0.032)]
     settled = slice(60, None)
     assert np.mean(np.array(probabilities[deaf][settled]) > 0.5) > 0.3
     assert np.mean(np.array(probabilities[judging][settled]) > 0.5) < 0.02
-    judging.stops(now)
+    judging.note_playback_stopped(now)
     shout = (0.6 * rng.uniform(-1, 1, 16_000)).astype(np.float32)
     heard = [h.probability for h in judging.push(shout, now + 1.0)]
     assert heard[-1] > 0.9

@@ -38,7 +38,7 @@ from agent.bench.utterances import (
 from agent.cli.main import app
 from agent.config.settings import TurnSettings
 from agent.errors import AudioError
-from agent.turn_taking.completeness import Verdict, completeness
+from agent.turn_taking.completeness import TurnVerdict, completeness
 from asr.scripted import ScriptedTranscriber
 
 COMPLETE, UNSURE, INCOMPLETE = EAGER.complete, EAGER.unsure, EAGER.incomplete
@@ -184,7 +184,7 @@ def test_there_is_a_row_for_each_half_and_policy() -> None:
 def test_a_row_says_why() -> None:
     row = pause_row(pause("I'd like a table for", seconds=0.7004))
     assert (row["verdict"], row["rule"], row["seconds"]) == ("INCOMPLETE", "preposition", 0.7)
-    assert completeness(str(row["words"])).verdict is Verdict.INCOMPLETE
+    assert completeness(str(row["words"])).verdict is TurnVerdict.INCOMPLETE
 
 
 def test_the_command_prints_the_rows_and_keeps_the_pauses(

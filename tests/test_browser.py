@@ -31,7 +31,7 @@ from support.browsers import (
 from support.node import node_modules
 from support.recorded_session import REPLY, whole_session
 
-from agent.audio.samples import read_recording
+from agent.audio.samples import read_sound_file
 from agent.bench.browser_page import Visit
 from agent.config.settings import Settings
 from agent.runtime.engines import load_engines
@@ -251,7 +251,7 @@ def test_keys_and_controls(page):
 @pytest.fixture(scope="module")
 def spoken_file(tmp_path_factory) -> Path:
     """Silence while the call is set up, then a question."""
-    question = read_recording(QUESTIONS / "capital_of_france.wav", 48_000).samples
+    question = read_sound_file(QUESTIONS / "capital_of_france.wav", 48_000).samples
     sound = np.concatenate([np.zeros(48_000 * 2), question, np.zeros(48_000 * 30)])
     path = tmp_path_factory.mktemp("microphone") / "question.wav"
     with wave.open(str(path), "wb") as file:

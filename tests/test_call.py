@@ -135,7 +135,7 @@ def test_two_callers_share_the_engines_and_do_not_mix():
     lines = in_virtual_time(run())
     texts = [[n.text for _, n in line.all(notices.ReplyFinished)] for line in lines]
     assert texts == [["First answer here."], ["Second answer here."]]
-    words = ["".join(n.delta for _, n in line.all(notices.ReplyWords)) for line in lines]
+    words = ["".join(n.delta for _, n in line.all(notices.ReplyTextDelta)) for line in lines]
     assert words == ["First answer here.", "Second answer here."]
 
 
@@ -192,7 +192,7 @@ def test_sound_much_faster_than_real_time_ends_the_call():
 
 def test_typed_words_are_answered():
     parts = engines({"hi": "Hello."})
-    script = [(0.1, events.TextSaid("hi")), (0.1, events.RespondNow())]
+    script = [(0.1, events.TextTyped("hi")), (0.1, events.RespondNow())]
     line = call(parts, ScriptedTransport(script, hang_up_at=2.0))
     assert line.all(notices.ReplyFinished)[0][1].text == "Hello."
     assert line.all(notices.TurnTimed)[0][1].speech_end is None
@@ -246,7 +246,7 @@ def test_a_call_that_breaks_gives_back_what_it_held():
 
 
 def test_a_flood_of_messages_is_answered_and_not_taken_for_slow_reading():
-    script = [(0.1, events.TextSaid(f"line {n}")) for n in range(2000)]
+    script = [(0.1, events.TextTyped(f"line {n}")) for n in range(2000)]
     line = call(engines({}), ScriptedTransport(script, hang_up_at=5.0))
     assert line.closed is None
     assert len(line.all(notices.TextAccepted)) == 2000

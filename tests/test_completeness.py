@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.turn_taking.completeness import (
     RULES,
     Completeness,
-    Verdict,
+    TurnVerdict,
     completeness,
 )
 from agent.turn_taking.last_sentence import MAX_CHARACTERS
@@ -307,9 +307,9 @@ UNSURE = {
 TABLE = [
     pytest.param(phrase, verdict, rule, id=f"{rule}: {phrase}")
     for verdict, table in (
-        (Verdict.INCOMPLETE, INCOMPLETE),
-        (Verdict.COMPLETE, COMPLETE),
-        (Verdict.UNSURE, UNSURE),
+        (TurnVerdict.INCOMPLETE, INCOMPLETE),
+        (TurnVerdict.COMPLETE, COMPLETE),
+        (TurnVerdict.UNSURE, UNSURE),
     )
     for rule, phrases in table.items()
     for phrase in map(str.strip, phrases.strip().splitlines())
@@ -317,7 +317,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("phrase", "verdict", "rule"), TABLE)
-def test_the_rule_that_decides(phrase: str, verdict: Verdict, rule: str) -> None:
+def test_the_rule_that_decides(phrase: str, verdict: TurnVerdict, rule: str) -> None:
     assert completeness(phrase) == Completeness(verdict, rule)
 
 
@@ -327,14 +327,16 @@ def test_every_rule_has_phrases_and_the_table_is_large() -> None:
 
 
 def test_one_who_speaks_haltingly_is_given_more_time() -> None:
-    assert completeness("Where can I park my car?", 1.0).verdict is Verdict.COMPLETE
-    assert completeness("Where can I park my car?", 7.0) == Completeness(Verdict.UNSURE, "hesitant")
+    assert completeness("Where can I park my car?", 1.0).verdict is TurnVerdict.COMPLETE
+    assert completeness("Where can I park my car?", 7.0) == Completeness(
+        TurnVerdict.UNSURE, "hesitant"
+    )
     assert completeness("I'd like to book a table for", 9.0).rule == "preposition"
 
 
 def test_only_the_last_sentence_counts() -> None:
-    assert completeness("What time is it? I need a").verdict is Verdict.INCOMPLETE
-    assert completeness("I need a... No, thanks.").verdict is Verdict.COMPLETE
+    assert completeness("What time is it? I need a").verdict is TurnVerdict.INCOMPLETE
+    assert completeness("I need a... No, thanks.").verdict is TurnVerdict.COMPLETE
 
 
 @pytest.mark.parametrize("plain", ["It's", "I don't know", "john.smith@example.com"])
@@ -346,7 +348,7 @@ def test_typographic_quotes_and_capitals_change_nothing(plain: str) -> None:
 @given(st.text())
 def test_any_text_gets_a_verdict(words: str) -> None:
     found = completeness(words)
-    assert isinstance(found.verdict, Verdict)
+    assert isinstance(found.verdict, TurnVerdict)
     assert found == completeness(words)
 
 
@@ -374,15 +376,15 @@ def test_length_does_not_cost_time(piece: str) -> None:
 @pytest.mark.parametrize("noun", ["a good book", "my order", "the next show", "your last update"])
 def test_a_thing_is_no_verb(noun: str) -> None:
     assert completeness(f"Could you tell me about {noun}?") == Completeness(
-        Verdict.COMPLETE, "question"
+        TurnVerdict.COMPLETE, "question"
     )
-    assert completeness(f"Could you please {noun.split()[-1]}").verdict is Verdict.INCOMPLETE
+    assert completeness(f"Could you please {noun.split()[-1]}").verdict is TurnVerdict.INCOMPLETE
 
 
 @pytest.mark.parametrize("words", ["Ich hätte gern", "Yes.", "a table for", "Ja.", ""])
 def test_words_of_another_language_are_not_judged(words: str) -> None:
     found = completeness(words, 9.0, "de")
-    assert found == Completeness(Verdict.UNSURE, "other_language")
+    assert found == Completeness(TurnVerdict.UNSURE, "other_language")
 
 
 @pytest.mark.parametrize(
@@ -393,4 +395,4 @@ def test_words_of_another_language_are_not_judged(words: str) -> None:
     ],
 )
 def test_a_long_question_is_at_worst_unsure(words: str) -> None:
-    assert completeness(words).verdict is Verdict.UNSURE
+    assert completeness(words).verdict is TurnVerdict.UNSURE

@@ -1,10 +1,10 @@
 from agent.reply import Message
-from agent.session.conversation import MAX_TURNS, Conversation, Reply, Turn
+from agent.session.conversation import MAX_TURNS, AgentReply, Conversation, Turn
 
 
-def turn(number, heard, said="", spoken="", interrupted=False):
-    reply = Reply(f"r{number}", said, spoken, interrupted) if said else None
-    return Turn(number, f"t{number}", heard=heard, reply=reply)
+def turn(number, transcript, said="", heard="", interrupted=False):
+    reply = AgentReply(f"r{number}", said, heard, interrupted) if said else None
+    return Turn(number, f"t{number}", transcript=transcript, reply=reply)
 
 
 def prompt(*turns, room=3000):

@@ -11,7 +11,7 @@ from support.sounds import RATE, Sound, librivox, question, silence
 from support.voices import joe_voice
 
 import tts
-from agent.audio.echo import BANDS, EchoJudge, band_powers
+from agent.audio.echo import BANDS, EchoDetector, band_powers
 from agent.audio.samples import AudioChunk, resample
 from agent.audio.vad import FRAME_SAMPLES, SileroVad
 
@@ -111,7 +111,7 @@ def test_the_echo_is_learnt_again_when_the_volume_is_turned_up(agent: Sound) -> 
 
 
 def test_what_was_stopped_explains_nothing(agent: Sound) -> None:
-    judge = EchoJudge()
+    judge = EchoDetector()
     judge.played(agent[: 4 * RATE], RATE, START)
     judge.stopped(START + 0.5)
     sound = noise(4 * RATE, -20)
@@ -124,7 +124,7 @@ def test_what_was_stopped_explains_nothing(agent: Sound) -> None:
 
 def test_playback_may_have_another_rate(agent: Sound) -> None:
     heard = microphone(agent, -20, 0.1)
-    judge, likelihoods, piece = EchoJudge(), [], 1440
+    judge, likelihoods, piece = EchoDetector(), [], 1440
     sent = resample(agent, RATE, 24_000)
     for number, start in enumerate(range(0, len(sent), piece)):
         judge.played(sent[start : start + piece], 24_000, START + number * 0.06)
@@ -139,7 +139,7 @@ def test_playback_may_have_another_rate(agent: Sound) -> None:
 def test_another_frame_is_refused(size: int, rate: int) -> None:
     frame = AudioChunk(np.zeros(size, np.float32), rate, 0, START)
     with pytest.raises(ValueError, match="512 samples at 16000"):
-        EchoJudge().likelihood(frame)
+        EchoDetector().likelihood(frame)
 
 
 def test_band_powers_follow_the_frequency() -> None:
@@ -160,7 +160,7 @@ PIECES = st.tuples(
 def test_whatever_is_played_the_likelihood_is_a_share(
     pieces: list[tuple[float, int, int]], loudness: float, seed: int
 ) -> None:
-    judge, random = EchoJudge(), np.random.default_rng(seed)
+    judge, random = EchoDetector(), np.random.default_rng(seed)
     for at, size, rate in pieces:
         judge.played(random.uniform(-1, 1, size).astype(np.float32), rate, START + at)
     for start in range(0, 20 * FRAME_SAMPLES, FRAME_SAMPLES):

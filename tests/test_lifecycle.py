@@ -8,36 +8,34 @@ from support.fakes import Desk
 from test_session import ask, sound
 
 from agent.config.settings import CallSettings, Settings
-from agent.reply import Message, Prefilled, ReplyDone
+from agent.reply import Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import HangUp, Respond, Speak, WakeAt
 from agent.session.conversation import Conversation
 from agent.session.events import (
     CallStarted,
     Configure,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     SegmentSpoken,
     SoundReady,
-    TextReady,
     Tick,
 )
-from agent.session.lifecycle import Manners, Phase, Wish
+from agent.session.lifecycle import Lifecycle, LifecycleAction, Phase
 from agent.session.notices import (
     Play,
     Remark,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     TurnTimed,
-    WordsPlaced,
+    WordTimestamps,
 )
-from agent.session.replies import Answering
+from agent.session.replies import Replies
 from agent.session.session import Session
 
 
-def new_manners(ends_at=math.inf, **call):
-    answering = Answering(Conversation("", 1000), 0.3, None, str)
-    return Manners(CallSettings(**call), answering, ends_at)
+def new_lifecycle(ends_at=math.inf, **call):
+    replies = Replies(Conversation("", 1000), 0.3, None, str)
+    return Lifecycle(CallSettings(**call), replies, ends_at)
 
 
 def new_desk(call, **others):
@@ -65,7 +63,7 @@ def run(desk, until):
 
 def test_a_greeting_comes_after_a_moment_of_silence_and_is_remembered():
     desk = new_desk({"greeting": "Hello there."})
-    assert desk.last(ReplyWords).delta == "Hello there."
+    assert desk.last(ReplyTextDelta).delta == "Hello there."
     speak(desk)
     run(desk, 3.0)
     played = np.concatenate([play.samples for play in desk.all(Play)])
@@ -86,8 +84,8 @@ def test_silence_is_asked_into_and_then_the_agent_leaves():
     while not desk.all(HangUp):
         desk.now = max(desk.now + 1e-4, desk.last(WakeAt).when)
         desk.tell(Tick())
-        if len(desk.all(ReplyWords)) > len(said):
-            said.append((desk.now, desk.last(ReplyWords).delta))
+        if len(desk.all(ReplyTextDelta)) > len(said):
+            said.append((desk.now, desk.last(ReplyTextDelta).delta))
             speak(desk)
     texts = [text for _, text in said]
     assert texts == ["Are you still there?", "Are you still there?", "Bye."]
@@ -99,25 +97,25 @@ def test_silence_is_asked_into_and_then_the_agent_leaves():
 
 
 def test_a_caller_who_answers_is_asked_again_later():
-    manners = new_manners(idle_after=5.0, max_idle_prompts=1)
-    manners.observe(0.0, quiet=True)
-    assert manners.due(4.9) is None
-    assert manners.due(5.0) is Wish.PROMPT
-    manners.observe(5.0, quiet=False)
-    assert manners.wakes_at == math.inf
-    manners.caller_spoke()
-    manners.observe(9.0, quiet=True)
-    assert manners.due(14.0) is Wish.PROMPT
-    manners.observe(14.0, quiet=False)
-    manners.observe(15.0, quiet=True)
-    assert manners.due(20.0) is Wish.GOODBYE
+    lifecycle = new_lifecycle(idle_after=5.0, max_idle_prompts=1)
+    lifecycle.observe(0.0, quiet=True)
+    assert lifecycle.take_due(4.9) is None
+    assert lifecycle.take_due(5.0) is LifecycleAction.PROMPT
+    lifecycle.observe(5.0, quiet=False)
+    assert lifecycle.wakes_at == math.inf
+    lifecycle.caller_spoke()
+    lifecycle.observe(9.0, quiet=True)
+    assert lifecycle.take_due(14.0) is LifecycleAction.PROMPT
+    lifecycle.observe(14.0, quiet=False)
+    lifecycle.observe(15.0, quiet=True)
+    assert lifecycle.take_due(20.0) is LifecycleAction.GOODBYE
 
 
 def test_the_longest_call_ends_with_a_goodbye():
     desk = new_desk({"goodbye": "Bye."}, server={"max_call_seconds": 60.0})
     ask(desk, "talk")
     generation = desk.last(Respond).generation
-    desk.tell(TextReady(generation, "On and on it goes."))
+    desk.tell(ReplyEvent(generation, ReplyText("On and on it goes.")))
     run(desk, 60.0)
     desk.tell(Tick())
     finished = desk.all(ReplyFinished)[0]
@@ -125,7 +123,7 @@ def test_the_longest_call_ends_with_a_goodbye():
         "cancelled",
         "the call reached its maximum length",
     )
-    assert desk.last(ReplyWords).delta == "Bye."
+    assert desk.last(ReplyTextDelta).delta == "Bye."
     desk.hear(1.0, 0.9)  # whoever goes on speaking does not keep it from leaving
     speak(desk)
     run(desk, 64.0)
@@ -152,11 +150,11 @@ def test_the_client_may_set_the_silence():
     desk = new_desk({})
     desk.tell(Configure(idle_after=6.0))
     run(desk, 6.1)
-    assert desk.last(ReplyWords).delta == "Are you still there?"
+    assert desk.last(ReplyTextDelta).delta == "Are you still there?"
     quiet = new_desk({"idle_after": 6.0})
     quiet.tell(Configure(idle_after=math.inf))
     run(quiet, 30.0)
-    assert quiet.all(ReplyWords) == []
+    assert quiet.all(ReplyTextDelta) == []
 
 
 def test_a_late_reply_is_preceded_by_a_filler_that_is_not_remembered():
@@ -170,10 +168,10 @@ def test_a_late_reply_is_preceded_by_a_filler_that_is_not_remembered():
     assert desk.last(Speak).text == "Let me see."
     assert desk.now - over == pytest.approx(0.8, abs=0.25)
     speak(desk)
-    assert desk.all(TurnTimed) == desk.all(WordsPlaced) == [], "the filler is no answer"
-    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
-    desk.tell(TextReady(generation, "Paris."))
-    desk.tell(ReplyComplete(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
+    assert desk.all(TurnTimed) == desk.all(WordTimestamps) == [], "the filler is no answer"
+    desk.tell(ReplyEvent(generation, Prefilled(1, 1, 1.0)))
+    desk.tell(ReplyEvent(generation, ReplyText("Paris.")))
+    desk.tell(ReplyEvent(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
     assert desk.last(Speak).segment == 1
     speak(desk)
     run(desk, desk.now + 5.0)
@@ -186,8 +184,8 @@ def test_a_reply_in_time_needs_no_filler():
     desk = new_desk({"filler": "Let me see."})
     ask(desk, "What is the capital of France?")
     generation = desk.last(Respond).generation
-    desk.tell(TextReady(generation, "Paris."))
-    desk.tell(ReplyComplete(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
+    desk.tell(ReplyEvent(generation, ReplyText("Paris.")))
+    desk.tell(ReplyEvent(generation, ReplyDone("Paris.", 1, 1, 1.0, 1.0)))
     run(desk, desk.now + 3.0)
     assert [task.text for task in desk.all(Speak)] == ["Paris."]
 
@@ -197,8 +195,8 @@ def test_turns_that_are_too_old_for_the_prompt_are_told():
     for number in range(6):
         ask(desk, f"Question number {number} that has quite a few words in it?")
         generation = desk.last(Respond).generation
-        desk.tell(TextReady(generation, "Yes."))
-        desk.tell(ReplyComplete(generation, ReplyDone("Yes.", 1, 1, 1.0, 1.0)))
+        desk.tell(ReplyEvent(generation, ReplyText("Yes.")))
+        desk.tell(ReplyEvent(generation, ReplyDone("Yes.", 1, 1, 1.0, 1.0)))
         speak(desk)
         run(desk, desk.now + 3.0)
     remarks = [remark for remark in desk.all(Remark) if remark.code == "context_trimmed"]
@@ -208,8 +206,8 @@ def test_turns_that_are_too_old_for_the_prompt_are_told():
 
 
 def test_a_call_is_over_once():
-    manners = new_manners(goodbye=None, ends_at=1.0)
-    assert manners.due(1.0) is Wish.HANG_UP
-    assert manners.phase is Phase.OVER
-    assert manners.due(2.0) is None
-    assert manners.wakes_at == math.inf
+    lifecycle = new_lifecycle(goodbye=None, ends_at=1.0)
+    assert lifecycle.take_due(1.0) is LifecycleAction.HANG_UP
+    assert lifecycle.phase is Phase.OVER
+    assert lifecycle.take_due(2.0) is None
+    assert lifecycle.wakes_at == math.inf

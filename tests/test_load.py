@@ -9,7 +9,7 @@ import pytest
 from support.fake_agent import FakeWire, Manner, question
 from support.fakes import in_virtual_time
 
-from agent.audio.samples import read_recording
+from agent.audio.samples import read_sound_file
 from agent.errors import CallError
 from agent.latency.load import Habits, Load
 from agent.latency.plan import Plan
@@ -106,5 +106,5 @@ def test_an_unanswered_turn_counts_with_the_time_that_was_waited():
 def test_every_call_is_recorded(tmp_path):
     run(Plan(turns=4, warmup=0, turns_per_call=2), Manner(lambda turn: 0.1), record=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["call-0001.wav", "call-0002.wav"]
-    recording = read_recording(tmp_path / "call-0001.wav", 24_000)
+    recording = read_sound_file(tmp_path / "call-0001.wav", 24_000)
     assert len(recording.samples) > 24_000

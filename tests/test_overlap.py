@@ -6,7 +6,7 @@ from support.fakes import Desk
 from test_session import answer, ask, final, play_out, sound
 
 from agent.config.settings import Settings
-from agent.reply import Message
+from agent.reply import Message, ReplyText
 from agent.session.commands import DecodeFinal, DecodePartial, HangUp, Respond, Speak
 from agent.session.events import (
     CallStarted,
@@ -14,12 +14,12 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
-    FinalHeard,
-    PartialHeard,
+    FinalTranscript,
+    PartialTranscript,
+    ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
-    TextReady,
     Tick,
 )
 from agent.session.notices import (
@@ -28,16 +28,16 @@ from agent.session.notices import (
     Remark,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
+    TranscriptUpdated,
     Trouble,
     Unduck,
-    WordsHeard,
 )
-from agent.session.overlap import JUDGEMENTS, Judgement, Overlap, Said, Sounding, classify
-from agent.session.session import MAX_UNHEARD, Session
+from agent.session.overlap import JUDGEMENTS, Judgement, Overlap, VoiceState, WordKind, classify
+from agent.session.session import MAX_UNTRANSCRIBED, Session
 from asr.transcript import Transcript
 
 STORY = "Once upon a time there lived a very old fox in a wood."
@@ -75,7 +75,7 @@ def noise(desk):
 
 def understand(desk, words):
     task = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(task.turn, task.revision, final(words)))
+    desk.tell(FinalTranscript(task.turn, task.revision, final(words)))
 
 
 def test_a_sound_ducks_the_agent_at_once_and_is_told_to_nobody(desk):
@@ -101,7 +101,7 @@ def test_words_interrupt_before_the_time_is_over(desk):
     desk.hear(0.256, 0.9)
     task = desk.last(DecodePartial)
     assert task.urgent
-    desk.tell(PartialHeard(task.turn, Transcript("stop it", 0, final=False)))
+    desk.tell(PartialTranscript(task.turn, Transcript("stop it", 0, final=False)))
     assert desk.last(StopPlaying)
 
 
@@ -114,7 +114,7 @@ def test_a_backchannel_or_noise_leaves_the_agent_speaking(desk, words):
     assert len(desk.all(Play)) > heard, "it goes on where it paused"
     understand(desk, words)
     desk.hear(0.6, 0.0)
-    assert desk.all(StopPlaying) == desk.all(SpeechStarted) == desk.all(WordsHeard) == []
+    assert desk.all(StopPlaying) == desk.all(SpeechStarted) == desk.all(TranscriptUpdated) == []
     assert desk.last(Remark).code == "backchannel"
     play_out(desk)
     assert desk.last(ReplyFinished).text == STORY
@@ -150,7 +150,7 @@ def test_a_short_word_that_matters_interrupts_when_it_is_understood(desk):
 def test_a_backchannel_that_goes_on_is_an_interruption(desk):
     desk.hear(0.256, 0.9)
     task = desk.last(DecodePartial)
-    desk.tell(PartialHeard(task.turn, Transcript("yeah", 0, final=False)))
+    desk.tell(PartialTranscript(task.turn, Transcript("yeah", 0, final=False)))
     desk.hear(0.3, 0.9)
     assert desk.all(StopPlaying) == []
     assert desk.last(Unduck)
@@ -165,7 +165,7 @@ def test_an_interruption_without_words_is_taken_back(desk):
     desk.hear(0.1, 0.0)
     understand(desk, "")
     desk.hear(0.5, 0.0)
-    rest = desk.last(ReplyWords).delta
+    rest = desk.last(ReplyTextDelta).delta
     assert f"{heard} {rest}" == STORY
     assert desk.all(Respond) == []
     task = desk.last(Speak)
@@ -183,21 +183,25 @@ def test_whoever_speaks_again_decides_what_becomes_of_an_interruption_without_wo
         desk.hear(0.12, 0.0)
         desk.tell(CommitAudio())
         tasks.append(desk.last(DecodeFinal))
-    desk.tell(FinalHeard(tasks[0].turn, tasks[0].revision, final("")))
+    desk.tell(FinalTranscript(tasks[0].turn, tasks[0].revision, final("")))
     assert desk.all(Speak) == []
-    desk.tell(FinalHeard(tasks[1].turn, tasks[1].revision, final(words)))
+    desk.tell(FinalTranscript(tasks[1].turn, tasks[1].revision, final(words)))
     desk.hear(0.6, 0.0)
     answers = [respond.messages[-1].content for respond in desk.all(Respond)]
     assert answers == ([words] if words else [])
     if not words:
-        assert STORY.endswith(desk.last(ReplyWords).delta)
+        assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
 def test_a_reply_that_was_cut_before_it_was_whole_begins_anew():
     desk = new_desk()
     ask(desk, "Tell me a story.")
     generation = desk.last(Respond).generation
-    desk.tell(TextReady(generation, "Once upon a time there lived a fox. It was very old. In "))
+    desk.tell(
+        ReplyEvent(
+            generation, ReplyText("Once upon a time there lived a fox. It was very old. In ")
+        )
+    )
     for task in desk.all(Speak):
         desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
         desk.tell(SegmentSpoken(task.generation, task.segment))
@@ -226,7 +230,7 @@ def test_another_mode_takes_back_what_the_open_turn_cut(desk, modes):
     for detection in modes:
         desk.tell(Configure(turn_detection=detection))
     desk.hear(0.5, 0.0)
-    assert STORY.endswith(desk.last(ReplyWords).delta)
+    assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
 def test_a_turn_without_end_does_not_keep_what_was_cut(desk):
@@ -236,14 +240,14 @@ def test_a_turn_without_end_does_not_keep_what_was_cut(desk):
     task = desk.last(DecodeFinal)
     desk.tell(Configure(turn_detection=False))
     desk.hear(0.1, 0.0)
-    desk.tell(FinalHeard(task.turn, task.revision, final("")))
+    desk.tell(FinalTranscript(task.turn, task.revision, final("")))
     desk.hear(0.5, 0.0)
-    assert STORY.endswith(desk.last(ReplyWords).delta)
+    assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
 def test_a_turn_too_many_gives_back_what_it_cut(desk):
     desk.tell(Configure(interrupt_response=False))
-    for _ in range(MAX_UNHEARD):
+    for _ in range(MAX_UNTRANSCRIBED):
         desk.hear(0.2, 0.9)
         desk.hear(0.1, 0.0)
         desk.tell(CommitAudio())
@@ -252,9 +256,9 @@ def test_a_turn_too_many_gives_back_what_it_cut(desk):
     desk.tell(CommitAudio())
     assert desk.last(Trouble).code == "too_many_turns"
     for task in desk.all(DecodeFinal):
-        desk.tell(FinalHeard(task.turn, task.revision, final("")))
+        desk.tell(FinalTranscript(task.turn, task.revision, final("")))
     desk.hear(0.5, 0.0)
-    assert STORY.endswith(desk.last(ReplyWords).delta)
+    assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
 @pytest.mark.parametrize("commits", [False, True])
@@ -317,9 +321,9 @@ def test_words_while_the_agent_thinks_are_joined_to_the_question():
 
 
 def test_what_is_said_as_the_agent_ends_is_a_turn(desk):
-    while desk.session.answering.speaking is not None:
+    while desk.session.replies.current is not None:
         desk.hear(0.032, 0.0)
-        ahead = desk.session.answering.speaking
+        ahead = desk.session.replies.current
         if ahead and ahead.playback.all_sent:
             break
     desk.hear(0.2, 0.9)
@@ -383,17 +387,17 @@ def test_the_words_are_asked_for_even_without_speculation():
 
 
 def test_the_table_knows_every_case_in_which_the_time_is_over():
-    for said in Said:
-        for sounding in (Sounding.STEADY, Sounding.LONG, Sounding.STOPPED):
-            assert (said, sounding) in JUDGEMENTS
-    assert JUDGEMENTS[Said.WORDS, Sounding.SHORT] is Judgement.INTERRUPTION
+    for kind in WordKind:
+        for voice in (VoiceState.STEADY, VoiceState.LONG, VoiceState.STOPPED):
+            assert (kind, voice) in JUDGEMENTS
+    assert JUDGEMENTS[WordKind.WORDS, VoiceState.SHORT] is Judgement.INTERRUPTION
 
 
 def test_classes_of_words():
-    assert classify(None) is Said.UNKNOWN
-    assert classify(" ... ") is Said.NO_WORDS
-    assert classify("Uh-huh.") is Said.BACKCHANNEL
-    assert classify("No.") is Said.WORDS
+    assert classify(None) is WordKind.UNKNOWN
+    assert classify(" ... ") is WordKind.NO_WORDS
+    assert classify("Uh-huh.") is WordKind.BACKCHANNEL
+    assert classify("No.") is WordKind.WORDS
 
 
 def test_a_gap_of_a_frame_is_no_end():

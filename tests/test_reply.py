@@ -1,7 +1,7 @@
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from dllm_core.decode.reply_text import ReplyText
+from dllm_core.decode.reply_text import ReplyDetokenizer
 from dllm_core.model.tokenizer import Tokenizer
 
 
@@ -18,7 +18,7 @@ WORDS = byte_tokenizer()
 
 
 def released(text: str, *, complete: bool) -> tuple[list[str], str]:
-    reply = ReplyText(WORDS)
+    reply = ReplyDetokenizer(WORDS)
     pieces = [reply.push([i]) for i in WORDS.encode(text)]
     rest, ended = reply.finish(complete=complete)
     assert "".join(pieces) + rest == reply.text

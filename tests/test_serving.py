@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts.engine import SpeechChunk
-from tts.pipes import MAX_PAYLOAD, Message, PipeError, read_message, write_message
+from tts.pipes import MAX_PAYLOAD, PipeError, PipeMessage, read_message, write_message
 from tts.serving import Server
 from tts.tone import ToneSynthesizer
 
 
-def speak(request: int, text: str, credit: int = 9) -> Message:
-    return Message("speak", request, {"text": text, "credit": credit})
+def speak(request: int, text: str, credit: int = 9) -> PipeMessage:
+    return PipeMessage("speak", request, {"text": text, "credit": credit})
 
 
 def replies(sink: io.BytesIO) -> list[tuple[str, int]]:
@@ -27,7 +27,7 @@ def replies(sink: io.BytesIO) -> list[tuple[str, int]]:
     return found
 
 
-def served(*messages: Message) -> list[tuple[str, int]]:
+def served(*messages: PipeMessage) -> list[tuple[str, int]]:
     """Accept the messages, then serve until nothing is runnable."""
     sink = io.BytesIO()
     server = Server(ToneSynthesizer(), sink)
@@ -52,13 +52,16 @@ def test_requests_take_turns_chunk_by_chunk() -> None:
 
 def test_nothing_is_made_without_credit() -> None:
     assert served(speak(1, "a b c", credit=2)) == [("chunk", 1)] * 2
-    assert served(speak(1, "a b c", credit=2), Message("credit", 1)) == [("chunk", 1)] * 3
+    assert served(speak(1, "a b c", credit=2), PipeMessage("credit", 1)) == [("chunk", 1)] * 3
     assert served(speak(1, "a b", credit=0), speak(2, "c")) == [("chunk", 2), ("end", 2)]
 
 
 def test_a_cancelled_request_makes_nothing_more() -> None:
-    assert served(speak(1, "a"), speak(2, "b"), Message("cancel", 1)) == [("chunk", 2), ("end", 2)]
-    assert served(Message("cancel", 7), Message("credit", 7)) == []
+    assert served(speak(1, "a"), speak(2, "b"), PipeMessage("cancel", 1)) == [
+        ("chunk", 2),
+        ("end", 2),
+    ]
+    assert served(PipeMessage("cancel", 7), PipeMessage("credit", 7)) == []
 
 
 class _Failing(ToneSynthesizer):
@@ -79,12 +82,12 @@ def test_a_failure_is_reported_for_its_request() -> None:
 @given(st.text(max_size=20), st.integers(0, 2**40), st.binary(max_size=50))
 def test_messages_survive_the_pipe(text: str, number: int, payload: bytes) -> None:
     pipe = io.BytesIO()
-    sent = Message("kind", number, {"text": text}, payload)
+    sent = PipeMessage("kind", number, {"text": text}, payload)
     write_message(pipe, sent)
-    write_message(pipe, Message("end"))
+    write_message(pipe, PipeMessage("end"))
     pipe.seek(0)
     assert read_message(pipe) == sent
-    assert read_message(pipe) == Message("end")
+    assert read_message(pipe) == PipeMessage("end")
     assert read_message(pipe) is None
 
 
@@ -106,4 +109,4 @@ def test_what_is_no_message_is_an_error(data: bytes, reason: str) -> None:
 
 def test_a_missing_field_is_an_error() -> None:
     with pytest.raises(PipeError, match="lacks 'text'"):
-        Message("speak", 1, {})["text"]
+        PipeMessage("speak", 1, {})["text"]

@@ -8,14 +8,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.fakes import Desk
 
 from agent.config.settings import Settings
-from agent.reply import Message, Prefilled, ReplyDone
+from agent.reply import Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import (
     Abandon,
     DecodeFinal,
     DecodePartial,
-    Forget,
+    DropTurnAudio,
+    FeedRecogniser,
     HangUp,
-    Hear,
     Prepare,
     Respond,
     Speak,
@@ -27,16 +27,14 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
-    FinalHeard,
-    PartialHeard,
-    PromptReady,
-    ReplyComplete,
+    FinalTranscript,
+    PartialTranscript,
+    ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
-    TextSaid,
+    TextTyped,
     Tick,
     Truncate,
 )
@@ -46,15 +44,15 @@ from agent.session.notices import (
     Play,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
+    TranscriptUpdated,
     Trouble,
     TurnCommitted,
     TurnTimed,
-    WordsHeard,
-    WordsPlaced,
+    WordTimestamps,
 )
 from agent.session.session import Session
 from asr.transcript import Transcript
@@ -73,7 +71,7 @@ PLAIN = Settings(
     call={"goodbye": None},
 )
 """A turn is a pause of half a second, and speech interrupts: what is built on that has its own
-files (test_speculation, test_overlap, test_manners)."""
+files (test_speculation, test_overlap, test_lifecycle)."""
 
 
 @pytest.fixture
@@ -105,17 +103,17 @@ def ask(desk, words, seconds=1.0):
     desk.hear(0.6, 0.0)
     task = desk.last(DecodeFinal)
     desk.now += 0.2
-    return desk.tell(FinalHeard(task.turn, task.revision, final(words)))
+    return desk.tell(FinalTranscript(task.turn, task.revision, final(words)))
 
 
 def answer(desk, text):
     """The engines do everything for the newest reply; its sound starts to play."""
     generation = desk.last(Respond).generation
     before = len(desk.all(Speak))
-    desk.tell(PromptReady(generation, Prefilled(10, 5, 1.0)))
+    desk.tell(ReplyEvent(generation, Prefilled(10, 5, 1.0)))
     desk.now += 0.1
-    desk.tell(TextReady(generation, text))
-    desk.tell(ReplyComplete(generation, done(text)))
+    desk.tell(ReplyEvent(generation, ReplyText(text)))
+    desk.tell(ReplyEvent(generation, done(text)))
     for task in desk.all(Speak)[before:]:
         desk.now += 0.05
         desk.tell(SoundReady(generation, task.segment, sound(task.text)))
@@ -126,7 +124,7 @@ def answer(desk, text):
 def play_out(desk):
     """Ticks until nothing is left to be woken for but the end of the call."""
     limit = desk.session.settings.server.max_call_seconds
-    while desk.session.answering.speaking is not None:
+    while desk.session.replies.current is not None:
         wake = desk.last(WakeAt).when
         assert wake < limit, "a reply is open and nobody will wake it"
         desk.now = max(desk.now + 1e-4, wake)
@@ -136,7 +134,7 @@ def play_out(desk):
 def test_a_spoken_question_is_answered(desk):
     assert isinstance(desk.all(Prepare)[0].messages[0], Message)
     ask(desk, "What is the capital of France?")
-    assert desk.last(WordsHeard).final
+    assert desk.last(TranscriptUpdated).final
     prompt = desk.last(Respond).messages
     assert prompt[-1] == Message("user", "What is the capital of France?")
     answer(desk, "Paris is the capital of France.")
@@ -165,7 +163,7 @@ def test_the_spans_of_a_turn_sum_to_its_time(desk):
 def test_the_pre_roll_reaches_the_recogniser(desk):
     desk.hear(2.0, 0.0)
     desk.hear(0.5, 0.9)
-    first = desk.all(Hear)[0]
+    first = desk.all(FeedRecogniser)[0]
     settings = desk.session.settings.turns
     seconds = len(first.samples) / 16_000
     assert settings.pre_roll <= seconds <= settings.pre_roll + settings.min_speech + 0.1
@@ -179,7 +177,7 @@ def test_every_sample_of_a_turn_is_heard_once(desk):
     desk.hear(1.0, 0.8)
     desk.hear(0.6, 0.0)
     assert len(desk.all(DecodeFinal)) == 1
-    heard = sum(len(command.samples) for command in desk.all(Hear)) / 16_000
+    heard = sum(len(command.samples) for command in desk.all(FeedRecogniser)) / 16_000
     start, stop = desk.last(SpeechStarted).audio_start, desk.last(SpeechStopped).audio_end
     assert heard >= stop - start + 0.4
     assert heard <= stop - start + 0.6
@@ -191,10 +189,10 @@ def test_partials_are_asked_for_while_the_caller_speaks_and_not_in_a_pause(desk)
     desk.hear(1.0, 0.9)
     assert len(desk.all(DecodePartial)) == 1, "one at a time"
     turn = desk.last(DecodePartial).turn
-    desk.tell(PartialHeard(turn, Transcript("what is the", 7, final=False)))
-    assert desk.last(WordsHeard).delta == "what is"
-    desk.tell(PartialHeard(turn, Transcript("what is the time", 11, final=False)))
-    assert desk.last(WordsHeard).delta == " the"
+    desk.tell(PartialTranscript(turn, Transcript("what is the", 7, final=False)))
+    assert desk.last(TranscriptUpdated).delta == "what is"
+    desk.tell(PartialTranscript(turn, Transcript("what is the time", 11, final=False)))
+    assert desk.last(TranscriptUpdated).delta == " the"
     before = len(desk.all(DecodePartial))
     desk.hear(0.45, 0.0)
     assert len(desk.all(DecodePartial)) == before
@@ -218,8 +216,8 @@ def test_barge_in_silences_the_agent_and_cuts_history_to_what_was_heard(desk):
     assert desk.session.conversation.messages()[-1] == Message("assistant", "Once upon a")
     mark = len(desk.commands)
     desk.tell(SoundReady(generation, 0, sound("late late late")))
-    desk.tell(TextReady(generation, "late"))
-    late = [c for c in desk.commands[mark:] if isinstance(c, (Play, Speak, ReplyWords))]
+    desk.tell(ReplyEvent(generation, ReplyText("late")))
+    late = [c for c in desk.commands[mark:] if isinstance(c, (Play, Speak, ReplyTextDelta))]
     assert late == []
 
 
@@ -240,9 +238,9 @@ def test_the_client_knows_better_what_was_played(desk):
 def test_the_place_of_every_word_is_told_before_its_sound(desk):
     ask(desk, "How much is it?")
     answer(desk, "It is $5. That is not much.")
-    told = desk.all(WordsPlaced)
-    kinds = [type(c) for c in desk.commands if isinstance(c, WordsPlaced | Play)]
-    assert kinds[0] is WordsPlaced
+    told = desk.all(WordTimestamps)
+    kinds = [type(c) for c in desk.commands if isinstance(c, WordTimestamps | Play)]
+    assert kinds[0] is WordTimestamps
     places = [(place.position, place.characters) for words in told for place in words.words]
     ends = [2, 5, 5, 9, 14, 17, 21, 27]  # "five" says nothing yet, "dollars." says "$5."
     assert places == [(0.5 * n, end) for n, end in enumerate(ends, 1)]
@@ -254,7 +252,7 @@ def test_words_cut_off_by_the_caller_himself_are_joined(desk):
     assert desk.last(ReplyFinished).status == "cancelled"
     desk.hear(0.6, 0.0)
     task = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(task.turn, task.revision, final("of France?")))
+    desk.tell(FinalTranscript(task.turn, task.revision, final("of France?")))
     assert desk.last(Respond).messages[-1].content == "What is the capital of France?"
 
 
@@ -263,11 +261,11 @@ def test_words_that_arrive_while_the_caller_speaks_again_wait_for_the_rest(desk)
     desk.hear(0.6, 0.0)
     first = desk.last(DecodeFinal)
     desk.hear(0.5, 0.9)
-    desk.tell(FinalHeard(first.turn, first.revision, final("I want")))
+    desk.tell(FinalTranscript(first.turn, first.revision, final("I want")))
     assert desk.all(Respond) == []
     desk.hear(0.6, 0.0)
     second = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(second.turn, second.revision, final("a pizza.")))
+    desk.tell(FinalTranscript(second.turn, second.revision, final("a pizza.")))
     assert desk.last(Respond).messages[-1].content == "I want a pizza."
 
 
@@ -275,7 +273,7 @@ def finals(desk, **words):
     """The words of the turns arrive: turn number -> text."""
     for task in desk.all(DecodeFinal):
         if f"turn{task.turn}" in words:
-            desk.tell(FinalHeard(task.turn, task.revision, final(words[f"turn{task.turn}"])))
+            desk.tell(FinalTranscript(task.turn, task.revision, final(words[f"turn{task.turn}"])))
 
 
 def test_two_turns_that_end_before_the_words_of_the_first_are_answered_as_one(desk):
@@ -335,7 +333,7 @@ def test_turns_that_wait_for_their_words_are_bounded(desk):
 def test_typing_and_push_to_talk_keep_their_order(desk):
     desk.tell(Configure(turn_detection=False))
     desk.hear(0.3, 0.0)  # the microphone is always open
-    desk.tell(TextSaid("typed one"))
+    desk.tell(TextTyped("typed one"))
     desk.tell(RespondNow())
     answer(desk, "Answer one.")
     play_out(desk)
@@ -365,9 +363,9 @@ def test_what_the_client_truncated_stays_truncated(desk):
 def test_the_timings_wait_for_the_first_audible_sound(desk):
     ask(desk, "hello")
     generation = desk.last(Respond).generation
-    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
-    desk.tell(TextReady(generation, "Hi there."))
-    desk.tell(ReplyComplete(generation, done("Hi there.")))
+    desk.tell(ReplyEvent(generation, Prefilled(1, 1, 1.0)))
+    desk.tell(ReplyEvent(generation, ReplyText("Hi there.")))
+    desk.tell(ReplyEvent(generation, done("Hi there.")))
     quiet = SpeechChunk(np.zeros(VOICE_RATE, np.float32), VOICE_RATE)
     desk.tell(SoundReady(generation, 0, quiet))
     desk.tell(SoundReady(generation, 0, sound("Hi there.")))
@@ -391,19 +389,19 @@ def test_items_name_the_item_before_them(desk):
 def test_noise_without_words_is_not_answered(desk):
     ask(desk, "")
     assert desk.all(Respond) == []
-    assert desk.last(WordsHeard).text == ""
+    assert desk.last(TranscriptUpdated).text == ""
 
 
 def test_words_of_an_old_turn_or_revision_are_not_wanted(desk):
     ask(desk, "hello")
     before = len(desk.all(Respond))
-    desk.tell(FinalHeard(99, 0, final("ghost")))
-    desk.tell(FinalHeard(1, 0, final("ghost")))
+    desk.tell(FinalTranscript(99, 0, final("ghost")))
+    desk.tell(FinalTranscript(1, 0, final("ghost")))
     assert len(desk.all(Respond)) == before
 
 
 def test_typed_words_are_answered_when_asked_for(desk):
-    desk.tell(TextSaid("How many legs has a spider?", "my_item"))
+    desk.tell(TextTyped("How many legs has a spider?", "my_item"))
     assert desk.all(Respond) == []
     desk.tell(RespondNow())
     assert desk.last(ReplyStarted).previous_item_id == "my_item"
@@ -431,7 +429,7 @@ def test_push_to_talk(desk):
     desk.tell(CommitAudio())
     desk.tell(RespondNow())  # at once, as such clients do, before the words are known
     task = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(task.turn, task.revision, final("good morning")))
+    desk.tell(FinalTranscript(task.turn, task.revision, final("good morning")))
     assert desk.last(Respond).messages[-1].content == "good morning"
 
 
@@ -441,14 +439,14 @@ def test_push_to_talk_answers_what_was_committed_and_not_what_comes_next(desk):
     desk.tell(CommitAudio())
     desk.hear(0.3, 0.9)  # the microphone goes on
     first = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(first.turn, first.revision, final("good morning")))
+    desk.tell(FinalTranscript(first.turn, first.revision, final("good morning")))
     desk.tell(RespondNow())
     assert desk.last(Respond).messages[-1].content == "good morning"
     answer(desk, "Good morning.")
     play_out(desk)
     desk.tell(CommitAudio())
     second = desk.last(DecodeFinal)
-    desk.tell(FinalHeard(second.turn, second.revision, final("goodbye")))
+    desk.tell(FinalTranscript(second.turn, second.revision, final("goodbye")))
     desk.tell(RespondNow())
     contents = [message.content for message in desk.last(Respond).messages[1:]]
     assert contents == ["good morning", "Good morning.", "goodbye"]
@@ -466,7 +464,7 @@ def test_silence_that_is_to_be_answered_is_named(desk):
     desk.hear(1.0, 0.0)
     desk.tell(CommitAudio())
     desk.tell(RespondNow())
-    desk.tell(FinalHeard(1, 0, final("")))
+    desk.tell(FinalTranscript(1, 0, final("")))
     assert desk.last(Trouble).code == "conversation_empty"
 
 
@@ -481,7 +479,7 @@ def test_without_create_response_the_agent_waits_to_be_asked(desk):
 def test_the_open_turn_can_be_taken_back(desk):
     desk.hear(0.5, 0.9)
     desk.tell(ClearAudio())
-    assert desk.last(Forget).turn == 1
+    assert desk.last(DropTurnAudio).turn == 1
     desk.hear(1.0, 0.0)
     assert desk.all(DecodeFinal) == []
 
@@ -538,15 +536,15 @@ def test_settings_may_change_while_the_caller_speaks(desk):
 def test_another_mode_takes_the_open_turn_back(desk):
     desk.hear(0.5, 0.9)
     desk.tell(Configure(turn_detection=False))
-    assert desk.last(Forget).turn == 1
+    assert desk.last(DropTurnAudio).turn == 1
     desk.hear(0.5, 0.9)
     desk.tell(CommitAudio())
     assert desk.last(DecodeFinal).turn == 2
 
 
 def test_item_ids_are_not_used_twice(desk):
-    desk.tell(TextSaid("one", "item_000001"))
-    desk.tell(TextSaid("two", "item_000001"))
+    desk.tell(TextTyped("one", "item_000001"))
+    desk.tell(TextTyped("two", "item_000001"))
     assert desk.last(Trouble).code == "item_id_taken"
     desk.tell(RespondNow())
     assert desk.last(ReplyStarted).item_id != "item_000001"
@@ -564,7 +562,7 @@ def test_an_endless_reply_is_cut(desk):
     ask(desk, "talk")
     generation = desk.last(Respond).generation
     for _ in range(100):
-        desk.tell(TextReady(generation, "and so on " * 10))
+        desk.tell(ReplyEvent(generation, ReplyText("and so on " * 10)))
     assert desk.last(ReplyFinished).status == "failed"
     assert "more than 4000 characters" in desk.last(Trouble).message
 
@@ -574,8 +572,8 @@ def test_a_recogniser_that_fails_while_the_caller_speaks_loses_only_that_turn(de
     desk.tell(StageFailed("asr", "no more room", turn=1))
     assert desk.last(Trouble).code == "asr_failed"
     desk.hear(0.7, 0.0)
-    desk.tell(StageFailed("asr", "nothing of this turn was heard", turn=1))
-    assert desk.last(WordsHeard).text == ""
+    desk.tell(StageFailed("asr", "no sound of this turn arrived", turn=1))
+    assert desk.last(TranscriptUpdated).text == ""
     ask(desk, "again")
     assert desk.last(Respond).messages[-1].content == "again"
 
@@ -609,17 +607,17 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(text=st.sampled_from(["", "hello", "what time is it"]))
     def understand(self, text):
         for task in self.desk.all(DecodeFinal)[-2:]:
-            self.desk.tell(FinalHeard(task.turn, task.revision, final(text)))
+            self.desk.tell(FinalTranscript(task.turn, task.revision, final(text)))
 
     @rule(back=st.integers(1, 3), text=st.sampled_from(["Yes. ", "No, never, ", "It is late"]))
     def say(self, back, text):
         for task in self.desk.all(Respond)[-back:]:
-            self.desk.tell(TextReady(task.generation, text))
+            self.desk.tell(ReplyEvent(task.generation, ReplyText(text)))
 
     @rule(back=st.integers(1, 3))
     def complete(self, back):
         for task in self.desk.all(Respond)[-back:]:
-            self.desk.tell(ReplyComplete(task.generation, done("x")))
+            self.desk.tell(ReplyEvent(task.generation, done("x")))
 
     @rule(back=st.integers(1, 3))
     def sound(self, back):
@@ -634,7 +632,7 @@ class AnyOrder(RuleBasedStateMachine):
                 ClearAudio(),
                 RespondNow(),
                 CancelReply(),
-                TextSaid("typed"),
+                TextTyped("typed"),
                 Configure(turn_detection=False),
                 Configure(turn_detection=True),
                 Truncate("item_000002", 0.3),
@@ -654,7 +652,7 @@ class AnyOrder(RuleBasedStateMachine):
                     assert command.response_id not in started
                     started[command.response_id] = len(started)
                     assert len(over) == len(started) - 1, "one reply at a time"
-                case Play() | ReplyWords():
+                case Play() | ReplyTextDelta():
                     assert command.response_id not in over
                 case ReplyFinished():
                     assert command.response_id not in over, "a reply ends once"

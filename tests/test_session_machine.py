@@ -23,7 +23,7 @@ from support.fakes import Desk
 from support.session_witness import Witness, voice
 
 from agent.config.settings import Settings
-from agent.reply import Prefilled, ReplyDone
+from agent.reply import Prefilled, ReplyDone, ReplyText
 from agent.session.commands import Command, DecodeFinal, DecodePartial, Respond, Speak, WakeAt
 from agent.session.events import (
     CallStarted,
@@ -31,17 +31,15 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
-    FinalHeard,
+    FinalTranscript,
     Input,
-    PartialHeard,
-    PromptReady,
-    ReplyComplete,
+    PartialTranscript,
+    ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
-    TextSaid,
+    TextTyped,
     Tick,
     Truncate,
 )
@@ -98,9 +96,9 @@ def script(generation: int) -> list[Input]:
     said = [word(generation, number) for number in range(9)]
     texts = [" ".join(said[:2]), f" {said[2]}, " + " ".join(said[3:6]) + ".", ""]
     texts[2] = " " + " ".join(said[6:]) + "."
-    pieces: list[Input] = [PromptReady(generation, Prefilled(1, 1, 0.0))]
-    pieces += [TextReady(generation, text) for text in texts]
-    return [*pieces, ReplyComplete(generation, ReplyDone("".join(texts), 3, 3, 0.0, 0.0))]
+    pieces: list[Input] = [ReplyEvent(generation, Prefilled(1, 1, 0.0))]
+    pieces += [ReplyEvent(generation, ReplyText(text)) for text in texts]
+    return [*pieces, ReplyEvent(generation, ReplyDone("".join(texts), 3, 3, 0.0, 0.0))]
 
 
 @dataclass
@@ -149,7 +147,7 @@ class WatchedDesk(Desk):
     def understand(self, task: DecodeFinal, text: str) -> None:
         """The recogniser has the words of a turn."""
         self.unanswered.pop((task.turn, task.revision), None)
-        self.tell(FinalHeard(task.turn, task.revision, Transcript(text, len(text), True)))
+        self.tell(FinalTranscript(task.turn, task.revision, Transcript(text, len(text), True)))
 
     def sound(self, engine: EngineOfOneReply) -> bool:
         """The voice of one reply goes on; returns whether it had anything to do."""
@@ -197,7 +195,7 @@ class AnyConversation(RuleBasedStateMachine):
                 ClearAudio(),
                 RespondNow(),
                 CancelReply(),
-                TextSaid("typed words"),
+                TextTyped("typed words"),
                 Configure(turn_detection=False),
                 Configure(turn_detection=True),
                 Configure(create_response=False),
@@ -237,7 +235,9 @@ class AnyConversation(RuleBasedStateMachine):
     @rule(back=st.integers(1, 2), text=st.sampled_from(HEARD), stable=st.floats(0, 1))
     def partial(self, back: int, text: str, stable: float) -> None:
         task = self.desk.partials[-back:][0]
-        self.desk.tell(PartialHeard(task.turn, Transcript(text, int(stable * len(text)), False)))
+        self.desk.tell(
+            PartialTranscript(task.turn, Transcript(text, int(stable * len(text)), False))
+        )
 
     @precondition(lambda self: self.desk.finals)
     @rule(back=st.integers(1, 3), text=st.sampled_from(HEARD))

@@ -5,51 +5,49 @@ import pytest
 from support.fakes import Desk
 
 from agent.config.settings import Settings
-from agent.reply import Message, Prefilled, ReplyDone
+from agent.reply import Message, Prefilled, ReplyDone, ReplyText
 from agent.session.commands import (
     Abandon,
+    CancelDecode,
     DecodeFinal,
+    DropTurnAudio,
     EndSpeech,
-    Forget,
     JudgePause,
     Prepare,
     Respond,
     Speak,
-    Withdraw,
 )
 from agent.session.events import (
     CallStarted,
     ClearAudio,
     Configure,
-    FinalHeard,
-    PartialHeard,
+    FinalTranscript,
+    PartialTranscript,
     PauseJudged,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
-    TextSaid,
+    TextTyped,
 )
 from agent.session.notices import (
     Play,
     Remark,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
+    TranscriptUpdated,
     Trouble,
     TurnTimed,
-    WordsHeard,
 )
 from agent.session.session import Session
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
 
 EAGER = {"complete_delay": 0.2, "endpoint_delay": 0.5}
-TOLD = (ReplyStarted, ReplyWords, Play, ReplyFinished, WordsHeard)
+TOLD = (ReplyStarted, ReplyTextDelta, Play, ReplyFinished, TranscriptUpdated)
 
 
 def new_desk(**turns):
@@ -67,7 +65,7 @@ def understand(desk, words, after=0.1):
     """The recogniser answers the newest question for words."""
     task = desk.last(DecodeFinal)
     desk.now += after
-    return desk.tell(FinalHeard(task.turn, task.revision, Transcript(words, len(words), True)))
+    return desk.tell(FinalTranscript(task.turn, task.revision, Transcript(words, len(words), True)))
 
 
 def think(desk, text, after=0.05):
@@ -75,10 +73,10 @@ def think(desk, text, after=0.05):
     generation = desk.last(Respond).generation
     before = len(desk.all(Speak))
     desk.now += after
-    desk.tell(PromptReady(generation, Prefilled(1, 1, 1.0)))
+    desk.tell(ReplyEvent(generation, Prefilled(1, 1, 1.0)))
     desk.now += after
-    desk.tell(TextReady(generation, text))
-    desk.tell(ReplyComplete(generation, ReplyDone(text, 1, 1, 1.0, 1.0)))
+    desk.tell(ReplyEvent(generation, ReplyText(text)))
+    desk.tell(ReplyEvent(generation, ReplyDone(text, 1, 1, 1.0, 1.0)))
     for task in desk.all(Speak)[before:]:
         desk.now += after
         chunk = SpeechChunk(np.full(1000, 0.5, np.float32), 1000)
@@ -102,9 +100,9 @@ def test_nothing_of_a_draft_is_told_before_the_turn_is_over(desk):
     mark = len(desk.commands)
     desk.hear(0.45, 0.0)
     kinds = [type(command) for command in desk.commands[mark:] if isinstance(command, TOLD)]
-    assert kinds[:4] == [WordsHeard, ReplyStarted, ReplyWords, Play]
+    assert kinds[:4] == [TranscriptUpdated, ReplyStarted, ReplyTextDelta, Play]
     assert len(desk.all(DecodeFinal)) == len(desk.all(Respond)) == 1
-    assert desk.last(Forget).turn == desk.last(DecodeFinal).turn
+    assert desk.last(DropTurnAudio).turn == desk.last(DecodeFinal).turn
 
 
 def test_a_complete_sentence_ends_the_turn_as_soon_as_it_is_understood(desk):
@@ -221,7 +219,7 @@ def test_speech_that_goes_on_voids_the_draft(desk):
     ]
     think(desk, "Paris.")
     desk.hear(0.3, 0.0)
-    assert [command.delta for command in desk.all(ReplyWords)] == ["Paris."]
+    assert [command.delta for command in desk.all(ReplyTextDelta)] == ["Paris."]
     tried = desk.last(TurnTimed).speculation
     assert (tried.hit, tried.revisions) == (True, 2)
     assert tried.wasted == pytest.approx(0.1 + 0.15, abs=0.01)
@@ -232,8 +230,8 @@ def test_words_of_a_voided_pause_come_too_late(desk):
     desk.hear(0.1, 0.0)
     late = desk.last(DecodeFinal)
     desk.hear(0.2, 0.9)
-    assert desk.last(Withdraw).turn == late.turn
-    desk.tell(FinalHeard(late.turn, late.revision, Transcript("What is", 7, True)))
+    assert desk.last(CancelDecode).turn == late.turn
+    desk.tell(FinalTranscript(late.turn, late.revision, Transcript("What is", 7, True)))
     assert desk.all(Respond) == []
 
 
@@ -300,12 +298,12 @@ def test_a_typed_message_changes_the_prompt_and_the_draft_is_void(desk):
     desk.hear(0.1, 0.0)
     understand(desk, "I went to the market")
     generation = think(desk, "Nice.")
-    desk.tell(TextSaid("yesterday"))
+    desk.tell(TextTyped("yesterday"))
     desk.hear(0.5, 0.0)
     assert desk.last(Abandon).generation == generation
     assert len(desk.all(Respond)) == 2
     think(desk, "I see.")
-    assert desk.last(ReplyWords).delta == "I see."
+    assert desk.last(ReplyTextDelta).delta == "I see."
 
 
 def test_a_turn_that_is_taken_back_takes_its_draft_along(desk):
@@ -329,13 +327,13 @@ def test_a_draft_that_fails_is_tried_again_when_the_turn_is_over(desk):
     desk.hear(0.5, 0.0)
     assert desk.last(Respond).generation == generation + 1
     think(desk, "Nice.")
-    assert desk.last(ReplyWords).delta == "Nice."
+    assert desk.last(ReplyTextDelta).delta == "Nice."
 
 
 def test_stable_words_go_into_the_cache_while_the_caller_speaks(desk):
     desk.hear(1.2, 0.9)
     turn = 1
-    desk.tell(PartialHeard(turn, Transcript("what is the", 11, final=False)))
+    desk.tell(PartialTranscript(turn, Transcript("what is the", 11, final=False)))
     assert desk.last(Prepare).messages[-1] == Message("user", "what is the")
 
 

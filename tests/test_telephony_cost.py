@@ -19,7 +19,7 @@ from support.phone_peer import RATE
 from test_telephony_transport import engines, run, said
 
 import agent
-from agent.audio.echo import EchoJudge, Powers, band_powers
+from agent.audio.echo import EchoDetector, Powers, band_powers
 from agent.audio.samples import AudioChunk, Samples
 from agent.audio.vad import FRAME_SAMPLES
 from agent.audio.vad import RATE as EAR_RATE
@@ -71,7 +71,7 @@ def test_while_nobody_speaks_spectra_are_taken_every_half_second(
         return band_powers(sound)
 
     monkeypatch.setattr("agent.audio.echo.band_powers", counted)
-    judge = EchoJudge()
+    judge = EchoDetector()
     judge.played(np.full(5 * EAR_RATE, 0.1, np.float32), EAR_RATE, 10.0)
     for number in range(64):
         judge.skip(quiet_frame(number))

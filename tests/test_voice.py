@@ -10,7 +10,7 @@ import numpy as np
 import openai
 import pytest
 
-from agent.audio.samples import AUDIBLE_DBFS, first_above, last_above, read_recording, resample
+from agent.audio.samples import AUDIBLE_DBFS, first_above, last_above, read_sound_file, resample
 from agent.config.settings import Settings
 from agent.latency.caller import Caller
 from agent.latency.question import Question
@@ -49,7 +49,7 @@ async def serving(engines):
 
 
 def question(path):
-    return Question(path.name, read_recording(path, WIRE_RATE).samples)
+    return Question(path.name, read_sound_file(path, WIRE_RATE).samples)
 
 
 def understood(engines, samples, rate):
@@ -171,7 +171,7 @@ async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engin
 
 
 async def test_the_official_client_hears_a_spoken_answer(engines):
-    recording = read_recording(DATA / "color_of_the_sky.wav", WIRE_RATE).samples
+    recording = read_sound_file(DATA / "color_of_the_sky.wav", WIRE_RATE).samples
     sound = np.concatenate([recording, np.zeros(WIRE_RATE, np.float32)])
     async with serving(engines) as address:
         client = openai.AsyncOpenAI(base_url=f"http://{address}/v1", api_key="none")

@@ -15,7 +15,7 @@ from support.webrtc_calls import CALLS, QUESTION, RATE, Ear, agent, call, lines_
 
 from agent.config.settings import WebRtcSettings
 from agent.protocol import EventWriter, SessionFacts
-from agent.session.notices import ReplyWords
+from agent.session.notices import ReplyTextDelta
 from agent.transports.base import Disconnected
 from agent.transports.webrtc import (
     MAX_CHANNELS,
@@ -195,7 +195,7 @@ async def test_sending_waits_for_a_slow_client_and_ends_when_it_leaves():
     transport = WebRtcTransport(EventWriter(FACTS), WebRtcSettings())
     channel = SlowChannel()
     transport._take_channel(channel)
-    long = ReplyWords("resp_1", "item_1", "x" * (MAX_UNSENT_BYTES // 2 + 1))
+    long = ReplyTextDelta("resp_1", "item_1", "x" * (MAX_UNSENT_BYTES // 2 + 1))
     await transport.send(long)
     waiting = asyncio.create_task(transport.send(long))
     await asyncio.sleep(0)

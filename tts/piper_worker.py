@@ -23,7 +23,7 @@ from piper.voice import PiperVoice
 
 from tts.alignment import PAUSES, Range, spans_of, word_ranges
 from tts.engine import SpeechChunk, WordSpan, has_sound
-from tts.pipes import Message, write_message
+from tts.pipes import PipeMessage, write_message
 from tts.serving import serve
 from tts.silence import LeadTrimmer, set_pause
 from tts.vits import Device, Scales, UnsupportedDevice, UnsupportedVoice, Vits
@@ -179,7 +179,7 @@ def main() -> int:
     except (UnsupportedVoice, UnsupportedDevice, KeyError, ValueError, OSError) as error:
         lacking = "its .json lacks " if isinstance(error, KeyError) else ""
         reason = f"cannot load the voice {options.voice}: {lacking}{error}"
-        write_message(sink, Message("fatal", fields={"reason": reason}))
+        write_message(sink, PipeMessage("fatal", fields={"reason": reason}))
         return 1
     serve(engine, sys.stdin.buffer, sink)
     return 0

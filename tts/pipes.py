@@ -21,7 +21,7 @@ class PipeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class PipeMessage:
     """What is sent: ``kind`` says what it is, ``request`` whose it is (0: the worker itself)."""
 
     kind: str
@@ -40,14 +40,14 @@ class Message:
         return self.fields[name]
 
 
-def write_message(stream: BinaryIO, message: Message) -> None:
+def write_message(stream: BinaryIO, message: PipeMessage) -> None:
     """Write one message and flush. Callers on several threads need a lock of their own."""
     header = json.dumps([message.kind, message.request, message.fields]).encode()
     stream.write(_LENGTHS.pack(len(header), len(message.payload)) + header + message.payload)
     stream.flush()
 
 
-def read_message(stream: BinaryIO) -> Message | None:
+def read_message(stream: BinaryIO) -> PipeMessage | None:
     """Read one message; ``None`` when the other side has closed the pipe between two messages.
 
     Raises:
@@ -68,4 +68,4 @@ def read_message(stream: BinaryIO) -> Message | None:
         kind, request, fields = json.loads(body[:header_size])
     except ValueError as error:
         raise PipeError(f"header is not one of ours: {error}") from error
-    return Message(kind, request, fields, body[header_size:])
+    return PipeMessage(kind, request, fields, body[header_size:])

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from tts.engine import SpeechChunk, TtsError, WordSpan
-from tts.pipes import Message, PipeError, read_message, write_message
+from tts.pipes import PipeError, PipeMessage, read_message, write_message
 
 _STDERR_LINES = 12
 _EXIT_SECONDS = 2.0
@@ -27,7 +27,7 @@ class Request:
 
     def __init__(self, request_id: int) -> None:
         self.id = request_id
-        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[PipeMessage] = queue.SimpleQueue()
         self.finished = False
 
 
@@ -76,7 +76,7 @@ class WorkerProcess:
             if self.death is not None:
                 raise TtsError(self.death)
             self._requests[request.id] = request
-        self._send(Message("speak", request.id, {"text": text, "credit": credit}))
+        self._send(PipeMessage("speak", request.id, {"text": text, "credit": credit}))
         return request
 
     def next_chunk(self, request: Request, stall_seconds: float) -> SpeechChunk | None:
@@ -91,7 +91,7 @@ class WorkerProcess:
             self._process.kill()
             raise TtsError(f"the worker made no sound for {stall_seconds:g} s; ended it") from None
         if message.kind == "chunk":
-            self._send(Message("credit", request.id))
+            self._send(PipeMessage("credit", request.id))
             return self._chunk(message)
         request.finished = True
         if message.kind == "end":
@@ -103,7 +103,7 @@ class WorkerProcess:
         with self._lock:
             self._requests.pop(request.id, None)
         if not request.finished:
-            self._send(Message("cancel", request.id))
+            self._send(PipeMessage("cancel", request.id))
 
     def stop(self) -> None:
         """End the process, by closing its pipe first; no zombie and no thread remains."""
@@ -121,7 +121,7 @@ class WorkerProcess:
     def _stdin(self) -> BinaryIO:
         return cast(BinaryIO, self._process.stdin)
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: PipeMessage) -> None:
         """Write to the worker; if it is dead, the thread that reads from it tells the requests."""
         with self._writing:
             if self._stdin.closed:
@@ -164,7 +164,7 @@ class WorkerProcess:
             reason = f"{reason}{self._last_words()}"
             self._die(f"the speech worker ended with exit code {code}: {reason}")
 
-    def _dispatch(self, message: Message) -> None:
+    def _dispatch(self, message: PipeMessage) -> None:
         if message.kind == "ready":
             self._ready.set_result(int(message["rate"]))
         elif message.kind == "fatal":
@@ -180,7 +180,7 @@ class WorkerProcess:
             self.death = reason
             requests = list(self._requests.values())
         for request in requests:
-            request.inbox.put(Message("error", request.id, {"reason": reason}))
+            request.inbox.put(PipeMessage("error", request.id, {"reason": reason}))
         if not self._ready.done():
             self._ready.set_exception(TtsError(reason))
 
@@ -192,7 +192,7 @@ class WorkerProcess:
     def _last_words(self) -> str:
         return "\n".join(self._stderr) or "it printed nothing"
 
-    def _chunk(self, message: Message) -> SpeechChunk:
+    def _chunk(self, message: PipeMessage) -> SpeechChunk:
         samples = np.frombuffer(message.payload, np.float32)
         words = tuple(WordSpan(text, start, end) for text, start, end in message["words"])
         return SpeechChunk(samples, self.rate, words)

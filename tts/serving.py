@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from tts.engine import SpeechChunk
-from tts.pipes import Message, PipeError, read_message, write_message
+from tts.pipes import PipeError, PipeMessage, read_message, write_message
 
 
 class Voice(Protocol):
@@ -36,8 +36,8 @@ class _Request:
 
 def serve(voice: Voice, source: BinaryIO, sink: BinaryIO) -> None:
     """Report ``ready`` and serve until the parent closes ``source`` or disappears."""
-    write_message(sink, Message("ready", fields={"rate": voice.rate}))
-    inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+    write_message(sink, PipeMessage("ready", fields={"rate": voice.rate}))
+    inbox: queue.SimpleQueue[PipeMessage | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(source, inbox), daemon=True).start()
     server = Server(voice, sink)
     while True:
@@ -51,7 +51,7 @@ def serve(voice: Voice, source: BinaryIO, sink: BinaryIO) -> None:
         server.accept(message)
 
 
-def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Message | None]) -> None:
+def _receive(source: BinaryIO, inbox: queue.SimpleQueue[PipeMessage | None]) -> None:
     try:
         while (message := read_message(source)) is not None:
             inbox.put(message)
@@ -73,7 +73,7 @@ class Server:
     def runnable(self) -> bool:
         return any(request.credit > 0 for request in self._requests)
 
-    def accept(self, message: Message) -> None:
+    def accept(self, message: PipeMessage) -> None:
         """Take in one message of the parent; one about a finished request is late and ignored."""
         if message.kind == "speak":
             chunks = self._voice.speak(message["text"])
@@ -103,13 +103,13 @@ class Server:
             self._requests.popleft()
 
     @staticmethod
-    def _next_message(request: _Request) -> Message:
+    def _next_message(request: _Request) -> PipeMessage:
         try:
             chunk = next(request.chunks, None)
         except Exception as error:  # one bad request must not end the others
             traceback.print_exc()
-            return Message("error", request.id, {"reason": f"{type(error).__name__}: {error}"})
+            return PipeMessage("error", request.id, {"reason": f"{type(error).__name__}: {error}"})
         if chunk is None:
-            return Message("end", request.id)
+            return PipeMessage("end", request.id)
         words = [(word.text, word.start, word.end) for word in chunk.words]
-        return Message("chunk", request.id, {"words": words}, chunk.samples.tobytes())
+        return PipeMessage("chunk", request.id, {"words": words}, chunk.samples.tobytes())

@@ -1,17 +1,17 @@
-"""Is it the agent's own voice that the microphone hears?
+"""Echo detection: the share of a microphone frame that is the agent's own voice.
 
-Without headphones the agent's sound comes back through the room, and a speech detector rightly
-calls it speech; taken for the caller, it makes the agent interrupt itself. What is being played is
-known, so every frame of the microphone is compared with it, in powers of mel bands, hop by hop,
-over all delays up to half a second. Nothing is subtracted and no waveforms are aligned, so a
-lossy codec, jitter and a delay that wanders do no harm (docs/adr/0010-echo.md has the figures).
+Without headphones the agent's sound returns through the room, and VAD rightly reports speech;
+taken for the caller's, it makes the agent interrupt itself. The playback is known, so every frame
+of the microphone is compared with it, in powers of mel bands, hop by hop, over all delays up to
+half a second. Nothing is subtracted and no waveforms are aligned, so a lossy codec, jitter and a
+drifting delay do no harm (docs/adr/0010-echo.md has the figures).
 
-A frame is explained as far as it is in no band louder than what the room returns of the playback
-before. How much a room returns is bounded without knowing the delay: all echoes of what was
-played lie in the half second after it, so the loudest heard then, over the loudest played, is an
-upper bound, whoever else spoke. The least bound so far is the estimate. It rises again where
-the envelopes of all bands go up and down as the playback's did, only louder: then somebody turned
-the volume up. The delay is where a second of these envelopes correlates best.
+The playback explains a frame as far as no band is louder than the echo of the playback before it.
+The gain of a room is bounded without knowing the delay: all echoes of a sound lie in the half
+second after it, so the loudest microphone power then, over the loudest playback power, is an upper
+bound, whoever else spoke. The least bound so far is the estimate. It rises again where the
+envelopes of all bands follow the playback's, only louder: then somebody turned the volume up. The
+delay is the lag at which a second of these envelopes correlates best.
 """
 
 from __future__ import annotations
@@ -31,88 +31,92 @@ HOP: Final = 256
 WINDOW: Final = 512
 BANDS: Final = 24
 LAGS: Final = 34
-"""Hops of delay that are looked at: 0 to 528 ms."""
+"""Hops of delay that are searched: 0 to 528 ms."""
 HISTORY: Final = 64
-"""Hops over which a delay is sought and a bound is taken (1 s)."""
+"""Hops over which the delay and the bound are estimated (1 s)."""
 SHAPE_HOPS: Final = 10
 """Hops over which the shape is compared (160 ms)."""
 
 MAX_PIECES: Final = 1024
-"""Pieces of playback that are kept, the newest."""
+"""Newest pieces of playback that are kept."""
 HORIZON: Final = 2 * RATE
-"""Samples of playback that are kept behind the ear."""
+"""Samples of past playback that are kept (2 s)."""
 
 _FLOOR_DBFS: Final = -62.0
-"""White noise of this level is added to both sides: what is quieter has no shape."""
+"""Level of the white noise that is added to both sides: quieter sound has no shape."""
 _MOST_RETURNED: Final = 10 ** (-3 / 10)
-"""No room returns more than half the power; the estimate begins here."""
+"""Highest gain of a room in power, with which the estimate begins."""
 _MARGIN: Final = 10 ** (3 / 10)
-"""Power over the prediction that is still explained."""
+"""Power over the prediction that still counts as explained."""
 _DECAY: Final = 0.5
-"""Of the playback's power per hop: reverberation of 0.3 s."""
+"""Decay of the playback's power per hop: reverberation of 0.3 s."""
 _FORGETTING: Final = 10 ** (0.01 / 10)
-"""By which the estimate rises each frame (0.3 dB a second)."""
+"""Factor by which the estimate rises each frame (0.3 dB a second)."""
 _LOUDER: Final = 10 ** (2 / 10)
-"""By which it rises in a frame that has the playback's shape and is louder."""
+"""Factor by which the estimate rises in a frame of the playback's shape that is louder."""
 _DELAY_CORRELATION: Final = 0.55
-"""At which the delay is believed; unrelated speech reaches 0.4."""
+"""Correlation from which a delay is accepted; unrelated speech reaches 0.4."""
 _SHAPE_CORRELATION: Final = 0.85
-"""At which a frame has the playback's shape. Of frames with echo alone 95 % are over it, of frames
-in which a caller speaks 10 dB louder than the echo, 5 %."""
+"""Correlation from which a frame has the playback's shape: 95 % of the frames with echo alone
+exceed it, and 5 % of those in which a caller speaks 10 dB louder than the echo."""
 _SEARCH_EVERY: Final = 8
-"""Frames, at least, between two searches for the delay."""
+"""Minimum number of frames between two searches for the delay."""
 _BACKLOG: Final = 16
 """Frames without speech that are measured together: one by one they cost four times as much."""
 _SPREAD: Final = 2
-"""Hops around the delay from which echo may come."""
+"""Hops on each side of the delay from which echo may come."""
 KEPT: Final = HISTORY + LAGS + 2 * (_BACKLOG - 1)
-"""Hops that are remembered: what the oldest frame of a backlog looks back on is among them."""
+"""Hops of history that are kept, enough for the oldest frame of a backlog."""
 
-_TURNS = itertools.count()
+_PHASES = itertools.count()
 
 Powers = NDArray[np.float32]
 
 
-class EchoJudge:
+class EchoDetector:
     """Compares one call's microphone with what is played to it."""
 
     def __init__(self) -> None:
         self._playback = _Playback()
         self._clock = _Clock()
-        self._heard: Powers = np.zeros((KEPT, BANDS), np.float32)
-        """Band powers of the microphone, newest last."""
-        self._played: Powers = np.zeros((KEPT, BANDS), np.float32)
-        """The same of the playback, reverberated."""
+        self._microphone: Powers = np.zeros((KEPT, BANDS), np.float32)
+        """Band powers of the microphone ``[KEPT, BANDS]``, newest last."""
+        self._reverberated: Powers = np.zeros((KEPT, BANDS), np.float32)
+        """Band powers of the playback with reverberation, in the same form."""
         self._quiet = True
-        """Nothing was played in the time that these look back on."""
+        """Whether nothing was played during the kept hops."""
         self._backlog: list[tuple[Samples, Samples]] = []
-        """Microphone and playback of frames that are not measured yet."""
+        """Microphone and playback samples of frames that are not measured yet."""
         self._returned: Powers = np.full(BANDS, _MOST_RETURNED, np.float32)
-        """Power of the echo over power of the playback, by band; an upper bound."""
+        """Upper bound of the echo's power over the playback's, by band."""
         self._delay: int | None = None
-        """In hops."""
+        """Delay of the echo in hops; None while it is unknown."""
         self._last: Samples = np.zeros(HOP, np.float32)
         self._unsearched = 0
-        """Frames since the delay was sought."""
-        self._turn = next(_TURNS)
-        """Calls that speak at the same time measure their backlogs one after the other."""
+        """Frames since the last search for the delay."""
+        self._backlog_phase = next(_PHASES)
+        """Offset by which simultaneous calls measure their backlogs in different frames."""
 
     def played(self, samples: Samples, rate: int, at: float) -> None:
-        """Sound that will reach the ear from monotonic second ``at`` on, as playback knows it.
+        """Note the next playback, audible from monotonic second ``at`` on.
 
         Pieces come in order; a constant error of ``at`` counts as delay.
         """
         self._playback.add(samples, rate, at)
 
     def stopped(self, at: float) -> None:
-        """What was to be played after monotonic second ``at`` was dropped."""
+        """Drop the noted playback after monotonic second ``at``."""
         self._playback.cut(at)
 
     def likelihood(self, frame: AudioChunk) -> float:
-        """How far the playback explains this frame, from 0 (not at all) to 1 (all of it).
+        """The share of this frame that the playback explains, from 0 to 1.
 
-        Frames are 512 samples at 16 kHz. Every frame of the call is given in order, to this or to
-        ``skip``. A speech probability times one minus this is that of the caller.
+        Frames are 512 samples at 16 kHz. Every frame of the call is given in order, to this method
+        or to ``skip``. The caller's speech probability is that of the frame times one minus
+        this share.
+
+        Raises:
+            ValueError: the frame has another size or rate.
         """
         if not self._remember(frame):
             return 0.0
@@ -123,18 +127,18 @@ class EchoJudge:
         return self._judge()
 
     def skip(self, frame: AudioChunk) -> bool:
-        """Take a frame in which there is no speech, so that it does not matter whose it would be.
+        """Take a frame without speech, at a fraction of the cost of ``likelihood``.
 
-        It bounds the echo as every other does, but costs a fraction.
+        The frame bounds the echo as any other does. Returns whether anything was played lately.
         """
-        due = (frame.start // FRAME_SAMPLES + self._turn) % _BACKLOG == 0
+        due = (frame.start // FRAME_SAMPLES + self._backlog_phase) % _BACKLOG == 0
         audible = self._remember(frame)
         if audible and (due or len(self._backlog) >= _BACKLOG):
             self._measure()
         return audible
 
     def _remember(self, frame: AudioChunk) -> bool:
-        """Put the frame and the playback beside it into the backlog, if anything is played."""
+        """Add the frame and its playback to the backlog, if anything was played lately."""
         if frame.rate != RATE or len(frame.samples) != FRAME_SAMPLES:
             raise ValueError(f"a frame is {FRAME_SAMPLES} samples at {RATE} Hz")
         end = self._clock.end_of(frame)
@@ -147,34 +151,37 @@ class EchoJudge:
         elif not self._quiet:
             self._quiet = True
             self._backlog.clear()
-            self._heard.fill(0.0)
-            self._played.fill(0.0)
+            self._microphone.fill(0.0)
+            self._reverberated.fill(0.0)
         return audible
 
     def _measure(self) -> None:
-        """Bring band powers and bound up to the newest frame."""
+        """Update band powers and bound with the frames of the backlog."""
         frames = len(self._backlog)
         # Axes: microphone or playback, hop, sample.
         sides = np.array(self._backlog).swapaxes(0, 1)
         self._backlog.clear()
         hops = np.stack([sides[:, :, :WINDOW], sides[:, :, HOP:]], axis=2)
         powers = band_powers(hops.reshape(-1, WINDOW)).reshape(2, 2 * frames, BANDS)
-        for history, new in ((self._heard, powers[0]), (self._played, powers[1])):
+        for history, new in ((self._microphone, powers[0]), (self._reverberated, powers[1])):
             history[: -len(new)] = history[len(new) :]
             history[-len(new) :] = new
         for hop in range(-2 * frames, 0):
-            np.maximum(self._played[hop], _DECAY * self._played[hop - 1], out=self._played[hop])
+            np.maximum(
+                self._reverberated[hop],
+                _DECAY * self._reverberated[hop - 1],
+                out=self._reverberated[hop],
+            )
         self._bound(frames)
         self._unsearched += frames
 
     def _bound(self, frames: int) -> None:
-        """Lower the estimate, frame by frame, to what the second up to each of the newest allows;
-        the delay need not be known."""
+        """Lower the estimate to the bound of the second before each of the newest ``frames``."""
         span = HISTORY + LAGS + 2 * (frames - 1)
-        heard = _loudest(self._heard[-span:], HISTORY + LAGS)
-        played = _loudest(self._played[-span:-LAGS], HISTORY)
-        heard = np.maximum(heard, _FLOOR)
-        bound = np.where(played > 10 * _FLOOR, heard / np.maximum(played, 1e-12), np.inf)
+        microphone = _loudest(self._microphone[-span:], HISTORY + LAGS)
+        played = _loudest(self._reverberated[-span:-LAGS], HISTORY)
+        microphone = np.maximum(microphone, _FLOOR)
+        bound = np.where(played > 10 * _FLOOR, microphone / np.maximum(played, 1e-12), np.inf)
         since = np.arange(frames - 1, -1, -1, dtype=np.float32)[:, None]
         bound = (bound * _FORGETTING**since).min(axis=0)
         risen = self._returned * np.float32(_FORGETTING**frames)
@@ -182,33 +189,33 @@ class EchoJudge:
 
     def _search(self) -> None:
         """Find the delay at which the envelopes of the last second correlate best."""
-        heard = self._envelope(self._heard[-HISTORY:])
-        heard = (heard - heard.mean(axis=0)).T.ravel()
-        recent = self._played[1 - HISTORY - LAGS :]
+        microphone = self._envelope(self._microphone[-HISTORY:])
+        microphone = (microphone - microphone.mean(axis=0)).T.ravel()
+        recent = self._reverberated[1 - HISTORY - LAGS :]
         played = self._envelope(recent * self._returned.mean())
         delayed = np.lib.stride_tricks.sliding_window_view(played, HISTORY, axis=0)
         delayed = (delayed - delayed.mean(axis=2, keepdims=True)).reshape(len(delayed), -1)
-        power = np.einsum("lk,lk->l", delayed, delayed) * (heard @ heard)
-        correlation = delayed @ heard / np.sqrt(power + 1e-6)
+        power = np.einsum("lk,lk->l", delayed, delayed) * (microphone @ microphone)
+        correlation = delayed @ microphone / np.sqrt(power + 1e-6)
         best = int(correlation.argmax())
         if correlation[best] > _DELAY_CORRELATION:
             self._delay = len(correlation) - 1 - best
 
     def _judge(self) -> float:
-        heard = self._heard[-2:].mean(axis=0)
-        unexplained = np.maximum(heard - _MARGIN * (self._prediction() + _FLOOR), 0.0)
+        microphone = self._microphone[-2:].mean(axis=0)
+        unexplained = np.maximum(microphone - _MARGIN * (self._prediction() + _FLOOR), 0.0)
         if self._has_shape():
             louder = np.where(unexplained > 0, np.float32(_LOUDER), np.float32(1.0))
             self._returned = (self._returned * louder).clip(max=_MOST_RETURNED)
-        return 1.0 - float(unexplained.sum() / max(heard.sum(), 1e-12))
+        return 1.0 - float(unexplained.sum() / max(microphone.sum(), 1e-12))
 
     def _prediction(self) -> Powers:
-        """The loudest echo that may be heard now."""
-        newest = len(self._played)
+        """The loudest echo that the newest frame may contain, by band."""
+        newest = len(self._reverberated)
         first, last = 0, LAGS - 1
         if self._delay is not None:
             first, last = max(0, self._delay - _SPREAD), self._delay + _SPREAD
-        span = self._played[newest - 1 - last : newest - first]
+        span = self._reverberated[newest - 1 - last : newest - first]
         prediction: Powers = self._returned * span.max(axis=0)
         return prediction
 
@@ -216,10 +223,10 @@ class EchoJudge:
         """Whether the last envelopes follow the playback's at the known delay."""
         if self._delay is None:
             return False
-        end = len(self._played) - self._delay
-        played = self._envelope(self._played[:end][-HISTORY:] * self._returned.mean())
-        heard = self._envelope(self._heard[-HISTORY:])
-        a = heard[-SHAPE_HOPS:] - heard.mean(axis=0)
+        end = len(self._reverberated) - self._delay
+        played = self._envelope(self._reverberated[:end][-HISTORY:] * self._returned.mean())
+        microphone = self._envelope(self._microphone[-HISTORY:])
+        a = microphone[-SHAPE_HOPS:] - microphone.mean(axis=0)
         b = played[-SHAPE_HOPS:] - played.mean(axis=0)
         power = np.square(a).sum() * np.square(b).sum()
         return float((a * b).sum()) > _SHAPE_CORRELATION * float(np.sqrt(power + 1e-6))
@@ -231,10 +238,10 @@ class EchoJudge:
 
 
 class _Clock:
-    """When the samples of the microphone were heard, without the jitter of the line.
+    """Capture times of the microphone's samples, without the jitter of the line.
 
-    Samples are counted, so their distances are exact; the least delay of the last two seconds
-    places them.
+    Samples are counted, so that their distances are exact; the least delay of the last two
+    seconds gives their absolute time.
     """
 
     def __init__(self) -> None:
@@ -247,7 +254,7 @@ class _Clock:
 
 
 class _Playback:
-    """What reaches the ear, on the time line of the monotonic clock, at 16 kHz."""
+    """The playback by monotonic time, at 16 kHz."""
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[int, Samples]] = deque(maxlen=MAX_PIECES)
@@ -264,7 +271,7 @@ class _Playback:
         self._pieces = deque(kept, maxlen=MAX_PIECES)
 
     def audible_before(self, end: int) -> bool:
-        """Whether anything is left of the last seconds; older pieces are dropped."""
+        """Whether anything was played in the two seconds before ``end``; drops older pieces."""
         while self._pieces:
             start, piece = self._pieces[0]
             if start + len(piece) > end - HORIZON:
@@ -273,7 +280,7 @@ class _Playback:
         return False
 
     def before(self, end: int, length: int) -> Samples:
-        """The ``length`` samples up to ``end``; zeros where nothing is played."""
+        """The ``length`` samples before ``end``; zeros where nothing was played."""
         begin = end - length
         sound = np.zeros(length, np.float32)
         for start, piece in reversed(self._pieces):

@@ -1,9 +1,9 @@
-"""Rate conversion of a stream between rates of a small ratio, as one matrix product a piece.
+"""Polyphase resampling: rates of a small ratio, one matrix product for each piece of a stream.
 
-Telephones speak at 8 kHz and the recogniser hears 16 kHz, in both directions fifty times a second
-for every call. libswresample behind PyAV costs a filter graph and an exception for each piece,
-three times as much as this. (A polyphase filter: Crochiere and Rabiner, Multirate Digital Signal
-Processing, 1983, section 3.3; the window: Kaiser, 1974.)
+Telephone lines carry 8 kHz and the recogniser takes 16 kHz; every call converts fifty pieces a
+second in each direction. libswresample behind PyAV costs a filter graph and an exception for each
+piece, three times as much. (Polyphase filter: Crochiere and Rabiner, Multirate Digital Signal
+Processing, 1983, section 3.3; window: Kaiser, 1974.)
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 
 MAX_TERM = 8
-"""Of the ratio in lowest terms; matrices of larger ones would be mostly zeros."""
+"""Largest term of the ratio in lowest terms; matrices of larger terms are mostly zeros."""
 _CROSSINGS = 16
 """Zero crossings of the filter on each side, at the lower rate: 2 ms at 8 kHz are held back."""
 _ROLLOFF = 0.96
-"""Where the filter is at half, over half of the lower rate: of 8 kHz, 3.4 kHz passes whole."""
+"""Half-amplitude frequency over half of the lower rate; at 8 kHz, 3.4 kHz passes unattenuated."""
 _BETA = 5.65
-"""Of Kaiser's window: 60 dB of attenuation."""
+"""Beta of the Kaiser window, for 60 dB of attenuation."""
 
 
 def is_small(source_rate: int, target_rate: int) -> bool:
-    """Whether ``Polyphase`` is for these rates."""
+    """Whether the ratio of the rates is small enough for `Polyphase`."""
     divisor = math.gcd(source_rate, target_rate)
     return max(source_rate, target_rate) // divisor <= MAX_TERM
 
 
 class Polyphase:
-    """One stream. Sample ``n`` of the output lies at the time of ``n`` at the target rate."""
+    """Resampler of one stream; output sample ``n`` lies at ``n / target_rate`` seconds of it."""
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
         divisor = math.gcd(source_rate, target_rate)
@@ -43,12 +43,12 @@ class Polyphase:
         self._fed = self._made = 0
 
     def push(self, samples: Samples) -> Samples:
-        """Convert the next samples."""
+        """Convert the next samples, float32 ``[n]``."""
         self._fed += len(samples)
         return self._convert(samples)
 
     def flush(self) -> Samples:
-        """What was held back; the stream ends here."""
+        """End the stream; returns the samples that were held back."""
         left = -(-self._fed * self._up // self._down) - self._made
         return self._convert(np.zeros(len(self._matrix) + self._down, np.float32))[:left]
 
@@ -68,10 +68,10 @@ class Polyphase:
 
 @lru_cache(maxsize=64)
 def _matrix(up: int, down: int) -> tuple[Samples, int]:
-    """From the samples around a block of ``down`` to the ``up`` samples that become of it.
+    """The filter matrix: from the samples around a block of ``down`` to ``up`` output samples.
 
     Returns:
-        The matrix, and how many samples past its own time each output needs.
+        The matrix, and the number of samples after its own time that each output needs.
     """
     narrower = min(1.0, up / down)
     ahead = math.ceil(_CROSSINGS / narrower)

@@ -1,4 +1,4 @@
-"""Sound as the agent carries it: chunks, levels, PCM bytes, resampling, files."""
+"""Sound within the agent: chunks, levels, PCM bytes, resampling, sound files."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ from agent.errors import AudioError
 Samples = NDArray[np.float32]
 
 AUDIBLE_DBFS = -40.0
-"""A reply has begun when a sample is louder than this (docs/latency.md)."""
+"""Level of the first sample that begins a reply, in dBFS (docs/latency.md)."""
 NOISE_FLOOR_DBFS = -50.0
-"""The caller has stopped when no later sample is louder than this (docs/latency.md)."""
+"""Level of the last sample that belongs to the caller's speech, in dBFS (docs/latency.md)."""
 MAX_FILE_SECONDS = 600.0
+"""Longest sound file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """A run of samples and its place in the call."""
+    """Consecutive samples of a call and their position in it.
+
+    Attributes:
+        samples: float32 mono ``[n]`` in [-1, 1].
+        rate: samples per second.
+        start: index of the first sample since the call began, at ``rate``.
+        captured_at: monotonic second at which the last sample arrived.
+    """
 
     samples: Samples
-    """float32 mono in [-1, 1]."""
     rate: int
-    """Samples per second."""
     start: int
-    """Index of the first sample since the call began, at ``rate``."""
     captured_at: float
-    """Monotonic seconds at which the last sample arrived."""
 
     @property
     def end(self) -> int:
+        """Index of the sample after the last."""
         return self.start + len(self.samples)
 
     @property
@@ -47,35 +52,38 @@ class AudioChunk:
 
 
 def from_pcm16(data: bytes) -> Samples:
-    """Little-endian 16-bit mono PCM to float32 in [-1, 1)."""
+    """Convert little-endian 16-bit mono PCM to float32 in [-1, 1).
+
+    Raises:
+        AudioError: an odd number of bytes.
+    """
     if len(data) % 2:
         raise AudioError(f"16-bit PCM needs an even number of bytes, got {len(data)}")
     return np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768.0
 
 
 def to_pcm16(samples: Samples) -> bytes:
-    """float32 in [-1, 1] to little-endian 16-bit PCM; louder samples are clipped."""
+    """Convert float32 in [-1, 1] to little-endian 16-bit PCM; louder samples are clipped."""
     return (np.clip(samples, -1.0, 32767 / 32768) * 32768.0).astype("<i2").tobytes()
 
 
 def first_above(samples: Samples, level_dbfs: float) -> int | None:
-    """Index of the first sample louder than ``level_dbfs``."""
+    """Index of the first sample louder than ``level_dbfs``; None if there is none."""
     loud = np.flatnonzero(np.abs(samples) > 10 ** (level_dbfs / 20))
     return int(loud[0]) if len(loud) else None
 
 
 def last_above(samples: Samples, level_dbfs: float) -> int | None:
-    """Index of the last sample louder than ``level_dbfs``."""
+    """Index of the last sample louder than ``level_dbfs``; None if there is none."""
     loud = np.flatnonzero(np.abs(samples) > 10 ** (level_dbfs / 20))
     return int(loud[-1]) if len(loud) else None
 
 
 class StreamResampler:
-    """Band-limited rate conversion of a stream, by ``Polyphase`` where it is for these rates,
-    else by libswresample.
+    """Band-limited rate conversion of a mono stream.
 
-    It holds back 1-2 ms. The streaming mode of soxr was measured to hold back
-    20-170 ms, which nobody's metrics would show.
+    Rates of a small ratio are converted by `Polyphase`, others by libswresample. Both delay the
+    stream by 1-2 ms; the streaming mode of soxr was measured to delay it by 20-170 ms.
     """
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
@@ -91,12 +99,12 @@ class StreamResampler:
         return samples if self._converter is None else self._converter.push(samples)
 
     def flush(self) -> Samples:
-        """What was held back; the stream ends here."""
+        """End the stream; returns the samples that were held back."""
         return np.zeros(0, np.float32) if self._converter is None else self._converter.flush()
 
 
 class _Swresample:
-    """One stream."""
+    """Rate conversion of one stream by libswresample."""
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
         self._rate = source_rate
@@ -128,20 +136,25 @@ def resample(samples: Samples, source_rate: int, target_rate: int) -> Samples:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """A sound file, decoded."""
+class SoundFile:
+    """A decoded sound file.
+
+    Attributes:
+        samples: float32 mono ``[n]`` in [-1, 1].
+        rate: samples per second.
+        notes: sentences for the user on conversions that lose quality.
+    """
 
     samples: Samples
     rate: int
     notes: tuple[str, ...] = ()
-    """What was converted on the way, in words for the user."""
 
 
-def read_recording(path: Path, rate: int) -> Recording:
+def read_sound_file(path: Path, rate: int) -> SoundFile:
     """Decode a sound file to mono at ``rate``.
 
     Raises:
-        AudioError: the file is missing, no sound, empty, too long or of an unusable rate.
+        AudioError: the file is missing, empty, too long, not a sound file, or its rate is unusable.
     """
     if not path.is_file():
         raise AudioError(f"{path}: no such file")
@@ -155,7 +168,7 @@ def read_recording(path: Path, rate: int) -> Recording:
         ) from None
 
 
-def _decode(path: Path, container: av.container.InputContainer, rate: int) -> Recording:
+def _decode(path: Path, container: av.container.InputContainer, rate: int) -> SoundFile:
     if not container.streams.audio:
         raise AudioError(f"{path}: no sound in this file; give a WAV file, best 16-bit mono")
     stream = container.streams.audio[0]
@@ -175,7 +188,7 @@ def _decode(path: Path, container: av.container.InputContainer, rate: int) -> Re
     if not total:
         raise AudioError(f"{path}: the file holds no samples")
     samples = resample(np.concatenate(pieces), source_rate, rate)
-    return Recording(samples, rate, tuple(_notes(path, stream.codec.name, source_rate, channels)))
+    return SoundFile(samples, rate, tuple(_notes(path, stream.codec.name, source_rate, channels)))
 
 
 def _notes(path: Path, codec: str, rate: int, channels: int) -> Iterator[str]:
@@ -188,7 +201,11 @@ def _notes(path: Path, codec: str, rate: int, channels: int) -> Iterator[str]:
 
 
 def write_wav(path: Path, channels: list[Samples], rate: int) -> None:
-    """Write 16-bit PCM; shorter channels are padded with silence."""
+    """Write a 16-bit PCM WAV file; shorter channels are padded with silence.
+
+    Raises:
+        AudioError: the file cannot be written.
+    """
     length = max(len(channel) for channel in channels)
     padded = [np.pad(channel, (0, length - len(channel))) for channel in channels]
     try:

@@ -1,9 +1,9 @@
-"""Does the sound of these last seconds end a turn? The smart-turn v3.2 network, on request.
+"""The turn model smart-turn v3.2: the probability that the last seconds of sound end a turn.
 
-The network (Daily, BSD-2-Clause) is a Whisper-tiny encoder with a small head, trained on turns that
-were complete or not; it hears the melody of a sentence, which the words do not show. It is asked
-once, at the first silent frame of a pause, on a thread of its own: one question takes some
-75 ms of a core, and more threads made it slower.
+The network (Daily, BSD-2-Clause) is a Whisper-tiny encoder with a small head, trained on complete
+and incomplete turns; it hears the intonation of a sentence, which a transcript does not show. It
+is asked once, at the first silent frame of a pause, on a thread of its own: one question takes
+some 75 ms of a core, and more threads made it slower.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from agent.models import store
 
 MODEL: Final = "smart-turn"
 SECONDS: Final = 8
-"""Of sound that the network takes: the last ones."""
+"""Seconds of sound, the last of a turn, that the network takes."""
 MAX_WAITING: Final = 8
-"""Pauses of all calls that may wait for the network; beyond it the words decide alone."""
+"""Pauses of all calls that may wait for the network; for more, the words decide alone."""
 
 _VARIANCE_FLOOR: Final = 1e-7
 
@@ -44,10 +44,10 @@ class SmartTurn:
 
     @classmethod
     def load(cls, path: Path | None = None) -> SmartTurn:
-        """Load the network, by default the one that was fetched.
+        """Load the network, by default the fetched one.
 
         Raises:
-            ModelError: it was not fetched, or the file is no such network.
+            ModelError: the network was not fetched, or the file is not this network.
         """
         path = path or store.locate(MODEL)
         options = onnxruntime.SessionOptions()
@@ -71,9 +71,9 @@ class SmartTurn:
         return float(output.item())
 
     def submit(self, sound: Samples) -> Future[float] | None:
-        """Ask on the network's own thread; None when too many questions wait already.
+        """Ask for the probability on the network's own thread; None if too many questions wait.
 
-        A question whose answer is not wanted any more can be cancelled as long as it has not begun.
+        A question can be cancelled until its computation begins.
         """
         if not self._places.acquire(blocking=False):
             return None
@@ -82,7 +82,7 @@ class SmartTurn:
         return asked
 
     def warm_up(self) -> None:
-        """Run once, so that the first caller does not pay for it."""
+        """Run the network once, so that the first caller does not wait for its initialisation."""
         self.probability(np.zeros(RATE, np.float32))
 
     def close(self) -> None:
@@ -93,8 +93,8 @@ class SmartTurn:
 def log_mel(sound: Samples, features: FeatureExtractor) -> NDArray[np.float32]:
     """Whisper's log-mel features ``[80, 800]`` of the last 8 s, as the network was trained.
 
-    Silence is put *before* a shorter sound, and the whole is brought to mean 0 and variance 1
-    before the spectrum is taken (``do_normalize`` of transformers' WhisperFeatureExtractor).
+    A shorter sound is padded with silence *before* it, and the whole is normalised to mean 0 and
+    variance 1 before the spectrum (``do_normalize`` of transformers' WhisperFeatureExtractor).
     """
     size = SECONDS * RATE
     window = np.pad(sound[-size:], (max(0, size - len(sound)), 0)).astype(np.float32)

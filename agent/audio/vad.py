@@ -1,6 +1,7 @@
-"""Is there speech in these 32 ms? Silero's network, or plain energy.
+"""Voice activity detection (VAD): the speech probability of frames of 32 ms, by two detectors.
 
-A gate holds the state of one call; the network behind `SileroVad` is loaded once and shared.
+`SileroVad` is a network and `EnergyVad` compares levels. A gate holds the state of one call; the
+network behind `SileroVad` is loaded once and shared.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class SpeechGate(Protocol):
         """Probability of speech in the next frame, float32 ``[frame_samples]`` in [-1, 1]."""
 
     def reset(self) -> None:
-        """Forget what was heard, as at the start of a call."""
+        """Return to the state at the start of a call."""
 
 
 SpeechGateFactory = Callable[[], SpeechGate]
@@ -97,18 +98,18 @@ class SileroVad:
 
 
 class EnergyVad:
-    """Speech is what is louder than the noise floor; needs no model, takes hum for speech.
+    """Voice activity by level over the noise floor; needs no model, but takes hum for speech.
 
-    The floor follows quiet frames at once and rises slowly, so that steady noise becomes floor.
+    The floor falls to a quiet frame at once and rises slowly, so that steady noise becomes floor.
     """
 
     frame_samples = FRAME_SAMPLES
     _FLOOR_RISE = 1.02
-    """Per frame: a steady noise is taken for the floor within seconds."""
+    """Factor per frame by which the floor may rise: steady noise becomes floor within seconds."""
     _MIN_RMS = 0.003
-    """About -50 dBFS; what is quieter is never speech."""
+    """Lowest floor, about -50 dBFS; a quieter frame is never speech."""
     _FULL_RATIO = 8.0
-    """Times the floor (18 dB) at which the probability is one."""
+    """Level over the floor (18 dB) at which the probability is one."""
 
     def __init__(self) -> None:
         self._floor = self._MIN_RMS

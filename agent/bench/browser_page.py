@@ -182,9 +182,8 @@ class Visit:
     def _state(self, lacking: str) -> str:
         """What to look at when an event does not come."""
         problem = self.page.evaluate(f"{CONTROLLER}.session.problem")
-        last = self.page.evaluate(
-            f"{CONTROLLER}.entries.slice(-12).map(e => e.t + ' ' + e.event.type)"
-        )
+        newest = f"{CONTROLLER}.entries.slice(-12)"
+        last = self.page.evaluate(f"{newest}.map(e => e.t + ' ' + e.event.type)")
         return f"no {lacking}; {problem}; {last}; {self.complaints}"
 
     def finish_replay(self) -> None:

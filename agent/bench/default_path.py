@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from agent.audio.samples import AUDIBLE_DBFS, first_above, read_recording
+from agent.audio.samples import AUDIBLE_DBFS, first_above, read_sound_file
 from agent.bench.figures import Figure, Progress, figure
 from agent.bench.questions import bundled
 from agent.bench.server_process import cpu_seconds, resident, running_server
@@ -51,7 +51,7 @@ def _asr(settings: Settings, turns: int, progress: Progress) -> Figure:
     progress("recogniser: final words of 3 s of speech")
     asr = load_asr(settings, thread_plan(settings).asr, progress)
     asr.warm_up()
-    spoken = [read_recording(path, RATE).samples for path in bundled_questions()[:2]]
+    spoken = [read_sound_file(path, RATE).samples for path in bundled_questions()[:2]]
     speech = np.concatenate(spoken)[: int(UTTERANCE_SECONDS * RATE)]
     samples = []
     for _ in range(turns):

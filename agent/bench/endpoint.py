@@ -32,13 +32,13 @@ from agent.bench.utterances import (
 from agent.config.settings import Settings, TurnSettings
 from agent.models import store
 from agent.runtime.engines import load_asr, load_tts, thread_plan
-from agent.session.endpointing import SOUNDS_OVER, Delays, judged
+from agent.session.endpointing import SOUNDS_OVER, EndpointDelays, verdict_of
 from agent.turn_taking.completeness import completeness
 from agent.turn_taking.detector import TurnDetector, TurnEvent
 from asr.engine import Transcriber
 
-EAGER: Final = Delays(0.2, 0.5, 1.5)
-PATIENT: Final = Delays(0.3, 1.0, 1.5)
+EAGER: Final = EndpointDelays(0.2, 0.5, 1.5)
+PATIENT: Final = EndpointDelays(0.3, 1.0, 1.5)
 SHORTEST: Final = 0.2
 """Shorter pauses are none for any policy."""
 LISTENED: Final = 0.096
@@ -79,19 +79,21 @@ def fixed(seconds: float) -> Policy:
     return lambda pause: seconds
 
 
-def by_rules(delays: Delays) -> Policy:
+def by_rules(delays: EndpointDelays) -> Policy:
     """By the words alone."""
-    return lambda pause: delays.after(judged(pause.words, pause.seconds_of_speech, 0.0))
+    return lambda pause: delays.after(verdict_of(pause.words, pause.seconds_of_speech, 0.0))
 
 
-def by_model(delays: Delays) -> Policy:
+def by_model(delays: EndpointDelays) -> Policy:
     """By smart-turn alone, at its own threshold."""
     return lambda pause: delays.complete if _melody(pause) >= SOUNDS_OVER else delays.incomplete
 
 
-def by_both(delays: Delays) -> Policy:
+def by_both(delays: EndpointDelays) -> Policy:
     """By the words; where they leave it open, smart-turn may say that they are complete."""
-    return lambda pause: delays.after(judged(pause.words, pause.seconds_of_speech, _melody(pause)))
+    return lambda pause: delays.after(
+        verdict_of(pause.words, pause.seconds_of_speech, _melody(pause))
+    )
 
 
 def _melody(pause: Pause) -> float:
@@ -100,7 +102,7 @@ def _melody(pause: Pause) -> float:
 
 def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
     """What is compared, by name; ``rules`` is what the settings say."""
-    delays = Delays.of(settings)
+    delays = EndpointDelays.of(settings)
     found: dict[str, Policy] = {
         "fixed 500 ms": fixed(0.5),
         "fixed 800 ms": fixed(0.8),

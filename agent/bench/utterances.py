@@ -23,7 +23,7 @@ from agent.audio.samples import (
     Samples,
     first_above,
     last_above,
-    read_recording,
+    read_sound_file,
     resample,
 )
 from agent.errors import AudioError
@@ -129,7 +129,7 @@ def _speak(program: str, voice: str, text: str) -> Samples:
             subprocess.run(command, check=True, capture_output=True, timeout=_SPEAK_SECONDS)
         except (subprocess.SubprocessError, OSError) as error:
             raise AudioError(f"{program} cannot say {text!r}: {error}") from error
-        return _trim(read_recording(path, RATE).samples)
+        return _trim(read_sound_file(path, RATE).samples)
 
 
 def _cut(utterance: Utterance, voice: Synthesizer) -> list[Samples]:

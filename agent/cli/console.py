@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 if TYPE_CHECKING:
     from agent.config.settings import Settings
     from agent.runtime.engine_tasks import Engines
-    from agent.runtime.engines import Loaded
+    from agent.runtime.engines import LoadedEngine
 
 out = Console()
 err = Console(stderr=True)
@@ -50,7 +50,7 @@ def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None =
     return settings
 
 
-def load(settings: Settings) -> tuple[Engines, list[Loaded]]:
+def load(settings: Settings) -> tuple[Engines, list[LoadedEngine]]:
     """Load the engines; the terminal shows what is being done."""
     from agent.runtime.engines import load_engines
 

@@ -17,14 +17,14 @@ from agent.latency.results import TurnResult
 from agent.latency.summary import Summary
 from agent.models.catalogue import Model
 from agent.reply import CanvasStep
-from agent.runtime.engines import Loaded
+from agent.runtime.engines import LoadedEngine
 
 MASK = "░░"
 WITH_INTERVAL = ("p50", "p95")
 """Percentiles whose confidence intervals fit into the terminal."""
 
 
-def loaded_table(table: Iterable[Loaded]) -> Table:
+def loaded_table(table: Iterable[LoadedEngine]) -> Table:
     """What was loaded, how large it is, how long it took."""
     view = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("stage", "engine", "model"):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from agent.audio.samples import Samples, read_recording, resample
+from agent.audio.samples import Samples, read_sound_file, resample
 from agent.errors import AudioError, ConfigError
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
@@ -97,7 +97,7 @@ def read_questions(paths: Sequence[Path], note: Callable[[str], None]) -> list[Q
     """
     questions, own = [], bundled_questions()
     for path in _files(paths):
-        recording = read_recording(path, WIRE_RATE)
+        recording = read_sound_file(path, WIRE_RATE)
         for line in recording.notes:
             note(line)
         text = _beside(path, WORDS_FILE).get(path.stem)

@@ -40,7 +40,7 @@ from agent.session.events import (
     Configure,
     Input,
     RespondNow,
-    TextSaid,
+    TextTyped,
     Truncate,
 )
 from agent.session.notices import Trouble
@@ -100,7 +100,7 @@ def _translate(event: ClientEvent) -> Sequence[ClientMessage | Pinged]:
             said = "".join(part.text for part in event.item.content)
             if len(said) > MAX_TEXT:
                 raise BadEvent(_too_long(len(said), event.event_id))
-            return [TextSaid(said, event.item.id)]
+            return [TextTyped(said, event.item.id)]
         case ItemTruncate():
             return [Truncate(event.item_id, event.audio_end_ms / 1000)]
         case ResponseCreate():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.session.notices import Trouble, TurnTimed, WordsPlaced
+from agent.session.notices import Trouble, TurnTimed, WordTimestamps
 
 WIRE_RATE = 24_000
 Event = dict[str, Any]
@@ -41,7 +41,7 @@ def place(response_id: str, item_id: str) -> Event:
     return {**ids, "output_index": 0, "content_index": 0}
 
 
-def places(notice: WordsPlaced) -> Event:
+def places(notice: WordTimestamps) -> Event:
     """Where words end in the sound of a reply."""
     return {
         "response_id": notice.response_id,

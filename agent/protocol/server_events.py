@@ -24,17 +24,17 @@ from agent.session.notices import (
     Remark,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
     TextAccepted,
+    TranscriptUpdated,
     Trouble,
     TurnCommitted,
     TurnTimed,
     Unduck,
-    WordsHeard,
-    WordsPlaced,
+    WordTimestamps,
 )
 
 
@@ -87,7 +87,7 @@ class EventWriter:
                 yield from self._committed(notice)
             case AudioCleared():
                 yield "input_audio_buffer.cleared", {}
-            case WordsHeard():
+            case TranscriptUpdated():
                 yield from self._words_heard(notice)
             case TextAccepted():
                 content = [{"type": "input_text", "text": notice.text}]
@@ -95,11 +95,11 @@ class EventWriter:
                 yield from self._new_item(item, notice.previous_item_id)
             case ReplyStarted():
                 yield from self._reply_started(notice)
-            case ReplyWords():
+            case ReplyTextDelta():
                 self._said += notice.delta
                 place = objects.place(notice.response_id, notice.item_id)
                 yield "response.output_audio_transcript.delta", {**place, "delta": notice.delta}
-            case WordsPlaced():
+            case WordTimestamps():
                 yield "onebreath.playback.words", objects.places(notice)
             case CanvasShown():
                 body = {"response_id": notice.response_id, **asdict(notice.step)}
@@ -145,7 +145,7 @@ class EventWriter:
         yield "conversation.item.added", body
         yield "conversation.item.done", body
 
-    def _words_heard(self, notice: WordsHeard) -> Iterator[tuple[str, Event]]:
+    def _words_heard(self, notice: TranscriptUpdated) -> Iterator[tuple[str, Event]]:
         place = {"item_id": notice.item_id, "content_index": 0}
         if not notice.final:
             body = {"item_id": notice.item_id, "text": notice.text, "stable_delta": notice.delta}

@@ -20,7 +20,7 @@ from agent.responders.base import (
     ResponderError,
 )
 from agent.responders.transformers_parts import chat_ids, place_of
-from dllm_core.decode.reply_text import ReplyText as Speakable
+from dllm_core.decode.reply_text import ReplyDetokenizer
 from dllm_core.model.cache import shared_prefix
 from dllm_core.model.tokenizer import Tokenizer
 
@@ -158,7 +158,7 @@ class CausalCall:
         prefilled = self._read(ids[:-1])
         yield prefilled
         begin, token, ended = perf_counter(), ids[-1], False
-        speakable, words, sure = Speakable(owner.plain), list[str](), list[float]()
+        speakable, words, sure = ReplyDetokenizer(owner.plain), list[str](), list[float]()
         while not ended and len(words) < owner.max_tokens:
             mark = perf_counter()
             token, probability = self._cache.next(token)

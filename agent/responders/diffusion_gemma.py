@@ -22,7 +22,7 @@ from agent.responders.base import (
 from agent.responders.gemma_canvas import GemmaCanvas, GemmaPrompt, Schedule
 from agent.responders.transformers_parts import chat_ids, place_of
 from dllm_core.decode.denoise import finished_before
-from dllm_core.decode.reply_text import ReplyText as Speakable
+from dllm_core.decode.reply_text import ReplyDetokenizer
 from dllm_core.model.tokenizer import Tokenizer
 
 CHECKPOINT = "google/diffusiongemma-26B-A4B-it"
@@ -127,7 +127,7 @@ class DiffusionGemmaCall:
         prefilled = self._read(ids)
         yield prefilled
         begin, generator = perf_counter(), owner.generator()
-        speakable, final, steps = Speakable(owner.plain), list[int](), 0
+        speakable, final, steps = ReplyDetokenizer(owner.plain), list[int](), 0
         while True:
             canvas = GemmaCanvas(owner.model, self._prompt, owner.schedule, generator)
             while not canvas.done:

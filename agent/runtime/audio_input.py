@@ -1,4 +1,4 @@
-"""From the wire's sound to frames with a speech probability: the caller's, not the agent's echo."""
+"""Audio input of a call: the transport's sound as frames with the caller's speech probability."""
 
 from __future__ import annotations
 
@@ -7,40 +7,48 @@ from dataclasses import replace
 
 import numpy as np
 
-from agent.audio.echo import EchoJudge
+from agent.audio.echo import EchoDetector
 from agent.audio.samples import AudioChunk, Samples, StreamResampler
 from agent.audio.vad import SpeechGate
 from agent.errors import AudioError
-from agent.session.events import Heard
+from agent.session.events import AudioFrame
 from asr.engine import RATE
 
 MAX_AHEAD_SECONDS = 60.0
-"""Sound may arrive this much faster than real time before it is refused."""
+"""Seconds of sound that may arrive ahead of real time; more is refused."""
 INAUDIBLE = 10 ** (-75 / 20)
-"""Under -75 dBFS the line is muted: the network that costs most of a quiet call is not asked."""
+"""Peak of a muted line (-75 dBFS): quieter frames skip the VAD network, the largest cost of a
+quiet call."""
 
 NO_SPEECH = 0.1
-"""Speech probability up to which nobody speaks, so that it need not be asked who it is."""
+"""Speech probability up to which a frame contains no speech and its echo is not measured."""
 NOTHING_ELSE = 0.9
-"""Share of a frame that is the agent's echo, over which it is nothing else."""
+"""Share of echo in a frame above which its sound is replaced by silence."""
 
 
-class Ear:
-    """Resamples one caller's sound, cuts it into frames and asks the gate about each."""
+class CallerAudio:
+    """Resamples one caller's sound, cuts it into frames and judges each by VAD and echo.
+
+    Args:
+        gate: the voice activity detector of this call.
+        source_rate: samples per second of the transport's sound.
+        started_at: monotonic second at which the call began.
+        echo: finds the agent's own voice in the sound; None to take all speech for the caller's.
+    """
 
     def __init__(
         self,
         gate: SpeechGate,
         source_rate: int,
         started_at: float,
-        echo: EchoJudge | None = None,
+        echo: EchoDetector | None = None,
     ) -> None:
         self._gate = gate
         self._echo = echo
         self._silent_from = 0.0
-        """When all that was played has been heard, monotonic seconds."""
+        """Monotonic second at which all noted playback has been heard."""
         self._echo_share = 0.0
-        """Of the last frame that was judged; what lies between two such frames is as they are."""
+        """Echo share of the last frame with speech; it stands for the frames up to the next."""
         self._resampler = StreamResampler(source_rate, RATE)
         self._started_at = started_at
         self._raw: list[Samples] = []
@@ -48,11 +56,11 @@ class Ear:
         self._rest: Samples = np.zeros(0, np.float32)
         self._position = 0
 
-    def push(self, samples: Samples, now: float) -> Iterator[Heard]:
-        """Yield the frames that are complete.
+    def push(self, samples: Samples, now: float) -> Iterator[AudioFrame]:
+        """Add sound, float32 mono at the source rate; yields the frames that it completes.
 
         Raises:
-            AudioError: the caller sends much more sound than time has passed.
+            AudioError: the sound is more than `MAX_AHEAD_SECONDS` ahead of real time.
         """
         ahead = self._position / RATE - (now - self._started_at)
         if ahead > MAX_AHEAD_SECONDS:
@@ -61,7 +69,7 @@ class Ear:
         self._raw.append(samples)
         self._raw_length += len(samples)
         if self._raw_length * RATE < (size - len(self._rest)) * self._resampler.source_rate:
-            # Not a frame yet. On a core that is idle otherwise every call costs its cold caches.
+            # Not a frame yet. On an idle core every small resampling would start with cold caches.
             return
         new = self._resampler.push(np.concatenate(self._raw))
         self._raw, self._raw_length = [], 0
@@ -74,15 +82,15 @@ class Ear:
             self._position += size
             yield self._judged(chunk)
 
-    def _judged(self, chunk: AudioChunk) -> Heard:
+    def _judged(self, chunk: AudioChunk) -> AudioFrame:
         frame = chunk.samples
         quiet = max(float(frame.max()), -float(frame.min())) < INAUDIBLE
         probability = 0.0 if quiet else self._gate.probability(frame)
         echo = self._echoed(chunk, probability)
         if echo > NOTHING_ELSE:
-            # It would be recognised as the caller's words, in the pre-roll of what he says next.
+            # The echo would be recognised as the caller's words, in the pre-roll of his next turn.
             chunk = replace(chunk, samples=np.zeros_like(frame))
-        return Heard(chunk, probability * (1.0 - echo))
+        return AudioFrame(chunk, probability * (1.0 - echo))
 
     def _echoed(self, chunk: AudioChunk, probability: float) -> float:
         if self._echo is None:
@@ -93,15 +101,15 @@ class Ear:
             self._echo_share = 0.0
         return self._echo_share
 
-    def plays(self, samples: Samples, rate: int, now: float) -> None:
-        """The caller will hear this next; the microphone may, too."""
+    def note_playback(self, samples: Samples, rate: int, now: float) -> None:
+        """Note sound that was sent to the caller, for the detection of its echo."""
         if self._echo is not None:
             at = max(now, self._silent_from)
             self._echo.played(samples, rate, at)
             self._silent_from = at + len(samples) / rate
 
-    def stops(self, now: float) -> None:
-        """What was to be played is dropped."""
+    def note_playback_stopped(self, now: float) -> None:
+        """Note that the playback of all sent sound was stopped."""
         if self._echo is not None:
             self._echo.stopped(now)
             self._silent_from = now

@@ -1,4 +1,4 @@
-"""One call: the line, the session between line and engines, the timers."""
+"""The runner of a call: it connects transport, session, engines and timers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from agent.audio.echo import EchoJudge
+from agent.audio.echo import EchoDetector
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
-from agent.runtime.audio_input import Ear
-from agent.runtime.engine_tasks import Engines, EngineWork
-from agent.session.commands import Command, HangUp, Task, WakeAt
+from agent.runtime.audio_input import CallerAudio
+from agent.runtime.engine_tasks import Engines, EngineTasks
+from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
     CallStarted,
     Input,
@@ -25,17 +25,20 @@ from agent.transports.base import Disconnected, Transport
 log = logging.getLogger("onebreath.call")
 
 MAX_UNSENT = 512
-"""Notices that may wait for a slow client before the call is ended."""
+"""Notices that may wait for a slow client; one more ends the call."""
 SEND_SECONDS = 10.0
-"""A client that takes nothing for this long is gone."""
+"""Seconds that one send may take; a slower client counts as gone."""
 NORMAL_CLOSURE = 1000
 POLICY_VIOLATION = 1008
 
 
 class CallRunner:
-    """Runs one call from the first event to the last.
+    """Runs one call from its start to its end.
 
     Args:
+        engines: the loaded engines that all calls share.
+        settings: the server's settings.
+        transport: the open line to the client.
         clock: monotonic seconds; the loop's own where none is given (uvloop's counts whole
             milliseconds, which is too coarse for the spans of a turn).
     """
@@ -52,8 +55,8 @@ class CallRunner:
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
-        echo = EchoJudge() if settings.turns.echo else None
-        self._ear = Ear(engines.new_gate(), transport.rate, self._clock(), echo)
+        echo = EchoDetector() if settings.turns.echo else None
+        self._caller_audio = CallerAudio(engines.new_gate(), transport.rate, self._clock(), echo)
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
@@ -67,16 +70,16 @@ class CallRunner:
         """Serve until the client hangs up or the session ends the call."""
         try:
             async with asyncio.TaskGroup() as self._group:
-                self._work = EngineWork(self._engines, self._group, self._handle)
+                self._engine_tasks = EngineTasks(self._engines, self._group, self._handle)
                 try:
                     await self._serve(self._group)
                 finally:
                     for timer in (self._timer, self._idle_timer):
                         if timer is not None:
                             timer.cancel()
-                    self._work.stop()
+                    self._engine_tasks.stop()
         finally:
-            await self._work.release()
+            await self._engine_tasks.release()
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._handle(CallStarted())
@@ -97,11 +100,11 @@ class CallRunner:
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    for heard in self._ear.push(message.samples, self._clock()):
-                        self._handle(heard)
+                    for frame in self._caller_audio.push(message.samples, self._clock()):
+                        self._handle(frame)
                 else:
                     self._handle(message)
-                # Answer first: a client that reads must not be taken for one that does not.
+                # Send first: a client that reads must not be taken for one that does not.
                 while self._crowded and not self._over.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
         except Disconnected:
@@ -115,7 +118,7 @@ class CallRunner:
         return self._unsent.qsize() > MAX_UNSENT // 2
 
     def _watch_idleness(self) -> None:
-        """One timer that looks again when it is due: cheaper than one for every message."""
+        """Hang up on a client that is silent; one timer a call is cheaper than one a message."""
         ends = self._last_message_at + self._idle_seconds
         if self._clock() < ends:
             wait = ends - self._clock()
@@ -162,13 +165,13 @@ class CallRunner:
             self._wake_at(command.when)
         elif isinstance(command, HangUp):
             self._hang_up(command.code, command.reason)
-        elif isinstance(command, Task):
-            self._work.do(command)
+        elif isinstance(command, EngineTask):
+            self._engine_tasks.do(command)
         else:
             if isinstance(command, Play):
-                self._ear.plays(command.samples, command.rate, self._clock())
+                self._caller_audio.note_playback(command.samples, command.rate, self._clock())
             elif isinstance(command, StopPlaying):
-                self._ear.stops(self._clock())
+                self._caller_audio.note_playback_stopped(self._clock())
             self._notify(command)
 
     def _wake_at(self, when: float) -> None:

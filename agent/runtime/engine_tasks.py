@@ -1,4 +1,4 @@
-"""The engines at work for one call: tasks of the session in, inputs of the session out."""
+"""The engines' work for one call: commands of the session in, inputs of the session out."""
 
 from __future__ import annotations
 
@@ -13,35 +13,32 @@ import numpy as np
 from agent.audio.samples import Samples
 from agent.audio.vad import SpeechGate
 from agent.compute import Compute, Urgency
-from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
+from agent.reply import Message, ReplyDone, ReplyPiece
 from agent.responders.base import Responder, ResponderError
 from agent.responders.computed import awaited
 from agent.session.commands import (
     Abandon,
+    CancelDecode,
     DecodeFinal,
     DecodePartial,
+    DropTurnAudio,
     EndSpeech,
-    Forget,
-    Hear,
+    EngineTask,
+    FeedRecogniser,
     JudgePause,
     Prepare,
     Respond,
     Speak,
-    Task,
-    Withdraw,
 )
 from agent.session.events import (
-    Denoised,
-    FinalHeard,
+    FinalTranscript,
     Input,
-    PartialHeard,
+    PartialTranscript,
     PauseJudged,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
 )
 from asr.engine import AsrError, Listening, Transcriber
 from tts.engine import SpeechChunk, Synthesizer, TtsError
@@ -49,7 +46,17 @@ from tts.engine import SpeechChunk, Synthesizer, TtsError
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """What all calls share."""
+    """The loaded engines, which all calls share.
+
+    Attributes:
+        asr: the recogniser.
+        responder: generates replies.
+        tts: the synthesiser.
+        new_gate: makes the voice activity detector of a call.
+        compute: the thread of recogniser and responder.
+        voices: threads that wait for the synthesiser's process.
+        turn_model: judges pauses by their sound; None where the words alone decide.
+    """
 
     asr: Transcriber
     responder: Responder
@@ -57,26 +64,26 @@ class Engines:
     new_gate: Callable[[], SpeechGate]
     compute: Compute
     voices: Executor
-    """Threads that wait for the synthesiser's process."""
     turn_model: TurnModel | None = None
 
 
 class TurnModel(Protocol):
-    """Hears in the sound of a turn whether it is over; has a thread of its own."""
+    """Judges by the sound of a turn whether it is over, on a thread of its own."""
 
     def submit(self, sound: Samples) -> Future[float] | None:
-        """The probability for 16 kHz mono ``[n]``; None when it has too much to do."""
+        """Ask for the probability, for 16 kHz mono ``[n]``; None if too many questions wait."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop the thread."""
 
 
-class EngineWork:
-    """All work of one call.
+class EngineTasks:
+    """The engines' work for one call, as asyncio tasks.
 
     Args:
-        engines: what does it.
-        group: holds the tasks; a fault in one of them ends the call.
-        post: takes what comes of it.
+        engines: the engines that do the work.
+        group: holds the tasks; an unexpected exception in one of them ends the call.
+        post: takes the results, as inputs of the session.
     """
 
     def __init__(
@@ -86,26 +93,26 @@ class EngineWork:
         self._group = group
         self._post = post
         self._responder = awaited(engines.responder.open(), engines.compute)
-        self._responder_free = asyncio.Lock()
+        self._responder_lock = asyncio.Lock()
         self._listening: dict[int, Listening] = {}
         self._segments: dict[int, asyncio.Queue[Speak | None]] = {}
-        """Per generation, what is to be spoken; None ends it."""
+        """Segments to synthesise, by generation; None ends them."""
         self._running: dict[int, set[asyncio.Task[None]]] = {}
-        """Tasks by generation; 0 stands for what belongs to no reply."""
+        """Tasks by generation; 0 for tasks that belong to no reply."""
         self._prepared: tuple[Message, ...] | None = None
         self._partials: dict[int, asyncio.Task[None]] = {}
         self._finals: dict[int, asyncio.Task[None]] = {}
         """The newest decode of each kind, by turn."""
         self._sound: dict[int, list[Samples]] = {}
-        """Of open turns, for the turn model."""
-        self._unheard = 0
-        """The last turn that the recogniser refused; said once, not for every frame."""
+        """The sound of turns by id, for the turn model."""
+        self._refused_turn = 0
+        """The last turn whose sound the recogniser refused; it is reported once."""
 
-    def do(self, task: Task) -> None:
-        """Begin a piece of work; what comes of it is posted as inputs."""
+    def do(self, task: EngineTask) -> None:
+        """Begin the work of a command; its results are posted as inputs."""
         match task:
-            case Hear():
-                self._hear(task)
+            case FeedRecogniser():
+                self._feed_recogniser(task)
             case DecodePartial():
                 self._partials[task.turn] = self._start(self._decode_partial(task))
             case DecodeFinal():
@@ -113,9 +120,9 @@ class EngineWork:
                 self._finals[task.turn] = self._start(self._decode_final(task))
             case JudgePause():
                 self._judge(task)
-            case Withdraw():
+            case CancelDecode():
                 _drop(self._finals.pop(task.turn, None))
-            case Forget():
+            case DropTurnAudio():
                 _drop(self._partials.pop(task.turn, None))
                 _drop(self._finals.pop(task.turn, None))
                 self._sound.pop(task.turn, None)
@@ -143,8 +150,8 @@ class EngineWork:
             case _:
                 assert_never(task)
 
-    def _hear(self, task: Hear) -> None:
-        if task.turn == self._unheard:
+    def _feed_recogniser(self, task: FeedRecogniser) -> None:
+        if task.turn == self._refused_turn:
             return
         try:
             if task.turn not in self._listening:
@@ -153,7 +160,7 @@ class EngineWork:
             if self._engines.turn_model is not None:
                 self._sound.setdefault(task.turn, []).append(task.samples)
         except AsrError as error:
-            self._unheard = task.turn
+            self._refused_turn = task.turn
             asyncio.get_running_loop().call_soon(
                 self._post, StageFailed("asr", str(error), turn=task.turn)
             )
@@ -177,21 +184,21 @@ class EngineWork:
         except AsrError as error:
             self._post(StageFailed("asr", str(error), turn=task.turn))
         else:
-            self._post(PartialHeard(task.turn, transcript))
+            self._post(PartialTranscript(task.turn, transcript))
 
     async def _decode_final(self, task: DecodeFinal) -> None:
         listening = self._listening.get(task.turn)
         try:
             if listening is None:
-                raise AsrError("nothing of this turn was heard")
+                raise AsrError("no sound of this turn arrived")
             transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
         except AsrError as error:
             self._post(StageFailed("asr", str(error), task.turn, task.revision))
         else:
-            self._post(FinalHeard(task.turn, task.revision, transcript))
+            self._post(FinalTranscript(task.turn, task.revision, transcript))
 
     async def _prepare(self) -> None:
-        async with self._responder_free:
+        async with self._responder_lock:
             messages, self._prepared = self._prepared, None
             if messages is None:
                 return
@@ -201,12 +208,12 @@ class EngineWork:
                 self._post(StageFailed("responder", str(error)))
 
     async def _respond(self, task: Respond) -> None:
-        async with self._responder_free:
+        async with self._responder_lock:
             pieces = self._responder.reply(task.messages, task.deadline)
             piece: ReplyPiece | None = None
             try:
                 async for piece in pieces:
-                    self._post(_told(task.generation, piece))
+                    self._post(ReplyEvent(task.generation, piece))
                 if not isinstance(piece, ReplyDone):
                     raise ResponderError("the responder ended without a complete reply")
             except ResponderError as error:
@@ -253,32 +260,18 @@ class EngineWork:
             self._running.pop(generation, None)
 
     def stop(self) -> None:
-        """Cancel everything that still runs."""
+        """Cancel all running tasks."""
         for task in [task for tasks in self._running.values() for task in tasks]:
             task.cancel()
 
     async def release(self) -> None:
-        """Give back what the call held."""
+        """Release the call's recognition streams and its responder state."""
         for listening in self._listening.values():
             listening.close()
         await asyncio.shield(self._responder.close())
 
 
 def _drop(decode: asyncio.Task[None] | None) -> None:
-    """A decode that was not begun yet is not worth the time any more."""
+    """Cancel a decode, which skips it if it has not begun."""
     if decode is not None:
         decode.cancel()
-
-
-def _told(generation: int, piece: ReplyPiece) -> Input:
-    match piece:
-        case Prefilled():
-            return PromptReady(generation, piece)
-        case CanvasStep():
-            return Denoised(generation, piece)
-        case ReplyText():
-            return TextReady(generation, piece.text)
-        case ReplyDone():
-            return ReplyComplete(generation, piece)
-        case _:
-            assert_never(piece)

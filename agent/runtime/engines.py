@@ -1,4 +1,4 @@
-"""Loads the engines that the settings name, checks their models, warms them up."""
+"""Loading of the engines that the settings name: model checks, threads, warm-up."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from tts.engine import Synthesizer
 Progress = Callable[[str], None]
 
 WITH_MODEL = ("diffusion", "diffusion-gemma", "autoregressive")
-"""Responders that load the model of the settings."""
+"""Responders that load the model named by ``responder.model``."""
 
 SPARE_SECONDS = 10.0
-"""A recogniser takes this much more than the longest turn: pre-roll, last pause, late frames."""
+"""Seconds of sound that a recogniser takes beyond the longest turn (pre-roll, pause)."""
 
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class _Engine(Protocol):
 
 
 class Do(Protocol):
-    """Where a piece of loading is done."""
+    """Runs a piece of loading on some thread and returns its result."""
 
     def __call__(self, work: Callable[[], T], /) -> T: ...
 
@@ -54,23 +54,29 @@ E = TypeVar("E", bound=_Engine)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """One engine as it was loaded, for the table at start-up."""
+class LoadedEngine:
+    """A row about one loaded engine, for the table at start-up.
+
+    Attributes:
+        stage: vad, asr, responder or tts.
+        size: bytes of the model on disk; 0 for an engine without a model file.
+        seconds: time that loading and warm-up took.
+        threads: threads that it computes with.
+    """
 
     stage: str
     engine: str
     model: str
     size: int
-    """Bytes on disk; 0 where there is no model."""
     seconds: float
     threads: int
 
 
 def find_responder(name: str) -> Callable[..., Responder]:
-    """The class behind a name of the table or behind ``package.module:Class``.
+    """The responder class for a name of `RESPONDERS` or for ``package.module:Class``.
 
     Raises:
-        ConfigError: there is no such name, module or class.
+        ConfigError: the name, module or class does not exist, or is not a responder.
     """
     target = RESPONDERS.get(name, name)
     module, colon, attribute = target.partition(":")
@@ -87,7 +93,11 @@ def find_responder(name: str) -> Callable[..., Responder]:
 
 
 def model_path(name: str, progress: Progress) -> str | Path:
-    """Where a default model lies, verified; other names and paths pass as they are."""
+    """The path of a default model, verified; other names and paths are returned as they are.
+
+    Raises:
+        ModelError: the model is missing or damaged.
+    """
     if name not in store.MODELS:
         return name
     progress(f"verifying {name}")
@@ -96,7 +106,7 @@ def model_path(name: str, progress: Progress) -> str | Path:
 
 
 def load_asr(settings: Settings, threads: int, progress: Progress) -> Transcriber:
-    """Make the recogniser that the settings name."""
+    """Load the recogniser that the settings name."""
     chosen = settings.asr
     if chosen.engine != "whisper":
         return asr.load(chosen.engine)
@@ -114,10 +124,10 @@ def load_asr(settings: Settings, threads: int, progress: Progress) -> Transcribe
 def load_responder(
     settings: Settings, threads: int, progress: Progress, compute: Compute
 ) -> Responder:
-    """Make the responder that the settings name.
+    """Load the responder that the settings name, or all arms of an A/B test.
 
     Raises:
-        ConfigError, ModelError, ResponderError: with what to do about it.
+        ConfigError, ModelError, ResponderError: it cannot be loaded; the message says what to do.
     """
     chosen = settings.responder
     if chosen.engine != "ab":
@@ -130,7 +140,7 @@ def load_responder(
 
 
 def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) -> Responder:
-    """Make one responder."""
+    """Load one responder; raises as `load_responder` does."""
     make = find_responder(chosen.engine)
     if chosen.engine == "hosted":
         return make(_service(chosen))
@@ -164,7 +174,7 @@ def _service(chosen: ResponderChoice) -> Service:
 
 
 def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesizer:
-    """Make the synthesiser that the settings name."""
+    """Load the synthesiser that the settings name."""
     chosen = settings.tts
     if chosen.engine != "piper":
         return tts.load(chosen.engine)
@@ -178,7 +188,7 @@ def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesize
 
 @dataclass(frozen=True, slots=True)
 class _Loading(Generic[E]):
-    """One stage: what it is and how it is made."""
+    """A stage whose engine is to be loaded."""
 
     stage: str
     engine: str
@@ -186,8 +196,8 @@ class _Loading(Generic[E]):
     threads: int
     make: Callable[[], E]
 
-    def done_by(self, do: Do, progress: Progress, table: list[Loaded]) -> E:
-        """Load it and warm it up where ``do`` does things; adds a row to the table."""
+    def done_by(self, do: Do, progress: Progress, table: list[LoadedEngine]) -> E:
+        """Load the engine and warm it up on the thread of ``do``; adds a row to the table."""
         progress(f"loading {self.stage}: {self.engine}")
         began = time.perf_counter()
         made = do(self.make)
@@ -195,26 +205,33 @@ class _Loading(Generic[E]):
         do(made.warm_up)
         seconds = time.perf_counter() - began
         size = _size(self.model)
-        table.append(Loaded(self.stage, self.engine, self.model, size, seconds, self.threads))
+        table.append(LoadedEngine(self.stage, self.engine, self.model, size, seconds, self.threads))
         return made
 
 
 def load_engines(
     settings: Settings, progress: Progress = lambda line: None
-) -> tuple[Engines, list[Loaded]]:
-    """Load and warm up everything a call needs (blocking; seconds).
+) -> tuple[Engines, list[LoadedEngine]]:
+    """Load and warm up all engines that a call needs (blocks for seconds).
+
+    Args:
+        progress: takes one line for each step, for display.
+
+    Returns:
+        The engines, and one row for each of them.
 
     Raises:
-        OnebreathError, AsrError, ResponderError, TtsError: with what to do about it.
+        OnebreathError, AsrError, ResponderError, TtsError: an engine cannot be loaded; the message
+            says what to do.
     """
     shares = thread_plan(settings)
-    table: list[Loaded] = []
+    table: list[LoadedEngine] = []
     with ExitStack() as on_failure:
         compute = Compute()
         on_failure.callback(compute.close)
         began = time.perf_counter()
         new_gate = SileroVad.load()
-        table.append(Loaded("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
+        table.append(LoadedEngine("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
         recogniser, responder, voice = _stages(settings, shares, progress, compute)
         engines = Engines(
             recogniser.done_by(compute.do, progress, table),
@@ -270,7 +287,7 @@ def _size(model: str) -> int:
 
 
 def thread_plan(settings: Settings) -> ThreadPlan:
-    """Threads by engine: what the settings say, else a share of this machine's cores."""
+    """Threads by engine: the number in the settings, or a share of this machine's cores."""
     return plan(
         cores(),
         asr=settings.asr.threads,
@@ -280,9 +297,9 @@ def thread_plan(settings: Settings) -> ThreadPlan:
 
 
 def keep_loaded() -> None:
-    """Leave what is loaded out of garbage collection, before calls come.
+    """Exempt all loaded objects from garbage collection, before the first call.
 
-    A full round walks over every object of every library; it was seen to stall all calls of
+    A full collection visits every object of every library; it was seen to stall all calls of
     the process for 100 ms.
     """
     gc.collect()

@@ -1,4 +1,4 @@
-"""`kill -HUP` reads the weights of the arms again: an arm is switched off without a restart."""
+"""Reload on SIGHUP: the weights of an A/B test's arms are read again, without a restart."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ log = logging.getLogger("onebreath.reload")
 
 
 def reweigh_on_hangup(responder: Responder, config: Path | None) -> None:
-    """Obey SIGHUP from now on, where there are arms and such a signal; on the main thread."""
+    """Reload the arms' weights on SIGHUP, where the platform has it; call it on the main thread."""
     if isinstance(responder, AbResponder) and hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda number, frame: reweigh(responder, config))
 
 
 def reweigh(responder: AbResponder, config: Path | None) -> None:
-    """Take the weights from the settings as they are now; what is wrong with them is logged."""
+    """Read the settings again and take their weights; errors are logged and change nothing."""
     try:
         arms = load_settings(None, config).responder.arms
         responder.weigh({name: arm.weight for name, arm in arms.items()})

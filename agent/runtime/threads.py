@@ -1,4 +1,4 @@
-"""Who may use how many cores, and how waiting threads wait.
+"""Threads of the engines: each engine's share of the cores, and sleeping instead of spinning.
 
 Three libraries bring thread pools of their own (PyTorch, CTranslate2, ONNX Runtime).
 Pools that spin while they wait take the cores from the one that works, which makes
@@ -17,7 +17,7 @@ from pathlib import Path
 from agent.errors import ConfigError
 
 SMALL_MODEL_THREADS = 4
-"""More threads than this cost a model of some 100 M parameters more than they bring."""
+"""Threads beyond which a model of some 100 M parameters becomes slower."""
 
 CALM = {
     "OMP_WAIT_POLICY": "PASSIVE",  # every OpenMP runtime: sleep at barriers
@@ -36,10 +36,10 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 class ThreadPlan:
     """Threads for each engine.
 
-    Recognition and reply take turns on one compute thread, so the reply may use every core.
-    Recognition takes half: its decoder loses with more threads what its encoder gains, and the
-    reply that follows was measured a third slower beside the larger pool. The synthesiser lives
-    in its own process and overlaps with both.
+    Recogniser and responder alternate on one compute thread, so the responder may use every core.
+    The recogniser takes half: its decoder loses with more threads what its encoder gains, and the
+    reply that follows was measured a third slower beside the larger pool. The synthesiser works
+    in its own process, at the same time as both.
     """
 
     asr: int
@@ -48,14 +48,14 @@ class ThreadPlan:
 
     @property
     def peak(self) -> int:
-        """The most threads that are busy at the same time."""
+        """The largest number of threads that are busy at the same time."""
         return max(self.asr, self.responder) + self.tts
 
 
 def calm(env: MutableMapping[str, str] = os.environ) -> None:
-    """Make waiting threads sleep; call it before any engine is imported.
+    """Make waiting threads sleep, by `CALM`; call it before any engine is imported.
 
-    What the user has set stays as it is.
+    Variables that the user has set stay as they are.
     """
     for name, value in CALM.items():
         env.setdefault(name, value)
@@ -68,9 +68,10 @@ def plan(
     responder: int | None = None,
     tts: int | None = None,
 ) -> ThreadPlan:
-    """Divide ``cores`` among the engines; a given number is kept as it is.
+    """Divide ``cores`` among the engines; a given number of threads is kept as it is.
 
-    Raises ConfigError when a number is below one.
+    Raises:
+        ConfigError: a number is below one.
     """
     share = min(max(cores, 1), SMALL_MODEL_THREADS)
     half = max(1, min(cores // 2, SMALL_MODEL_THREADS))

@@ -1,4 +1,4 @@
-"""Who has the floor when both speak: the caller takes it, or the agent goes on."""
+"""Barge-in: the caller's speech over the agent's interrupts the reply, or is dismissed."""
 
 from __future__ import annotations
 
@@ -9,118 +9,129 @@ from agent.config.settings import TurnSettings
 from agent.session.commands import Command, Prepare
 from agent.session.conversation import Turn
 from agent.session.notices import Duck, Remark, Unduck
-from agent.session.overlap import Judgement, Overlap, Said, classify
-from agent.session.replies import Answering
-from agent.session.user_turn import Hearing
+from agent.session.overlap import Judgement, Overlap, WordKind, classify
+from agent.session.replies import Replies
+from agent.session.user_turn import UserTurn
 
 
 @dataclass(slots=True)
-class Floor:
-    """Between the two halves of a call: what the caller's voice does to the agent's."""
+class BargeIn:
+    """Decides on the caller's speech while a reply is played, and carries the decision out.
+
+    Attributes:
+        overlap: the overlapping speech that is being judged; None while there is none.
+        uninterruptible: whether replies are protected from barge-in (while saying goodbye).
+    """
 
     settings: TurnSettings
-    hearing: Hearing
-    answering: Answering
+    user_turn: UserTurn
+    replies: Replies
     overlap: Overlap | None = None
-    """The caller speaks while the agent does, and it is not decided what that means."""
-    kept: bool = False
-    """Whether the agent may not be interrupted any more."""
-    _taken_by: int = 0
-    """The turn that the last reply was cut for."""
+    uninterruptible: bool = False
+    _caused_by: int = 0
+    """Id of the turn that cut the last interrupted reply."""
 
     def begin(self, turn: Turn, now: float, *, may_interrupt: bool) -> Iterator[Command]:
-        """The caller begins to speak."""
-        speaking = self.answering.speaking
-        if speaking is None or not may_interrupt:
-            yield from self.hearing.begin(turn)
-        elif self.settings.backchannels or self.kept:
-            detector = self.hearing.detector
-            self.overlap = Overlap(turn.id, detector.began, self.hearing.position)
-            speaking.paused = True
-            yield Duck(speaking.response_id, self.settings.duck_db)
-            yield from self.hearing.begin(turn, announced=False)
+        """Open the caller's turn; over a reply, duck it and judge, or interrupt it at once."""
+        reply = self.replies.current
+        if reply is None or not may_interrupt:
+            yield from self.user_turn.begin(turn)
+        elif self.settings.backchannels or self.uninterruptible:
+            detector = self.user_turn.detector
+            self.overlap = Overlap(turn.id, detector.began, self.user_turn.position)
+            reply.paused = True
+            yield Duck(reply.response_id, self.settings.duck_db)
+            yield from self.user_turn.begin(turn, announced=False)
         else:
-            self._taken_by = turn.id
-            yield from self.answering.stop(now, "turn_detected")
-            yield from self.hearing.begin(turn)
+            self._caused_by = turn.id
+            yield from self.replies.stop(now, "turn_detected")
+            yield from self.user_turn.begin(turn)
 
-    def understood(self, turn: int, words: str, now: float) -> Iterator[Command]:
-        """Words of the caller, as far as they are known."""
+    def transcribed(self, turn: int, words: str, now: float) -> Iterator[Command]:
+        """Take the transcript of the overlapping speech so far."""
         if self.overlap is not None and self.overlap.turn == turn:
             self.overlap.words = words
             yield from self.judge(now)
 
     def judge(self, now: float) -> Iterator[Command]:
-        """Is the caller interrupting?"""
+        """Judge the overlapping speech; interrupt the reply or let it go on."""
         overlap = self.overlap
-        if overlap is None or self.hearing.open is None:
+        if overlap is None or self.user_turn.open is None:
             return
-        speech_end = self.hearing.detector.speech_end
-        judgement = overlap.judge(self.hearing.position, speech_end, self.settings.decide_within)
-        if judgement is Judgement.INTERRUPTION and not self.kept:
-            yield from self.give(now)
+        speech_end = self.user_turn.detector.speech_end
+        judgement = overlap.judge(self.user_turn.position, speech_end, self.settings.decide_within)
+        if judgement is Judgement.INTERRUPTION and not self.uninterruptible:
+            yield from self.interrupt(now)
         elif judgement is not Judgement.WAIT and not overlap.dismissed:
             overlap.dismissed = True
-            yield from self._go_on()
+            yield from self._unduck()
 
-    def give(self, now: float) -> Iterator[Command]:
-        """The caller has the floor."""
-        if self.overlap is None or self.kept:
+    def interrupt(self, now: float) -> Iterator[Command]:
+        """Cut the reply for the overlapping speech, if any, and announce the caller's turn.
+
+        An uninterruptible reply goes on.
+        """
+        if self.overlap is None or self.uninterruptible:
             return
-        self._taken_by, self.overlap = self.overlap.turn, None
-        yield from self.answering.stop(now, "turn_detected")
-        yield from self.hearing.announce()
-        yield Prepare(self.answering.conversation.messages())
+        self._caused_by, self.overlap = self.overlap.turn, None
+        yield from self.replies.stop(now, "turn_detected")
+        yield from self.user_turn.announce()
+        yield Prepare(self.replies.conversation.messages())
 
-    def keep(self, words: str) -> Iterator[Command]:
-        """What the caller said is over, and it was nothing."""
-        yield from self.hearing.swallow()
+    def dismiss(self, words: str) -> Iterator[Command]:
+        """Drop the caller's turn: its words, ``words``, were no interruption."""
+        yield from self.user_turn.drop()
         yield from self.settle()
         yield Remark("backchannel", f"not taken for a turn: {words!r}")
 
     def settle(self) -> Iterator[Command]:
-        """Only one speaks now: the agent goes on, or what the caller says is a turn like any."""
+        """End the overlap once only one side speaks: unduck the reply, or announce the turn."""
         if self.overlap is None:
             return
-        if self.hearing.open is None:
+        if self.user_turn.open is None:
             dismissed, self.overlap = self.overlap.dismissed, None
             if not dismissed:
-                yield from self._go_on()
-        elif self.answering.speaking is None:
+                yield from self._unduck()
+        elif self.replies.current is None:
             self.overlap = None
-            yield from self.hearing.announce()
+            yield from self.user_turn.announce()
 
-    def _go_on(self) -> Iterator[Command]:
-        speaking = self.answering.speaking
-        if speaking is not None:
-            speaking.paused = False
-            yield Unduck(speaking.response_id)
+    def _unduck(self) -> Iterator[Command]:
+        reply = self.replies.current
+        if reply is not None:
+            reply.paused = False
+            yield Unduck(reply.response_id)
 
-    def taken_for_nothing(self, turn: Turn) -> bool:
-        """Whether the agent fell silent for a turn without any words of its own."""
-        said = classify(turn.heard)
-        nothing = said is Said.NO_WORDS or (said is Said.BACKCHANNEL and self.settings.backchannels)
-        return self.taken_by(turn) and nothing
+    def is_false_barge_in(self, turn: Turn) -> bool:
+        """Whether ``turn`` cut a reply and contains only noise or a backchannel."""
+        said = classify(turn.transcript)
+        nothing = said is WordKind.NO_WORDS or (
+            said is WordKind.BACKCHANNEL and self.settings.backchannels
+        )
+        return self.caused_by(turn) and nothing
 
-    def taken_by(self, turn: Turn) -> bool:
-        """Whether the last reply was cut for this turn."""
-        return self._taken_by == turn.id
+    def caused_by(self, turn: Turn) -> bool:
+        """Whether ``turn`` cut the last interrupted reply."""
+        return self._caused_by == turn.id
 
-    def take_back(self, now: float) -> Iterator[Command]:
-        """Say what was not heard of the reply that was cut, unless the caller spoke again."""
-        if (later := self.hearing.unknown) is not None:
-            self._taken_by = later.id
+    def resume_reply(self, now: float) -> Iterator[Command]:
+        """Speak the rest of the reply that was cut, unless the caller spoke again."""
+        if (later := self.user_turn.untranscribed) is not None:
+            self._caused_by = later.id
             return
-        finished = self.answering.finished
-        if self.answering.speaking is None and finished is not None and finished.rest:
-            yield from self.answering.say(finished.rest, now)
+        finished = self.replies.finished
+        if self.replies.current is None and finished is not None and finished.rest:
+            yield from self.replies.say(finished.rest, now)
 
-    def reopen(self) -> bool:
-        """Whether nothing was heard of the reply that was cut: its question is open again."""
-        finished = self.answering.finished
+    def reopen_question(self) -> bool:
+        """Reopen the question of the reply that was cut, if it was not heard or not complete.
+
+        Returns whether the question was reopened: its turn has no reply any more.
+        """
+        finished = self.replies.finished
         if finished is None or finished.turn is None:
             return False
-        if finished.reply.spoken and finished.done is not None:
+        if finished.entry.heard and finished.done is not None:
             return False
         finished.turn.reply = None
         return True

@@ -1,4 +1,4 @@
-"""What a session decides: work for the engines, notices for the client, the end of the call."""
+"""The commands of a session: work for the engines, notices for the client, the end of the call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.session.notices import Notice
 
 
 @dataclass(frozen=True, slots=True)
-class Hear:
+class FeedRecogniser:
     """Give sound of the open turn to the recogniser."""
 
     turn: int
@@ -19,7 +19,7 @@ class Hear:
 
 @dataclass(frozen=True, slots=True)
 class DecodePartial:
-    """Ask for a hypothesis; less urgent than everything else, unless it decides on a barge-in."""
+    """Ask for a hypothesis of the open turn; it is urgent only if it decides on a barge-in."""
 
     turn: int
     urgent: bool = False
@@ -27,7 +27,7 @@ class DecodePartial:
 
 @dataclass(frozen=True, slots=True)
 class DecodeFinal:
-    """Ask for all words of the turn so far; ``revision`` counts the pauses within it."""
+    """Ask for the transcript of the turn so far; ``revision`` counts the pauses within it."""
 
     turn: int
     revision: int
@@ -35,46 +35,48 @@ class DecodeFinal:
 
 @dataclass(frozen=True, slots=True)
 class JudgePause:
-    """Ask the turn model whether the sound so far ends the turn."""
+    """Ask the turn model for the probability that the sound so far ends the turn."""
 
     turn: int
     revision: int
 
 
 @dataclass(frozen=True, slots=True)
-class Withdraw:
-    """The words are not wanted any more, as the caller goes on: skip a decode not begun yet."""
+class CancelDecode:
+    """Cancel the final decode of a turn if it has not begun: the caller goes on speaking."""
 
     turn: int
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
-    """Drop the sound of a turn."""
+class DropTurnAudio:
+    """Drop the sound of a turn and cancel its decodes."""
 
     turn: int
 
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Put what is known of the prompt into the cache ahead of time."""
+    """Read the known part of the prompt into the responder's cache ahead of time."""
 
     messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Respond:
-    """Answer; everything that belongs to the answer carries ``generation``."""
+    """Generate a reply; all inputs that belong to it carry ``generation``.
+
+    ``deadline`` is the monotonic second at which its words should be there.
+    """
 
     generation: int
     messages: tuple[Message, ...]
     deadline: float | None = None
-    """Monotonic second at which the words should be there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speak:
-    """Turn one segment of a reply into sound; segments are spoken in order."""
+    """Synthesise one segment of a reply; segments are synthesised in order."""
 
     generation: int
     segment: int
@@ -83,14 +85,14 @@ class Speak:
 
 @dataclass(frozen=True, slots=True)
 class EndSpeech:
-    """No more segments follow."""
+    """End the synthesis of a reply: no more segments follow."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Stop all work for a generation; what still arrives of it is ignored."""
+    """Cancel all work for a generation; later inputs that carry it are ignored."""
 
     generation: int
 
@@ -104,25 +106,25 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End the call."""
+    """End the call with a WebSocket close code and a reason for the log and the client."""
 
     code: int
     reason: str
 
 
-Task = (
-    Hear
+EngineTask = (
+    FeedRecogniser
     | DecodePartial
     | DecodeFinal
     | JudgePause
-    | Withdraw
-    | Forget
+    | CancelDecode
+    | DropTurnAudio
     | Prepare
     | Respond
     | Speak
     | EndSpeech
     | Abandon
 )
-"""The part of the commands that is work for the engines."""
+"""Commands that are work for the engines."""
 
-Command = Task | WakeAt | HangUp | Notice
+Command = EngineTask | WakeAt | HangUp | Notice

@@ -1,4 +1,4 @@
-"""What was said in a call: turns, and of each reply only what the caller heard."""
+"""The history of a call: turns, and the part of each reply that the caller heard."""
 
 from __future__ import annotations
 
@@ -9,86 +9,102 @@ from agent.reply import Message
 from agent.timing import StageTimings, WorkSpan
 
 MAX_TURNS = 200
-"""Turns of a call that are remembered."""
+"""Turns that a call remembers; older ones are dropped."""
 
 
 @dataclass(slots=True)
-class Reply:
-    """The agent's part of a turn."""
+class AgentReply:
+    """The agent's part of a turn.
+
+    Attributes:
+        text: all generated words.
+        heard: the words that the caller heard.
+        interrupted: whether only ``heard`` is remembered.
+        failed: whether an engine failed on it.
+    """
 
     item_id: str
     text: str = ""
-    """All words that were generated."""
-    spoken: str = ""
-    """The words that reached the caller's ear."""
+    heard: str = ""
     interrupted: bool = False
     failed: bool = False
 
     @property
     def remembered(self) -> str:
-        """What goes into later prompts."""
-        return self.spoken if self.interrupted else self.text
+        """The words of the reply that later prompts contain."""
+        return self.heard if self.interrupted else self.text
 
 
 @dataclass(slots=True)
 class Turn:
-    """One exchange: the caller's words and the reply to them."""
+    """One exchange: the caller's words and the reply to them.
+
+    Attributes:
+        revision: number of transcripts that became void because the caller went on.
+        transcript: the caller's words, recognised or typed.
+        speech_start: start of the turn's sound, pre-roll included, in seconds of sound since
+            the call began.
+        speech_end: end of the caller's speech, in seconds of sound since the call began.
+        announced: whether the client was told that the turn began.
+        asked_at: monotonic second at which the transcript up to the last pause was asked for.
+        work: the recogniser's work for the turn.
+        wasted: seconds of work for the turn whose results were thrown away.
+    """
 
     id: int
     item_id: str
     revision: int = 0
-    heard: str = ""
-    reply: Reply | None = None
+    transcript: str = ""
+    reply: AgentReply | None = None
     timings: StageTimings = field(default_factory=StageTimings)
     speech_start: float = 0.0
-    """Start of what was heard of it, pre-roll included, seconds of sound since the call began."""
     speech_end: float | None = None
-    """End of the caller's speech, seconds of sound since the call began."""
     announced: bool = True
-    """Whether the client knows that it began."""
     asked_at: float | None = None
-    """Monotonic second at which its words up to the last pause were asked for."""
     work: list[WorkSpan] = field(default_factory=list)
-    """What the recogniser did for it."""
     wasted: float = 0.0
-    """Seconds of work for it that were thrown away."""
 
 
 @dataclass(slots=True)
 class Conversation:
-    """The turns of a call, oldest first."""
+    """The turns of a call, oldest first.
+
+    Attributes:
+        instructions: the system message.
+        history_characters: length of the history that a prompt may contain.
+        newest: id of the newest item.
+        trimmed: number of exchanges that the last prompt left out as too old.
+    """
 
     instructions: str
     history_characters: int
     turns: list[Turn] = field(default_factory=list)
     newest: str | None = None
-    """Id of the newest item."""
     trimmed: int = 0
-    """Exchanges that are left out of the prompt because they are too old."""
 
     def add(self, turn: Turn) -> None:
-        """Append a turn; one so old that no prompt reaches back to it is forgotten."""
+        """Append a turn; the oldest beyond `MAX_TURNS` is dropped."""
         self.turns.append(turn)
         del self.turns[:-MAX_TURNS]
 
     def follow(self, item_id: str) -> str | None:
-        """``item_id`` becomes the newest item; returns the one before it."""
+        """Make ``item_id`` the newest item; returns the id of the item before it."""
         before, self.newest = self.newest, item_id
         return before
 
     def unanswered(self) -> Turn | None:
-        """The newest turn in which something was said, if it was not answered."""
+        """The newest turn in which something was said, if it has no reply."""
         for turn in reversed(self.turns):
-            if turn.heard or turn.reply is not None:
+            if turn.transcript or turn.reply is not None:
                 return turn if turn.reply is None else None
         return None
 
     def messages(self, said: str = "") -> tuple[Message, ...]:
         """The prompt: instructions, then as many of the newest turns as fit, then ``said``.
 
-        A turn whose reply nobody heard (the caller went on speaking) is joined with the
-        next one: for the model it was one sentence. Of an exchange that is too long alone only
-        the newest words stay; one whose reply failed is left out, for it may be the reason.
+        A turn whose reply was not heard at all (the caller went on speaking) is joined with the
+        next one: for the model they are one message. An exchange that is too long alone keeps
+        its newest words. An exchange whose reply failed is left out, as it may be the cause.
         """
         kept: list[Message] = []
         exchanges = list(self._exchanges(said))
@@ -108,11 +124,11 @@ class Conversation:
         words: list[str] = []
         spoken: list[str] = []
         for turn in self.turns:
-            if turn.heard and spoken:
+            if turn.transcript and spoken:
                 yield _exchange(words, spoken)
                 words, spoken = [], []
-            if turn.heard:
-                words.append(turn.heard)
+            if turn.transcript:
+                words.append(turn.transcript)
             reply = turn.reply.remembered if turn.reply else ""
             if turn.reply and turn.reply.failed and not reply:
                 words = []
@@ -133,7 +149,7 @@ class Conversation:
             for turn in self.turns
         )
 
-    def reply_of(self, item_id: str) -> Reply | None:
+    def reply_of(self, item_id: str) -> AgentReply | None:
         """The reply with this item id."""
         for turn in reversed(self.turns):
             if turn.reply and turn.reply.item_id == item_id:
@@ -142,6 +158,6 @@ class Conversation:
 
 
 def _exchange(words: list[str], spoken: list[str]) -> list[Message]:
-    """What the caller said and what he heard then; what the agent said by itself has no words."""
+    """A user message and an assistant message; an empty one is left out."""
     pair = (Message("user", " ".join(words)), Message("assistant", " ".join(spoken)))
     return [message for message in pair if message.content]

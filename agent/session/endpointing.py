@@ -1,4 +1,4 @@
-"""How long a pause may be: by what the client wishes, and by the words before the pause."""
+"""Endpointing: the pause that ends a turn, by the client's settings and the words before it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 
 from agent.config.settings import TurnSettings
 from agent.session.events import Configure
-from agent.turn_taking.completeness import LANGUAGE, Verdict, completeness
+from agent.turn_taking.completeness import LANGUAGE, TurnVerdict, completeness
 
 
 @dataclass(frozen=True, slots=True)
-class Delays:
+class EndpointDelays:
     """Seconds of silence that end a turn, by the verdict on its words."""
 
     complete: float
@@ -20,86 +20,93 @@ class Delays:
     incomplete: float
 
     @classmethod
-    def of(cls, settings: TurnSettings) -> Delays:
-        """As the server is configured."""
+    def of(cls, settings: TurnSettings) -> EndpointDelays:
+        """The delays of the server's settings."""
         return cls(settings.complete_delay, settings.endpoint_delay, settings.incomplete_delay)
 
-    def after(self, verdict: Verdict) -> float:
+    def after(self, verdict: TurnVerdict) -> float:
+        """The delay in seconds for a verdict."""
         return {
-            Verdict.COMPLETE: self.complete,
-            Verdict.UNSURE: self.unsure,
-            Verdict.INCOMPLETE: self.incomplete,
+            TurnVerdict.COMPLETE: self.complete,
+            TurnVerdict.UNSURE: self.unsure,
+            TurnVerdict.INCOMPLETE: self.incomplete,
         }[verdict]
 
 
-EAGERNESS: Final[Mapping[str, Delays]] = {
-    "low": Delays(0.5, 1.2, 3.0),
-    "high": Delays(0.2, 0.5, 1.2),
+EAGERNESS: Final[Mapping[str, EndpointDelays]] = {
+    "low": EndpointDelays(0.5, 1.2, 3.0),
+    "high": EndpointDelays(0.2, 0.5, 1.2),
 }
-"""What a client may ask for; ``medium`` and ``auto`` are what the server is configured to."""
+"""Delays by the client's ``eagerness``; ``medium`` and ``auto`` stand for the server's settings."""
 
 SOUNDS_OVER: Final = 0.5
-"""The turn model's probability from which on a turn is over, by its makers."""
+"""The turn model's probability from which a turn is over, as its makers set it."""
 
 
-def judged(
-    words: str, seconds_of_speech: float, melody: float, language: str = LANGUAGE
-) -> Verdict:
-    """The verdict of the words and, where they leave it open, of the turn model."""
+def verdict_of(
+    words: str, seconds_of_speech: float, end_probability: float, language: str = LANGUAGE
+) -> TurnVerdict:
+    """The verdict on a turn at a pause: by its words and, where they are unsure, the turn model.
+
+    Args:
+        seconds_of_speech: from the first to the last speech of the turn.
+        end_probability: the turn model's probability that the turn is over, from 0 to 1.
+        language: of the words, by its ISO 639-1 code.
+    """
     verdict = completeness(words, seconds_of_speech, language).verdict
-    unsure = verdict is Verdict.UNSURE
-    return Verdict.COMPLETE if unsure and melody >= SOUNDS_OVER else verdict
+    unsure = verdict is TurnVerdict.UNSURE
+    return TurnVerdict.COMPLETE if unsure and end_probability >= SOUNDS_OVER else verdict
 
 
 @dataclass(slots=True)
-class Patience:
-    """Of one call; its client may change it."""
+class Endpointing:
+    """The endpoint delays of one call; its client may change them.
+
+    Attributes:
+        settings: the server's settings.
+        language: the recogniser's language.
+        semantic: whether the words of a turn help to decide when it is over.
+    """
 
     settings: TurnSettings
-    """The server's."""
     language: str
-    """Of the recogniser."""
     semantic: bool = field(init=False)
-    """Whether the words have a say."""
     _silence: float = field(init=False)
-    """Ends a turn when they have none."""
-    _delays: Delays = field(init=False)
+    """Seconds of silence that end a turn where its words do not help."""
+    _delays: EndpointDelays = field(init=False)
 
     def __post_init__(self) -> None:
         self.semantic = self.settings.detection == "semantic_vad"
         self._silence = self.settings.endpoint_delay
-        self._delays = Delays.of(self.settings)
+        self._delays = EndpointDelays.of(self.settings)
 
     def configure(self, change: Configure) -> None:
-        """Take what the client says; what it leaves out stays."""
+        """Apply the client's settings; those that it leaves out stay as they are."""
         if change.semantic is not None:
             self.semantic = change.semantic
         if change.endpoint_delay is not None:
             self._silence = change.endpoint_delay
         if change.eagerness is not None:
-            self._delays = EAGERNESS.get(change.eagerness, Delays.of(self.settings))
+            self._delays = EAGERNESS.get(change.eagerness, EndpointDelays.of(self.settings))
 
     @property
-    def usual(self) -> float:
-        """Seconds, as long as nobody asked for the words."""
+    def default_delay(self) -> float:
+        """Seconds of silence that end a turn whose words were not asked for."""
         return self._delays.unsure if self.semantic else self._silence
 
     @property
-    def for_words(self) -> float:
-        """Seconds to wait for words that were asked for: without them there is no answer yet."""
-        return max(self.usual, self._delays.incomplete)
+    def delay_for_words(self) -> float:
+        """Seconds of silence that end a turn whose transcript is still being decoded."""
+        return max(self.default_delay, self._delays.incomplete)
 
-    def after(self, words: str, seconds_of_speech: float, melody: float) -> float:
-        """Seconds, once the words are known.
-
-        Args:
-            melody: the turn model's probability that the turn is over; asked where the words
-                leave it open.
-        """
+    def delay_after(self, words: str, seconds_of_speech: float, end_probability: float) -> float:
+        """Seconds of silence that end a turn with these words; see `verdict_of`."""
         if not self.semantic:
-            return self.usual
-        return self._delays.after(judged(words, seconds_of_speech, melody, self.language))
+            return self.default_delay
+        return self._delays.after(
+            verdict_of(words, seconds_of_speech, end_probability, self.language)
+        )
 
     def expects_more(self, words: str) -> bool:
-        """Whether the words are plainly not all."""
-        return completeness(words, language=self.language).verdict is Verdict.INCOMPLETE
+        """Whether the words are plainly incomplete."""
+        return completeness(words, language=self.language).verdict is TurnVerdict.INCOMPLETE

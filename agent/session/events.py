@@ -1,4 +1,7 @@
-"""What a session is told: a closed union of frozen dataclasses, ``Input``."""
+"""The inputs of a session, from the caller and from the engines: a closed union, ``Input``.
+
+Times are monotonic seconds and durations are seconds, unless a field says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.audio.samples import AudioChunk
-from agent.reply import CanvasStep, Prefilled, ReplyDone
+from agent.reply import ReplyPiece
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
 
@@ -14,15 +17,15 @@ from tts.engine import SpeechChunk
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One frame of the caller's sound with its speech probability."""
+class AudioFrame:
+    """One frame of the caller's sound (32 ms) with its speech probability, from 0 to 1."""
 
     chunk: AudioChunk
     probability: float
 
 
 @dataclass(frozen=True, slots=True)
-class TextSaid:
+class TextTyped:
     """The caller typed instead of speaking."""
 
     text: str
@@ -31,50 +34,58 @@ class TextSaid:
 
 @dataclass(frozen=True, slots=True)
 class CommitAudio:
-    """The caller says that the turn is over."""
+    """The client ends the open turn (push to talk)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClearAudio:
-    """The caller takes back what was heard of the open turn."""
+    """The client takes the open turn back; its sound is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class RespondNow:
-    """The caller asks for a reply."""
+    """The client asks for a reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelReply:
-    """The caller wants no more of the running reply, or of the one with this id."""
+    """The client cancels the current reply, or the reply with this id."""
 
     response_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """The client tells how much of a reply was really played."""
+    """The client reports how many seconds of a reply it has played."""
 
     item_id: str
     played: float
-    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """The client changes the session; None leaves a value as it is."""
+    """The client changes the session's settings; None leaves a setting as it is.
+
+    Attributes:
+        turn_detection: False for push to talk: the client ends each turn by ``CommitAudio``.
+        semantic: whether the words of a turn help to decide when it is over.
+        eagerness: length of the pauses that end a turn, where the words help to decide.
+        idle_after: seconds of silence before the agent asks whether the caller is still
+            there; infinite for never.
+        threshold: speech probability from which a frame counts as speech.
+        endpoint_delay: seconds of silence that end a turn, where the words do not help.
+        pre_roll: seconds of sound before the detected start that belong to the turn.
+        create_response: whether the end of a turn starts a reply.
+        interrupt_response: whether the caller's speech may interrupt a reply.
+    """
 
     instructions: str | None = None
     turn_detection: bool | None = None
     semantic: bool | None = None
-    """Whether the words have a say in when a turn is over."""
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
-    """The client's word for how long a pause may be where the words have a say."""
     idle_after: float | None = None
-    """Infinite: never."""
     threshold: float | None = None
     endpoint_delay: float | None = None
-    """Seconds of silence that end a turn where they have none."""
     pre_roll: float | None = None
     create_response: bool | None = None
     interrupt_response: bool | None = None
@@ -84,16 +95,16 @@ class Configure:
 
 
 @dataclass(frozen=True, slots=True)
-class PartialHeard:
-    """A hypothesis of the open turn."""
+class PartialTranscript:
+    """The recogniser's hypothesis of the open turn; its last words may still change."""
 
     turn: int
     transcript: Transcript
 
 
 @dataclass(frozen=True, slots=True)
-class FinalHeard:
-    """All words of a turn, up to the pause that they were asked for in."""
+class FinalTranscript:
+    """The transcript of a turn up to the pause in which ``DecodeFinal`` asked for it."""
 
     turn: int
     revision: int
@@ -102,7 +113,7 @@ class FinalHeard:
 
 @dataclass(frozen=True, slots=True)
 class PauseJudged:
-    """The turn model's probability that a pause ends the turn."""
+    """The turn model's probability, from 0 to 1, that a pause ends the turn."""
 
     turn: int
     revision: int
@@ -110,40 +121,16 @@ class PauseJudged:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptReady:
-    """The prompt of a reply is in the cache."""
+class ReplyEvent:
+    """The next piece of a reply, as the responder yields it."""
 
     generation: int
-    prefilled: Prefilled
-
-
-@dataclass(frozen=True, slots=True)
-class Denoised:
-    """The canvas after one more step."""
-
-    generation: int
-    step: CanvasStep
-
-
-@dataclass(frozen=True, slots=True)
-class TextReady:
-    """Words of the reply that will not change any more."""
-
-    generation: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyComplete:
-    """All words of the reply are known."""
-
-    generation: int
-    done: ReplyDone
+    piece: ReplyPiece
 
 
 @dataclass(frozen=True, slots=True)
 class SoundReady:
-    """Sound of one segment of the reply."""
+    """The next synthesised sound of one segment of a reply."""
 
     generation: int
     segment: int
@@ -152,7 +139,7 @@ class SoundReady:
 
 @dataclass(frozen=True, slots=True)
 class SegmentSpoken:
-    """All sound of one segment has been made."""
+    """All sound of one segment has been synthesised."""
 
     generation: int
     segment: int
@@ -160,7 +147,7 @@ class SegmentSpoken:
 
 @dataclass(frozen=True, slots=True)
 class StageFailed:
-    """An engine could not do its part."""
+    """An engine failed; ``turn`` and ``revision``, or ``generation``, name the work."""
 
     stage: Literal["asr", "responder", "tts"]
     message: str
@@ -171,31 +158,28 @@ class StageFailed:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """The media path stands."""
+    """The media path to the caller is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passed; sent when a ``WakeAt`` is due."""
+    """The time of the last ``WakeAt`` has come."""
 
 
 Input = (
     CallStarted
-    | Heard
-    | TextSaid
+    | AudioFrame
+    | TextTyped
     | CommitAudio
     | ClearAudio
     | RespondNow
     | CancelReply
     | Truncate
     | Configure
-    | PartialHeard
-    | FinalHeard
+    | PartialTranscript
+    | FinalTranscript
     | PauseJudged
-    | PromptReady
-    | Denoised
-    | TextReady
-    | ReplyComplete
+    | ReplyEvent
     | SoundReady
     | SegmentSpoken
     | StageFailed

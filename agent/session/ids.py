@@ -1,29 +1,29 @@
-"""Names of turns, items and replies of one call; none is given twice."""
+"""Ids of the turns, items and replies of one call; every id is unique within the call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from agent.session.conversation import Conversation, Turn
-from agent.session.user_turn import Hearing
+from agent.session.user_turn import UserTurn
 
 
 @dataclass(slots=True)
 class Ids:
-    """Counts through the call; a client may name items of its own."""
+    """Makes ids by counting; a client may choose ids for its own items."""
 
     conversation: Conversation
-    hearing: Hearing
+    user_turn: UserTurn
     _names: int = 0
     _turns: int = 0
 
     def turn(self, item_id: str | None = None) -> Turn:
-        """The next turn, its item named by the client or by us."""
+        """A new turn, with the client's id for its item or a new one."""
         self._turns += 1
         return Turn(self._turns, item_id or self.new("item"))
 
     def new(self, kind: str) -> str:
-        """A name that nothing has."""
+        """A new id that begins with ``kind``."""
         while True:
             self._names += 1
             name = f"{kind}_{self._names:06d}"
@@ -31,7 +31,7 @@ class Ids:
                 return name
 
     def taken(self, item_id: str) -> bool:
-        """Whether an item, or the one that the caller is speaking, has that name."""
-        opened = self.hearing.open
+        """Whether an item of the conversation or the open turn has this id."""
+        opened = self.user_turn.open
         being_spoken = opened is not None and opened.turn.item_id == item_id
         return being_spoken or self.conversation.has(item_id)

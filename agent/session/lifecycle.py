@@ -1,4 +1,4 @@
-"""What the agent says of its own accord: greeting, words that fill a wait or a silence, goodbye."""
+"""The lifecycle of a call: greeting, filler in a wait, questions into a silence, goodbye."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from enum import Enum, auto
 
 from agent.config.settings import CallSettings
 from agent.session.commands import Command, HangUp
-from agent.session.replies import Answering
+from agent.session.replies import Replies
 from agent.timing import Stage
 
 NORMAL_CLOSURE = 1000
 LINE_OPENS = 0.15
-"""Seconds of silence before a greeting: a fresh line swallows what comes first."""
+"""Seconds of silence before a greeting: a fresh line loses its first sound."""
 GOODBYE_SECONDS = 10.0
-"""A goodbye that takes longer is cut by the end of the call."""
+"""Seconds that a goodbye may take; the call ends after them in any case."""
 
 
 class Phase(Enum):
-    """Where a call stands."""
+    """The phase of a call."""
 
     TALKING = auto()
     LEAVING = auto()
-    """Goodbye is being said."""
+    """The agent is saying goodbye."""
     OVER = auto()
 
 
-class Wish(Enum):
-    """What is due."""
+class LifecycleAction(Enum):
+    """An action that time alone brings about."""
 
     PROMPT = auto()
     """Ask whether the caller is still there."""
@@ -38,13 +38,18 @@ class Wish(Enum):
 
 
 @dataclass(slots=True)
-class Manners:
-    """Counts silences and the length of the call, and speaks when it is time to."""
+class Lifecycle:
+    """Measures silences and the length of the call, and acts on them.
+
+    Attributes:
+        ends_at: monotonic second at which the call reaches its maximum length.
+        reason: why the call ends.
+        idle_after: seconds of silence before the caller is asked; infinite for never.
+    """
 
     settings: CallSettings
-    answering: Answering
+    replies: Replies
     ends_at: float
-    """Monotonic second at which the call is long enough."""
     phase: Phase = Phase.TALKING
     reason: str = ""
     idle_after: float = field(init=False)
@@ -57,42 +62,42 @@ class Manners:
         self.idle_after = math.inf if after is None else after
 
     def caller_spoke(self) -> None:
-        """The caller said or typed something: he is there."""
+        """Reset the count of questions: the caller said or typed something."""
         self._prompts = 0
 
     def observe(self, now: float, *, quiet: bool) -> None:
-        """Nobody speaks and nothing is being worked on, or somebody does."""
+        """Start or end the silence; ``quiet`` means that nobody speaks and no reply is due."""
         if not quiet:
             self._quiet_since = None
         elif self._quiet_since is None:
             self._quiet_since = now
 
     def greet(self, now: float) -> Iterator[Command]:
-        """The line is open."""
+        """Speak the greeting, if there is one, as the line opens."""
         if self.settings.greeting:
-            yield from self.answering.say(self.settings.greeting, now, LINE_OPENS)
+            yield from self.replies.say(self.settings.greeting, now, LINE_OPENS)
 
     def act(self, now: float) -> Iterator[Command]:
-        """Do what is due."""
+        """Carry out what is due: a filler, a question, goodbye, the end of the call."""
         filler_at = self.filler_at
-        if filler_at is not None and now >= filler_at and self.answering.speaking is not None:
-            yield from self.answering.speaking.fill(self.settings.filler or "")
-        match self.due(now):
-            case Wish.PROMPT:
-                yield from self.answering.say(self.settings.idle_prompt, now)
-            case Wish.GOODBYE:
-                yield from self.answering.stop(now, self.reason)
-                yield from self.answering.say(self.settings.goodbye or "", now)
-            case Wish.HANG_UP:
+        if filler_at is not None and now >= filler_at and self.replies.current is not None:
+            yield from self.replies.current.fill(self.settings.filler or "")
+        match self.take_due(now):
+            case LifecycleAction.PROMPT:
+                yield from self.replies.say(self.settings.idle_prompt, now)
+            case LifecycleAction.GOODBYE:
+                yield from self.replies.stop(now, self.reason)
+                yield from self.replies.say(self.settings.goodbye or "", now)
+            case LifecycleAction.HANG_UP:
                 yield HangUp(NORMAL_CLOSURE, self.reason)
 
     @property
     def filler_at(self) -> float | None:
-        """When the reply that is being made is late."""
-        speaking = self.answering.speaking
-        if not self.settings.filler or speaking is None or speaking.turn is None or speaking.begun:
+        """Monotonic second at which the wait for the current reply needs a filler; None: never."""
+        reply = self.replies.current
+        if not self.settings.filler or reply is None or reply.turn is None or reply.begun:
             return None
-        over = speaking.turn.timings.marks.get(Stage.TURN_END)
+        over = reply.turn.timings.marks.get(Stage.TURN_END)
         return None if over is None else over + self.settings.filler_after
 
     @property
@@ -100,8 +105,8 @@ class Manners:
         """Whether the agent has begun to say goodbye."""
         return self.phase is not Phase.TALKING
 
-    def due(self, now: float) -> Wish | None:
-        """What is to be done now. Asking for it is doing it: it is due once."""
+    def take_due(self, now: float) -> LifecycleAction | None:
+        """Take the action that is due, if any, and note it as done: each is returned once."""
         match self.phase:
             case Phase.TALKING if now >= self.ends_at:
                 return self._leave(now, "the call reached its maximum length")
@@ -110,17 +115,17 @@ class Manners:
                 if self._prompts == self.settings.max_idle_prompts:
                     return self._leave(now, "nobody answered")
                 self._prompts += 1
-                return Wish.PROMPT
+                return LifecycleAction.PROMPT
             case Phase.LEAVING if now >= self._gone_at:
                 self.phase = Phase.OVER
-                return Wish.HANG_UP
+                return LifecycleAction.HANG_UP
         return None
 
-    def _leave(self, now: float, reason: str) -> Wish:
+    def _leave(self, now: float, reason: str) -> LifecycleAction:
         self.reason = reason
         self._left_at, self._quiet_since = now, None
         self.phase = Phase.LEAVING if self.settings.goodbye else Phase.OVER
-        return Wish.GOODBYE if self.settings.goodbye else Wish.HANG_UP
+        return LifecycleAction.GOODBYE if self.settings.goodbye else LifecycleAction.HANG_UP
 
     @property
     def _prompt_at(self) -> float:
@@ -128,13 +133,13 @@ class Manners:
 
     @property
     def _gone_at(self) -> float:
-        """When goodbye was said, which is when it gets quiet, or has had its time."""
+        """Monotonic second at which goodbye is over: at the next silence, or after its limit."""
         said = math.inf if self._quiet_since is None else self._quiet_since
         return min(said, self._left_at + GOODBYE_SECONDS)
 
     @property
     def wakes_at(self) -> float:
-        """When something may be due, if nothing happens before."""
+        """Monotonic second of the next action, if no input changes it; infinite for none."""
         match self.phase:
             case Phase.TALKING:
                 return min(self.ends_at, self._prompt_at, self.filler_at or math.inf)

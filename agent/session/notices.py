@@ -1,6 +1,6 @@
-"""What a client is told: a closed union of frozen dataclasses, ``Notice``.
+"""The notices for the client: a closed union of frozen dataclasses, ``Notice``.
 
-``agent/protocol`` puts it on the wire.
+``agent/protocol`` puts them on the wire. All times and durations are seconds.
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ from agent.timing import Speculation, WorkSpan
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
+    """The caller began to speak, at ``audio_start`` seconds of sound since the call began."""
+
     item_id: str
     audio_start: float
-    """Seconds since the call began."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
+    """The caller's turn is over; it ends at ``audio_end`` seconds of sound."""
+
     item_id: str
     audio_end: float
 
 
 @dataclass(frozen=True, slots=True)
 class TurnCommitted:
+    """The caller's turn is part of the conversation now."""
+
     item_id: str
     previous_item_id: str | None
 
@@ -39,15 +44,21 @@ class AudioCleared:
 
 
 @dataclass(frozen=True, slots=True)
-class WordsHeard:
-    """What the caller said; ``final`` closes the item, ``delta`` is new stable text."""
+class TranscriptUpdated:
+    """The transcript of the caller's turn grew or is final.
+
+    Attributes:
+        text: the whole transcript so far.
+        delta: the words of it that are new and will not change.
+        final: whether the transcript is complete.
+        seconds: duration of the transcribed sound, with a final transcript.
+    """
 
     item_id: str
     text: str
     delta: str
     final: bool
     seconds: float = 0.0
-    """Sound that the words were heard in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +72,16 @@ class TextAccepted:
 
 @dataclass(frozen=True, slots=True)
 class ReplyStarted:
+    """A reply began; its item is part of the conversation now."""
+
     response_id: str
     item_id: str
     previous_item_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyWords:
-    """Words of the reply that are about to be spoken."""
+class ReplyTextDelta:
+    """The next words of a reply; the deltas of a reply concatenate to its text."""
 
     response_id: str
     item_id: str
@@ -76,27 +89,31 @@ class ReplyWords:
 
 
 @dataclass(frozen=True, slots=True)
-class WordPlace:
-    """Where a word ends in the sound of a reply."""
+class WordTimestamp:
+    """The end of a word in the sound of a reply.
+
+    Attributes:
+        position: seconds of the reply's sound.
+        characters: length of the reply's text that has been said by then, without the space
+            around it.
+    """
 
     position: float
-    """Seconds of the reply's sound."""
     characters: int
-    """How much of the reply's text has been said by then, without the space around it."""
 
 
 @dataclass(frozen=True, slots=True)
-class WordsPlaced:
-    """The next sound has been made, and where words end in it is known."""
+class WordTimestamps:
+    """The ends of the words in the next sound of a reply."""
 
     response_id: str
     item_id: str
-    words: tuple[WordPlace, ...]
+    words: tuple[WordTimestamp, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CanvasShown:
-    """The canvas after one denoising step, for those who want to watch."""
+    """The canvas of a reply after one denoising step, for display."""
 
     response_id: str
     step: CanvasStep
@@ -104,7 +121,7 @@ class CanvasShown:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Sound for the caller's ear, paced."""
+    """The next sound of a reply, float32 mono at ``rate`` Hz, sent at the speed of playback."""
 
     response_id: str
     item_id: str
@@ -114,7 +131,7 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Duck:
-    """The caller may be interrupting: turn this reply down at once."""
+    """The caller may be interrupting: lower the reply's volume by ``gain_db`` at once."""
 
     response_id: str
     gain_db: float
@@ -122,51 +139,68 @@ class Duck:
 
 @dataclass(frozen=True, slots=True)
 class Unduck:
-    """He was not: the reply goes on at full volume."""
+    """The caller did not interrupt: the reply goes on at full volume."""
 
     response_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class StopPlaying:
-    """Drop at once what was not heard yet of this reply."""
+    """Stop the playback of a reply at once and drop its buffered sound.
+
+    ``heard`` is the estimate of the seconds that the caller has heard of it.
+    """
 
     response_id: str
     item_id: str
     heard: float
-    """Seconds of the reply that the caller is thought to have heard."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyFinished:
+    """A reply was heard to its end, or was cut.
+
+    Attributes:
+        reason: why it was cut; empty for a completed reply.
+        text: the whole reply, or the part that the caller heard of a reply that was cut.
+        stats: the responder's figures of a completed reply.
+    """
+
     response_id: str
     item_id: str
     status: Literal["completed", "cancelled", "failed"]
     reason: str
     text: str
-    """The whole reply, or what was heard of it when it was cut."""
     stats: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TurnTimed:
-    """Where the time of a turn went, as the server saw it."""
+    """The latency of a turn by stage, as the server measured it.
+
+    Attributes:
+        spans: seconds by span name, up to the first sound handed to the wire.
+        speech_end: position of the end of speech in the caller's sound, seconds since the call
+            began.
+        work: the engines' work, in seconds since the end of speech; work that began before the
+            end of the turn was speculative.
+        speculation: the outcome of work ahead of the end of the turn; None where there was none.
+        budget: the limit for the whole turn; None for no limit.
+    """
 
     response_id: str
     item_id: str
     spans: dict[str, float]
-    """Seconds by span name, up to the first sound handed to the wire."""
     speech_end: float | None
-    """Place of the end of speech in the caller's sound, seconds since the call began."""
     work: tuple[WorkSpan, ...] = ()
-    """When the engines worked, from the end of speech; before the turn was over, they guessed."""
     speculation: Speculation | None = None
-    """None where nothing was tried ahead of the end of the turn."""
     budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ItemTruncated:
+    """A reply was truncated at the client's request, to ``audio_end`` seconds of its sound."""
+
     item_id: str
     audio_end: float
 
@@ -180,7 +214,7 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something went wrong; the call goes on."""
+    """An error that the client is told of; the call goes on."""
 
     code: str
     message: str
@@ -191,7 +225,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something that is worth knowing and no fault: ``code`` names it, ``message`` explains it."""
+    """An event worth knowing that is no error: ``code`` names it, ``message`` explains it."""
 
     code: str
     message: str
@@ -202,11 +236,11 @@ Notice = (
     | SpeechStopped
     | TurnCommitted
     | AudioCleared
-    | WordsHeard
+    | TranscriptUpdated
     | TextAccepted
     | ReplyStarted
-    | ReplyWords
-    | WordsPlaced
+    | ReplyTextDelta
+    | WordTimestamps
     | CanvasShown
     | Play
     | Duck

@@ -1,7 +1,7 @@
-"""Both speak: is the caller interrupting, or only saying "mhm"? One table.
+"""Overlapping speech: the table that tells an interruption from a backchannel or noise.
 
-The agent turns itself down as soon as it hears something and decides within a fraction of a
-second. What it takes for nothing stays under observation until it is over.
+The agent lowers its volume as soon as the caller's voice is detected and decides within a
+fraction of a second. Speech that was dismissed is judged again until it ends.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from enum import Enum, auto
 from agent.turn_taking.backchannel import is_backchannel
 
 LONG = 1.2
-"""Seconds of speech that are more than a backchannel, whatever the recogniser made of it."""
+"""Seconds of speech from which on it is an interruption, whatever its transcript."""
 
 GAP = 0.09
-"""Silence within speech that is no end of it."""
+"""Seconds of silence that do not end speech yet."""
 
 MADE_UP = frozenset(
     {"you", "bye", "thanks", "thank you", "thank you very much", "thanks for watching"}
 )
-"""What Whisper writes for noise. Said in earnest over the agent's voice, it can wait too."""
+"""Transcripts that Whisper produces for noise. Spoken in earnest, they need no quick answer."""
 
 
 class Judgement(Enum):
+    """The meaning of overlapping speech."""
+
     WAIT = auto()
     """Too early to tell."""
     NOTHING = auto()
@@ -32,8 +34,8 @@ class Judgement(Enum):
     INTERRUPTION = auto()
 
 
-class Said(Enum):
-    """What the words are, as far as they are known."""
+class WordKind(Enum):
+    """The kind of the caller's words, as far as they are known."""
 
     UNKNOWN = auto()
     NO_WORDS = auto()
@@ -41,70 +43,80 @@ class Said(Enum):
     WORDS = auto()
 
 
-class Sounding(Enum):
-    """The caller's voice."""
+class VoiceState(Enum):
+    """The duration of the caller's overlapping speech."""
 
     SHORT = auto()
-    """Speaks, and the time to decide is not over."""
+    """Speech that goes on within the time to decide."""
     STEADY = auto()
-    """Speaks, and it is."""
+    """Speech that goes on at the end of the time to decide."""
     LONG = auto()
-    """Has spoken for longer than a backchannel takes."""
+    """Speech that is longer than a backchannel."""
     STOPPED = auto()
-    """Was silent again before the time to decide was over."""
+    """Speech that ended within the time to decide."""
 
 
-JUDGEMENTS: dict[tuple[Said, Sounding], Judgement] = {
-    (Said.UNKNOWN, Sounding.STEADY): Judgement.INTERRUPTION,
-    (Said.UNKNOWN, Sounding.LONG): Judgement.INTERRUPTION,
-    (Said.UNKNOWN, Sounding.STOPPED): Judgement.NOTHING,
-    (Said.NO_WORDS, Sounding.STEADY): Judgement.INTERRUPTION,
-    (Said.NO_WORDS, Sounding.LONG): Judgement.INTERRUPTION,
-    (Said.NO_WORDS, Sounding.STOPPED): Judgement.NOTHING,
-    (Said.BACKCHANNEL, Sounding.STEADY): Judgement.NOTHING,
-    (Said.BACKCHANNEL, Sounding.LONG): Judgement.INTERRUPTION,
-    (Said.BACKCHANNEL, Sounding.STOPPED): Judgement.NOTHING,
-    (Said.WORDS, Sounding.SHORT): Judgement.INTERRUPTION,
-    (Said.WORDS, Sounding.STEADY): Judgement.INTERRUPTION,
-    (Said.WORDS, Sounding.LONG): Judgement.INTERRUPTION,
-    (Said.WORDS, Sounding.STOPPED): Judgement.INTERRUPTION,
+JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
+    (WordKind.UNKNOWN, VoiceState.STEADY): Judgement.INTERRUPTION,
+    (WordKind.UNKNOWN, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.UNKNOWN, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.NO_WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
+    (WordKind.NO_WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.NO_WORDS, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.BACKCHANNEL, VoiceState.STEADY): Judgement.NOTHING,
+    (WordKind.BACKCHANNEL, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.BACKCHANNEL, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.WORDS, VoiceState.SHORT): Judgement.INTERRUPTION,
+    (WordKind.WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
+    (WordKind.WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.WORDS, VoiceState.STOPPED): Judgement.INTERRUPTION,
 }
-"""What is not listed is too early to tell."""
+"""The judgement by words and duration; a pair that is not listed is ``WAIT``."""
 
 
-def classify(words: str | None) -> Said:
-    """Sort words; None stands for words that are not known yet."""
+def classify(words: str | None) -> WordKind:
+    """The kind of ``words``; None stands for words that are not known yet."""
     if words is None:
-        return Said.UNKNOWN
+        return WordKind.UNKNOWN
     plain = " ".join(re.findall(r"\w+", words.lower()))
     if not plain or plain in MADE_UP:
-        return Said.NO_WORDS
-    return Said.BACKCHANNEL if is_backchannel(words) else Said.WORDS
+        return WordKind.NO_WORDS
+    return WordKind.BACKCHANNEL if is_backchannel(words) else WordKind.WORDS
 
 
 @dataclass(slots=True)
 class Overlap:
-    """One attempt of the caller to say something while the agent speaks."""
+    """The caller's speech while the agent speaks.
+
+    Attributes:
+        turn: id of the caller's turn.
+        began: start of the speech, in seconds of the caller's sound.
+        noticed: position at which it was detected, in the same seconds.
+        words: its transcript so far; None before there is one.
+        dismissed: whether it was judged to be no interruption; the agent speaks on.
+    """
 
     turn: int
     began: float
-    """Its start, seconds of the caller's sound."""
     noticed: float
-    """When it was noticed, in the same seconds."""
     words: str | None = None
-    """What was understood so far."""
     dismissed: bool = False
-    """Taken for nothing; the agent speaks on."""
 
     def judge(self, position: float, speech_end: float, within: float) -> Judgement:
-        """Decide at ``position`` seconds of sound, of which speech reaches to ``speech_end``."""
+        """Judge the speech at ``position``.
+
+        Args:
+            position: seconds of the caller's sound received so far.
+            speech_end: end of the last speech in it, in seconds.
+            within: the time to decide, in seconds since the speech was detected.
+        """
         sounding = self._sounding(position, speech_end, within)
         return JUDGEMENTS.get((classify(self.words), sounding), Judgement.WAIT)
 
-    def _sounding(self, position: float, speech_end: float, within: float) -> Sounding:
+    def _sounding(self, position: float, speech_end: float, within: float) -> VoiceState:
         if speech_end - self.began >= LONG:
-            return Sounding.LONG
+            return VoiceState.LONG
         due = position - self.noticed >= within
         if due and position - speech_end >= GAP:
-            return Sounding.STOPPED
-        return Sounding.STEADY if due else Sounding.SHORT
+            return VoiceState.STOPPED
+        return VoiceState.STEADY if due else VoiceState.SHORT

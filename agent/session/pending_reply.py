@@ -1,4 +1,4 @@
-"""What the agent owes the caller: an answer, as soon as it can begin."""
+"""The reply that the caller waits for: it begins once the conversation allows it."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from agent.session.commands import Command
 from agent.session.conversation import Conversation
 from agent.session.ids import Ids
 from agent.session.notices import Remark, Trouble
-from agent.session.replies import Answering
-from agent.session.user_turn import Hearing
+from agent.session.replies import Replies
+from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 
 NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
 
 
 @dataclass(slots=True)
-class Owed:
-    """Between the two halves of a call: what was said on one side, and is to be answered on
-    the other."""
+class PendingReply:
+    """A request for a reply that waits until it can begin.
+
+    Attributes:
+        wanted: whether a reply is due that has not begun.
+    """
 
     conversation: Conversation
-    hearing: Hearing
-    answering: Answering
+    user_turn: UserTurn
+    replies: Replies
     ids: Ids
-    waits: bool = False
-    """The caller waits for an answer that has not begun."""
+    wanted: bool = False
     _asked: bool = False
-    """He asked for it, so that he is told when there is nothing to answer."""
+    """Whether it was asked for, so that an empty conversation is an error for the client."""
     _trimmed: int = 0
 
     def ask(self) -> Iterator[Command]:
-        """The client asks for a reply."""
-        if self.answering.speaking is not None:
+        """Take the client's request for a reply; an error while another reply is played."""
+        if self.replies.current is not None:
             yield Trouble(
                 "conversation_already_has_active_response",
-                f"{self.answering.speaking.response_id} is still being spoken; "
+                f"{self.replies.current.response_id} is still being spoken; "
                 "wait for response.done or send response.cancel",
             )
         else:
-            self.again()
+            self.ask_again()
 
-    def again(self) -> None:
-        """An answer had begun and is to begin anew, whether it was words or the client that
-        asked for it."""
-        self.waits = self._asked = True
+    def ask_again(self) -> None:
+        """Request a reply as if the client had asked, also in place of one that was cut."""
+        self.wanted = self._asked = True
 
     def settle(self, now: float) -> Iterator[Command]:
-        """Answer once all words are known, nobody speaks and no other reply runs."""
-        speaks = self.hearing.open is not None and self.hearing.detection
-        if not self.waits or speaks or self.hearing.closed or self.answering.speaking is not None:
+        """Begin the reply once all transcripts are final, nobody speaks and no reply is current."""
+        speaks = self.user_turn.open is not None and self.user_turn.detection
+        if not self.wanted or speaks or self.user_turn.closed or self.replies.current is not None:
             return
-        asked, self.waits, self._asked = self._asked, False, False
+        asked, self.wanted, self._asked = self._asked, False, False
         if not self.conversation.messages()[1:]:
             if asked:
                 yield NOTHING_TO_ANSWER
@@ -64,7 +65,7 @@ class Owed:
             turn = self.ids.turn()
             self.conversation.add(turn)
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        yield from self.answering.respond(turn, now)
+        yield from self.replies.respond(turn, now)
         yield from self._tell_what_was_trimmed()
 
     def _tell_what_was_trimmed(self) -> Iterator[Command]:

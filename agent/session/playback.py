@@ -1,7 +1,7 @@
-"""What was sent to the caller's ear, and how much of it was heard.
+"""Playout of a reply: paced sending, and the position up to which the caller has heard it.
 
-Sound is handed out at the speed of the ear plus a short lead, so that little has to be
-taken back when the caller interrupts. Positions are seconds since the reply began.
+Sound is sent at the speed of playback plus a short lead, so that little has to be dropped
+when the caller interrupts. Positions are seconds of the reply's sound.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from agent.audio.samples import AUDIBLE_DBFS, Samples, first_above
 from tts.engine import SpeechChunk
 
 SLICE_SECONDS = 0.06
-"""Sound is handed out in pieces of this length."""
+"""Length of the pieces that sound is sent in."""
 
 
 INSTANT = 1e-6
-"""Less than this is nothing: it is what adding up floats leaves behind."""
+"""Tolerance of positions, for rounding errors of float sums."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpokenMark:
-    """A place in the reply up to which words are complete."""
+    """The end of a word or of a segment in the sound of a reply.
+
+    ``words`` is the number of complete spoken words of the segment; None for the whole segment.
+    """
 
     position: float
     segment: int
     words: int | None
-    """Spoken words of the segment that are complete; None when the whole segment is."""
 
 
 @dataclass(slots=True)
 class Playback:
-    """One reply on its way to the ear."""
+    """Playout of one reply; ``lead`` is the sound in seconds that may be at the client unplayed."""
 
     lead: float
     rate: int = 0
@@ -51,10 +53,10 @@ class Playback:
     def queue(
         self, segment: int, chunk: SpeechChunk, *, answers: bool = True
     ) -> Sequence[SpokenMark]:
-        """Append the next sound; a filler comes before the reply and ``answers`` nothing.
+        """Append the next sound; ``answers`` is False for silence or a filler before the reply.
 
         Returns:
-            where words end in it.
+            the ends of the words in it.
         """
         self.rate = chunk.rate
         known = len(self.marks)
@@ -72,16 +74,16 @@ class Playback:
         return self.marks[known:]
 
     def close_segment(self, segment: int) -> None:
-        """All sound of the segment is queued."""
+        """Mark the end of a segment, once all its sound is queued."""
         self.marks.append(SpokenMark(self._queued, segment, None))
 
     @property
     def first_audible(self) -> float | None:
-        """Position of the first audible sample; None while there is none."""
+        """Position of the first audible sample of the reply; None while there is none."""
         return self._first_audible
 
     def due(self, now: float) -> Iterator[Samples]:
-        """Hand out what may be sent by ``now``."""
+        """Take the sound that may be sent by ``now``, piece by piece."""
         size = int(SLICE_SECONDS * self.rate)
         while self._waiting and self.ahead(now) < self.lead:
             if self.ahead(now) <= 0:
@@ -102,34 +104,35 @@ class Playback:
         return np.concatenate(pieces)
 
     def heard(self, now: float) -> float:
-        """Position of the ear by the clock; a better one comes only from the client."""
+        """Position up to which the caller has heard the reply, estimated by the clock."""
         return min(self._sent, self._anchor_position + max(0.0, now - self._anchor_at))
 
     def ahead(self, now: float) -> float:
-        """Seconds of sound that were sent and not heard yet."""
+        """Seconds of sound that were sent and are not heard yet."""
         left = self._sent - self.heard(now)
         return left if left > INSTANT else 0.0
 
     def next_due(self, now: float) -> float | None:
-        """When more may be sent, or when all that was sent will have been heard."""
+        """Monotonic second at which more may be sent, or all sent sound will have been heard."""
         if self._waiting:
             return now + max(0.0, self.ahead(now) - self.lead + SLICE_SECONDS / 2)
         return now + self.ahead(now) if self.ahead(now) > 0 else None
 
     @property
     def sent(self) -> float:
-        """Seconds of sound that were handed out."""
+        """Seconds of sound that were sent."""
         return self._sent
 
     @property
     def all_sent(self) -> bool:
+        """Whether all queued sound was sent."""
         return not self._waiting
 
     def cut(self) -> None:
-        """Drop what was not sent yet."""
+        """Drop the sound that was not sent yet."""
         self._waiting.clear()
 
     def mark_at(self, position: float) -> SpokenMark | None:
-        """The last mark that lies at or before ``position``."""
+        """The last mark at or before ``position``."""
         passed = [mark for mark in self.marks if mark.position <= position + INSTANT]
         return passed[-1] if passed else None

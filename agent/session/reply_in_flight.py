@@ -1,4 +1,4 @@
-"""The agent's half of a turn: from reply text to paced sound, without doing the work."""
+"""One reply from its text to paced sound: segments to synthesise, playout, the end or a cut."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from agent.reply import ReplyDone
 from agent.session.commands import Command, EndSpeech, Speak
-from agent.session.conversation import Reply, Turn
+from agent.session.conversation import AgentReply, Turn
 from agent.session.events import SegmentSpoken, SoundReady
 from agent.session.notices import (
     Play,
     ReplyFinished,
-    ReplyWords,
+    ReplyTextDelta,
     StopPlaying,
     TurnTimed,
-    WordPlace,
-    WordsPlaced,
+    WordTimestamp,
+    WordTimestamps,
 )
 from agent.session.playback import Playback, SpokenMark
 from agent.timing import SPAN_NAMES, Speculation, Stage, StageTimings, WorkSpan
@@ -28,26 +28,37 @@ from tts.segments import Segmenter
 from tts.speakable import Speakable, speakable
 
 WORK = (Stage.PROMPT, Stage.FIRST_TEXT, Stage.FIRST_SOUND)
-"""The marks that end a piece of an engine's work."""
+"""The marks that end an engine's work for a reply."""
 
 
 @dataclass(slots=True)
-class Speaking:
-    """One reply in flight. Everything in it belongs to one generation."""
+class ReplyInFlight:
+    """A reply that is being generated or played, or was played last.
+
+    Attributes:
+        generation: the number that all commands and inputs of the reply carry.
+        entry: the reply in the conversation's history.
+        lead: seconds of sound that may be at the client unplayed.
+        began: monotonic second at which the work for it began.
+        turn: the turn that it answers; None for a draft and for words of the agent's own.
+        timings: the latency marks, shared with the turn that it answers.
+        silence: seconds of silence before its first sound, for a line that loses its first sound.
+        paused: whether its sound is held back.
+        done: the responder's last piece; None while it generates.
+        work: the engines' work for it.
+        speculation: the outcome of work ahead of the end of the turn.
+        budget: seconds that the turn may take; None for no limit.
+    """
 
     generation: int
     response_id: str
-    reply: Reply
+    entry: AgentReply
     lead: float
     began: float
-    """Monotonic second at which the work for it began."""
     turn: Turn | None = None
-    """What it answers; None when nothing, or as long as that is uncertain."""
     timings: StageTimings = field(default_factory=StageTimings)
     silence: float = 0.0
-    """Seconds of silence before its first sound, for a line that swallows what comes first."""
     paused: bool = False
-    """Whether its sound is held back: nobody may hear it yet, or not now."""
     done: ReplyDone | None = None
     playback: Playback = field(init=False)
     work: list[WorkSpan] = field(default_factory=list)
@@ -57,13 +68,13 @@ class Speaking:
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
     _spoken: int = 0
     _truncated_at: float | None = None
-    """What the client says it played, in seconds; it knows better than the clock."""
+    """Seconds that the client reported as played; they take precedence over the clock."""
 
     def __post_init__(self) -> None:
         self.playback = Playback(self.lead)
 
     def reached(self, stage: Stage, now: float) -> None:
-        """Note a mark, and the work that ended with it."""
+        """Mark a stage, once, and the work that ended with it."""
         if stage in self.timings.marks:
             return
         self.timings.mark(stage, now)
@@ -72,21 +83,21 @@ class Speaking:
             self.work.append(WorkSpan(SPAN_NAMES[stage], start, now))
 
     def text(self, delta: str, now: float) -> Iterator[Command]:
-        """More words of the reply are final."""
-        self.reply.text += delta
-        yield ReplyWords(self.response_id, self.reply.item_id, delta)
+        """Take the next final text of the reply."""
+        self.entry.text += delta
+        yield ReplyTextDelta(self.response_id, self.entry.item_id, delta)
         for segment in self._segmenter.feed(delta):
             yield from self._speak(segment, speakable(segment), now)
 
     def complete(self, done: ReplyDone, now: float) -> Iterator[Command]:
-        """All words of the reply are known."""
+        """Take the end of the reply's text."""
         self.done = done
         for segment in self._segmenter.flush():
             yield from self._speak(segment, speakable(segment), now)
         yield EndSpeech(self.generation)
 
     def fill(self, words: str) -> Iterator[Command]:
-        """Say ``words`` while the caller waits; they are no part of the reply."""
+        """Speak a filler while the caller waits; it is not part of the reply's text."""
         if not self.begun and (spoken := speakable(words)).text:
             self._segments.append(("", spoken))
             yield Speak(self.generation, 0, spoken.text)
@@ -100,7 +111,7 @@ class Speaking:
         yield Speak(self.generation, len(self._segments) - 1, spoken.text)
 
     def sound(self, ready: SoundReady, now: float) -> Iterator[Command]:
-        """Sound of a segment; segments arrive in order."""
+        """Take the next sound of a segment; segments arrive in order."""
         answers = bool(self._segments[ready.segment][0])
         if self.silence:
             rate = ready.chunk.rate
@@ -114,20 +125,23 @@ class Speaking:
             self.reached(Stage.FIRST_SOUND, now)
         yield from self.pump(now)
 
-    def _placed(self, marks: Sequence[SpokenMark]) -> WordsPlaced:
-        places = (WordPlace(mark.position, len(self._source_by(mark).strip())) for mark in marks)
-        return WordsPlaced(self.response_id, self.reply.item_id, tuple(places))
+    def _placed(self, marks: Sequence[SpokenMark]) -> WordTimestamps:
+        places = (
+            WordTimestamp(mark.position, len(self._source_by(mark).strip())) for mark in marks
+        )
+        return WordTimestamps(self.response_id, self.entry.item_id, tuple(places))
 
     def segment_spoken(self, spoken: SegmentSpoken) -> None:
+        """Take the end of a segment's sound."""
         self._spoken += 1
         self.playback.close_segment(spoken.segment)
 
     def pump(self, now: float) -> Iterator[Command]:
-        """Send what is due."""
+        """Send the sound that is due, unless the reply is paused."""
         if self.paused:
             return
         for samples in self.playback.due(now):
-            yield Play(self.response_id, self.reply.item_id, samples, self.playback.rate)
+            yield Play(self.response_id, self.entry.item_id, samples, self.playback.rate)
         audible = self.playback.first_audible
         first = audible is not None and audible < self.playback.sent
         if first and Stage.FIRST_PLAYED not in self.timings.marks:
@@ -139,7 +153,7 @@ class Speaking:
         zero = min(self.timings.marks.values())
         return TurnTimed(
             self.response_id,
-            self.reply.item_id,
+            self.entry.item_id,
             self.timings.spans(),
             turn.speech_end,
             tuple(span.shifted(zero) for span in (*turn.work, *self.work)),
@@ -149,17 +163,17 @@ class Speaking:
 
     @property
     def begun(self) -> bool:
-        """Whether there is something to be spoken."""
+        """Whether there is a segment to speak."""
         return bool(self._segments)
 
     def busy(self, now: float) -> float:
-        """Seconds from the beginning of its work to its first sound, or to ``now``."""
+        """Seconds of work for it up to its first sound, or up to ``now`` before there is one."""
         made = Stage.FIRST_SOUND in self.timings.marks
         return (self.work[-1].end if made else now) - self.began
 
     @property
     def generated(self) -> bool:
-        """Whether text and sound of the whole reply exist."""
+        """Whether text and sound of the whole reply are complete."""
         return self.done is not None and self._spoken == len(self._segments)
 
     def over(self, now: float) -> bool:
@@ -182,33 +196,33 @@ class Speaking:
 
     @property
     def rest(self) -> str:
-        """The words that were not heard when it was cut."""
+        """The words after the position at which it was cut; empty if it was not."""
         cut = self._truncated_at
-        return "" if cut is None else self.reply.text[len(self._heard_source(cut)) :].strip()
+        return "" if cut is None else self.entry.text[len(self._heard_source(cut)) :].strip()
 
     def truncate(self, position: float) -> None:
-        """The reply is remembered only up to ``position`` seconds of its sound, if so much left."""
+        """Cut the reply in the history to ``position`` seconds of its sound that was sent."""
         self._truncated_at = min(position, self.playback.sent)
-        self.reply.interrupted = True
-        self.reply.spoken = self.heard_text(self._truncated_at)
+        self.entry.interrupted = True
+        self.entry.heard = self.heard_text(self._truncated_at)
 
     def finish(self) -> ReplyFinished:
-        """The reply was spoken to its end."""
+        """End a reply that was heard whole."""
         if self._truncated_at is None:
-            self.reply.spoken = self.reply.text
+            self.entry.heard = self.entry.text
         stats = self.done.stats if self.done else {}
         return ReplyFinished(
-            self.response_id, self.reply.item_id, "completed", "", self.reply.text, stats
+            self.response_id, self.entry.item_id, "completed", "", self.entry.text, stats
         )
 
     def cut(
         self, now: float, reason: str, status: Literal["cancelled", "failed"] = "cancelled"
     ) -> Iterator[Command]:
-        """Interrupted or broken: drop what was not heard, remember what was."""
+        """End an interrupted or failed reply: drop its unsent sound, remember what was heard."""
         position = self.playback.heard(now)
         self.playback.cut()
-        self.reply.failed = status == "failed"
+        self.entry.failed = status == "failed"
         self.truncate(position if self._truncated_at is None else self._truncated_at)
-        ids = (self.response_id, self.reply.item_id)
+        ids = (self.response_id, self.entry.item_id)
         yield StopPlaying(*ids, position)
-        yield ReplyFinished(*ids, status, reason, self.reply.spoken)
+        yield ReplyFinished(*ids, status, reason, self.entry.heard)

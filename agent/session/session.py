@@ -1,7 +1,7 @@
-"""The whole agent without I/O: ``Session.handle(input, now)`` returns commands.
+"""The conversation of one call without I/O: ``Session.handle(input, now)`` returns commands.
 
-It reads no clock, waits for nothing and knows no engine. The caller's half is in
-``hearing``, the agent's in ``answering``; what one half does to the other is here.
+A session reads no clock, waits for nothing and knows no engine. ``user_turn`` is the caller's
+side, ``replies`` the agent's; this module passes the effects of one side on to the other.
 """
 
 from __future__ import annotations
@@ -11,65 +11,68 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from agent.config.settings import Settings
-from agent.session.barge_in import Floor
-from agent.session.commands import Command, Forget, Prepare, WakeAt
+from agent.session.barge_in import BargeIn
+from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
 from agent.session.events import (
+    AudioFrame,
     CallStarted,
     CancelReply,
     ClearAudio,
     CommitAudio,
     Configure,
-    Denoised,
-    FinalHeard,
-    Heard,
+    FinalTranscript,
     Input,
-    PartialHeard,
+    PartialTranscript,
     PauseJudged,
-    PromptReady,
-    ReplyComplete,
+    ReplyEvent,
     RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
-    TextReady,
-    TextSaid,
+    TextTyped,
     Tick,
     Truncate,
 )
 from agent.session.ids import Ids
-from agent.session.lifecycle import Manners
+from agent.session.lifecycle import Lifecycle
 from agent.session.notices import (
     Configured,
     Remark,
     TextAccepted,
+    TranscriptUpdated,
     Trouble,
     TurnTimed,
-    WordsHeard,
 )
-from agent.session.pending_reply import Owed
-from agent.session.replies import Answering
-from agent.session.user_turn import Hearing
+from agent.session.pending_reply import PendingReply
+from agent.session.replies import Replies
+from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 from agent.turn_taking.detector import TurnEvent
 from asr.transcript import Transcript
 
-MAX_UNHEARD = 4
-"""Finished turns of one call that may wait for the recogniser, which all calls share."""
+MAX_UNTRANSCRIBED = 4
+"""Finished turns of one call that may wait for their transcript; all calls share a recogniser."""
 
 
 @dataclass(slots=True)
 class Session:
-    """One call."""
+    """The conversation of one call.
+
+    Attributes:
+        started_at: monotonic second at which the call began.
+        create_response: whether the end of a turn starts a reply.
+        interrupt_response: whether the caller's speech may interrupt a reply.
+    """
 
     settings: Settings
     started_at: float
     conversation: Conversation = field(init=False)
-    hearing: Hearing = field(init=False)
-    answering: Answering = field(init=False)
-    floor: Floor = field(init=False)
-    manners: Manners = field(init=False)
-    owed: Owed = field(init=False)
+    user_turn: UserTurn = field(init=False)
+    replies: Replies = field(init=False)
+    barge_in: BargeIn = field(init=False)
+    lifecycle: Lifecycle = field(init=False)
+    pending_reply: PendingReply = field(init=False)
     ids: Ids = field(init=False)
     create_response: bool = True
     interrupt_response: bool = True
@@ -78,17 +81,17 @@ class Session:
         settings = self.settings
         responder = settings.responder
         self.conversation = Conversation(responder.instructions, responder.history_characters)
-        self.hearing = Hearing(settings.turns, settings.asr.language)
-        self.ids = Ids(self.conversation, self.hearing)
+        self.user_turn = UserTurn(settings.turns, settings.asr.language)
+        self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
-        self.answering = Answering(self.conversation, lead, budget, self.ids.new)
-        self.owed = Owed(self.conversation, self.hearing, self.answering, self.ids)
-        self.floor = Floor(settings.turns, self.hearing, self.answering)
+        self.replies = Replies(self.conversation, lead, budget, self.ids.new)
+        self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)
+        self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds
-        self.manners = Manners(settings.call, self.answering, ends_at)
+        self.lifecycle = Lifecycle(settings.call, self.replies, ends_at)
 
     def handle(self, event: Input, now: float) -> list[Command]:
-        """Take one input at monotonic second ``now``; returns what is to be done, in order."""
+        """Take one input at monotonic second ``now``; returns the commands to execute, in order."""
         commands = [*self._dispatch(event, now), *self._settle(now)]
         commands += [remark for command in commands for remark in self._overruns(command)]
         wake = self._next_wake(now)
@@ -96,33 +99,30 @@ class Session:
 
     def _dispatch(self, event: Input, now: float) -> Iterator[Command]:
         match event:
-            case Heard():
-                return self._heard(event, now)
+            case AudioFrame():
+                return self._audio_frame(event, now)
             case CommitAudio():
                 return self._commit(now)
             case ClearAudio():
                 return self._clear(now)
-            case TextSaid():
-                return self._text_said(event)
+            case TextTyped():
+                return self._text_typed(event)
             case RespondNow():
-                return self.owed.ask()
+                return self.pending_reply.ask()
             case CancelReply():
-                return self.answering.cancel(event, now)
+                return self.replies.cancel(event, now)
             case Truncate():
-                return self.answering.truncate(event)
+                return self.replies.truncate(event)
             case Configure():
                 return self._configure(event, now)
-            case PartialHeard():
+            case PartialTranscript():
                 return self._partial(event, now)
-            case FinalHeard():
+            case FinalTranscript():
                 return self._final(event, now)
             case PauseJudged():
                 return self._pause_judged(event, now)
-            case (
-                PromptReady() | Denoised() | TextReady() | ReplyComplete()
-                | SoundReady() | SegmentSpoken()
-            ):  # fmt: skip
-                return self.answering.take(event, now)
+            case ReplyEvent() | SoundReady() | SegmentSpoken():
+                return self.replies.take(event, now)
             case StageFailed():
                 return self._failed(event, now)
             case CallStarted():
@@ -132,146 +132,150 @@ class Session:
             case _:
                 assert_never(event)
 
-    # ---- the caller's half ---------------------------------------------------------
+    # ---- the caller's side ---------------------------------------------------------
 
-    def _heard(self, event: Heard, now: float) -> Iterator[Command]:
-        change = self.hearing.frame(event)
+    def _audio_frame(self, event: AudioFrame, now: float) -> Iterator[Command]:
+        change = self.user_turn.take_frame(event)
         if change is TurnEvent.BEGAN:
             yield from self._turn_began(now)
-        yield from self.hearing.feed()
+        yield from self.user_turn.feed()
         if change is TurnEvent.PAUSED:
-            yield from self.hearing.pause()
+            yield from self.user_turn.ask_turn_model()
         if change is TurnEvent.RESUMED:
             yield from self._discard_draft(now)
-            yield from self.hearing.resume(now)
+            yield from self.user_turn.resume(now)
         if change is TurnEvent.ENDED:
             yield from self._end_turn(now)
-        yield from self.hearing.revise(now)
-        yield from self.floor.judge(now)
+        yield from self.user_turn.request_transcript(now)
+        yield from self.barge_in.judge(now)
 
     def _turn_began(self, now: float) -> Iterator[Command]:
-        interrupt = self.interrupt_response and self.hearing.detection
-        yield from self.floor.begin(self.ids.turn(), now, may_interrupt=interrupt)
-        if self.floor.overlap is None:
-            # While the caller speaks there is time to cache what the last turn left behind.
+        interrupt = self.interrupt_response and self.user_turn.detection
+        yield from self.barge_in.begin(self.ids.turn(), now, may_interrupt=interrupt)
+        if self.barge_in.overlap is None:
+            # The caller's speech leaves time to read the last turn into the cache.
             yield Prepare(self.conversation.messages())
 
-    def _partial(self, event: PartialHeard, now: float) -> Iterator[Command]:
+    def _partial(self, event: PartialTranscript, now: float) -> Iterator[Command]:
         before = self._stable_words
-        yield from self.hearing.partial(event.turn, event.transcript)
+        yield from self.user_turn.take_partial(event.turn, event.transcript)
         if event.transcript.text:
-            # No words yet says nothing: there was little sound to find some in.
-            yield from self.floor.understood(event.turn, event.transcript.text, now)
-        if self._stable_words != before and self.answering.idle:
+            # An empty hypothesis is no evidence: there was too little sound for words.
+            yield from self.barge_in.transcribed(event.turn, event.transcript.text, now)
+        if self._stable_words != before and self.replies.idle:
             yield Prepare(self.conversation.messages(self._stable_words))
 
     @property
     def _stable_words(self) -> str:
-        return "" if self.hearing.open is None else self.hearing.open.shown
+        return "" if self.user_turn.open is None else self.user_turn.open.shown
 
-    def _final(self, event: FinalHeard, now: float) -> Iterator[Command]:
-        if self.hearing.revised(event.turn, event.revision, event.transcript, now):
+    def _final(self, event: FinalTranscript, now: float) -> Iterator[Command]:
+        if self.user_turn.take_revision(event.turn, event.revision, event.transcript, now):
             words = event.transcript.text.strip()
-            yield from self.floor.understood(event.turn, words, now)
+            yield from self.barge_in.transcribed(event.turn, words, now)
             yield from self._revised(words, now)
-        elif turn := self.hearing.final(event.turn, event.revision, now):
-            yield from self._words_known(turn, event.transcript, now)
+        elif turn := self.user_turn.take_final(event.turn, event.revision, now):
+            yield from self._transcribed(turn, event.transcript, now)
 
     def _revised(self, words: str, now: float) -> Iterator[Command]:
-        """The words up to a pause that may be the end: answer them ahead, if they ask for it."""
-        free = self.answering.idle and not self.hearing.closed
-        wanted = words and self.create_response and self.hearing.detection
-        if free and wanted and not self.hearing.patience.expects_more(words):
-            yield from self.answering.think_ahead(words, self.hearing.speech_end_at, now)
+        """Draft a reply to the transcript up to a pause, unless its words are incomplete."""
+        free = self.replies.idle and not self.user_turn.closed
+        wanted = words and self.create_response and self.user_turn.detection
+        if free and wanted and not self.user_turn.endpointing.expects_more(words):
+            yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
         yield from self._expire(now)
 
     def _pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
-        self.hearing.judged(event)
+        self.user_turn.pause_judged(event)
         yield from self._expire(now)
 
     def _expire(self, now: float) -> Iterator[Command]:
-        """What became known may make a pause long enough that has lasted already."""
-        if self.hearing.detector.expire(self.hearing.position) is TurnEvent.ENDED:
+        """End the turn if its pause has already lasted longer than the new delay."""
+        if self.user_turn.detector.expire(self.user_turn.position) is TurnEvent.ENDED:
             yield from self._end_turn(now)
 
     def _end_turn(self, now: float) -> Iterator[Command]:
-        """Close the open turn; from now on it has its place in the conversation."""
-        opened = self.hearing.open
+        """Close the open turn and add it to the conversation."""
+        opened = self.user_turn.open
         if opened is None:
             return
-        if len(self.hearing.closed) >= MAX_UNHEARD:
-            message = f"{MAX_UNHEARD} turns wait for their words already; this one is dropped"
+        if len(self.user_turn.closed) >= MAX_UNTRANSCRIBED:
+            message = f"{MAX_UNTRANSCRIBED} turns wait for their words already; this one is dropped"
             yield Trouble("too_many_turns", message)
             yield from self._clear(now)
             return
-        if self.floor.overlap is not None and (opened.words is not None or self.floor.kept):
-            yield from self.floor.keep("" if opened.words is None else opened.words.text)
+        if self.barge_in.overlap is not None and (
+            opened.words is not None or self.barge_in.uninterruptible
+        ):
+            yield from self.barge_in.dismiss("" if opened.words is None else opened.words.text)
             return
-        yield from self.floor.give(now)
-        yield from self.hearing.close(now)
+        yield from self.barge_in.interrupt(now)
+        yield from self.user_turn.close(now)
         self.conversation.add(opened.turn)
         place = self.conversation.follow(opened.turn.item_id)
-        yield from self.hearing.told(opened.turn, place)
+        yield from self.user_turn.announce_end(opened.turn, place)
         if opened.words is not None:
-            final = FinalHeard(opened.turn.id, opened.turn.revision, opened.words)
+            final = FinalTranscript(opened.turn.id, opened.turn.revision, opened.words)
             yield from self._final(final, now)
 
     def _commit(self, now: float) -> Iterator[Command]:
-        if self.hearing.open is None:
+        if self.user_turn.open is None:
             yield Trouble(
                 "input_audio_buffer_commit_empty",
-                "nothing was heard since the last commit; append audio first",
+                "no audio since the last commit; append audio first",
             )
             return
-        yield from self.floor.give(now)
+        yield from self.barge_in.interrupt(now)
         yield from self._end_turn(now)
 
-    def _words_known(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
-        """All words of a finished turn are there."""
-        yield Forget(turn.id)
-        text = turn.heard = words.text.strip()
+    def _transcribed(self, turn: Turn, words: Transcript, now: float) -> Iterator[Command]:
+        """Take the final transcript of a finished turn; a reply is due if it has words."""
+        yield DropTurnAudio(turn.id)
+        text = turn.transcript = words.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        yield WordsHeard(turn.item_id, text, "", final=True, seconds=words.audio_end)
+        yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)
         if text:
-            self.manners.caller_spoke()
-        if self.floor.taken_for_nothing(turn):
-            yield from self._take_back(now)
-        elif text and self.create_response and self.hearing.detection:
-            self.owed.waits = True
+            self.lifecycle.caller_spoke()
+        if self.barge_in.is_false_barge_in(turn):
+            yield from self._resume_reply(now)
+        elif text and self.create_response and self.user_turn.detection:
+            self.pending_reply.wanted = True
 
-    def _take_back(self, now: float) -> Iterator[Command]:
-        """The agent fell silent for nothing: it goes on, or begins to answer again."""
-        if self.floor.reopen():
-            self.owed.again()
-        elif not self.owed.waits:
-            yield from self.floor.take_back(now)
+    def _resume_reply(self, now: float) -> Iterator[Command]:
+        """Go on after a false barge-in: with the rest of the reply, or with a new reply."""
+        if self.barge_in.reopen_question():
+            self.pending_reply.ask_again()
+        elif not self.pending_reply.wanted:
+            yield from self.barge_in.resume_reply(now)
 
     def _clear(self, now: float) -> Iterator[Command]:
-        taken = self.hearing.open is not None and self.floor.taken_by(self.hearing.open.turn)
-        yield from self.hearing.clear()
-        if taken:
-            yield from self._take_back(now)
+        interrupted = self.user_turn.open is not None and self.barge_in.caused_by(
+            self.user_turn.open.turn
+        )
+        yield from self.user_turn.clear()
+        if interrupted:
+            yield from self._resume_reply(now)
 
-    def _text_said(self, event: TextSaid) -> Iterator[Command]:
+    def _text_typed(self, event: TextTyped) -> Iterator[Command]:
         if event.item_id is not None and self.ids.taken(event.item_id):
             message = f"there is an item {event.item_id} already; choose another id"
             yield Trouble("item_id_taken", message, param="item.id")
             return
         turn = self.ids.turn(event.item_id)
         self.conversation.add(turn)
-        self.manners.caller_spoke()
-        turn.heard = event.text.strip()
-        yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.heard)
+        self.lifecycle.caller_spoke()
+        turn.transcript = event.text.strip()
+        yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.transcript)
 
-    # ---- the agent's half ----------------------------------------------------------
+    # ---- the agent's side ----------------------------------------------------------
 
     def _started(self, now: float) -> Iterator[Command]:
         yield Prepare(self.conversation.messages())
-        yield from self.manners.greet(now)
+        yield from self.lifecycle.greet(now)
 
     def _discard_draft(self, now: float) -> Iterator[Command]:
-        turn = None if self.hearing.open is None else self.hearing.open.turn
-        yield from self.answering.discard(turn, now)
+        turn = None if self.user_turn.open is None else self.user_turn.open.turn
+        yield from self.replies.discard(turn, now)
 
     # ---- everything else -----------------------------------------------------------
 
@@ -283,41 +287,45 @@ class Session:
         if event.interrupt_response is not None:
             self.interrupt_response = event.interrupt_response
         if event.idle_after is not None:
-            self.manners.idle_after = event.idle_after
-        opened = self.hearing.open
-        yield from self.hearing.configure(event)
+            self.lifecycle.idle_after = event.idle_after
+        opened = self.user_turn.open
+        yield from self.user_turn.configure(event)
         yield Configured(event)
-        if opened is not None and self.hearing.open is None and self.floor.taken_by(opened.turn):
-            yield from self._take_back(now)
+        if (
+            opened is not None
+            and self.user_turn.open is None
+            and self.barge_in.caused_by(opened.turn)
+        ):
+            yield from self._resume_reply(now)
         if event.instructions is not None:
             yield Prepare(self.conversation.messages())
 
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         if event.stage != "asr":
-            yield from self.answering.failed(event, now)
+            yield from self.replies.failed(event, now)
             return
         yield Trouble("asr_failed", event.message, kind="server_error")
         nothing = Transcript("", 0, final=True)
-        yield from self._final(FinalHeard(event.turn, event.revision, nothing), now)
+        yield from self._final(FinalTranscript(event.turn, event.revision, nothing), now)
 
     def _settle(self, now: float) -> Iterator[Command]:
-        """What time alone brings about."""
-        starved = self.hearing.starved_at
+        """Carry out everything that the time or the new state makes due."""
+        starved = self.user_turn.starved_at
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
-        yield from self.answering.pump(now)
-        yield from self.floor.settle()
-        yield from self.owed.settle(now)
-        if self.hearing.open is None and not self.owed.waits:
+        yield from self.replies.pump(now)
+        yield from self.barge_in.settle()
+        yield from self.pending_reply.settle(now)
+        if self.user_turn.open is None and not self.pending_reply.wanted:
             yield from self._discard_draft(now)
-        yield from self._mind_manners(now)
+        yield from self._advance_lifecycle(now)
 
-    def _mind_manners(self, now: float) -> Iterator[Command]:
-        yield from self.manners.act(now)
-        self.floor.kept = leaving = self.manners.leaving
-        busy = self.answering.speaking is not None or self.owed.waits
-        heard = self.hearing.open is not None or bool(self.hearing.closed)
-        self.manners.observe(now, quiet=not busy and (leaving or not heard))
+    def _advance_lifecycle(self, now: float) -> Iterator[Command]:
+        yield from self.lifecycle.act(now)
+        self.barge_in.uninterruptible = leaving = self.lifecycle.leaving
+        busy = self.replies.current is not None or self.pending_reply.wanted
+        listening = self.user_turn.open is not None or bool(self.user_turn.closed)
+        self.lifecycle.observe(now, quiet=not busy and (leaving or not listening))
 
     def _overruns(self, command: Command) -> Iterator[Command]:
         if isinstance(command, TurnTimed):
@@ -326,5 +334,5 @@ class Session:
                 yield Remark("budget_overrun", message)
 
     def _next_wake(self, now: float) -> float | None:
-        times = [self.hearing.starved_at, self.answering.next_due(now)]
-        return min((self.manners.wakes_at, *(time for time in times if time is not None)))
+        times = [self.user_turn.starved_at, self.replies.next_due(now)]
+        return min((self.lifecycle.wakes_at, *(time for time in times if time is not None)))

@@ -1,7 +1,7 @@
-"""The caller's half of a turn: from frames of sound to words, without doing the work.
+"""The caller's side of a turn: frames of sound in, turns with their transcripts out.
 
-Every pause asks for the words so far, under a revision number. If the caller goes on, that
-revision is void; if the turn is over, its words are there already.
+A transcript is asked for in every pause, under a revision number. If the caller goes on, that
+revision is void; if the turn is over, its transcript is there already.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from dataclasses import dataclass, field
 
 from agent.config.settings import TurnSettings
 from agent.session.commands import (
+    CancelDecode,
     Command,
     DecodeFinal,
     DecodePartial,
-    Forget,
-    Hear,
+    DropTurnAudio,
+    FeedRecogniser,
     JudgePause,
-    Withdraw,
 )
 from agent.session.conversation import Turn
-from agent.session.endpointing import Patience
-from agent.session.events import Configure, Heard, PauseJudged
+from agent.session.endpointing import Endpointing
+from agent.session.events import AudioFrame, Configure, PauseJudged
 from agent.session.notices import (
     AudioCleared,
     SpeechStarted,
     SpeechStopped,
+    TranscriptUpdated,
     TurnCommitted,
-    WordsHeard,
 )
 from agent.timing import Stage, WorkSpan
 from agent.turn_taking.completeness import LANGUAGE
@@ -36,64 +36,74 @@ from agent.turn_taking.pre_roll import PreRoll
 from asr.transcript import Transcript
 
 STARVED_SECONDS = 1.0
-"""A turn also ends when no sound arrives for this long after the endpoint delay."""
+"""Seconds without any sound, after the endpoint delay, that end a turn."""
 
 
 @dataclass(slots=True)
 class OpenTurn:
-    """A turn in which the caller still speaks."""
+    """The turn that the caller has begun and not ended.
+
+    Attributes:
+        partial_due: position of the next partial transcript, in seconds of the caller's sound.
+        partial_running: whether a partial transcript is being decoded.
+        shown: the stable words of the transcript so far; told once the turn is announced.
+        words: the transcript up to the current pause; None while it is not known.
+        end_probability: the turn model's probability that the current pause ends the turn.
+    """
 
     turn: Turn
     partial_due: float
     partial_running: bool = False
     shown: str = ""
-    """Stable words that the client knows already."""
     words: Transcript | None = None
-    """The words up to this pause."""
-    melody: float = 0.0
-    """The turn model's probability that this pause is the end."""
+    end_probability: float = 0.0
 
     def awaits(self, turn: int, revision: int) -> bool:
-        """Whether something about that pause is about the one that lasts."""
+        """Whether ``turn`` and ``revision`` name the current pause of this turn."""
         return (self.turn.id, self.turn.revision) == (turn, revision)
 
 
 @dataclass(slots=True)
-class Hearing:
-    """Opens and closes turns and asks for transcripts."""
+class UserTurn:
+    """Opens and closes the caller's turns and asks for their transcripts.
+
+    Attributes:
+        language: the recogniser's language, by its ISO 639-1 code.
+        detection: False for push to talk: the client ends each turn.
+        open: the turn in which the caller speaks; None between turns.
+        closed: finished turns, by id, whose transcript is still being decoded.
+        position: seconds of sound received since the call began.
+        last_sound_at: monotonic second at which the last frame arrived.
+    """
 
     settings: TurnSettings
     language: str = LANGUAGE
-    """Of the recogniser."""
     detection: bool = True
-    """False: the client says when a turn is over (push to talk)."""
     detector: TurnDetector = field(init=False)
-    patience: Patience = field(init=False)
+    endpointing: Endpointing = field(init=False)
     open: OpenTurn | None = None
     closed: dict[int, Turn] = field(default_factory=dict)
-    """Turns whose final words are still being decoded."""
     position: float = 0.0
-    """Seconds of sound received since the call began."""
     last_sound_at: float = 0.0
     _last_speech_at: float = 0.0
     _release: float = 0.0
-    """As configured, whatever thresholds a client chose since."""
+    """The configured release threshold; a client's threshold may lower the one in use."""
     _pre_roll: PreRoll = field(default_factory=PreRoll)
 
     def __post_init__(self) -> None:
         self.detector = TurnDetector(self.settings)
-        self.patience = Patience(self.settings, self.language)
+        self.endpointing = Endpointing(self.settings, self.language)
         self._release = self.settings.release
 
     def configure(self, change: Configure) -> Iterator[Command]:
-        """Take new settings from the next frame on; another mode takes an open turn back."""
+        """Apply new settings from the next frame on; a change of mode drops the open turn."""
         wanted = {"threshold": change.threshold, "pre_roll": change.pre_roll}
         if change.threshold is not None:
             wanted["release"] = min(change.threshold, self._release)
         changes = {key: value for key, value in wanted.items() if value is not None}
         self.settings = self.detector.settings = self.settings.model_copy(update=changes)
-        self.patience.configure(change)
-        self._be_patient()
+        self.endpointing.configure(change)
+        self._update_delay()
         if change.turn_detection not in (None, self.detection):
             self.detection = not self.detection
             if self.open is not None:
@@ -101,9 +111,9 @@ class Hearing:
 
     # ---- sound ---------------------------------------------------------------------
 
-    def frame(self, heard: Heard) -> TurnEvent | None:
-        """Take one frame; says what it changed. The sound itself is kept for ``feed``."""
-        chunk = heard.chunk
+    def take_frame(self, frame: AudioFrame) -> TurnEvent | None:
+        """Take one frame; returns the change that it made. ``feed`` passes its sound on."""
+        chunk = frame.chunk
         start, end = chunk.start / chunk.rate, chunk.end / chunk.rate
         self.position, self.last_sound_at = end, chunk.captured_at
         self._pre_roll.append(chunk)
@@ -111,13 +121,13 @@ class Hearing:
             self._pre_roll.keep(self.settings.pre_roll + self.settings.min_speech)
         if not self.detection:
             return self._undetected()
-        event = self.detector.frame(heard.probability, start, end)
+        event = self.detector.frame(frame.probability, start, end)
         if self.detector.speech_end == end:
             self._last_speech_at = chunk.captured_at
         return event
 
     def _undetected(self) -> TurnEvent | None:
-        """Push to talk: a turn is open from the first frame on until the client commits it."""
+        """Push to talk: a turn opens with the next frame and ends when the client commits it."""
         if self.open is None:
             return TurnEvent.BEGAN
         full = self.position - self.open.turn.speech_start >= self.settings.max_turn
@@ -126,27 +136,28 @@ class Hearing:
     def begin(self, turn: Turn, *, announced: bool = True) -> Iterator[Command]:
         """Open a turn; the pre-roll goes to the recogniser with it.
 
-        One that is not announced may turn out to be nothing: the client hears of it when it is
-        something, and what it is has to be known soon.
+        A turn over the agent's speech is opened unannounced. It may prove to be a backchannel or
+        noise, so that its first partial transcript is asked for earlier, and the client is told
+        of the turn only once it proves to be an interruption (``announce``).
         """
         turn.speech_start, turn.announced = self._pre_roll.start, announced
         settings = self.settings
         wait = settings.partial_every if announced else settings.decide_within / 3
         self.open = OpenTurn(turn, self.position + wait)
-        self._be_patient()
+        self._update_delay()
         if announced and self.detection:
             yield SpeechStarted(turn.item_id, turn.speech_start)
 
     def announce(self) -> Iterator[Command]:
-        """Tell the client that the caller speaks, and what he has said, unless it knows."""
+        """Tell the client of an unannounced turn, with the stable words of its transcript."""
         if self.open is None or self.open.turn.announced:
             return
         turn, shown = self.open.turn, self.open.shown
         turn.announced = True
-        self._be_patient()
+        self._update_delay()
         yield SpeechStarted(turn.item_id, turn.speech_start)
         if shown:
-            yield WordsHeard(turn.item_id, shown, shown, final=False)
+            yield TranscriptUpdated(turn.item_id, shown, shown, final=False)
 
     def feed(self) -> Iterator[Command]:
         """Give the sound that arrived since the last call to the recogniser."""
@@ -154,18 +165,18 @@ class Hearing:
             return
         samples = self._pre_roll.take()
         if samples is not None:
-            yield Hear(self.open.turn.id, samples)
+            yield FeedRecogniser(self.open.turn.id, samples)
         speaking = not self.detector.open or self.detector.speech_end == self.position
         due = self.position >= self.open.partial_due and not self.open.partial_running
         if speaking and due:
-            # None is begun in a pause: it would stand in the way of the final decode.
+            # A partial decode that began in a pause would delay the final one.
             self.open.partial_running = True
             yield DecodePartial(self.open.turn.id, urgent=not self.open.turn.announced)
 
     # ---- words ---------------------------------------------------------------------
 
-    def partial(self, turn: int, transcript: Transcript) -> Iterator[Command]:
-        """Show new stable words of the open turn."""
+    def take_partial(self, turn: int, transcript: Transcript) -> Iterator[Command]:
+        """Take a hypothesis of the open turn; tells the client of new stable words."""
         if self.open is None or self.open.turn.id != turn:
             return
         self.open.partial_running = False
@@ -177,22 +188,22 @@ class Hearing:
             delta = stable[len(self.open.shown) :]
             self.open.shown = stable
             if self.open.turn.announced:
-                yield WordsHeard(self.open.turn.item_id, transcript.text, delta, final=False)
+                yield TranscriptUpdated(self.open.turn.item_id, transcript.text, delta, final=False)
 
-    def pause(self) -> Iterator[Command]:
-        """The first silent frame of a pause: the moment for which the turn model was trained."""
+    def ask_turn_model(self) -> Iterator[Command]:
+        """Ask the turn model at the first silent frame of a pause, as in its training."""
         if self.open is not None and self.settings.turn_model == "smart-turn":
             yield JudgePause(self.open.turn.id, self.open.turn.revision)
 
-    def judged(self, event: PauseJudged) -> None:
-        """The turn model's opinion."""
+    def pause_judged(self, event: PauseJudged) -> None:
+        """Take the turn model's probability for the current pause."""
         opened = self.open
         if opened is not None and opened.awaits(event.turn, event.revision):
-            opened.melody = event.probability
-            self._be_patient()
+            opened.end_probability = event.probability
+            self._update_delay()
 
-    def revise(self, now: float) -> Iterator[Command]:
-        """Ask for the words so far once a pause is more than the gap between two of them."""
+    def request_transcript(self, now: float) -> Iterator[Command]:
+        """Ask for the transcript so far once a pause is longer than the gap between two words."""
         opened, settings = self.open, self.settings
         if opened is None or opened.turn.asked_at is not None:
             return
@@ -204,53 +215,55 @@ class Hearing:
         )
         if settled and opened.turn.revision < settings.max_revisions:
             opened.turn.asked_at = now
-            self._be_patient()
+            self._update_delay()
             yield DecodeFinal(opened.turn.id, opened.turn.revision)
 
-    def revised(self, turn: int, revision: int, words: Transcript, now: float) -> bool:
-        """Take the words up to a pause of the open turn; returns whether they are still wanted."""
+    def take_revision(self, turn: int, revision: int, words: Transcript, now: float) -> bool:
+        """Take the transcript up to a pause of the open turn; returns whether the pause lasts."""
         opened = self.open
         if opened is None or not opened.awaits(turn, revision) or opened.turn.asked_at is None:
             return False
         opened.turn.work.append(WorkSpan("asr", opened.turn.asked_at, now))
         opened.words = words
-        self._be_patient()
+        self._update_delay()
         return True
 
     def resume(self, now: float) -> Iterator[Command]:
-        """The pause was not the end: what was asked for in it is void."""
+        """Void the revision of a pause after which the caller goes on."""
         opened = self.open
         if opened is None:
             return
-        opened.melody = 0.0
+        opened.end_probability = 0.0
         if opened.turn.asked_at is None:
             return
         turn = opened.turn
         if opened.words is None:
             turn.work.append(WorkSpan("asr", opened.turn.asked_at, now))
-            yield Withdraw(turn.id)
+            yield CancelDecode(turn.id)
         turn.wasted += sum(span.end - span.start for span in turn.work)
         turn.work.clear()
         turn.revision += 1
         turn.asked_at = opened.words = None
-        self._be_patient()
+        self._update_delay()
 
-    def _be_patient(self) -> None:
-        """Let the pause last as long as what is known of the words asks for."""
-        opened, patience = self.open, self.patience
+    def _update_delay(self) -> None:
+        """Set the endpoint delay by what is known of the turn's words."""
+        opened, endpointing = self.open, self.endpointing
         if opened is None or opened.turn.asked_at is None:
-            self.detector.delay = patience.usual
+            self.detector.delay = endpointing.default_delay
         elif opened.words is not None:
             seconds = self.detector.speech_end - self.detector.began
-            self.detector.delay = patience.after(opened.words.text, seconds, opened.melody)
-        elif patience.semantic or not opened.turn.announced:
-            self.detector.delay = patience.for_words
+            self.detector.delay = endpointing.delay_after(
+                opened.words.text, seconds, opened.end_probability
+            )
+        elif endpointing.semantic or not opened.turn.announced:
+            self.detector.delay = endpointing.delay_for_words
         else:
-            self.detector.delay = patience.usual
+            self.detector.delay = endpointing.default_delay
 
     @property
-    def unknown(self) -> Turn | None:
-        """The newest turn whose words are not all known."""
+    def untranscribed(self) -> Turn | None:
+        """The newest turn whose transcript is not final."""
         if self.open is not None and self.detection:
             return self.open.turn
         return self.closed[max(self.closed)] if self.closed else None
@@ -258,7 +271,7 @@ class Hearing:
     # ---- the end -------------------------------------------------------------------
 
     def close(self, now: float) -> Iterator[Command]:
-        """The turn is over; asks for its words unless that was done in the pause."""
+        """End the turn; asks for its transcript unless the pause did already."""
         if self.open is None:
             return
         turn = self.open.turn
@@ -270,7 +283,7 @@ class Hearing:
             turn.asked_at = now
             yield DecodeFinal(turn.id, turn.revision)
 
-    def told(self, turn: Turn, previous_item_id: str | None) -> Iterator[Command]:
+    def announce_end(self, turn: Turn, previous_item_id: str | None) -> Iterator[Command]:
         """Tell the client that the turn is over and part of the conversation."""
         if self.detection:
             yield SpeechStopped(turn.item_id, turn.speech_end or 0.0)
@@ -283,21 +296,24 @@ class Hearing:
         turn.timings.mark(Stage.SPEECH_END, speech_end_at)
         turn.timings.mark(Stage.TURN_END, now)
 
-    def swallow(self) -> Iterator[Command]:
-        """Drop the open turn without a word to the client."""
+    def drop(self) -> Iterator[Command]:
+        """Drop the open turn; the client is not told."""
         if self.open is not None:
-            yield Forget(self.open.turn.id)
+            yield DropTurnAudio(self.open.turn.id)
         self.open = None
         self.detector.reset()
 
     def clear(self) -> Iterator[Command]:
-        """Take the open turn back."""
-        yield from self.swallow()
+        """Drop the open turn and the pre-roll at the client's request."""
+        yield from self.drop()
         self._pre_roll.clear()
         yield AudioCleared()
 
-    def final(self, turn_id: int, revision: int, now: float) -> Turn | None:
-        """The turn that these words belong to; None when they are not wanted any more."""
+    def take_final(self, turn_id: int, revision: int, now: float) -> Turn | None:
+        """Take the final transcript of a closed turn; returns the turn, or None if unknown.
+
+        A transcript of an earlier revision belongs to no turn any more.
+        """
         turn = self.closed.get(turn_id)
         if turn is None or turn.revision != revision:
             return None
@@ -312,7 +328,7 @@ class Hearing:
 
     @property
     def starved_at(self) -> float | None:
-        """When the open turn ends for want of sound."""
+        """Monotonic second at which the open turn ends if no sound arrives; None without one."""
         if self.open is None or not self.detection:
             return None
-        return self.last_sound_at + self.patience.usual + STARVED_SECONDS
+        return self.last_sound_at + self.endpointing.default_delay + STARVED_SECONDS

@@ -1,4 +1,4 @@
-"""Was that only a sign of listening? "Mhm" over the agent's words is no wish to interrupt it."""
+"""Backchannels: "mhm", "I see" and other signs of listening, which do not interrupt the agent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 MAX_CHARACTERS: Final = 80
-"""Longer than this it is somebody who speaks, whatever the words are."""
+"""Characters of words beyond which they are no backchannel."""
 
 _PHRASES: Final = (
     r"m+(?:-?h+m+)?|m+-m+|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow|yeah|yea|yep|yup"
@@ -23,10 +23,10 @@ _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
 
 def is_backchannel(words: str) -> bool:
-    """Whether the words ask for nothing: "mhm", "yeah, okay", "I see", a laugh, "um".
+    """Whether the words are a backchannel: "mhm", "yeah, okay", "I see", a laugh, "um".
 
-    "No", "stop", "wait" and everything with content ("yes, but") is none. No words at all are
-    none either: whether a noise without words counts is for the caller of this to say.
+    "No", "stop", "wait" and everything with content ("yes, but") are not. The empty string is
+    not either; a noise without words is for the calling code to judge.
     """
     if len(words) > MAX_CHARACTERS:
         return False

@@ -1,12 +1,12 @@
-"""Do these words sound finished? Rules for English on a transcript as Whisper writes it.
+"""Completeness of a turn by its words: rules for English transcripts as Whisper writes them.
 
-A pause says that somebody stopped speaking, not that he is done. People pause 0.3 to 1.2 s
-inside a sentence, before a name, between groups of digits, after "um"; a fixed delay either
-cuts them off or makes every answer late. The words heard so far tell the cases apart often enough
-to shorten the delay after a question and to lengthen it after "and".
+People pause for 0.3 to 1.2 s inside a sentence: before a name, between groups of digits, after
+"um". A fixed delay either cuts them off or makes every answer late. The words before the pause
+tell the cases apart often enough to shorten the delay after a question and to lengthen it
+after "and".
 
-The first rule of `RULES` that fits decides; its name goes to the event log. Only the
-last sentence is looked at, and of that a bounded tail, so the time is bounded too.
+The first rule of `RULES` that fits decides. The rules read the last sentence only, and of a
+long transcript its last 600 characters, so that their time is bounded.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Final
 
 from agent.turn_taking import english_rules as rules
 from agent.turn_taking.dictation import Dictation
-from agent.turn_taking.last_sentence import tail_of
+from agent.turn_taking.last_sentence import last_sentence
 
 LANGUAGE: Final = "en"
-"""Whose sentences the rules know, as Whisper names it."""
+"""The language of the rules, by the code that Whisper uses."""
 DOUBTED_OF_QUESTIONS: Final = frozenset({"no_object", "no_verb"})
-"""They may take a noun for a verb ("a good book?"): of a long question they are not believed."""
+"""Rules that may take a noun for a verb ("a good book?"); for a long question they are unsure."""
 
 
-class Verdict(IntEnum):
-    """In the order of how soon an answer may begin."""
+class TurnVerdict(IntEnum):
+    """The completeness of a turn's words; the higher, the sooner a reply may begin."""
 
     INCOMPLETE = 0
     UNSURE = 1
@@ -35,64 +35,65 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """A verdict and the rule that gave it."""
+    """A verdict and the name of the rule that gave it."""
 
-    verdict: Verdict
+    verdict: TurnVerdict
     rule: str
 
 
 def completeness(
     words: str, seconds_of_speech: float | None = None, language: str = LANGUAGE
 ) -> Completeness:
-    """Judge the words of a turn so far, at a pause.
+    """Judge the words of a turn at a pause.
 
     Args:
-        words: the transcript; any text.
-        seconds_of_speech: from the first to the last speech of the turn, if known; makes a verdict
-            of COMPLETE more careful when the caller speaks haltingly.
-        language: of the words, as Whisper names it; of another than English nothing is judged.
+        words: the transcript of the turn so far.
+        seconds_of_speech: from the first to the last speech of the turn, if known; a caller who
+            speaks haltingly gets fewer verdicts of COMPLETE.
+        language: the language of the words, by the code that Whisper uses; the verdict on
+            other languages than English is UNSURE.
     """
     if language != LANGUAGE:
-        return Completeness(Verdict.UNSURE, "other_language")
-    tail = tail_of(words, seconds_of_speech)
+        return Completeness(TurnVerdict.UNSURE, "other_language")
+    sentence = last_sentence(words, seconds_of_speech)
     for rule, verdict, fits in RULES:
-        if fits(tail):
-            doubt = rules.is_long_question(tail) and (
+        if fits(sentence):
+            doubt = rules.is_long_question(sentence) and (
                 rule in DOUBTED_OF_QUESTIONS
-                or (rule == "preposition" and tail.last in rules.PARTICLES)
+                or (rule == "preposition" and sentence.last in rules.PARTICLES)
             )
-            return Completeness(Verdict.UNSURE if doubt else verdict, rule)
-    return Completeness(Verdict.UNSURE, "statement")
+            return Completeness(TurnVerdict.UNSURE if doubt else verdict, rule)
+    return Completeness(TurnVerdict.UNSURE, "statement")
 
 
-RULES: Final[tuple[tuple[str, Verdict, rules.Predicate], ...]] = (
-    ("no_words", Verdict.UNSURE, lambda tail: not tail.tokens),
-    ("short_answer", Verdict.COMPLETE, rules.is_short_answer),
-    ("drawn_out", Verdict.UNSURE, rules.is_drawn_out),
-    ("command", Verdict.COMPLETE, rules.is_command),
-    ("hesitation", Verdict.INCOMPLETE, rules.hesitates),
-    ("dictation_done", Verdict.COMPLETE, rules.dictates(Dictation.DONE)),
-    ("dictation_open", Verdict.INCOMPLETE, rules.dictates(Dictation.OPEN)),
-    ("dictation_maybe", Verdict.UNSURE, rules.dictates(Dictation.MAYBE)),
-    ("trails_off", Verdict.INCOMPLETE, rules.trails_off),
-    ("opener", Verdict.INCOMPLETE, rules.opens_a_request),
-    ("connective", Verdict.INCOMPLETE, rules.ends_in_connective),
-    ("adjective", Verdict.INCOMPLETE, rules.ends_in_adjective),
-    ("then", Verdict.INCOMPLETE, rules.ends_in_then),
-    ("wh_word", Verdict.INCOMPLETE, rules.ends_in_wh_word),
-    ("subject", Verdict.INCOMPLETE, rules.ends_in_subject),
-    ("preposition", Verdict.INCOMPLETE, rules.ends_in_preposition),
-    ("auxiliary", Verdict.INCOMPLETE, rules.ends_in_auxiliary),
-    ("no_object", Verdict.INCOMPLETE, rules.lacks_object),
-    ("no_verb", Verdict.INCOMPLETE, rules.lacks_verb),
-    ("condition", Verdict.INCOMPLETE, rules.has_only_condition),
-    ("open_list", Verdict.INCOMPLETE, rules.lists_on),
-    ("hesitant", Verdict.UNSURE, rules.hesitant),
-    ("polite", Verdict.COMPLETE, rules.ends_politely),
-    ("open_question", Verdict.UNSURE, rules.is_open_question),
-    ("question", Verdict.COMPLETE, rules.is_question),
-    ("question_form", Verdict.COMPLETE, rules.is_question_by_form),
-    ("full_command", Verdict.COMPLETE, rules.is_full_command),
-    ("closing_word", Verdict.COMPLETE, rules.ends_in_closing_word),
+RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
+    ("no_words", TurnVerdict.UNSURE, lambda sentence: not sentence.tokens),
+    ("short_answer", TurnVerdict.COMPLETE, rules.is_short_answer),
+    ("drawn_out", TurnVerdict.UNSURE, rules.is_drawn_out),
+    ("command", TurnVerdict.COMPLETE, rules.is_command),
+    ("hesitation", TurnVerdict.INCOMPLETE, rules.hesitates),
+    ("dictation_done", TurnVerdict.COMPLETE, rules.dictates(Dictation.DONE)),
+    ("dictation_open", TurnVerdict.INCOMPLETE, rules.dictates(Dictation.OPEN)),
+    ("dictation_maybe", TurnVerdict.UNSURE, rules.dictates(Dictation.MAYBE)),
+    ("trails_off", TurnVerdict.INCOMPLETE, rules.trails_off),
+    ("opener", TurnVerdict.INCOMPLETE, rules.opens_a_request),
+    ("connective", TurnVerdict.INCOMPLETE, rules.ends_in_connective),
+    ("adjective", TurnVerdict.INCOMPLETE, rules.ends_in_adjective),
+    ("then", TurnVerdict.INCOMPLETE, rules.ends_in_then),
+    ("wh_word", TurnVerdict.INCOMPLETE, rules.ends_in_wh_word),
+    ("subject", TurnVerdict.INCOMPLETE, rules.ends_in_subject),
+    ("preposition", TurnVerdict.INCOMPLETE, rules.ends_in_preposition),
+    ("auxiliary", TurnVerdict.INCOMPLETE, rules.ends_in_auxiliary),
+    ("no_object", TurnVerdict.INCOMPLETE, rules.lacks_object),
+    ("no_verb", TurnVerdict.INCOMPLETE, rules.lacks_verb),
+    ("condition", TurnVerdict.INCOMPLETE, rules.has_only_condition),
+    ("open_list", TurnVerdict.INCOMPLETE, rules.lists_on),
+    ("hesitant", TurnVerdict.UNSURE, rules.hesitant),
+    ("polite", TurnVerdict.COMPLETE, rules.ends_politely),
+    ("open_question", TurnVerdict.UNSURE, rules.is_open_question),
+    ("question", TurnVerdict.COMPLETE, rules.is_question),
+    ("question_form", TurnVerdict.COMPLETE, rules.is_question_by_form),
+    ("full_command", TurnVerdict.COMPLETE, rules.is_full_command),
+    ("closing_word", TurnVerdict.COMPLETE, rules.ends_in_closing_word),
 )
-"""Name, verdict, and when it applies; the first that fits decides."""
+"""The rules in order: name, verdict, condition. The first whose condition holds decides."""

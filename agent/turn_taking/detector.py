@@ -1,6 +1,6 @@
-"""Has the caller begun, paused, ended? One table of states; time is the caller's sound.
+"""Detection of turns: start, pause, resumption and end, by one table of state transitions.
 
-The detector counts in seconds of received sound, not in wall-clock time, so jitter on
+The detector counts in seconds of received sound, not in wall-clock time, so that jitter on
 the line moves neither a start nor an end.
 """
 
@@ -13,7 +13,7 @@ from agent.config.settings import TurnSettings
 
 
 class TurnState(Enum):
-    """The life of a turn."""
+    """The states of a turn."""
 
     QUIET = auto()
     """Nobody speaks."""
@@ -27,7 +27,7 @@ class TurnState(Enum):
 
 
 class TurnEvent(Enum):
-    """What a frame changed."""
+    """The change that a frame made."""
 
     BEGAN = auto()
     PAUSED = auto()
@@ -41,9 +41,9 @@ class FrameKind(Enum):
     SPEECH = auto()
     """At or above the threshold."""
     ENOUGH = auto()
-    """Speech, and there was enough of it since it set in."""
+    """Speech that has lasted for ``min_speech`` by now."""
     SILENCE = auto()
-    """Under the release."""
+    """Below the release threshold."""
     EXPIRED = auto()
     """Silence, and the pause is long enough; or the turn is too long."""
     BETWEEN = auto()
@@ -64,29 +64,35 @@ TRANSITIONS: dict[tuple[TurnState, FrameKind], tuple[TurnState, TurnEvent | None
     (TurnState.RESUMING, FrameKind.SILENCE): (TurnState.PAUSED, None),
     (TurnState.RESUMING, FrameKind.EXPIRED): (TurnState.QUIET, TurnEvent.ENDED),
 }
-"""Every change of state. What is not listed changes nothing."""
+"""Every change of state; a pair that is not listed changes nothing."""
 
 
 @dataclass(slots=True)
 class TurnDetector:
-    """Frames in, turn events out."""
+    """Detects turns from the speech probabilities of frames.
+
+    Positions are seconds of the caller's sound since the call began.
+
+    Attributes:
+        delay: seconds of silence that end the turn (endpoint delay); it may be changed at any
+            time.
+        began: start of the onset or of the turn.
+        speech_end: end of the last speech in the turn.
+        set_in: start of the sound that is or may become speech.
+    """
 
     settings: TurnSettings
     delay: float = field(init=False)
-    """Pause after which the turn is over; whoever knows the words may change it at any time."""
     state: TurnState = TurnState.QUIET
     began: float = 0.0
-    """Start of the onset or turn, seconds of sound since the call began."""
     speech_end: float = 0.0
-    """End of the last speech in the turn."""
     set_in: float = 0.0
-    """Start of the sound that may become speech, or did."""
 
     def __post_init__(self) -> None:
         self.delay = self.settings.endpoint_delay
 
     def frame(self, probability: float, start: float, end: float) -> TurnEvent | None:
-        """Take one frame that spans ``start`` to ``end`` seconds of the call's sound."""
+        """Take one frame from ``start`` to ``end``; returns the change that it made."""
         if self.state is TurnState.QUIET:
             self.began = start
         if self.state in (TurnState.QUIET, TurnState.PAUSED):
@@ -97,13 +103,13 @@ class TurnDetector:
         return event
 
     def expire(self, position: float) -> TurnEvent | None:
-        """End the turn if its pause is longer than the delay allows by now."""
+        """End the turn if its pause is as long as the delay by ``position``."""
         if self.state is TurnState.PAUSED and self.pause(position) >= self.delay:
             return self._change(FrameKind.EXPIRED)
         return None
 
     def pause(self, position: float) -> float:
-        """Seconds of silence after the last speech."""
+        """Seconds of silence between the last speech and ``position``."""
         return position - self.speech_end
 
     def _change(self, kind: FrameKind) -> TurnEvent | None:
@@ -118,7 +124,7 @@ class TurnDetector:
             enough = end - self.set_in >= settings.min_speech
             return FrameKind.ENOUGH if enough else FrameKind.SPEECH
         if self.state is TurnState.PAUSED:
-            # Only a frame above the threshold resumes: the pause runs on through the hysteresis.
+            # Only a frame above the threshold resumes; frames of the hysteresis extend the pause.
             expired = self.pause(end) >= self.delay
             return FrameKind.EXPIRED if expired else FrameKind.SILENCE
         return FrameKind.SILENCE if probability < settings.release else FrameKind.BETWEEN
@@ -134,5 +140,5 @@ class TurnDetector:
         return self.state in (TurnState.PAUSED, TurnState.RESUMING)
 
     def reset(self) -> None:
-        """Back to nobody speaking."""
+        """Return to ``QUIET``."""
         self.state = TurnState.QUIET

@@ -1,9 +1,9 @@
-"""Is the caller in the middle of a number, an e-mail address, a spelled word or a date?
+"""Dictation: whether a number, an e-mail address, a spelled word or a date is complete.
 
-Dictation is where endpointing by silence fails worst: people pause between groups of digits for
-longer than after a sentence. How a number is grouped, how long it is and where an address ends is
-known, so the words themselves say whether more must come. Written for English as Whisper
-writes it: "555-0142", "five five five", "S-M-I-T-H", "john.smith@example.com", "at gmail dot com".
+Endpointing by silence works worst for dictation: people pause between groups of digits for longer
+than after a sentence. The usual lengths of numbers and the ends of addresses are known, so the
+words tell whether more must come. The rules are for English as Whisper writes it: "555-0142",
+"five five five", "S-M-I-T-H", "john.smith@example.com", "at gmail dot com".
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from itertools import pairwise
 
 
 class Dictation(Enum):
-    """How far a dictation has come."""
+    """The progress of a dictation."""
 
     NONE = auto()
     """Nothing is being dictated."""
     OPEN = auto()
     """More must come."""
     DONE = auto()
-    """As long as such a thing is."""
+    """The number, address or word is complete."""
     MAYBE = auto()
-    """It may be over: a local telephone number, or the area code and the prefix of one."""
+    """A local telephone number, or the area code and prefix of a longer one."""
 
 
 _DIGITS = {
@@ -54,7 +54,7 @@ _LENGTHS: dict[str, frozenset[int]] = {
     "passcode": frozenset({4, 6}),
     "social": frozenset({9}),
 }
-"""Digits that a number of this kind has."""
+"""Number of digits, by the word that announces the number."""
 
 _CONTEXT = frozenset({*_LENGTHS, "number", "digits", "account", "reference", "confirmation"})
 _USUAL_LENGTHS = frozenset({10, 11, 15, 16})
@@ -62,7 +62,7 @@ _COUNTS = {"three": 3, "four": 4, "five": 5, "six": 6, "eight": 8}
 _COUNTS |= {str(count): count for count in range(3, 17)}
 _LOCAL_LENGTH = 7
 _NUMBER_DIGITS = 3
-"""Fewer digits than this, and no word for what they are: a quantity, not a number."""
+"""Digits from which a run without an announcing word is a number; fewer are a quantity."""
 
 _ADDRESS_WORDS = frozenset({"email", "e-mail", "mail"})
 _TOP_LEVEL = frozenset({"com", "org", "net", "edu", "gov", "co", "uk", "de", "io", "us", "info"})
@@ -70,7 +70,7 @@ _DOMAIN = re.compile(r"(?:[\w-]+\.)+[a-z]{2,}")
 _SITE = re.compile(r"(?:[\w-]+\.)+(?:com|org|net|edu|gov|io)")
 
 _SPELLING_WORDS = frozenset({"spelled", "spelt"})
-"""What comes after them is spelling, also where Whisper joins the letters: "spelled SMI"."""
+"""Words before spelled letters, also where Whisper joins the letters: "spelled SMI"."""
 
 _MONTHS = frozenset(
     {"january", "february", "march", "april", "may", "june", "july", "august", "september"}
@@ -83,7 +83,11 @@ _BIRTH = frozenset({"born", "birth", "birthday", "birthdate"})
 
 
 def dictation(tokens: tuple[str, ...]) -> Dictation:
-    """Judge the last sentence, as lower-case tokens without the punctuation around them."""
+    """The progress of the dictation at the end of a sentence.
+
+    Args:
+        tokens: the sentence as lower-case words without the punctuation around them.
+    """
     for judge in (_address, _spelling, _number, _date):
         if (found := judge(tokens)) is not Dictation.NONE:
             return found
@@ -107,7 +111,7 @@ def _address(tokens: tuple[str, ...]) -> Dictation:
 
 
 def _announced(tokens: Sequence[str]) -> bool:
-    """Whether "is" or "it's" after the word for it says that the address itself is begun."""
+    """Whether "is" or "it's" after a word such as "email" announces the address itself."""
     place = max(index for index, token in enumerate(tokens) if token in _ADDRESS_WORDS)
     return not {"is", "it's", "its"}.isdisjoint(tokens[place + 1 :])
 
@@ -117,12 +121,12 @@ def _spelling(tokens: tuple[str, ...]) -> Dictation:
     announced = not _SPELLING_WORDS.isdisjoint(tokens[:-1])
     if len(letters) < 2 and not announced:
         return Dictation.NONE
-    # "Smith, S-M-I-T-H": the word was said before it was spelled, so its end is known.
+    # "Smith, S-M-I-T-H": the word is said before it is spelled, so its end is known.
     return Dictation.DONE if len(letters) > 1 and letters in tokens else Dictation.OPEN
 
 
 def _spelled(tokens: Sequence[str]) -> str:
-    """The letters that the tokens end with, joined; "a" and "I" alone are words."""
+    """The spelled letters at the end of the tokens, joined."""
     letters = ""
     for token in reversed(tokens):
         pieces = token.split("-")
@@ -148,7 +152,7 @@ def _number(tokens: tuple[str, ...]) -> Dictation:
 def _is_dictated(
     run: Sequence[str], before: Sequence[str], kinds: Sequence[str], digits: int
 ) -> bool:
-    """Whether the run is a number to be noted, and no quantity, date or "number two"."""
+    """Whether the run is a dictated number rather than a quantity, a date or "number two"."""
     if before and (before[-1] in _MONTHS or (len(run) == 1 and before[-1] == "number")):
         return False
     bare = len(before) <= 1 and digits > _NUMBER_DIGITS
@@ -157,7 +161,7 @@ def _is_dictated(
 
 
 def _usual_lengths(before: Sequence[str], kinds: Sequence[str]) -> frozenset[int]:
-    """Digits that such a number has; "the last four digits" says it."""
+    """Number of digits of such a number, by "the last four digits" or by its kind."""
     for count, word in pairwise(before):
         if word == "digits" and count in _COUNTS:
             return frozenset({_COUNTS[count]})
@@ -185,7 +189,7 @@ def _digits(token: str) -> int:
 
 
 def _date(tokens: tuple[str, ...]) -> Dictation:
-    """A month without its day, or a date of birth without its year."""
+    """Open for a month without its day and for a date of birth without its year."""
     if len(tokens) < 2:
         return Dictation.NONE
     last, before = tokens[-1], tokens[-2]

@@ -1,6 +1,6 @@
-"""Words of English, by what they say about the end of a sentence. All in lower case.
+"""English word lists for the rules about the end of a sentence, in lower case.
 
-Lists of our own, written for spoken requests; a word is in a list because of where it can stand.
+The lists were written for spoken requests; a word is listed by its possible places in a sentence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STALLING = _phrases(
     moment, just a second, wait a minute, where was i
 """
 )
-"""Said to keep the turn."""
+"""Phrases with which a speaker keeps the turn."""
 
 SHORT_ANSWERS = frozenset(
     _phrases(
@@ -89,7 +89,7 @@ PHRASAL_VERBS = _words(
     ran run cut break broke give gave take took set sort sorted work worked wake woke look
 """
 )
-"""Verbs that take a particle: "turn the light on" is whole."""
+"""Verbs that take a particle: "turn the light on" is complete."""
 STRANDING = _words(
     """
     it you that this he she they we i them him her go come ask listen talk speak look wait work live
@@ -97,7 +97,7 @@ STRANDING = _words(
     begin start stand want worth
 """
 )
-"""Before a preposition that stands alone: "what is it for", "who did you talk to"."""
+"""Words before a preposition that may end a sentence: "what is it for", "who did you talk to"."""
 
 SUBJECTS = _words("i we they he she")
 BE_FORMS = _words("is are was were am do did does have")
@@ -109,7 +109,7 @@ AUXILIARIES = _words(
 """
 )
 ANSWERING = _words("yes yeah yep no nope of sure i it he she they we you that there")
-"""How an answer begins that may end in an auxiliary: "yes it is", "I would"."""
+"""First words of an answer that may end in an auxiliary: "yes it is", "I would"."""
 
 TRANSITIVE = _words(
     """
@@ -118,12 +118,12 @@ TRANSITIVE = _words(
 """
 )
 NOUNS_TOO = _words("book order need use show set update schedule reserve find")
-"""Of these, what stands for a thing after "a" or "my"."""
+"""Transitive verbs that are also nouns: "a book", "my order"."""
 TRANSITIVE_PAST = _words(
     "wrote made took bought sold sent gave got had wanted needed ordered booked"
 )
 DITRANSITIVE = _words("tell give show send get bring make find")
-"""With "me" after them they still lack what is given."""
+"""Verbs that lack an object even with "me" after them: "give me"."""
 BEFORE_VERB = _words("to i we can could would i'd please wanna gonna just you should will let me")
 
 OPENERS = frozenset(
@@ -141,15 +141,15 @@ OPENERS = frozenset(
     """
     )
 )
-"""Beginnings that promise more, when they are all that was said."""
+"""Beginnings that are incomplete as a whole utterance."""
 
 CONDITIONS = _words("if unless whenever although though")
 TEMPORAL = _words("when while once after before since until")
-"""With a subject after them they open a clause: "when I press the button"."""
+"""Words that open a clause before a subject: "when I press the button"."""
 PRONOUNS = _words("i you he she it we they i'm you're he's she's it's we're they're")
 CONDITION_PHRASES = _phrases("as soon as, as long as, even if, even though, in case")
 CONDITION_WORDS = 7
-"""A longer one without a comma has its main clause already."""
+"""Words of a condition; a longer sentence without a comma contains its main clause."""
 
 ASIDES = frozenset(
     _phrases(
@@ -159,7 +159,7 @@ ASIDES = frozenset(
     """
     )
 )
-"""Between commas without being items of a list."""
+"""Words between commas that are not items of a list."""
 
 POLITE = _words("please thanks")
 
@@ -175,7 +175,7 @@ ASKING_VERBS = _words(
 """
 )
 MODALS = _words("do does did can could would will should shall may")
-"""A question that begins with one of these, or has it after its wh-word, needs a verb."""
+"""Words that need a verb in a question that begins with them, or has them after its wh-word."""
 VERBS = _words(
     """
     accept agree allow answer apply arrive ask be become begin believe belong break bring build buy
@@ -190,21 +190,21 @@ VERBS = _words(
     warm wash watch weigh win wish wonder work write
 """
 )
-"""Common ones in the form that follows a modal."""
+"""Common verbs, in the form that follows a modal."""
 DETERMINERS = _words("the a an my your our his her their this that")
 HALF_NOUN_PHRASES = _words("last next following only main whole new big little large other very")
-"""After a determiner they lack what they describe."""
+"""Words that need a noun when they follow a determiner: "the last", "a new"."""
 INDEFINITE = _words(
     "anything something nothing everything anyone someone anybody somebody any some"
 )
-"""What they are like comes after them: "anything cheaper"."""
+"""Pronouns that an adjective may follow: "anything cheaper"."""
 DANGLING = _words("that this these those first when where who what which how why all just only 2 4")
-"""A command may go on after them; 2 and 4 are how "to" and "for" sound before a pause."""
+"""Words after which a command may go on; 2 and 4 are how "to" and "for" sound before a pause."""
 THEN_AFTER = _words("until till since by back and okay ok well bye right before even")
-"""Before a "then" that ends a sentence."""
+"""Words before a "then" that may end a sentence."""
 
 WHOLE_QUESTION = 5
-"""Words that a question without a wh-word has, mostly, when it is whole."""
+"""Words that a complete question without a wh-word usually has."""
 
 IMPERATIVES = _words(
     """
@@ -221,7 +221,7 @@ _LEAD_INS = _words("so and but well okay ok oh then um uh hey hi hello please ye
 
 
 def lead(tokens: Sequence[str]) -> str:
-    """The first word that carries the sentence: "so" and "um, please" before it do not."""
+    """The first word after openings such as "so" and "um, please"; empty without words."""
     for token in tokens:
         if token not in _LEAD_INS:
             return token
@@ -229,7 +229,10 @@ def lead(tokens: Sequence[str]) -> str:
 
 
 def modal_place(tokens: Sequence[str]) -> int | None:
-    """Where the modal of a question stands: first, or after its wh-word or what belongs to it."""
+    """Index of a question's modal: the first word, or up to three words after its wh-word.
+
+    None for a sentence without one.
+    """
     first = tokens.index(lead(tokens)) if tokens else 0
     reach = 4 if tokens and tokens[first] in WH_WORDS else 1
     places = range(first, min(first + reach, len(tokens)))

@@ -1,4 +1,4 @@
-"""The last sentence of a turn so far, in the forms that the rules about its end ask for."""
+"""The last sentence of a transcript, as text and as words, for the rules about its end."""
 
 from __future__ import annotations
 
@@ -7,30 +7,36 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_CHARACTERS: Final = 600
-"""Characters at the end of the words that are looked at; a long sentence has 200."""
+"""Characters at the end of a transcript that are read; a long sentence has 200."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """The last sentence of what was heard."""
+class LastSentence:
+    """The last sentence of a transcript.
+
+    Attributes:
+        text: the sentence as written, without the space around it.
+        tokens: its words in lower case, without the punctuation around them.
+        seconds_of_speech: from the first to the last speech of the turn, if known.
+    """
 
     text: str
-    """As written, without the space around it."""
     tokens: tuple[str, ...]
-    """Its words in lower case, without the punctuation around them."""
     seconds_of_speech: float | None
 
     @property
     def last(self) -> str:
+        """The last word; empty if there is none."""
         return self.tokens[-1] if self.tokens else ""
 
     @property
     def before(self) -> str:
-        """The word before the last."""
+        """The word before the last; empty if there is none."""
         return self.tokens[-2] if len(self.tokens) > 1 else ""
 
     @property
     def phrase(self) -> str:
+        """The words, separated by spaces."""
         return " ".join(self.tokens)
 
 
@@ -38,10 +44,10 @@ _SENTENCE_END = re.compile(r"(?<=[.?!])[\"”’']?\s+")
 _WORD = re.compile(r"[^\s,;:.!?…—–\"“”()\[\]*]+(?:[.@:,][^\s,;:.!?…—–\"“”()\[\]*]+)*@?")
 
 
-def tail_of(words: str, seconds_of_speech: float | None) -> Tail:
-    """The last sentence of ``words``, or of the part of it that is looked at."""
+def last_sentence(words: str, seconds_of_speech: float | None) -> LastSentence:
+    """The last sentence of the transcript ``words``, cut to `MAX_CHARACTERS` at its end."""
     text = words[-MAX_CHARACTERS:].strip()
     sentences = _SENTENCE_END.split(text)
     last = sentences[-1]
     found = (word.strip("'’‘-♪").lower().replace("’", "'") for word in _WORD.findall(last))
-    return Tail(last, tuple(filter(None, found)), seconds_of_speech)
+    return LastSentence(last, tuple(filter(None, found)), seconds_of_speech)

@@ -9,7 +9,7 @@ from typing import Protocol
 from dllm_core.config import ModelConfig
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.decode.denoise import finished_before
-from dllm_core.decode.reply_text import ReplyText
+from dllm_core.decode.reply_text import ReplyDetokenizer
 from dllm_core.decode.schedule import Clock
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats
 from dllm_core.model.cache import PromptCache
@@ -41,7 +41,7 @@ class ReplySteps:
     ) -> None:
         self._eos_ids, self._tokenizer, self._max_tokens = config.eos_ids, tokenizer, max_tokens
         self._cache, self._prefill, self._clock = cache, prefill, clock
-        self._reply = ReplyText(tokenizer)
+        self._reply = ReplyDetokenizer(tokenizer)
         self._begin, self._steps = clock(), 0
 
     def is_whole(self, final: Sequence[int]) -> bool:

@@ -12,7 +12,7 @@ _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)")
 _LAST_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*$")
 
 
-class ReplyText:
+class ReplyDetokenizer:
     """Collects final tokens and releases their text from left to right.
 
     The first sentence is released as it comes, so that speech can begin early. Every later

@@ -14,7 +14,7 @@ import torch
 
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.denoise import Forward, finished_before, run
-from dllm_core.decode.reply_text import ReplyText
+from dllm_core.decode.reply_text import ReplyDetokenizer
 from dllm_core.decode.stats import Ending
 from dllm_core.decode.unmask import accepted_prefix
 from dllm_core.engine import Engine
@@ -85,7 +85,7 @@ class Guided:
     def _rounds(
         self, ids: list[int], max_tokens: int, cache: PromptCache, drafts: PromptCache
     ) -> Iterator[Round]:
-        reply = ReplyText(self.judge.tokenizer)
+        reply = ReplyDetokenizer(self.judge.tokenizer)
         left, ended = max_tokens, None
         while ended is None:
             draft = self._drafted(ids, min(left, self.draft.canvas_length), drafts)

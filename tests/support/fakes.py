@@ -15,7 +15,7 @@ from agent.audio.samples import AudioChunk, Samples
 from agent.compute import Compute, Urgency
 from agent.protocol import AppendedAudio, ClientMessage
 from agent.session.commands import Command
-from agent.session.events import Heard, Input
+from agent.session.events import AudioFrame, Input
 from agent.session.notices import Notice
 from agent.session.session import Session
 from agent.transports.base import Disconnected
@@ -133,7 +133,7 @@ class Desk:
             samples = np.full(FRAME, probability, np.float32)
             chunk = AudioChunk(samples, RATE, self.position, self.now)
             self.position += FRAME
-            new += self.tell(Heard(chunk, probability))
+            new += self.tell(AudioFrame(chunk, probability))
         return new
 
     def all(self, kind: type[T]) -> list[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.audio.echo import EchoJudge
+from agent.audio.echo import EchoDetector
 from agent.audio.samples import AudioChunk
 from agent.audio.vad import FRAME_SAMPLES, SpeechGate
 from agent.config.settings import TurnSettings
@@ -72,7 +72,7 @@ def judged(
 
     Frames whose speech probability is given and says that nobody speaks are skipped, as in a call.
     """
-    judge, random = EchoJudge(), np.random.default_rng(3)
+    judge, random = EchoDetector(), np.random.default_rng(3)
     likelihoods, played = [], 0
     for start in range(0, len(microphone) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
         now = START + (start + FRAME_SAMPLES) / RATE

@@ -10,9 +10,9 @@ from agent.session.commands import (
     Abandon,
     Command,
     DecodeFinal,
-    Forget,
+    DropTurnAudio,
+    FeedRecogniser,
     HangUp,
-    Hear,
     Respond,
     Speak,
     WakeAt,
@@ -23,19 +23,19 @@ from agent.session.notices import (
     Play,
     ReplyFinished,
     ReplyStarted,
-    ReplyWords,
+    ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
     TextAccepted,
+    TranscriptUpdated,
     Trouble,
     TurnCommitted,
     TurnTimed,
     Unduck,
-    WordsHeard,
-    WordsPlaced,
+    WordTimestamps,
 )
-from agent.session.session import MAX_UNHEARD, Session
+from agent.session.session import MAX_UNTRANSCRIBED, Session
 from agent.turn_taking.backchannel import is_backchannel
 from tts.engine import SpeechChunk, WordSpan
 
@@ -92,16 +92,23 @@ class Witness:
             case Abandon():
                 assert command.generation not in self.abandoned, "given up twice"
                 self.abandoned.add(command.generation)
-            case Hear():
+            case FeedRecogniser():
                 self.listening.add(command.turn)
-                assert len(self.listening) <= MAX_UNHEARD + 2, "recordings pile up"
-            case Forget():
+                assert len(self.listening) <= MAX_UNTRANSCRIBED + 2, "recordings pile up"
+            case DropTurnAudio():
                 self.listening.discard(command.turn)
             case ReplyStarted() | ReplyFinished():
                 self._reply(command)
             case Play():
                 self._plays(command)
-            case ReplyWords() | WordsPlaced() | TurnTimed() | Duck() | Unduck() | StopPlaying():
+            case (
+                ReplyTextDelta()
+                | WordTimestamps()
+                | TurnTimed()
+                | Duck()
+                | Unduck()
+                | StopPlaying()
+            ):
                 assert command.response_id == self.running, f"{command} and it does not run"
                 assert not self.stopped, f"{command} after its stop"
                 self.stopped = isinstance(command, StopPlaying)
@@ -109,7 +116,7 @@ class Witness:
                 self._caller(command)
             case TurnCommitted() | TextAccepted():
                 self._new_item(command.item_id)
-            case WordsHeard():
+            case TranscriptUpdated():
                 self._words(command)
             case Trouble():
                 self.owed = self.owed and command.code != "too_many_turns"
@@ -181,8 +188,8 @@ class Witness:
             # Who takes back the words that he interrupted with does not say what he wants.
             self.owed = self.owed and not self.answers
 
-    def _words(self, command: WordsHeard) -> None:
-        asked_for = self.session.create_response and self.session.hearing.detection
+    def _words(self, command: TranscriptUpdated) -> None:
+        asked_for = self.session.create_response and self.session.user_turn.detection
         means_something = bool(command.text) and not is_backchannel(command.text)
         if command.final and asked_for and means_something:
             self.owed = True

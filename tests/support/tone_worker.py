@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator
 
 from tts.engine import SpeechChunk
-from tts.pipes import Message, write_message
+from tts.pipes import PipeMessage, write_message
 from tts.serving import serve
 from tts.tone import ToneSynthesizer
 
@@ -44,7 +44,9 @@ def main() -> None:
         sys.stdin.buffer.read()
         return
     if "--fatal" in sys.argv:
-        write_message(sys.stdout.buffer, Message("fatal", fields={"reason": "the voice is hoarse"}))
+        write_message(
+            sys.stdout.buffer, PipeMessage("fatal", fields={"reason": "the voice is hoarse"})
+        )
         return
     serve(BrittleVoice(), sys.stdin.buffer, sys.stdout.buffer)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-from agent.audio.samples import Samples, read_recording
+from agent.audio.samples import Samples, read_sound_file
 from agent.config.settings import Settings
 from agent.config.telephony import ASK_BY_WEBHOOK, TelephonySettings
 from agent.doctor.checks import Finding, Level
@@ -181,7 +181,7 @@ async def _judge(what: str, call: Awaitable[Heard], advice: str) -> Finding:
 
 
 def _question(rate: int) -> Samples:
-    return read_recording(bundled_questions()[0], rate).samples
+    return read_sound_file(bundled_questions()[0], rate).samples
 
 
 def _caller(

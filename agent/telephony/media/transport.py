@@ -12,7 +12,7 @@ import numpy as np
 
 from agent.audio.samples import Samples
 from agent.protocol import AppendedAudio, ClientMessage
-from agent.session.events import CancelReply, Configure, RespondNow, TextSaid
+from agent.session.events import CancelReply, Configure, RespondNow, TextTyped
 from agent.session.notices import (
     Notice,
     Play,
@@ -262,7 +262,7 @@ class TelephoneTransport:
         if pressed is not None:
             if self._replying:
                 self._tell(CancelReply())
-            self._tell(TextSaid(pressed))
+            self._tell(TextTyped(pressed))
             self._tell(RespondNow())
 
     def _tell(self, message: ClientMessage) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dllm_core.adapt.drafter.conversations import Conversation
 from dllm_core.adapt.drafter.shards import Recording
-from dllm_core.decode.reply_text import ReplyText
+from dllm_core.decode.reply_text import ReplyDetokenizer
 from dllm_core.engine import Engine
 from dllm_core.model.cache import PromptCache, shared_prefix
 from dllm_core.model.transformer import Span, Taps, visibility
@@ -193,7 +193,7 @@ class Writer:
             return
         start = live.replies[-1][0]
         live.replies[-1] = (start, start + len(live.reply))
-        text = ReplyText(self._engine.tokenizer)
+        text = ReplyDetokenizer(self._engine.tokenizer)
         spoken = text.push(live.reply[:-1] if ended else live.reply)
         spoken += text.finish(complete=ended)[0]
         last = live.ids
