@@ -234,10 +234,10 @@ class Engine:
         begin = perf_counter()
         block = self.config.block_length if self.config.attention == "block_causal" else 1
         shared = cache.shared_prefix(ids) // block * block
-        if self.drafter is not None:
+        drafts = None if self.drafter is None else self.drafter.beside(cache)
+        if drafts is not None:
             # What was read before there was a drafter, or without it, is read again.
-            cache.drafts = cache.drafts or self.drafter.new_cache()
-            shared = min(shared, len(cache.drafts))
+            shared = min(shared, len(drafts))
         cache.crop(shared)
         stop = len(ids) // block * block
         new = list(ids[shared:stop])
@@ -247,8 +247,8 @@ class Engine:
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
             taps = None if self.drafter is None else self.drafter.taps(len(new))
             self.model(torch.tensor(new, device=self.device), [span], None, taps)
-            if self.drafter is not None and taps is not None and cache.drafts is not None:
-                self.drafter.extend(cache.drafts, taps.features)
+            if self.drafter is not None and taps is not None and drafts is not None:
+                self.drafter.extend(drafts, taps.features)
             cache.commit(new)
         return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
 

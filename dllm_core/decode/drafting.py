@@ -30,8 +30,11 @@ from dllm_core.model.transformer import Span, Taps
 
 _CONFIDENT = 0.5
 """Chance from which a drafted token may stand unverified."""
-_MEMORY = 0.7
+_MEMORY = 0.8
 """Weight of earlier rounds in what drafts are found to save."""
+_PRIOR = 2.0
+"""Tokens that a reply begins with, expected and accepted."""
+_LEAST_TRUST, _MOST_TRUST = 0.2, 1.5
 _LONGEST_PAUSE = 16
 """Plain tokens between two attempts, where drafts do not pay."""
 
@@ -63,8 +66,11 @@ class _Worth:
     """Whether drafts pay: what they saved lately, and how long to do without."""
 
     saved: float = 0.0
+    """Milliseconds a round, lately."""
     pause: int = 0
     waiting: int = 0
+    expected: float = _PRIOR
+    accepted: float = _PRIOR
 
     def drafts_now(self) -> bool:
         if self.waiting:
@@ -72,8 +78,16 @@ class _Worth:
             return False
         return True
 
-    def learn(self, accepted: int, rows: int, costs: DraftCosts) -> None:
-        """A round with a draft gave `accepted` tokens more than one without."""
+    @property
+    def trust(self) -> float:
+        """Tokens that were accepted by those that were expected to be."""
+        return min(max(self.accepted / self.expected, _LEAST_TRUST), _MOST_TRUST)
+
+    def learn(self, accepted: int, tree: Tree, costs: DraftCosts) -> None:
+        """A round with this draft gave `accepted` tokens more than one without."""
+        rows = len(tree)
+        self.expected = _MEMORY * self.expected + (tree.expected - 1) / self.trust
+        self.accepted = _MEMORY * self.accepted + accepted
         gain = accepted * costs.of(1) - (costs.of(rows) - costs.of(1)) - costs.draft
         self.saved = _MEMORY * self.saved + (1 - _MEMORY) * gain
         if self.saved >= 0:
@@ -193,7 +207,7 @@ class Drafting:
         drafter, cache = self._drafter, self._cache
         tree = grow(
             self._last, self._proposal, cost=self._costs.of, spent=self._costs.draft,
-            rows=self.most_rows, deepest=self._room - 1,
+            rows=self.most_rows, deepest=self._room - 1, trust=self._worth.trust,
         )  # fmt: skip
         rows, start = len(tree), len(cache)
         cache.reserve(rows)
@@ -221,7 +235,7 @@ class Drafting:
         self.round = DraftRound(len(tree) - 1, accepted, path[-1] in tree.parents)
         self._counts.add(tree, path)
         if planned.drafted:
-            self._worth.learn(len(path) - 1, len(tree), self._costs)
+            self._worth.learn(len(path) - 1, tree, self._costs)
         rounds = self._options.rounds
         if not self.done and rounds is not None and self._counts.rounds >= rounds:
             self.conclude()

@@ -18,6 +18,7 @@ class DraftCache:
     """
 
     def __init__(self, config: ModelConfig, limit: int, device: torch.device) -> None:
+        self.config = config
         self.store = KeyValues(config, limit, torch.float32, device)
         self.length = 0
         self._width = config.hidden_size

@@ -20,6 +20,7 @@ from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.network import rotated
 from dllm_core.draft.parts import CPU, AnyLinear, ContextLayer, Parts
 from dllm_core.draft.proposal import Proposal
+from dllm_core.model.cache import PromptCache
 from dllm_core.model.quantize import PackedLinear
 from dllm_core.model.transformer import Span, Taps, Transformer
 
@@ -65,6 +66,13 @@ class Drafter:
     def new_cache(self) -> DraftCache:
         return DraftCache(self.parts.model.config, self.context, CPU)
 
+    def beside(self, cache: PromptCache) -> DraftCache:
+        """The context of drafts that belongs to a prompt cache; made when it has none of ours."""
+        drafts = cache.drafts
+        if not isinstance(drafts, DraftCache) or drafts.config is not self.parts.model.config:
+            cache.drafts = drafts = self.new_cache()
+        return drafts
+
     @torch.inference_mode()
     def extend(self, cache: DraftCache, features: Tensor) -> None:
         """Take in hidden states (rows, layers * hidden_size) of the positions that follow.
@@ -109,6 +117,15 @@ class Drafter:
             PromptTooLongError: a cache has no room for a block.
         """
         parts = self.parts
+        return [
+            Proposal(each, parts.markov, parts.vocabulary, parts.calibration)
+            for each in self.scores(sequences)
+        ]
+
+    @torch.inference_mode()
+    def scores(self, sequences: Sequence[tuple[DraftCache, int]]) -> Tensor:
+        """Logits (sequences, depths, words) of blocks, before the Markov head."""
+        parts = self.parts
         for cache, _ in sequences:
             cache.reserve(parts.block)
         rows = self._rows(sequences).flatten(0, 1)
@@ -118,10 +135,7 @@ class Drafter:
         ]
         hidden = parts.model.through(rows, spans).view(len(sequences), parts.block, -1)
         wanted = hidden[:, parts.first :].flatten(0, 1)
-        scores = parts.model.logits(wanted).view(len(sequences), self.deepest, -1)
-        return [
-            Proposal(each, parts.markov, parts.vocabulary, parts.calibration) for each in scores
-        ]
+        return parts.model.logits(wanted).view(len(sequences), self.deepest, -1)
 
     def _rows(self, sequences: Sequence[tuple[DraftCache, int]]) -> Tensor:
         """Embedded rows (sequences, block, hidden_size)."""

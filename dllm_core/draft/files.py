@@ -52,7 +52,7 @@ class DrafterFile:
 
 def quantised(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Levels int8 (out, in) and steps float16 (out, in / 32)."""
-    groups = matrix.float().unflatten(1, (-1, GROUP))
+    groups = matrix.float().view(len(matrix), -1, GROUP)
     steps = (groups.abs().amax(-1) / _LARGEST).half()
     levels = groups / steps.float().clamp_min(1e-12)[..., None]
     return levels.round().clamp(-_LARGEST, _LARGEST).to(torch.int8).flatten(1), steps
@@ -60,7 +60,7 @@ def quantised(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 def dequantised(levels: Tensor, steps: Tensor) -> Tensor:
     """The matrix (out, in) in float32."""
-    groups = levels.float().unflatten(1, (-1, GROUP)) * steps.float()[..., None]
+    groups = levels.float().view(*steps.shape, GROUP) * steps.float()[..., None]
     return groups.flatten(1)
 
 

@@ -55,7 +55,7 @@ class Proposal:
         self._scores: Floats = best.values.numpy()
         self._words: Places = best.indices.numpy()
         self._markov, self._vocabulary, self._calibration = markov, vocabulary, calibration
-        sound: list[bool] = np.isfinite(self._scores).all(axis=1).tolist()
+        sound = [bool(np.isfinite(row).all()) for row in self._scores]
         self.depth = sound.index(False) if False in sound else len(sound)
         """Places that can be drafted, counted from the first."""
 

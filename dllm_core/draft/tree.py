@@ -14,6 +14,7 @@ from typing import Protocol
 
 from dllm_core.draft.proposal import Candidate
 
+_SUREST = 0.99
 WIDTH = 3
 """Candidates after a token."""
 
@@ -73,11 +74,13 @@ def grow(
     spent: float = 0.0,
     rows: int = 8,
     width: int = WIDTH,
+    trust: float = 1.0,
     deepest: int,
 ) -> Tree:
     """The tree after a token: of at most `rows` rows, and at most `deepest` tokens deep.
 
-    `spent` milliseconds are gone whatever comes of it, for the drafter's own pass.
+    `spent` milliseconds are gone whatever comes of it, for the drafter's own pass; `trust` is
+    what chances have been worth lately.
     """
     tree = Tree([token])
     if proposal is None:
@@ -89,7 +92,7 @@ def grow(
         if tree.depths[parent] >= deepest:
             return
         for candidate in proposal.after(tree.tokens[parent], tree.depths[parent], width):
-            chance = tree.chances[parent] * candidate.chance
+            chance = tree.chances[parent] * min(trust * candidate.chance, _SUREST)
             heapq.heappush(waiting, (-chance, next(order), parent, candidate.token))
 
     offer(0)
