@@ -21,6 +21,7 @@ from dllm_core.decode.reply_state import Answer, check_request
 from dllm_core.decode.reply_steps import Steps
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import DenoiseStep, PrefillStats, Reply
+from dllm_core.draft import bundled
 from dllm_core.draft.drafter import Drafter
 from dllm_core.gpu.device import Device, objection
 from dllm_core.gpu.device_batch import MOST_CALLS
@@ -136,6 +137,11 @@ class Engine:
         """On a GPU, for models that denoise and have kernels for all that they do."""
         denoises = self.config.mask_id is not None
         return self.device.type == "cuda" and denoises and PagedModel.serves(self.model)
+
+    def bundled_drafter(self) -> Path | None:
+        """The drafter that comes with this package for the loaded model, on a CPU."""
+        on_cpu = self.device.type == "cpu" and self.config.mask_id is None
+        return bundled.find(self.model) if on_cpu and self.config.autoregressive else None
 
     def use_drafter(self, source: str | Path) -> None:
         """Draft replies with the drafter in this directory (`onebreath adapt drafter`).

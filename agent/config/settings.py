@@ -147,6 +147,9 @@ class ResponderChoice(Section):
     hosted service calls its model."""
     adapter: Path | None = None
     """Directory of a LoRA adapter for the model, as `onebreath adapt` or PEFT writes it."""
+    drafter: str = "auto"
+    """Directory of a drafter for the model (`onebreath adapt drafter`), which lets it write several
+    words a pass; `auto` is the one that comes with the model, `none` is none."""
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = Field(None, ge=1)

@@ -11,6 +11,7 @@ from time import monotonic
 
 from agent.responders.base import (
     CanvasStep,
+    DraftRound,
     Message,
     Prefilled,
     ReplyDone,
@@ -22,7 +23,7 @@ from agent.responders.base import (
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.batch import Batch
 from dllm_core.decode.reply_steps import Steps
-from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats
+from dllm_core.decode.stats import DenoiseStats, DenoiseStep, DraftStats, PrefillStats
 from dllm_core.engine import Cache, Engine
 from dllm_core.errors import DllmError
 from dllm_core.model.cache import PromptCache, shared_prefix
@@ -38,6 +39,10 @@ and urgent work would wait the longer for its end."""
 class DiffusionResponder:
     """A loaded engine, shared by all calls; each call owns its prompt cache.
 
+    Args:
+        drafter: directory of a drafter for the model; `auto` is the one that comes with it, if
+            any; `none` is none.
+
     Raises:
         ResponderError: the model could not be loaded; the message says what to do.
     """
@@ -52,6 +57,7 @@ class DiffusionResponder:
         max_tokens: int | None = None,
         options: DecodeOptions | None = None,
         adapter: str | Path | None = None,
+        drafter: str | Path = "auto",
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
         try:
@@ -63,12 +69,19 @@ class DiffusionResponder:
                 adapter=adapter,
                 progress=progress,
             )
+            self._use_drafter(drafter)
         except DllmError as error:
             raise ResponderError(str(error)) from error
         self.batch = Batch(self.engine.model, size=ROWS, rows=ROWS)
         self.options = options or self.engine.default_options
         if max_tokens is not None:
             self.options = replace(self.options, max_tokens=max_tokens)
+
+    def _use_drafter(self, drafter: str | Path) -> None:
+        """`auto` is the drafter that comes with the model, if there is one; `none` is none."""
+        place = self.engine.bundled_drafter() if drafter == "auto" else drafter
+        if place is not None and place != "none":
+            self.engine.use_drafter(place)
 
     def with_steps(self, steps: int) -> DiffusionResponder:
         """The same engine with so many steps per canvas.
@@ -182,8 +195,10 @@ class DiffusionCall:
             ticket.cancel()
 
     def _in_time(self, deadline: float | None) -> DecodeOptions:
-        """The fixed-point rule has no steps to save: its words are right only when it is done."""
-        if deadline is None or self._options.rule == "fixed_point":
+        """Where every word is the model's own there are no steps to save: the reply is done when
+        it is done. Bounded rounds may end early."""
+        exact = self._options.rule in ("fixed_point", "draft") and self._options.rounds is None
+        if deadline is None or exact:
             return self._options
         left = max(SHORTEST_MS, (deadline - monotonic()) * 1e3)
         return replace(self._options, deadline_ms=left)
@@ -215,9 +230,12 @@ def _prefilled(stats: PrefillStats) -> Prefilled:
 
 
 def _canvas_step(step: DenoiseStep) -> CanvasStep:
-    canvas = step.canvas
+    canvas, found = step.canvas, step.round
+    draft = None
+    if found is not None:
+        draft = DraftRound(found.drafted, found.accepted, found.corrected, found.unverified)
     return CanvasStep(
-        step.step, step.planned, step.tokens, canvas.masked, canvas.confidence, step.ms
+        step.step, step.planned, step.tokens, canvas.masked, canvas.confidence, step.ms, draft
     )
 
 
@@ -235,5 +253,20 @@ def _done(text: str, prefill: PrefillStats, stats: DenoiseStats) -> ReplyDone:
             "new_tokens": prefill.new_tokens,
             "cache_bytes": stats.cache_bytes,
             "cut": float(stats.ended != "eos"),
+            **_drafts(stats.drafts),
         },
     )
+
+
+def _drafts(stats: DraftStats | None) -> dict[str, float]:
+    """Figures of a reply's drafts, acceptance by depth among them."""
+    if stats is None:
+        return {}
+    depths = {f"acceptance_{i}": share for i, share in enumerate(stats.acceptance, 1)}
+    return {
+        "rounds": stats.rounds,
+        "drafted_tokens": stats.drafted,
+        "accepted_tokens": stats.accepted,
+        "unverified_tokens": stats.unverified,
+        **depths,
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import accumulate, count
 from typing import Protocol
 
 from dllm_core.draft.proposal import Candidate
@@ -98,26 +98,28 @@ def grow(
     offer(0)
     while waiting and len(tree) < rows:
         negative, _, parent, drafted = heapq.heappop(waiting)
-        if not _worth(tree, -negative, cost, spent, rows, [-w[0] for w in waiting]):
+        # Its children are not known yet: they are taken to be as likely after it as it is itself.
+        likely = -negative / tree.chances[parent]
+        children = [-negative * likely**depth for depth in range(1, rows - len(tree))]
+        others = [-each[0] for each in waiting] + children
+        if not _worth(tree, -negative, others, cost, spent, rows):
             break
         offer(tree.add(drafted, parent, -negative))
     return tree
 
 
 def _worth(
-    tree: Tree, chance: float, cost: Cost, spent: float, rows: int, others: Sequence[float]
+    tree: Tree, chance: float, others: Sequence[float], cost: Cost, spent: float, rows: int
 ) -> bool:
-    """Whether this node, or a few after it, make more tokens a millisecond.
+    """Whether a node, or it and a few after it, make more tokens a millisecond.
 
     The cost of rows has steps (as many rows as registers hold cost the same), so that a node may
-    pay only together with the next ones, which are at best as likely as those that wait.
+    pay only together with the next ones.
     """
     now, expected = len(tree), tree.expected
     pace = expected / (cost(now) + spent)
-    gained = 0.0
-    best = sorted(others, reverse=True)
-    for more in range(1, rows - now + 1):
-        gained += chance if more == 1 else (best[more - 2] if more - 2 < len(best) else 0.0)
+    gains = [chance, *sorted(others, reverse=True)][: rows - now]
+    for more, gained in enumerate(accumulate(gains), 1):
         if (expected + gained) / (cost(now + more) + spent) > pace:
             return True
     return False
