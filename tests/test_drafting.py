@@ -32,7 +32,7 @@ def engine(tmp_path: Path, kind: Any = Int8Linear, **changes: object) -> Engine:
     model = packed_model(base_config(**changes), kind, SHAPE["context_length"])
     found = engine_of(model)
     found.use_drafter(save_drafter(model, tmp_path / "drafter"))
-    found.draft_costs = CHEAP
+    found.host.draft_costs = CHEAP
     return found
 
 
@@ -164,7 +164,7 @@ def test_drafts_that_are_no_numbers_cost_rounds_and_no_word(tmp_path: Path) -> N
     files.save(network, Calibration.none(4), tmp_path / "nan", {})
     broken = engine_of(model)
     broken.use_drafter(tmp_path / "nan")
-    broken.draft_costs = CHEAP
+    broken.host.draft_costs = CHEAP
     for prompt in PROMPTS:
         mine = reply(broken, prompt, DRAFT)
         assert mine.ids == reply(broken, prompt, PLAIN).ids
@@ -178,7 +178,7 @@ def test_features_that_are_no_numbers_cost_rounds_and_no_word(tmp_path: Path) ->
     files.save(network, Calibration.none(4), tmp_path / "nan", {})
     broken = engine_of(model)
     broken.use_drafter(tmp_path / "nan")
-    broken.draft_costs = CHEAP
+    broken.host.draft_costs = CHEAP
     assert reply(broken, PROMPTS[1], DRAFT).ids == reply(broken, PROMPTS[1], PLAIN).ids
 
 
@@ -197,11 +197,11 @@ def test_replies_that_share_passes_are_those_of_single_ones(tmp_path: Path) -> N
 
 def test_a_context_that_was_read_without_the_drafter_is_read_again(tmp_path: Path) -> None:
     drafting = engine(tmp_path, eos_ids=())
-    drafter, drafting.drafter = drafting.drafter, None
+    drafter, drafting.host.drafter = drafting.drafter, None
     cache = drafting.contiguous_cache()
     drafting.prefill(PROMPTS[1], cache)
     assert cache.drafts is None
-    drafting.drafter = drafter
+    drafting.host.drafter = drafter
     assert drafting.prefill([*PROMPTS[1], 7], cache).new_tokens == len(PROMPTS[1]) + 1
     assert cache.drafts is not None
     assert len(cache.drafts) == len(cache)

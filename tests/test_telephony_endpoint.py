@@ -1,4 +1,4 @@
-"""The real server with real sockets and scripted engines, called as telephone providers do."""
+"""The real server with real sockets and scripted engines, called as telephony providers do."""
 
 import asyncio
 import base64
@@ -12,8 +12,8 @@ import wave
 import numpy as np
 import pytest
 from support.fakes import silence, speech
-from support.phone_peer import FRAME, RATE, media, start
-from support.phone_server import server
+from support.telephony_peer import FRAME, RATE, media, start
+from support.telephony_server import server
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -29,7 +29,7 @@ from tts.tone import ToneSynthesizer
 
 CALL = uuid.UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 CONNECTED = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
-QUESTION = np.concatenate([silence(0.2, RATE), speech(0.8, RATE), silence(0.7, RATE)])
+QUESTION = np.concatenate([silence(0.1, RATE), speech(0.4, RATE), silence(0.7, RATE)])
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ async def test_sockets_of_one_address_and_calls_are_counted(tokens):
                     break
 
 
-async def test_telephone_calls_and_others_share_the_lines(tokens):
+async def test_telephony_calls_and_others_share_the_lines(tokens):
     async with server(max_calls=1) as (address, _), connect(f"ws://{address}/v1/realtime") as other:
         await other.recv()
         assert await status(dial(address)) == 503
@@ -234,39 +234,39 @@ def frame(kind, payload=b""):
 
 
 @pytest.fixture
-def phones(monkeypatch):
-    """The telephones of the server that the test starts."""
+def telephony(monkeypatch):
+    """The telephony endpoint of the server that the test starts."""
     made = []
     plain = AgentServer.__init__
 
     def remember(self, *arguments):
         plain(self, *arguments)
-        made.append(self.phones)
+        made.append(self.telephony)
 
     monkeypatch.setattr(AgentServer, "__init__", remember)
     return lambda: made[0]
 
 
-async def test_a_call_can_be_hung_up_and_not_transferred(phones):
+async def test_a_call_can_be_hung_up_and_not_transferred(telephony):
     async with server(require_token=False) as (address, _), dial(address) as line:
         await line.send(start())
-        while "CA1" not in phones().transports:  # noqa: ASYNC110
+        while "CA1" not in telephony().transports:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        call = phones().transports["CA1"]
+        call = telephony().transports["CA1"]
         with pytest.raises(Unsupported, match="Dial verb"):
             await call.transfer("+15550199")
         await call.close(1000, "the office closes")
         assert await closed(line) == 1000
-        while phones().transports:  # noqa: ASYNC110
+        while telephony().transports:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 AUDIOSOCKET = {"audiosocket_port": 0, "audiosocket_uuid": CALL}
 
 
-async def test_an_audiosocket_call(phones):
+async def test_an_audiosocket_call(telephony):
     async with server("how are you", **AUDIOSOCKET):
-        reader, writer = await asyncio.open_connection("127.0.0.1", phones().audiosocket_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", telephony().audiosocket_port)
         writer.write(frame(0x01, CALL.bytes))
         for at in range(0, len(QUESTION), FRAME):
             writer.write(frame(0x10, to_pcm16(QUESTION[at : at + FRAME])))
@@ -279,9 +279,9 @@ async def test_an_audiosocket_call(phones):
         writer.close()
 
 
-async def test_another_uuid_is_not_let_in(phones):
+async def test_another_uuid_is_not_let_in(telephony):
     async with server(**AUDIOSOCKET):
-        reader, writer = await asyncio.open_connection("127.0.0.1", phones().audiosocket_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", telephony().audiosocket_port)
         writer.write(frame(0x01, uuid.uuid4().bytes) + frame(0x10, b"\0\\0"))
         assert await reader.read() == b""
         writer.close()

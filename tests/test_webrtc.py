@@ -11,9 +11,20 @@ import httpx
 import psutil
 import pytest
 from support.fakes import speech
-from support.webrtc_calls import CALLS, QUESTION, RATE, Ear, agent, call, lines_in_use, until_free
+from support.webrtc_calls import (
+    CALLS,
+    HERE,
+    QUESTION,
+    RATE,
+    Ear,
+    agent,
+    call,
+    lines_in_use,
+    until_free,
+)
 
 from agent.config.settings import WebRtcSettings
+from agent.latency.rtc_caller import RtcCaller
 from agent.protocol import EventWriter, SessionFacts
 from agent.session.notices import ReplyTextDelta
 from agent.transports.base import Disconnected
@@ -232,6 +243,18 @@ async def test_a_client_that_opens_channel_after_channel_is_dropped():
 
 
 # ---- the ends of calls -----------------------------------------------------------------
+
+
+async def test_a_client_is_told_that_the_server_is_being_stopped():
+    async with agent() as (url, _):
+        caller = RtcCaller(url, HERE)
+        await caller.connect()
+    try:
+        error = (await caller.until("error"))[-1]["error"]
+        assert (error["code"], error["message"]) == ("call_ended", "the server is being stopped")
+        await caller.hung_up()
+    finally:
+        await caller.close()
 
 
 async def test_the_client_hangs_up():

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Callable
 
 from agent.audio.echo import EchoDetector
+from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
 from agent.runtime.audio_input import CallerAudio
+from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, Outcome
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
@@ -28,8 +30,6 @@ MAX_UNSENT = 512
 """Notices that may wait for a slow client; one more ends the call."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
-NORMAL_CLOSURE = 1000
-POLICY_VIOLATION = 1008
 
 
 class CallRunner:
@@ -65,8 +65,9 @@ class CallRunner:
         self._last_message_at = self._clock()
         self._over = asyncio.Event()
         self._ending = False
+        self._end_of_call = CONNECTION_CLOSED
 
-    async def run(self) -> None:
+    async def run(self) -> CallEnd:
         """Serve until the client hangs up or the session ends the call."""
         try:
             async with asyncio.TaskGroup() as self._group:
@@ -80,6 +81,7 @@ class CallRunner:
                     self._engine_tasks.stop()
         finally:
             await self._engine_tasks.release()
+        return self._end_of_call
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._handle(CallStarted())
@@ -134,7 +136,8 @@ class CallRunner:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._transport.send(notice)
         except (Disconnected, TimeoutError) as error:
-            log.info("nothing can be sent any more: %s", type(error).__name__)
+            reason = f"nothing can be sent any more: {type(error).__name__}"
+            self._end_of_call = CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason)
             self._over.set()
 
     def _hang_up(self, code: int, reason: str) -> None:
@@ -144,7 +147,7 @@ class CallRunner:
         self._group.create_task(self._end(code, reason))
 
     async def _end(self, code: int, reason: str) -> None:
-        log.info("hanging up: %s", reason)
+        self._end_of_call = CallEnd(Outcome.COMPLETED, code, reason)
         try:
             async with asyncio.timeout(1.0):
                 await self._transport.close(code, reason)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from agent.close_codes import NORMAL_CLOSURE
 from agent.config.settings import CallSettings
 from agent.session.commands import Command, HangUp
 from agent.session.replies import Replies
 from agent.timing import Stage
 
-NORMAL_CLOSURE = 1000
 LINE_OPENS = 0.15
 """Seconds of silence before a greeting: a fresh line loses its first sound."""
 GOODBYE_SECONDS = 10.0

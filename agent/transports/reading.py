@@ -1,4 +1,4 @@
-"""One client's text events: read, checked, counted."""
+"""Reader of one client's text events, which checks them and counts bad ones."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from agent.protocol import BadEvent, ClientMessage, Pinged, parse
 from agent.session.notices import Trouble
 
 MAX_BAD_EVENTS = 100
-"""After this many events that could not be read a call is ended."""
+"""Unreadable events after which a call is ended."""
 
 
 class EventReader:
-    """Reads what one client sends; what cannot be read becomes trouble for it.
+    """Reads the events of one client; an unreadable event becomes ``Trouble`` for it.
 
     Args:
         max_message: characters of one event.
@@ -22,18 +22,18 @@ class EventReader:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the client sent too much that could not be read."""
+        """Whether the client sent too many unreadable events."""
         return self._bad_events > MAX_BAD_EVENTS
 
     def read(self, message: str | bytes) -> list[ClientMessage | Pinged | Trouble]:
-        """The inputs that ``message`` stands for, or what is wrong with it."""
+        """The inputs that ``message`` stands for, or the ``Trouble`` with it."""
         try:
             return list(parse(self._checked(message)))
         except BadEvent as error:
             return [self.refuse(error.trouble)]
 
     def refuse(self, trouble: Trouble) -> Trouble:
-        """Count an event that cannot be taken."""
+        """Count an event that cannot be accepted; returns its ``trouble``."""
         self._bad_events += 1
         return trouble
 

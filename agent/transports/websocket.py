@@ -1,4 +1,4 @@
-"""The public protocol over a websocket."""
+"""The Realtime protocol over a websocket."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from agent.close_codes import POLICY_VIOLATION
 from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged
 from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected
 from agent.transports.reading import EventReader
-
-POLICY_VIOLATION = 1008
 
 
 class WebsocketTransport:
@@ -28,7 +27,11 @@ class WebsocketTransport:
         self._reader = EventReader(settings.max_message_bytes)
 
     async def open(self) -> None:
-        """Greet the client."""
+        """Send ``session.created``.
+
+        Raises:
+            Disconnected: the client is gone.
+        """
         await self._send_event(self._writer.created())
 
     async def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
@@ -62,4 +65,4 @@ class WebsocketTransport:
             try:
                 await self._socket.close(code, reason[:120])
             except (WebSocketDisconnect, RuntimeError):
-                return  # the client was faster
+                return  # the client closed first

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -172,9 +173,13 @@ class Drafting:
         self._planned: _Planned | None = None
         self._worth, self._counts, self._asked = _Worth(), _Counts(), False
         self._open = False
-        self.most_rows = options.draft_rows
+        self._most_rows = options.draft_rows
 
     # Drafting
+
+    def limit_rows(self, rows: int) -> None:
+        """Take at most `rows` rows in the steps to come, for others share them."""
+        self._most_rows = max(1, min(self._options.draft_rows, rows))
 
     @property
     def request(self) -> tuple[DraftCache, int] | None:
@@ -184,7 +189,7 @@ class Drafting:
             return None
         self._asked = True
         known = isinstance(drafts, DraftCache) and 0 < len(drafts) == len(self._cache)
-        if not known or self._room <= 1 or self.most_rows < 2 or not self._worth.drafts_now():
+        if not known or self._room <= 1 or self._most_rows < 2 or not self._worth.drafts_now():
             return None
         assert isinstance(drafts, DraftCache)
         return drafts, self._last
@@ -207,7 +212,7 @@ class Drafting:
         drafter, cache = self._drafter, self._cache
         tree = grow(
             self._last, self._proposal, cost=self._costs.of, spent=self._costs.draft,
-            rows=self.most_rows, deepest=self._room - 1, trust=self._worth.trust,
+            rows=self._most_rows, deepest=self._room - 1, trust=self._worth.trust,
         )  # fmt: skip
         rows, start = len(tree), len(cache)
         cache.reserve(rows)
@@ -348,6 +353,15 @@ def _ancestors(tree: Tree, start: int, device: torch.device) -> Tensor | None:
             own[row] = own[parent]
         own[row, row] = True
     return torch.cat([torch.ones(rows, start, dtype=torch.bool), own], 1).to(device)
+
+
+@runtime_checkable
+class Drafts(Protocol):
+    """A denoiser that may be under the rule `draft`."""
+
+    @property
+    def drafting(self) -> Drafting | None:
+        """The denoiser that drafts, or None under another rule."""
 
 
 def draft_together(denoisers: Sequence[Drafting]) -> None:

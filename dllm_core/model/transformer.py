@@ -1,4 +1,4 @@
-"""One transformer for every dense family: what differs is a value of ModelConfig.
+"""One transformer for every dense family; the families differ in their ModelConfig.
 
 Read top to bottom: the rows of a forward pass, rotary positions, attention, feed-forward,
 block, model. There is no batch dimension and no padding. Rows of several sequences are laid
@@ -22,7 +22,7 @@ from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
 
 
 class Linear(nn.Linear):
-    """A linear layer whose weights always come from a checkpoint, so none are drawn first."""
+    """A linear layer without random initialisation: its weights come from a checkpoint."""
 
     def reset_parameters(self) -> None:
         pass
@@ -33,36 +33,45 @@ LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear] | type[Fp8Linear
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The consecutive rows of one sequence in a forward pass."""
+    """The consecutive rows of one sequence in a forward pass.
+
+    Attributes:
+        store: the sequence's keys and values.
+        start: position of the first row; keys and values are written from there on.
+        rows: number of rows.
+        visible: positions 0 .. visible - 1 are attended to.
+        mask: bool (rows, visible), or None where every row attends to every visible position.
+        positions: of the rows (rows,), for their rotation, where they do not follow one another:
+            a tree of drafts has several rows at one position. None for `start` and on.
+    """
 
     store: KeyValues
     start: int
-    """Position of the first row; the rows' keys and values are written from there on."""
     rows: int
     visible: int
-    """Keys and values of positions 0 .. visible - 1 are attended to."""
     mask: Tensor | None = None
-    """Boolean (rows, visible), or None where every row sees every visible position."""
     positions: Tensor | None = None
-    """Of the rows (rows,), for their rotation: a tree has several rows at one position. None is
-    from `start` on."""
 
 
 @dataclass(slots=True)
 class Taps:
-    """Hidden states after some layers, which a pass leaves for a drafter (dllm_core/draft)."""
+    """Hidden states after some layers, which a pass leaves for a drafter (dllm_core/draft).
+
+    Attributes:
+        layers: indices of the layers, in rising order.
+        features: (rows, len(layers) * hidden_size); the pass fills it.
+    """
 
     layers: tuple[int, ...]
-    """Of a whole model, in rising order."""
     features: Tensor
-    """(rows, len(layers) * hidden_size); the pass fills it."""
 
     @classmethod
     def after(cls, layers: tuple[int, ...], rows: int, config: ModelConfig) -> Taps:
+        """Taps for a pass over so many rows."""
         return cls(layers, torch.empty(rows, len(layers) * config.hidden_size))
 
     def wider(self, rows: int) -> Taps:
-        """After the same layers, for so many rows."""
+        """Taps after the same layers for another number of rows."""
         return Taps(self.layers, self.features.new_empty(rows, self.features.shape[1]))
 
     def take(self, layer: int, hidden: Tensor) -> None:
@@ -76,10 +85,11 @@ class Taps:
 def visibility(
     config: ModelConfig, start: int, rows: int, visible: int, canvas: int | None = None
 ) -> Tensor | None:
-    """Which of `visible` positions each of `rows` positions from `start` on may attend to.
+    """Attention mask of `rows` positions from `start` on over the first `visible` positions.
 
-    Boolean (rows, visible), or None where all may see all. Block-causal models see their own
-    block and all before it; with blocks of one, positions from `canvas` on see each other, too.
+    Returns bool (rows, visible), or None where every row attends to all. In block-causal models a
+    position attends to its own block and all before it; with blocks of one, positions from
+    `canvas` on attend to each other, too.
     """
     if config.attention == "bidirectional":
         return None
@@ -106,7 +116,7 @@ class Rotary(nn.Module):
         self.sin: Tensor
 
     def select(self, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
-        """Tables of shape (rows, 1, head_dim) for all rows of a forward pass."""
+        """(cosines, sines), each (rows, 1, head_dim), for all rows of a forward pass."""
         found = [self.of(span) for span in spans]
         if len(found) == 1:
             return found[0]
@@ -114,7 +124,7 @@ class Rotary(nn.Module):
         return torch.cat(cos), torch.cat(sin)
 
     def of(self, span: Span) -> tuple[Tensor, Tensor]:
-        """The tables of one sequence's rows."""
+        """(cosines, sines), each (rows, 1, head_dim), for the rows of one sequence."""
         if span.positions is not None:
             return self.cos[span.positions], self.sin[span.positions]
         rows = slice(span.start, span.start + span.rows)
@@ -122,14 +132,14 @@ class Rotary(nn.Module):
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate (rows, heads, head_dim) in float32 and return it in its own dtype."""
+    """Rotate (rows, heads, head_dim) in float32; returns the dtype of `x`."""
     cos, sin = tables
     wide = x.float()
     return (wide * cos + wide.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)
 
 
 class Attention(nn.Module):
-    """Grouped-query attention over cached and fresh keys."""
+    """Grouped-query attention (arXiv 2305.13245) over cached keys and those of the pass."""
 
     def __init__(self, config: ModelConfig, layer: int, kind: LinearKind) -> None:
         super().__init__()
@@ -199,6 +209,8 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention and feed-forward, each behind an RMS norm and added to its input."""
+
     def __init__(self, config: ModelConfig, layer: int, kind: LinearKind) -> None:
         super().__init__()
         self.shape, self.eps = (config.hidden_size,), config.norm_eps
@@ -215,10 +227,12 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Token ids in, hidden states and logits out.
+    """A dense transformer: token ids to hidden states (`forward`) and logits (`logits`).
 
-    `kind` is the class of every linear layer; the weights are empty until weights.py fills
-    them. `context` bounds the positions (rotary tables and caches).
+    Args:
+        config: shape and behaviour.
+        kind: class of every linear layer. The weights are empty until `weights.fill`.
+        context: most positions of a sequence (length of the rotary tables).
     """
 
     def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
@@ -228,7 +242,7 @@ class Transformer(nn.Module):
         self.rotary = Rotary(config, context)
         self.blocks = nn.ModuleList(Block(config, i, kind) for i in range(config.num_layers))
         self.norm = nn.Parameter(torch.empty(config.hidden_size))
-        # A tied head in floating point is the embedding itself; in int8 it is a copy.
+        # A tied head in floating point is the embedding itself; a packed one is a copy.
         own_head = not config.tied_head or issubclass(kind, PackedLinear)
         # Eight-bit floats are too coarse for the choice between tokens.
         head_kind = Linear if kind is Fp8Linear else kind
@@ -244,7 +258,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Run int64 `ids` (rows,) of all spans; returns hidden states (rows, hidden_size).
 
-        `layers` runs a subset of the blocks, in that order; `taps` keeps what some of them make.
+        `layers` are the indices of the blocks to run, in order; None for all. `taps` keeps the
+        hidden states after some of them.
         """
         return self.through(self.embedding[ids], spans, layers, taps)
 
@@ -255,7 +270,7 @@ class Transformer(nn.Module):
         layers: Sequence[int] | None = None,
         taps: Taps | None = None,
     ) -> Tensor:
-        """What `forward` does with rows (rows, hidden_size) that are embedded already."""
+        """Run embedded rows (rows, hidden_size); the other arguments are those of `forward`."""
         tables = self.rotary.select(spans)
         for i in range(len(self.blocks)) if layers is None else layers:
             x = self.blocks[i](x, spans, tables)

@@ -45,7 +45,7 @@ def measure(
             "`onebreath adapt drafter`."
         )
     engine.warm_up(DecodeOptions(rule="draft"))
-    costs = engine.draft_costs
+    costs = engine.host.draft_costs
     yield {
         "what": "draft costs",
         "threads": threads,

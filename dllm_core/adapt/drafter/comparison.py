@@ -14,10 +14,11 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from dllm_core.adapt.held_out import Conversation
+from dllm_core.adapt.held_out import HeldOutConversation
 from dllm_core.config import DecodeOptions
+from dllm_core.decode.backend import Cache
 from dllm_core.decode.stats import DraftStats
-from dllm_core.engine import Cache, Engine
+from dllm_core.engine import Engine
 from dllm_core.errors import OptionError
 
 WORDS = 8
@@ -206,7 +207,9 @@ def _right(text: str, case: Case) -> bool:
     return any(answer.lower() in text.lower() for answer in case.answers)
 
 
-def cases_of(engine: Engine, conversations: Sequence[Conversation], system: str) -> Iterator[Case]:
+def cases_of(
+    engine: Engine, conversations: Sequence[HeldOutConversation], system: str
+) -> Iterator[Case]:
     """Conversations with the base's own earlier replies in them."""
     options = DecodeOptions(rule="fixed_point", max_tokens=48)
     for each in conversations:

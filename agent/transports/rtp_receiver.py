@@ -1,4 +1,4 @@
-"""The RTP packets of one track, heard: in order, decoded, gaps concealed."""
+"""Receiver of one RTP track: packets are put in order and decoded, gaps are concealed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
 from agent.transports.opus import RATE, OpusDecoder, packet_duration
 
 
-class RtpEar:
-    """Turns packets as they arrive into sound that is as long as the time that passed.
+class RtpReceiver:
+    """Turns packets as they arrive into audio that is as long as the time that passed.
 
     Args:
-        hear: given every piece of sound, float32 mono at 48 kHz.
+        deliver: called with every piece of audio, float32 mono at 48 kHz.
     """
 
-    def __init__(self, hear: Callable[[Samples], None]) -> None:
-        self._hear = hear
+    def __init__(self, deliver: Callable[[Samples], None]) -> None:
+        self._deliver = deliver
         self._jitter = JitterBuffer(RATE)
         self._decoder = OpusDecoder()
 
     def take(self, packet: RtpPacket) -> None:
-        """A packet arrived; one that is no Opus counts as lost."""
+        """Take a packet as it arrives; a packet that is not Opus counts as lost."""
         try:
             duration = packet_duration(packet.payload)
         except AudioError:
@@ -37,15 +37,15 @@ class RtpEar:
         self._play(self._jitter.add(sound, time.monotonic()))
 
     def tick(self) -> None:
-        """Time went by; call it every few tens of milliseconds."""
+        """Let time pass; call it every few tens of milliseconds."""
         self._play(self._jitter.fill(time.monotonic()))
 
     def _play(self, pieces: Sequence[RtpSound | Gap]) -> None:
         for piece in pieces:
             if isinstance(piece, Gap):
-                self._hear(self._decoder.conceal(piece.duration))
+                self._deliver(self._decoder.conceal(piece.duration))
             else:
-                self._hear(self._decoded(piece)[piece.skip :])
+                self._deliver(self._decoded(piece)[piece.skip :])
 
     def _decoded(self, sound: RtpSound) -> Samples:
         try:

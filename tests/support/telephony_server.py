@@ -1,4 +1,4 @@
-"""The real server with scripted engines, for telephone calls in tests."""
+"""The real server with scripted engines, for telephony calls in tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server with scripted engines and telephones, for tests that call it."""
+"""The server with scripted engines and all telephony providers, for tests that call it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder, repeat
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import listen, serve
-from agent.telephony.check.fake_providers import Message, Twilio
-from agent.telephony.check.signing import Opened, read_answer, signed_webhook
+from agent.telephony.check.fake_providers import ProviderMessage, Twilio
+from agent.telephony.check.signing import MediaAddress, read_answer, signed_webhook
 from asr.scripted import ScriptedTranscriber
 from support.fakes import LoudIsSpeech
 from tts.tone import ToneSynthesizer
@@ -42,7 +42,7 @@ PROVIDERS: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class PhoneServer:
+class TelephonyServer:
     """A server that is up."""
 
     address: str
@@ -56,7 +56,7 @@ class PhoneServer:
         assert isinstance(self.engines.responder, ScriptedResponder)
         return self.engines.responder
 
-    async def ask(self, provider: str, call_id: str) -> Opened:
+    async def ask(self, provider: str, call_id: str) -> MediaAddress:
         """Ask about a call as the provider does."""
         request = signed_webhook(provider, self.settings.telephony, call_id, time.time())
         assert request is not None
@@ -89,13 +89,13 @@ def scripted(*heard: str, script: Callable[[str], str] | Mapping[str, str] = rep
 
 
 @asynccontextmanager
-async def phone_server(
+async def telephony_server(
     *heard: str,
     script: Callable[[str], str] | Mapping[str, str] = repeat,
     telephony: Mapping[str, Any] | None = None,
     engines: Engines | None = None,
     **sections: Any,
-) -> AsyncIterator[PhoneServer]:
+) -> AsyncIterator[TelephonyServer]:
     """A server whose caller says ``heard``, turn by turn, whenever it is loud.
 
     Args:
@@ -105,9 +105,9 @@ async def phone_server(
     """
     sock = listen("127.0.0.1", 0)
     address = f"127.0.0.1:{sock.getsockname()[1]}"
-    phones = {"public_url": f"http://{address}", **PROVIDERS, **(telephony or {})}
+    providers = {"public_url": f"http://{address}", **PROVIDERS, **(telephony or {})}
     sections = {"server": {"max_calls": 8}, **sections}
-    settings = Settings.model_validate({"telephony": phones, **sections})
+    settings = Settings.model_validate({"telephony": providers, **sections})
     own = engines is None
     engines = engines or scripted(*heard, script=script)
     ready = asyncio.Event()
@@ -119,7 +119,7 @@ async def phone_server(
         async with httpx.AsyncClient(
             base_url=f"http://{address}", verify=False, trust_env=False
         ) as web:
-            yield PhoneServer(address, settings, engines, web)
+            yield TelephonyServer(address, settings, engines, web)
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
@@ -128,7 +128,7 @@ async def phone_server(
             engines.voices.shutdown()
 
 
-def dial(server: PhoneServer, provider: str = "twilio", **options: Any) -> Any:
+def dial(server: TelephonyServer, provider: str = "twilio", **options: Any) -> Any:
     url = f"ws://{server.address}/telephony/{provider}"
     return connect(url, compression=None, max_size=None, **options)
 
@@ -142,12 +142,12 @@ async def closed(line: ClientConnection, seconds: float = 5.0) -> int | None:
     return line.close_code
 
 
-async def admitted(server: PhoneServer, call_id: str = "CA1") -> Twilio:
+async def admitted(server: TelephonyServer, call_id: str = "CA1") -> Twilio:
     """A caller whose token is good."""
     return Twilio(call_id, (await server.ask("twilio", call_id)).token)
 
 
-async def send(line: ClientConnection, *messages: Message) -> None:
+async def send(line: ClientConnection, *messages: ProviderMessage) -> None:
     """Send as far as the server lets us."""
     with contextlib.suppress(ConnectionClosed):
         for message in messages:

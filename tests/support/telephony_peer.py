@@ -1,4 +1,4 @@
-"""A telephone provider by script, in the time of the running loop: it plays, echoes and clears."""
+"""A telephony provider by script, in the time of the running loop: it plays, echoes and clears."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from agent.audio.samples import Samples
-from agent.telephony.dialects.base import Wire
+from agent.telephony.dialects.base import WireMessage
 from agent.telephony.dialects.g711 import decode_mulaw, encode_mulaw
 from agent.transports.base import Disconnected
 
@@ -55,7 +55,7 @@ class TwilioPeer:
     played, or at once when a clear drops it.
     """
 
-    script: Iterable[tuple[float, Wire]]
+    script: Iterable[tuple[float, WireMessage]]
     hang_up_at: float
     echoes: bool = True
     trip: float = 0.0
@@ -63,12 +63,12 @@ class TwilioPeer:
     sent: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     played: list[tuple[float, Samples]] = field(default_factory=list)
     closed: tuple[int, str] | None = None
-    _inbox: asyncio.Queue[Wire | None] = field(default_factory=asyncio.Queue)
+    _inbox: asyncio.Queue[WireMessage | None] = field(default_factory=asyncio.Queue)
     _until: float = 0.0
     _marks: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
     _begun: bool = False
 
-    async def receive(self) -> Wire:
+    async def receive(self) -> WireMessage:
         if not self._begun:
             self._begun = True
             loop = asyncio.get_running_loop()
@@ -80,7 +80,7 @@ class TwilioPeer:
             raise Disconnected
         return message
 
-    async def send(self, message: Wire) -> None:
+    async def send(self, message: WireMessage) -> None:
         if self.closed:
             raise Disconnected
         loop = asyncio.get_running_loop()
