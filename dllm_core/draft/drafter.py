@@ -42,6 +42,8 @@ class Drafter:
         """`context` bounds the positions of a sequence."""
         self.parts, self.context = parts, context
         self.layers = parts.features
+        masks = parts.mask.expand(parts.block, -1) * parts.scale
+        self._masks = masks if parts.position is None else masks + parts.position
 
     @classmethod
     def load(cls, directory: Path, base: Transformer, context: int) -> Drafter:
@@ -140,12 +142,12 @@ class Drafter:
     def _rows(self, sequences: Sequence[tuple[DraftCache, int]]) -> Tensor:
         """Embedded rows (sequences, block, hidden_size)."""
         parts = self.parts
-        x = parts.mask.expand(len(sequences), parts.block, -1).clone()
-        x[:, 0] = parts.model.embedding[torch.tensor([token for _, token in sequences])]
-        x *= parts.scale
+        x = self._masks.repeat(len(sequences), 1, 1)
+        known = parts.model.embedding[torch.tensor([token for _, token in sequences])]
+        x[:, 0] += known * parts.scale - parts.mask * parts.scale
         if parts.last is not None:
             x += parts.last(torch.stack([cache.last for cache, _ in sequences]))[:, None]
-        return x if parts.position is None else x + parts.position
+        return x
 
 
 def _normed(x: Tensor, norm: Norm) -> Tensor:

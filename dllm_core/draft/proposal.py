@@ -14,8 +14,10 @@ from torch import Tensor
 
 from dllm_core.draft.calibration import Calibration
 
-_SHORTLIST = 128
-"""Tokens of a place that the Markov head may still raise."""
+_MARGIN = 8.0
+"""Nats under the best token of a place from which the Markov head raises no token to the top."""
+_SHORTLIST = 256
+"""Tokens of a place that it is applied to, at most."""
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -41,7 +43,7 @@ class Markov(NamedTuple):
 
 
 class Proposal:
-    """Scores of one block. A block whose scores are no numbers proposes nothing."""
+    """Scores of one block. From a place on whose scores are no numbers, nothing is proposed."""
 
     def __init__(
         self,
@@ -51,30 +53,53 @@ class Proposal:
         calibration: Calibration,
     ) -> None:
         """`scores` (depths, words) are of the tokens `vocabulary` (words,); None is all tokens."""
-        best = scores.topk(min(_SHORTLIST, scores.shape[1]), dim=1)
-        self._scores: Floats = best.values.numpy()
-        self._words: Places = best.indices.numpy()
+        self._scores: Floats = scores.numpy()
+        self._best: Floats = self._scores.max(axis=1)
         self._markov, self._vocabulary, self._calibration = markov, vocabulary, calibration
-        sound = [bool(np.isfinite(row).all()) for row in self._scores]
+        sound = np.isfinite(self._best).tolist()
         self.depth = sound.index(False) if False in sound else len(sound)
         """Places that can be drafted, counted from the first."""
+        self._listed: dict[int, _Shortlist] = {}
 
     def after(self, previous: int, depth: int, count: int) -> list[Candidate]:
         """The `count` best candidates at a depth (from 0) after a token, best first."""
         if depth >= self.depth:
             return []
-        markov, words, scores = self._markov, self._words[depth], self._scores[depth]
+        if depth not in self._listed:
+            self._listed[depth] = _shortlist(self._scores[depth], self._best[depth])
+        words, scores, rest = self._listed[depth]
+        markov = self._markov
         if markov is not None:
             scores = scores + markov.after[words] @ markov.before[markov.places[previous]]
-        if not np.isfinite(scores).all():
+        weights = np.exp(scores)
+        total = float(weights.sum()) + rest
+        if not np.isfinite(total):
             return []
-        weights = np.exp(scores - scores.max())
-        chances = weights / weights.sum()
-        best = np.argsort(-chances, kind="stable")[:count]
+        best = np.argsort(-weights, kind="stable")[:count]
         return [
             Candidate(
                 int(words[i] if self._vocabulary is None else self._vocabulary[words[i]]),
-                self._calibration.chance(depth, float(chances[i])),
+                self._calibration.chance(depth, float(weights[i]) / total),
             )
             for i in best
         ]
+
+
+class _Shortlist(NamedTuple):
+    """The likeliest tokens of a place."""
+
+    words: Places
+    scores: Floats
+    """Less than the best by so much."""
+    rest: float
+    """What all others weigh, beside e**0 of the best."""
+
+
+def _shortlist(scores: Floats, best: float) -> _Shortlist:
+    shifted = scores - best
+    words = np.flatnonzero(shifted > -_MARGIN)
+    if len(words) > _SHORTLIST:
+        words = words[np.argpartition(-shifted[words], _SHORTLIST)[:_SHORTLIST]]
+    chosen = shifted[words]
+    rest = float(np.exp(shifted).sum()) - float(np.exp(chosen).sum())
+    return _Shortlist(words, chosen, max(0.0, rest))

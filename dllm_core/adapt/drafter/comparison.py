@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from dllm_core.adapt.held_out import HeldOutConversation
@@ -44,6 +44,8 @@ class Timed:
     text: str
     ids: tuple[int, ...]
     ms: float
+    cpu_ms: float
+    """Of the processor, which other programs do not change."""
     first_ms: float
     """Until eight words or a whole sentence are there."""
     tokens: int
@@ -105,17 +107,24 @@ def is_segment(text: str) -> bool:
 def timed_reply(engine: Engine, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> Timed:
     """One reply whose prompt has been read."""
     engine.read(ids, cache, options)
-    begin, text, first, last = perf_counter(), "", None, None
+    begin, begin_cpu, text, first, last = perf_counter(), process_time(), "", None, None
     for last in engine.iterate(ids, cache, options):
         text += last.text
         if first is None and is_segment(text):
             first = (perf_counter() - begin) * 1e3
-    whole = (perf_counter() - begin) * 1e3
+    whole, cpu = (perf_counter() - begin) * 1e3, (process_time() - begin_cpu) * 1e3
     assert last is not None
     assert last.stats is not None
     stats = last.stats
     return Timed(
-        text, last.canvas.ids, whole, first or whole, stats.tokens, stats.forwards, stats.drafts
+        text,
+        last.canvas.ids,
+        whole,
+        cpu,
+        first or whole,
+        stats.tokens,
+        stats.forwards,
+        stats.drafts,
     )
 
 
@@ -181,6 +190,9 @@ def _times(found: Sequence[Compared]) -> Row:
         "times_as_fast": round(sum(plain) / sum(drafted), 3),
         "times_as_fast_median": round(
             median(p / d for p, d in zip(plain, drafted, strict=True)), 3
+        ),
+        "times_as_fast_cpu": round(
+            sum(each.plain.cpu_ms for each in found) / sum(each.drafted.cpu_ms for each in found), 3
         ),
         "first_ms": round(median(each.drafted.first_ms for each in found), 1),
         "first_ms_sequential": round(median(each.plain.first_ms for each in found), 1),
