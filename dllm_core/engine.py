@@ -215,15 +215,15 @@ class Engine:
     def can_share(self) -> bool:
         """Whether caches to come can begin with a common prefix, before it has been read.
 
-        True on a GPU until `share` has been called.
+        True on a GPU, and on a CPU with a drafter, until `share` has been called.
         """
         return self._backends[0].can_share
 
     def share(self, ids: Sequence[int]) -> None:
         """Read the common prefix of all prompts to come, such as the instructions.
 
-        On a GPU, caches made from now on begin with it and share its pages; elsewhere every
-        sequence reads it for itself.
+        On a GPU, caches made from now on begin with it and share its pages; on a CPU with a drafter
+        they begin with a copy of it; elsewhere every sequence reads it for itself.
 
         Raises:
             PromptTooLongError: it exceeds the context.

@@ -284,3 +284,28 @@ def test_steps_tell_what_became_of_their_drafts(tmp_path: Path) -> None:
     assert stats.drafts is not None
     assert sum(r.drafted for r in rounds) == stats.drafts.drafted
     assert stats.tokens == len(steps) + sum(r.accepted for r in rounds)
+
+
+def test_a_shared_prefix_is_read_once_with_its_context_of_drafts(tmp_path: Path) -> None:
+    drafting = engine(tmp_path, eos_ids=())
+    first = [9, 8, 7, 6, 5, 4]
+    expected = reply(drafting, [*first, 3, 2], DRAFT)
+    assert drafting.can_share
+    drafting.share(first)
+    assert not drafting.can_share
+    one, two = drafting.new_cache(), drafting.new_cache()
+    assert drafting.prefill([*first, 3], one).new_tokens == 1
+    assert drafting.reply([*first, 3, 2], one, DRAFT).ids == expected.ids
+    assert drafting.reply([*first, 3, 2], one, DRAFT).stats.drafts is not None
+    # What one sequence does to its copy concerns no other.
+    one.contiguous.crop(2)
+    assert drafting.prefill([*first, 3], two).new_tokens == 1
+    assert drafting.reply([*first, 3, 2], two, DRAFT).ids == expected.ids
+    assert drafting.reply([*first, 3, 2], two, DRAFT).stats.forwards == expected.stats.forwards
+
+
+def test_without_a_drafter_every_sequence_reads_its_prompt_for_itself() -> None:
+    bare = engine_of(packed_model(base_config(), Int8Linear, SHAPE["context_length"]))
+    assert not bare.can_share
+    bare.share([9, 8, 7])
+    assert bare.prefill([9, 8, 7, 6], bare.new_cache()).new_tokens == 4

@@ -54,6 +54,7 @@ class HostBackend:
         self.config, self.context = model.config, context
         self.cost = CostModel()
         self.drafter: Drafter | None = None
+        self._prefix: PromptCache | None = None
         self.draft_costs = TYPICAL
         self._said_undrafted = False
         self._model, self._tokenizer = model, tokenizer
@@ -66,16 +67,31 @@ class HostBackend:
         return True
 
     def new_cache(self) -> PromptCache:
-        """An empty cache in memory of its own; it grows to at most the context."""
+        """A cache in memory of its own, with the shared prefix; it grows to at most the context."""
+        cache = self._empty_cache()
+        if self._prefix is not None and self._prefix.drafts is not None:
+            self._prefix.copy_to(cache)
+        return cache
+
+    def _empty_cache(self) -> PromptCache:
         return PromptCache(KeyValues(self.config, self.context, self._dtype, self._device))
 
     @property
     def can_share(self) -> bool:
-        """Never: every sequence reads its whole prompt for itself."""
-        return False
+        """Whether there is a drafter and no prefix yet.
 
+        Caches to come then begin with a copy of it. Without a drafter every sequence reads its
+        whole prompt for itself.
+        """
+        return self.drafter is not None and self._prefix is None and self.config.autoregressive
+
+    @torch.inference_mode()
     def share(self, ids: Sequence[int]) -> None:
-        """Do nothing: every sequence reads its whole prompt for itself."""
+        """Read a prefix for all caches to come, with the drafter's context of it."""
+        if self.can_share:
+            prefix = self._empty_cache()
+            self._prefill(ids, prefix)
+            self._prefix = prefix
 
     def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """See `Engine.prefill`."""

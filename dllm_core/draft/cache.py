@@ -52,6 +52,14 @@ class DraftCache:
             return self._fused.new_zeros(self._width)
         return self._fused[self.length - 1]
 
+    def copy(self) -> DraftCache:
+        """The same positions in memory of its own."""
+        other = DraftCache(self.config, self.store.limit, self.store.device)
+        other.reserve(self.length)
+        other.store.copy_from(self.store, self.length)
+        other.append(self._fused[: self.length])
+        return other
+
     def crop(self, length: int) -> None:
         """Forget what follows the first `length` positions."""
         self.length = min(self.length, length)

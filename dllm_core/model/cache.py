@@ -64,6 +64,10 @@ class KeyValues:
         self._allocate(min(self.limit, max(rows, 2 * self.capacity)))
         self._store[..., :keep, :] = old[..., :keep, :]
 
+    def copy_from(self, other: KeyValues, rows: int) -> None:
+        """Copy the first `rows` positions of another sequence."""
+        self._store[..., :rows, :] = other._store[..., :rows, :]
+
     def move(self, start: int, rows: Sequence[int]) -> None:
         """Put rows one after another from `start` on; `rows` are counted from there and rise."""
         if list(rows) != list(range(len(rows))):
@@ -85,12 +89,18 @@ def shared_prefix(cached: Sequence[int], wanted: Sequence[int]) -> int:
 class Companion(Protocol):
     """What is cut with a prompt cache and counted in its memory."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Number of positions."""
 
-    def crop(self, length: int) -> None: ...
+    def crop(self, length: int) -> None:
+        """Forget all positions after the first `length`."""
+
+    def copy(self) -> Companion:
+        """The same in memory of its own."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Bytes of memory."""
 
 
 class PromptCache:
@@ -121,6 +131,13 @@ class PromptCache:
         del self.ids[length:]
         if self.drafts is not None:
             self.drafts.crop(length)
+
+    def copy_to(self, other: PromptCache) -> None:
+        """Let an empty cache begin with a copy of what this one has read."""
+        other.reserve(len(self.ids))
+        other.store.copy_from(self.store, len(self.ids))
+        other.commit(self.ids)
+        other.drafts = None if self.drafts is None else self.drafts.copy()
 
     def reserve(self, extra: int) -> None:
         """Make room for `extra` rows after the valid ones.
