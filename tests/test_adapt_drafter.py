@@ -243,9 +243,8 @@ def test_all_stages_end_in_a_drafter_that_changes_no_word(base: Path, recorded: 
     assert engine.reply(ids, options=DecodeOptions(rule="draft", max_tokens=20)).ids == (
         plain_reply.ids
     )
-    done = CliRunner().invoke(
-        app, ["adapt", "plot", str(task.run), "--out", str(task.run / "x.png")]
-    )
+    picture = task.run / "tokens.png"
+    done = CliRunner().invoke(app, ["adapt", "plot", str(task.run), "--out", str(picture)])
     assert done.exit_code == 0, done.output
     assert picture.stat().st_size > 1000
     assert accepted(tasks.averaged_network(task.run, engine), Corpus(recorded), [0, 1]).right
