@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.tiny import tiny_config
+from support.tiny import tiny_config, tiny_model
 from test_packed_transformer import SHAPE, packed_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from dllm_core.config import ModelConfig
 from dllm_core.model.cache import KeyValues
-from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
-from dllm_core.model.transformer import Span, Taps, Transformer, visibility
+from dllm_core.model.quantize import Int4Linear, Int8Linear
+from dllm_core.model.transformer import Linear, Span, Taps, Transformer, visibility
 
 CPU = torch.device("cpu")
 CONTEXT = 96
@@ -21,7 +21,13 @@ CONFIGS = {
     "qwen3": tiny_config(**SHAPE, qk_norm=True),
     "own head": tiny_config(**SHAPE, tied_head=False, qkv_bias=True),
 }
-KINDS = {"int4": Int4Linear, "int8": Int8Linear}
+KINDS = {"int4": Int4Linear, "int8": Int8Linear, "float32": Linear}
+
+
+def model_of(config: ModelConfig, kind: type[nn.Module]) -> Transformer:
+    if kind is not Linear:
+        return packed_model(config, kind, CONTEXT)  # type: ignore[arg-type]
+    return tiny_model(replace(config, context_length=CONTEXT))
 
 
 def store_for(config: ModelConfig) -> KeyValues:
@@ -45,9 +51,9 @@ def read(model: Transformer, store: KeyValues, start: int, ids: Tensor) -> Tenso
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @torch.inference_mode()
 def test_rows_of_a_chain_are_those_of_single_steps_bit_by_bit(
-    config: ModelConfig, kind: type[PackedLinear]
+    config: ModelConfig, kind: type[nn.Module]
 ) -> None:
-    model = packed_model(config, kind, CONTEXT)
+    model = model_of(config, kind)
     ids = drawn_ids(PROMPT + 32, seed=3)
     alone = store_for(config)
     read(model, alone, 0, ids[:PROMPT])
@@ -68,10 +74,10 @@ def test_rows_of_a_chain_are_those_of_single_steps_bit_by_bit(
 @pytest.mark.parametrize("rows", [2, 3, 5, 7, 8, 13, 16, 24, 32])
 @torch.inference_mode()
 def test_rows_of_a_tree_are_those_of_single_steps_bit_by_bit(
-    rows: int, kind: type[PackedLinear]
+    rows: int, kind: type[nn.Module]
 ) -> None:
     config = CONFIGS["llama"]
-    model = packed_model(config, kind, CONTEXT)
+    model = model_of(config, kind)
     prompt, ids = drawn_ids(PROMPT, seed=1), drawn_ids(rows, seed=rows)
     generator = torch.Generator().manual_seed(rows)
     parents = [-1] + [int(torch.randint(0, i, (1,), generator=generator)) for i in range(1, rows)]

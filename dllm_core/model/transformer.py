@@ -16,16 +16,28 @@ from torch import Tensor, nn
 
 from dllm_core.config import ModelConfig
 from dllm_core.cpu.product import Norm
+from dllm_core.model import exact_rows
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
 
 
 class Linear(nn.Linear):
-    """A linear layer without random initialisation: its weights come from a checkpoint."""
+    """A linear layer without random initialisation: its weights come from a checkpoint.
+
+    Attributes:
+        exact: whether the bits of a row may not depend on its neighbours (exact_rows.py).
+    """
+
+    exact = False
 
     def reset_parameters(self) -> None:
         pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.exact and x.ndim == 2 and exact_rows.serves(x):
+            return exact_rows.linear(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear] | type[Fp8Linear]
@@ -184,7 +196,11 @@ class Attention(nn.Module):
         keys[:, span.start : stop] = k.transpose(0, 1)
         values[:, span.start : stop] = v.transpose(0, 1)
         # Query heads that share a key head become rows of it: no key is ever repeated.
-        q = q.view(span.rows, n_kv, group, size).permute(1, 2, 0, 3)
+        q = q.view(span.rows, n_kv, group, size)
+        if self.config.autoregressive and exact_rows.serves(q):
+            seen = keys[:, : span.visible], values[:, : span.visible]
+            return exact_rows.attend(q, *seen, span.mask).reshape(span.rows, n_kv * group * size)
+        q = q.permute(1, 2, 0, 3)
         q = q.reshape(1, n_kv, group * span.rows, size)
         mask = None if span.mask is None else span.mask.repeat(group, 1)
         attended = F.scaled_dot_product_attention(
@@ -248,6 +264,9 @@ class Transformer(nn.Module):
         head_kind = Linear if kind is Fp8Linear else kind
         size = (config.hidden_size, config.vocab_size)
         self.head = head_kind(*size, bias=False) if own_head else None
+        for layer in self.modules():
+            if isinstance(layer, Linear):
+                layer.exact = config.autoregressive
 
     def forward(
         self,
@@ -285,6 +304,8 @@ class Transformer(nn.Module):
             return ranked
         normed = F.rms_norm(hidden, self.norm.shape, self.norm, self.config.norm_eps)
         if self.head is None:
-            return F.linear(normed, self.embedding)
+            few = self.config.autoregressive and exact_rows.serves(normed)
+            product = exact_rows.linear if few else F.linear
+            return product(normed, self.embedding)
         scores: Tensor = self.head(normed)
         return scores
