@@ -78,12 +78,24 @@ def test_several_sequences_are_drafted_in_one_pass_as_alone(tmp_path: Path) -> N
 def test_a_cut_context_is_that_of_a_shorter_one(tmp_path: Path) -> None:
     drafter = Drafter.load(save_drafter(BASE, tmp_path), BASE, CONTEXT)
     features = torch.randn(9, drafter.parts.width, generator=torch.Generator().manual_seed(0))
-    short, long = drafter.new_cache(), drafter.new_cache()
+    short, long, late = (drafter.new_cache() for _ in range(3))
     drafter.extend(short, features[:5])
     drafter.extend(long, features)
     drafter.draft([(long, 3)])
     long.crop(5)
-    assert torch.equal(drafter.scores([(long, 3)]), drafter.scores([(short, 3)]))
+    expected = drafter.scores([(short, 3)])
+    assert torch.equal(drafter.scores([(long, 3)]), expected)
+    # What waits for a draft is counted and cut like what has been taken in.
+    drafter.extend(late, features[:3])
+    drafter.extend(late, features[3:4], later=True)
+    drafter.extend(late, features[4:], later=True)
+    assert len(late) == 9
+    late.crop(5)
+    assert len(late) == 5
+    assert torch.allclose(drafter.scores([(late, 3)]), expected, rtol=1e-4, atol=1e-4)
+    drafter.extend(late, features[5:], later=True)
+    late.crop(2)
+    assert len(late) == 2
 
 
 def test_an_altered_or_truncated_file_is_refused_by_its_hash(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ def test_a_branch_that_is_taken_leaves_the_cache_of_single_steps(tmp_path: Path)
     assert cache.drafts is not None
     assert alone.drafts is not None
     assert len(cache.drafts) == stop
+    assert drafting.drafter is not None
+    drafting.drafter.draft([(cache.drafts, 1)])  # type: ignore[list-item]
     for mine, other in zip(cache.drafts.store.layers, alone.drafts.store.layers, strict=True):  # type: ignore[attr-defined]
         for a, b in zip(mine, other, strict=True):
             assert torch.equal(a[:, :stop], b[:, :stop])

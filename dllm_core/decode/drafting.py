@@ -36,7 +36,7 @@ _MEMORY = 0.8
 _PRIOR = 2.0
 """Tokens that a reply begins with, expected and accepted."""
 _LEAST_TRUST, _MOST_TRUST = 0.2, 1.5
-_LONGEST_PAUSE = 16
+_LONGEST_PAUSE = 32
 """Plain tokens between two attempts, where drafts do not pay."""
 
 
@@ -278,7 +278,7 @@ class Drafting:
         drafter, known = self._drafter, isinstance(drafts, DraftCache) and len(drafts) == len(cache)
         if drafter is not None and taps is not None and known:
             assert isinstance(drafts, DraftCache)
-            drafter.extend(drafts, taps.features[path])
+            drafter.extend(drafts, taps.features[path], later=True)
         cache.commit([tree.tokens[row] for row in path])
 
     def _say(self, said: Sequence[int], sure: Sequence[float]) -> None:

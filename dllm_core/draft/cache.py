@@ -14,7 +14,8 @@ class DraftCache:
 
     Attributes:
         store: keys and values of the drafter's own layers; rows beyond `length` are scratch.
-        length: positions whose hidden states have been taken in.
+        length: positions whose hidden states have been taken in. Others may wait behind them
+            until a draft is asked for.
     """
 
     def __init__(self, config: ModelConfig, limit: int, device: torch.device) -> None:
@@ -22,10 +23,20 @@ class DraftCache:
         self.store = KeyValues(config, limit, torch.float32, device)
         self.length = 0
         self._width = config.hidden_size
+        self._waiting: list[Tensor] = []
         self._fused = torch.zeros(self.store.capacity, self._width, device=device)
 
     def __len__(self) -> int:
-        return self.length
+        return self.length + sum(len(rows) for rows in self._waiting)
+
+    def defer(self, features: Tensor) -> None:
+        """Keep hidden states (rows, features) of the positions that follow for later."""
+        self._waiting.append(features)
+
+    def take_waiting(self) -> Tensor | None:
+        """All hidden states that wait, which then do not any more; None where there are none."""
+        waiting, self._waiting = self._waiting, []
+        return torch.cat(waiting) if waiting else None
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` positions after those that are there.
@@ -54,6 +65,7 @@ class DraftCache:
 
     def copy(self) -> DraftCache:
         """The same positions in memory of its own."""
+        assert not self._waiting, "take in first what waits"
         other = DraftCache(self.config, self.store.limit, self.store.device)
         other.reserve(self.length)
         other.store.copy_from(self.store, self.length)
@@ -62,6 +74,9 @@ class DraftCache:
 
     def crop(self, length: int) -> None:
         """Forget what follows the first `length` positions."""
+        waiting = self.take_waiting()
+        if waiting is not None and length > self.length:
+            self.defer(waiting[: length - self.length])
         self.length = min(self.length, length)
 
     @property

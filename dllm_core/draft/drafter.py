@@ -76,14 +76,23 @@ class Drafter:
         return drafts
 
     @torch.inference_mode()
-    def extend(self, cache: DraftCache, features: Tensor) -> None:
+    def extend(self, cache: DraftCache, features: Tensor, *, later: bool = False) -> None:
         """Take in hidden states (rows, layers * hidden_size) of the positions that follow.
+
+        `later` leaves them until a draft is asked for: where none is, they cost nothing.
 
         Raises:
             PromptTooLongError: the cache is full.
         """
-        for part in torch.split(features, _ROWS):
-            self._extend(cache, part)
+        cache.defer(features)
+        if not later:
+            self._settle(cache)
+
+    def _settle(self, cache: DraftCache) -> None:
+        waiting = cache.take_waiting()
+        if waiting is not None:
+            for part in torch.split(waiting, _ROWS):
+                self._extend(cache, part)
 
     def _extend(self, cache: DraftCache, features: Tensor) -> None:
         parts, count = self.parts, len(features)
@@ -129,6 +138,7 @@ class Drafter:
         """Logits (sequences, depths, words) of blocks, before the Markov head."""
         parts = self.parts
         for cache, _ in sequences:
+            self._settle(cache)
             cache.reserve(parts.block)
         rows = self._rows(sequences).flatten(0, 1)
         spans = [

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dllm_core.draft.calibration import Calibration
 
-_MARGIN = 8.0
+_MARGIN = 6.0
 """Nats under the best token of a place from which the Markov head raises no token to the top."""
-_SHORTLIST = 256
+_SHORTLIST = 96
 """Tokens of a place that it is applied to, at most."""
 
 Floats = NDArray[np.float32]
