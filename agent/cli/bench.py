@@ -165,6 +165,9 @@ def draft(
     max_tokens: Annotated[int, typer.Option(min=4, max=256)] = 48,
     dtype: Annotated[str, typer.Option(help="int4, int8 or float32.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Time limit in seconds. Default: no limit.")
+    ] = None,
     llama_python: Annotated[
         Path | None, typer.Option(help="Interpreter with llama-cpp-python, to run beside.")
     ] = None,
@@ -184,6 +187,7 @@ def draft(
             limit=limit,
             max_tokens=max_tokens,
             dtype=dtype,
+            seconds=seconds,
             threads=threads or thread_plan(settings).responder,
             llama_python=llama_python,
             report=status.update,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter, process_time
+from time import monotonic, perf_counter, process_time
 from typing import Any
 
 from dllm_core.adapt.held_out import HeldOutConversation
@@ -130,18 +130,22 @@ def timed_reply(engine: Engine, ids: Sequence[int], cache: Cache, options: Decod
 
 def compare(
     engine: Engine,
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     *,
+    seconds: float | None = None,
     max_tokens: int = 48,
     llama: Llama | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Compared]:
-    """Every case both ways; which way comes first changes from case to case."""
+    """Every case both ways until the time is up; which way comes first changes every time."""
+    start = monotonic()
     plain = DecodeOptions(rule="fixed_point", max_tokens=max_tokens)
     draft = DecodeOptions(rule="draft", max_tokens=max_tokens)
     caches: dict[bool, Cache] = {}
     for number, case in enumerate(cases):
-        report(f"{number + 1} of {len(cases)}: {case.domain}")
+        if seconds is not None and monotonic() - start > seconds:
+            return
+        report(f"{number + 1} replies: {case.domain}")
         ids = engine.encode_chat(case.messages)
         found: dict[bool, Timed] = {}
         for drafts in (False, True) if number % 2 else (True, False):
