@@ -125,7 +125,7 @@ _DEFAULTS = (
             ModelFile(
                 "drafter.safetensors",
                 9_842_176,
-                "f298c5bea923ba9a87c937efc981ad173c9b857928c10dee065294c40daca904",
+                "40aac89a8f66e9557108cb01e3dea91621cdd64d124adfabff77ed53456a60b3",
                 (("dllm_core", f"{_DRAFTER}/drafter.safetensors"),),
             ),
         ),
