@@ -311,3 +311,14 @@ def test_without_a_drafter_every_sequence_reads_its_prompt_for_itself() -> None:
     assert not bare.can_share
     bare.share([9, 8, 7])
     assert bare.prefill([9, 8, 7, 6], bare.new_cache()).new_tokens == 4
+
+
+def test_a_reply_may_fill_the_context_to_its_last_place(tmp_path: Path) -> None:
+    drafting = engine(tmp_path, eos_ids=())
+    context = drafting.context
+    prompt = [1 + i % 50 for i in range(context - 21)]
+    options = DecodeOptions(rule="draft", max_tokens=20, draft_rows=32)
+    plain = drafting.reply(prompt, options=DecodeOptions(rule="fixed_point", max_tokens=20))
+    assert drafting.reply(prompt, options=options).ids == plain.ids
+    found, _ = oracle_run(drafting, prompt, options, list(plain.ids), chance=0.4)
+    assert tuple(found.final()) == plain.ids

@@ -210,9 +210,11 @@ class Drafting:
 
     def _made(self) -> _Planned:
         drafter, cache = self._drafter, self._cache
+        # Near the end of the context there may be room for the reply, but not for branches.
+        rows = min(self._most_rows, cache.store.limit - len(cache))
         tree = grow(
             self._last, self._proposal, cost=self._costs.of, spent=self._costs.draft,
-            rows=self._most_rows, deepest=self._room - 1, trust=self._worth.trust,
+            rows=rows, deepest=self._room - 1, trust=self._worth.trust,
         )  # fmt: skip
         rows, start = len(tree), len(cache)
         cache.reserve(rows)

@@ -20,12 +20,14 @@ from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.network import rotated
 from dllm_core.draft.parts import CPU, AnyLinear, ContextLayer, Parts
 from dllm_core.draft.proposal import Proposal
+from dllm_core.errors import DrafterError
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.quantize import PackedLinear
 from dllm_core.model.transformer import Span, Taps, Transformer
 
 _CLIP = 8.0
 """Deviations from its mean beyond which a feature says nothing more."""
+_LONGEST_BLOCK = 32
 _ROWS = 128
 """Rows of features that are taken in at once."""
 
@@ -39,7 +41,15 @@ class Drafter:
     """
 
     def __init__(self, parts: Parts, context: int) -> None:
-        """`context` bounds the positions of a sequence."""
+        """`context` bounds the positions of a sequence and a block.
+
+        Raises:
+            DrafterError: its blocks are too long.
+        """
+        if parts.block > _LONGEST_BLOCK:
+            raise DrafterError(
+                f"The drafter's blocks have {parts.block} rows, more than {_LONGEST_BLOCK}."
+            )
         self.parts, self.context = parts, context
         self.layers = parts.features
         masks = parts.mask.expand(parts.block, -1) * parts.scale
@@ -52,9 +62,11 @@ class Drafter:
         Raises:
             DrafterError: it is damaged, of an unsupported kind, or belongs to another base.
         """
+        # A block may reach beyond the last token that fits the context.
+        room = context + _LONGEST_BLOCK
         if dflash.is_dflash(files.read_config(directory)):
-            return cls(dflash.parts_of(directory, base, context), context)
-        return cls(own.parts_of(files.read(directory), base, context), context)
+            return cls(dflash.parts_of(directory, base, room), room)
+        return cls(own.parts_of(files.read(directory), base, room), room)
 
     @property
     def deepest(self) -> int:
