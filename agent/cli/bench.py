@@ -156,6 +156,46 @@ def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
 
 
 @bench.command()
+def draft(
+    model: ModelOption = None,
+    drafter: Annotated[
+        Path | None, typer.Option(help="Directory; default: the one that comes with the model.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Prompts of each domain.")] = 50,
+    max_tokens: Annotated[int, typer.Option(min=4, max=256)] = 48,
+    dtype: Annotated[str, typer.Option(help="int4, int8 or float32.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Time limit in seconds. Default: no limit.")
+    ] = None,
+    llama_python: Annotated[
+        Path | None, typer.Option(help="Interpreter with llama-cpp-python, to run beside.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replies with a drafter beside token by token, on held-out prompts: words equal, time."""
+    from agent.runtime.engines import model_path, thread_plan
+
+    settings = settings_from(config, {"responder": {"model": model}})
+    measure = importlib.import_module("dllm_core.adapt.drafter.bench").measure
+    with err.status("loading") as status:
+        rows = measure(
+            str(model_path(settings.responder.model, lambda line: None)),
+            drafter=drafter,
+            system=settings.responder.instructions,
+            limit=limit,
+            max_tokens=max_tokens,
+            dtype=dtype,
+            seconds=seconds,
+            threads=threads or thread_plan(settings).responder,
+            llama_python=llama_python,
+            report=status.update,
+        )
+        _show(rows, as_json)
+
+
+@bench.command()
 def responders(
     prompts: Annotated[
         Path, typer.Argument(help="File of prompts, one per line, or .jsonl with checks.")

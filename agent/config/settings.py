@@ -209,6 +209,7 @@ class ResponderChoice(Section):
     engine: str = "diffusion"
     model: str = "smollm2-135m-instruct"
     adapter: Path | None = None
+    drafter: str = "auto"
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = Field(None, ge=1)
