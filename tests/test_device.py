@@ -14,6 +14,8 @@ from dllm_core.gpu.device import objection
 from dllm_core.model.paged_cache import PagedCache
 from dllm_core.model.transformer import Transformer
 
+pytestmark = pytest.mark.kernels
+
 BIDIRECTIONAL = {"attention": "bidirectional", "shift": False}
 DREAM = {"attention": "bidirectional", "qkv_bias": True}
 SDAR = {"block_length": 4, "shift": False, "qk_norm": True}
@@ -74,7 +76,7 @@ def test_replies_of_several_canvases_and_turns_are_those_of_the_host(
         assert reply.stats.tokens == expected.stats.tokens
         assert reply.stats.ended == expected.stats.ended
     assert isinstance(caches[1], PagedCache)
-    assert caches[1].contiguous is None
+    assert caches[1]._contiguous is None
 
 
 @pytest.mark.parametrize("name", ["bidirectional", "adapted"])
