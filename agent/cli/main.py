@@ -80,6 +80,13 @@ def serve(
     flags = {**engines.settings(), "server": {"host": host, "port": port}}
     settings = settings_from(config, flags)
     ignore_hangups()
+    if not _is_of_this_machine(settings.server.host):
+        err.print(
+            f"note: whoever reaches {settings.server.host}:{settings.server.port} may call; "
+            "docs/security.md says what to put in front",
+            style="yellow",
+            soft_wrap=True,
+        )
     own = settings.server
     health = None if own.health_port is None else listen(own.host, own.health_port)
     with listen(own.host, own.port) as sock, health or nullcontext():
@@ -106,6 +113,10 @@ def serve(
         finally:
             close_engines(loaded)
     raise typer.Exit(code)
+
+
+def _is_of_this_machine(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 @app.command()

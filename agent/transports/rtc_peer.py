@@ -8,6 +8,7 @@ aiortc, whose version is pinned for that.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,12 +30,15 @@ from agent.errors import OnebreathError
 from agent.transports.rtc_guard import guard
 from agent.transports.rtc_track import SpeechTrack
 
+log = logging.getLogger("onebreath.webrtc")
+
 MAX_SDP = 65_536
 """Characters of an offer, at most."""
 MAX_CANDIDATES = 32
 ANSWER_SECONDS = 5.0
 """Seconds for an answer; it takes longer only where a candidate's name cannot be resolved."""
 _BUFFER = "_RTCRtpReceiver__jitter_buffer"
+_CONNECT = "_RTCPeerConnection__connect"
 
 
 class BadOffer(OnebreathError):
@@ -84,6 +88,8 @@ def check_offer(sdp: str) -> None:
             "an offer has one audio section and one data channel section, no video; "
             f"this one has {found}. Add the microphone and create the channel before the offer"
         )
+    if not all(section.dtls and section.dtls.fingerprints for section in media if section.port):
+        raise BadOffer("the offer has no a=fingerprint, without which nothing can be encrypted")
     candidates = sum(len(section.ice_candidates) for section in media)
     if candidates > MAX_CANDIDATES:
         raise BadOffer(f"the offer has {candidates} candidates; {MAX_CANDIDATES} are allowed")
@@ -100,7 +106,22 @@ def new_peer(
     codecs = RTCRtpSender.getCapabilities("audio").codecs
     transceiver.setCodecPreferences([c for c in codecs if c.mimeType == "audio/opus"])
     divert(transceiver.receiver, take)
+    _close_if_it_cannot_connect(peer)
     return peer
+
+
+def _close_if_it_cannot_connect(peer: RTCPeerConnection) -> None:
+    """Close the connection where connecting raises; aiortc leaves it open, and a traceback."""
+    connect = getattr(peer, _CONNECT)
+
+    async def connect_or_close() -> None:
+        try:
+            await connect()
+        except Exception as error:  # at an odd offer aiortc raises every kind of error
+            log.info("a connection cannot be made: %r", error)
+            await peer.close()
+
+    setattr(peer, _CONNECT, connect_or_close)
 
 
 def _revealed(secret: SecretStr | None) -> str | None:
