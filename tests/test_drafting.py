@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from prometheus_client import REGISTRY
 from support.drafters import SHAPE, Oracle, base_config, drawn_network, engine_of, save_drafter
 from test_packed_transformer import packed_model
 
+from agent.responders import draft_metrics
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.batch import Batch
 from dllm_core.decode.denoise import run
@@ -322,3 +324,23 @@ def test_a_reply_may_fill_the_context_to_its_last_place(tmp_path: Path) -> None:
     assert drafting.reply(prompt, options=options).ids == plain.ids
     found, _ = oracle_run(drafting, prompt, options, list(plain.ids), chance=0.4)
     assert tuple(found.final()) == plain.ids
+
+
+def test_metrics_count_what_became_of_drafts(tmp_path: Path) -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"onebreath_draft_{name}_total", labels) or 0.0
+
+    drafting = engine(tmp_path, eos_ids=())
+    before = (
+        value("passes"),
+        value("tokens", kind="said"),
+        value("depth", depth="1", outcome="tried"),
+    )
+    stats = reply(drafting, PROMPTS[1], DRAFT).stats
+    draft_metrics.count(stats)
+    assert stats.drafts is not None
+    assert value("passes") - before[0] == stats.forwards
+    assert value("tokens", kind="said") - before[1] == stats.tokens
+    assert value("depth", **first) - before[2] == stats.drafts.tried[0]
+    draft_metrics.count(reply(drafting, PROMPTS[1], PLAIN).stats)
+    assert value("passes") - before[0] == stats.forwards
