@@ -331,11 +331,8 @@ def test_metrics_count_what_became_of_drafts(tmp_path: Path) -> None:
         return REGISTRY.get_sample_value(f"onebreath_draft_{name}_total", labels) or 0.0
 
     drafting = engine(tmp_path, eos_ids=())
-    before = (
-        value("passes"),
-        value("tokens", kind="said"),
-        value("depth", depth="1", outcome="tried"),
-    )
+    first = {"depth": "1", "outcome": "tried"}
+    before = value("passes"), value("tokens", kind="said"), value("depth", **first)
     stats = reply(drafting, PROMPTS[1], DRAFT).stats
     draft_metrics.count(stats)
     assert stats.drafts is not None
