@@ -367,6 +367,39 @@ def endpoint(
 
 
 @bench.command()
+def speech(
+    ear: Annotated[
+        int, typer.Option(min=0, max=2000, help="Lines to speak and recognise as well.")
+    ] = 0,
+    forms: Annotated[
+        Path | None, typer.Option("--table", help="Your own table; default the bundled one.")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", help="Write the recognised lines to this file.")
+    ] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="List the lines that are wrong.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Share of written numbers, dates, codes and names that are spoken right, by class."""
+    from agent.bench.rows import write_rows
+    from agent.bench.speech import chosen, heard, table, wrong_lines
+    from agent.bench.spoken_forms import TABLE, read_forms
+
+    settings = settings_from(config)
+    _check_file(rows)
+    lines = read_forms(forms or TABLE)
+    with err.status("loading") as status:
+        listened = heard(settings, chosen(lines, ear), status.update) if ear else []
+    if rows is not None:
+        write_rows(rows, (line.row() for line in listened), f"onebreath bench speech --ear {ear}")
+    _show(table(lines, listened), as_json)
+    if wrong:
+        for line in wrong_lines(lines, listened):
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@bench.command()
 def phone(
     calls: Annotated[
         int, typer.Option(min=1, max=200, help="Number of concurrent telephone calls.")

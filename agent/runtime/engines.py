@@ -187,6 +187,7 @@ def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesize
         voice=model_path(chosen.voice, progress),
         threads=threads,
         device=chosen.device,
+        lexicon=chosen.lexicon,
     )
 
 
