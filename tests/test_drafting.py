@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from dllm_core.errors import OptionError
 from dllm_core.model.quantize import Int4Linear, Int8Linear
 
 DRAFT = DecodeOptions(rule="draft", max_tokens=24)
+ALONE = replace(DRAFT, draft_echo=False)
+"""The drafter's candidates alone."""
 PLAIN = DecodeOptions(rule="fixed_point", max_tokens=24)
 CHEAP = DraftCosts(tuple(1 + 0.01 * more for more in range(8)), 0.01)
 PROMPTS = [[5, 9, 2], [44, 17, 3, 8, 21, 30, 31], [11], [50, 50, 50, 2], list(range(1, 40))]
@@ -172,7 +175,9 @@ def test_drafts_that_are_no_numbers_cost_rounds_and_no_word(tmp_path: Path) -> N
     for prompt in PROMPTS:
         mine = reply(broken, prompt, DRAFT)
         assert mine.ids == reply(broken, prompt, PLAIN).ids
-        assert mine.stats.forwards == mine.stats.tokens
+        alone = reply(broken, prompt, ALONE)
+        assert alone.ids == mine.ids
+        assert alone.stats.forwards == alone.stats.tokens
 
 
 def test_features_that_are_no_numbers_cost_rounds_and_no_word(tmp_path: Path) -> None:
@@ -341,3 +346,16 @@ def test_metrics_count_what_became_of_drafts(tmp_path: Path) -> None:
     assert value("depth", **first) - before[2] == stats.drafts.tried[0]
     draft_metrics.count(reply(drafting, PROMPTS[1], PLAIN).stats)
     assert value("passes") - before[0] == stats.forwards
+
+
+def test_what_stood_before_is_proposed_again_without_asking_the_drafter(tmp_path: Path) -> None:
+    drafting = engine(tmp_path, eos_ids=())
+    first = reply(drafting, PROMPTS[1], PLAIN)
+    # The prompt holds the reply that is to come, as a caller's words or an earlier reply may.
+    prompt = [*PROMPTS[1], *first.ids, *PROMPTS[1]]
+    plain = reply(drafting, prompt, PLAIN)
+    with_echo, without = reply(drafting, prompt, DRAFT), reply(drafting, prompt, ALONE)
+    assert with_echo.ids == without.ids == plain.ids
+    found, passes = oracle_run(drafting, prompt, DRAFT, list(plain.ids), chance=0.0)
+    assert tuple(found.final()) == plain.ids
+    assert passes <= without.stats.forwards

@@ -24,6 +24,7 @@ from dllm_core.decode.denoise import Forward
 from dllm_core.decode.stats import DraftRound, DraftStats
 from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.drafter import Drafter
+from dllm_core.draft.echo import Echo, Joined, Lookup
 from dllm_core.draft.proposal import Proposal
 from dllm_core.draft.tree import Tree, grow
 from dllm_core.model.cache import PromptCache
@@ -170,6 +171,9 @@ class Drafting:
         self._ids: list[int] = []
         self._confidence: list[float] = []
         self._proposal: Proposal | None = None
+        self._echo: Echo | None = None
+        looks = drafter is not None and options.draft_echo
+        self._lookup = Lookup([*cache.ids, last]) if looks else None
         self._planned: _Planned | None = None
         self._worth, self._counts, self._asked = _Worth(), _Counts(), False
         self._open = False
@@ -188,6 +192,10 @@ class Drafting:
         if self._planned is not None or self._asked or self._drafter is None:
             return None
         self._asked = True
+        if self._lookup is not None and self._room > 1:
+            self._echo = self._lookup.find()
+        if self._echo is not None and self._echo.sure:
+            return None
         known = isinstance(drafts, DraftCache) and 0 < len(drafts) == len(self._cache)
         if not known or self._room <= 1 or self._most_rows < 2 or not self._worth.drafts_now():
             return None
@@ -202,6 +210,10 @@ class Drafting:
         """Take the drafter's answer to `request`."""
         self._proposal = proposal
 
+    def _proposals(self) -> Joined | None:
+        found = self._proposal is not None or self._echo is not None
+        return Joined(self._proposal, self._echo) if found else None
+
     def plan(self) -> Forward:
         if self._planned is None:
             draft_together([self])
@@ -213,7 +225,8 @@ class Drafting:
         # Near the end of the context there may be room for the reply, but not for branches.
         rows = min(self._most_rows, cache.store.limit - len(cache))
         tree = grow(
-            self._last, self._proposal, cost=self._costs.of, spent=self._costs.draft,
+            self._last, self._proposals(), cost=self._costs.of,
+            spent=0.0 if self._proposal is None else self._costs.draft,
             rows=rows, deepest=self._room - 1, trust=self._worth.trust,
         )  # fmt: skip
         rows, start = len(tree), len(cache)
@@ -233,7 +246,7 @@ class Drafting:
     def absorb(self, logits: Tensor) -> None:
         assert self._planned is not None, "plan the pass first"
         planned, tree = self._planned, self._planned.tree
-        self._planned, self._proposal, self._asked = None, None, False
+        self._planned, self._proposal, self._echo, self._asked = None, None, None, False
         path, said, sure = self._followed(tree, logits)
         self._keep(planned, path)
         before = len(self._ids)
@@ -289,6 +302,8 @@ class Drafting:
             self._ids.append(token)
             self._confidence.append(chance)
             self._last = token
+            if self._lookup is not None:
+                self._lookup.extend([token])
             self.done = token in self._config.eos_ids or len(self._ids) == self._max_tokens
             if self.done:
                 return
@@ -311,7 +326,7 @@ class Drafting:
     def _confident(self) -> list[tuple[int, float]]:
         """The likeliest chain while its tokens are likely enough, all together; whole words."""
         chain: list[tuple[int, float]] = []
-        proposal, whole = self._proposal, 1.0
+        proposal, whole = self._proposals(), 1.0
         while proposal is not None and len(chain) < self._room:
             best = proposal.after(chain[-1][0] if chain else self._last, len(chain), 1)
             if not best or whole * best[0].chance < _CONFIDENT:
