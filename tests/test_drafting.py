@@ -17,7 +17,8 @@ from agent.responders import draft_metrics
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.batch import Batch
 from dllm_core.decode.denoise import run
-from dllm_core.decode.drafting import DraftCosts, Drafting
+from dllm_core.decode.draft_economy import DraftCosts
+from dllm_core.decode.drafting import Drafting
 from dllm_core.decode.stats import Reply
 from dllm_core.draft import files
 from dllm_core.draft.calibration import Calibration
