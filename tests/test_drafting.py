@@ -75,7 +75,7 @@ def oracle_run(
     with torch.inference_mode():
         while not found.done:
             assert engine.drafter is not None
-            if found.request is not None:
+            if found.ask() is not None:
                 found.propose(oracle.after_position(len(found.final())))  # type: ignore[arg-type]
             found.absorb(run(engine.model, found.plan()))
             passes += 1
@@ -264,7 +264,7 @@ def test_bounded_rounds_add_confident_drafts_unverified(tmp_path: Path, rounds: 
     oracle = Oracle(plain, chance=0.95)
     with torch.inference_mode():
         while not found.done:
-            if found.request is not None:
+            if found.ask() is not None:
                 found.propose(oracle.after_position(len(found.final())))  # type: ignore[arg-type]
             found.absorb(run(drafting.model, found.plan()))
     stats = found.stats()

@@ -92,9 +92,8 @@ class Drafting:
         """Take at most `rows` rows in the steps to come, for others share them."""
         self._most_rows = max(1, min(self._options.draft_rows, rows))
 
-    @property
-    def request(self) -> tuple[DraftCache, int] | None:
-        """What the drafter is to draft from for the next round, if it is to draft at all."""
+    def ask(self) -> tuple[DraftCache, int] | None:
+        """What the drafter is to draft from for the next round, told once; None for no draft."""
         drafts = self._cache.drafts
         if self._planned is not None or self._asked or self._drafter is None:
             return None
@@ -114,7 +113,7 @@ class Drafting:
         return self._max_tokens - len(self._ids)
 
     def propose(self, proposal: Proposal) -> None:
-        """Take the drafter's answer to `request`."""
+        """Take the drafter's answer to `ask`."""
         self._proposal = proposal
 
     def _proposals(self) -> Joined | None:
@@ -292,7 +291,7 @@ def draft_together(denoisers: Sequence[Drafting]) -> None:
     """Draft for several replies in one pass of their drafter."""
     wanted: dict[int, list[tuple[Drafting, tuple[DraftCache, int]]]] = {}
     for each in denoisers:
-        if (request := each.request) is not None:
+        if (request := each.ask()) is not None:
             wanted.setdefault(id(each._drafter), []).append((each, request))
     for group in wanted.values():
         drafter = group[0][0]._drafter
