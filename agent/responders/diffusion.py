@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
+from agent.responders import draft_metrics
 from agent.responders.base import (
     CanvasStep,
     DraftRound,
@@ -164,6 +165,7 @@ class DiffusionCall:
                         text += step.text
                         yield ReplyText(step.text)
                     if step.stats is not None:
+                        draft_metrics.count(step.stats)
                         yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
