@@ -16,7 +16,8 @@ from enum import IntEnum
 from typing import Final
 
 from agent.turn_taking import english_rules as rules
-from agent.turn_taking.dictation import Dictation
+from agent.turn_taking import half_phrases as halves
+from agent.turn_taking.dictated_code import Dictation
 from agent.turn_taking.last_sentence import last_sentence
 
 LANGUAGE: Final = "en"
@@ -83,11 +84,21 @@ RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
     ("wh_word", TurnVerdict.INCOMPLETE, rules.ends_in_wh_word),
     ("subject", TurnVerdict.INCOMPLETE, rules.ends_in_subject),
     ("preposition", TurnVerdict.INCOMPLETE, rules.ends_in_preposition),
+    ("half_name", TurnVerdict.INCOMPLETE, halves.ends_in_half_name),
+    ("half_time", TurnVerdict.INCOMPLETE, halves.ends_in_half_time),
+    ("negation", TurnVerdict.INCOMPLETE, halves.ends_in_negation),
+    ("quantifier", TurnVerdict.INCOMPLETE, halves.ends_in_quantifier),
+    ("bare_adjective", TurnVerdict.INCOMPLETE, halves.ends_in_bare_adjective),
+    ("second_of_pair", TurnVerdict.INCOMPLETE, halves.lacks_second_of_pair),
     ("auxiliary", TurnVerdict.INCOMPLETE, rules.ends_in_auxiliary),
+    ("half_clause", TurnVerdict.INCOMPLETE, halves.ends_in_half_clause),
     ("no_object", TurnVerdict.INCOMPLETE, rules.lacks_object),
     ("no_verb", TurnVerdict.INCOMPLETE, rules.lacks_verb),
     ("condition", TurnVerdict.INCOMPLETE, rules.has_only_condition),
     ("open_list", TurnVerdict.INCOMPLETE, rules.lists_on),
+    ("half_clause_maybe", TurnVerdict.UNSURE, halves.may_end_in_half_clause),
+    ("bare_number", TurnVerdict.UNSURE, halves.ends_in_bare_number),
+    ("destination", TurnVerdict.UNSURE, halves.lacks_destination),
     ("hesitant", TurnVerdict.UNSURE, rules.hesitant),
     ("polite", TurnVerdict.COMPLETE, rules.ends_politely),
     ("open_question", TurnVerdict.UNSURE, rules.is_open_question),

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from agent.turn_taking import english_words as words
-from agent.turn_taking.dictation import Dictation, dictation
+from agent.turn_taking.dictated_code import Dictation
+from agent.turn_taking.dictation import dictation
 from agent.turn_taking.last_sentence import LastSentence
 
 HESITANT_SECONDS: Final = 2.0
