@@ -160,7 +160,7 @@ INCOMPLETE = {
         Are there many?
     """,
     "bare_adjective": """
-        I'd like a large.
+        Book me a direct.
         Where is the nearest?
     """,
     "second_of_pair": """

@@ -35,9 +35,10 @@ _SYMBOLS: Final = frozenset({"dash", "hyphen", "slash", "underscore", "hashtag",
 _ANNOUNCING: Final = frozenset({"is", "it's", "its", "are", "equals"})
 _LIVING: Final = frozenset({"live", "lives", "living", "located", "address"})
 _DIGIT_WORDS: Final = frozenset(
-    "zero oh one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
-    " fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty"
-    " ninety hundred".split()
+    {"zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"}
+    | {"eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"}
+    | {"nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"}
+    | {"hundred"}
 )
 
 

@@ -14,7 +14,6 @@ from itertools import pairwise
 
 from agent.turn_taking.dictated_code import Dictation, spoken_code
 
-
 _DIGITS = {
     **dict.fromkeys(("zero", "oh", "o", "one", "two", "three", "four", "five"), 1),
     **dict.fromkeys(("six", "seven", "eight", "nine"), 1),
@@ -179,7 +178,7 @@ def _first_digit(run: Sequence[str]) -> str:
 def _abroad(run: Sequence[str], digits: int) -> bool:
     """Whether a number is one whose length varies: +49 ..., and ten digits from a zero on."""
     first = _first_digit(run)
-    return first == "+" and digits >= _SHORTEST_ABROAD or digits == 10 and first in _FOREIGN
+    return (first == "+" and digits >= _SHORTEST_ABROAD) or (digits == 10 and first in _FOREIGN)
 
 
 def is_number_word(token: str) -> bool:

@@ -71,7 +71,8 @@ _ATTENTION: Final = (
 _AROUND: Final = (
     r"please|okay|ok|oh|no|nope|yes|yeah|hey|um|uh|er|ah|so|but|well|now|just|right|alright"
     r"|all right|sorry|thanks|thank you|excuse me|actually|then|will you|would you|can you"
-    r"|could you|for me|i said|i say|agent|computer|assistant|robot|man|dude|sir|ma'am|for now|there|already|again"
+    r"|could you|for me|i said|i say|agent|computer|assistant|robot|man|dude|sir|ma'am|for now"
+    r"|there|already|again"
 )
 
 

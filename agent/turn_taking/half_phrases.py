@@ -33,12 +33,11 @@ _IRREGULAR: Final = _words(
     """
     went came took got said told broke fell left ran made gave saw knew thought felt kept bought
     brought began became sent paid lost won met spoke wrote read put let hit cost hurt shut set
-    blink blinks flash flashes ring rings bark barks cry cries leak leaks beep beeps freeze freezes
-    crash crashes shake shakes smell smells burn burns melt melts boil boils stood sat slept flew drove ate drank grew held heard built caught taught understood died
-"""
-)
-_ADVERBS: Final = _words("not never also always still just really even ever often usually")
-_BARE_ADJECTIVES: Final = _words(
+    blink blinks flash flashes ring rings bark barks cry cries leak leaks beep beeps freeze
+    freezes crash crashes shake shakes smell smells burn burns melt melts boil boils stood sat
+    slept flew drove ate drank grew held heard built caught taught understood died """ ) _ADVERBS:
+    Final = _words("not never also always still just really even ever often usually")
+    _BARE_ADJECTIVES: Final = _words(
     """
     red blue green black white grey gray brown yellow cheap cheaper good better nice small smaller
     large larger short shorter long longer quick direct single double cheapest nearest closest best
@@ -107,11 +106,11 @@ def _clause(tokens: tuple[str, ...]) -> tuple[str, ...]:
         opener, first = tokens[place], tokens[place + 1]
         if opener not in _CLAUSE_OPENERS:
             continue
-        asked = opener in ("that", "how", "what", "where", "why", "when")
-        if asked and (place == 0 or _AFTER_ASKING.isdisjoint(tokens[:place])):
+        asked = opener in ("that", "how", "what", "where", "why")
+        told = place > 0 and not _AFTER_ASKING.isdisjoint(tokens[:place])
+        if asked and not told:
             # "What the weather", "that the": a clause only where somebody asks or tells it.
-            if opener != "when":
-                return ()
+            return ()
         subject = first in _DETERMINERS or first in _PRONOUNS
         noun_follows = len(tokens) > place + 2 or first in _PRONOUNS
         return tokens[place + 1 :] if subject and noun_follows else ()
