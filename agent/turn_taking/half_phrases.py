@@ -35,9 +35,11 @@ _IRREGULAR: Final = _words(
     brought began became sent paid lost won met spoke wrote read put let hit cost hurt shut set
     blink blinks flash flashes ring rings bark barks cry cries leak leaks beep beeps freeze
     freezes crash crashes shake shakes smell smells burn burns melt melts boil boils stood sat
-    slept flew drove ate drank grew held heard built caught taught understood died """ ) _ADVERBS:
-    Final = _words("not never also always still just really even ever often usually")
-    _BARE_ADJECTIVES: Final = _words(
+    slept flew drove ate drank grew held heard built caught taught understood died
+    """
+)
+_ADVERBS: Final = _words("not never also always still just really even ever often usually")
+_BARE_ADJECTIVES: Final = _words(
     """
     red blue green black white grey gray brown yellow cheap cheaper good better nice small smaller
     large larger short shorter long longer quick direct single double cheapest nearest closest best
