@@ -10,39 +10,57 @@ from hypothesis import strategies as st
 
 from agent.turn_taking.floor import FloorRequest, floor_request
 
-SILENCE = """
+STOP = """
     Stop.
     Be quiet.
-    Hold on.
-    Give me a second.
     Never mind.
-    Wait.
-    One moment.
     Shut up!
     That's enough.
-    Let me think.
-    Hang on.
     Stop, stop, stop.
     Okay, stop.
     Please stop talking.
     Can you please be quiet?
-    Just a second.
-    Hold on a second, please.
-    Wait a minute.
-    Wait, wait.
     No, no, stop.
     Could you stop?
     Okay, that's enough, thank you.
-    Hold that thought.
-    I need a moment.
-    Let me think about it for a second.
-    Give me a minute to think.
     Quiet please.
     Shh.
     Enough.
     Nevermind.
     Forget it.
     Oh, never mind.
+    stop it
+    Would you shut up?
+    Will you please stop talking?
+    Would you mind stopping?
+    Hush.
+    You can stop now.
+    Hey, stop!
+    Excuse me, stop.
+    Stop please.
+    Stop for a moment.
+    Stop for a second.
+    Be quiet for a minute.
+    Stop right there.
+    That will do.
+    That'll do.
+    Never mind, thanks.
+"""
+WAIT = """
+    Hold on.
+    Give me a second.
+    Wait.
+    One moment.
+    Let me think.
+    Hang on.
+    Just a second.
+    Hold on a second, please.
+    Wait a minute.
+    Wait, wait.
+    Hold that thought.
+    I need a moment.
+    Let me think about it for a second.
+    Give me a minute to think.
     Not now.
     Pause.
     One second please
@@ -51,33 +69,17 @@ SILENCE = """
     I'm not done yet.
     Let me finish.
     Hang on a sec.
-    stop it
-    Would you shut up?
-    Will you please stop talking?
-    Would you mind stopping?
-    Hush.
-    You can stop now.
-    Hey, stop!
     Wait up.
     Hold it.
     Just wait.
     Please wait.
-    Excuse me, stop.
-    Stop please.
     Please hold.
     Hold please.
-    Stop for a moment.
-    Stop for a second.
-    Be quiet for a minute.
     Give me a sec.
     Just give me a moment please.
     Okay wait.
     Okay hold on.
     No wait.
-    Stop right there.
-    That will do.
-    That'll do.
-    Never mind, thanks.
     Give me some time.
     I have to think.
     Let me think for a moment.
@@ -154,7 +156,8 @@ NONE = """
 LINES = [
     pytest.param(words, wish, id=f"{wish.name}: {words}")
     for wish, table in (
-        (FloorRequest.SILENCE, SILENCE),
+        (FloorRequest.STOP, STOP),
+        (FloorRequest.WAIT, WAIT),
         (FloorRequest.ATTENTION, ATTENTION),
         (FloorRequest.NONE, NONE),
     )

@@ -22,6 +22,8 @@ from agent.turn_taking.last_sentence import last_sentence
 
 LANGUAGE: Final = "en"
 """The language of the rules, by the code that Whisper uses."""
+REQUESTING: Final = frozenset({"polite", "question", "question_form", "full_command"})
+"""Rules that take a question, a command or a request for whole."""
 DOUBTED_OF_QUESTIONS: Final = frozenset({"no_object", "no_verb"})
 """Rules that may take a noun for a verb ("a good book?"); for a long question they are unsure."""
 
@@ -65,6 +67,19 @@ def completeness(
             )
             return Completeness(TurnVerdict.UNSURE if doubt else verdict, rule)
     return Completeness(TurnVerdict.UNSURE, "statement")
+
+
+def is_whole_request(words: str, language: str = LANGUAGE) -> bool:
+    """Whether the words are a question or command that is whole by itself: "Who wrote it?".
+
+    Words that may continue or correct the sentence before them ("of France?", "I mean Italy")
+    are not, even where a rule takes them for a whole sentence.
+    """
+    found = completeness(words, language=language)
+    sentence = last_sentence(words, None)
+    if found.verdict is not TurnVerdict.COMPLETE or found.rule not in REQUESTING:
+        return False
+    return rules.begins_a_request(sentence)
 
 
 RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (

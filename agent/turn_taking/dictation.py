@@ -210,7 +210,7 @@ def _date(tokens: tuple[str, ...]) -> Dictation:
     if len(tokens) < 2:
         return Dictation.NONE
     last, before = tokens[-1], tokens[-2]
-    born = not _BIRTH.isdisjoint(tokens)
+    born = not (_BIRTH.isdisjoint(tokens) or {"is", "was", "born", "it's"}.isdisjoint(tokens))
     if last in _MONTHS and (born or before not in _WHOLE_MONTH):
         day_first = before == "of" or before[:1].isdigit()
         if last == "may" and before not in ("on", "is", "of") and not day_first:

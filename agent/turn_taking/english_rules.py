@@ -204,6 +204,14 @@ def is_full_command(sentence: LastSentence) -> bool:
     return imperative and whole and not dangles
 
 
+def begins_a_request(sentence: LastSentence) -> bool:
+    """As in "and what is it?", "set a timer", but not "no, what is it?" and not "of France?"."""
+    corrects = sentence.tokens[:1] in (("no",), ("or",), ("sorry",), ("wait",), ("actually",))
+    lead = words.lead(sentence.tokens)
+    asks_or_tells = lead in words.WH_WORDS | words.IMPERATIVES or lead in words.ASKING_VERBS
+    return asks_or_tells and not corrects
+
+
 def ends_in_closing_word(sentence: LastSentence) -> bool:
     """As in "I have never seen it"."""
     closes = sentence.last in words.CLOSING and not may_be_misheard(sentence)

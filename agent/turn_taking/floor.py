@@ -19,8 +19,10 @@ class FloorRequest(Enum):
 
     NONE = auto()
     """The words are about something else."""
-    SILENCE = auto()
-    """The agent is to stop, or to wait: "be quiet", "one moment"."""
+    STOP = auto()
+    """The agent is to fall silent, and what was asked need not be answered: "never mind"."""
+    WAIT = auto()
+    """The agent is to wait until the caller goes on: "one moment"."""
     ATTENTION = auto()
     """The caller asks whether anybody listens: "hello?", "can you hear me?"."""
 
@@ -81,7 +83,8 @@ def _whole(core: str) -> re.Pattern[str]:
     return re.compile(rf"(?:(?:{_AROUND}) )*(?:{core})(?: (?:{_AROUND}|{core}))*")
 
 
-_SILENCE_WORDS: Final = _whole(rf"{_STOP}|{_WAIT}")
+_STOP_WORDS: Final = _whole(rf"{_STOP}|{_WAIT}")
+_WAIT_WORDS: Final = _whole(_WAIT)
 _ATTENTION_WORDS: Final = _whole(_ATTENTION)
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–\-()\[\]*♪\"“”]+")
 
@@ -94,6 +97,8 @@ def floor_request(words: str) -> FloorRequest:
     if len(words) > MAX_CHARACTERS:
         return FloorRequest.NONE
     plain = _SPACE.sub(" ", words.lower().replace("’", "'")).strip()
-    if _SILENCE_WORDS.fullmatch(plain):
-        return FloorRequest.SILENCE
+    if _WAIT_WORDS.fullmatch(plain):
+        return FloorRequest.WAIT
+    if _STOP_WORDS.fullmatch(plain):
+        return FloorRequest.STOP
     return FloorRequest.ATTENTION if _ATTENTION_WORDS.fullmatch(plain) else FloorRequest.NONE

@@ -25,9 +25,7 @@ _HALF_PLACES: Final = _words(
 _NAMES_BEFORE: Final = _words("the a an your my our his her their is what's any this that")
 _DETERMINERS: Final = words.DETERMINERS | _words("these those its some there no")
 _PRONOUNS: Final = _words("i you we he she it they this that")
-_CLAUSE_OPENERS: Final = _words(
-    "if whether when because while unless until although though where why that how what"
-)
+_CLAUSE_OPENERS: Final = _words("if whether when because while unless where why that how what")
 _AFTER_ASKING: Final = _words("tell know say ask explain wonder check see remember show understand")
 _IRREGULAR: Final = _words(
     """
