@@ -213,6 +213,36 @@ class Engine:
             return gpu.prefill(ids, pages)
         return self._prefill(ids, self._contiguous(cache))
 
+    def hidden_after(
+        self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
+    ) -> Tensor | None:
+        """Hidden state (hidden_size,) after the last layer, at the last of `ids`.
+
+        What the cache lacks is read into it, so that a prefill that follows finds it there; if
+        all is there, the last token is read again. None where tokens see what follows them, or
+        where the prompt lies in pages on a GPU.
+
+        Raises:
+            PromptTooLongError: the prompt does not fit the context.
+        """
+        if not self.config.autoregressive or not ids or self._on_gpu(cache, options):
+            return None
+        own = self._contiguous(cache)
+        own.crop(min(own.shared_prefix(ids), len(ids) - 1))
+        return self._read_on(ids, own)[-1]
+
+    @torch.inference_mode()
+    def _read_on(self, ids: Sequence[int], cache: PromptCache) -> Tensor:
+        """Read the ids after those in the cache; hidden states (new, hidden_size)."""
+        start, stop = len(cache), len(ids)
+        new = list(ids[start:stop])
+        cache.reserve(len(new))
+        mask = visibility(self.config, start, len(new), stop)
+        span = Span(cache.store, start, len(new), stop, self._placed(mask))
+        hidden = self.model(torch.tensor(new, device=self.device), [span])
+        cache.commit(new)
+        return hidden
+
     @torch.inference_mode()
     def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
         begin = perf_counter()
@@ -220,14 +250,9 @@ class Engine:
         shared = cache.shared_prefix(ids) // block * block
         cache.crop(shared)
         stop = len(ids) // block * block
-        new = list(ids[shared:stop])
-        if new:
-            cache.reserve(len(new))
-            mask = visibility(self.config, shared, len(new), stop)
-            span = Span(cache.store, shared, len(new), stop, self._placed(mask))
-            self.model(torch.tensor(new, device=self.device), [span])
-            cache.commit(new)
-        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
+        if shared < stop:
+            self._read_on(ids[:stop], cache)
+        return PrefillStats(shared, stop - shared, (perf_counter() - begin) * 1e3)
 
     def _placed(self, mask: Tensor | None) -> Tensor | None:
         return None if mask is None else mask.to(self.device)

@@ -87,6 +87,8 @@ class TurnSettings(Section):
     """Sound of the caller, from its detection on, that is enough to know."""
     echo: bool = True
     """Whether the agent's own voice is told from the caller's where the microphone hears both."""
+    far_voices: bool = True
+    """Whether voices far below the caller's level, such as a television, are left out."""
     duck_db: float = Field(-12.0, ge=-60, le=0)
     """Gain of the agent's voice until it knows."""
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from agent.audio.caller_level import CallerLevel
 from agent.audio.echo import EchoDetector
 from agent.config.settings import Settings
 from agent.errors import AudioError
@@ -56,7 +57,10 @@ class CallRunner:
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
         echo = EchoDetector() if settings.turns.echo else None
-        self._caller_audio = CallerAudio(engines.new_gate(), transport.rate, self._clock(), echo)
+        level = CallerLevel() if settings.turns.far_voices else None
+        self._caller_audio = CallerAudio(
+            engines.new_gate(), transport.rate, self._clock(), echo, level
+        )
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
