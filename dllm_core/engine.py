@@ -239,7 +239,7 @@ class Engine:
         cache.reserve(len(new))
         mask = visibility(self.config, start, len(new), stop)
         span = Span(cache.store, start, len(new), stop, self._placed(mask))
-        hidden = self.model(torch.tensor(new, device=self.device), [span])
+        hidden: Tensor = self.model(torch.tensor(new, device=self.device), [span])
         cache.commit(new)
         return hidden
 

@@ -211,7 +211,7 @@ def _decode(path: Path, container: av.container.InputContainer, rate: int) -> So
     total = 0
     for frame in [*container.decode(stream), None]:
         for converted in converter.resample(frame):
-            pieces.append(to_mono(converted.to_ndarray()))
+            pieces.append(to_mono(converted.to_ndarray().astype(np.float32)))
             total += len(pieces[-1])
         if total > MAX_FILE_SECONDS * source_rate:
             raise AudioError(f"{path}: longer than {MAX_FILE_SECONDS:.0f} s; cut it")

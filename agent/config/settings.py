@@ -149,6 +149,9 @@ class ResponderChoice(Section):
     hosted service calls its model."""
     adapter: Path | None = None
     """Directory of a LoRA adapter for the model, as `onebreath adapt` or PEFT writes it."""
+    turn_head: str = "auto"
+    """What judges by the model's own state whether the caller's words are whole: a file of
+    `onebreath adapt turns`, `auto` for the one that is shipped for the model, or `off`."""
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = Field(None, ge=1)

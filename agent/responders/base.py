@@ -11,7 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Protocol
 
-from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText, Role
+from agent.reply import (
+    CanvasStep,
+    Message,
+    Prefilled,
+    ReplyDone,
+    ReplyPiece,
+    ReplyText,
+    Role,
+    TurnEnding,
+)
 
 __all__ = [
     "CanvasStep",
@@ -24,6 +33,7 @@ __all__ = [
     "ResponderCall",
     "ResponderError",
     "Role",
+    "TurnEnding",
     "WaitingCall",
 ]
 

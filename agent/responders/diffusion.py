@@ -7,7 +7,7 @@ from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, perf_counter
 
 from agent.responders.base import (
     CanvasStep,
@@ -18,6 +18,7 @@ from agent.responders.base import (
     ReplyText,
     ResponderError,
     Role,
+    TurnEnding,
 )
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.batch import Batch
@@ -27,6 +28,7 @@ from dllm_core.engine import Cache, Engine
 from dllm_core.errors import DllmError
 from dllm_core.model.cache import PromptCache, shared_prefix
 from dllm_core.model.place import Dtype
+from dllm_core.model.turn_head import TurnHead, word_ids
 
 SHORTEST_MS = 1.0
 """A reply that is late already is one step."""
@@ -52,8 +54,11 @@ class DiffusionResponder:
         max_tokens: int | None = None,
         options: DecodeOptions | None = None,
         adapter: str | Path | None = None,
+        turn_head: str | Path | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
+        self.head: TurnHead | None = None
+        """Judges the end of the caller's words; None without one for this model."""
         try:
             self.engine = Engine.load(
                 source,
@@ -63,6 +68,8 @@ class DiffusionResponder:
                 adapter=adapter,
                 progress=progress,
             )
+            if turn_head is not None and self.engine.config.autoregressive:
+                self.head = TurnHead.load(Path(turn_head), self.engine.model)
         except DllmError as error:
             raise ResponderError(str(error)) from error
         self.batch = Batch(self.engine.model, size=ROWS, rows=ROWS)
@@ -85,7 +92,12 @@ class DiffusionResponder:
         return other
 
     def open(self) -> DiffusionCall:
-        return DiffusionCall(self.engine, self.batch, self.options)
+        return DiffusionCall(self.engine, self.batch, self.options, self.head)
+
+    @property
+    def judges_turns(self) -> bool:
+        """Whether its calls say of the caller's words whether they are whole."""
+        return self.head is not None and self.engine.gpu is None
 
     def warm_up(self) -> None:
         self.engine.warm_up(self.options)
@@ -101,10 +113,13 @@ class DiffusionCall:
     What others' steps did for this call waits in its answer until it is asked for.
     """
 
-    def __init__(self, engine: Engine, batch: Batch, options: DecodeOptions) -> None:
+    def __init__(
+        self, engine: Engine, batch: Batch, options: DecodeOptions, head: TurnHead | None = None
+    ) -> None:
         self._engine = engine
         self._batch = batch
         self._options = options
+        self._head = head
         self._made: Cache | None = None
 
     def _cache(self, messages: Sequence[Message]) -> Cache:
@@ -142,12 +157,15 @@ class DiffusionCall:
         text = ""
         try:
             ids, cache = self._ids(messages), self._cache(messages)
+            begun = perf_counter()
+            ending = self._ending(messages, cache)
             # Apart from the first step, so that each is counted under its own name.
             prefill = self._engine.read(ids, cache, self._options)
+            prefill = replace(prefill, ms=(perf_counter() - begun) * 1e3)
             # Begun before anything is told, so that on a GPU replies that are asked for
             # meanwhile share its rounds.
             with closing(self._steps(ids, cache, deadline)) as steps:
-                yield _prefilled(prefill)
+                yield replace(_prefilled(prefill), ending=ending)
                 for step in steps:
                     yield _canvas_step(step)
                     if step.text:
@@ -157,6 +175,20 @@ class DiffusionCall:
                         yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
+
+    def _ending(self, messages: Sequence[Message], cache: Cache) -> TurnEnding | None:
+        """Judge the end of the caller's words by the state at the last of them.
+
+        The words are read into the cache by it, so that the prefill that follows finds them.
+        """
+        if self._head is None or not messages or messages[-1].role != "user":
+            return None
+        kept = [(message.role, message.content) for message in messages]
+        ids = word_ids(self._engine.tokenizer, kept)
+        if len(ids) > self._engine.context - self._options.max_tokens:
+            return None
+        hidden = self._engine.hidden_after(ids, cache, self._options)
+        return None if hidden is None else TurnEnding(*self._head.probabilities(hidden))
 
     def _steps(self, ids: Sequence[int], cache: Cache, deadline: float | None) -> Steps:
         if isinstance(cache, PromptCache):

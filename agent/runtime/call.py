@@ -56,6 +56,7 @@ class CallRunner:
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
+        self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
         echo = EchoDetector() if settings.turns.echo else None
         level = CallerLevel() if settings.turns.far_voices else None
         self._caller_audio = CallerAudio(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from agent.config.settings import Settings
+from agent.reply import Prefilled
 from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
@@ -124,6 +125,8 @@ class Session:
                 return self._final(event, now)
             case PauseJudged():
                 return self._pause_judged(event, now)
+            case ReplyEvent(piece=Prefilled() as piece):
+                return self._prefilled(event, piece, now)
             case ReplyEvent() | SoundReady() | SegmentSpoken():
                 return self.replies.take(event, now)
             case StageFailed():
@@ -188,6 +191,7 @@ class Session:
         wanted = words and self.create_response and self.user_turn.detection
         if free and wanted and self._needs_reply(words):
             yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
+            self.user_turn.await_ending()
         yield from self._expire(now)
 
     def _needs_reply(self, words: str) -> bool:
@@ -307,6 +311,14 @@ class Session:
         yield Prepare(self.conversation.messages())
         yield from self.lifecycle.greet(now)
 
+    def _prefilled(self, event: ReplyEvent, piece: Prefilled, now: float) -> Iterator[Command]:
+        """Take what the responder's state at the last word of a draft's prompt says of the turn."""
+        draft = self.replies.draft
+        yield from self.replies.take(event, now)
+        if draft is not None and draft.reply.generation == event.generation:
+            self.user_turn.take_ending(piece.ending)
+            yield from self._expire(now)
+
     def _discard_draft(self, now: float) -> Iterator[Command]:
         turn = None if self.user_turn.open is None else self.user_turn.open.turn
         yield from self.replies.discard(turn, now)
@@ -337,6 +349,8 @@ class Session:
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         if event.stage != "asr":
             yield from self.replies.failed(event, now)
+            if self.replies.draft is None:
+                self.user_turn.take_ending(None)
             return
         yield Trouble("asr_failed", event.message, kind="server_error")
         nothing = Transcript("", 0, final=True)

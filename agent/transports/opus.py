@@ -11,7 +11,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from agent.audio.samples import Samples, from_pcm16, to_pcm16, to_mono
+from agent.audio.samples import Samples, from_pcm16, to_mono, to_pcm16
 from agent.errors import AudioError
 
 RATE = 48_000

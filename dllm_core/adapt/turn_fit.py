@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dllm_core.adapt.turn_rows import TurnStates
-from dllm_core.model.turn_head import CLASSES, TurnHead
+from dllm_core.adapt.turn_rows import TurnStates, read_turn_examples, turn_states
+from dllm_core.engine import Engine
+from dllm_core.model.turn_head import CLASSES, TurnHead, fingerprint
 
 _ITERATIONS = 200
 _BINS = 5
@@ -31,8 +34,17 @@ class TurnQuality:
     recall: dict[str, float]
     reliability: tuple[tuple[float, float, int], ...]
 
+    def describe(self) -> str:
+        """The same in lines for people."""
+        found = ", ".join(f"{name} {share:.0%}" for name, share in self.recall.items())
+        bins = "\n".join(
+            f"  P(whole) {mean:.2f}: {share:.0%} of {count} are whole"
+            for mean, share, count in self.reliability
+        )
+        return f"held out: AUC {self.auc:.3f}; found of each kind: {found}\n{bins}"
 
-def fit_turn_head(states: TurnStates, model: str, penalty: float = 0.003) -> TurnHead:
+
+def fit_turn_head(states: TurnStates, model: str, penalty: float = 0.1) -> TurnHead:
     """Fit on the examples that are not kept out.
 
     The weights are found on normalised features and then bear the normalisation themselves.
@@ -59,7 +71,7 @@ def fit_turn_head(states: TurnStates, model: str, penalty: float = 0.003) -> Tur
         found.backward()  # type: ignore[no-untyped-call]
         return found
 
-    search.step(loss)  # type: ignore[arg-type]
+    search.step(loss)  # type: ignore[no-untyped-call]
     folded = weight.detach() / scale
     return TurnHead(folded, bias.detach() - folded @ mean, model)
 
@@ -100,7 +112,37 @@ def reliability(scores: Tensor, truth: Tensor) -> list[tuple[float, float, int]]
     return rows
 
 
-def save_turn_head(head: TurnHead, path: Path) -> None:
-    """Write the head; the directory is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head.save(path)
+def make_turn_head(
+    source: str,
+    data: Sequence[Path],
+    out: Path,
+    system: str,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> TurnQuality:
+    """Fit a head for a model on utterances and write it to ``out``.
+
+    Args:
+        source: the model, as `Engine.load` takes it.
+        data: JSON lines with `text` or `prompt`, and perhaps `kind` and `asked`.
+        system: the agent's instructions.
+        limit: utterances without a kind that are taken of each file.
+        tell: told the utterances read and all.
+
+    Raises:
+        DataError: there is nothing to learn from, or the model does not read causally.
+    """
+    examples = read_turn_examples(data, limit, seed)
+    engine = Engine.load(source)
+    states = turn_states(engine, examples, system, tell)
+    head = fit_turn_head(states, fingerprint(engine.model))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    head.save(out)
+    return measure_turn_head(head, states)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return sha256(path.read_bytes()).hexdigest()
