@@ -231,6 +231,28 @@ class Engine:
         own.crop(min(own.shared_prefix(ids), len(ids) - 1))
         return self._read_on(ids, own)[-1]
 
+    def read_with_state(
+        self, ids: Sequence[int], place: int, cache: Cache, options: DecodeOptions
+    ) -> tuple[PrefillStats, Tensor | None]:
+        """As `read`, and the hidden state (hidden_size,) after `ids[:place]`, from the same pass.
+
+        The state is None where `hidden_after` has none.
+
+        Raises:
+            PromptTooLongError: the prompt does not fit the context.
+            OptionError: the model cannot decode with these options.
+        """
+        if not self.config.autoregressive or place < 1 or self._on_gpu(cache, options):
+            return self.read(ids, cache, options), None
+        check_request(self.config, self.context, ids, options)
+        begin, own = perf_counter(), self._contiguous(cache)
+        # The last token is left to the canvas, whose first position it predicts.
+        stop = len(ids) - 1
+        shared = min(own.shared_prefix(ids), place - 1, stop - 1)
+        own.crop(shared)
+        state = self._read_on(ids[:stop], own)[min(place, stop) - 1 - shared]
+        return PrefillStats(shared, stop - shared, (perf_counter() - begin) * 1e3), state
+
     @torch.inference_mode()
     def _read_on(self, ids: Sequence[int], cache: PromptCache) -> Tensor:
         """Read the ids after those in the cache; hidden states (new, hidden_size)."""

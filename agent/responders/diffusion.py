@@ -7,7 +7,7 @@ from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic
 
 from agent.responders.base import (
     CanvasStep,
@@ -157,11 +157,8 @@ class DiffusionCall:
         text = ""
         try:
             ids, cache = self._ids(messages), self._cache(messages)
-            begun = perf_counter()
-            ending = self._ending(messages, cache)
             # Apart from the first step, so that each is counted under its own name.
-            prefill = self._engine.read(ids, cache, self._options)
-            prefill = replace(prefill, ms=(perf_counter() - begun) * 1e3)
+            prefill, ending = self._read(messages, ids, cache)
             # Begun before anything is told, so that on a GPU replies that are asked for
             # meanwhile share its rounds.
             with closing(self._steps(ids, cache, deadline)) as steps:
@@ -176,19 +173,16 @@ class DiffusionCall:
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
-    def _ending(self, messages: Sequence[Message], cache: Cache) -> TurnEnding | None:
-        """Judge the end of the caller's words by the state at the last of them.
-
-        The words are read into the cache by it, so that the prefill that follows finds them.
-        """
+    def _read(
+        self, messages: Sequence[Message], ids: Sequence[int], cache: Cache
+    ) -> tuple[PrefillStats, TurnEnding | None]:
+        """Read the prompt, and judge the end of the caller's words by the state at the last."""
         if self._head is None or not messages or messages[-1].role != "user":
-            return None
+            return self._engine.read(ids, cache, self._options), None
         kept = [(message.role, message.content) for message in messages]
-        ids = word_ids(self._engine.tokenizer, kept)
-        if len(ids) > self._engine.context - self._options.max_tokens:
-            return None
-        hidden = self._engine.hidden_after(ids, cache, self._options)
-        return None if hidden is None else TurnEnding(*self._head.probabilities(hidden))
+        place = shared_prefix(word_ids(self._engine.tokenizer, kept), ids)
+        prefill, state = self._engine.read_with_state(ids, place, cache, self._options)
+        return prefill, None if state is None else TurnEnding(*self._head.probabilities(state))
 
     def _steps(self, ids: Sequence[int], cache: Cache, deadline: float | None) -> Steps:
         if isinstance(cache, PromptCache):
