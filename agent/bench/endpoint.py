@@ -31,10 +31,12 @@ from agent.bench.utterances import (
 )
 from agent.config.settings import Settings, TurnSettings
 from agent.models import store
-from agent.runtime.engines import load_asr, load_tts, thread_plan
+from agent.reply import Message, Prefilled, TurnEnding
+from agent.runtime.engines import load_asr, load_tts, make_responder, thread_plan
 from agent.session.endpointing import SOUNDS_OVER, EndpointDelays, verdict_of
 from agent.turn_taking.completeness import completeness
 from agent.turn_taking.detector import TurnDetector, TurnEvent
+from agent.turn_taking.ending import whole_probability
 from asr.engine import Transcriber
 
 EAGER: Final = EndpointDelays(0.2, 0.5, 1.5)
@@ -43,6 +45,8 @@ SHORTEST: Final = 0.2
 """Shorter pauses are none for any policy."""
 LISTENED: Final = 0.096
 """Seconds of a pause after which the words are decoded and the turn model is asked."""
+FACTORS: Final = tuple(round(0.1 + 0.05 * number, 2) for number in range(59))
+"""Factors of all delays of a policy, for its curve: 0.1 to 3."""
 SHORT_OF_END: Final = 0.15
 """The detector may take the last, fading sound of an utterance for silence this much too early."""
 
@@ -68,6 +72,8 @@ class Pause:
     seconds_of_speech: float
     model: float | None
     """smart-turn's probability that the turn is over."""
+    ending: TurnEnding | None = None
+    """What the responder's head says of the words."""
 
 
 Policy = Callable[[Pause], float]
@@ -96,11 +102,25 @@ def by_both(delays: EndpointDelays) -> Policy:
     )
 
 
+def by_head(delays: EndpointDelays) -> Policy:
+    """By the words and the responder's head, as one probability."""
+
+    def delay(pause: Pause) -> float:
+        found = completeness(pause.words, pause.seconds_of_speech)
+        if pause.ending is None:
+            return delays.after(found.verdict)
+        return delays.at(whole_probability(found, pause.ending))
+
+    return delay
+
+
 def _melody(pause: Pause) -> float:
     return pause.model or 0.0
 
 
-def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
+def policies(
+    settings: TurnSettings, with_model: bool, with_head: bool = False
+) -> dict[str, Policy]:
     """What is compared, by name; ``rules`` is what the settings say."""
     delays = EndpointDelays.of(settings)
     found: dict[str, Policy] = {
@@ -110,10 +130,34 @@ def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
         "eager rules": by_rules(EAGER),
         "patient rules": by_rules(PATIENT),
     }
+    if with_head:
+        found["rules + head"] = by_head(delays)
     if with_model:
         found["smart-turn"] = by_model(delays)
         found["rules + smart-turn"] = by_both(delays)
     return found
+
+
+WordsJudge = Callable[[str], TurnEnding | None]
+"""Judges the words of a pause as the responder does that drafts a reply to them."""
+
+
+def head_judge(settings: Settings, engines: ExitStack, progress: Progress) -> WordsJudge | None:
+    """The responder's head; None where the responder has none."""
+    responder = make_responder(settings.responder, thread_plan(settings).responder, progress)
+    engines.callback(responder.close)
+    if not getattr(responder, "judges_turns", False):
+        return None
+    call = responder.open()
+    instructions = Message("system", settings.responder.instructions)
+
+    def judge(words: str) -> TurnEnding | None:
+        pieces = call.reply([instructions, Message("user", words)])
+        with closing(pieces):
+            first = next(pieces)
+        return first.ending if isinstance(first, Prefilled) else None
+
+    return judge
 
 
 class PauseFinder:
@@ -125,7 +169,9 @@ class PauseFinder:
         new_gate: SpeechGateFactory,
         model: SmartTurn | None,
         settings: TurnSettings,
+        judge: WordsJudge | None = None,
     ) -> None:
+        self._judge = judge
         self._transcriber = transcriber
         self._new_gate = new_gate
         self._model = model
@@ -153,6 +199,7 @@ class PauseFinder:
                 decode_seconds=decode_seconds,
                 seconds_of_speech=start - began,
                 model=self._model.probability(heard) if self._model else None,
+                ending=self._judge(words) if self._judge is not None and words else None,
             )
 
     def _silences(self, spoken: Spoken) -> Iterator[tuple[float, float, float]]:
@@ -203,7 +250,8 @@ def measure(
         transcriber = engines.enter_context(closing(load_asr(settings, threads.asr, progress)))
         transcriber.warm_up()
         model = None if store.problems(MODEL) else engines.enter_context(closing(SmartTurn.load()))
-        finder = PauseFinder(transcriber, SileroVad.load(), model, settings.turns)
+        judge = head_judge(settings, engines, progress)
+        finder = PauseFinder(transcriber, SileroVad.load(), model, settings.turns, judge)
         for name, say in voices.items():
             for number, utterance in enumerate(utterances, 1):
                 progress(f"{name}: utterance {number} of {len(utterances)}")
@@ -224,7 +272,8 @@ def figures(
     """A row for each half and policy."""
     for held_out in (False, True):
         half = [pause for pause in pauses if pause.held_out is held_out]
-        for name, policy in policies(settings, with_model).items():
+        with_head = any(pause.ending is not None for pause in half)
+        for name, policy in policies(settings, with_model, with_head).items():
             yield {"half": "held out" if held_out else "tuned on", "policy": name} | score(
                 half, policy
             )
@@ -254,6 +303,28 @@ def score(pauses: Sequence[Pause], policy: Policy) -> dict[str, Any]:
         "mean_delay_ms": round(mean(delays), 1),
         "p90_delay_ms": round(float(np.percentile(delays, 90)), 1),
         "mean_answer_ms": round(mean(answers), 1),
+        **scaled(pauses, policy),
+    }
+
+
+def scaled(pauses: Sequence[Pause], policy: Policy) -> dict[str, float | None]:
+    """Two points of the policy's curve, which all its delays times one factor draw.
+
+    They are the false cut-offs at a mean delay of 300 ms and the mean delay, in ms, from which on
+    at most 5 % of the utterances are cut off; None where no factor in reach does that.
+    """
+    inside = [(policy(pause), pause) for pause in pauses if not pause.final]
+    final = [policy(pause) for pause in pauses if pause.final]
+    count = len({(pause.voice, pause.text) for pause in pauses if pause.final})
+    points = []
+    for factor in FACTORS:
+        cut = {(p.voice, p.text) for delay, p in inside if factor * delay < p.seconds}
+        points.append((factor * mean(final), len(cut) / count))
+    fast = min(points, key=lambda point: abs(point[0] - 0.3))
+    careful = [delay for delay, cut in points if cut <= 0.05]
+    return {
+        "cutoff_rate_at_300_ms": round(fast[1], 4),
+        "delay_at_5_percent_ms": round(1000 * min(careful), 1) if careful else None,
     }
 
 
