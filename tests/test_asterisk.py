@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from support import pbx
 from support.fakes import silence, speech
-from support.phones import SECRET, UUID, PhoneServer, phone_server
 from support.sip_caller import RATE, Phone, dial
+from support.telephony_providers import SECRET, UUID, TelephonyServer, telephony_server
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from agent.audio.samples import Samples, read_sound_file, resample
@@ -56,7 +56,7 @@ def asterisk() -> Path:
 class Office:
     """A server, the Asterisk before it, and telephones on the Asterisk."""
 
-    server: PhoneServer
+    server: TelephonyServer
     pbx: pbx.Pbx
 
     @asynccontextmanager
@@ -83,7 +83,9 @@ def office(asterisk: Path, tmp_path: Path) -> Opens:
     ) -> AsyncIterator[Office]:
         port = pbx.free_port(socket.SOCK_STREAM)
         telephony = {"audiosocket_port": port, "audiosocket_uuid": UUID}
-        async with phone_server(*heard, script=script, telephony=telephony, **sections) as server:
+        async with telephony_server(
+            *heard, script=script, telephony=telephony, **sections
+        ) as server:
             agent = {
                 "agent_port": server.address.partition(":")[2],
                 "audiosocket_port": port,

@@ -14,13 +14,13 @@ from agent.audio.samples import to_pcm16
 from agent.telephony.dialects.asterisk import MAX_CONTROL, AsteriskStream
 from agent.telephony.dialects.audiosocket import RATES, AudioSocketStream, FrameReader
 from agent.telephony.dialects.base import (
+    AudioReceived,
     Complaint,
     DialectError,
     Dtmf,
     Held,
     MarkReached,
     Resumed,
-    Sound,
     Started,
     Stopped,
     Unsupported,
@@ -156,7 +156,7 @@ SOUNDS = {
 @pytest.mark.parametrize("name", SOUNDS)
 def test_sound_of_the_caller(name):
     dialect, _ = started(name)
-    heard = only(dialect.read(SOUNDS[name]), Sound)
+    heard = only(dialect.read(SOUNDS[name]), AudioReceived)
     np.testing.assert_allclose(heard.samples, TONE, atol=0.02)
     assert heard.at == (0.04 if name in ("twilio", "exotel") else None)
 
@@ -335,7 +335,7 @@ def test_an_audiosocket_call():
     assert dialect.read(frame(0x01, CALL.bytes)) == []
     event = only(dialect.read(frame(0x12, to_pcm16(TONE))), Started)
     assert (event.call_id, event.rate) == (str(CALL), 16_000)
-    assert len(only(dialect.read(frame(0x12, to_pcm16(TONE))), Sound).samples) == 160
+    assert len(only(dialect.read(frame(0x12, to_pcm16(TONE))), AudioReceived).samples) == 160
     assert dialect.read(frame(0x03, b"7")) == [Dtmf("7")]
     assert dialect.sound(TONE) == [frame(0x12, to_pcm16(TONE))]
     assert (dialect.mark("0.1"), dialect.clear()) == ([], [])
@@ -437,7 +437,7 @@ def test_nothing_but_our_error_whatever_is_said(name, messages):
     for message in messages:
         try:
             for event in dialect.read(message):
-                if isinstance(event, Sound):
+                if isinstance(event, AudioReceived):
                     assert len(event.samples) <= MAX_MESSAGE
         except DialectError:
             continue

@@ -26,7 +26,7 @@ def test_every_relative_link_leads_to_a_file(path):
 
 def test_every_command_of_the_readme_exists_and_the_reverse():
     named = set(re.findall(r"\bonebreath ([a-z]+(?:-[a-z]+)*)\b", " ".join(_code(README))))
-    commands = {c.name or c.callback.__name__ for c in app.registered_commands}
+    commands = {c.name or c.callback.__name__ for c in app.registered_commands if not c.hidden}
     assert named == commands | {group.name for group in app.registered_groups}
 
 
@@ -41,7 +41,8 @@ def test_the_protocol_page_lists_exactly_the_error_codes_of_the_code():
     section = page.partition("\n## Errors\n")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `([a-z_]+)`", section, re.MULTILINE)
     assert len(listed) == len(set(listed))
-    assert set(listed) == _codes("Trouble") | {f"{stage}_failed" for stage in _codes("StageFailed")}
+    stages = {f"{stage}_failed" for stage in _codes("StageFailed")}
+    assert set(listed) == _codes("Trouble") | _codes("_no_room") | stages
 
 
 def _codes(name: str) -> set[str]:
@@ -92,6 +93,14 @@ def test_sound_flows_through_the_folders_in_the_order_of_the_tree():
     way += ["agent/audio", "agent/turn_taking", "agent/session", "asr", "dllm_core", "tts"]
     places = [order.index(f"{folder}/") for folder in way]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("package", ["agent", "dllm_core"])
+def test_the_drawing_of_a_package_has_every_folder(package):
+    svg = (ROOT / "docs" / "images" / f"folders-{package}.svg").read_text()
+    drawn = set(re.findall(r"<text [^>]*>([a-z_]+)</text>", svg))
+    folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert folders <= drawn
 
 
 def test_the_readme_is_short():

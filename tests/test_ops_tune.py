@@ -11,7 +11,7 @@ from dllm_core.ops import cases, check
 from dllm_core.ops.linear import linear, linear_fp8
 from tests.test_ops_check import TINY, one_wrong, spoiled
 
-pytestmark = needs_triton
+pytestmark = [needs_triton, pytest.mark.kernels]
 HOPPER_SHARED_BYTES = 227 * 1024
 
 
@@ -79,5 +79,5 @@ def test_nothing_wrong_is_timed(monkeypatch):
 
     monkeypatch.setattr(check, "CASES", (spoiled("swiglu", one_wrong),))
     monkeypatch.setattr(check, "GEOMETRIES", {"tiny": TINY})
-    with pytest.raises(OptionError, match="before it is right:\nWRONG  tiny"):
+    with pytest.raises(OptionError, match="are not timed:\nWRONG  tiny"):
         next(tune.measure_all(TINY, DEVICE, lambda call: pytest.fail("was timed")))

@@ -99,7 +99,7 @@ def test_after_a_gap_the_clock_starts_anew():
     drain(line, 0.0)
     line.queue(sound(1.0))
     assert len(drain(line, 5.0)) == 15
-    assert line.heard(5.1) == pytest.approx(0.2 * RATE)
+    assert line.played(5.1) == pytest.approx(0.2 * RATE)
 
 
 def test_a_mark_every_200_ms_and_at_the_end():
@@ -113,9 +113,9 @@ def test_marks_say_what_was_heard_while_the_clock_would_say_more():
     line.queue(sound(2.0))
     play(line, 0.8)
     line.reached("0.1", 0.5)  # position 0.2 s, 0.3 s late
-    assert line.heard(0.6) == pytest.approx(0.3 * RATE)
+    assert line.played(0.6) == pytest.approx(0.3 * RATE)
     # The next mark did not come back, so its place was not passed.
-    assert line.heard(0.8) == pytest.approx(0.4 * RATE)
+    assert line.played(0.8) == pytest.approx(0.4 * RATE)
 
 
 def test_a_mark_that_never_comes_is_not_waited_for():
@@ -123,9 +123,9 @@ def test_a_mark_that_never_comes_is_not_waited_for():
     line.queue(sound(5.0))
     last_patient = 0.2 + MARK_PATIENCE - 0.1
     play(line, last_patient)
-    assert line.heard(last_patient) == pytest.approx(0.2 * RATE)
+    assert line.played(last_patient) == pytest.approx(0.2 * RATE)
     play(line, 4.0, now=last_patient)
-    assert line.heard(4.0) == pytest.approx(4.0 * RATE)
+    assert line.played(4.0) == pytest.approx(4.0 * RATE)
 
 
 def test_marks_of_a_cleared_generation_say_nothing():
@@ -134,11 +134,11 @@ def test_marks_of_a_cleared_generation_say_nothing():
     ((_, first), *_) = marks(play(line, 0.3))
     line.clear()
     assert drain(line, 0.3) == []
-    assert line.heard(0.3) == 0
+    assert line.played(0.3) == 0
     line.queue(sound(1.0))
     drain(line, 0.4)
     line.reached(first, 0.4)
-    assert line.heard(0.4) == 0
+    assert line.played(0.4) == 0
     assert line.generation == 1
 
 
@@ -148,7 +148,7 @@ def test_an_earlier_mark_that_was_lost_is_passed_by_a_later_one():
     play(line, 0.6)
     line.reached("0.2", 0.45)
     line.reached("0.1", 0.5)  # out of order: says nothing new
-    assert line.heard(0.5) == pytest.approx(0.45 * RATE)
+    assert line.played(0.5) == pytest.approx(0.45 * RATE)
 
 
 def test_outstanding():
@@ -213,5 +213,5 @@ def test_heard_never_exceeds_sent_and_the_lead_is_kept(steps):
         else:
             line.finish()
         sent += sum(len(p) for p in drain(line, now) if isinstance(p, np.ndarray))
-        assert 0 <= line.heard(now) <= sent <= line.queued
+        assert 0 <= line.played(now) <= sent <= line.queued
         assert line.ahead(now) <= 0.3 + 1e-6

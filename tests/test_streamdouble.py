@@ -15,7 +15,7 @@ from streamdouble.protocol import StreamIdentity
 from streamdouble.scenario import Dtmf, Expect, Hangup, Say, Scenario, Step, Wait, WaitFor
 from streamdouble.session import Session, SessionConfig, SessionResult
 from support.fakes import silence, speech
-from support.phones import PhoneServer, phone_server
+from support.telephony_providers import TelephonyServer, telephony_server
 
 from agent.audio.samples import Samples
 
@@ -37,7 +37,7 @@ INTERRUPTION = say(speech(0.8, RATE), silence(0.7, RATE))
 
 
 async def call(
-    server: PhoneServer,
+    server: TelephonyServer,
     steps: Sequence[Step],
     line: Impairments | None = None,
     token: str | None = None,
@@ -66,7 +66,7 @@ def beeps(result: SessionResult) -> int:
 
 
 async def test_a_question_is_answered_to_the_last_word() -> None:
-    async with phone_server("how are you", script=ANSWERS) as server:
+    async with telephony_server("how are you", script=ANSWERS) as server:
         result = await call(server, [QUESTION, WaitFor("audio"), WaitFor("quiet")])
         await asyncio.wait_for(server.until_calls(0), 5)
     assert result.violations == []
@@ -80,7 +80,7 @@ async def test_a_question_is_answered_to_the_last_word() -> None:
 
 async def test_sound_is_not_sent_far_ahead() -> None:
     """What lies at Twilio cannot be taken back; 100 words are twelve seconds."""
-    async with phone_server("talk", script=ANSWERS) as server:
+    async with telephony_server("talk", script=ANSWERS) as server:
         result = await call(server, [QUESTION, WaitFor("audio"), Wait(2.0), Hangup()])
         await asyncio.wait_for(server.until_calls(0), 5)
     received = len(result.audio_received) / RATE
@@ -96,7 +96,7 @@ async def test_barge_in_clears_what_twilio_holds() -> None:
         Expect("clear"),
         WaitFor("quiet"),
     ]
-    async with phone_server("talk", "stop", script=ANSWERS) as server:
+    async with telephony_server("talk", "stop", script=ANSWERS) as server:
         result = await call(server, steps)
         heard = server.responder.prompts[-1]
     assert result.failed_expectations == []
@@ -114,7 +114,7 @@ async def test_a_bad_line_is_one_turn_all_the_same() -> None:
         Impairments(loss=0.05, jitter_ms=40.0, latency_ms=80.0),
     ]
     steps = [QUESTION, WaitFor("audio"), WaitFor("quiet")]
-    async with phone_server(*["how are you"] * 6, script=ANSWERS) as server:
+    async with telephony_server(*["how are you"] * 6, script=ANSWERS) as server:
         results = await asyncio.gather(*(call(server, steps, line) for line in lines))
         assert len(server.responder.prompts) == len(lines)
     for line, result in zip(lines, results, strict=True):
@@ -124,7 +124,7 @@ async def test_a_bad_line_is_one_turn_all_the_same() -> None:
 
 
 async def test_keys_are_a_turn_of_the_conversation() -> None:
-    async with phone_server() as server:
+    async with telephony_server() as server:
         steps = [Wait(0.5), Dtmf("42#"), WaitFor("audio"), WaitFor("quiet")]
         result = await call(server, steps)
         said = server.responder.prompts[-1][-1].content
@@ -133,13 +133,13 @@ async def test_keys_are_a_turn_of_the_conversation() -> None:
 
 
 async def test_a_dropped_line_frees_the_call() -> None:
-    async with phone_server("talk", script=ANSWERS) as server:
+    async with telephony_server("talk", script=ANSWERS) as server:
         await call(server, [QUESTION, WaitFor("audio"), Hangup()])
         await asyncio.wait_for(server.until_calls(0), 5)
 
 
 async def test_a_wrong_token_hears_nothing() -> None:
-    async with phone_server("talk", script=ANSWERS) as server:
+    async with telephony_server("talk", script=ANSWERS) as server:
         result = await call(server, [QUESTION, Wait(0.5)], token="0" * 68)
         assert server.responder.prompts == []
     assert result.audio_received == b""

@@ -10,24 +10,32 @@ import socket
 
 import numpy as np
 import pytest
-from support import phones
+from support import telephony_providers
 from support.fakes import silence
-from support.phones import PhoneServer, admitted, closed, dial, phone_server, send, start
+from support.telephony_providers import (
+    TelephonyServer,
+    admitted,
+    closed,
+    dial,
+    send,
+    start,
+    telephony_server,
+)
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import OP_PING, Frame
 from websockets.http11 import Request
 
 from agent.telephony.check.fake_providers import (
     Exotel,
-    Message,
     Plivo,
+    ProviderMessage,
     Twilio,
     asterisk,
     jambonz,
     vonage,
 )
 from agent.telephony.dialects.registry import DIALECTS
-from agent.telephony.media.connection import AudioSocketLine
+from agent.telephony.media.connection import AudioSocketConnection
 from agent.telephony.media.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected
 
@@ -55,9 +63,9 @@ QUIET = silence(0.02, RATE)
     ],
 )
 async def test_malformed_messages_end_the_call_and_nothing_else(
-    message: Message, caplog: pytest.LogCaptureFixture
+    message: ProviderMessage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with phone_server() as server:
+    async with telephony_server() as server:
         caller = await admitted(server)
         async with dial(server) as line:
             await send(line, *caller.opening(), caller.sound(QUIET), message)
@@ -67,7 +75,7 @@ async def test_malformed_messages_end_the_call_and_nothing_else(
 
 
 async def test_sound_far_faster_than_real_time_ends_the_call() -> None:
-    async with phone_server("talk") as server:
+    async with telephony_server("talk") as server:
         caller = await admitted(server)
         payload = caller.sound(np.zeros(RATE * 5, np.float32))
         async with dial(server) as line:
@@ -79,7 +87,7 @@ async def test_sound_far_faster_than_real_time_ends_the_call() -> None:
 async def test_a_storm_of_keys_and_marks() -> None:
     """Thousands of keys are a few messages; marks that were never set are nothing."""
     mark = '{"event":"mark","streamSid":"MZ0","mark":{"name":"%d"}}'
-    async with phone_server(script=lambda said: "yes") as server:
+    async with telephony_server(script=lambda said: "yes") as server:
         caller = await admitted(server)
         async with dial(server) as line:
             await send(line, *caller.opening())
@@ -104,7 +112,7 @@ class _Narrow(MediaAwareProtocol):
         super().connection_made(transport)
 
 
-async def deaf(server: PhoneServer) -> ClientConnection:
+async def deaf(server: TelephonyServer) -> ClientConnection:
     """A connection whose end here never reads."""
     host, port = server.address.split(":")
     sock = socket.socket()
@@ -133,7 +141,7 @@ async def test_a_peer_that_never_reads_is_let_go(
 ) -> None:
     monkeypatch.setattr("agent.server.app.MediaAwareProtocol", protocol)
     monkeypatch.setattr("agent.telephony.media.connection.SEND_SECONDS", send_seconds)
-    async with phone_server(script=lambda said: "word " * 200) as server:
+    async with telephony_server(script=lambda said: "word " * 200) as server:
         caller = await admitted(server)
         line = await deaf(server)
         await send(line, *caller.opening(), caller.key("1"), caller.key("#"))
@@ -150,7 +158,7 @@ async def test_an_audiosocket_whose_peer_never_reads_is_closed(
     lines: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = AudioSocketLine(reader, writer)
+        line = AudioSocketConnection(reader, writer)
         with contextlib.suppress(Disconnected):
             while True:
                 await line.send(bytes(65_536))
@@ -166,7 +174,7 @@ async def test_an_audiosocket_whose_peer_never_reads_is_closed(
 
 async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
     """A stranger's, even."""
-    async with phone_server() as server:
+    async with telephony_server() as server:
         line = await deaf(server)
         for _ in range(200_000):  # 25 MB, if they were all answered
             if line.transport.is_closing():
@@ -200,9 +208,9 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
     ],
 )
 async def test_no_dialect_is_broken_by_a_message(
-    provider: str, message: Message, caplog: pytest.LogCaptureFixture
+    provider: str, message: ProviderMessage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with phone_server() as server:
+    async with telephony_server() as server:
         opening, headers = await _opening(server, provider)
         async with dial(server, provider, additional_headers=headers) as line:
             await send(line, *opening)
@@ -212,9 +220,11 @@ async def test_no_dialect_is_broken_by_a_message(
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
-async def _opening(server: PhoneServer, provider: str) -> tuple[list[Message], dict[str, str]]:
+async def _opening(
+    server: TelephonyServer, provider: str
+) -> tuple[list[ProviderMessage], dict[str, str]]:
     if provider == "asterisk":
-        login = base64.b64encode(f"agent:{phones.SECRET}".encode()).decode()
+        login = base64.b64encode(f"agent:{telephony_providers.SECRET}".encode()).decode()
         return asterisk("CA1").opening(), {"Authorization": f"Basic {login}"}
     token = (await server.ask(provider, "CA1")).token
     makers = {"exotel": Exotel, "plivo": Plivo, "vonage": vonage, "jambonz": jambonz}
@@ -222,7 +232,7 @@ async def _opening(server: PhoneServer, provider: str) -> tuple[list[Message], d
 
 
 async def test_a_vanished_peer_frees_its_line() -> None:
-    async with phone_server() as server:
+    async with telephony_server() as server:
         caller = await admitted(server)
         line = await dial(server)
         await send(line, *caller.opening())
@@ -233,7 +243,7 @@ async def test_a_vanished_peer_frees_its_line() -> None:
 
 async def test_nothing_secret_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "onebreath")
-    async with phone_server(script=lambda said: "yes") as server:
+    async with telephony_server(script=lambda said: "yes") as server:
         caller = await admitted(server)
         async with dial(server) as line:
             await send(line, *caller.opening(), *map(caller.key, "8675309#"))
@@ -250,5 +260,5 @@ async def test_nothing_secret_reaches_the_log(caplog: pytest.LogCaptureFixture) 
 
 async def _first_sound(line: ClientConnection, caller: Twilio) -> None:
     async for message in line:
-        if len(caller.heard(message)):
+        if len(caller.audio_of(message)):
             return

@@ -1,4 +1,4 @@
-"""What a second of a telephone call costs, in calls of our own functions: no clock is involved.
+"""What a second of a telephony call costs, in calls of our own functions: no clock is involved.
 
 Twenty calls share one event loop, so that what each frame costs decides how evenly they sound.
 A time would depend on the machine; counts tell as surely that work was added for every frame.
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.fakes import silence, speech
-from support.phone_peer import RATE
+from support.telephony_peer import RATE
 from test_telephony_transport import engines, run, said
 
 import agent

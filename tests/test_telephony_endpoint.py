@@ -1,4 +1,4 @@
-"""The real server with real sockets and scripted engines, called as telephone providers do."""
+"""The real server with real sockets and scripted engines, called as telephony providers do."""
 
 import asyncio
 import base64
@@ -12,8 +12,8 @@ import wave
 import numpy as np
 import pytest
 from support.fakes import silence, speech
-from support.phone_peer import FRAME, RATE, media, start
-from support.phone_server import server
+from support.telephony_peer import FRAME, RATE, media, start
+from support.telephony_server import server
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -29,7 +29,7 @@ from tts.tone import ToneSynthesizer
 
 CALL = uuid.UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 CONNECTED = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
-QUESTION = np.concatenate([silence(0.2, RATE), speech(0.8, RATE), silence(0.7, RATE)])
+QUESTION = np.concatenate([silence(0.1, RATE), speech(0.4, RATE), silence(0.7, RATE)])
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def status(connection):
 async def test_a_question_over_twilio_is_answered_and_interrupted(tokens):
     async with server("talk", "how are you") as (address, engines), dial(address) as line:
         await line.send(CONNECTED)
-        await line.send(start(token=tokens.issue("CA1", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "twilio")))
         await ask(line)
         await until(line, "media")
         commands = await until(line, "mark")
@@ -99,13 +99,13 @@ async def test_a_question_over_twilio_is_answered_and_interrupted(tokens):
 async def test_the_provider_is_told_from_the_first_messages(tokens):
     async with server("how are you") as (address, _), dial(address, "auto") as line:
         await line.send(CONNECTED)
-        await line.send(start(token=tokens.issue("CA1", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "twilio")))
         await ask(line)
         await until(line, "media")
 
 
 async def test_a_token_opens_one_call_once(tokens):
-    token = tokens.issue("CA1", time.monotonic())
+    token = tokens.issue("CA1", time.monotonic(), "twilio")
     async with server() as (address, _), dial(address) as line, dial(address) as again:
         await line.send(start(token=token))
         while not tokens._spent:  # noqa: ASYNC110
@@ -125,7 +125,7 @@ async def test_a_call_without_a_valid_token_is_not_let_in(tokens, token, caplog)
 
 async def test_a_token_of_another_call_opens_nothing(tokens):
     async with server() as (address, _), dial(address) as line:
-        await line.send(start(token=tokens.issue("CA2", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA2", time.monotonic(), "twilio")))
         assert await closed(line) == 1008
 
 
@@ -184,7 +184,7 @@ async def test_sockets_of_one_address_and_calls_are_counted(tokens):
                     break
 
 
-async def test_telephone_calls_and_others_share_the_lines(tokens):
+async def test_telephony_calls_and_others_share_the_lines(tokens):
     async with server(max_calls=1) as (address, _), connect(f"ws://{address}/v1/realtime") as other:
         await other.recv()
         assert await status(dial(address)) == 503
@@ -234,39 +234,39 @@ def frame(kind, payload=b""):
 
 
 @pytest.fixture
-def phones(monkeypatch):
-    """The telephones of the server that the test starts."""
+def telephony(monkeypatch):
+    """The telephony endpoint of the server that the test starts."""
     made = []
     plain = AgentServer.__init__
 
     def remember(self, *arguments):
         plain(self, *arguments)
-        made.append(self.phones)
+        made.append(self.telephony)
 
     monkeypatch.setattr(AgentServer, "__init__", remember)
     return lambda: made[0]
 
 
-async def test_a_call_can_be_hung_up_and_not_transferred(phones):
+async def test_a_call_can_be_hung_up_and_not_transferred(telephony):
     async with server(require_token=False) as (address, _), dial(address) as line:
         await line.send(start())
-        while "CA1" not in phones().transports:  # noqa: ASYNC110
+        while "CA1" not in telephony().transports:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        call = phones().transports["CA1"]
+        call = telephony().transports["CA1"]
         with pytest.raises(Unsupported, match="Dial verb"):
             await call.transfer("+15550199")
         await call.close(1000, "the office closes")
         assert await closed(line) == 1000
-        while phones().transports:  # noqa: ASYNC110
+        while telephony().transports:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 AUDIOSOCKET = {"audiosocket_port": 0, "audiosocket_uuid": CALL}
 
 
-async def test_an_audiosocket_call(phones):
+async def test_an_audiosocket_call(telephony):
     async with server("how are you", **AUDIOSOCKET):
-        reader, writer = await asyncio.open_connection("127.0.0.1", phones().audiosocket_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", telephony().audiosocket_port)
         writer.write(frame(0x01, CALL.bytes))
         for at in range(0, len(QUESTION), FRAME):
             writer.write(frame(0x10, to_pcm16(QUESTION[at : at + FRAME])))
@@ -279,9 +279,9 @@ async def test_an_audiosocket_call(phones):
         writer.close()
 
 
-async def test_another_uuid_is_not_let_in(phones):
+async def test_another_uuid_is_not_let_in(telephony):
     async with server(**AUDIOSOCKET):
-        reader, writer = await asyncio.open_connection("127.0.0.1", phones().audiosocket_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", telephony().audiosocket_port)
         writer.write(frame(0x01, uuid.uuid4().bytes) + frame(0x10, b"\0\\0"))
         assert await reader.read() == b""
         writer.close()
@@ -304,9 +304,10 @@ async def test_programs_of_this_machine_need_no_token_where_the_settings_say_so(
 
 
 async def test_a_call_is_announced_then_recorded(tokens, tmp_path):
+    tmp_path.chmod(0o755)
     recording = server("how are you", record=tmp_path, announce_recording="word")
     async with recording as (address, _), dial(address) as line:
-        await line.send(start(token=tokens.issue("CA1", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "twilio")))
         await until(line, "mark")
         await line.send('{"event":"mark","mark":{"name":"0.1"}}')
         while not list(tmp_path.iterdir()):  # noqa: ASYNC110
@@ -319,6 +320,8 @@ async def test_a_call_is_announced_then_recorded(tokens, tmp_path):
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getframerate()) == (2, RATE)
         sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
     assert np.abs(sound).max(axis=0).min() > 3000
 
 
@@ -330,7 +333,7 @@ class Mute(ToneSynthesizer):
 async def test_a_call_that_cannot_be_announced_is_not_recorded(tokens, tmp_path):
     recording = server("how are you", tts=Mute(), record=tmp_path)
     async with recording as (address, engines), dial(address) as line:
-        await line.send(start(token=tokens.issue("CA1", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "twilio")))
         await ask(line)
         while not engines.responder.prompts:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -341,10 +344,35 @@ async def test_metadata_reaches_the_prompt_by_the_template_only(tokens):
     template = "Plan: {parameter.plan}."
     async with server("how are you", instructions_template=template) as (address, engines):
         async with dial(address) as line:
-            token = tokens.issue("CA1", time.monotonic())
+            token = tokens.issue("CA1", time.monotonic(), "twilio")
             await line.send(start(token=token, plan="gold", secret="hidden"))
             await ask(line)
             await until(line, "media")
         prompt = engines.responder.prompts[-1][0].content
     assert prompt.endswith("Plan: gold.")
     assert "hidden" not in prompt
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": "https://evil.example"}])
+async def test_the_socket_for_any_provider_is_shut_where_there_is_none(headers):
+    async with server(twilio=None, asterisk=None) as (address, _):
+        with pytest.raises(InvalidStatus) as refused:
+            async with dial(address, "auto", additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == 404
+
+
+async def test_no_page_opens_the_socket_for_any_provider():
+    async with server() as (address, _):
+        with pytest.raises(InvalidStatus) as refused:
+            async with dial(address, "auto", additional_headers={"Origin": "https://evil.example"}):
+                pass
+        assert refused.value.response.status_code == 403
+
+
+async def test_a_token_of_one_provider_opens_no_socket_of_another(tokens):
+    telnyx = {"public_key": base64.b64encode(bytes(32)).decode()}
+    async with server(telnyx=telnyx) as (address, _), dial(address, "twilio") as line:
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "telnyx")))
+        await closed(line)
+        assert line.close_code == 1008

@@ -1,4 +1,4 @@
-"""Settings of telephones: secrets stay secret, mistakes are answered with what to set."""
+"""Settings of telephony: secrets stay secret, mistakes are answered with what to set."""
 
 from __future__ import annotations
 

@@ -11,26 +11,26 @@ import time
 from uuid import UUID
 
 import pytest
-from support import pbx, phones
+from support import pbx, telephony_providers
 from support.fakes import silence
-from support.phones import admitted, closed, dial, phone_server, send, start
+from support.telephony_providers import admitted, closed, dial, send, start, telephony_server
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from agent.telephony.check.fake_providers import Message, Twilio
+from agent.telephony.check.fake_providers import ProviderMessage, Twilio
 
 QUIET = silence(0.02, 8000)
 
 
 async def test_a_socket_that_says_nothing_is_closed() -> None:
-    async with phone_server(telephony={"start_seconds": 0.2}) as server, dial(server) as line:
+    async with telephony_server(telephony={"start_seconds": 0.2}) as server, dial(server) as line:
         began = time.monotonic()
         assert await closed(line) == 1008
         assert time.monotonic() - began < 2.0
 
 
 async def test_a_socket_that_trickles_is_closed_all_the_same() -> None:
-    async with phone_server(telephony={"start_seconds": 0.3}) as server, dial(server) as line:
+    async with telephony_server(telephony={"start_seconds": 0.3}) as server, dial(server) as line:
         closing = asyncio.create_task(closed(line))
         while not closing.done():
             await send(line, '{"event":"connected"}')
@@ -39,7 +39,7 @@ async def test_a_socket_that_trickles_is_closed_all_the_same() -> None:
 
 
 async def test_endless_talk_before_the_start() -> None:
-    async with phone_server() as server, dial(server) as line:
+    async with telephony_server() as server, dial(server) as line:
         await send(line, *['{"event":"connected"}'] * 200)
         assert await closed(line) == 1002
 
@@ -48,14 +48,14 @@ async def test_endless_talk_before_the_start() -> None:
     "token", ["", "0" * 68, "é" * 34, " " * 68, "ab" * 5000], ids=["", "0", "é", "space", "long"]
 )
 async def test_forged_tokens(token: str) -> None:
-    async with phone_server("talk") as server, dial(server) as line:
+    async with telephony_server("talk") as server, dial(server) as line:
         await send(line, start(token))
         assert await closed(line) in (1002, 1008, 1009)
         assert await server.calls() == 0
 
 
 async def test_a_replayed_token() -> None:
-    async with phone_server() as server:
+    async with telephony_server() as server:
         caller = await admitted(server)
         async with dial(server) as first:
             await send(first, *caller.opening())
@@ -71,14 +71,14 @@ async def test_a_replayed_token() -> None:
 
 
 async def test_a_token_of_another_call() -> None:
-    async with phone_server() as server, dial(server) as line:
+    async with telephony_server() as server, dial(server) as line:
         caller = await admitted(server, "CA1")
         await send(line, *Twilio("CA2", caller.token).opening())
         assert await closed(line) == 1008
 
 
 async def test_the_refusal_tells_a_stranger_nothing() -> None:
-    async with phone_server() as server, dial(server) as line:
+    async with telephony_server() as server, dial(server) as line:
         await send(line, start("0" * 68))
         await closed(line)
         reason = line.close_reason or ""
@@ -117,8 +117,10 @@ async def test_the_refusal_tells_a_stranger_nothing() -> None:
         pytest.param(start("x", callSid="\ud800"), id="surrogate"),
     ],
 )
-async def test_malformed_openings(message: Message, caplog: pytest.LogCaptureFixture) -> None:
-    async with phone_server() as server, dial(server) as line:
+async def test_malformed_openings(
+    message: ProviderMessage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with telephony_server() as server, dial(server) as line:
         await send(line, message)
         assert await closed(line) in (1002, 1008, 1009)
         assert await server.calls() == 0
@@ -129,7 +131,7 @@ async def test_malformed_openings(message: Message, caplog: pytest.LogCaptureFix
 
 
 async def test_a_message_beyond_all_bounds_is_not_read() -> None:
-    async with phone_server() as server, dial(server) as line:
+    async with telephony_server() as server, dial(server) as line:
         await send(line, "x" * (17 << 20))
         assert await closed(line) in (1002, 1009)
 
@@ -137,7 +139,7 @@ async def test_a_message_beyond_all_bounds_is_not_read() -> None:
 async def test_a_flood_of_sockets() -> None:
     """Strangers fill the places for opening sockets; the server goes on, and so do its calls."""
     limits = {"max_calls": 8, "max_calls_per_address": 8, "start_seconds": 1.0}
-    async with phone_server(telephony=limits) as server:
+    async with telephony_server(telephony=limits) as server:
         caller = await admitted(server)
         async with dial(server) as line:
             await send(line, *caller.opening())
@@ -165,7 +167,7 @@ async def test_a_flood_of_sockets() -> None:
 async def test_other_providers_and_paths(
     provider: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with phone_server(telephony={"plivo": None}) as server:
+    async with telephony_server(telephony={"plivo": None}) as server:
         with pytest.raises(InvalidStatus) as refused:
             async with dial(server, provider):
                 pass
@@ -175,7 +177,7 @@ async def test_other_providers_and_paths(
 
 async def test_a_page_in_a_browser_is_no_trusted_program() -> None:
     """Any page may open a socket to this machine; browsers say which page it was."""
-    async with phone_server(telephony={"require_token": False}) as server:
+    async with telephony_server(telephony={"require_token": False}) as server:
         async with dial(server) as line:
             await send(line, *Twilio("CA1", "").opening())
             await asyncio.wait_for(server.until_calls(1), 5)
@@ -186,7 +188,7 @@ async def test_a_page_in_a_browser_is_no_trusted_program() -> None:
 
 
 HEAD = struct.Struct(">BH")
-NAME = HEAD.pack(1, 16) + UUID(phones.UUID).bytes
+NAME = HEAD.pack(1, 16) + UUID(telephony_providers.UUID).bytes
 STRANGER = HEAD.pack(1, 16) + bytes(16)
 SOUND = HEAD.pack(0x10, 320) + bytes(320)
 
@@ -211,10 +213,10 @@ async def test_malformed_audiosockets(data: bytes, caplog: pytest.LogCaptureFixt
     port = pbx.free_port(socket.SOCK_STREAM)
     telephony = {
         "audiosocket_port": port,
-        "audiosocket_uuid": phones.UUID,
+        "audiosocket_uuid": telephony_providers.UUID,
         "start_seconds": 0.3,
     }
-    async with phone_server(telephony=telephony) as server:
+    async with telephony_server(telephony=telephony) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(data)
         with contextlib.suppress(ConnectionResetError):

@@ -1,4 +1,4 @@
-"""Telephone calls through the real session and runner, in virtual time."""
+"""Telephony calls through the real session and runner, in virtual time."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from support.fakes import (
     speech,
     spoken_script,
 )
-from support.phone_peer import FRAME, RATE, TwilioPeer, key, spoken, start
+from support.telephony_peer import FRAME, RATE, TwilioPeer, key, spoken, start
 
 from agent.audio.samples import StreamResampler
 from agent.compute import Urgency
@@ -29,11 +29,11 @@ from agent.session.notices import Play
 from agent.session.playback import Playback
 from agent.telephony.dialects.base import Capabilities, Unsupported
 from agent.telephony.media.announce import announce, announce_alone
-from agent.telephony.media.handshake import open_call
+from agent.telephony.media.handshake import read_handshake
 from agent.telephony.media.outbound import Outbound
 from agent.telephony.media.pacer import Mark
 from agent.telephony.media.recorder import StereoTrack
-from agent.telephony.media.transport import SILENT_SECONDS, TelephoneTransport
+from agent.telephony.media.transport import SILENT_SECONDS, TelephonyTransport
 from asr.scripted import ScriptedTranscriber
 from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer
@@ -59,8 +59,8 @@ def engines(answers, *heard):
 async def converse(parts, peer, before=None, instructions=None, settings=None):
     """One call from its first message to its end; returns the transport."""
     loop = asyncio.get_running_loop()
-    opened = await open_call(peer, "twilio")
-    transport = TelephoneTransport(peer, opened, LEAD, instructions, loop.time)
+    opened = await read_handshake(peer, "twilio")
+    transport = TelephonyTransport(peer, opened, LEAD, instructions, loop.time)
     serving = asyncio.create_task(transport.serve())
     try:
         if before is not None:
@@ -196,8 +196,8 @@ def test_lost_sound_becomes_silence():
     async def heard():
         sound = spoken(speech(1.0, RATE))
         peer = TwilioPeer([(0.0, start()), *sound[:20], *sound[23:]], hang_up_at=1.5)
-        opened = await open_call(peer, "twilio")
-        transport = TelephoneTransport(peer, opened, LEAD, None, asyncio.get_running_loop().time)
+        opened = await read_handshake(peer, "twilio")
+        transport = TelephonyTransport(peer, opened, LEAD, None, asyncio.get_running_loop().time)
         serving = asyncio.create_task(transport.serve())
         pieces = [message.samples async for message in transport.receive()]
         await serving

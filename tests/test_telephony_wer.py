@@ -1,4 +1,4 @@
-"""What the recogniser loses over a telephone line."""
+"""What the recogniser loses over a telephony line."""
 
 import jiwer
 import numpy as np
@@ -14,7 +14,7 @@ WIDE, NARROW = 16_000, 8000
 ALLOWED = 0.03
 
 
-def over_the_telephone(sound):
+def over_telephony(sound):
     """16 kHz to mu-law at 8 kHz and back, in frames of 20 ms, as a call has it."""
     down, up = StreamResampler(WIDE, NARROW), StreamResampler(NARROW, WIDE)
     heard = []
@@ -43,7 +43,7 @@ def test_words_are_understood_over_mulaw_nearly_as_well(whisper_base_dir):
 
     try:
         wide = [understood(sound) for sound in sounds]
-        narrow = [understood(over_the_telephone(sound)) for sound in sounds]
+        narrow = [understood(over_telephony(sound)) for sound in sounds]
     finally:
         recogniser.close()
     wide_rate, narrow_rate = jiwer.wer(expected, wide), jiwer.wer(expected, narrow)

@@ -1,4 +1,4 @@
-"""The small pure parts of a telephone call: keys, gaps, the template of its metadata."""
+"""The small pure parts of a telephony call: keys, gaps, the template of its metadata."""
 
 import pytest
 from hypothesis import given
@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from agent.config.sources import load_settings
 from agent.config.telephony_template import check_template, fill_in
 from agent.errors import ConfigError
-from agent.telephony.media.dtmf import MAX_KEYS, PATIENCE, Keys
-from agent.telephony.media.gap_filler import MAX_FILL, Continuity
+from agent.telephony.media.dtmf import MAX_KEYS, PATIENCE, DtmfCollector
+from agent.telephony.media.gap_filler import MAX_FILL, GapFiller
 
 
 def test_one_key_is_a_message_after_a_pause():
-    keys = Keys()
+    keys = DtmfCollector()
     assert keys.press("1", 10.0) is None
     assert keys.due(10.0 + PATIENCE - 0.1) is None
     assert keys.due(10.0 + PATIENCE) == "pressed 1"
@@ -20,7 +20,7 @@ def test_one_key_is_a_message_after_a_pause():
 
 
 def test_several_keys_are_one_message_and_hash_ends_it():
-    keys = Keys()
+    keys = DtmfCollector()
     assert keys.press("#", 0.0) is None
     for at, digit in enumerate("12*4"):
         assert keys.press(digit, float(at)) is None
@@ -30,7 +30,7 @@ def test_several_keys_are_one_message_and_hash_ends_it():
 
 @given(st.lists(st.text(max_size=2), max_size=200))
 def test_keys_are_bounded_and_only_keys_count(digits):
-    keys = Keys()
+    keys = DtmfCollector()
     for digit in digits:
         message = keys.press(digit, 0.0)
         assert message is None or set(message.removeprefix("pressed ")) <= set("0123456789*ABCD ")
@@ -38,7 +38,7 @@ def test_keys_are_bounded_and_only_keys_count(digits):
 
 
 def test_lost_sound_is_counted():
-    line = Continuity(8000)
+    line = GapFiller(8000)
     assert line.lost(0.0, 160) == 0
     assert line.lost(0.06, 160) == 320  # 40 ms
     assert line.lost(0.08, 160) == 0
@@ -51,7 +51,7 @@ def test_lost_sound_is_counted():
 
 @given(st.lists(st.floats(-0.007, 0.007), min_size=2, max_size=200))
 def test_timestamps_that_tremble_do_not_lengthen_the_call(jitter):
-    line = Continuity(8000)
+    line = GapFiller(8000)
     assert sum(line.lost(1.0 + 0.02 * i + off, 160) for i, off in enumerate(jitter)) == 0
 
 

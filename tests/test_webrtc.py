@@ -11,11 +11,23 @@ import httpx
 import psutil
 import pytest
 from support.fakes import speech
-from support.webrtc_calls import CALLS, QUESTION, RATE, Ear, agent, call, lines_in_use, until_free
+from support.webrtc_calls import (
+    CALLS,
+    HERE,
+    QUESTION,
+    RATE,
+    Ear,
+    agent,
+    call,
+    lines_in_use,
+    until_free,
+)
 
 from agent.config.settings import WebRtcSettings
+from agent.latency.rtc_caller import RtcCaller
 from agent.protocol import EventWriter, SessionFacts
 from agent.session.notices import ReplyTextDelta
+from agent.session.session import Session
 from agent.transports.base import Disconnected
 from agent.transports.webrtc import (
     MAX_CHANNELS,
@@ -234,6 +246,18 @@ async def test_a_client_that_opens_channel_after_channel_is_dropped():
 # ---- the ends of calls -----------------------------------------------------------------
 
 
+async def test_a_client_is_told_that_the_server_is_being_stopped():
+    async with agent() as (url, _):
+        caller = RtcCaller(url, HERE)
+        await caller.connect()
+    try:
+        error = (await caller.until("error"))[-1]["error"]
+        assert (error["code"], error["message"]) == ("call_ended", "the server is being stopped")
+        await caller.hung_up()
+    finally:
+        await caller.close()
+
+
 async def test_the_client_hangs_up():
     async with agent("talk") as (url, _):
         async with call(url) as caller:
@@ -271,12 +295,12 @@ async def test_the_server_ends_a_call_that_is_too_long():
         await until_free(url)
 
 
-async def test_a_fault_ends_the_call_with_an_error():
-    def faulty(words):
+async def test_a_fault_ends_the_call_with_an_error(monkeypatch):
+    def faulty(session, event, now):
         raise RuntimeError("a bug")
 
-    async with agent("x") as (url, engines), call(url) as caller:
-        engines.responder._script = faulty
+    async with agent("x") as (url, _), call(url) as caller:
+        monkeypatch.setattr(Session, "handle", faulty)
         caller.say(QUESTION)
         error = (await caller.until("error"))[-1]["error"]
         assert error["code"] == "call_ended"

@@ -8,9 +8,11 @@ import pytest
 from support.webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
 from test_server import server
 
+from agent.close_codes import INTERNAL_ERROR, NORMAL_CLOSURE
 from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
+from agent.runtime.calls import CallRegistry, Outcome
 from agent.server import webrtc_offers
 from agent.transports.rtc_peer import BadOffer, check_offer
 
@@ -148,7 +150,7 @@ async def test_nobody_answers():
 
 
 async def test_an_offer_that_nobody_follows_up_is_dropped(monkeypatch):
-    monkeypatch.setattr(webrtc_offers, "PENDING_SECONDS", 0.3)
+    monkeypatch.setattr(webrtc_offers, "PENDING_SECONDS", 1.5)
     async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
         offer = await offer_of()
         for _ in range(2):  # the same offer twice is two calls, and neither comes about
@@ -175,30 +177,29 @@ class Line:
     async def close(self, code, reason):
         self.closed.append(code)
 
-    async def hang_up(self):
-        self.closed.append("hung up")
-
 
 @pytest.mark.parametrize(
-    ("stands", "said", "closed"),
+    ("stands", "said", "outcome", "closed"),
     [
-        (True, "the call failed", [webrtc_offers.INTERNAL_ERROR, "hung up"]),
-        (False, "no connection within 0 s", ["hung up"]),
+        (True, "one send took too long", Outcome.FAILED, INTERNAL_ERROR),
+        (False, "no connection within 0 s of the answer", Outcome.DISCONNECTED, NORMAL_CLOSURE),
     ],
 )
 async def test_only_the_wait_for_the_connection_is_called_no_connection(
-    stands, said, closed, monkeypatch, caplog
+    stands, said, outcome, closed, monkeypatch, caplog
 ):
     monkeypatch.setattr(webrtc_offers, "PENDING_SECONDS", 0.01)
 
     async def converse(transport):
         raise TimeoutError("one send took too long")
 
-    calls = webrtc_offers.Signalling(
-        Settings(), set(), lambda headers: True, lambda: None, converse
+    calls = CallRegistry(1)
+    offers = webrtc_offers.WebRtcOffers(
+        Settings(), calls, lambda headers: True, lambda: None, converse
     )
     line = Line(stands)
-    with caplog.at_level("INFO", "onebreath.server"):
-        await calls._call(line)
-    assert [said in record.message for record in caplog.records] == [True]
-    assert line.closed == closed
+    with caplog.at_level("INFO", "onebreath.calls"):
+        end = await calls.admit("webrtc").run(line, lambda: offers._connect_and_converse(line))
+    assert said in caplog.text or said == end.reason
+    assert (end.outcome, line.closed) == (outcome, [closed])
+    assert (len(calls), "no connection" in end.reason) == (0, not stands)

@@ -1,13 +1,14 @@
-"""What all commands share: consoles, options, settings from flags."""
+"""Consoles, common options and settings of all commands."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,51 +19,86 @@ if TYPE_CHECKING:
     from agent.runtime.engine_tasks import Engines
     from agent.runtime.engines import LoadedEngine
 
+T = TypeVar("T")
+
 out = Console()
 err = Console(stderr=True)
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; default onebreath.toml.")
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Settings file (TOML). Default: onebreath.toml, if it exists."
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document per line.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document per line.")]
 ResponderOption = Annotated[
     str | None,
-    typer.Option(help="diffusion, autoregressive, hosted, ab, scripted or package.module:Class."),
+    typer.Option(
+        help="Responder engine: diffusion, diffusion-gemma, autoregressive, hosted, ab, scripted "
+        "or package.module:Class. Default: as in the settings.",
+    ),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option(help="Model of the responder: name, GGUF file or directory.")
+    str | None,
+    typer.Option(
+        help="Model of the responder: name, GGUF file or directory. Default: as in the settings.",
+    ),
 ]
 
 
 def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None = None) -> Settings:
-    """Merge file, environment and flags, and start logging as they say."""
-    from agent.config.sources import load_settings
+    """Load the settings from file, environment and flags, and start logging.
+
+    Args:
+        config: settings file; None: ``onebreath.toml`` if it exists.
+        flags: settings from the command line, nested by section.
+
+    Raises:
+        ConfigError: a setting is unknown or has a bad value.
+    """
+    from agent.config.sources import DEFAULT_FILE, load_settings, named_file
 
     settings = load_settings(flags, config)
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(message)s",
-        datefmt="%H:%M:%S",
-        handlers=[RichHandler(console=err, show_path=False)],
-    )
-    for chatty in ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice"):
-        logging.getLogger(chatty).setLevel("WARNING")
+    if named_file(config) is None and DEFAULT_FILE.is_file():
+        err.print(f"settings: {DEFAULT_FILE.absolute()}", style="dim", soft_wrap=True)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[_handler(settings)])
+    # httpx and openai write addresses with their passwords, and headers with keys.
+    libraries = ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice", "aiortc")
+    for verbose in (*libraries, "httpx", "httpcore", "openai"):
+        logging.getLogger(verbose).setLevel("WARNING")
     return settings
 
 
+def _handler(settings: Settings) -> logging.Handler:
+    from agent.runtime.logs import ConsoleFormatter, JsonFormatter
+
+    if settings.log.format == "json":
+        handler: logging.Handler = logging.StreamHandler()
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler = RichHandler(console=err, show_path=False)
+        handler.setFormatter(ConsoleFormatter("%(message)s", "%H:%M:%S"))
+    return handler
+
+
 def load(settings: Settings) -> tuple[Engines, list[LoadedEngine]]:
-    """Load the engines; the terminal shows what is being done."""
+    """Load the engines and show the progress in the terminal."""
     from agent.runtime.engines import load_engines
 
     with err.status("loading") as status:
         return load_engines(settings, progress=status.update)
 
 
-def run_loop(work: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop where there is one: a call costs a fifth less of a core."""
+def ignore_hangups() -> None:
+    """Ignore SIGHUP until the server takes it, since by default it kills."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def run_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine, on uvloop where it exists: it takes a fifth less CPU per call."""
     if sys.platform == "win32":
-        asyncio.run(work)
-        return
+        return asyncio.run(work)
     import uvloop
 
-    uvloop.run(work)
+    return uvloop.run(work)

@@ -1,7 +1,7 @@
 """The public wire protocol: the OpenAI Realtime GA events that a voice turn needs.
 
-``client_events`` reads what clients send, ``server_events`` writes what they get.
-No sockets here. The grammar is in docs/protocol.md.
+``client_events`` reads the events of clients, ``server_events`` writes those of the server,
+both without sockets. The grammar is in docs/protocol.md.
 """
 
 from agent.protocol.client_events import AppendedAudio, BadEvent, ClientMessage, Pinged, parse

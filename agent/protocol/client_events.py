@@ -1,4 +1,4 @@
-"""What a client may send: JSON text in, session inputs or a clear error out."""
+"""Reader of client events: JSON text in, session inputs or a clear error out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from agent.protocol.client_schema import (
     ResponseCreate,
     SemanticVad,
     ServerVad,
-    Session,
+    SessionConfig,
     SessionUpdate,
     known_types,
 )
@@ -47,7 +47,7 @@ from agent.session.notices import Trouble
 
 
 class BadEvent(ProtocolError):
-    """A client event that cannot be taken; ``trouble`` is the error event to send."""
+    """A client event that cannot be accepted; ``trouble`` is the error event to send."""
 
     def __init__(self, trouble: Trouble) -> None:
         super().__init__(trouble.message)
@@ -56,15 +56,22 @@ class BadEvent(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class AppendedAudio:
-    """The next sound of the caller."""
+    """The caller's next audio.
+
+    Attributes:
+        samples: float32 mono at the transport's rate.
+    """
 
     samples: Samples
-    """float32 mono at the transport's rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pinged:
-    """The client compares clocks; its transport answers at once with ``EventWriter.pong``."""
+    """A ping to compare clocks; the transport answers at once with ``EventWriter.pong``.
+
+    Attributes:
+        client_time_ms: milliseconds on the client's clock.
+    """
 
     client_time_ms: float
 
@@ -76,7 +83,7 @@ def parse(text: str | bytes) -> Sequence[ClientMessage | Pinged]:
     """Read one client event.
 
     Raises:
-        BadEvent: not JSON, an unknown event or field, a bad value.
+        BadEvent: the text is not JSON, or has an unknown event, an unknown field or a bad value.
     """
     try:
         event = CLIENT_EVENT.validate_json(text)
@@ -115,7 +122,7 @@ def _translate(event: ClientEvent) -> Sequence[ClientMessage | Pinged]:
             return [Pinged(event.client_time_ms)]
 
 
-def _configure(session: Session) -> Configure:
+def _configure(session: SessionConfig) -> Configure:
     audio_input = session.audio.input if session.audio else None
     if audio_input is None or "turn_detection" not in audio_input.model_fields_set:
         return Configure(instructions=session.instructions)
@@ -193,7 +200,7 @@ def _explain(error: ValidationError, event_id: str | None) -> Trouble:
 
 
 def _event_id(text: str | bytes) -> str | None:
-    """The id that a client gave to an event that could not be read otherwise."""
+    """The id in an event that is otherwise unreadable; None where there is no id."""
     try:
         event = json.loads(text)
     except (ValueError, RecursionError):

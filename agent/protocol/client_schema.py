@@ -1,23 +1,29 @@
-"""The shape of every event that a client may send. Unknown fields are errors."""
+"""Schema of the client events. Unknown fields are errors."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 MAX_TEXT = 2000
-"""Characters of one typed message."""
+"""Characters of one typed message, at most."""
 MAX_ID = 64
+"""Characters of an id, at most."""
 
 
-class Event(BaseModel):
+class BaseEvent(BaseModel):
+    """The common part of all client events."""
+
     model_config = ConfigDict(extra="forbid")
 
     event_id: str | None = Field(None, max_length=MAX_ID)
 
 
 class PcmFormat(BaseModel):
+    """The only format of audio: 16-bit PCM at 24000 Hz."""
+
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["audio/pcm"] = "audio/pcm"
@@ -25,6 +31,8 @@ class PcmFormat(BaseModel):
 
 
 class ServerVad(BaseModel):
+    """Turn detection by silence."""
+
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["server_vad"] = "server_vad"
@@ -37,6 +45,8 @@ class ServerVad(BaseModel):
 
 
 class SemanticVad(BaseModel):
+    """Turn detection that weighs whether the sentence is complete."""
+
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["semantic_vad"]
@@ -49,7 +59,7 @@ TurnDetection = Annotated[ServerVad | SemanticVad, Field(discriminator="type")]
 
 
 class Transcription(BaseModel):
-    """Which recogniser runs is the server's choice; session.updated names it."""
+    """Wishes for the recogniser, which the server chooses; session.updated names it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,6 +69,8 @@ class Transcription(BaseModel):
 
 
 class AudioInput(BaseModel):
+    """Settings of the caller's audio."""
+
     model_config = ConfigDict(extra="forbid")
 
     format: PcmFormat | None = None
@@ -68,7 +80,7 @@ class AudioInput(BaseModel):
 
 
 class AudioOutput(BaseModel):
-    """Which voice speaks is the server's choice; session.updated names it."""
+    """Wishes for the voice, which the server chooses; session.updated names it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,13 +90,17 @@ class AudioOutput(BaseModel):
 
 
 class Audio(BaseModel):
+    """Settings of audio, both ways."""
+
     model_config = ConfigDict(extra="forbid")
 
     input: AudioInput | None = None
     output: AudioOutput | None = None
 
 
-class Session(BaseModel):
+class SessionConfig(BaseModel):
+    """The session settings in ``session.update``, or with an offer."""
+
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["realtime"] = "realtime"
@@ -96,25 +112,35 @@ class Session(BaseModel):
     tool_choice: Literal["auto", "none"] | None = None
 
 
-class SessionUpdate(Event):
+class SessionUpdate(BaseEvent):
+    """``session.update``."""
+
     type: Literal["session.update"]
-    session: Session
+    session: SessionConfig
 
 
-class Append(Event):
+class Append(BaseEvent):
+    """``input_audio_buffer.append``; ``audio`` is base64."""
+
     type: Literal["input_audio_buffer.append"]
     audio: str
 
 
-class Commit(Event):
+class Commit(BaseEvent):
+    """``input_audio_buffer.commit``."""
+
     type: Literal["input_audio_buffer.commit"]
 
 
-class Clear(Event):
+class Clear(BaseEvent):
+    """``input_audio_buffer.clear``."""
+
     type: Literal["input_audio_buffer.clear"]
 
 
 class InputText(BaseModel):
+    """A part of a typed message."""
+
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["input_text"]
@@ -122,6 +148,8 @@ class InputText(BaseModel):
 
 
 class UserMessage(BaseModel):
+    """A typed message of the user."""
+
     model_config = ConfigDict(extra="forbid")
 
     id: str | None = Field(None, min_length=1, max_length=MAX_ID)
@@ -132,13 +160,17 @@ class UserMessage(BaseModel):
     content: list[InputText] = Field(min_length=1, max_length=16)
 
 
-class ItemCreate(Event):
+class ItemCreate(BaseEvent):
+    """``conversation.item.create``."""
+
     type: Literal["conversation.item.create"]
     item: UserMessage
     previous_item_id: None = None
 
 
-class ItemTruncate(Event):
+class ItemTruncate(BaseEvent):
+    """``conversation.item.truncate``."""
+
     type: Literal["conversation.item.truncate"]
     item_id: str = Field(max_length=MAX_ID)
     content_index: Literal[0] = 0
@@ -146,26 +178,36 @@ class ItemTruncate(Event):
 
 
 class ResponseOptions(BaseModel):
+    """The options of ``response.create``."""
+
     model_config = ConfigDict(extra="forbid")
 
     output_modalities: list[Literal["audio"]] | None = None
 
 
-class ResponseCreate(Event):
+class ResponseCreate(BaseEvent):
+    """``response.create``."""
+
     type: Literal["response.create"]
     response: ResponseOptions | None = None
 
 
-class ResponseCancel(Event):
+class ResponseCancel(BaseEvent):
+    """``response.cancel``."""
+
     type: Literal["response.cancel"]
     response_id: str | None = None
 
 
-class OutputClear(Event):
+class OutputClear(BaseEvent):
+    """``output_audio_buffer.clear``."""
+
     type: Literal["output_audio_buffer.clear"]
 
 
-class Ping(Event):
+class Ping(BaseEvent):
+    """``onebreath.ping``."""
+
     type: Literal["onebreath.ping"]
     client_time_ms: float = Field(allow_inf_nan=False)
 
@@ -186,6 +228,7 @@ ClientEvent = Annotated[
 CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(ClientEvent)
 
 
-def known_types() -> list[str]:
-    """The types of event there are."""
-    return sorted(CLIENT_EVENT.json_schema()["discriminator"]["mapping"])
+@cache
+def known_types() -> tuple[str, ...]:
+    """The types of all client events, sorted; made once, since a schema takes milliseconds."""
+    return tuple(sorted(CLIENT_EVENT.json_schema()["discriminator"]["mapping"]))

@@ -1,22 +1,25 @@
-"""The JSON objects that server events are made of."""
+"""The JSON objects in server events."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from agent.reply import CanvasStep
 from agent.session.notices import Trouble, TurnTimed, WordTimestamps
 
 WIRE_RATE = 24_000
+"""Samples per second of audio in events, both ways."""
 Event = dict[str, Any]
 
 
 def ms(seconds: float) -> int:
-    """Whole milliseconds, where the API has no fractions."""
+    """Seconds as whole milliseconds, where the API has no fractions."""
     return round(seconds * 1000)
 
 
 def response(response_id: str, status: str, output: list[Event]) -> Event:
-    """A reply, as far as it is known."""
+    """The response object of a reply, with the output so far."""
     return {
         "id": response_id,
         "object": "realtime.response",
@@ -30,19 +33,27 @@ def response(response_id: str, status: str, output: list[Event]) -> Event:
 
 
 def item(item_id: str, role: str, status: str, content: list[Event]) -> Event:
-    """A message of the conversation."""
+    """The item object of a message in the conversation."""
     kinds = {"id": item_id, "object": "realtime.item", "type": "message"}
     return {**kinds, "role": role, "status": status, "content": content}
 
 
+def canvas(response_id: str, step: CanvasStep) -> Event:
+    """A denoising step; `draft` is there where the step checked one."""
+    body = {"response_id": response_id, **asdict(step)}
+    if step.draft is None:
+        del body["draft"]
+    return body
+
+
 def place(response_id: str, item_id: str) -> Event:
-    """Which part of which reply an event is about: there is only one of each."""
+    """The fields of an event that name its reply and part; a reply has one item and one part."""
     ids = {"response_id": response_id, "item_id": item_id}
     return {**ids, "output_index": 0, "content_index": 0}
 
 
 def places(notice: WordTimestamps) -> Event:
-    """Where words end in the sound of a reply."""
+    """The body of ``onebreath.playback.words``: the ends of words in a reply's audio."""
     return {
         "response_id": notice.response_id,
         "item_id": notice.item_id,
@@ -54,7 +65,7 @@ def places(notice: WordTimestamps) -> Event:
 
 
 def timings(notice: TurnTimed) -> Event:
-    """Where the time of a turn went, in milliseconds."""
+    """The body of ``onebreath.turn.timings``: the spans of a turn in milliseconds."""
     tried = notice.speculation
     return {
         "response_id": notice.response_id,
@@ -77,11 +88,12 @@ def timings(notice: TurnTimed) -> Event:
 
 
 def exact_ms(seconds: float) -> float:
+    """Seconds as milliseconds, rounded to microseconds."""
     return round(seconds * 1000, 3)
 
 
 def error(notice: Trouble) -> Event:
-    """What went wrong, and with which event of the client."""
+    """The error object: the problem, and the client's event that caused it."""
     return {
         "type": notice.kind,
         "code": notice.code,

@@ -1,4 +1,4 @@
-"""What a client gets: notices of the session in, Realtime events out."""
+"""Writer of server events: notices of the session in, Realtime events out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ from agent.session.notices import (
 
 @dataclass(slots=True)
 class EventWriter:
-    """Writes the events of one connection."""
+    """Writes the events of one connection.
+
+    Attributes:
+        facts: the settings that the session object shows.
+    """
 
     facts: SessionFacts
     _session: SessionObject = field(init=False)
@@ -59,7 +63,7 @@ class EventWriter:
         return self._event("session.created", session=self._session.body())
 
     def output_buffer(self, change: str, response_id: str) -> Event:
-        """WebRTC only: the sound of a reply was ``started``, ``stopped`` or ``cleared``."""
+        """WebRTC only: the event that a reply's audio ``started``, ``stopped`` or ``cleared``."""
         return self._event(f"output_audio_buffer.{change}", response_id=response_id)
 
     def pong(self, ping: Pinged, now: float) -> Event:
@@ -102,8 +106,7 @@ class EventWriter:
             case WordTimestamps():
                 yield "onebreath.playback.words", objects.places(notice)
             case CanvasShown():
-                body = {"response_id": notice.response_id, **asdict(notice.step)}
-                yield "onebreath.denoise.step", body
+                yield "onebreath.denoise.step", objects.canvas(notice.response_id, notice.step)
             case Play():
                 yield from self._audio(notice.response_id, notice.item_id, self._converted(notice))
             case Duck():

@@ -1,4 +1,4 @@
-"""The session object: what the agent is, with what the client changed."""
+"""The session object: the agent's settings with the client's changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ from agent.session.events import Configure
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What a session object says about the agent."""
+    """The agent's settings as shown in a session object.
+
+    Attributes:
+        session_id: id of the connection's session.
+        instructions: system prompt.
+        responder: model or engine of the replies.
+        recogniser: model or engine of the transcripts.
+        voice: voice or engine of the speech.
+        language: language code of the recogniser.
+        detection: ``server_vad`` or ``semantic_vad``.
+        threshold: speech probability, 0 to 1.
+        endpoint_delay: seconds of silence that end a turn.
+        pre_roll: seconds of audio kept from before the speech.
+        idle_after: seconds of silence before the agent asks; None for never.
+    """
 
     session_id: str
     instructions: str
@@ -28,17 +42,17 @@ class SessionFacts:
 
 @dataclass(slots=True)
 class SessionObject:
-    """Of one connection."""
+    """The session object of one connection."""
 
     facts: SessionFacts
     _wishes: Configure = field(default_factory=Configure)
 
     def take(self, change: Configure) -> None:
-        """What the client leaves out stays."""
+        """Merge a ``session.update``; fields that the client left out stay."""
         self._wishes = _merged(self._wishes, change)
 
     def body(self) -> Event:
-        """As it is now."""
+        """The object in its present state, as JSON."""
         facts, now = self.facts, self._wishes
         pcm = {"type": "audio/pcm", "rate": WIRE_RATE}
         return {

@@ -36,13 +36,14 @@ except ImportError as error:
     ) from error
 
 NO_KEY = "none"
-"""Sent where no key is set: local servers take any, but the client library insists on one."""
-LONGEST_QUOTE = 200
-"""Characters of a service's own words in an error message."""
+"""Key that is sent where the settings have no key: local servers accept any."""
 
 
 def _client(service: Service) -> AsyncOpenAI:
-    """Tries again, with a growing wait and jitter: refused connections, 408, 409, 429, 5xx."""
+    """A client that tries again, with a growing jittered wait.
+
+    It does so after refused connections and the statuses 408, 409, 429 and 5xx.
+    """
     return AsyncOpenAI(
         base_url=service.base_url,
         api_key=NO_KEY if service.api_key is None else service.api_key.get_secret_value(),
@@ -52,7 +53,7 @@ def _client(service: Service) -> AsyncOpenAI:
 
 
 class HostedResponder:
-    """Answers with the words of a service; no prompt cache of ours, and no steps to be seen."""
+    """Replies with the words of a service; it has no prompt cache and shows no steps."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -61,7 +62,7 @@ class HostedResponder:
         return HostedCall(self.service)
 
     def warm_up(self) -> None:
-        """Ask for one reply: a wrong key, model or address is known before anybody calls."""
+        """Ask for one reply, to find a wrong key, model or address before the first call."""
         asyncio.run(self._ask())
 
     async def _ask(self) -> None:
@@ -73,7 +74,7 @@ class HostedResponder:
             await call.close()
 
     def close(self) -> None:
-        """Nothing to release: connections belong to calls."""
+        """Do nothing: connections belong to calls."""
 
 
 class HostedCall(WaitingCall):
@@ -85,11 +86,11 @@ class HostedCall(WaitingCall):
         self._connected = False
 
     async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        """The service keeps the prompt; what can be done ahead is the connection's handshakes."""
+        """Make the connection ahead of the reply; the service keeps its own prompt cache."""
         if not self._connected:
             self._connected = True
-            # If it fails, the reply fails likewise, and tells why.
-            with suppress(APIError, TimeoutError):
+            # If it fails, the reply fails likewise with the reason.
+            with suppress(Exception):
                 async with asyncio.timeout(self._service.connect_timeout):
                     await self._client.with_options(max_retries=0).models.list()
         return Prefilled(0, 0, 0.0)
@@ -97,9 +98,9 @@ class HostedCall(WaitingCall):
     async def reply(
         self, messages: Sequence[Message], deadline: float | None = None
     ) -> AsyncGenerator[ReplyPiece, None]:
-        """`Prefilled` is the first word's arrival: what the network and the prompt took.
+        """See `ResponderCall.reply`; `Prefilled` has the time until the first word.
 
-        A deadline cannot be told to the service, so it changes nothing.
+        The service cannot be given a deadline, so it changes nothing.
         """
         began, text, count, cut = perf_counter(), "", 0, False
         usage: CompletionUsage | None = None
@@ -121,19 +122,26 @@ class HostedCall(WaitingCall):
             raise self._explained(error) from error
         except TimeoutError as error:
             raise self._late(begun=prefilled is not None) from error
+        except Exception as error:  # broken JSON, fields of other types, bytes that are no text
+            raise self._unreadable(error) from error
         finally:
             if stream is not None:
                 await stream.close()
         stats = {"cut": float(cut), "pieces": count}
         if usage is not None:
             stats |= {"tokens": usage.completion_tokens, "prompt_tokens": usage.prompt_tokens}
+        if not text.strip():
+            raise ResponderError(
+                f"{self._service.place} answered without a word; is responder.base_url the address "
+                "of a chat API?"
+            )
         took = _since(began) - prefilled.ms
         yield ReplyDone(text, 0, 0, prefilled.ms, took, stats)
 
     async def _begin(
         self, messages: Sequence[Message]
     ) -> tuple[AsyncStream[ChatCompletionChunk], ChatCompletionChunk | None]:
-        """The answer's stream and its first piece that says something."""
+        """(stream of the reply, its first chunk that has words or ends it; None without any)."""
         stream: AsyncStream[ChatCompletionChunk] | None = None
         try:
             async with asyncio.timeout(self._service.word_timeout):
@@ -158,23 +166,32 @@ class HostedCall(WaitingCall):
             return await anext(stream, None)
 
     def _late(self, *, begun: bool) -> ResponderError:
-        what = "the rest of its reply" if begun else "a first word"
+        missing = "the rest of its reply" if begun else "a first word"
         return ResponderError(
-            f"{self._service.base_url} did not send {what} within "
+            f"{self._service.place} did not send {missing} within "
             f"{self._service.word_timeout:g} s; see responder.word_timeout"
         )
 
+    def _unreadable(self, error: Exception) -> ResponderError:
+        what = type(error).__name__
+        return ResponderError(
+            f"{self._service.place} sent what is no answer of a chat API ({what})"
+        )
+
     def _explained(self, error: APIError) -> ResponderError:
-        """What happened and what to do about it, without the key."""
-        where = self._service.base_url
+        """The error with its remedy; the message never has the key."""
+        where = self._service.place
         if isinstance(error, APIStatusError):
             return ResponderError(f"{where} {self._refusal(error)}")
         if isinstance(error, APIConnectionError):
+            cause = self._service.quoted(str(error.__cause__ or error))
             return ResponderError(
-                f"{where}: no connection, or it was lost ({error.__cause__ or error}); "
+                f"{where}: no connection, or it was lost ({cause}); "
                 "is the service running, is responder.base_url right?"
             )
-        return ResponderError(f"{where} failed while it answered: {_quoted(error.message)}")
+        return ResponderError(
+            f"{where} failed while it answered: {self._service.quoted(error.message)}"
+        )
 
     def _refusal(self, error: APIStatusError) -> str:
         status, tries = error.status_code, f"{self._service.max_retries + 1} tries"
@@ -191,9 +208,9 @@ class HostedCall(WaitingCall):
             case 429:
                 return f"takes no more requests (429, {tries}): its rate limit or quota is spent"
             case _ if status >= 500:
-                return f"is out of order ({status}, {tries}): {_quoted(error.message)}"
+                return f"is out of order ({status}, {tries}): {self._service.quoted(error.message)}"
             case _:
-                return f"refuses the request ({status}): {_quoted(error.message)}"
+                return f"refuses the request ({status}): {self._service.quoted(error.message)}"
 
     async def close(self) -> None:
         await self._client.close()
@@ -201,7 +218,3 @@ class HostedCall(WaitingCall):
 
 def _since(began: float) -> float:
     return (perf_counter() - began) * 1e3
-
-
-def _quoted(words: str) -> str:
-    return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from agent.audio.caller_level import CallerLevel
 from agent.audio.echo import EchoDetector
+from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
 from agent.runtime.audio_input import CallerAudio
+from agent.runtime.call_log import TurnLog, current_call
+from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
     CallStarted,
     Input,
+    Leave,
     Tick,
 )
 from agent.session.notices import Notice, Play, StopPlaying, Trouble
@@ -27,10 +32,10 @@ log = logging.getLogger("onebreath.call")
 
 MAX_UNSENT = 512
 """Notices that may wait for a slow client; one more ends the call."""
+TURN_SECONDS = 0.002
+"""Seconds of work on a client's sound after which the event loop gets its turn."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
-NORMAL_CLOSURE = 1000
-POLICY_VIOLATION = 1008
 
 
 class CallRunner:
@@ -42,6 +47,7 @@ class CallRunner:
         transport: the open line to the client.
         clock: monotonic seconds; the loop's own where none is given (uvloop's counts whole
             milliseconds, which is too coarse for the spans of a turn).
+        calls: the server's calls, which may ask this one to leave.
     """
 
     def __init__(
@@ -50,7 +56,9 @@ class CallRunner:
         settings: Settings,
         transport: Transport,
         clock: Callable[[], float] | None = None,
+        calls: CallRegistry | None = None,
     ) -> None:
+        self._calls = calls
         self._engines = engines
         self._transport = transport
         self._loop = asyncio.get_running_loop()
@@ -70,8 +78,11 @@ class CallRunner:
         self._last_message_at = self._clock()
         self._over = asyncio.Event()
         self._ending = False
+        self.call_id = current_call.get()
+        self._turn_log = TurnLog(settings.log.words)
+        self._end_of_call = CONNECTION_CLOSED
 
-    async def run(self) -> None:
+    async def run(self) -> CallEnd:
         """Serve until the client hangs up or the session ends the call."""
         try:
             async with asyncio.TaskGroup() as self._group:
@@ -85,14 +96,19 @@ class CallRunner:
                     self._engine_tasks.stop()
         finally:
             await self._engine_tasks.release()
+        return self._end_of_call
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._handle(CallStarted())
+        if self._calls is not None:
+            self._calls.leavers.add(self.leave)
         self._watch_idleness()
         tasks = [group.create_task(self._receive()), group.create_task(self._send())]
         try:
             await self._over.wait()
         finally:
+            if self._calls is not None:
+                self._calls.leavers.discard(self.leave)
             for task in tasks:
                 task.cancel()
 
@@ -105,8 +121,7 @@ class CallRunner:
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    for frame in self._caller_audio.push(message.samples, self._clock()):
-                        self._handle(frame)
+                    await self._hear(message)
                 else:
                     self._handle(message)
                 # Send first: a client that reads must not be taken for one that does not.
@@ -117,6 +132,18 @@ class CallRunner:
         except AudioError as error:
             await self._end(POLICY_VIOLATION, str(error))
         self._over.set()
+
+    async def _hear(self, message: AppendedAudio) -> None:
+        """Take sound frame by frame; one message may hold half a minute, so others get turns."""
+        began = time.thread_time()
+        size = self._transport.rate // 4
+        for start in range(0, len(message.samples), size):
+            piece = message.samples[start : start + size]
+            for frame in self._caller_audio.push(piece, self._clock()):
+                self._handle(frame)
+                if time.thread_time() - began > TURN_SECONDS:
+                    await asyncio.sleep(0)
+                    began = time.thread_time()
 
     @property
     def _crowded(self) -> bool:
@@ -139,7 +166,8 @@ class CallRunner:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._transport.send(notice)
         except (Disconnected, TimeoutError) as error:
-            log.info("nothing can be sent any more: %s", type(error).__name__)
+            reason = f"nothing can be sent any more: {type(error).__name__}"
+            self._end_of_call = CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason)
             self._over.set()
 
     def _hang_up(self, code: int, reason: str) -> None:
@@ -149,7 +177,7 @@ class CallRunner:
         self._group.create_task(self._end(code, reason))
 
     async def _end(self, code: int, reason: str) -> None:
-        log.info("hanging up: %s", reason)
+        self._end_of_call = CallEnd(Outcome.COMPLETED, code, reason)
         try:
             async with asyncio.timeout(1.0):
                 await self._transport.close(code, reason)
@@ -191,7 +219,12 @@ class CallRunner:
         self._timer = None
         self._handle(Tick())
 
+    def leave(self, reason: str) -> None:
+        """End the call after a goodbye of the agent."""
+        self._handle(Leave(reason))
+
     def _notify(self, notice: Notice) -> None:
+        self._turn_log.see(notice)
         try:
             self._unsent.put_nowait(notice)
         except asyncio.QueueFull:

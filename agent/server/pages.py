@@ -40,11 +40,11 @@ class ClientPages(StaticFiles):
 
 
 def content_policy(host: str) -> str:
-    """What the page may load: its own files and sockets, nothing inline, nobody's frame.
+    """The page's Content-Security-Policy: own files and sockets only, no inline code, no frames.
 
     Args:
         host: the request's ``Host``; named for sockets because not every browser
-            counts ``ws://`` among ``'self'``. Anything but a host name is left out.
+            counts ``ws://`` among ``'self'``. A value other than a host name is left out.
     """
     sockets = f" ws://{host} wss://{host}" if HOST.fullmatch(host) else ""
     return (

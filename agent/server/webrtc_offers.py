@@ -1,11 +1,9 @@
-"""How a WebRTC call comes about: an offer is answered over HTTP, the rest goes by itself."""
+"""Set-up of WebRTC calls: an offer is answered over HTTP, then the peers connect by themselves."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,24 +15,34 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from agent.config.settings import Settings
+from agent.close_codes import NORMAL_CLOSURE
+from agent.config.settings import IceServer, Settings
 from agent.protocol import BadEvent, ClientMessage, EventWriter, Pinged, parse
+from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
+from agent.server.bodies import BodyRefused, read_body, with_body
+from agent.server.fair_share import AddressRates, address_of
 from agent.transports.base import Disconnected
+from agent.transports.pace import Paces
 from agent.transports.rtc_peer import BadOffer, check_offer
 from agent.transports.webrtc import WebRtcTransport
 
-log = logging.getLogger("onebreath.server")
-
+KIND = "webrtc"
 CALLS = "/v1/realtime/calls"
 MAX_BODY = 131_072
-"""Bytes of an offer with its session."""
+"""Bytes of an offer with its session, at most."""
 PENDING_SECONDS = 10.0
-"""An answered offer that does not become a connection is dropped after this."""
-INTERNAL_ERROR = 1011
+"""Seconds within which an answered offer must become a connection."""
+ASKED_TO_HANG_UP = CallEnd(Outcome.ENDED, NORMAL_CLOSURE, "a request to hang up")
 
 
-class Refused(Exception):
-    """A request that is answered with an error."""
+class OfferRefused(Exception):
+    """An offer, or another request about calls, that is answered with an error.
+
+    Args:
+        status: HTTP status.
+        code: the error as a word for programs (docs/protocol.md).
+        message: one sentence for the developer of the client.
+    """
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -42,9 +50,10 @@ class Refused(Exception):
         self.code = code
 
     def response(self) -> Response:
+        """The answer, as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"type": kind, "code": self.code, "message": str(self), "param": None}
-        headers = {"Retry-After": "5"} if self.status == 503 else {}
+        headers = {"Retry-After": "5"} if self.status in {429, 503} else {}
         return JSONResponse({"error": error}, self.status, headers)
 
 
@@ -60,38 +69,50 @@ class JsonOffer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
+    """An offer that was read and checked.
+
+    Attributes:
+        sdp: the offer itself.
+        session: the session settings that came with it.
+        as_json: whether it came as JSON, which the answer then is too.
+    """
+
     sdp: str
     session: Sequence[ClientMessage]
-    """The settings that came with it."""
     as_json: bool
 
 
-class Signalling:
+class WebRtcOffers:
     """The HTTP half of WebRTC calls.
 
     Args:
-        calls: the tasks of all calls that are up or about to be.
+        calls: the server's calls, of every transport.
         welcome: whether a request with these headers may call.
-        converse: carries on a conversation over an open line, to its end.
+        new_writer: makes the event writer of one call.
+        converse: carries on a conversation over an open transport, to its end.
+        paces: how fast the events of each client may come.
     """
 
     def __init__(
         self,
         settings: Settings,
-        calls: set[asyncio.Task[None]],
+        calls: CallRegistry,
         welcome: Callable[[Headers], bool],
         new_writer: Callable[[], EventWriter],
-        converse: Callable[[WebRtcTransport], Awaitable[None]],
+        converse: Callable[[WebRtcTransport], Awaitable[CallEnd]],
+        paces: Paces | None = None,
     ) -> None:
-        self._settings = settings
+        self._paces = paces or Paces()
+        minute = settings.server.offers_per_minute
+        self._rates = AddressRates(minute / 60, max(8, 2 * settings.server.max_calls, minute / 4))
+        self.settings = settings
         self._calls = calls
         self._welcome = welcome
         self._new_writer = new_writer
         self._converse = converse
-        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
-        """What the server serves for it."""
+        """The routes of offers, hang-ups and ICE servers."""
         return [
             Route("/v1/realtime/ice", self._ice),
             Route(CALLS, self._create, methods=["POST"]),
@@ -101,17 +122,21 @@ class Signalling:
     async def _ice(self, request: Request) -> Response:
         if not self._welcome(request.headers):
             return _forbidden().response()
-        servers = [s.model_dump(exclude_none=True) for s in self._settings.webrtc.ice_servers]
+        servers = [_for_browsers(server) for server in self.settings.webrtc.ice_servers]
         return JSONResponse({"iceServers": servers}, headers={"Cache-Control": "no-store"})
 
     async def _create(self, request: Request) -> Response:
         try:
             if not self._welcome(request.headers):
                 raise _forbidden()
+            if not self._rates.allow(address_of(request)):
+                raise _too_many()
             offer = await _read_offer(request)
-            call_id, answer = await self._open_line(offer)
-        except Refused as refusal:
+            call_id, answer = await self._set_up(offer, address_of(request))
+        except OfferRefused as refusal:
             return refusal.response()
+        except BodyRefused as refused:
+            return OfferRefused(refused.status, refused.code, str(refused)).response()
         headers = {"Location": f"{CALLS}/{call_id}"}
         if offer.as_json:
             return JSONResponse({"sdp": answer, "call_id": call_id}, 201, headers)
@@ -120,92 +145,87 @@ class Signalling:
     async def _hang_up(self, request: Request) -> Response:
         if not self._welcome(request.headers):
             return _forbidden().response()
-        task = self._tasks.get(request.path_params["call_id"])
-        if task is None:
-            return Refused(404, "call_not_found", "there is no call with this id").response()
-        task.cancel()
+        call = self._calls.find(request.path_params["call_id"])
+        if call is None or call.kind != KIND:
+            return OfferRefused(404, "call_not_found", "there is no call with this id").response()
+        call.end(ASKED_TO_HANG_UP)
         return Response()
 
-    async def _open_line(self, offer: Offer) -> tuple[str, str]:
+    async def _set_up(self, offer: Offer, address: str) -> tuple[str, str]:
         """Start a call; returns its id and the answer to the offer."""
-        limit = self._settings.server.max_calls
-        if len(self._calls) >= limit:
-            raise Refused(503, "server_full", f"all {limit} lines are busy; try again later")
-        transport = WebRtcTransport(self._new_writer(), self._settings.webrtc, offer.session)
-        answering = asyncio.current_task()
-        assert answering is not None
-        self._calls.add(answering)  # the line is taken before the call is up
         try:
-            answer = await transport.answer(offer.sdp)
-        except BaseException as error:
-            await transport.hang_up()
-            if isinstance(error, BadOffer):
-                raise Refused(400, "invalid_offer", str(error)) from None
-            raise
-        finally:
-            self._calls.discard(answering)
-        return self._start(transport), answer
+            # The place is taken before the call is up.
+            call = self._calls.admit(KIND, "rtc", address)
+        except CallRefused as refusal:
+            raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None
+        with call.setting_up():
+            pace = self._paces.of(address)
+            transport = WebRtcTransport(
+                self._new_writer(), self.settings.webrtc, offer.session, pace
+            )
+            answer = await _answered(transport, offer.sdp)
+        call.start(transport, lambda: self._connect_and_converse(transport))
+        return call.id, answer
 
-    def _start(self, transport: WebRtcTransport) -> str:
-        call_id = f"rtc_{secrets.token_hex(12)}"
-        task = asyncio.create_task(self._call(transport), name=call_id)
-        self._calls.add(task)
-        self._tasks[call_id] = task
-        task.add_done_callback(self._forget)
-        return call_id
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._calls.discard(task)
-        del self._tasks[task.get_name()]
-
-    async def _call(self, transport: WebRtcTransport) -> None:
-        """The life of one call after its answer."""
+    async def _connect_and_converse(self, transport: WebRtcTransport) -> CallEnd:
+        """The conversation, once the answered offer has become a connection."""
         try:
-            if await _opened(transport):
-                await self._converse(transport)
-        except Disconnected:
-            log.info("the client left at once")
-        except Exception:  # a fault in one call must not end the others
-            log.exception("the call failed")
-            await transport.close(INTERNAL_ERROR, "internal error; the server's log says more")
-        finally:
-            await transport.hang_up()
+            async with asyncio.timeout(PENDING_SECONDS):
+                await transport.open()
+        except TimeoutError:
+            reason = f"no connection within {PENDING_SECONDS:.0f} s of the answer"
+            raise Disconnected(reason) from None
+        return await self._converse(transport)
 
 
-async def _opened(transport: WebRtcTransport) -> bool:
-    """Whether the answered offer became a connection in time."""
+async def _answered(transport: WebRtcTransport, sdp: str) -> str:
+    """The answer to an offer; the transport is released where there is none."""
     try:
-        async with asyncio.timeout(PENDING_SECONDS):
-            await transport.open()
-    except TimeoutError:
-        log.info("no connection within %.0f s of the answer", PENDING_SECONDS)
-        return False
-    return True
+        return await transport.answer(sdp)
+    except BaseException as error:
+        await transport.hang_up()
+        if isinstance(error, BadOffer):
+            raise OfferRefused(400, "invalid_offer", str(error)) from None
+        raise
 
 
-def _forbidden() -> Refused:
-    return Refused(403, "forbidden", "this page or host name may not call this server")
+def _for_browsers(server: IceServer) -> dict[str, str]:
+    """One of RTCPeerConnection's ``iceServers``; the page needs the credential in the clear."""
+    fields = server.model_dump(exclude_none=True)
+    if server.credential is not None:
+        fields["credential"] = server.credential.get_secret_value()
+    return fields
+
+
+def _forbidden() -> OfferRefused:
+    return OfferRefused(403, "forbidden", "this page or host name may not call this server")
+
+
+def _too_many() -> OfferRefused:
+    return OfferRefused(429, "too_many_offers", "too many offers from this address; wait a little")
 
 
 async def _read_offer(request: Request) -> Offer:
-    """The offer in whichever form it comes."""
-    _check_length(request.headers.get("content-length"))
+    """Read the offer, in any of its three forms."""
+    _check_length(request.headers)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     match kind:
         case "application/sdp":
-            return _offer((await request.body()).decode("utf-8", "replace"), None, False)
+            return _offer(
+                (await read_body(request, MAX_BODY)).decode("utf-8", "replace"), None, False
+            )
         case "application/json":
             try:
-                body = JsonOffer.model_validate_json(await request.body())
+                body = JsonOffer.model_validate_json(await read_body(request, MAX_BODY))
             except ValidationError as error:
                 problem = error.errors(include_url=False)[0]
                 where = ".".join(str(part) for part in problem["loc"])
-                raise Refused(400, "invalid_value", f"{where}: {problem['msg']}") from None
+                raise OfferRefused(400, "invalid_value", f"{where}: {problem['msg']}") from None
             return _offer(body.sdp, body.session, True)
         case "multipart/form-data":
             return await _read_form(request)
         case _:
-            raise Refused(
+            raise OfferRefused(
                 415,
                 "unsupported_content_type",
                 f"{kind or 'no content type'}: send the offer as application/sdp, "
@@ -213,26 +233,30 @@ async def _read_offer(request: Request) -> Offer:
             )
 
 
-def _check_length(length: str | None) -> None:
-    """The HTTP layer sees to it that no more is read than was announced."""
-    if length is None or not length.isdigit():
-        raise Refused(411, "length_required", "send the offer with a Content-Length")
-    if int(length) > MAX_BODY:
-        raise Refused(413, "body_too_large", f"{length} bytes; an offer has at most {MAX_BODY}")
+def _check_length(headers: Headers) -> None:
+    """Check the announced length, so that a body in vain is not sent; it may be a lie."""
+    length = headers.get("content-length", "")
+    if not length.isdecimal() or "transfer-encoding" in headers:
+        raise OfferRefused(411, "length_required", "send the offer with a Content-Length")
+    if len(length) > 9 or int(length) > MAX_BODY:
+        raise OfferRefused(
+            413, "body_too_large", f"{length:.20} bytes; an offer has at most {MAX_BODY}"
+        )
 
 
 async def _read_form(request: Request) -> Offer:
+    request = with_body(request, await read_body(request, MAX_BODY))
     try:
         async with request.form(max_files=2, max_fields=2, max_part_size=MAX_BODY) as form:
             fields = {name: await _text(value) for name, value in form.items()}
     except HTTPException as error:
-        raise Refused(400, "invalid_value", str(error.detail)) from None
+        raise OfferRefused(400, "invalid_value", str(error.detail)) from None
     if "sdp" not in fields:
-        raise Refused(400, "invalid_value", "sdp: the form lacks it")
+        raise OfferRefused(400, "invalid_value", "sdp: the form lacks it")
     try:
         session = json.loads(fields.get("session", "null"))
     except (ValueError, RecursionError):
-        raise Refused(400, "invalid_value", "session: not JSON") from None
+        raise OfferRefused(400, "invalid_value", "session: not JSON") from None
     return _offer(fields["sdp"], session, False)
 
 
@@ -249,7 +273,7 @@ def _offer(sdp: str, session: Any, as_json: bool) -> Offer:
             return Offer(sdp, (), as_json)
         update = parse(json.dumps({"type": "session.update", "session": session}))
     except BadOffer as error:
-        raise Refused(400, "invalid_offer", str(error)) from None
+        raise OfferRefused(400, "invalid_offer", str(error)) from None
     except BadEvent as error:
-        raise Refused(400, error.trouble.code, error.trouble.message) from None
+        raise OfferRefused(400, error.trouble.code, error.trouble.message) from None
     return Offer(sdp, [m for m in update if not isinstance(m, Pinged)], as_json)

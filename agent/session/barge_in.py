@@ -158,7 +158,7 @@ class BargeIn:
         """
         said = classify(turn.transcript, self.user_turn.language)
         finished = self.replies.finished
-        unheard = finished is not None and not finished.entry.heard
+        unheard = finished is not None and finished.turn is not None and not finished.entry.heard
         nothing = (
             said is WordKind.NO_WORDS
             or (said is WordKind.BACKCHANNEL and self.settings.backchannels)

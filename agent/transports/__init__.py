@@ -1,0 +1,1 @@
+"""Transports of the Realtime protocol: audio and events over a websocket or WebRTC."""

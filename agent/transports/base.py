@@ -1,4 +1,4 @@
-"""The contract of a transport: what the caller sends in, notices for the client out."""
+"""The contract of a transport: messages of the client in, notices of the session out."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from agent.session.notices import Notice, Trouble
 
 
 class Disconnected(Exception):
-    """The client is gone."""
+    """The client is gone, or never connected."""
 
 
 class Transport(Protocol):
-    """One client on the line. ``receive`` and ``send`` run at the same time."""
+    """The connection to one client. ``receive`` and ``send`` run at the same time."""
 
     @property
     def rate(self) -> int:
-        """Samples per second of the sound that ``receive`` yields."""
+        """Samples per second of the audio that ``receive`` yields."""
 
     def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
-        """Yield what the client sends until it hangs up; what cannot be read, as trouble."""
+        """Yield the client's messages until it hangs up; unreadable ones as ``Trouble``."""
 
     async def send(self, notice: Notice) -> None:
-        """Give ``notice`` to the client, waiting as long as the line is full.
+        """Send ``notice`` to the client, waiting while the connection is congested.
 
         Raises:
             Disconnected: the client is gone.
         """
 
     async def close(self, code: int, reason: str) -> None:
-        """Hang up."""
+        """Close the connection; closing twice is harmless.
+
+        Args:
+            code: close code (``agent.close_codes``).
+            reason: one sentence for the client.
+        """

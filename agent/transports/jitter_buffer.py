@@ -1,9 +1,9 @@
-"""Puts RTP packets back into order and time without holding them back.
+"""Jitter buffer that puts RTP packets back into order and time without delaying all of them.
 
-A buffer for an ear of flesh delays everything so that nothing is ever missing. A recogniser
-needs no even flow: what is in order leaves at once, a missing packet is waited for only until
-a few later ones are here, and whatever never comes is a gap of known length. So the sound
-that leaves is as long as the time that passed, and no delay stays behind after a loss.
+A jitter buffer for playout delays every packet so that playback never runs dry. A recogniser
+needs no even flow: packets in order leave at once, a missing packet is waited for only until a
+few later ones are here, and a lost packet becomes a gap of known length. So the audio that
+leaves is as long as the time that passed, and a loss leaves no delay behind.
 
 Pure: no clock, no sockets. Sequence numbers (16 bits) and timestamps (32 bits) wrap around;
 restarts are recognised as in RFC 3550, appendix A.1.
@@ -17,35 +17,42 @@ from dataclasses import dataclass
 HOLD = 2
 """Later packets for which a missing one is waited for."""
 HOLD_SECONDS = 0.06
-"""It is not waited for longer than this, however few follow."""
+"""Seconds for which a missing packet is waited for, at most."""
 MAX_JUMP = 100
-"""Packets: a greater distance in either direction is another stream."""
+"""Packets; a greater jump of sequence numbers, either way, is another stream."""
 MAX_GAP_SECONDS = 2.0
-"""A longer jump of the sender's clock is taken for a new beginning, not for lost sound."""
+"""Seconds; a longer jump of the sender's clock counts as a restart, not as lost audio."""
 SILENT_SECONDS = 0.4
-"""Silence is put in once nothing has arrived for this long, so that time goes on. What comes in a
-burst after a shorter stall is heard whole."""
+"""Seconds without packets after which silence is inserted, so that time goes on. A burst after a
+shorter stall is kept whole."""
 MAX_SILENCE_SECONDS = 10.0
-"""After this without a packet, time stands still until the next one."""
+"""Seconds without packets after which no more silence is inserted until the next packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class RtpSound:
-    """One packet. Times and durations are in samples of the media clock."""
+    """One packet. Times and durations are in samples of the media clock.
+
+    Attributes:
+        source: SSRC.
+        sequence: sequence number, 16 bits.
+        timestamp: time of the first sample, 32 bits.
+        duration: length of the audio.
+        payload: the encoded audio.
+        skip: samples at its beginning whose time was filled already.
+    """
 
     source: int
-    """SSRC."""
     sequence: int
     timestamp: int
     duration: int
     payload: bytes
     skip: int = 0
-    """Samples at its beginning whose time was filled already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Samples that never arrived."""
+    """Lost audio of ``duration`` samples."""
 
     duration: int
 
@@ -55,6 +62,9 @@ class JitterBuffer:
 
     Args:
         rate: ticks of the media clock per second.
+
+    Attributes:
+        late: packets that came twice, or after their time was filled.
     """
 
     def __init__(self, rate: int) -> None:
@@ -69,10 +79,9 @@ class JitterBuffer:
         self._blocked_since: float | None = None
         self._stray: int | None = None
         self.late = 0
-        """Packets that came after their time was filled, or twice."""
 
     def add(self, packet: RtpSound, now: float) -> list[RtpSound | Gap]:
-        """Take a packet that arrived at second ``now``; returns what may be heard, in order."""
+        """Take a packet that arrived at second ``now``; returns the audio ready, in order."""
         if packet.source != self._source:
             self._restart(packet)
         ahead = _signed(packet.sequence - self._next_sequence, 16)
@@ -91,7 +100,7 @@ class JitterBuffer:
         return list(self._drain(now))
 
     def fill(self, now: float) -> list[RtpSound | Gap]:
-        """What may be heard because time went by; call it every few tens of milliseconds."""
+        """The audio that is ready because time passed; call it every few tens of milliseconds."""
         if self._source is None:
             return []
         return [*self._drain(now), *self._silence(now)]
@@ -125,7 +134,7 @@ class JitterBuffer:
         return _wrap(sequence - self._next_sequence, 16)
 
     def _in_time(self, packet: RtpSound) -> Iterator[RtpSound | Gap]:
-        """``packet``, after the gap before it, without what was filled meanwhile."""
+        """``packet``, after the gap before it, without the part that was filled meanwhile."""
         missing = _signed(packet.timestamp - self._next_time, 32)
         if abs(missing) > MAX_GAP_SECONDS * self._rate:
             self._next_time, missing = packet.timestamp, 0
@@ -148,7 +157,7 @@ class JitterBuffer:
         )
 
     def _silence(self, now: float) -> Iterator[Gap]:
-        """Whole frames, as late as a packet may be, so that a stall loses no words."""
+        """Silence in whole frames, inserted as late as possible, so that a stall loses no words."""
         quiet = now - self._arrived_at
         if self._waiting or not self._frame or quiet > MAX_SILENCE_SECONDS:
             return
@@ -165,6 +174,6 @@ def _wrap(value: int, bits: int) -> int:
 
 
 def _signed(value: int, bits: int) -> int:
-    """The distance that ``value``, which wraps around, stands for."""
+    """``value``, which wraps around, as a signed distance."""
     half = 1 << (bits - 1)
     return (value + half) % (1 << bits) - half

@@ -16,18 +16,19 @@ from agent.errors import AudioError
 
 RATE = 48_000
 FRAME = RATE // 50
-"""Samples of one frame that is sent."""
+"""Samples of one sent frame: 20 ms."""
 MAX_PACKET = RATE * 120 // 1000
+"""Samples of one packet, at most: 120 ms."""
 CONCEALED = RATE // 10
-"""Samples of a gap that the codec makes up from what came before; the rest is silence."""
+"""Samples of a gap that the codec conceals from the audio before it; the rest is silence."""
 CLOCK = Fraction(1, RATE)
 
 
 def packet_duration(payload: bytes) -> int:
-    """Samples at 48 kHz in an Opus packet (RFC 6716, section 3.1).
+    """Number of samples at 48 kHz in an Opus packet (RFC 6716, section 3.1).
 
     Raises:
-        AudioError: no Opus packet.
+        AudioError: the payload is not an Opus packet.
     """
     if not payload:
         raise AudioError("an Opus packet has at least one byte")
@@ -45,7 +46,7 @@ def packet_duration(payload: bytes) -> int:
 
 
 class OpusEncoder:
-    """Frames to packets.
+    """Encodes frames as packets.
 
     Args:
         bitrate: bits per second.
@@ -61,7 +62,7 @@ class OpusEncoder:
         self._codec.options = {"application": "audio", "frame_duration": "20"}
 
     def encode(self, samples: Samples) -> bytes:
-        """One packet for ``FRAME`` samples of float32 mono."""
+        """Encode ``FRAME`` samples of float32 mono as one packet."""
         frame = av.AudioFrame(format="s16", layout="mono", samples=FRAME)
         frame.planes[0].update(to_pcm16(samples))
         frame.sample_rate = RATE
@@ -70,7 +71,7 @@ class OpusEncoder:
 
 
 class OpusDecoder:
-    """Packets and gaps to samples."""
+    """Decodes packets, and conceals gaps."""
 
     def __init__(self) -> None:
         self._codec = av.AudioCodecContext.create("libopus", "r")
@@ -82,10 +83,10 @@ class OpusDecoder:
         self._concealed = 0
 
     def decode(self, payload: bytes) -> Samples:
-        """float32 mono of a packet, ``packet_duration`` samples.
+        """Decode a packet to float32 mono of ``packet_duration`` samples.
 
         Raises:
-            AudioError: damaged.
+            AudioError: the packet is damaged.
         """
         try:
             frames = self._codec.decode(av.Packet(payload))
@@ -93,13 +94,13 @@ class OpusDecoder:
             raise AudioError(f"an Opus packet cannot be decoded: {error}") from None
         if not frames:
             raise AudioError("an Opus packet without sound")
-        # The first byte, alone and with the code for one frame, is a frame of no bytes: what
-        # a decoder conceals from the sound before (RFC 6716, section 3.2.1, "DTX").
+        # The first byte alone, with the code for one frame, is an empty frame: a decoder conceals
+        # it from the audio before (RFC 6716, section 3.2.1, "DTX").
         self._last, self._concealed = bytes([payload[0] & 0xFC]), 0
         return np.concatenate([_samples(frame) for frame in frames])
 
     def conceal(self, duration: int) -> Samples:
-        """float32 mono in place of ``duration`` samples that never came."""
+        """float32 mono in place of ``duration`` lost samples."""
         sound = np.zeros(duration, np.float32)
         if self._last is None:
             return sound

@@ -1,16 +1,26 @@
-"""One client's text events: read, checked, counted."""
+"""Reader of one client's text events, which checks them and counts bad ones."""
 
 from __future__ import annotations
 
 from agent.protocol import BadEvent, ClientMessage, Pinged, parse
+from agent.session.events import CommitAudio, Configure, RespondNow, TextTyped
 from agent.session.notices import Trouble
 
 MAX_BAD_EVENTS = 100
-"""After this many events that could not be read a call is ended."""
+"""Unreadable events after which a call is ended."""
+
+
+WITH_WORK = (CommitAudio, Configure, RespondNow, TextTyped)
+"""Events for which engines compute."""
+
+
+def begins_turn(item: ClientMessage | Pinged | Trouble) -> int:
+    """1 for an event that sets engines to work, which has a rate of its own; else 0."""
+    return int(isinstance(item, WITH_WORK))
 
 
 class EventReader:
-    """Reads what one client sends; what cannot be read becomes trouble for it.
+    """Reads the events of one client; an unreadable event becomes ``Trouble`` for it.
 
     Args:
         max_message: characters of one event.
@@ -22,18 +32,18 @@ class EventReader:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the client sent too much that could not be read."""
+        """Whether the client sent too many unreadable events."""
         return self._bad_events > MAX_BAD_EVENTS
 
     def read(self, message: str | bytes) -> list[ClientMessage | Pinged | Trouble]:
-        """The inputs that ``message`` stands for, or what is wrong with it."""
+        """The inputs that ``message`` stands for, or the ``Trouble`` with it."""
         try:
             return list(parse(self._checked(message)))
         except BadEvent as error:
             return [self.refuse(error.trouble)]
 
     def refuse(self, trouble: Trouble) -> Trouble:
-        """Count an event that cannot be taken."""
+        """Count an event that cannot be accepted; returns its ``trouble``."""
         self._bad_events += 1
         return trouble
 

@@ -1,8 +1,8 @@
-"""aiortc, with what it does to sound on the way in replaced.
+"""Peer connections of aiortc, with the received RTP packets diverted to our jitter buffer.
 
-Its receiver holds every packet back for 80 ms, and 200 ms more for ever after the first loss;
-see docs/adr/0009-own-jitter-buffer.md. This module is the only one that touches private
-names of aiortc, whose version is pinned for that.
+aiortc's receiver delays every packet by 80 ms, and by 200 ms more for good after the first loss;
+see docs/adr/0009-own-jitter-buffer.md. Only this module and ``rtc_guard`` use private names of
+aiortc, whose version is pinned for that.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.jitterbuffer import JitterBuffer as HeldBack
+from aiortc.jitterbuffer import JitterBuffer as AioRtcJitterBuffer
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
+from pydantic import SecretStr
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
+from agent.transports.rtc_guard import guard
 from agent.transports.rtc_track import SpeechTrack
 
 MAX_SDP = 65_536
-"""Characters of an offer."""
+"""Characters of an offer, at most."""
 MAX_CANDIDATES = 32
 ANSWER_SECONDS = 5.0
-"""An answer takes longer only when a name among the candidates cannot be resolved."""
+"""Seconds for an answer; it takes longer only where a candidate's name cannot be resolved."""
 _BUFFER = "_RTCRtpReceiver__jitter_buffer"
 
 
@@ -39,13 +41,14 @@ class BadOffer(OnebreathError):
     """An SDP offer that cannot be answered; the message says why."""
 
 
-class Intake:
-    """Stands where aiortc's jitter buffer would, and never hands anything to its decoder."""
+class PacketTap:
+    """Takes the place of aiortc's jitter buffer and passes every packet to ``take``."""
 
     def __init__(self, take: Callable[[RtpPacket], None]) -> None:
         self._take = take
 
     def add(self, packet: RtpPacket) -> tuple[bool, None]:
+        """Take a packet; aiortc's decoder gets no frame."""
         self._take(packet)
         return False, None
 
@@ -54,24 +57,25 @@ def divert(receiver: RTCRtpReceiver, take: Callable[[RtpPacket], None]) -> None:
     """Give the packets of ``receiver`` to ``take`` instead of buffering and decoding them.
 
     Raises:
-        RuntimeError: this aiortc is built otherwise than the one that is pinned.
+        RuntimeError: the installed aiortc differs from the pinned version.
     """
-    if not isinstance(getattr(receiver, _BUFFER, None), HeldBack):
+    if not isinstance(getattr(receiver, _BUFFER, None), AioRtcJitterBuffer):
         raise RuntimeError("aiortc has moved its jitter buffer; install the pinned version")
-    setattr(receiver, _BUFFER, Intake(take))
+    setattr(receiver, _BUFFER, PacketTap(take))
 
 
 def check_offer(sdp: str) -> None:
-    """Refuse what no call can be made of.
+    """Check that an offer can become a call.
 
     Raises:
-        BadOffer: too long, no SDP, not one audio section and one for events, too many candidates.
+        BadOffer: it is too long or not SDP, has other sections than audio and a data channel, or
+            too many candidates.
     """
     if len(sdp) > MAX_SDP:
         raise BadOffer(f"the offer has {len(sdp)} characters; {MAX_SDP} are allowed")
     try:
         media = SessionDescription.parse(sdp).media
-    except Exception as error:  # the parser lets every kind of error out at bad text
+    except Exception as error:  # at bad text the parser raises every kind of error
         raise BadOffer(f"the offer is no SDP that can be read: {error!r}") from None
     kinds = sorted(section.kind for section in media if section.port)
     if kinds != ["application", "audio"]:
@@ -88,8 +92,8 @@ def check_offer(sdp: str) -> None:
 def new_peer(
     track: SpeechTrack, take: Callable[[RtpPacket], None], servers: Sequence[IceServer]
 ) -> RTCPeerConnection:
-    """A connection that sends ``track`` as Opus and gives what arrives to ``take``."""
-    ice = [RTCIceServer(server.urls, server.username, server.credential) for server in servers]
+    """A connection that sends ``track`` as Opus and gives received packets to ``take``."""
+    ice = [RTCIceServer(s.urls, s.username, _revealed(s.credential)) for s in servers]
     peer = RTCPeerConnection(RTCConfiguration(iceServers=ice))
     peer.addTrack(track)
     (transceiver,) = peer.getTransceivers()
@@ -99,32 +103,29 @@ def new_peer(
     return peer
 
 
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
 async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str:
-    """Take the offer ``sdp``; returns the answer with all its candidates.
+    """Answer the offer ``sdp``; returns the answer with all its candidates.
 
     Raises:
-        BadOffer: it cannot be answered.
+        BadOffer: the offer cannot be answered.
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await peer.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             listen_on(peer, hosts)
             await peer.setLocalDescription(await peer.createAnswer())
-    except Exception as error:  # aiortc lets every kind of error out at an odd offer
+            guard(peer)  # nothing was awaited since the connection began to be made
+    except Exception as error:  # at an odd offer aiortc raises every kind of error
         raise BadOffer(f"the offer cannot be answered: {error!r}") from None
     return str(peer.localDescription.sdp)
 
 
-def overrun(peer: RTCPeerConnection) -> bool:
-    """Whether pieces of unfinished messages fill more than the window for them, 1 MiB.
-
-    aiortc announces the window and does not keep to it.
-    """
-    return peer.sctp is not None and peer.sctp._advertised_rwnd < 0
-
-
 def lose_packets(peer: RTCPeerConnection, lost: Callable[[], bool]) -> None:
-    """Let the line from here lose the media packets for which ``lost`` is true, to measure it."""
+    """Drop the sent media packets for which ``lost`` is true, for measurements."""
     transports: set[Any] = {t.sender.transport for t in peer.getTransceivers()}
     for transport in transports:
         send = transport._send_rtp
@@ -137,7 +138,7 @@ def lose_packets(peer: RTCPeerConnection, lost: Callable[[], bool]) -> None:
 
 
 def listen_on(peer: RTCPeerConnection, hosts: Sequence[str]) -> None:
-    """Gather candidates on ``hosts`` only; all addresses but loopback where none is given."""
+    """Gather candidates on ``hosts`` only; without hosts, on all addresses but loopback."""
     if not hosts:
         return
     transports = {t.sender.transport.transport for t in peer.getTransceivers()}

@@ -1,4 +1,4 @@
-"""The agent's voice as an RTP stream: one packet every 20 ms, whatever happens."""
+"""The agent's voice as an RTP stream with one packet every 20 ms."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from agent.transports.opus import CLOCK, FRAME, RATE, OpusEncoder
 
 FRAME_SECONDS = FRAME / RATE
 MAX_LATE_SECONDS = 0.1
-"""A sender that is later than this leaves packets out instead of sending them in a burst."""
+"""Seconds; a sender that is later skips packets instead of sending them in a burst."""
 FADE = RATE // 200
-"""Samples over which sound that is cut off dies away, so that it does not click."""
+"""Samples over which truncated audio fades out, so that it does not click."""
 
 BufferChange = Literal["started", "stopped", "cleared"]
 
 
 class SpeechTrack(MediaStreamTrack):
-    """Sends what is queued, and silence when nothing is.
+    """Sends the queued audio, and silence while the queue is empty.
 
-    aiortc sends packets of Opus as they are, so its own encoder (stereo, 96 kb/s, a thread
-    of the shared pool per frame) and its level meter have nothing to do.
+    The track yields Opus packets, which aiortc sends as they are, without its own encoder
+    (stereo, 96 kb/s, a thread of the shared pool per frame) and level meter.
 
     Args:
         bitrate: bits per second.
-        changed: told when the first sound of a reply goes out and when the last has.
+        changed: called with the change and the response id when the first audio of a reply is
+            sent, when the last is, and when the rest is dropped.
     """
 
     kind = "audio"
@@ -49,21 +50,21 @@ class SpeechTrack(MediaStreamTrack):
         self._slot = 0
 
     def begin(self, response_id: str) -> None:
-        """What is queued from now on belongs to ``response_id``."""
+        """Begin the reply ``response_id``, to which audio queued from now on belongs."""
         self._response, self._sent, self._ended = response_id, 0, False
 
     def play(self, samples: Samples) -> None:
-        """Queue sound, float32 mono at 48 kHz."""
+        """Queue audio, float32 mono at 48 kHz."""
         if len(samples):
             self._queue.append(samples)
 
     def end(self) -> None:
-        """The reply has no more sound than what is queued."""
+        """End the reply: all of its audio is queued."""
         self._ended = True
         self._settle()
 
     def flush(self) -> float:
-        """Drop what was not sent yet; returns the seconds of the reply that were sent."""
+        """Drop unsent audio; returns the seconds of the reply that were sent."""
         sent = self._sent / RATE
         if self._queue:
             rest = self._queue.popleft()[:FADE]
@@ -77,11 +78,11 @@ class SpeechTrack(MediaStreamTrack):
 
     @property
     def unsent(self) -> float:
-        """Seconds of sound that wait."""
+        """Seconds of queued audio."""
         return sum(map(len, self._queue)) / RATE
 
     async def recv(self) -> av.Packet[Any]:
-        """The next packet at its time; called by aiortc's sender."""
+        """Wait for the time of the next packet and return it; called by aiortc's sender."""
         if self.readyState != "live":
             raise MediaStreamError
         if self._began is None:

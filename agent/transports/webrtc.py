@@ -1,4 +1,4 @@
-"""The public protocol over WebRTC: sound on media tracks, events on a data channel."""
+"""The Realtime protocol over WebRTC: audio on media tracks, events on a data channel."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from collections.abc import AsyncIterator, Sequence
 from aiortc import InvalidStateError, RTCDataChannel
 
 from agent.audio.samples import Samples, StreamResampler
+from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import WebRtcSettings
 from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
 from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
-from agent.transports import rtc_peer
+from agent.transports import rtc_guard, rtc_peer
 from agent.transports.base import Disconnected
 from agent.transports.opus import RATE
-from agent.transports.reading import EventReader
-from agent.transports.rtc_ear import RtpEar
+from agent.transports.pace import TOO_FAST, Pace, Paces
+from agent.transports.reading import EventReader, begins_turn
 from agent.transports.rtc_track import BufferChange, SpeechTrack
+from agent.transports.rtp_receiver import RtpReceiver
 
 log = logging.getLogger("onebreath.webrtc")
 
 CHANNEL = "oai-events"
 MAX_EVENT = 65_536
-"""Characters of one event on the data channel."""
+"""Characters of one event on the data channel, at most."""
 MAX_UNREAD = 1024
 """Events and packets that may wait for the runner; a packet is 20 ms."""
 MAX_UNSENT_BYTES = 262_144
@@ -35,12 +37,11 @@ MAX_UNSENT_BYTES = 262_144
 MAX_CHANNELS = 4
 TICK_SECONDS = 0.02
 PLAYOUT_SECONDS = 0.08
-"""Sound is heard about this long after it was sent: half a round trip, the client's jitter
-buffer (33-66 ms in Chromium on a good line), its sound card. A client that knows better
-reports ``conversation.item.truncate``."""
+"""Seconds from sending audio to its playout: half a round trip, the client's jitter buffer
+(33-66 ms in Chromium on a good line), its sound card. A client that knows better reports
+``conversation.item.truncate``."""
 GOODBYE_SECONDS = 0.5
-NORMAL_CLOSURE = 1000
-POLICY_VIOLATION = 1008
+"""Seconds for telling the client why the call ends."""
 NOT_HERE = Trouble(
     "invalid_value",
     "the sound of this call travels on its media track; "
@@ -53,23 +54,29 @@ class WebRtcTransport:
     """One peer connection that speaks docs/protocol.md.
 
     Args:
-        first: what the client said together with its offer.
+        first: messages that came with the client's offer.
+        pace: how fast the client's events may come; None: as for a client of its own address.
     """
 
     rate = RATE
 
     def __init__(
-        self, writer: EventWriter, settings: WebRtcSettings, first: Sequence[ClientMessage] = ()
+        self,
+        writer: EventWriter,
+        settings: WebRtcSettings,
+        first: Sequence[ClientMessage] = (),
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace or Paces().of("")
         self._writer = writer
         self._settings = settings
         self._reader = EventReader(MAX_EVENT)
         self._inbox: asyncio.Queue[ClientMessage | Trouble | None] = asyncio.Queue(MAX_UNREAD)
         for message in first:
             self._inbox.put_nowait(message)
-        self._ear = RtpEar(self._hear)
+        self._receiver = RtpReceiver(self._put_audio)
         self._playing: str | None = None
-        """The reply whose sound is on its way."""
+        """The reply whose audio is being sent."""
         self._resampler: StreamResampler | None = None
         self._channel: RTCDataChannel | None = None
         self._channels = 0
@@ -79,7 +86,7 @@ class WebRtcTransport:
         self._gone = False
         self._ticking: asyncio.Task[None] | None = None
         self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
-        self._peer = rtc_peer.new_peer(self._track, self._ear.take, settings.ice_servers)
+        self._peer = rtc_peer.new_peer(self._track, self._receiver.take, settings.ice_servers)
         self._peer.on("datachannel", self._take_channel)
         self._peer.on("connectionstatechange", self._state_changed)
 
@@ -89,12 +96,12 @@ class WebRtcTransport:
         """The SDP answer to ``offer``.
 
         Raises:
-            BadOffer: it cannot be answered.
+            BadOffer: the offer cannot be answered.
         """
         return await rtc_peer.answer(self._peer, offer, self._settings.ice_hosts)
 
     async def open(self) -> None:
-        """Wait until events can be exchanged, then greet the client.
+        """Wait until events can be exchanged, then send ``session.created``.
 
         Raises:
             Disconnected: the connection failed.
@@ -109,7 +116,7 @@ class WebRtcTransport:
             self._lose()
 
     def _lose(self) -> None:
-        """The client is gone: whoever waits for it is told."""
+        """Mark the client as gone and wake all waiters."""
         self._gone = True
         self._ready.set()
         self._roomy.set()
@@ -117,7 +124,7 @@ class WebRtcTransport:
             self._inbox.put_nowait(None)
 
     async def hang_up(self) -> None:
-        """Release everything; may be called twice."""
+        """Close the connection without a word to the client; may be called twice."""
         if self._ticking is not None:
             self._ticking.cancel()
         self._track.stop()
@@ -125,7 +132,7 @@ class WebRtcTransport:
         self._lose()
 
     async def close(self, code: int, reason: str) -> None:
-        """Say why, where the client did not ask for it, and end the connection."""
+        """Close the connection; unless the closure is normal, send the reason as ``call_ended``."""
         if code != NORMAL_CLOSURE:
             trouble = Trouble("call_ended", reason, kind="server_error")
             with contextlib.suppress(Disconnected, TimeoutError):
@@ -169,6 +176,9 @@ class WebRtcTransport:
 
     def _take_message(self, message: str | bytes) -> None:
         for item in self._reader.read(message):
+            if not self._pace.allow(len(message), begins_turn(item)):
+                self._put(self._reader.refuse(TOO_FAST))
+                continue
             match item:
                 case Pinged():
                     with contextlib.suppress(Disconnected):
@@ -180,16 +190,16 @@ class WebRtcTransport:
                         self._truncated = item.item_id
                     self._put(item)
 
-    def _hear(self, samples: Samples) -> None:
+    def _put_audio(self, samples: Samples) -> None:
         self._put(AppendedAudio(samples))
 
     async def _keep_time(self) -> None:
         while not self._gone:
             await asyncio.sleep(TICK_SECONDS)
-            if rtc_peer.overrun(self._peer):
+            if rtc_guard.overrun(self._peer):
                 log.warning("the client sends a message without end; the call is ended")
                 self._lose()
-            self._ear.tick()
+            self._receiver.tick()
 
     # ---- to the client -------------------------------------------------------------
 
@@ -209,7 +219,7 @@ class WebRtcTransport:
 
     @property
     def unplayed(self) -> float:
-        """Seconds of sound that were not sent yet."""
+        """Seconds of queued audio."""
         return self._track.unsent
 
     def _play(self, notice: Play) -> None:
@@ -227,14 +237,14 @@ class WebRtcTransport:
         self._playing = self._resampler = None
 
     def _stop_playing(self, notice: StopPlaying) -> None:
-        """Silence at once; what left is known here better than by the session's clock."""
+        """Stop the reply; the track knows better than the session's clock how much was sent."""
         self._playing = self._resampler = None
         heard = max(0.0, self._track.flush() - PLAYOUT_SECONDS)
         if heard < notice.heard and notice.item_id != self._truncated:
             self._put(Truncate(notice.item_id, heard))
 
     def _buffer_changed(self, change: BufferChange, response_id: str) -> None:
-        with contextlib.suppress(Disconnected):  # the sender notices by itself
+        with contextlib.suppress(Disconnected):  # ``send`` raises it too
             self._send_event(self._writer.output_buffer(change, response_id))
 
     def _send_event(self, event: dict[str, object]) -> None:
@@ -246,7 +256,7 @@ class WebRtcTransport:
             raise Disconnected from error
 
     async def _drained(self) -> None:
-        """Wait until nothing is unsent."""
+        """Wait until all events are sent."""
         while self._channel is not None and self._channel.bufferedAmount and not self._gone:
             self._roomy.clear()
             await self._roomy.wait()

@@ -18,7 +18,9 @@ from torch import Tensor
 from dllm_core.adapt.distill import spellings
 from dllm_core.adapt.examples import read_rows
 from dllm_core.adapt.held_out import without_held_out
-from dllm_core.engine import Cache, Engine
+from dllm_core.config import DecodeOptions
+from dllm_core.decode.backend import Cache
+from dllm_core.engine import Engine
 from dllm_core.errors import DataError
 from dllm_core.model.turn_head import CLASSES, without_marks, word_ids
 
@@ -134,8 +136,10 @@ def _cuts(example: TurnExample) -> Iterator[tuple[str, str]]:
 
 def _state(engine: Engine, cache: Cache, system: str, asked: str, words: str) -> Tensor:
     before = [("assistant", asked)] if asked else []
-    ids = word_ids(engine.tokenizer, [("system", system), *before, ("user", words)])
-    state = engine.hidden_after(ids, cache)
+    messages = [("system", system), *before, ("user", words)]
+    place = len(word_ids(engine.tokenizer, messages))
+    options = DecodeOptions()
+    _, state = engine.read_with_state(engine.encode_chat(messages), place, cache, options)
     if state is None:
         raise DataError("This model sees what follows a word: it has no head for ends of turns.")
     return state.float().cpu().clone()

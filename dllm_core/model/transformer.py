@@ -1,4 +1,4 @@
-"""One transformer for every dense family: what differs is a value of ModelConfig.
+"""One transformer for every dense family; the families differ in their ModelConfig.
 
 Read top to bottom: the rows of a forward pass, rotary positions, attention, feed-forward,
 block, model. There is no batch dimension and no padding. Rows of several sequences are laid
@@ -16,16 +16,28 @@ from torch import Tensor, nn
 
 from dllm_core.config import ModelConfig
 from dllm_core.cpu.product import Norm
+from dllm_core.model import exact_rows
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
 
 
 class Linear(nn.Linear):
-    """A linear layer whose weights always come from a checkpoint, so none are drawn first."""
+    """A linear layer without random initialisation: its weights come from a checkpoint.
+
+    Attributes:
+        exact: whether the bits of a row may not depend on its neighbours (exact_rows.py).
+    """
+
+    exact = False
 
     def reset_parameters(self) -> None:
         pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.exact and x.ndim == 2 and exact_rows.serves(x):
+            return exact_rows.linear(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear] | type[Fp8Linear]
@@ -33,25 +45,63 @@ LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear] | type[Fp8Linear
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The consecutive rows of one sequence in a forward pass."""
+    """The consecutive rows of one sequence in a forward pass.
+
+    Attributes:
+        store: the sequence's keys and values.
+        start: position of the first row; keys and values are written from there on.
+        rows: number of rows.
+        visible: positions 0 .. visible - 1 are attended to.
+        mask: bool (rows, visible), or None where every row attends to every visible position.
+        positions: of the rows (rows,), for their rotation, where they do not follow one another:
+            a tree of drafts has several rows at one position. None for `start` and on.
+    """
 
     store: KeyValues
     start: int
-    """Position of the first row; the rows' keys and values are written from there on."""
     rows: int
     visible: int
-    """Keys and values of positions 0 .. visible - 1 are attended to."""
     mask: Tensor | None = None
-    """Boolean (rows, visible), or None where every row sees every visible position."""
+    positions: Tensor | None = None
+
+
+@dataclass(slots=True)
+class Taps:
+    """Hidden states after some layers, which a pass leaves for a drafter (dllm_core/draft).
+
+    Attributes:
+        layers: indices of the layers, in rising order.
+        features: (rows, len(layers) * hidden_size); the pass fills it.
+    """
+
+    layers: tuple[int, ...]
+    features: Tensor
+
+    @classmethod
+    def after(cls, layers: tuple[int, ...], rows: int, config: ModelConfig) -> Taps:
+        """Taps for a pass over so many rows."""
+        return cls(layers, torch.empty(rows, len(layers) * config.hidden_size))
+
+    def wider(self, rows: int) -> Taps:
+        """Taps after the same layers for another number of rows."""
+        return Taps(self.layers, self.features.new_empty(rows, self.features.shape[1]))
+
+    def take(self, layer: int, hidden: Tensor) -> None:
+        """Keep the hidden states (rows, hidden_size) after a layer, if it is one of these."""
+        if layer in self.layers:
+            size = hidden.shape[1]
+            start = self.layers.index(layer) * size
+            self.features[:, start : start + size] = hidden
 
 
 def visibility(
     config: ModelConfig, start: int, rows: int, visible: int, canvas: int | None = None
 ) -> Tensor | None:
-    """Which of `visible` positions each of `rows` positions from `start` on may attend to.
+    """Attention mask of `rows` positions from `start` on over the first `visible` positions.
 
-    Boolean (rows, visible), or None where all may see all. Block-causal models see their own
-    block and all before it; with blocks of one, positions from `canvas` on see each other, too.
+    Returns bool (rows, visible), or None where every row attends to all. In block-causal models a
+    position attends to its own block and all before it; with blocks of one, positions from
+    `canvas` on attend to each other, too.
     """
     if config.attention == "bidirectional":
         return None
@@ -78,23 +128,30 @@ class Rotary(nn.Module):
         self.sin: Tensor
 
     def select(self, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
-        """Tables of shape (rows, 1, head_dim) for all rows of a forward pass."""
-        if len(spans) == 1:
-            rows = slice(spans[0].start, spans[0].start + spans[0].rows)
-            return self.cos[rows], self.sin[rows]
-        slices = [slice(s.start, s.start + s.rows) for s in spans]
-        return torch.cat([self.cos[s] for s in slices]), torch.cat([self.sin[s] for s in slices])
+        """(cosines, sines), each (rows, 1, head_dim), for all rows of a forward pass."""
+        found = [self.of(span) for span in spans]
+        if len(found) == 1:
+            return found[0]
+        cos, sin = zip(*found, strict=True)
+        return torch.cat(cos), torch.cat(sin)
+
+    def of(self, span: Span) -> tuple[Tensor, Tensor]:
+        """(cosines, sines), each (rows, 1, head_dim), for the rows of one sequence."""
+        if span.positions is not None:
+            return self.cos[span.positions], self.sin[span.positions]
+        rows = slice(span.start, span.start + span.rows)
+        return self.cos[rows], self.sin[rows]
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate (rows, heads, head_dim) in float32 and return it in its own dtype."""
+    """Rotate (rows, heads, head_dim) in float32; returns the dtype of `x`."""
     cos, sin = tables
     wide = x.float()
     return (wide * cos + wide.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)
 
 
 class Attention(nn.Module):
-    """Grouped-query attention over cached and fresh keys."""
+    """Grouped-query attention (arXiv 2305.13245) over cached keys and those of the pass."""
 
     def __init__(self, config: ModelConfig, layer: int, kind: LinearKind) -> None:
         super().__init__()
@@ -139,7 +196,11 @@ class Attention(nn.Module):
         keys[:, span.start : stop] = k.transpose(0, 1)
         values[:, span.start : stop] = v.transpose(0, 1)
         # Query heads that share a key head become rows of it: no key is ever repeated.
-        q = q.view(span.rows, n_kv, group, size).permute(1, 2, 0, 3)
+        q = q.view(span.rows, n_kv, group, size)
+        if self.config.autoregressive and exact_rows.serves(q):
+            seen = keys[:, : span.visible], values[:, : span.visible]
+            return exact_rows.attend(q, *seen, span.mask).reshape(span.rows, n_kv * group * size)
+        q = q.permute(1, 2, 0, 3)
         q = q.reshape(1, n_kv, group * span.rows, size)
         mask = None if span.mask is None else span.mask.repeat(group, 1)
         attended = F.scaled_dot_product_attention(
@@ -164,6 +225,8 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention and feed-forward, each behind an RMS norm and added to its input."""
+
     def __init__(self, config: ModelConfig, layer: int, kind: LinearKind) -> None:
         super().__init__()
         self.shape, self.eps = (config.hidden_size,), config.norm_eps
@@ -180,10 +243,12 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Token ids in, hidden states and logits out.
+    """A dense transformer: token ids to hidden states (`forward`) and logits (`logits`).
 
-    `kind` is the class of every linear layer; the weights are empty until weights.py fills
-    them. `context` bounds the positions (rotary tables and caches).
+    Args:
+        config: shape and behaviour.
+        kind: class of every linear layer. The weights are empty until `weights.fill`.
+        context: most positions of a sequence (length of the rotary tables).
     """
 
     def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
@@ -193,24 +258,43 @@ class Transformer(nn.Module):
         self.rotary = Rotary(config, context)
         self.blocks = nn.ModuleList(Block(config, i, kind) for i in range(config.num_layers))
         self.norm = nn.Parameter(torch.empty(config.hidden_size))
-        # A tied head in floating point is the embedding itself; in int8 it is a copy.
+        # A tied head in floating point is the embedding itself; a packed one is a copy.
         own_head = not config.tied_head or issubclass(kind, PackedLinear)
         # Eight-bit floats are too coarse for the choice between tokens.
         head_kind = Linear if kind is Fp8Linear else kind
         size = (config.hidden_size, config.vocab_size)
         self.head = head_kind(*size, bias=False) if own_head else None
+        for layer in self.modules():
+            if isinstance(layer, Linear):
+                layer.exact = config.autoregressive
 
     def forward(
-        self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
+        self,
+        ids: Tensor,
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        taps: Taps | None = None,
     ) -> Tensor:
         """Run int64 `ids` (rows,) of all spans; returns hidden states (rows, hidden_size).
 
-        `layers` runs a subset of the blocks, in that order.
+        `layers` are the indices of the blocks to run, in order; None for all. `taps` keeps the
+        hidden states after some of them.
         """
-        x = self.embedding[ids]
+        return self.through(self.embedding[ids], spans, layers, taps)
+
+    def through(
+        self,
+        x: Tensor,
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        taps: Taps | None = None,
+    ) -> Tensor:
+        """Run embedded rows (rows, hidden_size); the other arguments are those of `forward`."""
         tables = self.rotary.select(spans)
-        for block in self.blocks if layers is None else (self.blocks[i] for i in layers):
-            x = block(x, spans, tables)
+        for i in range(len(self.blocks)) if layers is None else layers:
+            x = self.blocks[i](x, spans, tables)
+            if taps is not None:
+                taps.take(i, x)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -220,6 +304,8 @@ class Transformer(nn.Module):
             return ranked
         normed = F.rms_norm(hidden, self.norm.shape, self.norm, self.config.norm_eps)
         if self.head is None:
-            return F.linear(normed, self.embedding)
+            few = self.config.autoregressive and exact_rows.serves(normed)
+            product = exact_rows.linear if few else F.linear
+            return product(normed, self.embedding)
         scores: Tensor = self.head(normed)
         return scores

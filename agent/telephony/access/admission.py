@@ -1,7 +1,7 @@
-"""Who may open a media socket, and how many of them.
+"""Admission of media sockets: passwords, tokens, and the number of sockets.
 
-Nothing is made for a call before its token was taken back: until then there is a socket with a
-time limit, and it counts.
+A call is set up only after its token was taken back; until then there is a socket with a time
+limit, which counts.
 """
 
 from __future__ import annotations
@@ -16,47 +16,46 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agent.config.telephony import AsteriskSettings, TelephonySettings
-from agent.errors import CallError, ProtocolError
+from agent.config.telephony import ASK_BY_WEBHOOK, AsteriskSettings, TelephonySettings
+from agent.errors import ProtocolError
+from agent.runtime.calls import CallRefused
 from agent.telephony.dialects.base import Started
 
 TELNYX_HEADER = "x-telnyx-streaming-auth-token"
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
-    """Where a socket comes from, and what its opening carried."""
+class SocketRequest:
+    """The request that opens a media socket.
+
+    Attributes:
+        address: IP address of the peer; empty where it is gone already.
+        headers: HTTP headers, names in lower case.
+        token: ``token`` in the query of the URL; empty where there is none.
+    """
 
     address: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     token: str = field(default="", repr=False)
-    """Of the address's query; empty where there is none."""
-
-
-class Refused(CallError):
-    """The socket is not let in; the message is for the log, not for the peer."""
-
-    def __init__(self, reason: str, status: int = 403) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class TokenCheck(Protocol):
-    """What hands out tokens takes them back."""
+    """Takes tokens back; the webhooks issue them."""
 
-    def spend(self, token: str, call_id: str | None, now: float) -> None:
-        """Take back ``token`` at second ``now``.
+    def spend(self, token: str, call_id: str | None, now: float, provider: str) -> None:
+        """Take back ``token``, of a call of ``provider``, at second ``now``.
 
         Raises:
-            ProtocolError: it is not valid for this call.
+            ProtocolError: the token is not valid for this call.
         """
 
 
-class Door:
-    """Lets sockets in.
+class Admission:
+    """Decides which media sockets are admitted.
 
     Args:
-        clock: the one by which tokens were issued.
+        tokens: takes tokens back.
+        clock: monotonic seconds, the clock by which tokens were issued.
     """
 
     def __init__(
@@ -65,81 +64,92 @@ class Door:
         self._settings = settings
         self._tokens = tokens
         self._clock = clock
-        self._inside: Counter[str] = Counter()
+        self._sockets: Counter[str] = Counter()
 
     @contextmanager
-    def place(self, address: str) -> Iterator[None]:
-        """Hold a place for one socket from ``address``.
+    def hold_socket(self, address: str) -> Iterator[None]:
+        """Count one socket from ``address`` while the context lasts.
 
         Raises:
-            Refused: there is none.
+            CallRefused: there are too many sockets, of all peers or of this address.
         """
         settings = self._settings
-        if self._inside.total() >= settings.max_calls:
-            raise Refused(f"all {settings.max_calls} telephone lines are busy", 503)
-        if self._inside[address] >= settings.max_calls_per_address:
-            raise Refused(f"{address} holds {settings.max_calls_per_address} sockets already", 503)
-        self._inside[address] += 1
+        if self._sockets.total() >= settings.max_calls:
+            raise CallRefused(f"all {settings.max_calls} telephony lines are busy", 503)
+        if self._sockets[address] >= settings.max_calls_per_address:
+            raise CallRefused(
+                f"{address} holds {settings.max_calls_per_address} sockets already", 503
+            )
+        self._sockets[address] += 1
         try:
             yield
         finally:
-            self._inside[address] -= 1
-            if not self._inside[address]:
-                del self._inside[address]
+            self._sockets[address] -= 1
+            if not self._sockets[address]:
+                del self._sockets[address]
 
-    def check_provider(self, provider: str, visitor: Visitor) -> None:
-        """Look at what is known before the call has a name.
+    def check_provider(self, provider: str, request: SocketRequest) -> None:
+        """Check the opening request, before any message.
 
         Raises:
-            Refused: it is not served, or Asterisk does not give its password.
+            CallRefused: the provider is not set up, or Asterisk gave a wrong password.
         """
-        if self._trusts(visitor) or provider in ("auto", "audiosocket"):
+        if self._is_trusted(request) or provider == "audiosocket":
+            return
+        if provider == "auto":
+            self._check_auto(request)
             return
         if getattr(self._settings, provider, None) is None:
-            raise Refused(f"there is no [telephony.{provider}] in the settings", 404)
+            raise CallRefused(f"there is no [telephony.{provider}] in the settings", 404)
         if provider == "asterisk":
-            self._check_password(visitor.headers)
+            self._check_password(request.headers)
 
-    def check_call(self, provider: str, started: Started, visitor: Visitor) -> None:
-        """Take the token back, from the first messages, the address or a header.
+    def _check_auto(self, request: SocketRequest) -> None:
+        if not any(getattr(self._settings, name) for name in ASK_BY_WEBHOOK):
+            raise CallRefused("there is no provider in the settings", 404)
+        if "origin" in request.headers:
+            raise CallRefused("a page in a browser is no provider")
+
+    def check_call(self, provider: str, started: Started, request: SocketRequest) -> None:
+        """Take back the token of a started call, from its messages, its URL or a header.
 
         Raises:
-            Refused: there is none, or it is not valid for this call.
+            CallRefused: there is no token, or it is not valid for this call.
         """
-        if self._trusts(visitor):
+        if self._is_trusted(request):
             return
-        self.check_provider(provider, visitor)
+        self.check_provider(provider, request)
         if provider == "asterisk":
             return
         if provider == "audiosocket":
             self._check_uuid(started.call_id)
         else:
-            self._check_token(started, visitor)
+            self._check_token(provider, started, request)
 
-    def _check_token(self, started: Started, visitor: Visitor) -> None:
-        token = started.token or visitor.token or visitor.headers.get(TELNYX_HEADER)
+    def _check_token(self, provider: str, started: Started, request: SocketRequest) -> None:
+        token = started.token or request.token or request.headers.get(TELNYX_HEADER)
         if not token:
-            raise Refused("the call came without a token")
+            raise CallRefused("the call came without a token")
         try:
-            self._tokens.spend(token, started.call_id, self._clock())
+            self._tokens.spend(token, started.call_id, self._clock(), provider)
         except ProtocolError as error:
-            raise Refused(str(error)) from None
+            raise CallRefused(str(error)) from None
 
     def _check_uuid(self, given: str) -> None:
         if not hmac.compare_digest(given, str(self._settings.audiosocket_uuid)):
-            raise Refused("AudioSocket named another UUID than telephony.audiosocket_uuid")
+            raise CallRefused("AudioSocket named another UUID than telephony.audiosocket_uuid")
 
-    def _trusts(self, visitor: Visitor) -> bool:
-        """A program of this machine, where the settings let it in; a page in a browser is none."""
-        if self._settings.require_token or "origin" in visitor.headers:
+    def _is_trusted(self, request: SocketRequest) -> bool:
+        """Whether the settings admit this peer without a token: a local program, not a web page."""
+        if self._settings.require_token or "origin" in request.headers:
             return False
-        return _is_loopback(visitor.address)
+        return _is_loopback(request.address)
 
     def _check_password(self, headers: Mapping[str, str]) -> None:
         section = self._settings.asterisk
-        assert section is not None  # the provider was found
+        assert section is not None  # ``check_provider`` found it
         if not hmac.compare_digest(_basic(headers.get("authorization", "")), _expected(section)):
-            raise Refused("Asterisk gave a wrong user name or password", 401)
+            raise CallRefused("Asterisk gave a wrong user name or password", 401)
 
 
 def _basic(header: str) -> bytes:

@@ -1,8 +1,8 @@
-"""What a provider is told when a call comes in: open a media socket here, with this token.
+"""Answers to webhooks: they tell a provider to open a media socket, with a token.
 
-Each function gives the body for one provider. The token goes where that provider hands custom
+Each function makes the answer for one provider. The token goes where that provider hands custom
 values on: to the first message of the socket. Only Exotel takes them from the socket's address,
-which proxies log; there, as everywhere, the token is worth nothing once the call has begun.
+which proxies log; there, as everywhere, the token is void once the call has begun.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
 ENDED = "/telephony/jambonz/ended"
-"""Path where jambonz asks what to do when the stream is over; it is told nothing, and hangs up."""
+"""Path that jambonz asks at the end of a stream; an empty answer lets it hang up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Body of a webhook's answer."""
+class WebhookAnswer:
+    """The answer to a webhook: the body and its media type."""
 
     media_type: str
     body: str
 
 
-def twiml(url: str, token: str) -> Answer:
-    """Twilio and SignalWire. ``<Connect>`` and not ``<Start>``, whose stream only listens.
+def twiml(url: str, token: str) -> WebhookAnswer:
+    """TwiML for Twilio and SignalWire: ``<Connect>``, because ``<Start>`` streams one way only.
 
     (twilio.com/docs/voice/twiml/stream; a query in ``url`` is refused there, error 31920)
     """
@@ -35,8 +35,8 @@ def twiml(url: str, token: str) -> Answer:
     return _xml(response)
 
 
-def texml(url: str, token: str) -> Answer:
-    """Telnyx. Without ``rtp`` mode the stream takes MP3 only, and our sound would be dropped.
+def texml(url: str, token: str) -> WebhookAnswer:
+    """TeXML for Telnyx, in ``rtp`` mode: otherwise the stream takes MP3 only.
 
     (developers.telnyx.com, "TeXML Stream")
     """
@@ -47,11 +47,11 @@ def texml(url: str, token: str) -> Answer:
     return _xml(response)
 
 
-def plivo_xml(url: str, token: str, rate: int) -> Answer:
-    """Plivo. (plivo.com/docs, "Audio streaming XML"; extra headers: letters and digits only)
+def plivo_xml(url: str, token: str, rate: int) -> WebhookAnswer:
+    """XML for Plivo. (plivo.com/docs, "Audio streaming XML"; extra headers: letters and digits)
 
     Args:
-        rate: of 16-bit sound; 8000 or 16000.
+        rate: samples per second of 16-bit audio; 8000 or 16000.
     """
     response = Xml.Element("Response")
     attributes = {
@@ -64,12 +64,12 @@ def plivo_xml(url: str, token: str, rate: int) -> Answer:
     return _xml(response)
 
 
-def ncco(url: str, token: str, rate: int, call_id: str) -> Answer:
-    """Vonage. (developer.vonage.com, "NCCO reference", "WebSockets")
+def ncco(url: str, token: str, rate: int, call_id: str) -> WebhookAnswer:
+    """NCCO for Vonage. (developer.vonage.com, "NCCO reference", "WebSockets")
 
     Args:
-        rate: of 16-bit sound; 8000 or 16000.
-        call_id: comes back in the first message, which otherwise names no call.
+        rate: samples per second of 16-bit audio; 8000 or 16000.
+        call_id: comes back in the first message, which has no id of its own.
     """
     endpoint = {
         "type": "websocket",
@@ -80,8 +80,8 @@ def ncco(url: str, token: str, rate: int, call_id: str) -> Answer:
     return _json([{"action": "connect", "endpoint": [endpoint]}])
 
 
-def jambonz_verbs(url: str, token: str, rate: int) -> Answer:
-    """jambonz. Without ``streaming`` the sound that is sent back is dropped.
+def jambonz_verbs(url: str, token: str, rate: int) -> WebhookAnswer:
+    """Verbs for jambonz, with ``streaming``: otherwise it drops the audio of the agent.
 
     (docs.jambonz.org, "listen")
     """
@@ -98,18 +98,18 @@ def jambonz_verbs(url: str, token: str, rate: int) -> Answer:
     return _json([{"verb": "answer"}, listen, {"verb": "hangup"}])
 
 
-def exotel_url(url: str, token: str, rate: int) -> Answer:
-    """Exotel's Voicebot applet with a dynamic URL, whose query comes back as custom parameters.
+def exotel_url(url: str, token: str, rate: int) -> WebhookAnswer:
+    """Dynamic URL for Exotel's Voicebot applet; its query comes back as custom parameters.
 
     (developer.exotel.com, "Stream and Voicebot applet")
     """
     return _json({"url": f"{url}?sample-rate={rate}&token={token}"})
 
 
-def _xml(root: Xml.Element) -> Answer:
+def _xml(root: Xml.Element) -> WebhookAnswer:
     text = Xml.tostring(root, encoding="unicode")
-    return Answer("text/xml", f'<?xml version="1.0" encoding="UTF-8"?>{text}')
+    return WebhookAnswer("text/xml", f'<?xml version="1.0" encoding="UTF-8"?>{text}')
 
 
-def _json(body: list[Mapping[str, object]] | Mapping[str, object]) -> Answer:
-    return Answer("application/json", json.dumps(body))
+def _json(body: list[Mapping[str, object]] | Mapping[str, object]) -> WebhookAnswer:
+    return WebhookAnswer("application/json", json.dumps(body))

@@ -1,4 +1,4 @@
-"""How the webhook of each provider is verified and answered."""
+"""The webhook of each provider: its verification, its field of the call's id, its answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.config.telephony import (
     VonageSettings,
 )
 from agent.telephony.access import answers
-from agent.telephony.access.answers import Answer
+from agent.telephony.access.answers import WebhookAnswer
 from agent.telephony.access.signatures import (
     SignedRequest,
     verify_basic,
@@ -30,22 +30,25 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
-    """The webhook of one provider."""
+class ProviderWebhook:
+    """The webhook of one provider.
+
+    Attributes:
+        verify: raises ``SignatureError`` unless the provider signed the request.
+        call_id: name of the field with the call's id, as the media stream will give it too.
+        answer: makes the answer from the media socket's URL, the token and the call's id.
+    """
 
     verify: Callable[[SignedRequest], None]
-    """Raises SignatureError."""
     call_id: str
-    """Name of the field with the call's id, as the media stream will give it too."""
-    answer: Callable[[str, str, str], Answer]
-    """Of the media socket's URL, the token and the call's id."""
+    answer: Callable[[str, str, str], WebhookAnswer]
 
 
-def hooks(settings: TelephonySettings, wall: Clock) -> Mapping[str, Hook]:
-    """By provider; those that have a section and ask by webhook.
+def provider_webhooks(settings: TelephonySettings, wall: Clock) -> Mapping[str, ProviderWebhook]:
+    """The webhooks by provider, of all providers with a section in the settings.
 
     Args:
-        wall: seconds since 1970.
+        wall: clock in seconds since 1970.
     """
     found = {
         "twilio": settings.twilio and _twilio(settings.twilio),
@@ -56,65 +59,65 @@ def hooks(settings: TelephonySettings, wall: Clock) -> Mapping[str, Hook]:
         "vonage": settings.vonage and _vonage(settings.vonage, wall),
         "jambonz": settings.jambonz and _jambonz(settings.jambonz),
     }
-    return {name: hook for name, hook in found.items() if isinstance(hook, Hook)}
+    return {name: hook for name, hook in found.items() if isinstance(hook, ProviderWebhook)}
 
 
-def _twilio(settings: TwilioSettings) -> Hook:
+def _twilio(settings: TwilioSettings) -> ProviderWebhook:
     secret = settings.auth_token.get_secret_value()
-    return Hook(
+    return ProviderWebhook(
         lambda request: verify_twilio(request, secret),
         "CallSid",
         lambda url, token, call_id: answers.twiml(url, token),
     )
 
 
-def _signalwire(settings: SignalWireSettings) -> Hook:
+def _signalwire(settings: SignalWireSettings) -> ProviderWebhook:
     secret = settings.signing_key.get_secret_value()
-    return Hook(
+    return ProviderWebhook(
         lambda request: verify_twilio(request, secret, "x-signalwire-signature"),
         "CallSid",
         lambda url, token, call_id: answers.twiml(url, token),
     )
 
 
-def _exotel(settings: ExotelSettings) -> Hook:
+def _exotel(settings: ExotelSettings) -> ProviderWebhook:
     password = settings.password.get_secret_value()
-    return Hook(
+    return ProviderWebhook(
         lambda request: verify_basic(request, settings.username, password),
         "CallSid",
         lambda url, token, call_id: answers.exotel_url(url, token, settings.rate),
     )
 
 
-def _telnyx(settings: TelnyxSettings, wall: Clock) -> Hook:
-    return Hook(
+def _telnyx(settings: TelnyxSettings, wall: Clock) -> ProviderWebhook:
+    return ProviderWebhook(
         lambda request: verify_telnyx(request, settings.public_key, wall()),
         "CallSid",  # of TeXML; the stream calls it call_control_id
         lambda url, token, call_id: answers.texml(url, token),
     )
 
 
-def _plivo(settings: PlivoSettings) -> Hook:
+def _plivo(settings: PlivoSettings) -> ProviderWebhook:
     secret = settings.auth_token.get_secret_value()
-    return Hook(
+    return ProviderWebhook(
         lambda request: verify_plivo(request, secret),
         "CallUUID",
         lambda url, token, call_id: answers.plivo_xml(url, token, settings.rate),
     )
 
 
-def _vonage(settings: VonageSettings, wall: Clock) -> Hook:
+def _vonage(settings: VonageSettings, wall: Clock) -> ProviderWebhook:
     secret = settings.signature_secret.get_secret_value()
-    return Hook(
+    return ProviderWebhook(
         lambda request: verify_vonage(request, secret, wall(), settings.application_id),
         "uuid",
         lambda url, token, call_id: answers.ncco(url, token, settings.rate, call_id),
     )
 
 
-def _jambonz(settings: JambonzSettings) -> Hook:
+def _jambonz(settings: JambonzSettings) -> ProviderWebhook:
     password = settings.password.get_secret_value()
-    return Hook(
+    return ProviderWebhook(
         lambda request: verify_basic(request, settings.username, password),
         "call_sid",
         lambda url, token, call_id: answers.jambonz_verbs(url, token, settings.rate),

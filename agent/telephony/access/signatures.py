@@ -1,4 +1,4 @@
-"""Whether a webhook comes from the provider: each provider's own way of signing its requests.
+"""Verification of webhooks: each provider's own way of signing its requests.
 
 The URL that a signature covers is built from the configured public address, never from the
 ``Host`` or ``X-Forwarded-*`` headers of the request, which its sender chooses. All comparisons
@@ -22,24 +22,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from agent.errors import ProtocolError
 
 TOLERANCE = 300.0
-"""Seconds that a signed time may be off, as Telnyx recommends."""
+"""Seconds by which a signed time may be off, as Telnyx recommends."""
 MAX_FIELDS = 200
-"""Fields of a form; providers send about thirty."""
+"""Fields of a form, at most; providers send about thirty."""
 
 FORM = "application/x-www-form-urlencoded"
 _STANDARD_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
 class SignatureError(ProtocolError):
-    """The request is not known to come from the provider; the message says what to check."""
+    """The request cannot be proved to come from the provider; the message says what to check."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """One HTTP request, with what signatures cover.
+    """One HTTP request, with the parts that signatures cover.
 
     Args:
-        url: the public one, with the query exactly as it was sent.
+        url: the public URL, with the query exactly as it was sent.
         headers: names in lower case.
     """
 
@@ -50,10 +50,11 @@ class SignedRequest:
 
     @property
     def is_form(self) -> bool:
+        """Whether the body is a URL-encoded form."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
 
     def form(self) -> list[tuple[str, str]]:
-        """Fields of the body; none where the body is no form.
+        """Fields of the body; empty unless the body is a form.
 
         Raises:
             SignatureError: the body is not UTF-8 or has too many fields.
@@ -68,14 +69,14 @@ class SignedRequest:
 def verify_twilio(
     request: SignedRequest, auth_token: str, header: str = "x-twilio-signature"
 ) -> None:
-    """HMAC-SHA1 of the URL and the sorted form fields, as Twilio and SignalWire sign.
+    """Verify the HMAC-SHA1 of URL and sorted form fields of Twilio and SignalWire.
 
-    A body that is no form is covered by ``bodySHA256`` in the query. Twilio's own validator takes
+    A body of another kind is covered by ``bodySHA256`` in the query. Twilio's own validator takes
     the URL with and without its standard port, and so does this one.
     (twilio.com/docs/usage/security, "Validating signatures from Twilio")
 
     Raises:
-        SignatureError: no signature, or a wrong one.
+        SignatureError: the signature is missing or wrong.
     """
     given = _required(request, header)
     if not request.is_form and request.body:
@@ -90,20 +91,22 @@ def verify_twilio(
 
 
 def twilio_signature(url: str, form: Iterable[tuple[str, str]], auth_token: str) -> str:
-    """What Twilio puts into X-Twilio-Signature."""
+    """The value of X-Twilio-Signature for a request."""
     fields = "".join(name + value for name, value in sorted(set(form)))
     return _mac(auth_token, url + fields, "sha1")
 
 
 def verify_telnyx(request: SignedRequest, public_key: str, now: float) -> None:
-    """Ed25519 over time and body. (developers.telnyx.com, "Receiving webhooks")
+    """Verify Telnyx's Ed25519 signature of time and body.
+
+    (developers.telnyx.com, "Receiving webhooks")
 
     Args:
         public_key: base64, from the portal's "Keys & Credentials".
         now: seconds since 1970.
 
     Raises:
-        SignatureError: no signature, a wrong one, or one that is too old.
+        SignatureError: the signature is missing, wrong or too old.
     """
     signature = _required(request, "telnyx-signature-ed25519")
     time = _required(request, "telnyx-timestamp")
@@ -120,12 +123,12 @@ def verify_telnyx(request: SignedRequest, public_key: str, now: float) -> None:
 
 
 def verify_plivo(request: SignedRequest, auth_token: str) -> None:
-    """Plivo's V3: HMAC-SHA256 of URL, sorted query, sorted form fields and nonce.
+    """Verify Plivo's V3: HMAC-SHA256 of URL, sorted query, sorted form fields and nonce.
 
     (plivo.com/docs/voice, "Validate signatures"; reference: plivo-python, signature_v3)
 
     Raises:
-        SignatureError: no signature, or none of those given is right.
+        SignatureError: the signature is missing, or all that were given are wrong.
     """
     given = _required(request, "x-plivo-signature-v3")
     nonce = _required(request, "x-plivo-signature-v3-nonce")
@@ -138,7 +141,7 @@ def verify_plivo(request: SignedRequest, auth_token: str) -> None:
 
 
 def plivo_signature(request: SignedRequest, nonce: str, auth_token: str) -> str:
-    """What Plivo puts into X-Plivo-Signature-V3."""
+    """The value of X-Plivo-Signature-V3 for a request."""
     parts = urlsplit(request.url)
     signed = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     query = "&".join(f"{name}={value}" for name, value in _by_name(request.query()))
@@ -154,17 +157,17 @@ def plivo_signature(request: SignedRequest, nonce: str, auth_token: str) -> str:
 def verify_vonage(
     request: SignedRequest, secret: str, now: float, application_id: str | None = None
 ) -> None:
-    """A JWT (HS256) whose ``payload_hash`` is the SHA-256 of the body.
+    """Verify Vonage's JWT (HS256), whose ``payload_hash`` is the SHA-256 of the body.
 
     A GET has no body to hash, so its query is not signed; let Vonage use POST.
     (developer.vonage.com, "Signed webhooks")
 
     Args:
         now: seconds since 1970.
-        application_id: refuse tokens of the account's other applications.
+        application_id: the only application whose tokens are accepted; None for all.
 
     Raises:
-        SignatureError: no token, a wrong one, or one that is too old.
+        SignatureError: the token is missing, wrong or too old.
     """
     kind, _, token = _required(request, "authorization").partition(" ")
     if kind.lower() != "bearer":
@@ -174,7 +177,7 @@ def verify_vonage(
             token.strip(),
             secret,
             algorithms=["HS256"],
-            # Times are checked below, by the clock that is given.
+            # Times are checked below, against ``now``.
             options={
                 "verify_iat": False,
                 "verify_exp": False,
@@ -194,10 +197,10 @@ def verify_vonage(
 
 
 def verify_basic(request: SignedRequest, username: str, password: str) -> None:
-    """The name and password in the URL that was set at the provider (RFC 7617).
+    """Verify HTTP Basic authentication, from the URL that was set at the provider (RFC 7617).
 
     Raises:
-        SignatureError: none given, or wrong ones.
+        SignatureError: name or password is missing or wrong.
     """
     kind, _, given = _required(request, "authorization").partition(" ")
     right = base64.b64encode(f"{username}:{password}".encode()).decode()

@@ -1,7 +1,7 @@
-"""One-time tickets for the media socket.
+"""One-time tokens for the media socket.
 
-The webhook, whose signature was verified, hands one to the provider; the provider gives it
-back when it opens the media socket. Whoever finds the socket's address has none.
+The webhook, whose signature was verified, hands a token to the provider; the provider gives it
+back when it opens the media socket. Knowing the socket's address is not enough.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections import OrderedDict
 from agent.errors import ProtocolError
 
 LIFETIME = 60.0
-"""Seconds between the webhook's answer and the opened socket, at most."""
+"""Seconds from the webhook's answer to the opened socket, at most."""
 MAX_SPENT = 4096
-"""Spent tokens that are remembered; beyond this none is accepted until some expire."""
+"""Spent tokens that are remembered; at this number, tokens are refused until some expire."""
 
 _NONCE = 12
 _EXPIRY = 6
@@ -25,20 +25,20 @@ _LENGTH = 2 * (_EXPIRY + _NONCE + _MAC)
 
 
 class TokenError(ProtocolError):
-    """The token opens nothing; the message says why and never repeats the token."""
+    """The token is refused; the message says why and never repeats the token."""
 
 
 class Tokens:
     """Issues tokens and takes each back once.
 
-    A token is 68 hexadecimal digits (Plivo's extra headers take letters and digits only): when it
-    expires, a nonce, and an HMAC-SHA256 of both and of the call's id, cut to 128 bits (RFC 2104,
-    section 5). Nothing is kept for a token that was issued; a spent one is remembered until it
+    A token is 68 hexadecimal digits (Plivo's extra headers take letters and digits only): its
+    expiry, a nonce, and an HMAC-SHA256 of both, the provider and the call's id, cut to 128 bits
+    (RFC 2104, section 5). Issued tokens are not stored. A spent token is remembered until it
     expires, so memory grows only with calls whose webhook was signed, and not beyond ``MAX_SPENT``.
 
     Args:
         key: the secret of the HMAC. Processes behind one balancer must share it, and then a token
-            can be spent once in each; without it every process makes its own.
+            can be spent once in each. None: a random key of this process.
         lifetime: seconds that a token lives, at most 60.
     """
 
@@ -49,29 +49,31 @@ class Tokens:
         self._lifetime = lifetime
         self._spent: OrderedDict[bytes, float] = OrderedDict()
 
-    def issue(self, call_id: str, now: float) -> str:
-        """A token for one socket of the call.
+    def issue(self, call_id: str, now: float, provider: str = "") -> str:
+        """Issue a token for one socket of the call.
 
         Args:
             call_id: the provider's own id of the call, as its media stream will name it.
-            now: seconds on the clock that ``spend`` is given too.
+            now: seconds, on the same clock as for ``spend``.
+            provider: the provider at whose socket it is valid.
         """
         expiry = int((now + self._lifetime) * 1000).to_bytes(_EXPIRY, "big")
         head = expiry + secrets.token_bytes(_NONCE)
-        return (head + self._mac(head, call_id)).hex()
+        return (head + self._mac(head, call_id, provider)).hex()
 
-    def spend(self, token: str, call_id: str | None, now: float) -> None:
+    def spend(self, token: str, call_id: str | None, now: float, provider: str = "") -> None:
         """Take the token back.
 
         Args:
-            call_id: the id that the media stream gives; None where it names none.
+            call_id: the id that the media stream gives; None where it gives no id.
+            provider: the provider whose socket it is.
 
         Raises:
-            TokenError: forged, of another call, expired, or spent before.
+            TokenError: the token is forged, of another call, expired, or spent.
         """
         head, mac = _split(token)
-        if not hmac.compare_digest(mac, self._mac(head, call_id or "")):
-            raise TokenError("the token is not of this server or not for this call")
+        if not hmac.compare_digest(mac, self._mac(head, call_id or "", provider)):
+            raise TokenError("the token is not of this server, or not for this call and provider")
         expires = int.from_bytes(head[:_EXPIRY], "big") / 1000
         if now >= expires:
             raise TokenError(f"the token has expired; sockets open within {self._lifetime:.0f} s")
@@ -82,14 +84,14 @@ class Tokens:
             raise TokenError("too many sockets were opened in the last minute")
         self._spent[head] = expires
 
-    def _mac(self, head: bytes, call_id: str) -> bytes:
-        return hmac.new(
-            self._key, head + call_id.encode(errors="surrogatepass"), hashlib.sha256
-        ).digest()[:_MAC]
+    def _mac(self, head: bytes, call_id: str, provider: str) -> bytes:
+        # The provider's name has no byte of zero, so no two pairs make the same bytes.
+        what = f"{provider}\0{call_id}".encode(errors="surrogatepass")
+        return hmac.new(self._key, head + what, hashlib.sha256).digest()[:_MAC]
 
     def _forget(self, now: float) -> None:
-        """Drop what has expired. All tokens live equally long, so the oldest stand first, but for
-        those that were spent later than issued: these are dropped a lifetime late at most."""
+        """Drop expired tokens. All tokens live equally long, so the oldest are first, except for
+        tokens that were spent late: these are dropped at most a lifetime late."""
         while self._spent and next(iter(self._spent.values())) <= now:
             self._spent.popitem(last=False)
 

@@ -1,7 +1,7 @@
-"""``/telephony/{provider}/answer``: the provider asks what to do with a call, and is told.
+"""The webhooks ``/telephony/{provider}/answer``, which providers ask about incoming calls.
 
-A request is read up to a bound, its signature is verified, and only then is a token made. The
-media socket is the second door (``agent.telephony.access.tokens``).
+A request is read up to a bound, its signature is verified, and only then is a token issued. The
+token is checked at the media socket (``agent.telephony.access.admission``).
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from agent.config.telephony import TelephonySettings
-from agent.telephony.access.answers import ENDED, Answer
-from agent.telephony.access.providers import hooks
+from agent.telephony.access.answers import ENDED, WebhookAnswer
+from agent.telephony.access.providers import provider_webhooks
 from agent.telephony.access.signatures import SignatureError, SignedRequest
 from agent.telephony.access.tokens import Tokens
 
 log = logging.getLogger("onebreath.telephony")
 
 MAX_BODY = 65_536
-"""Bytes of a webhook's body; providers send about a thousand."""
+"""Bytes of a webhook's body, at most; providers send about a thousand."""
 BODY_SECONDS = 5.0
+"""Seconds within which the body must have come."""
 MAX_CALL_ID = 200
+"""Characters of a call's id."""
 
 
-class Refused(Exception):
-    """The webhook is answered with an error."""
+class WebhookRefused(Exception):
+    """A webhook that is answered with an HTTP error; the message is its body."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -43,8 +45,8 @@ class Webhooks:
 
     Args:
         tokens: shared with the media sockets.
-        clock: monotonic seconds, the one that tokens are spent by.
-        wall: seconds since 1970, for signed times.
+        clock: monotonic seconds, as for taking tokens back.
+        wall: clock in seconds since 1970, for signed times.
     """
 
     def __init__(
@@ -57,10 +59,10 @@ class Webhooks:
         self._public_url = settings.public_url
         self._tokens = tokens
         self._clock = clock
-        self._hooks = hooks(settings, wall)
+        self._hooks = provider_webhooks(settings, wall)
 
     def routes(self) -> list[Route]:
-        """None where no provider is set up."""
+        """The routes; empty where no provider is set up."""
         if not self._hooks:
             return []
         return [
@@ -72,17 +74,19 @@ class Webhooks:
         provider = request.path_params["provider"]
         try:
             answer = await self._decide(provider, request)
-        except Refused as refused:
+        except WebhookRefused as refused:
             log.warning("refused a webhook of %.20r: %s", provider, refused)
             return PlainTextResponse(f"{refused}\n", refused.status)
         except ClientDisconnect:
             return Response(status_code=400)
         return Response(answer.body, media_type=answer.media_type)
 
-    async def _decide(self, provider: str, request: Request) -> Answer:
+    async def _decide(self, provider: str, request: Request) -> WebhookAnswer:
         hook = self._hooks.get(provider)
         if hook is None:
-            raise Refused(404, f"no [telephony.{provider:.20}] in the settings of this server")
+            raise WebhookRefused(
+                404, f"no [telephony.{provider:.20}] in the settings of this server"
+            )
         signed = SignedRequest(
             request.method,
             self._public_url_of(request),
@@ -93,8 +97,8 @@ class Webhooks:
             hook.verify(signed)
             call_id = _call_id(signed, hook.call_id)
         except SignatureError as error:
-            raise Refused(403, str(error)) from None
-        token = self._tokens.issue(call_id, self._clock())
+            raise WebhookRefused(403, str(error)) from None
+        token = self._tokens.issue(call_id, self._clock(), provider)
         socket = f"{self._public_url}/telephony/{provider}".replace("http", "ws", 1)
         return hook.answer(socket, token, call_id)
 
@@ -112,27 +116,27 @@ async def _ended(request: Request) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, up to a bound in size and time."""
+    """Read the body, within a bound in size and time."""
     body = b""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY:
-                    raise Refused(413, f"the body has more than {MAX_BODY} bytes")
+                    raise WebhookRefused(413, f"the body has more than {MAX_BODY} bytes")
     except TimeoutError:
-        raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
+        raise WebhookRefused(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
     return body
 
 
 def _call_id(request: SignedRequest, name: str) -> str:
-    """The call's id out of query, form or JSON body."""
+    """The call's id from query, form or JSON body."""
     fields: dict[str, object] = dict(request.query() + request.form())
     if not request.is_form and request.body:
         fields |= _json_object(request.body)
     call_id = fields.get(name)
     if not isinstance(call_id, str) or not 1 <= len(call_id) <= MAX_CALL_ID:
-        raise Refused(
+        raise WebhookRefused(
             400, f"no {name} in the request: set this address as the one that is asked for a call"
         )
     return call_id
@@ -144,5 +148,5 @@ def _json_object(body: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Refused(400, "the body is neither a form nor a JSON object")
+        raise WebhookRefused(400, "the body is neither a form nor a JSON object")
     return value

@@ -1,0 +1,1 @@
+"""The provider's end of a call, for ``onebreath telephony-check`` and tests."""

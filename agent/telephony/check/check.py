@@ -1,8 +1,8 @@
-"""Tests a set-up of telephones against the running server, by playing each provider.
+"""End-to-end test of the telephony settings: plays each provider against the running server.
 
-For every provider with a section in the settings: a webhook, signed as the provider signs it,
-must be answered, an unsigned one must not; the media socket that the answer names must take a
-call, hear a question and speak.
+For every provider with a section in the settings: a webhook signed as the provider signs it
+must be answered, an unsigned one must be refused; the media socket that the answer names must
+take a call, hear a question and speak.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from agent.errors import CallError, ProtocolError
 from agent.questions import bundled_questions
 from agent.telephony.access.signatures import SignedRequest
 from agent.telephony.check import fake_providers
-from agent.telephony.check.signing import Opened, basic_header, read_answer, signed_webhook
-from agent.telephony.check.simulation import Heard, simulate, simulate_audiosocket
+from agent.telephony.check.signing import MediaAddress, basic_header, read_answer, signed_webhook
+from agent.telephony.check.simulation import AudibleReply, simulate, simulate_audiosocket
 
 HTTP_SECONDS = 10.0
 MAX_ANSWER = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the server is asked.
+class ServerAddress:
+    """The address at which the server is reached.
 
     Args:
-        url: http or https; the public address, or the server's own to go round the proxy.
+        url: http or https; the public address, or the server's own, which bypasses the proxy.
     """
 
     url: str
 
     def socket(self, url: str) -> str:
-        """The same socket, here."""
+        """The URL of the same media socket at this address."""
         here, there = urlsplit(self.url), urlsplit(url)
         scheme = "wss" if here.scheme == "https" else "ws"
         prefix = here.path.rstrip("/")
         return urlunsplit((scheme, here.netloc, prefix + there.path, there.query, ""))
 
 
-async def examine(settings: Settings, url: str | None = None) -> list[Finding]:
-    """Check everything that is set up.
+async def check_telephony(settings: Settings, url: str | None = None) -> list[Finding]:
+    """Check the server, and every provider in the settings.
 
     Args:
-        url: where the server is reached, if not at ``telephony.public_url``.
+        url: address of the server, if not ``telephony.public_url``.
     """
     telephony = settings.telephony
     here = f"http://{settings.server.host}:{settings.server.port}"
-    place = Place((url or telephony.public_url or here).rstrip("/"))
+    place = ServerAddress((url or telephony.public_url or here).rstrip("/"))
     configured = [name for name in (*ASK_BY_WEBHOOK, "asterisk") if getattr(telephony, name)]
     configured += ["audiosocket"] * (telephony.audiosocket_port is not None)
     findings = [_settings(configured), await _reachable(place)]
@@ -82,7 +82,7 @@ def _settings(configured: Sequence[str]) -> Finding:
     return Finding(Level.PROBLEM, "settings", "no provider is set up", advice)
 
 
-async def _reachable(place: Place) -> Finding:
+async def _reachable(place: ServerAddress) -> Finding:
     try:
         status, body = await _fetch(SignedRequest("GET", f"{place.url}/healthz", {}))
     except CallError as error:
@@ -90,17 +90,17 @@ async def _reachable(place: Place) -> Finding:
         return Finding(Level.PROBLEM, "server", f"{place.url}: {error}", advice)
     if status == 200 and '"ok"' in body:
         return Finding(Level.OK, "server", f"{place.url} answers")
-    # A proxy that passes /telephony/ only is what docs/security.md advises.
+    # docs/security.md advises a proxy that passes on /telephony/ only.
     return Finding(Level.OK, "server", f"{place.url} answers; /healthz is not passed on ({status})")
 
 
-async def _provider(name: str, telephony: TelephonySettings, place: Place) -> list[Finding]:
-    """The webhook from both sides of the law, then a call."""
-    findings = [await _strangers(name, place)]
+async def _provider(name: str, telephony: TelephonySettings, place: ServerAddress) -> list[Finding]:
+    """Check the webhook, unsigned and signed, then a call."""
+    findings = [await _unsigned(name, place)]
     call_id = f"check{secrets.token_hex(8)}"
     request = signed_webhook(name, telephony, call_id, time.time())
     if request is None:
-        advice = "call the number from a telephone"
+        advice = "dial the number yourself"
         detail = "not tried: only Telnyx can sign its webhooks"
         return [*findings, Finding(Level.WARNING, f"{name} call", detail, advice)]
     try:
@@ -113,9 +113,9 @@ async def _provider(name: str, telephony: TelephonySettings, place: Place) -> li
     return [*findings, await _call(f"{name} call", place.socket(opened.url), caller)]
 
 
-async def _strangers(name: str, place: Place) -> Finding:
-    """A request without a signature must get nothing."""
-    what = f"{name} strangers"
+async def _unsigned(name: str, place: ServerAddress) -> Finding:
+    """Check that a request without a signature is refused."""
+    what = f"{name} unsigned"
     body = b"CallSid=check&CallUUID=check"
     headers = {"content-type": "application/x-www-form-urlencoded"}
     url = f"{place.url}/telephony/{name}/answer"
@@ -129,7 +129,7 @@ async def _strangers(name: str, place: Place) -> Finding:
     return Finding(Level.PROBLEM, what, f"HTTP {status}: {answer[:100].strip()}", advice)
 
 
-async def _answer(name: str, request: SignedRequest, place: Place) -> Opened:
+async def _answer(name: str, request: SignedRequest, place: ServerAddress) -> MediaAddress:
     parts = urlsplit(request.url)
     here = f"{place.url}/telephony/{name}/answer" + (f"?{parts.query}" if parts.query else "")
     asked = SignedRequest(request.method, here, request.headers, request.body)
@@ -139,7 +139,7 @@ async def _answer(name: str, request: SignedRequest, place: Place) -> Opened:
     return read_answer(name, body)
 
 
-async def _asterisk(telephony: TelephonySettings, place: Place) -> Finding:
+async def _asterisk(telephony: TelephonySettings, place: ServerAddress) -> Finding:
     settings = telephony.asterisk
     assert settings is not None
     headers = basic_header(settings.username, settings.password)
@@ -172,7 +172,7 @@ async def _call(
     return await _judge(what, call, advice)
 
 
-async def _judge(what: str, call: Awaitable[Heard], advice: str) -> Finding:
+async def _judge(what: str, call: Awaitable[AudibleReply], advice: str) -> Finding:
     try:
         heard = await call
     except CallError as error:
@@ -204,10 +204,10 @@ def _caller(
 
 
 async def _fetch(request: SignedRequest) -> tuple[int, str]:
-    """Status and the beginning of the body.
+    """Send a request; returns the status and the beginning of the body.
 
     Raises:
-        CallError: nobody answers, or not with HTTP.
+        CallError: there is no answer, or it is not HTTP.
     """
     return await asyncio.to_thread(_fetch_now, request)
 

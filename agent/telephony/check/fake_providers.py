@@ -1,7 +1,7 @@
-"""The other end of each dialect: what a provider sends to the media socket, and how it reads us.
+"""The provider's end of each dialect: makes its messages, and reads the audio in ours.
 
-For ``onebreath phone-check`` and for tests. It shares no code with the dialects, so that a
-mistake made there is not made here too; the messages are those of the providers' documentation.
+For ``onebreath telephony-check`` and for tests. It shares no code with the dialects, so that the
+same mistake is not made twice; the messages are those of the providers' documentation.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ import numpy as np
 from agent.audio.samples import Samples, from_pcm16, to_pcm16
 from agent.telephony.dialects.g711 import decode_mulaw, encode_mulaw
 
-Message = str | bytes
+ProviderMessage = str | bytes
 SILENCE = np.zeros(0, np.float32)
 
 
 class Provider(Protocol):
-    """One call, seen from the provider."""
+    """The provider's end of one call."""
 
     rate: int
     """Samples per second, both ways."""
 
-    def opening(self) -> list[Message]:
-        """What is sent before any sound."""
+    def opening(self) -> list[ProviderMessage]:
+        """The messages before any audio."""
 
-    def sound(self, samples: Samples) -> Message:
-        """20 ms of the caller."""
+    def sound(self, samples: Samples) -> ProviderMessage:
+        """The message with 20 ms of the caller's audio, float32 mono."""
 
-    def key(self, digit: str) -> Message:
-        """The caller pressed a key."""
+    def key(self, digit: str) -> ProviderMessage:
+        """The message of a pressed key."""
 
-    def heard(self, message: Message) -> Samples:
-        """What the caller hears of a message of ours; empty if it is no sound."""
+    def audio_of(self, message: ProviderMessage) -> Samples:
+        """The audio in a message of ours; empty if it is of another kind."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Twilio:
     _sent: int = 0
     _frames: int = 0
 
-    def opening(self) -> list[Message]:
+    def opening(self) -> list[ProviderMessage]:
         start = {
             "accountSid": "AC0",
             "streamSid": "MZ0",
@@ -63,7 +63,7 @@ class Twilio:
         connected = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
         return [json.dumps(connected), self._event("start", {"start": start})]
 
-    def sound(self, samples: Samples) -> Message:
+    def sound(self, samples: Samples) -> ProviderMessage:
         media = {
             "track": "inbound",
             "chunk": str(self._frames + 1),
@@ -73,14 +73,14 @@ class Twilio:
         self._frames += 1
         return self._event("media", {"media": media})
 
-    def key(self, digit: str) -> Message:
+    def key(self, digit: str) -> ProviderMessage:
         return self._event("dtmf", {"dtmf": {"track": "inbound_track", "digit": digit}})
 
-    def mark(self, name: str) -> Message:
-        """A mark of ours was reached."""
+    def mark(self, name: str) -> ProviderMessage:
+        """The message that a mark was reached."""
         return self._event("mark", {"mark": {"name": name}})
 
-    def heard(self, message: Message) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         media = _payload(message, "media")
         return SILENCE if media is None else decode_mulaw(media)
 
@@ -99,7 +99,7 @@ class Exotel:
     rate: int = 8000
     _sent: int = 0
 
-    def opening(self) -> list[Message]:
+    def opening(self) -> list[ProviderMessage]:
         start = {
             "stream_sid": "EX0",
             "call_sid": self.call_id,
@@ -115,7 +115,7 @@ class Exotel:
         }
         return [json.dumps({"event": "connected"}), self._event("start", {"start": start})]
 
-    def sound(self, samples: Samples) -> Message:
+    def sound(self, samples: Samples) -> ProviderMessage:
         media = {
             "chunk": str(self._sent),
             "timestamp": str(20 * (self._sent - 1)),
@@ -123,10 +123,10 @@ class Exotel:
         }
         return self._event("media", {"media": media})
 
-    def key(self, digit: str) -> Message:
+    def key(self, digit: str) -> ProviderMessage:
         return self._event("dtmf", {"dtmf": {"digit": digit, "duration": "100"}})
 
-    def heard(self, message: Message) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         media = _payload(message, "media")
         return SILENCE if media is None else from_pcm16(media)
 
@@ -145,7 +145,7 @@ class Telnyx:
     rate: int = 8000
     _sent: int = 0
 
-    def opening(self) -> list[Message]:
+    def opening(self) -> list[ProviderMessage]:
         start = {
             "user_id": "u",
             "call_control_id": self.call_id,
@@ -160,7 +160,7 @@ class Telnyx:
         connected = json.dumps({"event": "connected", "version": "1.0.0"})
         return [connected, self._event("start", {"start": start})]
 
-    def sound(self, samples: Samples) -> Message:
+    def sound(self, samples: Samples) -> ProviderMessage:
         media = {
             "track": "inbound",
             "chunk": str(self._sent),
@@ -169,10 +169,10 @@ class Telnyx:
         }
         return self._event("media", {"media": media})
 
-    def key(self, digit: str) -> Message:
+    def key(self, digit: str) -> ProviderMessage:
         return self._event("dtmf", {"dtmf": {"digit": digit}})
 
-    def heard(self, message: Message) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         media = _payload(message, "media")
         return SILENCE if media is None else decode_mulaw(media)
 
@@ -192,7 +192,7 @@ class Plivo:
     rate: int = 16_000
     _sent: int = 0
 
-    def opening(self) -> list[Message]:
+    def opening(self) -> list[ProviderMessage]:
         start = {
             "callId": self.call_id,
             "streamId": "st-0",
@@ -202,7 +202,7 @@ class Plivo:
         }
         return [self._event("start", {"start": start})]
 
-    def sound(self, samples: Samples) -> Message:
+    def sound(self, samples: Samples) -> ProviderMessage:
         media = {
             "track": "inbound",
             "timestamp": str(1_790_000_000_000 + 20 * self._sent),
@@ -211,10 +211,10 @@ class Plivo:
         }
         return self._event("media", {"streamId": "st-0", "media": media})
 
-    def key(self, digit: str) -> Message:
+    def key(self, digit: str) -> ProviderMessage:
         return self._event("dtmf", {"streamId": "st-0", "dtmf": {"digit": digit}})
 
-    def heard(self, message: Message) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         media = _payload(message, "playAudio")
         return SILENCE if media is None else from_pcm16(media)
 
@@ -226,23 +226,23 @@ class Plivo:
 
 @dataclass
 class Binary:
-    """Sound in binary messages, all else as JSON: Vonage, jambonz, Asterisk."""
+    """Audio in binary messages, all else as JSON: Vonage, jambonz, Asterisk."""
 
     first: dict[str, Any]
     pressed: dict[str, Any]
-    """What tells of a key, without the digit."""
+    """The message of a pressed key, without the digit."""
     rate: int = 16_000
 
-    def opening(self) -> list[Message]:
+    def opening(self) -> list[ProviderMessage]:
         return [json.dumps(self.first)]
 
-    def sound(self, samples: Samples) -> Message:
+    def sound(self, samples: Samples) -> ProviderMessage:
         return to_pcm16(samples)
 
-    def key(self, digit: str) -> Message:
+    def key(self, digit: str) -> ProviderMessage:
         return json.dumps({**self.pressed, "digit": digit})
 
-    def heard(self, message: Message) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         return from_pcm16(message) if isinstance(message, bytes) else SILENCE
 
 
@@ -253,16 +253,16 @@ class AudioSocket:
     uuid: UUID
     rate: int = 8000
 
-    def opening(self) -> list[Message]:
+    def opening(self) -> list[ProviderMessage]:
         return [self._frame(0x01, self.uuid.bytes)]
 
-    def sound(self, samples: Samples) -> Message:
+    def sound(self, samples: Samples) -> ProviderMessage:
         return self._frame(0x10, to_pcm16(samples))
 
-    def key(self, digit: str) -> Message:
+    def key(self, digit: str) -> ProviderMessage:
         return self._frame(0x03, digit.encode())
 
-    def heard(self, message: Message) -> Samples:
+    def audio_of(self, message: ProviderMessage) -> Samples:
         if isinstance(message, bytes) and message[0] == 0x10:
             return from_pcm16(message[3:])
         return SILENCE
@@ -309,6 +309,6 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _payload(message: Message, event: str) -> bytes | None:
+def _payload(message: ProviderMessage, event: str) -> bytes | None:
     body = json.loads(message)
     return base64.b64decode(body["media"]["payload"]) if body["event"] == event else None

@@ -1,7 +1,7 @@
-"""Webhooks signed as the providers sign them, and what is read out of our answers to them.
+"""Webhooks signed as the providers sign them, and the reading of our answers.
 
-For ``onebreath phone-check``. Telnyx signs with a private key that nobody else has, so its
-webhooks cannot be made here.
+For ``onebreath telephony-check``. Telnyx alone has the private key that it signs with,
+so its webhooks cannot be made here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agent.telephony.access.signatures import FORM, SignedRequest, plivo_signatu
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class MediaAddress:
     """The media socket that an answer tells the provider to open."""
 
     url: str
@@ -33,7 +33,7 @@ class Opened:
 def signed_webhook(
     provider: str, settings: TelephonySettings, call_id: str, now: float
 ) -> SignedRequest | None:
-    """The request with which ``provider`` would ask about a call; None where only it can sign.
+    """The webhook request of ``provider`` for a call; None where only the provider can sign.
 
     Args:
         now: seconds since 1970.
@@ -61,13 +61,13 @@ def signed_webhook(
             return None
 
 
-def read_answer(provider: str, body: str) -> Opened:
-    """URL and token out of the answer to a webhook.
+def read_answer(provider: str, body: str) -> MediaAddress:
+    """Read URL and token from the answer to a webhook.
 
     Raises:
         ProtocolError: the answer opens no media socket.
     """
-    readers: Mapping[str, Callable[[str], Opened]] = {
+    readers: Mapping[str, Callable[[str], MediaAddress]] = {
         "plivo": _read_plivo_xml,
         "vonage": _read_ncco,
         "jambonz": _read_verbs,
@@ -106,7 +106,7 @@ def _vonage(
 
 
 def basic_header(username: str, password: SecretStr) -> dict[str, str]:
-    """HTTP Basic authentication (RFC 7617)."""
+    """The header of HTTP Basic authentication (RFC 7617)."""
     pair = f"{username}:{password.get_secret_value()}".encode()
     return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
@@ -115,27 +115,27 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _read_twiml(body: str) -> Opened:
+def _read_twiml(body: str) -> MediaAddress:
     stream = Xml.fromstring(body).findall("Connect/Stream")[0]
-    return Opened(stream.attrib["url"], stream.findall("Parameter")[0].attrib["value"])
+    return MediaAddress(stream.attrib["url"], stream.findall("Parameter")[0].attrib["value"])
 
 
-def _read_plivo_xml(body: str) -> Opened:
+def _read_plivo_xml(body: str) -> MediaAddress:
     stream = Xml.fromstring(body).findall("Stream")[0]
-    return Opened(stream.text or "", stream.attrib["extraHeaders"].partition("=")[2])
+    return MediaAddress(stream.text or "", stream.attrib["extraHeaders"].partition("=")[2])
 
 
-def _read_ncco(body: str) -> Opened:
+def _read_ncco(body: str) -> MediaAddress:
     endpoint = json.loads(body)[0]["endpoint"][0]
-    return Opened(endpoint["uri"], endpoint["headers"]["token"])
+    return MediaAddress(endpoint["uri"], endpoint["headers"]["token"])
 
 
-def _read_verbs(body: str) -> Opened:
+def _read_verbs(body: str) -> MediaAddress:
     listen = next(verb for verb in json.loads(body) if verb["verb"] == "listen")
-    return Opened(listen["url"], listen["metadata"]["token"])
+    return MediaAddress(listen["url"], listen["metadata"]["token"])
 
 
-def _read_dynamic_url(body: str) -> Opened:
+def _read_dynamic_url(body: str) -> MediaAddress:
     parts = urlsplit(json.loads(body)["url"])
     token = parse_qs(parts.query)["token"][0]
-    return Opened(parts.geturl(), token)
+    return MediaAddress(parts.geturl(), token)

@@ -1,4 +1,4 @@
-"""A call as a provider would bring it: opens the media socket, asks, listens."""
+"""A simulated call of a provider: opens the media socket, plays a question, awaits speech."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from websockets.typing import Subprotocol
 
 from agent.audio.samples import Samples
 from agent.errors import CallError
-from agent.telephony.check.fake_providers import Message, Provider
+from agent.telephony.check.fake_providers import Provider, ProviderMessage
 
 FRAMES_PER_SECOND = 50
 OPEN_SECONDS = 10.0
 AUDIBLE = 0.01
+"""Amplitude above which a sample counts as audible."""
 ENOUGH_SECONDS = 0.1
-"""Samples above the threshold that count as an answer; a click is shorter."""
+"""Seconds of audible samples that count as an answer; a click is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What came back."""
+class AudibleReply:
+    """The agent's answer in a simulated call.
+
+    Attributes:
+        seconds: audible audio until it counted as an answer.
+        delay: seconds from the last sample of the question to the first audible sample that
+            arrived; negative where the agent spoke before the question was over.
+    """
 
     seconds: float
-    """Of audible sound, up to what was enough."""
     delay: float
-    """From the last sample of the question to the first audible one that arrived, in seconds;
-    negative where the agent spoke before the question was over."""
 
 
 async def simulate(
@@ -43,15 +47,15 @@ async def simulate(
     headers: Mapping[str, str] | None = None,
     subprotocol: str | None = None,
     patience: float = 20.0,
-) -> Heard:
-    """Call, play ``question`` in real time, and wait for the agent to speak.
+) -> AudibleReply:
+    """Open a call, play ``question`` in real time, and wait for the agent to speak.
 
     Args:
         question: float32 mono at the provider's rate.
         patience: seconds of silence after the question until the call counts as unanswered.
 
     Raises:
-        CallError: the socket is refused or closed, or nothing is heard.
+        CallError: the socket is refused or closed, or the agent does not speak.
     """
     try:
         async with connect(
@@ -72,11 +76,11 @@ async def simulate(
 
 async def simulate_audiosocket(
     host: str, port: int, provider: Provider, question: Samples, *, patience: float = 20.0
-) -> Heard:
-    """The same over TCP, as Asterisk's AudioSocket.
+) -> AudibleReply:
+    """``simulate`` over TCP, as Asterisk's AudioSocket.
 
     Raises:
-        CallError: nobody listens there, the call is ended, or nothing is heard.
+        CallError: the port is closed, the call is ended, or the agent does not speak.
     """
     try:
         async with asyncio.timeout(OPEN_SECONDS):
@@ -92,11 +96,11 @@ async def simulate_audiosocket(
 
 
 class _Connection(Protocol):
-    """What a call needs of websocket or TCP."""
+    """The part of a websocket or TCP connection that a call needs."""
 
-    async def send(self, message: Message) -> None: ...
+    async def send(self, message: ProviderMessage) -> None: ...
 
-    def __aiter__(self) -> AsyncIterator[Message]: ...
+    def __aiter__(self) -> AsyncIterator[ProviderMessage]: ...
 
 
 @dataclass
@@ -106,19 +110,19 @@ class _Frames:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: ProviderMessage) -> None:
         assert isinstance(message, bytes)
         self.writer.write(message)
         await self.writer.drain()
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
+    async def __aiter__(self) -> AsyncIterator[ProviderMessage]:
         while head := await self.reader.readexactly(3):
             yield head + await self.reader.readexactly(int.from_bytes(head[1:], "big"))
 
 
 async def _converse(
     connection: _Connection, provider: Provider, question: Samples, patience: float
-) -> Heard:
+) -> AudibleReply:
     for message in provider.opening():
         await connection.send(message)
     loop = asyncio.get_running_loop()
@@ -134,11 +138,11 @@ async def _converse(
         speaking.cancel()
         listening.cancel()
         await asyncio.gather(speaking, listening, return_exceptions=True)
-    return Heard(seconds, first - asked)
+    return AudibleReply(seconds, first - asked)
 
 
 async def _speak(connection: _Connection, provider: Provider, question: Samples) -> None:
-    """The question, then silence, in real time."""
+    """Play the question, then silence, in real time."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     size = provider.rate // FRAMES_PER_SECOND
@@ -150,12 +154,12 @@ async def _speak(connection: _Connection, provider: Provider, question: Samples)
 
 
 async def _listen(connection: _Connection, provider: Provider) -> tuple[float, float]:
-    """When the first audible sound arrived, and how many seconds of it, once they are enough."""
+    """Await the answer; returns the arrival of its first audible sample and its seconds."""
     loop = asyncio.get_running_loop()
     first: float | None = None
     audible = 0
     async for message in connection:
-        loud = int((np.abs(provider.heard(message)) > AUDIBLE).sum())
+        loud = int((np.abs(provider.audio_of(message)) > AUDIBLE).sum())
         if loud and first is None:
             first = loop.time()
         audible += loud

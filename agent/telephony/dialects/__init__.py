@@ -1,0 +1,1 @@
+"""The protocols of the providers, as pure functions between messages and events."""

@@ -1,8 +1,8 @@
-"""Asterisk's chan_websocket: binary sound, control messages as JSON or as plain text.
+"""Asterisk's chan_websocket: binary audio, control messages as JSON or as plain text.
 
-The peer shows which of the two by its first message. (docs.asterisk.org, "WebSocket channel
-driver"; channels/chan_websocket.c) What Asterisk drops without a word: a control message of more
-than 128 bytes, the part of a sound message that fills no frame, and sound beyond 1000 frames.
+The first message shows which of the two. (docs.asterisk.org, "WebSocket channel
+driver"; channels/chan_websocket.c) Asterisk silently drops a control message of more than 128
+bytes, the part of an audio message that fills no frame, and audio beyond 1000 frames.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from agent.audio.samples import Samples
 from agent.telephony.dialects.base import (
     Capabilities,
     Complaint,
@@ -20,31 +19,32 @@ from agent.telephony.dialects.base import (
     MarkReached,
     PeerEvent,
     Resumed,
-    Sound,
     Started,
-    Unsupported,
-    Wire,
+    WireMessage,
 )
-from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.dialects.json_fields import MAX_MESSAGE, Fields, read_object, written
+from agent.telephony.dialects.binary_stream import BinaryStream
+from agent.telephony.dialects.encodings import check_rate, encoding_named
+from agent.telephony.dialects.json_fields import MAX_MESSAGE, JsonFields, read_object, to_json
 
 MAX_CONTROL = 128
-"""Bytes of a control message."""
+"""Bytes of a control message, at most."""
 _SLIN = re.compile(r"slin(\d*)")
 
 
-class AsteriskStream:
-    """One channel."""
+class AsteriskStream(BinaryStream):
+    """One channel, in the form of control messages that its first message has."""
+
+    no_transfer = (
+        "let the dialplan go on after Dial(WebSocket/...) with the other party, and hang up"
+    )
 
     def __init__(self) -> None:
+        super().__init__()
         # A channel whose caller is muted or on hold sends no sound.
         self.capabilities = Capabilities(steady=False)
-        self._encoding: Encoding | None = None
         self._json = True
 
-    def read(self, message: Wire) -> list[PeerEvent]:
-        if isinstance(message, bytes):
-            return self._sound_of(message)
+    def _text(self, message: str) -> list[PeerEvent]:
         if len(message) > MAX_MESSAGE:
             raise DialectError(f"a message of {len(message)} characters")
         event, fields = self._control(message)
@@ -64,21 +64,18 @@ class AsteriskStream:
             case _:
                 return []
 
-    def _sound_of(self, data: bytes) -> list[PeerEvent]:
-        if self._encoding is None:
-            return []  # under load, sound may overtake MEDIA_START
-        if len(data) > MAX_MESSAGE:
-            raise DialectError(f"a message of {len(data)} bytes; {MAX_MESSAGE} are allowed")
-        return [Sound(self._encoding.decode(data))]
+    def _audio(self, data: bytes) -> list[PeerEvent]:
+        # Under load, audio may overtake MEDIA_START.
+        return [] if self._encoding is None else super()._audio(data)
 
-    def _control(self, message: str) -> tuple[str, Fields]:
+    def _control(self, message: str) -> tuple[str, JsonFields]:
         if message.startswith("{"):
             fields = read_object(message)
             return fields.text("event"), fields
         event, _, rest = message.partition(" ")
-        return event, Fields(_text_fields(event, rest))
+        return event, JsonFields(_text_fields(event, rest))
 
-    def _start(self, fields: Fields) -> Started:
+    def _start(self, fields: JsonFields) -> Started:
         self._json = fields.has("event")
         name = fields.text("format")
         self._encoding = encoding_named(name)
@@ -92,34 +89,24 @@ class AsteriskStream:
         channel = fields.text("channel_id")
         return Started(channel, fields.text("connection_id"), rate, parameters=variables)
 
-    def sound(self, samples: Samples) -> list[Wire]:
-        if self._encoding is None:
-            raise DialectError("there is no MEDIA_START yet")
-        return [self._encoding.encode(samples)]
-
-    def mark(self, name: str) -> list[Wire]:
+    def mark(self, name: str) -> list[WireMessage]:
         return [self._command("MARK_MEDIA", name)]
 
-    def clear(self) -> list[Wire]:
+    def clear(self) -> list[WireMessage]:
         return [self._command("FLUSH_MEDIA")]
 
-    def hang_up(self) -> list[Wire]:
+    def hang_up(self) -> list[WireMessage]:
         return [self._command("HANGUP")]
-
-    def transfer(self, destination: str) -> list[Wire]:
-        raise Unsupported(
-            "let the dialplan go on after Dial(WebSocket/...) with the other party, and hang up"
-        )
 
     def _command(self, command: str, name: str | None = None) -> str:
         if self._json:
             body = {"command": command}
-            return written(body if name is None else body | {"correlation_id": name})
+            return to_json(body if name is None else body | {"correlation_id": name})
         return command if name is None else f"{command} {name}"
 
 
 def _text_fields(event: str, rest: str) -> Mapping[str, str]:
-    """``key:value`` pairs; a mark's name and an error's text stand for themselves."""
+    """Fields of a plain-text message: ``key:value`` pairs, or one field for marks and errors."""
     if event == "MEDIA_MARK_PROCESSED":
         return {"correlation_id": rest.removeprefix("correlation_id:")}
     if event == "ERROR":

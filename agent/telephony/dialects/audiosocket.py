@@ -1,4 +1,4 @@
-"""Asterisk's AudioSocket: frames on TCP. It has no marks and no clear, and plays all it is sent.
+"""Asterisk's AudioSocket: frames on TCP. It has no marks and no clear; sent audio is played.
 
 A frame is a kind (1 byte), the length of the payload (2 bytes, big-endian) and the payload.
 (docs.asterisk.org, "AudioSocket"; res/res_audiosocket.c)
@@ -12,22 +12,22 @@ from enum import IntEnum
 
 from agent.audio.samples import Samples, to_pcm16
 from agent.telephony.dialects.base import (
+    AudioReceived,
     Capabilities,
     Complaint,
     DialectError,
     Dtmf,
     PeerEvent,
-    Sound,
     Started,
     Stopped,
     Unsupported,
-    Wire,
+    WireMessage,
 )
 from agent.telephony.dialects.encodings import Encoding, check_rate
 
 
-class Kind(IntEnum):
-    """Frames that are no sound."""
+class FrameKind(IntEnum):
+    """Kinds of frames other than audio."""
 
     HANG_UP = 0x00
     UUID = 0x01
@@ -44,20 +44,20 @@ RATES = {
     0x15: 44_100,
     0x16: 48_000,
 }
-"""Kinds of sound and their samples per second."""
+"""Samples per second by kind of audio frame."""
 _HEAD = struct.Struct(">BH")
 LEAD = 0.06
-"""Seconds. What was sent cannot be taken back, so little is sent ahead."""
+"""Seconds of audio sent ahead: little, because sent audio cannot be dropped."""
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; holds one incomplete frame at most."""
+    """Cuts a byte stream into frames; holds at most one incomplete frame."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def push(self, data: bytes) -> list[bytes]:
-        """Complete frames, each with its head, after the next bytes of the stream."""
+        """Take the next bytes of the stream; returns the complete frames, each with its head."""
         buffer = self._rest + data
         frames = []
         at = 0
@@ -73,15 +73,15 @@ class FrameReader:
 
 
 class AudioSocketStream:
-    """One call: a UUID first, then sound of one kind."""
+    """One call: a UUID first, then audio of one kind."""
 
     def __init__(self) -> None:
         self.capabilities = Capabilities(marks=False, max_lead=LEAD, steady=False)
         self._uuid: str | None = None
         self._kind: int | None = None
 
-    def read(self, message: Wire) -> list[PeerEvent]:
-        """One whole frame, with its head."""
+    def read(self, message: WireMessage) -> list[PeerEvent]:
+        """The events of one whole frame, given with its head."""
         if isinstance(message, str) or len(message) < _HEAD.size:
             raise DialectError("this is no AudioSocket frame")
         kind, length = _HEAD.unpack_from(message)
@@ -91,18 +91,18 @@ class AudioSocketStream:
         match kind:
             case _ if kind in RATES:
                 return self._sound_of(kind, payload)
-            case Kind.UUID:
-                return self._named(payload)
-            case Kind.DTMF:
+            case FrameKind.UUID:
+                return self._take_uuid(payload)
+            case FrameKind.DTMF:
                 return [Dtmf(payload[:1].decode("latin-1"))]
-            case Kind.HANG_UP:
+            case FrameKind.HANG_UP:
                 return [Stopped("the caller hung up")]
-            case Kind.ERROR:
+            case FrameKind.ERROR:
                 return [Complaint(f"AudioSocket error {payload[:8].hex()}")]
             case _:
                 return []
 
-    def _named(self, payload: bytes) -> list[PeerEvent]:
+    def _take_uuid(self, payload: bytes) -> list[PeerEvent]:
         if len(payload) != 16 or self._uuid is not None:
             raise DialectError("an AudioSocket call is named once, by 16 bytes")
         self._uuid = str(uuid.UUID(bytes=payload))
@@ -112,28 +112,28 @@ class AudioSocketStream:
         if self._uuid is None:
             raise DialectError("sound came before the UUID of the call")
         if self._kind is None:
-            # The first 20 ms tell the rate, and are worth no more.
+            # The first frame (20 ms) tells the rate; its audio is dropped.
             self._kind = kind
             return [Started(self._uuid, self._uuid, check_rate(RATES[kind]))]
         if kind != self._kind:
             raise DialectError("the rate of the sound changed during the call")
-        return [Sound(Encoding.L16.decode(payload))]
+        return [AudioReceived(Encoding.L16.decode(payload))]
 
-    def sound(self, samples: Samples) -> list[Wire]:
+    def sound(self, samples: Samples) -> list[WireMessage]:
         if self._kind is None:
             raise DialectError("no sound came yet that would tell the rate")
         return [_frame(self._kind, to_pcm16(samples))]
 
-    def mark(self, name: str) -> list[Wire]:
+    def mark(self, name: str) -> list[WireMessage]:
         return []
 
-    def clear(self) -> list[Wire]:
+    def clear(self) -> list[WireMessage]:
         return []
 
-    def hang_up(self) -> list[Wire]:
-        return [_frame(Kind.HANG_UP)]
+    def hang_up(self) -> list[WireMessage]:
+        return [_frame(FrameKind.HANG_UP)]
 
-    def transfer(self, destination: str) -> list[Wire]:
+    def transfer(self, destination: str) -> list[WireMessage]:
         raise Unsupported("let the dialplan go on after AudioSocket with the other party")
 
 

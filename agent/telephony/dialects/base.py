@@ -1,7 +1,7 @@
-"""The one shape that all telephone peers are brought to.
+"""The interface of a dialect: one provider's protocol as events and messages.
 
-A dialect is pure: what the peer says goes in as bytes or text and comes out as events; what the
-agent wants goes in as calls and comes out as messages. It reads no clock and owns no socket.
+A dialect is pure. The peer's messages go in as bytes or text and come out as events; commands of
+the agent go in as method calls and come out as messages. It reads no clock and owns no socket.
 """
 
 from __future__ import annotations
@@ -13,95 +13,111 @@ from typing import Protocol
 from agent.audio.samples import Samples
 from agent.errors import CallError, ProtocolError
 
-Wire = str | bytes
-"""One message: text or binary."""
+WireMessage = str | bytes
+"""One message of a media connection: text or binary."""
 
 
 class DialectError(ProtocolError):
-    """The peer said what its protocol does not allow; the call cannot go on."""
+    """The peer violated its protocol; the call cannot go on."""
 
 
 class Unsupported(CallError):
-    """The peer's socket has no such command."""
+    """The peer's protocol has no such command; the message says how to do it instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The peer named the call and the form of the sound, which is the same both ways."""
+    """The call has started; the form of the audio is the same both ways.
+
+    Attributes:
+        call_id: the provider's id of the call.
+        stream_id: the provider's id of the media stream.
+        rate: samples per second.
+        caller: number or address of the caller; empty where the provider does not tell.
+        called: number or address that was called; empty likewise.
+        parameters: values from the set-up of the call. Callers may influence them: never trust
+            them.
+        token: the token of the webhook's answer, if it came in the messages.
+    """
 
     call_id: str
     stream_id: str
     rate: int
-    """Samples per second."""
     caller: str = ""
     called: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What the set-up of the call handed on. Callers may have a say in it: never trust it."""
     token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """What the caller said."""
+class AudioReceived:
+    """A piece of the caller's audio.
+
+    Attributes:
+        samples: float32 mono at the rate of ``Started``.
+        at: seconds since the stream began, where the peer tells; a jump means lost audio.
+    """
 
     samples: Samples
     at: float | None = None
-    """Seconds since the stream began, where the peer tells; a jump is sound that was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarkReached:
-    """Everything before the mark was played, or dropped by a clear."""
+    """The audio before the mark ``name`` was played, or dropped by a clear."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Dtmf:
-    """A key was pressed; it may be part of a secret, so it is not shown."""
+    """The caller pressed a key, which is not shown: it may be part of a secret."""
 
     digit: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The peer can take no more sound for now."""
+    """The peer cannot take more audio for now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """It can again."""
+    """The peer takes audio again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """The peer did not like what it was sent."""
+    """The peer reports an error in a message it was sent."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The call is over."""
+    """The peer ended the call."""
 
     reason: str
 
 
-PeerEvent = Started | Sound | MarkReached | Dtmf | Held | Resumed | Complaint | Stopped
+PeerEvent = Started | AudioReceived | MarkReached | Dtmf | Held | Resumed | Complaint | Stopped
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a peer can do. The rate is known only once the call has started."""
+    """Capabilities of a peer. Some are known only once the call has started.
+
+    Attributes:
+        marks: whether the peer reports played marks.
+        frame_samples: exact number of samples of one audio message; None for 20 ms.
+        max_lead: seconds of audio that the peer can hold.
+        steady: whether its audio comes without pauses, so that a silent socket is dead.
+    """
 
     marks: bool = True
-    """It tells when sound was played."""
     frame_samples: int | None = None
-    """Sound is sent in pieces of exactly this size; None: of 20 ms."""
     max_lead: float = 10.0
-    """Seconds of sound that it can hold."""
     steady: bool = True
-    """Sound comes from it without a pause, so a silent socket is a dead one."""
 
 
 class Dialect(Protocol):
@@ -109,28 +125,28 @@ class Dialect(Protocol):
 
     capabilities: Capabilities
 
-    def read(self, message: Wire) -> list[PeerEvent]:
-        """What a message says; unknown kinds say nothing.
+    def read(self, message: WireMessage) -> list[PeerEvent]:
+        """The events of a message; unknown kinds of messages have none.
 
         Raises:
             DialectError: it is malformed, or comes at a wrong time.
         """
 
-    def sound(self, samples: Samples) -> list[Wire]:
-        """Play a frame, at the rate of ``Started``."""
+    def sound(self, samples: Samples) -> list[WireMessage]:
+        """Messages that play a frame, float32 mono at the rate of ``Started``."""
 
-    def mark(self, name: str) -> list[Wire]:
-        """Tell when everything so far was played; nothing where the peer has no marks."""
+    def mark(self, name: str) -> list[WireMessage]:
+        """Messages that ask for ``MarkReached``; empty where the peer has no marks."""
 
-    def clear(self) -> list[Wire]:
-        """Drop what was not played; nothing where the peer cannot."""
+    def clear(self) -> list[WireMessage]:
+        """Messages that drop unplayed audio; empty where the peer has no such command."""
 
-    def hang_up(self) -> list[Wire]:
-        """End the call; closing the socket follows, which alone ends it at most providers."""
+    def hang_up(self) -> list[WireMessage]:
+        """Messages that end the call; at most providers, closing the socket does."""
 
-    def transfer(self, destination: str) -> list[Wire]:
-        """Hand the call to another party.
+    def transfer(self, destination: str) -> list[WireMessage]:
+        """Messages that hand the call to another party.
 
         Raises:
-            Unsupported: it takes more than this socket.
+            Unsupported: the protocol has no transfer.
         """

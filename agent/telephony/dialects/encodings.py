@@ -1,4 +1,4 @@
-"""How sound is put into bytes on a telephone line."""
+"""Encodings of audio in telephony: G.711 and linear PCM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RATES = (8000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 class Encoding(Enum):
-    """The value names it in error messages. Linear sound is little-endian."""
+    """An encoding, by the name used in error messages. Linear PCM is little-endian."""
 
     MULAW = "mu-law"
     ALAW = "A-law"
@@ -25,10 +25,10 @@ class Encoding(Enum):
         return 1 if self in (Encoding.MULAW, Encoding.ALAW) else 2
 
     def decode(self, data: bytes) -> Samples:
-        """Bytes to float32 in [-1, 1].
+        """Decode bytes to float32 in [-1, 1].
 
         Raises:
-            DialectError: half a sample.
+            DialectError: the bytes end within a sample.
         """
         if len(data) % self.sample_bytes:
             raise DialectError(f"{len(data)} bytes are no whole number of {self.value} samples")
@@ -43,7 +43,7 @@ class Encoding(Enum):
                 assert_never(self)
 
     def encode(self, samples: Samples) -> bytes:
-        """float32 in [-1, 1] to bytes; louder samples are clipped."""
+        """Encode float32 in [-1, 1] to bytes; louder samples are clipped."""
         match self:
             case Encoding.MULAW:
                 return encode_mulaw(samples)
@@ -70,7 +70,7 @@ def encoding_named(name: str) -> Encoding:
     """The encoding that a peer calls ``name``, such as ``audio/x-mulaw``, ``PCMU`` or ``slin16``.
 
     Raises:
-        DialectError: none that is spoken here.
+        DialectError: the encoding is not supported.
     """
     plain = name.lower().removeprefix("audio/").removeprefix("x-")
     # "l16;rate=8000", "L16@24000h" and "slin16" carry the rate too, which is read elsewhere.
@@ -84,10 +84,10 @@ def encoding_named(name: str) -> Encoding:
 
 
 def check_rate(rate: int) -> int:
-    """Pass a rate that a peer names.
+    """Return ``rate`` (samples per second) if it is supported.
 
     Raises:
-        DialectError: no rate of telephony.
+        DialectError: it is not one of ``RATES``.
     """
     if rate not in RATES:
         raise DialectError(f"{rate} Hz is not spoken here; choose 8000 or 16000 Hz")

@@ -30,8 +30,8 @@ def _expand_alaw() -> NDArray[np.int16]:
 
 
 def _compress(values: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """For every 16-bit sample, as unsigned index, the code whose value is nearest."""
-    # Of mu-law's two zeros the positive one is sent: it comes last in a stable order.
+    """The nearest code for every 16-bit sample, indexed by the sample as an unsigned number."""
+    # mu-law has two zeros; the positive one comes last in a stable order and is sent.
     order = np.argsort(values, kind="stable").astype(np.uint8)
     levels = values[order].astype(np.float64)
     borders = (levels[1:] + levels[:-1]) / 2
@@ -40,8 +40,9 @@ def _compress(values: NDArray[np.int16]) -> NDArray[np.uint8]:
 
 
 MULAW = _expand_mulaw()
-"""Value of each of the 256 codes."""
+"""Value of each of the 256 mu-law codes, as int16."""
 ALAW = _expand_alaw()
+"""Value of each of the 256 A-law codes, as int16."""
 
 _TO_MULAW = _compress(MULAW)
 _TO_ALAW = _compress(ALAW)

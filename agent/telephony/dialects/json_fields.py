@@ -1,4 +1,4 @@
-"""Reading JSON that a stranger wrote: bounded, typed, with errors that name the field."""
+"""JSON messages of a peer: read with bounds and types, with errors that name the field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agent.telephony.dialects.base import DialectError, Wire
+from agent.telephony.dialects.base import DialectError, WireMessage
 
 MAX_MESSAGE = 65_536
 """Bytes, or characters, of one message."""
@@ -16,17 +16,21 @@ MAX_PARAMETERS = 64
 MAX_PARAMETER = 1024
 MAX_NAME = 256
 MAX_INTEGER = 2**53
-"""JSON's numbers are exact up to here, and what is more does not fit into a float of seconds."""
+"""Greatest integer: JSON's numbers are exact up to here."""
 
 
-class Fields:
-    """A JSON object whose values are checked as they are read."""
+class JsonFields:
+    """A JSON object whose values are checked as they are read.
+
+    Each getter raises ``DialectError`` for a value of the wrong type or beyond its bound.
+    """
 
     def __init__(self, values: Mapping[str, Any], where: str = "") -> None:
         self._values = values
         self._where = where
 
     def has(self, name: str) -> bool:
+        """Whether the field is there and not null."""
         return self._values.get(name) is not None
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -38,14 +42,14 @@ class Fields:
         return self.long_text(name, MAX_NAME)
 
     def long_text(self, name: str, limit: int) -> str:
-        """A string of at most ``limit`` characters; empty where there is none."""
+        """A string of at most ``limit`` characters; empty where the field is missing."""
         value = self._values.get(name, "")
         if not isinstance(value, str) or len(value) > limit:
             raise DialectError(f"{self._where}{name} must be a string up to {limit} characters")
         return value
 
     def integer(self, name: str) -> int:
-        """A number of at most ``MAX_INTEGER``, or a string of digits as some providers send."""
+        """An integer up to ``MAX_INTEGER``, or a string of digits, which some providers send."""
         value = self._values.get(name)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
             value = int(value)
@@ -53,15 +57,15 @@ class Fields:
             raise DialectError(f"{self._where}{name} must be a whole number up to {MAX_INTEGER}")
         return value
 
-    def section(self, name: str) -> Fields:
-        """An object inside; required."""
+    def section(self, name: str) -> JsonFields:
+        """A nested object; required."""
         value = self._values.get(name)
         if not isinstance(value, dict):
             raise DialectError(f"{self._where}{name} must be an object")
-        return Fields(value, f"{self._where}{name}.")
+        return JsonFields(value, f"{self._where}{name}.")
 
     def data(self, name: str) -> bytes:
-        """Bytes in base64."""
+        """Bytes from base64; required."""
         value = self._values.get(name)
         if not isinstance(value, str):
             raise DialectError(f"{self._where}{name} must be a base64 string")
@@ -71,7 +75,7 @@ class Fields:
             raise DialectError(f"{self._where}{name} is not base64") from None
 
     def parameters(self, name: str) -> dict[str, str]:
-        """An object of short values, as text; empty where there is none."""
+        """An object of short values, as text; empty where the field is missing."""
         value = self._values.get(name) or {}
         if not isinstance(value, dict) or len(value) > MAX_PARAMETERS:
             raise DialectError(f"{self._where}{name} must be an object of up to {MAX_PARAMETERS}")
@@ -81,16 +85,16 @@ class Fields:
         return found
 
     def rest(self, known: set[str]) -> dict[str, str]:
-        """The short values that are not ``known``, as text."""
+        """The short values of all fields that are not ``known``, as text."""
         others = {key: item for key, item in self._values.items() if key not in known}
-        return Fields({"others": others}, self._where).parameters("others")
+        return JsonFields({"others": others}, self._where).parameters("others")
 
 
-def read_object(message: Wire) -> Fields:
-    """A message that must be one JSON object.
+def read_object(message: WireMessage) -> JsonFields:
+    """Read a message that must be one JSON object.
 
     Raises:
-        DialectError: it is not, or is too long.
+        DialectError: the message is something else, or too long.
     """
     if isinstance(message, bytes):
         raise DialectError(f"a binary message of {len(message)} bytes where JSON was expected")
@@ -102,16 +106,17 @@ def read_object(message: Wire) -> Fields:
         raise DialectError("a message that is not JSON") from None
     if not isinstance(value, dict):
         raise DialectError("a message that is not a JSON object")
-    return Fields(value)
+    return JsonFields(value)
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
-def written(value: Mapping[str, object]) -> str:
+def to_json(value: Mapping[str, object]) -> str:
     """JSON without spaces, as Asterisk's limit of 128 bytes wants it."""
     return _ENCODER.encode(value)
 
 
 def base64_text(data: bytes) -> str:
+    """``data`` in base64, as ASCII text."""
     return base64.b64encode(data).decode("ascii")

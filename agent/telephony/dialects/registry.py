@@ -1,20 +1,20 @@
-"""The dialects by the name of the provider, as it stands in the socket's address."""
+"""The dialects by provider, as named in the path of the media socket."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from agent.telephony.dialects.asterisk import AsteriskStream
-from agent.telephony.dialects.base import Dialect, DialectError, Wire
+from agent.telephony.dialects.base import Dialect, DialectError, WireMessage
 from agent.telephony.dialects.json_fields import read_object
 from agent.telephony.dialects.plivo import PlivoStream
 from agent.telephony.dialects.telnyx import TelnyxStream
-from agent.telephony.dialects.twilio import ExotelStream, MediaStream
+from agent.telephony.dialects.twilio import ExotelStream, TwilioStream
 from agent.telephony.dialects.vonage import JambonzStream, VonageStream
 
 DIALECTS: Mapping[str, Callable[[], Dialect]] = {
-    "twilio": MediaStream,
-    "signalwire": MediaStream,
+    "twilio": TwilioStream,
+    "signalwire": TwilioStream,
     "exotel": ExotelStream,
     "telnyx": TelnyxStream,
     "plivo": PlivoStream,
@@ -22,19 +22,19 @@ DIALECTS: Mapping[str, Callable[[], Dialect]] = {
     "jambonz": JambonzStream,
     "asterisk": AsteriskStream,
 }
-"""Those that come over a websocket."""
+"""Dialects over a websocket."""
 AUTO = "auto"
-"""In place of a name: it is told from the first messages."""
+"""In place of a provider's name: the first messages show the provider."""
 
 
-def provider_of(message: Wire) -> str | None:
-    """Who speaks like this; None where the message does not tell yet.
+def provider_of(message: WireMessage) -> str | None:
+    """The provider that begins a call with this message; None where later messages decide.
 
     Raises:
-        DialectError: nobody does.
+        DialectError: no known provider does.
     """
     if isinstance(message, bytes):
-        return None  # Asterisk's sound may overtake its first words
+        return None  # Asterisk's audio may overtake its start message
     if message.startswith("MEDIA_START "):
         return "asterisk"
     fields = read_object(message)
@@ -61,4 +61,4 @@ _MARKS = {
     "exotel": "call_sid",
     "twilio": "callSid",
 }
-"""A field of the start message that only this provider has; SignalWire speaks as Twilio."""
+"""The field of the start message that identifies the provider; SignalWire's is Twilio's."""

@@ -1,16 +1,16 @@
-"""Telnyx media streaming in RTP mode: JSON text, sound as base64, in any order.
+"""Telnyx media streaming in RTP mode: JSON text, audio as base64, in any order.
 
 (developers.telnyx.com, "Stream call media over WebSocket"; the webhook must ask for
-``bidirectionalMode="rtp"``, or what is sent is taken for MP3 and dropped)
+``bidirectionalMode="rtp"``, or our audio is taken for MP3 and dropped)
 """
 
 from __future__ import annotations
 
 from agent.audio.samples import Samples
-from agent.telephony.dialects.base import Complaint, DialectError, PeerEvent, Sound, Started, Wire
-from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.dialects.json_fields import Fields, written
-from agent.telephony.dialects.json_stream import JsonStream
+from agent.telephony.dialects.base import AudioReceived, Complaint, PeerEvent
+from agent.telephony.dialects.encodings import Encoding
+from agent.telephony.dialects.json_fields import JsonFields
+from agent.telephony.dialects.json_stream import FieldNames, JsonStream
 
 WINDOW = 3
 """Chunks that may wait for an earlier one: 60 ms."""
@@ -18,21 +18,21 @@ RESTART = 1000
 """A chunk number that falls back by more than this begins a new count."""
 
 
-class InOrder:
-    """Puts numbered chunks in order again; one that is missing is waited for, but not long."""
+class ChunkReorderer:
+    """Puts numbered chunks in order again; a missing chunk is waited for, but not long."""
 
     def __init__(self) -> None:
         self._next: int | None = None
-        self._early: dict[int, Sound] = {}
+        self._early: dict[int, AudioReceived] = {}
 
-    def push(self, number: int, sound: Sound) -> list[PeerEvent]:
-        """What can be heard now. A chunk that comes too late is dropped."""
+    def push(self, number: int, audio: AudioReceived) -> list[PeerEvent]:
+        """Take chunk ``number``; returns the chunks whose turn has come. Late ones are dropped."""
         if self._next is None or number < self._next - RESTART:
             self._next = number
             self._early.clear()
         if number < self._next:
             return []
-        self._early[number] = sound
+        self._early[number] = audio
         if len(self._early) > WINDOW:
             self._next = min(self._early)
         ready: list[PeerEvent] = []
@@ -45,44 +45,31 @@ class InOrder:
 class TelnyxStream(JsonStream):
     """One stream. The call's id is inside ``start``, the stream's outside."""
 
+    names = FieldNames(
+        "stream_id", "call_control_id", "media_format", "sample_rate", "custom_parameters"
+    )
+    encodings = frozenset({Encoding.MULAW, Encoding.ALAW})
+    encoding_advice = "choose PCMU or PCMA: Telnyx does not tell the byte order of L16"
     no_transfer = "Telnyx transfers over its Call Control API, not over the media socket"
 
     def __init__(self) -> None:
         super().__init__()
-        self._token: str | None = None
-        self._order = InOrder()
+        self._token = ""
+        self._order = ChunkReorderer()
 
-    def _other(self, event: str, message: Fields) -> list[PeerEvent]:
+    def _other(self, event: str, message: JsonFields) -> list[PeerEvent]:
         if event == "connected":
-            self._token = message.text("x-telnyx-streaming-auth-token", "") or None
+            self._token = message.text("x-telnyx-streaming-auth-token", "")
         if event == "error":
             return [Complaint("Telnyx reports an error in what it was sent")]
         return []
 
-    def _start(self, start: Fields, message: Fields) -> Started:
-        form = start.section("media_format")
-        self._encoding = encoding_named(form.text("encoding"))
-        if self._encoding is Encoding.L16:
-            raise DialectError("choose PCMU or PCMA: Telnyx does not tell the byte order of L16")
-        parameters = start.parameters("custom_parameters")
-        return Started(
-            start.text("call_control_id"),
-            message.text("stream_id"),
-            check_rate(form.integer("sample_rate")),
-            start.text("from", ""),
-            start.text("to", ""),
-            parameters,
-            parameters.pop("token", None) or self._token,
-        )
+    def _parameters(self, start: JsonFields, message: JsonFields) -> dict[str, str]:
+        found = super()._parameters(start, message)
+        return found if found.get("token") or not self._token else found | {"token": self._token}
 
-    def _heard(self, samples: Samples, media: Fields) -> list[PeerEvent]:
-        return self._order.push(media.integer("chunk"), Sound(samples))
+    def _received(self, samples: Samples, media: JsonFields) -> list[PeerEvent]:
+        return self._order.push(media.integer("chunk"), AudioReceived(samples))
 
-    def sound(self, samples: Samples) -> list[Wire]:
-        return [written({"event": "media", "media": {"payload": self._payload(samples)}})]
-
-    def mark(self, name: str) -> list[Wire]:
-        return [written({"event": "mark", "mark": {"name": name}})]
-
-    def clear(self) -> list[Wire]:
-        return [written({"event": "clear"})]
+    def _addressed(self) -> dict[str, str]:
+        return {}  # a socket has one stream

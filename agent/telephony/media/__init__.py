@@ -1,0 +1,1 @@
+"""The media of one telephony call: handshake, pacing, marks, DTMF, announcement, recording."""

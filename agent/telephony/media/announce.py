@@ -6,20 +6,25 @@ import asyncio
 import logging
 
 from agent.runtime.engine_tasks import Engines
-from agent.telephony.media.transport import TelephoneTransport
+from agent.telephony.media.transport import TelephonyTransport
 from tts.engine import TtsError
+from tts.speakable import speakable
 
 log = logging.getLogger("onebreath.telephony")
 
 ANNOUNCE_SECONDS = 60.0
-"""An announcement that was not heard by then is given up."""
+"""Seconds after which an announcement that was not played to its end is given up."""
 
 
-async def announce(text: str, engines: Engines, transport: TelephoneTransport) -> bool:
-    """Queue ``text`` as it is being spoken; False if the voice failed or it was interrupted."""
+async def announce(text: str, engines: Engines, transport: TelephonyTransport) -> bool:
+    """Queue ``text`` chunk by chunk as the voice speaks it.
+
+    Returns:
+        False if the voice failed or the caller interrupted.
+    """
     generation = transport.generation
     try:
-        chunks = engines.tts.speak(text)
+        chunks = engines.tts.speak(speakable(text).text)
         step = engines.voices.submit(next, chunks, None)
         try:
             while (chunk := await asyncio.wrap_future(step)) is not None:
@@ -36,16 +41,20 @@ async def announce(text: str, engines: Engines, transport: TelephoneTransport) -
     return transport.generation == generation
 
 
-async def announce_alone(text: str, engines: Engines, transport: TelephoneTransport) -> bool:
-    """Speak ``text`` to its end, deaf to the caller; False if it was not heard."""
+async def announce_alone(text: str, engines: Engines, transport: TelephonyTransport) -> bool:
+    """Play ``text`` to its end, while the caller's audio is dropped.
+
+    Returns:
+        False if it was not played to its end.
+    """
     transport.deaf = True
     try:
         async with asyncio.timeout(ANNOUNCE_SECONDS):
             if not await announce(text, engines, transport):
                 return False
-            await transport.all_heard()
+            await transport.all_played()
     except TimeoutError:
-        log.error("the announcement was not heard within %.0f s", ANNOUNCE_SECONDS)
+        log.error("the announcement was not played within %.0f s", ANNOUNCE_SECONDS)
         return False
     finally:
         transport.deaf = False

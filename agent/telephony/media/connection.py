@@ -1,4 +1,4 @@
-"""A telephone peer's socket: whole messages in and out, with bounds in size and time."""
+"""The media connection of a telephony peer: whole messages, with bounds in size and time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Protocol
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from agent.telephony.dialects.audiosocket import FrameReader
-from agent.telephony.dialects.base import DialectError, Wire
+from agent.telephony.dialects.base import DialectError, WireMessage
 from agent.telephony.dialects.json_fields import MAX_MESSAGE
 from agent.transports.base import Disconnected
 
 SEND_SECONDS = 2.0
-"""A peer that takes nothing for this long is gone."""
+"""Seconds for one send; a peer that takes longer is gone."""
 
 READ_BYTES = 4096
 
 
-class Line(Protocol):
-    """One peer, connected."""
+class MediaConnection(Protocol):
+    """The connection to one peer."""
 
-    async def receive(self) -> Wire:
+    async def receive(self) -> WireMessage:
         """The next message.
 
         Raises:
@@ -30,34 +30,34 @@ class Line(Protocol):
             DialectError: the message is too long.
         """
 
-    async def send(self, message: Wire) -> None:
+    async def send(self, message: WireMessage) -> None:
         """Write one message.
 
         Raises:
-            Disconnected: the peer is gone, or takes nothing any more.
+            Disconnected: the peer is gone, or did not take the message in ``SEND_SECONDS``.
         """
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket; closing twice is harmless."""
 
 
-class WebsocketLine:
+class WebsocketConnection:
     """An accepted websocket."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
 
-    async def receive(self) -> Wire:
+    async def receive(self) -> WireMessage:
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise Disconnected
         text: str | None = message.get("text")
-        wire: Wire = (message.get("bytes") or b"") if text is None else text
+        wire: WireMessage = (message.get("bytes") or b"") if text is None else text
         if len(wire) > MAX_MESSAGE:
             raise DialectError(f"a message of {len(wire)} bytes; {MAX_MESSAGE} are allowed")
         return wire
 
-    async def send(self, message: Wire) -> None:
+    async def send(self, message: WireMessage) -> None:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 if isinstance(message, str):
@@ -73,7 +73,7 @@ class WebsocketLine:
             try:
                 await self._socket.close(code, close_reason(reason))
             except (WebSocketDisconnect, RuntimeError):
-                return  # the peer was faster
+                return  # the peer closed first
 
 
 def close_reason(text: str) -> str:
@@ -81,7 +81,7 @@ def close_reason(text: str) -> str:
     return text.encode(errors="replace")[:123].decode(errors="ignore")
 
 
-class AudioSocketLine:
+class AudioSocketConnection:
     """A TCP connection of Asterisk's AudioSocket; a message is a frame with its head."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,7 +90,7 @@ class AudioSocketLine:
         self._frames = FrameReader()
         self._ready: deque[bytes] = deque()
 
-    async def receive(self) -> Wire:
+    async def receive(self) -> WireMessage:
         while not self._ready:
             try:
                 data = await self._reader.read(READ_BYTES)
@@ -101,7 +101,7 @@ class AudioSocketLine:
             self._ready.extend(self._frames.push(data))
         return self._ready.popleft()
 
-    async def send(self, message: Wire) -> None:
+    async def send(self, message: WireMessage) -> None:
         assert isinstance(message, bytes)  # the dialect has no text
         try:
             self._writer.write(message)
@@ -112,5 +112,5 @@ class AudioSocketLine:
 
     async def close(self, code: int, reason: str) -> None:
         self._writer.close()
-        # It is closed when the peer has read what was sent; one that reads nothing never has.
+        # The transport closes once the peer has read everything; a peer may never read.
         asyncio.get_running_loop().call_later(SEND_SECONDS, self._writer.transport.abort)

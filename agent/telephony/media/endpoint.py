@@ -12,67 +12,72 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agent.close_codes import POLICY_VIOLATION, PROTOCOL_ERROR, TRY_AGAIN_LATER
 from agent.config.settings import Settings
 from agent.config.telephony_template import fill_in
 from agent.errors import ConfigError
 from agent.runtime.call import CallRunner
+from agent.runtime.calls import AdmittedCall, CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
-from agent.telephony.access.admission import Door, Refused, TokenCheck, Visitor
+from agent.telephony.access.admission import Admission, SocketRequest, TokenCheck
 from agent.telephony.dialects.base import DialectError
 from agent.telephony.dialects.registry import AUTO, DIALECTS
 from agent.telephony.media.announce import announce_alone
-from agent.telephony.media.connection import AudioSocketLine, Line, WebsocketLine
-from agent.telephony.media.handshake import Opened, open_call
+from agent.telephony.media.connection import (
+    AudioSocketConnection,
+    MediaConnection,
+    WebsocketConnection,
+)
+from agent.telephony.media.handshake import Handshake, read_handshake
 from agent.telephony.media.recorder import StereoTrack, write_recording
-from agent.telephony.media.transport import PROTOCOL_ERROR, TelephoneTransport
+from agent.telephony.media.transport import TelephonyTransport
 from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.telephony")
 
-NORMAL_CLOSURE = 1000
-POLICY_VIOLATION = 1008
-INTERNAL_ERROR = 1011
-TRY_AGAIN_LATER = 1013
 SUBPROTOCOLS = ("media", "audio.jambonz.org", "audio.drachtio.org")
 
 
-class PhoneEndpoint:
-    """Telephone calls of one server.
+class TelephonyEndpoint:
+    """The telephony calls of one server.
 
     Args:
-        calls: all calls of the server, telephone or not.
+        calls: the calls of the server, of every transport.
         tokens: shared with the webhooks that issue them.
+        clock: monotonic seconds.
+
+    Attributes:
+        transports: the running calls by the provider's id, to hang up or transfer one.
+        audiosocket_port: the TCP port of AudioSocket calls while ``listening``.
     """
 
     def __init__(
         self,
         settings: Settings,
         engines: Engines,
-        calls: set[asyncio.Task[None]],
+        calls: CallRegistry,
         tokens: TokenCheck,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._engines = engines
         self._calls = calls
         self._clock = clock
-        self._door = Door(settings.telephony, tokens, clock)
-        self.transports: dict[str, TelephoneTransport] = {}
-        """The calls that are up, by the provider's id: to hang up or transfer one."""
+        self._admission = Admission(settings.telephony, tokens, clock)
+        self.transports: dict[str, TelephonyTransport] = {}
         self.audiosocket_port: int | None = None
-        """Where AudioSocket calls are taken, once they are."""
 
     def routes(self) -> list[WebSocketRoute]:
         return [WebSocketRoute("/telephony/{provider}", self._websocket)]
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Take AudioSocket calls meanwhile, if the settings want it.
+        """Accept AudioSocket calls meanwhile, if the settings name a port.
 
         Raises:
-            ConfigError: the port cannot be had.
+            ConfigError: the port cannot be bound.
         """
-        telephony = self._settings.telephony
+        telephony = self.settings.telephony
         if telephony.audiosocket_port is None:
             yield
             return
@@ -91,17 +96,17 @@ class PhoneEndpoint:
     async def _websocket(self, socket: WebSocket) -> None:
         provider = socket.path_params["provider"]
         address = socket.client.host if socket.client else ""
-        visitor = Visitor(address, socket.headers, socket.query_params.get("token", ""))
+        request = SocketRequest(address, socket.headers, socket.query_params.get("token", ""))
         try:
             if provider not in DIALECTS and provider != AUTO:
-                raise Refused("no such provider", 404)
-            self._door.check_provider(provider, visitor)
-            with self._door.place(address):
-                self._check_room()
+                raise CallRefused("no such provider", 404)
+            self._admission.check_provider(provider, request)
+            with self._admission.hold_socket(address):
+                self._calls.check_room()
                 offered = socket.scope.get("subprotocols", [])
                 await socket.accept(next((name for name in SUBPROTOCOLS if name in offered), None))
-                await self._answer(WebsocketLine(socket), provider, visitor)
-        except Refused as refused:
+                await self._answer(WebsocketConnection(socket), provider, request)
+        except CallRefused as refused:
             log.warning("refused a socket of %s: %s", address, refused)
             await _deny(socket, refused.status)
 
@@ -109,70 +114,66 @@ class PhoneEndpoint:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         peer = writer.get_extra_info("peername")  # None if it is gone already
-        visitor = Visitor(peer[0] if peer else "")
+        request = SocketRequest(peer[0] if peer else "")
         try:
-            with self._door.place(visitor.address):
-                self._check_room()
-                await self._answer(AudioSocketLine(reader, writer), "audiosocket", visitor)
-        except Refused as refused:
-            log.warning("refused a socket of %s: %s", visitor.address, refused)
+            with self._admission.hold_socket(request.address):
+                self._calls.check_room()
+                await self._answer(AudioSocketConnection(reader, writer), "audiosocket", request)
+        except CallRefused as refused:
+            log.warning("refused a socket of %s: %s", request.address, refused)
         finally:
             writer.close()
 
-    def _check_room(self) -> None:
-        limit = self._settings.server.max_calls
-        if len(self._calls) >= limit:
-            raise Refused(f"all {limit} lines are busy", 503)
-
-    async def _answer(self, line: Line, provider: str, visitor: Visitor) -> None:
-        """Let the peer name the call, look at its ticket, and take the call."""
+    async def _answer(
+        self, connection: MediaConnection, provider: str, request: SocketRequest
+    ) -> None:
+        """Read the handshake, take the token back, and run the call."""
         try:
-            async with asyncio.timeout(self._settings.telephony.start_seconds):
-                opened = await open_call(line, provider)
-            self._door.check_call(opened.provider, opened.started, visitor)
-            self._check_room()
+            async with asyncio.timeout(self.settings.telephony.start_seconds):
+                handshake = await read_handshake(connection, provider)
+            self._admission.check_call(handshake.provider, handshake.started, request)
+            call = self._calls.admit(handshake.provider, "tel")
         except Disconnected:
             return
         except TimeoutError:
-            log.warning("%s opened a socket and named no call", visitor.address)
-            await line.close(POLICY_VIOLATION, "the call was not named in time")
+            log.warning("%s opened a socket and started no call", request.address)
+            await connection.close(POLICY_VIOLATION, "the call was not named in time")
         except DialectError as error:
-            log.warning("%s does not speak as %s: %s", visitor.address, provider, error)
-            await line.close(PROTOCOL_ERROR, str(error))
-        except Refused as refused:
-            log.warning("refused a call of %s: %s", visitor.address, refused)
+            log.warning("%s does not speak as %s: %s", request.address, provider, error)
+            await connection.close(PROTOCOL_ERROR, str(error))
+        except CallRefused as refused:
+            log.warning("refused a call of %s: %s", request.address, refused)
             code = TRY_AGAIN_LATER if refused.status == 503 else POLICY_VIOLATION
-            await line.close(code, "this call is not let in")
+            await connection.close(code, "this call is not let in")
         else:
-            await self._call(line, opened)
+            with call.setting_up():
+                transport = self._transport(connection, handshake)
+            await self._run(call, transport, handshake.started.call_id)
 
-    async def _call(self, line: Line, opened: Opened) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls.add(task)
-        lead = self._settings.telephony.lead
-        transport = TelephoneTransport(line, opened, lead, self._instructions(opened), self._clock)
-        self.transports[opened.started.call_id] = transport
+    def _transport(self, connection: MediaConnection, handshake: Handshake) -> TelephonyTransport:
+        lead, instructions = self.settings.telephony.lead, self._instructions(handshake)
+        return TelephonyTransport(connection, handshake, lead, instructions, self._clock)
+
+    async def _run(self, call: AdmittedCall, transport: TelephonyTransport, call_id: str) -> None:
+        """Run the call while its transport moves the sound.
+
+        Args:
+            call_id: the provider's id of the call.
+        """
+        self.transports[call_id] = transport
         serving = asyncio.create_task(transport.serve())
         try:
-            await self._converse(transport)
-            await transport.close(NORMAL_CLOSURE, "the call is over")
-        except Disconnected:
-            log.info("the caller left at once")
-        except Exception:  # a fault in one call must not end the others
-            log.exception("the call failed")
-            await transport.close(INTERNAL_ERROR, "internal error")
+            await call.run(transport, lambda: self._converse(transport))
         finally:
             serving.cancel()
             (fault,) = await asyncio.gather(serving, return_exceptions=True)
             if isinstance(fault, Exception):
-                log.error("the line failed", exc_info=fault)
-            if self.transports.get(opened.started.call_id) is transport:
-                del self.transports[opened.started.call_id]
-            self._calls.discard(task)
+                log.error("the connection of call %s failed", call.id, exc_info=fault)
+            if self.transports.get(call_id) is transport:
+                del self.transports[call_id]
 
-    async def _converse(self, transport: TelephoneTransport) -> None:
-        telephony, engines = self._settings.telephony, self._engines
+    async def _converse(self, transport: TelephonyTransport) -> CallEnd:
+        telephony, engines = self.settings.telephony, self._engines
         writing: asyncio.Task[None] | None = None
         if telephony.record and await announce_alone(
             telephony.announce_recording, engines, transport
@@ -181,29 +182,30 @@ class PhoneEndpoint:
             transport.record(track)
             writing = asyncio.create_task(write_recording(telephony.record, track, self._clock))
         try:
-            await CallRunner(engines, self._settings, transport, self._clock).run()
+            runner = CallRunner(engines, self.settings, transport, self._clock, self._calls)
+            return await runner.run()
         finally:
             if writing is not None:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
 
-    def _instructions(self, opened: Opened) -> str | None:
-        started = opened.started
-        telephony = self._settings.telephony
+    def _instructions(self, handshake: Handshake) -> str | None:
+        started = handshake.started
+        telephony = self.settings.telephony
         if not telephony.instructions_template:
             return None
         fields = {
             "caller": started.caller,
             "called": started.called,
-            "provider": opened.provider,
+            "provider": handshake.provider,
             "call_id": started.call_id,
         }
         about = fill_in(telephony.instructions_template, fields, started.parameters)
-        return f"{self._settings.responder.instructions}\n{about}"
+        return f"{self.settings.responder.instructions}\n{about}"
 
 
 async def _deny(socket: WebSocket, status: int) -> None:
     try:
         await socket.send_denial_response(PlainTextResponse("not let in\n", status))
     except (WebSocketDisconnect, RuntimeError):
-        return  # the peer was faster
+        return  # the peer closed first

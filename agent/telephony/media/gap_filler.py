@@ -1,17 +1,17 @@
-"""Sound that was lost on the way is replaced by silence, so that the caller's time stays true."""
+"""Lost audio is replaced by silence, so that the caller's time stays true."""
 
 from __future__ import annotations
 
 MAX_FILL = 0.2
-"""Seconds of silence for one gap; a longer gap is a pause, in which nothing was sent."""
+"""Seconds of silence for one gap, at most; a longer gap is a pause of the sender."""
 TOLERANCE = 0.015
-"""Seconds by which timestamps may be off; less than a packet."""
+"""Seconds by which timestamps may jitter; less than a packet."""
 RESTART = 1.0
-"""Timestamps that fall back by more than this begin anew."""
+"""Seconds; timestamps that fall back by more than this begin a new count."""
 
 
-class Continuity:
-    """Compares the peer's timestamps with the sound that came.
+class GapFiller:
+    """Compares the peer's timestamps with the length of the received audio.
 
     Args:
         rate: samples per second.
@@ -20,10 +20,15 @@ class Continuity:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._end: float | None = None
-        """Second at which the sound so far ends; timestamps that tremble do not move it."""
+        """Second at which the audio so far ends; jitter of timestamps does not move it."""
 
     def lost(self, at: float | None, samples: int) -> int:
-        """Samples that are missing before a piece of ``samples`` that begins at second ``at``."""
+        """Number of samples that were lost before a piece.
+
+        Args:
+            at: second at which the piece begins, by the peer's timestamp; None where it has none.
+            samples: length of the piece.
+        """
         if at is None:
             return 0
         length = samples / self._rate

@@ -1,61 +1,69 @@
-"""The first messages of a socket: who calls, and what the call is named."""
+"""The first messages of a media connection: they tell the provider and start the call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from agent.telephony.dialects.audiosocket import AudioSocketStream
-from agent.telephony.dialects.base import Dialect, DialectError, Started, Wire
+from agent.telephony.dialects.base import Dialect, DialectError, Started, WireMessage
 from agent.telephony.dialects.registry import AUTO, DIALECTS, provider_of
-from agent.telephony.media.connection import Line
+from agent.telephony.media.connection import MediaConnection
 
 MAX_MESSAGES = 64
-"""In which the call must be named; Asterisk's sound may come before."""
+"""Messages within which the call must be named; Asterisk's audio may come before."""
 MAX_UNDECIDED = 4
-"""Text messages after which a provider must be told apart."""
+"""Text messages within which the provider must be recognised."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A call that has a name, not yet a right to be answered."""
+class Handshake:
+    """The result of the first messages; whether the call is admitted is decided later.
+
+    Attributes:
+        provider: name of the provider.
+        dialect: its protocol, which has read the start message.
+        started: the call and the form of its audio.
+    """
 
     provider: str
     dialect: Dialect
     started: Started
 
 
-async def open_call(line: Line, provider: str) -> Opened:
-    """Read up to the message that names the call.
+async def read_handshake(connection: MediaConnection, provider: str) -> Handshake:
+    """Read up to the message that starts the call.
 
     Raises:
         Disconnected: the peer left.
-        DialectError: it says something else.
+        DialectError: its messages start no call.
     """
     if provider == AUTO:
-        return await _find_out(line)
+        return await _detect(connection)
     dialect = AudioSocketStream() if provider == "audiosocket" else DIALECTS[provider]()
-    return await _named(line, provider, dialect, [])
+    return await _read_until_started(connection, provider, dialect, [])
 
 
-async def _find_out(line: Line) -> Opened:
-    """Keep what was said until it shows who says it; then let that dialect read it again."""
-    said: list[Wire] = []
+async def _detect(connection: MediaConnection) -> Handshake:
+    """Keep the messages until they show the provider; its dialect then reads them again."""
+    said: list[WireMessage] = []
     for _ in range(MAX_MESSAGES):
-        message = await line.receive()
+        message = await connection.receive()
         provider = provider_of(message)
         if isinstance(message, str):
             said.append(message)
         if provider is not None:
-            return await _named(line, provider, DIALECTS[provider](), said)
+            return await _read_until_started(connection, provider, DIALECTS[provider](), said)
         if len(said) >= MAX_UNDECIDED:
             break
-    raise DialectError("the first messages do not show who calls")
+    raise DialectError("the first messages do not show the provider")
 
 
-async def _named(line: Line, provider: str, dialect: Dialect, said: list[Wire]) -> Opened:
+async def _read_until_started(
+    connection: MediaConnection, provider: str, dialect: Dialect, said: list[WireMessage]
+) -> Handshake:
     for _ in range(MAX_MESSAGES):
-        message = said.pop(0) if said else await line.receive()
+        message = said.pop(0) if said else await connection.receive()
         for event in dialect.read(message):
             if isinstance(event, Started):
-                return Opened(provider, dialect, event)
+                return Handshake(provider, dialect, event)
     raise DialectError(f"the call was not named in {MAX_MESSAGES} messages")

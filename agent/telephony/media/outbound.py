@@ -1,4 +1,4 @@
-"""The agent's sound on its way to the peer: resampled, cut into frames, paced, taken back."""
+"""The agent's audio on its way to the peer: resampled, cut into frames, paced, truncated."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from agent.telephony.media.recorder import StereoTrack
 
 
 class Outbound:
-    """The way out of one call. Pure; ``now`` is in monotonic seconds.
+    """The outbound audio of one call. Pure; ``now`` is in monotonic seconds.
 
     Args:
         rate: the peer's samples per second.
-        can: its limits.
-        lead: seconds of sound that it may hold, within those limits.
+        can: the peer's capabilities.
+        lead: seconds of audio that the peer may hold, at most ``can.max_lead``.
+
+    Attributes:
+        pacer: the send times and the played position.
+        track: the recording of the call, if there is one.
     """
 
     def __init__(self, rate: int, can: Capabilities, lead: float) -> None:
         frame = can.frame_samples or round(FRAME_SECONDS * rate)
         self.pacer = Pacer(rate, frame, min(lead, can.max_lead), can.marks)
         self.track: StereoTrack | None = None
-        """Where the call is recorded, if it is."""
         self._rate = rate
         self._resampler = StreamResampler(rate, rate)
         self._item: tuple[str, int] | None = None
-        """The newest reply with sound, and the position at which it begins."""
+        """The newest reply with audio, and the position at which it begins."""
 
     def play(self, samples: Samples, rate: int, item_id: str | None = None) -> None:
-        """Queue sound; of the reply ``item_id``, unless it is an announcement."""
+        """Queue audio of the reply ``item_id``, or of an announcement where that is None."""
         if item_id is not None and (self._item is None or self._item[0] != item_id):
             self._item = (item_id, self.pacer.queued)
         if self._resampler.source_rate != rate:
@@ -37,9 +40,9 @@ class Outbound:
         self.pacer.queue(self._resampler.push(samples))
 
     def next(self, now: float) -> Samples | Mark | None:
-        """A frame or a mark that is to be sent now; ask again until it is None."""
+        """The next frame or mark that is due; call it again until it returns None."""
         if self.pacer.starving(now):
-            # The sound ends here, or its source is late: let go what is held back.
+            # The audio ends here, or its source is late: flush the resampler.
             self._renew(self._resampler.source_rate)
             self.pacer.finish()
         piece = self.pacer.next(now)
@@ -52,8 +55,8 @@ class Outbound:
         self._resampler = StreamResampler(rate, self._rate)
 
     def stop(self, now: float) -> Truncate | None:
-        """Drop everything; how much of the newest reply was heard, if it had sound."""
-        heard, queued = self.pacer.heard(now), self.pacer.queued
+        """Drop the queue; returns the played part of the newest reply, if it had audio."""
+        played, queued = self.pacer.played(now), self.pacer.queued
         item, self._item = self._item, None
         if self.track is not None:
             self.track.cut(now)
@@ -62,4 +65,4 @@ class Outbound:
         if item is None:
             return None
         item_id, begin = item
-        return Truncate(item_id, min(max(heard - begin, 0.0), queued - begin) / self._rate)
+        return Truncate(item_id, min(max(played - begin, 0.0), queued - begin) / self._rate)

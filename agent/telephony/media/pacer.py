@@ -1,8 +1,8 @@
-"""When which frame goes to the peer, and what of it was heard.
+"""The send time of each frame to the peer, and the position that was played to the caller.
 
 Positions are samples since the last clear. The peer is kept a short lead ahead of the caller's
 ear: a late wake-up then costs nothing, and a clear takes back little. After a late wake-up all
-missed frames go at once; none is skipped.
+missed frames go at once and in order.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ FRAME_SECONDS = 0.02
 MARK_EVERY = 0.2
 """Seconds of sound between two marks."""
 MARK_PATIENCE = 1.0
-"""Seconds that a mark may be late before the clock is believed instead."""
+"""Seconds that a mark may be late before the clock counts instead."""
 HOLD_SECONDS = 10.0
-"""A peer that asked for a pause is sent sound again after this, whatever it says."""
+"""Seconds after which a peer that asked for a pause is sent audio again in any case."""
 TAIL_SECONDS = 0.02
-"""The last, incomplete frame is sent when the peer has no more than this left to play."""
+"""Seconds left to play at the peer at which the last, incomplete frame is sent."""
 MARGIN_SECONDS = 0.02
-"""The peer has at least this left to play when the next frame goes, however long frames are."""
+"""Seconds left to play at the peer, at least, when the next frame is sent."""
 EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Ask the peer to tell when everything so far was played."""
+    """A request to the peer: report when everything so far was played."""
 
     name: str
 
 
 @dataclass(slots=True)
 class Pacer:
-    """The way out of one call.
+    """The schedule of one call's outbound audio.
 
     Args:
         rate: samples per second.
         frame: samples of one message.
-        lead: seconds of sound that the peer may have ahead of the ear, if a frame and the margin
-            fit in.
-        marks: whether the peer tells what was played.
+        lead: seconds of audio that the peer may hold ahead of the caller's ear; raised to a
+            frame and the margin where it is shorter.
+        marks: whether the peer reports played marks.
+        generation: number of clears so far.
     """
 
     rate: int
@@ -54,18 +55,18 @@ class Pacer:
     generation: int = 0
     _frame_seconds: float = field(init=False)
     _room: float = field(init=False)
-    """Seconds that the peer may have ahead, however long frames are."""
+    """Seconds that the peer may hold: ``lead``, or a frame and the margin."""
     _waiting: deque[Samples] = field(default_factory=deque)
     _waits: int = 0
     _sent: int = 0
     _anchor: tuple[int, float] = (0, 0.0)
-    """A position and when the ear was there, by the clock."""
+    """A position, and the second at which it was played by the clock."""
     _confirmed: tuple[int, float] | None = None
-    """A position and when the peer said that it was played."""
+    """A position, and the second at which the peer reported it as played."""
     _asked: deque[tuple[str, int, float]] = field(default_factory=deque)
-    """Marks that have not come back: name, position, and when that is played by the clock."""
+    """Marks that have not come back: name, position, second of play by the clock."""
     _silent: bool = False
-    """The peer lets marks pass without telling."""
+    """Whether the peer leaves marks unanswered."""
     _marked: int = 0
     _names: int = 0
     _mark_due: bool = False
@@ -76,18 +77,18 @@ class Pacer:
         self._room = max(self.lead, self._frame_seconds + MARGIN_SECONDS)
 
     def queue(self, samples: Samples) -> None:
-        """Append sound."""
+        """Append audio, float32 mono."""
         if len(samples):
             self._waiting.append(samples)
             self._waits += len(samples)
 
     def finish(self) -> None:
-        """No more sound is coming for now: fill the last frame with silence and mark the end."""
+        """Fill the last frame with silence and mark the end; no more audio is coming for now."""
         self.queue(np.zeros(-self._waits % self.frame, np.float32))
         self._mark_due = self.marks and self._sent + self._waits > self._marked
 
     def next(self, now: float) -> Samples | Mark | None:
-        """What is to be sent by ``now``; ask again until it is None."""
+        """The next frame or mark that is due at ``now``; call it again until it returns None."""
         if self._mark_due and (self._waits < self.frame or self._mark_is_old):
             return self._mark(now)
         if not self._may_send(now):
@@ -113,7 +114,7 @@ class Pacer:
         return Mark(name)
 
     def _give_up(self, now: float) -> None:
-        """Marks that are overdue will not come; until one does, the clock is believed."""
+        """Drop overdue marks; until a mark comes back, the clock counts alone."""
         while self._asked and now > self._asked[0][2] + MARK_PATIENCE:
             self._asked.popleft()
             self._silent = True
@@ -137,7 +138,7 @@ class Pacer:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def next_due(self, now: float) -> float | None:
-        """When ``next`` or ``starving`` will have something; None until more is queued."""
+        """Second at which ``next`` or ``starving`` is due again; None until more is queued."""
         if self._waits >= self.frame:
             at = now + max(0.0, self.ahead(now) + self._frame_seconds - self._room)
             return max(at, self._held_until)
@@ -146,7 +147,7 @@ class Pacer:
         return None
 
     def starving(self, now: float) -> bool:
-        """Whether the peer is about to run out while less than a frame, or no mark, is left."""
+        """Whether the peer runs out soon while an incomplete frame or an unmarked end waits."""
         open_end = 0 < self._waits < self.frame or (not self._waits and self._unmarked)
         return open_end and self.ahead(now) <= TAIL_SECONDS + EPSILON
 
@@ -155,7 +156,7 @@ class Pacer:
         return self.marks and self._sent > self._marked
 
     def ahead(self, now: float) -> float:
-        """Seconds of sound that the peer has not played yet, by the clock."""
+        """Seconds of sent audio that the peer has not played yet, by the clock."""
         left = (self._sent - self._by_clock(now)) / self.rate
         return left if left > EPSILON else 0.0
 
@@ -165,11 +166,11 @@ class Pacer:
 
     @property
     def queued(self) -> int:
-        """Position of the end of everything that was queued."""
+        """Position of the end of the queued audio."""
         return self._sent + self._waits
 
-    def heard(self, now: float) -> float:
-        """Position of the ear.
+    def played(self, now: float) -> float:
+        """Position up to which the caller has heard the audio.
 
         The clock gives an upper bound. The last mark that came back, plus the time since, gives a
         better one; so does the first mark that did not, as long as it is not overdue.
@@ -184,7 +185,7 @@ class Pacer:
         return best
 
     def reached(self, name: str, now: float) -> None:
-        """A mark came back. Those of an older generation were cleared, not played."""
+        """Take a mark that came back; marks of an older generation were cleared and are ignored."""
         for place, (asked, position, _) in enumerate(self._asked):
             if asked == name:
                 for _ in range(place + 1):
@@ -194,11 +195,11 @@ class Pacer:
                 return
 
     def outstanding(self, now: float) -> bool:
-        """Whether anything was queued that the caller has not heard."""
-        return self.heard(now) < self.queued - EPSILON
+        """Whether queued audio has not been played yet."""
+        return self.played(now) < self.queued - EPSILON
 
     def hold(self, now: float) -> None:
-        """The peer wants no sound, for ``HOLD_SECONDS`` at most."""
+        """Send no audio until ``resume``, for ``HOLD_SECONDS`` at most."""
         self._held_until = now + HOLD_SECONDS
 
     def resume(self) -> None:

@@ -1,10 +1,12 @@
-"""A call as a stereo recording: the caller left, the agent right, both as the caller heard it."""
+"""Stereo recording of a call: caller left, agent right, in the caller's time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import stat
 import time
 import wave
 from collections.abc import Callable
@@ -19,22 +21,22 @@ from agent.audio.samples import Samples
 log = logging.getLogger("onebreath.telephony")
 
 SETTLE_SECONDS = 1.0
-"""Sound that is older than this is written; what is younger may still be cleared."""
+"""Age in seconds at which audio is written; younger audio may still be cleared."""
 WINDOW_SECONDS = 15.0
-"""Sound that is further away than this from what was written is dropped."""
+"""Seconds after the written part within which audio is kept; audio further away is dropped."""
 TOLERANCE = 0.2
-"""Seconds by which pieces may arrive early or late and still follow each other."""
+"""Seconds by which a piece may arrive early or late and still follow the one before."""
 CALLER, AGENT = 0, 1
 _DISK = ThreadPoolExecutor(1, thread_name_prefix="recorder")
-"""Writes in order, one at a time, so that a slow disk holds up no call."""
+"""The thread that writes, in order, so that a slow disk holds up no call."""
 
 
 class StereoTrack:
-    """The part of a recording that is not written yet. Pure; times are monotonic seconds.
+    """The unwritten part of a recording. Pure; times are monotonic seconds.
 
     Args:
         rate: samples per second.
-        now: when the recording begins.
+        now: second at which the recording begins.
     """
 
     def __init__(self, rate: int, now: float) -> None:
@@ -45,11 +47,11 @@ class StereoTrack:
         self._ends = [0, 0]
 
     def caller(self, samples: Samples, now: float) -> None:
-        """Sound of the caller, whose last sample came at ``now``."""
+        """Add audio of the caller, whose last sample came at second ``now``."""
         self._place(CALLER, samples, now - len(samples) / self.rate)
 
     def agent(self, samples: Samples, at: float) -> None:
-        """Sound that the caller begins to hear at ``at``."""
+        """Add audio of the agent, which is played from second ``at`` on."""
         self._place(AGENT, samples, at)
 
     def _place(self, channel: int, samples: Samples, at: float) -> None:
@@ -64,17 +66,17 @@ class StereoTrack:
         return round((at - self._began) * self.rate)
 
     def cut(self, now: float) -> None:
-        """The caller heard nothing of the agent after ``now``."""
+        """Silence the agent's channel after second ``now``: a clear dropped the rest."""
         offset = max(0, self._index(now) - self._written)
         self._window[offset:, AGENT] = 0
         self._ends[AGENT] = min(self._ends[AGENT], self._written + offset)
 
     def take(self, now: float) -> NDArray[np.int16]:
-        """What cannot change any more, as (samples, 2)."""
+        """Take the part that is final, as int16 of shape (samples, 2)."""
         return self._shift(self._index(now - SETTLE_SECONDS) - self._written)
 
     def rest(self) -> NDArray[np.int16]:
-        """Everything that is left."""
+        """Take the remaining part, as int16 of shape (samples, 2)."""
         return self._shift(max(self._ends) - self._written)
 
     def _shift(self, count: int) -> NDArray[np.int16]:
@@ -92,8 +94,8 @@ async def write_recording(
 ) -> None:
     """Write the track to a new WAV file, second by second, until cancelled.
 
-    The name tells when the call came, not from whom. A disk that fails ends the recording, not
-    the call; the log says so.
+    The file name holds the time of the call and no caller. A failing disk ends the recording
+    and is logged; the call goes on.
     """
     name = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}.wav"
     loop = asyncio.get_running_loop()
@@ -116,6 +118,11 @@ def _finish(file: wave.Wave_write, rest: bytes) -> None:
 
 
 def _open(path: Path, rate: int) -> wave.Wave_write:
+    """A new file that its owner alone may read, in a directory that is likewise closed."""
+    if stat.S_IMODE(path.parent.stat().st_mode) & 0o077:
+        log.warning("closed the recordings in %s to other users (mode 0700)", path.parent)
+        path.parent.chmod(0o700)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     file = wave.open(str(path), "wb")  # noqa: SIM115  # closed by the writer
     file.setnchannels(2)
     file.setsampwidth(2)

@@ -1,4 +1,4 @@
-"""A telephone call as a ``Transport``: the session need not know that it is one."""
+"""A telephony call as a ``Transport``, so that the session treats it as any other call."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import numpy as np
 
 from agent.audio.samples import Samples
+from agent.close_codes import PROTOCOL_ERROR
 from agent.protocol import AppendedAudio, ClientMessage
 from agent.session.events import CancelReply, Configure, RespondNow, TextTyped
 from agent.session.notices import (
@@ -23,6 +24,7 @@ from agent.session.notices import (
     Trouble,
 )
 from agent.telephony.dialects.base import (
+    AudioReceived,
     Complaint,
     DialectError,
     Dtmf,
@@ -30,15 +32,14 @@ from agent.telephony.dialects.base import (
     MarkReached,
     PeerEvent,
     Resumed,
-    Sound,
     Started,
     Stopped,
-    Wire,
+    WireMessage,
 )
-from agent.telephony.media.connection import Line
-from agent.telephony.media.dtmf import Keys
-from agent.telephony.media.gap_filler import Continuity
-from agent.telephony.media.handshake import Opened
+from agent.telephony.media.connection import MediaConnection
+from agent.telephony.media.dtmf import DtmfCollector
+from agent.telephony.media.gap_filler import GapFiller
+from agent.telephony.media.handshake import Handshake
 from agent.telephony.media.outbound import Outbound
 from agent.telephony.media.pacer import FRAME_SECONDS, Mark
 from agent.telephony.media.recorder import StereoTrack
@@ -47,39 +48,43 @@ from agent.transports.base import Disconnected
 log = logging.getLogger("onebreath.telephony")
 
 MAX_UNREAD = 256
-"""Messages of the peer that may wait for the session: five seconds of sound."""
+"""Messages of the peer that may wait for the session: five seconds of audio."""
 SILENT_SECONDS = 10.0
-"""A peer whose sound should come without a pause is dead after this."""
-PROTOCOL_ERROR = 1002
+"""Seconds without a message after which a peer that streams without pauses counts as dead."""
 
 
-class TelephoneTransport:
-    """One call whose peer has named it.
+class TelephonyTransport:
+    """The transport of one call whose handshake is complete.
 
-    ``serve`` moves the sound and must run beside the session's runner.
+    ``serve`` moves the audio and must run beside the session's runner.
 
     Args:
-        lead: seconds of sound that the peer may hold.
-        instructions: what the session is told first; None leaves it as it is.
+        lead: seconds of audio that the peer may hold ahead of the caller's ear.
+        instructions: the session's instructions; None leaves those of the settings.
         clock: monotonic seconds.
+
+    Attributes:
+        rate: samples per second, both ways.
+        over: whether the peer is gone.
+        deaf: whether the caller's audio and keys are dropped for now.
     """
 
     def __init__(
         self,
-        line: Line,
-        opened: Opened,
+        connection: MediaConnection,
+        handshake: Handshake,
         lead: float,
         instructions: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rate = opened.started.rate
-        can = opened.dialect.capabilities
-        self._line = line
-        self._dialect = opened.dialect
+        self.rate = handshake.started.rate
+        can = handshake.dialect.capabilities
+        self._connection = connection
+        self._dialect = handshake.dialect
         self._clock = clock
         self._out = Outbound(self.rate, can, lead)
-        self._continuity = Continuity(self.rate)
-        self._keys = Keys()
+        self._continuity = GapFiller(self.rate)
+        self._keys = DtmfCollector()
         self._inbox: asyncio.Queue[ClientMessage | None] = asyncio.Queue(MAX_UNREAD)
         if instructions is not None:
             self._inbox.put_nowait(Configure(instructions=instructions))
@@ -87,12 +92,10 @@ class TelephoneTransport:
         self._sending = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._keys_timer: asyncio.TimerHandle | None = None
-        self._heard_at = clock()
+        self._last_message_at = clock()
         self._replying = False
         self.over = False
-        """The peer is gone."""
         self.deaf = False
-        """What the caller says meanwhile is not for the session."""
 
     # ---- the session's side --------------------------------------------------------
 
@@ -107,7 +110,7 @@ class TelephoneTransport:
             case StopPlaying():
                 await self._stop()
             case SpeechStarted() if self._out.pacer.outstanding(self._clock()):
-                # The session thinks that all was heard, or it was never the session's.
+                # The session counts this audio as played, or it was an announcement.
                 await self._stop()
             case ReplyStarted():
                 self._replying = True
@@ -116,46 +119,51 @@ class TelephoneTransport:
             case Trouble():
                 log.info("%s", notice.code)
             case _:
-                pass  # for clients with a screen
+                pass  # notices for clients with a screen
 
     def play(self, samples: Samples, rate: int, item_id: str | None = None) -> None:
-        """Queue sound for the caller's ear; of the reply ``item_id``, if it is one."""
+        """Queue audio for the caller.
+
+        Args:
+            rate: samples per second of ``samples``.
+            item_id: the reply that the audio belongs to; None for an announcement.
+        """
         self._out.play(samples, rate, item_id)
         self._queued.set()
 
     def record(self, track: StereoTrack) -> None:
-        """Put everything that is heard from now on into ``track``."""
+        """Record both sides of the call into ``track`` from now on."""
         self._out.track = track
 
     @property
     def generation(self) -> int:
-        """Counts the times that queued sound was dropped."""
+        """Number of times that queued audio was dropped."""
         return self._out.pacer.generation
 
-    async def all_heard(self) -> None:
-        """Return when the caller has heard what is queued, or the peer is gone."""
+    async def all_played(self) -> None:
+        """Wait until all queued audio has been played to the caller, or the peer is gone."""
         pacer = self._out.pacer
-        # Marks come with the peer's messages; nothing else tells of them.
+        # Marks come with the peer's messages and set no event.
         while not self.over and pacer.outstanding(self._clock()):  # noqa: ASYNC110
             await asyncio.sleep(max(FRAME_SECONDS, pacer.ahead(self._clock())))
 
     async def _stop(self) -> None:
-        """Barge-in: drop what is queued, clear the peer, tell the session what was heard."""
+        """Barge-in: drop the queue, clear the peer's buffer, report how much was played."""
         truncate = self._out.stop(self._clock())
         await self._send(self._dialect.clear())
         if truncate is not None:
-            self._tell(truncate)
+            self._put(truncate)
 
     async def close(self, code: int, reason: str) -> None:
-        with contextlib.suppress(Disconnected):  # it is what was wanted
+        with contextlib.suppress(Disconnected):  # then the call is over already
             await self._send(self._dialect.hang_up())
-        await self._line.close(code, reason)
+        await self._connection.close(code, reason)
 
     async def transfer(self, destination: str) -> None:
         """Hand the call to another party.
 
         Raises:
-            Unsupported: the peer's socket cannot.
+            Unsupported: the peer's protocol has no transfer; the message says how to do it.
             Disconnected: the peer is gone.
         """
         await self._send(self._dialect.transfer(destination))
@@ -163,10 +171,10 @@ class TelephoneTransport:
     # ---- the peer's side -----------------------------------------------------------
 
     async def serve(self) -> None:
-        """Move sound both ways until the peer is gone or this is cancelled."""
+        """Move audio both ways until the peer is gone or the task is cancelled."""
         moving = [self._listen(), self._pump()]
         if self._dialect.capabilities.steady:
-            moving.append(self._silence())
+            moving.append(self._watch_silence())
         ways = [asyncio.create_task(way) for way in moving]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -190,37 +198,37 @@ class TelephoneTransport:
     async def _listen(self) -> None:
         try:
             while True:
-                message = await self._line.receive()
-                self._heard_at = self._clock()
+                message = await self._connection.receive()
+                self._last_message_at = self._clock()
                 for event in self._dialect.read(message):
                     if isinstance(event, Stopped):
                         log.info("%s", event.reason)
                         return
-                    await self._take(event)
+                    await self._handle(event)
         except Disconnected:
             log.info("the peer is gone")
         except DialectError as error:
             log.warning("hanging up: %s", error)
-            await self._line.close(PROTOCOL_ERROR, str(error))
+            await self._connection.close(PROTOCOL_ERROR, str(error))
 
-    async def _silence(self) -> None:
-        """Return when nothing came for too long: one timer for many messages."""
-        while (left := self._heard_at + SILENT_SECONDS - self._clock()) > 0:  # noqa: ASYNC110
+    async def _watch_silence(self) -> None:
+        """Return after ``SILENT_SECONDS`` without a message; one timer serves many messages."""
+        while (left := self._last_message_at + SILENT_SECONDS - self._clock()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
-        log.warning("nothing came for %.0f s: the peer is dead", SILENT_SECONDS)
+        log.warning("no message for %.0f s: the peer is dead", SILENT_SECONDS)
 
-    async def _take(self, event: PeerEvent) -> None:
+    async def _handle(self, event: PeerEvent) -> None:
         now = self._clock()
         match event:
-            case Sound() | Dtmf() if self.deaf:
+            case AudioReceived() | Dtmf() if self.deaf:
                 pass
-            case Sound():
-                await self._hear(self._whole(event))
+            case AudioReceived():
+                await self._take_audio(self._without_gaps(event))
             case MarkReached():
                 self._out.pacer.reached(event.name, now)
             case Dtmf():
-                self._say(self._keys.press(event.digit, now))
-                self._await_keys()
+                self._enter_keys(self._keys.press(event.digit, now))
+                self._set_keys_timer()
             case Held():
                 self._out.pacer.hold(now)
             case Resumed():
@@ -231,22 +239,22 @@ class TelephoneTransport:
             case Started():
                 raise DialectError("the call was started twice")
             case Stopped():
-                pass  # the listener ended
+                pass  # ``_listen`` returns at it
 
-    async def _hear(self, samples: Samples) -> None:
+    async def _take_audio(self, samples: Samples) -> None:
         if not len(samples):
             return  # an empty message would wait for the session for ever
         if self._out.track is not None:
             self._out.track.caller(samples, self._clock())
         await self._inbox.put(AppendedAudio(samples))
 
-    def _whole(self, sound: Sound) -> Samples:
+    def _without_gaps(self, sound: AudioReceived) -> Samples:
         missing = self._continuity.lost(sound.at, len(sound.samples))
         if not missing:
             return sound.samples
         return np.concatenate([np.zeros(missing, np.float32), sound.samples])
 
-    def _await_keys(self) -> None:
+    def _set_keys_timer(self) -> None:
         at = self._keys.complete_at
         if self._keys_timer is not None:
             self._keys_timer.cancel()
@@ -255,43 +263,43 @@ class TelephoneTransport:
             self._keys_timer = self._loop.call_later(wait, self._keys_due)
 
     def _keys_due(self) -> None:
-        self._say(self._keys.due(self._clock()))
+        self._enter_keys(self._keys.due(self._clock()))
 
-    def _say(self, pressed: str | None) -> None:
-        """Keys are answered as speech is, and interrupt as speech does."""
+    def _enter_keys(self, pressed: str | None) -> None:
+        """Give a completed key entry to the session as typed text; it interrupts a reply."""
         if pressed is not None:
             if self._replying:
-                self._tell(CancelReply())
-            self._tell(TextTyped(pressed))
-            self._tell(RespondNow())
+                self._put(CancelReply())
+            self._put(TextTyped(pressed))
+            self._put(RespondNow())
 
-    def _tell(self, message: ClientMessage) -> None:
+    def _put(self, message: ClientMessage) -> None:
         try:
             self._inbox.put_nowait(message)
         except asyncio.QueueFull:
             log.warning("the session is five seconds behind; %s is dropped", type(message).__name__)
 
     async def _pump(self) -> None:
-        """Send each frame when it is due."""
+        """Send each frame and mark when it is due."""
         while True:
             self._queued.clear()
             async with self._sending:
-                # One by one: a clear must not find frames that were taken out already.
+                # One at a time: no frame may leave the queue before a clear and be sent after it.
                 while (piece := self._out.next(self._clock())) is not None:
                     for message in self._wire(piece):
-                        await self._line.send(message)
+                        await self._connection.send(message)
             await self._wait()
 
-    def _wire(self, piece: Samples | Mark) -> list[Wire]:
+    def _wire(self, piece: Samples | Mark) -> list[WireMessage]:
         if isinstance(piece, Mark):
             return self._dialect.mark(piece.name)
         return self._dialect.sound(piece)
 
     async def _wait(self) -> None:
-        """Until sound is queued, or something is due."""
+        """Wait until audio is queued, or a frame or mark is due."""
         now = self._clock()
         due = self._out.pacer.next_due(now)
-        # A timer, not a timeout, which would throw an exception for every frame.
+        # A timer: a timeout would raise an exception for every frame.
         timer = None if due is None else self._loop.call_later(due - now, self._queued.set)
         try:
             await self._queued.wait()
@@ -299,7 +307,7 @@ class TelephoneTransport:
             if timer is not None:
                 timer.cancel()
 
-    async def _send(self, messages: list[Wire]) -> None:
+    async def _send(self, messages: list[WireMessage]) -> None:
         async with self._sending:
             for message in messages:
-                await self._line.send(message)
+                await self._connection.send(message)

@@ -1,8 +1,8 @@
-"""Uvicorn's websocket with the limits of media sockets, which must hold before anyone is let in.
+"""Uvicorn's websocket with the limits of media sockets, which hold from the first byte.
 
 Uvicorn knows one limit and one ping for all paths, and waits for ever for a peer that reads
-nothing. This stands on its attributes ``conn``, ``ping_interval``, ``handshake_complete``,
-``writable`` and ``transport``, which no promise covers; the tests fail when they go.
+nothing. This class uses its attributes ``conn``, ``ping_interval``, ``handshake_complete``,
+``writable`` and ``transport``, which are not public; the tests fail when they go.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
 from agent.telephony.dialects.json_fields import MAX_MESSAGE
+from agent.transports.fair_websocket import FairWebsocket
 
 MEDIA = "/telephony/"
 CLOSE_SECONDS = 12.0
-"""After our close frame the peer has 10 s to answer it (uvicorn's ``close_timeout``); what it has
-not read by then is dropped."""
+"""Seconds from our close frame to the end of the connection: uvicorn gives the peer 10 s to answer
+(``close_timeout``); unread data is dropped."""
 MAX_UNREAD_BYTES = 1_048_576
-"""That may wait for a peer that pings: one behind by some seconds of sound is slow, not gone."""
+"""Bytes that may wait for a peer that pings; a peer some seconds of audio behind is only slow."""
 WITHOUT_PINGS = "/telephony/asterisk"
-"""Asterisk of 2025 hangs up the call when it is pinged (asterisk/asterisk issue 1722)."""
+"""Path without pings: Asterisk of 2025 hangs up when it is pinged (its issue 1722)."""
 
 
-class MediaAwareProtocol(WebSocketsSansIOProtocol):
+class MediaAwareProtocol(FairWebsocket):
     """Reads no media message of more than ``MAX_MESSAGE`` bytes: the rest gets close code 1009."""
 
     def handle_connect(self, event: Request) -> None:
@@ -40,16 +40,16 @@ class MediaAwareProtocol(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size() <= MAX_UNREAD_BYTES:
             super().handle_ping()
         else:
-            self.transport.abort()  # our answers to a peer that asks and reads nothing pile up
+            self.transport.abort()  # or the pongs to a peer that reads nothing would pile up
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
-        self.transport.abort()  # closing waits until the peer has read what was sent
+        self.transport.abort()  # closing waits for a peer that reads
 
     async def send(self, message: ASGISendEvent) -> None:
         closing = message["type"] == "websocket.close"
         if closing and not self.writable.is_set():
-            # Who reads nothing takes no goodbye either; to wait for it would keep the call.
+            # A peer that reads nothing takes no close frame; waiting for it would keep the call.
             self.transport.abort()
         await super().send(message)
         if closing:

@@ -1,0 +1,22 @@
+"""Close codes of the WebSocket protocol, with which every transport ends a call.
+
+The numbers are those of RFC 6455, section 7.4.1, and of IANA's "WebSocket Close Code Number
+Registry". A transport without close frames (WebRTC, AudioSocket) reads them as a reason.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NORMAL_CLOSURE: Final = 1000
+"""The call came to its end."""
+PROTOCOL_ERROR: Final = 1002
+"""The peer sent what its protocol does not allow."""
+POLICY_VIOLATION: Final = 1008
+"""The peer broke a limit, or may not call."""
+INTERNAL_ERROR: Final = 1011
+"""A fault of the server ended the call."""
+SERVICE_RESTART: Final = 1012
+"""The server is being stopped."""
+TRY_AGAIN_LATER: Final = 1013
+"""All lines are busy."""

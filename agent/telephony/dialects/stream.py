@@ -1,0 +1,38 @@
+"""The common part of all dialects over a websocket: the encoding, and no transfer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from agent.audio.samples import Samples
+from agent.telephony.dialects.base import Capabilities, DialectError, Unsupported, WireMessage
+from agent.telephony.dialects.encodings import Encoding
+
+
+class ProviderStream:
+    """One stream of a provider. Its encoding is known once the call has started."""
+
+    capabilities = Capabilities()
+    no_transfer: ClassVar[str]
+    """The reason why there is no transfer over the socket, and the way to do it instead."""
+
+    def __init__(self) -> None:
+        self._encoding: Encoding | None = None
+
+    def _decode(self, data: bytes) -> Samples:
+        return self._known_encoding.decode(data)
+
+    def _encode(self, samples: Samples) -> bytes:
+        return self._known_encoding.encode(samples)
+
+    @property
+    def _known_encoding(self) -> Encoding:
+        if self._encoding is None:
+            raise DialectError("audio came before the message that starts the call")
+        return self._encoding
+
+    def hang_up(self) -> list[WireMessage]:
+        return []
+
+    def transfer(self, destination: str) -> list[WireMessage]:
+        raise Unsupported(self.no_transfer)

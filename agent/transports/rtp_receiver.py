@@ -1,0 +1,54 @@
+"""Receiver of one RTP track: packets are put in order and decoded, gaps are concealed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from aiortc.rtp import RtpPacket
+
+from agent.audio.samples import Samples
+from agent.errors import AudioError
+from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
+from agent.transports.opus import RATE, OpusDecoder, packet_duration
+
+
+class RtpReceiver:
+    """Turns packets as they arrive into audio that is as long as the time that passed.
+
+    Args:
+        deliver: called with every piece of audio, float32 mono at 48 kHz.
+    """
+
+    def __init__(self, deliver: Callable[[Samples], None]) -> None:
+        self._deliver = deliver
+        self._jitter = JitterBuffer(RATE)
+        self._decoder = OpusDecoder()
+
+    def take(self, packet: RtpPacket) -> None:
+        """Take a packet as it arrives; a packet that is not Opus counts as lost."""
+        try:
+            duration = packet_duration(packet.payload)
+        except AudioError:
+            return
+        sound = RtpSound(
+            packet.ssrc, packet.sequence_number, packet.timestamp, duration, packet.payload
+        )
+        self._play(self._jitter.add(sound, time.monotonic()))
+
+    def tick(self) -> None:
+        """Let time pass; call it every few tens of milliseconds."""
+        self._play(self._jitter.fill(time.monotonic()))
+
+    def _play(self, pieces: Sequence[RtpSound | Gap]) -> None:
+        for piece in pieces:
+            if isinstance(piece, Gap):
+                self._deliver(self._decoder.conceal(piece.duration))
+            else:
+                self._deliver(self._decoded(piece)[piece.skip :])
+
+    def _decoded(self, sound: RtpSound) -> Samples:
+        try:
+            return self._decoder.decode(sound.payload)
+        except AudioError:
+            return self._decoder.conceal(sound.duration)
