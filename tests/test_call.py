@@ -93,7 +93,7 @@ def test_sound_is_paced_by_the_ear():
 
 
 def test_barge_in_ducks_at_once_and_silences_within_300_ms_of_detected_speech():
-    parts = engines({"tell me": "word " * 60}, words=heard("tell me", "stop"))
+    parts = engines({"tell me": "word " * 60}, words=heard("tell me", "louder"))
     sound = spoken_script(speech(1.0), silence(3.0), speech(0.8), silence(2.0))
     line = call(parts, ScriptedTransport(sound, hang_up_at=8.0))
     ((stopped_at, stopped),) = line.all(notices.StopPlaying)
@@ -109,16 +109,17 @@ def test_barge_in_ducks_at_once_and_silences_within_300_ms_of_detected_speech():
     prompt = parts.responder.prompts[-1]
     remembered = next(m.content for m in prompt if m.role == "assistant")
     assert len(remembered.split()) == pytest.approx(stopped.heard / 0.12, abs=1)
-    assert prompt[-1] == Message("user", "stop")
+    assert prompt[-1] == Message("user", "louder")
 
 
 def test_abandoned_work_is_stopped_between_two_steps():
     responder = ScriptedResponder(lambda words: "never ending " * 50, steps=100)
     parts = engines({}, responder, words=heard("talk", "stop"))
-    sound = spoken_script(speech(1.0), silence(1.0), speech(1.0), silence(0.3))
-    call(parts, ScriptedTransport(sound, hang_up_at=3.2))
+    sound = spoken_script(speech(1.0), silence(1.0), speech(1.0), silence(2.0))
+    call(parts, ScriptedTransport(sound, hang_up_at=5.0))
     steps = [when for when, urgency in parts.compute.log if urgency is Urgency.REPLY]
-    assert max(step for step in steps if step < 3.0) < 2.0 + 0.2 + 0.34 + 2 * 0.05
+    # Nothing of the reply was heard: it is abandoned as the caller's turn ends.
+    assert 2.9 < max(step for step in steps if step < 4.9) < 3.0 + 0.3 + 0.34 + 2 * 0.05
 
 
 def test_two_callers_share_the_engines_and_do_not_mix():

@@ -103,6 +103,8 @@ class TurnSettings(Section):
             until the words are known.
         decide_within: seconds of detected speech after which a possible interruption is decided.
         echo: whether the agent's own voice is told apart from the caller's in the microphone.
+        far_voices: whether voices far below the caller's level, such as a television, are left
+            out.
         duck_db: gain of the agent's voice during a possible interruption, in dB.
     """
 
@@ -123,6 +125,7 @@ class TurnSettings(Section):
     backchannels: bool = True
     decide_within: float = Field(0.3, gt=0, le=2)
     echo: bool = True
+    far_voices: bool = True
     duck_db: float = Field(-12.0, ge=-60, le=0)
 
 
@@ -208,6 +211,9 @@ class ResponderChoice(Section):
         model: name in `onebreath models`, GGUF file, directory, Hugging Face name, or the name that
             a hosted service gives its model.
         adapter: directory of a LoRA adapter, as `onebreath adapt` or PEFT writes it.
+        turn_head: what judges by the model's own state whether the caller's words are whole: a
+            file of `onebreath adapt turns`, ``auto`` for the one that is shipped for the model,
+            or ``off``.
         drafter: directory of a drafter for the model (`onebreath adapt drafter`), with which it
             writes several words per pass; ``auto``: the one that comes with the model; ``none``.
         dtype: type of the weights: ``int4``, ``int8``, ``bfloat16``, ``float32`` or ``auto``.
@@ -226,6 +232,7 @@ class ResponderChoice(Section):
     engine: str = "diffusion"
     model: str = "smollm2-135m-instruct"
     adapter: Path | None = None
+    turn_head: str = "auto"
     drafter: str = "auto"
     dtype: str = "auto"
     device: str = "auto"

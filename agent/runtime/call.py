@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from agent.audio.caller_level import CallerLevel
 from agent.audio.echo import EchoDetector
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import Settings
@@ -63,8 +64,12 @@ class CallRunner:
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
+        self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
         echo = EchoDetector() if settings.turns.echo else None
-        self._caller_audio = CallerAudio(engines.new_gate(), transport.rate, self._clock(), echo)
+        level = CallerLevel() if settings.turns.far_voices else None
+        self._caller_audio = CallerAudio(
+            engines.new_gate(), transport.rate, self._clock(), echo, level
+        )
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0

@@ -19,6 +19,7 @@ from agent.responders.base import Responder, ResponderError
 from agent.runtime.contained import ContainedCall, explain
 from agent.session.commands import (
     Abandon,
+    AbandonSpeech,
     CancelDecode,
     DecodeFinal,
     DecodePartial,
@@ -102,6 +103,8 @@ class EngineTasks:
         self._listening: dict[int, Listening] = {}
         self._segments: dict[int, asyncio.Queue[Speak | None]] = {}
         """Segments to synthesise, by generation; None ends them."""
+        self._speaking: dict[int, asyncio.Task[None]] = {}
+        """The task that synthesises, by generation."""
         self._running: dict[int, set[asyncio.Task[None]]] = {}
         """Tasks by generation; 0 for tasks that belong to no reply."""
         self._prepared: tuple[Message, ...] | None = None
@@ -143,11 +146,14 @@ class EngineTasks:
             case Speak():
                 if task.generation not in self._segments:
                     self._segments[task.generation] = asyncio.Queue()
-                    self._start(self._speak(task.generation), task.generation)
+                    speaking = self._start(self._speak(task.generation), task.generation)
+                    self._speaking[task.generation] = speaking
                 self._segments[task.generation].put_nowait(task)
             case EndSpeech():
                 if segments := self._segments.get(task.generation):
                     segments.put_nowait(None)
+            case AbandonSpeech():
+                _drop(self._speaking.pop(task.generation, None))
             case Abandon():
                 self._segments.pop(task.generation, None)
                 for running in self._running.pop(task.generation, set()):
@@ -243,6 +249,7 @@ class EngineTasks:
             self._post(StageFailed("tts", str(error), generation=generation))
         finally:
             self._segments.pop(generation, None)
+            self._speaking.pop(generation, None)
 
     async def _speak_segment(self, task: Speak) -> None:
         async with aclosing(self._voiced(task.text)) as chunks:

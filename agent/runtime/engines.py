@@ -20,6 +20,7 @@ from agent.compute import Compute
 from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
 from agent.models import store
+from agent.models.turn_heads import shipped_head
 from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
 from agent.responders.service import Service
@@ -154,6 +155,8 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
         if chosen.engine != "diffusion":
             raise ConfigError(f"responder.drafter says nothing to {chosen.engine}: leave it out")
         extra["drafter"] = chosen.drafter
+    if chosen.engine == "diffusion" and (head := _turn_head(chosen)) is not None:
+        extra["turn_head"] = head
     return make(
         model_path(chosen.model, progress),
         dtype=chosen.dtype,
@@ -163,6 +166,15 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
         **extra,
         progress=lambda share, what: progress(f"{what} ({share:.0%})"),
     )
+
+
+def _turn_head(chosen: ResponderChoice) -> Path | None:
+    """The head for ends of turns; an adapter changes the states that a shipped one was made for."""
+    if chosen.turn_head == "off":
+        return None
+    if chosen.turn_head != "auto":
+        return Path(chosen.turn_head)
+    return None if chosen.adapter is not None else shipped_head(chosen.model)
 
 
 def _service(chosen: ResponderChoice) -> Service:
