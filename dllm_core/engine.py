@@ -16,7 +16,7 @@ from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig
 from dllm_core.decode import infill
 from dllm_core.decode.backend import Backend, Cache
 from dllm_core.decode.host_backend import HostBackend
-from dllm_core.decode.reply_state import ReplyState, check_request
+from dllm_core.decode.reply_state import ReplyState, check_ids, check_request
 from dllm_core.decode.reply_steps import Steps
 from dllm_core.decode.stats import PrefillStats, Reply
 from dllm_core.gpu.device import Device
@@ -189,15 +189,15 @@ class Engine:
     def can_share(self) -> bool:
         """Whether caches to come can begin with a common prefix, before it has been read.
 
-        True on a GPU until `share` has been called.
+        True on a GPU until `share` has been called, but for bidirectional models.
         """
         return self._backends[0].can_share
 
     def share(self, ids: Sequence[int]) -> None:
         """Read the common prefix of all prompts to come, such as the instructions.
 
-        On a GPU, caches made from now on begin with it and share its pages; elsewhere every
-        sequence reads it for itself.
+        On a GPU, caches made from now on begin with it and share its pages; elsewhere, and in
+        bidirectional models, every sequence reads it for itself.
 
         Raises:
             PromptTooLongError: it exceeds the context.
@@ -219,14 +219,16 @@ class Engine:
         """Read a prompt into the cache; the longest prefix that it shares is not computed again.
 
         The prompt may still grow or change: read again with the new ids. A model trained on
-        blocks reads whole blocks only, for the last one depends on later tokens. For
-        bidirectional models the keys and values read this way are an approximation, which only
-        the policy `prompt_frozen` uses. On a GPU, `options` decide whether the prompt is read
-        into pages: give those of the reply.
+        blocks reads whole blocks only, for the last one depends on later tokens. In a
+        bidirectional model all keys do: it reads nothing before its prompt is complete, so that
+        the same prompt gives the same reply however it came (`read`). On a GPU, `options` decide
+        whether the prompt is read into pages: give those of the reply.
 
         Raises:
+            OptionError: an id lies outside the vocabulary.
             PromptTooLongError: the prompt does not fit the context.
         """
+        check_ids(self.config, ids)
         return self._backend(cache, options).prefill(ids, cache)
 
     def submit(

@@ -21,6 +21,7 @@ from agent.responders.base import (
 )
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
+from dllm_core.decode.reply_state import longest_prompt
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats
 from dllm_core.engine import Engine
 from dllm_core.errors import DllmError
@@ -175,7 +176,7 @@ class DiffusionCall:
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt, without its oldest turns if it is too long; the instructions always stay."""
-        room = self._engine.context - self._options.max_tokens - self._options.canvas_length
+        room = longest_prompt(self._engine.config, self._engine.context, self._options)
         kept = [(message.role, message.content) for message in messages]
         ids = self._engine.encode_chat(kept)
         while len(ids) > room and (border := _second_turn(kept)):

@@ -18,7 +18,7 @@ from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.requests import Ticket
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
-from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.cache import KeyValues, PromptCache, reusable
 from dllm_core.model.packed_transformer import prepare
 from dllm_core.model.tokenizer import Tokenizer
 from dllm_core.model.transformer import Span, Transformer, visibility
@@ -67,13 +67,15 @@ class HostBackend:
 
     def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """See `Engine.prefill`."""
+        if self.config.attention == "bidirectional":
+            return PrefillStats(0, 0, 0.0)
         return self._prefill(ids, cache.contiguous)
 
     @torch.inference_mode()
     def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
         begin = perf_counter()
-        block = self.config.block_length if self.config.attention == "block_causal" else 1
-        shared = cache.shared_prefix(ids) // block * block
+        block = self.config.block_length if self.config.by_blocks else 1
+        shared = reusable(self.config, cache.ids, cache.whole, ids)
         cache.crop(shared)
         stop = len(ids) // block * block
         new = list(ids[shared:stop])
@@ -83,6 +85,7 @@ class HostBackend:
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
             self._model(torch.tensor(new, device=self._device), [span])
             cache.commit(new)
+            cache.whole = stop
         return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
 
     def _placed(self, mask: Tensor | None) -> Tensor | None:

@@ -42,12 +42,48 @@ def check_request(
             "The rule fixed_point needs causal attention and shifted logits: use quota or "
             "threshold for this model."
         )
-    needed = len(ids) + options.max_tokens + options.canvas_length
-    if needed > context:
+    check_ids(config, ids)
+    _check_blocks(config, options)
+    if len(ids) > longest_prompt(config, context, options):
         raise PromptTooLongError(
             f"A prompt of {len(ids)} tokens and a reply of {options.max_tokens} do not fit "
             f"the context of {context}: shorten the history or load a larger context."
         )
+
+
+def longest_prompt(config: ModelConfig, context: int, options: DecodeOptions) -> int:
+    """Most tokens of a prompt whose reply fits the context; may be negative."""
+    if options.rule == "fixed_point":
+        # The canvas slides until it begins with the last token of the longest reply.
+        return context - options.max_tokens - options.canvas_length + 2
+    return (
+        context // config.block_length * config.block_length if config.by_blocks else context
+    ) - (options.max_tokens)
+
+
+def check_ids(config: ModelConfig, ids: Sequence[int | None]) -> None:
+    """Refuse token ids outside the vocabulary.
+
+    Raises:
+        OptionError: there is one.
+    """
+    wrong = next((i for i in ids if i is not None and not 0 <= i < config.vocab_size), None)
+    if wrong is not None:
+        raise OptionError(
+            f"The token id {wrong} lies outside the vocabulary of {config.vocab_size}: encode the "
+            "prompt with this model's tokenizer."
+        )
+
+
+def _check_blocks(config: ModelConfig, options: DecodeOptions) -> None:
+    length = options.block_length
+    if config.by_blocks and length is not None and config.block_length % length:
+        raise OptionError(
+            f"block_length is {length}, but this model was trained on blocks of "
+            f"{config.block_length}: give a divisor of that, or leave it out."
+        )
+    if options.rule == "fixed_point" and length is not None:
+        raise OptionError("block_length says nothing to the rule fixed_point: leave it out.")
 
 
 class ReplyState:
@@ -148,12 +184,13 @@ class ReplyState:
         config, options, cache = self._config, self._options, self._cache
         ids, room = [*self._ids, *self._before.ids], options.max_tokens - len(self._before.ids)
         if options.rule == "fixed_point":
-            return FixedPoint(config, cache, ids[-1], options.canvas_length, room)
+            return FixedPoint(config, cache, ids[-1], options.canvas_length, room, options.banned)
         if not self._before.ids:
             options = options.for_first_canvas()
         elif options.canvas_layers is not None and self._read is not None:
             self._read(ids)
-        length = min(room, options.canvas_length)
+        # A block is denoised to its edge, even beyond the longest reply.
+        length = config.block_edge(len(ids) + min(room, options.canvas_length)) - len(ids)
         canvas = Canvas.after(config, ids, length, cache.store.device)
         unconditional, pace = None, None
         if options.guidance:
@@ -162,5 +199,5 @@ class ReplyState:
             )
             unconditional.reserve(len(canvas), keep=0)
         if self._deadline is not None and self._paced:
-            pace = self._deadline.share(length / room)
+            pace = self._deadline.share(min(1.0, length / room))
         return Diffusion(config, canvas, cache, options, pace=pace, unconditional=unconditional)

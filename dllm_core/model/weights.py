@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,25 +192,41 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def undo_llama_cpp_rotation(
-    tensors: Iterable[tuple[str, Rows]], config: ModelConfig
+def arrange_heads(
+    tensors: Iterable[tuple[str, Rows]], config: ModelConfig, *, interleaved: bool = False
 ) -> Iterator[tuple[str, Rows]]:
-    """Put the query and key rows of a llama GGUF back into the half-split rotary layout.
+    """Put the rows of queries, keys and their norms into the layout that `Rotary` rotates.
 
-    llama.cpp interleaves them (first and second half of a head alternate) for llama; the rows
-    of Qwen files are unchanged.
+    Checkpoints have it already, with two exceptions. llama.cpp interleaves the rotated rows of a
+    llama (first and second half of a head alternate). Where a part of the head is rotated, the
+    rotated rows come first; here each half of a head begins with its half of them.
     """
+    order = _order(config, interleaved=interleaved)
     for name, tensor in tensors:
-        if config.family == "llama" and (".attn_q." in name or ".attn_k." in name):
-            shape = tuple(tensor.shape)
-            tensor = Stored(shape, partial(_half_split, tensor, config.head_dim))
+        if order is not None and _ROTATED.search(name):
+            tensor = Stored(tuple(tensor.shape), partial(_reordered, tensor, order))
         yield name, tensor
 
 
-def _half_split(tensor: Rows, head_dim: int, rows: slice) -> Tensor:
+_ROTATED = re.compile(r"(q_proj|k_proj|q_norm|k_norm|attn_q|attn_k|attn_q_norm|attn_k_norm)\.")
+
+
+def _order(config: ModelConfig, *, interleaved: bool) -> Tensor | None:
+    """Row of the checkpoint for each row of a head; None where they are the same."""
+    size, turned = config.head_dim, config.rope.width(config.head_dim)
+    if turned == size and not interleaved:
+        return None
+    rows, rest = torch.arange(turned), torch.arange(turned, size)
+    first, second = (rows[::2], rows[1::2]) if interleaved else rows.chunk(2)
+    spare = size // 2 - turned // 2
+    return torch.cat([first, rest[:spare], second, rest[spare:]])
+
+
+def _reordered(tensor: Rows, order: Tensor, rows: slice) -> Tensor:
     """The `rows` of a tensor, reordered within their heads."""
+    size = len(order)
     start, stop, _ = rows.indices(tensor.shape[0])
-    first = start // head_dim * head_dim
-    heads = tensor[slice(first, -(-stop // head_dim) * head_dim)]
-    pairs = heads.view(-1, head_dim // 2, 2, *heads.shape[1:]).transpose(1, 2)
-    return pairs.reshape(heads.shape)[start - first : stop - first]
+    first = start // size * size
+    heads = tensor[slice(first, -(-stop // size) * size)]
+    found = heads.view(-1, size, *heads.shape[1:])[:, order].reshape(heads.shape)
+    return found[start - first : stop - first]
