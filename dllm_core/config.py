@@ -70,6 +70,8 @@ class ModelConfig:
             for the whole block.
         leads_blocks: whether the first token of a block is the best one after the block before it,
             committed before the block is denoised (Fast-dLLM v2).
+        pads_prompts: whether a prompt ends at the edge of a block, as if it were padded on the left
+            (tiny-A2D's bd3lm); otherwise blocks are counted from the start of the sequence.
         shift: whether the logits of position i predict position i + 1, as in autoregressive
             models, or position i itself.
         qkv_bias: whether the query, key and value projections have a bias.
@@ -98,6 +100,7 @@ class ModelConfig:
     block_length: int = 1
     sub_block_length: int | None = None
     leads_blocks: bool = False
+    pads_prompts: bool = False
     shift: bool = True
     qkv_bias: bool = False
     qk_norm: bool = False
@@ -138,9 +141,34 @@ class ModelConfig:
         """Whether the model was trained on blocks of several positions."""
         return self.attention == "block_causal" and self.block_length > 1
 
-    def block_edge(self, position: int) -> int:
+    def padding(self, prompt: int) -> int:
+        """Positions by which the first block is shorter before a prompt of `prompt` tokens."""
+        return -prompt % self.block_length if self.pads_prompts and self.by_blocks else 0
+
+    def canvas_end(self, begin: int, length: int, room: int, padding: int = 0) -> int:
+        """Position at which a canvas of about `length` positions from `begin` on ends.
+
+        A block is denoised to its edge: the canvas ends at the last edge within its length, or at
+        the first one behind `begin`. `room` is the length of the rest of the reply, and the last
+        canvas ends behind that; a prompt that is padded ends the last block there.
+        """
+        if not self.by_blocks or length >= room:
+            end = begin + min(length, room)
+            return end if self.pads_prompts else self.block_edge(end)
+        before = self.block_start(begin + length, padding)
+        end = before if before > begin else self.block_edge(begin + 1, padding)
+        return min(end, begin + room) if self.pads_prompts else end
+
+    def block_edge(self, position: int, padding: int = 0) -> int:
         """The first edge of a block at or after a position; the position itself without blocks."""
-        return -(-position // self.block_length) * self.block_length if self.by_blocks else position
+        size = self.block_length
+        return -(-(position + padding) // size) * size - padding if self.by_blocks else position
+
+    def block_start(self, position: int, padding: int = 0) -> int:
+        """The last edge of a block at or before a position; the position itself without blocks."""
+        size = self.block_length
+        edge = (position + padding) // size * size - padding
+        return max(0, edge) if self.by_blocks else position
 
     @property
     def autoregressive(self) -> bool:

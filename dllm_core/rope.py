@@ -123,7 +123,7 @@ def from_json(values: Mapping[str, Any], context: int) -> Rope:
             f"Rotary positions of the kind {rope} are not supported; these are: "
             f"{', '.join(get_args(Kind))}."
         )
-    rotated = rope.get("partial_rotary_factor", values.get("partial_rotary_factor")) or 1.0
+    rotated = rope.get("partial_rotary_factor") or values.get("partial_rotary_factor") or 1.0
     if kind == "default":
         return Rope(rotated=rotated)
     original = values.get("original_max_position_embeddings") or rope.get(

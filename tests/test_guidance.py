@@ -95,21 +95,28 @@ def test_replies_in_one_batch_are_those_alone(shape: str, cache: str) -> None:
     assert found == alone
 
 
-def test_frozen_guidance_freezes_both_prompts() -> None:
+@pytest.mark.parametrize("shift", [False, True])
+def test_frozen_guidance_freezes_both_prompts(shift: bool) -> None:
     """The plain version: both prompts are read alone, the canvas attends to what was read."""
-    config = tiny_config(mask_id=MASK, eos_ids=(), attention="bidirectional", shift=False)
+    config = tiny_config(mask_id=MASK, eos_ids=(), attention="bidirectional", shift=shift)
     engine, model = tiny_engine(config), tiny_model(config)
     prompt, scale, length = list(range(1, 10)), 1.3, 6
     n = len(prompt)
     stores = []
-    for ids in (prompt, [MASK] * n):
+    read = n - shift
+    for ids in (prompt[:read], [MASK] * read):
         cache = tiny_cache(model)
         engine.host._prefill(ids, cache)
         stores.append(cache.store)
     x = torch.tensor([*prompt, *[MASK] * length])
+    bare = torch.tensor([MASK] * (n + length))
     for _ in range(length):
+        bare[n:] = x[n:]
         with_prompt, without = (
-            model.logits(model(x[n:], [Span(store, n, length, n + length)])) for store in stores
+            model.logits(model(ids[read:], [Span(store, read, length + shift, n + length)]))[
+                :length
+            ]
+            for ids, store in zip((x, bare), stores, strict=True)
         )
         logits = without + (scale + 1) * (with_prompt - without)
         logits[:, MASK] = -torch.inf

@@ -70,6 +70,8 @@ class DiffusionResponder:
         self.options = options or self.engine.default_options
         if max_tokens is not None:
             self.options = replace(self.options, max_tokens=max_tokens)
+        if self.engine.gpu is None:  # whose rounds predict any token but the mask
+            self.options = replace(self.options, banned=self.engine.tokenizer.thinking_ids)
 
     def with_steps(self, steps: int) -> DiffusionResponder:
         """The same engine with `steps` forward passes per canvas.

@@ -18,21 +18,22 @@ from dllm_core.model.transformer import Span, visibility
 
 
 def blocks_between(
-    config: ModelConfig, begin: int, end: int, length: int | None
+    config: ModelConfig, begin: int, end: int, length: int | None, padding: int = 0
 ) -> list[tuple[int, int]]:
     """(start, stop) of the blocks of a canvas, which are finished one after another.
 
     The canvas reaches from position `begin` to before `end`; `length` is that of a block, None
     for a single one. The blocks of a model trained on blocks begin at multiples of its block
     length, counted from the start of the sequence, so the end of a prompt shares the first one;
-    `length` divides them, by default as the model was trained.
+    `length` divides them, by default as the model was trained. The first one of the sequence is
+    shorter by `padding`.
     """
     size, aligned = length or end - begin, config.by_blocks
     if aligned:
         size = length or config.sub_block_length or config.block_length
     edges = [begin]
     while edges[-1] < end:
-        step = size - edges[-1] % size if aligned else size
+        step = size - (edges[-1] + padding) % size if aligned else size
         edges.append(min(edges[-1] + step, end))
     return list(pairwise(edges))
 
@@ -88,7 +89,8 @@ class Diffusion:
         self._pace, self._stop_at_eos = pace, stop_at_eos
         # A block that ends after the deadline would leave others open, so there is only one.
         length = None if pace else options.block_length
-        self._blocks = blocks_between(config, canvas.begin, len(canvas), length)
+        self._padding = cache.padding
+        self._blocks = blocks_between(config, canvas.begin, len(canvas), length, self._padding)
         self._shares = len(self._blocks)
         self._block, self._step, self._fresh = 0, 0, True
         leads = sum(map(self._begins_with_lead, range(len(self._blocks))))
@@ -139,8 +141,10 @@ class Diffusion:
     def _span(self, store: KeyValues, start: int, stop: int) -> Span:
         """The rows `start` to `stop`, which attend up to the end of the window."""
         visible = stop if self._leading else self._window()[2]
-        mask = visibility(self.config, start, stop - start, visible, self.canvas.begin)
-        if self.policy == "prompt_frozen" and start < self._valid:
+        mask = visibility(
+            self.config, start, stop - start, visible, self.canvas.begin, self._padding
+        )
+        if self.policy == "prompt_frozen" and start == self._bare < self._valid:
             # Frozen rows are run without the canvas, as those of the first sequence were.
             reach = torch.full((stop - start, 1), visible)
             reach[: self._valid - start] = self._valid
@@ -151,7 +155,7 @@ class Diffusion:
     def _begins_with_lead(self, block: int) -> bool:
         """Whether the first token of a block follows from the clean block before it."""
         begin = self._blocks[block][0]
-        at_edge = begin > 0 and begin % self.config.block_length == 0
+        at_edge = begin > 0 and begin == self.config.block_start(begin, self._padding)
         return self.config.leads_blocks and at_edge and bool(self.canvas.masked[begin])
 
     def _leads(self) -> bool:
@@ -179,7 +183,7 @@ class Diffusion:
         elif self.policy in ("prompt_frozen", "exact"):
             start = self._valid
         if self.policy == "exact" and self.config.block_length > 1:
-            stop = visible = min(self.config.block_edge(end), len(self.canvas))
+            stop = visible = min(self.config.block_edge(end, self._padding), len(self.canvas))
         # Shifted logits of a block begin one row before it.
         return (max(0, min(start, begin - 1)) if self.config.shift else start), stop, visible
 
@@ -214,8 +218,8 @@ class Diffusion:
             return
         begin = self._blocks[self._block][0]
         if self.policy == "exact":
-            size = self.config.block_length
-            begin = self.canvas.begin if size == 1 else begin // size * size
+            whole = self.config.block_start(begin, self._padding)
+            begin = whole if self.config.by_blocks else self.canvas.begin
         # A later prompt cannot build on rows that ran through some of the layers only.
         if self.options.canvas_layers is None:
             self._cache.commit(self.canvas.ids[self._valid : begin].tolist())

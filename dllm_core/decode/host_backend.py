@@ -67,21 +67,20 @@ class HostBackend:
 
     def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """See `Engine.prefill`."""
-        if self.config.attention == "bidirectional":
+        if self.config.attention == "bidirectional" or self.config.pads_prompts:
             return PrefillStats(0, 0, 0.0)
         return self._prefill(ids, cache.contiguous)
 
     @torch.inference_mode()
     def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
-        begin = perf_counter()
-        block = self.config.block_length if self.config.by_blocks else 1
-        shared = reusable(self.config, cache.ids, cache.whole, ids)
+        begin, padding = perf_counter(), cache.padding
+        shared = reusable(self.config, cache.ids, cache.whole, ids, padding)
         cache.crop(shared)
-        stop = len(ids) // block * block
+        stop = self.config.block_start(len(ids), padding)
         new = list(ids[shared:stop])
         if new:
             cache.reserve(len(new))
-            mask = visibility(self.config, shared, len(new), stop)
+            mask = visibility(self.config, shared, len(new), stop, padding=padding)
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
             self._model(torch.tensor(new, device=self._device), [span])
             cache.commit(new)
@@ -93,12 +92,17 @@ class HostBackend:
 
     def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
         """See `Engine.read`."""
-        return self._read(ids, cache.contiguous, options)
+        return self._read(ids, cache.contiguous, options, self.config.padding(len(ids)))
 
-    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+    def _read(
+        self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions, padding: int
+    ) -> PrefillStats:
         policy = resolve_policy(self.config, options.cache)
-        if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
+        keeps = options.rule == "fixed_point" or policy in ("exact", "prompt_frozen")
+        if not keeps or cache.padding != padding:
             cache.crop(0)
+            cache.padding = padding
+        if not keeps:
             return PrefillStats(0, 0, 0.0)
         return self._prefill(ids[:-1] if self.config.shift else ids, cache)
 
@@ -106,10 +110,10 @@ class HostBackend:
     def begin(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> ReplyState:
         """Read the prompt; returns the denoiser of the reply, which is in no batch yet."""
         own = cache.contiguous
-        prefill = self._read(ids, own, options)
+        prefill = self._read(ids, own, options, self.config.padding(len(ids)))
         return ReplyState(
             self.config, self._tokenizer, ids, own, options, prefill, self.cost,
-            read=lambda longer: self._read(longer, own, options),
+            read=lambda longer: self._read(longer, own, options, own.padding),
         )  # fmt: skip
 
     def submit(

@@ -69,7 +69,7 @@ def score(
     canvas = Canvas(config, [*before, *hidden], device)
     n = len(canvas)
     cache.reserve(n)
-    mask = visibility(config, 0, n, n, canvas.begin)
+    mask = visibility(config, 0, n, n, canvas.begin, config.padding(len(before)))
     span = Span(cache.store, 0, n, n, None if mask is None else mask.to(device))
     places = torch.arange(len(before), n, device=device) - int(config.shift)
     logits = run(model, Forward(canvas.ids, (span,), places.clamp_min_(0))).log_softmax(-1)

@@ -56,9 +56,8 @@ def longest_prompt(config: ModelConfig, context: int, options: DecodeOptions) ->
     if options.rule == "fixed_point":
         # The canvas slides until it begins with the last token of the longest reply.
         return context - options.max_tokens - options.canvas_length + 2
-    return (
-        context // config.block_length * config.block_length if config.by_blocks else context
-    ) - (options.max_tokens)
+    whole = config.by_blocks and not config.pads_prompts
+    return (config.block_start(context) if whole else context) - options.max_tokens
 
 
 def check_ids(config: ModelConfig, ids: Sequence[int | None]) -> None:
@@ -189,8 +188,8 @@ class ReplyState:
             options = options.for_first_canvas()
         elif options.canvas_layers is not None and self._read is not None:
             self._read(ids)
-        # A block is denoised to its edge, even beyond the longest reply.
-        length = config.block_edge(len(ids) + min(room, options.canvas_length)) - len(ids)
+        end = config.canvas_end(len(ids), options.canvas_length, room, cache.padding)
+        length = end - len(ids)
         canvas = Canvas.after(config, ids, length, cache.store.device)
         unconditional, pace = None, None
         if options.guidance:

@@ -66,10 +66,12 @@ def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
         return "a canvas on the device is one block, unless the model has blocks of its own"
     if config.sub_block_length is not None or config.leads_blocks:
         return "blocks in parts run on the host"
+    if config.pads_prompts and config.by_blocks:
+        return "blocks that are counted from the end of a prompt run on the host"
     if options.canvas_length > MOST_POSITIONS:
         return f"a canvas of more than {MOST_POSITIONS} positions runs on the host"
     plain = DecodeOptions()
-    for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k"):
+    for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k", "banned"):
         value = getattr(options, name)
         if value != getattr(plain, name):
             return f"{name}={value} runs on the host"

@@ -51,8 +51,8 @@ class DeviceSteps(Iterator[DenoiseStep]):
         room = self._options.max_tokens - len(before.ids)
         now = self._options if before.ids else self._options.for_first_canvas()
         given = [*self._ids, *before.ids]
-        edge = self._device.config.block_edge(len(given) + min(room, now.canvas_length))
-        length = edge - len(given)
+        end = self._device.config.canvas_end(len(given), now.canvas_length, room)
+        length = end - len(given)
         job = CanvasJob(
             self._device.model,
             self._cache,

@@ -75,7 +75,13 @@ def shared_prefix(cached: Sequence[int], wanted: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(cached), len(wanted)))
 
 
-def reusable(config: ModelConfig, cached: Sequence[int], whole: int, wanted: Sequence[int]) -> int:
+def reusable(
+    config: ModelConfig,
+    cached: Sequence[int],
+    whole: int,
+    wanted: Sequence[int],
+    padding: int = 0,
+) -> int:
     """Number of leading tokens of a prompt that need not be read again.
 
     In a block-causal model they are those of whole blocks that are the same. In a bidirectional
@@ -85,7 +91,7 @@ def reusable(config: ModelConfig, cached: Sequence[int], whole: int, wanted: Seq
     same = shared_prefix(cached, wanted)
     if config.attention == "bidirectional":
         return same if same == whole == len(wanted) else 0
-    return same // config.block_length * config.block_length
+    return config.block_start(same, padding)
 
 
 class PromptCache:
@@ -100,12 +106,14 @@ class PromptCache:
         ids: the tokens that are read.
         whole: number of leading tokens that one pass has read, for bidirectional models, in which
             a prompt that was read in parts is another one.
+        padding: positions by which the first block is shorter; see `ModelConfig.pads_prompts`.
     """
 
     def __init__(self, store: KeyValues) -> None:
         self.store = store
         self.ids: list[int] = []
         self.whole = 0
+        self.padding = 0
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -91,7 +91,8 @@ def _from_directory(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
         ends = read_json(path / "generation_config.json").get("eos_token_id")
         values["eos_token_id"] = _joined(values.get("eos_token_id"), ends)
     config = families.config_from_json(values, **changes)
-    return Checkpoint(config, words, families.names_of(config), read_shards(path))
+    tensors = arrange_heads(read_shards(path), config)
+    return Checkpoint(config, words, families.names_of(config), tensors)
 
 
 def _joined(*stated: int | list[int] | None) -> list[int] | None:

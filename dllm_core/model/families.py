@@ -82,9 +82,19 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "sub_block_length": 8,
         "leads_blocks": True,
     },
-    "a2d-llama": {"attention": "bidirectional", "shift": False},
-    "a2d-qwen2": {"attention": "bidirectional", "qkv_bias": True, "shift": False},
-    "a2d-qwen3": {"attention": "bidirectional", "qk_norm": True, "shift": False},
+    "a2d-llama": {"attention": "bidirectional", "shift": False, "pads_prompts": True},
+    "a2d-qwen2": {
+        "attention": "bidirectional",
+        "qkv_bias": True,
+        "shift": False,
+        "pads_prompts": True,
+    },
+    "a2d-qwen3": {
+        "attention": "bidirectional",
+        "qk_norm": True,
+        "shift": False,
+        "pads_prompts": True,
+    },
 }
 """Fields of ModelConfig that the configuration files of a family leave out, by `model_type`."""
 
@@ -122,9 +132,9 @@ def names_diffusion(
     if mask_token == "<M>":
         return dict(_OPEN_DLLM)
     raise UnsupportedModelError(
-        f"The tokenizer of this {family} checkpoint has a mask token, {mask_token}: it may have been "
-        'taught to denoise. Say how it attends with config={"attention": "bidirectional"} and '
-        '"mask_id", or load it as an autoregressive model with config={"attention": '
+        f"The tokenizer of this {family} checkpoint has a mask token, {mask_token}: it may have "
+        'been taught to denoise. Say how it attends with config={"attention": "bidirectional"} '
+        'and "mask_id", or load it as an autoregressive model with config={"attention": '
         '"block_causal"}.'
     )
 

@@ -37,8 +37,8 @@ _HARMLESS = {
     "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "early_stopping", "typical_p",
     "num_beam_groups", "max_new_tokens", "use_cache_quantization", "use_cache_kernel",
     "use_logn_attn", "is_decoder", "router_aux_loss_coef", "output_router_logits",
-    "gradient_checkpointing", "model_max_length", "unsloth_version", "unsloth_fixed", "remove_invalid_values",
-    "finetuning_task", "tokenizer_class", "debug", "rope_interleaved_fused", "mlp_ratio",
+    "gradient_checkpointing", "model_max_length", "unsloth_version", "unsloth_fixed",
+    "remove_invalid_values", "finetuning_task", "tokenizer_class", "debug", "mlp_ratio",
     "transformers.js_config", "_commit_hash", "adapters", "training_args", "language",
     # LLaDA's, of its training and its kernels.
     "attention_layer_norm_with_affine", "block_group_size", "embedding_dropout",

@@ -52,18 +52,23 @@ class Span:
 
 
 def visibility(
-    config: ModelConfig, start: int, rows: int, visible: int, canvas: int | None = None
+    config: ModelConfig,
+    start: int,
+    rows: int,
+    visible: int,
+    canvas: int | None = None,
+    padding: int = 0,
 ) -> Tensor | None:
     """Attention mask of `rows` positions from `start` on over the first `visible` positions.
 
     Returns bool (rows, visible), or None where every row attends to all. In block-causal models a
     position attends to its own block and all before it; with blocks of one, positions from
-    `canvas` on attend to each other, too.
+    `canvas` on attend to each other, too. The first block is shorter by `padding`.
     """
     if config.attention == "bidirectional":
         return None
     positions = torch.arange(start, start + rows)
-    limit = (positions // config.block_length + 1) * config.block_length
+    limit = ((positions + padding) // config.block_length + 1) * config.block_length - padding
     if canvas is not None and config.block_length == 1:
         limit = torch.where(positions >= canvas, visible, limit)
     if int(limit[0]) >= visible:
