@@ -120,7 +120,7 @@ class Diffusion:
         start, stop, visible = self._window()
         begin, end = self._blocks[self._block]
         if self._leading:
-            stop = visible = begin
+            stop = begin
             end = begin + 1
         ids, spans = self.canvas.ids[start:stop], [self._span(self._cache.store, start, stop)]
         shifted = torch.arange(begin, end, device=ids.device) - int(self.config.shift)
