@@ -20,8 +20,11 @@ import numpy as np
 import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
+from numpy.typing import NDArray
 
+from dllm_core.cpu.packed import Quantised
 from dllm_core.errors import ModelFileError
+from dllm_core.model import gguf_blocks
 from dllm_core.model.lazy_tensors import Stored
 
 _SCALARS = {
@@ -144,17 +147,26 @@ class GgufFile:
     def read(self) -> Iterator[tuple[str, Stored]]:
         """Yield every tensor by name; its rows are decoded to float32 when they are read."""
         for name, entry in self.tensors.items():
-            yield name, Stored(entry.shape, partial(self._decoded, entry))
+            matrix = len(entry.shape) == 2 and entry.kind in gguf_blocks.READABLE
+            quantised = partial(self._quantised, entry) if matrix else None
+            yield name, Stored(entry.shape, partial(self._decoded, entry), quantised)
+
+    def _quantised(self, entry: TensorEntry, rows: slice) -> Quantised:
+        return gguf_blocks.split(self._raw(entry, rows), entry.kind)
 
     def _decoded(self, entry: TensorEntry, rows: slice) -> torch.Tensor:
-        block, size = GGML_QUANT_SIZES[entry.kind]
         if len(entry.shape) == 1:
             return self._decoded(replace(entry, shape=(1, *entry.shape)), slice(0, 1))[0][rows]
+        values = dequantize(self._raw(entry, rows), entry.kind)
+        return torch.from_numpy(values.astype(np.float32, copy=False))
+
+    def _raw(self, entry: TensorEntry, rows: slice) -> NDArray[np.uint8]:
+        """Bytes of some rows as the file has them; the last axis is a row's blocks."""
+        block, size = GGML_QUANT_SIZES[entry.kind]
         start, stop, _ = rows.indices(entry.shape[0])
         width = entry.shape[-1] // block * size
         per_row = int(np.prod(entry.shape[1:-1], dtype=np.int64)) * width
         raw = np.fromfile(
             self.path, np.uint8, (stop - start) * per_row, offset=entry.offset + start * per_row
         )
-        values = dequantize(raw.reshape(stop - start, *entry.shape[1:-1], width), entry.kind)
-        return torch.from_numpy(values.astype(np.float32, copy=False))
+        return raw.reshape(stop - start, *entry.shape[1:-1], width)

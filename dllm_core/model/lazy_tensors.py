@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from dllm_core.cpu.packed import Quantised
+
 _ELEMENTS = 2**18
 """Of one piece: little beside the weights, much beside the cost of reading it apart."""
 _MULTIPLE = 64
@@ -26,10 +28,16 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Rows that are read, or computed from what is read, whenever they are asked for."""
+    """Rows that are read, or computed from what is read, whenever they are asked for.
+
+    Attributes:
+        read: reads some rows as floating-point numbers.
+        quantised: reads some rows as the file has them; None where it has no grids of 32 weights.
+    """
 
     shape: tuple[int, ...]
     read: Callable[[slice], Tensor]
+    quantised: Callable[[slice], Quantised] | None = None
 
     def __getitem__(self, rows: slice, /) -> Tensor:
         return self.read(rows)
