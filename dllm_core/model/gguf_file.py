@@ -109,13 +109,28 @@ class GgufFile:
             raise struct.error("string beyond the end")
         return self._bytes[start : self._position].decode("utf-8")
 
+    def _strings(self, count: int) -> list[str]:
+        """As `_string` reads them: a vocabulary has 49,000 and more, so in one loop."""
+        found, position, whole = [], self._position, self._bytes
+        length_at = struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            start = position + 8
+            position = start + length_at(whole, position)[0]
+            if position > len(whole):
+                raise struct.error("string beyond the end")
+            found.append(whole[start:position].decode("utf-8"))
+        self._position = position
+        return found
+
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
             return self._string()
         if kind != _ARRAY:
             return self._scalar(_SCALARS[kind])
         element, count = self._scalar("I"), self._scalar("Q")
-        if element in (_STRING, _ARRAY):
+        if element == _STRING:
+            return self._strings(count)
+        if element == _ARRAY:
             return [self._value(element) for _ in range(count)]
         layout = f"<{count}{_SCALARS[element]}"
         values = struct.unpack_from(layout, self._bytes, self._position)
