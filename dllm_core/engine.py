@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig
+from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig, require_known
 from dllm_core.decode import infill
 from dllm_core.decode.backend import Backend, Cache
 from dllm_core.decode.host_backend import HostBackend
-from dllm_core.decode.reply_state import ReplyState, check_ids, check_request
+from dllm_core.decode.options import check_ids, check_options, check_request, check_used
+from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.reply_steps import Steps
 from dllm_core.decode.stats import PrefillStats, Reply
 from dllm_core.gpu.device import Device
@@ -293,6 +294,27 @@ class Engine:
         keep = self.device.type == "cuda" and self.config.attention == "bidirectional"
         policy: CachePolicy = "prompt_frozen" if keep else "auto"
         return DecodeOptions(rule="quota", canvas_length=32, cache=policy)
+
+    def options(self, base: DecodeOptions | None = None, **given: Any) -> DecodeOptions:
+        """The default options, or `base`, with the `given` ones in their place.
+
+        Raises:
+            OptionError: an option is unknown or out of its range, says nothing to the rule, or
+                does not suit the model; the message says what does.
+        """
+        for name in given:
+            require_known("option", name, list(DecodeOptions.__dataclass_fields__))
+        base = base or self.default_options
+        if given.get("rule", base.rule) != base.rule and "canvas_length" not in given:
+            # The rule fixed_point alone takes one position at a time by default.
+            if base.rule == "fixed_point":
+                given["canvas_length"] = 32
+            elif given["rule"] == "fixed_point":
+                given["canvas_length"] = 1
+        options = replace(base, **given)
+        check_used(options, given)
+        check_options(self.config, self.context, options)
+        return options
 
     def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
         """Read as much of a complete prompt as the rule and the cache policy can use.

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import asr
 import tts
@@ -143,12 +143,17 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
     """Load one responder; raises as `load_responder` does."""
     make = find_responder(chosen.engine)
     if chosen.engine == "hosted":
+        _refuse_decoding(chosen)
         return make(_service(chosen))
     if chosen.adapter is not None and chosen.engine != "diffusion":
         raise ConfigError(f"responder.adapter says nothing to {chosen.engine}: leave it out")
+    if chosen.engine != "diffusion":
+        _refuse_decoding(chosen)
     if chosen.engine not in WITH_MODEL:
         return make()
-    extra = {} if chosen.adapter is None else {"adapter": chosen.adapter}
+    extra: dict[str, Any] = {} if chosen.adapter is None else {"adapter": chosen.adapter}
+    if chosen.engine == "diffusion":
+        extra |= {"decoding": chosen.decoding(), **chosen.loading()}
     return make(
         model_path(chosen.model, progress),
         dtype=chosen.dtype,
@@ -158,6 +163,15 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
         **extra,
         progress=lambda share, what: progress(f"{what} ({share:.0%})"),
     )
+
+
+def _refuse_decoding(chosen: ResponderChoice) -> None:
+    names = [f"responder.{name}" for name in (*chosen.decoding(), *chosen.loading())]
+    if names:
+        raise ConfigError(
+            f"{', '.join(names)}: only the engine diffusion denoises; leave it out for "
+            f"{chosen.engine}"
+        )
 
 
 def _service(chosen: ResponderChoice) -> Service:

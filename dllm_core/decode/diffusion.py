@@ -117,7 +117,7 @@ class Diffusion:
     def plan(self) -> Forward:
         self._merge_if_last()
         self._leading = self._leads()
-        start, stop, visible = self._window()
+        start, stop, _ = self._window()
         begin, end = self._blocks[self._block]
         if self._leading:
             stop = begin

@@ -11,7 +11,7 @@ from dllm_core.config import DecodeOptions, Rule
 from dllm_core.decode.canvas import Canvas
 from dllm_core.decode.denoise import Forward, run
 from dllm_core.decode.diffusion import Diffusion
-from dllm_core.decode.reply_state import check_ids
+from dllm_core.decode.options import check_ids
 from dllm_core.errors import OptionError
 from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.transformer import Span, Transformer, visibility

@@ -16,73 +16,8 @@ from dllm_core.decode.fixed_point import FixedPoint
 from dllm_core.decode.reply_steps import ReplySteps
 from dllm_core.decode.schedule import Clock, CostModel, Deadline
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
-from dllm_core.errors import OptionError, PromptTooLongError
 from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.tokenizer import Tokenizer
-
-
-def check_request(
-    config: ModelConfig, context: int, ids: Sequence[int], options: DecodeOptions
-) -> None:
-    """Refuse requests that the engine cannot denoise.
-
-    Raises:
-        OptionError: the prompt is empty, or the options do not suit the model.
-        PromptTooLongError: prompt and reply do not fit the context.
-    """
-    if not ids:
-        raise OptionError("The prompt is empty: there is nothing to reply to.")
-    if options.rule not in ("fixed_point", "sequential") and config.mask_id is None:
-        raise OptionError(
-            f"The rule {options.rule} needs a model that was taught to denoise; this one "
-            "has no mask token. Use fixed_point."
-        )
-    if options.rule == "fixed_point" and not config.autoregressive:
-        raise OptionError(
-            "The rule fixed_point needs causal attention and shifted logits: use quota or "
-            "threshold for this model."
-        )
-    check_ids(config, ids)
-    _check_blocks(config, options)
-    if len(ids) > longest_prompt(config, context, options):
-        raise PromptTooLongError(
-            f"A prompt of {len(ids)} tokens and a reply of {options.max_tokens} do not fit "
-            f"the context of {context}: shorten the history or load a larger context."
-        )
-
-
-def longest_prompt(config: ModelConfig, context: int, options: DecodeOptions) -> int:
-    """Most tokens of a prompt whose reply fits the context; may be negative."""
-    if options.rule == "fixed_point":
-        # The canvas slides until it begins with the last token of the longest reply.
-        return context - options.max_tokens - options.canvas_length + 2
-    whole = config.by_blocks and not config.pads_prompts
-    return (config.block_start(context) if whole else context) - options.max_tokens
-
-
-def check_ids(config: ModelConfig, ids: Sequence[int | None]) -> None:
-    """Refuse token ids outside the vocabulary.
-
-    Raises:
-        OptionError: there is one.
-    """
-    wrong = next((i for i in ids if i is not None and not 0 <= i < config.vocab_size), None)
-    if wrong is not None:
-        raise OptionError(
-            f"The token id {wrong} lies outside the vocabulary of {config.vocab_size}: encode the "
-            "prompt with this model's tokenizer."
-        )
-
-
-def _check_blocks(config: ModelConfig, options: DecodeOptions) -> None:
-    length = options.block_length
-    if config.by_blocks and length is not None and config.block_length % length:
-        raise OptionError(
-            f"block_length is {length}, but this model was trained on blocks of "
-            f"{config.block_length}: give a divisor of that, or leave it out."
-        )
-    if options.rule == "fixed_point" and length is not None:
-        raise OptionError("block_length says nothing to the rule fixed_point: leave it out.")
 
 
 class ReplyState:

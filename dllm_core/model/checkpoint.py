@@ -53,14 +53,14 @@ def find(source: str | Path, changes: Mapping[str, Any] | None = None) -> Checkp
     Raises:
         ModelFileError, UnsupportedModelError, WeightsError: as `Engine.load`.
     """
-    path = Path(source)
+    path, given = Path(source), families.checked(changes or {})
     if path.is_dir():
-        checkpoint = _from_directory(path, changes or {})
+        checkpoint = _from_directory(path, given)
     elif path.suffix == ".gguf" or path.is_file() or str(source).count("/") != 1:
-        checkpoint = _from_gguf(path, changes or {})
+        checkpoint = _from_gguf(path, given)
     else:
-        checkpoint = _from_directory(_fetch(str(source)), changes or {})
-    _check_agreement(checkpoint, changes or {})
+        checkpoint = _from_directory(_fetch(str(source)), given)
+    _check_agreement(checkpoint, given)
     return checkpoint
 
 

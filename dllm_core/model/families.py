@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from dllm_core import rope
-from dllm_core.config import ModelConfig
-from dllm_core.errors import ModelFileError, UnsupportedModelError
+from dllm_core.config import ModelConfig, require_known
+from dllm_core.errors import ModelFileError, OptionError, UnsupportedModelError
 from dllm_core.model import fields_of_gguf, fields_of_json
 
 NameMap = Mapping[str, str]
@@ -102,6 +103,41 @@ _MASK_IDS = {"Dream": 151_666, "sdar": 151_669, "Fast_dLLM_Qwen": 151_665}
 _LLADA_MASK_IDS = {126_464: 126_336, 155_136: 5}
 _LLADA_ENDS_OF_TURN = {126_464: 126_348}
 """By size of the vocabulary, as the mask ids: LLaDA-8B and iLLaDA-8B differ."""
+
+
+def checked(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ModelConfig as a user gives them, with lists made tuples.
+
+    Raises:
+        OptionError: a name is unknown, or a value of another type than the field's.
+    """
+    found: dict[str, Any] = {}
+    for name, value in changes.items():
+        require_known("field of the model's configuration", name, _FIELDS)
+        if isinstance(value, list):
+            value = tuple(value)
+        if name == "eos_ids" and isinstance(value, int):
+            value = (value,)
+        if not isinstance(value, _types_of(name)):
+            raise OptionError(f"{name} of the model's configuration cannot be {value!r}.")
+        found[name] = value
+    return found
+
+
+_FIELDS = [field.name for field in dataclasses.fields(ModelConfig) if field.name != "rope"]
+_BOOLEAN = ("leads_blocks", "pads_prompts", "shift", "qkv_bias", "qk_norm", "tied_head")
+
+
+def _types_of(name: str) -> tuple[type, ...]:
+    if name in ("family", "attention"):
+        return (str,)
+    if name in _BOOLEAN:
+        return (bool,)
+    if name == "eos_ids":
+        return (tuple,)
+    if name in ("rope_theta", "norm_eps"):
+        return (float, int)
+    return (int, type(None)) if name in ("mask_id", "sub_block_length") else (int,)
 
 
 def names_of(config: ModelConfig) -> NameMap:

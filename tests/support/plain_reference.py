@@ -220,6 +220,7 @@ def fast_dllm_v2(
     The first token of a block is the best one after the clean block before it. The parts of a
     block are finished from left to right; within the block logits are shifted by one.
     """
+
     def mask(n: int) -> Tensor:
         places = torch.arange(n) // block
         return places[None] <= places[:, None]
