@@ -95,7 +95,8 @@ class Rope:
             first, last = math.floor(first), math.ceil(last)
         first, last = max(first, 0), min(last, width - 1)
         ramp = (np.arange(len(plain)) - first) / (last - first if last != first else 1e-3)
-        return 1 - np.clip(ramp, 0, 1)
+        kept: Frequencies = 1 - np.clip(ramp, 0, 1)
+        return kept
 
 
 PLAIN_ROPE = Rope()
