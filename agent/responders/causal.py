@@ -106,7 +106,9 @@ class CausalCache(TokenCache):
     def next(self, token: int) -> tuple[int, float]:
         """Read one token; returns the likeliest to follow, and its probability."""
         logits = self._append([token])
-        logits[self._banned] = -torch.inf
+        if self._banned:
+            places = torch.tensor(self._banned, device=logits.device)
+            logits = logits.index_fill(0, places, -torch.inf)
         probability, best = logits.softmax(-1).max(-1)
         return int(best), float(probability)
 
