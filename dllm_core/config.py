@@ -137,6 +137,11 @@ class ModelConfig:
         return self.num_heads // self.num_kv_heads
 
     @property
+    def causal(self) -> bool:
+        """Whether a position attends to itself and to those before it only."""
+        return self.attention == "block_causal" and self.block_length == 1
+
+    @property
     def by_blocks(self) -> bool:
         """Whether the model was trained on blocks of several positions."""
         return self.attention == "block_causal" and self.block_length > 1
@@ -173,7 +178,7 @@ class ModelConfig:
     @property
     def autoregressive(self) -> bool:
         """Whether every token is predicted from those before it (causal, shifted logits)."""
-        return self.shift and self.attention == "block_causal" and self.block_length == 1
+        return self.shift and self.causal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
