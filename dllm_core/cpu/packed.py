@@ -258,15 +258,21 @@ def _on(groups: Tensor, step: Tensor, least: Tensor, most: int) -> Tensor:
 
 
 def _eight_bits(groups: Tensor) -> _Quantised:
-    least, most = groups.aminmax(dim=-1, keepdim=True)
-    even = torch.maximum(least.abs(), most.abs()) / 127
-    first, second = (
-        (_on(groups, step, start, 255), step, start)
-        for step, start in (((most - least) / 255, least), (even, -128 * even))
-    )
-    nearer = _error(groups, *first) <= _error(groups, *second)
+    # Two reductions take half the time of torch's joint one.
+    least, most = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    even = torch.maximum(least.abs(), most.abs()).div_(127)
+    first, off = _tried(groups, (most - least).div_(255), least)
+    second, other = _tried(groups, even, -128 * even)
+    nearer = off <= other
     levels, step, least = (torch.where(nearer, a, b) for a, b in zip(first, second, strict=True))
     return levels, step, least
+
+
+def _tried(groups: Tensor, step: Tensor, least: Tensor) -> tuple[_Quantised, Tensor]:
+    """The groups on a grid of 8 bits, and their largest errors (rows, groups, 1)."""
+    levels = torch.sub(groups, least).div_(step.clamp_min(1e-12)).round_().clamp_(0, 255)
+    wrong = torch.mul(levels, step).add_(least).sub_(groups).abs_().amax(-1, keepdim=True)
+    return (levels, step, least), wrong
 
 
 def _error(groups: Tensor, levels: Tensor, step: Tensor, least: Tensor) -> Tensor:

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode import unmask
+from dllm_core.decode.blocks import blocks_between
 from dllm_core.decode.canvas import Canvas, CanvasView
 from dllm_core.decode.denoise import Forward, resolve_policy
 from dllm_core.decode.schedule import Deadline
 from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.transformer import Span, visibility
-
-
-def blocks_between(
-    config: ModelConfig, begin: int, end: int, length: int | None, padding: int = 0
-) -> list[tuple[int, int]]:
-    """(start, stop) of the blocks of a canvas, which are finished one after another.
-
-    The canvas reaches from position `begin` to before `end`; `length` is that of a block, None
-    for a single one. The blocks of a model trained on blocks begin at multiples of its block
-    length, counted from the start of the sequence, so the end of a prompt shares the first one;
-    `length` divides them, by default as the model was trained. The first one of the sequence is
-    shorter by `padding`.
-    """
-    size, aligned = length or end - begin, config.by_blocks
-    if aligned:
-        size = length or config.sub_block_length or config.block_length
-    edges = [begin]
-    while edges[-1] < end:
-        step = size - (edges[-1] + padding) % size if aligned else size
-        edges.append(min(edges[-1] + step, end))
-    return list(pairwise(edges))
 
 
 class Diffusion:

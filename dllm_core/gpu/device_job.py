@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dllm_core.config import DecodeOptions
+from dllm_core.decode.blocks import blocks_between
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.decode.denoise import finished_before
-from dllm_core.decode.diffusion import blocks_between
 from dllm_core.gpu.device_round import (
     OPEN,
     Outcome,
