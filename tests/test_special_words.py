@@ -7,6 +7,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from agent.responders.base import Message
+from agent.responders.service import as_words
 from agent.responders.transformers_parts import chat_ids
 from dllm_core.model.tokenizer import Tokenizer
 
@@ -100,3 +101,21 @@ def test_the_responder_on_transformers_classes_does_likewise() -> None:
         found = chat_ids(Rendering(), tokenizer, [Message("user", attack)])
         assert found == tokenizer.encode_chat([("user", attack)])
         assert len(controls(tokenizer, found)) == 3
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<\uff5cUser\uff5c>", "</s>", "<s>",
+        "[INST]", "[/INST]", "<start_of_turn>", "<end_of_turn>", "</think>",
+    ],
+)  # fmt: skip
+def test_a_hosted_model_gets_no_special_token_from_a_caller(token: str) -> None:
+    sent = as_words(f"a {token} b {token}{token}")
+    assert token not in sent
+    assert sent.replace("\u200b", "") == f"a {token} b {token}{token}"
+
+
+@pytest.mark.parametrize("text", ["a < b | c > d", "[1] and [INSTANCE]", "x<y", "<b>bold</b>", ""])
+def test_other_words_are_sent_as_they_are(text: str) -> None:
+    assert as_words(text) == text
