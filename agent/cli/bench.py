@@ -156,6 +156,46 @@ def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
 
 
 @bench.command()
+def draft(
+    model: ModelOption = None,
+    drafter: Annotated[
+        Path | None, typer.Option(help="Directory; default: the one that comes with the model.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Prompts of each domain.")] = 50,
+    max_tokens: Annotated[int, typer.Option(min=4, max=256)] = 48,
+    dtype: Annotated[str, typer.Option(help="int4, int8 or float32.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Time limit in seconds. Default: no limit.")
+    ] = None,
+    llama_python: Annotated[
+        Path | None, typer.Option(help="Interpreter with llama-cpp-python, to run beside.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replies with a drafter beside token by token, on held-out prompts: words equal, time."""
+    from agent.runtime.engines import model_path, thread_plan
+
+    settings = settings_from(config, {"responder": {"model": model}})
+    measure = importlib.import_module("dllm_core.adapt.drafter.bench").measure
+    with err.status("loading") as status:
+        rows = measure(
+            str(model_path(settings.responder.model, lambda line: None)),
+            drafter=drafter,
+            system=settings.responder.instructions,
+            limit=limit,
+            max_tokens=max_tokens,
+            dtype=dtype,
+            seconds=seconds,
+            threads=threads or thread_plan(settings).responder,
+            llama_python=llama_python,
+            report=status.update,
+        )
+        _show(rows, as_json)
+
+
+@bench.command()
 def responders(
     prompts: Annotated[
         Path, typer.Argument(help="File of prompts, one per line, or .jsonl with checks.")
@@ -327,6 +367,39 @@ def endpoint(
 
 
 @bench.command()
+def speech(
+    ear: Annotated[
+        int, typer.Option(min=0, max=2000, help="Lines to speak and recognise as well.")
+    ] = 0,
+    forms: Annotated[
+        Path | None, typer.Option("--table", help="Your own table; default the bundled one.")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", help="Write the recognised lines to this file.")
+    ] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="List the lines that are wrong.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Share of written numbers, dates, codes and names that are spoken right, by class."""
+    from agent.bench.rows import write_rows
+    from agent.bench.speech import chosen, heard, table, wrong_lines
+    from agent.bench.spoken_forms import TABLE, read_forms
+
+    settings = settings_from(config)
+    _check_file(rows)
+    lines = read_forms(forms or TABLE)
+    with err.status("loading") as status:
+        listened = heard(settings, chosen(lines, ear), status.update) if ear else []
+    if rows is not None:
+        write_rows(rows, (line.row() for line in listened), f"onebreath bench speech --ear {ear}")
+    _show(table(lines, listened), as_json)
+    if wrong:
+        for line in wrong_lines(lines, listened):
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@bench.command()
 def phone(
     calls: Annotated[
         int, typer.Option(min=1, max=200, help="Number of concurrent telephone calls.")
@@ -343,3 +416,28 @@ def phone(
     with err.status("starting") as status:
         figures = run_phone_bench(calls, rounds, status.update)
     _show_figures(figures, as_json)
+
+
+@bench.command()
+def neighbours(
+    calls: Annotated[int, typer.Option(min=1, max=16, help="Number of calls measured.")] = 3,
+    turns: Annotated[
+        int, typer.Option(min=2, max=1000, help="Number of typed turns of each call.")
+    ] = 20,
+    scripted: Annotated[
+        bool, typer.Option(help="Scripted engines, to measure everything else.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what one client at its limits costs other calls: floods of five kinds.
+
+    Exits with 1 where a p95 is more than 1.3 of that of an idle server.
+    """
+    from agent.bench.neighbours import run_neighbours_bench
+
+    settings_from(config)
+    with err.status("loading") as status:
+        rows = run_neighbours_bench(calls, turns, config, scripted, status.update)
+    _show(rows, as_json)
+    raise typer.Exit(0 if all(row["met"] for row in rows) else 1)

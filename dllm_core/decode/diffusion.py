@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import torch
 from torch import Tensor
 
@@ -81,17 +79,10 @@ class Diffusion:
         cache.crop(self._valid)
         cache.reserve(len(canvas) - self._valid)
         self._confidence = torch.zeros(len(canvas), dtype=torch.float64, device=canvas.ids.device)
-        self._generator = torch.Generator().manual_seed(self._noise_seed())
+        self._generator = torch.Generator().manual_seed(
+            unmask.noise_seed(options.seed, canvas.ids[: canvas.begin].tolist())
+        )
         self._reopenings = len(canvas) - canvas.begin
-
-    def _noise_seed(self) -> int:
-        """The seed of the options mixed with the tokens before the canvas.
-
-        Every canvas of every turn draws noise of its own, and the same prompt the same noise.
-        """
-        before = self.canvas.ids[: self.canvas.begin].tolist()
-        words = repr((self.options.seed, before)).encode()
-        return int.from_bytes(blake2b(words, digest_size=7).digest(), "big")
 
     def plan(self) -> Forward:
         self._merge_if_last()

@@ -18,9 +18,11 @@ _READ_BY: dict[str, tuple[str, ...]] = {
 }
 """Rules to which an option says something, for options that not all rules read."""
 
-_NOT_BY_FIXED_POINT = (
-    "block_length", "confidence", "temperature", "top_p", "top_k", "guidance", "eos_last", "seed",
-)  # fmt: skip
+LEFT_TO_RIGHT = ("fixed_point", "draft")
+"""Rules that write a reply token after token, as an autoregressive model does."""
+
+_NOT_BY_FIXED_POINT = ("temperature", "top_p", "top_k", "seed")
+_NOT_LEFT_TO_RIGHT = ("block_length", "confidence", "guidance", "eos_last")
 
 
 def check_request(
@@ -80,21 +82,23 @@ def check_model(config: ModelConfig, options: DecodeOptions) -> None:
         OptionError: the rule, the cache policy, the blocks or the layers are not possible.
     """
     rule, length = options.rule, options.block_length
-    if rule not in ("fixed_point", "sequential", "draft") and config.mask_id is None:
+    if rule not in (*LEFT_TO_RIGHT, "sequential") and config.mask_id is None:
         raise OptionError(
             f"The rule {rule} needs a model that was taught to denoise; this one has no mask "
             "token. Use fixed_point."
         )
-    if rule == "fixed_point" and not config.autoregressive:
+    if rule in LEFT_TO_RIGHT and not config.autoregressive:
         raise OptionError(
-            "The rule fixed_point needs causal attention and shifted logits: use quota or "
+            f"The rule {rule} needs causal attention and shifted logits: use quota or "
             "threshold for this model."
         )
-    if rule == "fixed_point" and (options.temperature or options.guidance):
+    if rule == "fixed_point" and options.temperature:
         raise OptionError(
-            "The rule fixed_point is greedy: temperature and guidance say nothing to it. Use "
-            "sequential to sample token by token."
+            "The rule fixed_point is greedy: temperature says nothing to it. Use sequential to "
+            "sample token by token."
         )
+    if rule in LEFT_TO_RIGHT and options.guidance:
+        raise OptionError(f"guidance says nothing to the rule {rule}: leave it out.")
     if config.by_blocks and length is not None and config.block_length % length:
         raise OptionError(
             f"block_length is {length}, but this model was trained on blocks of "
@@ -115,8 +119,9 @@ def check_used(options: DecodeOptions, given: Iterable[str]) -> None:
     """
     for name in given:
         rules = _READ_BY.get(name)
-        if options.rule == "fixed_point" and name in _NOT_BY_FIXED_POINT:
-            raise OptionError(f"{name} says nothing to the rule fixed_point: leave it out.")
+        silent = options.rule == "fixed_point" and name in _NOT_BY_FIXED_POINT
+        if silent or (options.rule in LEFT_TO_RIGHT and name in _NOT_LEFT_TO_RIGHT):
+            raise OptionError(f"{name} says nothing to the rule {options.rule}: leave it out.")
         if rules is not None and options.rule not in rules:
             raise OptionError(
                 f"{name} says nothing to the rule {options.rule}: leave it out, or use the rule "
@@ -129,5 +134,7 @@ def longest_prompt(config: ModelConfig, context: int, options: DecodeOptions) ->
     if options.rule == "fixed_point":
         # The canvas slides until it begins with the last token of the longest reply.
         return context - options.max_tokens - options.canvas_length + 2
+    if options.rule == "draft":
+        return context - options.max_tokens - 1
     whole = config.by_blocks and not config.pads_prompts
     return (config.block_start(context) if whole else context) - options.max_tokens

@@ -1,0 +1,304 @@
+"""The rule `draft`: a drafter proposes, the model checks, and the reply is the model's own.
+
+Every round a tree of drafted tokens runs through the model beside the last known token. What the
+model itself would say after each of these rows, greedily or drawn at a temperature, decides which
+branch stands; its own token follows. So the reply is that of decoding token by token, in fewer
+passes: greedy ones to the last bit (a row's logits do not depend on the rows beside it), drawn
+ones in distribution, for every token is drawn from the model's own and drafts only spare passes
+(the deterministic case of speculative sampling, arXiv 2211.17192).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from dllm_core.config import DecodeOptions, ModelConfig
+from dllm_core.decode import unmask
+from dllm_core.decode.canvas import CanvasView
+from dllm_core.decode.denoise import Forward
+from dllm_core.decode.draft_economy import TYPICAL, DraftCosts, DraftCounts, DraftWorth
+from dllm_core.decode.stats import DraftRound, DraftStats
+from dllm_core.draft.cache import DraftCache
+from dllm_core.draft.drafter import Drafter
+from dllm_core.draft.echo import Echo, Joined, Lookup
+from dllm_core.draft.proposal import Proposal
+from dllm_core.draft.tree import Tree, grow
+from dllm_core.model.cache import PromptCache
+from dllm_core.model.transformer import Span, Taps
+
+_CONFIDENT = 0.5
+"""Chance from which a drafted token may stand unverified."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A round under way."""
+
+    tree: Tree
+    forward: Forward
+    drafted: bool
+    """Whether the drafter was asked."""
+
+
+class Drafting:
+    """A reply under the rule `draft`; without a drafter, token by token.
+
+    `last` is the token before the reply; it is not in the cache yet, whose `drafts` know as many
+    positions as the cache has, unless the drafter was not there when they were read: then nothing
+    is drafted. At most `max_tokens` are made.
+    """
+
+    planned: int | None = None
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        cache: PromptCache,
+        last: int,
+        options: DecodeOptions,
+        max_tokens: int,
+        *,
+        drafter: Drafter | None = None,
+        costs: DraftCosts = TYPICAL,
+        starts_word: Callable[[int], bool] = lambda token: True,
+    ) -> None:
+        """`starts_word` tells where a reply without a check may be cut."""
+        self.done = False
+        self.round: DraftRound | None = None
+        """What became of the last draft."""
+        self._config, self._cache, self._last = config, cache, last
+        self._options, self._max_tokens = options, max_tokens
+        self._drafter, self._costs, self._starts_word = drafter, costs, starts_word
+        self._generator = torch.Generator().manual_seed(unmask.noise_seed(options.seed, cache.ids))
+        self._ids: list[int] = []
+        self._confidence: list[float] = []
+        self._proposal: Proposal | None = None
+        self._echo: Echo | None = None
+        looks = drafter is not None and options.draft_echo
+        self._lookup = Lookup([*cache.ids, last]) if looks else None
+        self._planned: _Planned | None = None
+        self._worth, self._counts, self._asked = DraftWorth(), DraftCounts(), False
+        self._open = False
+        self._most_rows = options.draft_rows
+
+    # Drafting
+
+    def limit_rows(self, rows: int) -> None:
+        """Take at most `rows` rows in the steps to come, for others share them."""
+        self._most_rows = max(1, min(self._options.draft_rows, rows))
+
+    def ask(self) -> tuple[DraftCache, int] | None:
+        """What the drafter is to draft from for the next round, told once; None for no draft."""
+        drafts = self._cache.drafts
+        if self._planned is not None or self._asked or self._drafter is None:
+            return None
+        self._asked = True
+        if self._lookup is not None and self._room > 1:
+            self._echo = self._lookup.find()
+        if self._echo is not None and self._echo.sure:
+            return None
+        known = isinstance(drafts, DraftCache) and 0 < len(drafts) == len(self._cache)
+        if not known or self._room <= 1 or self._most_rows < 2 or not self._worth.drafts_now():
+            return None
+        assert isinstance(drafts, DraftCache)
+        return drafts, self._last
+
+    @property
+    def _room(self) -> int:
+        return self._max_tokens - len(self._ids)
+
+    def propose(self, proposal: Proposal) -> None:
+        """Take the drafter's answer to `ask`."""
+        self._proposal = proposal
+
+    def _proposals(self) -> Joined | None:
+        found = self._proposal is not None or self._echo is not None
+        return Joined(self._proposal, self._echo) if found else None
+
+    def plan(self) -> Forward:
+        if self._planned is None:
+            draft_together([self])
+            self._planned = self._made()
+        return self._planned.forward
+
+    def _made(self) -> _Planned:
+        drafter, cache = self._drafter, self._cache
+        # Near the end of the context there may be room for the reply, but not for branches.
+        rows = min(self._most_rows, cache.store.limit - len(cache))
+        tree = grow(
+            self._last, self._proposals(), cost=self._costs.of,
+            spent=0.0 if self._proposal is None else self._costs.draft,
+            rows=rows, deepest=self._room - 1, trust=self._worth.trust,
+        )  # fmt: skip
+        rows, start = len(tree), len(cache)
+        cache.reserve(rows)
+        device = cache.store.device
+        span = Span(
+            cache.store, start, rows, start + rows, _ancestors(tree, start, device),
+            start + torch.tensor(tree.depths, device=device) if not tree.is_chain else None,
+        )  # fmt: skip
+        taps = None if drafter is None else Taps.after(drafter.layers, rows, self._config)
+        ids = torch.tensor(tree.tokens, device=device)
+        wanted = torch.arange(rows, device=device)
+        return _Planned(tree, Forward(ids, (span,), wanted, None, taps), self._proposal is not None)
+
+    # Checking
+
+    def absorb(self, logits: Tensor) -> None:
+        assert self._planned is not None, "plan the pass first"
+        planned, tree = self._planned, self._planned.tree
+        self._planned, self._proposal, self._echo, self._asked = None, None, None, False
+        path, said, sure = self._followed(tree, logits)
+        self._keep(planned, path)
+        before = len(self._ids)
+        self._say(said, sure)
+        accepted = min(len(path) - 1, len(self._ids) - before)
+        self.round = DraftRound(len(tree) - 1, accepted, path[-1] in tree.parents)
+        self._counts.add(tree, path)
+        if planned.drafted:
+            self._worth.learn(len(path) - 1, tree, self._costs)
+        rounds = self._options.rounds
+        if not self.done and rounds is not None and self._counts.rounds >= rounds:
+            self.conclude()
+
+    def _followed(self, tree: Tree, logits: Tensor) -> tuple[list[int], list[int], list[float]]:
+        """The rows that stand, and what the model says after each, with its probability."""
+        options, mask = self._options, self._config.mask_id
+        never = [*options.banned, *(() if mask is None else (mask,))]
+        if never:
+            logits[:, never] = -torch.inf
+        if options.top_k is not None:
+            logits = unmask.best(logits, options.top_k)
+        best, chances = unmask.predict(logits)
+        path, said, sure = [0], list[int](), list[float]()
+        while True:
+            row = path[-1]
+            token, chance = int(best[row]), float(chances[row])
+            if options.temperature > 0:
+                token, chance = self._drawn(logits[row : row + 1])
+            said.append(token)
+            sure.append(chance)
+            following = tree.child(row, token)
+            if following is None or token in self._config.eos_ids:
+                return path, said, sure
+            path.append(following)
+
+    def _drawn(self, logits: Tensor) -> tuple[int, float]:
+        options = self._options
+        ids = unmask.sample(logits, options.temperature, options.top_p, self._generator)
+        sure = unmask.confidences(logits, ids, "probability", self._generator)
+        return int(ids), float(sure)
+
+    def _keep(self, planned: _Planned, path: list[int]) -> None:
+        """Leave the rows of the path in the caches, right after one another."""
+        cache, tree = self._cache, planned.tree
+        cache.store.move(len(cache), path)
+        drafts, taps = cache.drafts, planned.forward.taps
+        drafter, known = self._drafter, isinstance(drafts, DraftCache) and len(drafts) == len(cache)
+        if drafter is not None and taps is not None and known:
+            assert isinstance(drafts, DraftCache)
+            drafter.extend(drafts, taps.features[path], later=True)
+        cache.commit([tree.tokens[row] for row in path])
+
+    def _say(self, said: Sequence[int], sure: Sequence[float]) -> None:
+        """Add tokens, up to the end of the reply or its bound."""
+        for token, chance in zip(said, sure, strict=True):
+            self._ids.append(token)
+            self._confidence.append(chance)
+            self._last = token
+            if self._lookup is not None:
+                self._lookup.extend([token])
+            self.done = token in self._config.eos_ids or len(self._ids) == self._max_tokens
+            if self.done:
+                return
+
+    def conclude(self) -> None:
+        """End here: add what is drafted with confidence, unverified, up to a whole word."""
+        if self.done:
+            return
+        draft_together([self])
+        chain = self._confident()
+        self._ids += [token for token, _ in chain]
+        self._confidence += [chance for _, chance in chain]
+        self._counts.unverified += len(chain)
+        if self.round is not None:
+            r = self.round
+            self.round = DraftRound(r.drafted, r.accepted, r.corrected, len(chain))
+        ended = bool(self._ids) and self._ids[-1] in self._config.eos_ids
+        self.done, self._open = True, not ended and len(self._ids) < self._max_tokens
+
+    def _confident(self) -> list[tuple[int, float]]:
+        """The likeliest chain while its tokens are likely enough, all together; whole words."""
+        chain: list[tuple[int, float]] = []
+        proposal, whole = self._proposals(), 1.0
+        while proposal is not None and len(chain) < self._room:
+            best = proposal.after(chain[-1][0] if chain else self._last, len(chain), 1)
+            if not best or whole * best[0].chance < _CONFIDENT:
+                if best and self._starts_word(best[0].token):
+                    return chain
+                break
+            whole *= best[0].chance
+            chain.append((best[0].token, best[0].chance))
+            if best[0].token in self._config.eos_ids:
+                return chain
+        # The last word may go on: it is left out, up to its beginning.
+        while chain and not self._starts_word(chain.pop()[0]):
+            pass
+        return chain
+
+    # Telling
+
+    def final(self) -> list[int]:
+        return list(self._ids)
+
+    def view(self) -> CanvasView:
+        """All that is said; a reply that was cut has an open place at its end."""
+        ids, sure = tuple(self._ids), tuple(self._confidence)
+        masked = (False,) * len(ids)
+        if self._open:
+            return CanvasView((*ids, self._last), (*masked, True), (*sure, 0.0))
+        return CanvasView(ids, masked, sure)
+
+    def stats(self) -> DraftStats:
+        return self._counts.stats()
+
+
+def _ancestors(tree: Tree, start: int, device: torch.device) -> Tensor | None:
+    """Which positions every row sees: the prompt, its ancestors and itself."""
+    rows = len(tree)
+    if rows == 1:
+        return None
+    own = torch.zeros(rows, rows, dtype=torch.bool)
+    for row, parent in enumerate(tree.parents):
+        if parent >= 0:
+            own[row] = own[parent]
+        own[row, row] = True
+    return torch.cat([torch.ones(rows, start, dtype=torch.bool), own], 1).to(device)
+
+
+@runtime_checkable
+class Drafts(Protocol):
+    """A denoiser that may be under the rule `draft`."""
+
+    @property
+    def drafting(self) -> Drafting | None:
+        """The denoiser that drafts, or None under another rule."""
+
+
+def draft_together(denoisers: Sequence[Drafting]) -> None:
+    """Draft for several replies in one pass of their drafter."""
+    wanted: dict[int, list[tuple[Drafting, tuple[DraftCache, int]]]] = {}
+    for each in denoisers:
+        if (request := each.ask()) is not None:
+            wanted.setdefault(id(each._drafter), []).append((each, request))
+    for group in wanted.values():
+        drafter = group[0][0]._drafter
+        assert drafter is not None
+        proposals = drafter.draft([request for _, request in group])
+        for (each, _), proposal in zip(group, proposals, strict=True):
+            each.propose(proposal)
