@@ -28,6 +28,7 @@ from agent.cli.console import (
     run_loop,
     settings_from,
 )
+from agent.cli.decode_flags import DecodeFlags, takes_decoding
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.cli.say import say
 from agent.errors import AudioError, OnebreathError
@@ -202,8 +203,11 @@ def _place_call(settings: Settings, plan: CallPlan, url: str | None, as_json: bo
 
 
 @app.command()
+@takes_decoding
 def reply(
     text: Annotated[str, typer.Argument(help="Words of the caller.")],
+    *,
+    decoding: DecodeFlags,
     config: ConfigOption = None,
     responder: ResponderOption = None,
     model: ModelOption = None,
@@ -217,7 +221,7 @@ def reply(
     if not text.strip():
         raise OnebreathError("there is nothing to answer; give a text")
     flags = EngineChoice(responder=responder, model=model).settings()
-    flags["responder"]["max_tokens"] = max_tokens
+    flags["responder"] |= {"max_tokens": max_tokens, **decoding.settings()}
     settings = settings_from(config, flags)
     done = _answer(settings, text, None if as_json else out)
     ms = done.prefill_ms + done.denoise_ms

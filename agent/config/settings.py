@@ -13,6 +13,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from agent.config.decoding import DecodingSettings
 from agent.config.telephony import TelephonySettings
 from agent.timing import LatencyBudget
 from tts.engine import TtsError
@@ -202,8 +203,8 @@ class AsrSettings(Section):
     threads: int | None = Field(None, ge=1)
 
 
-class ResponderChoice(Section):
-    """One responder with its model, on this machine or hosted.
+class ResponderChoice(DecodingSettings):
+    """One responder with its model, on this machine or hosted; the others are `DecodingSettings`.
 
     Attributes:
         engine: ``diffusion``, ``diffusion-gemma``, ``autoregressive``, ``hosted``, ``ab``,
@@ -243,7 +244,7 @@ class ResponderChoice(Section):
     connect_timeout: float = Field(3.0, gt=0, le=60)
     word_timeout: float = Field(10.0, gt=0, le=120)
     max_retries: int = Field(2, ge=0, le=10)
-    request: dict[str, Any] = {}
+    request: dict[str, Any] = Field({})
 
 
 class ArmSettings(ResponderChoice):
@@ -268,7 +269,7 @@ class ResponderSettings(ResponderChoice):
 
     instructions: str = Field(INSTRUCTIONS, max_length=4000)
     history_characters: int = Field(3000, ge=200)
-    arms: dict[str, ArmSettings] = {}
+    arms: dict[str, ArmSettings] = Field({})
 
 
 @lru_cache(maxsize=8)

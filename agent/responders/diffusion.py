@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from agent.responders import draft_metrics
 from agent.responders.base import (
@@ -24,8 +25,9 @@ from agent.responders.base import (
 )
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
+from dllm_core.decode.options import longest_prompt
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, DraftStats, PrefillStats
-from dllm_core.engine import Engine
+from dllm_core.engine import DEFAULT_CONTEXT, Engine
 from dllm_core.errors import DllmError
 from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
@@ -39,14 +41,17 @@ class DiffusionResponder:
     """A loaded engine, shared by all calls; each call owns its prompt cache.
 
     Args:
-        source, dtype, device, threads, adapter, progress: see `dllm_core.Engine.load`.
+        source, dtype, device, threads, adapter, context, config, progress: see
+            `dllm_core.Engine.load`.
         max_tokens: longest reply, in tokens; None for that of the options.
         options: how replies are denoised; None for the engine's default options.
+        decoding: values that replace some of these options, by name.
         drafter: directory of a drafter for the model; `auto` is the one that comes with it, if
             any; `none` is none.
 
     Raises:
-        ResponderError: the model could not be loaded; the message says what to do.
+        ResponderError: the model could not be loaded, or an option does not suit it; the message
+            says what to do.
     """
 
     def __init__(
@@ -58,8 +63,11 @@ class DiffusionResponder:
         threads: int | None = None,
         max_tokens: int | None = None,
         options: DecodeOptions | None = None,
+        decoding: Mapping[str, Any] | None = None,
         adapter: str | Path | None = None,
         turn_head: str | Path | None = None,
+        context: int = DEFAULT_CONTEXT,
+        config: Mapping[str, Any] | None = None,
         drafter: str | Path = "auto",
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
@@ -72,16 +80,19 @@ class DiffusionResponder:
                 device=device,
                 threads=threads,
                 adapter=adapter,
+                context=context,
+                config=config,
                 progress=progress,
             )
             if turn_head is not None and self.engine.config.autoregressive:
                 self.head = TurnHead.load(Path(turn_head), self.engine.model)
             self._use_drafter(drafter)
+            length = {} if max_tokens is None else {"max_tokens": max_tokens}
+            self.options = self.engine.options(options, **length, **(decoding or {}))
         except DllmError as error:
             raise ResponderError(str(error)) from error
-        self.options = options or self.engine.default_options
-        if max_tokens is not None:
-            self.options = replace(self.options, max_tokens=max_tokens)
+        if self.engine.gpu is None:  # whose rounds predict any token but the mask
+            self.options = replace(self.options, banned=self.engine.tokenizer.thinking_ids)
 
     def _use_drafter(self, drafter: str | Path) -> None:
         place = self.engine.bundled_drafter() if drafter == "auto" else drafter
@@ -215,7 +226,7 @@ class DiffusionCall:
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt, without its oldest turns if it is too long; the instructions always stay."""
-        room = self._engine.context - self._options.max_tokens - self._options.canvas_length
+        room = longest_prompt(self._engine.config, self._engine.context, self._options)
         kept = [(message.role, message.content) for message in messages]
         ids = self._engine.encode_chat(kept)
         while len(ids) > room and (border := _second_turn(kept)):

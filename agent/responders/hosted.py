@@ -18,6 +18,7 @@ from agent.responders.base import (
     WaitingCall,
 )
 from agent.responders.service import Service
+from dllm_core.thinking import ThinkingFilter
 
 try:
     from openai import (
@@ -103,6 +104,7 @@ class HostedCall(WaitingCall):
         The service cannot be given a deadline, so it changes nothing.
         """
         began, text, count, cut = perf_counter(), "", 0, False
+        aloud = ThinkingFilter()
         usage: CompletionUsage | None = None
         stream: AsyncStream[ChatCompletionChunk] | None = None
         prefilled: Prefilled | None = None
@@ -115,9 +117,14 @@ class HostedCall(WaitingCall):
                 for choice in chunk.choices:
                     cut = cut or choice.finish_reason == "length"
                     if choice.delta.content:
-                        text, count = text + choice.delta.content, count + 1
-                        yield ReplyText(choice.delta.content)
+                        count += 1
+                        if said := aloud.push(choice.delta.content):
+                            text += said
+                            yield ReplyText(said)
                 chunk = await self._following(stream)
+            if rest := aloud.finish():
+                text += rest
+                yield ReplyText(rest)
         except APIError as error:
             raise self._explained(error) from error
         except TimeoutError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,18 @@ from agent.responders.base import Message, ResponderError
 
 LONGEST_QUOTE = 200
 """Characters of a service's own words in an error message."""
+
+_SPECIAL = re.compile(
+    r"<(?=[|\uff5c][^<>\s]{1,40}[|\uff5c]>|/?s>|/?think>|(start|end)_of_turn>|bos>|eos>)"
+    r"|\[(?=/?(INST|SYSTEM_PROMPT|THINK)\])"
+)
+"""Beginnings of special tokens as chat models spell them. A service's tokenizer is not known here,
+and some servers recognise such tokens in the words of a message, too."""
+
+
+def as_words(content: str) -> str:
+    """The content with a space of no width in each special token that is written out in it."""
+    return _SPECIAL.sub(lambda found: found[0] + "\u200b", content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +82,12 @@ class Service:
         """Fields of the request for a reply to `messages`.
 
         `max_tokens` is left out where `request` has `max_completion_tokens`, the only name that
-        newer OpenAI models accept for it.
+        newer OpenAI models accept for it. Special tokens written out in a message stay text.
         """
         bound = {} if "max_completion_tokens" in self.request else {"max_tokens": self.max_tokens}
         return {
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": [{"role": m.role, "content": as_words(m.content)} for m in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             **bound,

@@ -145,12 +145,17 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
     """Load one responder; raises as `load_responder` does."""
     make = find_responder(chosen.engine)
     if chosen.engine == "hosted":
+        _refuse_decoding(chosen)
         return make(_service(chosen))
     if chosen.adapter is not None and chosen.engine != "diffusion":
         raise ConfigError(f"responder.adapter says nothing to {chosen.engine}: leave it out")
+    if chosen.engine != "diffusion":
+        _refuse_decoding(chosen)
     if chosen.engine not in WITH_MODEL:
         return make()
     extra: dict[str, Any] = {} if chosen.adapter is None else {"adapter": chosen.adapter}
+    if chosen.engine == "diffusion":
+        extra |= {"decoding": chosen.decoding(), **chosen.loading()}
     if chosen.drafter != "auto":
         if chosen.engine != "diffusion":
             raise ConfigError(f"responder.drafter says nothing to {chosen.engine}: leave it out")
@@ -175,6 +180,15 @@ def _turn_head(chosen: ResponderChoice) -> Path | None:
     if chosen.turn_head != "auto":
         return Path(chosen.turn_head)
     return None if chosen.adapter is not None else shipped_head(chosen.model)
+
+
+def _refuse_decoding(chosen: ResponderChoice) -> None:
+    names = [f"responder.{name}" for name in (*chosen.decoding(), *chosen.loading())]
+    if names:
+        raise ConfigError(
+            f"{', '.join(names)}: only the engine diffusion denoises; leave it out for "
+            f"{chosen.engine}"
+        )
 
 
 def _service(chosen: ResponderChoice) -> Service:

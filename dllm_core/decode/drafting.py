@@ -74,7 +74,7 @@ class Drafting:
         self._config, self._cache, self._last = config, cache, last
         self._options, self._max_tokens = options, max_tokens
         self._drafter, self._costs, self._starts_word = drafter, costs, starts_word
-        self._generator = torch.Generator().manual_seed(options.seed)
+        self._generator = torch.Generator().manual_seed(unmask.noise_seed(options.seed, cache.ids))
         self._ids: list[int] = []
         self._confidence: list[float] = []
         self._proposal: Proposal | None = None
@@ -168,7 +168,10 @@ class Drafting:
 
     def _followed(self, tree: Tree, logits: Tensor) -> tuple[list[int], list[int], list[float]]:
         """The rows that stand, and what the model says after each, with its probability."""
-        options = self._options
+        options, mask = self._options, self._config.mask_id
+        never = [*options.banned, *(() if mask is None else (mask,))]
+        if never:
+            logits[:, never] = -torch.inf
         if options.top_k is not None:
             logits = unmask.best(logits, options.top_k)
         best, chances = unmask.predict(logits)

@@ -21,7 +21,7 @@ from dllm_core.decode.requests import Ticket
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
 from dllm_core.draft.drafter import Drafter
-from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.cache import KeyValues, PromptCache, reusable
 from dllm_core.model.packed_transformer import prepare
 from dllm_core.model.tokenizer import Tokenizer
 from dllm_core.model.transformer import Span, Transformer, visibility
@@ -95,6 +95,8 @@ class HostBackend:
 
     def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """See `Engine.prefill`."""
+        if self.config.attention == "bidirectional" or self.config.pads_prompts:
+            return PrefillStats(0, 0, 0.0)
         return self._prefill(ids, cache.contiguous)
 
     def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
@@ -108,9 +110,8 @@ class HostBackend:
 
         A token that is in the cache already is read again for its state.
         """
-        begin = perf_counter()
-        block = self.config.block_length if self.config.attention == "block_causal" else 1
-        shared = cache.shared_prefix(ids) // block * block
+        begin, padding = perf_counter(), cache.padding
+        shared = reusable(self.config, cache.ids, cache.whole, ids, padding)
         drafts = None if self.drafter is None else self.drafter.beside(cache)
         if drafts is not None:
             # Positions that were read without the drafter are read again.
@@ -118,17 +119,18 @@ class HostBackend:
         if place:
             shared = min(shared, place - 1)
         cache.crop(shared)
-        stop, state = len(ids) // block * block, None
+        stop, state = self.config.block_start(len(ids), padding), None
         new = list(ids[shared:stop])
         if new:
             cache.reserve(len(new))
-            mask = visibility(self.config, shared, len(new), stop)
+            mask = visibility(self.config, shared, len(new), stop, padding=padding)
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
             taps = None if self.drafter is None else self.drafter.taps(len(new))
             hidden = self._model(torch.tensor(new, device=self._device), [span], None, taps)
             if self.drafter is not None and taps is not None and drafts is not None:
                 self.drafter.extend(drafts, taps.features)
             cache.commit(new)
+            cache.whole = stop
             state = hidden[place - 1 - shared] if place else None
         return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3), state
 
@@ -137,12 +139,17 @@ class HostBackend:
 
     def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
         """See `Engine.read`."""
-        return self._read(ids, cache.contiguous, options)
+        return self._read(ids, cache.contiguous, options, self.config.padding(len(ids)))
 
-    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+    def _read(
+        self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions, padding: int
+    ) -> PrefillStats:
         policy = resolve_policy(self.config, options.cache)
-        if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
+        keeps = options.rule == "fixed_point" or policy in ("exact", "prompt_frozen")
+        if not keeps or cache.padding != padding:
             cache.crop(0)
+            cache.padding = padding
+        if not keeps:
             return PrefillStats(0, 0, 0.0)
         return self._prefill(ids[:-1] if self.config.shift else ids, cache)
 
@@ -153,10 +160,10 @@ class HostBackend:
         if options.rule == "draft" and self.drafter is None and not self._said_undrafted:
             self._said_undrafted = True
             _log.warning("There is no drafter for this model: replies go on token by token.")
-        prefill = self._read(ids, own, options)
+        prefill = self._read(ids, own, options, self.config.padding(len(ids)))
         return ReplyState(
             self.config, self._tokenizer, ids, own, options, prefill, self.cost,
-            read=lambda longer: self._read(longer, own, options),
+            read=lambda longer: self._read(longer, own, options, own.padding),
             drafter=self.drafter, draft_costs=self.draft_costs,
         )  # fmt: skip
 
