@@ -137,7 +137,10 @@ def _inside_number(before: str, after: str) -> bool:
     """
     if after in _NUMBER_STARTS:
         return True
-    words = before.split()[-2:]
+    words = before.split()[-3:]
+    if len(words) < 3 or not _INITIALS.fullmatch(words[1]):
+        # An initial does not count: "4500 N. Lamar Boulevard".
+        words = words[-2:]
     if (
         words
         and (words[-1][-1].isalnum() or _INITIALS.fullmatch(words[-1]))

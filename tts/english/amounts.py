@@ -57,6 +57,14 @@ _LETTER_K = re.compile(
 )
 
 
+_BASIS = re.compile(
+    r"\b(?:rates?|yields?|spreads?|up|down|cuts?|hikes?d?|raised?|rose|fell|margins?|by|widened|tightened)\b"
+    r"[^.!?]{0,30}$",
+    re.IGNORECASE,
+)
+"""Words of finance before "25 bps"."""
+
+
 def _attributive(match: re.Match[str]) -> bool:
     """Whether an amount describes the noun after it: "a fifty dollar gift card"."""
     after = word_after(match)
@@ -183,6 +191,8 @@ def _measure(match: re.Match[str]) -> str | None:
     unit, n = match["unit"], match["n"]
     if _refused(match, unit):
         return None
+    if unit == "bps" and _BASIS.search(match.string[: match.start()]):
+        return f"{number(match['sign'] + n)} basis point{'' if n == '1' else 's'}"
     value = number(match["sign"] + n) if n else ""
     part = match["part"]
     if part:

@@ -36,7 +36,7 @@ def _partner(text: str, place: int) -> int | None:
     return None
 
 
-def _decides(text: str, place: int) -> bool:
+def decides(text: str, place: int) -> bool:
     """Whether a bracket groups an operation that another operation is applied to."""
     other = _partner(text, place)
     if other is None:
@@ -53,7 +53,7 @@ def _decides(text: str, place: int) -> bool:
 
 
 def _bracket(match: re.Match[str]) -> str | None:
-    if not _decides(match.string, match.start()):
+    if not decides(match.string, match.start()):
         return None
     if match.group() == ")":
         return "close parenthesis"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tts.english.brackets import decides
 from tts.english.calendar import ends_sentence
 from tts.english.context import in_quotation
 from tts.english.numbers import (
@@ -127,8 +128,8 @@ def _minus(match: re.Match[str]) -> str | None:
     first, second = match["a"], match["b"]
     end = match.end("b") if match["b"] else match.end()
     follows = _RELATION.match(match.string, end)
-    equation = re.match(r"\s*[=+×*÷]|\s*[-−]\s?\d+\s*=", match.string[end:]) or re.search(
-        r"[=+×*÷(]\s*$", match.string[: match.start()]
+    equation = re.match(r"\s*[=+×*÷]|\s*[-−]\s?\d+\s*=", match.string[end:]) or _operates_before(
+        match
     )
     spaced = " " in match["op"]
     numeric = first[-1].isdecimal() and second.isdecimal()
@@ -143,6 +144,23 @@ def _minus(match: re.Match[str]) -> str | None:
     ):
         return None
     return f"{_base(first)} minus"
+
+
+def _operates_before(match: re.Match[str]) -> bool:
+    """Whether an operator, a bar or a bracket of arithmetic stands before a match."""
+    before = match.string[: match.start()]
+    if before.endswith("("):
+        return decides(match.string, match.start() - 1)
+    return re.search(r"[=+×*÷]\s*$|\|$", before) is not None
+
+
+def _divided(match: re.Match[str]) -> str | None:
+    """The stroke between variables, in a text that holds other signs of arithmetic."""
+    after = match.string[match.end() :]
+    around = match.string[max(0, match.start() - 20) : match.end() + 20]
+    if after.startswith("(") and not decides(match.string, match.end()):
+        return None
+    return "divided by" if re.search(r"[=+×÷^²³√]|^\(", around) or after[0] == "(" else None
 
 
 def _minus_between(match: re.Match[str]) -> str | None:
@@ -288,4 +306,9 @@ RULES = (
         starts="s",
     ),
     Rule(r"(?<=[\d)]\s)/\s(?=[\d(])|(?<=\))/(?=[\d(])", lambda m: "divided by", starts="s"),
+    Rule(
+        r"(?:(?<=[\d)²³π])|(?<=(?<![A-Za-z])[a-z]))/(?=[a-z](?![A-Za-z])|\()",
+        _divided,
+        starts="s",
+    ),
 )

@@ -56,6 +56,9 @@ def _number(match: re.Match[str]) -> str:
 
 
 def _ratio(match: re.Match[str]) -> str:
+    if match["b"][0] == "0" and len(match["b"]) > 1:
+        # Minutes and seconds, as in "the match lasted 45:00".
+        return f"{number(match['a'])} {digits(match['b'])}"
     return f"{number(match['a'])} to {number(match['b'])}"
 
 
@@ -67,7 +70,6 @@ _MARKS = (
     Rule(r"\[\^\w{1,20}\]:?", lambda match: "", starts="s"),
     Rule(r"(?<![^\n])\[[xX]\](?=\s\S)", lambda match: "done,", starts="s"),
     Rule(r"(?<=[A-Za-z])~(?P<n>\d{1,3})~", lambda match: number(match["n"]), starts="s"),
-    Rule(r"~(?=/\w)", lambda match: "tilde", starts="s"),
     Rule(
         r"(?<![\w-])(?P<g>[A-F]|O|AB)[-−–](?=\s(?:in|on|for|average|grade|student|blood|and|or)\b|[.,;!?)]|\s?$)",
         lambda match: f"{' '.join(match['g'])} minus",
