@@ -19,7 +19,7 @@ _LIST_MARKER = re.compile(r"\d{1,2}\.")
 _INITIALS = re.compile(r"(?:\w\.)+")
 _ABBREVIATION = re.compile(
     "adm|approx|apt|assn|ave|avg|blvd|brig|ca|capt|cf|ch|co|col|corp|dept|dr|ed|est|etc|ext|fig|ft|gen|"
-    "gov|hon|inc|jr|lt|ltd|max|messrs|min|mr|mrs|ms|mt|mts|no|nos|pp|prof|pvt|rep|rev|sec|sen|sgt|sr|st|"
+    "gov|hon|inc|jr|lt|ltd|max|messrs|min|mr|mrs|ms|mt|mts|no|nos|pp|prof|pvt|rep|rev|rs|sec|sen|sgt|sr|st|"
     "ste|tel|vol|vs|jan|feb|mar|apr|jun|jul|aug|sept|sep|oct|nov|dec"
 )
 _CONJUNCTION = re.compile(
@@ -137,11 +137,18 @@ def _inside_number(before: str, after: str) -> bool:
     """
     if after in _NUMBER_STARTS:
         return True
-    words = before.split()[-2:]
-    if words and words[-1][-1].isalnum() and any(map(_has_digit, words)):
+    words = before.split()[-3:]
+    if len(words) < 3 or not _INITIALS.fullmatch(words[1]):
+        # An initial does not count: "4500 N. Lamar Boulevard".
+        words = words[-2:]
+    if (
+        words
+        and (words[-1][-1].isalnum() or _INITIALS.fullmatch(words[-1]))
+        and any(map(_has_digit, words))
+    ):
         return True
     bare = before.rstrip(_CLOSERS)
-    return bool(bare) and (bare[-1].isdecimal() or bare[-1] in "$€£¥₹₩+−×÷=<>√#/&@-–")
+    return bool(bare) and (bare[-1].isdecimal() or bare[-1] in "$€£¥₹₩+−×÷=<>√#/&@-–°")
 
 
 def _ends_sentence(before: str, after: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tts.english.calendar import ends_sentence
+from tts.english.context import in_quotation
 from tts.english.numbers import (
     END,
     LONG_SCALE,
@@ -25,7 +26,7 @@ from tts.grammar import Rule, word_after, words_before
 
 _DASH = r"\s?[-–—~]\s?"
 _SHORT_SCALE = r"Mio\.?|Mrd\.?|k|K|mm|MM|mn|mio|mil|m|M|bn|Bn|b|B|tn|T"
-_SCALE = rf"(?:\s(?:{LONG_SCALE})\b|\s?(?:{_SHORT_SCALE}){END})"
+_SCALE = rf"(?:[\s-](?:{LONG_SCALE})\b|\s?(?:{_SHORT_SCALE}){END})"
 _PER_NAME = "|".join(map(re.escape, sorted(PER, key=len, reverse=True)))
 _PER = rf"(?:\s?/\s?(?:{_PER_NAME}|{UNIT}|[a-z]{{2,12}}){END})"
 _FUNCTION_WORDS = words(
@@ -56,6 +57,14 @@ _LETTER_K = re.compile(
 )
 
 
+_BASIS = re.compile(
+    r"\b(?:rates?|yields?|spreads?|up|down|cuts?|hikes?d?|raised?|rose|fell|margins?|by|widened|tightened)\b"
+    r"[^.!?]{0,30}$",
+    re.IGNORECASE,
+)
+"""Words of finance before "25 bps"."""
+
+
 def _attributive(match: re.Match[str]) -> bool:
     """Whether an amount describes the noun after it: "a fifty dollar gift card"."""
     after = word_after(match)
@@ -72,7 +81,7 @@ def _money_words(n: str, scale: str, currency: Currency, attributive: bool) -> s
     if scale:
         name = currency.one if attributive else currency.many
         name = f"US {name}" if name in ("dollar", "dollars") else name
-        return f"{number(n)} {SCALES[scale.strip()]} {name}"
+        return f"{number(n)} {SCALES[scale.strip(' -')]} {name}"
     if len(decimals) == 3 and decimals.endswith("00") and "." in n and currency.one == "euro":
         # "€2.500" is written with the point of thousands: no price has three decimals.
         whole, decimals = whole + decimals, ""
@@ -98,7 +107,11 @@ def _money(match: re.Match[str]) -> str | None:
         ("A$", "C$")
     ):
         return None
-    said = _money_words(match["n"], match["scale"] or "", CURRENCIES[name], _attributive(match))
+    n = match["n"]
+    if CURRENCIES[name].one == "euro" and not match["per"] and (match["after"] or name == "EUR"):
+        # The sign stands after the amount where the point is that of thousands: "1.250 €".
+        n = re.sub(r"(?<=^\d)\.(?=\d{3}$)|(?<=^\d\d)\.(?=\d{3}$)|(?<=^\d{3})\.(?=\d{3}$)", "", n)
+    said = _money_words(n, match["scale"] or "", CURRENCIES[name], _attributive(match))
     return _signed(match) + said + _rate(match["per"])
 
 
@@ -112,8 +125,8 @@ def _rate(text: str | None) -> str:
 def _money_range(match: re.Match[str]) -> str | None:
     """Say "$5-10 million", "£5–£10", "5-10 €"."""
     currency = CURRENCIES[match["before"] or match["after"]]
-    scale = (match["scale2"] or "").strip()
-    first_scale = (match["scale"] or "").strip()
+    scale = (match["scale2"] or "").strip(" -")
+    first_scale = (match["scale"] or "").strip(" -")
     attributive = _attributive(match)
     second = _money_words(match["n2"], scale, currency, attributive)
     decimals = split_number(match["n"])[1] + split_number(match["n2"])[1]
@@ -178,6 +191,8 @@ def _measure(match: re.Match[str]) -> str | None:
     unit, n = match["unit"], match["n"]
     if _refused(match, unit):
         return None
+    if unit == "bps" and _BASIS.search(match.string[: match.start()]):
+        return f"{number(match['sign'] + n)} basis point{'' if n == '1' else 's'}"
     value = number(match["sign"] + n) if n else ""
     part = match["part"]
     if part:
@@ -219,18 +234,9 @@ def _feet(match: re.Match[str]) -> str:
     return f"{number(feet)} {name} {number(inches)} {'inch' if is_one(inches) else 'inches'}"
 
 
-def _in_quotation(text: str) -> bool:
-    """Whether a quotation is open at the end of ``text``; a mark after a digit may mean inches."""
-    inside = False
-    for mark in re.finditer('"', text):
-        opens = not text[: mark.start()] or text[mark.start() - 1] in " \n("
-        inside = opens and not inside
-    return inside
-
-
 def _quotes(match: re.Match[str]) -> str | None:
     """Say "27\" monitor": inches, unless the mark closes a quotation."""
-    if _in_quotation(match.string[: match.start()]):
+    if in_quotation(match.string[: match.start()]):
         return None
     singular = is_one(match["n"]) or _attributive(match)
     return f"{number(match['n'])} {'inch' if singular else 'inches'}"
@@ -312,7 +318,7 @@ RULES = (
     ),
     Rule(rf"(?P<n>{NUM})\s?¢", _cents),
     Rule(
-        rf"(?<![\w.])(?P<feet>\d+)\s?(?:'|’|′|ft\.?\s)\s?(?P<inches>{NUM})\s?(?:\"|”|″|in\b\.?|(?<=\d)(?=\s|$))",
+        rf"(?<![\w.])(?P<feet>\d+)\s?(?:'|’|′|ft\.?\s)\s?(?P<inches>{NUM})(?<!\d{{3}})\s?(?:\"|”|″|in\b\.?|(?<=\d)(?=\s|$))",
         _feet,
     ),
     Rule(

@@ -94,7 +94,9 @@ def clock(hour: int, minute: int) -> str:
     if minute == 0:
         if hour == 0:
             return "midnight"
-        return f"{cardinal(hour)} o'clock" if hour <= 12 else f"{cardinal(hour)} hundred"
+        if hour == 24:
+            return "midnight"
+        return f"{cardinal(hour)} o'clock" if hour <= 12 else f"{cardinal(hour - 12)} P M"
     tail = f"oh {cardinal(minute)}" if minute < 10 else cardinal(minute)
     return f"{cardinal(hour)} {tail}"
 

@@ -62,8 +62,11 @@ def _time(match: re.Match[str]) -> str | None:
     if before in _BOOKS and not half:
         return f"{cardinal(int(hour))} {cardinal(int(minute))}"
     said = _time_words(hour, minute, half)
-    if second and float(second):
-        said = said.replace(" o'clock", " oh oh")
+    exact = bool(second) and float(second) != 0
+    if int(minute) == 0 and int(hour) and not half and (exact or before in ("in", "for", "lasted")):
+        # It may be minutes and seconds, which are of no half of the day.
+        said = f"{cardinal(int(hour))} oh oh"
+    if exact:
         seconds = number(second.lstrip("0")) if second != "00" else ""
         said += f" and {seconds} {'second' if seconds == 'one' else 'seconds'}"
     return said + _zone(match["zone"]) + _stop(match, half)
@@ -117,11 +120,17 @@ def _duration(match: re.Match[str]) -> str | None:
     return " ".join(said) if len(said) > 1 else None
 
 
+def _every(match: re.Match[str]) -> str:
+    """Say "q6h", as it is written in prescriptions."""
+    return f"every {cardinal(int(match['n']))} hours"
+
+
 def _oclock(match: re.Match[str]) -> str:
     return f"{cardinal(int(match['h']))} o'clock"
 
 
 RULES = (
+    Rule(r"(?<!\w)[qQ](?P<n>\d{1,2})h(?:rs?)?(?!\w)", _every, starts="l"),
     Rule(
         rf"(?<![\w:.,$€£])(?P<h>{_HOUR})(?:[:.](?P<m>[0-5]\d))?(?P<half>{_HALF})?{_TO}"
         rf"(?P<h2>{_HOUR})(?:[:.](?P<m2>[0-5]\d))?(?P<half2>{_HALF})(?!\w)(?P<zone>{_ZONE})?",

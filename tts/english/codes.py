@@ -30,6 +30,8 @@ _DIGITS_CUE = re.compile(
     r"(?:\sof\s[\w\s]{1,40})?(?:\s(?:is|are|were|was))?:?\s$|\bdigits\s(?:is|are|:)?\s?$",
     re.IGNORECASE,
 )
+_SECRETS = ("pin", "otp", "passcode", "password", "cvv", "cvc", "cvv2", "zip", "postcode")
+"""Words before a code that is no quantity, whatever follows: "PIN 5521 expires"."""
 _THREE = re.compile(
     r"flight|pin|cvv|cvc|csc|area code|code|error|ext|password|room|extension|\bid\b|gate code|"
     r"ending|ends|iban|ssn|ref|key|token|otp",
@@ -51,7 +53,8 @@ def _coded(match: re.Match[str]) -> Sequence[Part] | None:
     quantity = QUANTITY.match(match.string, match.end()) or re.match(
         r"\.\d|,\d", match.string[match.end() :]
     )
-    if quantity and not (plain[0] == "0" and len(plain) > 1):
+    secret = cue["key"].lower() in _SECRETS
+    if quantity and not secret and not (plain[0] == "0" and len(plain) > 1):
         return None
     named = (
         named

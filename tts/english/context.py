@@ -24,3 +24,12 @@ def name_before(match: re.Match[str]) -> str:
 def name_after(match: re.Match[str]) -> str:
     found = re.match(r"\s([\w'’-]+)", match.string[match.end() :])
     return found[1] if found else ""
+
+
+def in_quotation(text: str) -> bool:
+    """Whether a quotation is open at the end of ``text``; a mark after a digit may mean inches."""
+    inside = False
+    for mark in re.finditer('"', text):
+        opens = not text[: mark.start()] or text[mark.start() - 1] in " \n("
+        inside = opens and not inside
+    return inside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from tts.english.brackets import grouped
 from tts.english.maths import power
 from tts.english.numbers import fraction, number
 from tts.english.word_lists import words
@@ -66,12 +67,12 @@ def rules(inner: Callable[[str], str]) -> tuple[Rule, ...]:
         above, below = match["a"].strip(), match["b"].strip()
         if above.isdecimal() and below.isdecimal() and int(below) and int(above) < int(below):
             return fraction(int(above), int(below))
-        return f"{inner(above)} over {inner(below)}"
+        return f"{grouped(inner(above), above)} over {grouped(inner(below), below)}"
 
     def root(match: re.Match[str]) -> str:
         degree = match["n"] or "2"
         name = {"2": "square root", "3": "cube root"}.get(degree) or f"root {inner(degree)}"
-        return f"the {name} of {inner(match['a'])}"
+        return f"the {name} of {grouped(inner(match['a']), match['a'])}"
 
     def group(match: re.Match[str]) -> str:
         return inner(match["a"])
@@ -84,6 +85,16 @@ def rules(inner: Callable[[str], str]) -> tuple[Rule, ...]:
             return power(exponent)
         return f"to the power of {inner(exponent)}"
 
+    def limits(match: re.Match[str]) -> str:
+        """Say "\\int_0^1", "\\sum_{i=1}^{n}", "\\lim_{x \\to 0}"."""
+        name = {"int": "integral", "sum": "sum", "prod": "product", "lim": "limit"}[match["c"]]
+        low = inner(match["l1"] or match["l2"])
+        if match["c"] == "lim":
+            return f"the {name} as {low} of"
+        if not (high := match["h1"] or match["h2"]):
+            return f"the {name} over {low} of"
+        return f"the {name} from {low} to {inner(high)} of"
+
     def sub(match: re.Match[str]) -> str:
         return f"sub {inner(match['a'])}"
 
@@ -93,10 +104,17 @@ def rules(inner: Callable[[str], str]) -> tuple[Rule, ...]:
             return ""
         return _LATEX_NAMES.get(name, name)
 
-    braces = r"\{(?P<a>(?:[^{}]|\{[^{}]*\})*)\}"
+    nested = r"(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*"
+    braces = rf"\{{(?P<a>{nested})\}}"
     return (
         Rule(
-            r"\\[dt]?frac\s*\{(?P<a>(?:[^{}]|\{[^{}]*\})*)\}\s*\{(?P<b>(?:[^{}]|\{[^{}]*\})*)\}",
+            rf"\\(?P<c>int|sum|prod|lim)(?:\\limits)?_(?:\{{(?P<l1>{nested})\}}|(?P<l2>\\[a-z]+|\w))"
+            rf"(?:\s?\^(?:\{{(?P<h1>{nested})\}}|(?P<h2>\\[a-z]+|\w)))?",
+            limits,
+            starts="s",
+        ),
+        Rule(
+            rf"\\[dt]?frac\s*\{{(?P<a>{nested})\}}\s*\{{(?P<b>{nested})\}}",
             latex_fraction,
             starts="s",
         ),

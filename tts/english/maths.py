@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tts.english.brackets import decides
 from tts.english.calendar import ends_sentence
+from tts.english.context import in_quotation
 from tts.english.numbers import (
     END,
     NUM,
@@ -20,7 +22,7 @@ from tts.english.numbers import (
     vulgar,
 )
 from tts.english.units import UNIT, UNITS, per
-from tts.grammar import Part, Rule
+from tts.grammar import Part, Rule, words_before
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUPERSCRIPT = r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+"
@@ -36,7 +38,7 @@ _OPERATOR = re.compile(r"\s*[-−+×*÷/=<>≤≥≈^]\s?")
 
 def power(exponent: str) -> str:
     """An exponent: "squared", "cubed", "to the power of minus three"."""
-    exponent = exponent.translate(_SUPERSCRIPTS)
+    exponent = exponent.translate(_SUPERSCRIPTS).removeprefix("+")
     if exponent in ("2", "3"):
         return {"2": "squared", "3": "cubed"}[exponent]
     return f"to the power of {exponent if exponent.isalpha() else number(exponent)}"
@@ -74,7 +76,10 @@ def _with_unit(match: re.Match[str], said: str, *, many: bool) -> str | Sequence
     """A number and the unit after it: "one half teaspoon"."""
     found = _UNIT_AFTER.match(match.string, match.end())
     if found is None:
-        return said
+        inches = re.compile(r"\s?[\"″](?=\s|$|[,.;)])").match(match.string, match.end())
+        if inches is None or in_quotation(match.string[: match.start()]):
+            return said
+        return [Part(f"{said} {'inches' if many else 'inch'}", inches.end())]
     unit = found["unit"]
     stop = "." if unit.endswith(".") and ends_sentence(match.string, found.end()) else ""
     return [Part(f"{said} {UNITS[unit].form(not many)}{stop}", found.end())]
@@ -101,6 +106,8 @@ def _fraction(match: re.Match[str]) -> str | Sequence[Part] | None:
         return f"{cardinal(above)} {cardinal(below)}"
     if below == 0 or (above >= below and _equation(match)):
         return f"{sign}{cardinal(above)} divided by {cardinal(below)}"
+    if words_before(match) in _COUNTED_OUT and not sign:
+        return f"{cardinal(above)} of {cardinal(below)}"
     if above == 0:
         return f"zero over {cardinal(below)}"
     return _with_unit(match, sign + fraction(above, below), many=False)
@@ -121,8 +128,8 @@ def _minus(match: re.Match[str]) -> str | None:
     first, second = match["a"], match["b"]
     end = match.end("b") if match["b"] else match.end()
     follows = _RELATION.match(match.string, end)
-    equation = re.match(r"\s*[=+×*÷]|\s*[-−]\s?\d+\s*=", match.string[end:]) or re.search(
-        r"[=+×*÷(]\s*$", match.string[: match.start()]
+    equation = re.match(r"\s*[=+×*÷]|\s*[-−]\s?\d+\s*=", match.string[end:]) or _operates_before(
+        match
     )
     spaced = " " in match["op"]
     numeric = first[-1].isdecimal() and second.isdecimal()
@@ -137,6 +144,23 @@ def _minus(match: re.Match[str]) -> str | None:
     ):
         return None
     return f"{_base(first)} minus"
+
+
+def _operates_before(match: re.Match[str]) -> bool:
+    """Whether an operator, a bar or a bracket of arithmetic stands before a match."""
+    before = match.string[: match.start()]
+    if before.endswith("("):
+        return decides(match.string, match.start() - 1)
+    return re.search(r"[=+×*÷]\s*$|\|$", before) is not None
+
+
+def _divided(match: re.Match[str]) -> str | None:
+    """The stroke between variables, in a text that holds other signs of arithmetic."""
+    after = match.string[match.end() :]
+    around = match.string[max(0, match.start() - 20) : match.end() + 20]
+    if after.startswith("(") and not decides(match.string, match.end()):
+        return None
+    return "divided by" if re.search(r"[=+×÷^²³√]|^\(", around) or after[0] == "(" else None
 
 
 def _minus_between(match: re.Match[str]) -> str | None:
@@ -160,6 +184,7 @@ def _applied(match: re.Match[str]) -> str:
     return f"{match['f']} of {number(inside) if inside.isdecimal() else inside}"
 
 
+_COUNTED_OUT = ("page", "slide", "part", "step", "question", "attempt", "lap", "day", "episode")
 _FUNCTIONS = {
     "log": "log",
     "ln": "natural log",
@@ -206,7 +231,9 @@ def _arrow(match: re.Match[str]) -> str:
 
 
 def _times_faster(match: re.Match[str]) -> str:
-    return f"{number(match['n'])} times"
+    low = f"{number(match['a'])} to " if match["a"] else ""
+    said = f"{low}{number(match['n'])} {'time' if match['n'] == '1' and not low else 'times'}"
+    return f"{said} per {match['per']}" if match["per"] else said
 
 
 def _formula(match: re.Match[str]) -> str | None:
@@ -252,12 +279,10 @@ RULES = (
     Rule(rf"(?P<n>{NUM})!(?=\s*[-+=*/×÷])", _factorial),
     Rule(r"(?<!\w)(?P<f>[fghFGPp])\((?P<x>[a-z]|\d+)\)", _applied, starts="l"),
     Rule(r"(?<!\w)(?P<f>log|ln|sin|cos|tan|sqrt|exp)\((?=[\w√π.−-])", _function, starts="l"),
-    Rule(
-        r"(?<=\d)\((?=\d[^()]*[-+*/×÷][^()]*\))|(?<=\d)\)\((?=\d)", lambda m: "times,", starts="s"
-    ),
     Rule(r"[A-Z]?[A-Za-z]{0,2}[₀-₉]+(?:[A-Z][a-z]?[₀-₉]*)*", _formula, starts="l"),
     Rule(
-        r"(?<![\w.])(?P<n>\d+)x(?=\s(?:faster|slower|more|less|better|larger|bigger|smaller|cheaper|higher|lower|as)\b)",
+        r"(?<![\w.])(?:(?P<a>\d+(?:\.\d+)?)\s?[-–]\s?)?(?P<n>\d+(?:\.\d+)?)x(?:\s?/\s?(?P<per>day|week|month|year|hour|night)\b|(?=\s(?:faster|"
+        r"slower|more|less|better|larger|bigger|smaller|cheaper|higher|lower|as|per|daily|weekly|a\s(?:day|week|month|year|night))\b))",
         _times_faster,
     ),
     Rule(
@@ -281,4 +306,9 @@ RULES = (
         starts="s",
     ),
     Rule(r"(?<=[\d)]\s)/\s(?=[\d(])|(?<=\))/(?=[\d(])", lambda m: "divided by", starts="s"),
+    Rule(
+        r"(?:(?<=[\d)²³π])|(?<=(?<![A-Za-z])[a-z]))/(?=[a-z](?![A-Za-z])|\()",
+        _divided,
+        starts="s",
+    ),
 )

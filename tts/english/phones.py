@@ -21,6 +21,7 @@ _CALLED = re.compile(
 _DIALLED = re.compile(
     r"\b(?:call|dial|ring|phone|text|fax|calling|dialing)(?:\s(?:us|me|on|at|the|or|to))*\s$", re.I
 )
+_PRESSED = re.compile(r"\b(?:press|dial|hit|push|enter)\s(?:the\s)?$", re.I)
 _CALL_WORD = re.compile(r"\b(?:call|dial|ring|phone|text|fax|tel|mobile)\b[^.!?]*$", re.I)
 _LINES = re.compile(
     r"\s(?:hotline|lifeline|helpline|operator|dispatch(?:er)?|emergency|call|calls|number)\b"
@@ -94,6 +95,8 @@ def _spaced(match: re.Match[str]) -> Sequence[Part] | None:
 
 def _key(match: re.Match[str]) -> str | None:
     """Keys of a telephone: "dial *67", "press #"."""
+    if match.group() == "⋅" and not _PRESSED.search(match.string[: match.start()]):
+        return None
     if not re.search(
         r"\b(?:press|dial|hit|enter|push|then|the|key|or)\s$|[\d*#]$",
         match.string[: match.start()],
@@ -108,7 +111,7 @@ def _key(match: re.Match[str]) -> str | None:
         and match.string[match.end() :][:1].isdecimal()
     ):
         return None
-    return "star" if match.group() == "*" else "pound"
+    return "pound" if match.group() == "#" else "star"
 
 
 def _with_extension(match: re.Match[str], parts: Sequence[Part]) -> Sequence[Part]:
@@ -128,7 +131,7 @@ def _ext(
 
 
 RULES = (
-    Rule(r"[*#](?=\d)|[*#](?!\w)", _key, starts="s"),
+    Rule(r"[*#](?=\d)|[*#⋅](?!\w)", _key, starts="s"),
     Rule(
         r"(?<![\w+])\+\s?\d{1,3}(?:[-.\s/]?\(?\d{1,5}\)?)*(?<!\.)(?![\w%]|[.,]\d)",
         lambda m: _ext(m, _international),
@@ -140,7 +143,7 @@ RULES = (
         starts="ds",
     ),
     Rule(
-        r"(?<![\w.,/])\(?0\d{1,5}\)?(?:\s?[-./\s]\s?\d{2,})*(?<!\.)(?!\w|[.,:]\d)",
+        r"(?<![\w.,/])(?:\(?0\d{1,5}\)?|\(0\)\s?\d{1,5})(?:\s?[-./\s]\s?\d{2,})*(?<!\.)(?!\w|[.,:]\d)",
         lambda m: _ext(m, _national),
         starts="ds",
     ),

@@ -7,9 +7,11 @@ from functools import lru_cache
 
 from tts.english import (
     amounts,
+    brackets,
     clock,
     codes,
     electronic,
+    expiry,
     initials,
     latex,
     maths,
@@ -54,6 +56,9 @@ def _number(match: re.Match[str]) -> str:
 
 
 def _ratio(match: re.Match[str]) -> str:
+    if match["b"][0] == "0" and len(match["b"]) > 1:
+        # Minutes and seconds, as in "the match lasted 45:00".
+        return f"{number(match['a'])} {digits(match['b'])}"
     return f"{number(match['a'])} to {number(match['b'])}"
 
 
@@ -61,6 +66,17 @@ def _fallback(match: re.Match[str]) -> str:
     return digits(match.group())
 
 
+_MARKS = (
+    Rule(r"\[\^\w{1,20}\]:?", lambda match: "", starts="s"),
+    Rule(r"(?<![^\n])\[[xX]\](?=\s\S)", lambda match: "done,", starts="s"),
+    Rule(r"(?<=[A-Za-z])~(?P<n>\d{1,3})~", lambda match: number(match["n"]), starts="s"),
+    Rule(
+        r"(?<![\w-])(?P<g>[A-F]|O|AB)[-−–](?=\s(?:in|on|for|average|grade|student|blood|and|or)\b|[.,;!?)]|\s?$)",
+        lambda match: f"{' '.join(match['g'])} minus",
+        starts="l",
+    ),
+)
+"""Footnotes, boxes of a list of tasks, marks of a school."""
 _NUMBERS = (
     Rule(
         r"(?<![\w.,])(?P<n>\d+)(?:st|nd|rd|th)\s?[-–]\s?(?P<b>\d+)(?:st|nd|rd|th)(?!\w)",
@@ -86,12 +102,15 @@ def grammar(*, day_first: bool = False) -> RuleGrammar:
     made = RuleGrammar(
         (
             Rule(_TAG, lambda match: "", starts="s"),
+            *_MARKS,
             *electronic.ADDRESSES,
             *phones.RULES,
             *codes.NAMED,
+            *expiry.RULES,
             *Dates(day_first=day_first).rules(),
             *electronic.RULES,
             *latex.rules(lambda text: inner[0].words(text.replace("-", "−"))),
+            *brackets.RULES,
             *maths.RULES,
             *clock.RULES,
             *codes.RULES,
