@@ -166,8 +166,10 @@ class _Pass:
         # The spans run one after another and share the scratch memory of the largest.
         (scratch,) = _scratch.place((max(sizes) * torch.get_num_threads(),))
         masks = [None if span.mask is None else span.mask.contiguous() for span in spans]
+        # The kernels are given the addresses of the tables, so these must outlive the run.
+        tables = [self._rotary.of(span) for span in spans]
         for i, (span, mask, size) in enumerate(zip(spans, masks, sizes, strict=True)):
-            at = self._point(i, span, mask)
+            at = self._point(i, span, mask, tables[i])
             at[:, AttentionSlot.SCRATCH], at[:, AttentionSlot.SCRATCH_STRIDE] = scratch, size
         self._program.run()
         return self._x.clone()
@@ -184,14 +186,15 @@ class _Pass:
             if span.mask is not None and span.mask.shape != (span.rows, span.visible):
                 raise ValueError(f"a mask of {tuple(span.mask.shape)} for {span}")
 
-    def _point(self, i: int, span: Span, mask: Tensor | None) -> NDArray[np.int64]:
+    def _point(
+        self, i: int, span: Span, mask: Tensor | None, tables: tuple[Tensor, Tensor]
+    ) -> NDArray[np.int64]:
         """Point the attention of sequence `i` at `span` in every layer; returns its arguments."""
         keys = [span.store.layers[layer][0] for layer in self._layers]
         values = [span.store.layers[layer][1] for layer in self._layers]
-        cos, sin = self._rotary.cos, self._rotary.sin
+        cos, sin = tables
         at = self._program.table[1 + i :: self._per_block]
-        at[:, AttentionSlot.COS] = cos.data_ptr() + cos.stride(0) * cos.element_size() * span.start
-        at[:, AttentionSlot.SIN] = sin.data_ptr() + sin.stride(0) * sin.element_size() * span.start
+        at[:, AttentionSlot.COS], at[:, AttentionSlot.SIN] = cos.data_ptr(), sin.data_ptr()
         at[:, AttentionSlot.KEYS] = [part.data_ptr() for part in keys]
         at[:, AttentionSlot.VALUES] = [part.data_ptr() for part in values]
         at[:, AttentionSlot.HEAD_STRIDE] = keys[0].stride(0) * keys[0].element_size()

@@ -41,6 +41,8 @@ class Span:
         rows: number of rows.
         visible: positions 0 .. visible - 1 are attended to.
         mask: bool (rows, visible), or None where every row attends to every visible position.
+        positions: int64 (rows,), by which the rows are rotated, where several branches begin at
+            one position; None for `start`, `start` + 1, and so on.
     """
 
     store: KeyValues
@@ -48,6 +50,7 @@ class Span:
     rows: int
     visible: int
     mask: Tensor | None = None
+    positions: Tensor | None = None
 
 
 def visibility(
@@ -85,11 +88,18 @@ class Rotary(nn.Module):
 
     def select(self, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
         """(cosines, sines), each (rows, 1, head_dim), for all rows of a forward pass."""
-        if len(spans) == 1:
-            rows = slice(spans[0].start, spans[0].start + spans[0].rows)
-            return self.cos[rows], self.sin[rows]
-        slices = [slice(s.start, s.start + s.rows) for s in spans]
-        return torch.cat([self.cos[s] for s in slices]), torch.cat([self.sin[s] for s in slices])
+        found = [self.of(span) for span in spans]
+        if len(found) == 1:
+            return found[0]
+        cos, sin = zip(*found, strict=True)
+        return torch.cat(cos), torch.cat(sin)
+
+    def of(self, span: Span) -> tuple[Tensor, Tensor]:
+        """(cosines, sines), each (rows, 1, head_dim), for the rows of one sequence."""
+        if span.positions is not None:
+            return self.cos[span.positions], self.sin[span.positions]
+        rows = slice(span.start, span.start + span.rows)
+        return self.cos[rows], self.sin[rows]
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
