@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from agent.compute import Compute
 from agent.responders.arm_metrics import ArmMeter
 from agent.responders.base import (
+    PLAIN,
     Message,
     Prefilled,
+    ReplyOptions,
     ReplyPiece,
     Responder,
     ResponderError,
     WaitingCall,
+    uses_tools,
 )
 from agent.responders.computed import awaited
 
@@ -72,6 +75,11 @@ class AbResponder:
     def weights(self) -> Mapping[str, float]:
         return self._weights
 
+    @property
+    def uses_tools(self) -> bool:
+        """Whether every arm uses tools: a call may get any of them."""
+        return all(uses_tools(responder) for responder in self.arms.values())
+
     def draw(self) -> str:
         """The arm of a new call."""
         weights = self._weights
@@ -111,10 +119,13 @@ class AbCall(WaitingCall):
         return await self._call.prepare(messages)
 
     async def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
         await self._leave_dead_arm()
-        pieces = self._call.reply(messages, deadline)
+        pieces = self._call.reply(messages, deadline, options)
         with ArmMeter(self.arm) as meter:
             try:
                 async for piece in pieces:

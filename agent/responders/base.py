@@ -9,22 +9,46 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
-from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText, Role
+from agent.reply import (
+    PLAIN,
+    CanvasStep,
+    FunctionTool,
+    Message,
+    Prefilled,
+    ReplyDone,
+    ReplyOptions,
+    ReplyPiece,
+    ReplyText,
+    Role,
+    ToolArguments,
+    ToolCall,
+    ToolCallStarted,
+)
 
 __all__ = [
+    "PLAIN",
     "CanvasStep",
+    "FunctionTool",
     "Message",
     "Prefilled",
     "ReplyDone",
+    "ReplyOptions",
     "ReplyPiece",
     "ReplyText",
     "Responder",
     "ResponderCall",
     "ResponderError",
     "Role",
+    "ToolArguments",
+    "ToolCall",
+    "ToolCallStarted",
+    "ToolUsingCall",
     "WaitingCall",
+    "plain_messages",
+    "uses_tools",
 ]
 
 
@@ -50,6 +74,26 @@ class ResponderCall(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class ToolUsingCall(Protocol):
+    """A `ResponderCall` that also knows the options of a reply: function tools and its length.
+
+    Its `prepare` and `reply_with` take all roles of messages, with calls and their outputs. A
+    `ResponderCall` without ``reply_with`` is given `plain_messages` and no options.
+    """
+
+    def prepare(self, messages: Sequence[Message]) -> Prefilled:
+        """As of `ResponderCall`."""
+
+    def reply_with(
+        self, messages: Sequence[Message], options: ReplyOptions, deadline: float | None = None
+    ) -> Iterator[ReplyPiece]:
+        """As `ResponderCall.reply`, with the calls of functions that the reply makes.
+
+        The arguments of every `ToolCall` parse, and are valid by the tool's schema.
+        """
+
+
 class WaitingCall(ABC):
     """The same for one call of a responder that waits for another machine and computes nothing.
 
@@ -62,7 +106,10 @@ class WaitingCall(ABC):
 
     @abstractmethod
     def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
         """As of `ResponderCall`; closing it gives up what it waits for, at once."""
 
@@ -78,3 +125,35 @@ class Responder(Protocol):
     def warm_up(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def uses_tools(responder: Responder) -> bool:
+    """Whether the calls of ``responder`` honour `ReplyOptions`: its attribute ``uses_tools``."""
+    return bool(getattr(responder, "uses_tools", False))
+
+
+def plain_messages(messages: Sequence[Message]) -> Sequence[Message]:
+    """``messages`` for a responder that knows neither tools nor late system messages.
+
+    Every system message joins the first, the output of a call becomes a message of the user, and
+    the call itself is left out.
+    """
+    if all(m.role in ("user", "assistant") and not m.calls for m in messages[1:]):
+        return messages
+    rules = "\n\n".join(m.content for m in messages if m.role == "system")
+    names = {call.call_id: call.name for m in messages for call in m.calls}
+    plain = [Message("system", rules)] if rules else []
+    for message in messages:
+        if message.role == "tool":
+            said = f"({names.get(message.call_id, 'function')} returned: {message.content})"
+            _append(plain, Message("user", said))
+        elif message.role != "system" and message.content:
+            _append(plain, replace(message, calls=()))
+    return plain
+
+
+def _append(messages: list[Message], message: Message) -> None:
+    """Append a message; one of the same role as the last continues that one."""
+    if messages and messages[-1].role == message.role:
+        message = replace(message, content=f"{messages.pop().content} {message.content}")
+    messages.append(message)

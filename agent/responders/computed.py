@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from agent.compute import Compute, Urgency
-from agent.responders.base import Message, Prefilled, ReplyPiece, ResponderCall, WaitingCall
+from agent.responders.base import (
+    PLAIN,
+    Message,
+    Prefilled,
+    ReplyOptions,
+    ReplyPiece,
+    ResponderCall,
+    ToolUsingCall,
+    WaitingCall,
+    plain_messages,
+)
 
 
 class ComputedCall(WaitingCall):
@@ -16,12 +26,20 @@ class ComputedCall(WaitingCall):
         self._compute = compute
 
     async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        return await self._compute.run(Urgency.PREPARE, lambda: self._call.prepare(messages))
+        known = messages if isinstance(self._call, ToolUsingCall) else plain_messages(messages)
+        return await self._compute.run(Urgency.PREPARE, lambda: self._call.prepare(known))
 
     def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
-        return self._compute.iterate(Urgency.REPLY, self._call.reply(messages, deadline))
+        if isinstance(self._call, ToolUsingCall):
+            pieces = self._call.reply_with(messages, options, deadline)
+        else:
+            pieces = self._call.reply(plain_messages(messages), deadline)
+        return self._compute.iterate(Urgency.REPLY, pieces)
 
     async def close(self) -> None:
         await self._compute.run(Urgency.REPLY, self._call.close)
