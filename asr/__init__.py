@@ -1,7 +1,7 @@
-"""Sound to words: recognisers that know nothing of calls, turns or time.
+"""Speech recognition: transcribers of single utterances, independent of sessions and turns.
 
-``load("whisper", model="base")`` gives a `Transcriber`; ``load("my_pkg.mod:MyClass")`` gives
-yours. Importing this package loads no model library.
+``load("whisper", model="base")`` makes a `Transcriber`, ``load("my_pkg.mod:MyClass")`` one of your
+own. Importing this package loads no model library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TRANSCRIBERS = {
     "whisper": "asr.whisper:WhisperTranscriber",
     "scripted": "asr.scripted:ScriptedTranscriber",
 }
-"""Short name -> ``package.module:Class``."""
+"""Shipped recognisers: name -> ``package.module:Class``."""
 
 __all__ = [
     "RATE",
@@ -33,10 +33,14 @@ __all__ = [
 
 
 def load(name: str, **options: object) -> Transcriber:
-    """Make the recogniser called ``name``: a key of `TRANSCRIBERS` or ``package.module:Class``.
+    """Make a recogniser.
 
-    ``options`` go to its constructor. Raises `AsrError` when there is no such recogniser or it
-    does not take these options.
+    Args:
+        name: a key of `TRANSCRIBERS`, or ``package.module:Class``.
+        options: arguments of its constructor.
+
+    Raises:
+        AsrError: there is no such recogniser, or it does not take these options.
     """
     path = TRANSCRIBERS.get(name, name)
     module_name, _, class_name = path.partition(":")

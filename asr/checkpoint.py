@@ -1,4 +1,4 @@
-"""Finding the files of a Whisper model that was converted for CTranslate2."""
+"""Location of a Whisper model that was converted for CTranslate2."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ _NEEDED = ("model.bin", "config.json", "tokenizer.json")
 
 
 def checkpoint_directory(model: str | Path) -> Path:
-    """Directory of ``model``: a directory, or a name that faster-whisper knows (``base``,
-    ``large-v3-turbo``, ``organisation/repository``), which is downloaded once.
+    """Directory with the files of a model.
 
-    Raises `AsrError` when there is no such model, a file is missing, or it cannot be fetched.
+    Args:
+        model: a directory, or a name that faster-whisper knows (``base``, ``large-v3-turbo``,
+            ``organisation/repository``), which is downloaded once.
+
+    Raises:
+        AsrError: there is no such model, a file is missing, or it cannot be downloaded.
     """
     directory = Path(model).expanduser()
     if not directory.is_dir():

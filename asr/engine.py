@@ -1,6 +1,6 @@
-"""The contract of a speech recogniser: 16 kHz float32 mono in, transcripts out.
+"""Interface of a speech recogniser: 16 kHz float32 mono in, transcripts out.
 
-Implementations are blocking; the caller decides on which thread they run.
+Implementations block; the caller chooses the thread on which they run.
 """
 
 from __future__ import annotations
@@ -23,38 +23,47 @@ class AsrError(Exception):
 
 
 class Listening(Protocol):
-    """One utterance being heard.
+    """One utterance during its recognition.
 
-    ``feed`` and ``close`` may be called on another thread than the two that decode. All raise
-    `AsrError` after ``close`` (except ``close``).
+    ``feed`` and ``close`` may be called on another thread than ``hypothesis`` and ``finish``. After
+    ``close`` all methods but ``close`` raise `AsrError`.
     """
 
     def feed(self, samples: Samples) -> None:
         """Append 16 kHz float32 mono ``[n]`` in [-1, 1]; cheap, never decodes.
 
-        Raises `AsrError` for any other array and when the utterance is over its bound.
+        Raises:
+            AsrError: another kind of array, or the utterance exceeds its bound.
         """
 
     def hypothesis(self) -> Transcript:
-        """Decode what was fed so far (blocking); ``final`` is False."""
+        """Decode the sound fed so far (blocking); ``final`` of the transcript is False.
+
+        Raises:
+            AsrError: the engine failed.
+        """
 
     def finish(self) -> Transcript:
-        """Decode the whole utterance (blocking); empty text when it was no speech.
+        """Decode the whole utterance (blocking); the text is empty if there was no speech.
 
-        May be called again after more was fed: the pause was not the end.
+        After more sound was fed it may be called again, as when a pause was not the end.
+
+        Raises:
+            AsrError: the engine failed.
         """
 
     def close(self) -> None:
-        """Drop the audio; safe to call twice."""
+        """Free the sound; safe to call twice."""
 
 
 class Transcriber(Protocol):
-    """A loaded recogniser, shared by all calls."""
+    """A loaded recogniser, shared by all sessions."""
 
     def listen(self) -> Listening:
         """Begin an utterance."""
 
     def warm_up(self) -> None:
-        """Run every code path once so that the first caller does not pay for it."""
+        """Run every code path once, so that the first utterance is not slower than others."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the model."""

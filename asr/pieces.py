@@ -1,4 +1,4 @@
-"""Cutting an utterance that is longer than the recogniser's window at its quietest points."""
+"""Division of utterances longer than the recogniser's window, at their quietest points."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from asr.engine import RATE, Samples
 
 LONGEST = 30 * RATE
-"""Samples that Whisper's encoder can take at once."""
+"""Samples of Whisper's full window, 30 s."""
 
 _EARLIEST = 15 * RATE
 _BLOCK = RATE // 50
@@ -15,10 +15,10 @@ _QUIET_BLOCKS = 10
 
 
 def first_cut(samples: Samples) -> int | None:
-    """Where the first piece of a long utterance ends, or None when it fits in one.
+    """Sample at which the first piece of a long utterance ends; None if it fits one window.
 
-    The cut is the middle of the quietest 200 ms between 15 s and 30 s, so it depends on the
-    first 30 s alone: sound that arrives later does not move it.
+    The cut is the middle of the quietest 200 ms between 15 s and 30 s. It depends on the first 30 s
+    alone, so sound that arrives later does not move it.
     """
     if len(samples) <= LONGEST:
         return None

@@ -10,7 +10,7 @@ from asr.engine import RATE, AsrError, Samples
 
 
 class Recording:
-    """Append-only 16 kHz sound, bounded, fed on one thread and read on another."""
+    """Append-only sound at 16 kHz with a bound; one thread may append while another reads."""
 
     def __init__(self, max_seconds: float) -> None:
         self._limit = int(max_seconds * RATE)
@@ -25,13 +25,14 @@ class Recording:
 
     @property
     def seconds(self) -> float:
+        """Length of the sound fed so far."""
         return self._length / RATE
 
     def append(self, samples: Samples) -> None:
         """Keep a copy of ``samples``, float32 mono ``[n]`` in [-1, 1].
 
-        Raises `AsrError` when they are anything else, when the utterance is over its bound, or
-        after `close`.
+        Raises:
+            AsrError: another kind of array, the utterance exceeds its bound, or it was closed.
         """
         if samples.dtype != np.float32 or samples.ndim != 1:
             raise AsrError(
@@ -51,7 +52,11 @@ class Recording:
             self._length += len(samples)
 
     def since(self, start: int) -> Samples:
-        """The sound from sample ``start`` to the end of what was fed."""
+        """Sound from sample ``start`` to the last one fed.
+
+        Raises:
+            AsrError: after `close`.
+        """
         with self._lock:
             self._check_open()
             if len(self._chunks) != 1:
@@ -59,7 +64,7 @@ class Recording:
             return self._chunks[0][start:]
 
     def close(self) -> None:
-        """Drop the sound; safe to call twice."""
+        """Free the sound; safe to call twice."""
         with self._lock:
             self._closed = True
             self._chunks = []

@@ -1,7 +1,4 @@
-"""A recogniser that hears what its script says, when the script says it: no model, no sound.
-
-For tests of what stands on the recogniser, and to try the rest of the stack without a model.
-"""
+"""Recogniser that follows a script instead of the sound, for tests and trials without a model."""
 
 from __future__ import annotations
 
@@ -18,13 +15,16 @@ Script = Sequence[tuple[int, str]]
 
 
 def script(text: str, *, start: int = 0, samples_per_word: int = RATE // 3) -> Script:
-    """Say ``text`` evenly: its first word is complete ``samples_per_word`` after ``start``."""
+    """Script with the words of ``text`` at equal distances.
+
+    The first word is complete ``samples_per_word`` samples after sample ``start``.
+    """
     words = text.split()
     return [(start + samples_per_word * (i + 1), word) for i, word in enumerate(words)]
 
 
 class ScriptedTranscriber:
-    """Hears ``utterances`` in the order of `listen`, and nothing after the last one."""
+    """Transcriber whose `listen` returns the ``utterances`` in order, then empty ones."""
 
     def __init__(self, utterances: Iterable[Script] = (), *, max_seconds: float = 120.0) -> None:
         self._scripts = iter([tuple(utterance) for utterance in utterances])
@@ -32,6 +32,7 @@ class ScriptedTranscriber:
         self._lock = threading.Lock()
 
     def listen(self) -> ScriptedListening:
+        """Begin the next scripted utterance."""
         with self._lock:
             words = next(self._scripts, ())
         return ScriptedListening(words, Recording(self._max_seconds))
@@ -44,7 +45,7 @@ class ScriptedTranscriber:
 
 
 class ScriptedListening:
-    """One scripted utterance; the sound fed to it only moves the time on."""
+    """One scripted utterance; the length of the sound fed to it decides which words are heard."""
 
     def __init__(self, words: Script, recording: Recording) -> None:
         self._script = words
@@ -52,14 +53,17 @@ class ScriptedListening:
         self._prefix = StablePrefix()
 
     def feed(self, samples: Samples) -> None:
+        """Append sound; see `asr.engine.Listening.feed`."""
         self._recording.append(samples)
 
     def hypothesis(self) -> Transcript:
+        """Words that the script has up to the sound fed so far."""
         words = self._heard()
         text, stable = self._prefix.update(" ".join(word.text for word in words))
         return Transcript(text, stable, False, words, self._recording.seconds)
 
     def finish(self) -> Transcript:
+        """The same words as a final transcript."""
         words = self._heard()
         text = " ".join(word.text for word in words)
         return Transcript(text, len(text), True, words, self._recording.seconds)

@@ -1,4 +1,4 @@
-"""How much of a sound is speech, by the Silero VAD that faster-whisper carries."""
+"""Seconds of speech in a sound, by the Silero VAD that comes with faster-whisper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _THRESHOLD = 0.5
 
 
 def speech_seconds(samples: Samples) -> float:
-    """Seconds of the 32 ms frames of ``samples`` that are speech, up to the last whole frame."""
+    """Seconds of speech in 16 kHz ``samples``, counted in whole frames of 32 ms."""
     frames = len(samples) // _FRAME
     if frames == 0:
         return 0.0

@@ -1,9 +1,9 @@
-"""LocalAgreement-2: how much of a growing hypothesis can be relied on.
+"""LocalAgreement-2: the stable prefix of a growing hypothesis.
 
-Two hypotheses in a row, the later one over more sound, agree on their first words: those words
-are stable. Published by Liu et al., "Low-Latency Sequence-to-Sequence Speech Recognition and
-Translation by Partial Hypothesis Selection" (Interspeech 2020), and used for Whisper by
-Macháček et al., "Turning Whisper into Real-Time Transcription System" (2023).
+The first words on which two hypotheses in a row agree, the later one over more sound, are stable.
+Published by Liu et al., "Low-Latency Sequence-to-Sequence Speech Recognition and Translation by
+Partial Hypothesis Selection" (Interspeech 2020), and used for Whisper by Macháček et al., "Turning
+Whisper into Real-Time Transcription System" (2023).
 """
 
 from __future__ import annotations
@@ -15,34 +15,36 @@ _NOT_SPOKEN = re.compile(r"\W+")
 
 
 def _spoken(word: str) -> str:
-    """The part of a word that is heard: no case, no punctuation."""
+    """Spoken part of a word, without case and punctuation."""
     return _NOT_SPOKEN.sub("", word).casefold()
 
 
 def _core(word: str) -> str:
-    """The word without the punctuation after it."""
+    """Word without the punctuation after it."""
     return _TAIL.sub("", word)
 
 
 def _tail(word: str) -> str:
-    """The punctuation after the word, which depends on what follows."""
+    """Punctuation after a word, which depends on the words that follow."""
     return word[len(_core(word)) :]
 
 
 class StablePrefix:
-    """Fold of the hypotheses of one utterance into the text that will not change."""
+    """Folds the hypotheses of one utterance into a text with a stable prefix."""
 
     def __init__(self) -> None:
         self._previous: list[str] = []
         self._stable: list[str] = []
 
     def update(self, hypothesis: str) -> tuple[str, int]:
-        """Take the next hypothesis; return ``(text, stable)``.
+        """Take the next hypothesis.
 
-        ``text`` is the hypothesis with its beginning replaced by what was declared stable
-        before, so ``text[:stable]`` only ever grows: the first agreed spelling is kept, and a
-        hypothesis that contradicts a stable word, or is shorter, does not take it back. The
-        punctuation after the last stable word stays open, because the next word decides it.
+        Returns:
+            The text, and the number of its first characters that are stable. The text is the
+            hypothesis with its beginning replaced by the words that are stable already, so the
+            stable part only grows: the spelling that was agreed on first is kept, even if a later
+            hypothesis contradicts it or is shorter. Punctuation after the last stable word is not
+            stable, because it depends on the next word.
         """
         words = hypothesis.split()
         self._follow_punctuation(words)

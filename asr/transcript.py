@@ -1,4 +1,4 @@
-"""What was heard: text, and how much of it will not change any more."""
+"""Transcript of an utterance: its text and the stable part of it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word and where it lies in the utterance."""
+    """One word of an utterance.
+
+    Attributes:
+        text: the word.
+        start: seconds from the start of the utterance to the start of the word.
+        end: seconds from the start of the utterance to the end of the word.
+    """
 
     text: str
     start: float
-    """Seconds from the start of the utterance."""
     end: float
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """One hypothesis of an utterance."""
+    """One hypothesis of an utterance.
+
+    Attributes:
+        text: the words.
+        stable: number of characters at the start of ``text`` that will not change.
+        final: whether the whole utterance was decoded; then all of the text is stable.
+        words: times of the words; empty if the engine does not give them.
+        audio_end: seconds of the utterance that this hypothesis covers.
+
+    Raises:
+        ValueError: ``stable`` does not fit ``text`` or ``final``.
+    """
 
     text: str
     stable: int
-    """Characters at the start of ``text`` that will not change; prompt prefill may use them."""
     final: bool
     words: tuple[Word, ...] = ()
-    """Word times where the engine gives them, else empty."""
     audio_end: float = 0.0
-    """Seconds of the utterance that this hypothesis covers."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.stable <= len(self.text):
@@ -36,4 +49,5 @@ class Transcript:
 
     @property
     def stable_text(self) -> str:
+        """The part of the text that will not change."""
         return self.text[: self.stable]

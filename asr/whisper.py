@@ -38,7 +38,7 @@ _LAST_RESORT_NGRAM = 3
 
 
 class WhisperTranscriber:
-    """A Whisper model shared by all calls; one decode runs at a time, others queue."""
+    """A Whisper model shared by all sessions; one decode runs at a time, others wait."""
 
     def __init__(
         self,
@@ -52,14 +52,22 @@ class WhisperTranscriber:
         shortest_window: float = SHORTEST / FRAMES_PER_SECOND,
         max_seconds: float = 120.0,
     ) -> None:
-        """Load ``model``: a directory, or a name that faster-whisper knows.
+        """Load a model.
 
-        ``threads`` are CPU threads of the encoder and decoder (default: half the cores, at most
-        four; on two cores the second thread gains nothing, because it slows the decoder down as
-        much as it speeds the encoder up). ``beam`` is the width of the decoder's search: two has
-        most of what five gains over one. ``shortest_window`` is the least sound in seconds that
-        the encoder is shown (see `asr.window`). ``max_seconds`` bounds one utterance.
-        Raises `AsrError` when the model or an option is unusable.
+        Args:
+            model: a directory, or a name that faster-whisper knows.
+            language: language of the speech, as Whisper names it.
+            compute_type: CTranslate2's type of the weights; "auto" is float16 on CUDA, else int8.
+            device: "auto", "cpu" or "cuda".
+            threads: CPU threads of encoder and decoder; by default half the cores, at most four.
+                On two cores a second thread gains nothing, because it slows the decoder down as
+                much as it speeds the encoder up.
+            beam: width of the decoder's search; two has most of the gain of five over one.
+            shortest_window: shortest window of the encoder in seconds (see `asr.window`).
+            max_seconds: bound on one utterance.
+
+        Raises:
+            AsrError: the model or an option cannot be used.
         """
         if beam < 1:
             raise AsrError("beam must be at least 1")
@@ -74,7 +82,7 @@ class WhisperTranscriber:
         self._beam = beam
         self._shortest = shortest
         self.second_opinions = 0
-        """Utterances so far that were decoded again in the full window."""
+        """Number of utterances that were decoded again in the full window."""
         self._max_seconds = max_seconds
 
     def listen(self) -> WhisperListening:
@@ -82,15 +90,17 @@ class WhisperTranscriber:
         return WhisperListening(self, Recording(self._max_seconds))
 
     def transcribe(self, samples: Samples) -> str:
-        """Words in at most 30 s of 16 kHz float32 mono, by the careful path; empty if none.
+        """Transcribe at most 30 s of 16 kHz float32 mono; the text is empty without speech.
 
         A transcript that a guard of `asr.gates` doubts is decoded again in the full window.
-        Raises `AsrError` when the sound is longer or the engine fails.
+
+        Raises:
+            AsrError: the sound is longer, or the engine failed.
         """
         return self._hear(samples, careful=True)
 
     def guess(self, samples: Samples) -> str:
-        """As `transcribe`, in one quick decode: empty where it loops."""
+        """Transcribe in one quick decode; the text is empty if it loops. See `transcribe`."""
         return self._hear(samples, careful=False)
 
     def warm_up(self) -> None:
@@ -116,7 +126,7 @@ class WhisperTranscriber:
         if speech_seconds(samples) < MIN_SPEECH_SECONDS:
             return ""
         features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
-        # In the full window a repeat has its second opinion already; only a loop is left.
+        # A first decode in the full window needs a second one only if it loops.
         doubted = is_loop if self._window(features) == FULL else is_doubtful
         try:
             decoded = self._first_opinion(features, tokens)
@@ -131,7 +141,7 @@ class WhisperTranscriber:
         return self._decode(self._encode(features, self._window(features)), tokens)
 
     def _second_opinion(self, features: NDArray[np.float32], tokens: int) -> Decoded:
-        """Decode in the window of the training; what loops even there may not repeat itself."""
+        """Decode in the full window; if that loops, too, once more without repeated trigrams."""
         self.second_opinions += 1
         encoded = self._encode(features, FULL)
         decoded = self._decode(encoded, tokens)
@@ -147,7 +157,7 @@ class WhisperTranscriber:
         return self._model.encode(fit(features, frames))
 
     def _decode(self, encoded: Any, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
-        # CTranslate2 stops at half of max_length, or at what the prompt leaves of it, if less.
+        # CTranslate2 stops at half of max_length, or at max_length less the prompt if that is less.
         max_length = max(2 * tokens, len(self._prompt) + tokens)
         result = self._model.model.generate(
             encoded,
@@ -170,9 +180,9 @@ class WhisperTranscriber:
 
 
 class WhisperListening:
-    """One utterance; an utterance of more than 30 s is heard piece by piece.
+    """One utterance; utterances of more than 30 s are decoded piece by piece.
 
-    `finish` may be called, more fed, and `finish` called again: a pause that was not the end.
+    More sound may be fed after `finish`, and `finish` called again: a pause that was not the end.
     """
 
     def __init__(self, transcriber: WhisperTranscriber, recording: Recording) -> None:
@@ -185,9 +195,11 @@ class WhisperListening:
         self._last_length = -1
 
     def feed(self, samples: Samples) -> None:
+        """Append sound; see `asr.engine.Listening.feed`."""
         self._recording.append(samples)
 
     def hypothesis(self) -> Transcript:
+        """Decode the sound so far in one quick pass; see `asr.engine.Listening.hypothesis`."""
         tail = self._tail()
         length = self._cut + len(tail)
         if self._last is None or self._last_length != length:
@@ -197,12 +209,14 @@ class WhisperListening:
         return self._last
 
     def finish(self) -> Transcript:
+        """Decode the whole utterance; see `asr.engine.Listening.finish`."""
         tail = self._tail()
         text = self._join(self._transcriber.transcribe(tail))
         end = (self._cut + len(tail)) / RATE
         return Transcript(text, stable=len(text), final=True, audio_end=end)
 
     def close(self) -> None:
+        """Free the sound."""
         self._recording.close()
 
     def _tail(self) -> Samples:

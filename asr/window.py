@@ -1,11 +1,11 @@
-"""How much sound the encoder is shown.
+"""Length of the encoder's window.
 
-Whisper was trained on 30 s windows and its reference code pads every utterance to that: 3000 mel
-frames, most of them nothing, and the encoder's time is proportional to them (worse than that,
-with attention). CTranslate2 encodes any length up to 3000, so a short utterance gets a short
-window. Too short a window makes the decoder repeat itself; `SHORTEST` and `MARGIN` are the
-smallest that measured as good as 30 s (benchmarks/recognition.py), and `asr.gates` catches what
-loops all the same.
+Whisper was trained on windows of 30 s, and its reference code pads every utterance to them: 3000
+mel frames, most of them silence, while the encoder's time grows with their number and that of its
+attention with the square. CTranslate2 encodes any length up to 3000, so a short utterance gets a
+short window. Too short a window makes the decoder repeat itself; `SHORTEST` and `MARGIN` are the
+smallest values that measured as good as 30 s (benchmarks/recognition.py), and `asr.gates` detects
+the loops that remain.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Bench:
         return speech(self.gate(), cleaned)
 
     def _judged(self, microphone: Sound, score: Score) -> Sound:
-        """As a call has it: what is no speech is not asked about."""
+        """Probability of speech as in a call, where frames without speech are not judged."""
         probability = speech(self.gate(), microphone)
         began = time.process_time()
         share = 1 - judged(microphone, self.agent, probabilities=probability)

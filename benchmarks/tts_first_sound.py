@@ -29,12 +29,19 @@ TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One text spoken once."""
+    """Measurements of one text spoken once.
+
+    Attributes:
+        words: words of the text.
+        first_ms: milliseconds to the first chunk.
+        slack_ms: least milliseconds by which a chunk came before its turn; None for one chunk.
+        rtf: real-time factor.
+        seconds: length of the sound.
+    """
 
     words: int
     first_ms: float
     slack_ms: float | None
-    """None for a text of one chunk."""
     rtf: float
     seconds: float
 

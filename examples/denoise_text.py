@@ -6,7 +6,7 @@ from dllm_core import Engine
 
 engine = Engine.load(sys.argv[1])
 prompt = engine.encode_chat([("user", sys.argv[2])])
-for step in engine.iterate(prompt, engine.new_cache()):
+for step in engine.submit(prompt, engine.new_cache()):
     print(f"{step.step:3}  {step.ms:6.1f} ms  " + "".join(word or "▁" for word in step.tokens))
     if step.stats:
         print(

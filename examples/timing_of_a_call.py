@@ -9,14 +9,14 @@ from pathlib import Path
 
 from agent.latency.caller import Caller
 from agent.latency.question import read_questions
-from agent.latency.realtime import RealtimeWire
+from agent.latency.realtime import RealtimeConnection
 from agent.questions import bundled_questions
 
 URL = "ws://127.0.0.1:8080/v1/realtime"
 
 
 async def main(url: str, paths: list[Path]) -> None:
-    caller = Caller(RealtimeWire(url))
+    caller = Caller(RealtimeConnection(url))
     async for turn in caller.turns(read_questions(paths, print)):
         print(f"{turn.file}: {turn.heard} -> {turn.answered}")
         if turn.voice_to_voice_ms is None:

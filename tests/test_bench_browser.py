@@ -10,7 +10,7 @@ from support.node import lacking
 from typer.testing import CliRunner
 
 from agent.bench import browser
-from agent.bench.browser import Round, visit_page
+from agent.bench.browser import VisitTimings, visit_page
 from agent.bench.browser_page import open_browser
 from agent.cli.main import app
 from agent.errors import CallError
@@ -20,7 +20,7 @@ ANSWERS = {FRANCE: "The capital of France is Paris.", browser.STORY: " ".join(["
 
 
 def test_the_figures_are_those_of_the_rounds():
-    rounds = [Round(200.0, 900.0, 905.0, 4.0), Round(300.0, 880.0, 879.0, 6.0)]
+    rounds = [VisitTimings(200.0, 900.0, 905.0, 4.0), VisitTimings(300.0, 880.0, 879.0, 6.0)]
     connect, shown, recorded, apart, silence = browser.figures("webrtc", rounds)
     assert (connect.name, connect.value, connect.worst) == ("webrtc: connect", 250.0, 300.0)
     assert (shown.value, recorded.value) == (890.0, 892.0)
@@ -42,7 +42,9 @@ def test_without_chromium_the_command_says_what_to_install(monkeypatch, tmp_path
         pass
 
 
+@pytest.mark.browser
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("transport", browser.TRANSPORTS)
 def test_a_visit_is_measured_at_both_ends(transport):
     with served(scripted([FRANCE], ANSWERS)) as server:

@@ -13,8 +13,8 @@ import tts
 from agent.audio.vad import EnergyVad
 from agent.bench import endpoint
 from agent.bench.endpoint import (
+    DECODE_AFTER,
     EAGER,
-    LISTENED,
     Pause,
     PauseFinder,
     by_both,
@@ -26,10 +26,10 @@ from agent.bench.endpoint import (
     score,
 )
 from agent.bench.utterances import (
-    AFTER,
-    BEFORE,
     LONGEST_PAUSE,
     SHORTEST_PAUSE,
+    SILENCE_AFTER,
+    SILENCE_BEFORE,
     Utterance,
     program_voice,
     read_utterances,
@@ -91,9 +91,9 @@ def test_a_voice_is_cut_where_the_parts_end() -> None:
     silences = np.diff(edges)[1::2] / 100
     long = silences[silences > 0.2]
     np.testing.assert_allclose(long, THREE.pauses, atol=0.04)
-    assert edges[0] / 100 == pytest.approx(BEFORE, abs=0.03)
+    assert edges[0] / 100 == pytest.approx(SILENCE_BEFORE, abs=0.03)
     assert edges[-1] / 100 == pytest.approx(spoken.speech_end, abs=0.03)
-    assert len(spoken.samples) / RATE == pytest.approx(spoken.speech_end + AFTER, abs=0.01)
+    assert len(spoken.samples) / RATE == pytest.approx(spoken.speech_end + SILENCE_AFTER, abs=0.01)
 
 
 def test_every_pause_is_found_with_the_words_before_it() -> None:
@@ -145,7 +145,7 @@ def test_the_delay_is_counted_from_the_end_of_the_sound() -> None:
     ("words", "decode", "expected"),
     [
         ("That's all, thanks.", 0.05, COMPLETE),
-        ("That's all, thanks.", 0.25, LISTENED + 0.25),
+        ("That's all, thanks.", 0.25, DECODE_AFTER + 0.25),
         ("I went there.", 0.25, UNSURE),
         ("I went to", 0.25, INCOMPLETE),
     ],

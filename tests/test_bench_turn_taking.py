@@ -13,10 +13,10 @@ from support.scenario_engines import live_engines
 from agent.bench import turn_taking
 from agent.bench.questions import QUESTIONS, bundled, spoken
 from agent.bench.rows import write_rows
-from agent.bench.turn_taking import AskedTurn, Interruption, TurnFigures
+from agent.bench.turn_taking import AskedTurn, InterruptedReply, TurnFigures
 from agent.config.settings import Settings
 from agent.errors import CallError
-from agent.latency.question import Question
+from agent.latency.question import SpokenQuestion
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 from agent.server.app import listen, serve
@@ -33,7 +33,7 @@ def test_the_summary_is_that_of_the_rows():
         [turn(float(ms), hit=ms < 400, cut_off=ms == 100) for ms in range(100, 600, 100)]
         + [turn(1000.0, speculation=False, hit=None) for _ in range(4)]
         + [turn(None, speculation=False, hit=None, error="no reply within 20 s")],
-        [Interruption(420.0, 0.0), Interruption(480.0, 35.0), Interruption(400.0, 0.0)],
+        [InterruptedReply(420.0, 0.0), InterruptedReply(480.0, 35.0), InterruptedReply(400.0, 0.0)],
     )
     summary = figures.summary()
     off = summary.pop("without_speculation")
@@ -94,7 +94,7 @@ def test_there_are_thirty_different_questions_with_the_bundled_ones():
 
 def test_rows_follow_a_line_about_the_machine(tmp_path):
     path = tmp_path / "rows.jsonl"
-    figures = TurnFigures([turn(100.0)], [Interruption(400.0, 0.0)])
+    figures = TurnFigures([turn(100.0)], [InterruptedReply(400.0, 0.0)])
     write_rows(path, figures.rows(), "the command")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["what"] for row in rows] == ["machine", "turn", "interruption"]
@@ -117,7 +117,7 @@ async def test_a_server_is_asked_and_interrupted(monkeypatch):
     engines = live_engines(scenario)
 
     def told(text):
-        return Question(text, engines.asr.tongue.say(text, WIRE_RATE))
+        return SpokenQuestion(text, engines.asr.tongue.say(text, WIRE_RATE))
 
     sock = listen("127.0.0.1", 0)
     url = f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/realtime"

@@ -6,25 +6,25 @@ import random
 
 import numpy as np
 import pytest
-from support.fake_agent import RATE, FakeWire, Manner, question
+from support.fake_agent import RATE, FakeConnection, Manner, question
 from support.fakes import in_virtual_time
 
 from agent.errors import CallError
-from agent.latency.caller import Caller, Interruption
-from agent.latency.question import Check, Question, Rule
+from agent.latency.caller import Caller, PlannedInterruption
+from agent.latency.question import Check, Rule, SpokenQuestion
 
 
 def ask(manner, questions, **options):
     """The rows of one call, and its recording."""
 
     async def call():
-        caller = Caller(FakeWire(manner), reply_timeout=options.pop("timeout", 20.0))
+        caller = Caller(FakeConnection(manner), reply_timeout=options.pop("timeout", 20.0))
         async with caller.silence():
             rows = [
                 await caller.ask(number, asked, **options)
                 for number, asked in enumerate(questions, 1)
             ]
-        return rows, caller.line
+        return rows, caller.audio
 
     return in_virtual_time(call())
 
@@ -80,7 +80,7 @@ def test_mouth_and_ear_lie_on_one_timeline_to_the_sample():
 
 def test_a_late_question_counts_from_when_it_was_due():
     async def call():
-        caller = Caller(FakeWire(Manner(lambda turn: 0.2)))
+        caller = Caller(FakeConnection(Manner(lambda turn: 0.2)))
         async with caller.silence():
             first = await caller.ask(1, question(), due=1.0)
             return first, await caller.ask(2, question(), due=1.1)
@@ -95,7 +95,7 @@ def test_a_late_question_counts_from_when_it_was_due():
 @pytest.mark.parametrize("yields_ms", [120, 300])
 def test_the_time_to_interrupt(yields_ms):
     manner = Manner(lambda turn: 0.25, reply=4.0, paced=0.1, yields=yields_ms / 1000)
-    rows, _ = ask(manner, [question()], interruption=Interruption(question(0.6), 1.0))
+    rows, _ = ask(manner, [question()], interruption=PlannedInterruption(question(0.6), 1.0))
     (row,) = rows
     assert row.error is None
     assert row.voice_to_voice_ms == pytest.approx(250, abs=0.1)
@@ -105,13 +105,13 @@ def test_the_time_to_interrupt(yields_ms):
 
 def test_an_agent_that_never_yields_is_timed_to_the_end_of_its_reply():
     manner = Manner(lambda turn: 0.25, reply=1.4)
-    rows, _ = ask(manner, [question()], interruption=Interruption(question(0.6), 1.0))
+    rows, _ = ask(manner, [question()], interruption=PlannedInterruption(question(0.6), 1.0))
     assert rows[0].interrupt_ms == pytest.approx(400, abs=25)
 
 
 def test_a_short_reply_is_not_interrupted():
     manner = Manner(lambda turn: 0.25, reply=0.5)
-    rows, _ = ask(manner, [question()], interruption=Interruption(question(0.6), 1.0))
+    rows, _ = ask(manner, [question()], interruption=PlannedInterruption(question(0.6), 1.0))
     assert rows[0].interrupt_ms is None
     assert rows[0].error is None
 
@@ -132,7 +132,7 @@ def test_a_silent_reply_is_an_error_and_no_short_latency():
 
 def test_an_agent_that_talks_over_the_end_of_the_question_has_no_latency():
     early = np.concatenate([question(0.2).samples, question(0.4).samples])
-    rows, _ = ask(Manner(lambda turn: 0.0, reply=0.5), [Question("two parts", early)])
+    rows, _ = ask(Manner(lambda turn: 0.0, reply=0.5), [SpokenQuestion("two parts", early)])
     assert rows[0].error == "the agent spoke before the question was over"
     assert rows[0].total_ms is None
     assert rows[0].talked_over_ms > 200
@@ -146,7 +146,7 @@ def test_where_the_agent_does_not_tell_silence_ends_the_reply():
 
 def test_the_answer_is_checked():
     asked = [
-        Question("q", question().samples, check=Check(Rule.CONTAINS, text))
+        SpokenQuestion("q", question().samples, check=Check(Rule.CONTAINS, text))
         for text in ("paris", "Rome")
     ]
     rows, _ = ask(Manner(lambda turn: 0.1), asked)

@@ -1,5 +1,8 @@
+import inspect
+import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -103,3 +106,20 @@ def test_a_key_is_in_no_message_and_no_print(monkeypatch):
     ]
     assert arm.api_key.get_secret_value() == "sk-secret"
     assert "sk-secret" not in repr(arm)
+
+
+def _sections(model):
+    """A model of settings and all models below it."""
+    yield model
+    for field in model.model_fields.values():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _sections(part)
+
+
+@pytest.mark.parametrize("model", dict.fromkeys(_sections(Settings)), ids=lambda m: m.__name__)
+def test_help_describes_every_setting(model):
+    own = set(model.__annotations__) - {"model_config"}
+    described = re.findall(r"^    (\w+): \S", inspect.getdoc(model) or "", re.MULTILINE)
+    assert set(described) == own & set(model.model_fields)
+    assert "Attributes:" in (model.__doc__ or "")

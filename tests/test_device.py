@@ -74,7 +74,7 @@ def test_replies_of_several_canvases_and_turns_are_those_of_the_host(
         assert reply.stats.tokens == expected.stats.tokens
         assert reply.stats.ended == expected.stats.ended
     assert isinstance(caches[1], PagedCache)
-    assert caches[1].contiguous is None
+    assert caches[1]._contiguous is None
 
 
 @pytest.mark.parametrize("name", ["bidirectional", "adapted"])
@@ -150,12 +150,12 @@ def test_a_common_beginning_is_read_once_and_changes_no_reply() -> None:
 
 def test_a_call_without_room_is_refused_before_it_begins() -> None:
     device = engine_of(MODELS["adapted"], pages=9)
-    calls = [device.new_cache() for _ in range(2)]
+    caches = [device.new_cache() for _ in range(2)]
     with pytest.raises(PagesFullError, match="of 8 pages 0 are left"):
         device.new_cache()
-    for cache in calls:
+    for cache in caches:
         device.reply([7] * 200, cache, options(device.model))
-    calls.pop().close()
+    caches.pop().close()
     device.new_cache()
 
 

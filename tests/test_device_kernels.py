@@ -7,7 +7,7 @@ from support.tiny import tiny_config, tiny_model
 from dllm_core import ops
 from dllm_core.config import DecodeOptions
 from dllm_core.gpu.device_job import CanvasJob
-from dllm_core.gpu.device_round import Round, RoundShape
+from dllm_core.gpu.device_round import DeviceRound, RoundShape
 from dllm_core.gpu.paged_model import PROJECTIONS, PagedModel
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.paged_cache import PagedCache, PagePool
@@ -70,13 +70,14 @@ def denoise(model: Transformer) -> list[tuple[list[int], tuple[float, ...]]]:
                 layer = block.get_submodule(path)
                 paged.choices[rows, layer.in_features, layer.out_features] = "triton"
     jobs = [CanvasJob(paged, PagedCache(pool, 128), prompt, 5, options) for prompt in PROMPTS]
-    work = Round(paged, RoundShape(3, max(job.columns for job in jobs), 2, 2), jobs[0].habits)
+    shape = RoundShape(3, max(job.columns for job in jobs), 2, 2)
+    work = DeviceRound(paged, shape, jobs[0].round_options)
     for job in jobs:
         job.prepare()
-    places = [job.place() for job in jobs]
-    work.write(places)
+    entries = [job.entry() for job in jobs]
+    work.write(entries)
     work.run()
-    for job, outcome in zip(jobs, work.read(places), strict=True):
+    for job, outcome in zip(jobs, work.read(entries), strict=True):
         job.absorb(outcome)
     return [(list(job.view().ids), job.view().confidence) for job in jobs]
 

@@ -12,7 +12,7 @@ from dllm_core.decode.denoise import run
 from dllm_core.decode.diffusion import Diffusion
 from dllm_core.engine import Engine
 from dllm_core.gpu.device_job import CanvasJob
-from dllm_core.gpu.device_round import Round, RoundShape
+from dllm_core.gpu.device_round import DeviceRound, RoundShape
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.paged_cache import PagedCache, PagePool
 from dllm_core.model.transformer import Transformer
@@ -78,17 +78,17 @@ def on_device(
     ]
     views: list[list[CanvasView]] = [[] for _ in jobs]
     canvas = max(job.columns for job in jobs)
-    # One place more than there are calls: it stays empty.
+    # One entry more than there are sequences: it stays empty.
     shape = RoundShape(batch=len(jobs) + 1, canvas=canvas, pages=3, steps=steps)
-    rounds = Round(paged, shape, jobs[0].habits)
+    rounds = DeviceRound(paged, shape, jobs[0].round_options)
     while not all(job.done for job in jobs):
         under_way = [i for i, job in enumerate(jobs) if not job.done]
         for i in under_way:
             jobs[i].prepare()
-        places = [jobs[i].place() for i in under_way]
-        rounds.write(places)
+        entries = [jobs[i].entry() for i in under_way]
+        rounds.write(entries)
         rounds.run()
-        for i, outcome in zip(under_way, rounds.read(places), strict=True):
+        for i, outcome in zip(under_way, rounds.read(entries), strict=True):
             views[i] += jobs[i].absorb(outcome)
     return [(seen, job.final()) for seen, job in zip(views, jobs, strict=True)]
 

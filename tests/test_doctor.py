@@ -65,7 +65,7 @@ def _ill() -> list[tuple[Finding, Level, str, str]]:
         ),
         (kernels, Level.WARNING, "code that it has made", "float32"),
         (model, Level.PROBLEM, "not installed", "onebreath models --fetch joe"),
-        (threads[0], Level.WARNING, "asr 8", "no engine more than 2"),
+        (threads[0], Level.WARNING, "asr 8", "each engine at most 2"),
         (threads[1], Level.WARNING, "16", "set it to 2"),
         (spinning, Level.WARNING, "ACTIVE", "with PASSIVE"),
         (checks.check_load(1.5, 2), Level.WARNING, "1.50", "too high"),

@@ -11,7 +11,7 @@ from dllm_core import DecodeOptions
 from dllm_core.decode.schedule import CostModel
 from dllm_core.engine import Engine
 from dllm_core.gpu.device import Device
-from dllm_core.gpu.device_round import Habits, Round, RoundShape
+from dllm_core.gpu.device_round import DeviceRound, RoundOptions, RoundShape
 from dllm_core.gpu.graphs import Graphs
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.paged_cache import PagePool
@@ -45,8 +45,10 @@ class FakeRecorder:
         return self.free
 
 
-def make_round(batch: int, canvas: int, pages: int, steps: int, habits: Habits | None = None):
-    return Round(PAGED, RoundShape(batch, canvas, pages, steps), habits or Habits())
+def make_round(
+    batch: int, canvas: int, pages: int, steps: int, options: RoundOptions | None = None
+) -> DeviceRound:
+    return DeviceRound(PAGED, RoundShape(batch, canvas, pages, steps), options or RoundOptions())
 
 
 @pytest.fixture
@@ -79,15 +81,15 @@ def test_the_smallest_round_with_room_is_found(
     enough: bool,
     expected: tuple[int, int, int, int] | None,
 ) -> None:
-    found = graphs.find(RoundShape(*needed), Habits(), enough=enough)
+    found = graphs.find(RoundShape(*needed), RoundOptions(), enough=enough)
     assert (found and found.round.shape) == (expected and RoundShape(*expected))
-    assert graphs.find(RoundShape(*needed), Habits(eos_last=False), enough=enough) is None
+    assert graphs.find(RoundShape(*needed), RoundOptions(eos_last=False), enough=enough) is None
 
 
 def test_a_report_names_every_graph_and_its_memory(graphs: Graphs) -> None:
     *lines, total = graphs.report()
     assert len(lines) == 4
-    assert lines[0].startswith("1 calls, canvas 8, 2 pages, 4 steps: 0.0 MiB")
+    assert lines[0].startswith("batch 1, canvas 8, 2 pages, 4 steps: 0.0 MiB")
     assert total == "4 graphs, 0.0 MiB"
     assert [graph.bytes for graph in graphs.captured] == [100] * 4
 
@@ -117,7 +119,8 @@ def test_what_cannot_be_captured_is_said_once_and_not_tried_again(
 def test_replies_replay_what_was_captured_and_run_the_rest() -> None:
     recorder = FakeRecorder()
     plain, engine = Engine(MODEL, tiny_tokenizer(), 256), Engine(MODEL, tiny_tokenizer(), 256)
-    engine.gpu = Device(MODEL, 256, 40, recorder=recorder)
+    engine.use_device(Device(MODEL, 256, 40, recorder=recorder))
+    assert engine.gpu is not None
     engine.gpu.graphs._keep_free = 0
     engine.gpu.warm_up(OPTIONS, batches=(1,), contexts=(64,))
     assert [graph.round.shape.steps for graph in engine.gpu.graphs.captured] == [3, 6, 3, 6]
@@ -139,7 +142,8 @@ def test_replies_replay_what_was_captured_and_run_the_rest() -> None:
 def test_a_deadline_takes_the_most_captured_steps_that_fit(step_ms: float, steps: int) -> None:
     model = tiny_model(tiny_config(mask_id=60, context_length=256, eos_ids=()))
     engine = Engine(model, tiny_tokenizer(), 256)
-    engine.gpu = Device(model, 256, 40, recorder=FakeRecorder())
+    engine.use_device(Device(model, 256, 40, recorder=FakeRecorder()))
+    assert engine.gpu is not None
     engine.gpu.graphs._keep_free = 0
     options = replace(OPTIONS, max_tokens=8)
     engine.gpu.warm_up(options, batches=(1,), contexts=(64,))

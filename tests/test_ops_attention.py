@@ -54,6 +54,7 @@ def test_the_rotation_is_that_of_the_model():
     assert torch.equal(values[0, 0, :5], qkv[:, -D:])
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("normed", [False, True])
@@ -98,19 +99,21 @@ def test_dead_calls_store_nothing(run):
 
 
 def cache(visible: list[int], n_kv: int, d: int, dtype: torch.dtype, max_pages: int = 4):
-    """Calls with pages strewn over the pool; NaN in every position that none of them sees."""
-    calls = len(visible)
+    """Sequences with pages strewn over the pool; NaN in every position that none of them sees."""
+    sequences = len(visible)
     spare = 3
-    keys, values = pools(n_kv, d, calls * max_pages + spare, dtype)
-    order = torch.randperm(calls * max_pages, generator=torch.Generator().manual_seed(0)) + spare
-    table = order.view(calls, max_pages).to(DEVICE, torch.int32)
-    for call, count in enumerate(visible):
+    keys, values = pools(n_kv, d, sequences * max_pages + spare, dtype)
+    order = (
+        torch.randperm(sequences * max_pages, generator=torch.Generator().manual_seed(0)) + spare
+    )
+    table = order.view(sequences, max_pages).to(DEVICE, torch.int32)
+    for sequence, count in enumerate(visible):
         for position in range(count):
-            page, offset = table[call, position // PAGE], position % PAGE
-            keys[page, :, offset] = drawn(n_kv, d, dtype=dtype, seed=1000 * call + position)
-            values[page, :, offset] = drawn(n_kv, d, dtype=dtype, seed=5000 * call + position)
+            page, offset = table[sequence, position // PAGE], position % PAGE
+            keys[page, :, offset] = drawn(n_kv, d, dtype=dtype, seed=1000 * sequence + position)
+            values[page, :, offset] = drawn(n_kv, d, dtype=dtype, seed=5000 * sequence + position)
         # Entries behind the last page may be anything.
-        table[call, -(-count // PAGE) :] = 10**6
+        table[sequence, -(-count // PAGE) :] = 10**6
     return keys, values, table, integers(*visible)
 
 
@@ -140,6 +143,7 @@ def test_the_kernel_of_attention_over_calls_of_every_length(dtype, splits):
     assert_near(out, canvas_attention.reference(q.float(), keys, values, table, visible))
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("splits", [1, 2])
 @pytest.mark.parametrize("rows", [1, 3, 33, 64, 65])
@@ -159,7 +163,7 @@ def test_dead_calls_are_not_attended(splits):
     expected = canvas_attention.reference(
         q := drawn(3, 4, 2, D), keys, values, table, visible, live := integers(1, 0, 1)
     )
-    # A dead call may have lost its pages.
+    # A dead sequence may have lost its pages.
     table[1], visible[1] = -(10**6), 10**6
     out = canvas_attention.kernel(
         q, keys, values, table, visible, live, splits, out=poisoned(*q.shape)

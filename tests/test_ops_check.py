@@ -21,7 +21,7 @@ TINY = Geometry(
     head_dim=16,
     inner=64,
     vocabulary=300,
-    calls=3,
+    sequences=3,
     rows=5,
     cached=80,
 )
@@ -84,5 +84,5 @@ def test_the_exit_status_tells(monkeypatch, capsys, spoil, status):
 
 
 def test_an_unknown_geometry_is_refused():
-    with pytest.raises(OptionError, match="gpt is no geometry: choose of llada-8b"):
+    with pytest.raises(OptionError, match="unknown geometry gpt: choose among llada-8b"):
         list(check.check_all(["gpt"], DEVICE))

@@ -12,7 +12,7 @@ from support.kernels import DEVICE, needs_triton
 from dllm_core import ops
 from dllm_core.errors import OptionError
 from dllm_core.ops import dispatch, norm
-from dllm_core.ops.launch import require_contiguous, rows_per_call
+from dllm_core.ops.launch import require_contiguous, rows_per_sequence
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_transposed_tensor_is_refused():
 
 @needs_triton
 def test_rows_have_to_share_out_evenly():
-    assert rows_per_call(12, torch.ones(3)) == 4
-    assert rows_per_call(12, None) == 12
-    with pytest.raises(OptionError, match="12 rows cannot belong to 5 calls"):
-        rows_per_call(12, torch.ones(5))
+    assert rows_per_sequence(12, torch.ones(3)) == 4
+    assert rows_per_sequence(12, None) == 12
+    with pytest.raises(OptionError, match="12 rows cannot belong to 5 sequences"):
+        rows_per_sequence(12, torch.ones(5))

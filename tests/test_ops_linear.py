@@ -112,13 +112,13 @@ def test_torch_s_own_fp8_product_agrees(rows):
 @needs_triton
 @pytest.mark.parametrize("k", [128, 1100])
 def test_tiles_without_a_live_row_are_skipped(k):
-    """Of 40 calls with 7 rows, tiles of 128 rows hold 19 or 20; none of the middle ones lives."""
-    calls = [0] * 40
-    calls[2], calls[39] = 1, 1
+    """Tiles of 128 rows hold 19 or 20 of 40 sequences with 7 rows; the middle ones are all dead."""
+    sequences = [0] * 40
+    sequences[2], sequences[39] = 1, 1
     x, weight = drawn(280, k), weights(96, k)
     expected = linear.reference(x, weight)
     x[128:256] = torch.nan
-    actual = linear.kernel(x, weight, None, integers(*calls), out=poisoned(280, 96))
+    actual = linear.kernel(x, weight, None, integers(*sequences), out=poisoned(280, 96))
     for rows in (slice(14, 21), slice(273, 280)):
         assert_near(actual[rows], expected[rows])
     assert actual[128:256].isnan().all()

@@ -79,5 +79,5 @@ def test_nothing_wrong_is_timed(monkeypatch):
 
     monkeypatch.setattr(check, "CASES", (spoiled("swiglu", one_wrong),))
     monkeypatch.setattr(check, "GEOMETRIES", {"tiny": TINY})
-    with pytest.raises(OptionError, match="before it is right:\nWRONG  tiny"):
+    with pytest.raises(OptionError, match="are not timed:\nWRONG  tiny"):
         next(tune.measure_all(TINY, DEVICE, lambda call: pytest.fail("was timed")))

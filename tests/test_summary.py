@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import ConfigError
-from agent.latency.budget import Budget
+from agent.latency.budget import RunBudget
 from agent.latency.results import TurnResult
 from agent.latency.summary import summarise
 from agent.latency.word_errors import word_error_rate
@@ -98,7 +98,7 @@ def test_words_that_no_agent_told_are_no_errors():
     ],
 )
 def test_a_budget_names_what_overran(limits, missed):
-    found = Budget.parse(limits).overruns(summarise(ROWS), 0.25)
+    found = RunBudget.parse(limits).overruns(summarise(ROWS), 0.25)
     assert len(found) == len(missed)
     assert all(str(overrun).startswith(start) for overrun, start in zip(found, missed, strict=True))
 
@@ -106,4 +106,4 @@ def test_a_budget_names_what_overran(limits, missed):
 @pytest.mark.parametrize("text", ["", "total", "total=x", "total.p42=3", "total=-1", "=4", "a=nan"])
 def test_what_is_no_budget(text):
     with pytest.raises(ConfigError, match="--budget"):
-        Budget.parse(text)
+        RunBudget.parse(text)

@@ -53,6 +53,7 @@ def trainer(
     return Trainer(model, adapter, collate, TrainOptions(**chosen), directory, base="tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "layers"),
     [(PROMPT_CAUSAL, None), (PROMPT_CAUSAL, (1,)), (LLADA, None), (BLOCKS, None)],
@@ -143,7 +144,7 @@ def llada_8b() -> ModelConfig:
     )  # fmt: skip
 
 
-def estimate(**changes) -> memory.Estimate:
+def estimate(**changes) -> memory.MemoryEstimate:
     values = {
         "rank": 32, "layers": None, "sequences": 16, "length": 512, "canvas": 64,
         "weight_bytes": 2, "recompute": True,

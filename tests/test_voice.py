@@ -13,8 +13,8 @@ import pytest
 from agent.audio.samples import AUDIBLE_DBFS, first_above, last_above, read_sound_file, resample
 from agent.config.settings import Settings
 from agent.latency.caller import Caller
-from agent.latency.question import Question
-from agent.latency.realtime import RealtimeWire
+from agent.latency.question import SpokenQuestion
+from agent.latency.realtime import RealtimeConnection
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
 from agent.runtime.engines import close_engines, load_engines
@@ -49,7 +49,7 @@ async def serving(engines):
 
 
 def question(path):
-    return Question(path.name, read_sound_file(path, WIRE_RATE).samples)
+    return SpokenQuestion(path.name, read_sound_file(path, WIRE_RATE).samples)
 
 
 def understood(engines, samples, rate):
@@ -60,9 +60,9 @@ def understood(engines, samples, rate):
 
 
 async def ask(address, *questions):
-    caller = Caller(RealtimeWire(f"ws://{address}/v1/realtime"))
+    caller = Caller(RealtimeConnection(f"ws://{address}/v1/realtime"))
     rows = [row async for row in caller.turns(questions)]
-    return rows, caller.line
+    return rows, caller.audio
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ async def test_two_callers_at_once_get_their_own_answers(engines):
 async def test_the_second_turn_needs_only_its_new_words(engines):
     events = []
     async with serving(engines) as address:
-        caller = Caller(RealtimeWire(f"ws://{address}/v1/realtime", on_event=events.append))
+        caller = Caller(RealtimeConnection(f"ws://{address}/v1/realtime", on_event=events.append))
         asked = [question(BUNDLED[name]) for name in ("capital_of_france", "spider_legs")]
         async for row in caller.turns(asked):
             assert row.error is None
@@ -127,7 +127,7 @@ async def test_the_second_turn_needs_only_its_new_words(engines):
 async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engines):
     events = []
     async with serving(engines) as address:
-        wire = RealtimeWire(
+        wire = RealtimeConnection(
             f"ws://{address}/v1/realtime", on_event=lambda event: events.append((caller.now, event))
         )
         caller = Caller(wire)
@@ -138,15 +138,15 @@ async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engin
             return [item for item in events if item[1]["type"] == kind][count - 1]
 
         async with caller.silence():
-            caller.line.say(question(BUNDLED["romeo_and_juliet"]).samples)
+            caller.audio.say(question(BUNDLED["romeo_and_juliet"]).samples)
             first_sound, _ = await happened("response.output_audio.delta")
             await asyncio.sleep(1.0)
             stop = question(DATA / "stop.wav").samples
-            begins = (caller.line.say(stop) + first_above(stop, -30)) / WIRE_RATE
+            begins = (caller.audio.say(stop) + first_above(stop, -30)) / WIRE_RATE
             await happened("input_audio_buffer.speech_started", 2)
             stopped_at, stopped = await happened("onebreath.playback.stop")
             _, done = await happened("response.done")
-            silent = caller.line.silent_from()
+            silent = caller.audio.silent_from()
     assert stopped_at - begins < 0.1 + 0.1 + 0.3 + 0.2  # Silero, the onset, the time to decide
     assert silent <= stopped_at + 0.1
     late = [

@@ -2,8 +2,8 @@
 
 Telephone lines carry 8 kHz and the recogniser takes 16 kHz; every call converts fifty pieces a
 second in each direction. libswresample behind PyAV costs a filter graph and an exception for each
-piece, three times as much. (Polyphase filter: Crochiere and Rabiner, Multirate Digital Signal
-Processing, 1983, section 3.3; window: Kaiser, 1974.)
+piece, twice the time at these rates (ADR 18). (Polyphase filter: Crochiere and Rabiner, Multirate
+Digital Signal Processing, 1983, section 3.3; window: Kaiser, 1974.)
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Figures of this machine: one module for each `onebreath bench`, and what they share."""
+"""Benchmarks of this machine: one module for each ``onebreath bench`` command, and shared parts."""

@@ -1,8 +1,8 @@
-"""The figures of the browser client, taken in a real Chromium on this machine.
+"""``onebreath bench browser``: the web client measured in a real Chromium on this machine.
 
-A server runs in a process of its own; the page in Chromium is visited anew for each round, asks a
-bundled question, then for a story, and is silenced while it tells one. Its own AudioContext is
-recorded at both ends, which is what its displays are compared with.
+The server runs in a process of its own. Each round visits the page anew, asks a bundled question,
+asks for a story, and silences the agent during the story. Both ends of the page's AudioContext are
+recorded, and the page's displays are compared with the recording.
 """
 
 from __future__ import annotations
@@ -23,31 +23,39 @@ if TYPE_CHECKING:
 TRANSPORTS = ("webrtc", "websocket")
 ENVIRONMENT = {"ONEBREATH_WEBRTC__ICE_HOSTS": '["127.0.0.1"]', "ONEBREATH_LOG_LEVEL": "error"}
 STORY = "Tell me a story about a dog."
-"""Typed: its reply is long enough to be silenced."""
-HEARD_MS = 250
-"""Of that reply, before it is: within its first words."""
-BEFORE = 0.15
-"""Seconds before the key in which it must have been heard; gaps between words are shorter."""
-LATE_MS = 400
-"""What comes late comes by then."""
+"""Typed message with a reply that is long enough to be silenced."""
+SILENCE_AFTER_MS = 250
+"""Time from the first sound of the story until it is silenced, in milliseconds."""
+AUDIBLE_WITHIN = 0.15
+"""Seconds before Esc within which the story must be audible; gaps between words are shorter."""
+SETTLE_MS = 400
+"""Wait for late audio after the reply was silenced, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """One visit, in milliseconds."""
+class VisitTimings:
+    """Times of one visit, in milliseconds.
+
+    Attributes:
+        connect: time from the click on the button until the call is connected.
+        shown: voice to voice of the first question, as the page shows it.
+        recorded: voice to voice of the first question in the recording (docs/latency.md).
+        silence: time from Esc to the last audible sample of the reply.
+    """
 
     connect: float
-    """From the button to a line that listens."""
     shown: float
-    """Voice to voice of the first question, as the page says."""
     recorded: float
-    """The same, as docs/latency.md defines it, from the recording."""
     silence: float
-    """From the key to the last sound of the reply."""
 
 
 def run_browser_bench(config: Path | None, rounds: int, progress: Progress) -> list[Figure]:
-    """Visit the page ``rounds`` times over each transport; some 15 s each.
+    """Visit the page ``rounds`` times over each transport; a visit takes about 15 s.
+
+    Args:
+        config: settings file of the server; None: the default one.
+        rounds: visits over each transport.
+        progress: called with a description of each step.
 
     Raises:
         CallError: Playwright or Chromium is not installed, the server does not start, or a reply
@@ -69,13 +77,13 @@ def run_browser_bench(config: Path | None, rounds: int, progress: Progress) -> l
     return found
 
 
-def visit_page(browser: Browser, url: str, transport: str) -> Round:
-    """Ask, ask for a story, and press Esc while it is told.
+def visit_page(browser: Browser, url: str, transport: str) -> VisitTimings:
+    """Ask a question, ask for a story, and press Esc during the story.
 
     Raises:
-        CallError: a reply does not come, or is over before it can be silenced.
+        CallError: a reply does not come, or ends before Esc.
     """
-    # The recorder is a worklet from a blob, which the page's own policy forbids.
+    # The recorder is a worklet from a blob, which the page's content security policy forbids.
     with browser.new_context(bypass_csp=True) as context:
         visit = Visit(context.new_page(), url, recording=True)
         visit.open(f"?transport={transport}").start()
@@ -87,24 +95,24 @@ def visit_page(browser: Browser, url: str, transport: str) -> Round:
         visit.wait_for("response.done")
         shown = visit.page.evaluate(f"{CONTROLLER}.session.turns[0].voiceToVoice")
         recorded = visit.recorded().voice_to_voice_ms()
-        return Round(connected["ms"], shown, recorded, _silence(visit))
+        return VisitTimings(connected["ms"], shown, recorded, _silence(visit))
 
 
 def _silence(visit: Visit) -> float:
     visit.type(STORY)
     visit.wait_for("page.sound.first", 2)
-    visit.page.wait_for_timeout(HEARD_MS)
+    visit.page.wait_for_timeout(SILENCE_AFTER_MS)
     pressed = visit.press_escape()
     visit.wait_for("response.done", 2)
-    visit.page.wait_for_timeout(LATE_MS)
+    visit.page.wait_for_timeout(SETTLE_MS)
     recorded = visit.recorded()
-    if recorded.sound_after(pressed - BEFORE) == 0.0:
+    if recorded.sound_after(pressed - AUDIBLE_WITHIN) == 0.0:
         raise CallError("the reply was over before it could be silenced")
     return recorded.sound_after(pressed)
 
 
-def figures(transport: str, rounds: Sequence[Round]) -> list[Figure]:
-    """The lines of the table for one transport."""
+def figures(transport: str, rounds: Sequence[VisitTimings]) -> list[Figure]:
+    """Figures of one transport."""
     apart = [abs(each.shown - each.recorded) for each in rounds]
     return [
         figure(f"{transport}: connect", "ms", [each.connect for each in rounds], 1000.0),

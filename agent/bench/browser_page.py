@@ -1,7 +1,6 @@
-"""The client's page in a real Chromium, with instruments at its mouth and ear.
+"""The web client's page in a real Chromium, driven by Playwright and recorded at both ends.
 
-Playwright drives it. It comes with the extra ``browser`` and is imported when a browser is opened,
-so that everything else works without it.
+Playwright comes with the extra ``browser``; it is imported only when a browser is opened.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 INSTRUMENTS = Path(__file__).with_name("instruments.js")
 FLAGS = (
-    "--no-sandbox",  # it visits our own page only, and the superuser of a container has none
+    "--no-sandbox",  # Chromium has no sandbox for root in a container, and visits only our page
     "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
@@ -37,14 +36,16 @@ FLAGS = (
     "--allow-loopback-in-peer-connection",
 )
 ACTION_MS = 10_000
+"""Time limit of an action in the page, in milliseconds."""
 EVENT_SECONDS = 60.0
+"""Longest wait for an event, in seconds."""
 CONTROLLER = "document.querySelector('ob-talk').controller"
-"""What the page works with; every view is given it."""
+"""JavaScript expression for the controller of the page."""
 
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """Start Chromium.
+    """Start Chromium for the duration of the context.
 
     Raises:
         CallError: Playwright or Chromium is not installed.
@@ -62,10 +63,13 @@ def open_browser() -> Iterator[Browser]:
 
 
 def chromium(playwright: Playwright, *flags: str) -> Browser:
-    """The system's Chromium, or the one that ``CHROMIUM`` names.
+    """Start the Chromium that the variable ``CHROMIUM`` names, or the system's.
+
+    Args:
+        flags: further command-line flags.
 
     Raises:
-        CallError: there is none.
+        CallError: Chromium is not installed.
     """
     path = (
         os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -79,17 +83,25 @@ def chromium(playwright: Playwright, *flags: str) -> Browser:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Both ends of a call in the page, on one timeline."""
+    """Recording of both ends of a call in the page, on one timeline.
+
+    Attributes:
+        rate: samples per second.
+        mouth: audio of the microphone, float32 mono.
+        ear: audio of the speaker, float32 mono.
+    """
 
     rate: int
     mouth: Samples
     ear: Samples
 
     def voice_to_voice_ms(self) -> float:
-        """Last sample of the last question -> first audible sample after it, as docs/latency.md.
+        """Milliseconds from the end of the last question to the first audible sample of its reply.
+
+        docs/latency.md defines the figure.
 
         Raises:
-            CallError: there is no question or no reply.
+            CallError: the recording has no question or no reply.
         """
         end = last_above(self.mouth, NOISE_FLOOR_DBFS)
         first = None if end is None else first_above(self.ear[end:], AUDIBLE_DBFS)
@@ -98,22 +110,28 @@ class Recorded:
         return first / self.rate * 1000
 
     def peak(self, begin: float, end: float) -> float:
-        """The loudest sample at the ear between two seconds."""
+        """Absolute value (0 to 1) of the loudest sample at the ear between two seconds."""
         return float(np.abs(self.ear[int(begin * self.rate) : int(end * self.rate)]).max())
 
     def sound_after(self, second: float) -> float:
-        """Milliseconds after ``second`` at which the ear heard something for the last time."""
+        """Milliseconds from ``second`` to the last audible sample at the ear; 0: there is none."""
         start = int(second * self.rate)
         last = last_above(self.ear[start:], AUDIBLE_DBFS)
         return 0.0 if last is None else last / self.rate * 1000
 
 
 class Visit:
-    """One page with its instruments; see instruments.js.
+    """One visit of the page, with the instruments of instruments.js.
 
     Args:
-        real_microphone: the one that the browser opens, instead of ours.
-        recording: keep what mouth and ear hear; the context has to bypass the content policy.
+        page: page of Playwright.
+        url: address of the server.
+        real_microphone: whether the page uses the browser's microphone instead of the instruments'.
+        recording: whether both ends of the call are recorded; the browser context has to bypass the
+            content security policy.
+
+    Attributes:
+        complaints: errors and warnings in the console of the page.
     """
 
     def __init__(
@@ -133,26 +151,27 @@ class Visit:
         page.add_init_script(path=INSTRUMENTS)
 
     def open(self, query: str = "") -> Visit:
+        """Load the page with a query string."""
         self.page.goto(f"{self.url}/{query}")
         return self
 
     def start(self) -> Visit:
-        """Press the button and wait until somebody listens."""
+        """Click on the button and wait until the agent listens."""
         self.page.get_by_role("button", name="Start talking").click()
         self.page.get_by_role("status").get_by_text("Listening").wait_for()
         return self
 
     def say(self, question: str) -> None:
-        """Speak a bundled question; returns when it was said."""
+        """Play a bundled question into the microphone and wait for its end."""
         self.page.evaluate("url => instruments.say(url)", f"/test/{question}.wav")
 
     def type(self, words: str) -> None:
-        """Send a typed message."""
+        """Type a message and send it."""
         self.page.get_by_role("textbox", name="Message").fill(words)
         self.page.keyboard.press("Enter")
 
     def press_escape(self) -> float:
-        """Silence the agent; the second on the recording's timeline at which it was asked to be."""
+        """Press Esc, which silences the agent; return the second of the recording."""
         pressed: float = self.page.evaluate(
             "() => { const t = instruments.now();"
             " dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'})); return t; }"
@@ -160,38 +179,40 @@ class Visit:
         return pressed
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
-        """Entries of the session whose event is of this type, as a download has them."""
+        """Entries of the session's log with events of type ``kind``."""
         script = f"kind => {CONTROLLER}.entries.filter(({{event}}) => event.type === kind)"
         found: list[dict[str, Any]] = self.page.evaluate(script, kind)
         return found
 
     def wait_for(self, kind: str, count: int = 1) -> dict[str, Any]:
-        """The ``count``th event of this type.
+        """Wait for the ``count``th event of type ``kind`` and return it.
 
         Raises:
-            CallError: it does not come.
+            CallError: the event does not come within ``EVENT_SECONDS``.
         """
         deadline = time.monotonic() + EVENT_SECONDS
         while len(found := self.entries(kind)) < count:
             if time.monotonic() >= deadline:
                 raise CallError(self._state(kind))
-            # wait_for_function would need eval, which the page's policy forbids
+            # wait_for_function needs eval, which the content security policy forbids
             self.page.wait_for_timeout(30)
         return found[count - 1]
 
-    def _state(self, lacking: str) -> str:
-        """What to look at when an event does not come."""
+    def _state(self, missing: str) -> str:
+        """Description of the page for the error about a missing event."""
         problem = self.page.evaluate(f"{CONTROLLER}.session.problem")
-        newest = f"{CONTROLLER}.entries.slice(-12)"
-        last = self.page.evaluate(f"{newest}.map(e => e.t + ' ' + e.event.type)")
-        return f"no {lacking}; {problem}; {last}; {self.complaints}"
+        last = self.page.evaluate(
+            f"{CONTROLLER}.entries.slice(-12).map(e => e.t + ' ' + e.event.type)"
+        )
+        return f"no {missing}; {problem}; {last}; {self.complaints}"
 
     def finish_replay(self) -> None:
-        """Show the whole recorded session at once."""
+        """Finish the replay of a recorded session at once."""
         self.wait_for("page.connecting")
         self.page.evaluate(f"{CONTROLLER}.replay.finish()")
 
     def recorded(self) -> Recorded:
+        """Return the recording up to now."""
         found = self.page.evaluate("instruments.recording()")
         ends = [np.frombuffer(base64.b64decode(found[end]), np.float32) for end in ("mouth", "ear")]
         return Recorded(int(found["rate"]), *ends)

@@ -1,4 +1,4 @@
-"""The figures of the README's latency table, taken on this machine."""
+"""``onebreath bench``: the latency figures of the default path on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.bench.server_process import cpu_seconds, resident, running_server
 from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.caller import Caller
-from agent.latency.realtime import RealtimeWire
+from agent.latency.realtime import RealtimeConnection
 from agent.latency.results import TurnResult
 from agent.questions import bundled_questions
 from agent.runtime.engines import load_asr, load_tts, thread_plan
@@ -24,13 +24,25 @@ from asr.engine import RATE
 
 SENTENCE = "The capital of France is Paris, a city on the river Seine."
 UTTERANCE_SECONDS = 3.0
+"""Length of the speech for the recogniser, in seconds."""
 IDLE_SECONDS = 5.0
+"""Length of the silent call, in seconds."""
 
 
 def run_bench(
     settings: Settings, config: Path | None, turns: int, progress: Progress
 ) -> list[Figure]:
-    """Measure everything, with the settings that ``config`` gives; takes ten seconds a turn."""
+    """Measure recogniser, synthesizer and whole turns; takes about ten seconds per turn.
+
+    Args:
+        settings: settings of the engines in this process.
+        config: settings file of the server; None: the default one.
+        turns: number of samples of each figure.
+        progress: called with a description of each step.
+
+    Raises:
+        CallError: the server does not start, or a turn gets no reply.
+    """
     figures = [_asr(settings, turns, progress), _first_sound(settings, turns, progress)]
     with running_server(progress, config=config) as (port, process):
         url = f"ws://127.0.0.1:{port}/v1/realtime"
@@ -48,7 +60,7 @@ def run_bench(
 
 
 def _asr(settings: Settings, turns: int, progress: Progress) -> Figure:
-    progress("recogniser: final words of 3 s of speech")
+    progress("recogniser: final transcript of 3 s of speech")
     asr = load_asr(settings, thread_plan(settings).asr, progress)
     asr.warm_up()
     spoken = [read_sound_file(path, RATE).samples for path in bundled_questions()[:2]]
@@ -66,7 +78,7 @@ def _asr(settings: Settings, turns: int, progress: Progress) -> Figure:
 
 
 def _first_sound(settings: Settings, turns: int, progress: Progress) -> Figure:
-    progress("voice: first sound after the text")
+    progress("synthesizer: first audible sound of a sentence")
     tts = load_tts(settings, thread_plan(settings).tts, progress)
     tts.warm_up()
     samples = []
@@ -86,17 +98,17 @@ async def _calls(
     questions = bundled()
     asked = [questions[number % len(questions)] for number in range(turns + 1)]
     rows = []
-    async for row in Caller(RealtimeWire(url)).turns(asked):
+    async for row in Caller(RealtimeConnection(url)).turns(asked):
         progress(f"turn {row.turn} of {turns + 1}: {row.voice_to_voice_ms} ms")
         rows.append(row)
-    progress("a silent call")
+    progress("silent call")
     idle = await _idle_cpu(url, process)
-    return rows[1:], idle, resident(process)  # the first turn warms up
+    return rows[1:], idle, resident(process)  # the first turn is a warm-up
 
 
 async def _idle_cpu(url: str, process: psutil.Process) -> float:
-    """Percent of one core that the server takes while a caller says nothing."""
-    async with Caller(RealtimeWire(url)).silence():
+    """CPU of the server during a silent call, in percent of one core."""
+    async with Caller(RealtimeConnection(url)).silence():
         await asyncio.sleep(1.0)
         began, used = time.monotonic(), cpu_seconds(process)
         await asyncio.sleep(IDLE_SECONDS)

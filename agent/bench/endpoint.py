@@ -1,9 +1,9 @@
-"""How often are callers cut off, and how long do they wait? By policy, on utterances with pauses.
+"""``onebreath bench endpoint``: false cut-offs and endpoint delays by endpointing policy.
 
-Every utterance goes through the turn detector; at each pause that a policy could take for the end
-the recogniser decodes what was said so far, as in a call. Then each policy says how long that pause
-may last. A pause inside the utterance that lasts longer is a false cut-off; after the last
-word the wait from the end of the sound to the end of the turn is the endpoint delay.
+Each utterance passes through the turn detector. At each pause the recogniser decodes the speech so
+far, as in a call, and each policy gives the longest pause that it allows. A longer pause inside the
+utterance is a false cut-off. After the last word, the time from the end of the speech to the end of
+the turn is the endpoint delay.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from agent.audio.smart_turn import MODEL, SmartTurn
 from agent.audio.vad import FRAME_SAMPLES, RATE, SileroVad, SpeechGateFactory
 from agent.bench.figures import Progress
 from agent.bench.utterances import (
-    CallersVoice,
-    Spoken,
+    SpeakUtterance,
+    SpokenUtterance,
     Utterance,
     program_voice,
     read_utterances,
@@ -38,70 +38,82 @@ from agent.turn_taking.detector import TurnDetector, TurnEvent
 from asr.engine import Transcriber
 
 EAGER: Final = EndpointDelays(0.2, 0.5, 1.5)
+"""Shorter delays than the default, in seconds."""
 PATIENT: Final = EndpointDelays(0.3, 1.0, 1.5)
+"""Longer delays than the default, in seconds."""
 SHORTEST: Final = 0.2
-"""Shorter pauses are none for any policy."""
-LISTENED: Final = 0.096
+"""Shortest pause that a policy may take for the end, in seconds."""
+DECODE_AFTER: Final = 0.096
 """Seconds of a pause after which the words are decoded and the turn model is asked."""
-SHORT_OF_END: Final = 0.15
-"""The detector may take the last, fading sound of an utterance for silence this much too early."""
+FADE_TOLERANCE: Final = 0.15
+"""Seconds by which the detector may take the fading end of an utterance for silence too early."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """One pause of one utterance, and what was known in it."""
+    """One pause of one utterance, with the transcript up to it.
+
+    Attributes:
+        voice: name of the caller's voice.
+        kind: kind of the utterance, such as ``question``.
+        text: the whole utterance as written.
+        held_out: whether the utterance belongs to the half on which no rule was tuned.
+        final: whether the pause follows the last word.
+        late: seconds from the end of the speech to the detected end; 0 for other than final pauses.
+        seconds: length of the pause; for a final pause, until the recording ends.
+        words: transcript of the speech before the pause.
+        decode_seconds: time of the recogniser, in seconds.
+        seconds_of_speech: length of the turn before the pause.
+        model: smart-turn's probability (0 to 1) that the turn is over; None: not asked.
+    """
 
     voice: str
     kind: str
     text: str
-    """The whole utterance as written."""
     held_out: bool
     final: bool
-    """After the last word."""
     late: float
-    """Seconds from the end of the sound to what the detector takes for it; final pauses only."""
     seconds: float
-    """How long it lasts; of a final pause, until the recording ends."""
     words: str
-    """What the recogniser had heard."""
     decode_seconds: float
     seconds_of_speech: float
     model: float | None
-    """smart-turn's probability that the turn is over."""
 
 
 Policy = Callable[[Pause], float]
-"""Seconds that a pause may last."""
+"""Longest pause that a policy allows, in seconds."""
 
 
 def fixed(seconds: float) -> Policy:
-    """The same for every pause."""
+    """Policy with the same delay for every pause."""
     return lambda pause: seconds
 
 
 def by_rules(delays: EndpointDelays) -> Policy:
-    """By the words alone."""
+    """Policy that decides by the words alone."""
     return lambda pause: delays.after(verdict_of(pause.words, pause.seconds_of_speech, 0.0))
 
 
 def by_model(delays: EndpointDelays) -> Policy:
-    """By smart-turn alone, at its own threshold."""
-    return lambda pause: delays.complete if _melody(pause) >= SOUNDS_OVER else delays.incomplete
-
-
-def by_both(delays: EndpointDelays) -> Policy:
-    """By the words; where they leave it open, smart-turn may say that they are complete."""
-    return lambda pause: delays.after(
-        verdict_of(pause.words, pause.seconds_of_speech, _melody(pause))
+    """Policy that decides by smart-turn alone, at its own threshold."""
+    return lambda pause: (
+        delays.complete if _probability(pause) >= SOUNDS_OVER else delays.incomplete
     )
 
 
-def _melody(pause: Pause) -> float:
+def by_both(delays: EndpointDelays) -> Policy:
+    """Policy that decides by the words and, where they leave it open, by smart-turn."""
+    return lambda pause: delays.after(
+        verdict_of(pause.words, pause.seconds_of_speech, _probability(pause))
+    )
+
+
+def _probability(pause: Pause) -> float:
     return pause.model or 0.0
 
 
 def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
-    """What is compared, by name; ``rules`` is what the settings say."""
+    """Policies to compare, by name; ``rules`` uses the delays of the settings."""
     delays = EndpointDelays.of(settings)
     found: dict[str, Policy] = {
         "fixed 500 ms": fixed(0.5),
@@ -117,7 +129,14 @@ def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
 
 
 class PauseFinder:
-    """Plays utterances to the detector and the recogniser and notes the pauses."""
+    """Finds the pauses of utterances with the turn detector and transcribes the speech before them.
+
+    Args:
+        transcriber: recogniser.
+        new_gate: makes the voice activity detector of one utterance.
+        model: turn model; None: not asked.
+        settings: settings of the turn detector.
+    """
 
     def __init__(
         self,
@@ -131,8 +150,14 @@ class PauseFinder:
         self._model = model
         self._settings = settings.model_copy(update={"endpoint_delay": 5.0})
 
-    def pauses(self, name: str, utterance: Utterance, spoken: Spoken) -> Iterator[Pause]:
-        """The pauses of at least the shortest delay, in order; the last one is final."""
+    def pauses(self, name: str, utterance: Utterance, spoken: SpokenUtterance) -> Iterator[Pause]:
+        """Yield the pauses of at least ``SHORTEST`` seconds, in order; the last one is final.
+
+        Args:
+            name: name of the voice.
+            utterance: the utterance as written.
+            spoken: the utterance as audio.
+        """
         for began, start, seconds in self._silences(spoken):
             if seconds < SHORTEST:
                 continue
@@ -140,7 +165,7 @@ class PauseFinder:
             opened = time.perf_counter()
             words = self._decode(heard)
             decode_seconds = time.perf_counter() - opened
-            final = start > spoken.speech_end - SHORT_OF_END
+            final = start > spoken.speech_end - FADE_TOLERANCE
             yield Pause(
                 voice=name,
                 kind=utterance.kind,
@@ -155,8 +180,8 @@ class PauseFinder:
                 model=self._model.probability(heard) if self._model else None,
             )
 
-    def _silences(self, spoken: Spoken) -> Iterator[tuple[float, float, float]]:
-        """(begin of the turn, begin of the pause, its seconds)."""
+    def _silences(self, spoken: SpokenUtterance) -> Iterator[tuple[float, float, float]]:
+        """Yield (begin of the turn, begin of the pause, length of the pause), in seconds."""
         gate, detector = self._new_gate(), TurnDetector(self._settings)
         began = paused = 0.0
         frame = FRAME_SAMPLES / RATE
@@ -170,13 +195,13 @@ class PauseFinder:
             elif event is TurnEvent.PAUSED:
                 paused = detector.speech_end
             elif event is TurnEvent.RESUMED:
-                # While it is open whether somebody speaks again, no turn ends.
+                # No turn ends while the detector waits to see whether speech has resumed.
                 yield began, paused, detector.set_in - paused
         yield began, paused, whole * frame - paused
 
-    def _heard(self, spoken: Spoken, began: float, start: float) -> Samples:
+    def _heard(self, spoken: SpokenUtterance, began: float, start: float) -> Samples:
         first = max(0, round((began - self._settings.pre_roll) * RATE))
-        return spoken.samples[first : round((start + LISTENED) * RATE)]
+        return spoken.samples[first : round((start + DECODE_AFTER) * RATE)]
 
     def _decode(self, heard: Samples) -> str:
         listening = self._transcriber.listen()
@@ -190,7 +215,15 @@ class PauseFinder:
 def measure(
     settings: Settings, names: Sequence[str], progress: Progress
 ) -> tuple[list[Pause], bool]:
-    """All pauses of all voices, and whether smart-turn was asked; about a second of work each.
+    """Find the pauses of all utterances in all voices; takes about a second per utterance.
+
+    Args:
+        settings: settings of the agent.
+        names: voices: ``piper``, ``espeak-ng:VOICE`` or ``flite:VOICE``.
+        progress: called with a description of each step.
+
+    Returns:
+        The pauses, and whether smart-turn was asked.
 
     Raises:
         OnebreathError: a voice or a model is missing.
@@ -211,7 +244,7 @@ def measure(
     return pauses, model is not None
 
 
-def _voice(name: str, settings: Settings, engines: ExitStack, progress: Progress) -> CallersVoice:
+def _voice(name: str, settings: Settings, engines: ExitStack, progress: Progress) -> SpeakUtterance:
     if name != "piper":
         return program_voice(name)
     threads = thread_plan(settings).tts
@@ -221,7 +254,7 @@ def _voice(name: str, settings: Settings, engines: ExitStack, progress: Progress
 def figures(
     pauses: Sequence[Pause], settings: TurnSettings, with_model: bool
 ) -> Iterator[dict[str, Any]]:
-    """A row for each half and policy."""
+    """Yield a row for each half of the utterances and each policy."""
     for held_out in (False, True):
         half = [pause for pause in pauses if pause.held_out is held_out]
         for name, policy in policies(settings, with_model).items():
@@ -231,11 +264,11 @@ def figures(
 
 
 def score(pauses: Sequence[Pause], policy: Policy) -> dict[str, Any]:
-    """Cut-offs and delays of one policy.
+    """Compute the false cut-offs and delays of one policy; times are in milliseconds.
 
-    ``delay`` runs from the end of the sound to the end of the turn, were the words known at once;
-    ``answer`` to when a reply can begin: the turn is over and the words, whose decoding
-    began in the pause and took what it took on this machine, are known.
+    ``delay`` is the time from the end of the speech to the end of the turn, if the transcript were
+    known at once. ``answer`` is the time until a reply can begin: the turn is over, and the
+    transcript is decoded, which begins in the pause and takes the time measured on this machine.
     """
     inside = [pause for pause in pauses if not pause.final]
     final = [pause for pause in pauses if pause.final]
@@ -244,7 +277,8 @@ def score(pauses: Sequence[Pause], policy: Policy) -> dict[str, Any]:
     cut_short = {(pause.voice, pause.text) for pause in cut}
     delays = [1000 * (pause.late + policy(pause)) for pause in final]
     answers = [
-        1000 * (pause.late + max(policy(pause), LISTENED + pause.decode_seconds)) for pause in final
+        1000 * (pause.late + max(policy(pause), DECODE_AFTER + pause.decode_seconds))
+        for pause in final
     ]
     return {
         "utterances": len(utterances),
@@ -258,7 +292,7 @@ def score(pauses: Sequence[Pause], policy: Policy) -> dict[str, Any]:
 
 
 def pause_row(pause: Pause) -> dict[str, Any]:
-    """Everything about one pause, with the verdict on it."""
+    """The pause as a JSON row, with the verdict of the rules."""
     found = completeness(pause.words, pause.seconds_of_speech)
     numbers = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(pause).items()}
     return numbers | {"verdict": found.verdict.name, "rule": found.rule}

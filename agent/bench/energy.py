@@ -1,6 +1,6 @@
-"""Joules that this machine has used, by its own counters: NVML for GPUs, RAPL for processors.
+"""Energy meters of this machine: NVML for GPUs, RAPL for processors.
 
-Both count the whole device, idle power and other programs included.
+Both count the whole device, with idle power and other programs.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class EnergyMeter(Protocol):
-    """A counter that only grows."""
+    """A monotonic counter of energy."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the counter."""
 
-    def joules(self) -> float: ...
+    def joules(self) -> float:
+        """Energy used so far, in joules, from an arbitrary start."""
 
 
 class RaplMeter:
-    """The packages of the processor, through Linux's powercap files."""
+    """Energy of the processor packages, from Linux's powercap files."""
 
     name = "RAPL"
 
     def __init__(self, root: Path = POWERCAP) -> None:
-        """Find the packages.
+        """Open the counters below ``root``.
 
         Raises:
-            OSError: there are none, or only the superuser may read them.
+            OSError: there are no counters, or this user may not read them.
         """
         zones = sorted(root.glob("intel-rapl:[0-9]*"))
-        # A zone within a package ("intel-rapl:0:1") is part of its count.
+        # Zones within a package ("intel-rapl:0:1") are part of the package's count.
         self._zones = [zone for zone in zones if zone.name.count(":") == 1]
         if not self._zones:
             raise FileNotFoundError("no RAPL counters")
@@ -47,14 +49,18 @@ class RaplMeter:
     def joules(self) -> float:
         now = self._read()
         for new, old, size in zip(now, self._last, self._ranges, strict=True):
-            # The counter starts again from zero behind its range.
+            # The counter wraps to zero at the end of its range.
             self._total += new - old if new >= old else new - old + size
         self._last = now
         return self._total / 1e6
 
 
 class NvmlMeter:
-    """All NVIDIA GPUs of this machine."""
+    """Energy of all NVIDIA GPUs of this machine.
+
+    Args:
+        millijoules: reads the sum of the counters.
+    """
 
     name = "NVML"
 
@@ -63,7 +69,7 @@ class NvmlMeter:
 
     @classmethod
     def find(cls) -> NvmlMeter | None:
-        """None where there is no driver, no GPU, or none that counts."""
+        """Open the counters; None without a driver, a GPU or an energy counter."""
         try:
             import pynvml
         except ImportError:
@@ -86,7 +92,7 @@ class NvmlMeter:
 
 
 def find_meter() -> EnergyMeter | None:
-    """The GPUs' counter if there are GPUs, else the processor's, else None: not available."""
+    """Find the meter of the GPUs, or else of the processor; None: no meter is available."""
     if (gpus := NvmlMeter.find()) is not None:
         return gpus
     try:

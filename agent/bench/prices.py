@@ -1,4 +1,4 @@
-"""What replies cost, by a price file that the user writes."""
+"""Prices of replies, from a price file of the user."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from agent.errors import ConfigError
 
 
 class Price(BaseModel):
-    """Of one responder, in any currency; the parts are added."""
+    """Price of one responder's replies, in any currency; the parts are added.
+
+    Attributes:
+        input_per_million: price of a million prompt tokens, cached or not.
+        output_per_million: price of a million reply tokens.
+        per_hour: price of an hour of the machine, charged while it works on a reply for one caller.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input_per_million: float = Field(0.0, ge=0)
-    """For a million tokens of the prompt, cached or not."""
     output_per_million: float = Field(0.0, ge=0)
-    """For a million tokens of the reply."""
     per_hour: float = Field(0.0, ge=0)
-    """Of the machine, counted while it works on a reply: one caller at a time."""
 
     def of_reply(self, prompt_tokens: float, tokens: float, seconds: float) -> float:
-        """The price of one reply."""
+        """Price of one reply that took ``seconds``."""
         by_token = prompt_tokens * self.input_per_million + tokens * self.output_per_million
         return by_token / 1e6 + self.per_hour * seconds / 3600
 
@@ -35,7 +38,7 @@ def read_prices(path: Path) -> dict[str, Price]:
     """Read a TOML file with one table per responder, named as on the command line.
 
     Raises:
-        ConfigError: it cannot be read or a table is malformed.
+        ConfigError: the file cannot be read, or a table is malformed.
     """
     try:
         return _FILE.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))

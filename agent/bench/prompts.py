@@ -1,4 +1,4 @@
-"""A user's own prompts for the bench: a line each, or JSON lines with a check of the answer."""
+"""Prompts for a benchmark: a text file of lines, or JSON lines with a check of the answer."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from agent.errors import ConfigError
 from agent.latency.question import Check, Rule
 
 MAX_PROMPTS = 10_000
+"""Most prompts in a file."""
 MAX_CHARACTERS = 4000
+"""Longest prompt, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a caller says."""
+    """A prompt.
+
+    Attributes:
+        text: words of the caller.
+        check: check of the answer, if there is one.
+    """
 
     text: str
     check: Check | None = None
-    """What makes an answer right."""
 
 
 def read_prompts(path: Path) -> list[Prompt]:
     """Read a text file, or a ``.jsonl`` file of ``{"prompt": "...", "contains": "Paris"}``.
 
-    A row has at most one of ``contains``, ``regex`` and ``exact``. Empty lines are passed over.
+    A row has at most one of ``contains``, ``regex`` and ``exact``. Empty lines are skipped.
 
     Raises:
         ConfigError: the file cannot be read, is empty or too long, or a line is malformed.

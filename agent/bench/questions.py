@@ -1,4 +1,4 @@
-"""What is asked: the bundled recordings, and more in the bundled voice."""
+"""Questions of the benchmarks: the bundled recordings, and more in the bundled voice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.audio.samples import NOISE_FLOOR_DBFS, Samples, first_above, last_above, resample
 from agent.config.settings import Settings
-from agent.latency.question import Question, read_questions
+from agent.latency.question import SpokenQuestion, read_questions
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
 from agent.runtime.engines import load_tts, thread_plan
@@ -35,25 +35,34 @@ QUESTIONS = (
     "Which animal is the fastest on land?",
     "What color do you get from blue and yellow?",
     "I am bored. What can I do?",
-    # Callers hesitate: so many seconds of silence within the sentence.
+    # Hesitations: {seconds} of silence within the sentence.
     "Can you tell me {0.4} what time the sun goes down?",
     "What is the difference between a frog and {0.8} a toad?",
     "I would like to know, um, {0.8} how long eggs have to boil.",
     "Is it true that {0.4} cats always land on their feet?",
     "My number is five five five {0.6} zero one seven. Can you repeat it?",
 )
-"""Spoken by the bundled voice, after the bundled recordings."""
+"""Questions for the bundled voice, asked after the bundled recordings."""
 STORIES = ("Tell me a story about a dog.", "Tell me all that you know about Paris.")
+"""Requests with a reply that is long enough to be interrupted."""
 STOP = "No, stop. What is two plus three?"
+"""Words of the interruption."""
 
 
-def bundled() -> list[Question]:
-    """The recordings that come with the package."""
+def bundled() -> list[SpokenQuestion]:
+    """Read the recordings that come with the package."""
     return read_questions(bundled_questions(), lambda note: None)
 
 
-def spoken_questions(questions: int) -> tuple[list[Question], list[Question], Question]:
-    """So many questions, the bundled recordings first; then the stories and what stops them."""
+def spoken_questions(
+    questions: int,
+) -> tuple[list[SpokenQuestion], list[SpokenQuestion], SpokenQuestion]:
+    """Prepare recordings in the bundled voice.
+
+    Returns:
+        The first ``questions`` questions, bundled recordings first; the requests for stories; the
+        interruption.
+    """
     defaults = Settings()
     voice = load_tts(defaults, thread_plan(defaults).tts, lambda _: None)
     try:
@@ -63,17 +72,17 @@ def spoken_questions(questions: int) -> tuple[list[Question], list[Question], Qu
         voice.close()
 
 
-def spoken(voice: Synthesizer, text: str) -> Question:
-    """``text`` in the voice's sound, with silence where it says {seconds}."""
+def spoken(voice: Synthesizer, text: str) -> SpokenQuestion:
+    """Synthesize ``text``, with that much silence at each {seconds}."""
     parts = re.split(r"\{([\d.]+)\}", text)
     sound = [_trimmed(voice, parts[0].strip())]
     for pause, words in zip(parts[1::2], parts[2::2], strict=True):
         sound += [np.zeros(int(float(pause) * WIRE_RATE), np.float32), _trimmed(voice, words)]
-    return Question(text, np.concatenate(sound))
+    return SpokenQuestion(text, np.concatenate(sound))
 
 
 def _trimmed(voice: Synthesizer, words: str) -> Samples:
-    """The sound of ``words`` without the silence around it."""
+    """Synthesize ``words`` and trim the silence around them."""
     spoken = np.concatenate([chunk.samples for chunk in voice.speak(words.strip())])
     sound = resample(spoken, voice.rate, WIRE_RATE)
     start, end = first_above(sound, NOISE_FLOOR_DBFS), last_above(sound, NOISE_FLOOR_DBFS)

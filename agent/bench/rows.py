@@ -1,4 +1,4 @@
-"""The file that figures are kept in, with the machine that they were taken on."""
+"""Files of benchmark rows, with a description of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from agent.runtime.threads import cores
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], command: str) -> None:
-    """One JSON document a line, after one about the machine and ``command``.
+    """Write rows as JSON lines, after a row about the machine and the command.
+
+    Args:
+        path: file to write.
+        rows: rows of the benchmark.
+        command: command line of the benchmark.
 
     Raises:
         CallError: the file cannot be written.
@@ -43,7 +48,7 @@ def _this_machine() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of this copy; None where it is no clone."""
+    """Commit of this working copy; None outside a clone."""
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     try:
         done = subprocess.run(git, capture_output=True, text=True, timeout=10)

@@ -1,4 +1,4 @@
-"""A server to be measured, in a process of its own: its port, its CPU, its memory."""
+"""A server in a process of its own, with its port, CPU time and memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from agent.errors import CallError
 from agent.server.app import listen
 
 START_SECONDS = 120.0
+"""Longest start of a server, in seconds."""
 SCRIPTED = ("--asr", "scripted", "--responder", "scripted", "--tts", "tone")
-"""Flags of a server without models: what is measured is everything else."""
+"""Flags of a server without models, to measure everything else."""
 
 
 @contextmanager
@@ -31,14 +32,16 @@ def running_server(
     flags: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[int, psutil.Process]]:
-    """A server in a process of its own, so that its CPU and memory are its own; its port.
+    """Run a server on a free port in a process of its own; yield its port and process.
 
     Args:
-        config: its settings; ``variables`` of the environment go before them, ``flags`` of the
-            command line before both.
+        progress: called with a description of the step.
+        config: settings file.
+        flags: command-line flags, which override settings and variables.
+        variables: environment variables, which override settings.
 
     Raises:
-        CallError: it does not start.
+        CallError: the server does not start.
     """
     progress("starting a server")
     sock = listen("127.0.0.1", 0)
@@ -76,11 +79,11 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Of the process and its children, since they began."""
+    """CPU time of the process and its children since their start, in seconds."""
     times = [p.cpu_times() for p in _family(process)]
     return float(sum(t.user + t.system for t in times))
 
 
 def resident(process: psutil.Process) -> float:
-    """Gigabytes of the process and its children; shared pages count in each."""
+    """Resident memory of the process and its children, in gigabytes; shared pages count in each."""
     return float(sum(p.memory_info().rss for p in _family(process))) / 1e9

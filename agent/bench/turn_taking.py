@@ -1,8 +1,8 @@
-"""Turn taking in figures: thirty spoken questions, with speculation and without, side by side.
+"""``onebreath bench turns``: turn taking with and without speculation, and interruptions.
 
-Two servers are up, one of each kind; only the one that is being called has work to do. They are
-asked in blocks of five, the order changing from block to block, so that a machine that grows
-slower or busier does so for both.
+Two servers run, one with and one without speculation; only one of them is called at a time. The
+questions are asked in blocks of five in alternating order, so that changes in the speed of the
+machine affect both servers.
 """
 
 from __future__ import annotations
@@ -22,61 +22,75 @@ from agent.bench.questions import spoken_questions
 from agent.bench.server_process import running_server
 from agent.errors import CallError
 from agent.latency.caller import Caller
-from agent.latency.question import Question
-from agent.latency.realtime import RealtimeWire
+from agent.latency.question import SpokenQuestion
+from agent.latency.realtime import RealtimeConnection
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 
 Event = dict[str, Any]
 
 BLOCK = 5
-TALKED = 0.8
-"""Seconds of a reply that are heard before it is interrupted."""
-PATIENCE = 20.0
+"""Questions asked of one server before the other."""
+INTERRUPT_AFTER = 0.8
+"""Seconds of a reply before it is interrupted."""
+EVENT_TIMEOUT = 20.0
+"""Longest wait for an event, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskedTurn:
-    """One question and what became of it."""
+    """One question with its result.
+
+    Attributes:
+        speculation: whether the server speculates.
+        result: measured result of the turn.
+        hit: whether a reply that was begun before the end of the turn was used; None: unknown.
+        cut_off: whether the agent ended the turn before the caller had finished.
+    """
 
     speculation: bool
     result: TurnResult
     hit: bool | None
-    """Whether a reply that was begun before the turn was over was used; None: unknown."""
     cut_off: bool
-    """Whether the agent took the floor before the caller had finished."""
 
     def to_row(self) -> dict[str, Any]:
+        """The turn as a JSON row."""
         kind = {"what": "turn", "speculation": self.speculation}
         return {**kind, **asdict(self.result), "hit": self.hit, "cut_off": self.cut_off}
 
 
 @dataclass(frozen=True, slots=True)
-class Interruption:
-    """One reply that was interrupted."""
+class InterruptedReply:
+    """One interrupted reply. Times are in milliseconds.
+
+    Attributes:
+        to_silence_ms: time from the caller's first sample to the last audio of the reply.
+        after_decision_ms: time from the event that stops playback to the last audio of the reply;
+            0: no audio came after the event.
+    """
 
     to_silence_ms: float
-    """From the first sample of the caller's words to the last one of the reply at his ear."""
     after_decision_ms: float
-    """From the event that tells the client to stop to that sample; 0: nothing came after it."""
 
     def to_row(self) -> dict[str, Any]:
+        """The interruption as a JSON row."""
         return {"what": "interruption", **asdict(self)}
 
 
 @dataclass(slots=True)
 class TurnFigures:
-    """Everything that was measured."""
+    """All turns and interruptions of a benchmark."""
 
     turns: list[AskedTurn] = field(default_factory=list)
-    interruptions: list[Interruption] = field(default_factory=list)
+    interruptions: list[InterruptedReply] = field(default_factory=list)
 
     def rows(self) -> list[dict[str, Any]]:
+        """All turns and interruptions as JSON rows."""
         turns = [turn.to_row() for turn in self.turns]
         return turns + [interruption.to_row() for interruption in self.interruptions]
 
     def summary(self) -> dict[str, Any]:
-        """The figures, those with speculation by their plain names."""
+        """Summarise the turns; figures without speculation are in ``without_speculation``."""
         on, off = self._kind(True), self._kind(False)
         known = [turn.hit for turn in self.turns if turn.speculation and turn.hit is not None]
         on["speculation_hit_rate"] = _rate(known)
@@ -106,12 +120,18 @@ def _rate(outcomes: Sequence[bool]) -> float | None:
 def run_turns(
     config: Path | None, questions: int, interruptions: int, progress: Progress
 ) -> TurnFigures:
-    """Ask ``questions`` of each kind of server and interrupt it; some 12 s a question.
+    """Ask both servers ``questions`` questions and interrupt replies; about 12 s per question.
+
+    Args:
+        config: settings file of the servers; None: the default one.
+        questions: number of spoken questions.
+        interruptions: number of replies to interrupt.
+        progress: called with a description of each step.
 
     Raises:
-        CallError: a server does not start or the connection is lost.
+        CallError: a server does not start, or a connection is lost.
     """
-    progress("speaking the questions")
+    progress("synthesizing the questions")
     asked, stories, stop = spoken_questions(questions)
     with ExitStack() as servers:
         urls = {}
@@ -126,8 +146,8 @@ def run_turns(
 
 async def _measure(
     urls: dict[bool, str],
-    asked: Sequence[Question],
-    interrupting: tuple[Sequence[Question], Question, int],
+    asked: Sequence[SpokenQuestion],
+    interrupting: tuple[Sequence[SpokenQuestion], SpokenQuestion, int],
     progress: Progress,
 ) -> TurnFigures:
     figures = TurnFigures()
@@ -147,10 +167,10 @@ async def _measure(
     return figures
 
 
-async def _ask(url: str, questions: Sequence[Question], speculation: bool) -> list[AskedTurn]:
-    """One call."""
+async def _ask(url: str, questions: Sequence[SpokenQuestion], speculation: bool) -> list[AskedTurn]:
+    """Ask the questions in one call."""
     events: list[Event] = []
-    caller = Caller(RealtimeWire(url, on_event=events.append))
+    caller = Caller(RealtimeConnection(url, on_event=events.append))
     turns = []
     async for result in caller.turns(questions):
         turns.append(_turn(speculation, result, events))
@@ -161,55 +181,57 @@ async def _ask(url: str, questions: Sequence[Question], speculation: bool) -> li
 def _turn(speculation: bool, result: TurnResult, events: Sequence[Event]) -> AskedTurn:
     kinds = [event["type"] for event in events]
     timed = [event for event in events if event["type"] == "onebreath.turn.timings"]
-    told = timed[-1] if timed else {}
-    tried = told.get("speculation")
-    hit = bool(tried and tried["hit"]) if "speculation" in told else None
-    # A question is one turn. Where the agent took the floor too early it became several.
+    timings = timed[-1] if timed else {}
+    tried = timings.get("speculation")
+    hit = bool(tried and tried["hit"]) if "speculation" in timings else None
+    # Each question is one turn; several commits mean that the agent cut the caller off.
     return AskedTurn(speculation, result, hit, kinds.count("input_audio_buffer.committed") > 1)
 
 
-async def _interrupt(url: str, story: Question, stop: Question) -> Interruption | None:
-    """Interrupt one reply; None when it was over before that."""
+async def _interrupt(
+    url: str, story: SpokenQuestion, stop: SpokenQuestion
+) -> InterruptedReply | None:
+    """Interrupt one reply; None if the reply had ended before."""
     events: list[tuple[float, Event]] = []
-    wire = RealtimeWire(url, on_event=lambda event: events.append((caller.now, event)))
-    caller = Caller(wire)
+    connection = RealtimeConnection(url, on_event=lambda event: events.append((caller.now, event)))
+    caller = Caller(connection)
     async with caller.silence():
-        caller.line.say(story.samples)
+        caller.audio.say(story.samples)
         first = await _first(events, "response.output_audio.delta")
-        await asyncio.sleep(TALKED)
+        await asyncio.sleep(INTERRUPT_AFTER)
         interrupted, asked = first[1]["response_id"], len(events)
-        begins = caller.line.say(stop.samples) / WIRE_RATE
+        begins = caller.audio.say(stop.samples) / WIRE_RATE
         ended = await _first(events, "response.done", asked)
         if ended[1]["response"]["status"] != "cancelled":
             return None
-        await asyncio.sleep(1.0)  # what comes late comes by then
+        await asyncio.sleep(1.0)  # wait for late audio
     return _silenced(events[asked:], interrupted, begins)
 
 
 def _silenced(
     events: Sequence[tuple[float, Event]], interrupted: str, begins: float
-) -> Interruption:
-    """What became of the reply ``interrupted``, by the events since the caller ``begins``."""
+) -> InterruptedReply:
+    """Measure how the reply with id ``interrupted`` stopped after second ``begins``."""
     stops = ("onebreath.playback.stop", "input_audio_buffer.speech_started")
-    told = next(at for at, event in events if event["type"] in stops)
+    stopped = next(at for at, event in events if event["type"] in stops)
     sound = [
         at
         for at, event in events
         if event["type"] == "response.output_audio.delta" and event["response_id"] == interrupted
     ]
-    silent = max([told, *sound])
-    return Interruption(round((silent - begins) * 1000, 1), round((silent - told) * 1000, 1))
+    silent = max([stopped, *sound])
+    return InterruptedReply(round((silent - begins) * 1000, 1), round((silent - stopped) * 1000, 1))
 
 
 async def _first(
     events: list[tuple[float, Event]], kind: str, start: int = 0
 ) -> tuple[float, Event]:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(EVENT_TIMEOUT):
             while True:
                 for at, event in events[start:]:
                     if event["type"] == kind:
                         return at, event
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise CallError(f"no {kind} within {PATIENCE:.0f} s") from None
+        raise CallError(f"no {kind} within {EVENT_TIMEOUT:.0f} s") from None

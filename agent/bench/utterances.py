@@ -1,7 +1,7 @@
-"""Conversational speech to measure endpointing on: utterances.txt, spoken, with pauses for thought.
+"""Utterances with pauses for thought, spoken from utterances.txt, to measure endpointing.
 
-A voice with word times (Piper) says the whole utterance, which is then cut at the end of a word and
-held apart, as somebody who stops to think does; other voices say the parts one by one.
+A voice with word times (Piper) speaks the whole utterance, which is then cut at the end of a word
+and separated by a pause; other voices speak the parts one by one.
 """
 
 from __future__ import annotations
@@ -33,33 +33,39 @@ from tts.engine import Synthesizer
 UTTERANCES: Final = Path(__file__).with_name("utterances.txt")
 SHORTEST_PAUSE: Final = 0.3
 LONGEST_PAUSE: Final = 1.2
-BEFORE: Final = 0.4
+"""Bounds of a pause for thought, in seconds."""
+SILENCE_BEFORE: Final = 0.4
 """Seconds of silence before the first word."""
-AFTER: Final = 3.0
-"""After the last: longer than any endpoint delay."""
+SILENCE_AFTER: Final = 3.0
+"""Seconds of silence after the last word, longer than any endpoint delay."""
 ROOM_DBFS: Final = -60.0
-"""Level of the noise under everything."""
+"""Level of the background noise."""
 
 _FADE: Final = RATE // 100
 _SPEAK_SECONDS: Final = 30.0
-"""A program that speaks one part takes longer than this only if it hangs."""
+"""Time limit for a program that speaks one part, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What one caller says in one turn."""
+    """The words of one turn with its pauses.
+
+    Attributes:
+        kind: kind of the utterance, such as ``question``.
+        parts: words between the pauses.
+    """
 
     kind: str
     parts: tuple[str, ...]
-    """The words between the pauses."""
 
     @property
     def text(self) -> str:
+        """All words of the utterance."""
         return " ".join(self.parts)
 
     @property
     def pauses(self) -> tuple[float, ...]:
-        """Seconds of the pause after each part but the last; the same in every run."""
+        """Seconds of the pause after each part except the last; the same in every run."""
         span = LONGEST_PAUSE - SHORTEST_PAUSE
         return tuple(
             SHORTEST_PAUSE + span * _share(f"{number} {self.text}")
@@ -68,25 +74,28 @@ class Utterance:
 
     @property
     def held_out(self) -> bool:
-        """Whether it belongs to the half on which no rule was tuned."""
+        """Whether the utterance belongs to the half on which no rule was tuned."""
         return _share(self.text) < 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """An utterance as the line delivers it."""
+class SpokenUtterance:
+    """An utterance as audio.
+
+    Attributes:
+        samples: float32 mono at 16 kHz.
+        speech_end: end of the last word, in seconds.
+    """
 
     samples: Samples
-    """16 kHz."""
     speech_end: float
-    """Seconds at which the last word ends."""
 
 
-CallersVoice = Callable[[Utterance], Spoken]
+SpeakUtterance = Callable[[Utterance], SpokenUtterance]
 
 
 def read_utterances(path: Path = UTTERANCES) -> list[Utterance]:
-    """The lines of the file, in order."""
+    """Read the utterances of a file, in order."""
     lines = path.read_text(encoding="utf-8").splitlines()
     pairs = (line.split(":", 1) for line in lines if line and not line.startswith("#"))
     return [
@@ -94,16 +103,16 @@ def read_utterances(path: Path = UTTERANCES) -> list[Utterance]:
     ]
 
 
-def synthesizer_voice(voice: Synthesizer) -> CallersVoice:
-    """A caller with a voice of ours."""
+def synthesizer_voice(voice: Synthesizer) -> SpeakUtterance:
+    """Speak utterances with a synthesizer of the agent."""
     return lambda utterance: _assemble(_cut(utterance, voice), utterance)
 
 
-def program_voice(name: str) -> CallersVoice:
-    """A caller with the voice of a program: ``espeak-ng:en-gb`` or ``flite:slt``.
+def program_voice(name: str) -> SpeakUtterance:
+    """Speak utterances with a program: ``espeak-ng:VOICE`` or ``flite:VOICE``.
 
     Raises:
-        AudioError: the program is unknown, not installed, or does not speak.
+        AudioError: the program is unknown, not installed, or fails.
     """
     program, _, voice = name.partition(":")
     if program not in _PROGRAMS:
@@ -133,7 +142,7 @@ def _speak(program: str, voice: str, text: str) -> Samples:
 
 
 def _cut(utterance: Utterance, voice: Synthesizer) -> list[Samples]:
-    """Say the whole, then cut it where a part ends."""
+    """Speak the whole utterance and cut it at the ends of its parts."""
     pieces, ends, said = [], [], 0
     for chunk in voice.speak(utterance.text):
         ends += [said + word.end for word in chunk.words]
@@ -149,7 +158,7 @@ def _cut(utterance: Utterance, voice: Synthesizer) -> list[Samples]:
 
 
 def _trim(sound: Samples) -> Samples:
-    """Without the silence at the ends; faded, for a cut in a vowel would click."""
+    """Trim the silence at both ends and fade them, because a cut in a vowel would click."""
     first, last = first_above(sound, NOISE_FLOOR_DBFS), last_above(sound, NOISE_FLOOR_DBFS)
     if first is None or last is None:
         raise AudioError("a part of an utterance is silent")
@@ -160,15 +169,15 @@ def _trim(sound: Samples) -> Samples:
     return kept
 
 
-def _assemble(parts: list[Samples], utterance: Utterance) -> Spoken:
-    pieces = [_silence(BEFORE), parts[0]]
+def _assemble(parts: list[Samples], utterance: Utterance) -> SpokenUtterance:
+    pieces = [_silence(SILENCE_BEFORE), parts[0]]
     for seconds, part in zip(utterance.pauses, parts[1:], strict=True):
         pieces += [_silence(seconds), part]
     speech = np.concatenate(pieces)
-    sound = np.concatenate([speech, _silence(AFTER)])
+    sound = np.concatenate([speech, _silence(SILENCE_AFTER)])
     random = np.random.default_rng(int(1e9 * _share(utterance.text)))
     noise = random.normal(0, 10 ** (ROOM_DBFS / 20), len(sound))
-    return Spoken((sound + noise).astype(np.float32), len(speech) / RATE)
+    return SpokenUtterance((sound + noise).astype(np.float32), len(speech) / RATE)
 
 
 def _silence(seconds: float) -> Samples:
@@ -176,6 +185,6 @@ def _silence(seconds: float) -> Samples:
 
 
 def _share(text: str) -> float:
-    """A number in [0, 1) that only the text decides."""
+    """A pseudo-random number in [0, 1) that depends only on the text."""
     digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

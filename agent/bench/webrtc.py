@@ -1,4 +1,4 @@
-"""The figures of a WebRTC line on this machine, over loopback."""
+"""``onebreath bench webrtc``: the WebRTC transport over loopback on this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from agent.latency import rtc_probe
 from agent.runtime.engines import keep_loaded
 
 CONNECTS = 20
+"""Number of connections to measure."""
 CALLS = 8
+"""Number of concurrent calls."""
 CALLS_SECONDS = 15.0
+"""Duration of the concurrent calls, in seconds."""
 ENVIRONMENT = {
     "ONEBREATH_SERVER__MAX_CALLS": str(CALLS),
     "ONEBREATH_LOG_LEVEL": "error",
@@ -22,7 +25,15 @@ ENVIRONMENT = {
 
 
 def run_webrtc_bench(beeps: int, progress: Progress) -> list[Figure]:
-    """Connecting, the round trip with and without losses, many calls at once."""
+    """Measure connecting, the round trip with and without loss, and concurrent calls.
+
+    Args:
+        beeps: number of beeps per round-trip figure.
+        progress: called with a description of each step.
+
+    Raises:
+        CallError: a server does not start, or a call fails.
+    """
     keep_loaded()
     figures = _round_trips(beeps, progress)
     with running_server(progress, flags=SCRIPTED, variables=ENVIRONMENT) as (port, process):

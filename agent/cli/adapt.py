@@ -1,4 +1,4 @@
-"""The commands that teach a model to denoise: adapt data, train, record, evaluate, plot."""
+"""The ``onebreath adapt`` commands, which train and evaluate LoRA adapters for denoising."""
 
 from __future__ import annotations
 
@@ -11,24 +11,48 @@ import typer
 
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 
-adapt = typer.Typer(help="Teach a model to denoise, and see how well it does.")
+adapt = typer.Typer(help="Train and evaluate LoRA adapters that teach a model to denoise.")
 
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
-DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16 or auto.")]
+DeviceOption = Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")]
+DtypeOption = Annotated[str, typer.Option(help="Type of the weights: float32, bfloat16 or auto.")]
 SecondsOption = Annotated[
-    float | None, typer.Option(min=1, help="Stop after this; the same command goes on later.")
+    float | None,
+    typer.Option(
+        min=1,
+        help="Time limit in seconds; the same command resumes later (exit code 3). "
+        "Default: no limit.",
+    ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
-DataArgument = Annotated[list[Path], typer.Argument(help="JSON lines.", exists=True)]
+DataArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Files of examples, one JSON object per line with prompt and reply, or messages.",
+        exists=True,
+    ),
+]
+PromptsArgument = Annotated[
+    list[Path],
+    typer.Argument(help="Files of prompts, one JSON object per line.", exists=True),
+]
+AdapterOutOption = Annotated[
+    Path, typer.Option("--out", help="Directory of the training run and its checkpoints.")
+]
+RepliesOutOption = Annotated[Path, typer.Option("--out", help="File for the examples.")]
+RecordOutOption = Annotated[Path, typer.Option("--out", help="File for the recorded replies.")]
+ExportOutOption = Annotated[Path, typer.Option("--out", help="Directory for the adapter.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Replies per batch.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, help="Number of prompts to use. Default: all.")
+]
 
 
 def _engine(name: str) -> Any:
-    # By name: what starts the program must not reach torch.
+    # Imported by name, because the start of the program must not import torch.
     return importlib.import_module(f"dllm_core.adapt.{name}")
 
 
 def _base(model: str | None, config: Path | None) -> tuple[str, str]:
-    """Path of the model to adapt, and the agent's instructions."""
+    """Path of the base model, and the agent's instructions."""
     from agent.runtime.engines import model_path
 
     settings = settings_from(config, {"responder": {"model": model}})
@@ -36,46 +60,73 @@ def _base(model: str | None, config: Path | None) -> tuple[str, str]:
     return str(source), settings.responder.instructions
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     err.print(text, highlight=False, soft_wrap=True)
 
 
 def _finish(done: bool) -> None:
     if not done:
-        _tell("time is up: call the same command again to go on")
+        _report("stopped at the time limit; run the same command again to resume")
         raise typer.Exit(3)
 
 
 @adapt.command()
 def train(
     data: DataArgument,
-    out_directory: OutOption = Path("adapter"),
+    out_directory: AdapterOutOption = Path("adapter"),
     model: ModelOption = None,
-    steps: Annotated[int, typer.Option(min=1)] = 1000,
-    batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 16,
-    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 5e-4,
-    rank: Annotated[int, typer.Option(min=1, help="Of the adapter.")] = 32,
-    canvas: Annotated[list[int] | None, typer.Option(help="May be repeated.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Number of training steps.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 16,
+    rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 5e-4,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of the adapter.")] = 32,
+    canvas: Annotated[
+        list[int] | None,
+        typer.Option(help="Canvas length in tokens. May be repeated. Default: 32."),
+    ] = None,
     layers: Annotated[
-        list[int] | None, typer.Option(help="Layers the canvas runs through; may be repeated.")
+        list[int] | None,
+        typer.Option(
+            help="Index of a layer that the canvas runs through. May be repeated. "
+            "Default: all layers."
+        ),
     ] = None,
     commit: Annotated[
-        int | None, typer.Option(min=1, help="Learn recorded replies, so many tokens a step.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train on recorded replies, committing this many tokens per step. "
+            "Default: train to denoise.",
+        ),
     ] = None,
-    mask_token: Annotated[str | None, typer.Option(help="For a base that has none.")] = None,
-    start: Annotated[Path | None, typer.Option(help="An adapter to go on from.")] = None,
-    longest: Annotated[int, typer.Option(min=8, help="Tokens of an example.")] = 512,
+    mask_token: Annotated[
+        str | None, typer.Option(help="Token to use as the mask, for a base model without one.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Adapter or training run to start from. Default: none.")
+    ] = None,
+    longest: Annotated[
+        int, typer.Option(min=8, help="Longest example in tokens; longer ones are left out.")
+    ] = 512,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Less memory, a third more time.")
+        bool,
+        typer.Option("--recompute", help="Recompute activations: less memory, a third more time."),
     ] = False,
-    seed: int = 0,
+    seed: Annotated[
+        int,
+        typer.Option(help="Seed of the random generator (initial weights, batches, masks)."),
+    ] = 0,
     seconds: SecondsOption = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the memory and stop.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the memory that training needs, and exit.")
+    ] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     config: ConfigOption = None,
 ) -> None:
-    """Train a LoRA adapter on prompts with replies; resumes what is in --out."""
+    """Train a LoRA adapter on prompts with replies, or resume the run in --out.
+
+    Example: onebreath adapt train pairs.jsonl --out run --steps 2000 --seconds 3000
+    """
     tasks = _engine("tasks")
     source, instructions = _base(model, config)
     task = tasks.TrainTask(
@@ -114,27 +165,32 @@ def _with_progress(tasks: Any, task: Any) -> bool:
         bar = progress.add_task("loading", total=task.options.steps)
 
         def listen(report: Any) -> None:
-            text = f"entropy {report.entropy:.3f}, right {report.accuracy:.1%}"
+            text = f"entropy {report.entropy:.3f}, accuracy {report.accuracy:.1%}"
             progress.update(bar, completed=report.step, description=text)
 
-        done: bool = tasks.train(task, _tell, listen)
+        done: bool = tasks.train(task, _report, listen)
     return done
 
 
 @adapt.command("data")
 def make_data(
-    prompts: DataArgument,
-    out_file: OutOption = Path("replies.jsonl"),
+    prompts: PromptsArgument,
+    out_file: RepliesOutOption = Path("replies.jsonl"),
     model: ModelOption = None,
-    samples: Annotated[int, typer.Option(min=1, help="Draws; the likeliest stays.")] = 1,
-    batch: Annotated[int, typer.Option(min=1)] = 64,
-    max_tokens: Annotated[int, typer.Option(min=4)] = 40,
-    limit: Annotated[int | None, typer.Option(min=1, help="Prompts.")] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Replies sampled per prompt; the likeliest is kept.")
+    ] = 1,
+    batch: BatchOption = 64,
+    max_tokens: Annotated[int, typer.Option(min=4, help="Longest reply in tokens.")] = 40,
+    limit: LimitOption = None,
     seconds: SecondsOption = None,
     device: DeviceOption = "auto",
     config: ConfigOption = None,
 ) -> None:
-    """Training data in the model's own words; prompts of the evaluation are left out."""
+    """Generate training data: the base model's own replies to prompts.
+
+    Prompts that the evaluation uses are left out.
+    """
     source, instructions = _base(model, config)
     options = _engine("distill").DistillOptions(
         system=instructions, batch=batch, max_tokens=max_tokens, samples=samples, seconds=seconds
@@ -149,18 +205,18 @@ def make_data(
 
 @adapt.command()
 def record(
-    adapter: Annotated[Path, typer.Argument(help="An adapter or a run.")],
+    adapter: Annotated[Path, typer.Argument(help="Directory of an adapter or a training run.")],
     data: DataArgument,
-    out_file: OutOption = Path("trajectories.jsonl"),
+    out_file: RecordOutOption = Path("trajectories.jsonl"),
     model: ModelOption = None,
-    canvas: Annotated[int, typer.Option(min=2)] = 32,
-    batch: Annotated[int, typer.Option(min=1)] = 64,
-    limit: Annotated[int | None, typer.Option(min=1, help="Prompts.")] = None,
+    canvas: Annotated[int, typer.Option(min=2, help="Canvas length in tokens.")] = 32,
+    batch: BatchOption = 64,
+    limit: LimitOption = None,
     seconds: SecondsOption = None,
     device: DeviceOption = "auto",
     config: ConfigOption = None,
 ) -> None:
-    """Record how an adapted model denoises, for training with --commit."""
+    """Record the order in which an adapted model commits tokens, for train --commit."""
     source, instructions = _base(model, config)
     tasks = _engine("tasks")
     with err.status("loading") as status:
@@ -173,19 +229,40 @@ def record(
 
 @adapt.command()
 def evaluate(
-    adapter: Annotated[Path | None, typer.Argument(help="An adapter or a run; none: base.")] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Directory of an adapter or a training run. Default: the base model alone."
+        ),
+    ] = None,
     model: ModelOption = None,
-    steps: Annotated[list[str] | None, typer.Option(help="4, 8, ... or one_per_step.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Questions of each kind.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=4)] = 32,
-    replies: Annotated[Path | None, typer.Option(help="File for the base's replies.")] = None,
+    steps: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Steps per canvas: a number or one_per_step. May be repeated. "
+            "Default: 4, 8, 16, 32 and one_per_step."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Questions of each kind. Default: all.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=4, help="Longest reply in tokens.")] = 32,
+    replies: Annotated[
+        Path | None,
+        typer.Option(help="File to keep the base model's replies in. Default: not kept."),
+    ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of the model. Default: torch's choice.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Facts, loops, perplexity, endings and time by number of steps, beside the base's replies."""
+    """Evaluate an adapted model by number of denoising steps, beside its base model.
+
+    Reports correct facts, degenerate replies, relative perplexity, proper endings and time.
+    """
     from agent.cli.tables import rows_table
 
     source, instructions = _base(model, config)
@@ -193,7 +270,7 @@ def evaluate(
     chosen = tuple(k if not k.isdigit() else int(k) for k in steps) if steps else tasks.STEPS
     unknown = [k for k in chosen if isinstance(k, str) and k not in tasks.STEPS]
     if unknown:
-        raise typer.BadParameter(f"{unknown[0]} is neither a number nor one_per_step")
+        raise typer.BadParameter(f"--steps must be a number or one_per_step, not {unknown[0]}")
     rows = []
     with err.status("loading") as status:
         for row in tasks.evaluate(
@@ -211,9 +288,14 @@ def evaluate(
 @adapt.command()
 def plot(
     run: Annotated[Path, typer.Argument(help="Directory of a training run.")],
-    picture: Annotated[Path, typer.Option("--out", help="PNG, SVG or PDF.")] = Path("loss.png"),
+    picture: Annotated[
+        Path, typer.Option("--out", help="File for the plot: PNG, SVG or PDF.")
+    ] = Path("loss.png"),
 ) -> None:
-    """Draw the loss of a run; needs matplotlib (the extra `adapt`)."""
+    """Plot the loss of a training run.
+
+    Needs matplotlib, from the extra `adapt`.
+    """
     _engine("plot").plot_log(run / "log.jsonl", picture)
     out.print(str(picture), highlight=False)
 
@@ -221,10 +303,10 @@ def plot(
 @adapt.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Directory of a training run.")],
-    out_directory: OutOption,
+    out_directory: ExportOutOption,
     model: ModelOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write a run's adapter in bfloat16, to be shipped, and print its SHA-256."""
+    """Export the adapter of a training run in bfloat16 and print its SHA-256."""
     source, _ = _base(model, config)
     out.print(_engine("tasks").export(source, run, out_directory), highlight=False)

@@ -1,4 +1,4 @@
-"""The commands that print figures of this machine: `onebreath bench` and what is under it."""
+"""The ``onebreath bench`` commands, which measure this machine and print figures."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from agent.bench.figures import Figure
     from agent.config.settings import Settings
 
-bench = typer.Typer(help="Print the latency figures of this machine.", no_args_is_help=False)
+bench = typer.Typer(no_args_is_help=False)
 
 
 @bench.callback(invoke_without_command=True)
 def path(
     context: typer.Context,
-    turns: Annotated[int, typer.Option(min=1, max=1000, help="Spoken turns.")] = 20,
+    turns: Annotated[int, typer.Option(min=1, max=1000, help="Number of spoken turns.")] = 20,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The default path, warm; step, reply, cache and the like measure the engine alone."""
+    """Benchmark this machine: without a command, the latency of the default path.
+
+    The server is warmed up first. The commands below measure one part each.
+    """
     if context.invoked_subcommand is not None:
         return
     from agent.bench.default_path import run_bench
@@ -51,45 +54,62 @@ def _show_figures(figures: Sequence[Figure], as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _EngineBench:
-    """What can be measured of the engine alone."""
+    """A benchmark of the denoising engine alone.
+
+    Attributes:
+        name: name of the command.
+        help: summary of the command.
+        dtypes: default weight types.
+    """
 
     name: str
-    about: str
+    help: str
     dtypes: tuple[str, ...]
+
+    @property
+    def full_help(self) -> str:
+        """Help text of the command with its default weight types."""
+        return f"{self.help}\n\nDefault types of the weights: {', '.join(self.dtypes)}."
 
 
 ENGINE_BENCHES = (
     _EngineBench(
         "step",
-        "One denoising step by canvas length, against transformers, and reading one more word.",
+        "Measure one denoising step by canvas length, beside transformers, and one word's prefill.",
         ("int4", "int8", "float32"),
     ),
-    _EngineBench("reply", "Whole replies with a cached prompt, by canvas length.", ("int4",)),
+    _EngineBench(
+        "reply", "Measure whole replies with a cached prompt, by canvas length.", ("int4",)
+    ),
     _EngineBench(
         "cache",
-        "How far replies with each cache policy agree with replies without a cache.",
+        "Compare replies under each cache policy with replies without a cache.",
         ("float32",),
     ),
     _EngineBench(
         "deadline",
-        "Replies of 32 positions with 100, 200 and 400 ms: alone and on a busy machine.",
+        "Measure replies of 32 tokens under deadlines of 100, 200 and 400 ms, idle and under load.",
         ("int8",),
     ),
-    _EngineBench("batch", "Replies of several calls in one batch, by their number.", ("int4",)),
+    _EngineBench("batch", "Measure batched replies by number of concurrent calls.", ("int4",)),
     _EngineBench(
         "agree",
-        "How far replies in int4 and int8 agree with those in float32, over 100 questions.",
+        "Compare int4 and int8 replies with float32 replies to 100 questions.",
         ("int4", "int8"),
     ),
 )
 
 DtypesOption = Annotated[
     list[str] | None,
-    typer.Option("--dtype", help="int4, int8, float32, bfloat16; may be repeated."),
+    typer.Option(
+        "--dtype",
+        help="Type of the weights: int4, int8, float32 or bfloat16. May be repeated. "
+        "Default: as above.",
+    ),
 ]
 
 
-def _command(what: _EngineBench) -> Callable[..., None]:
+def _command(engine_bench: _EngineBench) -> Callable[..., None]:
     def measure_engine(
         model: ModelOption = None,
         dtype: DtypesOption = None,
@@ -97,24 +117,24 @@ def _command(what: _EngineBench) -> Callable[..., None]:
         as_json: JsonOption = False,
     ) -> None:
         settings = settings_from(config, {"responder": {"model": model}})
-        _measure(what.name, settings, dtype or what.dtypes, as_json)
+        _measure(engine_bench.name, settings, dtype or engine_bench.dtypes, as_json)
 
     return measure_engine
 
 
-for _what in ENGINE_BENCHES:
-    bench.command(_what.name, help=_what.about)(_command(_what))
+for _bench in ENGINE_BENCHES:
+    bench.command(_bench.name, help=_bench.full_help)(_command(_bench))
 
 
-def _measure(what: str, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
+def _measure(name: str, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
     from agent.runtime.engines import model_path, thread_plan
 
-    # By name: what starts the program must not reach torch.
+    # Imported by name, because the start of the program must not import torch.
     measure = importlib.import_module("dllm_core.bench.main").measure
     source = model_path(settings.responder.model, lambda line: None)
     with err.status("loading") as status:
         rows = measure(
-            what,
+            name,
             source,
             dtypes,
             device=settings.responder.device,
@@ -125,7 +145,7 @@ def _measure(what: str, settings: Settings, dtypes: Sequence[str], as_json: bool
 
 
 def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
-    """Rows as they come, or all in one table."""
+    """Print rows as JSON as they come, or all in one table."""
     from agent.cli.tables import rows_table
 
     if not as_json:
@@ -137,34 +157,44 @@ def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
 
 @bench.command()
 def responders(
-    prompts: Annotated[Path, typer.Argument(help="A prompt a line, or .jsonl with checks.")],
+    prompts: Annotated[
+        Path, typer.Argument(help="File of prompts, one per line, or .jsonl with checks.")
+    ],
     responder: Annotated[
         list[str],
-        typer.Option(help="ENGINE, ENGINE#MODEL or hosted:URL#MODEL; may be repeated."),
+        typer.Option(help="Responder: ENGINE, ENGINE#MODEL or hosted:URL#MODEL. May be repeated."),
     ],
     steps: Annotated[
-        list[int] | None, typer.Option(min=1, help="Diffusion steps per canvas; may be repeated.")
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Diffusion steps per canvas. May be repeated. Default: the responder's own.",
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Times through the prompts.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Repetitions of all prompts.")] = 3,
     prices: Annotated[
-        Path | None, typer.Option(help="TOML file, a table for each responder as named here.")
+        Path | None,
+        typer.Option(help="TOML file of prices, one table per --responder. Default: no costs."),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Your own prompts put to several responders in turn: times, tokens, energy, cost, answers."""
-    from agent.bench.contest import Score, summarise
-    from agent.bench.contestants import hold_contest
+    """Compare responders on your own prompts: latency, tokens, energy, cost, right answers.
+
+    Example: onebreath bench responders prompts.txt --responder diffusion --responder autoregressive
+    """
+    from agent.bench.candidates import compare_responders
     from agent.bench.prices import read_prices
     from agent.bench.prompts import read_prompts
+    from agent.bench.responders import ReplyScore, summarise
     from agent.cli.tables import contest_table
 
     settings = settings_from(config)
     asked = read_prompts(prompts)
     cost = read_prices(prices) if prices is not None else {}
-    scores: list[Score] = []
+    scores: list[ReplyScore] = []
 
-    def take(score: Score) -> None:
+    def collect(score: ReplyScore) -> None:
         scores.append(score)
         if as_json:
             print(json.dumps(score.to_row(), ensure_ascii=False), flush=True)
@@ -172,7 +202,9 @@ def responders(
             err.print(f"{score.responder}: {score.error}", style="red", soft_wrap=True)
 
     with err.status("loading") as status:
-        hold_contest(responder, steps or [], settings, cost, asked, rounds, take, status.update)
+        compare_responders(
+            responder, steps or [], settings, cost, asked, rounds, collect, status.update
+        )
     summaries = summarise(scores)
     if as_json:
         for summary in summaries:
@@ -183,20 +215,22 @@ def responders(
 
 
 def _check_file(rows: Path | None) -> None:
-    """Before minutes of measuring."""
+    """Refuse a file that cannot be written, before minutes of measuring."""
     if rows is not None and not rows.absolute().parent.is_dir():
-        raise ConfigError(f"{rows}: name a file in a directory that is there")
+        raise ConfigError(f"{rows}: name a file in a directory that exists")
 
 
 @bench.command("turns")
 def turn_taking(
-    questions: Annotated[int, typer.Option(min=1, max=30, help="Spoken questions.")] = 30,
-    interruptions: Annotated[int, typer.Option(min=0, max=100, help="Of replies.")] = 6,
-    rows: Annotated[Path | None, typer.Option(help="Write every turn to this file.")] = None,
+    questions: Annotated[int, typer.Option(min=1, max=30, help="Number of spoken questions.")] = 30,
+    interruptions: Annotated[
+        int, typer.Option(min=0, max=100, help="Number of replies to interrupt.")
+    ] = 6,
+    rows: Annotated[Path | None, typer.Option(help="File for the rows of all turns.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Voice to voice, speculation on and off, false cut-offs, silence after an interruption."""
+    """Measure turn taking: latency with and without speculation, false cut-offs, interruptions."""
     from agent.bench.rows import write_rows
     from agent.bench.turn_taking import run_turns
     from agent.cli.tables import rows_table
@@ -222,10 +256,12 @@ def turn_taking(
 
 @bench.command()
 def webrtc(
-    beeps: Annotated[int, typer.Option(min=5, max=1000, help="For each round trip.")] = 50,
+    beeps: Annotated[
+        int, typer.Option(min=5, max=1000, help="Number of beeps per round-trip figure.")
+    ] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """A WebRTC line over loopback: connecting, round trip, losses, eight calls at once."""
+    """Measure the WebRTC transport over loopback: connecting, round trip, loss, eight calls."""
     from agent.bench.webrtc import run_webrtc_bench
 
     settings_from(None)
@@ -236,11 +272,16 @@ def webrtc(
 
 @bench.command()
 def browser(
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Visits over each transport.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, help="Number of visits over each transport.")
+    ] = 5,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The page in Chromium: connecting, its display against a recording, Esc to silence."""
+    """Measure the web client in Chromium: connecting, latency display, silence after Esc.
+
+    Needs Chromium, and Playwright from the extra `browser`.
+    """
     from agent.bench.browser import run_browser_bench
 
     settings_from(config)
@@ -253,15 +294,19 @@ def browser(
 def endpoint(
     voices: Annotated[
         list[str] | None,
-        typer.Option("--voices", help="piper, espeak-ng:VOICE, flite:VOICE; may be repeated."),
+        typer.Option(
+            "--voices",
+            help="Voice of the caller: piper, espeak-ng:VOICE or flite:VOICE. May be repeated. "
+            "Default: piper.",
+        ),
     ] = None,
     rows: Annotated[
-        Path | None, typer.Option("--rows", help="Every pause and its words, as JSON lines.")
+        Path | None, typer.Option("--rows", help="File for the rows of all pauses.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """False cut-offs and endpoint delays by policy, on utterances with pauses for thought."""
+    """Measure false cut-offs and endpoint delays by policy, on utterances with pauses."""
     from agent.bench.endpoint import figures, measure, pause_row
     from agent.bench.rows import write_rows
 
@@ -273,19 +318,27 @@ def endpoint(
         options = "".join(f" --voices {name}" for name in voices or [])
         write_rows(rows, map(pause_row, pauses), f"onebreath bench endpoint{options}")
     if not with_model:
-        err.print("without smart-turn; run: onebreath models --fetch smart-turn", style="dim")
+        err.print(
+            "smart-turn is missing and was left out; run: onebreath models --fetch smart-turn",
+            style="dim",
+        )
     table = list(figures(pauses, settings.turns, with_model))
     _show(table, as_json)
 
 
 @bench.command()
 def phone(
-    calls: Annotated[int, typer.Option(min=1, max=200, help="Telephone calls at once.")] = 20,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Replies of each call.")] = 3,
+    calls: Annotated[
+        int, typer.Option(min=1, max=200, help="Number of concurrent telephone calls.")
+    ] = 20,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Number of replies per call.")] = 3,
     as_json: JsonOption = False,
 ) -> None:
-    """What the telephone bridge adds, and many telephone calls at once; no models are used."""
-    from agent.bench.phone import run_phone_bench
+    """Measure the delay of the telephony bridge and many concurrent telephone calls.
+
+    No models are used.
+    """
+    from agent.bench.telephony import run_phone_bench
 
     with err.status("starting") as status:
         figures = run_phone_bench(calls, rounds, status.update)

@@ -1,4 +1,4 @@
-"""What all commands share: consoles, options, settings from flags."""
+"""Consoles, common options and settings of all commands."""
 
 from __future__ import annotations
 
@@ -22,20 +22,37 @@ out = Console()
 err = Console(stderr=True)
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; default onebreath.toml.")
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Settings file (TOML). Default: onebreath.toml, if it exists."
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document per line.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document per line.")]
 ResponderOption = Annotated[
     str | None,
-    typer.Option(help="diffusion, autoregressive, hosted, ab, scripted or package.module:Class."),
+    typer.Option(
+        help="Responder engine: diffusion, diffusion-gemma, autoregressive, hosted, ab, scripted "
+        "or package.module:Class. Default: as in the settings.",
+    ),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option(help="Model of the responder: name, GGUF file or directory.")
+    str | None,
+    typer.Option(
+        help="Model of the responder: name, GGUF file or directory. Default: as in the settings.",
+    ),
 ]
 
 
 def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None = None) -> Settings:
-    """Merge file, environment and flags, and start logging as they say."""
+    """Load the settings from file, environment and flags, and start logging.
+
+    Args:
+        config: settings file; None: ``onebreath.toml`` if it exists.
+        flags: settings from the command line, nested by section.
+
+    Raises:
+        ConfigError: a setting is unknown or has a bad value.
+    """
     from agent.config.sources import load_settings
 
     settings = load_settings(flags, config)
@@ -45,13 +62,13 @@ def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None =
         datefmt="%H:%M:%S",
         handlers=[RichHandler(console=err, show_path=False)],
     )
-    for chatty in ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice"):
-        logging.getLogger(chatty).setLevel("WARNING")
+    for verbose in ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice"):
+        logging.getLogger(verbose).setLevel("WARNING")
     return settings
 
 
 def load(settings: Settings) -> tuple[Engines, list[LoadedEngine]]:
-    """Load the engines; the terminal shows what is being done."""
+    """Load the engines and show the progress in the terminal."""
     from agent.runtime.engines import load_engines
 
     with err.status("loading") as status:
@@ -59,7 +76,7 @@ def load(settings: Settings) -> tuple[Engines, list[LoadedEngine]]:
 
 
 def run_loop(work: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop where there is one: a call costs a fifth less of a core."""
+    """Run a coroutine, on uvloop where it exists: it takes a fifth less CPU per call."""
     if sys.platform == "win32":
         asyncio.run(work)
         return

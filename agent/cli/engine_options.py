@@ -1,4 +1,4 @@
-"""The options that choose engines, for every command that loads some or starts a server."""
+"""Options that choose engines, for every command that loads engines or starts a server."""
 
 from __future__ import annotations
 
@@ -14,29 +14,55 @@ from agent.cli.console import ModelOption, ResponderOption
 from agent.errors import ConfigError
 
 WITHOUT_MODEL = {"scripted", "tone"}
+"""Engines without a model or voice."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """What the command line says of engines; None: nothing."""
+    """Engines chosen on the command line; None: as in the settings.
 
-    asr: Annotated[str | None, typer.Option(help="whisper, scripted or package.module:Class.")] = (
-        None
-    )
+    Attributes:
+        asr: recogniser.
+        asr_model: model of the recogniser.
+        responder: responder.
+        model: model of the responder.
+        tts: synthesizer.
+        voice: voice of the synthesizer.
+    """
+
+    asr: Annotated[
+        str | None,
+        typer.Option(
+            help="Recogniser engine: whisper, scripted or package.module:Class. "
+            "Default: as in the settings.",
+        ),
+    ] = None
     asr_model: Annotated[
         str | None,
-        typer.Option(help="Whisper model: name of `onebreath models`, any, or directory."),
+        typer.Option(
+            help="Whisper model: name or directory of a faster-whisper model. "
+            "Default: as in the settings.",
+        ),
     ] = None
     responder: ResponderOption = None
     model: ModelOption = None
-    tts: Annotated[str | None, typer.Option(help="piper, tone or package.module:Class.")] = None
-    voice: Annotated[str | None, typer.Option(help="Piper voice: name or .onnx file.")] = None
+    tts: Annotated[
+        str | None,
+        typer.Option(
+            help="Synthesizer engine: piper, tone or package.module:Class. "
+            "Default: as in the settings.",
+        ),
+    ] = None
+    voice: Annotated[
+        str | None,
+        typer.Option(help="Piper voice: name or .onnx file. Default: as in the settings."),
+    ] = None
 
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Nested as the settings are.
+        """The choice as settings, nested by section.
 
         Raises:
-            ConfigError: a model is named for an engine that has none.
+            ConfigError: a model is named for an engine without models.
         """
         pairs = {
             "asr-model": (self.asr, self.asr_model),
@@ -45,21 +71,23 @@ class EngineChoice:
         }
         for flag, (engine, name) in pairs.items():
             if engine in WITHOUT_MODEL and name is not None:
-                raise ConfigError(f"--{flag} {name} says nothing to {engine}: leave it out")
+                raise ConfigError(
+                    f"{engine} has no model to choose with --{flag} {name}: leave it out"
+                )
         return {
             "asr": {"engine": self.asr, "model": self.asr_model},
             "responder": {"engine": self.responder, "model": self.model},
             "tts": {"engine": self.tts, "voice": self.voice},
         }
 
-    def words(self) -> list[str]:
-        """The same for the command line of a server that is started."""
+    def arguments(self) -> list[str]:
+        """The choice as command-line arguments for a server process."""
         given = {name: word for name, word in asdict(self).items() if word is not None}
         return [word for name in given for word in (f"--{name.replace('_', '-')}", given[name])]
 
 
 def takes_engines(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options; it takes them as one argument, ``engines``."""
+    """Add the engine options to a command, which receives them as the argument ``engines``."""
     options = get_type_hints(EngineChoice, include_extras=True)
     signature = inspect.signature(command, eval_str=True)
     parameters = [p for p in signature.parameters.values() if p.name != "engines"]

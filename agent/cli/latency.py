@@ -1,4 +1,4 @@
-"""The commands that measure agents: latency, report."""
+"""The commands ``onebreath latency`` and ``onebreath report``, which measure any agent."""
 
 from __future__ import annotations
 
@@ -12,23 +12,33 @@ import typer
 from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.errors import AudioError, ConfigError
-from agent.latency.names import WireName
+from agent.latency.transport_names import TransportName
 
 if TYPE_CHECKING:
-    from agent.latency.budget import Budget
-    from agent.latency.page import Part
-    from agent.latency.question import Question
+    from agent.latency.budget import RunBudget
+    from agent.latency.page import ReportPart
+    from agent.latency.question import SpokenQuestion
     from agent.latency.results import TurnResult
-    from agent.latency.rows import Run
+    from agent.latency.rows import RecordedRun
     from agent.latency.summary import Summary
 
 DEFAULT_TURNS = 20
+"""Turns of a run without ``--turns`` and ``--duration``."""
 
 BudgetOption = Annotated[
     str | None,
-    typer.Option(help="Exit with 1 beyond it: total=800,asr.p50=200,wer=0.1,errors=0."),
+    typer.Option(
+        help="Limits in ms or shares, such as total=800,asr.p50=200,wer=0.1,errors=0; "
+        "exit with 1 beyond them.",
+    ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Of everything that is drawn at random.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(help="Seed of the random generator (question order, network, intervals)."),
+]
+ReportSeedOption = Annotated[
+    int, typer.Option(help="Seed of the random generator (confidence intervals).")
+]
 
 
 @takes_engines
@@ -36,92 +46,151 @@ def latency(
     *,
     engines: EngineChoice,
     questions: Annotated[
-        list[Path] | None, typer.Argument(help="Recordings, or directories; default: built in.")
+        list[Path] | None,
+        typer.Argument(
+            help="Recordings, or directories of WAV files. Default: the bundled questions."
+        ),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Agent; without it one is started here.")] = None,
-    wire: Annotated[WireName, typer.Option(help="What the agent speaks.")] = WireName.REALTIME,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Address of the agent. Default: start a server on this machine."),
+    ] = None,
+    transport: Annotated[
+        TransportName,
+        typer.Option("--transport", "--wire", help="Transport and protocol of the agent."),
+    ] = TransportName.REALTIME,
     key: Annotated[
-        str | None, typer.Option(envvar="ONEBREATH_KEY", help="Bearer token of the agent.")
+        str | None,
+        typer.Option(
+            envvar="ONEBREATH_KEY",
+            help="Credential: bearer token, stream token (twilio) or user:password (asterisk).",
+        ),
     ] = None,
     session: Annotated[
-        Path | None, typer.Option(help="JSON file: session.update to send at first.")
+        Path | None, typer.Option(help="JSON file with the body of a session.update to send first.")
     ] = None,
-    turns: Annotated[int | None, typer.Option(min=1, help="Over all calls; default 20.")] = None,
-    duration: Annotated[str | None, typer.Option(help="Stop after 24h, 1h30m, 90s.")] = None,
-    calls: Annotated[int, typer.Option(min=1, max=1000, help="Calls at the same time.")] = 1,
+    turns: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of turns over all calls. Default: 20, or as fit into --duration."
+        ),
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="Length of the run, such as 24h, 1h30m or 90s.")
+    ] = None,
+    calls: Annotated[int, typer.Option(min=1, max=1000, help="Number of concurrent calls.")] = 1,
     rate: Annotated[
-        float | None, typer.Option(help="Open loop: turns per minute over all calls.")
+        float | None,
+        typer.Option(
+            help="Turns per minute over all calls (open loop). "
+            "Default: each turn follows the reply before it (closed loop).",
+        ),
     ] = None,
-    warmup: Annotated[int, typer.Option(min=0, help="First turns of each that do not count.")] = 1,
-    turns_per_call: Annotated[int, typer.Option(min=1, max=200, help="Then dial again.")] = 10,
+    warmup: Annotated[
+        int,
+        typer.Option(min=0, help="Turns at the start of each concurrent call that do not count."),
+    ] = 1,
+    turns_per_call: Annotated[
+        int, typer.Option(min=1, max=200, help="Turns of a call before it is placed anew.")
+    ] = 10,
     seed: SeedOption = 0,
     link: Annotated[
-        str | None, typer.Option(help="Simulated, each way: delay=50,jitter=20,loss=1.")
+        str | None,
+        typer.Option(
+            help="Simulated network impairment in each direction, in ms and percent, "
+            "such as delay=50,jitter=20,loss=1.",
+        ),
     ] = None,
     interrupt: Annotated[
-        float | None, typer.Option(min=0.0, help="Speak into each reply after so many seconds.")
+        float | None, typer.Option(min=0.0, help="Interrupt each reply after this many seconds.")
     ] = None,
     listen: Annotated[
-        float, typer.Option(min=0.0, help="Seconds in which the agent may greet.")
+        float,
+        typer.Option(min=0.0, help="Seconds to wait for a greeting at the start of each call."),
     ] = 0.0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a reply.")] = 20.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Longest wait for a reply in seconds.")
+    ] = 20.0,
     rows: Annotated[
-        Path | None, typer.Option("--out", help="File for the rows; default latency-TIME.jsonl.")
+        Path | None, typer.Option("--out", help="File for the rows. Default: latency-TIME.jsonl.")
     ] = None,
     record: Annotated[
-        Path | None, typer.Option(help="Directory for stereo recordings of the calls.")
+        Path | None,
+        typer.Option(help="Directory for stereo recordings of the calls (caller left)."),
     ] = None,
     budget: BudgetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure an agent from its caller's end: any agent, by URL, or one that is started here."""
+    """Measure the latency of an agent at its caller's ear: any agent by URL, or one started here.
+
+    Examples:
+
+        onebreath latency --turns 100
+
+        onebreath latency --transport webrtc --url http://HOST:8080 --link delay=50,jitter=20
+
+        onebreath latency --interrupt 1 --budget total=800,interrupt=400,errors=0
+    """
     from agent.cli.latency_run import rows_to, run, run_facts, running_agent, shown
-    from agent.latency.link import LinkSettings
-    from agent.latency.load import Habits, Load
-    from agent.latency.plan import Plan, seconds
+    from agent.latency.connection_factory import ConnectionFactory
+    from agent.latency.impairment import NetworkImpairment
+    from agent.latency.load import CallerBehaviour, LoadTest
+    from agent.latency.plan import LoadPlan, seconds
     from agent.latency.summary import summarise
-    from agent.latency.wires import Dialling
 
     settings_from(config)
     limits = _budget(budget)
     count = turns if turns or duration else DEFAULT_TURNS
     until = seconds(duration) if duration else None
-    plan = Plan(count, until, calls, rate, warmup, turns_per_call, seed)
+    plan = LoadPlan(count, until, calls, rate, warmup, turns_per_call, seed)
     asked = _questions(questions)
-    habits = Habits(timeout, listen, interrupt)
-    network = None if link is None else LinkSettings.parse(link)
+    behaviour = CallerBehaviour(timeout, listen, interrupt)
+    network = None if link is None else NetworkImpairment.parse(link)
     body = _session(session)
     recordings = None if record is None else _directory(record)
     taken: list[TurnResult] = []
     with (
-        running_agent(url, wire, config, engines.words()) as address,
+        running_agent(url, transport, config, engines.arguments()) as address,
         rows_to(rows, as_json) as write,
     ):
         write(run_facts(address, plan, network))
-        dialling = Dialling(wire, address, key, body, network, seed)
+        connections = ConnectionFactory(transport, address, key, body, network, seed)
         with shown(plan, write, taken) as take:
-            run(Load(plan, asked, dialling.wire, take, habits, recordings))
+            run(LoadTest(plan, asked, connections.new_connection, take, behaviour, recordings))
     summary = summarise(taken, seed)
     _conclude(summary, _word_error_rate(summary), limits, as_json)
 
 
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Rows; all are compared to the first.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Files of rows; each run is compared with the first.")
+    ],
     budget: BudgetOption = None,
-    seed: SeedOption = 0,
-    html: Annotated[Path | None, typer.Option(help="Write one page with tables and plots.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Directory for plots as PNG.")] = None,
+    seed: ReportSeedOption = 0,
+    html: Annotated[
+        Path | None, typer.Option(help="File for a page with tables and plots (HTML).")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Directory for the plots (PNG).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the rows of runs: percentiles, plots, comparison, budget of the first."""
+    """Report the latency of recorded runs: percentiles, comparison, plots, budget of the first.
+
+    Examples:
+
+        onebreath report run.jsonl --html report.html --budget total=1000
+
+        onebreath report before.jsonl after.jsonl
+    """
     from agent.latency.rows import read_run
 
     limits = _budget(budget)
     runs = [read_run(path) for path in files]
     for run in runs:
         if run.torn:
-            err.print(f"note: {run.name} ends within a row, which is left out", style="yellow")
+            err.print(
+                f"note: the last row of {run.name} is incomplete and left out", style="yellow"
+            )
     first, *others = (_part(run, runs[0], seed) for run in runs)
     if html is not None:
         from agent.latency.page import write_page
@@ -136,18 +205,18 @@ def report(
     _conclude(first.summary, first.wer, limits, as_json)
 
 
-def _part(run: Run, first: Run, seed: int) -> Part:
-    """A run in figures, and against the first."""
+def _part(run: RecordedRun, first: RecordedRun, seed: int) -> ReportPart:
+    """Summarise a run and compare it with the first."""
     from agent.latency.compare import compare
-    from agent.latency.page import Part
+    from agent.latency.page import ReportPart
     from agent.latency.summary import summarise
 
     summary = summarise(run.rows, seed)
     ratios = [] if run is first else compare(first.rows, run.rows, seed)
-    return Part(run, summary, _word_error_rate(summary), ratios)
+    return ReportPart(run, summary, _word_error_rate(summary), ratios)
 
 
-def _show_comparison(first: Part, second: Part, as_json: bool) -> None:
+def _show_comparison(first: ReportPart, second: ReportPart, as_json: bool) -> None:
     from agent.cli.tables import comparison_table, summary_view
 
     names = {"kind": "ratio", "first_run": first.run.name, "second_run": second.run.name}
@@ -160,8 +229,8 @@ def _show_comparison(first: Part, second: Part, as_json: bool) -> None:
     out.print(f"[bold]{first.run.name}[/]")
 
 
-def _conclude(summary: Summary, wer: float | None, limits: Budget | None, as_json: bool) -> None:
-    """Print the summary; exits with 1 when a limit was missed or nothing was answered."""
+def _conclude(summary: Summary, wer: float | None, limits: RunBudget | None, as_json: bool) -> None:
+    """Print the summary; exit with 1 when a limit was exceeded or every turn failed."""
     from agent.cli.tables import summary_view
 
     overruns = [] if limits is None else limits.overruns(summary, wer)
@@ -180,18 +249,18 @@ def _word_error_rate(summary: Summary) -> float | None:
 
     try:
         return word_error_rate(summary.words)
-    except ConfigError as error:  # everything else can be reported without it
+    except ConfigError as error:  # the other figures do not need it
         err.print(f"note: {error}", style="yellow", soft_wrap=True)
         return None
 
 
-def _budget(text: str | None) -> Budget | None:
-    from agent.latency.budget import Budget
+def _budget(text: str | None) -> RunBudget | None:
+    from agent.latency.budget import RunBudget
 
-    return None if text is None else Budget.parse(text)
+    return None if text is None else RunBudget.parse(text)
 
 
-def _questions(paths: list[Path] | None) -> list[Question]:
+def _questions(paths: list[Path] | None) -> list[SpokenQuestion]:
     from agent.latency.question import read_questions
     from agent.questions import bundled_questions
 
@@ -209,14 +278,16 @@ def _session(path: Path | None) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(body, dict):
-        raise ConfigError(f'{path}: write the session, as in {{"type": "realtime", ...}}')
+        raise ConfigError(
+            f'{path}: this file must hold a session object, as in {{"type": "realtime", ...}}'
+        )
     return body
 
 
 def _directory(path: Path) -> Path:
-    """Make it, if it is not there."""
+    """Make the directory if it does not exist."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AudioError(f"{path}: this directory cannot be made: {error.strerror}") from None
+        raise AudioError(f"{path}: the directory cannot be made: {error.strerror}") from None
     return path

@@ -1,4 +1,4 @@
-"""Around a run of ``onebreath latency``: the agent, the file of its rows, the progress."""
+"""Set-up of a run of ``onebreath latency``: the agent, the file of rows, the progress bar."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from agent.cli.console import err, run_loop
 from agent.cli.tables import run_progress
 from agent.doctor.readings import own_version
 from agent.errors import CallError
-from agent.latency.link import LinkSettings
-from agent.latency.load import Load
-from agent.latency.names import WireName
-from agent.latency.plan import Plan
+from agent.latency.impairment import NetworkImpairment
+from agent.latency.load import LoadTest
+from agent.latency.plan import LoadPlan
 from agent.latency.results import TurnResult
 from agent.latency.rows import RowWriter, turn_row
+from agent.latency.transport_names import TransportName
 
-HERE = {
-    WireName.REALTIME: "ws://127.0.0.1:{port}/v1/realtime",
-    WireName.WEBRTC: "http://127.0.0.1:{port}",
-    WireName.TWILIO: "ws://127.0.0.1:{port}/telephony/twilio",
-    WireName.ASTERISK: "ws://127.0.0.1:{port}/telephony/asterisk",
+LOCAL_URLS = {
+    TransportName.REALTIME: "ws://127.0.0.1:{port}/v1/realtime",
+    TransportName.WEBRTC: "http://127.0.0.1:{port}",
+    TransportName.TWILIO: "ws://127.0.0.1:{port}/telephony/twilio",
+    TransportName.ASTERISK: "ws://127.0.0.1:{port}/telephony/asterisk",
 }
-"""Address of a server that is started here, by what it is to speak."""
-UNGUARDED = {"ONEBREATH_TELEPHONY__REQUIRE_TOKEN": "false"}
-"""No webhook issues tokens to a caller on this machine."""
+"""Address of a server that is started on this machine, by transport."""
+WITHOUT_TOKENS = {"ONEBREATH_TELEPHONY__REQUIRE_TOKEN": "false"}
+"""Environment of a local telephony server: no webhook issues tokens to the test caller."""
 
 Write = Callable[[Mapping[str, Any]], None]
 Take = Callable[[TurnResult], None]
@@ -40,23 +40,43 @@ Take = Callable[[TurnResult], None]
 
 @contextmanager
 def running_agent(
-    url: str | None, wire: WireName, config: Path | None, words: Sequence[str]
+    url: str | None, transport: TransportName, config: Path | None, arguments: Sequence[str]
 ) -> Iterator[str]:
-    """The address of the agent; without one, of a server in a process of its own."""
+    """Yield ``url``, or without one the address of a server in a process of its own.
+
+    Args:
+        url: address of a running agent, if there is one.
+        transport: transport of the agent.
+        config: settings file of the server.
+        arguments: command-line arguments of the server.
+
+    Raises:
+        CallError: the server does not start.
+    """
     if url is not None:
         yield url
         return
     with ExitStack() as stack:
         with err.status("loading") as status:
-            variables = UNGUARDED if "telephony" in HERE[wire] else {}
-            server = running_server(status.update, config=config, flags=words, variables=variables)
+            variables = WITHOUT_TOKENS if "telephony" in LOCAL_URLS[transport] else {}
+            server = running_server(
+                status.update, config=config, flags=arguments, variables=variables
+            )
             port, _ = stack.enter_context(server)
-        yield HERE[wire].format(port=port)
+        yield LOCAL_URLS[transport].format(port=port)
 
 
 @contextmanager
 def rows_to(path: Path | None, as_json: bool) -> Iterator[Write]:
-    """Where rows go: a file, and standard output if that is what another program reads."""
+    """Yield a function that writes a row to a file, to standard output, or to both.
+
+    Args:
+        path: file for the rows; None: standard output with ``as_json``, else a new file.
+        as_json: whether rows go to standard output as well.
+
+    Raises:
+        ConfigError: the file exists already or cannot be written.
+    """
     if as_json and path is None:
         yield _print_row
         return
@@ -70,18 +90,18 @@ def rows_to(path: Path | None, as_json: bool) -> Iterator[Write]:
 
         try:
             yield write
-        except CallError:  # not one call was answered
+        except CallError:  # no call was answered
             path.unlink()
             raise
-    err.print(f"rows are in {path}", highlight=False, soft_wrap=True)
+    err.print(f"rows written to {path}", highlight=False, soft_wrap=True)
 
 
 def _print_row(row: Mapping[str, Any]) -> None:
     print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
-def run_facts(address: str, plan: Plan, link: LinkSettings | None) -> dict[str, Any]:
-    """The first line of a run: what was measured, from where."""
+def run_facts(address: str, plan: LoadPlan, link: NetworkImpairment | None) -> dict[str, Any]:
+    """First row of a run: version, time, address, plan, network and machine."""
     return {
         "kind": "run",
         "version": own_version(),
@@ -94,25 +114,31 @@ def run_facts(address: str, plan: Plan, link: LinkSettings | None) -> dict[str, 
 
 
 @contextmanager
-def shown(plan: Plan, write: Write, taken: list[TurnResult]) -> Iterator[Take]:
-    """Progress in the terminal while rows are taken."""
+def shown(plan: LoadPlan, write: Write, taken: list[TurnResult]) -> Iterator[Take]:
+    """Show progress in the terminal; yield a function that takes the result of each turn.
+
+    Args:
+        plan: plan of the run.
+        write: writes a row.
+        taken: list that collects the results.
+    """
     with run_progress(err) as progress:
-        total = None if plan.turns is None else plan.turns + plan.warmup * plan.lines
-        task = progress.add_task("the first question is being asked", total=total)
+        total = None if plan.turns is None else plan.turns + plan.warmup * plan.callers
+        task = progress.add_task("asking the first question", total=total)
 
         def take(row: TurnResult) -> None:
             taken.append(row)
             write(turn_row(row))
             latency = "no reply" if row.total_ms is None else f"{row.total_ms:.0f} ms"
-            told = f"turn {row.turn}: {row.error or latency}"
-            progress.update(task, advance=1, description=told)
+            outcome = f"turn {row.turn}: {row.error or latency}"
+            progress.update(task, advance=1, description=outcome)
 
         yield take
 
 
-def run(load: Load) -> None:
-    """Run; Ctrl-C ends it early, and what was measured counts."""
+def run(load: LoadTest) -> None:
+    """Run the load test; Ctrl-C ends it early and keeps the turns so far."""
     try:
         run_loop(load.run())
     except KeyboardInterrupt:
-        err.print("interrupted; these are the turns so far", style="yellow")
+        err.print("interrupted; the summary covers the turns so far", style="yellow")

@@ -1,4 +1,4 @@
-"""The command line: parse, load, hand over. Nothing heavy is imported before it is needed."""
+"""The command line ``onebreath``. Heavy modules are imported only by the commands that use them."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
 
     from agent.cli.place_call import CallPlan
     from agent.config.settings import Settings
-    from agent.latency.question import Question
+    from agent.latency.question import SpokenQuestion
     from agent.latency.results import TurnResult
     from agent.reply import ReplyDone
 
 app = typer.Typer(
     name="onebreath",
-    help="A low-latency voice agent: Whisper hears, a diffusion model denoises, Piper speaks.",
+    help="Run and measure a low-latency voice agent: Whisper recognises, a diffusion model "
+    "answers, Piper speaks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -56,10 +57,18 @@ def serve(
     *,
     engines: EngineChoice,
     config: ConfigOption = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. Default: as in the settings.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to listen on; 0 takes a free one. Default: as in the settings."),
+    ] = None,
 ) -> None:
-    """Serve calls until Ctrl-C."""
+    """Serve calls over websockets, WebRTC and telephony until Ctrl-C.
+
+    The web client is at http://HOST:PORT.
+    """
     from agent.cli.tables import loaded_table
     from agent.runtime.engines import close_engines, keep_loaded
     from agent.runtime.reload import reweigh_on_hangup
@@ -78,7 +87,7 @@ def serve(
             out.print(loaded_table(table))
             out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
             out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
-            out.file.flush()  # into a pipe, too, when it is true and not at the end
+            out.file.flush()  # flushed so that a pipe gets it now and not at the end
 
         try:
             run_loop(serve_calls(settings, loaded, sock, started))
@@ -91,28 +100,42 @@ def serve(
 def call(
     *,
     engines: EngineChoice,
-    questions: Annotated[list[Path], typer.Argument(help="Recordings to play into the call.")],
-    url: Annotated[str | None, typer.Option(help="Server; without it one is started here.")] = None,
-    save: Annotated[
-        Path | None, typer.Option("--out", help="Stereo recording: caller left, agent right.")
+    questions: Annotated[
+        list[Path], typer.Argument(help="Recordings to play into the call, in order.")
+    ],
+    url: Annotated[
+        str | None,
+        typer.Option(help="Address of the server. Default: start one on this machine."),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a reply.")] = 20.0,
+    save: Annotated[
+        Path | None,
+        typer.Option("--out", help="WAV file for a stereo recording (caller left, agent right)."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Longest wait for a reply in seconds.")
+    ] = 20.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Play recordings into a server in real time, as a caller would, and time the replies."""
+    """Call a server, play recordings in real time, and measure the latency of the replies.
+
+    Example: onebreath call question.wav --url ws://127.0.0.1:8080/v1/realtime --out call.wav
+    """
     from agent.cli.place_call import CallPlan
 
     settings = settings_from(config, engines.settings())
     if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
-        raise AudioError(f"{save}: name a file in a directory that is there")
+        raise AudioError(f"{save}: name a file in a directory that exists")
     plan = CallPlan(_read_questions(questions), save, timeout)
     _place_call(settings, plan, url, as_json)
 
 
 @app.command()
 def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Answer a bundled spoken question, without browser or microphone."""
+    """Ask the agent a bundled spoken question, without a browser or microphone.
+
+    The call is recorded to call.wav.
+    """
     from agent.cli.place_call import CallPlan
     from agent.questions import bundled_questions
 
@@ -121,7 +144,7 @@ def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     _place_call(settings_from(config), CallPlan(questions, save), None, as_json)
 
 
-def _read_questions(paths: Sequence[Path]) -> list[Question]:
+def _read_questions(paths: Sequence[Path]) -> list[SpokenQuestion]:
     from agent.latency.question import read_questions
 
     return read_questions(
@@ -130,8 +153,8 @@ def _read_questions(paths: Sequence[Path]) -> list[Question]:
 
 
 def _place_call(settings: Settings, plan: CallPlan, url: str | None, as_json: bool) -> None:
-    """Call ``url``, or a server that is started for this; exits with 1 when a turn failed."""
-    from agent.cli.place_call import call_here, call_there
+    """Call ``url``, or a server started for the call; exit with 1 when a turn failed."""
+    from agent.cli.place_call import call_own_server, call_server
     from agent.cli.tables import turn_lines
 
     results: list[TurnResult] = []
@@ -145,10 +168,10 @@ def _place_call(settings: Settings, plan: CallPlan, url: str | None, as_json: bo
                 out.print(line, soft_wrap=True)
 
     if url is not None:
-        asyncio.run(call_there(url, plan, show))
+        asyncio.run(call_server(url, plan, show))
     else:
         engines, _ = load(settings)
-        asyncio.run(call_here(settings, engines, plan, show))
+        asyncio.run(call_own_server(settings, engines, plan, show))
     if plan.save is not None:
         err.print(f"recorded {plan.save} (caller left, agent right)", highlight=False)
     raise typer.Exit(1 if any(result.error for result in results) else 0)
@@ -156,14 +179,17 @@ def _place_call(settings: Settings, plan: CallPlan, url: str | None, as_json: bo
 
 @app.command()
 def reply(
-    text: Annotated[str, typer.Argument(help="What the caller says.")],
+    text: Annotated[str, typer.Argument(help="Words of the caller.")],
     config: ConfigOption = None,
     responder: ResponderOption = None,
     model: ModelOption = None,
-    max_tokens: Annotated[int | None, typer.Option(min=4, help="Longest reply in tokens.")] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=4, help="Longest reply in tokens. Default: as in the settings."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer in text and show the canvas being denoised, step by step."""
+    """Answer a text and show the canvas as it is denoised, step by step."""
     if not text.strip():
         raise OnebreathError("there is nothing to answer; give a text")
     flags = EngineChoice(responder=responder, model=model).settings()
@@ -180,7 +206,7 @@ def reply(
 
 
 def _answer(settings: Settings, text: str, shown: Console | None) -> ReplyDone:
-    """One reply of the responder, loaded for it."""
+    """Load the responder and make one reply."""
     from agent.cli.text_reply import answer
     from agent.compute import Compute
     from agent.responders.computed import awaited
@@ -208,17 +234,19 @@ app.add_typer(adapt, name="adapt")
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version of onebreath."""
     from agent.doctor.readings import own_version
 
     installed = own_version()
     if installed is None:
-        raise OnebreathError("this is no installed copy; install it: pip install -e .")
+        raise OnebreathError(
+            "onebreath is not installed, so it has no version; run: pip install -e ."
+        )
     print(installed)
 
 
 def main() -> None:
-    """Entry point; a user's mistake is answered with one sentence, not a traceback."""
+    """Run the command line; expected errors print one sentence and exit with 2."""
     calm()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
@@ -228,14 +256,14 @@ def main() -> None:
     except Exception as error:
         if not _is_expected(error):
             raise
-        from agent.cli.tables import complain
+        from agent.cli.tables import print_error
 
-        complain(err, str(error))
+        print_error(err, str(error))
         sys.exit(2)
 
 
 def _is_expected(error: Exception) -> bool:
-    """Whether the error's message says all: ours and the engines'."""
+    """Whether the message of the error suffices, as for the errors of the agent and its engines."""
     from agent.audio.vad import VadError
     from agent.responders.base import ResponderError
     from asr.engine import AsrError

@@ -1,4 +1,4 @@
-"""The commands that look after the machine: doctor, models, bench."""
+"""The commands ``onebreath doctor``, ``telephony-check`` and ``models``."""
 
 from __future__ import annotations
 
@@ -16,37 +16,44 @@ if TYPE_CHECKING:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check this machine and say what to do."""
-    from agent.doctor import checks as surgery
+    """Check this machine and advise on problems.
+
+    Exits with 1 when a check finds a problem.
+    """
+    from agent.doctor import checks
     from agent.runtime.engines import thread_plan
 
     settings = settings_from(config)
-    with err.status("looking at this machine"):
-        findings = surgery.examine(
-            settings.server.host, settings.server.port, thread_plan(settings)
-        )
+    with err.status("checking this machine"):
+        findings = checks.examine(settings.server.host, settings.server.port, thread_plan(settings))
     _show(findings, as_json)
-    raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
+    raise typer.Exit(1 if checks.worst(findings) is checks.Level.PROBLEM else 0)
 
 
 def telephony_check(
     url: Annotated[
-        str | None, typer.Option(help="Where the server is reached; default its public address.")
+        str | None,
+        typer.Option(
+            help="Address of the running server. Default: telephony.public_url of the settings."
+        ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Play each telephony provider against the running server and say what to fix."""
+    """Check the telephony of a running server by imitating each configured provider.
+
+    Exits with 1 when a check finds a problem.
+    """
     import asyncio
 
-    from agent.doctor import checks as surgery
+    from agent.doctor import checks
     from agent.telephony.check.check import check_telephony
 
     settings = settings_from(config)
     with err.status("calling"):
         findings = asyncio.run(check_telephony(settings, url))
     _show(findings, as_json)
-    raise typer.Exit(1 if surgery.worst(findings) is surgery.Level.PROBLEM else 0)
+    raise typer.Exit(1 if checks.worst(findings) is checks.Level.PROBLEM else 0)
 
 
 def _show(findings: Sequence[Finding], as_json: bool) -> None:
@@ -60,11 +67,18 @@ def _show(findings: Sequence[Finding], as_json: bool) -> None:
 
 
 def models(
-    names: Annotated[list[str] | None, typer.Argument(help="Default: all.")] = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Install what is missing.")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of models. Default: all default models.")
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Download missing or damaged models first.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the default models, verify their files, fetch what is missing."""
+    """List models, verify their files and download missing ones.
+
+    Example: onebreath models --fetch smart-turn
+    """
     from agent.cli.tables import models_table
     from agent.models import store as registry
 

@@ -1,4 +1,4 @@
-"""What the terminal shows: tables, a turn, the canvas while it is denoised."""
+"""Terminal output: tables, turns, progress, and the canvas while it is denoised."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WITH_INTERVAL = ("p50", "p95")
 
 
 def loaded_table(table: Iterable[LoadedEngine]) -> Table:
-    """What was loaded, how large it is, how long it took."""
+    """Table of the loaded engines with model, size, load time and threads."""
     view = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("stage", "engine", "model"):
         view.add_column(column)
@@ -40,7 +40,7 @@ def loaded_table(table: Iterable[LoadedEngine]) -> Table:
 
 
 def turn_lines(result: TurnResult) -> list[Text]:
-    """One turn: words and where the time went."""
+    """Lines for one turn: words, latency and spans."""
     lines = [
         Text.assemble(("caller  ", "bold cyan"), result.heard or "(nothing)"),
         Text.assemble(("agent   ", "bold green"), result.answered or "(nothing)"),
@@ -55,7 +55,7 @@ def turn_lines(result: TurnResult) -> list[Text]:
 
 
 def canvas_text(step: CanvasStep) -> Text:
-    """The canvas after one step: masks are grey, words brighten with confidence."""
+    """Line for the canvas after one step: grey masks, words brighter with confidence."""
     planned = f"/{step.of}" if step.of else ""
     line = Text(f"step {step.step:>3}{planned}  ", style="dim")
     for token, masked, confidence in zip(step.tokens, step.masked, step.confidence, strict=True):
@@ -69,12 +69,17 @@ def canvas_text(step: CanvasStep) -> Text:
 
 
 def canvas_view(done: str, steps: Sequence[CanvasStep]) -> RenderableType:
-    """The reply so far over the newest canvases."""
+    """View of the reply so far above the newest canvases."""
     return Group(Text(done or " ", style="bold green"), *(canvas_text(s) for s in steps[-12:]))
 
 
 def models_table(chosen: Sequence[Model], problems: Mapping[str, Sequence[str]]) -> Table:
-    """The default models and whether their files are whole."""
+    """Table of models with the state of their files.
+
+    Args:
+        chosen: models to list.
+        problems: problems of each model by name.
+    """
     view = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("model", "role", "size", "licence", "state"):
         view.add_column(column, justify="right" if column == "size" else "left")
@@ -86,7 +91,7 @@ def models_table(chosen: Sequence[Model], problems: Mapping[str, Sequence[str]])
 
 
 def bench_table(figures: Iterable[Figure]) -> Table:
-    """Figures beside their targets."""
+    """Table of figures beside their targets."""
     view = Table(box=None, header_style="bold", pad_edge=False)
     view.add_column("figure")
     for column in ("median", "worst", "n", "target"):
@@ -104,7 +109,7 @@ def bench_table(figures: Iterable[Figure]) -> Table:
 
 
 def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """Rows of figures as they come, a column for every key."""
+    """Table of rows with a column for every key."""
     view = Table(box=None, header_style="bold", pad_edge=False)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
@@ -116,7 +121,7 @@ def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
 
 
 def run_progress(console: Console) -> Progress:
-    """A line that says how far a run is."""
+    """Progress bar of a run."""
     return Progress(
         BarColumn(20),
         MofNCompleteColumn(),
@@ -129,7 +134,7 @@ def run_progress(console: Console) -> Progress:
 
 
 def summary_view(summary: Summary, wer: float | None) -> RenderableType:
-    """Percentiles with their intervals, and what went wrong."""
+    """View of a summary: percentiles with their intervals, errors and checks."""
     view = Table(box=None, header_style="bold", pad_edge=False)
     view.add_column("ms", no_wrap=True)
     for column in ("n", *PERCENTILES):
@@ -149,23 +154,25 @@ def summary_view(summary: Summary, wer: float | None) -> RenderableType:
 def _remarks(summary: Summary, wer: float | None) -> list[Text]:
     lines = [Text(f"{summary.turns} turns, {summary.failed} with errors")]
     if summary.unanswered:
-        told = f"{summary.unanswered} of them unanswered: they count with the time that was waited"
-        lines.append(Text(told, style="yellow"))
+        note = f"{summary.unanswered} of them unanswered, counted with the time that was waited"
+        lines.append(Text(note, style="yellow"))
     lines += [
         Text(f"{count} x {message}", style="red") for message, count in summary.errors.items()
     ]
     if summary.checked:
-        lines.append(Text(f"{summary.passed} of {summary.checked} answers right"))
+        lines.append(Text(f"{summary.passed} of {summary.checked} checked answers right"))
     if wer is not None:
-        lines.append(Text(f"{wer:.1%} of the words misheard (word error rate)"))
+        lines.append(Text(f"word error rate {wer:.1%}"))
     if summary.too_busy:
-        told = "this machine sent its own sound late: do not believe these figures"
-        lines.append(Text(told, style="bold red"))
+        warning = (
+            "this machine is too busy: the caller sent its audio late, the figures are invalid"
+        )
+        lines.append(Text(warning, style="bold red"))
     return lines
 
 
 def comparison_table(ratios: Sequence[Ratio], first: str, second: str) -> Table:
-    """The second run over the first."""
+    """Table of the ratios of the second run to the first."""
     view = Table(box=None, header_style="bold", pad_edge=False)
     words = ("figure", "", "verdict")
     for column in ("figure", "", first, second, "ratio", "99 %", "verdict"):
@@ -189,7 +196,7 @@ def comparison_table(ratios: Sequence[Ratio], first: str, second: str) -> Table:
 
 
 def contest_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
-    """Responders beside each other; times are median and p95."""
+    """Table that compares responders; times are median and p95 in milliseconds."""
     view = Table(box=None, header_style="bold", pad_edge=False)
     view.add_column("responder", overflow="fold")
     for column in ("clause ms", "reply ms", "tok/s", "tok/step", "J/tok", "per 1000", "right", "n"):
@@ -217,6 +224,6 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-def complain(console: Console, message: str) -> None:
-    """An error the user can do something about."""
+def print_error(console: Console, message: str) -> None:
+    """Print an error that the user can put right."""
     console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)

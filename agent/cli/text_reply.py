@@ -1,4 +1,4 @@
-"""One reply in text, the canvas shown while it is denoised."""
+"""One reply in text, with the canvas shown while it is denoised."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from agent.responders.base import ResponderError, WaitingCall
 async def answer(
     call: WaitingCall, instructions: str, text: str, console: Console | None
 ) -> ReplyDone:
-    """Answer ``text``; with a console the canvas is drawn live."""
+    """Answer ``text`` and close the call.
+
+    Args:
+        call: call of the responder.
+        instructions: system prompt.
+        text: words of the caller.
+        console: console on which the canvas is drawn; None: nothing is drawn.
+
+    Raises:
+        ResponderError: the responder fails or ends early.
+    """
     messages = [Message("system", instructions), Message("user", text)]
     said = ""
     steps: list[CanvasStep] = []

@@ -1,4 +1,4 @@
-"""All settings, by section; `settings_sources` reads them."""
+"""All settings by section, with their defaults and bounds; ``agent.config.sources`` reads them."""
 
 from __future__ import annotations
 
@@ -24,23 +24,34 @@ INSTRUCTIONS = (
 
 
 class Section(BaseModel):
+    """Base of the settings' sections: read-only, and unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ServerSettings(Section):
-    """Where the agent listens and what it bears."""
+    """Address and limits of the server.
+
+    Attributes:
+        host: address to listen on.
+        port: TCP port to listen on; 0 takes a free one.
+        max_calls: concurrent calls, telephone calls included.
+        max_call_seconds: longest call, in seconds.
+        idle_seconds: seconds without a message from the client after which a call ends.
+        max_message_bytes: largest message from a client, in bytes.
+        allowed_origins: web origins that may open a call besides the server's own, such as
+            ``https://example.org``.
+        allowed_hosts: host names by which clients may call besides the bound address.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
     max_calls: int = Field(4, ge=1, le=1000)
     max_call_seconds: float = Field(1800.0, gt=0)
     idle_seconds: float = Field(120.0, gt=0)
-    """A call without any message from the client ends after this."""
     max_message_bytes: int = Field(1_048_576, ge=1024, le=16 * 1_048_576)
     allowed_origins: tuple[str, ...] = ()
-    """Web origins besides our own that may open a call."""
     allowed_hosts: tuple[str, ...] = ()
-    """Host names besides the bound address by which clients may call us."""
 
     @field_validator("allowed_origins", "allowed_hosts")
     @classmethod
@@ -49,89 +60,119 @@ class ServerSettings(Section):
 
 
 class TurnSettings(Section):
-    """When a turn begins and ends, and what may happen meanwhile. Seconds unless the name says
-    otherwise."""
+    """Turn taking: detection of turns, speculative replies and interruptions.
+
+    Attributes:
+        threshold: speech probability (0 to 1) at which speech begins.
+        release: speech probability (0 to 1) below which a pause begins.
+        min_speech: shortest speech in seconds; shorter sounds count as clicks, which neither begin
+            a turn nor end a pause.
+        pre_roll: seconds of audio before the detected start that belong to the turn, so that the
+            first word is complete.
+        detection: ``semantic_vad`` ends a turn by its words and the pause, ``server_vad`` by the
+            pause alone.
+        complete_delay: seconds of pause that end a turn whose words are complete.
+        endpoint_delay: seconds of pause that end a turn whose words leave it open; with
+            ``server_vad``, every turn.
+        incomplete_delay: seconds of pause that end a turn whose words are incomplete.
+        turn_model: judge of whether the words are complete: ``rules``, or ``smart-turn``, a network
+            that hears the intonation where the rules leave it open
+            (``onebreath models --fetch smart-turn``).
+        max_turn: longest turn in seconds; a longer one is ended while the caller speaks.
+        partial_every: seconds of speech between two partial transcripts.
+        speculation: whether transcript, reply and first audio are prepared during a pause, before
+            the turn is over.
+        speculate_after: seconds of pause after which that work begins.
+        max_revisions: pauses of one turn in which that work may begin.
+        backchannels: whether the agent goes on speaking through "mhm", "yeah" and noise, ducked
+            until the words are known.
+        decide_within: seconds of detected speech after which a possible interruption is decided.
+        echo: whether the agent's own voice is told apart from the caller's in the microphone.
+        duck_db: gain of the agent's voice during a possible interruption, in dB.
+    """
 
     threshold: float = Field(0.5, gt=0, lt=1)
-    """Speech probability at which speech begins."""
     release: float = Field(0.35, gt=0, lt=1)
-    """Speech probability under which a pause begins."""
     min_speech: float = Field(0.1, gt=0, le=2)
-    """Speech shorter than this is a click, neither a turn nor the end of a pause."""
     pre_roll: float = Field(0.4, ge=0, le=2)
-    """Sound before the detected start that is heard too, so that no first word is lost."""
     detection: Literal["semantic_vad", "server_vad"] = "semantic_vad"
-    """Whether the words have a say in when a turn is over, or only the pause."""
     complete_delay: float = Field(0.3, ge=0.1, le=5)
-    """Pause that ends a turn whose words are complete."""
     endpoint_delay: float = Field(0.8, ge=0.1, le=5)
-    """Pause that ends a turn otherwise; with ``server_vad``, any turn."""
     incomplete_delay: float = Field(1.5, ge=0.1, le=10)
-    """Pause that ends a turn whose words are not complete."""
     turn_model: Literal["rules", "smart-turn"] = "rules"
-    """What judges whether the words are complete: rules alone, or a network that hears the melody
-    of the sentence where the rules leave it open (`onebreath models fetch smart-turn`)."""
     max_turn: float = Field(60.0, gt=1, le=300)
-    """A turn is ended after this even if the caller goes on."""
     partial_every: float = Field(0.8, gt=0)
-    """Speech between two partial transcripts."""
     speculation: bool = True
-    """Whether a pause starts the words, the reply and its first sound before the turn is over."""
     speculate_after: float = Field(0.08, ge=0.03, le=1)
-    """Pause that starts them."""
     max_revisions: int = Field(4, ge=0, le=20)
-    """Pauses of one turn that may start them."""
     backchannels: bool = True
-    """Whether "mhm", "yeah" and noise leave the agent speaking: it ducks until it knows."""
     decide_within: float = Field(0.3, gt=0, le=2)
-    """Sound of the caller, from its detection on, that is enough to know."""
     echo: bool = True
-    """Whether the agent's own voice is told from the caller's where the microphone hears both."""
     duck_db: float = Field(-12.0, ge=-60, le=0)
-    """Gain of the agent's voice until it knows."""
 
 
 class CallSettings(Section):
-    """What the agent says of its own accord. Seconds unless the name says otherwise."""
+    """Sentences that the agent says on its own: greeting, idle prompts, goodbye, filler.
+
+    Attributes:
+        greeting: first sentence of a call; None: the agent waits for the caller.
+        idle_after: seconds of silence on both sides after which ``idle_prompt`` is said; None: the
+            agent does not prompt.
+        idle_prompt: question after a long silence.
+        max_idle_prompts: unanswered prompts after which the agent says goodbye and hangs up.
+        goodbye: last sentence before the agent hangs up, also at the end of
+            ``server.max_call_seconds``; None or empty: it hangs up without a word.
+        filler: short sentence said when a reply is late, such as "Let me see."; None: no filler.
+        filler_after: seconds from the end of a turn after which a reply without audio is late.
+    """
 
     greeting: str | None = Field(None, max_length=500)
-    """Said as soon as the caller can hear it."""
     idle_after: float | None = Field(None, ge=1, le=600)
-    """Silence of both sides after which ``idle_prompt`` is said."""
     idle_prompt: str = Field("Are you still there?", min_length=1, max_length=500)
     max_idle_prompts: int = Field(2, ge=1, le=20)
-    """After so many without an answer the agent says ``goodbye`` and hangs up."""
     goodbye: str | None = Field("Goodbye.", max_length=500)
-    """Said before the agent hangs up, at the end of ``server.max_call_seconds`` too."""
     filler: str | None = Field(None, max_length=100)
-    """Said when a reply is late, such as "Let me see."."""
     filler_after: float = Field(0.8, gt=0, le=10)
-    """Time from the end of a turn after which a reply without sound is late."""
 
 
 class BudgetSettings(Section):
-    """Limits in seconds. What overruns one is told; the responder gets the time that is left."""
+    """Latency budget of a turn, in seconds. Overruns are reported to the client.
+
+    Attributes:
+        total: seconds from the end of the caller's speech to the first audio of the reply; the
+            responder's deadline is the time that is left of it. None: no budget.
+        per_span: seconds by name of a span: endpoint_wait, asr, prefill, denoise, tts, transport.
+    """
 
     total: float | None = Field(None, gt=0)
-    """From the end of the caller's speech to the first sound of the reply."""
     per_span: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """By the name of a span: endpoint_wait, asr, prefill, denoise, tts, transport."""
 
     @field_validator("per_span")
     @classmethod
-    def _of_spans_that_exist(cls, limits: dict[str, float]) -> dict[str, float]:
+    def _has_known_spans(cls, limits: dict[str, float]) -> dict[str, float]:
         LatencyBudget(None, limits)
         return limits
 
     @property
     def latency(self) -> LatencyBudget:
+        """The budget as the session uses it."""
         return LatencyBudget(self.total, self.per_span)
 
 
 class AsrSettings(Section):
+    """Speech recognition.
+
+    Attributes:
+        engine: ``whisper``, ``scripted`` or ``package.module:Class``.
+        model: name in `onebreath models`, any faster-whisper model name, or a directory.
+        language: language of the caller, as a Whisper language code.
+        compute_type: number format of the weights, as CTranslate2 names it, or ``auto``.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        threads: CPU threads; None: half of the cores, at most four.
+    """
+
     engine: str = "whisper"
     model: str = "whisper-base"
-    """A name from `onebreath models`, any faster-whisper model name, or a directory."""
     language: str = "en"
     compute_type: str = "auto"
     device: str = "auto"
@@ -139,63 +180,101 @@ class AsrSettings(Section):
 
 
 class ResponderChoice(Section):
-    """One responder: what a model on this machine needs, and what a hosted one needs."""
+    """One responder with its model, on this machine or hosted.
+
+    Attributes:
+        engine: ``diffusion``, ``diffusion-gemma``, ``autoregressive``, ``hosted``, ``ab``,
+            ``scripted`` or ``package.module:Class``.
+        model: name in `onebreath models`, GGUF file, directory, Hugging Face name, or the name that
+            a hosted service gives its model.
+        adapter: directory of a LoRA adapter, as `onebreath adapt` or PEFT writes it.
+        dtype: type of the weights: ``int4``, ``int8``, ``bfloat16``, ``float32`` or ``auto``.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        threads: CPU threads; None: by the number of cores.
+        max_tokens: longest reply, in tokens.
+        base_url: address of a hosted service's chat API, such as ``http://127.0.0.1:8000/v1``.
+        api_key: key of a hosted service; safer in ``ONEBREATH_RESPONDER__API_KEY`` than in a file.
+        connect_timeout: seconds for each attempt to connect to a hosted service.
+        word_timeout: seconds until the first word of a hosted reply, over all attempts, and between
+            two pieces of it.
+        max_retries: further attempts of a hosted request that fails before its first word.
+        request: further fields of a hosted request, such as ``reasoning_effort``.
+    """
 
     engine: str = "diffusion"
     model: str = "smollm2-135m-instruct"
-    """A name from `onebreath models`, a GGUF file, a directory, a Hugging Face name, or what a
-    hosted service calls its model."""
     adapter: Path | None = None
-    """Directory of a LoRA adapter for the model, as `onebreath adapt` or PEFT writes it."""
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = Field(None, ge=1)
     max_tokens: int = Field(48, ge=4, le=512)
     base_url: str = ""
-    """Of a hosted service's chat API, such as http://127.0.0.1:8000/v1."""
     api_key: SecretStr | None = None
-    """Of a hosted service; better in ONEBREATH_RESPONDER__API_KEY than in a file."""
     connect_timeout: float = Field(3.0, gt=0, le=60)
-    """Seconds for the connection to a hosted service, each try."""
     word_timeout: float = Field(10.0, gt=0, le=120)
-    """Seconds until a hosted service's first word, all tries included, and between two pieces."""
     max_retries: int = Field(2, ge=0, le=10)
-    """Tries of a hosted request beside the first, before its first word."""
     request: dict[str, Any] = {}
-    """Further fields of a hosted request, such as reasoning_effort."""
 
 
 class ArmSettings(ResponderChoice):
-    """A responder among others."""
+    """One arm (variant) of an A/B test of responders; the other settings are those of a responder.
+
+    Attributes:
+        weight: share of new calls, relative to the other arms; 0 switches the arm off.
+    """
 
     weight: float = Field(ge=0, le=1e6)
-    """Its share of new calls, relative to the other arms; 0 switches it off."""
 
 
 class ResponderSettings(ResponderChoice):
+    """The agent's responder and its prompt; the other settings are those of a responder.
+
+    Attributes:
+        instructions: system prompt.
+        history_characters: longest history in the prompt, in characters; the oldest turns are left
+            out beyond it.
+        arms: arms of an A/B test by name, for the engine ``ab``.
+    """
+
     instructions: str = Field(INSTRUCTIONS, max_length=4000)
     history_characters: int = Field(3000, ge=200)
-    """Oldest turns are left out of the prompt beyond this."""
     arms: dict[str, ArmSettings] = {}
-    """By name, what the engine `ab` draws from."""
 
 
 class TtsSettings(Section):
+    """Speech synthesis.
+
+    Attributes:
+        engine: ``piper``, ``tone`` or ``package.module:Class``.
+        voice: name in `onebreath models`, or a Piper .onnx file.
+        device: ``cpu`` or ``cuda``; ``cuda`` needs onnxruntime-gpu in place of onnxruntime.
+        threads: CPU threads.
+    """
+
     engine: str = "piper"
     voice: str = "joe"
-    """A name from `onebreath models` or a Piper .onnx file."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """`cuda` needs onnxruntime-gpu in place of onnxruntime."""
     threads: int = Field(1, ge=1)
 
 
 class PlaybackSettings(Section):
+    """Playback of the agent's voice at the client.
+
+    Attributes:
+        lead: seconds of audio that are sent ahead of playback.
+    """
+
     lead: float = Field(0.3, ge=0.05, le=5)
-    """Seconds of sound that may be at the client ahead of its ear."""
 
 
 class IceServer(Section):
-    """A STUN or TURN server, as a browser's RTCPeerConnection takes it."""
+    """A STUN or TURN server, as for a browser's RTCPeerConnection.
+
+    Attributes:
+        urls: address, such as ``turn:example.org:3478``.
+        username: user name at a TURN server.
+        credential: password at a TURN server.
+    """
 
     urls: str = Field(pattern=r"^(stuns?|turns?):[^\s?]+(\?transport=(udp|tcp))?$")
     username: str | None = None
@@ -203,18 +282,35 @@ class IceServer(Section):
 
 
 class WebRtcSettings(Section):
-    """How calls from browsers travel."""
+    """WebRTC calls from browsers.
+
+    Attributes:
+        ice_hosts: local addresses for media; empty: all but loopback.
+        ice_servers: STUN and TURN servers for the server and the page; empty: none is used.
+        bitrate: bits per second of the agent's voice.
+    """
 
     ice_hosts: tuple[str, ...] = ()
-    """Own addresses at which media is taken; empty: all but loopback."""
     ice_servers: tuple[IceServer, ...] = ()
-    """For the server and the page; none is asked unless it is named here."""
     bitrate: int = Field(56_000, ge=16_000, le=128_000)
-    """Bits per second of the agent's voice."""
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings by section; ``load_settings`` reads them from file, environment and flags.
+
+    Attributes:
+        server: address and limits of the server.
+        turns: turn taking.
+        call: sentences that the agent says on its own.
+        budget: latency budget of a turn.
+        asr: speech recognition.
+        responder: responder and its prompt.
+        tts: speech synthesis.
+        playback: playback of the agent's voice.
+        webrtc: WebRTC calls.
+        telephony: telephone calls.
+        log_level: least severe level of the log: ``debug``, ``info``, ``warning`` or ``error``.
+    """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True

@@ -1,6 +1,6 @@
-"""Where settings come from: one TOML file, the environment, flags; the later win.
+"""Sources of the settings: a TOML file, the environment and flags; later sources win.
 
-Unknown keys are errors, wherever they stand.
+Unknown keys are errors in every source.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ DEFAULT_FILE = Path("onebreath.toml")
 
 
 def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
-    """Merge defaults < TOML file < environment < flags.
+    """Load the settings from defaults, TOML file, environment and flags; later sources win.
 
     Args:
-        flags: nested as the sections are; values of None are "not given".
-        file: the TOML file; without it ``$ONEBREATH_CONFIG``, else ``onebreath.toml`` if there.
+        flags: settings nested by section; None counts as not given.
+        file: the TOML file; None: ``$ONEBREATH_CONFIG``, or ``onebreath.toml`` if it exists.
 
     Raises:
         ConfigError: an unknown key, a bad value, a missing or malformed file.
@@ -61,7 +61,7 @@ def _read_environment() -> dict[str, Any]:
 
 
 def _check_environment() -> None:
-    """pydantic-settings passes over variables that it does not know; a typing error is one."""
+    """Refuse unknown variables, which pydantic-settings would ignore: they may be misspelt."""
     known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | OTHER_VARIABLES
     for variable in os.environ:
         if variable.startswith(ENV_PREFIX) and variable.partition("__")[0] not in known:

@@ -1,4 +1,4 @@
-"""Settings of the telephone bridge; a provider is served when it has a section."""
+"""Settings of the telephony bridge; a provider is served when it has a section."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from agent.config.telephony_template import check_template
 
 Secret = Annotated[SecretStr, Field(min_length=8)]
 WideRate = Literal[8000, 16_000]
-"""Samples per second that a provider offers; 16000 needs no resampling here."""
-
+"""Samples per second of a provider; audio at 16000 is not resampled for the recogniser."""
 
 ASK_BY_WEBHOOK = ("twilio", "signalwire", "exotel", "telnyx", "plivo", "vonage", "jambonz")
-"""Providers that ask over HTTP what to do with a call."""
+"""Providers that ask by an HTTP webhook how to handle a call."""
 
 
 class _Section(BaseModel):
@@ -27,25 +26,47 @@ class _Section(BaseModel):
 
 
 class TwilioSettings(_Section):
+    """Twilio account.
+
+    Attributes:
+        auth_token: token from the console's front page, which signs the webhooks.
+    """
+
     auth_token: Secret
-    """From the console's front page; signs the webhooks."""
 
 
 class SignalWireSettings(_Section):
+    """SignalWire account.
+
+    Attributes:
+        signing_key: key from "API Credentials", which signs the webhooks.
+    """
+
     signing_key: Secret
-    """From "API Credentials"; signs the webhooks."""
 
 
 class ExotelSettings(_Section):
+    """Exotel account. Exotel signs nothing, so name and password go into the address set there.
+
+    Attributes:
+        username: user name of your choice.
+        password: password of your choice.
+        rate: samples per second of the audio, 8000 or 16000.
+    """
+
     username: str = Field(min_length=1)
     password: Secret
-    """Exotel signs nothing: name and password go into the address that is set there."""
     rate: WideRate = 8000
 
 
 class TelnyxSettings(_Section):
+    """Telnyx account.
+
+    Attributes:
+        public_key: key from "Keys & Credentials" in base64, which verifies the webhooks.
+    """
+
     public_key: str
-    """From "Keys & Credentials", base64; verifies the webhooks."""
 
     @field_validator("public_key")
     @classmethod
@@ -59,59 +80,103 @@ class TelnyxSettings(_Section):
 
 
 class PlivoSettings(_Section):
+    """Plivo account.
+
+    Attributes:
+        auth_token: token of the account, which signs the webhooks.
+        rate: samples per second of the audio, 8000 or 16000.
+    """
+
     auth_token: Secret
     rate: WideRate = 16_000
 
 
 class VonageSettings(_Section):
+    """Vonage account.
+
+    Attributes:
+        signature_secret: secret from the API settings for HMAC-SHA256, which signs the webhooks.
+        application_id: only application whose webhooks are accepted; None: all of the account.
+        rate: samples per second of the audio, 8000 or 16000.
+    """
+
     signature_secret: Secret
-    """From the API settings, with HMAC-SHA256 chosen; signs the webhooks."""
     application_id: str | None = None
-    """Webhooks of the account's other applications are refused when this is set."""
     rate: WideRate = 16_000
 
 
 class JambonzSettings(_Section):
+    """Jambonz application.
+
+    Attributes:
+        username: user name of the application's webhook, as set in its portal.
+        password: password of the application's webhook.
+        rate: samples per second of the audio, 8000 or 16000.
+    """
+
     username: str = Field(min_length=1)
     password: Secret
-    """Name and password of the application's webhook, as set in its portal."""
     rate: WideRate = 16_000
 
 
 class AsteriskSettings(_Section):
+    """Asterisk exchange that connects over chan_websocket.
+
+    Attributes:
+        username: user name in websocket_client.conf.
+        password: password in websocket_client.conf.
+    """
+
     username: str = Field(min_length=1)
     password: Secret
-    """As in websocket_client.conf."""
 
 
 class TelephonySettings(_Section):
-    """Everything about telephones."""
+    """Telephone calls over providers and exchanges; a provider is served when it has a section.
+
+    Attributes:
+        public_url: address by which providers reach this server, such as
+            ``https://phone.example.com``.
+        require_token: whether media sockets need a token; False lets every program on this machine
+            open one, for tests.
+        start_seconds: seconds after which a socket that has not named its call is closed.
+        max_calls: concurrent calls and opening sockets; ``server.max_calls`` counts telephone
+            calls, too.
+        max_calls_per_address: concurrent calls and opening sockets from one address.
+        lead: seconds of audio that are sent ahead of playback; below ``playback.lead``, frames are
+            sent at an even pace.
+        instructions_template: text added to the instructions of a call, with the fields {caller},
+            {called}, {provider}, {call_id} and {parameter.NAME}; no other facts about a call reach
+            the model.
+        record: directory for stereo recordings, caller left and agent right; None: calls are not
+            recorded.
+        announce_recording: sentence spoken to its end at the start of a recorded call.
+        audiosocket_port: TCP port for Asterisk's AudioSocket; 0 takes a free one, None: off.
+        audiosocket_host: address of the AudioSocket port. Its traffic is not encrypted, so only the
+            exchange should reach it.
+        audiosocket_uuid: UUID that the dialplan gives to every call, the password of AudioSocket.
+        twilio: Twilio account.
+        signalwire: SignalWire account.
+        exotel: Exotel account.
+        telnyx: Telnyx account.
+        plivo: Plivo account.
+        vonage: Vonage account.
+        jambonz: Jambonz application.
+        asterisk: Asterisk exchange.
+    """
 
     public_url: str | None = None
-    """How providers reach this server, such as "https://phone.example.com"."""
     require_token: bool = True
-    """False lets programs on this machine open media sockets without one, for trying things out."""
     start_seconds: float = Field(5.0, gt=0, le=60)
-    """A socket that did not name its call by then is closed."""
     max_calls: int = Field(32, ge=1, le=1000)
-    """Calls and opening sockets at once; ``server.max_calls`` counts telephone calls too."""
     max_calls_per_address: int = Field(16, ge=1, le=1000)
     lead: float = Field(0.2, ge=0.02, le=2)
-    """Seconds of sound that may be at the peer ahead of the caller's ear; with less than
-    ``playback.lead``, frames go evenly, for some sound always waits here."""
     instructions_template: str = Field("", max_length=2000)
-    """Added to the instructions of a call; {caller}, {called}, {provider}, {call_id} and
-    {parameter.NAME} are filled in. Nothing about a call reaches the model otherwise."""
     record: Path | None = None
-    """Directory for stereo recordings, caller left and agent right; None records nothing."""
     announce_recording: str = Field("This call is recorded.", min_length=1, max_length=500)
-    """Spoken to its end before the call, if it is recorded."""
     audiosocket_port: int | None = Field(None, ge=0, le=65_535)
-    """TCP port for Asterisk's AudioSocket; 0 takes a free one."""
     audiosocket_host: str = "127.0.0.1"
-    """Let nobody but the Asterisk reach it: nothing on the line is encrypted."""
     audiosocket_uuid: UUID | None = None
-    """What the dialplan names every call by; AudioSocket knows no other password."""
 
     twilio: TwilioSettings | None = None
     signalwire: SignalWireSettings | None = None
@@ -150,11 +215,11 @@ class TelephonySettings(_Section):
         return path
 
     @model_validator(mode="after")
-    def _strangers_need_tokens(self) -> TelephonySettings:
+    def _public_servers_need_tokens(self) -> TelephonySettings:
         public = self.public_url is not None and self.public_url.startswith("https:")
         if public and not self.require_token:
             raise ValueError(
-                "require_token = false lets every program behind a proxy of this machine in; "
+                "require_token = false admits every program behind a proxy of this machine; "
                 "set it to true, or leave telephony.public_url out"
             )
         return self

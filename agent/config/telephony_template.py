@@ -1,4 +1,4 @@
-"""What of a call reaches the model: the fields that a template names, and nothing else."""
+"""Template of the facts about a telephone call that reach the model."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import re
 from collections.abc import Mapping
 
 FIELDS = ("caller", "called", "provider", "call_id")
+"""Fields that a template may name."""
 PARAMETER = "parameter."
+"""Prefix of fields for the custom parameters of a call."""
 MAX_VALUE = 100
-"""Characters of one value: callers may have chosen it."""
+"""Longest value in characters; callers may have chosen it."""
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def check_template(template: str) -> None:
-    """Refuse a template that could not be filled in.
+    """Check that a template can be filled in.
 
     Raises:
-        ValueError: an unknown field, or a brace that belongs to none.
+        ValueError: a field is unknown, or a brace belongs to no field.
     """
     for field in _PLACE.findall(template):
         parameter = field.startswith(PARAMETER) and _NAME.fullmatch(field[len(PARAMETER) :])
@@ -30,7 +32,7 @@ def check_template(template: str) -> None:
 
 
 def fill_in(template: str, fields: Mapping[str, str], parameters: Mapping[str, str]) -> str:
-    """The template with the values of one call; a parameter that it lacks is empty."""
+    """Fill in the template with the values of one call; missing parameters are empty."""
 
     def value(place: re.Match[str]) -> str:
         name = place[1]
@@ -42,5 +44,5 @@ def fill_in(template: str, fields: Mapping[str, str], parameters: Mapping[str, s
 
 
 def _plain(value: str) -> str:
-    """One short line: what a caller chose must not look like more instructions."""
+    """Make a value one short line, so that it cannot look like further instructions."""
     return " ".join("".join(c if c.isprintable() else " " for c in value).split())[:MAX_VALUE]

@@ -1,0 +1,1 @@
+"""``onebreath doctor``: readings of this machine, and checks that judge them."""

@@ -1,4 +1,4 @@
-"""What this machine lacks for a fluent conversation, and what to do about it.
+"""Checks of this machine for fluent conversations, with advice for each problem.
 
 Each check is a pure function of its readings; ``examine`` takes the readings
 (``agent.doctor.readings``) and makes all checks.
@@ -26,17 +26,20 @@ from agent.runtime.threads import CALM, ThreadPlan, cores, plan
 
 GIB = 1 << 30
 MEMORY_NEEDED = 3 * GIB
+"""Available memory for the default models, in bytes."""
 DISK_NEEDED = GIB // 2
+"""Free space for the models in the cache directory, in bytes."""
 DESCRIPTORS_NEEDED = 1024
-"""A call holds about five: its socket, its worker's pipes and the event loop's."""
+"""Open files of a server; a call holds about five (socket, pipes of its workers, event loop)."""
 
 ENGINES = ("torch", "ctranslate2", "faster_whisper", "onnxruntime", "piper", "av", "llvmlite")
+"""Packages whose import is tested."""
 FAST_INT8 = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
-"""CPU features, as Linux names them, that recogniser and responder make use of."""
+"""CPU features, by their Linux names, that make the recogniser and the responder fast."""
 
 
 class Level(StrEnum):
-    """How bad a finding is, from good to bad."""
+    """Severity of a finding, from good to bad."""
 
     OK = "ok"
     WARNING = "warning"
@@ -45,19 +48,31 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check.
+
+    Attributes:
+        level: severity.
+        what: subject of the check.
+        detail: state that was found.
+        advice: remedy; empty when there is nothing to do.
+    """
 
     level: Level
     what: str
     detail: str
     advice: str = ""
-    """What to do; empty when all is well."""
 
 
 def examine(
     host: str = "127.0.0.1", port: int = 8080, threads: ThreadPlan | None = None
 ) -> list[Finding]:
-    """Take all readings and judge them; takes a few seconds, most of them for the imports."""
+    """Take all readings and make all checks, which takes a few seconds.
+
+    Args:
+        host: address of the server.
+        port: port of the server.
+        threads: threads of the engines; None: the default plan.
+    """
     count = cores()
     cache = readings.nearest_directory(store.cache_dir())
     probe = readings.import_engines(ENGINES)
@@ -79,14 +94,14 @@ def examine(
 
 
 def worst(findings: Iterable[Finding]) -> Level:
-    """The level of the worst finding."""
+    """Level of the worst finding; OK without any."""
     return max((finding.level for finding in findings), key=list(Level).index, default=Level.OK)
 
 
 def render(findings: Iterable[Finding]) -> Table:
-    """The findings as a table for the terminal."""
+    """Table of the findings for the terminal."""
     colours = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
-    table = Table("", "what", "found", "what to do", show_edge=False)
+    table = Table("", "check", "found", "advice", show_edge=False)
     for finding in findings:
         level = f"[{colours[finding.level]}]{finding.level}[/]"
         table.add_row(level, *map(escape, (finding.what, finding.detail, finding.advice)))
@@ -94,7 +109,7 @@ def render(findings: Iterable[Finding]) -> Table:
 
 
 def check_python(version: Sequence[int]) -> Finding:
-    """Version as (major, minor, micro)."""
+    """Check the version of Python, given as (major, minor, micro)."""
     text = ".".join(map(str, version))
     if tuple(version) < (3, 11):
         return Finding(
@@ -104,7 +119,7 @@ def check_python(version: Sequence[int]) -> Finding:
 
 
 def check_cpu(count: int, features: frozenset[str], architecture: str) -> Finding:
-    """Cores that may be used, and the features that make int8 layers fast."""
+    """Check the number of usable cores and the CPU features for fast int8 layers."""
     fast = [name for name in FAST_INT8 if name in features]
     detail = f"{count} cores, {architecture}" + (f", {' '.join(fast)}" if fast else "")
     if count < 2:
@@ -119,14 +134,15 @@ def check_cpu(count: int, features: frozenset[str], architecture: str) -> Findin
             Level.WARNING,
             "CPU",
             detail,
-            "no AVX2 or dot-product instructions: hearing and answering take several times longer; "
+            "no AVX2 or dot-product instructions: recogniser and responder take several times "
+            "longer; "
             "in a virtual machine, pass the host's CPU model through",
         )
     return Finding(Level.OK, "CPU", detail)
 
 
 def check_memory(total: int, available: int) -> Finding:
-    """Bytes of RAM; swapping would ruin every latency."""
+    """Check the memory, in bytes; swapping would ruin every latency."""
     detail = f"{available / GIB:.1f} of {total / GIB:.1f} GiB available"
     if available < MEMORY_NEEDED:
         need = f"{MEMORY_NEEDED / GIB:.0f} GiB"
@@ -137,7 +153,7 @@ def check_memory(total: int, available: int) -> Finding:
 
 
 def check_disk(path: Path, free: int) -> Finding:
-    """Bytes free where models are put together."""
+    """Check the free space, in bytes, in the models' cache directory."""
     detail = f"{free / GIB:.1f} GiB free at {path}"
     if free < DISK_NEEDED:
         return Finding(
@@ -150,7 +166,7 @@ def check_disk(path: Path, free: int) -> Finding:
 
 
 def check_packages(required: Sequence[str], installed: Mapping[str, str | None]) -> Finding:
-    """Requirements against installed versions (None: not installed)."""
+    """Check requirements against installed versions by name (None: not installed)."""
     wrong = []
     for requirement in map(Requirement, required):
         version = installed.get(requirement.name)
@@ -165,7 +181,7 @@ def check_packages(required: Sequence[str], installed: Mapping[str, str | None])
 
 
 def check_imports(errors: Mapping[str, str]) -> Finding:
-    """Engines that cannot be imported although they are installed."""
+    """Check that the installed engines can be imported; ``errors`` is by module."""
     if not errors:
         return Finding(Level.OK, "engines", f"{', '.join(ENGINES)} can be imported")
     detail = "; ".join(f"{name}: {error}" for name, error in errors.items())
@@ -173,12 +189,12 @@ def check_imports(errors: Mapping[str, str]) -> Finding:
 
 
 def check_kernels(compiles: bool | None) -> list[Finding]:
-    """Whether the responder may compile its kernels for this processor (docs/adr/0017)."""
-    if compiles is None:  # why it is not known is a finding of its own
+    """Check that the responder may compile its kernels for this processor (docs/adr/0017)."""
+    if compiles is None:  # the reason is a finding of its own
         return []
     if compiles:
         return [Finding(Level.OK, "kernels", "can be compiled for this processor")]
-    detail = "this system lets no program run code that it has made"
+    detail = "this system does not let a program run code that it has made"
     advice = (
         "SELinux: setsebool -P deny_execmem off; systemd: MemoryDenyWriteExecute=no; until then "
         "replies are computed in float32, several times slower"
@@ -187,7 +203,7 @@ def check_kernels(compiles: bool | None) -> list[Finding]:
 
 
 def check_models(problems: Mapping[str, Sequence[str]]) -> list[Finding]:
-    """Problems of each default model, as ``agent.models.store.problems`` gives them."""
+    """Check the default models by their problems, as ``agent.models.store.problems`` lists them."""
     findings = []
     for name, found in problems.items():
         what = f"model {name}"
@@ -201,26 +217,26 @@ def check_models(problems: Mapping[str, Sequence[str]]) -> list[Finding]:
 
 
 def check_threads(threads: ThreadPlan, count: int, env: Mapping[str, str]) -> list[Finding]:
-    """The plan against the cores, and whether waiting threads will sleep."""
+    """Check the threads of the engines against the cores, and the environment of thread pools."""
     detail = f"asr {threads.asr}, responder {threads.responder}, tts {threads.tts}"
     findings = [Finding(Level.OK, "threads", f"{detail} on {count} cores")]
     if max(threads.asr, threads.responder, threads.tts) > count:
-        advice = f"give no engine more than {count}: threads without a core wait for each other"
+        advice = f"give each engine at most {count}: threads without a core wait for each other"
         findings = [Finding(Level.WARNING, "threads", f"{detail} on {count} cores", advice)]
     number = env.get("OMP_NUM_THREADS", "")
     if number.isdecimal() and int(number) > count:
-        advice = f"unset it or set it to {count} at most"
+        advice = f"unset it, or set it to {count} at most"
         findings.append(Finding(Level.WARNING, "OMP_NUM_THREADS", number, advice))
     for name, calm in CALM.items():
         value = env.get(name, calm)
         if value.lower() != calm.lower():
-            advice = f"unset it: with {calm} idle threads leave the cores to the busy ones"
+            advice = f"unset it: with {calm}, idle threads leave the cores to busy ones"
             findings.append(Finding(Level.WARNING, name, value, advice))
     return findings
 
 
 def check_load(average: float, count: int) -> Finding:
-    """Mean number of runnable processes over the last minute."""
+    """Check the load, the mean number of runnable processes over the last minute."""
     detail = f"{average:.2f} on {count} cores"
     if average > count / 2:
         advice = "other programs are busy; latencies measured now will be too high"
@@ -229,7 +245,7 @@ def check_load(average: float, count: int) -> Finding:
 
 
 def check_gpu(present: Sequence[str], usable: Sequence[str]) -> Finding:
-    """GPUs that the driver knows, and those that torch can use."""
+    """Check the GPUs that the driver reports against those that torch can use."""
     if usable:
         return Finding(Level.OK, "GPU", ", ".join(usable))
     if present:
@@ -243,7 +259,7 @@ def check_gpu(present: Sequence[str], usable: Sequence[str]) -> Finding:
 
 
 def check_port(host: str, port: int, bind_error: int) -> Finding:
-    """``bind_error`` is the errno of an attempt to bind, 0 when it went well."""
+    """Check the server's port; ``bind_error`` is the errno of a trial bind, 0 for success."""
     what, other = f"{host}:{port}", f"choose another with --port, for example {port + 1}"
     if bind_error == 0:
         return Finding(Level.OK, what, "free")
@@ -257,7 +273,7 @@ def check_port(host: str, port: int, bind_error: int) -> Finding:
 
 
 def check_descriptors(limit: int | None) -> list[Finding]:
-    """The soft limit of open files; None where the system has no such limit."""
+    """Check the soft limit of open files; None: the system has no limit."""
     if limit is None:
         return []
     if limit < DESCRIPTORS_NEEDED:

@@ -1,7 +1,7 @@
 """Readings of the machine: processor, packages, GPUs, addresses, limits.
 
-Engines are imported in a process of their own: a broken native library shows there, and
-the reader stays small and quick to start.
+The engines are imported in a separate process, which isolates broken native libraries and keeps
+this process small and quick to start.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ errors, gpus = {}, []
 for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
-    except Exception as error:  # whatever it is, it is the finding
+    except Exception as error:  # reported as a finding
         errors[name] = f"{type(error).__name__}: {error}"
 if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
     cuda = sys.modules["torch"].cuda
@@ -41,22 +41,26 @@ if "llvmlite" in sys.modules:
 print(json.dumps({"errors": errors, "gpus": gpus, "compiles": compiles}))
 """
 _PROBE_TIMEOUT = 120.0
+"""Time limit for importing the engines, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a fresh process saw when it imported the engines."""
+    """Result of importing the engines in a fresh process.
+
+    Attributes:
+        errors: error by module, for modules that cannot be imported.
+        gpus: names of the CUDA devices that torch can use.
+        compiles: whether CPU kernels may be compiled and run; None: unknown.
+    """
 
     errors: Mapping[str, str]
-    """Module to error, for those that cannot be imported."""
     gpus: Sequence[str]
-    """Names of the CUDA devices that torch can use."""
     compiles: bool | None = None
-    """Whether the kernels of the CPU may be compiled and run; None where that is not known."""
 
 
 def import_engines(modules: Sequence[str]) -> Probe:
-    """Import the engines in a fresh process."""
+    """Import ``modules`` in a fresh process; failures are part of the result."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE, *modules],
@@ -66,7 +70,7 @@ def import_engines(modules: Sequence[str]) -> Probe:
         )
     except subprocess.TimeoutExpired:
         return Probe({"all": f"not imported within {_PROBE_TIMEOUT:.0f} s"}, [])
-    if done.returncode != 0:  # a native library took the process down with it
+    if done.returncode != 0:  # a native library crashed the process
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return Probe({"all": f"the interpreter died with {done.returncode}: {last}"}, [])
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -74,7 +78,7 @@ def import_engines(modules: Sequence[str]) -> Probe:
 
 
 def packages() -> tuple[list[str], dict[str, str | None]]:
-    """Our requirements without the extras, and what is installed of them."""
+    """Requirements of onebreath without extras, and installed versions by name (None: missing)."""
     try:
         lines = importlib.metadata.requires("onebreath") or []
     except importlib.metadata.PackageNotFoundError:
@@ -94,7 +98,7 @@ def packages() -> tuple[list[str], dict[str, str | None]]:
 
 
 def own_version() -> str | None:
-    """Of this program; None where it runs without having been installed."""
+    """Version of onebreath; None if it is not installed."""
     try:
         return importlib.metadata.version("onebreath")
     except importlib.metadata.PackageNotFoundError:
@@ -102,7 +106,7 @@ def own_version() -> str | None:
 
 
 def cpu_features() -> frozenset[str]:
-    """Features as Linux names them; empty where there is no /proc/cpuinfo."""
+    """CPU features by their Linux names; empty without /proc/cpuinfo."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -115,13 +119,13 @@ def cpu_features() -> frozenset[str]:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of RAM: all there is, and what programs may still have."""
+    """Total and available memory, in bytes."""
     reading = psutil.virtual_memory()
     return reading.total, reading.available
 
 
 def nvidia_gpus() -> list[str]:
-    """Names of the GPUs that the NVIDIA driver knows."""
+    """Names of the GPUs that the NVIDIA driver reports."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
@@ -134,7 +138,7 @@ def nvidia_gpus() -> list[str]:
 
 
 def bind_error(host: str, port: int) -> int:
-    """errno of binding to an address, 0 when it can be bound."""
+    """errno of a trial bind to an address, 0 for success."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
@@ -155,7 +159,7 @@ def load_average() -> float:
 
 
 def descriptor_limit() -> int | None:
-    """The soft limit of open files; None where the system has none."""
+    """Soft limit of open files; None: the system has no limit."""
     try:
         import resource
     except ImportError:  # not a Unix
@@ -164,7 +168,7 @@ def descriptor_limit() -> int | None:
 
 
 def nearest_directory(path: Path) -> Path:
-    """The nearest directory above that is there already."""
+    """Nearest existing directory at or above ``path``."""
     while not path.exists():
         path = path.parent
     return path

@@ -1,6 +1,6 @@
-"""Asterisk's end of a call over chan_websocket: binary sound, control messages as JSON.
+"""Asterisk's end of a call over chan_websocket: binary mu-law audio and JSON control messages.
 
-(docs.asterisk.org, "WebSocket channel driver")
+Source: docs.asterisk.org, "WebSocket channel driver".
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import uuid
 from collections.abc import Iterable, Iterator
 
 from agent.audio.samples import Samples
-from agent.latency.phone import RATE, Message, PhoneWire
+from agent.latency.connection import ReceivedEvent
 from agent.latency.realtime import hung_up
-from agent.latency.wire import Arrival
+from agent.latency.telephony import RATE, Message, TelephonyConnection
 from agent.telephony.dialects.g711 import encode_mulaw
 
 FRAME_BYTES = RATE // 50
 
 
-class AsteriskWire(PhoneWire):
-    """One channel, in mu-law.
+class AsteriskConnection(TelephonyConnection):
+    """One Asterisk channel that sends and plays mu-law at 8 kHz.
 
     Args:
-        url: where the agent takes media sockets.
-        login: ``user:password``, as in Asterisk's websocket_client.conf.
+        url: address of the agent's media socket.
+        login: ``user:password`` for HTTP basic authentication, as in websocket_client.conf.
     """
 
     def __init__(self, url: str, login: str | None = None) -> None:
@@ -53,14 +53,14 @@ class AsteriskWire(PhoneWire):
     def _played(self, mark: str) -> Message:
         return json.dumps({"event": "MEDIA_MARK_PROCESSED", "correlation_id": mark})
 
-    def _read(self, message: Message) -> Iterator[Arrival]:
+    def _read(self, message: Message) -> Iterator[ReceivedEvent]:
         if isinstance(message, bytes):
             yield self._plays(message)
             return
-        told = json.loads(message)
-        match told["command"]:
+        control = json.loads(message)
+        match control["command"]:
             case "MARK_MEDIA":
-                self._playout.mark(told["correlation_id"])
+                self._playout.mark(control["correlation_id"])
             case "FLUSH_MEDIA":
                 yield self._clears()
             case "HANGUP":

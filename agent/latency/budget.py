@@ -1,4 +1,4 @@
-"""Limits on the figures of a run, for a gate in continuous integration. Pure."""
+"""Upper limits on the figures of a run, for a gate in continuous integration. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from agent.latency.summary import Summary
 
 DEFAULT_PERCENTILE = "p95"
 SHARES = ("wer", "errors", "wrong")
-"""Limits that are no times: word error rate, share of turns that failed, of wrong answers."""
+"""Limits given as shares (0 to 1): word error rate, failed turns, wrong answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """A limit that was missed."""
+    """A limit that the run exceeded.
+
+    Attributes:
+        name: figure and percentile, such as ``asr.p95``, or one of ``SHARES``.
+        limit: upper limit, in milliseconds or as a share.
+        found: measured value in the same unit; None: the run has no such figure, which counts as
+            exceeded because nothing shows that the limit was kept.
+    """
 
     name: str
     limit: float
     found: float | None
-    """None: there is no such figure in the run, so nobody knows that it was kept."""
 
     def __str__(self) -> str:
         if self.found is None:
@@ -29,21 +35,23 @@ class Overrun:
         return f"{self.name}: {self.found:g} is more than {self.limit:g}"
 
 
-class Budget:
-    """``total=800,asr=200,recovery.p50=900,wer=0.1``: milliseconds, shares for the last three.
+class RunBudget:
+    """Limits such as ``total=800,asr=200,recovery.p50=900,wer=0.1``.
 
-    A time is compared at its 95th percentile, or at the one behind the dot.
+    Times are in milliseconds and are compared at the 95th percentile, or at the percentile named
+    after the dot. ``wer``, ``errors`` and ``wrong`` are shares between 0 and 1.
     """
 
     def __init__(self, limits: Mapping[str, float]) -> None:
         self._limits = dict(limits)
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
-        """Read what ``--budget`` says.
+    def parse(cls, text: str) -> RunBudget:
+        """Read the value of ``--budget``.
 
         Raises:
-            ConfigError: it is malformed.
+            ConfigError: a part is not ``FIGURE=LIMIT``, names an unknown percentile, or its limit
+                is not a number of at least zero.
         """
         limits = {}
         for part in text.split(","):
@@ -51,18 +59,26 @@ class Budget:
             figure, _, percentile = name.partition(".")
             percentile = percentile or ("" if figure in SHARES else DEFAULT_PERCENTILE)
             if not figure or percentile not in ("", *PERCENTILES):
-                raise ConfigError(f"--budget: {part!r}; write total=800,asr.p50=200")
+                raise ConfigError(
+                    f"--budget: {part!r} is not FIGURE=LIMIT; write total=800,asr.p50=200"
+                )
             try:
                 limit = float(value)
             except ValueError:
-                raise ConfigError(f"--budget: {figure} is a number, not {value!r}") from None
+                raise ConfigError(
+                    f"--budget: the limit of {figure} is a number, not {value!r}"
+                ) from None
             if not limit >= 0:
                 raise ConfigError(f"--budget: {figure} must be zero or more")
             limits[f"{figure}.{percentile}" if percentile else figure] = limit
         return cls(limits)
 
     def overruns(self, summary: Summary, wer: float | None) -> list[Overrun]:
-        """Every limit that the run did not keep."""
+        """Return every limit that the run exceeded.
+
+        Args:
+            wer: word error rate of the run (0 to 1), if it is known.
+        """
         found = self._found(summary, wer)
         missed = []
         for name, limit in self._limits.items():

@@ -1,4 +1,4 @@
-"""Two runs side by side: ratio, interval, and a verdict only where the interval allows one."""
+"""Comparison of two runs: ratios with confidence intervals, and a verdict where they allow one."""
 
 from __future__ import annotations
 
@@ -12,33 +12,43 @@ from agent.latency.results import TurnResult
 from agent.latency.summary import TOTAL, figures_of
 
 CONFIDENCE = 0.99
-"""Several figures are compared at once; at 95 % one in twenty would differ by chance."""
+"""Confidence of the intervals; at 95 %, one of twenty figures compared would differ by chance."""
 RESOLUTION_MS = 1.0
-"""Smaller times count as this: a ratio of less than a millisecond means nothing."""
+"""Times below this count as this: a ratio of times under a millisecond has no meaning."""
 MIN_TURNS = {"p50": 10, "p95": 60}
-"""With fewer turns in either run there is no verdict: the interval itself would not hold.
+"""Turns that both runs need for a verdict at a percentile; with fewer, the interval is unreliable.
 
-The 95th percentile of 60 turns has three turns above it.
+Three of 60 turns lie above the 95th percentile.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A percentile of the second run over that of the first."""
+    """Ratio of one percentile of two runs, the second over the first.
+
+    Attributes:
+        figure: name of the figure, such as ``total`` or ``asr``.
+        percentile: ``p50`` or ``p95``.
+        first: percentile of the first run, in milliseconds.
+        second: percentile of the second run, in milliseconds.
+        ratio: ``second / first``.
+        low: lower end of the confidence interval of the ratio.
+        high: upper end of the confidence interval of the ratio.
+        enough: whether both runs have enough turns for a verdict.
+    """
 
     figure: str
     percentile: str
     first: float
     second: float
-    """Milliseconds."""
     ratio: float
     low: float
     high: float
     enough: bool
-    """Whether both runs have enough turns for a verdict."""
 
     @property
     def verdict(self) -> str:
+        """``faster``, ``slower``, ``no difference`` or ``too few turns``."""
         if not self.enough:
             return "too few turns"
         if self.low <= 1 <= self.high:
@@ -49,9 +59,12 @@ class Ratio:
 def compare(
     first: Sequence[TurnResult], second: Sequence[TurnResult], seed: int = 0
 ) -> list[Ratio]:
-    """The second run against the first, for every figure that both have.
+    """Compare the second run with the first in every figure that both have.
 
-    The median of each, and the 95th percentile of the total.
+    Compares the median of each figure and the 95th percentile of the total.
+
+    Args:
+        seed: seed of the bootstrap.
     """
     before, after = (figures_of([row for row in run if not row.warmup]) for run in (first, second))
     return [
@@ -68,7 +81,7 @@ def _ratio(
     share = PERCENTILES[percentile]
     before, after = (np.maximum(values, RESOLUTION_MS) for values in (first, second))
     base, value = float(quantile(before, share)), float(quantile(after, share))
-    # The two runs are independent, so they are drawn independently.
+    # The runs are independent, so their bootstrap samples are, too.
     bases = quantile(resampled(before, 2 * seed), share)
     values = quantile(resampled(after, 2 * seed + 1), share)
     low, high = interval(values / bases, CONFIDENCE)

@@ -1,4 +1,4 @@
-"""Places and times in the recording of a call. Pure: samples in, places out."""
+"""Positions and times in the recording of a call. Pure: samples in, positions out."""
 
 from __future__ import annotations
 
@@ -7,68 +7,72 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.audio.samples import AUDIBLE_DBFS, NOISE_FLOOR_DBFS, Samples, first_above, last_above
-from agent.latency.line import Line
+from agent.latency.call_audio import CallAudio
 
 SILENT_SECONDS = 0.2
-"""The agent has stopped when nothing audible comes for so long; words have shorter pauses."""
+"""Silence after which the agent has stopped speaking, in seconds; pauses in words are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
-    """What the caller said, as places on the timeline of the call, in samples."""
+class SpeechInterval:
+    """Position of the caller's speech in the recording of the call, in samples.
+
+    Attributes:
+        begins: first sample of the recording that was played.
+        onset: first sample above the noise floor.
+        ends: last sample above the noise floor.
+    """
 
     begins: int
     onset: int
-    """The first sample above the noise floor."""
     ends: int
-    """The last one."""
 
     @classmethod
-    def placed(cls, samples: Samples, begins: int) -> Utterance:
-        """``samples``, spoken from ``begins`` on."""
+    def placed(cls, samples: Samples, begins: int) -> SpeechInterval:
+        """Locate the speech in ``samples``, which are played from sample ``begins`` on."""
         onset = first_above(samples, NOISE_FLOOR_DBFS) or 0
         return cls(begins, begins + onset, begins + (last_above(samples, NOISE_FLOOR_DBFS) or 0))
 
 
-def audible_from(line: Line, place: int) -> int | None:
-    """The first audible sample at the ear from ``place`` on."""
-    found = first_above(line.ear[place:], AUDIBLE_DBFS)
+def audible_from(audio: CallAudio, place: int) -> int | None:
+    """First audible sample at the ear from sample ``place`` on; None without any."""
+    found = first_above(audio.ear[place:], AUDIBLE_DBFS)
     return None if found is None else place + found
 
 
-def silent_from(line: Line, place: int) -> int:
-    """Where the agent has stopped speaking: ``place``, if it is silent from there on."""
-    loud = np.flatnonzero(np.abs(line.ear[place:]) > 10 ** (AUDIBLE_DBFS / 20))
+def silent_from(audio: CallAudio, place: int) -> int:
+    """First sample from ``place`` on at which the agent has stopped speaking."""
+    loud = np.flatnonzero(np.abs(audio.ear[place:]) > 10 ** (AUDIBLE_DBFS / 20))
     if not len(loud):
         return place
-    silent = SILENT_SECONDS * line.rate
+    silent = SILENT_SECONDS * audio.rate
     edges = np.concatenate([[-1], loud])
     breaks = np.flatnonzero(np.diff(edges) > silent)
     end = edges[breaks[0]] if len(breaks) else loud[-1]
     return place + int(end) + 1
 
 
-def talked_over(line: Line, said: Utterance) -> float:
-    """Seconds of audible sound of the agent between the first and the last sample of ``said``.
+def talked_over(audio: CallAudio, said: SpeechInterval) -> float:
+    """Seconds of audible agent audio between the onset and the end of ``said``.
 
-    Counted in pieces of 20 ms, so that a zero crossing is not taken for silence.
+    Audio is counted in pieces of 20 ms, so that zero crossings do not count as silence.
     """
-    ear = np.abs(line.ear[said.onset : said.ends])
-    size = line.rate // 50
+    ear = np.abs(audio.ear[said.onset : said.ends])
+    size = audio.rate // 50
     pieces = np.pad(ear, (0, -len(ear) % size)).reshape(-1, size)
     return int((pieces.max(axis=1, initial=0.0) > 10 ** (AUDIBLE_DBFS / 20)).sum()) / 50
 
 
-def speaks_at(line: Line, place: int) -> bool:
-    """Whether the agent is audible in the 20 ms before ``place``."""
-    around = line.ear[max(0, place - line.rate // 50) : place]
+def speaks_at(audio: CallAudio, place: int) -> bool:
+    """Whether the agent is audible in the 20 ms before sample ``place``."""
+    around = audio.ear[max(0, place - audio.rate // 50) : place]
     return first_above(around, AUDIBLE_DBFS) is not None
 
 
-def leading_silence(line: Line, said: Utterance, audible: int) -> float | None:
-    """Seconds of the reply's sound before its first audible sample.
+def leading_silence(audio: CallAudio, said: SpeechInterval, audible: int) -> float | None:
+    """Seconds of silence in the reply before its first audible sample.
 
-    None: sound arrived already when the caller stopped, as where silence is sent, too.
+    None: audio was already arriving when the caller stopped, as from agents that send silence.
     """
-    begins = line.piece_start(audible)
-    return None if begins < said.ends else (audible - begins) / line.rate
+    begins = audio.segment_start(audible)
+    return None if begins < said.ends else (audible - begins) / audio.rate

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing beside it."""
+"""The report of one or several runs as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from jinja2 import Environment
 from agent.errors import ConfigError
 from agent.latency.compare import Ratio
 from agent.latency.estimate import PERCENTILES
-from agent.latency.plots import pictures
-from agent.latency.rows import Run
+from agent.latency.plots import draw_plots
+from agent.latency.rows import RecordedRun
 from agent.latency.summary import Summary
 
 _PAGE = """<!doctype html>
@@ -60,41 +60,47 @@ _PAGE = """<!doctype html>
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One run of a report."""
+class ReportPart:
+    """One run of a report.
 
-    run: Run
+    Attributes:
+        run: rows and facts of the run.
+        summary: figures of the run.
+        wer: word error rate (0 to 1); None: unknown.
+        ratios: comparison with the first run of the report; empty for the first run itself.
+    """
+
+    run: RecordedRun
     summary: Summary
     wer: float | None
     ratios: Sequence[Ratio] = ()
-    """Against the first run; empty for the first."""
 
     @property
     def facts(self) -> list[tuple[str, object]]:
-        """What the first line of the file tells, in the order of the line."""
+        """Facts of the run by name, in the order of the file's first line."""
         return [(name, value) for name, value in self.run.facts.items() if name != "kind"]
 
 
-def write_page(path: Path, parts: Sequence[Part]) -> None:
-    """Write tables and plots of all runs.
+def write_page(path: Path, parts: Sequence[ReportPart]) -> None:
+    """Write a page with the tables and plots of all runs.
 
     Raises:
         ConfigError: matplotlib is missing, or the file cannot be written.
     """
-    drawn = pictures([part.run for part in parts])
+    drawn = draw_plots([part.run for part in parts])
     plots = {name: base64.b64encode(data).decode("ascii") for name, data in drawn.items()}
     template = Environment(autoescape=True).from_string(_PAGE)
     page = template.render(parts=parts, percentiles=list(PERCENTILES), plots=plots)
     _write(path, page.encode("utf-8"))
 
 
-def write_plots(directory: Path, runs: Sequence[Run]) -> None:
+def write_plots(directory: Path, runs: Sequence[RecordedRun]) -> None:
     """Write each plot as a PNG file.
 
     Raises:
         ConfigError: matplotlib is missing, or a file cannot be written.
     """
-    for name, data in pictures(runs).items():
+    for name, data in draw_plots(runs).items():
         _write(directory / f"{name}.png", data)
 
 

@@ -1,4 +1,4 @@
-"""Which question is due on which line, and when. Pure."""
+"""The plan of a load test: the question of each caller's turns and when they are due. Pure."""
 
 from __future__ import annotations
 
@@ -14,88 +14,102 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def seconds(text: str) -> float:
-    """Read a length of time: ``24h``, ``1h30m``, ``90s``, ``90``.
+    """Read a duration such as ``24h``, ``1h30m``, ``90s`` or ``90``, in seconds.
 
     Raises:
-        ConfigError: it is something else, or no time at all.
+        ConfigError: the text is not a duration, or the duration is zero.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([hms]?)", text)
     whole = "".join(number + unit for number, unit in parts) == text
     total = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
     if not whole or total <= 0:
-        raise ConfigError(f"--duration: {text!r}; write 24h, 1h30m or 90s")
+        raise ConfigError(f"--duration: {text!r} is not a duration; write 24h, 1h30m or 90s")
     return total
 
 
 @dataclass(frozen=True, slots=True)
-class DueTurn:
-    """One turn of a plan."""
+class PlannedTurn:
+    """One turn of a plan.
+
+    Attributes:
+        number: number of the turn over all callers, from 1; warm-up turns are numbered separately.
+        question: index in the list of questions.
+        due: seconds after the caller's first call began; None: after the reply before it.
+        warmup: whether the turn is left out of the figures.
+    """
 
     number: int
-    """Counts from 1 over all lines; warm-up turns count from 1 on their own."""
     question: int
-    """Place in the set of questions."""
     due: float | None
-    """Seconds after the line began; None: when the reply before it was heard."""
     warmup: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is asked and how fast.
+class LoadPlan:
+    """Number and pace of the turns of a load test.
 
-    With a ``rate`` the loop is open: turns are due at even distances whether the agent
-    keeps up or not. Without one, each turn waits for the reply before it and a pause.
+    With a ``rate`` the loop is open: turns are due at equal intervals, whether the agent keeps up
+    or not. Without a ``rate`` the loop is closed: each turn waits for the end of the reply before
+    it and a pause.
+
+    Attributes:
+        turns: turns over all callers, without warm-up; None: as many as fit into ``duration``.
+        duration: seconds after which a caller asks nothing more; None: no limit.
+        callers: number of concurrent calls.
+        rate: turns per minute over all callers; None: closed loop.
+        warmup: turns at the start of each caller that are left out of the figures.
+        turns_per_call: turns after which a caller hangs up and calls again.
+        seed: seed of the order of the questions.
+
+    Raises:
+        ConfigError: neither ``turns`` nor ``duration`` is given, the rate is not positive, or
+            there are fewer turns than callers.
     """
 
     turns: int | None = 20
-    """Over all lines, warm-up not counted. None: as many as fit into ``duration``."""
     duration: float | None = None
-    """Seconds after which a line asks nothing more."""
-    lines: int = 1
-    """Calls at the same time."""
+    callers: int = 1
     rate: float | None = None
-    """Turns per minute, over all lines."""
     warmup: int = 1
-    """Turns that each line asks first, and that count for nothing."""
     turns_per_call: int = 10
-    """After so many a line hangs up and dials again."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.turns is None and self.duration is None:
-            raise ConfigError("say when to stop: give --turns or --duration")
+            raise ConfigError("the run has no end; give --turns or --duration")
         if self.rate is not None and self.rate <= 0:
             raise ConfigError("--rate must be more than zero turns per minute")
-        if self.turns is not None and self.turns < self.lines:
+        if self.turns is not None and self.turns < self.callers:
             raise ConfigError(
-                f"{self.turns} turns are not enough for {self.lines} calls; raise --turns"
+                f"{self.turns} turns are not enough for {self.callers} calls; raise --turns"
             )
 
-    def line(self, line: int, questions: int) -> Iterator[DueTurn]:
-        """The turns of one line, in order.
+    def turns_of(self, caller: int, questions: int) -> Iterator[PlannedTurn]:
+        """Yield the turns of one caller, in order.
 
         Args:
-            line: counts from 0.
-            questions: how many there are to choose from.
+            caller: index of the caller, from 0.
+            questions: number of questions to choose from.
         """
         for place in range(self.warmup):
-            yield self._turn(place + 1, place, line, questions, warmup=True)
+            yield self._turn(place + 1, place, caller, questions, warmup=True)
         for place in itertools.count():
-            index = place * self.lines + line
+            index = place * self.callers + caller
             if self.turns is not None and index >= self.turns:
                 return
-            yield self._turn(index + 1, self.warmup + place, line, questions, warmup=False)
+            yield self._turn(index + 1, self.warmup + place, caller, questions, warmup=False)
 
-    def _turn(self, number: int, place: int, line: int, questions: int, *, warmup: bool) -> DueTurn:
-        """``place`` counts the turns of the line from 0."""
-        slot = place * self.lines + line
+    def _turn(
+        self, number: int, place: int, caller: int, questions: int, *, warmup: bool
+    ) -> PlannedTurn:
+        """``place`` is the index of the turn among those of the caller, from 0."""
+        slot = place * self.callers + caller
         due = None if self.rate is None else slot * 60 / self.rate
-        return DueTurn(number, self._question(slot, questions), due, warmup)
+        return PlannedTurn(number, self._question(slot, questions), due, warmup)
 
     def _question(self, slot: int, questions: int) -> int:
-        """Every question once, in an order of its own in each round."""
-        turn, place = divmod(slot, questions)
+        """Index of the question: every question once per round, in a new random order."""
+        lap, place = divmod(slot, questions)
         order = list(range(questions))
-        random.Random(f"{self.seed} {turn}").shuffle(order)
+        random.Random(f"{self.seed} {lap}").shuffle(order)
         return order[place]

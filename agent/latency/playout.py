@@ -1,4 +1,4 @@
-"""What a telephone provider does with an agent's sound: plays it in order and tells its marks."""
+"""Playout of a telephone provider: plays the agent's audio in order and returns its marks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 from agent.errors import CallError
 
 MAX_MARKS = 1000
+"""Marks that may wait at the same time."""
 
 
 class Playout:
-    """The buffer before the ear, as a clock: sound itself is kept by the caller's line.
+    """Clock of a provider's playout buffer; the audio itself is kept by ``CallAudio``.
 
     Args:
-        reached: told the name of a mark when what came before it was played, or at once when
-            that was cleared.
+        reached: called with the name of a mark when the audio before it has been played, or at
+            once when that audio is cleared.
     """
 
     def __init__(self, reached: Callable[[str], Awaitable[None]]) -> None:
@@ -27,16 +28,16 @@ class Playout:
         self._telling: set[asyncio.Task[None]] = set()
 
     def play(self, seconds: float) -> None:
-        """So much more sound came."""
+        """Append ``seconds`` of audio to the buffer."""
         self._until = max(_now(), self._until) + seconds
 
     def mark(self, name: str) -> None:
-        """A mark came; beyond ``MAX_MARKS`` that wait it is dropped."""
+        """Add a mark after the buffered audio; it is dropped when ``MAX_MARKS`` are waiting."""
         if len(self._waiting) < MAX_MARKS:
             self._waiting[name] = self._start(self._reach(name, self._until))
 
     def clear(self) -> None:
-        """Drop what was not played; its marks are told now."""
+        """Drop the audio that was not played and report its marks now."""
         self._until = _now()
         for name, waiting in self._waiting.items():
             waiting.cancel()
@@ -44,7 +45,7 @@ class Playout:
         self._waiting.clear()
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Stop reporting marks."""
         for task in self._telling:
             task.cancel()
 
@@ -60,7 +61,7 @@ class Playout:
         await self._tell(name)
 
     async def _tell(self, name: str) -> None:
-        # That the line broke is told where it is read.
+        # The receiving side reports a lost connection.
         with contextlib.suppress(CallError):
             await self._reached(name)
 

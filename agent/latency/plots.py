@@ -1,4 +1,4 @@
-"""Pictures of runs. Needs matplotlib, which only reports use."""
+"""Plots of runs. They need matplotlib, which only reports use."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ import numpy as np
 from agent.errors import ConfigError
 from agent.latency.estimate import PERCENTILES, quantile
 from agent.latency.results import TurnResult
-from agent.latency.rows import Run
+from agent.latency.rows import RecordedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = (9.0, 3.6)
-"""Inches."""
+"""Width and height of a plot in inches."""
 MAX_BARS = 60
-"""Turns that a waterfall shows; more would be hair."""
+"""Most turns in a waterfall; more bars would be too thin to read."""
 MARKED = ("p50", "p95", "p99")
+"""Percentiles marked in the histogram."""
 
 
-def pictures(runs: Sequence[Run]) -> dict[str, bytes]:
-    """PNG files by name: how latency is distributed, over time, and where it goes."""
-    drawn: Mapping[str, Callable[[Sequence[Run]], Figure]] = {
+def draw_plots(runs: Sequence[RecordedRun]) -> dict[str, bytes]:
+    """Draw the histogram, timeline and waterfall; return PNG files by name.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    drawn: Mapping[str, Callable[[Sequence[RecordedRun]], Figure]] = {
         "histogram": histogram,
         "timeline": timeline,
         "waterfall": waterfall,
@@ -33,14 +38,14 @@ def pictures(runs: Sequence[Run]) -> dict[str, bytes]:
     return {name: _png(draw(runs)) for name, draw in drawn.items()}
 
 
-def histogram(runs: Sequence[Run]) -> Figure:
-    """How often each latency occurred, on one scale for all runs."""
+def histogram(runs: Sequence[RecordedRun]) -> Figure:
+    """Draw the distribution of latency, on one scale for all runs."""
     figure = _figure()
     axes = figure.add_subplot()
     totals = {run.name: _totals(run) for run in runs}
     everything = np.concatenate(list(totals.values()))
     if not len(everything):
-        return _nothing(figure)
+        return _without_data(figure)
     bins = np.histogram_bin_edges(everything, bins="auto")
     for place, (name, values) in enumerate(totals.items()):
         colour = f"C{place}"
@@ -62,8 +67,8 @@ def histogram(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def timeline(runs: Sequence[Run]) -> Figure:
-    """Every turn in the order in which it ended: drift, stalls, warm-up that was too short."""
+def timeline(runs: Sequence[RecordedRun]) -> Figure:
+    """Draw the latency of every turn in order, which shows drift, stalls and a short warm-up."""
     figure = _figure()
     axes = figure.add_subplot()
     for place, run in enumerate(runs):
@@ -78,8 +83,8 @@ def timeline(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def waterfall(runs: Sequence[Run]) -> Figure:
-    """Where the time of each turn of the first run went, the slowest at the bottom."""
+def waterfall(runs: Sequence[RecordedRun]) -> Figure:
+    """Draw the spans of each turn of the first run, the slowest turn at the bottom."""
     figure = _figure()
     axes = figure.add_subplot()
     rows = sorted(
@@ -87,10 +92,10 @@ def waterfall(runs: Sequence[Run]) -> Figure:
         key=lambda row: row.total_ms or 0.0,
     )
     if not rows:
-        return _nothing(figure)
+        return _without_data(figure)
     shown = rows[:: -(-len(rows) // MAX_BARS)]
     places = np.arange(len(shown))
-    # What was late before the question began comes first, then the spans in their order.
+    # The lateness of the question comes first, then the spans in their order.
     left = np.asarray([row.late_ms for row in shown])
     if left.any():
         axes.barh(places, left, color="lightgrey", label="late")
@@ -100,16 +105,16 @@ def waterfall(runs: Sequence[Run]) -> Figure:
         left = left + width
     axes.invert_yaxis()
     axes.set_yticks([])
-    axes.set(xlabel="ms", ylabel="turns, fastest first", title=f"Where it goes: {runs[0].name}")
+    axes.set(xlabel="ms", ylabel="turns, fastest first", title=f"Spans of {runs[0].name}")
     figure.legend(fontsize=8, ncols=8, loc="outside lower center")
     return figure
 
 
-def _counted(run: Run) -> list[TurnResult]:
+def _counted(run: RecordedRun) -> list[TurnResult]:
     return [row for row in run.rows if not row.warmup]
 
 
-def _totals(run: Run) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _totals(run: RecordedRun) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     totals = [row.total_ms for row in _counted(run)]
     return np.asarray([total for total in totals if total is not None], np.float64)
 
@@ -128,8 +133,8 @@ def _figure() -> Figure:
     return Figure(figsize=SIZE, layout="constrained", dpi=120)
 
 
-def _nothing(figure: Figure) -> Figure:
-    figure.text(0.5, 0.5, "no turn has this", ha="center")
+def _without_data(figure: Figure) -> Figure:
+    figure.text(0.5, 0.5, "no turn has this figure", ha="center")
     return figure
 
 

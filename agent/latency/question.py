@@ -1,4 +1,4 @@
-"""What is asked: a recording, the words in it, and what a right answer must hold."""
+"""Spoken questions: a recording, its words, and a check of the answer."""
 
 from __future__ import annotations
 
@@ -16,30 +16,34 @@ from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
 
 WORDS_FILE = "expected.json"
-"""Beside recordings: their words, by file name without suffix."""
+"""File beside the recordings with their words, by file name without suffix."""
 ANSWERS_FILE = "answers.json"
-"""Beside recordings: a check of the answer to each."""
+"""File beside the recordings with a check of the answer, by file name without suffix."""
 
 
 class Rule(StrEnum):
-    """How an answer is compared. Upper and lower case are the same to all of them."""
+    """Rule by which an answer is compared; every rule ignores case.
+
+    Attributes:
+        CONTAINS: the answer contains the text.
+        REGEX: the regular expression matches somewhere in the answer.
+        EXACT: the answer equals the text, apart from white space and full stops at the ends.
+    """
 
     CONTAINS = "contains"
-    """The text is somewhere in the answer."""
     REGEX = "regex"
-    """The regular expression is found in the answer."""
     EXACT = "exact"
-    """The answer is the text, but for white space and a full stop at its ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What makes an answer right."""
+    """Check of an answer: a rule and its text or regular expression."""
 
     rule: Rule
     text: str
 
     def passes(self, answer: str) -> bool:
+        """Whether ``answer`` is right."""
         match self.rule:
             case Rule.CONTAINS:
                 return self.text.casefold() in answer.casefold()
@@ -50,16 +54,21 @@ class Check:
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Check:
-        """Read ``{"contains": "Paris"}``.
+        """Read a check such as ``{"contains": "Paris"}``.
+
+        Args:
+            value: decoded JSON.
+            where: place of the value, named in errors.
 
         Raises:
-            ConfigError: it is something else.
+            ConfigError: the value is not an object with one known rule, or its regular expression
+                is malformed.
         """
         if not isinstance(value, dict) or len(value) != 1:
             raise ConfigError(f'{where}: write one rule, as in {{"contains": "Paris"}}')
         ((name, text),) = value.items()
         if name not in set(Rule) or not isinstance(text, str):
-            raise ConfigError(f"{where}: the rule is one of {', '.join(Rule)}, with a text")
+            raise ConfigError(f"{where}: the rule must be one of {', '.join(Rule)}, with a string")
         if name == Rule.REGEX:
             try:
                 re.compile(text)
@@ -69,31 +78,36 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A recording to be played into the call."""
+class SpokenQuestion:
+    """A recording to be played into a call.
+
+    Attributes:
+        name: name of the question in the rows, usually its file.
+        samples: float32 mono at 24 kHz.
+        text: words of the question, if they are known.
+        check: check of the answer, if there is one.
+    """
 
     name: str
     samples: Samples
-    """float32 mono at 24 kHz."""
     text: str | None = None
-    """The words in it."""
     check: Check | None = None
 
     def at(self, rate: int) -> Samples:
-        """The recording at another rate."""
+        """Resample the recording to ``rate`` samples per second."""
         return resample(self.samples, WIRE_RATE, rate)
 
 
-def read_questions(paths: Sequence[Path], note: Callable[[str], None]) -> list[Question]:
-    """Read recordings, with the words and checks that lie beside them.
+def read_questions(paths: Sequence[Path], note: Callable[[str], None]) -> list[SpokenQuestion]:
+    """Read recordings with the words and checks in the files beside them.
 
     Args:
         paths: sound files, or directories of WAV files.
-        note: told what was converted on the way.
+        note: called with a sentence about each conversion of a recording.
 
     Raises:
-        AudioError: a file cannot be used.
-        ConfigError: a file beside it is malformed.
+        AudioError: a recording cannot be read.
+        ConfigError: a file beside a recording is malformed.
     """
     questions, own = [], bundled_questions()
     for path in _files(paths):
@@ -104,10 +118,12 @@ def read_questions(paths: Sequence[Path], note: Callable[[str], None]) -> list[Q
         check = _beside(path, ANSWERS_FILE).get(path.stem)
         where = f"{path.parent / ANSWERS_FILE}: {path.stem}"
         if text is not None and not isinstance(text, str):
-            raise ConfigError(f"{path.parent / WORDS_FILE}: the words of {path.stem} are no text")
+            raise ConfigError(
+                f"{path.parent / WORDS_FILE}: the words of {path.stem} must be a string"
+            )
         questions.append(
-            Question(
-                # Rows of the bundled recordings are read on other machines, too.
+            SpokenQuestion(
+                # Names of bundled recordings are the same on every machine.
                 path.name if path in own else str(path),
                 recording.samples,
                 text,
@@ -136,5 +152,5 @@ def _beside(path: Path, name: str) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise ConfigError(f"{file}: cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{file}: this must be one JSON object, by file name")
+        raise ConfigError(f"{file}: this file must hold one JSON object, by file name")
     return content

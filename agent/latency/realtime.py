@@ -1,4 +1,4 @@
-"""The OpenAI Realtime protocol over a websocket: this server and every other that speaks it."""
+"""A caller's connection over the OpenAI Realtime protocol, to this server or any other."""
 
 from __future__ import annotations
 
@@ -13,39 +13,41 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from agent.audio.samples import Samples, from_pcm16, to_pcm16
 from agent.errors import CallError
-from agent.latency.wire import (
-    Arrival,
-    Fault,
-    Hush,
-    ReplyBegan,
-    ReplyEnded,
-    ServerSpans,
-    Sound,
-    SpeechStarted,
-    SpeechStopped,
-    WordsHeard,
+from agent.latency.connection import (
+    ReceivedAudio,
+    ReceivedClear,
+    ReceivedError,
+    ReceivedEvent,
+    ReceivedReplyEnd,
+    ReceivedReplyStart,
+    ReceivedSpeechStart,
+    ReceivedSpeechStop,
+    ReceivedTimings,
+    ReceivedTranscript,
 )
 from agent.protocol import WIRE_RATE
 
 OPEN_SECONDS = 10.0
+"""Time limit for opening a connection, in seconds."""
 MAX_MESSAGE = 16 * 2**20
+"""Largest message that is accepted, in bytes."""
 
 Event = dict[str, Any]
 
 
-class RealtimeWire:
+class RealtimeConnection:
     """One call over a websocket.
 
     Args:
         url: ``ws://host:port/v1/realtime``, or any other endpoint of the protocol.
-        key: sent as bearer token; the server here needs none.
-        session: body of a ``session.update`` that is sent first, as an endpoint may need
-            to name a voice or a model that writes transcripts.
-        on_event: told every event of the server.
+        key: bearer token; a local onebreath server needs no key.
+        session: body of a ``session.update`` to send first, for example to choose a voice or a
+            transcription model.
+        on_event: called with every event of the server.
     """
 
     rate = WIRE_RATE
-    tells_replies = True
+    reports_replies = True
     resends = True
 
     def __init__(
@@ -60,11 +62,11 @@ class RealtimeWire:
         self._key = key
         self._session = session
         self._on_event = on_event
-        self._connection: ClientConnection | None = None
+        self._websocket: ClientConnection | None = None
 
-    async def dial(self) -> None:
+    async def connect(self) -> None:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
-        self._connection = await open_socket(self._url, headers)
+        self._websocket = await open_socket(self._url, headers)
         if self._session is not None:
             await self._tell({"type": "session.update", "session": dict(self._session)})
 
@@ -73,71 +75,76 @@ class RealtimeWire:
         await self._tell({"type": "input_audio_buffer.append", "audio": audio})
 
     async def _tell(self, event: Event) -> None:
-        assert self._connection is not None, "dial first"
+        assert self._websocket is not None, "connect first"
         try:
-            await self._connection.send(json.dumps(event))
+            await self._websocket.send(json.dumps(event))
         except ConnectionClosed as error:
             raise lost(error) from None
 
-    async def receive(self) -> AsyncIterator[Arrival]:
-        assert self._connection is not None, "dial first"
+    async def receive(self) -> AsyncIterator[ReceivedEvent]:
+        assert self._websocket is not None, "connect first"
         try:
-            async for message in self._connection:
+            async for message in self._websocket:
                 event = json.loads(message)
                 if self._on_event is not None:
                     self._on_event(event)
-                for arrival in arrivals(event):
-                    yield arrival
+                for received in received_events(event):
+                    yield received
         except ConnectionClosed as error:
             raise lost(error) from None
-        raise hung_up(self._connection.close_reason)
+        raise hung_up(self._websocket.close_reason)
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
+        if self._websocket is not None:
+            await self._websocket.close()
 
 
-def arrivals(event: Event) -> Iterator[Arrival]:
-    """What an event of the server means to a caller; nothing, for most of them."""
+def received_events(event: Event) -> Iterator[ReceivedEvent]:
+    """Yield the meaning of a server event for a caller; most events have none."""
     match event["type"]:
         case "input_audio_buffer.speech_started":
-            yield SpeechStarted()
-            # What every client of this protocol does: the caller speaks, so be silent.
-            yield Hush()
+            yield ReceivedSpeechStart()
+            # Every client of this protocol stops playback when the caller speaks.
+            yield ReceivedClear()
         case "input_audio_buffer.speech_stopped":
-            yield SpeechStopped()
+            yield ReceivedSpeechStop()
         case "conversation.item.input_audio_transcription.completed":
-            yield WordsHeard(event["transcript"])
+            yield ReceivedTranscript(event["transcript"])
         case "response.created":
-            yield ReplyBegan()
+            yield ReceivedReplyStart()
         case "response.output_audio.delta":
-            yield Sound(from_pcm16(base64.b64decode(event["delta"])))
+            yield ReceivedAudio(from_pcm16(base64.b64decode(event["delta"])))
         case "onebreath.turn.timings":
-            yield ServerSpans(event["spans_ms"], event["speech_end_ms"], event)
+            yield ReceivedTimings(event["spans_ms"], event["speech_end_ms"], event)
         case "response.done":
             yield _reply(event["response"])
         case "error":
-            yield Fault(event["error"]["message"])
+            yield ReceivedError(event["error"]["message"])
 
 
-def _reply(response: Event) -> ReplyEnded:
+def _reply(response: Event) -> ReceivedReplyEnd:
     parts = [part for item in response["output"] for part in item.get("content", [])]
     text = " ".join(part.get("transcript") or "" for part in parts).strip()
     error = None
     if response["status"] == "failed":
         details = response.get("status_details") or {}
-        told = (details.get("error") or {}).get("message")
-        error = told or details.get("reason") or "failed"
-    return ReplyEnded(text, response.get("onebreath", {}), error)
+        message = (details.get("error") or {}).get("message")
+        error = message or details.get("reason") or "failed"
+    return ReceivedReplyEnd(text, response.get("onebreath", {}), error)
 
 
 async def open_socket(
     url: str, headers: Mapping[str, str] | None = None, sock: socket.socket | None = None
 ) -> ClientConnection:
-    """Connect a websocket, over ``sock`` if that is connected already.
+    """Open a websocket.
+
+    Args:
+        url: address of the endpoint.
+        headers: additional headers of the request.
+        sock: connected socket to use; None: a new one is opened.
 
     Raises:
-        CallError: in one sentence, what is wrong and what to do.
+        CallError: the address is malformed, or the server does not answer or refuses.
     """
     try:
         return await connect(
@@ -163,21 +170,21 @@ async def open_socket(
 def _refusal(status: int) -> str:
     hints = {
         401: "the key is missing or wrong; give it with --key or ONEBREATH_KEY",
-        403: "this caller is not let in; is the key right, and the host allowed?",
-        404: "there is no such path; is it the right endpoint?",
+        403: "this caller is not let in; check the key and server.allowed_hosts",
+        404: "there is no such path; check the endpoint",
         429: "too many calls for this key; lower --calls, or wait",
-        503: "no line is free; lower --calls, or raise server.max_calls",
+        503: "all calls are in use; lower --calls, or raise server.max_calls",
     }
-    return f"refused with HTTP {status}: {hints.get(status, 'look at its log')}"
+    return f"refused with HTTP {status}: {hints.get(status, 'look at the log of the server')}"
 
 
 def lost(error: ConnectionClosed) -> CallError:
-    """Why a connection ended, in words for the user of a caller."""
+    """The error for a closed connection, with the reason that the server gave."""
     if error.rcvd is not None:
         return hung_up(error.rcvd.reason)
     return CallError(f"the connection was lost: {error}")
 
 
 def hung_up(reason: str | None) -> CallError:
-    """The agent closed the connection."""
+    """The error for a call that the agent ended."""
     return CallError(f"the agent hung up: {reason or 'no reason given'}")

@@ -1,4 +1,4 @@
-"""The file of a run: JSON lines, first the run, then its turns as they come."""
+"""The file of a run: JSON lines, first the facts of the run, then its turns as they end."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from agent.latency.results import TurnResult
 
 
 class RowWriter:
-    """Writes lines so that a killed process loses none of those it took.
+    """Writes rows to a new file and flushes each, so that a killed process loses no row.
 
     Raises:
-        ConfigError: the file is there already, or cannot be written.
+        ConfigError: the file exists already, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class RowWriter:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Write one line and hand it to the system."""
+        """Write one row and flush it to the operating system."""
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
 
@@ -49,27 +49,32 @@ class RowWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What a file holds."""
+class RecordedRun:
+    """The content of a file of rows.
+
+    Attributes:
+        name: name of the file.
+        facts: first line of the file: address, plan, machine; empty for `onebreath call`.
+        rows: turns in the order in which they ended.
+        torn: whether the last line is an incomplete row, which is left out.
+    """
 
     name: str
     facts: Mapping[str, Any]
-    """Of the first line: address, plan, machine. Empty for rows of `onebreath call`."""
     rows: tuple[TurnResult, ...]
     torn: bool
-    """Whether the last line is half a row, as when the writer was killed in the middle of it."""
 
 
 def turn_row(row: TurnResult) -> dict[str, Any]:
-    """One turn, as a line of the file."""
+    """The turn as a row of the file."""
     return {"kind": "turn", **json.loads(row.to_json())}
 
 
-def read_run(path: Path) -> Run:
-    """Read what `onebreath latency` or `onebreath call --json` wrote.
+def read_run(path: Path) -> RecordedRun:
+    """Read a file of rows of `onebreath latency` or `onebreath call --json`.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no turns.
+        ConfigError: the file cannot be read, a row is malformed, or there are no turns.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -90,5 +95,5 @@ def read_run(path: Path) -> Run:
                 raise ConfigError(f"{path}, line {number}: this is no row of a run") from None
             torn = True
     if not rows:
-        raise ConfigError(f"{path}: there are no turns in this file")
-    return Run(path.name, facts, tuple(rows), torn)
+        raise ConfigError(f"{path}: this file has no turns")
+    return RecordedRun(path.name, facts, tuple(rows), torn)

@@ -1,4 +1,4 @@
-"""A WebRTC peer without a browser: speaks and hears sample by sample, for tests and figures."""
+"""A WebRTC caller without a browser that sends and receives samples, for tests and figures."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from agent.transports.rtc_track import BufferChange, SpeechTrack
 from agent.transports.rtp_receiver import RtpReceiver
 
 BITRATE = 64_000
+"""Bits per second of the caller's voice."""
 CONNECT_SECONDS = 10.0
+"""Time limit for signalling, and for the connection, in seconds."""
 
 Hear = Callable[[Samples, float], None]
 
 
 class RtcCaller:
-    """One call.
+    """One WebRTC call.
 
     Args:
-        url: of the server, ``http://host:port``.
-        hosts: own addresses to be reached at.
-        hear: told every piece of sound, float32 mono at 48 kHz, with the monotonic second at
-            which it arrived.
+        url: address of the server, ``http://host:port``.
+        hosts: local addresses to offer as ICE candidates; empty: all but loopback.
+        hear: called with each piece of received audio, float32 mono at 48 kHz, and the monotonic
+            second at which it arrived.
     """
 
     def __init__(self, url: str, hosts: Sequence[str] = (), hear: Hear | None = None) -> None:
@@ -52,14 +54,17 @@ class RtcCaller:
         self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.call_id = ""
         self.on_speech: Callable[[], None] = lambda: None
-        """Told when the first sound of what is said leaves."""
+        """Called when the first audio of an utterance is sent."""
         self._lost: Callable[[], bool] = lambda: False
 
     async def connect(self, session: dict[str, Any] | None = None) -> None:
-        """Call, with these settings; done when the first event was read.
+        """Connect and wait for the first event of the server.
+
+        Args:
+            session: session settings that go with the offer.
 
         Raises:
-            CallError: the server refuses, or no connection comes about.
+            CallError: the server refuses the call, or the connection fails.
         """
         answer = await asyncio.to_thread(self._signal, await self.offer(), session)
         self.call_id = answer["call_id"]
@@ -72,7 +77,7 @@ class RtcCaller:
             raise CallError(f"{self._url}: no connection in {CONNECT_SECONDS:.0f} s") from None
 
     async def offer(self) -> str:
-        """The SDP offer of this peer, with all its candidates."""
+        """Create the SDP offer of this peer, with all its ICE candidates."""
         listen_on(self.peer, self._hosts)
         await self.peer.setLocalDescription(await self.peer.createOffer())
         return str(self.peer.localDescription.sdp)
@@ -92,23 +97,23 @@ class RtcCaller:
             raise CallError(f"{self._url}: nobody answers there ({error})") from None
 
     def say(self, samples: Samples) -> None:
-        """Speak after what is still to be said; float32 mono at 48 kHz."""
+        """Queue audio for the microphone; float32 mono at 48 kHz."""
         self.microphone.begin("")
         self.microphone.play(samples)
 
     def send(self, kind: str, **body: Any) -> None:
-        """Send an event."""
+        """Send an event of type ``kind`` over the data channel."""
         self.channel.send(json.dumps({"type": kind, **body}))
 
     async def until(self, kind: str) -> list[dict[str, Any]]:
-        """The events up to the first of ``kind``, which is the last of them."""
+        """Wait for an event of type ``kind``; return the events up to and including it."""
         seen: list[dict[str, Any]] = []
         while not seen or seen[-1]["type"] != kind:
             seen.append(await self.events.get())
         return seen
 
     def lose(self, lost: Callable[[], bool]) -> None:
-        """Let the line lose, in both directions, the media packets for which ``lost`` is true."""
+        """Drop the media packets, in both directions, for which ``lost()`` is true."""
         lose_packets(self.peer, lost)
         self._lost = lost
 

@@ -1,4 +1,4 @@
-"""What a WebRTC line itself costs: measured by callers against a server in another process."""
+"""Measurements of the WebRTC transport: callers here, the server in a process of its own."""
 
 from __future__ import annotations
 
@@ -31,13 +31,20 @@ BEEP_SECONDS = 0.1
 BEEP_DBFS = -20.0
 BEEP_TIMEOUT = 5.0
 PAUSE_SECONDS = 0.3
-"""From one beep to the next; an echo that takes longer is not told from the next one's."""
+"""Time from one beep to the next, in seconds; a later echo cannot be told from the next one."""
 MAX_ECHO_BACKLOG = 0.04
-"""Seconds of sound that the echo keeps at most, so that a hiccup does not delay it for ever."""
+"""Most audio in the echo server's queue, in seconds: one stall must not delay all echoes."""
 
 
 async def connect_times(url: str, count: int) -> list[float]:
-    """Milliseconds from the first call into aiortc to the first event, call by call."""
+    """Measure the connection time of ``count`` calls, one after the other.
+
+    Returns:
+        Milliseconds from making the peer connection to the first event, for each call.
+
+    Raises:
+        CallError: a call fails.
+    """
     times = []
     for _ in range(count):
         began = time.monotonic()
@@ -51,7 +58,7 @@ async def connect_times(url: str, count: int) -> list[float]:
 
 
 class _Onsets:
-    """When beeps begin at the ear."""
+    """Detects the onsets of beeps in received audio."""
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[float] = asyncio.Queue()
@@ -68,13 +75,21 @@ class _Onsets:
 
 
 async def round_trips(url: str, beeps: int, loss: float) -> list[float]:
-    """Milliseconds from a beep at the mouth to its echo at the ear.
+    """Measure the time from a beep at the mouth to its echo at the ear.
 
-    The mouth's frame is sent when its last sample was spoken, the ear hears a packet as it
-    arrives: what a browser's own jitter buffer and sound card add is not in it.
+    A frame is sent when its last sample has been spoken, and a packet is heard as it arrives; a
+    browser's jitter buffer and sound card are not included.
 
     Args:
-        loss: share of the media packets that is lost in either direction.
+        url: address of an echo server.
+        beeps: number of beeps; one more is sent first as a warm-up.
+        loss: share of the media packets that is lost in each direction, from 0 to 1.
+
+    Returns:
+        Milliseconds of each beep whose echo came back in time.
+
+    Raises:
+        CallError: the call fails, or fewer than half of the beeps come back.
     """
     ear = _Onsets()
     caller = RtcCaller(url, HERE, ear)
@@ -102,7 +117,7 @@ async def _round_trip(caller: RtcCaller, ear: _Onsets) -> float | None:
 
 
 async def _beep(caller: RtcCaller) -> float:
-    """Say a beep; returns the second at which the mouth began it."""
+    """Send a beep; return the monotonic second at which it begins at the mouth."""
     phase = np.arange(int(BEEP_SECONDS * RATE)) / RATE
     spoken: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     caller.on_speech = lambda: spoken.set_result(time.monotonic() - FRAME / RATE)
@@ -111,16 +126,27 @@ async def _beep(caller: RtcCaller) -> float:
         async with asyncio.timeout(BEEP_TIMEOUT):
             return await spoken
     except TimeoutError:
-        raise CallError(f"the line took no sound for {BEEP_TIMEOUT:.0f} s") from None
+        raise CallError(f"the connection accepted no audio for {BEEP_TIMEOUT:.0f} s") from None
 
 
 async def longest_gaps(url: str, calls: int, seconds: float) -> list[float]:
-    """Milliseconds between two packets at worst, for each of ``calls`` at once.
+    """Measure the longest gap between two packets of audio during concurrent calls.
 
     Every caller keeps the agent speaking and sends noise.
+
+    Args:
+        url: address of the server.
+        calls: number of concurrent calls.
+        seconds: duration of the measurement.
+
+    Returns:
+        Milliseconds of the longest gap of each call.
+
+    Raises:
+        CallError: a call fails.
     """
-    arrivals: list[list[float]] = [[] for _ in range(calls)]
-    callers = [RtcCaller(url, HERE, partial(_note, heard)) for heard in arrivals]
+    arrival_times: list[list[float]] = [[] for _ in range(calls)]
+    callers = [RtcCaller(url, HERE, partial(_note, heard)) for heard in arrival_times]
     noise = np.random.default_rng(1).normal(0.0, 0.003, int(RATE * (seconds + 10)))
     talking: list[asyncio.Task[None]] = []
     try:
@@ -129,12 +155,12 @@ async def longest_gaps(url: str, calls: int, seconds: float) -> list[float]:
             caller.say(noise.astype(np.float32))
             talking.append(asyncio.create_task(_keep_talking(caller)))
         await asyncio.sleep(1.0)
-        for heard in arrivals:
+        for heard in arrival_times:
             heard.clear()
         began = time.monotonic()
         await asyncio.sleep(seconds)
-        # Silence at the end is a gap as well.
-        times = [[began, *heard, began + seconds] for heard in arrivals]
+        # Silence at the end counts as a gap.
+        times = [[began, *heard, began + seconds] for heard in arrival_times]
     finally:
         for task in talking:
             task.cancel()
@@ -155,12 +181,16 @@ async def _keep_talking(caller: RtcCaller) -> None:
         await caller.until("response.done")
 
 
-# ---- the echo ----------------------------------------------------------------------------
+# ---- echo server ----------------------------------------------------------------------------
 
 
 @contextmanager
 def echo_server() -> Iterator[str]:
-    """A server that says what it hears, in a process of its own; gives its address."""
+    """Run a server that sends received audio back, in a process of its own; yield its address.
+
+    Raises:
+        CallError: the server does not start within 30 s.
+    """
     with socket.create_server((HERE[0], 0)) as free:
         port = free.getsockname()[1]
     process = multiprocessing.get_context("spawn").Process(target=_serve_echo, args=(port,))

@@ -1,4 +1,4 @@
-"""A run in figures: percentiles by stage, errors, words, answers. Pure."""
+"""Summary of a run: percentiles of each figure, errors, transcripts, checked answers. Pure."""
 
 from __future__ import annotations
 
@@ -7,42 +7,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agent.latency.estimate import PERCENTILES, Estimate, estimates
+from agent.latency.estimate import PERCENTILES, PercentileEstimate, estimates
 from agent.latency.results import TurnResult
 
 TOTAL = "total"
+"""Name of the figure for the whole latency of a turn."""
 BUSY_MS = 20.0
-"""A caller whose own frames are later than this at p95 is too busy to measure."""
+"""A caller whose frames are later than this at p95 is too busy to measure, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What ``summarise`` finds in the rows that are no warm-up."""
+    """Summary of the turns of a run, without warm-up.
+
+    Attributes:
+        turns: number of turns.
+        errors: number of occurrences of each error message.
+        failed: number of turns with an error.
+        unanswered: number of turns without a reply; they count with the time that was waited.
+        figures: percentiles in milliseconds by figure; ``total`` first where any turn has one.
+        samples: number of values of each figure.
+        checked: number of answers with a check.
+        passed: number of answers that passed their check.
+        words: pairs of the question's words and the agent's transcript, where both are known.
+    """
 
     turns: int
     errors: Mapping[str, int]
-    """How often each was told."""
     failed: int
-    """Turns with an error."""
     unanswered: int
-    """Turns without a reply that count with the time that was waited for it."""
-    figures: Mapping[str, Mapping[str, Estimate]]
-    """Percentiles in milliseconds by figure; ``total`` first where any turn has one."""
+    figures: Mapping[str, Mapping[str, PercentileEstimate]]
     samples: Mapping[str, int]
-    """How many values each figure has."""
     checked: int
     passed: int
-    """Answers that were compared, and those that were right."""
     words: tuple[tuple[str, str], ...]
-    """What was said and what was understood, where both are known."""
 
     @property
     def too_busy(self) -> bool:
-        """Whether the caller itself was late with its sound."""
+        """Whether the caller sent its own audio too late for valid figures."""
         return "frame_late" in self.figures and self.figures["frame_late"]["p95"].value > BUSY_MS
 
     def to_row(self, wer: float | None) -> dict[str, Any]:
-        """As JSON; the percentiles of the total stand at the top."""
+        """The summary as a JSON row, with the percentiles of the total at the top.
+
+        Args:
+            wer: word error rate (0 to 1), if it is known.
+        """
         total = self.figures.get(TOTAL, {})
         return {
             "kind": "summary",
@@ -63,18 +73,18 @@ class Summary:
         }
 
 
-def _rounded(estimate: Estimate) -> dict[str, float]:
+def _rounded(estimate: PercentileEstimate) -> dict[str, float]:
     return {name: round(value, 3) for name, value in asdict(estimate).items()}
 
 
 def figures_of(rows: Sequence[TurnResult]) -> dict[str, list[float]]:
-    """The values of every figure, in milliseconds, in the order of the rows.
+    """Collect the values of every figure, in milliseconds, in the order of the rows.
 
-    A figure that no row has is left out.
+    Figures without any value are left out.
     """
     figures: dict[str, list[float | None]] = {TOTAL: [row.total_ms for row in rows]}
     ear = [row.voice_to_voice_ms for row in rows]
-    if ear != figures[TOTAL]:  # turns were late, or not answered
+    if ear != figures[TOTAL]:  # some turns were late or unanswered
         figures["voice_to_voice"] = ear
     for span in dict.fromkeys(name for row in rows for name in row.spans):
         figures[span] = [row.spans.get(span) for row in rows]
@@ -93,7 +103,11 @@ def figures_of(rows: Sequence[TurnResult]) -> dict[str, list[float]]:
 
 
 def summarise(rows: Sequence[TurnResult], seed: int = 0) -> Summary:
-    """Fold the rows of one run; warm-up turns count for nothing."""
+    """Summarise the rows of one run; warm-up turns are left out.
+
+    Args:
+        seed: seed of the bootstrap.
+    """
     rows = [row for row in rows if not row.warmup]
     values = figures_of(rows)
     understood = any(row.heard for row in rows)

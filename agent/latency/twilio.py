@@ -1,6 +1,6 @@
-"""A telephone provider's end of a call: what Twilio sends to an agent, and does with its answer.
+"""Twilio's end of a call over bidirectional Media Streams.
 
-Twilio Media Streams, bidirectional (twilio.com/docs/voice/media-streams/websocket-messages).
+Source: twilio.com/docs/voice/media-streams/websocket-messages.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import uuid
 from collections.abc import Iterable, Iterator
 
 from agent.audio.samples import Samples
-from agent.latency.phone import Message, PhoneWire
-from agent.latency.wire import Arrival
+from agent.latency.connection import ReceivedEvent
+from agent.latency.telephony import Message, TelephonyConnection
 from agent.telephony.check.fake_providers import Twilio
 
 
-class TwilioWire(PhoneWire):
-    """One call.
+class TwilioConnection(TelephonyConnection):
+    """One Twilio media stream, mu-law at 8 kHz.
 
     Args:
-        url: where the agent takes media streams.
-        token: goes into the parameters of the call as ``token``.
-        sock: a connected socket to use; by default one is made.
+        url: address of the agent's media socket.
+        token: value of the custom parameter ``token``.
+        sock: connected socket to use; None: a new one is opened.
     """
 
     def __init__(
@@ -33,7 +33,11 @@ class TwilioWire(PhoneWire):
         self._provider = Twilio(f"CA{uuid.uuid4().hex}", token or "")
 
     async def press(self, keys: str) -> None:
-        """The caller presses these keys, one after the other."""
+        """Press the telephone keys ``keys``, one after the other.
+
+        Raises:
+            CallError: the connection was lost.
+        """
         for digit in keys:
             await self._tell(self._provider.key(digit))
 
@@ -46,7 +50,7 @@ class TwilioWire(PhoneWire):
     def _played(self, mark: str) -> Message:
         return self._provider.mark(mark)
 
-    def _read(self, message: Message) -> Iterator[Arrival]:
+    def _read(self, message: Message) -> Iterator[ReceivedEvent]:
         command = json.loads(message)
         match command["event"]:
             case "media":

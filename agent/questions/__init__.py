@@ -1,8 +1,8 @@
-"""Spoken questions that come with the package, for the demo and the bench."""
+"""Spoken questions that come with the package, for demo, benchmarks and latency test."""
 
 from pathlib import Path
 
 
 def bundled_questions() -> list[Path]:
-    """16 kHz mono WAV files, the one for the demo first."""
+    """Return the bundled WAV files (16 kHz mono), the demo's question first."""
     return sorted(Path(__file__).parent.glob("*.wav"))

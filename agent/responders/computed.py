@@ -1,4 +1,4 @@
-"""A responder that computes, seen as one that waits: for the compute thread."""
+"""Adapts a call that computes to the form that waits: it waits for the compute thread."""
 
 from __future__ import annotations
 
@@ -19,15 +19,22 @@ from agent.responders.base import (
 
 
 class ComputedCall(WaitingCall):
-    """A call whose work is done on the compute thread, piece by piece, the most urgent first."""
+    """A call whose work runs on the compute thread, piece by piece, the most urgent first."""
 
     def __init__(self, call: ResponderCall, compute: Compute) -> None:
         self._call = call
         self._compute = compute
 
-    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        known = messages if isinstance(self._call, ToolUsingCall) else plain_messages(messages)
-        return await self._compute.run(Urgency.PREPARE, lambda: self._call.prepare(known))
+    async def prepare(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN
+    ) -> Prefilled:
+        call = self._call
+        if isinstance(call, ToolUsingCall):
+            return await self._compute.run(
+                Urgency.PREPARE, lambda: call.prepare_with(messages, options)
+            )
+        plain = plain_messages(messages)
+        return await self._compute.run(Urgency.PREPARE, lambda: self._call.prepare(plain))
 
     def reply(
         self,
@@ -46,5 +53,5 @@ class ComputedCall(WaitingCall):
 
 
 def awaited(call: ResponderCall | WaitingCall, compute: Compute) -> WaitingCall:
-    """``call`` in the form that can be awaited, whichever it has."""
+    """``call`` in the form that is awaited; a `ResponderCall` is wrapped."""
     return call if isinstance(call, WaitingCall) else ComputedCall(call, compute)

@@ -9,9 +9,11 @@ from time import perf_counter
 from typing import cast
 
 from agent.responders.base import (
+    PLAIN,
     Message,
     Prefilled,
     ReplyDone,
+    ReplyOptions,
     ReplyPiece,
     ReplyText,
     ResponderError,
@@ -30,19 +32,25 @@ try:
     )
     from openai.types import CompletionUsage
     from openai.types.chat import ChatCompletionChunk
+    from openai.types.chat.chat_completion_chunk import Choice
+
+    from agent.responders.hosted_calls import StreamedCalls
 except ImportError as error:
     raise ResponderError(
         "the responder hosted needs the package openai; install it: pip install 'onebreath[hosted]'"
     ) from error
 
 NO_KEY = "none"
-"""Sent where no key is set: local servers take any, but the client library insists on one."""
+"""Key that is sent where the settings have no key: local servers accept any."""
 LONGEST_QUOTE = 200
-"""Characters of a service's own words in an error message."""
+"""Most characters of a service's own message that an error quotes."""
 
 
 def _client(service: Service) -> AsyncOpenAI:
-    """Tries again, with a growing wait and jitter: refused connections, 408, 409, 429, 5xx."""
+    """A client that tries again, with a growing jittered wait.
+
+    It does so after refused connections and the statuses 408, 409, 429 and 5xx.
+    """
     return AsyncOpenAI(
         base_url=service.base_url,
         api_key=NO_KEY if service.api_key is None else service.api_key.get_secret_value(),
@@ -52,7 +60,13 @@ def _client(service: Service) -> AsyncOpenAI:
 
 
 class HostedResponder:
-    """Answers with the words of a service; no prompt cache of ours, and no steps to be seen."""
+    """Replies with the words of a service; it has no prompt cache and shows no steps.
+
+    Attributes:
+        uses_tools: True: functions are passed on to the service.
+    """
+
+    uses_tools = True
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -61,7 +75,7 @@ class HostedResponder:
         return HostedCall(self.service)
 
     def warm_up(self) -> None:
-        """Ask for one reply: a wrong key, model or address is known before anybody calls."""
+        """Ask for one reply, to find a wrong key, model or address before the first call."""
         asyncio.run(self._ask())
 
     async def _ask(self) -> None:
@@ -73,7 +87,7 @@ class HostedResponder:
             await call.close()
 
     def close(self) -> None:
-        """Nothing to release: connections belong to calls."""
+        """Do nothing: connections belong to calls."""
 
 
 class HostedCall(WaitingCall):
@@ -84,29 +98,35 @@ class HostedCall(WaitingCall):
         self._client = _client(service)
         self._connected = False
 
-    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        """The service keeps the prompt; what can be done ahead is the connection's handshakes."""
+    async def prepare(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN
+    ) -> Prefilled:
+        """Make the connection ahead of the reply; the service keeps its own prompt cache."""
         if not self._connected:
             self._connected = True
-            # If it fails, the reply fails likewise, and tells why.
+            # If it fails, the reply fails likewise with the reason.
             with suppress(APIError, TimeoutError):
                 async with asyncio.timeout(self._service.connect_timeout):
                     await self._client.with_options(max_retries=0).models.list()
         return Prefilled(0, 0, 0.0)
 
     async def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
-        """`Prefilled` is the first word's arrival: what the network and the prompt took.
+        """See `ResponderCall.reply`; `Prefilled` has the time until the first word.
 
-        A deadline cannot be told to the service, so it changes nothing.
+        The service cannot be given a deadline, so it changes nothing.
         """
         began, text, count, cut = perf_counter(), "", 0, False
         usage: CompletionUsage | None = None
         stream: AsyncStream[ChatCompletionChunk] | None = None
         prefilled: Prefilled | None = None
+        calls = StreamedCalls(options.tools)
         try:
-            stream, chunk = await self._begin(messages)
+            stream, chunk = await self._begin(messages, options)
             prefilled = Prefilled(0, 0, _since(began))
             yield prefilled
             while chunk is not None:
@@ -116,7 +136,11 @@ class HostedCall(WaitingCall):
                     if choice.delta.content:
                         text, count = text + choice.delta.content, count + 1
                         yield ReplyText(choice.delta.content)
+                    for piece in calls.take(choice.delta.tool_calls or ()):
+                        yield piece
                 chunk = await self._following(stream)
+            for call in calls.complete():
+                yield call
         except APIError as error:
             raise self._explained(error) from error
         except TimeoutError as error:
@@ -131,19 +155,17 @@ class HostedCall(WaitingCall):
         yield ReplyDone(text, 0, 0, prefilled.ms, took, stats)
 
     async def _begin(
-        self, messages: Sequence[Message]
+        self, messages: Sequence[Message], options: ReplyOptions
     ) -> tuple[AsyncStream[ChatCompletionChunk], ChatCompletionChunk | None]:
-        """The answer's stream and its first piece that says something."""
+        """(stream of the reply, its first chunk that says something or ends it; None without)."""
         stream: AsyncStream[ChatCompletionChunk] | None = None
         try:
             async with asyncio.timeout(self._service.word_timeout):
-                body = self._service.body(messages)
+                body = self._service.body(messages, options)
                 created = await self._client.chat.completions.create(**body)
                 stream = cast("AsyncStream[ChatCompletionChunk]", created)
                 async for chunk in stream:
-                    if any(
-                        choice.delta.content or choice.finish_reason for choice in chunk.choices
-                    ):
+                    if any(_says_something(choice) for choice in chunk.choices):
                         return stream, chunk
         except BaseException:  # cancelled or failed, the connection must not be left half read
             if stream is not None:
@@ -158,14 +180,14 @@ class HostedCall(WaitingCall):
             return await anext(stream, None)
 
     def _late(self, *, begun: bool) -> ResponderError:
-        what = "the rest of its reply" if begun else "a first word"
+        missing = "the rest of its reply" if begun else "a first word"
         return ResponderError(
-            f"{self._service.base_url} did not send {what} within "
+            f"{self._service.base_url} did not send {missing} within "
             f"{self._service.word_timeout:g} s; see responder.word_timeout"
         )
 
     def _explained(self, error: APIError) -> ResponderError:
-        """What happened and what to do about it, without the key."""
+        """The error with its remedy; the message never has the key."""
         where = self._service.base_url
         if isinstance(error, APIStatusError):
             return ResponderError(f"{where} {self._refusal(error)}")
@@ -197,6 +219,10 @@ class HostedCall(WaitingCall):
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _says_something(choice: Choice) -> bool:
+    return bool(choice.delta.content or choice.delta.tool_calls or choice.finish_reason)
 
 
 def _since(began: float) -> float:

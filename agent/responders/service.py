@@ -1,4 +1,4 @@
-"""Which hosted model answers, and how long it may take."""
+"""Settings of a hosted model: its address, its key, and the limits of a request."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from agent.responders.base import Message, ResponderError
+from agent.responders.base import PLAIN, FunctionTool, Message, ReplyOptions, ResponderError
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """A model behind an OpenAI-style chat API.
+
+    Attributes:
+        base_url: address of the API, which mostly ends in /v1.
+        model: name of the model at the service.
+        api_key: secret key; None for a server that takes any.
+        max_tokens: longest reply, in tokens.
+        connect_timeout: seconds for making the connection, each try.
+        word_timeout: seconds until the first word, all tries included, and between pieces.
+        max_retries: tries beside the first, for requests that fail before their first word.
+        request: further fields of the request, such as `reasoning_effort`.
 
     Raises:
         ResponderError: there is no address.
@@ -24,13 +34,9 @@ class Service:
     api_key: SecretStr | None = None
     max_tokens: int = 64
     connect_timeout: float = 3.0
-    """Seconds for making the connection, each try."""
     word_timeout: float = 10.0
-    """Seconds until the first word, all tries included, and from one piece to the next."""
     max_retries: int = 2
-    """Tries beside the first; only for what failed before its first word."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the request, such as `reasoning_effort`."""
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
@@ -39,14 +45,55 @@ class Service:
                 "http://127.0.0.1:8000/v1"
             )
 
-    def body(self, messages: Sequence[Message]) -> dict[str, Any]:
-        """The request. Newer OpenAI models take the bound only by its new name, others the old."""
-        bound = {} if "max_completion_tokens" in self.request else {"max_tokens": self.max_tokens}
+    def body(self, messages: Sequence[Message], options: ReplyOptions = PLAIN) -> dict[str, Any]:
+        """Fields of the request for a reply to `messages`.
+
+        `max_tokens` is left out where `request` has `max_completion_tokens`, the only name that
+        newer OpenAI models accept for it.
+        """
+        longest = self.max_tokens if options.max_tokens is None else options.max_tokens
+        request = dict(self.request)
+        bound = {} if "max_completion_tokens" in request else {"max_tokens": longest}
+        if options.max_tokens is not None and not bound:
+            request["max_completion_tokens"] = longest
         return {
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": [_message(message) for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             **bound,
-            "extra_body": dict(self.request),
+            **_tools(options),
+            "extra_body": request,
         }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.role == "tool":
+        body["tool_call_id"] = message.call_id
+    if message.calls:
+        body["content"] = message.content or None
+        body["tool_calls"] = [
+            {
+                "id": call.call_id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.calls
+        ]
+    return body
+
+
+def _tools(options: ReplyOptions) -> dict[str, Any]:
+    """The fields about functions; none where there are none to call."""
+    if not options.tools or options.tool_choice == "none":
+        return {}
+    choice: Any = options.tool_choice
+    if choice == "function":
+        choice = {"type": "function", "function": {"name": options.tool_name}}
+    return {"tools": [_function(tool) for tool in options.tools], "tool_choice": choice}
+
+
+def _function(tool: FunctionTool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description}
+    return {"type": "function", "function": {**function, "parameters": dict(tool.parameters)}}

@@ -22,7 +22,7 @@ from carry import split
 DATA = Path(__file__).resolve().parent / "data"
 PROMPTS = [str(DATA / "voice_prompts.jsonl"), str(DATA / "smalltalk_pairs.jsonl")]
 SECONDS = "480"
-"""Of 600: loading, the last checkpoint and the way home need the rest."""
+"""Time limit of a piece; loading, the last checkpoint and the transfer take the rest of 600 s."""
 
 MASK = ["--mask-token", "<empty_output>"]
 LIGHT = ["--layers", *map(str, range(20, 30))]
@@ -69,7 +69,7 @@ def arguments_of(piece: str, work: Path) -> tuple[list[str], Path | None]:
 
 
 def ship(made: Path, directory: Path, base: str) -> None:
-    """Split what a piece made: the adapter of a run (in bfloat16, without moments), or a file."""
+    """Split the result of a piece: the adapter of a run (bfloat16, without moments), or a file."""
     if not made.is_dir():
         split(made, directory / made.name, group=4)
         return

@@ -1,4 +1,4 @@
-"""Nothing is timed before this passes: kernels and rounds against plain torch on the device."""
+"""Correctness gate before any timing: kernels and rounds against plain torch on the device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dllm_core.decode.canvas import Canvas
 from dllm_core.decode.denoise import run
 from dllm_core.decode.diffusion import Diffusion
 from dllm_core.gpu.device import Device
-from dllm_core.gpu.device_batch import Ticket
+from dllm_core.gpu.device_batch import CanvasTicket
 from dllm_core.gpu.device_job import CanvasJob
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.cache import KeyValues, PromptCache
@@ -26,18 +26,19 @@ from dllm_core.ops.geometry import GEOMETRIES
 
 OPTIONS = DecodeOptions(rule="quota", cache="prompt_frozen", canvas_length=7, steps=5)
 LARGEST_ERROR = {"float32": 1e-4, "bfloat16": 2e-2, "fp8": 5e-2}
-"""Of hidden states after all layers, relative to the reference of the same number format. In fp8 a
-sum that is rounded otherwise may move an input of the next product by a sixteenth."""
+"""Bounds on the error of hidden states after all layers, relative to the reference in the same
+number format. In fp8 a sum that is rounded otherwise may move an input of the next product by a
+sixteenth."""
 LOGITS_ERROR = 0.02
-"""Of fp8 logits against bfloat16 ones that issue and page ask for."""
+"""Bound on the relative error of fp8 logits against bfloat16 ones."""
 
 
 class GateError(AssertionError):
-    """The device computes something else than the reference."""
+    """The device deviates from the reference."""
 
 
 def families() -> dict[str, ModelConfig]:
-    """Odd sizes of every kind of model; head sizes are what the kernels are made for."""
+    """Models of every kind with odd sizes; their head sizes are those of the kernels."""
     base = replace(SMALL.config, vocab_size=211, hidden_size=96, intermediate_size=80)
     return {
         "LLaDA": base,
@@ -52,10 +53,10 @@ def families() -> dict[str, ModelConfig]:
 
 @torch.inference_mode()
 def check(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Rows of what was compared: each kernel at true geometry, then whole passes and rounds.
+    """Compare each kernel at true geometry, then whole passes and rounds; yields a row for each.
 
     Raises:
-        GateError: with the first thing that differs.
+        GateError: with the first comparison that fails.
     """
     if device.type == "cuda":
         yield from _kernels(device)
@@ -94,12 +95,12 @@ def _same_tokens(model: Transformer, device: torch.device) -> bool:
             served.batch.step()
     for prompt, ticket in zip(asked, tickets, strict=True):
         expected = _by_host(model, prompt, options, device)
-        if ticket.job.final() != expected:
-            raise GateError(f"{prompt}: {ticket.job.final()} instead of {expected}")
+        if ticket.work.job.final() != expected:
+            raise GateError(f"{prompt}: {ticket.work.job.final()} instead of {expected}")
     return True
 
 
-def _submit(served: Device, prompt: list[int], options: DecodeOptions) -> Ticket:
+def _submit(served: Device, prompt: list[int], options: DecodeOptions) -> CanvasTicket:
     job = CanvasJob(served.model, served.new_cache(), prompt, options.canvas_length, options)
     return served.submit(job)
 

@@ -1,4 +1,4 @@
-"""Models of a true geometry with random weights: what a step costs does not depend on them."""
+"""Models of a true geometry with random weights, which do not change the time of a step."""
 
 from __future__ import annotations
 
@@ -33,12 +33,22 @@ TINY = ModelConfig(
 SPREAD = 0.02
 """Standard deviation of the weights, as checkpoints are initialised."""
 FIRST_WORD = 10
-"""Prompts are drawn from the ids from here on, where no special token is."""
+"""Least id of random prompts; special tokens have smaller ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is measured: the real thing, or a size that shows that the programs work."""
+    """Sizes of a measurement: a true geometry, or a small one to try the programs.
+
+    Attributes:
+        config: shape of the model.
+        canvas: positions of a canvas.
+        cached: tokens of the prompt.
+        steps: numbers of steps per canvas.
+        batches: numbers of sequences.
+        repeats: samples whose median is reported.
+        energy_seconds: seconds that each arm runs while its energy is read.
+    """
 
     config: ModelConfig
     canvas: int
@@ -46,12 +56,11 @@ class Sizes:
     steps: tuple[int, ...]
     batches: tuple[int, ...]
     repeats: int
-    """Samples whose median is reported."""
     energy_seconds: float
-    """How long each arm runs for its joules."""
 
     @property
     def context(self) -> int:
+        """Positions of a prompt and two canvases."""
         return self.cached + 2 * self.canvas
 
 

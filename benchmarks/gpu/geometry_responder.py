@@ -1,4 +1,4 @@
-"""A responder that costs what LLaDA-8B costs and says a fixed sentence.
+"""Responder with the cost of LLaDA-8B that says a fixed sentence.
 
     ONEBREATH_RESPONDER__ENGINE=geometry_responder:GeometryResponder PYTHONPATH=benchmarks/gpu ...
 
@@ -49,7 +49,7 @@ class GeometryResponder:
         context = LONGEST + sizes.canvas
         model = random_model(sizes.config, dtype, context, place)
         self.words = min(sizes.config.vocab_size - FIRST_WORD, 256)
-        self.device = Device(model, context, CALLS * pages_for(context, PAGE) + 1, calls=CALLS)
+        self.device = Device(model, context, CALLS * pages_for(context, PAGE) + 1, sequences=CALLS)
         self.options = DecodeOptions(
             rule="quota", cache="prompt_frozen", canvas_length=sizes.canvas, steps=steps
         )
@@ -102,7 +102,7 @@ class GeometryCall:
         except DllmError as error:
             raise ResponderError(str(error)) from error
         yield ReplyText(SENTENCE)
-        steps, ms = len(ticket.views), sum(ms for _, ms in ticket.views)
+        steps, ms = len(ticket.work.views), sum(ms for _, ms in ticket.work.views)
         yield ReplyDone(
             text=SENTENCE,
             steps=steps,

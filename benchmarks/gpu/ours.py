@@ -1,4 +1,4 @@
-"""Our own step, reply and prefill."""
+"""Step, reply and prefill of this engine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from timing import device_ms, joules_per_token, wall_ms
 
 from dllm_core.config import DecodeOptions
 from dllm_core.gpu.device import Device
-from dllm_core.gpu.device_job import CanvasJob, habits_of
-from dllm_core.gpu.device_round import Round, RoundShape
-from dllm_core.gpu.roofline import H100, floor
+from dllm_core.gpu.device_job import CanvasJob, round_options_of
+from dllm_core.gpu.device_round import DeviceRound, RoundShape
+from dllm_core.gpu.roofline import H100, step_bound
 from dllm_core.gpu.tuning import tune
 from dllm_core.model.paged_cache import PagedCache
 from dllm_core.model.pages import pages_for
@@ -26,7 +26,9 @@ def measure(sizes: Sizes, dtype: str, device: torch.device) -> Iterator[Row]:
     """Rows for every batch and number of steps, and one for reading the prompt."""
     model = random_model(sizes.config, dtype, sizes.context, device)
     calls = max(sizes.batches)
-    served = Device(model, sizes.context, calls * pages_for(sizes.context, PAGE) + 1, calls=calls)
+    served = Device(
+        model, sizes.context, calls * pages_for(sizes.context, PAGE) + 1, sequences=calls
+    )
     if device.type == "cuda":
         with served.turn():
             tune(served.model, [batch * sizes.canvas for batch in sizes.batches], tiles=True)
@@ -54,7 +56,7 @@ def _prefill(sizes: Sizes, dtype: str, served: Device, device: torch.device) -> 
         cache.crop(0)
         served.prefill(prompt, cache)
 
-    found = floor(
+    found = step_bound(
         sizes.config, H100, batch=1, rows=sizes.cached, cached=0, fp8=dtype == "fp8", head=False
     )
     ms = wall_ms(read, device, sizes.repeats)
@@ -79,16 +81,16 @@ def _reply(
     pages = pages_for(sizes.cached + sizes.canvas, PAGE)
     shape = RoundShape(batch, sizes.canvas, pages, steps)
     with served.turn():
-        work = Round(served.model, shape, habits_of(options))
+        work = DeviceRound(served.model, shape, round_options_of(options))
         work.write(work.full())
         served.graphs.capture(work)
         run = served.graphs.runner(work)
-        work.write(_places(served, asked, caches, options))
+        work.write(_entries(served, asked, caches, options))
         round_ms = device_ms(run, device, sizes.repeats)
     reply = _replier(served, asked, caches, options)
     reply_ms = wall_ms(reply, device, sizes.repeats)
     tokens = batch * sizes.canvas
-    found = floor(
+    found = step_bound(
         sizes.config,
         H100,
         batch=batch,
@@ -122,19 +124,19 @@ def _jobs(
     ]
 
 
-def _places(
+def _entries(
     served: Device, asked: list[list[int]], caches: list[PagedCache], options: DecodeOptions
 ) -> list[Any]:
     jobs = _jobs(served, asked, caches, options)
     for job in jobs:
         job.prepare()
-    return [job.place() for job in jobs]
+    return [job.entry() for job in jobs]
 
 
 def _replier(
     served: Device, asked: list[list[int]], caches: list[PagedCache], options: DecodeOptions
 ) -> Callable[[], None]:
-    """What a caller waits for: joining the batch, the round, and its result on the host."""
+    """Time of a reply: joining the batch, the round, and its result on the host."""
 
     def reply() -> None:
         tickets = [served.submit(job) for job in _jobs(served, asked, caches, options)]

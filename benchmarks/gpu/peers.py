@@ -1,4 +1,4 @@
-"""What others do at the same geometry: transformers, Fast-dLLM's loop, autoregressive decode."""
+"""Peers at the same geometry: transformers, Fast-dLLM's loop, autoregressive decoding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dllm_core.ops.head import top1
 
 Row = dict[str, Any]
 FIRST_TOKENS = 8
-"""After so many an autoregressive model has a clause to speak."""
+"""Tokens of a clause, after which an autoregressive reply can be spoken."""
 
 
 @torch.inference_mode()
@@ -138,7 +138,7 @@ def autoregressive(sizes: Sizes, dtype: str, device: torch.device) -> Iterator[R
 
 
 class _Decoder:
-    """Greedy decoding of several calls; what is cached before them does not matter for time."""
+    """Greedy decoding of several sequences; the contents of their caches do not affect the time."""
 
     def __init__(self, model: PagedModel, batch: int, sizes: Sizes) -> None:
         device = model.pool.device

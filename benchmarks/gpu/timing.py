@@ -1,4 +1,4 @@
-"""Medians of what a device takes, and the joules that it uses meanwhile."""
+"""Median times of work on a device, and its energy in joules."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def wall_ms(work: Work, device: torch.device, repeats: int) -> float:
 
 
 def joules_per_token(work: Work, tokens: int, device: torch.device, seconds: float) -> float | None:
-    """Of all GPUs together, idle power included, while `work` runs again and again.
+    """Joules per token of all GPUs together, idle power included, while `work` runs repeatedly.
 
-    None where there is no NVML counter.
+    Returns None without an NVML counter.
     """
     meter = NvmlMeter.find() if device.type == "cuda" else None
     if meter is None:

@@ -17,41 +17,60 @@ MODEL = "smollm2-135m-instruct"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all agents share."""
+    """Settings that all agents share.
+
+    Attributes:
+        cache: directory of the environments.
+        whisper: directory of the recogniser's model.
+        llm: GGUF file of the language model.
+        voice: file of the Piper voice.
+        instructions: system prompt.
+        threads: threads of llama.cpp's server.
+    """
 
     cache: Path
-    """Where the environments are."""
     whisper: Path
     llm: Path
     voice: Path
     instructions: str
     threads: int
-    """Of llama.cpp's server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One process of an agent."""
+    """One process of an agent.
+
+    Attributes:
+        command: its command line.
+        port: port on which it listens; without `ready` it is ready when it does.
+        ready: path that it answers with 200 once it is ready.
+        variables: environment variables.
+    """
 
     command: Sequence[str]
     port: int
-    """It is ready when it listens there,"""
     ready: str | None = None
-    """or, where it listens before, when it answers this path with 200."""
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A voice agent as a user would set it up."""
+    """A voice agent as a user would set it up.
+
+    Attributes:
+        name: name in the rows.
+        about: description in the rows.
+        environments: virtual environments of its programs.
+        programs: makes the programs from the setting and a first free port; callers connect to the
+            last one.
+        session: session settings that are sent at the start of a call.
+    """
 
     name: str
     about: str
     environments: tuple[Environment, ...]
     programs: Callable[[Setting, int], list[Program]]
-    """From the setting and a first free port; the last program is called."""
     session: Mapping[str, Any] | None = None
-    """Told to it at the start of a call."""
 
 
 def _onebreath(setting: Setting, port: int) -> list[Program]:

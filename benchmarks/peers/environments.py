@@ -12,22 +12,26 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment and what is installed in it."""
+    """A virtual environment and the packages installed in it.
+
+    Attributes:
+        name: name of its directory.
+        installs: arguments of each run of `pip install`, in order.
+        package: the peer's own package, whose version is reported.
+    """
 
     name: str
     installs: tuple[tuple[str, ...], ...]
-    """Arguments of `pip install`, run in this order."""
     package: str
-    """The one whose version is told."""
 
     def python(self, cache: Path) -> str:
         return str(cache / self.name / "bin" / "python")
 
     def ensure(self, cache: Path) -> None:
-        """Install what is missing; the first time takes minutes and a network.
+        """Install missing packages; the first time takes minutes and needs a network.
 
         Raises:
-            subprocess.CalledProcessError: pip failed; it has said why.
+            subprocess.CalledProcessError: pip failed, after printing the reason.
         """
         wanted = repr(self.installs)
         mark = cache / self.name / "installed.txt"
@@ -49,7 +53,7 @@ class Environment:
         mark.write_text(wanted)
 
     def version(self, cache: Path) -> str:
-        """Of the package that gives the peer its name."""
+        """Version of the peer's own package."""
         (found,) = importlib.metadata.distributions(
             name=self.package, path=[str(site_packages(cache / self.name))]
         )

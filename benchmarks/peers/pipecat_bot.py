@@ -83,7 +83,7 @@ class RealtimeEvents(FrameSerializer):
 
 
 class TellCaller(FrameProcessor):
-    """Tells the caller what passes by."""
+    """Reports frames of the pipeline to the caller."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)

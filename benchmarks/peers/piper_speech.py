@@ -25,7 +25,7 @@ RATE = 24_000
 
 
 class Speech(BaseModel):
-    """Of OpenAI's request, what a single voice can heed."""
+    """Field of OpenAI's speech request that matters to a single voice."""
 
     input: str
 

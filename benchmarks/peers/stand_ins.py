@@ -1,4 +1,4 @@
-"""What speech-to-speech downloads from hosts besides the package index, put where it looks first.
+"""Stand-ins for files that speech-to-speech downloads from hosts besides the package index.
 
 The Silero network is the one that the package `silero-vad` carries. The sentence splitter is
 Punkt without its learned abbreviations, which the replies here do not need.

@@ -12,12 +12,12 @@ from dllm_core.adapt import tasks
 from dllm_core.adapt.collate import CollateOptions
 from dllm_core.adapt.distill import DistillOptions
 from dllm_core.adapt.evaluate import STEPS
-from dllm_core.adapt.train import Listener, Report, TrainOptions
+from dllm_core.adapt.train import Listener, TrainingReport, TrainOptions
 from dllm_core.errors import DllmError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when the piece is done, 3 when time ran out and it is to be called again, 2 on errors."""
+    """Run one piece; returns 0 when it is done, 3 when its time is up (call again), 2 on errors."""
     given = _parser().parse_args(arguments)
     try:
         done: bool = given.do(given)
@@ -32,7 +32,7 @@ def _tell(text: str) -> None:
 
 
 def _report(every: int) -> Listener:
-    def listen(report: Report) -> None:
+    def listen(report: TrainingReport) -> None:
         if report.step % every == 0 or report.step == report.steps:
             _tell(
                 f"step {report.step}/{report.steps} entropy {report.entropy:.3f} "
@@ -113,27 +113,29 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--dtype", default="auto")
     common.add_argument("--seconds", type=float)
     common.add_argument("--limit", type=int)
-    data = pieces.add_parser("data", parents=[common], help="the base's own replies")
+    data = pieces.add_parser("data", parents=[common], help="let the base answer prompts")
     data.add_argument("prompts", nargs="+", type=Path)
     data.add_argument("--out", type=Path, required=True)
     data.add_argument("--batch", type=int, default=256)
     data.add_argument("--max-tokens", type=int, default=40)
     data.add_argument("--samples", type=int, default=1)
     data.set_defaults(do=_data)
-    _add_train(pieces.add_parser("train", parents=[common], help="phase 1, or 2 with --commit"))
-    record = pieces.add_parser("record", parents=[common], help="the model's own trajectories")
+    _add_train(
+        pieces.add_parser("train", parents=[common], help="train an adapter; phase 2 with --commit")
+    )
+    record = pieces.add_parser("record", parents=[common], help="record the model's trajectories")
     record.add_argument("data", nargs="+", type=Path)
     record.add_argument("--adapter", type=Path, required=True)
     record.add_argument("--out", type=Path, required=True)
     record.add_argument("--canvas", type=int, default=32)
     record.add_argument("--batch", type=int, default=256)
     record.set_defaults(do=_record)
-    evaluate = pieces.add_parser("evaluate", parents=[common], help="rows of figures")
+    evaluate = pieces.add_parser("evaluate", parents=[common], help="print rows of figures")
     evaluate.add_argument("--adapter", type=Path)
     evaluate.add_argument("--steps", nargs="*", help="4 8 16 32 one_per_step")
     evaluate.add_argument("--threads", type=int)
     evaluate.set_defaults(do=_evaluate)
-    export = pieces.add_parser("export", parents=[common], help="bfloat16, to be shipped")
+    export = pieces.add_parser("export", parents=[common], help="write an adapter in bfloat16")
     export.add_argument("run", type=Path)
     export.add_argument("--out", type=Path, required=True)
     export.set_defaults(do=_export)
@@ -150,8 +152,8 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--rank", type=int, default=32)
     train.add_argument("--canvas", type=int, nargs="+", default=[32])
-    train.add_argument("--layers", type=int, nargs="+", help="of the canvas: a light denoiser")
-    train.add_argument("--commit", type=int, help="positions a step: phase 2")
+    train.add_argument("--layers", type=int, nargs="+", help="layers that the canvas runs through")
+    train.add_argument("--commit", type=int, help="positions to commit per step (phase 2)")
     train.add_argument("--mask-token")
     train.add_argument("--longest", type=int, default=512)
     train.add_argument("--recompute", action="store_true")

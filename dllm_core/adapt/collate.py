@@ -1,4 +1,4 @@
-"""Batches for masked-diffusion training: what is hidden, what is asked, and what it weighs."""
+"""Batches for masked-diffusion training: hidden positions, targets and their weights."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ from dllm_core.model.transformer import visibility
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Sequences padded to one length T; the questions are laid flat.
+class TrainingBatch:
+    """B sequences padded to one length T, with Q predictions to be learnt.
 
-    Prompts are never hidden. A question is a row of the flattened (B * T) whose logits predict
-    a hidden token: the position itself, or the one before it where logits are shifted.
+    Prompts are never hidden. A prediction is a row of the flattened (B * T) whose logits predict a
+    hidden token: the position itself or, where logits are shifted, the one before it.
+
+    Attributes:
+        ids: int64 (B, T), the mask token at hidden positions.
+        visible: bool (B, T, T), the columns that each row attends to.
+        canvas: bool (B, T), rows that run with the canvas rather than the prompt.
+        rows: int64 (Q,), the predicting rows of the flattened ids.
+        targets: int64 (Q,), the hidden tokens.
+        weights: float32 (Q,); the loss is the sum of weight times cross-entropy.
+        words: bool (Q,), False where the target is padding after the end of the reply.
     """
 
     ids: Tensor
-    """(B, T) int64, the mask token at hidden positions."""
     visible: Tensor
-    """(B, T, T) bool: which columns each row attends to."""
     canvas: Tensor
-    """(B, T) bool: rows that are run with the canvas, not with the prompt."""
     rows: Tensor
-    """(questions,) int64 into the flattened ids."""
     targets: Tensor
-    """(questions,) int64"""
     weights: Tensor
-    """(questions,) float32; the loss is the sum of weight times cross-entropy."""
     words: Tensor
-    """(questions,) bool: the target is not padding after the end of the reply."""
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TrainingBatch:
+        """Copy of the batch on another device."""
         moved = (t.to(device, non_blocking=True) for t in self.tensors())
-        return Batch(*moved)
+        return TrainingBatch(*moved)
 
     def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors in the order of the fields."""
         return (
             self.ids, self.visible, self.canvas, self.rows, self.targets, self.weights, self.words
         )  # fmt: skip
@@ -49,20 +53,31 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollateOptions:
-    """How examples are hidden."""
+    """How positions of examples are hidden.
+
+    Attributes:
+        canvas_lengths: lengths in positions, of which each batch draws one; a model trained on
+            blocks uses the length of its blocks.
+        least: smallest share of hidden positions; t is uniform between it and 1.
+        max_weight: bound on the weight 1 / t, so that single almost finished canvases do not
+            dominate the gradient.
+        padding_weight: weight of end-of-reply tokens after the first; a large one teaches empty
+            replies.
+        complementary: take each canvas twice, with opposite positions hidden (Fast-dLLM v2, arXiv
+            2509.26328).
+        commit: learn to commit this many positions per step in the recorded order, instead of
+            denoising.
+
+    Raises:
+        OptionError: a value is out of bounds.
+    """
 
     canvas_lengths: tuple[int, ...] = (32,)
-    """One is drawn for each batch. A model trained on blocks uses its own."""
     least: float = 0.02
-    """Smallest share of hidden positions; t is uniform between it and 1."""
     max_weight: float = 10.0
-    """Bound of 1 / t, so that single almost finished canvases do not rule the gradient."""
     padding_weight: float = 0.05
-    """Of end-of-reply tokens after the first: too much of them teaches empty replies."""
     complementary: bool = True
-    """Take each canvas twice, with opposite positions hidden (Fast-dLLM v2, arXiv 2509.26328)."""
     commit: int | None = None
-    """Learn to commit this many positions a step in the recorded order, instead of denoising."""
 
     def __post_init__(self) -> None:
         if not self.canvas_lengths or min(self.canvas_lengths) < 1:
@@ -85,10 +100,14 @@ class _Canvas:
 
 
 class Collator:
-    """Turns examples into a batch; all chance comes from the generator."""
+    """Makes batches of examples; all random numbers come from the generator given to a call."""
 
     def __init__(self, config: ModelConfig, options: CollateOptions, end: int) -> None:
-        """`end` closes a reply; behind it the canvas is padded with the first of `eos_ids`.
+        """Make a collator.
+
+        Args:
+            end: id of the token that closes a reply; behind it the canvas is padded with the first
+                of `eos_ids`.
 
         Raises:
             OptionError: the model has no mask token.
@@ -98,8 +117,12 @@ class Collator:
         self.config, self.options, self.end = config, options, end
         self.mask_id = config.mask_id
 
-    def __call__(self, examples: Sequence[Example], generator: torch.Generator) -> Batch:
-        """Hide positions of one canvas of each example."""
+    def __call__(self, examples: Sequence[Example], generator: torch.Generator) -> TrainingBatch:
+        """Hide positions of one canvas of each example.
+
+        Raises:
+            OptionError: a recorded reply does not fit the canvas length.
+        """
         lengths = self.options.canvas_lengths
         length = lengths[int(torch.randint(len(lengths), (), generator=generator))]
         canvases = [c for e in examples for c in self._canvases(e, length, generator)]
@@ -117,7 +140,7 @@ class Collator:
         return self._noised(before, ids, words, generator)
 
     def _range(self, example: Example, length: int, generator: torch.Generator) -> tuple[int, int]:
-        """Which positions of the reply are the canvas; those before it are read as they are."""
+        """First and last position of a canvas in the reply; positions before it are not hidden."""
         block, prompt = self.config.block_length, len(example.prompt)
         if self.config.attention == "block_causal" and block > 1:
             # Blocks lie at multiples of their length: the end of the prompt shares the first.
@@ -134,7 +157,10 @@ class Collator:
     def _noised(
         self, before: tuple[int, ...], ids: Tensor, words: Tensor, generator: torch.Generator
     ) -> list[_Canvas]:
-        """Positions hidden independently with probability t; weight 1 / t (LLaDA, MDLM)."""
+        """Hide positions independently with probability t; their weight is 1 / t.
+
+        LLaDA, arXiv 2502.09992; MDLM, arXiv 2406.07524.
+        """
         options = self.options
         share = options.least + (1 - options.least) * float(torch.rand((), generator=generator))
         chance = torch.rand(len(ids), generator=generator)
@@ -159,7 +185,7 @@ class Collator:
         words: Tensor,
         generator: torch.Generator,
     ) -> _Canvas:
-        """A state of the model's own decoding; the next positions in its order are asked for.
+        """Canvas at a random step of the model's own decoding; the targets are the next positions.
 
         After dParallel (arXiv 2509.26488) and d3LLM (arXiv 2601.07568).
         """
@@ -180,11 +206,11 @@ class Collator:
         value = torch.where(words, 1.0, self.options.padding_weight) * asked
         return _Canvas(before, ids, order >= done, value / value.sum(), words)
 
-    def _padded(self, canvases: Sequence[_Canvas]) -> Batch:
+    def _padded(self, canvases: Sequence[_Canvas]) -> TrainingBatch:
         width = max(len(c.before) + len(c.ids) for c in canvases)
         count, shift = len(canvases), int(self.config.shift)
         ids = torch.full((count, width), self.config.eos_ids[0])
-        # A row of padding sees itself only, so that its softmax is not empty.
+        # A row of padding attends to itself, so that its softmax is not empty.
         visible = torch.eye(width, dtype=torch.bool).repeat(count, 1, 1)
         canvas = torch.zeros(count, width, dtype=torch.bool)
         rows, targets, weights, words = [], [], [], []
@@ -202,4 +228,4 @@ class Collator:
             weights.append(c.weights[asked] / count)
             words.append(c.words[asked])
         flat = (torch.cat(parts) for parts in (rows, targets, weights, words))
-        return Batch(ids, visible, canvas, *flat)
+        return TrainingBatch(ids, visible, canvas, *flat)

@@ -1,7 +1,7 @@
 """Training data in the base model's own words: its replies to many prompts.
 
-A student that learns from what its teacher would say has no new language to learn, only to write
-it in parallel.
+A student that learns from its teacher's replies keeps its language and learns only to write in
+parallel.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from dllm_core.model.tokenizer import Tokenizer
 _ENDS = re.compile(r"[.!?…][\"'”’)\]]*$")
 _MARKUP = re.compile(r"[*#`|<>\[\]{}]|https?:|^\s*(?:[-•]|\d+[.)])\s", re.MULTILINE)
 _LOOP_WORDS = 4
-"""A run of so many words that comes twice is a loop; shorter ones may be style."""
+"""Words of a run that counts as a loop when it occurs twice; shorter ones may be style."""
 
 
 def ends_sentence(text: str) -> bool:
-    """Whether the last sentence is whole, going by its mark."""
+    """Whether the text ends with the mark of a whole sentence."""
     return bool(_ENDS.search(text.strip()))
 
 
 def loops(text: str) -> bool:
-    """Whether words repeat as a stuck model repeats them: a word three times on end, or four words
-    in the same order twice."""
+    """Whether words repeat as in a stuck model: a word three times in a row, or a run of four words
+    twice."""
     words = text.lower().split()
     if any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False)):
         return True
@@ -39,14 +39,14 @@ def loops(text: str) -> bool:
 
 
 def speakable(text: str) -> bool:
-    """A reply worth learning: whole sentences, no lists, no markup, no loop."""
+    """Whether a reply is fit for training: whole sentences without lists, markup or loops."""
     text = text.strip()
     plain = "\n" not in text and not _MARKUP.search(text)
     return bool(text) and plain and ends_sentence(text) and not loops(text)
 
 
 def spellings(prompt: str) -> list[str]:
-    """As a plain recogniser writes it, and with the case and the mark that Whisper gives it."""
+    """Spellings of a prompt: bare lower-case words, and with Whisper's case and punctuation."""
     bare = re.sub(r"[^\w\s']", "", prompt.lower()).strip()
     if not bare:
         return []
@@ -64,19 +64,27 @@ def spellings(prompt: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillOptions:
-    """How data are made."""
+    """How data are made.
+
+    Attributes:
+        system: instructions before every prompt.
+        batch: prompts that are answered together.
+        max_tokens: longest reply that is kept.
+        samples: replies drawn for each prompt, of which the most probable is kept; 1 is greedy.
+        temperature: temperature of drawn replies.
+        seconds: time limit of one run.
+    """
 
     system: str
     batch: int = 256
     max_tokens: int = 40
     samples: int = 1
-    """Replies drawn for each prompt, of which the likeliest is kept; 1 is greedy."""
     temperature: float = 0.7
     seconds: float | None = None
 
 
-Tell = Callable[[int, int, int], None]
-"""Told prompts done, prompts in all, and replies kept."""
+Progress = Callable[[int, int, int], None]
+"""Called with prompts done, all prompts, and replies kept."""
 
 
 def distill(
@@ -84,17 +92,18 @@ def distill(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     options: DistillOptions,
-    tell: Tell = lambda done, total, kept: None,
+    tell: Progress = lambda done, total, kept: None,
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Reply to the prompts batch by batch; yields prompts done so far and the new rows.
+    """Answer prompts batch by batch, until all are done or the time is up.
 
-    Stops early when the time is up.
+    Yields:
+        The number of prompts done so far, and the new rows: prompt, reply and system.
     """
     begin, kept = monotonic(), 0
     # Prompts of like length share a batch, so that little of it is padding.
     order = sorted(prompts, key=len)
     for start in range(0, len(order), options.batch):
-        # One batch at least, so that calling again always gets on.
+        # One batch at least, so that calling again always makes progress.
         if start and options.seconds is not None and monotonic() - begin > options.seconds:
             return
         chosen = order[start : start + options.batch]
@@ -117,7 +126,7 @@ def _reply(
         made = replies(
             network,
             ids,
-            # One more than may be kept: a reply that fills its room was cut.
+            # One token more than is kept: a reply of full length was cut.
             max_tokens=options.max_tokens + 1,
             temperature=0.0 if options.samples == 1 else options.temperature,
             seed=seed * options.samples + sample,
@@ -140,9 +149,13 @@ def record(
     canvas: int,
     batch: int,
     seconds: float | None,
-    tell: Tell = lambda done, total, kept: None,
+    tell: Progress = lambda done, total, kept: None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Trajectories of an adapted model, batch by batch, as rows with token ids and order."""
+    """Record trajectories of an adapted model, until all prompts are done or the time is up.
+
+    Yields:
+        Rows of one batch: prompt_ids, reply_ids, and order, the step of each position.
+    """
     begin = monotonic()
     order = sorted(prompts, key=len)
     for start in range(0, len(order), batch):

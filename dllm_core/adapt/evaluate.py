@@ -1,4 +1,4 @@
-"""How good an adapted model's replies are at few steps, beside its base's greedy ones."""
+"""Quality of an adapted model's replies at few steps, beside the greedy ones of its base."""
 
 from __future__ import annotations
 
@@ -10,28 +10,37 @@ from statistics import median
 from typing import Any
 
 from dllm_core.adapt.distill import ends_sentence, loops
-from dllm_core.adapt.held_out import Question, plain
+from dllm_core.adapt.held_out import HeldOutQuestion, plain
 from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
 
 Row = dict[str, Any]
 Tell = Callable[[str], None]
+"""Called with lines of progress."""
 ONE_PER_STEP = "one_per_step"
+"""In place of a number of steps: one position per step."""
 STEPS: tuple[int | str, ...] = (4, 8, 16, 32, ONE_PER_STEP)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One reply and what is measured of it."""
+class EvaluatedReply:
+    """One reply and its measurements.
 
-    question: Question
+    Attributes:
+        question: the question.
+        text: text of the reply.
+        ended: reason for its end, as in `ReplyStats`.
+        nll: mean negative log-likelihood of its tokens under the base, in nats; None if empty.
+        tokens: number of tokens before the end of the reply.
+        ms: milliseconds of denoising the whole reply behind a cached prompt.
+    """
+
+    question: HeldOutQuestion
     text: str
     ended: str
     nll: float | None
-    """Mean negative log-likelihood of its tokens under the base, in nats; None when empty."""
     tokens: int
     ms: float
-    """Denoising of the whole reply, its prompt being cached."""
 
 
 def is_right(text: str, answers: Sequence[str]) -> bool:
@@ -42,17 +51,17 @@ def is_right(text: str, answers: Sequence[str]) -> bool:
 
 
 def is_degenerate(text: str) -> bool:
-    """Empty, or caught in a loop."""
+    """Whether a reply is empty or repeats itself."""
     return not plain(text) or loops(text)
 
 
-def ends_properly(answer: Answer) -> bool:
-    """The model ended the reply itself, after a whole sentence."""
+def ends_properly(answer: EvaluatedReply) -> bool:
+    """Whether the model ended the reply itself, after a whole sentence."""
     return answer.ended == "eos" and ends_sentence(answer.text)
 
 
-def summary(k: int | str, answers: Sequence[Answer], reference_nll: float) -> Row:
-    """The row of one K. Shares are of 1; `ms` is the median of a reply."""
+def summary(k: int | str, answers: Sequence[EvaluatedReply], reference_nll: float) -> Row:
+    """Row of figures for one number of steps `k`: shares between 0 and 1, the median `ms`."""
     facts = [is_right(a.text, a.question.answers) for a in answers if a.question.answers]
     nll = mean_nll(answers)
     return {
@@ -69,8 +78,8 @@ def summary(k: int | str, answers: Sequence[Answer], reference_nll: float) -> Ro
     }
 
 
-def mean_nll(answers: Sequence[Answer]) -> float:
-    """Per token, over all replies that have any."""
+def mean_nll(answers: Sequence[EvaluatedReply]) -> float:
+    """Mean negative log-likelihood per token over all replies, in nats; NaN without tokens."""
     scored = [(a.nll * a.tokens, a.tokens) for a in answers if a.nll is not None]
     tokens = sum(count for _, count in scored)
     return sum(nll for nll, _ in scored) / tokens if tokens else math.nan
@@ -81,25 +90,25 @@ def _share(flags: Sequence[bool]) -> float | None:
 
 
 class Evaluation:
-    """The base answers first; its replies are the reference, and the first turns of dialogues."""
+    """Evaluation against a base, whose replies are the reference and open the dialogues."""
 
     def __init__(
         self,
         base: Engine,
-        questions: Sequence[Question],
+        questions: Sequence[HeldOutQuestion],
         *,
         system: str,
         max_tokens: int = 32,
         tell: Tell = lambda what: None,
     ) -> None:
-        """`base` is autoregressive: the model before its adaptation."""
+        """Let the base answer all questions; `base` is the model before its adaptation."""
         self._base, self._tell, self._system = base, tell, system
         self._options = DecodeOptions(max_tokens=max_tokens)
         self.questions = questions
         self._prompts = [self._prompt(question) for question in questions]
         self.reference = self._ask(base, self._options, "base")
 
-    def _prompt(self, question: Question) -> list[int]:
+    def _prompt(self, question: HeldOutQuestion) -> list[int]:
         messages = [("system", self._system), ("user", question.prompt)]
         if question.then is not None:
             first = self._base.reply(self._base.encode_chat(messages), options=self._options)
@@ -107,11 +116,11 @@ class Evaluation:
         return self._base.encode_chat(messages)
 
     def base_row(self) -> Row:
-        """Greedy, token by token."""
+        """Row of the base, greedy and token by token."""
         return summary("ar", self.reference, mean_nll(self.reference))
 
     def rows(self, adapted: Engine, steps: Sequence[int | str] = STEPS) -> Iterator[Row]:
-        """A row for each number of steps on one canvas of the model's own length."""
+        """One row for each number of steps, on a canvas of the model's own length."""
         for k in steps:
             answers = self._ask(adapted, self._few(adapted, k), f"k={k}")
             yield summary(k, answers, mean_nll(self.reference))
@@ -122,7 +131,7 @@ class Evaluation:
             return replace(options, rule="sequential")
         return replace(options, rule="quota", steps=int(k))
 
-    def _ask(self, engine: Engine, options: DecodeOptions, name: str) -> list[Answer]:
+    def _ask(self, engine: Engine, options: DecodeOptions, name: str) -> list[EvaluatedReply]:
         answers = []
         pairs = zip(self.questions, self._prompts, strict=True)
         for number, (question, ids) in enumerate(pairs, 1):
@@ -132,12 +141,14 @@ class Evaluation:
             tokens = reply.ids[:end]
             nll = -self._base.score(ids, tokens) if tokens else None
             stats = reply.stats
-            answers.append(Answer(question, reply.text, stats.ended, nll, len(tokens), stats.ms))
+            answers.append(
+                EvaluatedReply(question, reply.text, stats.ended, nll, len(tokens), stats.ms)
+            )
         return answers
 
 
-def answer_rows(answers: Sequence[Answer]) -> list[Mapping[str, Any]]:
-    """The replies themselves, for reading."""
+def answer_rows(answers: Sequence[EvaluatedReply]) -> list[Mapping[str, Any]]:
+    """Rows with the replies' texts, for reading."""
     return [
         {"kind": a.question.kind, "prompt": a.question.then or a.question.prompt, "reply": a.text}
         for a in answers

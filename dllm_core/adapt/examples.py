@@ -24,27 +24,33 @@ MAX_TURNS = 100
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids of a prompt and of its reply, the end-of-reply token included."""
+    """A prompt with its reply.
+
+    Attributes:
+        prompt: token ids of the prompt.
+        reply: token ids of the reply, the end-of-reply token included.
+        order: the step at which the model itself committed each position of the reply; empty if
+            unknown.
+    """
 
     prompt: tuple[int, ...]
     reply: tuple[int, ...]
     order: tuple[int, ...] = ()
-    """The step at which the model itself committed each position of the reply, where known."""
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.reply)
 
 
 def end_of_reply(config: ModelConfig) -> int:
-    """The token that closes a reply. LLaDA has two: its end of turn, then padding."""
+    """Id of the token that closes a reply. LLaDA has two: its end of turn, then padding."""
     return config.eos_ids[-1] if config.family == "llada" else config.eos_ids[0]
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and object of every line that is not empty.
+    """Line number and JSON object of every line that is not empty.
 
     Raises:
-        DataError: the file cannot be read, or a line is no JSON object.
+        DataError: the file cannot be read, or a line is not a JSON object.
     """
     try:
         with path.open(encoding="utf-8") as lines:
@@ -69,7 +75,7 @@ def conversations(path: Path, system: str | None) -> Iterator[tuple[list[Message
     """Messages before a reply, and the reply, for every reply in the file.
 
     Raises:
-        DataError: names the line that has neither of the two forms.
+        DataError: a line, which is named, has neither of the two forms.
     """
     for number, row in read_rows(path):
         try:

@@ -1,5 +1,8 @@
-"""Replies of a model in batches, for data: greedy or drawn token by token, or denoised with the
-order in which positions were committed."""
+"""Replies of a model in batches, for training data.
+
+They are made token by token, greedy or drawn, or denoised with a record of the order in which
+positions were committed.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,21 @@ from dllm_core.errors import OptionError
 
 
 class _Prompts:
-    """Prompts but for their last token, read into a cache; right-padded to one width."""
+    """Prompts without their last tokens, read into a cache and right-padded to one width."""
 
     def __init__(self, network: Network, prompts: Sequence[Sequence[int]], room: int) -> None:
         config, device = network.model.config, network.model.embedding.device
         if not config.shift or config.attention != "block_causal" or config.block_length > 1:
             raise OptionError("Replies are made in batches only with causal, shifted models.")
         if not prompts or not all(prompts):
-            raise OptionError("A prompt is empty: there is nothing to reply to.")
+            raise OptionError("A prompt is empty: give each prompt one token at least.")
         count = len(prompts)
         self.width = max(len(p) for p in prompts) - 1
         self.lengths = torch.tensor([len(p) - 1 for p in prompts], device=device)
         self.last = torch.tensor([p[-1] for p in prompts], device=device)
         self.cache = BatchCache(network.model, count, self.width + room)
         columns = torch.arange(self.width + room, device=device)
-        # Every row sees its own prompt and what is made later, not the padding between.
+        # Rows attend to their own prompt and to later tokens, not to the padding between.
         self.readable = (columns < self.lengths[:, None]) | (columns >= self.width)
         if self.width == 0:
             return
@@ -50,10 +53,13 @@ def replies(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[tuple[list[int], float]]:
-    """Token-by-token replies, with their mean log-probability under the model.
+    """Token-by-token replies, with the mean log-probability of their tokens in nats.
 
     A reply ends before its end-of-reply token, or has `max_tokens` tokens. Temperature 0 is
     greedy.
+
+    Raises:
+        OptionError: a prompt is empty, or the model is not causal with shifted logits.
     """
     config = network.model.config
     state = _Prompts(network, prompts, max_tokens)
@@ -76,7 +82,7 @@ def replies(
         counts += alive
         alive &= ~torch.isin(token, ends)
         made.append(token)
-        # One look at the device every few tokens, not at each.
+        # Wait for the device every few tokens only.
         if step % 8 == 7 and not bool(alive.any()):
             break
     table = torch.stack(made, 1).tolist()
@@ -92,13 +98,17 @@ def _cut(row: list[int], ends: Sequence[int]) -> list[int]:
 def trajectories(
     network: Network, prompts: Sequence[Sequence[int]], *, canvas: int, per_step: int = 1
 ) -> list[Example]:
-    """Denoise a canvas for each prompt, the surest `per_step` positions a step, and keep the order.
+    """Denoise a canvas for each prompt and record the order in which positions are committed.
 
-    End-of-reply tokens are committed last, as the engine's `eos_last` does.
+    Each step commits the `per_step` most probable positions, end-of-reply tokens last, as the
+    engine's `eos_last` does.
+
+    Raises:
+        OptionError: the model has no mask token, is not causal, or a prompt is empty.
     """
     config = network.model.config
     if config.mask_id is None:
-        raise OptionError("Only a model that was taught to denoise has an order to record.")
+        raise OptionError("Trajectories need a model that was taught to denoise: train an adapter.")
     state = _Prompts(network, prompts, canvas + 1)
     device, count = state.last.device, len(prompts)
     ids = torch.full((count, canvas), config.mask_id, device=device)
@@ -129,8 +139,8 @@ def trajectories(
 
 
 def _surest(sure: Tensor, guess: Tensor, masked: Tensor, ends: Tensor, count: int) -> Tensor:
-    """Indices (B, count) of the surest open positions; ends of the reply come after all words,
-    the leftmost first."""
+    """Indices (B, count) of the most probable open positions; end-of-reply tokens come after all
+    others, the leftmost first."""
     behind = -1 - torch.arange(sure.shape[1], device=sure.device, dtype=sure.dtype)
     value = torch.where(torch.isin(guess, ends), behind, sure)
     return value.masked_fill(~masked, -torch.inf).topk(count, dim=1).indices

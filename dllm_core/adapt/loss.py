@@ -8,25 +8,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dllm_core.adapt.collate import Batch
+from dllm_core.adapt.collate import TrainingBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Of one batch."""
+    """Loss and metrics of one batch, all scalars.
+
+    Attributes:
+        total: bound on the negative log-likelihood per token, in nats (LLaDA's equation 5, arXiv
+            2502.09992), with padding at a lower weight.
+        accuracy: share of hidden words whose most probable token is right, without padding.
+        entropy: mean cross-entropy of hidden words in nats, without the weight 1 / t.
+    """
 
     total: Tensor
-    """Scalar: the bound on the negative log-likelihood per token, in nats (LLaDA's
-    equation 5, arXiv 2502.09992), padding weighed down."""
     accuracy: Tensor
-    """Scalar: share of hidden words whose best guess is right, padding left out."""
     entropy: Tensor
-    """Scalar: mean cross-entropy of hidden words in nats, not weighed by 1 / t."""
 
 
-def loss_of(logits: Tensor, batch: Batch, mask_id: int) -> Loss:
-    """logits (questions, vocab) of `batch.rows`, in any float dtype."""
-    # The mask itself is never an answer; decoding rules it out, too.
+def loss_of(logits: Tensor, batch: TrainingBatch, mask_id: int) -> Loss:
+    """Loss of logits (Q, vocab) at `batch.rows`, in any float dtype."""
+    # The mask token is never predicted; decoding excludes it, too.
     logits = logits.float().index_fill(1, torch.tensor([mask_id], device=logits.device), -torch.inf)
     entropy = F.cross_entropy(logits, batch.targets, reduction="none")
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a training run needs, computed before anything is loaded."""
+"""Estimate of a training run's memory, made before any weights are loaded."""
 
 from __future__ import annotations
 
@@ -13,28 +13,36 @@ from dllm_core.model.lora import module_shapes
 
 _GIB = 1 << 30
 _ADAM = 4
-"""Adapter, gradient and two moments, each in float32."""
+"""Copies of the adapter in float32: weights, gradient and two moments."""
 _LOGIT_COPIES = 3
-"""Logits in float32, their log-softmax, their gradient."""
+"""Copies of the logits in float32: logits, log-softmax, gradient."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """Bytes at the peak of a step."""
+class MemoryEstimate:
+    """Bytes in use at the peak of a training step.
+
+    Attributes:
+        weights: weights of the base.
+        adapter: the adapter with its gradient and the optimiser's moments.
+        activations: activations kept for the backward pass.
+        logits: logits and their copies.
+        spare: a tenth of the sum, for the allocator's gaps and the kernels' buffers.
+    """
 
     weights: int
     adapter: int
-    """With its gradient and the optimiser's moments."""
     activations: int
     logits: int
     spare: int
-    """A tenth of it all: the allocator's gaps and the kernels' own buffers."""
 
     @property
     def total(self) -> int:
+        """Bytes of all parts."""
         return self.weights + self.adapter + self.activations + self.logits + self.spare
 
     def describe(self) -> str:
+        """The total and its parts in GiB, for people."""
         parts = (
             f"weights {_gib(self.weights)}, adapter and optimiser {_gib(self.adapter)}, "
             f"activations {_gib(self.activations)}, logits {_gib(self.logits)}"
@@ -56,8 +64,8 @@ def estimate(
     canvas: int,
     weight_bytes: int,
     recompute: bool,
-) -> Estimate:
-    """Memory of a step over `sequences` of `length` positions, `canvas` of them hidden at most.
+) -> MemoryEstimate:
+    """Memory of a step over `sequences` of `length` positions, at most `canvas` of them hidden.
 
     Activations: a block keeps the inputs of its norms, projections and feed-forward, about
     4 hidden + 2 heads' widths + 3 inner widths a position; recomputing keeps one input a block
@@ -78,7 +86,7 @@ def estimate(
         activations,
         logits,
     )
-    return Estimate(
+    return MemoryEstimate(
         weights=parts[0],
         adapter=parts[1],
         activations=parts[2],
@@ -88,31 +96,31 @@ def estimate(
 
 
 def parameters(config: ModelConfig) -> int:
-    """Number of weights of the base, norms left out."""
+    """Number of weights of the base, without norms."""
     linear = sum(rows * columns for rows, columns in module_shapes(config).values())
     tables = config.vocab_size * config.hidden_size
     return linear + tables * (1 if config.tied_head else 2)
 
 
 def adapter_parameters(config: ModelConfig, rank: int, layers: tuple[int, ...] | None) -> int:
-    """Number of trainable weights, the mask embedding left out."""
+    """Number of trainable weights, without the mask embedding."""
     share = 1.0 if layers is None else len(layers) / config.num_layers
     total = sum(rank * (rows + columns) for rows, columns in module_shapes(config).values())
     return round(total * share)
 
 
 def available(device: torch.device) -> int:
-    """Bytes that are free on the device now."""
+    """Bytes that are free on the device at this moment."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
-def check(needed: Estimate, free: int, device: torch.device) -> None:
-    """Refuse a run that cannot fit.
+def check(needed: MemoryEstimate, free: int, device: torch.device) -> None:
+    """Refuse a run that does not fit the memory.
 
     Raises:
-        TooLargeError: says what needs how much, and what to lower.
+        TooLargeError: with the needs of each part, and the options to lower.
     """
     if needed.total > free:
         raise TooLargeError(

@@ -1,7 +1,7 @@
 """The engine's transformer over padded batches, differentiable, with an optional cache.
 
-The same parameters as in model.py, run in another layout: training and making data are about
-throughput over many sequences, not about one reply. test_network.py holds the two together.
+It uses the parameters of `dllm_core.model.transformer` in a layout for throughput over many
+sequences, which training and making data need. tests/test_network.py compares the two.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dllm_core.model.transformer import Attention, Block, Transformer, rotate
 
 
 class BatchCache:
-    """Keys and values of B sequences, (layers, 2, B, kv_heads, columns, head_dim)."""
+    """Keys and values of B sequences: `store`, (layers, 2, B, kv_heads, columns, head_dim)."""
 
     def __init__(self, model: Transformer, batch: int, columns: int) -> None:
         c: ModelConfig = model.config
@@ -45,8 +45,13 @@ class Network(nn.Module):
         canvas_layers: tuple[int, ...] | None = None,
         recompute: bool = False,
     ) -> None:
-        """`mask_row` (hidden,) stands in for the embedding of the mask token; `recompute` drops
-        activations between blocks and computes them again in the backward pass."""
+        """Wrap a transformer.
+
+        Args:
+            mask_row: (hidden,), replaces the embedding of the mask token.
+            canvas_layers: layers that canvas rows run through; None means all.
+            recompute: drop activations within blocks and compute them again in the backward pass.
+        """
         super().__init__()
         self.model, self.mask_row = model, mask_row
         self.canvas_layers, self.recompute = canvas_layers, recompute
@@ -60,10 +65,15 @@ class Network(nn.Module):
         cache: BatchCache | None = None,
         column: int = 0,
     ) -> Tensor:
-        """ids, positions (B, T), visible (B, T, columns) bool -> hidden states (B, T, hidden).
+        """Hidden states (B, T, hidden) of a padded batch.
 
-        Rows in `canvas` (B, T) run through `canvas_layers` only. With a cache, keys and values
-        go to its columns from `column` on, and `visible` is over all of them.
+        Args:
+            ids: int64 (B, T).
+            positions: int64 (B, T).
+            visible: bool (B, T, columns), the columns that each row attends to.
+            canvas: bool (B, T), rows that run through `canvas_layers` only.
+            cache: where keys and values are stored; `visible` then covers all its columns.
+            column: first column of the cache to write to.
         """
         model, (batch, length) = self.model, ids.shape
         x = self._embed(ids)
@@ -79,7 +89,7 @@ class Network(nn.Module):
             if skipped and only_canvas:
                 continue
             if light is not None and number < min(light):
-                # Nothing before the first of these layers learns: prompts need no gradient here.
+                # Layers before the first adapted one have no weights to train.
                 with torch.no_grad():
                     y = _block(block, x, state)
             elif self.recompute and self.training:
@@ -98,7 +108,7 @@ class Network(nn.Module):
         return torch.where(ids.eq(mask_id)[..., None], self.mask_row.to(x.dtype), x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(rows, hidden) -> (rows, vocab)"""
+        """Logits (rows, vocab) of hidden states (rows, hidden)."""
         return self.model.logits(hidden)
 
 
@@ -133,5 +143,5 @@ def _attend(attention: Attention, x: Tensor, state: _Pass) -> Tensor:
 
 
 def positions_of(ids: Tensor) -> Tensor:
-    """0 .. T - 1 for every sequence: (B, T) -> (B, T)."""
+    """Positions 0 .. T - 1 for every sequence of ids (B, T)."""
     return torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)

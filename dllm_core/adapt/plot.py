@@ -1,4 +1,4 @@
-"""The loss of a run as a picture. Needs matplotlib: the extra `adapt`."""
+"""Plot of a run's loss and accuracy; needs matplotlib, the extra `adapt`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dllm_core.errors import DataError, OptionError
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
-    """Mean of each value and at most `window` - 1 before it."""
+    """Running mean over each value and up to `window` - 1 values before it."""
     found = []
     for i in range(1, len(values) + 1):
         part = values[max(0, i - window) : i]

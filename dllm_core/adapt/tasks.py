@@ -1,13 +1,13 @@
-"""The four pieces of an adaptation: make data, train, record trajectories, evaluate.
+"""The pieces of an adaptation: make data, train, record trajectories, evaluate, export.
 
-Each loads what it needs, tells what it does, stops at its time limit and can be called again.
-The command lines (`onebreath adapt`, `python -m dllm_core.adapt`) only fill these values.
+Each piece loads its model, reports its progress, stops at its time limit and can be called again to
+continue. The command lines (`onebreath adapt`, `python -m dllm_core.adapt`) call these functions.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from dllm_core.adapt import memory
 from dllm_core.adapt.collate import CollateOptions, Collator
 from dllm_core.adapt.distill import DistillOptions, distill, record, spellings
-from dllm_core.adapt.evaluate import STEPS, Evaluation, Row, answer_rows
+from dllm_core.adapt.evaluate import STEPS, Evaluation, Row, Tell, answer_rows
 from dllm_core.adapt.examples import (
     Example,
     end_of_reply,
@@ -36,21 +36,38 @@ from dllm_core.model.lora import Adapter, DenoiserSettings
 from dllm_core.model.place import Dtype, choose_device
 from dllm_core.model.tokenizer import Tokenizer
 
-Tell = Callable[[str], None]
-
 SYSTEM = (
     "You are a helpful voice assistant. Answer in one or two short sentences, "
     "in plain words that can be spoken."
 )
-"""The instructions that the agent ships; a test holds the two together."""
+"""System prompt of the agent; a test compares the two."""
 
 _VALIDATION = 256
-"""Examples at most that are kept out of training to measure it."""
+"""Largest number of examples that are kept out of training for validation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainTask:
-    """One training run."""
+    """Settings of one training run.
+
+    Attributes:
+        base: directory or file of the base model.
+        data: files of examples.
+        out: directory of the run.
+        options: options of the training loop.
+        collate: how positions are hidden.
+        system: instructions before prompts that have none of their own.
+        rank: rank of the adapter.
+        alpha: scale of the adapter; None means twice the rank.
+        canvas_layers: layers that the canvas runs through; None means all.
+        mask_token: token that does not occur in text, for a base without a mask token.
+        start: adapter to start from, with fresh moments of the optimiser.
+        longest: longest example in tokens; longer ones are left out.
+        recompute: recompute activations in the backward pass, to save memory.
+        device: "auto", "cpu" or "cuda".
+        dtype: dtype of the base's weights; "auto" is float32 on a CPU, else bfloat16.
+        config: fields of ModelConfig that the checkpoint does not define.
+    """
 
     base: str
     data: Sequence[Path]
@@ -60,35 +77,40 @@ class TrainTask:
     system: str | None = SYSTEM
     rank: int = 32
     alpha: float | None = None
-    """None is twice the rank."""
     canvas_layers: tuple[int, ...] | None = None
     mask_token: str | None = None
-    """A token that no text contains, for a base without one of its own."""
     start: Path | None = None
-    """An adapter to go on from, with fresh moments."""
     longest: int = 512
     recompute: bool = False
     device: str = "auto"
     dtype: Dtype = "auto"
     config: dict[str, Any] = field(default_factory=dict)
-    """Fields of ModelConfig that the checkpoint leaves unsaid."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A training run that is about to begin."""
+class TrainingPlan:
+    """A training run with its data read, before weights are loaded.
+
+    Attributes:
+        config: configuration of the model, with its mask token.
+        tokenizer: tokenizer of the model.
+        examples: all examples that are short enough.
+        needed: memory of a step.
+    """
 
     config: ModelConfig
     tokenizer: Tokenizer
     examples: Sequence[Example]
-    needed: memory.Estimate
+    needed: memory.MemoryEstimate
 
 
-def plan(task: TrainTask) -> Plan:
-    """Read the configuration and the data, and compute the memory; loads no weights.
+def plan(task: TrainTask) -> TrainingPlan:
+    """Read the configuration and the data and estimate the memory, without loading weights.
 
     Raises:
-        DataError, OptionError, AdapterError, ModelFileError: as the readers say.
+        DataError: a file cannot be read or holds no usable example.
+        OptionError: an option does not fit the model.
+        AdapterError, ModelFileError: the adapter or the model is missing or damaged.
     """
     found = checkpoint.find(task.base, task.config)
     config = replace(found.config, mask_id=_mask_id(task, found.config, found.tokenizer))
@@ -105,12 +127,12 @@ def plan(task: TrainTask) -> Plan:
         layers=task.canvas_layers,
         sequences=task.options.batch * (2 if double else 1),
         length=max(len(example.prompt) for example in examples) + canvas,
-        # Of a canvas and its complement every position is asked for once.
+        # A canvas and its complement together hide every position once.
         canvas=canvas // 2 if double else canvas,
         weight_bytes=2 if _float_dtype(task) == "bfloat16" else 4,
         recompute=task.recompute,
     )
-    return Plan(config, found.tokenizer, examples, needed)
+    return TrainingPlan(config, found.tokenizer, examples, needed)
 
 
 def _float_dtype(task: TrainTask) -> Dtype:
@@ -141,7 +163,7 @@ def _mask_id(task: TrainTask, config: ModelConfig, tokenizer: Tokenizer) -> int:
 def train(
     task: TrainTask, tell: Tell = lambda text: None, listen: Listener = lambda report: None
 ) -> bool:
-    """Train, or go on with a run that is in `out`; returns whether all steps are done.
+    """Train, or resume the run in `out`; returns whether all steps are done.
 
     Raises:
         TooLargeError: the run does not fit the memory.
@@ -165,15 +187,15 @@ def _validated(when: str, figures: tuple[float, float]) -> str:
 
 
 def _split(examples: Sequence[Example]) -> tuple[Sequence[Example], Sequence[Example]]:
-    """What is trained on, and every n-th example for measuring."""
+    """Examples for training, and every n-th one for validation."""
     every = max(10, len(examples) // _VALIDATION)
     held = examples[::every]
     kept = [example for i, example in enumerate(examples) if i % every]
     return (kept, held) if kept else (examples, examples)
 
 
-def make_trainer(task: TrainTask, planned: Plan) -> Trainer:
-    """Load the base and set the adapter on it."""
+def make_trainer(task: TrainTask, planned: TrainingPlan) -> Trainer:
+    """Load the base and attach the adapter."""
     engine = Engine.load(
         task.base,
         dtype=_float_dtype(task),
@@ -189,7 +211,7 @@ def make_trainer(task: TrainTask, planned: Plan) -> Trainer:
     )  # fmt: skip
 
 
-def _first_adapter(task: TrainTask, planned: Plan, engine: Engine) -> Adapter:
+def _first_adapter(task: TrainTask, planned: TrainingPlan, engine: Engine) -> Adapter:
     if task.start is not None:
         return lora.load(task.start, planned.config)
     own_mask = checkpoint.find(task.base, task.config).config.mask_id is not None
@@ -210,9 +232,9 @@ def _first_adapter(task: TrainTask, planned: Plan, engine: Engine) -> Adapter:
 
 
 def read_prompts(paths: Sequence[Path]) -> list[str]:
-    """Distinct prompts in both spellings, without what the evaluation asks.
+    """Distinct prompts in both spellings, without those of the evaluation.
 
-    A line has a `prompt` or a `text`.
+    Each line of the files has a `prompt` or a `text`.
 
     Raises:
         DataError: a line has neither.
@@ -238,12 +260,16 @@ def make_data(
     dtype: Dtype = "auto",
     tell: Tell = lambda text: None,
 ) -> bool:
-    """Write the base's own replies to `out`; a second call goes on. Returns whether all is done."""
+    """Write the base's own replies to `out`; a second call continues.
+
+    Returns:
+        Whether all prompts are done.
+    """
     todo = read_prompts(prompts)[:limit]
     progress = out.with_suffix(".done")
     done = int(progress.read_text()) if progress.exists() else 0
     engine = _float_engine(base, device, dtype)
-    # Sorted here as `distill` does, so that the place to go on from is the same.
+    # Sorted as by `distill`, so that a second call continues at the same prompt.
     todo = sorted(todo, key=len)
     network = Network(engine.model)
     for count, rows in distill(
@@ -280,7 +306,11 @@ def make_trajectories(
     system: str | None = SYSTEM,
     tell: Tell = lambda text: None,
 ) -> bool:
-    """Record how the adapted model itself denoises replies to the prompts of the data."""
+    """Write the adapted model's own trajectories for the prompts of `data` to `out`.
+
+    Returns:
+        Whether all prompts are done; a second call continues.
+    """
     engine = _float_engine(base, device, dtype, adapter)
     prompts: dict[tuple[int, ...], None] = {}
     for path in data:
@@ -338,10 +368,10 @@ def evaluate(
 
 
 def finished_adapter(run: Path) -> Path:
-    """The adapter of a run: its last checkpoint, or the directory itself if it is one.
+    """Adapter of a run: its last checkpoint, or the directory itself if it is an adapter.
 
     Raises:
-        OptionError: there is none.
+        OptionError: there is neither.
     """
     if (run / lora.SETTINGS).exists():
         return run
@@ -352,7 +382,7 @@ def finished_adapter(run: Path) -> Path:
 
 
 def export(base: str, run: Path, out: Path, config: dict[str, Any] | None = None) -> str:
-    """Write the adapter of a run in bfloat16, half the size, to be shipped; returns its SHA-256."""
+    """Write the adapter of a run in bfloat16, half its size; returns the SHA-256 of the weights."""
     source = finished_adapter(run)
     settings = lora.read_denoiser(source)
     taught = {} if settings is None else {"mask_id": settings.mask_id}

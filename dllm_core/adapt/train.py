@@ -1,4 +1,4 @@
-"""The training loop: resumable to the last bit, with an end on the clock."""
+"""Training loop: resumable with bit-identical results, with a time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dllm_core.adapt.collate import Batch, Collator
+from dllm_core.adapt.collate import Collator, TrainingBatch
 from dllm_core.adapt.examples import Example, write_rows
 from dllm_core.adapt.loss import Loss, loss_of
 from dllm_core.adapt.network import Network, positions_of
@@ -32,21 +32,32 @@ SAVE_SECONDS = 100.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """One run. All but `seconds` must stay the same when it is resumed."""
+    """Options of one run. All but `seconds` must stay the same when it is resumed.
+
+    Attributes:
+        steps: number of optimiser steps.
+        batch: examples per step; with complementary masks twice as many sequences.
+        rate: highest learning rate.
+        warm_up: share of the steps in which the learning rate rises; then it falls as a cosine.
+        last_rate: learning rate of the last step, as a share of `rate`.
+        clip: bound on the norm of the gradient.
+        decay: weight decay of AdamW.
+        seed: seed of the initial adapter, of the order of examples and of hidden positions.
+        seconds: time limit of this call; the run can be resumed afterwards.
+
+    Raises:
+        OptionError: a value is out of bounds.
+    """
 
     steps: int = 1000
     batch: int = 16
-    """Examples a step; with complementary masks twice as many sequences."""
     rate: float = 5e-4
     warm_up: float = 0.05
-    """Share of the steps in which the learning rate rises; then it falls as a cosine."""
     last_rate: float = 0.1
-    """Learning rate of the last step, as a share of `rate`."""
     clip: float = 1.0
     decay: float = 0.0
     seed: int = 0
     seconds: float | None = None
-    """Wall clock of this piece; the run can be resumed from where it stops."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "rate", "clip"):
@@ -57,26 +68,33 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How far a run is; one is made every step."""
+class TrainingReport:
+    """Progress of a run after one step.
+
+    Attributes:
+        step: steps done.
+        steps: steps in all.
+        loss: the training loss.
+        entropy: mean cross-entropy of hidden words, in nats.
+        accuracy: share of hidden words whose most probable token is right.
+        rate: learning rate of the step.
+        seconds: time since this call began.
+    """
 
     step: int
     steps: int
     loss: float
     entropy: float
-    """Mean cross-entropy of hidden words, in nats."""
     accuracy: float
-    """Share of hidden words that are guessed right."""
     rate: float
     seconds: float
-    """Since this piece began."""
 
 
-Listener = Callable[[Report], None]
+Listener = Callable[[TrainingReport], None]
 
 
 def learning_rate(options: TrainOptions, step: int) -> float:
-    """Of a step, counted from 0."""
+    """Learning rate of a step, counted from 0."""
     rising = max(1, round(options.warm_up * options.steps))
     if step < rising:
         return options.rate * (step + 1) / rising
@@ -86,9 +104,9 @@ def learning_rate(options: TrainOptions, step: int) -> float:
 
 
 def pick(count: int, batch: int, step: int, seed: int) -> list[int]:
-    """Examples of a step: every epoch is a permutation of its own, drawn from the seed.
+    """Indices of the examples of a step; every epoch is a permutation drawn from the seed.
 
-    Nothing but the step has to be remembered to go on in the data.
+    They depend on the step alone, so resuming needs no other state.
     """
     places = range(step * batch, (step + 1) * batch)
     epochs = {place // count for place in places}
@@ -113,8 +131,13 @@ class Trainer:
         base: str = "",
         recompute: bool = False,
     ) -> None:
-        """`directory` holds the run: checkpoints, the log, and at last the adapter. `base` names
-        the model in the adapter's files."""
+        """Freeze the model and attach the adapter.
+
+        Args:
+            directory: receives the checkpoints, the log and the adapter.
+            base: name of the model in the adapter's files.
+            recompute: recompute activations in the backward pass.
+        """
         self.collate, self.options, self.directory, self.base = collate, options, directory, base
         self.device = model.embedding.device
         self.step = 0
@@ -160,9 +183,9 @@ class Trainer:
             rate = learning_rate(self.options, self.step)
             loss = self._advance(batch, rate)
             self.step += 1
-            # While a GPU works on this step; its figures are read, and so waited for, after that.
+            # Made while a GPU still works on the step; reading the figures below waits for it.
             batch = self._batch(examples, self.step)
-            report = Report(
+            report = TrainingReport(
                 step=self.step,
                 steps=self.options.steps,
                 loss=float(loss.total.detach()),
@@ -179,14 +202,14 @@ class Trainer:
         self.save(rows)
         return self.step >= self.options.steps
 
-    def _batch(self, examples: Sequence[Example], step: int) -> Batch:
-        """The batch of a step; all chance comes from its number, so resuming repeats nothing."""
+    def _batch(self, examples: Sequence[Example], step: int) -> TrainingBatch:
+        """Batch of a step; its random numbers depend on the seed and the step alone."""
         options = self.options
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
         chosen = pick(len(examples), options.batch, step, options.seed)
         return self.collate([examples[i] for i in chosen], generator)
 
-    def _advance(self, batch: Batch, rate: float) -> Loss:
+    def _advance(self, batch: TrainingBatch, rate: float) -> Loss:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         loss = self.measure(batch)
@@ -196,8 +219,8 @@ class Trainer:
         self._optimizer.step()
         return loss
 
-    def measure(self, batch: Batch) -> Loss:
-        """The loss of a batch, with its graph."""
+    def measure(self, batch: TrainingBatch) -> Loss:
+        """Loss of a batch, with its graph for the backward pass."""
         batch = batch.to(self.device)
         hidden = self.network(batch.ids, positions_of(batch.ids), batch.visible, batch.canvas)
         logits = self.network.logits(hidden.flatten(0, 1)[batch.rows])
@@ -205,7 +228,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, examples: Sequence[Example], batches: int = 4) -> tuple[float, float]:
-        """Mean cross-entropy and accuracy of hidden words, the same questions at every call."""
+        """Mean cross-entropy (nats) and accuracy of hidden words, the same ones at every call."""
         self.network.eval()
         found = []
         for number in range(batches):
@@ -218,7 +241,7 @@ class Trainer:
         return sum(entropies) / batches, sum(accuracies) / batches
 
     def adapter(self) -> Adapter:
-        """What has been learnt so far."""
+        """The adapter as trained so far."""
         parts = {}
         for name, module in self.network.model.named_modules():
             if isinstance(module, lora.Adapted):
@@ -227,7 +250,10 @@ class Trainer:
         return replace(self._adapter, parts=parts, mask_row=self._mask_row)
 
     def save(self, rows: Sequence[dict[str, Any]] = ()) -> Path:
-        """Write a checkpoint and drop older ones; a crash in between leaves the last one whole."""
+        """Write a checkpoint and delete older ones; a crash meanwhile keeps the last one intact.
+
+        `rows` are appended to the log. Returns the directory of the checkpoint.
+        """
         write_rows(self.directory / LOG, rows, append=True)
         place = self.directory / f"step-{self.step:07d}"
         lora.save(self.adapter(), self.network.model.config, place, self.base)
@@ -249,10 +275,10 @@ class Trainer:
         return place
 
     def resume(self) -> bool:
-        """Go on from the last checkpoint in the directory; False when there is none.
+        """Load the last checkpoint in the directory; returns False if there is none.
 
         Raises:
-            OptionError: it belongs to a run with other options.
+            OptionError: the checkpoint belongs to a run with other options.
         """
         place = latest(self.directory)
         if place is None:
@@ -293,7 +319,7 @@ class Trainer:
 
 
 def latest(directory: Path) -> Path | None:
-    """The last whole checkpoint of a run."""
+    """Directory of the last complete checkpoint of a run; None if there is none."""
     pointer = directory / LATEST
     if not pointer.exists():
         return None
@@ -309,9 +335,12 @@ def new_adapter(
     learn_mask: bool,
     seed: int,
 ) -> Adapter:
-    """An adapter to begin with. The mask's embedding starts as the mean of all others plus noise
-    of their spread: at zero, or at the mean alone, all open positions would look the same to the
-    first norm."""
+    """Initial adapter.
+
+    With `learn_mask` it has an embedding of the mask token, which starts as the mean of all
+    embeddings plus noise: from zero, or from the mean alone, the first norm would make all open
+    positions equal.
+    """
     generator = torch.Generator().manual_seed(seed)
     layers = None if settings is None else settings.canvas_layers
     start = lora.fresh(model.config, rank=rank, alpha=alpha, layers=layers, generator=generator)

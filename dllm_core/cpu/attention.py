@@ -1,4 +1,4 @@
-"""Attention of one sequence in a forward pass, over keys and values that it also writes."""
+"""Attention of one sequence in a forward pass, with storage of its keys and values."""
 
 from __future__ import annotations
 
@@ -14,28 +14,34 @@ from dllm_core.cpu import team
 from dllm_core.cpu.attention_kernel import AttentionKernel, scratch_bytes
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
-from dllm_core.cpu.team import Call
+from dllm_core.cpu.team import Launch
 from dllm_core.cpu.workspace import Workspace, float_bits
 
 _TILES = (1, 2, 4, 8)
-"""Queries that a kernel takes through at once: one is compiled for each."""
+"""Numbers of queries that a kernel processes together; a kernel is compiled for each."""
 
 _workspace = Workspace()
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """The shape of attention in a model."""
+    """Shape of attention in a model.
+
+    Attributes:
+        heads: query heads.
+        kv_heads: key and value heads.
+        head_dim: size of a head.
+        eps: epsilon of the normalisation of queries and keys, in models that have it.
+    """
 
     heads: int
     kv_heads: int
     head_dim: int
     eps: float
-    """Of the normalisation of queries and keys, where there is one."""
 
     @property
     def fit(self) -> bool:
-        """Whether the kernel can do them: half a head is whole vectors."""
+        """Whether the kernel supports this shape: half a head must be whole vectors."""
         return self.head_dim % (2 * LANES) == 0
 
 
@@ -46,7 +52,7 @@ def _kernel(head_dim: int, tile: int, portable: bool) -> Kernel:
 
 
 def prepare(head_dim: int) -> None:
-    """Compile every kernel for heads of this size before anybody waits for it."""
+    """Compile all kernels for heads of this size; a second or so."""
     for tile in _TILES:
         _kernel(head_dim, tile, False)
 
@@ -64,40 +70,41 @@ def attend(
     norms: tuple[Tensor, Tensor] | None = None,
     portable: bool = False,
 ) -> None:
-    """Rotate queries and keys, store keys and values, and attend to what is visible.
+    """Rotate queries and keys, store keys and values, and attend to the visible positions.
 
     Args:
-        qkv: float32 (rows, heads + 2 * kv_heads, head_dim) as one matrix; it is overwritten.
-        out: float32 (rows, heads * head_dim), where the result goes.
-        tables: cosine and signed sine of every row, (rows, 1, head_dim).
-        cache: keys and values, float32 (kv_heads, capacity, head_dim).
+        qkv: float32 (rows, (heads + 2 * kv_heads) * head_dim); it is overwritten.
+        out: float32 (rows, heads * head_dim), receives the result.
+        shape: the heads.
+        tables: cosine and signed sine of every row, float32 (rows, 1, head_dim).
+        cache: keys and values, float32 (kv_heads, capacity, head_dim), written at the rows.
         start: position of the first row.
-        visible: positions 0 .. visible - 1 are attended to.
-        mask: boolean (rows, visible), or None where every row sees them all.
-        norms: weights of the normalisation of queries and keys, (head_dim,).
-        portable: without instructions that only some processors have.
+        visible: number of positions to attend to, from position 0.
+        mask: boolean (rows, visible), or None if every row sees all of them.
+        norms: weights of the normalisation of queries and keys, (head_dim,), if there is one.
+        portable: use only instructions that all processors of this kind have.
     """
     size = workspace_size(len(qkv), shape, visible)
     (memory,) = _workspace.place((size,))
     (keys, values), (cos, sin) = cache, tables
-    # The kernel is told where it lies, so that it must outlive the call.
+    # The kernel gets an address, so the mask must outlive the run.
     mask = None if mask is None else mask.contiguous()
-    done = call(
+    attending = launch(
         qkv,
         out,
         shape,
-        Place(start, visible, cos.data_ptr(), sin.data_ptr()),
+        SpanAddresses(start, visible, cos.data_ptr(), sin.data_ptr()),
         (keys.data_ptr(), values.data_ptr(), 4 * keys.stride(0)),
         memory,
         mask=mask,
         norms=norms,
         portable=portable,
     )
-    team.run(done)
+    team.run(attending)
 
 
-class Place(NamedTuple):
-    """Where the rows of a pass stand, and the addresses of their rotary tables."""
+class SpanAddresses(NamedTuple):
+    """Positions of the rows of a sequence, and addresses of their rotary tables."""
 
     start: int
     visible: int
@@ -106,41 +113,44 @@ class Place(NamedTuple):
 
 
 def tile_of(rows: int, shape: Heads) -> int:
-    """Queries that are taken through at once."""
+    """Number of queries that the kernel processes together."""
     queries = rows * (shape.heads // shape.kv_heads)
     return next((n for n in _TILES if n >= queries), _TILES[-1])
 
 
 def workspace_size(rows: int, shape: Heads, visible: int) -> int:
-    """Bytes that the kernel needs to attend to so many positions, on all threads."""
+    """Bytes of scratch memory for `visible` positions, over all threads."""
     each = scratch_bytes(visible, shape.head_dim, tile_of(rows, shape))
     return each * torch.get_num_threads()
 
 
-def call(
+def launch(
     qkv: Tensor,
     out: Tensor,
     shape: Heads,
-    place: Place,
+    span: SpanAddresses,
     cache: tuple[int, int, int],
     memory: int,
     *,
     mask: Tensor | None = None,
     norms: tuple[Tensor, Tensor] | None = None,
     portable: bool = False,
-) -> Call:
-    """The kernel's own interface.
+) -> Launch:
+    """Prepare a launch of the kernel, which `team.run` or a `team.Program` runs.
 
-    `cache` are the addresses of keys and values and the bytes from head to head, `memory` is the
-    address of `workspace_size` bytes.
+    Args:
+        cache: addresses of keys and values, and bytes from head to head.
+        memory: address of `workspace_size` bytes.
+
+    For the others see `attend`.
     """
     tile = tile_of(len(qkv), shape)
     q_norm, k_norm = (0, 0) if norms is None else (weight.data_ptr() for weight in norms)
     arguments = (
         qkv.data_ptr(), 4 * qkv.stride(0), len(qkv), shape.heads, shape.kv_heads,
-        place.cos, place.sin, q_norm, k_norm, float_bits(shape.eps),
-        *cache, place.start, place.visible, 0 if mask is None else mask.data_ptr(),
+        span.cos, span.sin, q_norm, k_norm, float_bits(shape.eps),
+        *cache, span.start, span.visible, 0 if mask is None else mask.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), float_bits(1 / math.sqrt(shape.head_dim)),
-        memory, scratch_bytes(place.visible, shape.head_dim, tile),
+        memory, scratch_bytes(span.visible, shape.head_dim, tile),
     )  # fmt: skip
-    return Call(_kernel(shape.head_dim, tile, portable), arguments)
+    return Launch(_kernel(shape.head_dim, tile, portable), arguments)

@@ -1,10 +1,10 @@
 """Attention of one sequence over its keys and values, as machine code.
 
-Two phases, each shared among the threads. First every row's queries and keys are normalised,
-where weights are given (QK-norm, arXiv 2302.05442), and rotated (RoFormer, arXiv 2104.09864); keys
-and values go to the cache. Then every thread takes blocks of queries of one key head: it lays the
-keys of the head out by dimension, so that 16 of them are multiplied at once and no sum runs across
-lanes, and takes tiles of queries through scores, softmax and the weighted sum of the values.
+The work has two phases, each shared among the threads. First the queries and keys of every row are
+normalised, if weights are given (QK-norm, arXiv 2302.05442), and rotated (RoFormer, arXiv
+2104.09864); keys and values are stored. Then every thread takes blocks of queries of one key head:
+it transposes the keys of the head, so that 16 of them are multiplied at once and sums stay within
+lanes, and computes scores, softmax and the weighted sum of the values for tiles of queries.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from llvmlite import ir
 from dllm_core.cpu.emit import F32, FLOAT, FLOATS, LANES, VECTOR, Counter, Emitter, Value
 
 TILES = 4
-"""Tiles of queries for which the keys are laid out once."""
+"""Tiles of queries that share one transposed copy of the keys."""
 _CHAINS = 2
-"""Partial sums of a score. As many for every tile, so that a row's result does not depend on how
-many others its sequence has in the same pass."""
+"""Partial sums of a score, the same number for all tiles, so that a row's result does not depend on
+the number of rows in the pass."""
 _HIDDEN = -1e30
-"""Score of a key that is not to be seen; what is at most this weighs nothing."""
+"""Score of a masked key; scores up to this one have weight 0."""
 _TOGETHER = 2
 """Vectors of values that are summed in one pass over the keys."""
 
 
-class Slot(IntEnum):
-    """Where the kernel finds its arguments, after the counters."""
+class AttentionSlot(IntEnum):
+    """Arguments of the attention kernel, after the counters."""
 
     QKV = len(Counter)
     """float32 (rows, heads + 2 * kv_heads, head_dim); the queries are rotated in place."""
@@ -53,40 +53,43 @@ class Slot(IntEnum):
     """Position of the first row."""
     VISIBLE = auto()
     MASK = auto()
-    """Bytes (rows, visible), or null where all is seen."""
+    """Bytes (rows, visible), or null if all positions are seen."""
     OUT = auto()
     """float32 (rows, heads, head_dim)"""
     OUT_STRIDE = auto()
     SCALE = auto()
-    """Of the scores, bits of a float32."""
+    """Factor of the scores, bits of a float32."""
     SCRATCH = auto()
     SCRATCH_STRIDE = auto()
-    """Bytes of every thread."""
+    """Bytes of scratch memory per thread."""
 
 
 def scratch_bytes(visible: int, head_dim: int, tile: int) -> int:
-    """What a thread needs: the keys of a head, and a tile's queries and scores."""
+    """Bytes of scratch memory per thread: the keys of a head, a tile's queries and scores."""
     positions = -(-visible // LANES) * LANES
     return FLOAT * (positions * (head_dim + tile) + tile * head_dim)
 
 
 class _Work(NamedTuple):
-    """What a thread works with."""
+    """Scratch memory of a thread and sizes.
+
+    Attributes:
+        keys: float32 (blocks, head_dim, 16), the transposed keys of a head.
+        queries: float32 (tile, head_dim).
+        scores: float32 (tile, blocks * 16).
+        blocks: number of blocks of 16 visible positions.
+        group: number of query heads that share a key head.
+    """
 
     keys: Value
-    """(blocks of 16 positions, head_dim, 16)"""
     queries: Value
-    """(tile, head_dim)"""
     scores: Value
-    """(tile, positions)"""
     blocks: Value
-    """Of 16 visible positions."""
     group: Value
-    """Query heads that share a key head."""
 
 
 class AttentionKernel:
-    """Writes the kernel for heads of this size and tiles of so many queries."""
+    """Writes the kernel for one head size and number of queries per tile."""
 
     def __init__(self, head_dim: int, tile: int) -> None:
         self._dim, self._tile = head_dim, tile
@@ -94,11 +97,11 @@ class AttentionKernel:
         self._bytes = head_dim * FLOAT
 
     def __call__(self, e: Emitter) -> None:
-        rows = e.argument(Slot.ROWS)
+        rows = e.argument(AttentionSlot.ROWS)
         counters = (Counter.NEXT_ROW, Counter.ROWS_DONE)
         e.share(*counters, rows, lambda row: self._rotate_and_store(e, row))
         b = e.builder
-        group = b.sdiv(e.argument(Slot.HEADS), e.argument(Slot.KV_HEADS))
+        group = b.sdiv(e.argument(AttentionSlot.HEADS), e.argument(AttentionSlot.KV_HEADS))
         queries = e.mul(rows, group)
         per_head = e.ceil_div(queries, TILES * self._tile)
         work = self._workspace(e, group)
@@ -110,13 +113,13 @@ class AttentionKernel:
             last = e.least(e.add(first, TILES), e.ceil_div(queries, self._tile))
             e.loop(b.sub(last, first), lambda t: self._attend(e, work, head, e.add(first, t)))
 
-        items = e.mul(e.argument(Slot.KV_HEADS), per_head)
+        items = e.mul(e.argument(AttentionSlot.KV_HEADS), per_head)
         e.share(Counter.NEXT_ITEM, Counter.ITEMS_DONE, items, item)
 
     def _workspace(self, e: Emitter, group: Value) -> _Work:
-        thread = e.mul(e.take(Counter.NEXT_THREAD), e.argument(Slot.SCRATCH_STRIDE))
-        keys = e.at(e.pointer(Slot.SCRATCH), thread)
-        blocks = e.ceil_div(e.argument(Slot.VISIBLE), LANES)
+        thread = e.mul(e.take(Counter.NEXT_THREAD), e.argument(AttentionSlot.SCRATCH_STRIDE))
+        keys = e.at(e.pointer(AttentionSlot.SCRATCH), thread)
+        blocks = e.ceil_div(e.argument(AttentionSlot.VISIBLE), LANES)
         queries = e.at(keys, e.mul(blocks, LANES * self._bytes))
         scores = e.at(queries, self._tile * self._bytes)
         return _Work(keys, queries, scores, blocks, group)
@@ -124,25 +127,27 @@ class AttentionKernel:
     # Rotary positions, keys and values
 
     def _rotate_and_store(self, e: Emitter, row: Value) -> None:
-        x = e.at(e.pointer(Slot.QKV), e.mul(row, e.argument(Slot.QKV_STRIDE)))
-        position = e.mul(e.add(e.argument(Slot.START), row), self._bytes)
-        heads, kv_heads = e.argument(Slot.HEADS), e.argument(Slot.KV_HEADS)
+        x = e.at(e.pointer(AttentionSlot.QKV), e.mul(row, e.argument(AttentionSlot.QKV_STRIDE)))
+        position = e.mul(e.add(e.argument(AttentionSlot.START), row), self._bytes)
+        heads, kv_heads = e.argument(AttentionSlot.HEADS), e.argument(AttentionSlot.KV_HEADS)
 
         def source(head: Value) -> Value:
             return e.at(x, e.mul(head, self._bytes))
 
-        def cached(slot: Slot, head: Value) -> Value:
-            return e.at(e.pointer(slot), e.mul(head, e.argument(Slot.HEAD_STRIDE)), position)
+        def cached(slot: AttentionSlot, head: Value) -> Value:
+            return e.at(
+                e.pointer(slot), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE)), position
+            )
 
         def query(head: Value) -> None:
-            self._rotate(e, row, source(head), source(head), Slot.Q_NORM)
+            self._rotate(e, row, source(head), source(head), AttentionSlot.Q_NORM)
 
         def key(head: Value) -> None:
             at = source(e.add(heads, head))
-            self._rotate(e, row, at, cached(Slot.KEYS, head), Slot.K_NORM)
+            self._rotate(e, row, at, cached(AttentionSlot.KEYS, head), AttentionSlot.K_NORM)
 
         def value(head: Value) -> None:
-            at, to = source(e.add(heads, kv_heads, head)), cached(Slot.VALUES, head)
+            at, to = source(e.add(heads, kv_heads, head)), cached(AttentionSlot.VALUES, head)
             for i in range(self._vectors):
                 e.store(e.load(e.at(at, i * VECTOR), FLOATS), e.at(to, i * VECTOR))
 
@@ -150,7 +155,9 @@ class AttentionKernel:
         e.loop(kv_heads, key)
         e.loop(kv_heads, value)
 
-    def _rotate(self, e: Emitter, row: Value, source: Value, target: Value, norm: Slot) -> None:
+    def _rotate(
+        self, e: Emitter, row: Value, source: Value, target: Value, norm: AttentionSlot
+    ) -> None:
         b = e.builder
         x = [e.load(e.at(source, i * VECTOR), FLOATS) for i in range(self._vectors)]
         normed = b.icmp_signed("!=", e.argument(norm), e.whole(0))
@@ -166,14 +173,16 @@ class AttentionKernel:
         for part in x:
             total = e.fma(part, part, total)
         count = ir.Constant(F32, float(self._dim))
-        inverse = e.inverse_root_mean(total, count, e.float_argument(Slot.EPS))
+        inverse = e.inverse_root_mean(total, count, e.float_argument(AttentionSlot.EPS))
         weights = [e.load(e.at(weight, i * VECTOR), FLOATS) for i in range(self._vectors)]
         return [b.fmul(b.fmul(part, inverse), w) for part, w in zip(x, weights, strict=True)]
 
     def _store_rotated(self, e: Emitter, row: Value, x: list[Value], target: Value) -> None:
-        """The halves of a head are the parts of complex numbers; the table's sine has the sign."""
+        """Rotate the halves of a head as parts of complex numbers; the sine table has the sign."""
         offset = e.mul(row, self._bytes)
-        cos, sin = (e.at(e.pointer(slot), offset) for slot in (Slot.COS, Slot.SIN))
+        cos, sin = (
+            e.at(e.pointer(slot), offset) for slot in (AttentionSlot.COS, AttentionSlot.SIN)
+        )
         half = self._vectors // 2
         for i, part in enumerate(x):
             other = x[(i + half) % self._vectors]
@@ -184,11 +193,13 @@ class AttentionKernel:
     # Attention
 
     def _lay_out_keys(self, e: Emitter, work: _Work, head: Value) -> None:
-        keys = e.at(e.pointer(Slot.KEYS), e.mul(head, e.argument(Slot.HEAD_STRIDE)))
-        last = e.add(e.argument(Slot.VISIBLE), -1)
+        keys = e.at(
+            e.pointer(AttentionSlot.KEYS), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE))
+        )
+        last = e.add(e.argument(AttentionSlot.VISIBLE), -1)
 
         def block(i: Value) -> None:
-            # Beyond the last key stands that key again, which the scores then leave out.
+            # Lanes behind the last key repeat it; their scores are masked.
             positions = [e.least(e.add(e.mul(i, LANES), n), last) for n in range(LANES)]
             rows = [e.at(keys, e.mul(position, self._bytes)) for position in positions]
             for v in range(self._vectors):
@@ -201,10 +212,10 @@ class AttentionKernel:
 
     def _attend(self, e: Emitter, work: _Work, head: Value, tile: Value) -> None:
         b = e.builder
-        last = e.add(e.mul(e.argument(Slot.ROWS), work.group), -1)
+        last = e.add(e.mul(e.argument(AttentionSlot.ROWS), work.group), -1)
         rows, offsets = [], []
         for j in range(self._tile):
-            # A tile that is not full has its last query several times.
+            # A tile that is not full repeats its last query.
             query = e.least(e.add(e.mul(tile, self._tile), j), last)
             rows.append(b.sdiv(query, work.group))
             own = e.add(e.mul(head, work.group), b.srem(query, work.group))
@@ -217,19 +228,19 @@ class AttentionKernel:
         self._sum_values(e, work, head, rows, offsets, weights)
 
     def _gather(self, e: Emitter, work: _Work, rows: list[Value], offsets: list[Value]) -> None:
-        """The queries of a tile, scaled, one after another."""
-        scale = e.splat(e.float_argument(Slot.SCALE))
-        stride = e.argument(Slot.QKV_STRIDE)
+        """Copy the queries of a tile, scaled, to scratch memory."""
+        scale = e.splat(e.float_argument(AttentionSlot.SCALE))
+        stride = e.argument(AttentionSlot.QKV_STRIDE)
         for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
-            source = e.at(e.pointer(Slot.QKV), e.mul(row, stride), offset)
+            source = e.at(e.pointer(AttentionSlot.QKV), e.mul(row, stride), offset)
             for i in range(self._vectors):
                 part = e.builder.fmul(e.load(e.at(source, i * VECTOR), FLOATS), scale)
                 e.store(part, e.at(work.queries, j * self._bytes + i * VECTOR))
 
     def _score(self, e: Emitter, work: _Work, rows: list[Value]) -> list[Value]:
-        """Scores of all visible keys, written, and the largest of every lane."""
-        visible = e.argument(Slot.VISIBLE)
-        masked = e.builder.icmp_signed("!=", e.argument(Slot.MASK), e.whole(0))
+        """Write the scores of all visible keys; returns the largest score of every lane."""
+        visible = e.argument(AttentionSlot.VISIBLE)
+        masked = e.builder.icmp_signed("!=", e.argument(AttentionSlot.MASK), e.whole(0))
 
         def block(i: Value, most: list[Value]) -> list[Value]:
             lanes = e.before(e.builder.sub(visible, e.mul(i, LANES)))
@@ -246,7 +257,7 @@ class AttentionKernel:
         return e.fold(work.blocks, start, block)
 
     def _products(self, e: Emitter, work: _Work, block: Value) -> list[Value]:
-        """Every query of the tile times 16 keys."""
+        """Products of all queries of the tile with 16 keys."""
         keys = e.at(work.keys, e.mul(block, LANES * self._bytes))
         sums = [[e.constant(0.0)] * _CHAINS for _ in range(self._tile)]
         for d in range(self._dim):
@@ -257,8 +268,8 @@ class AttentionKernel:
         return [reduce(e.builder.fadd, chain) for chain in sums]
 
     def _hide(self, e: Emitter, row: Value, block: Value, lanes: Value, place: Value) -> None:
-        offset = e.add(e.mul(row, e.argument(Slot.VISIBLE)), e.mul(block, LANES))
-        seen = e.load_some(e.at(e.pointer(Slot.MASK), offset), lanes)
+        offset = e.add(e.mul(row, e.argument(AttentionSlot.VISIBLE)), e.mul(block, LANES))
+        seen = e.load_some(e.at(e.pointer(AttentionSlot.MASK), offset), lanes)
         seen = e.builder.icmp_unsigned("!=", seen, ir.Constant(seen.type, [0] * LANES))
         score = e.load(place, FLOATS)
         e.store(e.builder.select(seen, score, e.constant(_HIDDEN)), place)
@@ -268,7 +279,7 @@ class AttentionKernel:
         return e.at(work.scores, row, e.mul(block, VECTOR))
 
     def _exponentiate(self, e: Emitter, work: _Work, most: list[Value]) -> list[Value]:
-        """Scores become e**(score - largest); returns the sum of each query's."""
+        """Replace scores by e**(score - largest); returns their sum for each query."""
         b = e.builder
         peaks = [e.splat(e.reduce(e.largest, lanes)) for lanes in most]
 
@@ -295,9 +306,11 @@ class AttentionKernel:
         offsets: list[Value],
         weights: list[Value],
     ) -> None:
-        values = e.at(e.pointer(Slot.VALUES), e.mul(head, e.argument(Slot.HEAD_STRIDE)))
+        values = e.at(
+            e.pointer(AttentionSlot.VALUES), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE))
+        )
         scores = [self._score_at(e, work, j, e.whole(0)) for j in range(self._tile)]
-        out, stride = e.pointer(Slot.OUT), e.argument(Slot.OUT_STRIDE)
+        out, stride = e.pointer(AttentionSlot.OUT), e.argument(AttentionSlot.OUT_STRIDE)
         for first in range(0, self._vectors, _TOGETHER):
             parts = range(first, first + _TOGETHER)
 
@@ -312,7 +325,7 @@ class AttentionKernel:
                 return found
 
             zeros = [e.constant(0.0)] * (_TOGETHER * self._tile)
-            sums = e.fold(e.argument(Slot.VISIBLE), zeros, add)
+            sums = e.fold(e.argument(AttentionSlot.VISIBLE), zeros, add)
             for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
                 target = e.at(out, e.mul(row, stride), offset)
                 for n, part in enumerate(parts):

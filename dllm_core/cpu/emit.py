@@ -1,7 +1,7 @@
-"""Writing vector code: a thin layer over LLVM's instruction builder.
+"""Emission of vector code: a thin layer over LLVM's instruction builder.
 
-A kernel is a Python function that calls an `Emitter`; Python's loops unroll, the emitter's are
-loops of the program. LLVM fits vectors of 16 lanes to whatever registers the processor has.
+A kernel is a Python function that calls an `Emitter`. Loops of Python are unrolled, loops of the
+emitter become loops of the kernel. LLVM splits vectors of 16 lanes over the processor's registers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 LANES = 16
-"""Floats of a vector: one AVX-512 register, two or four of others."""
+"""Floats of a vector: one AVX-512 register, or two to four smaller ones."""
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F16, F32 = ir.HalfType(), ir.FloatType()
@@ -23,15 +23,15 @@ FLOATS = ir.VectorType(F32, LANES)
 HALVES = ir.VectorType(F16, LANES)
 INTS = ir.VectorType(I32, LANES)
 PAIRS = ir.VectorType(I16, 2 * LANES)
-"""Two 16-bit numbers a lane."""
+"""Vector with two 16-bit numbers per lane."""
 BYTES = ir.VectorType(I8, LANES)
 
 FLOAT, VECTOR = 4, 4 * LANES
-"""Bytes of one float, and of a vector of them."""
+"""Bytes of one float and of a vector of floats."""
 
 
 class Counter(IntEnum):
-    """The first arguments of every kernel, zero at its start: what its threads share."""
+    """First arguments of every kernel: counters shared by its threads, zero at the start."""
 
     NEXT_ROW = 0
     ROWS_DONE = 1
@@ -41,31 +41,35 @@ class Counter(IntEnum):
 
 
 Value = Any
-"""An LLVM value; llvmlite has no types of its own to offer a checker."""
+"""LLVM value; llvmlite has no type annotations."""
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 _MOST_EXPONENT = 87.0
 _NO_FRACTION = 1.5 * 2**23
-"""Numbers of this size are whole: adding it rounds."""
+"""Adding this number rounds to an integer: float32 has no fraction bits at this size."""
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 0.16666665459, 0.5)
-"""exp on +-ln(2)/2, the minimax coefficients of the Cephes library's expf."""
+"""Minimax coefficients of exp on +-ln(2)/2, from expf of the Cephes library."""
 
 
 class Abilities(NamedTuple):
-    """What a processor does in one instruction; LLVM would call functions instead."""
+    """Operations that the processor has as instructions; LLVM would call functions instead.
+
+    Attributes:
+        pairs: multiply-add of pairs of 16-bit integers (x86, AVX512-VNNI).
+        fma: fused multiply-add of float32.
+        halves: conversion of float16 to float32.
+        pause: hint to the other thread of a core (x86).
+    """
 
     pairs: bool
-    """x86's multiply-add of pairs of 16-bit integers (AVX512-VNNI)."""
     fma: bool
     halves: bool
-    """16-bit floats to 32 bits."""
     pause: bool
-    """x86's hint to the other thread of a core."""
 
 
 class Emitter:
-    """Builds one function `void name(int64 *arguments)`."""
+    """Builds one function `void name(int64 *arguments)`; all offsets are in bytes."""
 
     def __init__(self, module: ir.Module, name: str, able: Abilities) -> None:
         self.module = module
@@ -73,49 +77,55 @@ class Emitter:
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), name)
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
 
-    # Arguments and addresses: all offsets are in bytes.
+    # Arguments and addresses
 
     def argument(self, slot: int) -> Value:
-        """The 64-bit integer in this slot."""
+        """Load the 64-bit integer in a slot of the arguments."""
         return self.load(self.argument_at(slot), I64, 8)
 
     def float_argument(self, slot: int) -> Value:
-        """The float32 whose bits are in this slot."""
+        """Load the float32 whose bits are in a slot."""
         return self.builder.bitcast(self.builder.trunc(self.argument(slot), I32), F32)
 
     def pointer(self, slot: int) -> Value:
+        """Load the address in a slot."""
         return self.builder.inttoptr(self.argument(slot), POINTER)
 
     def argument_at(self, slot: int) -> Value:
+        """Address of a slot."""
         return self.at(self.function.args[0], 8 * slot)
 
     def at(self, base: Value, *offsets: Value | int) -> Value:
-        """The address `base` plus all offsets."""
+        """Address of `base` plus all offsets."""
         for offset in offsets:
             if not (isinstance(offset, int) and offset == 0):
                 base = self.builder.gep(base, [self.whole(offset)], source_etype=I8)
         return base
 
     def whole(self, value: Value | int) -> Value:
+        """A 64-bit integer, from a Python number if necessary."""
         return ir.Constant(I64, value) if isinstance(value, int) else value
 
     def add(self, first: Value | int, *more: Value | int) -> Value:
+        """Sum of 64-bit integers."""
         total = self.whole(first)
         for value in more:
             total = self.builder.add(total, self.whole(value))
         return total
 
     def mul(self, first: Value | int, *more: Value | int) -> Value:
+        """Product of 64-bit integers."""
         product = self.whole(first)
         for value in more:
             product = self.builder.mul(product, self.whole(value))
         return product
 
     def ceil_div(self, value: Value, by: int) -> Value:
+        """Quotient of 64-bit integers, rounded up."""
         return self.builder.sdiv(self.add(value, by - 1), self.whole(by))
 
     def least(self, a: Value, b: Value) -> Value:
-        """Of two signed integers, or of those in every lane."""
+        """The smaller of two signed integers, or of those in every lane."""
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
     def most(self, a: Value, b: Value) -> Value:
@@ -123,20 +133,22 @@ class Emitter:
         return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
     def load(self, address: Value, kind: ir.Type, align: int = 1) -> Value:
+        """Load a value of some type; `align` is the known alignment of the address in bytes."""
         loaded = self.builder.load(address, typ=kind)
         loaded.align = align
         return loaded
 
     def store(self, value: Value, address: Value, align: int = 1) -> None:
+        """Store a value; `align` is the known alignment of the address in bytes."""
         self.builder.store(value, address).align = align
 
     def prefetch(self, address: Value) -> None:
-        """Bring the line of this address to the second-level cache."""
+        """Fetch the cache line at an address into the second-level cache."""
         read, moderate, data = (ir.Constant(I32, value) for value in (0, 2, 1))
         self._call("llvm.prefetch.p0", ir.VoidType(), [address, read, moderate, data])
 
     def scratch(self, bytes_: int) -> Value:
-        """Memory of the calling thread, until the kernel returns."""
+        """Allocate memory of the calling thread, which lasts until the kernel returns."""
         with self.builder.goto_entry_block():
             space = self.builder.alloca(I8, size=self.whole(bytes_))
         space.align = VECTOR
@@ -160,7 +172,11 @@ class Emitter:
         start: list[Value],
         body: Callable[[Value, list[Value]], list[Value]],
     ) -> list[Value]:
-        """Run `body` for 0 .. count - 1 on values that it gives to its next run; the last ones."""
+        """Run `body` for 0 .. count - 1; each run gets the values that the one before returned.
+
+        Returns:
+            The values of the last run, or `start` if there is none.
+        """
         before = self.builder.block
         head, inside, after = self._blocks(3)
         self.builder.branch(head)
@@ -187,10 +203,10 @@ class Emitter:
     def share(
         self, next_: Counter, done: Counter, count: Value, body: Callable[[Value], None]
     ) -> None:
-        """Run `body` for 0 .. count - 1, each by whichever thread is free, until all are done.
+        """Run `body` for 0 .. count - 1, each on the next free thread, and wait until all are done.
 
-        Pieces of work are counted, not threads: what is left is being worked on by another one, so
-        that nobody waits for ever, however few threads there are.
+        The counters count pieces of work, not threads: a piece that is taken but not done is in
+        progress on another thread, so waiting ends however few threads take part.
         """
         head, inside, over, waiting, after = self._blocks(5)
         self.builder.branch(head)
@@ -210,17 +226,17 @@ class Emitter:
         self.builder.position_at_end(after)
 
     def _pause(self) -> None:
-        """Leave the core to its other thread for a moment, where there may be one."""
+        """Yield the core to its other thread for a moment, if the processor has such a hint."""
         if self._able.pause:
             self._call("llvm.x86.sse2.pause", ir.VoidType(), [])
 
     def take(self, slot: int) -> Value:
-        """The number in a slot, which is one more from then on, for whoever asks next."""
+        """Increment the number in a slot atomically; returns its value before."""
         one = self.whole(1)
         return self.builder.atomic_rmw("add", self.argument_at(slot), one, "acq_rel")
 
     def call(self, function: Value, arguments: Value) -> None:
-        """Call another kernel, both given as 64-bit addresses."""
+        """Launch another kernel, both given as 64-bit addresses."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER])
         self.builder.call(
             self.builder.inttoptr(function, ir.PointerType(kind)),
@@ -228,25 +244,28 @@ class Emitter:
         )
 
     def when(self, condition: Value, body: Callable[[], None]) -> None:
+        """Run `body` if a condition holds."""
         with self.builder.if_then(condition):
             body()
 
     # Vectors
 
     def constant(self, value: float, kind: ir.VectorType = FLOATS) -> Value:
+        """Vector with a number in every lane."""
         return ir.Constant(kind, [value] * kind.count)
 
     def splat(self, value: Value, lanes: int = LANES) -> Value:
-        """A scalar in every lane."""
+        """Vector with a scalar in every lane."""
         empty = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
         first = self.builder.insert_element(empty, value, ir.Constant(I32, 0))
         return self.builder.shuffle_vector(first, empty, _indices([0] * lanes))
 
     def load_splat(self, address: Value, kind: ir.Type = F32) -> Value:
+        """Load a scalar into every lane."""
         return self.splat(self.load(address, kind))
 
     def load_some(self, address: Value, lanes: Value) -> Value:
-        """16 bytes, zero where a lane of the mask is false and memory is not touched."""
+        """Load 16 bytes; lanes whose mask is false are zero, and their memory is not read."""
         zero = self.constant(0, BYTES)
         arguments = [address, lanes, zero]
         return self._call("llvm.masked.load.v16i8.p0", BYTES, arguments)
@@ -264,13 +283,14 @@ class Emitter:
         return self._call("llvm.fma.v16f32", FLOATS, [a, b, c])
 
     def largest(self, a: Value, b: Value) -> Value:
+        """The larger of two floats, or of those in every lane."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
     def largest_magnitude(self, *vectors: Value) -> Value:
-        """The largest magnitude in all lanes, one scalar; not a number if any lane is none.
+        """Largest magnitude of all lanes as one scalar; NaN if any lane is NaN.
 
-        As whole numbers the bits of magnitudes have the order of the magnitudes themselves, with
-        those that are no numbers at the top.
+        The bits of magnitudes, compared as integers, have the order of the magnitudes, with NaN
+        above all others.
         """
         b, bits = self.builder, self.constant(0x7FFFFFFF, INTS)
         found = [b.and_(b.bitcast(vector, INTS), bits) for vector in vectors]
@@ -278,12 +298,12 @@ class Emitter:
         return b.bitcast(most, F32)
 
     def nearest(self, a: Value) -> Value:
-        """Rounded to whole numbers, halves to even; less than 2**22 in magnitude."""
+        """Round to integers, halves to even; magnitudes must be less than 2**22."""
         big = self.constant(_NO_FRACTION)
         return self.builder.fsub(self.builder.fadd(a, big), big)
 
     def halves_to_floats(self, a: Value) -> Value:
-        """16-bit floats, given as integers, that are neither infinite nor no numbers."""
+        """Convert float16, given as integers and finite, to float32."""
         b = self.builder
         if self._able.halves:
             return b.fpext(b.bitcast(a, HALVES), FLOATS)
@@ -295,7 +315,7 @@ class Emitter:
         return b.bitcast(b.or_(b.bitcast(scaled, INTS), sign), FLOATS)
 
     def inverse_root_mean(self, squares: Value, count: Value, eps: Value) -> Value:
-        """1 / sqrt(sum of all lanes / count + eps), three scalars of float32, in every lane."""
+        """1 / sqrt(sum of all lanes of `squares` / count + eps) in every lane; float32 scalars."""
         b = self.builder
         mean = b.fdiv(self.reduce(b.fadd, squares), count)
         root = self._call("llvm.sqrt.f32", F32, [b.fadd(mean, eps)])
@@ -315,7 +335,7 @@ class Emitter:
         return self.builder.shuffle_vector(values, values, chosen)
 
     def reduce(self, combine: Callable[[Value, Value], Value], values: Value) -> Value:
-        """One scalar of all lanes, always in the same order."""
+        """Combine all lanes to one scalar, always in the same order."""
         lanes = LANES
         while lanes > 1:
             lanes //= 2
@@ -325,7 +345,7 @@ class Emitter:
         return self.builder.extract_element(values, ir.Constant(I32, 0))
 
     def transpose(self, rows: Sequence[Value]) -> list[Value]:
-        """16 vectors of 16 lanes, mirrored: four perfect shuffles of the rows."""
+        """Transpose 16 vectors of 16 lanes by four perfect shuffles."""
         half = LANES // 2
         low = [i // 2 + (i % 2) * LANES for i in range(LANES)]
         order = (_indices(low), _indices([i + half for i in low]))
@@ -336,7 +356,7 @@ class Emitter:
         return found
 
     def exp(self, x: Value) -> Value:
-        """e**x to about one unit in the last place; x is taken to be within -87 and 87."""
+        """e**x to about one unit in the last place; x is clamped to -87 .. 87."""
         b = self.builder
         most, least = self.constant(_MOST_EXPONENT), self.constant(-_MOST_EXPONENT)
         x = self.largest(x, least)

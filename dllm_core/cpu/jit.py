@@ -1,4 +1,4 @@
-"""From LLVM IR to machine code for the processor at hand."""
+"""Compilation of LLVM IR to machine code for the processor at hand."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ FORBIDDEN = (
 )
 
 _FUSED = "+fast-dpwssd"
-"""Without it LLVM takes the multiply-add of pairs apart again, to shorten chains of them."""
+"""Feature without which LLVM splits the multiply-add of pairs, to shorten chains of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Machine code of a function `void kernel(int64 *arguments)`."""
+    """Machine code of a function `void kernel(int64 *arguments)`, freed with this object.
+
+    Attributes:
+        address: address of the function.
+    """
 
     address: int
     _owner: Any
-    """The code lives as long as this does."""
 
 
 def _is_x86() -> bool:
@@ -38,7 +41,7 @@ def _is_x86() -> bool:
 
 @cache
 def allowed() -> bool:
-    """Whether the system lets a program run code that it has made; hardened ones do not."""
+    """Whether the system lets a program run code that it has generated; hardened ones do not."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     try:
@@ -58,7 +61,7 @@ def _abilities(portable: bool) -> Abilities:
 
 
 def _machine(portable: bool) -> Any:
-    """LLVM's picture of this processor, or of the least of its kind; each kernel owns one."""
+    """LLVM target machine for this processor or, if portable, its baseline; one per kernel."""
     target = llvm.Target.from_default_triple()
     if portable:
         return target.create_target_machine(opt=3)
@@ -70,12 +73,15 @@ def _machine(portable: bool) -> Any:
 
 
 def compiled(name: str, emit: Callable[[Emitter], None], *, portable: bool = False) -> Kernel:
-    """Compile what `emit` writes.
+    """Compile the kernel that `emit` writes.
 
-    portable: with those instructions only that every processor of this kind has.
+    Args:
+        name: name of the function, for debuggers and profilers.
+        emit: writes the body.
+        portable: use only instructions that all processors of this kind have.
 
     Raises:
-        OptionError: the system does not allow it.
+        OptionError: the system does not allow generated code.
     """
     if not allowed():
         raise OptionError(FORBIDDEN)

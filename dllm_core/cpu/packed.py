@@ -2,9 +2,9 @@
 
     weight[n, k] = least[n, g] + step[n, g] * level[n, k],   g = k // 32
 
-Of every group, eight bits hold whichever is nearer of two grids: from its least value to its
-largest, which is exact for weights that have at most 4 bits already (GGUF's Q4_1, for 255 is 15
-times 17), or symmetric about zero, as Q8_0 has them.
+With 8 bits each group takes the nearer of two grids: from its least value to its largest, which is
+exact for weights that have at most 4 bits already (GGUF's Q4_1, as 255 is 15 times 17), or
+symmetric about zero, as in Q8_0.
 """
 
 from __future__ import annotations
@@ -20,37 +20,45 @@ from dllm_core.cpu.emit import FLOAT, LANES, VECTOR
 GROUP = 32
 """Weights of a row that share a grid."""
 COLUMNS = 2
-"""Vectors of outputs that a tile has: as many outputs as the kernel multiplies at once."""
+"""Vectors of outputs in a tile; the kernel multiplies one tile at a time."""
 _TILE = COLUMNS * LANES
 _WORD = 16
-"""Bits in which levels are packed, two words a lane."""
+"""Bits of a word of packed levels; a lane has two words."""
 _NEAR = 0.01
-"""Steps by which a weight may be off its level and still be that level in other numbers."""
+"""Distance from the nearest level, in steps, up to which a weight counts as that level; rounding of
+another format makes the difference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a group of 16 outputs lies in memory: the levels, then 16 steps, 16 least values."""
+    """Layout of a group of 16 outputs in memory: levels, then 16 steps, then 16 least values.
+
+    Attributes:
+        bits: bits of a level.
+        grid_bytes: bytes of a step or a least value, a float.
+    """
 
     bits: int
     grid_bytes: int
-    """Of a step or a least value, a float."""
 
     @property
     def per_word(self) -> int:
+        """Levels in a word."""
         return _WORD // self.bits
 
     @property
     def level_bytes(self) -> int:
+        """Bytes of the levels of a group of 16 outputs."""
         return GROUP // 2 // self.per_word * VECTOR
 
     @property
     def bytes(self) -> int:
+        """Bytes of a group of 16 outputs."""
         return self.level_bytes + 2 * LANES * self.grid_bytes
 
 
 FOUR_BITS = Format(4, 2)
-"""Q4_1 itself: its steps and least values are float16."""
+"""Values of Q4_1: its steps and least values are float16."""
 EIGHT_BITS = Format(8, FLOAT)
 
 
@@ -60,7 +68,10 @@ class PackedRows:
     def __init__(
         self, in_features: int, out_features: int, form: Format, *, paired: bool = False
     ) -> None:
-        """paired: a tile holds 16 outputs of either half of the rows, a gate and what it gates."""
+        """Make a matrix of zeros.
+
+        With `paired` a tile has 16 outputs of each half of the rows, gates and gated values.
+        """
         self.in_features, self.out_features = in_features, out_features
         self.form, self.paired = form, paired
         self.groups = -(-in_features // GROUP)
@@ -69,17 +80,19 @@ class PackedRows:
 
     @property
     def padded(self) -> int:
-        """Outputs of all tiles."""
+        """Number of outputs of all tiles, padding included."""
         return self.tiles * _TILE
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the whole matrix."""
         return self.data.nbytes
 
     def store(self, start: int, rows: Tensor) -> bool:
-        """Quantise float rows and store them from row `start` on.
+        """Quantise float rows (n, in_features) and store them from row `start` on.
 
-        Four bits hold only what has four bits: False, and nothing is stored, where these have not.
+        The 4-bit format takes only rows that lie on 4-bit grids already; for others it stores
+        nothing and returns False.
         """
         groups = torch.nn.functional.pad(rows.float(), (0, self.groups * GROUP - rows.shape[1]))
         groups = groups.view(len(rows), self.groups, GROUP)
@@ -94,7 +107,7 @@ class PackedRows:
         return True
 
     def unpacked(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """The rows from `start` to `stop` as float32: the plain version of what is multiplied."""
+        """Rows `start` to `stop` as float32 (n, in_features), the plain version of the weights."""
         stop = self.out_features if stop is None else stop
         at = self._places(start, stop - start)
         words = self._levels()[at].int() & 0xFFFF
@@ -118,7 +131,7 @@ class PackedRows:
         return grid.view(self.tiles, self.groups, COLUMNS, 2, LANES)
 
     def _places(self, start: int, count: int) -> tuple[Any, ...]:
-        """Indices of the levels of rows: tile, all groups, column, all words, lane."""
+        """Indices of the levels of some rows: tile, all groups, column, all words, lane."""
         rows = torch.arange(start, start + count)
         if self.paired:
             half = self.out_features // 2
@@ -128,7 +141,7 @@ class PackedRows:
         return vector // COLUMNS, slice(None), vector % COLUMNS, slice(None), rows % LANES
 
     def _words(self, levels: Tensor) -> Tensor:
-        """(rows, groups, 32) -> (rows, groups, words, 2): several levels in 16 bits."""
+        """Pack levels (rows, groups, 32) into 16-bit words (rows, groups, words, 2)."""
         parts = levels.int().view(len(levels), self.groups, -1, self.form.per_word, 2)
         shifts = torch.arange(self.form.per_word, dtype=torch.int32) * self.form.bits
         words: Tensor = (parts << shifts[:, None]).sum(-2, dtype=torch.int32)
@@ -140,9 +153,10 @@ _Quantised = tuple[Tensor, Tensor, Tensor]
 
 
 def _four_bits(groups: Tensor) -> _Quantised:
-    """On the grid that the weights lie on, if they do: most groups have its first and last level.
+    """Quantise groups on the 4-bit grid that their weights lie on, if there is one.
 
-    A group without these has its least and largest weight so many steps apart, or a divisor.
+    Most groups contain the first and the last level of their grid, 15 steps apart. For others
+    smaller distances between the least and the largest weight are tried.
     """
     found = _between(groups, 15)
     for steps in range(14, 7, -1):
@@ -157,19 +171,19 @@ def _four_bits(groups: Tensor) -> _Quantised:
 
 
 def _between(groups: Tensor, steps: int) -> _Quantised:
-    """From the least weight of a group to the largest in so many steps."""
+    """Quantise on a grid with `steps` steps from the least weight of a group to the largest."""
     least, most = groups.aminmax(dim=-1, keepdim=True)
     step, least = ((most - least) / steps).half().float(), least.half().float()
     return _on(groups, step, least, 15), step, least
 
 
 def _fits(groups: Tensor, levels: Tensor, step: Tensor, least: Tensor) -> Tensor:
-    """Whether the weights of a group are those of its grid, but for other numbers' rounding."""
+    """Whether all weights of a group (rows, groups) lie on its grid, up to rounding."""
     return (_error(groups, levels, step, least) <= _NEAR * step + 1e-12).squeeze(-1)
 
 
 def _on(groups: Tensor, step: Tensor, least: Tensor, most: int) -> Tensor:
-    """The nearest level of every weight."""
+    """Nearest level of every weight, 0 to `most`."""
     return ((groups - least) / step.clamp_min(1e-12)).round_().clamp_(0, most)
 
 

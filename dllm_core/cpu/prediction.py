@@ -1,4 +1,4 @@
-"""The best token of every row of logits and what the others weigh."""
+"""Best token of every row of logits, with the weight of all others."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from dllm_core.cpu import jit, team
 from dllm_core.cpu.emit import LANES
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.prediction_kernel import emit_prediction
-from dllm_core.cpu.team import Call
+from dllm_core.cpu.team import Launch
 
 
 @cache
 def prepare() -> Kernel:
-    """Compile the kernel before anybody waits for it."""
+    """Compile the kernel; later calls return it at once."""
     return compiled("prediction", emit_prediction)
 
 
 def serves(logits: Tensor) -> bool:
-    """Whether the kernel takes such logits: others are torch's."""
+    """Whether the kernel supports these logits; others are left to torch."""
     plain = logits.device.type == "cpu" and logits.dtype == torch.float32
     fits = logits.stride(-1) == 1 and logits.shape[-1] % LANES == 0
     return plain and fits and jit.allowed()
 
 
 def best_token(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """float32 logits (rows, vocab) -> ids (rows,), and the others' sum of e**(logit - best)."""
+    """Best token of float32 logits (rows, vocab).
+
+    Returns:
+        ids, int64 (rows,), and the sum of e**(logit - best) over all other tokens, float32 (rows,).
+    """
     rows, vocab = logits.shape
     ids, others = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
     arguments = (
         rows, logits.data_ptr(), 4 * logits.stride(0), vocab // LANES,
         ids.data_ptr(), others.data_ptr(),
     )  # fmt: skip
-    team.run(Call(prepare(), arguments))
+    team.run(Launch(prepare(), arguments))
     return ids, others

@@ -1,8 +1,8 @@
-"""The best token of every row of logits and what the others weigh, as machine code.
+"""Best token of every row of logits and the weight of all others, as machine code.
 
-A row is read twice: for its largest logit and that one's place, then for the sum of e**(logit -
-largest) over all others. With that sum the best one's probability is 1 / (1 + sum), so that two
-rows differ even where both probabilities are 1 in float32. Rows are shared among the threads.
+A row is read twice: for its largest logit and its index, then for the sum of e**(logit - largest)
+over all others. The probability of the best token is 1 / (1 + sum), so rows can be ordered even if
+their probabilities are equal in float32. Rows are shared among the threads.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dllm_core.cpu.emit import (
 _NONE = 2**31 - 1
 
 
-class Slot(IntEnum):
-    """Where the kernel finds its arguments, after the counters."""
+class PredictionSlot(IntEnum):
+    """Arguments of the prediction kernel, after the counters."""
 
     ROWS = len(Counter)
     LOGITS = auto()
@@ -45,22 +45,22 @@ class Slot(IntEnum):
 
 def emit_prediction(e: Emitter) -> None:
     """Write the kernel."""
-    rows = e.argument(Slot.ROWS)
+    rows = e.argument(PredictionSlot.ROWS)
     e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: _row(e, row))
 
 
 def _row(e: Emitter, row: Value) -> None:
-    logits = e.at(e.pointer(Slot.LOGITS), e.mul(row, e.argument(Slot.STRIDE)))
+    logits = e.at(e.pointer(PredictionSlot.LOGITS), e.mul(row, e.argument(PredictionSlot.STRIDE)))
     highest, place = _highest(e, logits)
     others = _others(e, logits, e.splat(highest), e.splat(place))
-    # Where nothing is the highest, or nothing finite, nothing is said of the others either.
+    # NaN if no logit is the highest or the highest is not finite.
     others = e.builder.fadd(others, e.builder.fsub(highest, highest))
-    e.store(e.builder.zext(place, I64), e.at(e.pointer(Slot.IDS), e.mul(row, 2 * FLOAT)))
-    e.store(others, e.at(e.pointer(Slot.OTHERS), e.mul(row, FLOAT)))
+    e.store(e.builder.zext(place, I64), e.at(e.pointer(PredictionSlot.IDS), e.mul(row, 2 * FLOAT)))
+    e.store(others, e.at(e.pointer(PredictionSlot.OTHERS), e.mul(row, FLOAT)))
 
 
 def _highest(e: Emitter, logits: Value) -> tuple[Value, Value]:
-    """The largest logit and the first place that has it."""
+    """Largest logit and its first index."""
     b = e.builder
 
     def step(i: Value, found: list[Value]) -> list[Value]:
@@ -70,7 +70,7 @@ def _highest(e: Emitter, logits: Value) -> tuple[Value, Value]:
         return [b.select(higher, x, best), b.select(higher, _places(e, i), places)]
 
     start = [e.constant(float("-inf")), ir.Constant(INTS, list(range(LANES)))]
-    best, places = e.fold(e.argument(Slot.VECTORS), start, step)
+    best, places = e.fold(e.argument(PredictionSlot.VECTORS), start, step)
     highest = e.reduce(e.largest, best)
     has_it = b.fcmp_ordered("==", best, e.splat(highest))
     candidates = b.select(has_it, places, e.constant(_NONE, INTS))
@@ -91,5 +91,5 @@ def _others(e: Emitter, logits: Value, highest: Value, place: Value) -> Value:
         weight = b.select(best, e.constant(0.0), e.exp(b.fsub(x, highest)))
         return [b.fadd(sums[0], weight)]
 
-    (total,) = e.fold(e.argument(Slot.VECTORS), [e.constant(0.0)], step)
+    (total,) = e.fold(e.argument(PredictionSlot.VECTORS), [e.constant(0.0)], step)
     return e.reduce(b.fadd, total)

@@ -1,4 +1,4 @@
-"""Rows times packed weights, with what surrounds the product in a layer of a transformer."""
+"""Rows times packed weights, fused with the norm before and the residual or gate behind."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dllm_core.cpu import team
 from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.packed import GROUP, Format, PackedRows
 from dllm_core.cpu.product_kernel import Finish, ProductKernel
-from dllm_core.cpu.team import Call
+from dllm_core.cpu.team import Launch
 from dllm_core.cpu.workspace import Workspace, float_bits
 
 _PANEL_ROWS = (1, 2, 3, 4, 6, 8)
-"""Rows that a kernel multiplies at once: one is compiled for each."""
+"""Numbers of rows that a kernel multiplies together; a kernel is compiled for each."""
 
 
 class Norm(NamedTuple):
-    """RMSNorm before a product: weight (in_features,) float32."""
+    """RMSNorm before a product: weight, float32 (in_features,), and epsilon."""
 
     weight: Tensor
     eps: float
@@ -37,13 +37,13 @@ def _kernel(form: Format, rows: int, portable: bool) -> Kernel:
 
 
 def prepare(form: Format) -> None:
-    """Compile every kernel for this format, a second or so, before anybody waits for it."""
+    """Compile all kernels for this format; a second or so."""
     for rows in _PANEL_ROWS:
         _kernel(form, rows, False)
 
 
 def panel(rows: int) -> tuple[int, int]:
-    """Rows of a panel, and panels, for a matrix of so many rows."""
+    """Rows per panel and number of panels for a matrix of `rows` rows."""
     panels = -(-rows // _PANEL_ROWS[-1])
     least = -(-rows // panels)
     size = next(n for n in _PANEL_ROWS if n >= least)
@@ -60,20 +60,22 @@ def multiply(
     swiglu: bool = False,
     portable: bool = False,
 ) -> Tensor:
-    """`norm(x) @ W.T + bias`, in float32.
+    """Compute `norm(x) @ W.T + bias` in float32.
 
     Args:
-        x: (rows, in_features) float32.
-        norm: normalise the rows first.
-        into: (rows, out_features) float32, contiguous, to which the products are added in place.
-        swiglu: the halves of the paired weights give gate and values: silu(gate) * values.
-        portable: without instructions that only some processors have.
+        x: (rows, in_features); converted to float32 if it has another dtype.
+        weights: the packed matrix W.
+        norm: normalisation of the rows before the product.
+        bias: float32 (out_features,).
+        into: (rows, out_features) float32, contiguous; the products are added to it in place.
+        swiglu: with paired weights, return silu(gate) * values (arXiv 2002.05202).
+        portable: use only instructions that all processors of this kind have.
 
     Returns:
-        (rows, out_features), half as many columns with `swiglu`; `into` where it was given.
+        (rows, out_features), half as many columns with `swiglu`; `into` if it was given.
 
     Raises:
-        ValueError: x is no matrix of in_features columns.
+        ValueError: x is not a matrix with in_features columns.
     """
     if x.ndim != 2 or x.shape[1] != weights.in_features:
         raise ValueError(f"x is {tuple(x.shape)}, not (rows, {weights.in_features})")
@@ -91,7 +93,7 @@ def multiply(
     if len(x):
         given = _workspace.place(workspace_sizes(len(x), weights))
         team.run(
-            call(x, weights, out, given, norm=norm, bias=bias, finish=finish, portable=portable)
+            launch(x, weights, out, given, norm=norm, bias=bias, finish=finish, portable=portable)
         )
     if weights.paired and not swiglu:
         out = out.view(len(x), weights.tiles, 2, GROUP // 2).transpose(1, 2).flatten(1)
@@ -99,20 +101,20 @@ def multiply(
 
 
 def _padded(x: Tensor, norm: Norm | None, weights: PackedRows) -> Tensor:
-    """Normalised rows, filled up with zeros to whole groups."""
+    """Normalised rows, padded with zeros to whole groups."""
     if norm is not None:
         x = F.rms_norm(x, (weights.in_features,), norm.weight, norm.eps)
     return F.pad(x.float(), (0, -weights.in_features % GROUP))
 
 
 def workspace_sizes(rows: int, weights: PackedRows) -> tuple[int, int, int]:
-    """Bytes of the quantised rows, their scales and their sums."""
+    """Bytes of the workspaces for quantised rows, their scales and their sums."""
     size, panels = panel(rows)
     grid = 4 * size * panels * weights.groups
     return 2 * GROUP * size * panels * weights.groups, grid, grid
 
 
-def call(
+def launch(
     x: Tensor,
     weights: PackedRows,
     out: Tensor,
@@ -122,8 +124,17 @@ def call(
     bias: Tensor | None = None,
     finish: Finish = Finish.STORE,
     portable: bool = False,
-) -> Call:
-    """The kernel's own interface: whole groups and tiles, addresses of `workspace_sizes` bytes."""
+) -> Launch:
+    """Prepare a launch of the kernel, which `team.run` or a `team.Program` runs.
+
+    Args:
+        x: float32 (rows, groups * 32).
+        out: float32 (rows, tiles * 32), half as many columns with `Finish.SWIGLU`.
+        workspace: addresses of `workspace_sizes` bytes each.
+        finish: operation on the products.
+
+    For the others see `multiply`.
+    """
     size, panels = panel(len(x))
     arguments = (
         x.data_ptr(), 4 * x.stride(0), len(x), panels, weights.groups,
@@ -133,4 +144,4 @@ def call(
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), finish,
     )  # fmt: skip
-    return Call(_kernel(weights.form, size, portable), arguments)
+    return Launch(_kernel(weights.form, size, portable), arguments)

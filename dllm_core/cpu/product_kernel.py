@@ -1,16 +1,17 @@
 """Rows times packed weights, as machine code: `y = finish(norm(x) @ W.T + bias)`.
 
-Two phases, each shared among the threads. First the rows are normalised, where a weight is given
-(RMSNorm, arXiv 1910.07467), and written as 16-bit integers with a scale per group of 32. Then
-every thread takes tiles of 32 outputs: it unpacks one group of their weights into its first-level
-cache, and multiplies all rows by them, in panels of as many rows as registers hold.
+The work has two phases, each shared among the threads. First the rows are normalised, if a weight
+is given (RMSNorm, arXiv 1910.07467), and written as 16-bit integers with a scale per group of 32.
+Then every thread takes tiles of 32 outputs: it unpacks one group of their weights into its
+first-level cache and multiplies all rows with them, in panels of as many rows as registers hold.
 
     y[m, n] = sum over groups g of  step[n, g] * (sum over k in g of level[n, k] * a[m, k])
                                   + least[n, g] * (sum over k in g of a[m, k])
 
-The inner sums are exact in integers, the outer ones are taken in the same order whatever the
-number of rows: a row's result does not depend on its neighbours, bit by bit. The inputs' 16 bits
-are 2**-16 of their group's largest, little more than float32 itself loses over such a sum.
+The inner sums are exact in integers, the outer ones have the same order for any number of rows: a
+row's result does not depend on its neighbours in a single bit. Rounding inputs to 16 bits is an
+error of up to 2**-16 of the largest input of the group, little more than float32 loses over such a
+sum.
 """
 
 from __future__ import annotations
@@ -39,21 +40,21 @@ from dllm_core.cpu.packed import COLUMNS, GROUP, Format
 
 _LARGEST = 32767.0
 _TINY = 1e-30
-"""Stands for the largest magnitude of a group of zeros, or of next to nothing."""
+"""Least value for the largest magnitude of a group, so that groups of zeros can be divided."""
 _PANELS = 8
-"""Panels whose sums are kept in the cache beside one tile of weights."""
+"""Panels whose sums stay in the cache beside one tile of weights."""
 _BUSY = 10
-"""Sums under way that keep both multipliers of a core fed: five cycles until one is done."""
+"""Independent sums that keep both multipliers of a core busy, with a latency of five cycles."""
 _PAIR = 4
 """Bytes of two 16-bit numbers."""
 _AHEAD = 16384
-"""Bytes between the weights that are multiplied and those that are fetched meanwhile."""
+"""Bytes between the weights that are multiplied and those that are prefetched."""
 _STEPS = GROUP // 2
 """Pairs of a group."""
 
 
-class Slot(IntEnum):
-    """Where the kernel finds its arguments, after the counters."""
+class ProductSlot(IntEnum):
+    """Arguments of the product kernel, after the counters."""
 
     X = len(Counter)
     X_STRIDE = auto()
@@ -61,7 +62,7 @@ class Slot(IntEnum):
     PANELS = auto()
     GROUPS = auto()
     NORM = auto()
-    """Weight of the normalisation, or null."""
+    """Weight of the norm, or null."""
     EPS = auto()
     """Bits of a float32."""
     LEVELS = auto()
@@ -69,7 +70,7 @@ class Slot(IntEnum):
     SCALES = auto()
     """float32 (groups, panels * rows of one)"""
     SUMS = auto()
-    """Of the numbers of a group, in the shape of SCALES."""
+    """Sums of the inputs of a group, in the shape of SCALES."""
     WEIGHTS = auto()
     TILES = auto()
     BIAS = auto()
@@ -80,38 +81,48 @@ class Slot(IntEnum):
 
 
 class Finish(IntEnum):
-    """What becomes of the products."""
+    """Operation on the products.
+
+    Attributes:
+        STORE: write them to the output.
+        ADD: add them to the output.
+        SWIGLU: gate the second half of a tile with the first (arXiv 2002.05202).
+    """
 
     STORE = 0
     ADD = 1
-    """They are added to what is there."""
     SWIGLU = 2
-    """The first half of a tile is the gate of the second (arXiv 2002.05202)."""
 
 
 class _Row(NamedTuple):
-    """One row of the first phase."""
+    """One row in the first phase.
+
+    Attributes:
+        index: number of the row.
+        x: address of its inputs.
+        levels: address of its 16-bit levels.
+        padded: number of rows of all panels.
+    """
 
     index: Value
     x: Value
     levels: Value
     padded: Value
-    """Rows of all panels."""
 
 
 class ProductKernel:
-    """Writes the kernel for one format of weights and so many rows a panel."""
+    """Writes the kernel for one format of weights and number of rows per panel."""
 
     def __init__(self, form: Format, rows: int) -> None:
         self._form, self._rows = form, rows
 
     def __call__(self, e: Emitter) -> None:
-        rows = e.argument(Slot.ROWS)
+        rows = e.argument(ProductSlot.ROWS)
         e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: self._prepare(e, row))
         self._weights = e.scratch(_STEPS * COLUMNS * VECTOR)
         self._sums = e.scratch(_PANELS * self._rows * COLUMNS * VECTOR)
-        blocks = e.ceil_div(e.argument(Slot.PANELS), _PANELS)
-        items = e.mul(e.argument(Slot.TILES), blocks)
+        blocks = e.ceil_div(e.argument(ProductSlot.PANELS), _PANELS)
+        items = e.mul(e.argument(ProductSlot.TILES), blocks)
 
         def item(i: Value) -> None:
             self._tile(e, e.builder.sdiv(i, blocks), e.builder.srem(i, blocks))
@@ -123,20 +134,20 @@ class ProductKernel:
     def _prepare(self, e: Emitter, index: Value) -> None:
         row = _Row(
             index,
-            e.at(e.pointer(Slot.X), e.mul(index, e.argument(Slot.X_STRIDE))),
-            e.at(e.pointer(Slot.LEVELS), e.mul(index, GROUP * 2)),
-            e.mul(e.argument(Slot.PANELS), self._rows),
+            e.at(e.pointer(ProductSlot.X), e.mul(index, e.argument(ProductSlot.X_STRIDE))),
+            e.at(e.pointer(ProductSlot.LEVELS), e.mul(index, GROUP * 2)),
+            e.mul(e.argument(ProductSlot.PANELS), self._rows),
         )
-        normed = e.builder.icmp_signed("!=", e.argument(Slot.NORM), e.whole(0))
+        normed = e.builder.icmp_signed("!=", e.argument(ProductSlot.NORM), e.whole(0))
         with e.builder.if_else(normed) as (yes, no):
             with yes:
                 inverse = self._inverse_root_mean_square(e, row)
-                self._quantise(e, row, inverse, e.pointer(Slot.NORM))
+                self._quantise(e, row, inverse, e.pointer(ProductSlot.NORM))
             with no:
                 self._quantise(e, row, None, None)
 
     def _inverse_root_mean_square(self, e: Emitter, row: _Row) -> Value:
-        vectors = e.mul(e.argument(Slot.GROUPS), GROUP // LANES)
+        vectors = e.mul(e.argument(ProductSlot.GROUPS), GROUP // LANES)
 
         def square(i: Value, total: list[Value]) -> list[Value]:
             x = e.load(e.at(row.x, e.mul(i, VECTOR)), FLOATS)
@@ -144,7 +155,7 @@ class ProductKernel:
 
         (total,) = e.fold(vectors, [e.constant(0.0)], square)
         count = e.builder.sitofp(e.mul(vectors, LANES), F32)
-        return e.inverse_root_mean(total, count, e.float_argument(Slot.EPS))
+        return e.inverse_root_mean(total, count, e.float_argument(ProductSlot.EPS))
 
     def _quantise(self, e: Emitter, row: _Row, inverse: Value, weight: Value) -> None:
         b = e.builder
@@ -160,7 +171,7 @@ class ProductKernel:
             x = [number(g, half) for half in range(2)]
             peak = e.largest_magnitude(*x)
             tiny = ir.Constant(F32, _TINY)
-            # What is no number is not below anything: it stays what it is, and so does the row.
+            # NaN is not less than anything, so it passes through, and the row becomes NaN.
             most = b.select(b.fcmp_ordered("<", peak, tiny), tiny, peak)
             scale = b.fmul(most, ir.Constant(F32, 1 / _LARGEST))
             factor = e.splat(b.fdiv(ir.Constant(F32, _LARGEST), most))
@@ -171,23 +182,25 @@ class ProductKernel:
                 e.store(narrow, e.at(row.levels, place, half * LANES * 2))
             sum_ = b.sitofp(e.reduce(b.add, b.add(*levels)), F32)
             place = e.mul(e.add(e.mul(g, row.padded), row.index), FLOAT)
-            e.store(scale, e.at(e.pointer(Slot.SCALES), place))
-            e.store(b.fmul(sum_, scale), e.at(e.pointer(Slot.SUMS), place))
+            e.store(scale, e.at(e.pointer(ProductSlot.SCALES), place))
+            e.store(b.fmul(sum_, scale), e.at(e.pointer(ProductSlot.SUMS), place))
 
-        e.loop(e.argument(Slot.GROUPS), group)
+        e.loop(e.argument(ProductSlot.GROUPS), group)
 
     # The products
 
     def _tile(self, e: Emitter, tile: Value, block: Value) -> None:
         first = e.mul(block, _PANELS)
-        panels = e.least(e.whole(_PANELS), e.builder.sub(e.argument(Slot.PANELS), first))
+        panels = e.least(e.whole(_PANELS), e.builder.sub(e.argument(ProductSlot.PANELS), first))
         sums = e.mul(panels, self._rows * COLUMNS)
         e.loop(sums, lambda i: e.store(e.constant(0.0), e.at(self._sums, e.mul(i, VECTOR)), VECTOR))
-        groups = e.argument(Slot.GROUPS)
+        groups = e.argument(ProductSlot.GROUPS)
         size = COLUMNS * self._form.bytes
 
         def group(g: Value) -> None:
-            packed = e.at(e.pointer(Slot.WEIGHTS), e.mul(e.add(e.mul(tile, groups), g), size))
+            packed = e.at(
+                e.pointer(ProductSlot.WEIGHTS), e.mul(e.add(e.mul(tile, groups), g), size)
+            )
             for line in range(0, size, VECTOR):
                 e.prefetch(e.at(packed, _AHEAD + line))
             self._unpack(e, packed)
@@ -196,11 +209,13 @@ class ProductKernel:
 
         e.loop(groups, group)
         row = e.mul(first, self._rows)
-        rows = e.least(e.whole(_PANELS * self._rows), e.builder.sub(e.argument(Slot.ROWS), row))
+        rows = e.least(
+            e.whole(_PANELS * self._rows), e.builder.sub(e.argument(ProductSlot.ROWS), row)
+        )
         e.loop(rows, lambda r: self._finish(e, tile, row, r))
 
     def _unpack(self, e: Emitter, packed: Value) -> None:
-        """One group of 32 levels of every column, as 16-bit integers, two a lane."""
+        """Unpack a group of 32 levels of every column to 16-bit integers, two per lane."""
         bits, per = self._form.bits, self._form.per_word
         mask = e.constant(2**bits - 1, PAIRS)
         for c in range(COLUMNS):
@@ -214,7 +229,7 @@ class ProductKernel:
                     e.store(level, e.at(self._weights, place), VECTOR)
 
     def _grid(self, e: Emitter, packed: Value, column: int) -> tuple[Value, Value]:
-        """Step and least value of a group, of 16 outputs each."""
+        """Steps and least values of a group for 16 outputs."""
         form = self._form
         size = LANES * form.grid_bytes
         start = column * form.bytes + form.level_bytes
@@ -228,12 +243,12 @@ class ProductKernel:
         self, e: Emitter, g: Value, first: Value, p: Value, grid: list[tuple[Value, Value]]
     ) -> None:
         b = e.builder
-        padded = e.mul(e.argument(Slot.PANELS), self._rows)
+        padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)
         row = e.add(e.mul(g, padded), e.mul(e.add(first, p), self._rows))
-        start = e.at(e.pointer(Slot.LEVELS), e.mul(row, GROUP * 2))
+        start = e.at(e.pointer(ProductSlot.LEVELS), e.mul(row, GROUP * 2))
         products = self._dots(e, [e.at(start, r * GROUP * 2) for r in range(self._rows)])
         place = e.mul(row, FLOAT)
-        scales, totals = (e.at(e.pointer(s), place) for s in (Slot.SCALES, Slot.SUMS))
+        scales, totals = (e.at(e.pointer(s), place) for s in (ProductSlot.SCALES, ProductSlot.SUMS))
         for r in range(self._rows):
             scale, total = (e.load_splat(e.at(base, r * FLOAT)) for base in (scales, totals))
             for c, (step, least) in enumerate(grid):
@@ -244,7 +259,7 @@ class ProductKernel:
                 e.store(e.fma(total, least, y), sums, VECTOR)
 
     def _dots(self, e: Emitter, rows: list[Value]) -> list[list[Value]]:
-        """Integer sums over one group, by row and column."""
+        """Integer sums over one group for each row and column."""
         chains = -(-_BUSY // (self._rows * COLUMNS))
         zero = e.constant(0, INTS)
         sums = [[[zero] * chains for _ in range(COLUMNS)] for _ in rows]
@@ -262,12 +277,14 @@ class ProductKernel:
     def _finish(self, e: Emitter, tile: Value, first: Value, r: Value) -> None:
         b = e.builder
         sums = e.at(self._sums, e.mul(r, COLUMNS * VECTOR))
-        has_bias = b.icmp_signed("!=", e.argument(Slot.BIAS), e.whole(0))
-        at = e.at(e.pointer(Slot.BIAS), e.mul(tile, COLUMNS * VECTOR))
+        has_bias = b.icmp_signed("!=", e.argument(ProductSlot.BIAS), e.whole(0))
+        at = e.at(e.pointer(ProductSlot.BIAS), e.mul(tile, COLUMNS * VECTOR))
         e.when(has_bias, lambda: self._add_bias(e, sums, at))
         y = [e.load(e.at(sums, c * VECTOR), FLOATS, VECTOR) for c in range(COLUMNS)]
-        out = e.at(e.pointer(Slot.OUT), e.mul(e.add(first, r), e.argument(Slot.OUT_STRIDE)))
-        kind = e.argument(Slot.FINISH)
+        out = e.at(
+            e.pointer(ProductSlot.OUT), e.mul(e.add(first, r), e.argument(ProductSlot.OUT_STRIDE))
+        )
+        kind = e.argument(ProductSlot.FINISH)
 
         def store(adds: bool) -> None:
             for c in range(COLUMNS):

@@ -1,9 +1,9 @@
 """Compiled kernels on several threads.
 
-They are torch's own: a second pool beside it would fight with its threads, which spin for a
-while after every operation. torch's OpenMP runtime starts its team on any function through
-`GOMP_parallel`, which GCC's, Intel's and (on Linux) LLVM's runtime have. Where there is none, such
-as on macOS and Windows, a pool of Python's takes its place, some 50 microseconds a call slower.
+The threads are torch's own: a second pool would compete with them, as they spin for a while after
+every operation. torch's OpenMP runtime runs any function on its team through `GOMP_parallel`, which
+GCC's, Intel's and (on Linux) LLVM's runtimes have. Systems without it, such as macOS and Windows,
+use a pool of Python threads, some 50 microseconds slower per launch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class _Slot(IntEnum):
-    """Arguments of the kernel that runs others."""
+    """Arguments of the kernel that runs other kernels."""
 
     COUNT = 0
     KERNELS = 1
@@ -35,33 +35,40 @@ class _Slot(IntEnum):
     STRIDE = 3
 
 
-class Call(NamedTuple):
-    """A kernel and what it finds in its slots after the counters."""
+class Launch(NamedTuple):
+    """A kernel and its arguments, which follow the counters."""
 
     kernel: Kernel
     arguments: tuple[int, ...]
 
 
-def run(call: Call) -> None:
-    """Run a kernel on as many threads as torch uses; they share the work among themselves."""
-    slots = (*(0,) * len(Counter), *call.arguments)
+def run(launch: Launch) -> None:
+    """Run a kernel on all of torch's threads, which share the work."""
+    slots = (*(0,) * len(Counter), *launch.arguments)
     given = (ctypes.c_int64 * len(slots))(*slots)
-    _runner()(call.kernel.address, ctypes.addressof(given), torch.get_num_threads())
+    _runner()(launch.kernel.address, ctypes.addressof(given), torch.get_num_threads())
 
 
 class Program:
-    """Kernels that run one after another, started once: between two of them no thread sleeps."""
+    """Launches that run one after another on one start of the threads.
 
-    def __init__(self, calls: Sequence[Call]) -> None:
-        self._kernels = [call.kernel for call in calls]
+    Attributes:
+        table: int64 (launches, slots), the arguments of each launch after the counters; they may
+            be changed between two runs.
+    """
+
+    def __init__(self, launches: Sequence[Launch]) -> None:
+        self._kernels = [launch.kernel for launch in launches]
         self._addresses = np.array([kernel.address for kernel in self._kernels], np.int64)
-        first, width = len(Counter), max(len(call.arguments) for call in calls)
-        self.table: NDArray[np.int64] = np.zeros((len(calls), first + width), np.int64)
-        """A row of slots for each kernel; the arguments may be changed between two runs."""
-        for row, (_, arguments) in zip(self.table, calls, strict=True):
+        first, width = len(Counter), max(len(launch.arguments) for launch in launches)
+        self.table: NDArray[np.int64] = np.zeros((len(launches), first + width), np.int64)
+        for row, (_, arguments) in zip(self.table, launches, strict=True):
             row[first : first + len(arguments)] = arguments
         self._given = (ctypes.c_int64 * len(_Slot))(
-            len(calls), self._addresses.ctypes.data, self.table.ctypes.data, self.table.strides[0]
+            len(launches),
+            self._addresses.ctypes.data,
+            self.table.ctypes.data,
+            self.table.strides[0],
         )
 
     def run(self) -> None:
@@ -72,7 +79,7 @@ class Program:
 
 @cache
 def _in_sequence() -> Kernel:
-    """The kernel that calls others: each ends when all its work is done, on whatever thread."""
+    """Kernel that runs others in sequence; each returns when all threads have done its work."""
 
     def emit(e: Emitter) -> None:
         kernels, arguments = e.argument(_Slot.KERNELS), e.argument(_Slot.ARGUMENTS)
@@ -97,7 +104,7 @@ def _runner() -> _Run:
 
 @cache
 def openmp() -> _Run | None:
-    """torch's OpenMP runtime, whose symbols torch makes global where it is a library of its own."""
+    """Function that runs a kernel on torch's OpenMP runtime; None if its symbols are not global."""
     try:
         parallel = ctypes.CDLL(None).GOMP_parallel
     except (AttributeError, OSError, TypeError):
@@ -116,7 +123,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def pooled(kernel: int, arguments: int, threads: int) -> None:
-    """The same on threads of Python, which give up its lock meanwhile."""
+    """Run a kernel on Python threads, which release the interpreter's lock meanwhile."""
     function = _FUNCTION(kernel)
     with _lock:
         if threads not in _pools:
@@ -130,12 +137,12 @@ def pooled(kernel: int, arguments: int, threads: int) -> None:
         _wait_for(others)
 
 
-def _wait_for(calls: Sequence[Future[None]]) -> None:
-    """Until all are done, whatever interrupts: they work in memory that is freed afterwards."""
+def _wait_for(runs: Sequence[Future[None]]) -> None:
+    """Wait until all runs are done, even if interrupted: their memory is freed afterwards."""
     interrupted: BaseException | None = None
-    while not all(call.done() for call in calls):
+    while not all(run.done() for run in runs):
         try:
-            wait(calls)
+            wait(runs)
         except BaseException as error:
             interrupted = error
     if interrupted is not None:

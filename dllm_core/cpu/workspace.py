@@ -1,4 +1,4 @@
-"""Memory that kernels use while they run, and numbers as they are given to them."""
+"""Scratch memory of kernels, and the encoding of their float arguments."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from functools import cache
 import torch
 
 _ALIGNED = 64
-"""Bytes of a line of the processor's caches."""
+"""Bytes of a cache line."""
 
 
 class Workspace(threading.local):
-    """Memory of the calling thread; it grows to what was needed most."""
+    """Scratch memory of the calling thread; it grows to the largest size requested."""
 
     def __init__(self) -> None:
         self._memory = torch.empty(0, dtype=torch.uint8)
 
     def place(self, sizes: tuple[int, ...]) -> list[int]:
-        """Addresses of buffers of so many bytes, until the next call."""
+        """Addresses of buffers of the given sizes in bytes, valid until the next call."""
         starts, total = [], 0
         for size in sizes:
             starts.append(total)
@@ -33,5 +33,5 @@ class Workspace(threading.local):
 
 @cache
 def float_bits(value: float) -> int:
-    """A float32 as the integer of its bits."""
+    """Bits of a float32 as an integer."""
     return int(struct.unpack("<i", struct.pack("<f", value))[0])

@@ -1,7 +1,7 @@
 """Replies on a GPU: pages, rounds, graphs and the batch, behind the engine's own interface.
 
-Rules and policies that are not made for the device run as on a CPU, in a cache of their own; the
-log says so once in a sentence.
+Rules and cache policies without an implementation on the device run step by step as on a CPU, in a
+cache of their own; the log says so once.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import PrefillStats
 from dllm_core.errors import DllmError
-from dllm_core.gpu.device_batch import MOST_CALLS, STEPS_OF_A_ROUND, DeviceBatch, Ticket
-from dllm_core.gpu.device_job import CanvasJob, habits_of, read
-from dllm_core.gpu.device_round import Round, RoundShape, runs_lead
+from dllm_core.gpu.device_batch import MOST_SEQUENCES, STEPS_OF_A_ROUND, CanvasTicket, DeviceBatch
+from dllm_core.gpu.device_job import CanvasJob, read, round_options_of
+from dllm_core.gpu.device_round import DeviceRound, RoundShape, runs_lead
 from dllm_core.gpu.graphs import CudaRecorder, Graphs, Recorder
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.gpu.tuning import tune
@@ -32,48 +32,49 @@ from dllm_core.ops import PAGE
 _log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
-"""Seconds to wait for the device before giving it up."""
+"""Seconds to wait for the device before an error is raised."""
 
 KEEP_FREE = 2**30
-"""Bytes of the device's memory that graphs leave alone."""
+"""Bytes of the device's memory that capturing graphs leaves free."""
 
 MOST_POSITIONS = 256
-"""Of a canvas, which one program of the commit kernel orders."""
+"""Longest canvas in positions: one program of the commit kernel orders all of them."""
 
 CAPTURED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CAPTURED_CONTEXTS = (640, 1152)
-"""512 and 1024 tokens of a prompt with two canvases of 64; the engine's own context is added."""
+"""Positions: 512 and 1024 tokens of a prompt with two canvases of 64; the context of the engine is
+added."""
 
 _MEASURED_BATCH = 2
-"""Batches up to this tell what a step of one reply costs."""
+"""Largest batch whose steps are measured for the cost model of a single reply."""
 
 _COEFFICIENTS = 3
-"""Of the cost model: it is fitted to more shapes than that."""
+"""Number of coefficients of the cost model, which is fitted to more shapes than that."""
 
 
 def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
-    """Why these options do not run in rounds on the device, or None."""
+    """Reason why these options do not run in rounds on the device; None if they do."""
     frozen = config.attention == "bidirectional"
     if options.rule not in ("quota", "threshold"):
-        return f"the rule {options.rule} is made for the host"
+        return f"the rule {options.rule} runs on the host"
     if frozen and options.cache != "prompt_frozen":
         return f"the cache policy {options.cache} computes the prompt again"
     if not frozen and options.cache not in ("auto", "exact"):
         return f"the cache policy {options.cache} computes the prompt again"
     if config.block_length == 1 and options.block_length is not None:
-        return "a canvas is one block there, unless the model has blocks of its own"
+        return "a canvas on the device is one block, unless the model has blocks of its own"
     if options.canvas_length > MOST_POSITIONS:
-        return f"a canvas of more than {MOST_POSITIONS} positions is ordered by the host"
+        return f"a canvas of more than {MOST_POSITIONS} positions runs on the host"
     plain = DecodeOptions()
     for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k"):
         value = getattr(options, name)
         if value != getattr(plain, name):
-            return f"{name}={value} is made for the host"
+            return f"{name}={value} runs on the host"
     return None
 
 
 class Device:
-    """A model on a GPU and everything its calls share. Thread-safe: it serves one at a time."""
+    """A model on a GPU with the state that its sequences share. Thread-safe, one user at a time."""
 
     def __init__(
         self,
@@ -81,29 +82,29 @@ class Device:
         context: int,
         pages: int,
         recorder: Recorder | None = None,
-        calls: int = MOST_CALLS,
+        sequences: int = MOST_SEQUENCES,
     ) -> None:
-        place = model.embedding.device
+        device = model.embedding.device
         self.config, self.context = model.config, context
-        self.pool = PagePool(model.config, pages, model.embedding.dtype, place)
+        self.pool = PagePool(model.config, pages, model.embedding.dtype, device)
         self.model = PagedModel(model, self.pool)
-        cuda = place.type == "cuda"
-        self.graphs = Graphs(CudaRecorder(place) if cuda and not recorder else recorder, KEEP_FREE)
-        self.batch = DeviceBatch(self.model, self.graphs, CostModel(), size=calls)
+        cuda = device.type == "cuda"
+        self.graphs = Graphs(CudaRecorder(device) if cuda and not recorder else recorder, KEEP_FREE)
+        self.batch = DeviceBatch(self.model, self.graphs, CostModel(), size=sequences)
         # Not the legacy default stream, on which it would wait for the recogniser's work.
-        self._stream = torch.cuda.Stream(place) if cuda else None  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
         if self._stream is not None:
             # Weights and the zeros of the pages may still be on their way on the stream before.
-            self._stream.wait_stream(torch.cuda.current_stream(place))
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         self._lock = RLock()
         self._common: PagedCache | None = None
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Have the device for oneself.
+        """Reserve the device for the calling thread.
 
         Raises:
-            DllmError: another has had it for too long.
+            DllmError: another thread has had it for more than `PATIENCE` seconds.
         """
         if not self._lock.acquire(timeout=PATIENCE):
             raise DllmError(f"The device has been busy for {PATIENCE:.0f} s: restart the engine.")
@@ -115,16 +116,16 @@ class Device:
             self._lock.release()
 
     def new_cache(self) -> PagedCache:
-        """A call's cache, which begins with what is common to all.
+        """Make the cache of a sequence; it begins with the shared prefix of all prompts.
 
         Raises:
-            PagesFullError: the device has no room for another call.
+            PagesFullError: the device has no room for another sequence.
         """
         with self.turn():
             return PagedCache(self.pool, self.context, self._common)
 
     def share(self, ids: Sequence[int]) -> None:
-        """Read the beginning that all prompts have in common, once for all calls to come.
+        """Read the shared prefix of all prompts once, for all sequences to come.
 
         Raises:
             PromptTooLongError, PagesFullError: it does not fit.
@@ -140,7 +141,7 @@ class Device:
 
     @property
     def shares(self) -> bool:
-        """Whether there is a common beginning."""
+        """Whether there is a shared prefix."""
         return self._common is not None
 
     @property
@@ -148,7 +149,7 @@ class Device:
         return self.config.block_length if self.config.attention == "block_causal" else 1
 
     def prefill(self, ids: Sequence[int], cache: PagedCache) -> PrefillStats:
-        """As `Engine.prefill`."""
+        """Read `ids` into the cache; see `Engine.prefill`."""
         begin = perf_counter()
         with self.turn():
             whole = ids[: len(ids) // self._block * self._block]
@@ -157,7 +158,7 @@ class Device:
         return PrefillStats(shared, len(whole) - shared, (perf_counter() - begin) * 1e3)
 
     def read(self, ids: Sequence[int], cache: PagedCache, options: DecodeOptions) -> PrefillStats:
-        """As `Engine.read`: what the first canvas after `ids` needs."""
+        """Read as much of `ids` as the first canvas after them needs; see `Engine.read`."""
         begin = perf_counter()
         with self.turn():
             shared = cache.shared_prefix(ids)
@@ -171,21 +172,27 @@ class Device:
         if self._stream is not None:
             self._stream.synchronize()
 
-    def submit(self, job: CanvasJob, deadline: float | None = None, canvases: int = 1) -> Ticket:
+    def submit(
+        self,
+        job: CanvasJob,
+        due: float | None = None,
+        deadline: float | None = None,
+        canvases: int = 1,
+    ) -> CanvasTicket:
         """See DeviceBatch.submit."""
         with self.turn():
-            return self.batch.submit(job, deadline=deadline, canvases=canvases)
+            return self.batch.submit(job, due, deadline, canvases)
 
-    def advance(self, ticket: Ticket) -> None:
+    def advance(self, ticket: CanvasTicket) -> None:
         """Run one round with this ticket, unless another caller's round has had it on board.
 
         Raises:
             PromptTooLongError, PagesFullError: its prompt cannot be read.
         """
-        seen = len(ticket.views)
-        while len(ticket.views) == seen and not ticket.over:
+        seen = len(ticket.work.views)
+        while len(ticket.work.views) == seen and not ticket.over:
             with self.turn():
-                if len(ticket.views) == seen and not ticket.over:
+                if len(ticket.work.views) == seen and not ticket.over:
                     self.batch.step(ticket)
         if ticket.error is not None:
             raise ticket.error
@@ -196,10 +203,17 @@ class Device:
         batches: Sequence[int] = CAPTURED_BATCHES,
         contexts: Sequence[int] = CAPTURED_CONTEXTS,
     ) -> list[str]:
-        """Choose matrix products, capture rounds and measure steps; returns a report.
+        """Choose matrix products, capture rounds and measure steps.
 
-        Captured are the canvases of `options`, with its number of steps and the half of it.
-        `contexts` are numbers of positions, prompt and canvas together, up to the engine's own.
+        Rounds are captured for the canvases of `options`, with its number of steps and half of it.
+
+        Args:
+            batches: numbers of sequences.
+            contexts: numbers of positions, prompt and canvas together; larger ones than the
+                engine's context are reduced to it.
+
+        Returns:
+            Lines of a report for the log.
         """
         contexts = sorted({min(context, self.context) for context in (*contexts, self.context)})
         with self.turn():
@@ -209,7 +223,7 @@ class Device:
                 tune(self.model, {shape.batch * (shape.canvas + lead) for shape in shapes})
             measured = []
             for shape in shapes:
-                work = Round(self.model, shape, habits_of(options))
+                work = DeviceRound(self.model, shape, round_options_of(options))
                 work.write(work.full())
                 self.graphs.capture(work)
                 if shape.batch <= _MEASURED_BATCH:
@@ -229,20 +243,20 @@ class Device:
                     for steps in _step_counts(one, canvas, columns):
                         yield RoundShape(batch, columns, pages_for(context, PAGE), steps)
 
-    def _step_ms(self, work: Round) -> float:
-        """Milliseconds of one step with all places taken: the lesser of two rounds."""
+    def _step_ms(self, work: DeviceRound) -> float:
+        """Milliseconds of one step with all entries in use: the lesser of two rounds."""
         times = []
         for _ in range(2):
             begin = perf_counter()
-            work.write(places := work.full())
+            work.write(entries := work.full())
             self.graphs.runner(work)()
-            work.read(places)
+            work.read(entries)
             times.append((perf_counter() - begin) * 1e3 / work.shape.steps)
         return min(times)
 
 
 def _step_counts(options: DecodeOptions, canvas: int, columns: int) -> list[int]:
-    """Lengths of the rounds worth capturing, ascending."""
+    """Numbers of steps of the rounds to capture, ascending."""
     if options.rule == "threshold":
         return [min(STEPS_OF_A_ROUND, columns)]
     blocks = -(-canvas // columns)

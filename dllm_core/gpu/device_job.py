@@ -1,4 +1,4 @@
-"""One call's canvas on the device: what the host knows between two rounds."""
+"""Canvas of one sequence on the device: the host's state between two rounds."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ from dllm_core.config import DecodeOptions
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.decode.denoise import finished_before
 from dllm_core.decode.diffusion import blocks_between
-from dllm_core.gpu.device_round import OPEN, Habits, Outcome, Place, keeps_lead, runs_lead
+from dllm_core.gpu.device_round import (
+    OPEN,
+    Outcome,
+    RoundEntry,
+    RoundOptions,
+    keeps_lead,
+    runs_lead,
+)
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.paged_cache import PagedCache
 from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
 
 
-def habits_of(options: DecodeOptions) -> Habits:
+def round_options_of(options: DecodeOptions) -> RoundOptions:
+    """Options that a reply shares with all sequences of its rounds."""
     threshold = options.threshold if options.rule == "threshold" else None
-    return Habits(threshold, options.eos_last, options.canvas_layers)
+    return RoundOptions(threshold, options.eos_last, options.canvas_layers)
 
 
 class CanvasJob:
-    """`length` open positions after `ids`, denoised round by round as `denoise.Diffusion` does.
+    """`length` open positions after `ids`, denoised round by round as by `diffusion.Diffusion`.
 
-    `prepare` puts what stands before the canvas into the cache, `place` says what the next round
-    has to do, `absorb` takes what it did.
+    `prepare` reads the tokens before the canvas into the cache, `entry` makes the input of the next
+    round, `absorb` takes over its results.
     """
 
     def __init__(
@@ -41,9 +49,9 @@ class CanvasJob:
         *,
         follows: bool = False,
     ) -> None:
-        """`follows` says that an earlier canvas of the same reply ends with `ids`."""
+        """Make a canvas; with `follows` an earlier canvas of the same reply ends with `ids`."""
         self._model, self.cache, self.options = model, cache, options
-        self.config, self.habits = model.config, habits_of(options)
+        self.config, self.round_options = model.config, round_options_of(options)
         assert self.config.mask_id is not None
         self._begin, self._end = len(ids), len(ids) + length
         self._ids = [*ids, *[self.config.mask_id] * length]
@@ -58,7 +66,7 @@ class CanvasJob:
 
     @property
     def columns(self) -> int:
-        """Positions that it needs of a round's canvas."""
+        """Positions of a round's canvas that this one takes."""
         size = self.config.block_length
         return size if self._by_blocks and size > 1 else self._end - self._begin
 
@@ -68,17 +76,18 @@ class CanvasJob:
 
     @property
     def steps_left(self) -> int | None:
-        """Steps until the present block is complete; None where the rule finds out."""
-        if self.habits.threshold is not None:
+        """Steps until the current block is complete; None if the rule decides on the way."""
+        if self.round_options.threshold is not None:
             return None
         return max(1, self._shares[self._block] - self._taken)
 
     @property
     def blocks_left(self) -> int:
+        """Number of blocks that are not complete."""
         return len(self._blocks) - self._block
 
     def pace(self, steps: int) -> None:
-        """Complete the present block in so many steps from now."""
+        """Complete the current block in `steps` steps from now."""
         self._shares[self._block] = self._taken + steps
 
     @property
@@ -89,7 +98,7 @@ class CanvasJob:
 
     @torch.inference_mode()
     def prepare(self) -> None:
-        """Read all that is final before the canvas.
+        """Read all tokens before the canvas that are final.
 
         Raises:
             PromptTooLongError, PagesFullError: see PagedCache.reserve.
@@ -106,7 +115,7 @@ class CanvasJob:
     def _prepare_block(self) -> None:
         start, size = self._start, self.config.block_length
         needs_lead = keeps_lead(self.config) and start == self._blocks[self._block][0]
-        partly = needs_lead and self.habits.layers is not None
+        partly = needs_lead and self.round_options.layers is not None
         if not partly:
             read(self._model, self.cache, self._ids[:start], lead=needs_lead)
             self._lead = self.cache.lead if needs_lead else None
@@ -115,7 +124,7 @@ class CanvasJob:
         kept = max(0, start - size)
         read(self._model, self.cache, self._ids[:kept], lead=False)
         last = self._ids[kept:start]
-        self._lead = self._model.read(self.cache, last, layers=self.habits.layers)[-1]
+        self._lead = self._model.read(self.cache, last, layers=self.round_options.layers)[-1]
 
     def _prepare_canvas(self) -> None:
         own = self._begin - runs_lead(self.config)
@@ -125,15 +134,16 @@ class CanvasJob:
             # As Diffusion does: the canvas before is frozen when it has seen the masks of this one.
             known = len(self.cache)
             self._model.read(self.cache, self._ids[known:])
-            partly = self.habits.layers is not None
+            partly = self.round_options.layers is not None
             self.cache.commit(self._ids[known : own if partly else self._begin])
 
-    def place(self) -> Place:
+    def entry(self) -> RoundEntry:
+        """Input of the next round."""
         begin, end = self._blocks[self._block]
         start, given = self._start, self._ids
         shown = [-1 - token for token in given[start:begin]] + given[begin:end]
         shift = int(runs_lead(self.config))
-        return Place(
+        return RoundEntry(
             pages=self.cache.pages[: pages_for(end, PAGE)],
             length=start - shift,
             visible=end,
@@ -146,7 +156,7 @@ class CanvasJob:
         )
 
     def absorb(self, outcome: Outcome) -> list[CanvasView]:
-        """Take what a round did; returns the canvas after each of its steps."""
+        """Take over the results of a round; returns the canvas after each of its steps."""
         begin = self._blocks[self._block][0]
         first, offset = begin - self._start, begin - self._begin
         views = []
@@ -154,7 +164,7 @@ class CanvasJob:
             self._take(offset, ids[first:], confidence[first:])
             views.append(self.view())
         self._taken += len(outcome.steps)
-        if runs_lead(self.config) and self.habits.layers is None:
+        if runs_lead(self.config) and self.round_options.layers is None:
             self._keep_last_prompt_token()
         if not outcome.live:
             self._block, self._taken = self._block + 1, 0
@@ -170,7 +180,7 @@ class CanvasJob:
                 self._ids[self._begin + i], self._open[i] = token, False
 
     def _keep_last_prompt_token(self) -> None:
-        """It has run with the canvas and is as much frozen as what stands before it."""
+        """Commit the last token of the prompt, which has run with the canvas."""
         if len(self.cache) == self._begin - 1:
             self.cache.commit(self._ids[self._begin - 1 : self._begin])
 
@@ -179,28 +189,30 @@ class CanvasJob:
         return finished_before(final, self.config.eos_ids) < len(final)
 
     def final(self) -> list[int]:
-        """Ids from the left that will not change any more."""
+        """Ids from the left, up to the first open position; they will not change any more."""
         stop = next((i for i, is_open in enumerate(self._open) if is_open), len(self._open))
         return self._ids[self._begin : self._begin + stop]
 
     def view(self) -> CanvasView:
+        """The canvas as it is now."""
         return CanvasView(
             tuple(self._ids[self._begin :]), tuple(self._open), tuple(self._confidence)
         )
 
 
 def _shares(steps: int, blocks: int) -> list[int]:
-    """Steps of each block, which add up to `steps`."""
+    """Number of steps for each block; they add up to `steps`."""
     return [
         stop - start for start, stop in pairwise(steps * i // blocks for i in range(blocks + 1))
     ]
 
 
 def read(model: PagedModel, cache: PagedCache, ids: Sequence[int], *, lead: bool) -> int:
-    """Make `ids` what the cache holds, computing what follows the longest shared prefix.
+    """Make the cache hold exactly `ids`, computing only those after the longest shared prefix.
 
-    A model with blocks is given whole ones. With `lead`, the hidden state of the last id is
-    computed even if it is cached. Returns the number of tokens that were cached.
+    `ids` are whole blocks for a model that has blocks. With `lead`, the hidden state of the last id
+    is computed even if its keys and values are cached. Returns the number of tokens that were
+    cached before.
 
     Raises:
         PromptTooLongError, PagesFullError: see PagedCache.reserve.

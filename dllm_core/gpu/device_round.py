@@ -1,7 +1,7 @@
-"""A round: several steps for several calls on the device, without a word from the host.
+"""Rounds: several steps for several sequences on the device, without waiting for the host.
 
-The host writes one manifest, the device denoises, the host reads one record. What happens in
-between depends on numbers in the manifest only, never on Python, so it can be captured as a graph.
+The host writes one manifest, the device denoises, the host reads one record. The work between
+depends on numbers in the manifest only, never on Python, so it can be captured as a graph.
 """
 
 from __future__ import annotations
@@ -25,87 +25,107 @@ _LIVE, _LENGTH, _VISIBLE, _SHARE, _TAKEN, _LEAD, _HEADER = range(7)
 """Columns of a manifest; the page table, the ids and the mask of the canvas follow."""
 
 OPEN = -1
-"""Stands in a record for the id of a position that is still open."""
+"""Id that a record has for a position that is still open."""
 
 _LARGEST_ID = 2**24
-"""Ids travel as float32, which is exact below this."""
+"""Bound on token ids: a record has them as float32, which is exact below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundShape:
-    """What a graph is captured for. Calls that need less of anything fit in."""
+    """Sizes that a graph is captured for; sequences that need less of each fit in.
+
+    Attributes:
+        batch: number of sequences.
+        canvas: positions of each canvas.
+        pages: pages that a sequence attends to, its prompt and its canvas together.
+        steps: number of steps.
+    """
 
     batch: int
     canvas: int
-    """Positions of each canvas."""
     pages: int
-    """Pages that a call can see, its prompt and its canvas together."""
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """What all calls of a round have in common."""
+class RoundOptions:
+    """Decode options that all sequences of a round share.
+
+    Attributes:
+        threshold: commit tokens that are at least that probable; None commits a quota.
+        eos_last: commit end-of-reply tokens after all others.
+        layers: layers that the canvas runs through; None means all.
+    """
 
     threshold: float | None = None
-    """Commit what is at least that probable; None commits a quota."""
     eos_last: bool = True
     layers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One call's part in a round."""
+class RoundEntry:
+    """Input of a round for one sequence.
+
+    Attributes:
+        pages: page table of the sequence.
+        length: number of positions before the canvas, whose keys and values are stored.
+        visible: number of positions that are attended to, up to the end of the canvas.
+        ids: the canvas, final or mask tokens; a prompt token t in a block that the prompt shares
+            with the canvas is written as -1 - t.
+        masked: which positions of the canvas are open.
+        share: number of steps among which the quota divides the canvas.
+        taken: number of those steps that earlier rounds have taken.
+        lead_id: the token before the canvas, which bidirectional models with shifted logits run
+            together with it.
+        lead: hidden state (hidden_size,) of that token where it does not depend on the canvas.
+    """
 
     pages: Sequence[int]
     length: int
-    """Positions before the canvas, whose keys and values are there."""
     visible: int
-    """Positions that are attended to: the end of the canvas."""
     ids: Sequence[int]
-    """Canvas: final or mask tokens; a prompt token t that shares the canvas stands as -1 - t."""
     masked: Sequence[bool]
     share: int
-    """Steps among which the quota divides the canvas."""
     taken: int = 0
-    """How many of these were taken in earlier rounds."""
     lead_id: int = 0
-    """The token before the canvas, run with it by bidirectional models with shifted logits."""
     lead: Tensor | None = None
-    """Its hidden state (hidden_size,), where it does not depend on the canvas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a round did to one call's canvas, step by step."""
+    """Result of a round for one sequence.
+
+    Attributes:
+        steps: after each step the ids of the canvas, OPEN at open positions, and probabilities.
+        live: whether open positions are left before the end of the reply.
+    """
 
     steps: tuple[tuple[list[int], list[float]], ...]
-    """Ids of the canvas after each step, OPEN where there is none, and their probabilities."""
     live: bool
-    """Whether open positions are left before the end of the reply."""
 
 
 def runs_lead(config: ModelConfig) -> bool:
-    """Shifted logits of a bidirectional model: the token before the canvas sees the canvas."""
+    """Whether the token before the canvas runs with it: a bidirectional model, shifted logits."""
     return config.shift and config.attention == "bidirectional"
 
 
 def keeps_lead(config: ModelConfig) -> bool:
-    """Shifted logits of a causal model: what is before the canvas is computed once."""
+    """Whether the state before the canvas is computed once: a causal model, shifted logits."""
     return config.shift and config.attention == "block_causal"
 
 
-class Round:
-    """The buffers of one shape, and the program that runs on them."""
+class DeviceRound:
+    """Buffers of one shape and the steps that run on them."""
 
-    def __init__(self, model: PagedModel, shape: RoundShape, habits: Habits) -> None:
-        self.shape, self.habits, self._model = shape, habits, model
+    def __init__(self, model: PagedModel, shape: RoundShape, options: RoundOptions) -> None:
+        self.shape, self.options, self._model = shape, options, model
         config, device = model.config, model.pool.device
         self._config, self._device = config, device
         assert config.mask_id is not None
         if config.vocab_size > _LARGEST_ID:
             raise OptionError(f"The device counts at most {_LARGEST_ID} tokens in a vocabulary.")
-        # The last column of the table is a page that nobody looks at.
+        # The last column of the table is the scratch page.
         self._table_at = _HEADER
         self._ids_at = self._table_at + shape.pages + 1
         width = self._ids_at + 2 * shape.canvas
@@ -125,37 +145,37 @@ class Round:
 
     @property
     def positions(self) -> int:
-        """Positions that the model can tell apart."""
+        """Positions in the model's rotary table."""
         return self._model.positions
 
     @property
     def rows(self) -> int:
-        """Rows of every forward pass, those of empty places included."""
+        """Rows of every forward pass, those of empty entries included."""
         return self.shape.batch * len(self._columns)
 
-    def write(self, places: Sequence[Place]) -> None:
-        """Hand the calls to the device: one copy, and one for each lead."""
+    def write(self, entries: Sequence[RoundEntry]) -> None:
+        """Copy the entries to the device: one transfer, and one for each lead."""
         sheet = self._written.zero_()
         sheet[:, self._table_at : self._ids_at] = SCRATCH
-        for row, place in zip(sheet.numpy(), places, strict=False):
+        for row, entry in zip(sheet.numpy(), entries, strict=False):
             row[_LIVE] = 1
-            row[_LENGTH], row[_VISIBLE] = place.length, place.visible
-            row[_SHARE], row[_TAKEN], row[_LEAD] = place.share, place.taken, place.lead_id
-            row[self._table_at : self._table_at + len(place.pages)] = place.pages
-            row[self._ids_at : self._ids_at + len(place.ids)] = place.ids
+            row[_LENGTH], row[_VISIBLE] = entry.length, entry.visible
+            row[_SHARE], row[_TAKEN], row[_LEAD] = entry.share, entry.taken, entry.lead_id
+            row[self._table_at : self._table_at + len(entry.pages)] = entry.pages
+            row[self._ids_at : self._ids_at + len(entry.ids)] = entry.ids
             begin = self._ids_at + self.shape.canvas
-            row[begin : begin + len(place.masked)] = place.masked
+            row[begin : begin + len(entry.masked)] = entry.masked
         self._manifest.copy_(sheet, non_blocking=True)
-        for i, place in enumerate(places):
-            if place.lead is not None:
-                self._lead[i].copy_(place.lead)
+        for i, entry in enumerate(entries):
+            if entry.lead is not None:
+                self._lead[i].copy_(entry.lead)
 
-    def full(self) -> list[Place]:
-        """Places that keep every row busy, to warm up and to measure; all write to one page."""
+    def full(self) -> list[RoundEntry]:
+        """Entries that keep all rows busy, to warm up and to measure; all write to one page."""
         shape, mask = self.shape, self._banned.item()
         visible = shape.pages * PAGE
         lead = int(runs_lead(self._config))
-        place = Place(
+        entry = RoundEntry(
             pages=[SCRATCH] * shape.pages,
             length=visible - shape.canvas - lead,
             visible=visible,
@@ -163,10 +183,10 @@ class Round:
             masked=[True] * shape.canvas,
             share=shape.steps,
         )
-        return [place] * shape.batch
+        return [entry] * shape.batch
 
     def run(self) -> None:
-        """All steps. On the device only: what a graph captures."""
+        """Run all steps. The work is on the device only, so that a graph can capture it."""
         state = _State(self, self._manifest, self._columns)
         for step in range(self.shape.steps):
             self._step(state)
@@ -175,8 +195,8 @@ class Round:
         self._record[self.shape.steps, :, 1].copy_(state.live)
 
     def _step(self, state: _State) -> None:
-        config, habits, shape = self._config, self.habits, self.shape
-        hidden = self._model.run(state.inputs(), state.where, state.attend, habits.layers)
+        config, options, shape = self._config, self.options, self.shape
+        hidden = self._model.run(state.inputs(), state.where, state.attend, options.layers)
         rows = self._predicting(hidden.view(shape.batch, -1, config.hidden_size))
         proposed, probability = top1(rows, self._model.head, self._banned, state.live)
         commit(
@@ -188,41 +208,41 @@ class Round:
             state.live,
             state.steps,
             self._eos_ids,
-            quota=state.quota() if habits.threshold is None else None,
-            threshold=habits.threshold,
-            eos_last=habits.eos_last,
+            quota=state.quota() if options.threshold is None else None,
+            threshold=options.threshold,
+            eos_last=options.eos_last,
         )
 
     def _predicting(self, hidden: Tensor) -> Tensor:
-        """The rows (B * C, hidden_size) whose logits predict the positions of the canvas."""
+        """Hidden states (B * C, hidden_size) whose logits predict the positions of the canvas."""
         if runs_lead(self._config):
             hidden = hidden[:, :-1]
         elif keeps_lead(self._config):
             hidden = torch.cat([self._lead[:, None], hidden[:, :-1]], dim=1)
         return hidden.reshape(-1, hidden.shape[-1])
 
-    def read(self, places: Sequence[Place]) -> list[Outcome]:
-        """Wait for the device and read what it did: one copy."""
+    def read(self, entries: Sequence[RoundEntry]) -> list[Outcome]:
+        """Wait for the device and copy the record; returns the outcome of each entry."""
         self._read.copy_(self._record, non_blocking=True)
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()
         record = self._read.numpy()
         outcomes = []
-        for i, place in enumerate(places):
-            size = len(place.ids)
+        for i, entry in enumerate(entries):
+            size = len(entry.ids)
             steps, live = record[-1, i, :2]
             taken = tuple(
                 (row[:size].astype(int).tolist(), row[self.shape.canvas :][:size].tolist())
-                for row in record[: int(steps) - place.taken, i]
+                for row in record[: int(steps) - entry.taken, i]
             )
             outcomes.append(Outcome(taken, bool(live)))
         return outcomes
 
 
 class _State:
-    """What changes from step to step, unpacked from the manifest of a round."""
+    """State that changes from step to step, unpacked from the manifest of a round."""
 
-    def __init__(self, owner: Round, manifest: Tensor, columns: Tensor) -> None:
+    def __init__(self, owner: DeviceRound, manifest: Tensor, columns: Tensor) -> None:
         shape, at = owner.shape, _HEADER + owner.shape.pages + 1
         self.live = manifest[:, _LIVE].int()
         self.steps = manifest[:, _TAKEN].int()
@@ -236,7 +256,7 @@ class _State:
         positions = manifest[:, _LENGTH, None] + columns
         column = (positions // PAGE).clamp_max(shape.pages)
         slots = table.gather(1, column) * PAGE + positions % PAGE
-        # Rows behind the end of a canvas may lie behind the last position there is.
+        # Rows behind the end of a canvas may lie behind the last position of the table.
         known = positions.clamp_max(owner.positions - 1)
         self.where = Where(known.flatten().int(), slots.flatten(), self.live)
         self._runs_lead = len(columns) > shape.canvas
@@ -249,15 +269,15 @@ class _State:
         return tokens.flatten()
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        calls = q.view(len(self._table), -1, *q.shape[1:])
-        attended = canvas_attention(calls, keys, values, self._table, self._visible, self.live)
+        sequences = q.view(len(self._table), -1, *q.shape[1:])
+        attended = canvas_attention(sequences, keys, values, self._table, self._visible, self.live)
         return attended.view(len(q), -1)
 
     def quota(self) -> Tensor:
-        """int32 (B,): what is open, shared evenly among the steps left (unmask.quota)."""
+        """int32 (B,): open positions shared evenly among the steps left, as `unmask.quota`."""
         left = (self._share - self.steps).clamp_min(1)
         return ((self.masked.sum(-1) + left - 1) // left).int()
 
     def packed(self) -> Tensor:
-        """float32 (B, 2 C): ids, OPEN where there is none yet, and their probabilities."""
+        """float32 (B, 2 C): ids, OPEN at open positions, and probabilities."""
         return torch.cat([self.ids.masked_fill(self.masked, OPEN).float(), self.confidence], -1)

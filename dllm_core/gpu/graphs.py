@@ -1,4 +1,4 @@
-"""CUDA graphs of whole rounds: recorded while nobody waits, replayed by one call.
+"""CUDA graphs of whole rounds: recorded at warm-up, replayed by one launch.
 
 A step of an 8B model takes some three hundred kernels of a few microseconds; launching them from
 Python costs more than running them. A recorded round is launched as one.
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from dllm_core.gpu.device_round import Habits, Round, RoundShape
+from dllm_core.gpu.device_round import DeviceRound, RoundOptions, RoundShape
 
 _log = logging.getLogger(__name__)
 
@@ -22,13 +22,17 @@ NO_DEVICE = "Replies run without CUDA graphs, for their tensors are not on a CUD
 
 
 class Recorder(Protocol):
-    """What can record work on a device."""
+    """Records work on a device for later replays."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record `work` and return what replays it. Raises RuntimeError if it cannot be."""
+        """Record `work` and return a function that replays it.
+
+        Raises:
+            RuntimeError: the work cannot be recorded.
+        """
 
     def free_bytes(self) -> int:
-        """Memory of the device that is left."""
+        """Bytes of the device's memory that are free."""
 
 
 class CudaRecorder:
@@ -59,9 +63,16 @@ class CudaRecorder:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A round that is ready to be replayed."""
+    """A round that is ready to be replayed.
 
-    round: Round
+    Attributes:
+        round: the round and its buffers.
+        replay: runs the graph.
+        bytes: memory of the graph.
+        seconds: time that the capture took.
+    """
+
+    round: DeviceRound
     replay: Callable[[], None]
     bytes: int
     seconds: float
@@ -69,23 +80,23 @@ class Captured:
     def __str__(self) -> str:
         shape = self.round.shape
         return (
-            f"{shape.batch} calls, canvas {shape.canvas}, {shape.pages} pages, {shape.steps} "
+            f"batch {shape.batch}, canvas {shape.canvas}, {shape.pages} pages, {shape.steps} "
             f"steps: {self.bytes / 2**20:.1f} MiB, captured in {self.seconds:.1f} s"
         )
 
 
 class Graphs:
-    """The graphs there are, and why there are no more of them."""
+    """The captured graphs, and the reason why no more were captured."""
 
     def __init__(self, recorder: Recorder | None, keep_free: int) -> None:
-        """`keep_free` bytes of the device's memory are left alone."""
+        """Make an empty set; capturing stops when less than `keep_free` bytes are free."""
         self._recorder, self._keep_free = recorder, keep_free
         self.captured: list[Captured] = []
         self.reason = NO_DEVICE if recorder is None else None
-        """A sentence that says why not everything asked for was captured."""
+        """Sentence that says why a requested round was not captured; None if all were."""
 
-    def capture(self, work: Round) -> bool:
-        """Capture a round; what fails once is not tried again, and `reason` says why."""
+    def capture(self, work: DeviceRound) -> bool:
+        """Capture a round; after a failure none is tried again, and `reason` says why."""
         if self._recorder is None or self.reason is not None:
             return False
         before, begin = self._recorder.free_bytes(), perf_counter()
@@ -100,21 +111,21 @@ class Graphs:
         _log.info("captured %s", self.captured[-1])
         return True
 
-    def _stop(self, work: Round, why: str) -> bool:
+    def _stop(self, work: DeviceRound, why: str) -> bool:
         self.reason = f"{work.shape} and what follows runs without a CUDA graph: {why}."
         _log.warning(self.reason)
         return False
 
-    def runner(self, work: Round) -> Callable[[], None]:
-        """What runs a round: the replay of its graph, or the round itself."""
+    def runner(self, work: DeviceRound) -> Callable[[], None]:
+        """Function that runs a round: the replay of its graph, or the round itself."""
         found = (graph.replay for graph in self.captured if graph.round is work)
         return next(found, work.run)
 
-    def find(self, needed: RoundShape, habits: Habits, *, enough: bool) -> Captured | None:
-        """The smallest captured round that has room for what is needed.
+    def find(self, needed: RoundShape, options: RoundOptions, *, enough: bool) -> Captured | None:
+        """Smallest captured round with room for `needed`, or None.
 
-        With `enough`, one whose steps suffice is preferred, and where there is none the longest
-        one will be run repeatedly; otherwise its steps do not matter.
+        With `enough` a round with sufficient steps is preferred, else the longest one, which the
+        caller runs repeatedly; without it the number of steps does not matter.
         """
 
         def size(graph: Captured) -> tuple[int, int, int, int]:
@@ -125,22 +136,22 @@ class Graphs:
         room = [
             graph
             for graph in self.captured
-            if graph.round.habits == habits and _has_room(graph.round.shape, needed)
+            if graph.round.options == options and _has_room(graph.round.shape, needed)
         ]
         return min(room, key=size, default=None)
 
-    def steps(self, canvas: int, habits: Habits) -> list[int]:
-        """Numbers of steps that are captured for a canvas, ascending."""
+    def steps(self, canvas: int, options: RoundOptions) -> list[int]:
+        """Captured numbers of steps for a canvas of that many positions, ascending."""
         return sorted(
             {
                 graph.round.shape.steps
                 for graph in self.captured
-                if graph.round.habits == habits and graph.round.shape.canvas >= canvas
+                if graph.round.options == options and graph.round.shape.canvas >= canvas
             }
         )
 
     def report(self) -> list[str]:
-        """A line for each graph, their memory, and the sentence that says what is missing."""
+        """One line per graph, a line with their memory, and `reason` if there is one."""
         total = sum(graph.bytes for graph in self.captured)
         lines = [str(graph) for graph in self.captured]
         lines.append(f"{len(self.captured)} graphs, {total / 2**20:.1f} MiB")

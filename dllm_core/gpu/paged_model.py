@@ -1,7 +1,7 @@
-"""The transformer of model.py over pages, from fused operations: what runs on a GPU.
+"""The transformer over pages of keys and values, from the fused operations of `dllm_core.ops`.
 
-One pass takes rows of one or several calls. What differs between reading a prompt and denoising
-a canvas is the attention, so it is an argument.
+`dllm_core.model.transformer` is the plain version. One pass takes rows of one or several sequences.
+Reading a prompt and denoising a canvas differ in their attention only, which is an argument.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from dllm_core.ops.rotary import rotate_and_store
 from dllm_core.ops.swiglu import swiglu, swiglu_fp8
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Queries (R, heads, head_dim), keys and values of the layer's pool -> (R, heads * head_dim)."""
+"""Attends with queries (R, heads, head_dim) to keys and values of the layer's pool; returns (R,
+heads * head_dim)."""
 
 Rows = Tensor | tuple[Tensor, Tensor]
 """Input of a projection: (R, n), or fp8 (R, n) and its scales (R, 1)."""
 
 SMALLEST_HEAD = 16
-"""Head sizes are powers of 2 from here on; the attention kernel multiplies in such tiles."""
+"""Least head size of the attention kernel, whose tiles are powers of 2."""
 
 MOST_STREAMED = 128
-"""Rows up to which the kernel that streams the weights is a choice at all."""
+"""Largest number of rows for the kernel that streams the weights."""
 
 PROJECTIONS = ("attention.qkv", "attention.out", "mlp.gate_up", "mlp.down")
 """The matrices of a block."""
@@ -50,21 +51,24 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where the rows of a pass stand."""
+    """Positions and storage of the rows of a pass.
+
+    Attributes:
+        positions: int32 (R,), position of each row in its sequence.
+        slots: int64 (R,), place of its key and value: page * PAGE + offset.
+        live: int32 (B,), 0 for sequences whose rows are skipped; None means that all are live.
+    """
 
     positions: Tensor
-    """int32 (R,)"""
     slots: Tensor
-    """int64 (R,), page * PAGE + offset"""
     live: Tensor | None = None
-    """int32 (B,), 0 for calls whose rows do not matter."""
 
 
 class PagedModel:
-    """A model's weights and the pool its calls read into.
+    """Weights of a model and the pool of pages of its sequences.
 
-    `choices` says for a projection's shape which matrix product is the faster one; see
-    tuning.py. What it does not name is torch's.
+    `choices` has the faster matrix product for each shape of projection that `tuning.tune` has
+    measured; others run with torch's.
     """
 
     def __init__(self, model: Transformer, pool: PagePool) -> None:
@@ -78,7 +82,7 @@ class PagedModel:
 
     @staticmethod
     def serves(model: Transformer) -> bool:
-        """Whether the kernels know its head size and the kinds of all its projections."""
+        """Whether the kernels support the head size and the kinds of all projections."""
         size = model.config.head_dim
         if size < SMALLEST_HEAD or size & (size - 1):
             return False
@@ -89,11 +93,12 @@ class PagedModel:
 
     @property
     def positions(self) -> int:
+        """Positions in the rotary table."""
         return len(self._cos)
 
     @property
     def head(self) -> Tensor:
-        """(vocab, hidden_size)"""
+        """Weight of the language-model head, (vocab, hidden_size)."""
         head = self.model.head
         if head is None:
             return self.model.embedding
@@ -119,7 +124,7 @@ class PagedModel:
     def _normed(
         self, hidden: Tensor | None, x: Tensor, weight: Tensor, into: nn.Module, where: Where
     ) -> tuple[Rows, Tensor]:
-        """Add a block's output to the residual and normalise it for the projection `into`."""
+        """Add a block's output to the residual and normalise the sum for the projection `into`."""
         eps, live = self.config.norm_eps, where.live
         eight_bits = isinstance(into, Fp8Linear)
         if hidden is None:
@@ -163,7 +168,7 @@ class PagedModel:
         return self._project(block.mlp.down, gate(gate_up, where.live), where, sums=True)
 
     def _project(self, layer: nn.Module, rows: Rows, where: Where, *, sums: bool = False) -> Tensor:
-        """(R, n); with `sums`, what is added to the residual may also be parts (p, R, n) of it."""
+        """Apply a projection: (R, n), or with `sums` possibly its unsummed parts (p, R, n)."""
         assert isinstance(layer, Linear | Fp8Linear)
         first = rows[0] if isinstance(rows, tuple) else rows
         shape = (len(first), layer.in_features, layer.out_features)
@@ -189,10 +194,10 @@ class PagedModel:
         canvas: int | None = None,
         layers: Sequence[int] | None = None,
     ) -> Tensor:
-        """Run `ids` after what is cached and store their keys and values; commits nothing.
+        """Run `ids` after the cached tokens and store their keys and values, without committing.
 
-        From index `canvas` on they are open positions of a canvas, which a model with blocks of
-        one sees at once. Returns the normalised hidden states (len(ids), hidden_size).
+        From index `canvas` on the ids are open positions of a canvas, which attend to each other in
+        a model with blocks of one. Returns the normalised hidden states (len(ids), hidden_size).
 
         Raises:
             PromptTooLongError, PagesFullError: see PagedCache.reserve.
@@ -218,7 +223,7 @@ class PagedModel:
 def _attend_pages(
     q: Tensor, keys: Tensor, values: Tensor, visible: int, mask: Tensor | None
 ) -> Tensor:
-    """One call's rows: q (R, heads, d), keys and values (its pages, kv_heads, PAGE, d)."""
+    """Attention of one sequence: q (R, heads, d), keys and values (pages, kv_heads, PAGE, d)."""
     k, v = (part.transpose(0, 1).flatten(1, 2)[None, :, :visible] for part in (keys, values))
     attended = F.scaled_dot_product_attention(
         q.transpose(0, 1)[None], k, v, attn_mask=mask, enable_gqa=q.shape[1] != k.shape[1]

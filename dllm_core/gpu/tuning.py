@@ -1,4 +1,4 @@
-"""Which matrix product is the faster one for a projection of few rows, measured at warm-up."""
+"""Choice of the faster matrix product for projections of few rows, measured at warm-up."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ def tune(
     *,
     tiles: bool = False,
 ) -> None:
-    """Set `model.choices` for passes of so many rows.
+    """Set `model.choices` for passes of each number of `rows`.
 
-    All layers' weights are multiplied in turn: a matrix that was just used would still lie in
-    the cache of the chip, as it never does in a step. `milliseconds` measures work; by default
-    CUDA events on the current stream do. With `tiles` the kernels' own sizes are tried out before,
-    which compiles some dozens of them for each shape: minutes, for those who measure.
+    The weights of all layers are multiplied in turn: a matrix that was just used would still be in
+    the chip's cache, unlike in a step.
+
+    Args:
+        rows: numbers of rows; those above `MOST_STREAMED` are left out.
+        milliseconds: measures work; by default by CUDA events on the current stream.
+        tiles: also measure the kernels' tile sizes first, which compiles some dozens of kernels for
+            each shape and takes minutes.
     """
     clock = milliseconds or _on_device
     for count in sorted({count for count in rows if count <= MOST_STREAMED}):
@@ -50,7 +54,7 @@ _CHOICES: tuple[Choice, Choice] = ("torch", "triton")
 
 
 def _projections(model: PagedModel) -> list[list[nn.Linear | Fp8Linear]]:
-    """The same projection of all layers, for each of the four."""
+    """Each of the four projections as a list over all layers."""
     blocks = model.model.blocks
     return [[block.get_submodule(path) for block in blocks] for path in PROJECTIONS]  # type: ignore[misc]
 

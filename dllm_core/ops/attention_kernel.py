@@ -1,9 +1,9 @@
 """Triton kernels of attention.py: flash-decoding for a canvas (arXiv 2205.14135, 2311.01282).
 
-A program takes one call, one key/value head, up to 128 rows (query heads that share a key head
+A program takes one sequence, one key/value head, up to 128 rows (query heads that share a key head
 count as rows) and one part of the positions; it walks over pages, which are exactly one
 tile of keys and one of values, 16 KB of consecutive memory each at d = 128 in bfloat16. Where
-calls times heads leave processors idle, the positions are split and a second kernel combines
+sequences times heads leave processors idle, the positions are split and a second kernel combines
 the parts. How many positions there are is read on the device, so one launch serves every prompt
 length; the parts are divided by the true length, not by the longest.
 
@@ -51,29 +51,29 @@ def _attend(
     BLOCKS: tl.constexpr,
     SPLITS: tl.constexpr,
 ):
-    call = tl.program_id(2)
-    if dead(live, call):
+    sequence = tl.program_id(2)
+    if dead(live, sequence):
         return
     split = tl.program_id(0)
     kv = tl.program_id(1) // BLOCKS
     # Row m of a key head is query head m % GROUP of canvas row m // GROUP.
     m = (tl.program_id(1) % BLOCKS) * BLOCK + tl.arange(0, BLOCK)
     inside = m < rows * GROUP
-    head = (call.to(tl.int64) * rows + m // GROUP) * (N_KV * GROUP) + kv * GROUP + m % GROUP
+    head = (sequence.to(tl.int64) * rows + m // GROUP) * (N_KV * GROUP) + kv * GROUP + m % GROUP
     dim = tl.arange(0, D)
     query = tl.load(q + head[:, None] * D + dim[None, :], mask=inside[:, None], other=0.0)
 
-    count = tl.load(visible + call)
+    count = tl.load(visible + sequence)
     pages = tl.cdiv(count, PAGE)
     offset = tl.arange(0, PAGE)
     peak = tl.full([BLOCK], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     acc = tl.zeros([BLOCK, D], tl.float32)
     for page in range(split * pages // SPLITS, (split + 1) * pages // SPLITS):
-        number = tl.load(table + call * max_pages + page).to(tl.int64)
+        number = tl.load(table + sequence * max_pages + page).to(tl.int64)
         begin = (number * N_KV + kv) * PAGE * D
         seen = page * PAGE + offset < count
-        # What lies behind the visible positions may be anything, NaN too: it is not loaded.
+        # Positions behind the visible ones may hold anything, even NaN: they are not loaded.
         k = tl.load(
             keys + begin + offset[None, :] * D + dim[:, None], mask=seen[None, :], other=0.0
         )
@@ -116,12 +116,12 @@ def _combine(
     SPLITS: tl.constexpr,
     SPLITS_BLOCK: tl.constexpr,
 ):
-    call = tl.program_id(1)
-    if dead(live, call):
+    sequence = tl.program_id(1)
+    if dead(live, sequence):
         return
     local = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = local < heads
-    head = call.to(tl.int64) * heads + local
+    head = sequence.to(tl.int64) * heads + local
     every = tl.num_programs(1).to(tl.int64) * heads
     split = tl.arange(0, SPLITS_BLOCK)
     part = split[:, None] * every + head[None, :]
@@ -162,23 +162,24 @@ def canvas_attention(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
+    """Run the kernel; see the reference in `attention`."""
     require_contiguous(q=q, keys=keys, values=values, table=table, out=out)
-    calls, rows, n_q, d = q.shape
+    sequences, rows, n_q, d = q.shape
     n_kv, page = keys.shape[1:3]
     if d & (d - 1) or d < 16:
         raise OptionError(f"The attention kernel needs a head_dim that is a power of 2, not {d}.")
     block = min(_MOST_ROWS, max(16, triton.next_power_of_2(rows * n_q // n_kv)))
     blocks = triton.cdiv(rows * n_q // n_kv, block)
     if splits is None:
-        splits = splits_for(calls * n_kv * blocks, table.shape[1], q.device)
+        splits = splits_for(sequences * n_kv * blocks, table.shape[1], q.device)
     attended = torch.empty_like(q) if out is None else out
     parts, sums, peaks = attended, None, None
     if splits > 1:
-        heads = (splits, calls * rows * n_q)
+        heads = (splits, sequences * rows * n_q)
         parts = torch.empty(*heads, d, dtype=torch.float32, device=q.device)
         sums = torch.empty(heads, dtype=torch.float32, device=q.device)
         peaks = torch.empty_like(sums)
-    _attend[(splits, n_kv * blocks, calls)](
+    _attend[(splits, n_kv * blocks, sequences)](
         q,
         keys,
         values,
@@ -209,9 +210,9 @@ def canvas_attention(
 def _combine_parts(
     parts: Tensor, sums: Tensor, peaks: Tensor, live: Tensor | None, out: Tensor
 ) -> None:
-    """Fill out (B, rows, n_q, d) with what the parts (splits, B * rows * n_q, d) come to."""
-    calls, rows, n_q, d = out.shape
-    _combine[(triton.cdiv(rows * n_q, _COMBINED_ROWS), calls)](
+    """Combine the parts (splits, B * rows * n_q, d) of the attention into out (B, rows, n_q, d)."""
+    sequences, rows, n_q, d = out.shape
+    _combine[(triton.cdiv(rows * n_q, _COMBINED_ROWS), sequences)](
         parts,
         sums,
         peaks,

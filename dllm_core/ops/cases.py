@@ -1,6 +1,6 @@
-"""Every operation at the true geometry of a model, with operands to run it on.
+"""Every operation with operands at the true geometry of a model.
 
-The gate (`check.py`), the compiler's test and the benchmarks take the same cases.
+The gate (`check.py`), the test of the compiler and the benchmarks share these cases.
 """
 
 from __future__ import annotations
@@ -28,62 +28,76 @@ _EPS = 1e-5
 
 
 class Operands:
-    """Makes tensors on a device, the same ones each time; of bfloat16 unless told otherwise."""
+    """Makes the same tensors on a device each time, bfloat16 unless a dtype is given."""
 
     def __init__(self, geometry: Geometry, device: torch.device) -> None:
         self.geometry, self.device = geometry, device
-        self.count = geometry.calls * geometry.rows
+        self.count = geometry.sequences * geometry.rows
         self._generator = None if device.type == "meta" else torch.Generator(device).manual_seed(0)
 
     def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+        """Normal random numbers, bfloat16."""
         drawn = torch.empty(*shape, dtype=torch.bfloat16, device=self.device)
         return drawn.normal_(0.0, scale, generator=self._generator)
 
     def weight(self, n: int, k: int) -> Tensor:
+        """Random weight (n, k), bfloat16, scaled by its inputs."""
         return self.normal(n, k, scale=k**-0.5)
 
     def integers(self, values: list[int], dtype: torch.dtype = torch.int32) -> Tensor:
+        """Tensor of the given integers."""
         return torch.tensor(values, dtype=dtype, device=self.device)
 
     def permutation(self, n: int) -> Tensor:
+        """Random permutation of 0 .. n - 1."""
         return torch.randperm(n, generator=self._generator, device=self.device)
 
     def live(self) -> Tensor:
-        """All calls but the second, where there is one."""
-        return self.integers([int(call != 1) for call in range(self.geometry.calls)])
+        """All sequences but the second, where there is one."""
+        return self.integers([int(sequence != 1) for sequence in range(self.geometry.sequences)])
 
     def poisoned(self, *shape: int) -> Tensor:
+        """Tensor filled with NaN, bfloat16."""
         return torch.full(shape, torch.nan, dtype=torch.bfloat16, device=self.device)
 
 
 class Chained:
-    """Operations one after another, all by their kernels or all by their references."""
+    """Several operations in sequence, all by their kernels or all by their references."""
 
     def __init__(self, run: Callable[..., Any]) -> None:
         self._run = run
 
     def kernel(self, *arguments: Any) -> Any:
+        """Run with the kernels."""
         with kernels():
             return self._run(*arguments)
 
     def reference(self, *arguments: Any) -> Any:
+        """Run with the references."""
         with references():
             return self._run(*arguments)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An operation and what makes its arguments; those it writes to are made anew each time."""
+    """An operation and the function that makes its arguments, anew for each run.
+
+    Attributes:
+        name: name of the case in reports.
+        operation: the operation under test.
+        arguments: makes positional and keyword arguments from operands.
+        weight: index of the argument that is the weight of a matrix product, if the operation is
+            one; its kernel then takes a tile.
+    """
 
     name: str
     operation: Operation[..., Any] | Chained
     arguments: Callable[[Operands], tuple[tuple[Any, ...], dict[str, Any]]]
     weight: int | None = None
-    """Which argument is the weight of a matrix product, whose kernel then takes a tile."""
 
 
 def _rows(width: Callable[[Geometry], int], *, count: int = 1, gain: bool = False) -> Any:
-    """Arguments of the operations on rows: tensors (R, width), perhaps a weight, who lives."""
+    """Arguments of operations on rows: tensors (R, width), with `gain` a norm's weight, `live`."""
 
     def arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
         size = width(make.geometry)
@@ -140,7 +154,8 @@ def _fp8_parts_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any
 
 
 def _head_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Each row leans towards one token, some more and some less: there are no near ties."""
+    """Hidden states that each lean towards one token to a different degree, so that no two logits
+    are nearly equal."""
     size = make.geometry
     weight = make.normal(size.vocabulary, size.hidden)
     tokens = make.permutation(size.vocabulary)[: make.count]
@@ -151,15 +166,15 @@ def _head_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def _lengths(size: Geometry) -> list[int]:
-    return [max(1, size.cached - 37 * call) for call in range(size.calls)]
+    return [max(1, size.cached - 37 * sequence) for sequence in range(size.sequences)]
 
 
 def _pool(make: Operands) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Keys and values of NaN, and the pages of each call, strewn over them."""
+    """Keys and values filled with NaN, and the shuffled pages of each sequence."""
     size = make.geometry
     pages = -(-(size.cached + size.rows) // PAGE) + 1
-    shape = (size.calls * pages, size.kv_heads, PAGE, size.head_dim)
-    table = make.permutation(size.calls * pages).view(size.calls, pages).to(torch.int32)
+    shape = (size.sequences * pages, size.kv_heads, PAGE, size.head_dim)
+    table = make.permutation(size.sequences * pages).view(size.sequences, pages).to(torch.int32)
     return make.poisoned(*shape), make.poisoned(*shape), table, pages
 
 
@@ -168,8 +183,8 @@ def _rotary_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
     keys, values, table, pages = _pool(make)
     places = [n + row for n in _lengths(size) for row in range(size.rows)]
     positions = make.integers(places)
-    call = torch.arange(make.count, device=make.device) // size.rows
-    page = table.flatten()[call * pages + positions // PAGE]
+    sequence = torch.arange(make.count, device=make.device) // size.rows
+    page = table.flatten()[sequence * pages + positions // PAGE]
     angles = torch.rand(
         max(places) + 1, size.head_dim // 2, generator=make._generator, device=make.device
     )
@@ -186,21 +201,21 @@ def _attention_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any
     size = make.geometry
     keys, values, table, pages = _pool(make)
     visible = [n + size.rows for n in _lengths(size)]
-    # Only what is visible becomes a number.
-    for call, count in enumerate(visible):
+    # Only visible positions become finite.
+    for sequence, count in enumerate(visible):
         for index in range(pages):
             seen = min(PAGE, count - index * PAGE)
             if seen > 0:
                 shape = (size.kv_heads, seen, size.head_dim)
-                page = table[call, index].long()[None]
+                page = table[sequence, index].long()[None]
                 for pool in (keys, values):
                     pool[:, :, :seen].index_copy_(0, page, make.normal(1, *shape))
-    q = make.normal(size.calls, size.rows, size.heads, size.head_dim)
+    q = make.normal(size.sequences, size.rows, size.heads, size.head_dim)
     return (q, keys, values, table, make.integers(visible), make.live()), {}
 
 
 def _commit_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    shape = (make.geometry.calls, make.geometry.rows)
+    shape = (make.geometry.sequences, make.geometry.rows)
     uniform = torch.rand(shape, generator=make._generator, device=make.device)
     proposed = make.permutation(make.count).view(shape) % 9
     ids = torch.full_like(proposed, 7)
@@ -208,9 +223,9 @@ def _commit_arguments(make: Operands) -> tuple[tuple[Any, ...], dict[str, Any]]:
     masked = make.permutation(make.count).view(shape) % 3 != 0
     probability = (uniform * 8).ceil() / 8
     state = (ids, masked, proposed, probability, torch.zeros_like(uniform), make.live())
-    steps = make.integers([0] * make.geometry.calls)
+    steps = make.integers([0] * make.geometry.sequences)
     eos_ids = make.integers([0, 1], torch.int64)
-    quota = make.integers([9] * make.geometry.calls)
+    quota = make.integers([9] * make.geometry.sequences)
     return (*state, steps, eos_ids), {"quota": quota}
 
 

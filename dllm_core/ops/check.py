@@ -1,9 +1,9 @@
-"""The gate before any timing: every kernel against plain torch at true geometry.
+"""Correctness gate before any timing: every kernel against plain torch at true geometry.
 
     python -m dllm_core.ops.check [GEOMETRY ...]
 
-One line per kernel; the exit status is 1 when one is wrong. On a GPU all geometries are checked
-unless some are named, elsewhere the smallest, in Triton's interpreter.
+Prints one line per kernel; the exit status is 1 when a kernel is wrong. On a GPU all geometries
+are checked unless some are named, elsewhere the smallest one, in Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -22,20 +22,28 @@ from dllm_core.ops.geometry import GEOMETRIES, Geometry
 from dllm_core.ops.interpret import interpret_without_gpu
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 2e-2, torch.float8_e4m3fn: 2e-2}
-"""Of bfloat16: largest error over largest value. Of fp8, whose steps are coarse, the norm."""
+"""Bound on the relative error by dtype: the largest error over the largest value or, for fp8, whose
+steps are coarse, the norm of the error over the norm of the expected tensor."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a kernel did at one geometry."""
+class CheckResult:
+    """Result of checking one kernel at one geometry.
+
+    Attributes:
+        kernel: name of the case.
+        geometry: name of the geometry.
+        error: error of the worst tensor as a share of the tolerance; infinite where NaN or
+            integers differ.
+    """
 
     kernel: str
     geometry: str
     error: float
-    """Of the worst tensor, as a share of the tolerance; infinite where NaN or integers differ."""
 
     @property
     def right(self) -> bool:
+        """Whether the error is within the tolerance."""
         return self.error <= 1.0
 
     def __str__(self) -> str:
@@ -43,10 +51,10 @@ class Verdict:
         return f"{word}  {self.geometry:13} {self.kernel:20} {self.error:8.3f} of the tolerance"
 
 
-def check(case: Case, geometry: Geometry, device: torch.device) -> Verdict:
-    """Run kernel and reference on equal operands; compare results and whatever they wrote.
+def check(case: Case, geometry: Geometry, device: torch.device) -> CheckResult:
+    """Run kernel and reference on equal operands; compare results and written arguments.
 
-    The rows of dead calls are left out, as they are unspecified.
+    The rows of dead sequences are unspecified and left out.
     """
     written = []
     for run in (case.operation.kernel, case.operation.reference):
@@ -55,18 +63,20 @@ def check(case: Case, geometry: Geometry, device: torch.device) -> Verdict:
         written.append([*_tensors(results, geometry), *_tensors(arguments, geometry)])
     pairs = zip(*written, strict=True)
     worst = max(_error(actual, expected) for actual, expected in pairs)
-    return Verdict(case.name, geometry.name, worst)
+    return CheckResult(case.name, geometry.name, worst)
 
 
 def _tensors(values: Any, geometry: Geometry) -> Iterator[Tensor]:
-    """All tensors of a result or of arguments, without the second call's rows."""
-    rows = geometry.calls * geometry.rows
+    """All tensors among results or arguments, without the rows of the second sequence."""
+    rows = geometry.sequences * geometry.rows
     for value in values if isinstance(values, tuple) else (values,):
         if not isinstance(value, Tensor):
             continue
-        if geometry.calls > 1 and len(value) in (geometry.calls, rows):
-            per_call = value.view(geometry.calls, -1)
-            yield from (per_call[call] for call in range(geometry.calls) if call != 1)
+        if geometry.sequences > 1 and len(value) in (geometry.sequences, rows):
+            per_sequence = value.view(geometry.sequences, -1)
+            yield from (
+                per_sequence[sequence] for sequence in range(geometry.sequences) if sequence != 1
+            )
         else:
             yield value
 
@@ -85,28 +95,29 @@ def _error(actual: Tensor, expected: Tensor) -> float:
     return float(error) / TOLERANCE[expected.dtype]
 
 
-def check_all(names: Iterable[str], device: torch.device) -> Iterator[Verdict]:
-    """Verdicts of all kernels at the named geometries.
+def check_all(names: Iterable[str], device: torch.device) -> Iterator[CheckResult]:
+    """Results of all kernels at the named geometries.
 
     Raises:
         OptionError: a name is not among GEOMETRIES.
     """
     for name in names:
         if name not in GEOMETRIES:
-            raise OptionError(f"{name} is no geometry: choose of {', '.join(GEOMETRIES)}.")
+            raise OptionError(f"unknown geometry {name}: choose among {', '.join(GEOMETRIES)}.")
         for case in CASES:
             yield check(case, GEOMETRIES[name], device)
 
 
 def main(names: Sequence[str]) -> int:
+    """Print the results at the named geometries; returns the exit status."""
     interpret_without_gpu()
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     print(torch.cuda.get_device_name() if on_gpu else "Triton's interpreter on the CPU")
     wrong = 0
-    for verdict in check_all(names or (GEOMETRIES if on_gpu else ["smollm2-135m"]), device):
-        print(verdict, flush=True)
-        wrong += not verdict.right
+    for result in check_all(names or (GEOMETRIES if on_gpu else ["smollm2-135m"]), device):
+        print(result, flush=True)
+        wrong += not result.right
     print(f"{wrong} wrong")
     return int(wrong > 0)
 

@@ -1,4 +1,4 @@
-"""Which positions become final after a step, decided on the device for every call at once.
+"""Commit rule on the device: which positions of all sequences become final after a step.
 
 The rules are those of unmask.py (`top`, `above`) and of the denoising loop, which puts
 end-of-reply tokens behind all others; equal confidences go from left to right.
@@ -36,7 +36,7 @@ def commit_reference(
     threshold: float | None = None,
     eos_last: bool = True,
 ) -> None:
-    """Commit proposals at open positions, in place, and end the calls that are done.
+    """Commit proposals at open positions, in place, and end the sequences that are done.
 
     Args:
         ids: int64 (B, C), the canvas; written where a position is committed.
@@ -45,8 +45,8 @@ def commit_reference(
         probability: float32 (B, C), that of the proposals.
         confidence: float32 (B, C), takes the probability at every position that was open.
         live: int32 (B,), becomes 0 when nothing is open any more or an end-of-reply token
-            stands with nothing open before it. Calls with 0 are left as they are.
-        steps: int32 (B,), counts the steps that each call took part in.
+            stands with nothing open before it. Sequences with 0 are left as they are.
+        steps: int32 (B,), counts the steps that each sequence took part in.
         eos_ids: int64 (E,), tokens that end a reply.
         quota: int32 (B,): commit that many of the surest open positions, or
         threshold: commit all at least that probable, and one in any case.
@@ -69,7 +69,7 @@ def commit_reference(
 
 
 def _keys(proposed: Tensor, probability: Tensor, eos_ids: Tensor, eos_last: bool) -> Tensor:
-    """What positions are ordered by, larger first."""
+    """Sort key (B, C) of the positions, larger first."""
     if not eos_last:
         return probability
     places = torch.arange(proposed.shape[1], device=proposed.device, dtype=torch.float32)
@@ -77,7 +77,7 @@ def _keys(proposed: Tensor, probability: Tensor, eos_ids: Tensor, eos_last: bool
 
 
 def _ranks(keys: Tensor, masked: Tensor) -> Tensor:
-    """Place of each open position in the order of the keys, from 0; equals from the left."""
+    """Rank of each open position in the order of the keys, from 0; equal keys from the left."""
     order = keys.masked_fill(~masked, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     return order.argsort(dim=-1)
 

@@ -1,8 +1,8 @@
-"""Triton kernel of commit.py: one program per call.
+"""Triton kernel of commit.py: one program per sequence.
 
-The place of a position in the order is the number of open positions that come before it, so all
-pairs of a canvas are compared in registers (4,096 for 64 positions) and nothing is sorted.
-A few kilobytes per call are moved: predicted 2 us, the launch.
+The rank of a position is the number of open positions that come before it, so all pairs of a
+canvas are compared in registers (4,096 for 64 positions) instead of sorting them. A few kilobytes
+per sequence are moved: predicted 2 us, the time of a launch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_POSITIONS = 256
 
 @triton.jit
 def _ends(tokens, eos_ids, EOS: tl.constexpr):
-    """Which tokens end a reply."""
+    """Mask of the tokens that end a reply."""
     found = tokens != tokens
     for index in tl.static_range(EOS):
         found = found | (tokens == tl.load(eos_ids + index))
@@ -33,7 +33,7 @@ def _ends(tokens, eos_ids, EOS: tl.constexpr):
 def _keys(
     place, inside, masked, proposed, probability, eos_ids, EOS: tl.constexpr, EOS_LAST: tl.constexpr
 ):
-    """What positions are ordered by, and whether they are open."""
+    """Sort keys of the positions, and the mask of the open ones."""
     is_open = tl.load(masked + place, mask=inside, other=0) != 0
     key = tl.load(probability + place, mask=inside, other=0.0)
     if EOS_LAST:
@@ -59,10 +59,10 @@ def _commit(
     EOS: tl.constexpr,
     EOS_LAST: tl.constexpr,
 ):
-    call = tl.program_id(0)
-    if dead(live, call):
+    sequence = tl.program_id(0)
+    if dead(live, sequence):
         return
-    begin = call.to(tl.int64) * C
+    begin = sequence.to(tl.int64) * C
     ids += begin
     masked += begin
     proposed += begin
@@ -78,14 +78,14 @@ def _commit(
     first = (rival > key[:, None]) | ((rival == key[:, None]) & (other < place[:, None]))
     rank = tl.sum((first & rival_open).to(tl.int32), 1)
     if quota is not None:
-        chosen = is_open & (rank < tl.load(quota + call))
+        chosen = is_open & (rank < tl.load(quota + sequence))
     else:
         chosen = is_open & ((key >= threshold) | (rank == 0))
 
     tokens = tl.load(proposed + place, mask=inside, other=0)
     final = tl.where(chosen, tokens, tl.load(ids + place, mask=inside, other=0))
     sure = tl.load(probability + place, mask=inside, other=0.0)
-    count = tl.load(steps + call)
+    count = tl.load(steps + sequence)
     left = is_open & (chosen == 0)
     first_left = tl.min(tl.where(left, place, C), 0)
     ends = _ends(final, eos_ids, EOS) & (place < first_left) & inside
@@ -96,9 +96,9 @@ def _commit(
     tl.store(confidence + place, sure, mask=is_open)
     tl.store(ids + place, tokens, mask=chosen)
     tl.store(masked + place, left.to(tl.uint8), mask=inside)
-    tl.store(steps + call, count + 1)
+    tl.store(steps + sequence, count + 1)
     if ended:
-        tl.store(live + call, 0)
+        tl.store(live + sequence, 0)
 
 
 def commit(
@@ -115,17 +115,18 @@ def commit(
     threshold: float | None = None,
     eos_last: bool = True,
 ) -> None:
+    """Run the kernel; see the reference in `commit`."""
     require_one_rule(quota, threshold)
     require_contiguous(ids=ids, masked=masked, proposed=proposed, confidence=confidence)
     require_contiguous(probability=probability)
-    calls, positions = ids.shape
+    sequences, positions = ids.shape
     if positions > _MOST_POSITIONS:
         raise OptionError(
             f"A canvas of {positions} positions is too long for the commit kernel, which orders "
             f"at most {_MOST_POSITIONS}: denoise it block by block."
         )
     block = triton.next_power_of_2(positions)
-    _commit[(calls,)](
+    _commit[(sequences,)](
         ids,
         masked.view(torch.uint8),
         proposed,

@@ -1,4 +1,4 @@
-"""Which implementation of an operation runs: the Triton kernel or plain torch."""
+"""Choice of an operation's implementation: the Triton kernel or plain torch."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ def _force(which: Literal["kernel", "reference"]) -> Iterator[None]:
 class Operation(Generic[P, R]):
     """A function of tensors with two implementations of the same signature.
 
-    The first argument is a tensor: where it lies decides, unless `kernels()` or `references()`
-    is in force. `kernel` is `module:function`; the module imports Triton, so it is loaded on
-    first use.
+    The device of the first argument, a tensor, decides, unless `kernels()` or `references()` is in
+    force. `kernel` is `module:function`; the module imports Triton, so it is loaded on first use.
     """
 
     def __init__(self, reference: Callable[P, R], kernel: str) -> None:

@@ -1,4 +1,4 @@
-"""Eight-bit floating point (e4m3): rows of activations and of weights with a scale each.
+"""Quantisation to 8-bit floating point (e4m3): rows of activations and weights, a scale per row.
 
 The format has a largest value of 448 and no infinity (FP8 Formats for Deep Learning, arXiv
 2209.05433). A row is divided by its largest magnitude over 448, so `row = quantized * scale`.
@@ -14,16 +14,21 @@ from dllm_core.ops.dispatch import Operation
 FP8 = torch.float8_e4m3fn
 LARGEST = 448.0
 SMALLEST_SCALE = 1e-12
-"""A row of zeros is divided by this."""
+"""Least scale, by which a row of zeros is divided."""
 
 
 def quantize_rows_reference(
     x: Tensor, live: Tensor | None = None, *, out: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """x (R, n) -> fp8 (R, n) and its scales, float32 (R, 1)."""
+    """Quantise x (R, n) to fp8 (R, n) with scales, float32 (R, 1).
+
+    Args:
+        live: int32 (B,), 0 for sequences whose rows are skipped.
+        out: rows and scales to write to; None allocates them.
+    """
     wide = x.float()
     scale = (wide.abs().amax(-1, keepdim=True) / LARGEST).clamp_min(SMALLEST_SCALE)
-    # Rounding may end a little above the largest value, which would become NaN.
+    # Rounding may exceed the largest value by a little, which would become NaN.
     quantized = (wide / scale).clamp(-LARGEST, LARGEST).to(FP8)
     if out is None:
         return quantized, scale
@@ -34,10 +39,10 @@ quantize_rows = Operation(quantize_rows_reference, "dllm_core.ops.fp8_kernel:qua
 
 
 def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """weight (n, k) -> fp8 (n, k) and a scale per output channel, float32 (n,).
+    """Quantise weight (n, k) to fp8 (n, k) with a scale per output channel, float32 (n,).
 
-    Runs once, while weights are loaded, and in slices, so that no float32 copy of a whole
-    matrix is ever needed.
+    This runs in slices while weights are loaded, so that a whole matrix is never copied to
+    float32.
     """
     quantized = torch.empty(weight.shape, dtype=FP8, device=weight.device)
     scale = torch.empty(len(weight), 1, dtype=torch.float32, device=weight.device)
@@ -48,3 +53,4 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _SLICE = 4096
+"""Rows that are quantised at a time."""

@@ -1,6 +1,6 @@
-"""Triton kernel of fp8.py, and the function by which other kernels quantise what they hold.
+"""Triton kernel of fp8.py, and the function with which other kernels quantise their rows.
 
-One program per row, which it holds in registers: read once, written once. Predicted on an H100 for
+Each program holds one row in registers: it is read once and written once. Predicted on an H100 for
 64 rows of 4096 in bfloat16: 0.8 MB, 0.3 us of memory time; the launch dominates (about 2 us).
 """
 
@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dllm_core.ops.fp8 import FP8, LARGEST, SMALLEST_SCALE
-from dllm_core.ops.launch import dead, require_contiguous, rows_per_call, warps_for
+from dllm_core.ops.launch import dead, require_contiguous, rows_per_sequence, warps_for
 
 _LARGEST = tl.constexpr(LARGEST)
 _SMALLEST_SCALE = tl.constexpr(SMALLEST_SCALE)
@@ -20,7 +20,7 @@ _SMALLEST_SCALE = tl.constexpr(SMALLEST_SCALE)
 
 @triton.jit
 def quantized(row):
-    """A float32 row in registers -> (fp8 row, scale)."""
+    """Quantise a float32 row in registers; returns the fp8 row and its scale."""
     scale = tl.maximum(tl.max(tl.abs(row), 0) / _LARGEST, _SMALLEST_SCALE)
     bounded = tl.minimum(tl.maximum(row / scale, -_LARGEST), _LARGEST)
     return bounded.to(tl.float8e4nv), scale
@@ -40,7 +40,7 @@ def _quantize_rows(x, live, out, scales, rows, N: tl.constexpr, BLOCK: tl.conste
 
 
 def empty_rows(x: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Room for fp8 rows of a width and their scales."""
+    """Allocate fp8 rows (len(x), width) and their scales, float32 (len(x), 1)."""
     scales = torch.empty(len(x), 1, dtype=torch.float32, device=x.device)
     return torch.empty(len(x), width, dtype=FP8, device=x.device), scales
 
@@ -48,6 +48,7 @@ def empty_rows(x: Tensor, width: int) -> tuple[Tensor, Tensor]:
 def quantize_rows(
     x: Tensor, live: Tensor | None = None, *, out: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel; see the reference in `fp8`."""
     require_contiguous(x=x)
     width = x.shape[1]
     quantized_rows, scales = empty_rows(x, width) if out is None else out
@@ -57,7 +58,7 @@ def quantize_rows(
         live,
         quantized_rows,
         scales,
-        rows_per_call(len(x), live),
+        rows_per_sequence(len(x), live),
         N=width,
         BLOCK=block,
         num_warps=warps_for(block),

@@ -29,7 +29,21 @@ LLADA_8B = ModelConfig(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """Sizes of a model, and of the batch that it denoises."""
+    """Sizes of a model, and of the batch that it denoises.
+
+    Attributes:
+        name: name of the geometry on the command line.
+        hidden: width of the hidden states.
+        heads: query heads.
+        kv_heads: key and value heads.
+        head_dim: size of a head.
+        inner: width of the feed-forward layers.
+        vocabulary: number of tokens.
+        sequences: sequences in the batch.
+        rows: canvas rows per sequence.
+        cached: prompt positions of the first sequence; each further one has 37 fewer.
+        qk_norm: whether queries and keys are normalised per head.
+    """
 
     name: str
     hidden: int
@@ -38,14 +52,14 @@ class Geometry:
     head_dim: int
     inner: int
     vocabulary: int
-    calls: int = 1
+    sequences: int = 1
     rows: int = 64
     cached: int = 512
-    """Prompt positions of the first call; each next one has 37 fewer."""
     qk_norm: bool = False
 
     @classmethod
     def of(cls, name: str, config: ModelConfig) -> Geometry:
+        """Geometry of a model configuration."""
         return cls(
             name=name,
             hidden=config.hidden_size,
@@ -70,7 +84,7 @@ GEOMETRIES = {
             head_dim=128,
             inner=14336,
             vocabulary=155136,
-            calls=2,
+            sequences=2,
         ),
         Geometry(
             name="dream-7b",
@@ -90,7 +104,7 @@ GEOMETRIES = {
             head_dim=128,
             inner=3072,
             vocabulary=151936,
-            calls=3,
+            sequences=3,
             rows=33,
             qk_norm=True,
         ),
@@ -102,7 +116,7 @@ GEOMETRIES = {
             head_dim=64,
             inner=1536,
             vocabulary=49152,
-            calls=3,
+            sequences=3,
             rows=17,
             cached=150,
         ),

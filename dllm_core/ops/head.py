@@ -1,4 +1,4 @@
-"""The best token of each row and its probability, without logits as wide as the vocabulary."""
+"""Best token of each row and its probability, without storing logits over the vocabulary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from dllm_core.ops.dispatch import Operation
 
 _SLICE = 4096
-"""Vocabulary entries that are multiplied at a time: no float32 copy of the whole head."""
+"""Vocabulary entries that are multiplied at a time, to avoid a float32 copy of the whole head."""
 
 
 def top1_reference(
@@ -24,11 +24,13 @@ def top1_reference(
     Args:
         hidden: (R, h), normalised.
         weight: (V, h), the language-model head.
-        banned: int32 (n,), tokens that count as impossible (the mask token).
+        banned: int32 (n,), tokens of probability 0 (the mask token).
+        live: int32 (B,), 0 for sequences whose rows are skipped.
+        out: ids and probabilities to write to; None allocates them.
 
     Returns:
-        ids, int64 (R,), the lowest of equals, and their probabilities, float32 (R,), as a
-        softmax over all tokens that are not banned gives them. Logits are float32.
+        ids, int64 (R,), the lowest of equally likely ones, and their probabilities, float32 (R,),
+        from a softmax over all tokens that are not banned. Logits are float32.
     """
     slices = torch.split(weight, _SLICE)
     logits = torch.cat([hidden.float() @ part.float().T for part in slices], dim=-1)

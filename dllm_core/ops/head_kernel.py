@@ -1,8 +1,9 @@
-"""Triton kernels of head.py: a product of which only the best of each tile is kept.
+"""Triton kernels of head.py: a product that keeps only the best token of each tile.
 
 A program multiplies all rows with 128 vocabulary entries and writes, for each row, the best logit
-among them, its token and the sum of exponentials below it; a second kernel combines the tiles. No
-logit reaches memory: for 64 rows and 126,464 tokens they would be 32 MB in float32, twice.
+among them, its token and the sum of exponentials below it; a second kernel combines the tiles.
+Logits stay in registers: for 64 rows and 126,464 tokens they would be 32 MB in float32, moved
+twice.
 
 Predicted on an H100 for LLaDA-8B (bfloat16, 64 rows): 1.04 GB of weights, 309 us at 3.35 TB/s,
 988 programs in four rounds of two per processor; the parts are 0.8 MB, the second
@@ -16,11 +17,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dllm_core.ops.launch import dead, require_contiguous, rows_per_call
+from dllm_core.ops.launch import dead, require_contiguous, rows_per_sequence
 from dllm_core.ops.product_kernel import (
     Tile,
-    calls_per_tile,
     product,
+    sequences_per_tile,
     tile_for,
     tile_is_dead,
 )
@@ -40,13 +41,13 @@ def _best_of_tile(
     V,
     H: tl.constexpr,
     BANNED: tl.constexpr,
-    CALLS: tl.constexpr,
+    SEQUENCES: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
     tile = tl.program_id(0)
-    if tile_is_dead(live, tile, rows, R, BLOCK_M, CALLS):
+    if tile_is_dead(live, tile, rows, R, BLOCK_M, SEQUENCES):
         return
     part = tl.program_id(1)
     m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -59,7 +60,7 @@ def _best_of_tile(
     logits = tl.where(possible[None, :], logits, float("-inf"))
     peak = tl.max(logits, 1)
     token = tl.min(tl.where(logits == peak[:, None], n[None, :], V - 1), 1)
-    # A tile in which nothing is possible adds nothing; -inf - -inf would be NaN.
+    # A tile of banned tokens only adds nothing; -inf - -inf would be NaN.
     level = tl.where(peak > float("-inf"), peak, 0.0)
     total = tl.sum(tl.exp(logits - level[:, None]), 1)
     place = m.to(tl.int64) * tl.num_programs(1) + part
@@ -93,10 +94,10 @@ def top1(
     out: tuple[Tensor, Tensor] | None = None,
     tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """As the reference; `tile` overrides the sizes."""
+    """Run the kernel; see the reference. `tile` overrides the calculated sizes."""
     require_contiguous(hidden=hidden, weight=weight)
     count, vocabulary = len(hidden), len(weight)
-    rows = rows_per_call(count, live)
+    rows = rows_per_sequence(count, live)
     device = hidden.device
     tile = tile or tile_for(hidden, weight, may_split=False)
     parts = triton.cdiv(vocabulary, tile.n)
@@ -116,7 +117,7 @@ def top1(
         vocabulary,
         H=weight.shape[1],
         BANNED=0 if banned is None else len(banned),
-        CALLS=calls_per_tile(rows, tile.m),
+        SEQUENCES=sequences_per_tile(rows, tile.m),
         BLOCK_M=tile.m,
         BLOCK_N=tile.n,
         BLOCK_K=tile.k,

@@ -1,6 +1,7 @@
-"""Run the kernels without a GPU, in Triton's interpreter: slow, but the same code.
+"""Running the kernels without a GPU, in Triton's interpreter: slow, but the same code.
 
-Triton decides when it is imported, so this comes before any import of a kernel.
+Triton chooses the interpreter when it is imported, so call `interpret_without_gpu` before any
+import of a kernel.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dllm_core.ops.dispatch import available
 
 
 def interpret_without_gpu() -> None:
-    """Where torch sees no GPU, make Triton interpret; elsewhere leave it as it is."""
+    """Select Triton's interpreter where torch sees no GPU; do nothing elsewhere."""
     if torch.cuda.is_available() or not available():
         return
     os.environ.setdefault("TRITON_INTERPRET", "1")

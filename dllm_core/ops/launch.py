@@ -1,4 +1,4 @@
-"""What every kernel and its launcher ask first: dead calls, layouts, the size of the device."""
+"""Checks shared by all kernels and launchers: dead sequences, layouts, the size of the device."""
 
 from __future__ import annotations
 
@@ -16,19 +16,24 @@ from dllm_core.errors import OptionError
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 H100_PROCESSORS = 132
+"""Streaming multiprocessors of an H100."""
 
 
 @triton.jit
-def dead(live, call):
-    """Whether a call's rows need no work; every kernel asks this first and returns."""
+def dead(live, sequence):
+    """Whether the rows of a sequence are skipped; every kernel returns early if so."""
     if live is None:
         return False
     else:
-        return tl.load(live + call) == 0
+        return tl.load(live + sequence) == 0
 
 
 def require_contiguous(**tensors: Tensor | None) -> None:
-    """Raises OptionError if a kernel would read one of these in the wrong order."""
+    """Check the layout of tensors that a kernel reads as one piece of memory.
+
+    Raises:
+        OptionError: a tensor is not contiguous.
+    """
     for name, tensor in tensors.items():
         if tensor is not None and not tensor.is_contiguous():
             raise OptionError(
@@ -37,18 +42,22 @@ def require_contiguous(**tensors: Tensor | None) -> None:
             )
 
 
-def rows_per_call(rows: int, live: Tensor | None) -> int:
-    """How many consecutive rows belong to one call."""
+def rows_per_sequence(rows: int, live: Tensor | None) -> int:
+    """Number of consecutive rows of each sequence; all `rows` where `live` is None.
+
+    Raises:
+        OptionError: the rows cannot be shared out equally.
+    """
     if live is None:
         return rows
     if rows % len(live):
-        raise OptionError(f"{rows} rows cannot belong to {len(live)} calls of equal size.")
+        raise OptionError(f"{rows} rows cannot belong to {len(live)} sequences of equal size.")
     return rows // len(live)
 
 
 @lru_cache
 def processors(device: torch.device) -> int:
-    """Streaming multiprocessors of a device; those of an H100 where there is none."""
+    """Number of streaming multiprocessors of a device; that of an H100 without a GPU."""
     if device.type != "cuda":
         return H100_PROCESSORS
     count: int = torch.cuda.get_device_properties(device).multi_processor_count
@@ -56,7 +65,7 @@ def processors(device: torch.device) -> int:
 
 
 def warps_for(elements: int, per_thread: int = 8) -> int:
-    """Warps that hold a row with that many elements per thread, between 1 and 32.
+    """Number of warps, 1 to 32, that hold a row of `elements` with `per_thread` in each thread.
 
     Eight elements of two bytes are one 16-byte load.
     """

@@ -1,7 +1,7 @@
 """Linear layers for few rows: torch's matrix product, or a kernel that streams the weights once.
 
-Which is faster depends on shape and device, so each call says which it wants; `choice` is set
-by whoever has measured.
+Which of the two is faster depends on shape and device: `choice` names one, and
+`dllm_core.gpu.tuning` measures them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def linear_reference(
     choice: Choice = "triton",
     out: Tensor | None = None,
 ) -> Tensor:
-    """x (R, k), weight (n, k), bias (n,) -> (R, n) in the dtype of x, summed in float32.
+    """Linear layer: x (R, k), weight (n, k), bias (n,) -> (R, n) in the dtype of x.
 
-    On the device, `choice` is between torch (cuBLAS) and the kernel for up to 128 rows, which
-    alone skips the calls that are not `live`.
+    Sums are taken in float32. On a GPU `choice` selects torch (cuBLAS) or the kernel, which is made
+    for up to 128 rows and skips sequences that are not `live`; torch computes their rows, too.
     """
     product = F.linear(x, weight, bias)
     return product if out is None else out.copy_(product)
@@ -46,14 +46,20 @@ def linear_fp8_reference(
     choice: Choice = "triton",
     out: Tensor | None = None,
 ) -> Tensor:
-    """A linear layer of fp8 rows with scales; returns bfloat16 (R, n).
+    """Linear layer of fp8 rows with scales; returns bfloat16 (R, n).
 
     Args:
-        x: fp8 (R, k); its row r stands for x[r] * x_scale[r].
+        x: fp8 (R, k); row r has the values x[r] * x_scale[r].
         x_scale: float32 (R, 1).
         weight: fp8 (n, k).
         weight_scale: float32 (n,), one for each output channel.
-        bias: (n,).
+        bias: (n,), or None.
+        live: int32 (B,), 0 for sequences whose rows the kernel skips.
+        choice: "torch" (cuBLAS) or "triton"; see `linear`.
+        out: bfloat16 (R, n) to write to; None allocates it.
+
+    Raises:
+        OptionError: x or weight is not fp8 (the kernel only).
     """
     product = x.float() @ weight.float().T * x_scale * weight_scale
     if bias is not None:
@@ -63,10 +69,10 @@ def linear_fp8_reference(
 
 
 def linear_parts_reference(x: Tensor, weight: Tensor, live: Tensor | None = None) -> Tensor:
-    """x (R, k), weight (n, k) -> float32 (parts, R, n), whose sum over the parts is the product.
+    """Product of x (R, k) and weight (n, k) as parts, float32 (parts, R, n), still to be summed.
 
-    For layers with few outputs, whose sum the kernel splits: `add_rms_norm` takes the parts as
-    they are, which saves a kernel. How many there are depends on shapes and device only.
+    The kernel splits the sum of layers with few outputs; `add_rms_norm` takes the parts unsummed,
+    which saves a kernel. The number of parts depends on shapes and device only.
     """
     return (x.float() @ weight.float().T)[None]
 
@@ -74,7 +80,7 @@ def linear_parts_reference(x: Tensor, weight: Tensor, live: Tensor | None = None
 def linear_fp8_parts_reference(
     x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor, live: Tensor | None = None
 ) -> Tensor:
-    """As `linear_parts`, of operands as `linear_fp8` takes them."""
+    """`linear_parts` for fp8 operands with scales, as `linear_fp8` takes them."""
     return (x.float() @ weight.float().T * x_scale * weight_scale)[None]
 
 

@@ -1,4 +1,4 @@
-"""Triton kernels of linear.py; product_kernel.py says how their sizes come about.
+"""Triton kernels of linear.py; product_kernel.py explains the choice of tile sizes.
 
 Predicted on an H100 at 3.35 TB/s, LLaDA-8B, up to 64 rows, of bfloat16 (fp8) weights:
 
@@ -9,8 +9,8 @@ Predicted on an H100 at 3.35 TB/s, LLaDA-8B, up to 64 rows, of bfloat16 (fp8) we
 | gate_up | 24576 |  4096 |      192 | 201 (101) MB   | 60.1 (30.0) us|
 | down    |  4096 | 12288 |  32 x 4  | 101 (50) MB    | 30.0 (15.0) us|
 
-The two that are split also write and read 4.2 MB of partial sums, in the L2 cache. The kernel that
-adds them up costs a launch; `linear_parts` leaves that to the norm that follows.
+The two layers that are split also write and read 4.2 MB of partial sums, in the L2 cache. The
+kernel that adds them up costs a launch; `linear_parts` leaves the sum to the norm that follows.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import triton.language as tl
 from torch import Tensor
 
 from dllm_core.errors import OptionError
-from dllm_core.ops.launch import dead, require_contiguous, rows_per_call
+from dllm_core.ops.launch import dead, require_contiguous, rows_per_sequence
 from dllm_core.ops.linear import Choice
 from dllm_core.ops.product_kernel import (
     Tile,
-    calls_per_tile,
     is_fp8,
     product,
+    sequences_per_tile,
     tile_for,
     tile_is_dead,
 )
@@ -50,7 +50,7 @@ def _linear(
     R,
     N,
     K: tl.constexpr,
-    CALLS: tl.constexpr,
+    SEQUENCES: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -58,7 +58,7 @@ def _linear(
     FP8: tl.constexpr,
 ):
     tile = tl.program_id(0)
-    if tile_is_dead(live, tile, rows, R, BLOCK_M, CALLS):
+    if tile_is_dead(live, tile, rows, R, BLOCK_M, SEQUENCES):
         return
     split = tl.program_id(2)
     m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -103,10 +103,10 @@ def _multiply(
     out: Tensor,
     tile: Tile,
 ) -> None:
-    """Fill out, (splits, R, n) or, without a split, (R, n)."""
+    """Write the product to `out`, (splits, R, n) or, without a split, (R, n)."""
     require_contiguous(x=x, weight=weight, bias=bias, out=out)
     count, width = len(x), len(weight)
-    rows = rows_per_call(count, live)
+    rows = rows_per_sequence(count, live)
     _linear[(triton.cdiv(count, tile.m), triton.cdiv(width, tile.n), tile.splits)](
         x,
         weight,
@@ -119,7 +119,7 @@ def _multiply(
         count,
         width,
         K=weight.shape[1],
-        CALLS=calls_per_tile(rows, tile.m),
+        SEQUENCES=sequences_per_tile(rows, tile.m),
         BLOCK_M=tile.m,
         BLOCK_N=tile.n,
         BLOCK_K=tile.k,
@@ -138,7 +138,7 @@ def _multiply_in_parts(
     live: Tensor | None,
     tile: Tile,
 ) -> Tensor:
-    """The parts of the sum: float32 (splits, R, n)."""
+    """Parts of the product, float32 (splits, R, n)."""
     shape = (tile.splits, len(x), len(weight))
     parts = torch.empty(shape, dtype=torch.float32, device=x.device)
     _multiply(x, x_scale, weight, weight_scale, None, live, parts, tile)
@@ -166,7 +166,7 @@ def _launch(
         bias,
         live,
         out,
-        rows_per_call(count, live),
+        rows_per_sequence(count, live),
         count,
         width,
         BLOCK=_SUM_PIECE,
@@ -175,12 +175,14 @@ def _launch(
 
 
 def linear_parts(x: Tensor, weight: Tensor, live: Tensor | None = None) -> Tensor:
+    """Run the kernel; see the reference in `linear`."""
     return _multiply_in_parts(x, None, weight, None, live, tile_for(x, weight))
 
 
 def linear_fp8_parts(
     x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor, live: Tensor | None = None
 ) -> Tensor:
+    """Run the kernel; see the reference in `linear`."""
     return _multiply_in_parts(x, x_scale, weight, weight_scale, live, tile_for(x, weight))
 
 
@@ -230,7 +232,7 @@ def linear_fp8(
         shape = (len(x), len(weight))
         product_out = torch.empty(shape, dtype=torch.bfloat16, device=x.device)
     if choice == "torch":
-        # Many rows are bound by the tensor cores, which are faster when they add with 14 bits.
+        # With many rows the tensor cores are the limit; they are faster when they add with 14 bits.
         torch._scaled_mm(
             x,
             weight.T,

@@ -23,7 +23,11 @@ def _add(x: Tensor, residual: Tensor) -> Tensor:
 def rms_norm_reference(
     x: Tensor, weight: Tensor, eps: float, live: Tensor | None = None, *, out: Tensor | None = None
 ) -> Tensor:
-    """x (R, h), weight (h,) -> (R, h) in the dtype of x; summed in float32, rounded once."""
+    """Normalise x (R, h) with weight (h,) to (R, h) in the dtype of x.
+
+    Squares are summed in float32 and the result is rounded once. Rows of sequences that are not
+    `live` are skipped; `out` (R, h) is written if given.
+    """
     normed = _normalize(x, weight, eps).to(x.dtype)
     return normed if out is None else out.copy_(normed)
 
@@ -37,11 +41,11 @@ def add_rms_norm_reference(
     *,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """x and residual (R, h), weight (h,) -> the normalised sum and the sum, both (R, h).
+    """Add x and residual (R, h) and normalise with weight (h,): the normalised sum and the sum.
 
-    The sum is rounded to the dtype of the residual before it is normalised, as an unfused model
-    does. The second output may be `residual` itself. `x` may also be the parts of a sum, float32
-    (parts, R, h), as `linear_parts` gives them: then no kernel has to add them up before.
+    The sum is rounded to the dtype of the residual before it is normalised, as in an unfused
+    model. `x` may also be the unsummed parts that `linear_parts` returns, float32 (parts, R, h).
+    `out` are the two tensors to write to; the second may be `residual` itself.
     """
     total = _add(x, residual)
     normed = _normalize(total, weight, eps).to(residual.dtype)
@@ -58,7 +62,7 @@ def rms_norm_fp8_reference(
     *,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """As `rms_norm`, but returns fp8 (R, h) and its scales, float32 (R, 1)."""
+    """`rms_norm` with a result in fp8 (R, h) and its scales, float32 (R, 1)."""
     return quantize_rows_reference(_normalize(x, weight, eps), out=out)
 
 
@@ -71,7 +75,7 @@ def add_rms_norm_fp8_reference(
     *,
     out: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `add_rms_norm`, but returns fp8 (R, h), its scales float32 (R, 1), and the sum."""
+    """`add_rms_norm` with results in fp8 (R, h), its scales, float32 (R, 1), and the sum."""
     total = _add(x, residual)
     quantized, scale = quantize_rows_reference(
         _normalize(total, weight, eps), out=None if out is None else out[:2]

@@ -1,10 +1,9 @@
-"""Triton kernel of norm.py: one program per row, which it holds in registers.
+"""Triton kernel of norm.py: each program holds one row in registers.
 
-Everything is read once and written once. Predicted on an H100 for 64 rows of 4096 in bfloat16:
+All tensors are read once and written once. Predicted on an H100 for 64 rows of 4096 in bfloat16:
 `rms_norm` 1.0 MB (0.3 us of memory time), `add_rms_norm` 2.1 MB (0.6 us). Both are shorter than a
-launch (about 2 us in a graph), which is why the sum, the norm and the quantisation are one
-kernel and not three. With 16 warps, each thread moves a row in 16-byte loads, all of them in
-flight before the reduction.
+launch (about 2 us in a graph), so sum, norm and quantisation share one kernel. With 16 warps the
+threads move a row in 16-byte loads, all of them in flight before the reduction.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dllm_core.ops.fp8_kernel import empty_rows, quantized
-from dllm_core.ops.launch import dead, require_contiguous, rows_per_call, warps_for
+from dllm_core.ops.launch import dead, require_contiguous, rows_per_sequence, warps_for
 
 
 @triton.jit
@@ -78,7 +77,7 @@ def _launch(
         out,
         scales,
         total,
-        rows_per_call(count, live),
+        rows_per_sequence(count, live),
         eps,
         H=width,
         BLOCK=block,
@@ -90,6 +89,7 @@ def _launch(
 def rms_norm(
     x: Tensor, weight: Tensor, eps: float, live: Tensor | None = None, *, out: Tensor | None = None
 ) -> Tensor:
+    """Run the kernel; see the reference in `norm`."""
     normed = torch.empty_like(x) if out is None else out
     _launch(x, None, weight, eps, live, normed, None, None)
     return normed
@@ -104,6 +104,7 @@ def add_rms_norm(
     *,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel; see the reference in `norm`."""
     normed, total = (torch.empty_like(residual), torch.empty_like(residual)) if out is None else out
     _launch(x, residual, weight, eps, live, normed, None, total)
     return normed, total
@@ -117,6 +118,7 @@ def rms_norm_fp8(
     *,
     out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel; see the reference in `norm`."""
     normed, scales = empty_rows(x, x.shape[1]) if out is None else out
     _launch(x, None, weight, eps, live, normed, scales, None)
     return normed, scales
@@ -131,6 +133,7 @@ def add_rms_norm_fp8(
     *,
     out: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the kernel; see the reference in `norm`."""
     normed, scales, total = (
         (*empty_rows(residual, residual.shape[1]), torch.empty_like(residual))
         if out is None

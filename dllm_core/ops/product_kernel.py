@@ -1,7 +1,8 @@
-"""The tile of a matrix product that linear_kernel.py and head_kernel.py share, and its sizes.
+"""Tile of a matrix product that linear_kernel.py and head_kernel.py share, and its sizes.
 
 For the few rows of a canvas a linear layer is bound by its weights: each is read once from memory,
-by one program, and the rows (half a megabyte) come from the L2 cache again and again. What decides:
+by one program, and the rows (half a megabyte) come from the L2 cache repeatedly. The sizes follow
+from:
 
 - *Bytes in flight.* 3.35 TB/s at about 700 ns of latency need 2.3 MB under way, 18 KB per
   processor of an H100. A stage holds 16 KB of weights, so four stages of two programs per
@@ -29,28 +30,35 @@ from dllm_core.ops.launch import processors
 _STAGE_ROW_BYTES = 128
 _MOST_ROWS = 128
 _SHARED_BYTES = 224 * 1024
-"""Of one program on a Hopper GPU, less what Triton needs beside the stages."""
+"""Shared memory of one program on a Hopper GPU, less Triton's own use beside the stages."""
 _MOST_SUMS = 128 * 128
-"""Float32 sums that the registers of a program's warps hold."""
+"""Number of float32 sums that fit the registers of a program's warps."""
 _LEAST_CHUNKS = 4
-"""Steps along k that are worth a part of its own."""
+"""Least number of steps along k in a part of the sum."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Sizes of a program: `m` rows of the canvas, `n` weight rows, `k` of the sum per step."""
+    """Sizes of one program of a matrix product.
+
+    Attributes:
+        m: rows of the canvas.
+        n: rows of the weight.
+        k: elements of the sum per step.
+        splits: parts of the sum along k, each a program of its own.
+        warps: warps of a program.
+        stages: steps whose loads are under way or in use.
+    """
 
     m: int
     n: int
     k: int
     splits: int
-    """Parts of the sum along k, each a program of its own."""
     warps: int
     stages: int
-    """Steps whose loads are under way or in use."""
 
     def shared_bytes(self, itemsize: int) -> int:
-        """Shared memory that the stages take."""
+        """Bytes of shared memory for all stages, with elements of `itemsize` bytes."""
         return self.stages * (self.m + self.n) * self.k * itemsize
 
 
@@ -62,12 +70,12 @@ def _key(x: Tensor, weight: Tensor) -> tuple[int, int, int, torch.dtype]:
 
 
 def remember(x: Tensor, weight: Tensor, tile: Tile) -> None:
-    """From now on use this tile for operands of these shapes; see tune.py."""
+    """Use this tile for operands of these shapes from now on; see tune.py."""
     _measured[_key(x, weight)] = tile
 
 
 def tile_for(x: Tensor, weight: Tensor, *, may_split: bool = True) -> Tile:
-    """The sizes for x (R, k) and weight (n, k): measured, or else calculated for an H100."""
+    """Tile for x (R, k) and weight (n, k): a measured one, else one calculated for an H100."""
     known = _measured.get(_key(x, weight))
     return _calculated(x, weight, may_split) if known is None else known
 
@@ -88,7 +96,7 @@ def _calculated(x: Tensor, weight: Tensor, may_split: bool) -> Tile:
 
 
 def candidates(x: Tensor, weight: Tensor, *, may_split: bool = True) -> list[Tile]:
-    """Tiles worth measuring, the calculated one first; all fit the memory of a processor."""
+    """Tiles worth measuring, the calculated one first; all fit the shared memory."""
     first = _calculated(x, weight, may_split)
     size = weight.element_size()
     splits = sorted({1, 2, first.splits, 2 * first.splits}) if may_split else [1]
@@ -105,18 +113,18 @@ def candidates(x: Tensor, weight: Tensor, *, may_split: bool = True) -> list[Til
 
 
 @triton.jit
-def tile_is_dead(live, tile, rows, R, M: tl.constexpr, CALLS: tl.constexpr):
-    """Whether no live call has a row in a tile of M of the R rows."""
+def tile_is_dead(live, tile, rows, R, M: tl.constexpr, SEQUENCES: tl.constexpr):
+    """Whether all rows of a tile (M of the R rows) belong to dead sequences."""
     if live is None:
         return False
     else:
         last = (tl.minimum((tile + 1) * M, R) - 1) // rows
-        call = tile * M // rows + tl.arange(0, CALLS)
-        return tl.max(tl.load(live + call, mask=call <= last, other=0), 0) == 0
+        sequence = tile * M // rows + tl.arange(0, SEQUENCES)
+        return tl.max(tl.load(live + sequence, mask=sequence <= last, other=0), 0) == 0
 
 
-def calls_per_tile(rows: int, m: int) -> int:
-    """Upper bound, a power of two, of the calls that have a row in one tile of m rows."""
+def sequences_per_tile(rows: int, m: int) -> int:
+    """Upper bound, a power of two, on the number of sequences with a row in a tile of m rows."""
     return int(triton.next_power_of_2(m // rows + 2))
 
 
@@ -136,9 +144,9 @@ def product(
     BLOCK_K: tl.constexpr,
     FP8: tl.constexpr,
 ):
-    """Rows m of x times rows n of weight, over steps first .. last - 1 along k: float32.
+    """Multiply rows m of x with rows n of weight over steps first .. last - 1 along k, in float32.
 
-    Rows beyond the edges wrap around, which needs no masks; whoever stores leaves them out.
+    Rows beyond the edges wrap around, which saves masks; the caller does not store them.
     """
     k = tl.arange(0, BLOCK_K)
     left = x + (m % R).to(tl.int64)[:, None] * K + (first * BLOCK_K + k)[None, :]
@@ -153,7 +161,7 @@ def product(
             a = tl.load(left, mask=inside[None, :], other=0.0)
             b = tl.load(right, mask=inside[:, None], other=0.0)
         if FP8:
-            # The tensor cores add eight-bit products with 14 bits: take each step's sum out.
+            # The tensor cores add 8-bit products with 14 bits: take each step's sum out of them.
             acc = tl.dot(a, b, acc, max_num_imprecise_acc=BLOCK_K)
         else:
             acc = tl.dot(a, b, acc, input_precision="ieee")
@@ -163,4 +171,5 @@ def product(
 
 
 def is_fp8(tensor: Tensor) -> bool:
+    """Whether a tensor is fp8 (e4m3)."""
     return tensor.dtype == torch.float8_e4m3fn

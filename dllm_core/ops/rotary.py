@@ -1,4 +1,4 @@
-"""Rotary positions, and keys and values into their pages, in one pass over the projections."""
+"""Rotary position embedding and storage of keys and values, in one pass over the projections."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ def rotate_and_store_reference(
         qkv: (R, (n_q + 2 n_kv) d): all query heads, then key heads, then value heads of a row.
         cos, sin: float32 (context, d / 2), the angle of each position and pair.
         positions: int32 (R,), rows of those tables.
-        slots: int64 (R,), where a row's key and value go: page * PAGE + offset. No two live
-            rows share a slot; those of dead rows are not looked at.
+        slots: int64 (R,), the place of each row's key and value: page * PAGE + offset. Live rows
+            have different slots; the slots of dead rows are ignored.
         keys, values: (pages, n_kv, PAGE, d), written in place.
-        q_norm, k_norm: (d,), normalise each head before it is rotated (Qwen3), with `eps`.
+        q_norm, k_norm: (d,), weights of RMSNorm over each head before the rotation (Qwen3), with
+            `eps`; None for models without it.
+        live: int32 (B,), 0 for sequences whose rows are skipped.
+        out: (R, n_q, d) to write to; None allocates it.
 
     Returns:
         The rotated queries, (R, n_q, d).
@@ -52,7 +55,7 @@ def rotate_and_store_reference(
 
 
 def _rotate(x: Tensor, weight: Tensor | None, eps: float, cos: Tensor, sin: Tensor) -> Tensor:
-    """Normalise (R, heads, d) where there is a weight and rotate, both in float32."""
+    """Rotate (R, heads, d), normalised first if there is a weight, both in float32."""
     wide = x.float()
     if weight is not None:
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * weight.float()

@@ -1,4 +1,4 @@
-"""Triton kernel of rotary.py: a program takes sixteen heads of one row.
+"""Triton kernel of rotary.py: each program rotates and stores sixteen heads of one row.
 
 Predicted on an H100 for 64 rows of LLaDA-8B (96 heads of 128, bfloat16): 1.6 MB read, 1.6 MB
 written, 0.9 us of memory time, 384 programs. Each half of a head is one run of 128 bytes.
@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dllm_core.ops.launch import dead, require_contiguous, rows_per_call
+from dllm_core.ops.launch import dead, require_contiguous, rows_per_sequence
 
 _HEADS = 16
 
@@ -97,6 +97,7 @@ def rotate_and_store(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
+    """Run the kernel; see the reference in `rotary`."""
     require_contiguous(qkv=qkv, cos=cos, sin=sin, keys=keys, values=values, out=out)
     count = len(qkv)
     _, n_kv, page, d = keys.shape
@@ -114,7 +115,7 @@ def rotate_and_store(
         k_norm,
         live,
         q,
-        rows_per_call(count, live),
+        rows_per_sequence(count, live),
         eps,
         N_Q=heads - 2 * n_kv,
         N_KV=n_kv,

@@ -1,4 +1,4 @@
-"""The gate of a feed-forward layer: SwiGLU (arXiv 2002.05202)."""
+"""SwiGLU, the gate of a feed-forward layer (arXiv 2002.05202)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def _gated(gate_up: Tensor) -> Tensor:
 def swiglu_reference(
     gate_up: Tensor, live: Tensor | None = None, *, out: Tensor | None = None
 ) -> Tensor:
-    """gate_up (R, 2 i), the gates first -> silu(gate) * up, (R, i) in the same dtype."""
+    """silu(gate) * up of gate_up (R, 2 i), the gates first: (R, i) in the same dtype.
+
+    Rows of sequences that are not `live` are skipped; `out` (R, i) is written if given.
+    """
     gated = _gated(gate_up).to(gate_up.dtype)
     return gated if out is None else out.copy_(gated)
 
@@ -25,7 +28,7 @@ def swiglu_reference(
 def swiglu_fp8_reference(
     gate_up: Tensor, live: Tensor | None = None, *, out: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """As `swiglu`, but returns fp8 (R, i) and its scales, float32 (R, 1)."""
+    """`swiglu` with a result in fp8 (R, i) and its scales, float32 (R, 1)."""
     return quantize_rows_reference(_gated(gate_up), out=out)
 
 

@@ -1,9 +1,9 @@
 """Triton kernels of swiglu.py.
 
-Predicted on an H100 for 64 rows of 2 x 12288 in bfloat16: 3.1 MB read and 1.6 MB written, both from
-and to the L2 cache that the matrix product before has filled: 1.4 us at memory speed. The plain
-form cuts rows into pieces, 384 programs in all; the fp8 form needs the largest magnitude of
-a row and therefore holds one whole row per program.
+Predicted on an H100 for 64 rows of 2 x 12288 in bfloat16: 3.1 MB read and 1.6 MB written, from and
+to the L2 cache that the preceding matrix product has filled: 1.4 us at memory speed. The plain
+form cuts rows into pieces, 384 programs in all; the fp8 form needs the largest magnitude of a row,
+so each program holds a whole row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dllm_core.ops.fp8_kernel import empty_rows, quantized
-from dllm_core.ops.launch import dead, require_contiguous, rows_per_call, warps_for
+from dllm_core.ops.launch import dead, require_contiguous, rows_per_sequence, warps_for
 
 _PIECE = 2048
 
@@ -46,7 +46,7 @@ def _launch(
         live,
         out,
         scales,
-        rows_per_call(count, live),
+        rows_per_sequence(count, live),
         WIDTH=width,
         BLOCK=block,
         num_warps=warps_for(block),
@@ -54,6 +54,7 @@ def _launch(
 
 
 def swiglu(gate_up: Tensor, live: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Run the kernel; see the reference in `swiglu`."""
     count, width = gate_up.shape
     gated = gate_up.new_empty(count, width // 2) if out is None else out
     _launch(gate_up, live, gated, None, min(_PIECE, triton.next_power_of_2(width // 2)))
@@ -63,6 +64,7 @@ def swiglu(gate_up: Tensor, live: Tensor | None = None, *, out: Tensor | None = 
 def swiglu_fp8(
     gate_up: Tensor, live: Tensor | None = None, *, out: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
+    """Run the kernel; see the reference in `swiglu`."""
     width = gate_up.shape[1] // 2
     gated, scales = empty_rows(gate_up, width) if out is None else out
     _launch(gate_up, live, gated, scales, triton.next_power_of_2(width))

@@ -1,9 +1,9 @@
-"""Times of every kernel on the GPU at hand, and the best tiles of its matrix products.
+"""Times of all kernels on the GPU at hand, and the best tiles of its matrix products.
 
     python -m dllm_core.ops.tune [GEOMETRY]
 
-The gate comes first: nothing is timed unless every kernel is right at that geometry. The
-prediction beside a time is that of the memory: the bytes of all operands at 3.35 TB/s, an H100's.
+The correctness gate runs first: kernels are timed only if all are right at that geometry. The
+prediction beside a time is the bytes of all operands over an H100's memory bandwidth, 3.35 TB/s.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ from dllm_core.ops.geometry import GEOMETRIES, Geometry
 from dllm_core.ops.product_kernel import Tile, candidates, remember
 
 Timer = Callable[[Callable[[], Any]], float]
-"""Median microseconds of a call whose operands are not in the cache."""
+"""Returns the median microseconds of a run whose operands are not in the cache."""
 
 BYTES_PER_MICROSECOND = 3.35e6
 
 
-def device_timer(call: Callable[[], Any]) -> float:
-    return 1e3 * float(do_bench(call, warmup=10, rep=50, return_mode="median"))
+def device_timer(run: Callable[[], Any]) -> float:
+    """Median microseconds of a run, by `triton.testing.do_bench`."""
+    return 1e3 * float(do_bench(run, warmup=10, rep=50, return_mode="median"))
 
 
 def best_tile(
     run: Callable[..., Any], x: Tensor, weight: Tensor, *, may_split: bool, timer: Timer
 ) -> Tile:
-    """Measure `run(tile=...)` over the candidates, and use the fastest for such operands on."""
+    """Measure `run(tile=...)` over all candidates; the fastest is used for such operands from now
+    on and returned."""
     tiles = candidates(x, weight, may_split=may_split)
     tile = min(tiles, key=lambda tile: timer(partial(run, tile=tile)))
     remember(x, weight, tile)
@@ -44,7 +46,7 @@ def best_tile(
 
 
 def measure(case: Case, geometry: Geometry, device: torch.device, timer: Timer) -> str:
-    """One line: predicted and measured microseconds, and of a product the tile that won."""
+    """Line with predicted and measured microseconds, and the fastest tile of a matrix product."""
     arguments, options = case.arguments(Operands(geometry, device))
     run = partial(case.operation.kernel, *arguments, **options)
     tile = ""
@@ -58,19 +60,20 @@ def measure(case: Case, geometry: Geometry, device: torch.device, timer: Timer) 
 
 
 def measure_all(geometry: Geometry, device: torch.device, timer: Timer) -> Iterator[str]:
-    """Lines of all kernels.
+    """One line per kernel.
 
     Raises:
-        OptionError: a kernel is wrong.
+        OptionError: a kernel fails the gate.
     """
-    wrong = [verdict for verdict in check_all([geometry.name], device) if not verdict.right]
+    wrong = [result for result in check_all([geometry.name], device) if not result.right]
     if wrong:
-        raise OptionError("Nothing is timed before it is right:\n" + "\n".join(map(str, wrong)))
+        raise OptionError("Wrong kernels are not timed:\n" + "\n".join(map(str, wrong)))
     for case in CASES:
         yield measure(case, geometry, device, timer)
 
 
 def main(names: Sequence[str]) -> int:
+    """Print a line per kernel; returns the exit status."""
     if not torch.cuda.is_available():
         print("There is no CUDA device to measure.", file=sys.stderr)
         return 1

@@ -14,17 +14,17 @@ import numpy as np
 
 from agent.audio.samples import Samples
 from agent.errors import CallError
-from agent.latency.question import Question
-from agent.latency.wire import (
-    Arrival,
-    Hush,
-    ReplyBegan,
-    ReplyEnded,
-    Sound,
-    SpeechStarted,
-    SpeechStopped,
-    WordsHeard,
+from agent.latency.connection import (
+    ReceivedAudio,
+    ReceivedClear,
+    ReceivedEvent,
+    ReceivedReplyEnd,
+    ReceivedReplyStart,
+    ReceivedSpeechStart,
+    ReceivedSpeechStop,
+    ReceivedTranscript,
 )
+from agent.latency.question import SpokenQuestion
 from agent.protocol import WIRE_RATE
 
 RATE = WIRE_RATE
@@ -39,11 +39,11 @@ def steady(seconds: float, level: float = 0.3) -> Samples:
     return sound
 
 
-def question(seconds: float = 0.4, name: str = "question") -> Question:
+def question(seconds: float = 0.4, name: str = "question") -> SpokenQuestion:
     """Speech of ``seconds``; of whole frames, it can be answered without a delay."""
     samples = steady(seconds)
     samples[-1] = LAST
-    return Question(name, samples, text="hello there")
+    return SpokenQuestion(name, samples, text="hello there")
 
 
 @dataclass
@@ -70,24 +70,24 @@ class Manner:
     text: str = "Paris."
 
 
-class FakeWire:
+class FakeConnection:
     """One call to the agent."""
 
     rate = RATE
     resends = True
 
     def __init__(self, manner: Manner, turns: list[int] | None = None) -> None:
-        self.tells_replies = manner.tells
+        self.reports_replies = manner.tells
         self._manner = manner
         self._turns = [0] if turns is None else turns
         """Counted over all calls that share it."""
-        self._came: asyncio.Queue[Arrival | CallError] = asyncio.Queue()
+        self._came: asyncio.Queue[ReceivedEvent | CallError] = asyncio.Queue()
         self._speaking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._heard = 0
         self._began = math.inf
 
-    async def dial(self) -> None:
+    async def connect(self) -> None:
         if self._manner.refuses:
             raise CallError("nobody answers there")
 
@@ -103,7 +103,7 @@ class FakeWire:
             self._end_of_turn(self._began + (self._heard + int(ends[-1]) + 1) / RATE)
         self._heard += len(frame)
 
-    async def receive(self) -> AsyncIterator[Arrival]:
+    async def receive(self) -> AsyncIterator[ReceivedEvent]:
         while True:
             arrival = await self._came.get()
             if isinstance(arrival, CallError):
@@ -140,12 +140,12 @@ class FakeWire:
         sound = np.concatenate([np.zeros(round(manner.leading * RATE)), steady(manner.reply)])
         size = len(sound) if manner.paced is None else round(manner.paced * RATE)
         await self._at(begins)
-        self._tell(SpeechStopped(), WordsHeard("hello there"), ReplyBegan())
+        self._tell(ReceivedSpeechStop(), ReceivedTranscript("hello there"), ReceivedReplyStart())
         for place, start in enumerate(range(0, len(sound), size)):
             late = manner.late_piece if place == 2 else 0.0
             await self._at(begins + start / RATE + late)
-            self._came.put_nowait(Sound(sound[start : start + size].astype(np.float32)))
-        self._tell(ReplyEnded(manner.text))
+            self._came.put_nowait(ReceivedAudio(sound[start : start + size].astype(np.float32)))
+        self._tell(ReceivedReplyEnd(manner.text))
 
     async def _interrupted(self, onset: int) -> None:
         assert self._speaking is not None
@@ -156,9 +156,9 @@ class FakeWire:
     async def _yield(self, speaking: asyncio.Task[None], at: float) -> None:
         await self._at(at)
         speaking.cancel()
-        self._tell(SpeechStarted(), Hush(), ReplyEnded(""))
+        self._tell(ReceivedSpeechStart(), ReceivedClear(), ReceivedReplyEnd(""))
 
-    def _tell(self, *news: Arrival) -> None:
+    def _tell(self, *news: ReceivedEvent) -> None:
         for item in news:
-            if self._manner.tells or isinstance(item, Hush):
+            if self._manner.tells or isinstance(item, ReceivedClear):
                 self._came.put_nowait(item)

@@ -18,33 +18,33 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from agent.audio.samples import from_pcm16, to_pcm16
-from agent.latency.wire import (
-    Arrival,
-    ReplyBegan,
-    ReplyEnded,
-    Sound,
-    SpeechStarted,
-    SpeechStopped,
-    WordsHeard,
+from agent.latency.connection import (
+    ReceivedAudio,
+    ReceivedEvent,
+    ReceivedReplyEnd,
+    ReceivedReplyStart,
+    ReceivedSpeechStart,
+    ReceivedSpeechStop,
+    ReceivedTranscript,
 )
-from support.fake_agent import FakeWire, Manner
+from support.fake_agent import FakeConnection, Manner
 
 
-def _event(arrival: Arrival) -> dict[str, Any] | None:
+def _event(arrival: ReceivedEvent) -> dict[str, Any] | None:
     match arrival:
-        case SpeechStarted():
+        case ReceivedSpeechStart():
             return {"type": "input_audio_buffer.speech_started"}
-        case SpeechStopped():
+        case ReceivedSpeechStop():
             return {"type": "input_audio_buffer.speech_stopped"}
-        case WordsHeard(text):
+        case ReceivedTranscript(text):
             kind = "conversation.item.input_audio_transcription.completed"
             return {"type": kind, "transcript": text}
-        case ReplyBegan():
+        case ReceivedReplyStart():
             return {"type": "response.created"}
-        case Sound(samples):
+        case ReceivedAudio(samples):
             delta = base64.b64encode(to_pcm16(samples)).decode()
             return {"type": "response.output_audio.delta", "delta": delta}
-        case ReplyEnded(text):
+        case ReceivedReplyEnd(text):
             part = {"content": [{"transcript": text}]}
             return {
                 "type": "response.done",
@@ -57,7 +57,7 @@ def converse(manner: Manner) -> Callable[[ServerConnection], Any]:
     """A handler of connections."""
 
     async def handler(connection: ServerConnection) -> None:
-        wire = FakeWire(manner)
+        wire = FakeConnection(manner)
         telling = asyncio.create_task(_tell(wire, connection))
         try:
             async for message in connection:
@@ -72,7 +72,7 @@ def converse(manner: Manner) -> Callable[[ServerConnection], Any]:
     return handler
 
 
-async def _tell(wire: FakeWire, connection: ServerConnection) -> None:
+async def _tell(wire: FakeConnection, connection: ServerConnection) -> None:
     try:
         async for arrival in wire.receive():
             event = _event(arrival)

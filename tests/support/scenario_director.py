@@ -119,12 +119,12 @@ class Director:
             await self._press(step.press)
 
     async def _say(self, sound: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-        self._begun = self.phone.line.say(sound)
+        self._begun = self.phone.audio.say(sound)
         self._ended = self._begun + (last_above(sound, AUDIBLE_DBFS) or 0)
         phone = self.phone
         if phone.over:
             raise Unmet("the call was over before he spoke")
-        await phone.until(lambda: phone.over or not phone.line.saying, "the end of his words")
+        await phone.until(lambda: phone.over or not phone.audio.saying, "the end of his words")
 
     async def _type(self, text: str) -> None:
         content = [{"type": "input_text", "text": text}]

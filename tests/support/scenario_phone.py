@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from agent.audio.samples import AUDIBLE_DBFS, first_above, from_pcm16, last_above, to_pcm16
-from agent.latency.line import Line
+from agent.latency.call_audio import CallAudio
 from agent.protocol import WIRE_RATE
 from support.tone_language import Samples, ToneLanguage
 
@@ -56,7 +56,7 @@ class Phone:
     def __init__(
         self, send: Callable[[str], Awaitable[None]], tongue: ToneLanguage, echo: float | None
     ) -> None:
-        self.line = Line(WIRE_RATE)
+        self.audio = CallAudio(WIRE_RATE)
         self.log: list[tuple[float, dict[str, Any]]] = []
         self.replies: dict[str, HeardReply] = {}
         self.faults: list[str] = []
@@ -115,7 +115,7 @@ class Phone:
         while not self._over:
             spoken += FRAME
             await asyncio.sleep(max(0.0, spoken / WIRE_RATE - self.now))
-            frame = self.line.next_frame(FRAME) + self._echo_of(spoken - FRAME)
+            frame = self.audio.next_frame(FRAME) + self._echo_of(spoken - FRAME)
             if not self.muted:
                 audio = base64.b64encode(to_pcm16(frame)).decode("ascii")
                 await self.tell("input_audio_buffer.append", audio=audio)
@@ -124,7 +124,7 @@ class Phone:
     def _echo_of(self, start: int) -> Samples | float:
         if self._echo is None:
             return 0.0
-        heard = self.line.ear[start : start + FRAME]
+        heard = self.audio.ear[start : start + FRAME]
         return self._echo * np.pad(heard, (0, FRAME - len(heard)))
 
     # ---- from the server -----------------------------------------------------------
@@ -164,13 +164,13 @@ class Phone:
         if reply.over or reply.stopped:
             self.faults.append(f"sound of {reply.id} after its end, at {self.now:.3f} s")
         sound = from_pcm16(base64.b64decode(event["delta"]))
-        start = max(int(self.now * WIRE_RATE), round(self.line.silent_from() * WIRE_RATE))
-        self.line.play(sound, self.now)
+        start = max(int(self.now * WIRE_RATE), round(self.audio.silent_from() * WIRE_RATE))
+        self.audio.play(sound, self.now)
         reply.pieces.append((start, start + len(sound)))
 
     def _silence(self) -> None:
         now = int(self.now * WIRE_RATE)
-        self.line.stop(self.now)
+        self.audio.stop(self.now)
         for reply in self.replies.values():
             reply.pieces = [(start, min(end, now)) for start, end in reply.pieces if start < now]
 
@@ -198,13 +198,13 @@ class Phone:
         if not reply.pieces:
             return 0, np.zeros(0, np.float32)
         start, end = reply.pieces[0][0], reply.pieces[-1][1]
-        return start, self.line.ear[start:end]
+        return start, self.audio.ear[start:end]
 
     def words_of(self, reply: HeardReply) -> str:
         return self._words(self.sound_of(reply)[1])
 
     def all_words(self) -> str:
-        return self._words(self.line.ear)
+        return self._words(self.audio.ear)
 
     def _words(self, sound: Samples) -> str:
         heard = self._tongue.read(sound, WIRE_RATE, whole=AN_EARFUL)

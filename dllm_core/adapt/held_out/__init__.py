@@ -1,4 +1,4 @@
-"""What the evaluation asks; none of it may be trained on."""
+"""Questions of the evaluation, which are kept out of all training data."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from importlib.resources import files
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One thing to reply to."""
+class HeldOutQuestion:
+    """One question, or a dialogue of two turns.
+
+    Attributes:
+        kind: facts, requests, smalltalk or dialogues.
+        prompt: the first turn.
+        answers: accepted answers; a reply that contains one of them is right.
+        then: the second turn of a dialogue, whose reply is evaluated.
+    """
 
     kind: str
-    """facts, requests, smalltalk or dialogues."""
     prompt: str
     answers: tuple[str, ...] = ()
-    """Accepted answers: a reply that contains one of them is right."""
     then: str | None = None
-    """The caller's second turn, which is the one to reply to."""
 
 
 KINDS = ("facts", "requests", "smalltalk", "dialogues")
 
 
-def questions(limit: int | None = None) -> list[Question]:
+def questions(limit: int | None = None) -> list[HeldOutQuestion]:
     """All held-out questions, or the first `limit` of each kind."""
     found = []
     for kind in KINDS:
@@ -33,23 +37,23 @@ def questions(limit: int | None = None) -> list[Question]:
         for line in text.splitlines()[:limit]:
             row = json.loads(line)
             found.append(
-                Question(kind, row["prompt"], tuple(row.get("answers", ())), row.get("then"))
+                HeldOutQuestion(kind, row["prompt"], tuple(row.get("answers", ())), row.get("then"))
             )
     return found
 
 
 def plain(text: str) -> str:
-    """Lower-case words with single spaces: what two spellings of a prompt have in common."""
+    """Lower-case words with single spaces, the same for all spellings of a prompt."""
     return " ".join(re.sub(r"[^\w\s']", " ", text.lower()).split())
 
 
 def held_out_prompts() -> frozenset[str]:
-    """Every prompt of the evaluation, second turns included, in plain form."""
+    """All prompts of the evaluation, second turns included, in plain form."""
     found = questions()
     return frozenset(plain(t) for q in found for t in (q.prompt, q.then) if t)
 
 
 def without_held_out(prompts: Iterable[str]) -> list[str]:
-    """The prompts that may be trained on."""
+    """Prompts that are not part of the evaluation and may be used for training."""
     forbidden = held_out_prompts()
     return [prompt for prompt in prompts if plain(prompt) not in forbidden]

@@ -1,4 +1,4 @@
-"""Several responders at the same work, prompt by prompt in turn: all meet the same machine."""
+"""``onebreath bench responders``: compares responders prompt by prompt, on the same machine."""
 
 from __future__ import annotations
 
@@ -23,28 +23,47 @@ from tts.segments import Segmenter
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """A loaded responder under the name it has in the table."""
+class Candidate:
+    """A loaded responder that takes part in the comparison.
+
+    Attributes:
+        name: name in the table.
+        responder: the responder.
+        price: price of its replies; None: unknown.
+        local: whether it runs on this machine, so that its energy can be measured.
+    """
 
     name: str
     responder: Responder
     price: Price | None = None
-    here: bool = True
-    """Whether it works on this machine, so that its energy can be measured."""
+    local: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One reply. None: not known, or not available."""
+class ReplyScore:
+    """Figures of one reply; None: unknown or not available.
+
+    Attributes:
+        responder: name of the responder.
+        round: number of the round, from 1; 0: warm-up.
+        prompt: words of the caller.
+        text: words of the reply.
+        first_clause_ms: milliseconds from the request to the first segment for the synthesizer.
+        whole_ms: milliseconds from the request to the end of the reply.
+        tokens: tokens of the reply.
+        forwards: forward passes of the model.
+        joules: energy of the reply, in joules.
+        cost: price of the reply, in the currency of the price file.
+        right: whether the answer passes its check.
+        error: reason of a failed reply.
+    """
 
     responder: str
     round: int
     prompt: str
     text: str = ""
     first_clause_ms: float | None = None
-    """From the request to the first words that the voice would be given."""
     whole_ms: float | None = None
-    """From the request to the end of the reply."""
     tokens: float | None = None
     forwards: int | None = None
     joules: float | None = None
@@ -53,19 +72,21 @@ class Score:
     error: str | None = None
 
     def to_row(self) -> dict[str, Any]:
+        """The figures as a JSON row."""
         return {"kind": "reply", **asdict(self)}
 
 
 @dataclass(slots=True)
-class _Watch:
-    """Sees the pieces of one reply."""
+class _ReplyObserver:
+    """Observes the pieces of one reply."""
 
     segmenter: Segmenter = field(default_factory=Segmenter)
     first_clause: float | None = None
     prompt_tokens: float = 0
     done: ReplyDone | None = None
 
-    def see(self, piece: object, seconds: float) -> None:
+    def observe(self, piece: object, seconds: float) -> None:
+        """Note a piece of the reply that came ``seconds`` after the request."""
         match piece:
             case Prefilled():
                 self.prompt_tokens = piece.cached_tokens + piece.new_tokens
@@ -78,92 +99,94 @@ class _Watch:
                     self.first_clause = seconds
 
 
-class Contest:
-    """All contestants, each with one call whose cache holds the instructions.
+class ResponderBenchmark:
+    """Comparison of candidates, each with one call whose cache holds the instructions.
 
     Args:
-        instructions: the system prompt.
-        meter: counts joules; None: not available.
-        compute: where contestants that compute do so, as in a server.
+        candidates: responders to compare.
+        instructions: system prompt.
+        compute: compute thread of the local responders, as in a server.
+        meter: energy meter of this machine; None: energy is not measured.
     """
 
     def __init__(
         self,
-        contestants: Sequence[Contestant],
+        candidates: Sequence[Candidate],
         instructions: str,
         compute: Compute,
         meter: EnergyMeter | None = None,
     ) -> None:
-        self._contestants = contestants
+        self._candidates = candidates
         self._system = Message("system", instructions)
         self._compute = compute
         self._meter = meter
 
     async def run(
         self, prompts: Sequence[Prompt], rounds: int, progress: Progress = lambda line: None
-    ) -> AsyncIterator[Score]:
-        """Ask every prompt of everybody, ``rounds`` times; who goes first changes each time.
+    ) -> AsyncIterator[ReplyScore]:
+        """Yield the figures of every reply: all prompts to all candidates, ``rounds`` times.
 
-        One reply of each that does not count goes before.
+        The first candidate changes with each prompt. Each candidate is warmed up with one reply
+        before.
         """
         async with AsyncExitStack() as stack:
-            calls: list[tuple[Contestant, WaitingCall]] = []
-            for contestant in self._contestants:
-                call = awaited(contestant.responder.open(), self._compute)
+            calls: list[tuple[Candidate, WaitingCall]] = []
+            for candidate in self._candidates:
+                call = awaited(candidate.responder.open(), self._compute)
                 stack.push_async_callback(call.close)
-                calls.append((contestant, call))
-                progress(f"warming up {contestant.name}")
-                await self._ask(contestant, call, prompts[0], 0)
+                calls.append((candidate, call))
+                progress(f"warming up {candidate.name}")
+                await self._ask(candidate, call, prompts[0], 0)
             for turn in range(rounds * len(prompts)):
                 number, place = divmod(turn, len(prompts))
                 first = turn % len(calls)
-                for contestant, call in calls[first:] + calls[:first]:
-                    progress(f"round {number + 1} of {rounds}: {contestant.name}")
-                    yield await self._ask(contestant, call, prompts[place], number + 1)
+                for candidate, call in calls[first:] + calls[:first]:
+                    progress(f"round {number + 1} of {rounds}: {candidate.name}")
+                    yield await self._ask(candidate, call, prompts[place], number + 1)
 
     async def _ask(
-        self, contestant: Contestant, call: WaitingCall, prompt: Prompt, number: int
-    ) -> Score:
-        """One reply, its prompt new but for the instructions."""
-        score = Score(contestant.name, number, prompt.text)
+        self, candidate: Candidate, call: WaitingCall, prompt: Prompt, number: int
+    ) -> ReplyScore:
+        """Measure one reply to a prompt of which only the instructions are cached."""
+        score = ReplyScore(candidate.name, number, prompt.text)
         try:
             await call.prepare([self._system])
-            joules, began, watch = self._joules(contestant), time.perf_counter(), _Watch()
+            joules, began, observer = self._joules(candidate), time.perf_counter(), _ReplyObserver()
             async with aclosing(call.reply([self._system, Message("user", prompt.text)])) as pieces:
                 async for piece in pieces:
-                    watch.see(piece, time.perf_counter() - began)
+                    observer.observe(piece, time.perf_counter() - began)
             seconds = time.perf_counter() - began
         except ResponderError as error:
             return replace(score, error=str(error))
-        if watch.done is None:
+        if observer.done is None:
             return replace(score, error="the responder ended without a complete reply")
-        used = self._joules(contestant)
+        used = self._joules(candidate)
         spent = None if used is None or joules is None else used - joules
-        return _scored(score, contestant, prompt, watch, watch.done, seconds, spent)
+        return _scored(score, candidate, prompt, observer, observer.done, seconds, spent)
 
-    def _joules(self, contestant: Contestant) -> float | None:
-        return self._meter.joules() if self._meter is not None and contestant.here else None
+    def _joules(self, candidate: Candidate) -> float | None:
+        return self._meter.joules() if self._meter is not None and candidate.local else None
 
 
 def _scored(
-    score: Score,
-    contestant: Contestant,
+    score: ReplyScore,
+    candidate: Candidate,
     prompt: Prompt,
-    watch: _Watch,
+    observer: _ReplyObserver,
     done: ReplyDone,
     seconds: float,
     joules: float | None,
-) -> Score:
-    # Not every service counts its tokens, but mostly it sends them one by one.
+) -> ReplyScore:
+    # Services that do not count tokens usually send them one by one.
     tokens = done.stats.get("tokens", done.stats.get("pieces"))
-    asked = done.stats.get("prompt_tokens", watch.prompt_tokens)
+    asked = done.stats.get("prompt_tokens", observer.prompt_tokens)
     cost = None
-    if contestant.price is not None and tokens is not None:
-        cost = contestant.price.of_reply(asked, tokens, seconds)
+    if candidate.price is not None and tokens is not None:
+        cost = candidate.price.of_reply(asked, tokens, seconds)
     return replace(
         score,
         text=done.text,
-        first_clause_ms=None if watch.first_clause is None else watch.first_clause * 1e3,
+        first_clause_ms=None if observer.first_clause is None else observer.first_clause * 1e3,
         whole_ms=seconds * 1e3,
         tokens=tokens,
         forwards=done.forwards or None,
@@ -173,13 +196,13 @@ def _scored(
     )
 
 
-def summarise(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """A row for each responder, in the order in which they were first heard. Pure."""
+def summarise(scores: Sequence[ReplyScore]) -> list[dict[str, Any]]:
+    """Summarise the figures by responder, in the order of their first replies. Pure."""
     names = dict.fromkeys(score.responder for score in scores)
     return [_summary(name, [s for s in scores if s.responder == name]) for name in names]
 
 
-def _summary(name: str, scores: Sequence[Score]) -> dict[str, Any]:
+def _summary(name: str, scores: Sequence[ReplyScore]) -> dict[str, Any]:
     whole = [score for score in scores if score.error is None]
     seconds = [None if score.whole_ms is None else score.whole_ms / 1e3 for score in whole]
     tokens = [score.tokens for score in whole]
@@ -202,7 +225,7 @@ def _summary(name: str, scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def _percentiles(name: str, values: Sequence[float | None]) -> dict[str, float | None]:
-    """Median and p95, values that occurred, never between two."""
+    """Median and p95 without interpolation."""
     known = [value for value in values if value is not None]
     shares = {f"{name}_p50": 0.5, f"{name}_p95": 0.95}
     return {
@@ -212,7 +235,7 @@ def _percentiles(name: str, values: Sequence[float | None]) -> dict[str, float |
 
 
 def _ratio(above: Sequence[float | None], below: Sequence[float | None]) -> float | None:
-    """Sum over sum, of the replies in which both are known."""
+    """Ratio of the sums over the replies in which both values are known."""
     pairs = [(a, b) for a, b in zip(above, below, strict=True) if a is not None and b is not None]
     total = sum(b for _, b in pairs)
     return sum(a for a, _ in pairs) / total if total else None

@@ -8,17 +8,17 @@ import time
 import pytest
 from support.telephony_server import server
 
-from agent.bench.phone import _added, _crowd_figures, _held_back
-from agent.bench.phone_crowd import HeardReply, Telephone
+from agent.bench.telephony import _added, _call_figures, _held_back
+from agent.bench.telephony_callers import ReceivedReply, TelephoneCaller
 from agent.errors import CallError
-from agent.latency.phone import RATE
-from agent.latency.stamps import StampedSocket
+from agent.latency.kernel_timestamps import TimestampedSocket
+from agent.latency.telephony import RATE
 
 
 async def test_the_telephone_hears_every_sample_of_a_reply():
     async with server(require_token=False) as (address, _):
         host, port = address.split(":")
-        (reply,) = await Telephone(host, int(port)).press("AB#", rounds=1, seconds=1.2)
+        (reply,) = await TelephoneCaller(host, int(port)).press("AB#", rounds=1, seconds=1.2)
     assert reply.samples == 5 * 0.12 * RATE  # "You said: pressed A B"
     assert len(list(reply.gaps(0.2))) == len(list(reply.gaps(0.2, read=True))) == 30 - 10 - 1 - 1
     assert all(came <= read for came, read in zip(reply.arrived, reply.read, strict=True))
@@ -26,13 +26,13 @@ async def test_the_telephone_hears_every_sample_of_a_reply():
 
 async def test_a_server_that_is_not_there_is_an_error():
     with pytest.raises(CallError, match="nobody answers"):
-        await Telephone("127.0.0.1", 1).press("1", 1, 1.0)
+        await TelephoneCaller("127.0.0.1", 1).press("1", 1, 1.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when bytes arrived")
 def test_a_late_reader_still_knows_when_bytes_arrived():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        sock = StampedSocket.connected(*server.getsockname())
+        sock = TimestampedSocket.connected(*server.getsockname())
         with sock, server.accept()[0] as peer:
             peer.sendall(b"early")
             select.select([sock], [], [], 5)
@@ -57,10 +57,10 @@ def test_what_a_resampler_keeps():
 
 def test_lost_sound_is_counted():
     times = [0.02 * frame for frame in range(100)]
-    heard = HeardReply(times, [2 * at for at in times], 2 * RATE)
-    gap, read, lost = _crowd_figures(1, [heard])
+    heard = ReceivedReply(times, [2 * at for at in times], 2 * RATE)
+    gap, read, lost = _call_figures(1, [heard])
     assert (gap.value, gap.met) == (20.0, True)
     assert (read.value, read.met) == (40.0, None)
     assert (lost.value, lost.met) == (2200.0, False)
     with pytest.raises(CallError, match="busy"):
-        _crowd_figures(1, [HeardReply()])
+        _call_figures(1, [ReceivedReply()])

@@ -14,9 +14,9 @@ from websockets.asyncio.server import serve
 
 from agent.errors import CallError
 from agent.latency.caller import Caller
-from agent.latency.load import Load
-from agent.latency.plan import Plan
-from agent.latency.realtime import RealtimeWire
+from agent.latency.load import LoadTest
+from agent.latency.plan import LoadPlan
+from agent.latency.realtime import RealtimeConnection
 
 ON_TIME_MS = 8.0
 """A caller that sends its own sound later than this shares its processor with others."""
@@ -36,8 +36,8 @@ async def errors(delays):
     rows = []
     async with serving(Manner(delays.__getitem__, reply=0.1)) as url:
         count = len(delays)
-        plan = Plan(turns=count, warmup=0, turns_per_call=count)
-        await Load(plan, [question(0.2)], lambda: RealtimeWire(url), rows.append).run()
+        plan = LoadPlan(turns=count, warmup=0, turns_per_call=count)
+        await LoadTest(plan, [question(0.2)], lambda: RealtimeConnection(url), rows.append).run()
     assert all(row.error is None for row in rows)
     on_time = [row for row in rows if row.frame_late_ms < ON_TIME_MS]
     if len(on_time) < count / 3:
@@ -74,7 +74,7 @@ async def test_events_session_and_key_go_over_the_socket():
 
     async with serve(endpoint, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        wire = RealtimeWire(
+        wire = RealtimeConnection(
             f"ws://127.0.0.1:{port}/", key="secret", session={"a": 1}, on_event=told.append
         )
         caller = Caller(wire, reply_timeout=0.05)
@@ -87,7 +87,8 @@ async def test_events_session_and_key_go_over_the_socket():
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(401, "key"), (403, "not let in"), (429, "too many"), (503, "no line")]
+    ("status", "hint"),
+    [(401, "key"), (403, "not let in"), (429, "too many"), (503, "calls are in use")],
 )
 async def test_a_refusal_says_what_to_do(status, hint):
     def refuse(connection, request):
@@ -96,4 +97,4 @@ async def test_a_refusal_says_what_to_do(status, hint):
     async with serve(lambda _: asyncio.sleep(0), "127.0.0.1", 0, process_request=refuse) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         with pytest.raises(CallError, match=f"HTTP {status}.*{hint}"):
-            await RealtimeWire(f"ws://127.0.0.1:{port}/").dial()
+            await RealtimeConnection(f"ws://127.0.0.1:{port}/").connect()

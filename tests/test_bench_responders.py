@@ -16,11 +16,11 @@ from support.chat_server import Answer, chat_server
 from support.tiny import tiny_config, tiny_engine
 from typer.testing import CliRunner
 
-from agent.bench.contest import Contest, Contestant, Score, summarise
-from agent.bench.contestants import choice_of, load_contestants
+from agent.bench.candidates import choice_of, load_candidates
 from agent.bench.energy import NvmlMeter, RaplMeter
 from agent.bench.prices import Price, read_prices
 from agent.bench.prompts import Prompt, read_prompts
+from agent.bench.responders import Candidate, ReplyScore, ResponderBenchmark, summarise
 from agent.cli.main import app
 from agent.compute import Compute
 from agent.config.settings import Settings
@@ -39,7 +39,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         monkeypatch.setattr(
-            "agent.bench.contest.time", SimpleNamespace(perf_counter=lambda: self.now)
+            "agent.bench.responders.time", SimpleNamespace(perf_counter=lambda: self.now)
         )
 
 
@@ -84,8 +84,8 @@ class Meter:
         return 10 * self.clock.now
 
 
-def hold(contest: Contest, prompts: list[Prompt], rounds: int) -> list[Score]:
-    async def run() -> list[Score]:
+def hold(contest: ResponderBenchmark, prompts: list[Prompt], rounds: int) -> list[ReplyScore]:
+    async def run() -> list[ReplyScore]:
         return [score async for score in contest.run(prompts, rounds)]
 
     return asyncio.run(run())
@@ -104,9 +104,9 @@ def compute() -> Iterator[Compute]:
 
 def test_the_figures_of_a_reply_are_those_of_its_pieces(clock: Clock, compute: Compute) -> None:
     price = Price(input_per_million=1.0, output_per_million=2.0, per_hour=3600)
-    slow = Contestant("slow", Timed(clock, 0.5, []), price)
-    away = Contestant("away", Timed(clock, 0.1, []), here=False)
-    contest = Contest([slow, away], "be short", compute, Meter(clock))
+    slow = Candidate("slow", Timed(clock, 0.5, []), price)
+    away = Candidate("away", Timed(clock, 0.1, []), local=False)
+    contest = ResponderBenchmark([slow, away], "be short", compute, Meter(clock))
     scores = hold(contest, [Prompt("hello", Check(Rule.CONTAINS, "HELLO"))], 1)
     first, second = scores
     assert (first.first_clause_ms, first.whole_ms) == (500.0, 1000.0)
@@ -125,8 +125,8 @@ def test_the_figures_of_a_reply_are_those_of_its_pieces(clock: Clock, compute: C
 
 def test_all_meet_every_prompt_and_take_turns_to_go_first(clock: Clock, compute: Compute) -> None:
     log: list[str] = []
-    both = [Contestant(name, Timed(clock, seconds, log)) for name, seconds in (("a", 1), ("b", 2))]
-    hold(Contest(both, "be short", compute), [Prompt("x"), Prompt("y"), Prompt("z")], 2)
+    both = [Candidate(name, Timed(clock, seconds, log)) for name, seconds in (("a", 1), ("b", 2))]
+    hold(ResponderBenchmark(both, "be short", compute), [Prompt("x"), Prompt("y"), Prompt("z")], 2)
     warm, asked = log[:2], log[2:]
     assert warm == ["1 x", "2 x"]
     assert asked == [
@@ -136,7 +136,7 @@ def test_all_meet_every_prompt_and_take_turns_to_go_first(clock: Clock, compute:
 
 
 def test_a_failed_reply_is_a_row_and_no_figure(clock: Clock, compute: Compute) -> None:
-    contest = Contest([Contestant("a", Timed(clock, 1, []))], "be short", compute)
+    contest = ResponderBenchmark([Candidate("a", Timed(clock, 1, []))], "be short", compute)
     scores = hold(contest, [Prompt("x"), Prompt("fail")], 1)
     assert [score.error for score in scores] == [None, "the model is tired; restart it"]
     (summary,) = summarise(scores)
@@ -145,7 +145,7 @@ def test_a_failed_reply_is_a_row_and_no_figure(clock: Clock, compute: Compute) -
 
 
 def test_percentiles_are_values_that_occurred() -> None:
-    scores = [Score("a", 1, "x", whole_ms=float(ms), tokens=1.0) for ms in range(1, 101)]
+    scores = [ReplyScore("a", 1, "x", whole_ms=float(ms), tokens=1.0) for ms in range(1, 101)]
     (summary,) = summarise(scores)
     assert (summary["whole_ms_p50"], summary["whole_ms_p95"]) == (50.0, 95.0)
     assert summary["first_clause_ms_p50"] is None
@@ -232,10 +232,10 @@ def test_a_diffusion_responder_takes_part_at_each_number_of_steps(
     monkeypatch.setattr("agent.responders.diffusion.Engine.load", lambda *a, **k: engine)
     made = DiffusionResponder("tiny", max_tokens=8)
     assert made.options.rule == "quota"
-    monkeypatch.setattr("agent.bench.contestants.make_responder", lambda *arguments: made)
+    monkeypatch.setattr("agent.bench.candidates.make_responder", lambda *arguments: made)
 
     def names(*steps: int) -> dict[str, DecodeOptions]:
-        found = load_contestants(["diffusion"], steps, Settings(), {}, compute, lambda line: None)
+        found = load_candidates(["diffusion"], steps, Settings(), {}, compute, lambda line: None)
         return {each.name: each.responder.options for each in found}  # type: ignore[attr-defined]
 
     assert names() == {"diffusion": made.options}
@@ -248,7 +248,7 @@ def test_steps_are_refused_where_there_are_none(
     compute: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*specs: str) -> object:
-        return load_contestants(specs, [4], Settings(), {}, compute, lambda line: None)
+        return load_candidates(specs, [4], Settings(), {}, compute, lambda line: None)
 
     with pytest.raises(ConfigError, match="--steps is for diffusion"):
         load("scripted")

@@ -15,26 +15,26 @@ from test_server import server
 from websockets.asyncio.server import serve
 
 from agent.errors import CallError
-from agent.latency.asterisk import AsteriskWire
-from agent.latency.caller import Caller, Interruption
-from agent.latency.link import LinkedWire, LinkSettings
-from agent.latency.names import WireName
-from agent.latency.question import Question
-from agent.latency.realtime import RealtimeWire
-from agent.latency.twilio import TwilioWire
-from agent.latency.webrtc import WebRtcWire
-from agent.latency.wires import Dialling
+from agent.latency.asterisk import AsteriskConnection
+from agent.latency.caller import Caller, PlannedInterruption
+from agent.latency.connection_factory import ConnectionFactory
+from agent.latency.impairment import ImpairedConnection, NetworkImpairment
+from agent.latency.question import SpokenQuestion
+from agent.latency.realtime import RealtimeConnection
+from agent.latency.transport_names import TransportName
+from agent.latency.twilio import TwilioConnection
+from agent.latency.webrtc import WebRtcConnection
 from agent.protocol import WIRE_RATE
 from agent.telephony.dialects.g711 import encode_mulaw
 
-ASKED = Question("tone", speech(0.5, WIRE_RATE), "how are you")
+ASKED = SpokenQuestion("tone", speech(0.5, WIRE_RATE), "how are you")
 
 
 async def ask(wire, **options):
     caller = Caller(wire, reply_timeout=5.0)
     async with caller.silence():
         row = await caller.ask(1, ASKED, **options)
-    return row, caller.line
+    return row, caller.audio
 
 
 def check(row, line):
@@ -48,7 +48,7 @@ def check(row, line):
 @pytest.mark.slow
 async def test_realtime():
     async with server("how are you") as (address, _):
-        row, line = await ask(RealtimeWire(f"ws://{address}/v1/realtime"))
+        row, line = await ask(RealtimeConnection(f"ws://{address}/v1/realtime"))
     check(row, line)
     assert (row.heard, row.answered) == ("how are you", "Fine.")
     assert sum(row.spans.values()) == pytest.approx(row.voice_to_voice_ms, abs=0.01)
@@ -57,7 +57,7 @@ async def test_realtime():
 @pytest.mark.slow
 async def test_webrtc():
     async with server("how are you", webrtc={"ice_hosts": ["127.0.0.1"]}) as (address, _):
-        row, line = await ask(WebRtcWire(f"http://{address}", ["127.0.0.1"]))
+        row, line = await ask(WebRtcConnection(f"http://{address}", ["127.0.0.1"]))
     check(row, line)
     assert (row.heard, row.answered) == ("how are you", "Fine.")
     assert sum(row.spans.values()) == pytest.approx(row.voice_to_voice_ms, abs=0.01)
@@ -66,7 +66,7 @@ async def test_webrtc():
 @pytest.mark.slow
 async def test_twilio():
     async with telephony_server("how are you", require_token=False) as (address, _):
-        row, line = await ask(TwilioWire(f"ws://{address}/telephony/twilio"))
+        row, line = await ask(TwilioConnection(f"ws://{address}/telephony/twilio"))
     check(row, line)
     assert row.spans == {}
 
@@ -75,9 +75,9 @@ async def test_twilio():
 async def test_asterisk():
     async with telephony_server("how are you") as (address, _):
         url = f"ws://{address}/telephony/asterisk"
-        row, line = await ask(AsteriskWire(url, "agent:s3cret-s3cret"))
+        row, line = await ask(AsteriskConnection(url, "agent:s3cret-s3cret"))
         with pytest.raises(CallError, match="HTTP 40"):
-            await ask(AsteriskWire(url, "agent:wrong-wrong"))
+            await ask(AsteriskConnection(url, "agent:wrong-wrong"))
     check(row, line)
 
 
@@ -86,11 +86,11 @@ async def test_asterisk():
 async def test_an_interruption_clears_what_the_telephone_plays(provider):
     async with telephony_server("talk", "how are you", require_token=False) as (address, _):
         wires = {
-            "twilio": TwilioWire,
-            "asterisk": partial(AsteriskWire, login="agent:s3cret-s3cret"),
+            "twilio": TwilioConnection,
+            "asterisk": partial(AsteriskConnection, login="agent:s3cret-s3cret"),
         }
         wire = wires[provider](f"ws://{address}/telephony/{provider}")
-        row, _ = await ask(wire, interruption=Interruption(ASKED, 0.5))
+        row, _ = await ask(wire, interruption=PlannedInterruption(ASKED, 0.5))
     assert row.error is None
     assert 0 < row.interrupt_ms < 1500
     assert row.recovery_ms > 0
@@ -100,7 +100,7 @@ async def test_an_interruption_clears_what_the_telephone_plays(provider):
 async def test_a_phone_call_without_a_token_is_not_let_in():
     async with telephony_server("how are you") as (address, _):
         with pytest.raises(CallError, match="not let in"):
-            await ask(TwilioWire(f"ws://{address}/telephony/twilio", token="0" * 68))
+            await ask(TwilioConnection(f"ws://{address}/telephony/twilio", token="0" * 68))
 
 
 async def test_marks_come_back_when_they_were_played_and_at_once_when_cleared():
@@ -124,7 +124,7 @@ async def test_marks_come_back_when_they_were_played_and_at_once_when_cleared():
 
     async with serve(agent, "127.0.0.1", 0) as sockets:
         port = next(iter(sockets.sockets)).getsockname()[1]
-        wire = TwilioWire(f"ws://127.0.0.1:{port}/", token="secret")
+        wire = TwilioConnection(f"ws://127.0.0.1:{port}/", token="secret")
         caller = Caller(wire, reply_timeout=5.0)
         async with asyncio.timeout(0.9), caller.silence():
             with pytest.raises(CallError, match="hung up"):
@@ -135,13 +135,15 @@ async def test_marks_come_back_when_they_were_played_and_at_once_when_cleared():
     assert [event["mark"]["name"] for event in told[2:]] == ["after a second", "nothing plays"]
 
 
-@pytest.mark.parametrize("name", list(WireName))
+@pytest.mark.parametrize("name", list(TransportName))
 def test_every_wire_has_a_name_and_may_lie_behind_a_link(name):
     async def made():
-        plain = Dialling(name, "http://127.0.0.1:1").wire()
-        linked = Dialling(name, "http://127.0.0.1:1", link=LinkSettings(0.05)).wire()
+        plain = ConnectionFactory(name, "http://127.0.0.1:1").new_connection()
+        linked = ConnectionFactory(
+            name, "http://127.0.0.1:1", impairment=NetworkImpairment(0.05)
+        ).new_connection()
         return plain, linked
 
     plain, linked = asyncio.run(made())
-    assert isinstance(linked, LinkedWire)
-    assert (plain.rate, plain.tells_replies) == (linked.rate, linked.tells_replies)
+    assert isinstance(linked, ImpairedConnection)
+    assert (plain.rate, plain.reports_replies) == (linked.rate, linked.reports_replies)

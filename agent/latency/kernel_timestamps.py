@@ -1,4 +1,4 @@
-"""When the kernel took what a socket receives: a busy reader does not make it later."""
+"""Kernel timestamps of received data, which do not depend on when a busy process reads it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import time
 from typing import Self
 
 SO_TIMESTAMPNS = 35
-"""Linux's asm-generic/socket.h; Python has no name for it. Works for TCP since Linux 4.15."""
+"""Socket option of Linux (asm-generic/socket.h), missing in Python; for TCP since Linux 4.15."""
 _TIMESPEC = struct.Struct("qq")
 
 
-class StampedSocket(socket.socket):
-    """A TCP socket; ``arrived_at`` is that of the bytes that were read last.
+class TimestampedSocket(socket.socket):
+    """A TCP socket that records when the kernel received the data that was read last.
 
-    The kernel's second where it tells, else that of the read, both by the clock on the wall.
+    Attributes:
+        arrived_at: wall-clock second of the kernel's timestamp, or of the read where the kernel
+            gives none.
     """
 
     arrived_at = 0.0
 
     @classmethod
     def connected(cls, host: str, port: int) -> Self:
-        """Connect.
+        """Open a non-blocking connection to ``host``, an IPv4 address.
 
         Raises:
-            OSError: nobody listens there.
+            OSError: the connection fails.
         """
         sock = cls(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -40,6 +42,7 @@ class StampedSocket(socket.socket):
         return sock
 
     def recv(self, size: int, flags: int = 0) -> bytes:
+        """Read up to ``size`` bytes and set ``arrived_at``."""
         data, ancillary, _, _ = self.recvmsg(size, socket.CMSG_SPACE(_TIMESPEC.size), flags)
         self.arrived_at = time.time()
         for level, kind, value in ancillary:
