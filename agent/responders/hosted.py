@@ -9,9 +9,11 @@ from time import perf_counter
 from typing import cast
 
 from agent.responders.base import (
+    PLAIN,
     Message,
     Prefilled,
     ReplyDone,
+    ReplyOptions,
     ReplyPiece,
     ReplyText,
     ResponderError,
@@ -30,6 +32,9 @@ try:
     )
     from openai.types import CompletionUsage
     from openai.types.chat import ChatCompletionChunk
+    from openai.types.chat.chat_completion_chunk import Choice
+
+    from agent.responders.hosted_calls import StreamedCalls
 except ImportError as error:
     raise ResponderError(
         "the responder hosted needs the package openai; install it: pip install 'onebreath[hosted]'"
@@ -55,7 +60,13 @@ def _client(service: Service) -> AsyncOpenAI:
 
 
 class HostedResponder:
-    """Replies with the words of a service; it has no prompt cache and shows no steps."""
+    """Replies with the words of a service; it has no prompt cache and shows no steps.
+
+    Attributes:
+        uses_tools: True: functions are passed on to the service.
+    """
+
+    uses_tools = True
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -87,7 +98,9 @@ class HostedCall(WaitingCall):
         self._client = _client(service)
         self._connected = False
 
-    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
+    async def prepare(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN
+    ) -> Prefilled:
         """Make the connection ahead of the reply; the service keeps its own prompt cache."""
         if not self._connected:
             self._connected = True
@@ -98,7 +111,10 @@ class HostedCall(WaitingCall):
         return Prefilled(0, 0, 0.0)
 
     async def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
         """See `ResponderCall.reply`; `Prefilled` has the time until the first word.
 
@@ -108,8 +124,9 @@ class HostedCall(WaitingCall):
         usage: CompletionUsage | None = None
         stream: AsyncStream[ChatCompletionChunk] | None = None
         prefilled: Prefilled | None = None
+        calls = StreamedCalls(options.tools)
         try:
-            stream, chunk = await self._begin(messages)
+            stream, chunk = await self._begin(messages, options)
             prefilled = Prefilled(0, 0, _since(began))
             yield prefilled
             while chunk is not None:
@@ -119,7 +136,11 @@ class HostedCall(WaitingCall):
                     if choice.delta.content:
                         text, count = text + choice.delta.content, count + 1
                         yield ReplyText(choice.delta.content)
+                    for piece in calls.take(choice.delta.tool_calls or ()):
+                        yield piece
                 chunk = await self._following(stream)
+            for call in calls.complete():
+                yield call
         except APIError as error:
             raise self._explained(error) from error
         except TimeoutError as error:
@@ -134,19 +155,17 @@ class HostedCall(WaitingCall):
         yield ReplyDone(text, 0, 0, prefilled.ms, took, stats)
 
     async def _begin(
-        self, messages: Sequence[Message]
+        self, messages: Sequence[Message], options: ReplyOptions
     ) -> tuple[AsyncStream[ChatCompletionChunk], ChatCompletionChunk | None]:
-        """(stream of the reply, its first chunk that has words or ends it; None without any)."""
+        """(stream of the reply, its first chunk that says something or ends it; None without)."""
         stream: AsyncStream[ChatCompletionChunk] | None = None
         try:
             async with asyncio.timeout(self._service.word_timeout):
-                body = self._service.body(messages)
+                body = self._service.body(messages, options)
                 created = await self._client.chat.completions.create(**body)
                 stream = cast("AsyncStream[ChatCompletionChunk]", created)
                 async for chunk in stream:
-                    if any(
-                        choice.delta.content or choice.finish_reason for choice in chunk.choices
-                    ):
+                    if any(_says_something(choice) for choice in chunk.choices):
                         return stream, chunk
         except BaseException:  # cancelled or failed, the connection must not be left half read
             if stream is not None:
@@ -200,6 +219,10 @@ class HostedCall(WaitingCall):
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _says_something(choice: Choice) -> bool:
+    return bool(choice.delta.content or choice.delta.tool_calls or choice.finish_reason)
 
 
 def _since(began: float) -> float:
