@@ -27,7 +27,8 @@ class Branch:
     """A continuation of the prompt and its possible answers.
 
     Attributes:
-        known: token ids between the prompt and the answer; at least one.
+        known: token ids between the prompt and the answer; at least one where the cache holds the
+            whole prompt.
         answers: token ids of every answer; each has at least one.
         ends: tokens any of which ends an answer. With them, the probability of an answer includes
             that it ends; without them it is that of a text that begins so.
