@@ -40,7 +40,7 @@ class Branch:
 
 
 @dataclass(slots=True)
-class _Rows:
+class Rows:
     """The rows of a pass: token, position, and which other rows each of them sees."""
 
     tokens: list[int] = field(default_factory=list)
@@ -52,6 +52,21 @@ class _Rows:
         self.positions.append(position)
         self.seen.append(seen)
         return len(self.tokens) - 1
+
+    def copy(self) -> Rows:
+        """The same rows, to which others may be added."""
+        return Rows(list(self.tokens), list(self.positions), list(self.seen))
+
+    def follow(self, nodes: dict[tuple[int, int], int], parent: int, token: int, base: int) -> int:
+        """The row of a token behind the row `parent`, added if it is not in `nodes` yet.
+
+        Rows without a parent (-1) lie at position `base`.
+        """
+        if (parent, token) not in nodes:
+            position = base if parent < 0 else self.positions[parent] + 1
+            seen = [*([] if parent < 0 else self.seen[parent]), len(self.tokens)]
+            nodes[parent, token] = self.add(token, position, seen)
+        return nodes[parent, token]
 
     def mask(self, base: int, start: int) -> Tensor:
         """Bool (rows, start + rows): the first `base` positions and the rows seen."""
@@ -92,7 +107,7 @@ def score(
     base = min(cache.shared_prefix(prompt), len(prompt))
     if config.attention == "block_causal":
         base = base // config.block_length * config.block_length
-    rows, reads = _Rows(), []
+    rows, reads = Rows(), []
     tail = tuple(prompt[base:])
     if is_tree(config):
         nodes: dict[tuple[int, int], int] = {}
@@ -108,27 +123,19 @@ def is_tree(config: ModelConfig) -> bool:
 
 
 def _tree(
-    rows: _Rows, nodes: dict[tuple[int, int], int], base: int, tail: tuple[int, ...], branch: Branch
+    rows: Rows, nodes: dict[tuple[int, int], int], base: int, tail: tuple[int, ...], branch: Branch
 ) -> _Reads:
     """Add the rows of a branch; equal beginnings are the same rows."""
-
-    def follow(parent: int, token: int) -> int:
-        if (parent, token) not in nodes:
-            position = base if parent < 0 else rows.positions[parent] + 1
-            seen = [*([] if parent < 0 else rows.seen[parent]), len(rows.tokens)]
-            nodes[parent, token] = rows.add(token, position, seen)
-        return nodes[parent, token]
-
     at = -1
     for token in (*tail, *branch.known):
-        at = follow(at, token)
+        at = rows.follow(nodes, at, token, base)
     reads: _Reads = []
     for answer in branch.answers:
         row, read = at, list[tuple[int, int | None]]()
         for i, token in enumerate(answer):
             read.append((row, token))
             if i < len(answer) - 1 or branch.ends:
-                row = follow(row, token)
+                row = rows.follow(nodes, row, token, base)
         if branch.ends:
             read.append((row, None))
         reads.append(read)
@@ -136,7 +143,7 @@ def _tree(
 
 
 def _chains(
-    config: ModelConfig, rows: _Rows, base: int, tail: tuple[int, ...], branch: Branch
+    config: ModelConfig, rows: Rows, base: int, tail: tuple[int, ...], branch: Branch
 ) -> _Reads:
     """Add a chain of rows for every length of an answer, with that number of masked slots."""
     mask_id = next(iter(config.eos_ids), 0) if config.mask_id is None else config.mask_id
@@ -159,7 +166,7 @@ def _chains(
 
 
 def _logits(
-    model: Transformer, cache: PromptCache, base: int, rows: _Rows, reads: Sequence[_Reads]
+    model: Transformer, cache: PromptCache, base: int, rows: Rows, reads: Sequence[_Reads]
 ) -> dict[int, Tensor]:
     """Log-probabilities (vocab,) of every row that is read."""
     device, count, start = cache.store.device, len(rows.tokens), len(cache)
