@@ -1,11 +1,14 @@
 """Whatever a model writes into the slots, the document is one of its schema."""
 
+import datetime
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as PydanticField
 from support.tiny import tiny_config, tiny_model
 from test_reply import byte_tokenizer
 
@@ -258,3 +261,26 @@ def test_numbers_are_brought_into_bounds() -> None:
     assert Number(False, 0, 1, open_low=True, open_high=True).nearest(7) == 0.5
     assert Number(True, 3, None, step=1).nearest(1.0) == 3
     assert Number(True, None, 100, step=7).nearest(1e9) == 98
+
+
+def test_schemas_of_pydantic_are_filled() -> None:
+    class Guest(BaseModel):
+        name: str = PydanticField(max_length=12)
+        age: int | None = PydanticField(default=None, ge=0, lt=130)
+
+    class Booking(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        kind: Literal["table", "room"]
+        guests: list[Guest] = PydanticField(min_length=1, max_length=3)
+        day: datetime.date
+        window: bool = False
+        deposit: float = PydanticField(default=0.0, gt=0, le=500)
+        tags: set[Literal["quiet", "late"]] = set()
+        anything: Any = None
+        extra: dict[str, str] = {}
+
+    schema = Booking.model_json_schema()
+    for filler in (DENOISER, *CAUSAL):
+        document = filler.fill(PROMPT, schema)
+        check(document, schema)
+        Booking.model_validate(document)
