@@ -138,6 +138,27 @@ def test_a_schema_that_cannot_be_filled_leaves_the_other_tools(
         pieces(call_of(chatting()), ReplyOptions((BAD,), "required"))
 
 
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"type": "string"}, "must be an object"),
+        (["city"], "must be a JSON schema"),
+        ({"properties": {"x" * 3000: {}}}, "3000 characters"),
+        ({"properties": {"a": {"enum": ["y" * 2_000_000]}}}, "2000002 characters"),
+        ({"properties": {f"p{i}": {"type": "string"} for i in range(50_000)}}, "too large"),
+        ({"properties": {"a": {"enum": list(range(100_000))}}}, "100000 values"),
+    ],
+)
+def test_parameters_that_are_no_schema_or_too_large(
+    parameters: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tool = FunctionTool("odd", "Odd.", parameters)
+    found = pieces(call_of(chatting()), ReplyOptions((tool,)))
+    assert isinstance(found[-1], ReplyDone)
+    assert message in caplog.text
+    assert len(caplog.text) < 4000
+
+
 def test_many_tools_are_read_shortened_or_refused() -> None:
     few = tuple(FunctionTool(f"t{i}", f"{i}. " + "Do it. " * 200) for i in range(8))
     assert EngineTools(chatting()).decide(ASKED, ReplyOptions(few, "required")).tool in few

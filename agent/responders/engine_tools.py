@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -15,6 +15,7 @@ from dllm_core.decode.backend import Cache
 from dllm_core.engine import Engine
 from dllm_core.errors import OptionError
 from dllm_core.tasks.json_fill import JsonFiller
+from dllm_core.tasks.nodes import Fields
 from dllm_core.tasks.routing import MOST_TASKS, Router
 from dllm_core.tasks.scaffold import scaffold
 
@@ -51,10 +52,11 @@ class EngineTools:
         self._filler: JsonFiller | None = None
         self._routers: OrderedDict[tuple[tuple[str, str], ...], Router] = OrderedDict()
         self._refused: set[str] = set()
+        self._checked: OrderedDict[int, tuple[object, list[FunctionTool]]] = OrderedDict()
 
     def prepare(self, options: ReplyOptions) -> None:
         """Read the descriptions of the tools, ahead of a decision."""
-        tools = self._known(options.usable)
+        tools = self._usable(options)
         if tools:
             self._router(tools)
             self._json()
@@ -69,7 +71,7 @@ class EngineTools:
             PromptTooLongError: the tools do not fit the context.
         """
         begin = perf_counter()
-        tools, last = self._known(options.usable), messages[-1] if messages else None
+        tools, last = self._usable(options), messages[-1] if messages else None
         if not tools and options.must_call:
             raise OptionError(f"No tool can be called: {'; '.join(sorted(self._refused))}")
         asked = last is not None and last.role == "user"
@@ -87,7 +89,7 @@ class EngineTools:
 
         Args:
             prompt: token ids of the conversation, up to where the reply begins.
-            cache: holds the prompt, and holds it afterwards.
+            cache: holds the prompt, and holds it and the name of the tool afterwards.
             tool: the tool that is called.
 
         Raises:
@@ -109,18 +111,29 @@ class EngineTools:
             self._routers.popitem(last=False)
         return found
 
-    def _known(self, tools: Sequence[FunctionTool]) -> list[FunctionTool]:
-        """The tools whose schema can be filled; the others are logged once."""
-        found = []
-        for tool in tools[:MOST_TASKS]:
-            try:
-                scaffold(_schema(tool))
-                found.append(tool)
-            except OptionError as error:
-                self._refuse(f"The tool {tool.name!r} is left out: {error}")
-        if len(tools) > MOST_TASKS:
-            self._refuse(f"{len(tools)} tools: the first {MOST_TASKS} are used.")
-        return found
+    def _usable(self, options: ReplyOptions) -> list[FunctionTool]:
+        """The tools that may be called and whose schema can be filled; the others are logged."""
+        # Offered with every reply of a call: checked once. The tuple is kept, so that its id is.
+        known = self._checked.pop(id(options.tools), None) or (
+            options.tools,
+            [tool for tool in options.tools if self._can_fill(tool)],
+        )
+        self._checked[id(options.tools)] = known
+        if len(self._checked) > _KEPT:
+            self._checked.popitem(last=False)
+        usable = [tool for tool in known[1] if tool in options.usable]
+        if len(usable) > MOST_TASKS:
+            self._refuse(f"{len(usable)} tools: the first {MOST_TASKS} are used.")
+        return usable[:MOST_TASKS]
+
+    def _can_fill(self, tool: FunctionTool) -> bool:
+        try:
+            if not isinstance(scaffold(_schema(tool)), Fields):
+                raise OptionError("The parameters of a tool must be an object.")
+        except OptionError as error:
+            self._refuse(f"The tool {tool.name!r} is left out: {error}")
+            return False
+        return True
 
     def _refuse(self, reason: str) -> None:
         if reason not in self._refused and len(self._refused) < 1000:
@@ -128,9 +141,16 @@ class EngineTools:
             _log.warning("%s", reason)
 
 
-def _schema(tool: FunctionTool) -> dict[str, Any]:
-    """The schema of a tool's arguments, which are an object always."""
-    return {"type": "object", **(tool.parameters or _NO_ARGUMENTS)}
+def _schema(tool: FunctionTool) -> Mapping[str, Any]:
+    """The schema of a tool's arguments; an object where it says nothing else.
+
+    Raises:
+        OptionError: the parameters are no schema.
+    """
+    given: Any = tool.parameters or _NO_ARGUMENTS
+    if not isinstance(given, Mapping):
+        raise OptionError("The parameters of a tool must be a JSON schema.")
+    return {"type": "object", **given}
 
 
 def _task(tool: FunctionTool) -> str:

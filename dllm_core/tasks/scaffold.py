@@ -22,6 +22,8 @@ MOST_NODES = 500
 """Most values of a scaffold, over all properties."""
 MOST_VALUES = 256
 """Most values of an enum."""
+LONGEST_VALUE = 500
+"""Most characters of a value of an enum or of the name of a property."""
 MOST_ITEMS = 8
 """Items of an array without a bound of its own."""
 LONGEST_ARRAY = 64
@@ -142,6 +144,7 @@ class _Reader:
         properties, required = schema.get("properties", {}), schema.get("required", [])
         if not isinstance(properties, Mapping) or not isinstance(required, list | tuple):
             raise OptionError(f"The object at {path} needs properties and a list of required ones.")
+        _check_length(max(map(str, properties), key=len, default=""), path)
         undefined = [name for name in required if name not in properties]
         if undefined:
             raise OptionError(f"The required property {undefined[0]!r} at {path} has no schema.")
@@ -201,6 +204,8 @@ def _choice(schema: Schema, path: str) -> Node:
     values = [schema["const"]] if "const" in schema else schema["enum"]
     if not isinstance(values, list | tuple):
         raise OptionError(f"The enum at {path} needs a list of values.")
+    if len(values) > MOST_VALUES:
+        raise OptionError(f"The enum at {path} has {len(values)} values; at most {MOST_VALUES}.")
     beside = sorted(_BESIDE_VALUES & set(schema))
     if beside:
         raise OptionError(f"The keyword {beside[0]!r} beside an enum at {path} is not supported.")
@@ -209,9 +214,16 @@ def _choice(schema: Schema, path: str) -> Node:
         fitting = [value for value in fitting if value in schema["enum"]]
     if not fitting:
         raise OptionError(f"The enum at {path} permits no value.")
-    if len(fitting) > MOST_VALUES:
-        raise OptionError(f"The enum at {path} has {len(fitting)} values; at most {MOST_VALUES}.")
-    return Choice(tuple(dict.fromkeys(json.dumps(value) for value in fitting)))
+    texts = tuple(dict.fromkeys(json.dumps(value) for value in fitting))
+    _check_length(max(texts, key=len), path)
+    return Choice(texts)
+
+
+def _check_length(text: str, path: str) -> None:
+    if len(text) > LONGEST_VALUE:
+        raise OptionError(
+            f"{_short(text)} at {path} has {len(text)} characters; at most {LONGEST_VALUE}."
+        )
 
 
 def _text(schema: Schema, path: str) -> Node:
