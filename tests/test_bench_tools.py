@@ -36,18 +36,18 @@ def test_the_requests_of_the_program_are_thirty_over_five_tools() -> None:
     ],
 )
 def test_calls_are_judged(arguments: str, right: bool, valid: bool) -> None:
-    found = judged(ASKED, ToolCall("c", "get_weather", arguments), [WEATHER], 5.0)
+    found = judged(ASKED, ToolCall("c", "get_weather", arguments), [WEATHER], (5.0, 4.0))
     assert (found.right_tool, found.right_arguments, found.valid) == (True, right, valid)
 
 
 def test_missed_and_needless_calls_count_against_the_responder() -> None:
-    missed = judged(ASKED, None, [WEATHER], 4.0)
+    missed = judged(ASKED, None, [WEATHER], (4.0, 4.0))
     made = ToolCall("c", "get_weather", '{"city": "Oslo"}')
-    needless = judged(ToolRequest("hi", None, {}), made, [WEATHER], 6.0)
-    figures = summarise([missed, needless, judged(ASKED, made, [WEATHER], 8.0)])
+    needless = judged(ToolRequest("hi", None, {}), made, [WEATHER], (6.0, 4.0))
+    figures = summarise([missed, needless, judged(ASKED, made, [WEATHER], (8.0, 5.0))])
     assert figures == {
         "what": "tools", "requests": 3, "right_tool": 0.333, "right_arguments": 0.5,
-        "valid": 1.0, "call_ms": 7.0, "first_text_ms": 4.0,
+        "valid": 1.0, "call_ms": 7.0, "call_cpu_ms": 4.5, "first_text_ms": 4.0,
     }  # fmt: skip
 
 

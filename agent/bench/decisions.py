@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, Final
 
 from agent.bench.figures import Progress
@@ -53,32 +53,43 @@ def run_decisions(
     engine = Engine.load(source, threads=threads, device=device)
     decider = Decider(engine, QUESTIONS, before=[("system", INSTRUCTIONS)])
     decider.warm_up()
-    together, apart, valid = list[float](), list[float](), list[bool]()
+    rows, valid = list[dict[str, Any]](), list[bool]()
     prompts = [_prompt(engine, turn) for turn in TURNS]
     cache = engine.new_cache()
     for number in range(rounds + 1):
         progress(f"round {number} of {rounds}")
         for turn, ids in zip(TURNS, prompts, strict=True):
             engine.prefill(ids, cache)
-            took = {}
-            for name, decide in (("one", decider.decide), ("each", decider.decide_apart)):
-                begin = perf_counter()
+            row: dict[str, Any] = {"what": "turn"}
+            for name, decide in (("ten", decider.decide), ("apart", decider.decide_apart)):
+                begin, busy = perf_counter(), process_time()
                 answers = decide(ids, cache, turn)
-                took[name] = (perf_counter() - begin) * 1e3
+                row[f"{name}_ms"] = (perf_counter() - begin) * 1e3
+                row[f"{name}_cpu_ms"] = (process_time() - busy) * 1e3
                 valid += [_is_valid(answer) for answer in answers]
             if number:  # the first round warms up
-                together.append(took["one"])
-                apart.append(took["each"])
-                yield {"what": "turn", "ten_ms": took["one"], "apart_ms": took["each"]}
-    yield {
+                rows.append(row)
+                yield row
+    yield summarise(rows, valid, threads)
+
+
+def summarise(
+    rows: Sequence[Mapping[str, Any]], valid: Sequence[bool], threads: int | None
+) -> dict[str, Any]:
+    """The figures of all turns, as one JSON row.
+
+    `ten_ms` and `apart_ms` are median wall times of one pass and of ten; `..._cpu_ms` the
+    processor time of all threads, which depends less on other work of the machine.
+    """
+    names = ("ten_ms", "apart_ms", "ten_cpu_ms", "apart_cpu_ms")
+    medians = {name: round(statistics.median(row[name] for row in rows), 1) for name in names}
+    return {
         "what": "decisions",
         "questions": len(QUESTIONS),
-        "ten_ms": round(statistics.median(together), 1),
-        "ten_ms_least": round(min(together), 1),
-        "apart_ms": round(statistics.median(apart), 1),
-        "times_faster": round(statistics.median(apart) / statistics.median(together), 2),
+        "threads": threads,
+        **medians,
         "valid": sum(valid) / len(valid),
-        "n": len(together),
+        "n": len(rows),
     }
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, Final
 
 from agent.bench.figures import Progress
@@ -62,6 +62,7 @@ class AnsweredRequest:
             tool should be called.
         valid: whether the arguments parse and fit the schema; None without a call.
         ms: milliseconds from the cached prompt to the complete call, or to the first text.
+        cpu_ms: processor time of this process in between, over all threads.
     """
 
     words: str
@@ -72,6 +73,7 @@ class AnsweredRequest:
     right_arguments: bool | None
     valid: bool | None
     ms: float
+    cpu_ms: float
 
     def to_row(self) -> dict[str, Any]:
         """The request as a JSON row."""
@@ -150,13 +152,13 @@ async def _ask(
             await call.prepare(messages, options)
         elif isinstance(call, ToolUsingCall):
             call.prepare_with(messages, options)
-        begin = perf_counter()
+        begin, busy = perf_counter(), process_time()
         async with aclosing(_pieces(call, messages, options)) as pieces:
             async for piece in pieces:
                 made = piece if isinstance(piece, ToolCall) else None
                 if isinstance(piece, ToolCall | ReplyText):
                     break
-        took = (perf_counter() - begin) * 1e3
+        took = (perf_counter() - begin) * 1e3, (process_time() - busy) * 1e3
     finally:
         closed = call.close()
         if closed is not None:
@@ -177,9 +179,15 @@ async def _pieces(
 
 
 def judged(
-    request: ToolRequest, made: ToolCall | None, tools: Sequence[FunctionTool], ms: float
+    request: ToolRequest,
+    made: ToolCall | None,
+    tools: Sequence[FunctionTool],
+    took: tuple[float, float],
 ) -> AnsweredRequest:
-    """Compare a call with the right one; strings agree without case and outer spaces."""
+    """Compare a call with the right one; strings agree without case and outer spaces.
+
+    `took` is (wall, processor) time in milliseconds.
+    """
     called = None if made is None else made.name
     valid, right_arguments = None, None if request.call is None else False
     if made is not None:
@@ -191,7 +199,7 @@ def judged(
             )
     return AnsweredRequest(
         request.words, request.call, called, "" if made is None else made.arguments,
-        called == request.call, right_arguments, valid, round(ms, 2),
+        called == request.call, right_arguments, valid, *(round(ms, 2) for ms in took),
     )  # fmt: skip
 
 
@@ -221,6 +229,7 @@ def summarise(answered: Sequence[AnsweredRequest]) -> dict[str, Any]:
     calls = [each for each in answered if each.right is not None]
     valid = [each.valid for each in answered if each.valid is not None]
     times = [each.ms for each in answered if each.called is not None]
+    busy = [each.cpu_ms for each in answered if each.called is not None]
     words = [each.ms for each in answered if each.called is None]
     return {
         "what": "tools",
@@ -229,6 +238,7 @@ def summarise(answered: Sequence[AnsweredRequest]) -> dict[str, Any]:
         "right_arguments": _share([bool(each.right_arguments) for each in calls]),
         "valid": _share(valid),
         "call_ms": round(statistics.median(times), 1) if times else None,
+        "call_cpu_ms": round(statistics.median(busy), 1) if busy else None,
         "first_text_ms": round(statistics.median(words), 1) if words else None,
     }
 
