@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from time import monotonic, perf_counter
 
+from agent.responders import draft_metrics
 from agent.responders.base import (
     PLAIN,
     CanvasStep,
@@ -222,6 +223,7 @@ class DiffusionCall:
                         text += step.text
                         yield ReplyText(step.text)
                     if step.stats is not None:
+                        draft_metrics.count(step.stats)
                         yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error

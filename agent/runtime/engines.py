@@ -24,6 +24,7 @@ from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
 from agent.responders.service import Service
 from agent.runtime.engine_tasks import Engines
+from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences
 from agent.runtime.threads import ThreadPlan, cores, plan
 from asr.engine import Transcriber
 from tts.engine import Synthesizer
@@ -180,15 +181,12 @@ def _service(chosen: ResponderChoice) -> Service:
 def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesizer:
     """Load the synthesiser that the settings name."""
     chosen = settings.tts
-    if chosen.engine != "piper":
-        return tts.load(chosen.engine)
-    return tts.load(
-        "piper",
-        voice=model_path(chosen.voice, progress),
-        threads=threads,
-        device=chosen.device,
-        lexicon=chosen.lexicon,
-    )
+    options: dict[str, Any] = {}
+    if chosen.engine == "piper":
+        voice = model_path(chosen.voice, progress)
+        options = {"voice": voice, "threads": threads, "device": chosen.device}
+        options["lexicon"] = chosen.lexicon
+    return RecordedVoice(tts.load(chosen.engine, **options), fixed_sentences(settings.call))
 
 
 @dataclass(frozen=True, slots=True)

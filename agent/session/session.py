@@ -23,6 +23,7 @@ from agent.session.events import (
     Configure,
     FinalTranscript,
     Input,
+    Leave,
     PartialTranscript,
     PauseJudged,
     ReplyEvent,
@@ -46,6 +47,7 @@ from agent.session.notices import (
 )
 from agent.session.pending_reply import PendingReply
 from agent.session.replies import Replies
+from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 from agent.turn_taking.detector import TurnEvent
@@ -129,6 +131,8 @@ class Session:
                 return self._failed(event, now)
             case CallStarted():
                 return self._started(now)
+            case Leave():
+                return self.lifecycle.leave(event.reason, now)
             case Tick():
                 return iter(())
             case _:
@@ -304,11 +308,21 @@ class Session:
 
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         if event.stage != "asr":
+            failing = self.replies.current
             yield from self.replies.failed(event, now)
+            if failing is not None and self.replies.current is None:
+                yield from self._apologise(failing, now)
             return
         yield Trouble("asr_failed", event.message, kind="server_error")
         nothing = Transcript("", 0, final=True)
         yield from self._final(FinalTranscript(event.turn, event.revision, nothing), now)
+
+    def _apologise(self, failed: ReplyInFlight, now: float) -> Iterator[Command]:
+        """Say that a reply failed, unless it was a fixed sentence itself, or the caller speaks."""
+        apology = self.settings.call.apology
+        speaking = self.user_turn.open is not None or self.pending_reply.wanted
+        if apology and failed.turn is not None and not (speaking or self.lifecycle.leaving):
+            yield from self.replies.say(apology, now)
 
     def _settle(self, now: float) -> Iterator[Command]:
         """Carry out everything that the time or the new state makes due."""

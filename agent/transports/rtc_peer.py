@@ -1,8 +1,8 @@
 """Peer connections of aiortc, with the received RTP packets diverted to our jitter buffer.
 
 aiortc's receiver delays every packet by 80 ms, and by 200 ms more for good after the first loss;
-see docs/adr/0009-own-jitter-buffer.md. Only this module uses private names of aiortc, whose
-version is pinned for that.
+see docs/adr/0009-own-jitter-buffer.md. Only this module and ``rtc_guard`` use private names of
+aiortc, whose version is pinned for that.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from aiortc import (
 from aiortc.jitterbuffer import JitterBuffer as AioRtcJitterBuffer
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
+from pydantic import SecretStr
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
+from agent.transports.rtc_guard import guard
 from agent.transports.rtc_track import SpeechTrack
 
 MAX_SDP = 65_536
@@ -91,7 +93,7 @@ def new_peer(
     track: SpeechTrack, take: Callable[[RtpPacket], None], servers: Sequence[IceServer]
 ) -> RTCPeerConnection:
     """A connection that sends ``track`` as Opus and gives received packets to ``take``."""
-    ice = [RTCIceServer(server.urls, server.username, server.credential) for server in servers]
+    ice = [RTCIceServer(s.urls, s.username, _revealed(s.credential)) for s in servers]
     peer = RTCPeerConnection(RTCConfiguration(iceServers=ice))
     peer.addTrack(track)
     (transceiver,) = peer.getTransceivers()
@@ -99,6 +101,10 @@ def new_peer(
     transceiver.setCodecPreferences([c for c in codecs if c.mimeType == "audio/opus"])
     divert(transceiver.receiver, take)
     return peer
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str:
@@ -112,17 +118,10 @@ async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str
             await peer.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             listen_on(peer, hosts)
             await peer.setLocalDescription(await peer.createAnswer())
+            guard(peer)  # nothing was awaited since the connection began to be made
     except Exception as error:  # at an odd offer aiortc raises every kind of error
         raise BadOffer(f"the offer cannot be answered: {error!r}") from None
     return str(peer.localDescription.sdp)
-
-
-def overrun(peer: RTCPeerConnection) -> bool:
-    """Whether unfinished messages exceed the receive window of 1 MiB.
-
-    aiortc announces the window and does not enforce it.
-    """
-    return peer.sctp is not None and peer.sctp._advertised_rwnd < 0
 
 
 def lose_packets(peer: RTCPeerConnection, lost: Callable[[], bool]) -> None:

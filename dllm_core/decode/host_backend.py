@@ -15,7 +15,7 @@ from dllm_core.decode.backend import Cache
 from dllm_core.decode.batch import Batch
 from dllm_core.decode.calibrate import draft_costs, measured_cost
 from dllm_core.decode.denoise import Denoiser, resolve_policy
-from dllm_core.decode.drafting import TYPICAL
+from dllm_core.decode.draft_economy import TYPICAL
 from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.requests import Ticket
 from dllm_core.decode.schedule import CostModel
