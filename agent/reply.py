@@ -5,18 +5,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTool:
+    """A function that the client offers and runs.
+
+    Attributes:
+        name: the name that a call of it carries.
+        description: when and how to use it, in words for the model.
+        parameters: JSON schema of its arguments, of type ``object``.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyOptions:
+    """The options of one reply.
+
+    Attributes:
+        tools: functions that may be called.
+        tool_choice: ``auto``: the responder decides; ``none``: no function is called;
+            ``required``: at least one is; ``function``: the one named ``tool_name`` is.
+        tool_name: name of the function of ``tool_choice="function"``; else empty.
+        max_tokens: longest reply in tokens, calls included; None for the responder's own limit.
+    """
+
+    tools: tuple[FunctionTool, ...] = ()
+    tool_choice: Literal["auto", "none", "required", "function"] = "auto"
+    tool_name: str = ""
+    max_tokens: int | None = None
+
+    @property
+    def usable(self) -> tuple[FunctionTool, ...]:
+        """The functions that the choice leaves open; empty for ``none``."""
+        match self.tool_choice:
+            case "none":
+                return ()
+            case "function":
+                return tuple(tool for tool in self.tools if tool.name == self.tool_name)
+            case _:
+                return self.tools
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the reply has to call a function."""
+        return self.tool_choice in ("required", "function") and bool(self.usable)
+
+
+PLAIN = ReplyOptions()
+"""Words only, of the responder's own length."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A complete call of a function, as a piece of a reply and in the prompt.
+
+    Attributes:
+        call_id: id that its output names; unique within the conversation.
+        name: name of the function.
+        arguments: JSON text of an object.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the prompt."""
+    """One message of the prompt.
+
+    Attributes:
+        content: the words; for the role ``tool`` the output of a call.
+        calls: calls of functions, with the role ``assistant``.
+        call_id: the call whose output this is, with the role ``tool``.
+    """
 
     role: Role
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +186,27 @@ class ReplyText:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The reply calls a function; its arguments follow."""
+
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolArguments:
+    """The next text of a call's arguments; a responder that has them whole may leave it out."""
+
+    call_id: str
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyDone:
     """The reply is complete.
 
     Attributes:
-        text: the whole reply.
+        text: the words of the whole reply; empty where it only calls functions.
         steps: denoising steps, or tokens of a model that generates one by one.
         forwards: forward passes of the model.
         prefill_ms: milliseconds until the prompt was in the cache.
@@ -129,5 +222,9 @@ class ReplyDone:
     stats: dict[str, float] = field(default_factory=dict)
 
 
-ReplyPiece = Prefilled | CanvasStep | ReplyText | ReplyDone
-"""The pieces that a responder yields: ``Prefilled``, then steps and text, then ``ReplyDone``."""
+ReplyPiece = (
+    Prefilled | CanvasStep | ReplyText | ToolCallStarted | ToolArguments | ToolCall | ReplyDone
+)
+"""The pieces that a responder yields: ``Prefilled``, then steps, text and calls, then
+``ReplyDone``. Each call is ``ToolCallStarted`` and any number of ``ToolArguments``, both of which
+may be left out, then the complete ``ToolCall``."""

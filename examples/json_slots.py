@@ -13,6 +13,7 @@ SCHEMA = {
         "guests": {"type": "integer", "minimum": 1, "maximum": 20},
         "vegetarian": {"type": "boolean"},
     },
+    "required": ["dish", "guests", "vegetarian"],
 }
 
 engine = Engine.load(sys.argv[1])

@@ -331,6 +331,76 @@ def browser(
 
 
 @bench.command()
+def tools(
+    requests: Annotated[
+        Path | None,
+        typer.Option(help="File of tools and requests. Default: those of the program."),
+    ] = None,
+    rows: Annotated[Path | None, typer.Option(help="File for the rows of all requests.")] = None,
+    model: ModelOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure function tools: right tool, right arguments, valid JSON, milliseconds.
+
+    The configured responder is asked spoken-style requests, each as the first turn of a call.
+    """
+    from agent.bench.rows import write_rows
+    from agent.bench.tools import REQUESTS, read_requests, run_tools, summarise
+    from agent.runtime.engines import make_responder, thread_plan
+
+    settings = settings_from(config, {"responder": {"model": model}})
+    _check_file(rows)
+    offered, asked = read_requests(requests or REQUESTS)
+    with err.status("loading") as status:
+        threads = thread_plan(settings).responder
+        responder = make_responder(settings.responder, threads, status.update)
+        answered = run_tools(responder, offered, asked, status.update)
+    table = [*(each.to_row() for each in answered), summarise(answered)]
+    if rows is not None:
+        write_rows(rows, table, "onebreath bench tools")
+    if as_json:
+        _show(table[-1:], as_json=True)
+        return
+    _show(({k: v for k, v in row.items() if k != "what"} for row in table[:-1]), as_json=False)
+    _show(table[-1:], as_json=False)
+
+
+@bench.command()
+def decisions(
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of decisions for every turn.")
+    ] = 5,
+    rows: Annotated[Path | None, typer.Option(help="File for the rows of all decisions.")] = None,
+    model: ModelOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure typed questions: ten in one pass over a cached prompt, beside ten passes."""
+    from agent.bench.rows import write_rows
+    from agent.runtime.engines import model_path, thread_plan
+
+    # Imported by name, because the start of the program must not import torch.
+    run_decisions = importlib.import_module("agent.bench.decisions").run_decisions
+    settings = settings_from(config, {"responder": {"model": model}})
+    _check_file(rows)
+    with err.status("loading") as status:
+        source = model_path(settings.responder.model, status.update)
+        table = list(
+            run_decisions(
+                source,
+                threads=thread_plan(settings).responder,
+                device=settings.responder.device,
+                rounds=rounds,
+                progress=status.update,
+            )
+        )
+    if rows is not None:
+        write_rows(rows, table, f"onebreath bench decisions --rounds {rounds}")
+    _show(table[-1:], as_json)
+
+
+@bench.command()
 def endpoint(
     voices: Annotated[
         list[str] | None,

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from agent.compute import Compute
 from agent.responders.arm_metrics import ArmMeter
 from agent.responders.base import (
+    PLAIN,
     Message,
     Prefilled,
+    ReplyOptions,
     ReplyPiece,
     Responder,
     ResponderError,
     WaitingCall,
+    uses_tools,
 )
 from agent.responders.computed import awaited
 
@@ -78,6 +81,11 @@ class AbResponder:
         """Weight of each arm."""
         return self._weights
 
+    @property
+    def uses_tools(self) -> bool:
+        """Whether every arm uses tools: a call may get any of them."""
+        return all(uses_tools(responder) for responder in self.arms.values())
+
     def draw(self) -> str:
         """The arm of a new call."""
         weights = self._weights
@@ -113,15 +121,20 @@ class AbCall(WaitingCall):
             await self._call.close()
             self._take(self._responder.draw())
 
-    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
+    async def prepare(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN
+    ) -> Prefilled:
         await self._leave_dead_arm()
-        return await self._call.prepare(messages)
+        return await self._call.prepare(messages, options)
 
     async def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
         await self._leave_dead_arm()
-        pieces = self._call.reply(messages, deadline)
+        pieces = self._call.reply(messages, deadline, options)
         with ArmMeter(self.arm) as meter:
             try:
                 async for piece in pieces:

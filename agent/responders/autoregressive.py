@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.responders.base import Responder, ResponderCall, WaitingCall
+from agent.responders.base import Responder, ResponderCall, WaitingCall, uses_tools
 from agent.responders.causal import CausalResponder
 from agent.responders.diffusion import DiffusionResponder
 from dllm_core.config import DecodeOptions
@@ -66,6 +66,11 @@ class AutoregressiveResponder:
                 max_tokens=max_tokens,
                 progress=progress,
             )
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether the model runs on the engine, which chooses and fills function tools."""
+        return uses_tools(self._runs_on)
 
     def open(self) -> ResponderCall | WaitingCall:
         return self._runs_on.open()

@@ -10,34 +10,50 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from agent.reply import (
+    PLAIN,
     CanvasStep,
     DraftRound,
+    FunctionTool,
     Message,
     Prefilled,
     ReplyDone,
+    ReplyOptions,
     ReplyPiece,
     ReplyText,
     Role,
+    ToolArguments,
+    ToolCall,
+    ToolCallStarted,
     TurnEnding,
 )
 
 __all__ = [
+    "PLAIN",
     "CanvasStep",
     "DraftRound",
+    "FunctionTool",
     "Message",
     "Prefilled",
     "ReplyDone",
+    "ReplyOptions",
     "ReplyPiece",
     "ReplyText",
     "Responder",
     "ResponderCall",
     "ResponderError",
     "Role",
+    "ToolArguments",
+    "ToolCall",
+    "ToolCallStarted",
+    "ToolUsingCall",
     "TurnEnding",
     "WaitingCall",
+    "plain_messages",
+    "uses_tools",
 ]
 
 
@@ -71,6 +87,26 @@ class ResponderCall(Protocol):
         """Release the memory and connections of the call."""
 
 
+@runtime_checkable
+class ToolUsingCall(Protocol):
+    """A `ResponderCall` that also knows the options of a reply: function tools and its length.
+
+    Its messages have all roles, with calls and their outputs. A `ResponderCall` without
+    ``reply_with`` is given `plain_messages` and no options.
+    """
+
+    def prepare_with(self, messages: Sequence[Message], options: ReplyOptions) -> Prefilled:
+        """See `ResponderCall.prepare`; ``options`` are likely those of the next reply."""
+
+    def reply_with(
+        self, messages: Sequence[Message], options: ReplyOptions, deadline: float | None = None
+    ) -> Iterator[ReplyPiece]:
+        """See `ResponderCall.reply`; the reply may also call functions of ``options``.
+
+        The arguments of every `ToolCall` are valid by the schema of its function.
+        """
+
+
 class WaitingCall(ABC):
     """The state of one call in a responder that waits for another machine and computes nothing.
 
@@ -78,12 +114,17 @@ class WaitingCall(ABC):
     """
 
     @abstractmethod
-    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        """See `ResponderCall.prepare`."""
+    async def prepare(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN
+    ) -> Prefilled:
+        """See `ResponderCall.prepare`; ``options`` are likely those of the next reply."""
 
     @abstractmethod
     def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
         """See `ResponderCall.reply`; closing the iterator ends the wait at once."""
 
@@ -103,3 +144,35 @@ class Responder(Protocol):
 
     def close(self) -> None:
         """Release the memory and connections of the responder."""
+
+
+def uses_tools(responder: Responder) -> bool:
+    """Whether the calls of ``responder`` honour `ReplyOptions`: its attribute ``uses_tools``."""
+    return bool(getattr(responder, "uses_tools", False))
+
+
+def plain_messages(messages: Sequence[Message]) -> Sequence[Message]:
+    """``messages`` for a responder that knows neither tools nor late system messages.
+
+    Every system message joins the first, the output of a call becomes a message of the user, and
+    the call itself is left out.
+    """
+    if all(m.role in ("user", "assistant") and not m.calls for m in messages[1:]):
+        return messages
+    rules = "\n\n".join(m.content for m in messages if m.role == "system")
+    names = {call.call_id: call.name for m in messages for call in m.calls}
+    plain = [Message("system", rules)] if rules else []
+    for message in messages:
+        if message.role == "tool":
+            said = f"({names.get(message.call_id, 'function')} returned: {message.content})"
+            _append(plain, Message("user", said))
+        elif message.role != "system" and message.content:
+            _append(plain, replace(message, calls=()))
+    return plain
+
+
+def _append(messages: list[Message], message: Message) -> None:
+    """Append a message; one of the same role as the last continues that one."""
+    if messages and messages[-1].role == message.role:
+        message = replace(message, content=f"{messages.pop().content} {message.content}")
+    messages.append(message)

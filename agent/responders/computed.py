@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from agent.compute import Compute, Urgency
-from agent.responders.base import Message, Prefilled, ReplyPiece, ResponderCall, WaitingCall
+from agent.responders.base import (
+    PLAIN,
+    Message,
+    Prefilled,
+    ReplyOptions,
+    ReplyPiece,
+    ResponderCall,
+    ToolUsingCall,
+    WaitingCall,
+    plain_messages,
+)
 
 
 class ComputedCall(WaitingCall):
@@ -15,13 +25,28 @@ class ComputedCall(WaitingCall):
         self._call = call
         self._compute = compute
 
-    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        return await self._compute.run(Urgency.PREPARE, lambda: self._call.prepare(messages))
+    async def prepare(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN
+    ) -> Prefilled:
+        call = self._call
+        if isinstance(call, ToolUsingCall):
+            return await self._compute.run(
+                Urgency.PREPARE, lambda: call.prepare_with(messages, options)
+            )
+        plain = plain_messages(messages)
+        return await self._compute.run(Urgency.PREPARE, lambda: self._call.prepare(plain))
 
     def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
-        return self._compute.iterate(Urgency.REPLY, self._call.reply(messages, deadline))
+        if isinstance(self._call, ToolUsingCall):
+            pieces = self._call.reply_with(messages, options, deadline)
+        else:
+            pieces = self._call.reply(plain_messages(messages), deadline)
+        return self._compute.iterate(Urgency.REPLY, pieces)
 
     async def close(self) -> None:
         await self._compute.run(Urgency.REPLY, self._call.close)

@@ -7,22 +7,29 @@ from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from secrets import token_hex
+from time import monotonic, perf_counter
 from typing import Any
 
 from agent.responders import draft_metrics
 from agent.responders.base import (
+    PLAIN,
     CanvasStep,
     DraftRound,
     Message,
     Prefilled,
     ReplyDone,
+    ReplyOptions,
     ReplyPiece,
     ReplyText,
     ResponderError,
     Role,
+    ToolCall,
+    ToolCallStarted,
     TurnEnding,
+    plain_messages,
 )
+from agent.responders.engine_tools import Decision, EngineTools
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
 from dllm_core.decode.options import longest_prompt
@@ -49,10 +56,15 @@ class DiffusionResponder:
         drafter: directory of a drafter for the model; `auto` is the one that comes with it, if
             any; `none` is none.
 
+    Attributes:
+        uses_tools: True; see `EngineTools`.
+
     Raises:
         ResponderError: the model could not be loaded, or an option does not suit it; the message
             says what to do.
     """
+
+    uses_tools = True
 
     def __init__(
         self,
@@ -91,6 +103,7 @@ class DiffusionResponder:
             self.options = self.engine.options(options, **length, **(decoding or {}))
         except DllmError as error:
             raise ResponderError(str(error)) from error
+        self.tools = EngineTools(self.engine)
         if self.engine.gpu is None:  # whose rounds predict any token but the mask
             self.options = replace(self.options, banned=self.engine.tokenizer.thinking_ids)
 
@@ -115,7 +128,7 @@ class DiffusionResponder:
 
     def open(self) -> DiffusionCall:
         """A new call with an empty cache."""
-        return DiffusionCall(self.engine, self.options, self.head)
+        return DiffusionCall(self.engine, self.options, self.tools, self.head)
 
     @property
     def judges_turns(self) -> bool:
@@ -138,10 +151,15 @@ class DiffusionCall:
     """
 
     def __init__(
-        self, engine: Engine, options: DecodeOptions, head: TurnHead | None = None
+        self,
+        engine: Engine,
+        options: DecodeOptions,
+        tools: EngineTools | None = None,
+        head: TurnHead | None = None,
     ) -> None:
         self._engine = engine
         self._options = options
+        self._tools = tools or EngineTools(engine)
         self._head = head
         self._made: Cache | None = None
 
@@ -173,8 +191,47 @@ class DiffusionCall:
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
+    def prepare_with(self, messages: Sequence[Message], options: ReplyOptions) -> Prefilled:
+        prefilled = self.prepare(plain_messages(messages))
+        try:
+            self._tools.prepare(options)
+        except DllmError as error:
+            raise ResponderError(str(error)) from error
+        return prefilled
+
+    def reply_with(
+        self, messages: Sequence[Message], options: ReplyOptions, deadline: float | None = None
+    ) -> Iterator[ReplyPiece]:
+        """See `ToolUsingCall.reply_with`; a reply calls one function or speaks."""
+        plain = plain_messages(messages)
+        try:
+            decision = self._tools.decide(messages, options)
+            if decision.tool is not None:
+                yield from self._call(plain, decision)
+                return
+        except DllmError as error:
+            raise ResponderError(str(error)) from error
+        yield from self.reply(plain, deadline, options)
+
+    def _call(self, messages: Sequence[Message], decision: Decision) -> Iterator[ReplyPiece]:
+        tool, begin = decision.tool, perf_counter()
+        assert tool is not None
+        call_id = f"call_{token_hex(8)}"
+        ids, cache = self._ids(messages), self._cache(messages)
+        prefill = self._engine.prefill(ids, cache, self._options)
+        yield _prefilled(prefill)
+        yield ToolCallStarted(call_id, tool.name)
+        arguments = self._tools.arguments(ids, cache, tool)
+        yield ToolCall(call_id, tool.name, arguments)
+        took = (perf_counter() - begin) * 1e3 - prefill.ms
+        stats = {"tool_probability": decision.probability, "tool_choice_ms": decision.ms}
+        yield ReplyDone("", 0, 0, prefill.ms, took, stats)
+
     def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        limits: ReplyOptions = PLAIN,
     ) -> Iterator[ReplyPiece]:
         text = ""
         try:
@@ -183,6 +240,9 @@ class DiffusionCall:
             prefill, ending = self._read(messages, ids, cache)
             # Submitted before the first piece, so that other calls' steps may carry it already.
             options = self._in_time(deadline)
+            if limits.max_tokens is not None:
+                fewer = min(limits.max_tokens, options.max_tokens)
+                options = replace(options, max_tokens=max(1, fewer))
             with closing(self._engine.submit(ids, cache, options, due=deadline)) as steps:
                 yield replace(_prefilled(prefill), ending=ending)
                 for step in steps:

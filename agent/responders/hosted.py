@@ -9,9 +9,11 @@ from time import perf_counter
 from typing import cast
 
 from agent.responders.base import (
+    PLAIN,
     Message,
     Prefilled,
     ReplyDone,
+    ReplyOptions,
     ReplyPiece,
     ReplyText,
     ResponderError,
@@ -31,6 +33,9 @@ try:
     )
     from openai.types import CompletionUsage
     from openai.types.chat import ChatCompletionChunk
+    from openai.types.chat.chat_completion_chunk import Choice
+
+    from agent.responders.hosted_calls import StreamedCalls
 except ImportError as error:
     raise ResponderError(
         "the responder hosted needs the package openai; install it: pip install 'onebreath[hosted]'"
@@ -54,7 +59,13 @@ def _client(service: Service) -> AsyncOpenAI:
 
 
 class HostedResponder:
-    """Replies with the words of a service; it has no prompt cache and shows no steps."""
+    """Replies with the words of a service; it has no prompt cache and shows no steps.
+
+    Attributes:
+        uses_tools: True: functions are passed on to the service.
+    """
+
+    uses_tools = True
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -86,7 +97,9 @@ class HostedCall(WaitingCall):
         self._client = _client(service)
         self._connected = False
 
-    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
+    async def prepare(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN
+    ) -> Prefilled:
         """Make the connection ahead of the reply; the service keeps its own prompt cache."""
         if not self._connected:
             self._connected = True
@@ -97,19 +110,23 @@ class HostedCall(WaitingCall):
         return Prefilled(0, 0, 0.0)
 
     async def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
         """See `ResponderCall.reply`; `Prefilled` has the time until the first word.
 
         The service cannot be given a deadline, so it changes nothing.
         """
-        began, text, count, cut = perf_counter(), "", 0, False
+        began, text, count, cut, called = perf_counter(), "", 0, False, False
         aloud = ThinkingFilter()
         usage: CompletionUsage | None = None
         stream: AsyncStream[ChatCompletionChunk] | None = None
         prefilled: Prefilled | None = None
+        calls = StreamedCalls(options.tools)
         try:
-            stream, chunk = await self._begin(messages)
+            stream, chunk = await self._begin(messages, options)
             prefilled = Prefilled(0, 0, _since(began))
             yield prefilled
             while chunk is not None:
@@ -121,14 +138,21 @@ class HostedCall(WaitingCall):
                         if said := aloud.push(choice.delta.content):
                             text += said
                             yield ReplyText(said)
+                    for piece in calls.take(choice.delta.tool_calls or ()):
+                        yield piece
                 chunk = await self._following(stream)
             if rest := aloud.finish():
                 text += rest
                 yield ReplyText(rest)
+            for call in calls.complete():
+                called = True
+                yield call
         except APIError as error:
             raise self._explained(error) from error
         except TimeoutError as error:
             raise self._late(begun=prefilled is not None) from error
+        except ResponderError:
+            raise
         except Exception as error:  # broken JSON, fields of other types, bytes that are no text
             raise self._unreadable(error) from error
         finally:
@@ -137,7 +161,7 @@ class HostedCall(WaitingCall):
         stats = {"cut": float(cut), "pieces": count}
         if usage is not None:
             stats |= {"tokens": usage.completion_tokens, "prompt_tokens": usage.prompt_tokens}
-        if not text.strip():
+        if not text.strip() and not called:
             raise ResponderError(
                 f"{self._service.place} answered without a word; is responder.base_url the address "
                 "of a chat API?"
@@ -146,19 +170,17 @@ class HostedCall(WaitingCall):
         yield ReplyDone(text, 0, 0, prefilled.ms, took, stats)
 
     async def _begin(
-        self, messages: Sequence[Message]
+        self, messages: Sequence[Message], options: ReplyOptions
     ) -> tuple[AsyncStream[ChatCompletionChunk], ChatCompletionChunk | None]:
-        """(stream of the reply, its first chunk that has words or ends it; None without any)."""
+        """(stream of the reply, its first chunk that says something or ends it; None without)."""
         stream: AsyncStream[ChatCompletionChunk] | None = None
         try:
             async with asyncio.timeout(self._service.word_timeout):
-                body = self._service.body(messages)
+                body = self._service.body(messages, options)
                 created = await self._client.chat.completions.create(**body)
                 stream = cast("AsyncStream[ChatCompletionChunk]", created)
                 async for chunk in stream:
-                    if any(
-                        choice.delta.content or choice.finish_reason for choice in chunk.choices
-                    ):
+                    if any(_says_something(choice) for choice in chunk.choices):
                         return stream, chunk
         except BaseException:  # cancelled or failed, the connection must not be left half read
             if stream is not None:
@@ -221,6 +243,10 @@ class HostedCall(WaitingCall):
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _says_something(choice: Choice) -> bool:
+    return bool(choice.delta.content or choice.delta.tool_calls or choice.finish_reason)
 
 
 def _since(began: float) -> float:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from agent.responders.base import Message, ResponderError
+from agent.responders.base import PLAIN, FunctionTool, Message, ReplyOptions, ResponderError
 
 LONGEST_QUOTE = 200
 """Characters of a service's own words in an error message."""
@@ -78,18 +78,55 @@ class Service:
             words = words.replace(secret, "***").replace(unquote(secret), "***")
         return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."
 
-    def body(self, messages: Sequence[Message]) -> dict[str, Any]:
+    def body(self, messages: Sequence[Message], options: ReplyOptions = PLAIN) -> dict[str, Any]:
         """Fields of the request for a reply to `messages`.
 
         `max_tokens` is left out where `request` has `max_completion_tokens`, the only name that
         newer OpenAI models accept for it. Special tokens written out in a message stay text.
         """
-        bound = {} if "max_completion_tokens" in self.request else {"max_tokens": self.max_tokens}
+        longest = self.max_tokens if options.max_tokens is None else options.max_tokens
+        request = dict(self.request)
+        bound = {} if "max_completion_tokens" in request else {"max_tokens": longest}
+        if options.max_tokens is not None and not bound:
+            request["max_completion_tokens"] = longest
         return {
             "model": self.model,
-            "messages": [{"role": m.role, "content": as_words(m.content)} for m in messages],
+            "messages": [_message(message) for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             **bound,
-            "extra_body": dict(self.request),
+            **_tools(options),
+            "extra_body": request,
         }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role, "content": as_words(message.content)}
+    if message.role == "tool":
+        body["tool_call_id"] = message.call_id
+    if message.calls:
+        body["content"] = as_words(message.content) or None
+        body["tool_calls"] = [
+            {
+                "id": call.call_id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.calls
+        ]
+    return body
+
+
+def _tools(options: ReplyOptions) -> dict[str, Any]:
+    """The fields about functions; none where there are none to call."""
+    if not options.tools or options.tool_choice == "none":
+        return {}
+    choice: Any = options.tool_choice
+    if choice == "function":
+        choice = {"type": "function", "function": {"name": options.tool_name}}
+    return {"tools": [_function(tool) for tool in options.tools], "tool_choice": choice}
+
+
+def _function(tool: FunctionTool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description}
+    return {"type": "function", "function": {**function, "parameters": dict(tool.parameters)}}

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any, TypeVar, cast, get_args
 
 from agent.compute import Compute
-from agent.reply import Message, Prefilled, ReplyDone, ReplyPiece, ReplyText
+from agent.reply import PLAIN, Message, Prefilled, ReplyDone, ReplyOptions, ReplyPiece, ReplyText
 from agent.responders.base import Responder, ResponderError, WaitingCall
 from agent.responders.computed import awaited
 
@@ -48,14 +48,19 @@ class ContainedCall(WaitingCall):
             raise ResponderError(self._why)
         return self._call
 
-    async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        return await _contained(self._opened.prepare(messages))
+    async def prepare(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN
+    ) -> Prefilled:
+        return await _contained(self._opened.prepare(messages, options))
 
     async def reply(
-        self, messages: Sequence[Message], deadline: float | None = None
+        self,
+        messages: Sequence[Message],
+        deadline: float | None = None,
+        options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
         try:
-            pieces = self._opened.reply(messages, deadline)
+            pieces = self._opened.reply(messages, deadline, options)
             try:
                 async for piece in pieces:
                     yield _checked(piece)

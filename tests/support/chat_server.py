@@ -16,6 +16,8 @@ class Answer:
     """What the server does with one request."""
 
     pieces: Sequence[str] = ()
+    calls: Sequence[Sequence[dict[str, Any]]] = ()
+    """The ``tool_calls`` of each further piece."""
     status: int = 200
     message: str = ""
     hangs: bool = False
@@ -38,7 +40,7 @@ class ChatServer:
     """A client went away while an answer was hanging."""
 
 
-def _event(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+def _event(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return {
         "id": "c",
@@ -86,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(_event({"role": "assistant", "content": ""}))
         for piece in answer.pieces:
             self._send(_event({"content": piece}))
+        for calls in answer.calls:
+            self._send(_event({"tool_calls": list(calls)}))
         if answer.hangs:
             self._hang()
         if not (answer.hangs or answer.breaks):

@@ -1,0 +1,105 @@
+"""Calls of functions in the stream of a chat API: pieces of arguments in, checked calls out."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+
+from agent.responders.base import (
+    FunctionTool,
+    ReplyPiece,
+    ResponderError,
+    ToolArguments,
+    ToolCall,
+    ToolCallStarted,
+)
+
+MAX_CALLS = 16
+"""Calls of functions in one reply, at most."""
+MAX_ARGUMENTS = 32_768
+"""Characters of the arguments of one call, at most."""
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A call whose arguments still grow."""
+
+    call_id: str
+    name: str
+    arguments: str = ""
+
+
+class StreamedCalls:
+    """The calls of one reply, put together from the pieces of a stream.
+
+    Args:
+        tools: the functions that were offered.
+    """
+
+    def __init__(self, tools: Sequence[FunctionTool]) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._growing: dict[int, _Growing] = {}
+
+    def take(self, pieces: Sequence[ChoiceDeltaToolCall]) -> Iterator[ReplyPiece]:
+        """The pieces of a reply that the pieces of one chunk stand for.
+
+        Raises:
+            ResponderError: an unknown function is called, or there is no end of calls.
+        """
+        for piece in pieces:
+            call = self._growing.get(piece.index)
+            if call is None:
+                call = self._growing[piece.index] = self._begin(piece)
+                yield ToolCallStarted(call.call_id, call.name)
+            delta = piece.function.arguments if piece.function else None
+            if delta:
+                call.arguments += delta
+                if len(call.arguments) > MAX_ARGUMENTS:
+                    raise ResponderError(
+                        f"the service's arguments of {call.name} have more than "
+                        f"{MAX_ARGUMENTS} characters"
+                    )
+                yield ToolArguments(call.call_id, delta)
+
+    def _begin(self, piece: ChoiceDeltaToolCall) -> _Growing:
+        name = (piece.function.name if piece.function else None) or ""
+        if name not in self._tools:
+            known = ", ".join(sorted(self._tools)) or "no function"
+            raise ResponderError(f"the service calls {name!r}, but was offered {known}")
+        if len(self._growing) >= MAX_CALLS:
+            raise ResponderError(f"the service calls more than {MAX_CALLS} functions in a reply")
+        return _Growing(piece.id or f"call_{secrets.token_hex(8)}", name)
+
+    def complete(self) -> Iterator[ToolCall]:
+        """The finished calls.
+
+        Raises:
+            ResponderError: arguments are no JSON object, or not valid by the function's schema.
+        """
+        for call in self._growing.values():
+            text = call.arguments.strip() or "{}"
+            self._check(call.name, text)
+            yield ToolCall(call.call_id, call.name, text)
+
+    def _check(self, name: str, text: str) -> None:
+        try:
+            arguments = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ResponderError(f"the service's arguments of {name} are no JSON") from None
+        if not isinstance(arguments, dict):
+            raise ResponderError(f"the service's arguments of {name} are no JSON object")
+        schema = dict(self._tools[name].parameters)
+        try:
+            Draft202012Validator(schema).validate(arguments)
+        except ValidationError as error:
+            where = "/".join(str(part) for part in error.path)
+            raise ResponderError(
+                f"the service's arguments of {name} do not fit its schema"
+                f"{f' at {where}' if where else ''}: {error.message[:200]}"
+            ) from None
