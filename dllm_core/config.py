@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from difflib import get_close_matches
+from typing import Literal, get_args
 
 from dllm_core.errors import OptionError
+from dllm_core.rope import PLAIN_ROPE, Rope
 
 Attention = Literal["bidirectional", "block_causal"]
 Rule = Literal[
@@ -28,6 +31,19 @@ def _require(condition: bool, message: str) -> None:
         raise OptionError(message)
 
 
+def require_known(name: str, value: object, known: Sequence[str]) -> None:
+    """Refuse a word that is not among those of an option.
+
+    Raises:
+        OptionError: it is not; the message has the nearest one.
+    """
+    if value in known:
+        return
+    near = get_close_matches(str(value), known, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]!r}? There are" if near else "there are"
+    raise OptionError(f"There is no {name} {value!r}: {guess} {', '.join(known)}.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Shape and behaviour of one dense transformer; every family is a value of this type.
@@ -43,6 +59,7 @@ class ModelConfig:
         head_dim: width of one head; even, for rotary positions.
         context_length: positions that the model was trained on.
         rope_theta: base of the rotary frequencies.
+        rope: frequencies that differ from plain ones, and the part of a head that is rotated.
         norm_eps: epsilon of every RMS norm.
         eos_ids: token ids any of which ends a reply.
         mask_id: token id of an open position; None for an autoregressive checkpoint that was
@@ -50,6 +67,12 @@ class ModelConfig:
         attention: `bidirectional`, or `block_causal`: a position attends to its own block and to
             all before it.
         block_length: positions of a block; 1 is plain causal attention.
+        sub_block_length: positions of a block that are finished together, from left to right; None
+            for the whole block.
+        leads_blocks: whether the first token of a block is the best one after the block before it,
+            committed before the block is denoised (Fast-dLLM v2).
+        pads_prompts: whether a prompt ends at the edge of a block, as if it were padded on the left
+            (tiny-A2D's bd3lm); otherwise blocks are counted from the start of the sequence.
         shift: whether the logits of position i predict position i + 1, as in autoregressive
             models, or position i itself.
         qkv_bias: whether the query, key and value projections have a bias.
@@ -76,10 +99,14 @@ class ModelConfig:
     mask_id: int | None = None
     attention: Attention = "block_causal"
     block_length: int = 1
+    sub_block_length: int | None = None
+    leads_blocks: bool = False
+    pads_prompts: bool = False
     shift: bool = True
     qkv_bias: bool = False
     qk_norm: bool = False
     tied_head: bool = True
+    rope: Rope = PLAIN_ROPE
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads")
@@ -91,6 +118,16 @@ class ModelConfig:
             f"{self.num_heads} query heads cannot share {self.num_kv_heads} key/value heads.",
         )
         _require(self.head_dim % 2 == 0, f"head_dim must be even to rotate, not {self.head_dim}.")
+        sub = self.sub_block_length or self.block_length
+        _require(
+            sub > 0 and self.block_length % sub == 0,
+            f"Blocks of {self.block_length} positions cannot be finished {sub} at a time.",
+        )
+        require_known("attention", self.attention, get_args(Attention))
+        turned = self.rope.width(self.head_dim)
+        _require(
+            turned % 2 == 0 and turned > 0, f"{turned} dimensions of a head cannot be rotated."
+        )
         special = (*self.eos_ids, *(() if self.mask_id is None else (self.mask_id,)))
         outside = [i for i in special if not 0 <= i < self.vocab_size]
         _require(not outside, f"Token ids {outside} lie outside the vocabulary.")
@@ -101,9 +138,48 @@ class ModelConfig:
         return self.num_heads // self.num_kv_heads
 
     @property
+    def causal(self) -> bool:
+        """Whether a position attends to itself and to those before it only."""
+        return self.attention == "block_causal" and self.block_length == 1
+
+    @property
+    def by_blocks(self) -> bool:
+        """Whether the model was trained on blocks of several positions."""
+        return self.attention == "block_causal" and self.block_length > 1
+
+    def padding(self, prompt: int) -> int:
+        """Positions by which the first block is shorter before a prompt of `prompt` tokens."""
+        return -prompt % self.block_length if self.pads_prompts and self.by_blocks else 0
+
+    def canvas_end(self, begin: int, length: int, room: int, padding: int = 0) -> int:
+        """Position at which a canvas of about `length` positions from `begin` on ends.
+
+        A block is denoised to its edge: the canvas ends at the last edge within its length, or at
+        the first one behind `begin`. `room` is the length of the rest of the reply, and the last
+        canvas ends behind that; a prompt that is padded ends the last block there.
+        """
+        if not self.by_blocks or length >= room:
+            end = begin + min(length, room)
+            return end if self.pads_prompts else self.block_edge(end)
+        before = self.block_start(begin + length, padding)
+        end = before if before > begin else self.block_edge(begin + 1, padding)
+        return min(end, begin + room) if self.pads_prompts else end
+
+    def block_edge(self, position: int, padding: int = 0) -> int:
+        """The first edge of a block at or after a position; the position itself without blocks."""
+        size = self.block_length
+        return -(-(position + padding) // size) * size - padding if self.by_blocks else position
+
+    def block_start(self, position: int, padding: int = 0) -> int:
+        """The last edge of a block at or before a position; the position itself without blocks."""
+        size = self.block_length
+        edge = (position + padding) // size * size - padding
+        return max(0, edge) if self.by_blocks else position
+
+    @property
     def autoregressive(self) -> bool:
         """Whether every token is predicted from those before it (causal, shifted logits)."""
-        return self.shift and self.attention == "block_causal" and self.block_length == 1
+        return self.shift and self.causal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +209,8 @@ class DecodeOptions:
         first_canvas: positions of a reply's first canvas, so that something can be spoken early;
             its steps are fewer in proportion. None for `canvas_length`.
         block_length: positions of a block; the blocks of a canvas are finished from left to
-            right. None for one block. A model trained on blocks uses its own.
+            right. None for one block. In a model trained on blocks these are parts of its own
+            blocks, whose length it divides; None is as the model was trained.
         steps: forward passes of a canvas under `quota` and `dynamic`, which commit a quota per
             step.
         deadline_ms: milliseconds for the whole reply after its prefill; None for no limit. The
@@ -157,7 +234,9 @@ class DecodeOptions:
             most 1.
         top_k: number of best tokens that count, for the confidence, too; None for all. Dream's
             generate has 50.
-        seed: seed of the random generator (sampling and the `random` confidence).
+        seed: seed of the noise (sampling and the `random` confidence). Each canvas mixes it with
+            the tokens before it: turns differ, the same prompt has the same reply.
+        banned: token ids that no position becomes, such as the one that opens a chain of thought.
         eos_last: whether end-of-reply tokens are committed after all others of a block. Otherwise
             the easy padding is committed first and floods the canvas.
         every_step: whether every step of a reply on a GPU is yielded, for a live view, where
@@ -167,6 +246,8 @@ class DecodeOptions:
             check, and the rest is cut at a word.
         draft_rows: most rows of a pass under `draft`: the last known token and drafted ones; 1 to
             32.
+        draft_echo: whether `draft` proposes what followed the last tokens where they stood before,
+            in the prompt or the reply, beside what its drafter proposes.
         canvas_layers: indices of the layers that the canvas runs through, attending to the
             prompt's keys and values of the same layers; None for all. For models trained so (a
             light denoiser).
@@ -194,13 +275,17 @@ class DecodeOptions:
     top_p: float = 1.0
     top_k: int | None = None
     seed: int = 0
+    banned: tuple[int, ...] = ()
     eos_last: bool = True
     every_step: bool = False
     rounds: int | None = None
     draft_rows: int = 8
+    draft_echo: bool = True
     canvas_layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name, words in (("rule", Rule), ("confidence", Confidence), ("cache", CachePolicy)):
+            require_known(name, getattr(self, name), get_args(words))
         for name in ("max_tokens", "canvas_length", "steps"):
             value = getattr(self, name)
             _require(value > 0, f"{name} must be positive, not {value}.")
@@ -220,6 +305,10 @@ class DecodeOptions:
             _require(0 <= value <= 1, f"{name} is a probability, not {value}.")
         layers = self.canvas_layers
         _require(layers is None or len(layers) > 0, "canvas_layers names no layer.")
+        _require(
+            layers is None or self.guidance == 0,
+            "guidance runs a second prompt through all layers: leave canvas_layers out.",
+        )
         late = self.deadline_ms
         _require(late is None or late > 0, f"deadline_ms must be positive, not {late}.")
 

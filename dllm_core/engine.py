@@ -12,11 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig
+from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig, require_known
 from dllm_core.decode import infill
 from dllm_core.decode.backend import Backend, Cache
 from dllm_core.decode.host_backend import HostBackend
-from dllm_core.decode.reply_state import ReplyState, check_request
+from dllm_core.decode.options import (
+    LEFT_TO_RIGHT,
+    check_ids,
+    check_options,
+    check_request,
+    check_used,
+)
+from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.reply_steps import Steps
 from dllm_core.decode.stats import PrefillStats, Reply
 from dllm_core.draft import bundled
@@ -215,7 +222,8 @@ class Engine:
     def can_share(self) -> bool:
         """Whether caches to come can begin with a common prefix, before it has been read.
 
-        True on a GPU, and on a CPU with a drafter, until `share` has been called.
+        True on a GPU but for bidirectional models, and on a CPU with a drafter, until `share` has
+        been called.
         """
         return self._backends[0].can_share
 
@@ -223,7 +231,8 @@ class Engine:
         """Read the common prefix of all prompts to come, such as the instructions.
 
         On a GPU, caches made from now on begin with it and share its pages; on a CPU with a drafter
-        they begin with a copy of it; elsewhere every sequence reads it for itself.
+        they begin with a copy of it; elsewhere, and in bidirectional models, every sequence reads
+        it for itself.
 
         Raises:
             PromptTooLongError: it exceeds the context.
@@ -245,15 +254,36 @@ class Engine:
         """Read a prompt into the cache; the longest prefix that it shares is not computed again.
 
         The prompt may still grow or change: read again with the new ids. A model trained on
-        blocks reads whole blocks only, for the last one depends on later tokens. For
-        bidirectional models the keys and values read this way are an approximation, which only
-        the policy `prompt_frozen` uses. On a GPU, `options` decide whether the prompt is read
-        into pages: give those of the reply.
+        blocks reads whole blocks only, for the last one depends on later tokens. In a
+        bidirectional model all keys do: it reads nothing before its prompt is complete, so that
+        the same prompt gives the same reply however it came (`read`). On a GPU, `options` decide
+        whether the prompt is read into pages: give those of the reply.
+
+        Raises:
+            OptionError: an id lies outside the vocabulary.
+            PromptTooLongError: the prompt does not fit the context.
+        """
+        check_ids(self.config, ids)
+        return self._backend(cache, options).prefill(ids, cache)
+
+    def read_with_state(
+        self, ids: Sequence[int], place: int, cache: Cache, options: DecodeOptions
+    ) -> tuple[PrefillStats, Tensor | None]:
+        """As `read`, and the hidden state (hidden_size,) after `ids[:place]`, from the same pass.
+
+        The state is that after the last layer. None where tokens see what follows them, or where
+        the prompt lies in pages on a GPU.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
+            OptionError: the model cannot decode with these options.
         """
-        return self._backend(cache, options).prefill(ids, cache)
+        host = self._backend(cache, options) is self.host
+        if not self.config.autoregressive or not host or not 0 < place < len(ids):
+            return self.read(ids, cache, options), None
+        check_request(self.config, self.context, ids, options)
+        # The last token is left to the canvas, whose first position it predicts.
+        return self.host.read_with_state(ids[:-1], place, cache.contiguous)
 
     def submit(
         self,
@@ -318,6 +348,26 @@ class Engine:
         keep = self.device.type == "cuda" and self.config.attention == "bidirectional"
         policy: CachePolicy = "prompt_frozen" if keep else "auto"
         return DecodeOptions(rule="quota", canvas_length=32, cache=policy)
+
+    def options(self, base: DecodeOptions | None = None, **given: Any) -> DecodeOptions:
+        """The default options, or `base`, with the `given` ones in their place.
+
+        Raises:
+            OptionError: an option is unknown or out of its range, says nothing to the rule, or
+                does not suit the model; the message says what does.
+        """
+        for name in given:
+            require_known("option", name, list(DecodeOptions.__dataclass_fields__))
+        base = base or self.default_options
+        if given.get("rule", base.rule) != base.rule and "canvas_length" not in given:
+            # Rules that go from left to right take one position at a time by default.
+            before, after = (rule in LEFT_TO_RIGHT for rule in (base.rule, given["rule"]))
+            if before != after:
+                given["canvas_length"] = 1 if after else 32
+        options = replace(base, **given)
+        check_used(options, given)
+        check_options(self.config, self.context, options)
+        return options
 
     def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
         """Read as much of a complete prompt as the rule and the cache policy can use.

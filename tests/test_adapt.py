@@ -19,7 +19,7 @@ from agent.runtime.engines import make_responder
 from dllm_core import DecodeOptions, Engine
 from dllm_core.adapt.distill import DistillOptions
 from dllm_core.adapt.tasks import finished_adapter, make_data
-from dllm_core.errors import OptionError
+from dllm_core.errors import DataError, OptionError
 from dllm_core.model import lora
 
 FAMILIES = ("llama", "llada")
@@ -166,6 +166,10 @@ def test_an_exported_adapter_is_half_as_large_and_says_the_same(
         (["--mask-token", "<start>x"], "no token that can serve"),
         (["--mask-token", "<end>"], "no token that can serve"),
         (["--mask-token", MASK, "--dtype", "int8"], "int8 layers cannot be trained"),
+        (["--mask-token", MASK, "--layers", "9"], "the model's 2 layers, 0 to 1"),
+        (["--mask-token", MASK, "--layers", "-1"], "the model's 2 layers, 0 to 1"),
+        (["--mask-token", MASK, "--layers", "1", "--layers", "1"], "each once"),
+        (["--mask-token", MASK, "--rank", "4000"], "The rank lies between 1"),
     ],
 )
 def test_bad_options_are_refused(llama: Path, pairs: Path, tmp_path: Path, more, message) -> None:
@@ -173,6 +177,38 @@ def test_bad_options_are_refused(llama: Path, pairs: Path, tmp_path: Path, more,
     result = CliRunner().invoke(app, [str(a) for a in [*arguments, *more]])
     assert isinstance(result.exception, OptionError)
     assert message in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"prompt": "caf\xe9", "reply": "yes"}\n', "is not UTF-8"),
+        (b"\xff\xfe{\x00", "is not UTF-8"),
+        (b'{"prompt": "\\ud800", "reply": "yes"}\n', "line 1 is neither"),
+        (b'{"prompt": 3, "reply": "yes"}\n', "line 1 is neither"),
+        (b"", "holds no example"),
+    ],
+)
+def test_data_that_are_no_text_are_named(
+    llama: Path, tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(content)
+    arguments = ["adapt", "train", path, "--model", llama, "--mask-token", MASK, "--plan"]
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert isinstance(result.exception, DataError)
+    assert words in str(result.exception)
+
+
+def test_another_rank_is_refused_in_a_sentence(llama: Path, pairs: Path, tmp_path: Path) -> None:
+    train(llama, pairs, tmp_path / "run", "--seconds", 1000)
+    arguments = [
+        "adapt", "train", pairs, "--out", tmp_path / "run", "--model", llama, "--steps", 6,
+        "--batch", 4, "--rank", 8, "--canvas", 16, "--mask-token", MASK,
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert isinstance(result.exception, OptionError)
+    assert "other alpha, rank" in str(result.exception)
 
 
 def test_a_base_without_a_mask_asks_for_one(llama: Path, pairs: Path) -> None:

@@ -7,7 +7,7 @@ from support.tiny import tiny_config, tiny_engine
 
 from dllm_core import DecodeOptions, Engine, OptionError
 
-PROMPT = [5, 9, 2, 44, 17]
+PROMPT = [5, 9, 2, 44, 17, 8, 30, 12]
 FREE = {"mask_id": 60, "eos_ids": ()}
 BIDIRECTIONAL = tiny_engine(tiny_config(attention="bidirectional", shift=False, **FREE))
 BLOCKS = tiny_engine(tiny_config(block_length=4, shift=False, **FREE))

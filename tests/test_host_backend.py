@@ -226,13 +226,21 @@ def test_a_cache_outside_the_pages_is_served_by_the_host() -> None:
 
 
 def test_pages_share_a_common_prefix_once() -> None:
-    engine = engine_of(DREAM)
+    engine = engine_of(tiny_model(tiny_config(mask_id=60, context_length=128)))
     assert not engine.can_share
     engine.share([5, 9, 2])
     engine.use_pages(40)
     assert engine.can_share
     engine.share([5, 9, 2])
     assert not engine.can_share
+
+
+def test_a_bidirectional_model_shares_no_prefix() -> None:
+    engine = engine_of(DREAM)
+    engine.use_pages(40)
+    assert not engine.can_share
+    engine.share([5, 9, 2])
+    assert engine.new_cache().ids == []
 
 
 def test_on_pages_the_earliest_due_takes_the_free_place() -> None:

@@ -23,7 +23,7 @@ from dllm_core.adapt.train import (
     pick,
 )
 from dllm_core.config import ModelConfig
-from dllm_core.errors import DataError, OptionError, TooLargeError
+from dllm_core.errors import AdapterError, DataError, OptionError, TooLargeError
 from dllm_core.model import lora
 from dllm_core.model.families import config_from_json
 from dllm_core.model.lora import DenoiserSettings
@@ -174,3 +174,61 @@ def test_the_estimate_counts_the_weights_there_are() -> None:
         )
         count = sum(part.a.numel() + part.b.numel() for part in adapter.parts.values())
         assert memory.adapter_parameters(config, 4, None) == count
+
+
+def other(directory: Path, *, rank: int = 8, alpha: float = 16, layers=None, **collate) -> Trainer:
+    """A run that differs from `trainer` in what is named."""
+    model = tiny_model(PROMPT_CAUSAL)
+    settings = DenoiserSettings(mask_id=60, canvas_length=8, steps=8, canvas_layers=layers)
+    adapter = new_adapter(model, rank=rank, alpha=alpha, settings=settings, learn_mask=True, seed=0)
+    options = CollateOptions(**({"canvas_lengths": (8,)} | collate))
+    chosen = TrainOptions(steps=100, batch=8, rate=2e-2)
+    return Trainer(
+        model, adapter, Collator(PROMPT_CAUSAL, options, end=0), chosen, directory, base="tiny"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rank": 4}, "other rank"),
+        ({"alpha": 8}, "other alpha"),
+        ({"layers": (1,)}, "other canvas_layers"),
+        ({"canvas_lengths": (8, 16)}, "other collate.canvas_lengths"),
+        ({"complementary": False}, "other collate.complementary"),
+        ({"commit": 2}, "other collate.commit"),
+    ],
+)
+def test_another_run_is_not_resumed(tmp_path: Path, changes: dict, words: str) -> None:
+    trainer(tmp_path).save()
+    assert other(tmp_path).resume()
+    with pytest.raises(OptionError, match=f"{words}: resume it with the same options"):
+        other(tmp_path, **changes).resume()
+
+
+def test_a_run_on_other_data_is_not_resumed(tmp_path: Path) -> None:
+    trainer(tmp_path, steps=2).run(EXAMPLES)
+    for data in (EXAMPLES[:-1], EXAMPLES[::-1], [*EXAMPLES[:-1], Example((1,), (2, 0))]):
+        again = trainer(tmp_path, steps=2)
+        assert again.resume()
+        with pytest.raises(OptionError, match="on other data"):
+            again.run(data)
+    again = trainer(tmp_path, steps=2)
+    assert again.resume()
+    assert again.run(EXAMPLES)
+
+
+def test_a_run_of_an_older_version_is_resumed(tmp_path: Path) -> None:
+    place = trainer(tmp_path, steps=2).save()
+    state = json.loads((place / "state.json").read_text())
+    del state["run"], state["data"]
+    (place / "state.json").write_text(json.dumps(state))
+    assert trainer(tmp_path, steps=2).resume()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"step": 1}', "\x00"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, text: str) -> None:
+    place = trainer(tmp_path, steps=2).save()
+    (place / "state.json").write_text(text)
+    with pytest.raises(AdapterError, match=r"checkpoint .* is damaged"):
+        trainer(tmp_path, steps=2).resume()

@@ -32,25 +32,66 @@ def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = No
         ConfigError: an unknown key, a bad value, a missing or malformed file.
     """
     _check_environment()
-    merged = _merge(_read_file(file), _read_environment())
+    read, found = _read_file(file)
+    environment = _read_environment()
+    if found:
+        _check_keys_stay(read, environment)
+    merged = _merge(read, environment)
     try:
         return Settings(**_merge(merged, _given(flags or {})))
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
 
 
-def _read_file(file: Path | None) -> dict[str, Any]:
-    chosen = file or (Path(env) if (env := os.environ.get("ONEBREATH_CONFIG")) else None)
+def named_file(file: Path | None) -> Path | None:
+    """The settings file that the user named, by a flag or the environment."""
+    return file or (Path(env) if (env := os.environ.get("ONEBREATH_CONFIG")) else None)
+
+
+def _read_file(file: Path | None) -> tuple[dict[str, Any], bool]:
+    """The settings of the file, and whether it was only found, in the current directory."""
+    chosen = named_file(file)
+    found = chosen is None
     if chosen is None:
         if not DEFAULT_FILE.is_file():
-            return {}
+            return {}, False
         chosen = DEFAULT_FILE
     try:
-        return tomllib.loads(chosen.read_text(encoding="utf-8"))
+        return tomllib.loads(chosen.read_text(encoding="utf-8")), found
     except OSError as error:
         raise ConfigError(f"{chosen}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{chosen}: not valid TOML: {error}") from error
+
+
+def _check_keys_stay(read: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Refuse to send a key of the environment to an address of a file that nobody named.
+
+    Raises:
+        ConfigError: such a file, in whatever directory the command runs, names the address.
+    """
+    ours, theirs = _responders(environment), _responders(read)
+    for name, choice in ours.items():
+        if choice.get("api_key") and not choice.get("base_url"):
+            address = theirs.get(name, {}).get("base_url")
+            if address:
+                raise ConfigError(
+                    f"{DEFAULT_FILE} of this directory names an address ({name}.base_url) to which "
+                    "the key of the environment would be sent; if you mean it, name the file: "
+                    f"--config {DEFAULT_FILE}"
+                )
+
+
+def _responders(settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The responder and the arms in settings as they were read, by their names there."""
+    chosen = settings.get("responder")
+    if not isinstance(chosen, Mapping):
+        return {}
+    found: dict[str, Mapping[str, Any]] = {"responder": chosen}
+    arms = chosen.get("arms")
+    if isinstance(arms, Mapping):
+        found |= {f"responder.arms.{n}": a for n, a in arms.items() if isinstance(a, Mapping)}
+    return found
 
 
 def _read_environment() -> dict[str, Any]:
@@ -88,8 +129,15 @@ def _explain(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{where}: no such setting; see onebreath.example.toml")
-        elif where.startswith("telephony") or where.endswith("api_key"):  # may hold a secret
+        elif _may_hold_a_secret(where):
             lines.append(f"{where}: {problem['msg']}")
         else:
             lines.append(f"{where}: {problem['msg']} (got {problem['input']!r})")
     return "settings: " + "; ".join(lines)
+
+
+def _may_hold_a_secret(where: str) -> bool:
+    """Whether a setting's value is not to be repeated: keys, passwords, addresses with them."""
+    secret = ("api_key", "credential", "username", "base_url", "request", "key", "token")
+    names = where.split(".")
+    return names[0] == "telephony" or "ice_servers" in names or any(n in secret for n in names)

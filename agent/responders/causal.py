@@ -91,9 +91,10 @@ class CausalResponder:
 class CausalCache(TokenCache):
     """The prompt cache of one call."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, banned: Sequence[int] = ()) -> None:
+        """`banned` are tokens that never follow."""
         super().__init__()
-        self._model = model
+        self._model, self._banned = model, list(banned)
         # Without the model's configuration every layer keeps all positions, those that have left
         # a sliding window, too, so that a prompt can be cut back to any length.
         make_cache: Any = DynamicCache
@@ -104,7 +105,11 @@ class CausalCache(TokenCache):
 
     def next(self, token: int) -> tuple[int, float]:
         """Read one token; returns the likeliest to follow, and its probability."""
-        probability, best = self._append([token]).softmax(-1).max(-1)
+        logits = self._append([token])
+        if self._banned:
+            places = torch.tensor(self._banned, device=logits.device)
+            logits = logits.index_fill(0, places, -torch.inf)
+        probability, best = logits.softmax(-1).max(-1)
         return int(best), float(probability)
 
     @torch.inference_mode()
@@ -130,7 +135,7 @@ class CausalCall:
 
     def __init__(self, responder: CausalResponder) -> None:
         self._responder = responder
-        self._cache = CausalCache(responder.model)
+        self._cache = CausalCache(responder.model, responder.plain.thinking_ids)
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
         return self._cache.read(self._responder.encode_chat(messages))
@@ -174,7 +179,7 @@ class CausalCall:
         yield ReplyDone(speakable.text, len(words), len(words), prefilled.ms, took, stats)
 
     def close(self) -> None:
-        self._cache = CausalCache(self._responder.model)
+        self._cache = CausalCache(self._responder.model, self._responder.plain.thinking_ids)
 
 
 def _load(source: str | Path, number_format: torch.dtype) -> tuple[Any, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
+from agent.responders import draft_metrics
 from agent.responders.base import (
     CanvasStep,
     DraftRound,
@@ -19,14 +21,17 @@ from agent.responders.base import (
     ReplyText,
     ResponderError,
     Role,
+    TurnEnding,
 )
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
+from dllm_core.decode.options import longest_prompt
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, DraftStats, PrefillStats
-from dllm_core.engine import Engine
+from dllm_core.engine import DEFAULT_CONTEXT, Engine
 from dllm_core.errors import DllmError
 from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
+from dllm_core.model.turn_head import TurnHead, word_ids
 
 SHORTEST_MS = 1.0
 """Deadline in milliseconds of a reply that is late already; it takes one step."""
@@ -36,14 +41,17 @@ class DiffusionResponder:
     """A loaded engine, shared by all calls; each call owns its prompt cache.
 
     Args:
-        source, dtype, device, threads, adapter, progress: see `dllm_core.Engine.load`.
+        source, dtype, device, threads, adapter, context, config, progress: see
+            `dllm_core.Engine.load`.
         max_tokens: longest reply, in tokens; None for that of the options.
         options: how replies are denoised; None for the engine's default options.
+        decoding: values that replace some of these options, by name.
         drafter: directory of a drafter for the model; `auto` is the one that comes with it, if
             any; `none` is none.
 
     Raises:
-        ResponderError: the model could not be loaded; the message says what to do.
+        ResponderError: the model could not be loaded, or an option does not suit it; the message
+            says what to do.
     """
 
     def __init__(
@@ -55,10 +63,16 @@ class DiffusionResponder:
         threads: int | None = None,
         max_tokens: int | None = None,
         options: DecodeOptions | None = None,
+        decoding: Mapping[str, Any] | None = None,
         adapter: str | Path | None = None,
+        turn_head: str | Path | None = None,
+        context: int = DEFAULT_CONTEXT,
+        config: Mapping[str, Any] | None = None,
         drafter: str | Path = "auto",
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
+        self.head: TurnHead | None = None
+        """Judges the end of the caller's words; None without one for this model."""
         try:
             self.engine = Engine.load(
                 source,
@@ -66,14 +80,19 @@ class DiffusionResponder:
                 device=device,
                 threads=threads,
                 adapter=adapter,
+                context=context,
+                config=config,
                 progress=progress,
             )
+            if turn_head is not None and self.engine.config.autoregressive:
+                self.head = TurnHead.load(Path(turn_head), self.engine.model)
             self._use_drafter(drafter)
+            length = {} if max_tokens is None else {"max_tokens": max_tokens}
+            self.options = self.engine.options(options, **length, **(decoding or {}))
         except DllmError as error:
             raise ResponderError(str(error)) from error
-        self.options = options or self.engine.default_options
-        if max_tokens is not None:
-            self.options = replace(self.options, max_tokens=max_tokens)
+        if self.engine.gpu is None:  # whose rounds predict any token but the mask
+            self.options = replace(self.options, banned=self.engine.tokenizer.thinking_ids)
 
     def _use_drafter(self, drafter: str | Path) -> None:
         place = self.engine.bundled_drafter() if drafter == "auto" else drafter
@@ -96,7 +115,12 @@ class DiffusionResponder:
 
     def open(self) -> DiffusionCall:
         """A new call with an empty cache."""
-        return DiffusionCall(self.engine, self.options)
+        return DiffusionCall(self.engine, self.options, self.head)
+
+    @property
+    def judges_turns(self) -> bool:
+        """Whether its calls say of the caller's words whether they are whole."""
+        return self.head is not None and self.engine.gpu is None
 
     def warm_up(self) -> None:
         """See `Engine.warm_up`."""
@@ -113,9 +137,12 @@ class DiffusionCall:
     step per piece.
     """
 
-    def __init__(self, engine: Engine, options: DecodeOptions) -> None:
+    def __init__(
+        self, engine: Engine, options: DecodeOptions, head: TurnHead | None = None
+    ) -> None:
         self._engine = engine
         self._options = options
+        self._head = head
         self._made: Cache | None = None
 
     def _cache(self, messages: Sequence[Message]) -> Cache:
@@ -153,20 +180,32 @@ class DiffusionCall:
         try:
             ids, cache = self._ids(messages), self._cache(messages)
             # Read apart from the first step, so that each has a time of its own.
-            prefill = self._engine.read(ids, cache, self._options)
+            prefill, ending = self._read(messages, ids, cache)
             # Submitted before the first piece, so that other calls' steps may carry it already.
             options = self._in_time(deadline)
             with closing(self._engine.submit(ids, cache, options, due=deadline)) as steps:
-                yield _prefilled(prefill)
+                yield replace(_prefilled(prefill), ending=ending)
                 for step in steps:
                     yield _canvas_step(step)
                     if step.text:
                         text += step.text
                         yield ReplyText(step.text)
                     if step.stats is not None:
+                        draft_metrics.count(step.stats)
                         yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
+
+    def _read(
+        self, messages: Sequence[Message], ids: Sequence[int], cache: Cache
+    ) -> tuple[PrefillStats, TurnEnding | None]:
+        """Read the prompt, and judge the end of the caller's words by the state at the last."""
+        if self._head is None or not messages or messages[-1].role != "user":
+            return self._engine.read(ids, cache, self._options), None
+        kept = [(message.role, message.content) for message in messages]
+        place = shared_prefix(word_ids(self._engine.tokenizer, kept), ids)
+        prefill, state = self._engine.read_with_state(ids, place, cache, self._options)
+        return prefill, None if state is None else TurnEnding(*self._head.probabilities(state))
 
     def _in_time(self, deadline: float | None) -> DecodeOptions:
         """The options with the time that is left as their deadline.
@@ -187,7 +226,7 @@ class DiffusionCall:
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt, without its oldest turns if it is too long; the instructions always stay."""
-        room = self._engine.context - self._options.max_tokens - self._options.canvas_length
+        room = longest_prompt(self._engine.config, self._engine.context, self._options)
         kept = [(message.role, message.content) for message in messages]
         ids = self._engine.encode_chat(kept)
         while len(ids) > room and (border := _second_turn(kept)):

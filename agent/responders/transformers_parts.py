@@ -14,7 +14,7 @@ from agent.responders.base import Message, Prefilled, ResponderError
 from dllm_core.errors import OptionError
 from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import choose_device
-from dllm_core.model.tokenizer import Tokenizer
+from dllm_core.model.tokenizer import WITHOUT_THINKING, Tokenizer
 
 
 class TokenCache(ABC):
@@ -69,14 +69,18 @@ def place_of(dtype: str, device: str) -> tuple[torch.device, torch.dtype]:
 
 
 def chat_ids(tokenizer: Any, plain: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    """Prompt ids, ending where the reply begins.
+    """Prompt ids, ending where the reply begins; see `Tokenizer.encode_chat`.
 
     Raises:
         ResponderError: there is no chat template, or the template refuses the conversation.
     """
-    chat = [{"role": message.role, "content": message.content} for message in messages]
+    roles = [message.role for message in messages]
+
+    def render(contents: Sequence[str]) -> str:
+        chat = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
+        return str(tokenizer.apply_chat_template(chat, tokenize=False, **WITHOUT_THINKING))
+
     try:
-        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return plain.encode_around([message.content for message in messages], render)
     except (ValueError, TemplateError) as error:
         raise ResponderError(f"The chat template refuses the conversation: {error}") from error
-    return plain.encode(text)

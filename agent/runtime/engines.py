@@ -20,10 +20,12 @@ from agent.compute import Compute
 from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
 from agent.models import store
+from agent.models.turn_heads import shipped_head
 from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
 from agent.responders.service import Service
 from agent.runtime.engine_tasks import Engines
+from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences
 from agent.runtime.threads import ThreadPlan, cores, plan
 from asr.engine import Transcriber
 from tts.engine import Synthesizer
@@ -143,16 +145,23 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
     """Load one responder; raises as `load_responder` does."""
     make = find_responder(chosen.engine)
     if chosen.engine == "hosted":
+        _refuse_decoding(chosen)
         return make(_service(chosen))
     if chosen.adapter is not None and chosen.engine != "diffusion":
         raise ConfigError(f"responder.adapter says nothing to {chosen.engine}: leave it out")
+    if chosen.engine != "diffusion":
+        _refuse_decoding(chosen)
     if chosen.engine not in WITH_MODEL:
         return make()
     extra: dict[str, Any] = {} if chosen.adapter is None else {"adapter": chosen.adapter}
+    if chosen.engine == "diffusion":
+        extra |= {"decoding": chosen.decoding(), **chosen.loading()}
     if chosen.drafter != "auto":
         if chosen.engine != "diffusion":
             raise ConfigError(f"responder.drafter says nothing to {chosen.engine}: leave it out")
         extra["drafter"] = chosen.drafter
+    if chosen.engine == "diffusion" and (head := _turn_head(chosen)) is not None:
+        extra["turn_head"] = head
     return make(
         model_path(chosen.model, progress),
         dtype=chosen.dtype,
@@ -162,6 +171,24 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
         **extra,
         progress=lambda share, what: progress(f"{what} ({share:.0%})"),
     )
+
+
+def _turn_head(chosen: ResponderChoice) -> Path | None:
+    """The head for ends of turns; an adapter changes the states that a shipped one was made for."""
+    if chosen.turn_head == "off":
+        return None
+    if chosen.turn_head != "auto":
+        return Path(chosen.turn_head)
+    return None if chosen.adapter is not None else shipped_head(chosen.model)
+
+
+def _refuse_decoding(chosen: ResponderChoice) -> None:
+    names = [f"responder.{name}" for name in (*chosen.decoding(), *chosen.loading())]
+    if names:
+        raise ConfigError(
+            f"{', '.join(names)}: only the engine diffusion denoises; leave it out for "
+            f"{chosen.engine}"
+        )
 
 
 def _service(chosen: ResponderChoice) -> Service:
@@ -180,15 +207,12 @@ def _service(chosen: ResponderChoice) -> Service:
 def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesizer:
     """Load the synthesiser that the settings name."""
     chosen = settings.tts
-    if chosen.engine != "piper":
-        return tts.load(chosen.engine)
-    return tts.load(
-        "piper",
-        voice=model_path(chosen.voice, progress),
-        threads=threads,
-        device=chosen.device,
-        lexicon=chosen.lexicon,
-    )
+    options: dict[str, Any] = {}
+    if chosen.engine == "piper":
+        voice = model_path(chosen.voice, progress)
+        options = {"voice": voice, "threads": threads, "device": chosen.device}
+        options["lexicon"] = chosen.lexicon
+    return RecordedVoice(tts.load(chosen.engine, **options), fixed_sentences(settings.call))
 
 
 @dataclass(frozen=True, slots=True)

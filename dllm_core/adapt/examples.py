@@ -59,6 +59,11 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     yield number, _object(path, number, line)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 ({error.reason} at byte {error.start}): convert it first, for "
+            "example with iconv."
+        ) from error
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -105,6 +110,7 @@ def _replies(row: Mapping[str, Any], system: str | None) -> Iterator[tuple[list[
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{value!r} is no text")
+    value.encode()  # half a surrogate pair is no text
     return value
 
 

@@ -114,6 +114,12 @@ def plan(task: TrainTask) -> TrainingPlan:
     """
     found = checkpoint.find(task.base, task.config)
     config = replace(found.config, mask_id=_mask_id(task, found.config, found.tokenizer))
+    _check_layers(task.canvas_layers, config.num_layers)
+    if task.rank < 1 or task.rank > config.hidden_size:
+        raise OptionError(
+            f"The rank lies between 1 and the model's width of {config.hidden_size}, not at "
+            f"{task.rank}."
+        )
     examples: list[Example] = []
     for path in task.data:
         examples += read_examples(
@@ -133,6 +139,16 @@ def plan(task: TrainTask) -> TrainingPlan:
         recompute=task.recompute,
     )
     return TrainingPlan(config, found.tokenizer, examples, needed)
+
+
+def _check_layers(layers: Sequence[int] | None, count: int) -> None:
+    if layers is None:
+        return
+    if not layers or any(not 0 <= i < count for i in layers) or len({*layers}) < len(layers):
+        raise OptionError(
+            f"--layers takes indices of the model's {count} layers, 0 to {count - 1}, each once, "
+            f"not {', '.join(map(str, layers)) or 'none'}."
+        )
 
 
 def _float_dtype(task: TrainTask) -> Dtype:
@@ -218,7 +234,10 @@ def _first_adapter(task: TrainTask, planned: TrainingPlan, engine: Engine) -> Ad
     assert planned.config.mask_id is not None
     settings = DenoiserSettings(
         mask_id=planned.config.mask_id,
-        canvas_length=max(length for length in task.collate.canvas_lengths if length <= 32),
+        canvas_length=max(
+            (length for length in task.collate.canvas_lengths if length <= 32),
+            default=min(task.collate.canvas_lengths),
+        ),
         canvas_layers=task.canvas_layers,
     )
     return new_adapter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from dllm_core.adapt.collate import Collator, TrainingBatch
 from dllm_core.adapt.examples import Example, write_rows
 from dllm_core.adapt.loss import Loss, loss_of
 from dllm_core.adapt.network import Network, positions_of
-from dllm_core.errors import DataError, OptionError
+from dllm_core.errors import AdapterError, DataError, OptionError
 from dllm_core.model import lora
 from dllm_core.model.lora import Adapter, DenoiserSettings
 from dllm_core.model.transformer import Transformer
@@ -141,6 +142,8 @@ class Trainer:
         self.collate, self.options, self.directory, self.base = collate, options, directory, base
         self.device = model.embedding.device
         self.step = 0
+        self._data: str | None = None
+        """Digest of the examples; None before the first run."""
         model.requires_grad_(False)
         lora.attach(model, adapter)
         self._adapter = adapter
@@ -170,9 +173,11 @@ class Trainer:
 
         Raises:
             DataError: there are no examples.
+            OptionError: the run was resumed, and began with other examples.
         """
         if not examples:
             raise DataError("There is nothing to train on.")
+        self._check_data(examples)
         self.directory.mkdir(parents=True, exist_ok=True)
         begin = saved = monotonic()
         limit = math.inf if self.options.seconds is None else begin + self.options.seconds
@@ -264,7 +269,12 @@ class Trainer:
                 if key in state:
                     moments[f"{name}/{key}"] = state[key].detach().cpu().contiguous()
         save_file(moments, place / MOMENTS)
-        state = {"step": self.step, "options": asdict(replace(self.options, seconds=None))}
+        state = {
+            "step": self.step,
+            "options": asdict(replace(self.options, seconds=None)),
+            "run": self._run(),
+            "data": self._data,
+        }
         (place / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
         pointer = self.directory / (LATEST + ".new")
         pointer.write_text(place.name + "\n", encoding="utf-8")
@@ -279,21 +289,49 @@ class Trainer:
 
         Raises:
             OptionError: the checkpoint belongs to a run with other options.
+            AdapterError: the checkpoint is damaged.
         """
         place = latest(self.directory)
         if place is None:
             return False
-        state = json.loads((place / STATE).read_text(encoding="utf-8"))
-        mine = json.loads(json.dumps(asdict(replace(self.options, seconds=None))))
-        if state["options"] != mine:
-            different = sorted(k for k in mine if state["options"].get(k) != mine[k])
+        state = _read_state(place)
+        mine = json.loads(json.dumps(asdict(replace(self.options, seconds=None)) | self._run()))
+        theirs = state["options"] | state.get("run", {})
+        # Runs of older versions do not say all of it.
+        different = sorted(k for k in mine if k in theirs and theirs[k] != mine[k])
+        if different:
             raise OptionError(
                 f"{self.directory} holds a run with other {', '.join(different)}: resume it with "
                 "the same options, or choose another --out."
             )
-        self.step = int(state["step"])
+        self.step, self._data = int(state["step"]), state.get("data")
         self._load(place)
         return True
+
+    def _run(self) -> dict[str, Any]:
+        """Facts of the run, beside its options, that must stay the same when it is resumed."""
+        denoiser = self._adapter.denoiser
+        return {
+            "base": self.base,
+            "rank": self._adapter.rank,
+            "alpha": self._adapter.alpha,
+            "canvas_layers": None if denoiser is None else denoiser.canvas_layers,
+            "mask_id": self.collate.mask_id,
+            **{f"collate.{k}": v for k, v in asdict(self.collate.options).items()},
+        }
+
+    def _check_data(self, examples: Sequence[Example]) -> None:
+        """Refuse other examples than those that the run began with."""
+        digest = hashlib.sha256()
+        for example in examples:
+            digest.update(repr((example.prompt, example.reply, example.order)).encode())
+        found = digest.hexdigest()[:20]
+        if self._data not in (None, found):
+            raise OptionError(
+                f"{self.directory} holds a run on other data: resume it with the same files and "
+                "instructions, or choose another --out."
+            )
+        self._data = found
 
     @torch.no_grad()
     def _load(self, place: Path) -> None:
@@ -316,6 +354,17 @@ class Trainer:
                         for key in ("exp_avg", "exp_avg_sq")
                     },
                 }
+
+
+def _read_state(place: Path) -> dict[str, Any]:
+    try:
+        state = json.loads((place / STATE).read_text(encoding="utf-8"))
+        if isinstance(state, dict) and {"step", "options"} <= state.keys():
+            return state
+        reason = "it does not say where it stopped"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    raise AdapterError(f"The checkpoint {place} is damaged ({reason}): choose another --out.")
 
 
 def latest(directory: Path) -> Path | None:

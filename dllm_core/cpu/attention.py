@@ -48,7 +48,7 @@ class Heads:
 @cached
 def _kernel(head_dim: int, tile: int, portable: bool) -> Kernel:
     name = f"attention_{head_dim}_{tile}"
-    return compiled(name, AttentionKernel(head_dim, tile), portable=portable)
+    return compiled(name, AttentionKernel(head_dim, tile), portable=portable, keep=True)
 
 
 def prepare(head_dim: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from dllm_core.cpu import kernel_files
 from dllm_core.cpu.emit import Abilities, Emitter
 from dllm_core.errors import OptionError
 
@@ -72,13 +73,17 @@ def _machine(portable: bool) -> Any:
     return target.create_target_machine(cpu=name, features=features, opt=3)
 
 
-def compiled(name: str, emit: Callable[[Emitter], None], *, portable: bool = False) -> Kernel:
+def compiled(
+    name: str, emit: Callable[[Emitter], None], *, portable: bool = False, keep: bool = False
+) -> Kernel:
     """Compile the kernel that `emit` writes.
 
     Args:
         name: name of the function, for debuggers and profilers.
         emit: writes the body.
         portable: use only instructions that all processors of this kind have.
+        keep: keep the machine code for later runs; the name must then tell the kernel from all
+            others that are kept.
 
     Raises:
         OptionError: the system does not allow generated code.
@@ -86,6 +91,21 @@ def compiled(name: str, emit: Callable[[Emitter], None], *, portable: bool = Fal
     if not allowed():
         raise OptionError(FORBIDDEN)
     machine = _machine(portable)
+    file = f"{name}{'_portable' if portable else ''}"
+    code = kernel_files.read(file) if keep else None
+    if code is None:
+        code = _machine_code(name, emit, machine, portable)
+        if keep:
+            kernel_files.write(file, code)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return Kernel(engine.get_function_address(name), engine)
+
+
+def _machine_code(
+    name: str, emit: Callable[[Emitter], None], machine: Any, portable: bool
+) -> bytes:
     module = ir.Module(name)
     emitter = Emitter(module, name, _abilities(portable))
     emit(emitter)
@@ -95,6 +115,5 @@ def compiled(name: str, emit: Callable[[Emitter], None], *, portable: bool = Fal
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(parsed, passes)
-    engine = llvm.create_mcjit_compiler(parsed, machine)
-    engine.finalize_object()
-    return Kernel(engine.get_function_address(name), engine)
+    code: bytes = machine.emit_object(parsed)
+    return code

@@ -9,9 +9,11 @@ symmetric about zero, as in Q8_0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +64,26 @@ FOUR_BITS = Format(4, 2)
 EIGHT_BITS = Format(8, FLOAT)
 
 
+class Quantised(NamedTuple):
+    """Rows of a matrix as levels on a grid of each group: weight = least + step * level.
+
+    Attributes:
+        levels: (rows, groups, 32), uint8, or floats that are whole numbers.
+        step: (rows, groups, 1), floating point.
+        least: (rows, groups, 1), floating point.
+        bits: bits that a level needs, 4 or 8.
+    """
+
+    levels: Tensor
+    step: Tensor
+    least: Tensor
+    bits: int
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Quantised:
+        """The same change of rows, such as another order, made to all three."""
+        return Quantised(change(self.levels), change(self.step), change(self.least), self.bits)
+
+
 class PackedRows:
     """A matrix (out_features, in_features), zero until its rows are stored."""
 
@@ -99,25 +121,67 @@ class PackedRows:
         levels, step, least = _four_bits(groups) if self.form.bits == 4 else _eight_bits(groups)
         if self.form.bits == 4 and not bool(_fits(groups, levels, step, least).all()):
             return False
-        at = self._places(start, len(rows))
-        self._levels()[at] = self._words(levels)
-        for i, values in enumerate((step, least)):
+        self.write(start, Quantised(levels, step, least, self.form.bits))
+        return True
+
+    def write(self, start: int, rows: Quantised) -> None:
+        """Store rows that are quantised already, from row `start` on.
+
+        Raises:
+            ValueError: their levels need more bits than this format has.
+        """
+        if rows.bits > self.form.bits:
+            raise ValueError(f"levels of {rows.bits} bits in a format of {self.form.bits}")
+        words = self._words(rows.levels)
+        grids = [part.squeeze(-1).to(self._grid().dtype) for part in (rows.step, rows.least)]
+        if self._write_tiles(start, words, grids):
+            return
+        at = self._places(start, len(words))
+        self._levels()[at] = words
+        for i, values in enumerate(grids):
             grid = self._grid()[:, :, :, i]
-            grid[at[0], :, at[2], at[4]] = values.squeeze(-1).to(grid.dtype)
+            grid[at[0], :, at[2], at[4]] = values
+
+    def _write_tiles(self, start: int, words: Tensor, grids: list[Tensor]) -> bool:
+        """Copy rows that fill whole tiles, which takes a tenth of the time; False for others.
+
+        With numpy, on this thread alone: a team of threads that wait for each other at every piece
+        is far slower on a busy machine.
+        """
+        count, half = len(words), self.out_features // 2
+        height = LANES if self.paired else _TILE
+        column, first = divmod(start, half) if self.paired else (0, start)
+        inside = not self.paired or first + count <= half
+        if count % height or first % height or not inside:
+            return False
+        tiles = slice(first // height, (first + count) // height)
+        columns = slice(column, column + 1) if self.paired else slice(None)
+        pairs = words.view(torch.int32).squeeze(-1).numpy()  # a lane's two words move as one
+        shape = (-1, height // LANES, LANES, self.groups)
+        levels = self._levels().view(torch.int32).squeeze(-1)[tiles, :, columns].numpy()
+        np.copyto(levels.transpose(0, 2, 4, 1, 3), pairs.reshape(*shape, pairs.shape[-1]))
+        for i, values in enumerate(grids):
+            grid = self._grid()[tiles, :, columns, i].numpy()
+            np.copyto(grid.transpose(0, 2, 3, 1), values.numpy().reshape(shape))
         return True
 
     def unpacked(self, start: int = 0, stop: int | None = None) -> Tensor:
         """Rows `start` to `stop` as float32 (n, in_features), the plain version of the weights."""
-        stop = self.out_features if stop is None else stop
+        levels, step, least, _ = self.quantised(start, self.out_features if stop is None else stop)
+        rows: Tensor = least.float() + step.float() * levels
+        return rows.flatten(1)[:, : self.in_features]
+
+    def quantised(self, start: int, stop: int) -> Quantised:
+        """Rows `start` to `stop` as they were written."""
         at = self._places(start, stop - start)
         words = self._levels()[at].int() & 0xFFFF
         shifts = torch.arange(self.form.per_word, dtype=torch.int32) * self.form.bits
         levels = (words[..., None, :] >> shifts[:, None]) & (2**self.form.bits - 1)
         step, least = (
-            self._grid()[:, :, :, i][at[0], :, at[2], at[4]].float()[..., None] for i in range(2)
+            self._grid()[:, :, :, i][at[0], :, at[2], at[4]][..., None] for i in range(2)
         )
-        rows: Tensor = least + step * levels.reshape(stop - start, self.groups, GROUP)
-        return rows.flatten(1)[:, : self.in_features]
+        levels = levels.reshape(stop - start, self.groups, GROUP)
+        return Quantised(levels, step, least, self.form.bits)
 
     def _levels(self) -> Tensor:
         """(tiles, groups, columns, words, lanes, 2), int16."""
@@ -142,10 +206,16 @@ class PackedRows:
 
     def _words(self, levels: Tensor) -> Tensor:
         """Pack levels (rows, groups, 32) into 16-bit words (rows, groups, words, 2)."""
-        parts = levels.int().view(len(levels), self.groups, -1, self.form.per_word, 2)
-        shifts = torch.arange(self.form.per_word, dtype=torch.int32) * self.form.bits
-        words: Tensor = (parts << shifts[:, None]).sum(-2, dtype=torch.int32)
-        return words.to(torch.int16)
+        # One number holds the levels of both words of a lane, which alternate from its low end.
+        given = np.ascontiguousarray(levels.to(torch.uint8).numpy())
+        both = given.view("<u4" if self.form.bits == 8 else "<u8")
+        if self.form.bits == 4:
+            both = both | both >> 12  # the next level of each word, into the high half of the byte
+            both = ((both & 0xFFFF) | (both >> 16 & 0xFFFF0000)).astype("<u4")
+        # Bytes are now those of the first, second, first and second word.
+        words = (both & 0xFF0000FF) | (both >> 8 & 0xFF00) | (both & 0xFF00) << 8
+        found = torch.from_numpy(words.astype("<u4").view(np.int16))
+        return found.view(len(levels), self.groups, -1, 2)
 
 
 _Quantised = tuple[Tensor, Tensor, Tensor]
@@ -188,15 +258,21 @@ def _on(groups: Tensor, step: Tensor, least: Tensor, most: int) -> Tensor:
 
 
 def _eight_bits(groups: Tensor) -> _Quantised:
-    least, most = groups.aminmax(dim=-1, keepdim=True)
-    even = torch.maximum(least.abs(), most.abs()) / 127
-    first, second = (
-        (_on(groups, step, start, 255), step, start)
-        for step, start in (((most - least) / 255, least), (even, -128 * even))
-    )
-    nearer = _error(groups, *first) <= _error(groups, *second)
+    # Two reductions take half the time of torch's joint one.
+    least, most = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    even = torch.maximum(least.abs(), most.abs()).div_(127)
+    first, off = _tried(groups, (most - least).div_(255), least)
+    second, other = _tried(groups, even, -128 * even)
+    nearer = off <= other
     levels, step, least = (torch.where(nearer, a, b) for a, b in zip(first, second, strict=True))
     return levels, step, least
+
+
+def _tried(groups: Tensor, step: Tensor, least: Tensor) -> tuple[_Quantised, Tensor]:
+    """The groups on a grid of 8 bits, and their largest errors (rows, groups, 1)."""
+    levels = torch.sub(groups, least).div_(step.clamp_min(1e-12)).round_().clamp_(0, 255)
+    wrong = torch.mul(levels, step).add_(least).sub_(groups).abs_().amax(-1, keepdim=True)
+    return (levels, step, least), wrong
 
 
 def _error(groups: Tensor, levels: Tensor, step: Tensor, least: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from dllm_core.cpu.team import Launch
 @cache
 def prepare() -> Kernel:
     """Compile the kernel; later calls return it at once."""
-    return compiled("prediction", emit_prediction)
+    return compiled("prediction", emit_prediction, keep=True)
 
 
 def serves(logits: Tensor) -> bool:

@@ -33,7 +33,9 @@ _workspace = Workspace()
 
 @cache
 def _kernel(form: Format, rows: int, portable: bool) -> Kernel:
-    return compiled(f"product_{form.bits}_{rows}", ProductKernel(form, rows), portable=portable)
+    return compiled(
+        f"product_{form.bits}_{rows}", ProductKernel(form, rows), portable=portable, keep=True
+    )
 
 
 def prepare(form: Format) -> None:

@@ -97,7 +97,7 @@ def _in_sequence() -> Kernel:
 
         e.loop(e.argument(_Slot.COUNT), one)
 
-    return compiled("in_sequence", emit)
+    return compiled("in_sequence", emit, keep=True)
 
 
 _Run = Callable[[int, int, int], None]

@@ -68,11 +68,9 @@ class Canvas:
         self.ids[start:stop].masked_fill_(chosen, self.mask_id)
         self.masked[start:stop] |= chosen
 
-    def without_prompt(self) -> Tensor:
-        """The ids (length,) with all before the first open position masked, for guidance."""
-        ids = self.ids.clone()
-        ids[: self.begin] = self.mask_id
-        return ids
+    def without_given(self) -> Tensor:
+        """The ids (length,) with all positions masked that were never open, for guidance."""
+        return torch.where(self.free, self.ids, self.mask_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 
 from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode import unmask
+from dllm_core.decode.blocks import blocks_between
 from dllm_core.decode.canvas import Canvas, CanvasView
 from dllm_core.decode.denoise import Forward, resolve_policy
 from dllm_core.decode.schedule import Deadline
 from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.transformer import Span, visibility
-
-
-def blocks_between(
-    config: ModelConfig, begin: int, end: int, length: int | None
-) -> list[tuple[int, int]]:
-    """(start, stop) of the blocks of a canvas, which are finished one after another.
-
-    The canvas reaches from position `begin` to before `end`; `length` is that of a block, None
-    for a single one. The blocks of a model trained on blocks begin at multiples of its block
-    length, counted from the start of the sequence, so the end of a prompt shares the first one.
-    """
-    size = length or end - begin
-    aligned = config.attention == "block_causal" and config.block_length > 1
-    if aligned:
-        size = config.block_length
-    edges = [begin]
-    while edges[-1] < end:
-        step = size - edges[-1] % size if aligned else size
-        edges.append(min(edges[-1] + step, end))
-    return list(pairwise(edges))
 
 
 class Diffusion:
@@ -47,6 +26,12 @@ class Diffusion:
     arXiv 2505.21467).
     `exact`: the rows behind the finished blocks of a block-causal model, where these can no
     longer change.
+
+    Under guidance the second sequence, whose given tokens are masked, begins with empty keys and
+    values: its first pass runs the rows before the canvas, too.
+
+    In a model that leads its blocks (Fast-dLLM v2, arXiv 2509.26328) the pass over the clean block
+    before a new one commits the first token of that, and nothing else.
 
     Args:
         config: the model's configuration.
@@ -77,37 +62,78 @@ class Diffusion:
         self.config, self.canvas, self.options = config, canvas, options
         self.policy = resolve_policy(config, options.cache)
         self.done = canvas.begin == len(canvas)
-        self.planned = options.steps if options.counts_steps and pace is None else None
         self._cache, self._unconditional, self._allowed = cache, unconditional, allowed
         self._pace, self._stop_at_eos = pace, stop_at_eos
         # A block that ends after the deadline would leave others open, so there is only one.
         length = None if pace else options.block_length
-        self._blocks = blocks_between(config, canvas.begin, len(canvas), length)
+        self._padding = cache.padding
+        self._blocks = blocks_between(config, canvas.begin, len(canvas), length, self._padding)
         self._shares = len(self._blocks)
         self._block, self._step, self._fresh = 0, 0, True
+        leads = sum(map(self._begins_with_lead, range(len(self._blocks))))
+        self.planned = options.steps + leads if options.counts_steps and pace is None else None
+        self._leading = False
         self._valid = len(cache) if self.policy in ("prompt_frozen", "exact") else 0
+        self._bare = 0
+        """Rows of the second sequence that have been run."""
         cache.crop(self._valid)
         cache.reserve(len(canvas) - self._valid)
         self._confidence = torch.zeros(len(canvas), dtype=torch.float64, device=canvas.ids.device)
-        self._generator = torch.Generator().manual_seed(options.seed)
+        self._generator = torch.Generator().manual_seed(
+            unmask.noise_seed(options.seed, canvas.ids[: canvas.begin].tolist())
+        )
         self._reopenings = len(canvas) - canvas.begin
 
     def plan(self) -> Forward:
         self._merge_if_last()
-        start, stop, visible = self._window()
+        self._leading = self._leads()
+        start, stop, _ = self._window()
         begin, end = self._blocks[self._block]
-        mask = visibility(self.config, start, stop - start, visible, self.canvas.begin)
-        mask = None if mask is None else mask.to(self.canvas.ids.device)
-        span = Span(self._cache.store, start, stop - start, visible, mask)
-        ids, spans = self.canvas.ids[start:stop], [span]
+        if self._leading:
+            stop = begin
+            end = begin + 1
+        ids, spans = self.canvas.ids[start:stop], [self._span(self._cache.store, start, stop)]
         shifted = torch.arange(begin, end, device=ids.device) - int(self.config.shift)
         wanted = shifted.clamp_min_(0) - start
         if self._unconditional is not None:
-            ids = torch.cat([ids, self.canvas.without_prompt()[start:stop]])
-            spans.append(Span(self._unconditional, start, stop - start, visible, mask))
-            wanted = torch.cat([wanted, wanted + stop - start])
+            first = min(start, self._bare) if self._keeps_rows else start
+            ids = torch.cat([ids, self.canvas.without_given()[first:stop]])
+            spans.append(self._span(self._unconditional, first, stop))
+            wanted = torch.cat([wanted, wanted + (stop - start) + (start - first)])
         layers = self.options.canvas_layers
         return Forward(ids, tuple(spans), wanted, layers)
+
+    @property
+    def _keeps_rows(self) -> bool:
+        """Whether rows before the canvas are run once and kept."""
+        return self.policy in ("prompt_frozen", "exact")
+
+    def _span(self, store: KeyValues, start: int, stop: int) -> Span:
+        """The rows `start` to `stop`, which attend up to the end of the window."""
+        visible = stop if self._leading else self._window()[2]
+        mask = visibility(
+            self.config, start, stop - start, visible, self.canvas.begin, self._padding
+        )
+        if self.policy == "prompt_frozen" and start == self._bare < self._valid:
+            # Frozen rows are run without the canvas, as those of the first sequence were.
+            reach = torch.full((stop - start, 1), visible)
+            reach[: self._valid - start] = self._valid
+            mask = torch.arange(visible) < reach
+        mask = None if mask is None else mask.to(self.canvas.ids.device)
+        return Span(store, start, stop - start, visible, mask)
+
+    def _begins_with_lead(self, block: int) -> bool:
+        """Whether the first token of a block follows from the clean block before it."""
+        begin = self._blocks[block][0]
+        at_edge = begin > 0 and begin == self.config.block_start(begin, self._padding)
+        return self.config.leads_blocks and at_edge and bool(self.canvas.masked[begin])
+
+    def _leads(self) -> bool:
+        """Whether the next pass is that over the clean block before a new one."""
+        if not self._fresh or not self._begins_with_lead(self._block):
+            return False
+        start, _, visible = self._window()
+        return self._pace is None or self._pace.fitting(visible - start, visible) > 1
 
     def _merge_if_last(self) -> None:
         """Join all blocks that are left when time remains for one step only."""
@@ -127,7 +153,7 @@ class Diffusion:
         elif self.policy in ("prompt_frozen", "exact"):
             start = self._valid
         if self.policy == "exact" and self.config.block_length > 1:
-            stop = visible = end
+            stop = visible = min(self.config.block_edge(end, self._padding), len(self.canvas))
         # Shifted logits of a block begin one row before it.
         return (max(0, min(start, begin - 1)) if self.config.shift else start), stop, visible
 
@@ -137,8 +163,15 @@ class Diffusion:
             logits = unmask.guided(conditional, unconditional, self.options.guidance)
         self._settle()
         self._fresh = False
-        self._decide(logits)
-        self._step += 1
+        begin, end = self._blocks[self._block]
+        if self._leading:
+            end = begin + 1
+        logits = self._permitted(logits, begin, end)
+        if self._leading:
+            self._lead(begin, logits)
+        else:
+            self._decide(logits)
+            self._step += 1
         begin, end = self._blocks[self._block]
         if self.canvas.open_in(begin, end) == 0:
             self._block, self._step, self._fresh = self._block + 1, 0, True
@@ -148,26 +181,41 @@ class Diffusion:
 
     def _settle(self) -> None:
         """Count rows as cached that have just run with final ids on all they attend to."""
-        if not self._fresh or self.policy not in ("prompt_frozen", "exact"):
+        if not self._keeps_rows:
+            return
+        if not self._fresh:
+            self._bare = self._valid
             return
         begin = self._blocks[self._block][0]
         if self.policy == "exact":
-            size = self.config.block_length
-            begin = self.canvas.begin if size == 1 else begin // size * size
+            whole = self.config.block_start(begin, self._padding)
+            begin = whole if self.config.by_blocks else self.canvas.begin
         # A later prompt cannot build on rows that ran through some of the layers only.
         if self.options.canvas_layers is None:
             self._cache.commit(self.canvas.ids[self._valid : begin].tolist())
-        self._valid = max(self._valid, begin)
+        self._valid = self._bare = max(self._valid, begin)
+
+    def _permitted(self, logits: Tensor, begin: int, end: int) -> Tensor:
+        """Logits of the positions from `begin` to `end` without the tokens that may not stand."""
+        if self.config.mask_id is not None:
+            logits[:, self.config.mask_id] = -torch.inf
+        if self.options.banned:
+            logits[:, list(self.options.banned)] = -torch.inf
+        if self._allowed is not None:
+            logits = logits.masked_fill(~self._allowed[begin:end], -torch.inf)
+        if self.options.top_k is not None:
+            logits = unmask.best(logits, self.options.top_k)
+        return logits
+
+    def _lead(self, begin: int, logits: Tensor) -> None:
+        """Commit the best token at the beginning of a block."""
+        ids, sure = unmask.predict(logits)
+        self._confidence[begin] = sure[0]
+        self.canvas.commit(begin, torch.ones_like(ids, dtype=torch.bool), ids)
 
     def _decide(self, logits: Tensor) -> None:
         begin, end = self._blocks[self._block]
         options, canvas = self.options, self.canvas
-        if self.config.mask_id is not None:
-            logits[:, self.config.mask_id] = -torch.inf
-        if self._allowed is not None:
-            logits = logits.masked_fill(~self._allowed[begin:end], -torch.inf)
-        if options.top_k is not None:
-            logits = unmask.best(logits, options.top_k)
         masked = canvas.masked[begin:end]
         ids, sure = self._guess(logits)
         self._confidence[begin:end] = torch.where(masked, sure, self._confidence[begin:end])

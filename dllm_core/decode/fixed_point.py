@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -26,13 +28,21 @@ class FixedPoint:
         last: the last token of the prompt.
         length: positions of the canvas.
         max_tokens: longest result.
+        banned: tokens that are never predicted, beside the mask of an adapted model.
     """
 
     planned: int | None = None
 
     def __init__(
-        self, config: ModelConfig, cache: PromptCache, last: int, length: int, max_tokens: int
+        self,
+        config: ModelConfig,
+        cache: PromptCache,
+        last: int,
+        length: int,
+        max_tokens: int,
+        banned: Sequence[int] = (),
     ) -> None:
+        self._banned = banned
         self.config, self.done = config, False
         self._cache, self._length, self._max_tokens = cache, length, max_tokens
         self._drafts = torch.full((length,), last, device=cache.store.device)
@@ -51,6 +61,9 @@ class FixedPoint:
         return Forward(self._drafts, (span,), wanted)
 
     def absorb(self, logits: Tensor) -> None:
+        never = [*self._banned, *(() if self.config.mask_id is None else (self.config.mask_id,))]
+        if never:
+            logits[:, never] = -torch.inf
         predicted, confidence = predict(logits)
         count = int(fixed_prefix(self._drafts[1:], predicted))
         self._cache.commit(self._drafts[:count].tolist())

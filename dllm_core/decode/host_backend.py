@@ -15,13 +15,13 @@ from dllm_core.decode.backend import Cache
 from dllm_core.decode.batch import Batch
 from dllm_core.decode.calibrate import draft_costs, measured_cost
 from dllm_core.decode.denoise import Denoiser, resolve_policy
-from dllm_core.decode.drafting import TYPICAL
+from dllm_core.decode.draft_economy import TYPICAL
 from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.requests import Ticket
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
 from dllm_core.draft.drafter import Drafter
-from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.cache import KeyValues, PromptCache, reusable
 from dllm_core.model.packed_transformer import prepare
 from dllm_core.model.tokenizer import Tokenizer
 from dllm_core.model.transformer import Span, Transformer, visibility
@@ -95,42 +95,61 @@ class HostBackend:
 
     def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """See `Engine.prefill`."""
+        if self.config.attention == "bidirectional" or self.config.pads_prompts:
+            return PrefillStats(0, 0, 0.0)
         return self._prefill(ids, cache.contiguous)
 
-    @torch.inference_mode()
     def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
-        begin = perf_counter()
-        block = self.config.block_length if self.config.attention == "block_causal" else 1
-        shared = cache.shared_prefix(ids) // block * block
+        return self.read_with_state(ids, 0, cache)[0]
+
+    @torch.inference_mode()
+    def read_with_state(
+        self, ids: Sequence[int], place: int, cache: PromptCache
+    ) -> tuple[PrefillStats, Tensor | None]:
+        """Read `ids`; also the hidden state after `ids[:place]`, or None where `place` is 0.
+
+        A token that is in the cache already is read again for its state.
+        """
+        begin, padding = perf_counter(), cache.padding
+        shared = reusable(self.config, cache.ids, cache.whole, ids, padding)
         drafts = None if self.drafter is None else self.drafter.beside(cache)
         if drafts is not None:
             # Positions that were read without the drafter are read again.
             shared = min(shared, len(drafts))
+        if place:
+            shared = min(shared, place - 1)
         cache.crop(shared)
-        stop = len(ids) // block * block
+        stop, state = self.config.block_start(len(ids), padding), None
         new = list(ids[shared:stop])
         if new:
             cache.reserve(len(new))
-            mask = visibility(self.config, shared, len(new), stop)
+            mask = visibility(self.config, shared, len(new), stop, padding=padding)
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
             taps = None if self.drafter is None else self.drafter.taps(len(new))
-            self._model(torch.tensor(new, device=self._device), [span], None, taps)
+            hidden = self._model(torch.tensor(new, device=self._device), [span], None, taps)
             if self.drafter is not None and taps is not None and drafts is not None:
                 self.drafter.extend(drafts, taps.features)
             cache.commit(new)
-        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
+            cache.whole = stop
+            state = hidden[place - 1 - shared] if place else None
+        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3), state
 
     def _placed(self, mask: Tensor | None) -> Tensor | None:
         return None if mask is None else mask.to(self._device)
 
     def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
         """See `Engine.read`."""
-        return self._read(ids, cache.contiguous, options)
+        return self._read(ids, cache.contiguous, options, self.config.padding(len(ids)))
 
-    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+    def _read(
+        self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions, padding: int
+    ) -> PrefillStats:
         policy = resolve_policy(self.config, options.cache)
-        if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
+        keeps = options.rule == "fixed_point" or policy in ("exact", "prompt_frozen")
+        if not keeps or cache.padding != padding:
             cache.crop(0)
+            cache.padding = padding
+        if not keeps:
             return PrefillStats(0, 0, 0.0)
         return self._prefill(ids[:-1] if self.config.shift else ids, cache)
 
@@ -141,10 +160,10 @@ class HostBackend:
         if options.rule == "draft" and self.drafter is None and not self._said_undrafted:
             self._said_undrafted = True
             _log.warning("There is no drafter for this model: replies go on token by token.")
-        prefill = self._read(ids, own, options)
+        prefill = self._read(ids, own, options, self.config.padding(len(ids)))
         return ReplyState(
             self.config, self._tokenizer, ids, own, options, prefill, self.cost,
-            read=lambda longer: self._read(longer, own, options),
+            read=lambda longer: self._read(longer, own, options, own.padding),
             drafter=self.drafter, draft_costs=self.draft_costs,
         )  # fmt: skip
 

@@ -11,8 +11,9 @@ from dllm_core.config import DecodeOptions, Rule
 from dllm_core.decode.canvas import Canvas
 from dllm_core.decode.denoise import Forward, run
 from dllm_core.decode.diffusion import Diffusion
+from dllm_core.decode.options import check_ids
 from dllm_core.errors import OptionError
-from dllm_core.model.cache import PromptCache
+from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.transformer import Span, Transformer, visibility
 
 
@@ -32,10 +33,18 @@ def fill(
     if options is None:
         rule: Rule = "sequential" if config.mask_id is None else "quota"
         options = DecodeOptions(rule=rule, eos_last=False)
+    check_ids(config, template)
     canvas = Canvas(config, template, cache.store.device)
     if allowed is not None:
         _check_allowed(canvas, allowed, config.mask_id)
-    denoiser = Diffusion(config, canvas, cache, options, allowed=allowed, stop_at_eos=False)
+    store, unconditional = cache.store, None
+    if options.guidance:
+        unconditional = KeyValues(config, store.limit, store.dtype, store.device)
+        unconditional.reserve(len(canvas), keep=0)
+    denoiser = Diffusion(
+        config, canvas, cache, options,
+        unconditional=unconditional, allowed=allowed, stop_at_eos=False,
+    )  # fmt: skip
     while not denoiser.done:
         denoiser.absorb(run(model, denoiser.plan()))
     return tuple(canvas.ids.tolist())
@@ -55,11 +64,12 @@ def score(
 ) -> float:
     """See `Engine.score`; `cache` is empty."""
     config, device = model.config, cache.store.device
+    check_ids(config, [*before, *ids])
     hidden = [None] * len(ids) if config.mask_id is not None else list(ids)
     canvas = Canvas(config, [*before, *hidden], device)
     n = len(canvas)
     cache.reserve(n)
-    mask = visibility(config, 0, n, n, canvas.begin)
+    mask = visibility(config, 0, n, n, canvas.begin, config.padding(len(before)))
     span = Span(cache.store, 0, n, n, None if mask is None else mask.to(device))
     places = torch.arange(len(before), n, device=device) - int(config.shift)
     logits = run(model, Forward(canvas.ids, (span,), places.clamp_min_(0))).log_softmax(-1)

@@ -13,44 +13,15 @@ from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode.canvas import Canvas, CanvasView
 from dllm_core.decode.denoise import Denoiser, Forward
 from dllm_core.decode.diffusion import Diffusion
-from dllm_core.decode.drafting import TYPICAL, DraftCosts, Drafting
+from dllm_core.decode.draft_economy import TYPICAL, DraftCosts
+from dllm_core.decode.drafting import Drafting
 from dllm_core.decode.fixed_point import FixedPoint
 from dllm_core.decode.reply_steps import ReplySteps
 from dllm_core.decode.schedule import Clock, CostModel, Deadline
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
 from dllm_core.draft.drafter import Drafter
-from dllm_core.errors import OptionError, PromptTooLongError
 from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.tokenizer import Tokenizer
-
-
-def check_request(
-    config: ModelConfig, context: int, ids: Sequence[int], options: DecodeOptions
-) -> None:
-    """Refuse requests that the engine cannot denoise.
-
-    Raises:
-        OptionError: the prompt is empty, or the options do not suit the model.
-        PromptTooLongError: prompt and reply do not fit the context.
-    """
-    if not ids:
-        raise OptionError("The prompt is empty: there is nothing to reply to.")
-    if options.rule not in ("fixed_point", "sequential", "draft") and config.mask_id is None:
-        raise OptionError(
-            f"The rule {options.rule} needs a model that was taught to denoise; this one "
-            "has no mask token. Use fixed_point."
-        )
-    if options.rule in ("fixed_point", "draft") and not config.autoregressive:
-        raise OptionError(
-            f"The rule {options.rule} needs causal attention and shifted logits: use quota or "
-            "threshold for this model."
-        )
-    needed = len(ids) + options.max_tokens + options.canvas_length
-    if needed > context:
-        raise PromptTooLongError(
-            f"A prompt of {len(ids)} tokens and a reply of {options.max_tokens} do not fit "
-            f"the context of {context}: shorten the history or load a larger context."
-        )
 
 
 class ReplyState:
@@ -171,7 +142,7 @@ class ReplyState:
         config, options, cache = self._config, self._options, self._cache
         ids, room = [*self._ids, *self._before.ids], options.max_tokens - len(self._before.ids)
         if options.rule == "fixed_point":
-            return FixedPoint(config, cache, ids[-1], options.canvas_length, room)
+            return FixedPoint(config, cache, ids[-1], options.canvas_length, room, options.banned)
         if options.rule == "draft":
             return Drafting(
                 config, cache, ids[-1], options, room, drafter=self._drafter,
@@ -181,7 +152,8 @@ class ReplyState:
             options = options.for_first_canvas()
         elif options.canvas_layers is not None and self._read is not None:
             self._read(ids)
-        length = min(room, options.canvas_length)
+        end = config.canvas_end(len(ids), options.canvas_length, room, cache.padding)
+        length = end - len(ids)
         canvas = Canvas.after(config, ids, length, cache.store.device)
         unconditional, pace = None, None
         if options.guidance:
@@ -190,7 +162,7 @@ class ReplyState:
             )
             unconditional.reserve(len(canvas), keep=0)
         if self._deadline is not None and self._paced:
-            pace = self._deadline.share(length / room)
+            pace = self._deadline.share(min(1.0, length / room))
         return Diffusion(config, canvas, cache, options, pace=pace, unconditional=unconditional)
 
 

@@ -80,6 +80,8 @@ class ReplySteps:
         """
         mark = self._clock()
         self._steps += forwards
+        # The last block of a model with blocks may reach beyond the longest reply.
+        view, final = view.first(self._max_tokens), final[: self._max_tokens]
         end = finished_before(final, self._eos_ids)
         ended, stats = end < len(final), None
         text = self._reply.push(final[len(self._reply.ids) : end])

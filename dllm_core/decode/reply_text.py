@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dllm_core.decode.stats import Ending
 from dllm_core.model.tokenizer import Tokenizer
+from dllm_core.thinking import ThinkingFilter
 
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)")
 _LAST_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*$")
@@ -17,7 +18,7 @@ class ReplyDetokenizer:
 
     The first sentence is released as it comes, so that speech can begin early. Every later
     one is released whole: there is time while the first is spoken, and a reply that hits its
-    bound can then end with a sentence.
+    bound can then end with a sentence. Chains of thought are left out.
 
     Attributes:
         text: all text released so far.
@@ -25,7 +26,9 @@ class ReplyDetokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._stream = tokenizer.stream()
+        self._stream, self._aloud = tokenizer.stream(), ThinkingFilter()
+        self._opening, self._closing = tokenizer.thinking_ids, tokenizer.closing_ids
+        self._thinks = False
         self._held = ""
         self._in_first = True
         self.text = ""
@@ -34,7 +37,7 @@ class ReplyDetokenizer:
     def push(self, ids: Sequence[int]) -> str:
         """Add final ids; returns the text that they release, maybe empty."""
         self.ids.extend(ids)
-        self._held += self._stream.push(ids)
+        self._held += self._aloud.push(self._stream.push(self._not_thought(ids)))
         ends = [match.end() for match in _SENTENCE_END.finditer(self._held)]
         if not self._in_first:
             return self._release(ends[-1] if ends else 0)
@@ -49,6 +52,7 @@ class ReplyDetokenizer:
 
         `complete` says that the model ended the reply by itself.
         """
+        self._held += self._aloud.finish()
         if complete:
             return self._release(len(self._held)), "eos"
         if _LAST_SENTENCE_END.search(self._held.rstrip()):
@@ -56,6 +60,16 @@ class ReplyDetokenizer:
         if not self._in_first or _LAST_SENTENCE_END.search(self.text):
             return "", "sentence"
         return self._release(len(self._held)), "length"
+
+    def _not_thought(self, ids: Sequence[int]) -> list[int]:
+        """The ids outside chains of thought, whose borders are tokens."""
+        kept = []
+        for token in ids:
+            if token in self._opening or token in self._closing:
+                self._thinks = token in self._opening
+            elif not self._thinks:
+                kept.append(token)
+        return kept
 
     def _release(self, length: int) -> str:
         piece, self._held = self._held[:length], self._held[length:]

@@ -8,6 +8,8 @@ committed; at least one, if any is open.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -50,6 +52,15 @@ def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
     uniform = torch.rand(tempered.shape, generator=generator, dtype=torch.float64)
     gumbel = -torch.log(-torch.log(uniform.clamp_min(1e-300)))
     return (tempered + gumbel.to(tempered.device)).argmax(dim=-1)
+
+
+def noise_seed(seed: int, before: Sequence[int]) -> int:
+    """The seed of the options mixed with the tokens before a canvas.
+
+    Every canvas of every turn draws noise of its own, and the same prompt the same noise.
+    """
+    words = repr((seed, list(before))).encode()
+    return int.from_bytes(blake2b(words, digest_size=7).digest(), "big")
 
 
 def best(logits: Tensor, count: int) -> Tensor:

@@ -24,6 +24,7 @@ from dllm_core.gpu.device_round import DeviceRound, RoundShape, runs_lead
 from dllm_core.gpu.graphs import CudaRecorder, Graphs, Recorder
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.gpu.tuning import tune
+from dllm_core.model.cache import reusable
 from dllm_core.model.paged_cache import PagedCache, PagePool
 from dllm_core.model.pages import pages_for
 from dllm_core.model.transformer import Transformer
@@ -61,12 +62,16 @@ def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
         return f"the cache policy {options.cache} computes the prompt again"
     if not frozen and options.cache not in ("auto", "exact"):
         return f"the cache policy {options.cache} computes the prompt again"
-    if config.block_length == 1 and options.block_length is not None:
+    if options.block_length is not None:
         return "a canvas on the device is one block, unless the model has blocks of its own"
+    if config.sub_block_length is not None or config.leads_blocks:
+        return "blocks in parts run on the host"
+    if config.pads_prompts and config.by_blocks:
+        return "blocks that are counted from the end of a prompt run on the host"
     if options.canvas_length > MOST_POSITIONS:
         return f"a canvas of more than {MOST_POSITIONS} positions runs on the host"
     plain = DecodeOptions()
-    for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k"):
+    for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k", "banned"):
         value = getattr(options, name)
         if value != getattr(plain, name):
             return f"{name}={value} runs on the host"
@@ -130,6 +135,8 @@ class Device:
         Raises:
             PromptTooLongError, PagesFullError: it does not fit.
         """
+        if self.config.attention == "bidirectional":
+            return  # its keys would depend on the rest of each prompt
         with self.turn():
             before, self._common = self._common, None
             if before is not None:
@@ -151,6 +158,8 @@ class Device:
     def prefill(self, ids: Sequence[int], cache: PagedCache) -> PrefillStats:
         """Read `ids` into the cache; see `Engine.prefill`."""
         begin = perf_counter()
+        if self.config.attention == "bidirectional":
+            return PrefillStats(0, 0, 0.0)
         with self.turn():
             whole = ids[: len(ids) // self._block * self._block]
             shared = read(self.model, cache, whole, lead=False)
@@ -161,7 +170,8 @@ class Device:
         """Read as much of `ids` as the first canvas after them needs; see `Engine.read`."""
         begin = perf_counter()
         with self.turn():
-            shared = cache.shared_prefix(ids)
+            known = ids[:-1] if runs_lead(self.config) else ids
+            shared = reusable(self.config, cache.ids, cache.whole, known)
             length = options.for_first_canvas().canvas_length
             CanvasJob(self.model, cache, ids, length, options).prepare()
             self._wait()

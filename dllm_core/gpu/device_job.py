@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dllm_core.config import DecodeOptions
+from dllm_core.decode.blocks import blocks_between
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.decode.denoise import finished_before
-from dllm_core.decode.diffusion import blocks_between
 from dllm_core.gpu.device_round import (
     OPEN,
     Outcome,
@@ -21,6 +21,7 @@ from dllm_core.gpu.device_round import (
     runs_lead,
 )
 from dllm_core.gpu.paged_model import PagedModel
+from dllm_core.model.cache import reusable
 from dllm_core.model.paged_cache import PagedCache
 from dllm_core.model.pages import pages_for
 from dllm_core.ops import PAGE
@@ -217,8 +218,8 @@ def read(model: PagedModel, cache: PagedCache, ids: Sequence[int], *, lead: bool
     Raises:
         PromptTooLongError, PagesFullError: see PagedCache.reserve.
     """
-    size = model.config.block_length if model.config.attention == "block_causal" else 1
-    shared = cache.shared_prefix(ids) // size * size
+    size = model.config.block_length
+    shared = reusable(model.config, cache.ids, cache.whole, ids)
     if lead and shared == len(ids) and (cache.lead is None or len(cache) > shared):
         shared = max(0, shared - size)
     cache.crop(shared)
@@ -226,4 +227,5 @@ def read(model: PagedModel, cache: PagedCache, ids: Sequence[int], *, lead: bool
     if new:
         hidden = model.read(cache, new)
         cache.commit(new, hidden[-1].clone())
+        cache.whole = len(ids)
     return shared

@@ -50,16 +50,18 @@ class DeviceSteps(Iterator[DenoiseStep]):
         before = self._before
         room = self._options.max_tokens - len(before.ids)
         now = self._options if before.ids else self._options.for_first_canvas()
-        length = min(room, now.canvas_length)
+        given = [*self._ids, *before.ids]
+        end = self._device.config.canvas_end(len(given), now.canvas_length, room)
+        length = end - len(given)
         job = CanvasJob(
             self._device.model,
             self._cache,
-            [*self._ids, *before.ids],
+            given,
             length,
             now,
             follows=bool(before.ids),
         )
-        canvases = 1 + -(-(room - length) // self._options.canvas_length)
+        canvases = 1 + -(-max(0, room - length) // self._options.canvas_length)
         self._told = 0
         return self._device.submit(job, self._due, self._deadline, canvases)
 

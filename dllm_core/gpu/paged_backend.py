@@ -46,7 +46,7 @@ class PagedBackend:
     @property
     def can_share(self) -> bool:
         """Whether no common prefix has been read yet."""
-        return not self.device.shares
+        return not self.device.shares and self.device.config.attention != "bidirectional"
 
     def share(self, ids: Sequence[int]) -> None:
         """See `Engine.share`."""

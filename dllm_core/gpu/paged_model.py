@@ -210,22 +210,42 @@ class PagedModel:
         positions = torch.arange(start, stop, device=device)
         slots = table[positions // PAGE] * PAGE + positions % PAGE
         first = None if canvas is None else start + canvas
-        mask = visibility(self.config, start, count, stop, first)
+        # Plain causal rows need no mask, with which torch has no flash attention.
+        causal = self.config.causal and start == 0 and canvas is None
+        mask = None if causal else visibility(self.config, start, count, stop, first)
         mask = None if mask is None else mask.to(device)
 
         def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            return _attend_pages(q, keys[table], values[table], stop, mask)
+            return _attend_pages(q, keys[table], values[table], stop, mask, causal=causal)
 
         where = Where(positions.int(), slots)
         return self.run(torch.tensor(ids, device=device), where, attend, layers)
 
 
 def _attend_pages(
-    q: Tensor, keys: Tensor, values: Tensor, visible: int, mask: Tensor | None
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    visible: int,
+    mask: Tensor | None,
+    *,
+    causal: bool = False,
 ) -> Tensor:
-    """Attention of one sequence: q (R, heads, d), keys and values (pages, kv_heads, PAGE, d)."""
+    """Attention of one sequence: q (R, heads, d), keys and values (pages, kv_heads, PAGE, d).
+
+    With `causal` a row attends to itself and those before it. Under a mask, key heads are repeated
+    for their queries: of torch's kernels only the unfused one shares them and takes a mask.
+    """
     k, v = (part.transpose(0, 1).flatten(1, 2)[None, :, :visible] for part in (keys, values))
+    shared = q.shape[1] // k.shape[1]
+    if mask is not None and shared > 1:
+        k, v = (part.repeat_interleave(shared, dim=1) for part in (k, v))
     attended = F.scaled_dot_product_attention(
-        q.transpose(0, 1)[None], k, v, attn_mask=mask, enable_gqa=q.shape[1] != k.shape[1]
+        q.transpose(0, 1)[None],
+        k,
+        v,
+        attn_mask=mask,
+        is_causal=causal,
+        enable_gqa=q.shape[1] != k.shape[1],
     )
     return attended[0].transpose(0, 1).flatten(1)

@@ -86,6 +86,25 @@ def shared_prefix(cached: Sequence[int], wanted: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(cached), len(wanted)))
 
 
+def reusable(
+    config: ModelConfig,
+    cached: Sequence[int],
+    whole: int,
+    wanted: Sequence[int],
+    padding: int = 0,
+) -> int:
+    """Number of leading tokens of a prompt that need not be read again.
+
+    In a block-causal model they are those of whole blocks that are the same. In a bidirectional
+    model the keys of every token depend on all of the prompt, so it is all or nothing: the same
+    prompt, read in one pass.
+    """
+    same = shared_prefix(cached, wanted)
+    if config.attention == "bidirectional":
+        return same if same == whole == len(wanted) else 0
+    return config.block_start(same, padding)
+
+
 class Companion(Protocol):
     """What is cut with a prompt cache and counted in its memory."""
 
@@ -109,11 +128,20 @@ class PromptCache:
     Between turns only the tokens after the longest shared prefix are computed anew. Valid
     rows are those of `ids`; the rows beyond are scratch for the canvas, so that a reply can
     be abandoned at any moment. One reply at a time may be denoised on a cache.
+
+    Attributes:
+        store: the keys and values.
+        ids: the tokens that are read.
+        whole: number of leading tokens that one pass has read, for bidirectional models, in which
+            a prompt that was read in parts is another one.
+        padding: positions by which the first block is shorter; see `ModelConfig.pads_prompts`.
     """
 
     def __init__(self, store: KeyValues) -> None:
         self.store = store
         self.ids: list[int] = []
+        self.whole = 0
+        self.padding = 0
         self.drafts: Companion | None = None
         """What a drafter has made of the same positions, or of fewer."""
 
@@ -129,6 +157,7 @@ class PromptCache:
         if not 0 <= length <= len(self.ids):
             raise IndexError(f"cannot crop {len(self.ids)} cached tokens to {length}")
         del self.ids[length:]
+        self.whole = self.whole if length >= self.whole else 0
         if self.drafts is not None:
             self.drafts.crop(length)
 
@@ -137,6 +166,7 @@ class PromptCache:
         other.reserve(len(self.ids))
         other.store.copy_from(self.store, len(self.ids))
         other.commit(self.ids)
+        other.whole, other.padding = self.whole, self.padding
         other.drafts = None if self.drafts is None else self.drafts.copy()
 
     def reserve(self, extra: int) -> None:

@@ -19,9 +19,11 @@ from dllm_core.model.families import NameMap
 from dllm_core.model.gguf_file import GgufFile
 from dllm_core.model.lazy_tensors import Rows, Stored
 from dllm_core.model.tokenizer import Tokenizer
-from dllm_core.model.weights import undo_llama_cpp_rotation
+from dllm_core.model.weights import arrange_heads
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_MASKS = ("<|mask|>", "<|MASK|>", "|<MASK>|", "<|mdm_mask|>", "[MASK]", "<mask>", "<M>")
+"""Spellings of a mask token that neither config.json nor the tokenizer's settings name."""
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
 
 
@@ -51,35 +53,46 @@ def find(source: str | Path, changes: Mapping[str, Any] | None = None) -> Checkp
     Raises:
         ModelFileError, UnsupportedModelError, WeightsError: as `Engine.load`.
     """
-    path = Path(source)
+    path, given = Path(source), families.checked(changes or {})
     if path.is_dir():
-        checkpoint = _from_directory(path, changes or {})
+        checkpoint = _from_directory(path, given)
     elif path.suffix == ".gguf" or path.is_file() or str(source).count("/") != 1:
-        checkpoint = _from_gguf(path, changes or {})
+        checkpoint = _from_gguf(path, given)
     else:
-        checkpoint = _from_directory(_fetch(str(source)), changes or {})
-    _check_agreement(checkpoint, changes or {})
+        checkpoint = _from_directory(_fetch(str(source)), given)
+    _check_agreement(checkpoint, given)
     return checkpoint
 
 
 def _from_gguf(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
     file = GgufFile(path)
-    config = families.config_from_gguf(file.metadata, file.tensors, **changes)
+    tensors = dict(file.read())
+    factors = tensors.get("rope_freqs.weight")
+    divisors = () if factors is None else tuple(factors[:].tolist())
+    config = families.config_from_gguf(file.metadata, file.tensors, divisors, **changes)
     words = tokenizer.from_gguf(file.metadata)
-    return Checkpoint(config, words, families.GGUF, undo_llama_cpp_rotation(file.read(), config))
+    arranged = arrange_heads(tensors.items(), config, interleaved=config.family == "llama")
+    return Checkpoint(config, words, families.GGUF, arranged)
 
 
 def _from_directory(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
     values = read_json(path / "config.json")
     words = tokenizer.from_directory(path)
-    mask = words.token_id("<|mask|>")
-    if mask is not None:
-        values.setdefault("mask_token_id", mask)
+    family, named = values.get("model_type", ""), words.named_id("mask_token")
+    if values.get("mask_token_id") is None:
+        spelled = (words.token_id(token) for token in _MASKS)
+        found = named if named is not None else next((i for i in spelled if i is not None), None)
+        plain = family in families.AUTOREGRESSIVE
+        values["mask_token_id"] = named if plain else found
+    mask = values["mask_token_id"]
+    spelling = None if mask is None else words.backend.id_to_token(mask)
+    changes = {**families.names_diffusion(family, spelling, changes), **changes}
     if (path / "generation_config.json").exists():
         ends = read_json(path / "generation_config.json").get("eos_token_id")
         values["eos_token_id"] = _joined(values.get("eos_token_id"), ends)
     config = families.config_from_json(values, **changes)
-    return Checkpoint(config, words, families.names_of(config), read_shards(path))
+    tensors = arrange_heads(read_shards(path), config)
+    return Checkpoint(config, words, families.names_of(config), tensors)
 
 
 def _joined(*stated: int | list[int] | None) -> list[int] | None:

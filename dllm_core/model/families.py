@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from dllm_core.config import ModelConfig
-from dllm_core.errors import ModelFileError, UnsupportedModelError
+from dllm_core import rope
+from dllm_core.config import ModelConfig, require_known
+from dllm_core.errors import ModelFileError, OptionError, UnsupportedModelError
+from dllm_core.model import fields_of_gguf, fields_of_json
 
 NameMap = Mapping[str, str]
 """Checkpoint tensor name -> `parameter` or `parameter:part`; `{}` stands for the layer."""
@@ -74,9 +77,25 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "llada": {"attention": "bidirectional", "shift": False},
     "Dream": {"attention": "bidirectional", "qkv_bias": True},
     "sdar": {"qk_norm": True, "block_length": 4, "shift": False},
-    "Fast_dLLM_Qwen": {"qkv_bias": True, "block_length": 32},
-    "a2d-qwen2": {"attention": "bidirectional", "qkv_bias": True, "shift": False},
-    "a2d-qwen3": {"attention": "bidirectional", "qk_norm": True, "shift": False},
+    "Fast_dLLM_Qwen": {
+        "qkv_bias": True,
+        "block_length": 32,
+        "sub_block_length": 8,
+        "leads_blocks": True,
+    },
+    "a2d-llama": {"attention": "bidirectional", "shift": False, "pads_prompts": True},
+    "a2d-qwen2": {
+        "attention": "bidirectional",
+        "qkv_bias": True,
+        "shift": False,
+        "pads_prompts": True,
+    },
+    "a2d-qwen3": {
+        "attention": "bidirectional",
+        "qk_norm": True,
+        "shift": False,
+        "pads_prompts": True,
+    },
 }
 """Fields of ModelConfig that the configuration files of a family leave out, by `model_type`."""
 
@@ -86,9 +105,74 @@ _LLADA_ENDS_OF_TURN = {126_464: 126_348}
 """By size of the vocabulary, as the mask ids: LLaDA-8B and iLLaDA-8B differ."""
 
 
+def checked(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ModelConfig as a user gives them, with lists made tuples.
+
+    Raises:
+        OptionError: a name is unknown, or a value of another type than the field's.
+    """
+    found: dict[str, Any] = {}
+    for name, value in changes.items():
+        require_known("field of the model's configuration", name, _FIELDS)
+        if isinstance(value, list):
+            value = tuple(value)
+        if name == "eos_ids" and isinstance(value, int):
+            value = (value,)
+        if not isinstance(value, _types_of(name)):
+            raise OptionError(f"{name} of the model's configuration cannot be {value!r}.")
+        found[name] = value
+    return found
+
+
+_FIELDS = [field.name for field in dataclasses.fields(ModelConfig) if field.name != "rope"]
+_BOOLEAN = ("leads_blocks", "pads_prompts", "shift", "qkv_bias", "qk_norm", "tied_head")
+
+
+def _types_of(name: str) -> tuple[type, ...]:
+    if name in ("family", "attention"):
+        return (str,)
+    if name in _BOOLEAN:
+        return (bool,)
+    if name == "eos_ids":
+        return (tuple,)
+    if name in ("rope_theta", "norm_eps"):
+        return (float, int)
+    return (int, type(None)) if name in ("mask_id", "sub_block_length") else (int,)
+
+
 def names_of(config: ModelConfig) -> NameMap:
     """The tensor names in the safetensors files of a family."""
     return LLADA if config.family == "llada" else HUGGING_FACE
+
+
+AUTOREGRESSIVE = ("llama", "qwen2", "qwen3")
+"""Families whose checkpoints predict the next token, unless their files say otherwise."""
+
+_OPEN_DLLM = {"attention": "bidirectional", "shift": True}
+"""Open-dLLM's checkpoints call themselves qwen2, and their tokenizer's mask token <M>."""
+
+
+def names_diffusion(
+    family: str, mask_token: str | None, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fields of a diffusion checkpoint that calls itself by an autoregressive family's name.
+
+    `mask_token` is the one that its tokenizer names, or None.
+
+    Raises:
+        UnsupportedModelError: there is a mask token, and nothing says how it is used.
+    """
+    stated = {"attention", "mask_id"} & changes.keys()
+    if family not in AUTOREGRESSIVE or not mask_token or stated:
+        return {}
+    if mask_token == "<M>":
+        return dict(_OPEN_DLLM)
+    raise UnsupportedModelError(
+        f"The tokenizer of this {family} checkpoint has a mask token, {mask_token}: it may have "
+        'been taught to denoise. Say how it attends with config={"attention": "bidirectional"} '
+        'and "mask_id", or load it as an autoregressive model with config={"attention": '
+        '"block_causal"}.'
+    )
 
 
 def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
@@ -108,6 +192,7 @@ def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
             f"{', '.join(_FAMILIES)}."
         )
     read = _read_llada if family == "llada" else _read_hugging_face
+    fields_of_json.check(family, values)
     try:
         fields = {"family": family, **_FAMILIES[family], **read(family, values), **changes}
     except KeyError as error:
@@ -144,9 +229,8 @@ def _read_llada(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
     heads, hidden = values["num_attention_heads"], values["hidden_size"]
-    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise UnsupportedModelError(f"Rotary positions of the kind {rope} are not supported.")
+    turning = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    context = values["max_position_embeddings"]
     eos = values.get("eos_token_id")
     eos = values.get("pad_token_id") if eos is None else eos
     if eos is None:
@@ -159,44 +243,61 @@ def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]
         "num_heads": heads,
         "num_kv_heads": values.get("num_key_value_heads") or heads,
         "head_dim": values.get("head_dim") or hidden // heads,
-        "context_length": values["max_position_embeddings"],
-        "rope_theta": rope.get("rope_theta", values.get("rope_theta", 10_000.0)),
+        "context_length": fields_of_json.within_window(values, context),
+        "rope_theta": turning.get("rope_theta") or values.get("rope_theta", 10_000.0),
+        "rope": rope.from_json(values, context),
         "norm_eps": values["rms_norm_eps"],
         "eos_ids": tuple(eos) if isinstance(eos, list) else (eos,),
         "mask_id": values.get("mask_token_id", _MASK_IDS.get(family)),
         "tied_head": values.get("tie_word_embeddings", False),
     }
     block = values.get("block_size", values.get("bd_size"))
-    return fields if block is None else fields | {"block_length": block}
+    if block is None:
+        return fields
+    sub = _FAMILIES[family].get("sub_block_length")
+    # A block that is shorter than its parts, or not a multiple of them, is one part.
+    whole = sub is not None and block % sub != 0
+    return fields | {"block_length": block} | ({"sub_block_length": None} if whole else {})
 
 
 def config_from_gguf(
-    metadata: Mapping[str, Any], tensors: Mapping[str, Any], **changes: Any
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    divisors: tuple[float, ...] = (),
+    **changes: Any,
 ) -> ModelConfig:
-    """The configuration that a GGUF file states.
+    """The configuration that a GGUF file states; `divisors` is its tensor rope_freqs.weight.
 
     Raises:
-        UnsupportedModelError: the architecture is not llama, qwen2 or qwen3.
+        UnsupportedModelError: the architecture is not llama, qwen2 or qwen3, or the file has a
+            field that changes the model in a way that is not known here.
         ModelFileError: a needed field is missing.
     """
     family = metadata.get("general.architecture")
-    if family not in ("llama", "qwen2", "qwen3"):
+    if family not in AUTOREGRESSIVE:
         raise UnsupportedModelError(
             f"GGUF files of the architecture {family!r} are not supported; llama, qwen2 and "
             "qwen3 are."
         )
+    fields_of_gguf.check(family, metadata)
     try:
-        fields = {**_FAMILIES[family], **_read_gguf(family, metadata, tensors), **changes}
+        found = _read_gguf(family, metadata, tensors, divisors)
+        fields = {**_FAMILIES[family], **found, **changes}
         return ModelConfig(family=family, **fields)
     except KeyError as error:
         raise ModelFileError(f"The GGUF file lacks the field {error}.") from error
 
 
 def _read_gguf(
-    family: str, metadata: Mapping[str, Any], tensors: Mapping[str, Any]
+    family: str,
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    divisors: tuple[float, ...],
 ) -> dict[str, Any]:
     heads = metadata[f"{family}.attention.head_count"]
     hidden = metadata[f"{family}.embedding_length"]
+    head_dim = metadata.get(f"{family}.attention.key_length", hidden // heads)
+    context = metadata[f"{family}.context_length"]
     return {
         "vocab_size": len(metadata["tokenizer.ggml.tokens"]),
         "hidden_size": hidden,
@@ -204,9 +305,10 @@ def _read_gguf(
         "num_layers": metadata[f"{family}.block_count"],
         "num_heads": heads,
         "num_kv_heads": metadata.get(f"{family}.attention.head_count_kv", heads),
-        "head_dim": metadata.get(f"{family}.attention.key_length", hidden // heads),
-        "context_length": metadata[f"{family}.context_length"],
+        "head_dim": head_dim,
+        "context_length": metadata.get(f"{family}.attention.sliding_window") or context,
         "rope_theta": metadata.get(f"{family}.rope.freq_base", 10_000.0),
+        "rope": rope.from_gguf(metadata, family, head_dim, divisors),
         "norm_eps": metadata[f"{family}.attention.layer_norm_rms_epsilon"],
         "eos_ids": (metadata["tokenizer.ggml.eos_token_id"],),
         "tied_head": "output.weight" not in tensors,

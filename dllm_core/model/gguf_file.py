@@ -20,8 +20,11 @@ import numpy as np
 import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
+from numpy.typing import NDArray
 
+from dllm_core.cpu.packed import Quantised
 from dllm_core.errors import ModelFileError
+from dllm_core.model import gguf_blocks
 from dllm_core.model.lazy_tensors import Stored
 
 _SCALARS = {
@@ -117,13 +120,28 @@ class GgufFile:
             raise struct.error("string beyond the end")
         return self._bytes[start : self._position].decode("utf-8")
 
+    def _strings(self, count: int) -> list[str]:
+        """As `_string` reads them: a vocabulary has 49,000 and more, so in one loop."""
+        found, position, whole = [], self._position, self._bytes
+        length_at = struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            start = position + 8
+            position = start + length_at(whole, position)[0]
+            if position > len(whole):
+                raise struct.error("string beyond the end")
+            found.append(whole[start:position].decode("utf-8"))
+        self._position = position
+        return found
+
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
             return self._string()
         if kind != _ARRAY:
             return self._scalar(_SCALARS[kind])
         element, count = self._scalar("I"), self._scalar("Q")
-        if element in (_STRING, _ARRAY):
+        if element == _STRING:
+            return self._strings(count)
+        if element == _ARRAY:
             return [self._value(element) for _ in range(count)]
         layout = f"<{count}{_SCALARS[element]}"
         values = struct.unpack_from(layout, self._bytes, self._position)
@@ -155,17 +173,26 @@ class GgufFile:
     def read(self) -> Iterator[tuple[str, Stored]]:
         """Yield every tensor by name; its rows are decoded to float32 when they are read."""
         for name, entry in self.tensors.items():
-            yield name, Stored(entry.shape, partial(self._decoded, entry))
+            matrix = len(entry.shape) == 2 and entry.kind in gguf_blocks.READABLE
+            quantised = partial(self._quantised, entry) if matrix else None
+            yield name, Stored(entry.shape, partial(self._decoded, entry), quantised)
+
+    def _quantised(self, entry: TensorEntry, rows: slice) -> Quantised:
+        return gguf_blocks.split(self._raw(entry, rows), entry.kind)
 
     def _decoded(self, entry: TensorEntry, rows: slice) -> torch.Tensor:
-        block, size = GGML_QUANT_SIZES[entry.kind]
         if len(entry.shape) == 1:
             return self._decoded(replace(entry, shape=(1, *entry.shape)), slice(0, 1))[0][rows]
+        values = dequantize(self._raw(entry, rows), entry.kind)
+        return torch.from_numpy(values.astype(np.float32, copy=False))
+
+    def _raw(self, entry: TensorEntry, rows: slice) -> NDArray[np.uint8]:
+        """Bytes of some rows as the file has them; the last axis is a row's blocks."""
+        block, size = GGML_QUANT_SIZES[entry.kind]
         start, stop, _ = rows.indices(entry.shape[0])
         width = entry.shape[-1] // block * size
         per_row = int(np.prod(entry.shape[1:-1], dtype=np.int64)) * width
         raw = np.fromfile(
             self.path, np.uint8, (stop - start) * per_row, offset=entry.offset + start * per_row
         )
-        values = dequantize(raw.reshape(stop - start, *entry.shape[1:-1], width), entry.kind)
-        return torch.from_numpy(values.astype(np.float32, copy=False))
+        return raw.reshape(stop - start, *entry.shape[1:-1], width)

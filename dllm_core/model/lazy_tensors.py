@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from dllm_core.cpu.packed import Quantised
+
 _ELEMENTS = 2**18
 """Elements of one piece: few beside the weights, many beside the cost of a read of its own."""
 _MULTIPLE = 64
@@ -28,10 +30,16 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A tensor whose rows are read from its file, or computed from the file, at every access."""
+    """A tensor whose rows are read from its file, or computed from the file, at every access.
+
+    Attributes:
+        read: reads some rows as floating-point numbers.
+        quantised: reads some rows as the file has them; None where it has no grids of 32 weights.
+    """
 
     shape: tuple[int, ...]
     read: Callable[[slice], Tensor]
+    quantised: Callable[[slice], Quantised] | None = None
 
     def __getitem__(self, rows: slice, /) -> Tensor:
         return self.read(rows)

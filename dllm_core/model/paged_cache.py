@@ -56,6 +56,7 @@ class PagedCache:
         ids: the tokens that are read.
         pages: numbers of the pages, in the order of positions.
         lead: normalised hidden state (hidden_size,) of the last id, where it was computed.
+        whole: see `PromptCache`.
 
     Raises:
         PagesFullError: the pool cannot reserve the pages of `limit` positions.
@@ -71,6 +72,7 @@ class PagedCache:
         for page in self.pages:
             pool.book.share(page)
         self.lead: Tensor | None = None if common is None else common.lead
+        self.whole = 0
         self._contiguous: PromptCache | None = None
         self.close = weakref.finalize(self, _release, pool.book, self._holder, self.pages)
 
@@ -99,6 +101,7 @@ class PagedCache:
             raise IndexError(f"cannot crop {len(self.ids)} cached tokens to {length}")
         if length < len(self.ids):
             self.lead = None
+        self.whole = self.whole if length >= self.whole else 0
         del self.ids[length:]
         self._shorten(pages_for(length, PAGE))
 

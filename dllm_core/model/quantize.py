@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, Format, PackedRows
+from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, Format, PackedRows, Quantised
 from dllm_core.cpu.product import Norm, multiply
 
 
@@ -49,12 +49,19 @@ class PackedLinear(nn.Module):
             self.packed.store(start, rows)
         self._stored.append((start, start + len(rows)))
 
+    def store_quantised(self, start: int, rows: Quantised) -> None:
+        """Store rows as a checkpoint has quantised them, from row `start` on."""
+        if rows.bits > self.packed.form.bits:
+            self._widen()
+        self.packed.write(start, rows)
+        self._stored.append((start, start + len(rows.levels)))
+
     def _widen(self) -> None:
         """Change the storage from four bits to eight; rows stored so far keep their values."""
         size = (self.in_features, self.out_features)
         wide = PackedRows(*size, EIGHT_BITS, paired=self.packed.paired)
         for start, stop in self._stored:
-            wide.store(start, self.packed.unpacked(start, stop))
+            wide.write(start, self.packed.quantised(start, stop))
         self._keep(wide)
 
     def forward(self, x: Tensor, *, norm: Norm | None = None) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,9 +14,18 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import DecodeStream
 
+from dllm_core import thinking
 from dllm_core.errors import ModelFileError, OptionError, UnsupportedModelError
 
 _CONTROL, _USER_DEFINED = 3, 4
+_FIRST_MARK = 0xF0000
+_MARKS = re.compile("[\U000f0000-\U000ffffd]")
+"""Private characters that stand for special tokens while a template is rendered."""
+_TAG = re.compile(r"[<\[|◁].*[>\]|▷]", re.DOTALL)
+
+WITHOUT_THINKING = {"add_generation_prompt": True, "enable_thinking": False, "thinking": False}
+"""Variables of chat templates: where the reply begins, and that it begins without a chain of
+thought (Qwen3 and others)."""
 # GPT-4's split, as Qwen2's tokenizer.json states it.
 _QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -34,6 +44,8 @@ class Tokenizer:
     Attributes:
         backend: the argument.
         vocab_size: one more than the largest id.
+        thinking_ids, closing_ids: tokens that begin and end a chain of thought; empty where the
+            tokenizer has no such tokens.
     """
 
     def __init__(
@@ -41,6 +53,9 @@ class Tokenizer:
     ) -> None:
         self.backend = backend
         self._added = backend.get_added_tokens_decoder()
+        self._controls = {i for i, token in self._added.items() if _is_control(token)}
+        self.thinking_ids = self._ids_of(thinking.OPENING)
+        self.closing_ids = self._ids_of(thinking.CLOSING)
         self.vocab_size = max(backend.get_vocab_size(), 1 + max(self._added, default=-1))
         self._special = special
         self._template = None if chat_template is None else _compile(chat_template)
@@ -58,20 +73,69 @@ class Tokenizer:
     def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
         """Token ids of a conversation of (role, content) pairs, ready for the reply.
 
+        Special tokens that are written out in a content stay text: a caller cannot end a turn or
+        speak for another role. A model that can think before it replies is told not to.
+
         Raises:
             OptionError: the model has no chat template, or the template refuses these roles.
         """
         if self._template is None:
             raise OptionError("This model has no chat template: encode the prompt yourself.")
+        template, roles = self._template, [role for role, _ in messages]
+
+        def render(contents: Sequence[str]) -> str:
+            chat = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
+            return str(template.render(messages=chat, **WITHOUT_THINKING, **self._special))
+
         try:
-            text = self._template.render(
-                messages=[{"role": role, "content": content} for role, content in messages],
-                add_generation_prompt=True,
-                **self._special,
-            )
+            return self.encode_around([content for _, content in messages], render)
         except TemplateError as error:
             raise OptionError(f"The chat template refuses this conversation: {error}") from error
-        return self.encode(text)
+
+    def encode_around(
+        self, contents: Sequence[str], render: Callable[[Sequence[str]], str]
+    ) -> list[int]:
+        """Token ids of the text that `render` makes of the contents of a conversation.
+
+        Only what `render` adds becomes special tokens. A chain of thought that it opens at the end
+        is closed again.
+        """
+        marks: dict[str, str] = {}
+        text = thinking.closed(render([self._marked(content, marks) for content in contents]))
+        if not marks:
+            return self.encode(text)
+        pieces = re.split(f"([{''.join(marks)}])", text)
+        ids = [self._as_text(marks[p]) if p in marks else self.encode(p) for p in pieces]
+        return [i for part in ids for i in part]
+
+    def _marked(self, content: str, marks: dict[str, str]) -> str:
+        """The content with a private character for each special token written out in it.
+
+        `marks` gets the text by character.
+        """
+        content = _MARKS.sub("\ufffd", content)
+        while True:
+            found = self.backend.encode(content, add_special_tokens=False)
+            places = zip(found.ids, found.offsets, strict=True)
+            spans = [span for i, span in places if i in self._controls]
+            if not spans:
+                return content
+            for start, stop in reversed(spans):
+                known = {text: mark for mark, text in marks.items()}
+                mark = known.get(content[start:stop], chr(_FIRST_MARK + len(marks)))
+                marks[mark] = content[start:stop]
+                content = content[:start] + mark + content[stop:]
+
+    def _as_text(self, text: str) -> list[int]:
+        """Token ids of a text without any special token: cut until none is recognised."""
+        ids = self.encode(text)
+        if len(text) < 2 or not self._controls.intersection(ids):
+            return [i for i in ids if i not in self._controls]
+        return [*self._as_text(text[:1]), *self._as_text(text[1:])]
+
+    def _ids_of(self, tags: Sequence[str]) -> tuple[int, ...]:
+        found = {token.content: i for i, token in self._added.items()}
+        return tuple(found[tag] for tag in tags if tag in found)
 
     def token_id(self, token: str) -> int | None:
         """Id of a token by its spelling in the vocabulary, or None."""
@@ -108,6 +172,11 @@ class TextStream:
         """Decode `ids`; returns the text that they complete, maybe empty."""
         pieces = (self._stream.step(self._backend, i) for i in ids)
         return "".join(piece for piece in pieces if piece is not None)
+
+
+def _is_control(token: AddedToken) -> bool:
+    """Whether an added token has a meaning for the model, and is no word."""
+    return bool(token.special) or _TAG.fullmatch(token.content) is not None
 
 
 def from_gguf(metadata: dict[str, Any]) -> Tokenizer:

@@ -20,6 +20,7 @@ from dllm_core.model import exact_rows
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
+from dllm_core.rope import PLAIN_ROPE
 
 
 class Linear(nn.Linear):
@@ -95,18 +96,23 @@ class Taps:
 
 
 def visibility(
-    config: ModelConfig, start: int, rows: int, visible: int, canvas: int | None = None
+    config: ModelConfig,
+    start: int,
+    rows: int,
+    visible: int,
+    canvas: int | None = None,
+    padding: int = 0,
 ) -> Tensor | None:
     """Attention mask of `rows` positions from `start` on over the first `visible` positions.
 
     Returns bool (rows, visible), or None where every row attends to all. In block-causal models a
     position attends to its own block and all before it; with blocks of one, positions from
-    `canvas` on attend to each other, too.
+    `canvas` on attend to each other, too. The first block is shorter by `padding`.
     """
     if config.attention == "bidirectional":
         return None
     positions = torch.arange(start, start + rows)
-    limit = (positions // config.block_length + 1) * config.block_length
+    limit = ((positions + padding) // config.block_length + 1) * config.block_length - padding
     if canvas is not None and config.block_length == 1:
         limit = torch.where(positions >= canvas, visible, limit)
     if int(limit[0]) >= visible:
@@ -115,15 +121,22 @@ def visibility(
 
 
 class Rotary(nn.Module):
-    """Rotary position embedding in the half-split layout (RoFormer, arXiv 2104.09864)."""
+    """Rotary position embedding in the half-split layout (RoFormer, arXiv 2104.09864).
+
+    Where a part of the head is rotated, each half ends with dimensions that are not: their weights
+    are put there when they are loaded (`weights.arrange_heads`).
+    """
 
     def __init__(self, config: ModelConfig, length: int) -> None:
         super().__init__()
-        half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-        angles = torch.outer(torch.arange(length, dtype=torch.float32), config.rope_theta**-half)
+        angles = torch.outer(torch.arange(length, dtype=torch.float32), _frequencies(config))
+        turned = config.rope.width(config.head_dim) // 2
+        scale = torch.ones(config.head_dim // 2)
+        scale[:turned] = config.rope.attention
+        cos, sin = angles.cos() * scale, angles.sin() * scale
         # Rotating by half a head swaps the halves; the sign of the first one sits in the table.
-        self.register_buffer("cos", torch.cat([angles.cos(), angles.cos()], -1)[:, None])
-        self.register_buffer("sin", torch.cat([-angles.sin(), angles.sin()], -1)[:, None])
+        self.register_buffer("cos", torch.cat([cos, cos], -1)[:, None])
+        self.register_buffer("sin", torch.cat([-sin, sin], -1)[:, None])
         self.cos: Tensor
         self.sin: Tensor
 
@@ -141,6 +154,17 @@ class Rotary(nn.Module):
             return self.cos[span.positions], self.sin[span.positions]
         rows = slice(span.start, span.start + span.rows)
         return self.cos[rows], self.sin[rows]
+
+
+def _frequencies(config: ModelConfig) -> Tensor:
+    """Radians per position of each pair of a head, (head_dim / 2,); 0 for those not rotated."""
+    if config.rope == PLAIN_ROPE:
+        half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+        return torch.as_tensor(config.rope_theta**-half)
+    found = config.rope.frequencies(config.head_dim, config.rope_theta)
+    whole = torch.zeros(config.head_dim // 2)
+    whole[: len(found)] = torch.from_numpy(found).float()
+    return whole
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:

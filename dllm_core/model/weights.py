@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 
 import torch
 from torch import Tensor
 
 from dllm_core.config import ModelConfig
+from dllm_core.cpu.packed import Quantised
 from dllm_core.errors import WeightsError
 from dllm_core.model.families import NameMap
 from dllm_core.model.fp8_linear import Fp8Linear
@@ -109,7 +110,7 @@ def fill(
         slot = wanted[name]
         _store(model, slot, tensor)
         if slot.parameter == "embedding" and model.config.tied_head:
-            _copy_to_head(model)
+            _copy_to_head(model, tensor)
         done += prod(tensor.shape)
         if progress is not None:
             progress(done / total, f"reading {name}")
@@ -137,19 +138,27 @@ def _shape(model: Transformer, slot: TensorRows) -> tuple[int, ...]:
 def _store(model: Transformer, slot: TensorRows, tensor: Rows) -> None:
     module = model.get_submodule(_owner(slot.parameter))
     if isinstance(module, PackedLinear | Fp8Linear) and slot.parameter.endswith("weight"):
-        for rows in pieces(tensor.shape):
-            module.store_rows((slot.rows.start or 0) + rows.start, tensor[rows])
+        _store_rows(module, slot.rows.start or 0, tensor)
         return
     target = _target(model, slot)
     for rows in pieces(tensor.shape):
         target[rows].copy_(tensor[rows])
 
 
-def _copy_to_head(model: Transformer) -> None:
+def _store_rows(module: PackedLinear | Fp8Linear, start: int, tensor: Rows) -> None:
+    """Quantise rows, or take them as they are quantised: the search for a grid takes far longer."""
+    ready = tensor.quantised if isinstance(tensor, Stored) else None
+    for rows in pieces(tensor.shape):
+        if ready is not None and isinstance(module, PackedLinear):
+            module.store_quantised(start + rows.start, ready(rows))
+        else:
+            module.store_rows(start + rows.start, tensor[rows])
+
+
+def _copy_to_head(model: Transformer, embedding: Rows) -> None:
     """Quantise the embedding into a tied head; in floating point the head is the embedding."""
     if isinstance(model.head, PackedLinear):
-        for rows in pieces(model.embedding.shape):
-            model.head.store_rows(rows.start, model.embedding[rows])
+        _store_rows(model.head, 0, embedding)
 
 
 def _check(
@@ -191,25 +200,57 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def undo_llama_cpp_rotation(
-    tensors: Iterable[tuple[str, Rows]], config: ModelConfig
+def arrange_heads(
+    tensors: Iterable[tuple[str, Rows]], config: ModelConfig, *, interleaved: bool = False
 ) -> Iterator[tuple[str, Rows]]:
-    """Put the query and key rows of a llama GGUF back into the half-split rotary layout.
+    """Put the rows of queries, keys and their norms into the layout that `Rotary` rotates.
 
-    llama.cpp interleaves them (first and second half of a head alternate) for llama; the rows
-    of Qwen files are unchanged.
+    Checkpoints have it already, with two exceptions. llama.cpp interleaves the rotated rows of a
+    llama (first and second half of a head alternate). Where a part of the head is rotated, the
+    rotated rows come first; here each half of a head begins with its half of them.
     """
+    order = _order(config, interleaved=interleaved)
     for name, tensor in tensors:
-        if config.family == "llama" and (".attn_q." in name or ".attn_k." in name):
-            shape = tuple(tensor.shape)
-            tensor = Stored(shape, partial(_half_split, tensor, config.head_dim))
+        if order is not None and _ROTATED.search(name):
+            tensor = _reordered(tensor, order)
         yield name, tensor
 
 
-def _half_split(tensor: Rows, head_dim: int, rows: slice) -> Tensor:
-    """The `rows` of a tensor, reordered within their heads."""
-    start, stop, _ = rows.indices(tensor.shape[0])
-    first = start // head_dim * head_dim
-    heads = tensor[slice(first, -(-stop // head_dim) * head_dim)]
-    pairs = heads.view(-1, head_dim // 2, 2, *heads.shape[1:]).transpose(1, 2)
-    return pairs.reshape(heads.shape)[start - first : stop - first]
+_ROTATED = re.compile(r"(q_proj|k_proj|q_norm|k_norm|attn_q|attn_k|attn_q_norm|attn_k_norm)\.")
+
+
+def _order(config: ModelConfig, *, interleaved: bool) -> Tensor | None:
+    """Row of the checkpoint for each row of a head; None where they are the same."""
+    size, turned = config.head_dim, config.rope.width(config.head_dim)
+    if turned == size and not interleaved:
+        return None
+    rows, rest = torch.arange(turned), torch.arange(turned, size)
+    first, second = (rows[::2], rows[1::2]) if interleaved else rows.chunk(2)
+    spare = size // 2 - turned // 2
+    return torch.cat([first, rest[:spare], second, rest[spare:]])
+
+
+def _reordered(tensor: Rows, order: Tensor) -> Stored:
+    """The same rows, reordered within the heads that they belong to."""
+    size = len(order)
+
+    def whole_heads(rows: slice) -> tuple[slice, slice]:
+        start, stop, _ = rows.indices(tensor.shape[0])
+        first = start // size * size
+        return slice(first, -(-stop // size) * size), slice(start - first, stop - first)
+
+    def reordered(heads: Tensor) -> Tensor:
+        return heads.view(-1, size, *heads.shape[1:])[:, order].reshape(heads.shape)
+
+    def read(rows: slice) -> Tensor:
+        heads, wanted = whole_heads(rows)
+        return reordered(tensor[heads])[wanted]
+
+    ready = tensor.quantised if isinstance(tensor, Stored) else None
+
+    def quantised(rows: slice) -> Quantised:
+        assert ready is not None
+        heads, wanted = whole_heads(rows)
+        return ready(heads).map(lambda part: reordered(part)[wanted])
+
+    return Stored(tuple(tensor.shape), read, None if ready is None else quantised)

@@ -186,12 +186,16 @@ def sdar(
     steps: int,
     threshold: float,
 ) -> list[int]:
-    """Low-confidence dynamic; the whole sequence is run anew under the block mask, uncached."""
-    x = torch.tensor(prompt + [mask_id] * length)
+    """Low-confidence dynamic; the whole sequence is run anew under the block mask, uncached.
+
+    Every block is denoised to its edge; of the last one the first `length` tokens are the reply.
+    """
+    edge = -(-(len(prompt) + length) // block) * block
+    x = torch.tensor(prompt + [mask_id] * (edge - len(prompt)))
     places = torch.arange(len(x)) // block
     mask = places[None] <= places[:, None]
     for first in range(len(prompt) // block * block, len(x), block):
-        last = min(first + block, len(x))
+        last = first + block
         size = int((x[first:last] == mask_id).sum())
         for i in range(steps):
             if not (x[first:last] == mask_id).any():
@@ -204,7 +208,66 @@ def sdar(
             high = [int(p) for p in (sure > threshold).nonzero()]
             for place in high if len(high) >= quota else _surest(sure, quota):
                 x[place] = ids[place]
-    return x[len(prompt) :].tolist()
+    return x[len(prompt) :][:length].tolist()
+
+
+def fast_dllm_v2(
+    model: Plain, prompt: list[int], mask_id: int, *, length: int, block: int, part: int,
+    threshold: float,
+) -> tuple[list[int], int]:  # fmt: skip
+    """Fast-dLLM v2 (arXiv 2509.26328): the reply, and its forward passes over blocks.
+
+    The first token of a block is the best one after the clean block before it. The parts of a
+    block are finished from left to right; within the block logits are shifted by one.
+    """
+
+    def mask(n: int) -> Tensor:
+        places = torch.arange(n) // block
+        return places[None] <= places[:, None]
+
+    x, passes = list(prompt), 0
+    while len(x) < len(prompt) + length:
+        if len(x) % block == 0:
+            logits = model(torch.tensor(x), mask=mask(len(x)))[0][-1]
+            logits[mask_id] = -1e9
+            x.append(int(logits.argmax()))
+            passes += 1
+        first = len(x) // block * block
+        t = torch.tensor(x + [mask_id] * (first + block - len(x)))
+        for start in range(first, first + block, part):
+            while (t[start : start + part] == mask_id).any():
+                logits = model(t, mask=mask(len(t)))[0]
+                logits = torch.cat([logits[:1], logits[:-1]])[start : start + part]
+                ids, sure = _best(logits, mask_id)
+                sure = torch.where(t[start : start + part] == mask_id, sure, -torch.inf)
+                for i in (sure >= threshold).nonzero().flatten().tolist() or _surest(sure, 1):
+                    t[start + i] = ids[i]
+                passes += 1
+        x = t.tolist()
+    return x[len(prompt) :][:length], passes
+
+
+def bd3lm(
+    model: Plain, prompt: list[int], mask_id: int, *, length: int, block: int, steps: int
+) -> list[int]:
+    """Block diffusion as dllm samples it, without its left padding, which is not attended to.
+
+    Padding puts the end of the prompt on the edge of a block and hides the difference between
+    positions and edges: the edges are counted from the prompt's end.
+    """
+    pad = -len(prompt) % block
+    x, stop = list(prompt), len(prompt) + length
+    while len(x) < stop:
+        size = min(block, stop - len(x))
+        t = torch.tensor(x + [mask_id] * size)
+        places = (torch.arange(len(t)) + pad) // block
+        for i in range(steps):
+            ids, sure = _best(model(t, mask=places[None] <= places[:, None])[0][-size:], mask_id)
+            sure = torch.where(t[-size:] == mask_id, sure, -torch.inf)
+            for place in _surest(sure, size // steps + (i < size % steps)):
+                t[len(t) - size + place] = ids[place]
+        x = t.tolist()
+    return x[len(prompt) :]
 
 
 def random_weights(shape: dict[str, Any], seed: int) -> dict[str, Tensor]:
