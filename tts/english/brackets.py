@@ -72,6 +72,11 @@ def grouped(said: str, written: str) -> str:
 _TERM = r"(?:\d+(?:\.\d+)?|[a-z])"
 RULES = (
     Rule(r"[()]", _bracket, starts="s"),
+    Rule(
+        r"(?<![\w)])[-−](?=\()",
+        lambda m: "minus" if decides(m.string, m.end()) else None,
+        starts="s",
+    ),
     Rule(r"\s?(?:\^+|\*\*)(?=\()", lambda m: "to the power of", starts="s"),
     Rule(
         rf"(?<!\w)\|(?=[-−]?{_TERM}(?:\s?[-−+*/×⋅]\s?{_TERM})*\|(?:\s?[-−+*/×÷⋅=<>≤≥≈^).,;?!]|\s?$|\sis\b))",

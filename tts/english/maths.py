@@ -226,6 +226,12 @@ def _symbols(match: re.Match[str]) -> str:
     }[match.group()]
 
 
+def _times(match: re.Match[str]) -> str | None:
+    """Say "3 x 4", "3×(4+1)"; in "2x(x+1)" the letter is a variable."""
+    variable = match.group() == "x" and match.string[match.end() :][:1] == "("
+    return None if variable else "times"
+
+
 def _arrow(match: re.Match[str]) -> str:
     return "to"
 
@@ -299,7 +305,7 @@ RULES = (
     Rule(r"≈(?=\s?[\d.$€£])(?<![\w)]≈)(?<![\w)] ≈)", lambda m: "about", starts="s"),
     Rule(r"!=|<=|>=|==|\+/-|&&", _symbols, starts="s"),
     Rule(r"[-=]+>|→|⟶", _arrow, starts="s"),
-    Rule(r"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", lambda m: "times", starts="ls"),
+    Rule(r"(?<=\d)\s?[x×*]\s?(?=[\d(])|(?<=\d\s)[x×*]\s?(?=[\d(])", _times, starts="ls"),
     Rule(
         rf"{_OPERAND_BEFORE}\s?\*\s?(?=[\w(])|(?<=[\w)]\s)\*\s(?=[\w(])",
         lambda m: "times",
