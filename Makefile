@@ -9,10 +9,17 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
 
-.PHONY: help setup run demo test browser check bench clean
+# Tests run in so many processes; each loads torch (some 1 GB with the default models).
+WORKERS ?= 2
+# Compiled files are kept: some tests start Python again, and every worker reads all tests.
+PYTEST  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+# A model is loaded once, in one worker (tests/support/groups.py).
+SHARED  := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+.PHONY: help setup run demo test test-fast test-long browser check bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 setup: $(VENV)/.dev $(VENV)/.models ## install everything, tools for development too
 
@@ -22,8 +29,16 @@ run: $(VENV)/.base $(VENV)/.models ## serve on 127.0.0.1:8080
 demo: $(VENV)/.base $(VENV)/.models ## answer a spoken question in the terminal
 	$(BIN)/onebreath demo
 
-test: setup browser ## run all tests
-	$(BIN)/python -m pytest
+test: setup browser ## run all tests (WORKERS=2 processes)
+	$(PYTEST) $(SHARED) -m "not alone"
+	$(PYTEST) -m alone
+
+test-fast: setup ## run the tests without models, browser and long waits: a minute
+	$(PYTEST) $(SHARED) -m "not (slow or model or browser or gpu or alone)"
+
+test-long: setup ## run 10,000 random conversations, and every scenario in real time
+	SEQUENCES=$${SEQUENCES:-10000} SEED=$${SEED:-new} $(PYTEST) tests/test_session_machine.py
+	$(PYTEST) $(SHARED) -m slow --all-live tests/test_scenarios.py
 
 browser: ## install what the browser tests need
 	@{ $(FIND_CHROMIUM) && command -v node && command -v npm; } >/dev/null || $(DEBIAN_BROWSER) || \
@@ -39,7 +54,7 @@ bench: $(VENV)/.base $(VENV)/.models ## print the latency figures of this machin
 	$(BIN)/onebreath bench
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) tests/javascript/node_modules build dist .cache .*_cache .hypothesis
+	rm -rf $(VENV) tests/javascript/node_modules* build dist .cache .*_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,4 +1,14 @@
-"""Tokens to tokens by denoising: the diffusion engine. Importing this imports no torch."""
+"""The diffusion engine: prompt tokens to reply tokens by denoising.
+
+`Engine.load` opens a checkpoint: `model` finds its files, builds the transformer and fills it
+with weights. `Engine.submit` reads a prompt into a cache and adds a reply to a batch: `decode`
+plans forward passes and commits positions by a rule (`config` has the options), on a CPU through
+the kernels of `cpu`, on a GPU in the rounds of `gpu` with the kernels of `ops`. The reply comes
+out as `DenoiseStep`s of text that is final. `tasks` builds on the engine (templates, JSON, guided
+acceptance), `adapt` trains adapters for it, `bench` measures it.
+
+Importing this package does not import torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two configurations of the engine: what a model is, and how it decodes."""
+"""The two configurations of the engine: the model's shape, and the options of a reply."""
 
 from __future__ import annotations
 
@@ -29,7 +29,36 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Shape and habits of one dense transformer; every family is a value of this type."""
+    """Shape and behaviour of one dense transformer; every family is a value of this type.
+
+    Attributes:
+        family: `model_type` of the checkpoint, such as `llama` or `Dream`.
+        vocab_size: rows of the embedding, in tokens; padding included.
+        hidden_size: width of the residual stream.
+        intermediate_size: width of the feed-forward layer (SwiGLU).
+        num_layers: transformer blocks.
+        num_heads: query heads of each block.
+        num_kv_heads: key and value heads of each block; divides `num_heads`.
+        head_dim: width of one head; even, for rotary positions.
+        context_length: positions that the model was trained on.
+        rope_theta: base of the rotary frequencies.
+        norm_eps: epsilon of every RMS norm.
+        eos_ids: token ids any of which ends a reply.
+        mask_id: token id of an open position; None for an autoregressive checkpoint that was
+            never taught to denoise.
+        attention: `bidirectional`, or `block_causal`: a position attends to its own block and to
+            all before it.
+        block_length: positions of a block; 1 is plain causal attention.
+        shift: whether the logits of position i predict position i + 1, as in autoregressive
+            models, or position i itself.
+        qkv_bias: whether the query, key and value projections have a bias.
+        qk_norm: whether queries and keys pass an RMS norm before they are rotated.
+        tied_head: whether the output head is the embedding.
+
+    Raises:
+        OptionError: a size is not positive, the heads do not divide, or a token id lies outside
+            the vocabulary.
+    """
 
     family: str
     vocab_size: int
@@ -43,14 +72,10 @@ class ModelConfig:
     rope_theta: float
     norm_eps: float
     eos_ids: tuple[int, ...]
-    """Any of these ends a reply."""
     mask_id: int | None = None
-    """None for an autoregressive checkpoint that was never taught to denoise."""
     attention: Attention = "block_causal"
     block_length: int = 1
-    """Positions see their own block and all before it; 1 is plain causal attention."""
     shift: bool = True
-    """Logits of position i predict position i + 1 (as autoregressive models do), not i."""
     qkv_bias: bool = False
     qk_norm: bool = False
     tied_head: bool = True
@@ -76,60 +101,94 @@ class ModelConfig:
 
     @property
     def autoregressive(self) -> bool:
-        """Causal attention and shifted logits: every token is predicted from those before it."""
+        """Whether every token is predicted from those before it (causal, shifted logits)."""
         return self.shift and self.attention == "block_causal" and self.block_length == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeOptions:
-    """How a reply is denoised. The rules are defined in unmask.py."""
+    """Options of one reply: its decode rule, canvas, bounds and sampling.
+
+    The rules are functions of decode/unmask.py, where their sources are named.
+
+    Attributes:
+        rule: decides which open positions become final after a forward pass.
+            `fixed_point`: Jacobi iteration of greedy decoding, for autoregressive models.
+            `sequential`: the leftmost positions.
+            `quota`: the surest, so many that the canvas is complete after `steps`.
+            `threshold`: all whose confidence reaches `threshold`.
+            `factor`: as many of the surest as `factor` permits (Fast-dLLM).
+            `entropy_bound`: those of lowest entropy, up to `entropy_bound` in sum (EB-sampler).
+            `dynamic`: all above `threshold` if they fill the quota, else the quota (SDAR).
+            `remask`: as `threshold`, and doubtful ones are opened again (WINO).
+        max_tokens: longest reply, in tokens; at the bound it is cut at the end of a sentence where
+            there is one.
+        canvas_length: positions denoised together. The fixed-point rule slides its canvas to the
+            right as positions become final, other rules finish one canvas before the next. An
+            unadapted model finds hardly more tokens per pass with a longer canvas and pays for
+            it: 1 is the fastest on a CPU (`python -m dllm_core.bench reply MODEL`).
+        first_canvas: positions of a reply's first canvas, so that something can be spoken early;
+            its steps are fewer in proportion. None for `canvas_length`.
+        block_length: positions of a block; the blocks of a canvas are finished from left to
+            right. None for one block. A model trained on blocks uses its own.
+        steps: forward passes of a canvas under `quota` and `dynamic`, which commit a quota per
+            step.
+        deadline_ms: milliseconds for the whole reply after its prefill; None for no limit. The
+            reply takes as many steps as fit, at most one per position, and each canvas has its
+            share. A rule that cannot finish early (`fixed_point`; any rule, of a model never
+            taught to denoise) is cut there. No reply is late by more than one step.
+        cache: keys and values that are kept from step to step. `auto` is `exact` for block-causal
+            models and `none` for bidirectional ones; `prompt_frozen` (FlashDLM), `prefix` and
+            `dual` (Fast-dLLM) are approximations for bidirectional models.
+        confidence: measure by which positions are ranked: the `probability` of the token (LLaDA),
+            its `margin` over the second best, negative `entropy` (both Dream), or `random`.
+        timesteps: whether the quota follows Dream's linear timesteps; otherwise it is even.
+        threshold: confidence from which `threshold`, `dynamic` and `remask` commit; 0 to 1.
+        factor: scale of the rule `factor`; larger commits more per step.
+        entropy_bound: bound of the rule `entropy_bound`, in nats.
+        remask_below: probability below which `remask` opens a committed position again; 0 to 1.
+        guidance: scale of classifier-free guidance, which costs a second sequence in each step; 0
+            switches it off.
+        temperature: sampling temperature; 0 takes the likeliest token.
+        top_p: probability mass of the tokens that sampling draws from (nucleus); above 0, at
+            most 1.
+        top_k: number of best tokens that count, for the confidence, too; None for all. Dream's
+            generate has 50.
+        seed: seed of the random generator (sampling and the `random` confidence).
+        eos_last: whether end-of-reply tokens are committed after all others of a block. Otherwise
+            the easy padding is committed first and floods the canvas.
+        every_step: whether every step of a reply on a GPU is yielded, for a live view, where
+            otherwise one is yielded per round. On a CPU every step is yielded anyway.
+        canvas_layers: indices of the layers that the canvas runs through, attending to the
+            prompt's keys and values of the same layers; None for all. For models trained so (a
+            light denoiser).
+
+    Raises:
+        OptionError: a value is out of its range, or two options contradict each other.
+    """
 
     rule: Rule = "fixed_point"
     max_tokens: int = 64
-    """Longest reply; at the bound it is cut at the end of a sentence where there is one."""
     canvas_length: int = 1
-    """Positions denoised together. The fixed-point rule slides its canvas to the right as
-    positions become final, other rules finish one canvas before the next. Without adaptation
-    a longer canvas hardly finds more tokens per pass and costs more: 1 is the fastest on a CPU
-    (`python -m dllm_core.bench reply MODEL`)."""
     first_canvas: int | None = None
-    """Positions of a reply's first canvas, so that something can be spoken early; its steps are
-    fewer in proportion. None is `canvas_length`."""
     block_length: int | None = None
-    """A canvas is finished block by block, from left to right; None is one block. A model
-    trained on blocks uses its own."""
     steps: int = 16
-    """Forward passes per canvas, for the rules that commit a quota per step."""
     deadline_ms: float | None = None
-    """Time for the whole reply after its prefill: its steps are as many as fit, at most one per
-    position, and each canvas has its share. A rule that cannot finish early (`fixed_point`; any,
-    of a model never taught to denoise) is cut there. No reply is late by more than one step."""
     cache: CachePolicy = "auto"
-    """`auto` is exact for block-causal models and none for bidirectional ones."""
     confidence: Confidence = "probability"
     timesteps: bool = False
-    """Quota by Dream's linear timesteps instead of evenly."""
     threshold: float = 0.9
     factor: float = 1.0
     entropy_bound: float = 0.1
     remask_below: float = 0.5
     guidance: float = 0.0
-    """Classifier-free guidance: 0 is none; each step then costs a second sequence."""
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int | None = None
-    """Only the best k tokens count, for the confidence, too; Dream's generate has 50."""
     seed: int = 0
-    """Of the temperature's and the random confidence's generator."""
     eos_last: bool = True
-    """Commit end-of-reply tokens only where nothing else is left in the block: otherwise the
-    easy padding is committed first and floods the canvas."""
     every_step: bool = False
-    """Tell every step of a reply on a GPU, for a live view, where otherwise each round is told
-    when it is over. On a CPU every step is told anyway."""
     canvas_layers: tuple[int, ...] | None = None
-    """Layers that the canvas runs through, attending to the prompt's keys and values of the
-    same layers; None is all. For models trained so (a light denoiser)."""
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "canvas_length", "steps"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -14,39 +14,53 @@ from torch import Tensor
 
 from dllm_core.config import CachePolicy, DecodeOptions, ModelConfig
 from dllm_core.decode import infill
-from dllm_core.decode.calibrate import measured_cost
-from dllm_core.decode.denoise import resolve_policy, run
-from dllm_core.decode.reply_state import Answer, check_request
+from dllm_core.decode.backend import Backend, Cache
+from dllm_core.decode.host_backend import HostBackend
+from dllm_core.decode.reply_state import ReplyState, check_request
 from dllm_core.decode.reply_steps import Steps
-from dllm_core.decode.schedule import CostModel
-from dllm_core.decode.stats import DenoiseStep, PrefillStats, Reply
-from dllm_core.gpu.device import Device, objection
+from dllm_core.decode.stats import PrefillStats, Reply
+from dllm_core.gpu.device import Device
 from dllm_core.gpu.device_batch import MOST_SEQUENCES
-from dllm_core.gpu.device_steps import DeviceSteps
 from dllm_core.gpu.memory_plan import MemoryPlan
+from dllm_core.gpu.paged_backend import PagedBackend
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model import lora, weights
-from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.cache import PromptCache
 from dllm_core.model.loading import load
-from dllm_core.model.packed_transformer import prepare
-from dllm_core.model.paged_cache import PagedCache
 from dllm_core.model.place import Dtype
 from dllm_core.model.tokenizer import Tokenizer
-from dllm_core.model.transformer import Span, Transformer, visibility
+from dllm_core.model.transformer import Transformer
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_CONTEXT = 2048
 
-Cache = PromptCache | PagedCache
-"""What a call has read: in memory of its own, or in pages of a GPU."""
-
 
 class Engine:
-    """A loaded model, its tokenizer and the place they run.
+    """A loaded model, its tokenizer, and the back ends that denoise replies with it.
 
-    Caches belong to calls, the engine to the process. One caller at a time, except on a GPU, whose
-    `gpu` serves the replies of several threads together.
+    A cache belongs to one sequence (one conversation) and serves one reply at a time; the engine
+    belongs to the process. Replies that
+    are under way at the same time share forward passes: each back end batches all requests that
+    are submitted to it. The host's back end runs a step whenever the next step of a reply is
+    asked for; that of a GPU runs rounds of several steps (docs/gpu.md).
+
+    Replies may be submitted and advanced from several threads, a cache and the iterator of a
+    reply from one thread at a time. All work runs on the thread that asks for it.
+
+    Args:
+        model: the transformer with its weights.
+        tokenizer: the tokenizer of the same checkpoint.
+        context: longest prompt plus reply, in tokens.
+        denoiser: canvas and steps that an adapter was trained for; None without such an adapter.
+
+    Attributes:
+        model, tokenizer, context, denoiser: the arguments.
+        config: the model's configuration.
+        device: torch device of the weights.
+        dtype: number format of everything but quantised layers, and of keys and values.
+        host: back end that runs any rule, step by step.
+        gpu: the `Device` of the GPU's back end, or None; see `use_pages`.
     """
 
     def __init__(
@@ -62,11 +76,10 @@ class Engine:
         self.config: ModelConfig = model.config
         self.context = context
         self.device = model.embedding.device
-        self.cost = CostModel()
         self.dtype = model.embedding.dtype
+        self.host = HostBackend(model, tokenizer, context)
         self.gpu: Device | None = None
-        """Where there is one and the model denoises: rounds over pages (docs/gpu.md)."""
-        self._told: set[str] = set()
+        self._backends: list[Backend] = [self.host]
 
     @classmethod
     def load(
@@ -85,30 +98,31 @@ class Engine:
         """Load a checkpoint.
 
         Args:
-            source: a GGUF file, a directory of safetensors shards with config.json and
+            source: path of a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
-            dtype: of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit weights, int8
-                where it has none; float32 where the system forbids kernels) and bfloat16 on a GPU;
+            dtype: number format of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit
+                weights, int8 where it has no such; float32 where the system forbids kernels) and
+                bfloat16 on a GPU;
                 `fp8` quantises the blocks' matrices while they are loaded, on a GPU that
                 multiplies them.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
             threads: CPU threads of one operation, for the whole process; None leaves them.
-            context: longest prompt plus reply, in tokens; bounds the memory of a call.
-            config: fields of ModelConfig that the checkpoint leaves unsaid, such as
+            context: longest prompt plus reply, in tokens; bounds the memory of a sequence.
+            config: fields of ModelConfig that the checkpoint leaves out, such as
                 `{"attention": "block_causal", "block_length": 32}` of a tiny-A2D bd3lm one.
             adapter: directory of a LoRA adapter in PEFT's format; it may turn an autoregressive
                 checkpoint into one that denoises (`onebreath adapt`).
             merge: whether the adapter is added to the weights once, or at every pass. The latter
                 keeps a checkpoint's own 4-bit weights.
-            progress: called with the share done and what is being done.
+            progress: called with the share done (0 to 1) and a description of the work.
 
         Raises:
             AdapterError: the adapter is damaged or belongs to another base.
             ModelFileError: the file is missing, of another kind or truncated.
-            UnsupportedModelError: the family or the tokenizer is not known.
+            UnsupportedModelError: the family or the tokenizer is not supported.
             WeightsError: tensors are missing, unexpected or of the wrong shape.
             OptionError: this dtype does not run on this device.
-            PagesFullError: beside the weights, the GPU has no room for a single call.
+            PagesFullError: beside the weights, the GPU has no room for a single sequence.
         """
         loaded = load(
             source,
@@ -128,135 +142,143 @@ class Engine:
 
     @property
     def _may_use_pages(self) -> bool:
-        """On a GPU, for models that denoise and have kernels for all that they do."""
+        """Whether the weights lie on a GPU and the model denoises with operators of its kernels."""
         denoises = self.config.mask_id is not None
         return self.device.type == "cuda" and denoises and PagedModel.serves(self.model)
 
-    def use_pages(self, pages: int | None = None, calls: int = MOST_SEQUENCES) -> None:
-        """Serve the caches to come from `pages` pages, by default what the GPU has room for.
+    def use_pages(self, pages: int | None = None, sequences: int = MOST_SEQUENCES) -> None:
+        """Keep the caches to come in pages of the GPU and denoise their replies in rounds.
+
+        Args:
+            pages: number of pages; None for as many as the GPU has room for.
+            sequences: most replies that are denoised at the same time.
 
         Raises:
-            PagesFullError: it has no room for a single call.
+            PagesFullError: the GPU has no room for a single sequence.
         """
         if pages is None:
-            # Every call's canvas and the token before it, in a batch of all of them.
-            rows = calls * (self.default_options.canvas_length + 1)
+            # Every sequence's canvas and the token before it, in a batch of all of them.
+            rows = sequences * (self.default_options.canvas_length + 1)
             free = torch.cuda.mem_get_info(self.device)[0]
-            pages = MemoryPlan.of(self.config, self.dtype, self.context, rows, free).pages(calls)
-        self.gpu = Device(self.model, self.context, pages, sequences=calls)
+            plan = MemoryPlan.of(self.config, self.dtype, self.context, rows, free)
+            pages = plan.pages(sequences)
+        self.use_device(Device(self.model, self.context, pages, sequences=sequences))
+
+    def use_device(self, device: Device) -> None:
+        """Denoise on `device` the replies that it serves, and all others on the host."""
+        self.gpu = device
+        self._backends = [PagedBackend(device, self.tokenizer), self.host]
+
+    def _backend(self, cache: Cache, options: DecodeOptions | None) -> Backend:
+        """The first back end that serves this cache with these options; the host serves all."""
+        return next(backend for backend in self._backends if backend.serves(cache, options))
 
     def new_cache(self) -> Cache:
-        """An empty cache for one call; it grows to at most the engine's context.
+        """An empty cache for one sequence; it grows to at most the engine's context.
 
         Raises:
-            PagesFullError: the GPU has no room for another call.
+            PagesFullError: the GPU has no room for another sequence.
         """
-        return self.contiguous_cache() if self.gpu is None else self.gpu.new_cache()
+        return self._backends[0].new_cache()
 
     def contiguous_cache(self) -> PromptCache:
-        """An empty cache in memory of its own, wherever the model runs."""
-        return PromptCache(KeyValues(self.config, self.context, self.dtype, self.device))
+        """An empty cache in one piece of memory, on whichever device the model runs."""
+        return self.host.new_cache()
+
+    @property
+    def can_share(self) -> bool:
+        """Whether caches to come can begin with a common prefix, before it has been read.
+
+        True on a GPU until `share` has been called.
+        """
+        return self._backends[0].can_share
 
     def share(self, ids: Sequence[int]) -> None:
-        """Read the common beginning of all prompts to come, such as the instructions.
+        """Read the common prefix of all prompts to come, such as the instructions.
 
         On a GPU, caches made from now on begin with it and share its pages; elsewhere every
-        call reads it for itself.
+        sequence reads it for itself.
 
         Raises:
-            PromptTooLongError, PagesFullError: it does not fit.
+            PromptTooLongError: it exceeds the context.
+            PagesFullError: the GPU has no room for it.
         """
-        if self.gpu is not None:
-            self.gpu.share(ids)
-
-    def _on_gpu(
-        self, cache: Cache, options: DecodeOptions | None
-    ) -> tuple[Device, PagedCache] | None:
-        """Where a reply with these options is denoised in rounds; tells once why it is not."""
-        if self.gpu is None or not isinstance(cache, PagedCache):
-            return None
-        why = None if options is None else objection(self.config, options)
-        if why is None:
-            return self.gpu, cache
-        if why not in self._told:
-            self._told.add(why)
-            _log.warning("Replies run step by step without CUDA graphs: %s.", why)
-        return None
-
-    def _contiguous(self, cache: Cache) -> PromptCache:
-        """The cache itself, or the one that a paged cache has for what pages do not serve."""
-        if isinstance(cache, PromptCache):
-            return cache
-        if cache.contiguous is None:
-            cache.contiguous = self.contiguous_cache()
-        return cache.contiguous
+        self._backends[0].share(ids)
 
     def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
-        """Prompt ids of (role, content) pairs, ending where the reply begins."""
+        """Token ids of a conversation of (role, content) pairs, ending where the reply begins.
+
+        Raises:
+            OptionError: the model has no chat template, or the template refuses the conversation.
+        """
         return self.tokenizer.encode_chat(messages)
 
     def prefill(
         self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
     ) -> PrefillStats:
-        """Read a prompt into the cache; only what follows the longest shared prefix is computed.
+        """Read a prompt into the cache; the longest prefix that it shares is not computed again.
 
-        The prompt may still grow or change: call again with the new ids. A model trained on
-        blocks reads whole blocks only, for the last one depends on what follows. For
-        bidirectional models what is read this way is an approximation that only the policy
-        `prompt_frozen` uses. On a GPU, `options` say whether the reply will look for it in pages.
+        The prompt may still grow or change: read again with the new ids. A model trained on
+        blocks reads whole blocks only, for the last one depends on later tokens. For
+        bidirectional models the keys and values read this way are an approximation, which only
+        the policy `prompt_frozen` uses. On a GPU, `options` decide whether the prompt is read
+        into pages: give those of the reply.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
         """
-        if found := self._on_gpu(cache, options):
-            gpu, pages = found
-            return gpu.prefill(ids, pages)
-        return self._prefill(ids, self._contiguous(cache))
+        return self._backend(cache, options).prefill(ids, cache)
 
-    @torch.inference_mode()
-    def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
-        begin = perf_counter()
-        block = self.config.block_length if self.config.attention == "block_causal" else 1
-        shared = cache.shared_prefix(ids) // block * block
-        cache.crop(shared)
-        stop = len(ids) // block * block
-        new = list(ids[shared:stop])
-        if new:
-            cache.reserve(len(new))
-            mask = visibility(self.config, shared, len(new), stop)
-            span = Span(cache.store, shared, len(new), stop, self._placed(mask))
-            self.model(torch.tensor(new, device=self.device), [span])
-            cache.commit(new)
-        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
-
-    def _placed(self, mask: Tensor | None) -> Tensor | None:
-        return None if mask is None else mask.to(self.device)
-
-    def iterate(
-        self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
+    def submit(
+        self,
+        ids: Sequence[int],
+        cache: Cache,
+        options: DecodeOptions | None = None,
+        *,
+        due: float | None = None,
     ) -> Steps:
-        """Denoise the reply to the prompt `ids`, yielding after every step.
+        """Read the prompt `ids` and add its reply to the batch of all replies under way.
 
-        On a GPU, where a round of steps runs at once, after every round, and the reply has
-        joined the batch on return; see DecodeOptions.every_step. Closing the iterator cancels the
-        reply; the cache stays valid and keeps what is final.
+        Returns an iterator of denoising steps; the reply has joined the batch on return. Nothing
+        is computed until a step of some reply is asked for: that runs one forward pass for all
+        of them, up to 32 rows, that reply first and then by due time; the steps of the others
+        wait in their iterators. On a GPU a pass is a round of several steps, and one step is
+        yielded for each round (see DecodeOptions.every_step).
+
+        Closing the iterator cancels the reply; the cache stays valid and keeps final tokens. A
+        reply that fails raises from its own iterator and leaves the others as they are.
+
+        Args:
+            ids: token ids of the prompt.
+            cache: the sequence's cache; the prefix that it shares with `ids` is not computed again.
+            options: how to denoise; `default_options` if None.
+            due: time by which the reply should be served, in seconds of `time.monotonic`. It
+                orders replies and does not cut them; `DecodeOptions.deadline_ms` bounds the time
+                of one. Without it a reply is due at that deadline, or after 5 seconds.
 
         Raises:
             PromptTooLongError: prompt and reply do not fit the context.
             OptionError: the prompt is empty, or the options do not suit the model.
+            QueueFullError: 64 requests wait for a place in the batch already.
         """
         options = options or self.default_options
         check_request(self.config, self.context, ids, options)
-        if found := self._on_gpu(cache, options):
-            gpu, pages = found
-            return DeviceSteps(gpu, self.tokenizer, ids, pages, options)
-        return self._steps(ids, self._contiguous(cache), options)
+        return self._backend(cache, options).submit(ids, cache, options, due)
+
+    def iterate(
+        self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
+    ) -> Steps:
+        """Denoise the reply to the prompt `ids` step by step: `submit` without a due time."""
+        return self.submit(ids, cache, options)
 
     @property
     def default_options(self) -> DecodeOptions:
-        """Fixed point for autoregressive models, 32 positions in 16 steps for diffusion models,
-        what `denoiser.json` says for adapted ones. On a GPU, bidirectional models keep their prompt
-        (`prompt_frozen`), which is an approximation."""
+        """The options of a reply without options of its own.
+
+        The rule `fixed_point` for autoregressive models, `quota` over 32 positions in 16 steps
+        for diffusion models, canvas and steps of `denoiser.json` for adapted ones. On a GPU,
+        bidirectional models keep their prompt (`prompt_frozen`), which is an approximation.
+        """
         if self.config.mask_id is None:
             return DecodeOptions()
         if self.denoiser is not None:
@@ -271,55 +293,31 @@ class Engine:
         return DecodeOptions(rule="quota", canvas_length=32, cache=policy)
 
     def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
-        """Read as much of a complete prompt as the rule and the policy of `options` can use.
+        """Read as much of a complete prompt as the rule and the cache policy can use.
 
-        `iterate` does this itself; call it before to do it apart. Where logits are shifted, the
-        last token is left to be run with the canvas: its logits predict the first position.
+        `submit` does this itself; read first to measure it apart. Where logits are shifted, the
+        last token is left to run with the canvas, for its logits predict the first position.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
             OptionError: the model cannot decode with these options.
         """
         check_request(self.config, self.context, ids, options)
-        if found := self._on_gpu(cache, options):
-            gpu, pages = found
-            return gpu.read(ids, pages, options)
-        return self._read(ids, self._contiguous(cache), options)
+        return self._backend(cache, options).read(ids, cache, options)
 
-    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
-        policy = resolve_policy(self.config, options.cache)
-        if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
-            cache.crop(0)
-            return PrefillStats(0, 0, 0.0)
-        return self._prefill(ids[:-1] if self.config.shift else ids, cache)
-
-    @torch.inference_mode()
     def begin(
         self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None
-    ) -> Answer:
-        """Read the prompt and leave the steps to others: several replies may share a pass (Batch).
+    ) -> ReplyState:
+        """Read the prompt; returns the denoiser of the reply, for a `Batch` of one's own.
 
-        Its keys and values are in memory of its own, on a GPU, too.
+        Its keys and values lie in `cache.contiguous`, on a GPU, too.
 
         Raises:
-            PromptTooLongError, OptionError: as `iterate`.
+            PromptTooLongError, OptionError: as `submit`.
         """
-        options, own = options or self.default_options, self._contiguous(cache)
+        options = options or self.default_options
         check_request(self.config, self.context, ids, options)
-        prefill = self._read(ids, own, options)
-        return Answer(
-            self.config, self.tokenizer, ids, own, options, prefill, self.cost,
-            read=lambda longer: self._read(longer, own, options),
-        )  # fmt: skip
-
-    def _steps(
-        self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions
-    ) -> Generator[DenoiseStep, None, None]:
-        answer = self.begin(ids, cache, options)
-        while not answer.done:
-            with torch.inference_mode():
-                answer.absorb(run(self.model, answer.plan()))
-            yield answer.steps.popleft()
+        return self.host.begin(ids, cache, options)
 
     def reply(
         self,
@@ -327,11 +325,15 @@ class Engine:
         cache: Cache | None = None,
         options: DecodeOptions | None = None,
     ) -> Reply:
-        """Denoise a whole reply; the same errors as `iterate`."""
+        """Denoise a whole reply; arguments and errors are those of `submit`.
+
+        Without a `cache` a new one is used and forgotten.
+        """
         text, last = "", None
         cache = self.new_cache() if cache is None else cache
-        for last in self.iterate(ids, cache, options):
-            text += last.text
+        with closing(self.submit(ids, cache, options)) as steps:
+            for last in steps:
+                text += last.text
         assert last is not None
         assert last.stats is not None
         return Reply(text, last.canvas.ids, last.stats)
@@ -344,10 +346,15 @@ class Engine:
         *,
         allowed: Tensor | None = None,
     ) -> tuple[int, ...]:
-        """Denoise the open positions (None) of a template anywhere; the others stay.
+        """Denoise the open positions of a template; returns all its ids.
 
-        A model taught to denoise sees what follows a gap, any other fills from left to right
-        by what precedes it. `allowed` is boolean (length, vocab): what each position may become.
+        A model taught to denoise sees the tokens behind a gap; any other fills gaps from left to
+        right by the tokens before them.
+
+        Args:
+            template: token ids; None for an open position.
+            options: how to denoise; by default `quota`, or `sequential` without a mask token.
+            allowed: bool (length, vocab), the tokens that each position may become; None for all.
 
         Raises:
             OptionError: the template is empty, or begins with a gap that shifted logits cannot
@@ -358,21 +365,21 @@ class Engine:
 
     @torch.inference_mode()
     def score(self, before: Sequence[int], ids: Sequence[int]) -> float:
-        """Mean log-probability of `ids` after `before`; a diffusion model sees them masked."""
+        """Mean log-probability, in nats, of `ids` after `before`.
+
+        A diffusion model predicts them all at once from masked positions.
+        """
         return infill.score(self.model, self.contiguous_cache(), before, ids)
 
     def warm_up(self, options: DecodeOptions | None = None) -> None:
-        """Run every kernel once and measure what a step costs, so that no caller pays for it.
+        """Compile and run every kernel once and measure the cost of a step, before the first reply.
 
         On a GPU the rounds of replies with these options are captured as graphs.
         """
-        options = options or self.default_options
-        if self.gpu is not None:
-            for line in self.gpu.warm_up(options):
-                _log.info("%s", line)
-        prepare(self.model)
+        options, backend = options or self.default_options, self._backends[0]
+        for line in backend.prepare(options):
+            _log.info("%s", line)
         token = self.config.eos_ids[0]
         self.prefill([token] * 128, self.new_cache())
         self.reply([token] * 8, options=replace(options, max_tokens=2))
-        if self.gpu is None:
-            self.cost = measured_cost(self.model, self.context)
+        backend.measure()

@@ -4,12 +4,12 @@ DllmError
 ├── ModelFileError        the file or directory is missing, truncated or of another kind
 ├── UnsupportedModelError the model is readable, but of a family the engine does not know
 ├── AdapterError          an adapter is damaged, of another kind or for another base
-├── DataError             training data that cannot be used as they are
+├── DataError             training data cannot be used
 ├── TooLargeError         a training run does not fit the memory
 ├── WeightsError          tensors are missing, unexpected or of the wrong shape
 ├── OptionError           options contradict each other or the model
 ├── PromptTooLongError    prompt and canvas do not fit the context
-├── PagesFullError        the device has no memory for another call
+├── PagesFullError        the GPU has no memory for another sequence
 └── QueueFullError        more requests wait than the batch permits
 """
 
@@ -21,7 +21,7 @@ class DllmError(Exception):
 
 
 class ModelFileError(DllmError):
-    """A model file is missing, truncated or not what its name promises."""
+    """A model file is missing, truncated or of another format than its name says."""
 
 
 class UnsupportedModelError(DllmError):
@@ -37,7 +37,7 @@ class AdapterError(DllmError):
 
 
 class DataError(DllmError):
-    """Training data cannot be used as they are; the message names file and line."""
+    """Training data cannot be used; the message names file and line."""
 
 
 class TooLargeError(DllmError):
@@ -53,7 +53,7 @@ class QueueFullError(DllmError):
 
 
 class PagesFullError(DllmError):
-    """The memory for keys and values is promised to other calls."""
+    """The pages for keys and values are all reserved by other sequences."""
 
 
 class PromptTooLongError(DllmError):

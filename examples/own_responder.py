@@ -28,7 +28,9 @@ class ShoutingCall:
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
         return Prefilled(cached_tokens=0, new_tokens=0, ms=0.0)
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPiece]:
+    def reply(
+        self, messages: Sequence[Message], deadline: float | None = None
+    ) -> Iterator[ReplyPiece]:
         text = messages[-1].content.upper()
         yield self.prepare(messages)
         yield ReplyText(text)  # final words: they are spoken while the next ones are made

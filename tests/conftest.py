@@ -1,23 +1,52 @@
-"""Fixtures that several test modules share."""
+"""What all test modules share: thread pools of one thread, fixtures, options."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.groups import arrange
 
 from agent.models import store
 from agent.runtime.threads import calm
-from dllm_core.ops.interpret import interpret_without_gpu
 
-# Before any engine is imported: thread pools that spin slow each other down.
+# Before any engine is imported: the pools of OpenMP and of BLAS read this once, when they are
+# loaded, and started servers and commands inherit it. A second thread does not help a tiny model,
+# and it takes the core of the test worker that runs beside this one.
 calm()
-# Before Triton is imported, which then decides how its kernels run.
-interpret_without_gpu()
+for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(pool, "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-live", action="store_true", help="run every scenario in real time, too")
+
+
+def pytest_configure() -> None:
+    """Before Triton is imported, which then decides how its kernels run."""
+    from dllm_core.ops.interpret import interpret_without_gpu
+
+    interpret_without_gpu()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Groups in the workers of pytest-xdist, whose own hook then reads them."""
+    if hasattr(config, "workerinput"):
+        arrange(items)
+
+
+@pytest.fixture(autouse=True)
+def torch_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One thread for torch, whatever an earlier test has set; `threads(n)` marks exceptions."""
+    import torch
+
+    marker = request.node.get_closest_marker("threads")
+    torch.set_num_threads(1 if marker is None else marker.args[0])
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

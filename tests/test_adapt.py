@@ -92,6 +92,8 @@ def test_the_agent_loads_the_adapter_of_its_settings(
         make_responder(other.responder, 1, lambda text: None)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_time_that_is_up_is_told_and_the_same_command_goes_on(
     llama: Path, pairs: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -43,6 +43,7 @@ SHORT = ("--steps", 2, "--batch", 2, "--longest", 420)
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["full", "light"])
 def test_all_pieces_in_their_order(tmp_path: Path, variant: str) -> None:
     base = write_checkpoint(tmp_path / "base", "llama", layers=30)

@@ -46,7 +46,7 @@ def test_a_reply_does_not_depend_on_its_neighbours(model: Transformer) -> None:
     tickets += [batch.submit(denoiser(model, i)) for i in range(3, 5)]  # these join later
     while not batch.idle:
         batch.step()
-    assert [t.denoiser.final() for t in tickets] == [alone(model, i) for i in range(5)]
+    assert [t.work.final() for t in tickets] == [alone(model, i) for i in range(5)]
 
 
 def test_the_earliest_deadline_is_served_first_and_patience_is_finite() -> None:
@@ -68,11 +68,11 @@ def test_a_reply_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPat
     def fails(logits: torch.Tensor) -> None:
         raise ValueError("out of order")
 
-    monkeypatch.setattr(tickets[1].denoiser, "absorb", fails)
+    monkeypatch.setattr(tickets[1].work, "absorb", fails)
     while not batch.idle:
         batch.step()
     assert str(tickets[1].error) == "out of order"
-    assert [tickets[i].denoiser.final() for i in (0, 2)] == [alone(CAUSAL, i) for i in (0, 2)]
+    assert [tickets[i].work.final() for i in (0, 2)] == [alone(CAUSAL, i) for i in (0, 2)]
 
 
 def test_a_cancelled_request_leaves_between_steps() -> None:
@@ -81,12 +81,12 @@ def test_a_cancelled_request_leaves_between_steps() -> None:
     batch.step()
     dropped.cancel()
     waiting.cancel()
-    before = dropped.denoiser.final()
+    before = dropped.work.final()
     done = []
     while not batch.idle:
         done += batch.step()
     assert done == [kept]
-    assert dropped.denoiser.final() == before
+    assert dropped.work.final() == before
 
 
 def test_the_queue_is_bounded() -> None:
@@ -105,12 +105,12 @@ def test_rows_bound_a_step_and_the_driver_rides_first() -> None:
         batch.submit(denoiser(CAUSAL, i), due=due) for i, due in enumerate((1.0, 2.0, 3.0))
     )
     batch.step(driver)
-    assert [len(t.denoiser.final()) > 0 for t in (soon, later, driver)] == [True, False, True]
+    assert [len(t.work.final()) > 0 for t in (soon, later, driver)] == [True, False, True]
     batch.step()
-    assert len(later.denoiser.final()) > 0
+    assert len(later.work.final()) > 0
     while not batch.idle:
         batch.step()
-    found = [t.denoiser.final() for t in (soon, later, driver)]
+    found = [t.work.final() for t in (soon, later, driver)]
     assert found == [alone(CAUSAL, i) for i in range(3)]
 
 
@@ -119,6 +119,6 @@ def test_a_driver_does_not_wait_for_a_place() -> None:
     batch.submit(denoiser(CAUSAL, 0))
     driver = batch.submit(denoiser(CAUSAL, 1))
     batch.step()
-    assert driver.denoiser.final() == []
+    assert driver.work.final() == []
     batch.step(driver)
-    assert len(driver.denoiser.final()) > 0
+    assert len(driver.work.final()) > 0

@@ -7,7 +7,7 @@ from support.smollm import smollm_path
 from support.tiny import tiny_config, tiny_engine
 
 from dllm_core import Engine, OptionError
-from dllm_core.bench.batch import CALLS, batch
+from dllm_core.bench.batch import SEQUENCES, batch
 from dllm_core.bench.main import agree, cache, measure, reply
 from dllm_core.bench.prompts import QUESTIONS
 from dllm_core.bench.reference import TransformersSteps
@@ -84,8 +84,8 @@ def test_an_engine_agrees_with_itself_and_not_with_another() -> None:
 
 def test_a_batch_takes_the_passes_of_its_longest_reply() -> None:
     rows = list(batch(NEVER_ENDS, tokens=6))
-    assert [row["calls"] for row in rows] == list(CALLS)
-    assert [row["forwards"] for row in rows] == [6] * len(CALLS)
+    assert [row["sequences"] for row in rows] == list(SEQUENCES)
+    assert [row["forwards"] for row in rows] == [6] * len(SEQUENCES)
     assert all(row["cpu_ms_per_reply"] >= 0 < row["ms_per_reply"] for row in rows)
 
 

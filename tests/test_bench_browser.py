@@ -42,7 +42,9 @@ def test_without_chromium_the_command_says_what_to_install(monkeypatch, tmp_path
         pass
 
 
+@pytest.mark.browser
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("transport", browser.TRANSPORTS)
 def test_a_visit_is_measured_at_both_ends(transport):
     with served(scripted([FRANCE], ANSWERS)) as server:

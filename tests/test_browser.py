@@ -36,6 +36,8 @@ from agent.bench.browser_page import Visit
 from agent.config.settings import Settings
 from agent.runtime.engines import load_engines
 
+pytestmark = pytest.mark.browser
+
 TRANSPORTS = ["webrtc", "websocket"]
 FRANCE = "What is the capital of France?"
 SPIDER = "How many legs does a spider have?"
@@ -143,6 +145,7 @@ def test_speech_silences_the_agent_and_cuts_what_it_said(page, transport):
         assert visit.complaints == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_escape_is_silence_at_once(recording_page, transport):
     page = recording_page

@@ -16,7 +16,7 @@ from dllm_core import DecodeOptions, Engine
 from dllm_core.bench.deadline import deadline
 from dllm_core.config import Rule
 from dllm_core.decode.denoise import run
-from dllm_core.decode.reply_state import Answer
+from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.schedule import CostModel
 
 PROMPT = [5, 9, 2, 44, 17]
@@ -34,10 +34,10 @@ class Machine:
         self.now, self.taken, self.last_ms = 0.0, 0, 0.0
         self._step_ms, self.cost = step_ms, CostModel(step_ms[0] * belief)
 
-    def reply(self, engine: Engine, options: DecodeOptions) -> Answer:
+    def reply(self, engine: Engine, options: DecodeOptions) -> ReplyState:
         cache = engine.new_cache()
         prefill = engine.read(PROMPT, cache, options)
-        answer = Answer(
+        answer = ReplyState(
             engine.config, engine.tokenizer, PROMPT, cache, options, prefill, self.cost,
             clock=lambda: self.now,
         )  # fmt: skip
@@ -50,6 +50,7 @@ class Machine:
         return answer
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     engine=st.sampled_from([BIDIRECTIONAL, BLOCKS, ADAPTED]),
@@ -133,6 +134,7 @@ def test_guidance_counts_both_of_its_sequences() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_on_the_real_clock(tmp_path: Path) -> None:
     """The bench's rows, of SmolLM2's shape with random weights and a mask token."""
     engine = Engine.load(write_random(tmp_path, SMALL), dtype="int8", threads=1)

@@ -74,7 +74,7 @@ def test_replies_of_several_canvases_and_turns_are_those_of_the_host(
         assert reply.stats.tokens == expected.stats.tokens
         assert reply.stats.ended == expected.stats.ended
     assert isinstance(caches[1], PagedCache)
-    assert caches[1].contiguous is None
+    assert caches[1]._contiguous is None
 
 
 @pytest.mark.parametrize("name", ["bidirectional", "adapted"])

@@ -6,7 +6,7 @@ from support.tiny import tiny_config, tiny_model
 
 from dllm_core import DecodeOptions, PromptTooLongError, QueueFullError
 from dllm_core.decode.schedule import CostModel
-from dllm_core.gpu.device_batch import DeviceBatch, Ticket
+from dllm_core.gpu.device_batch import CanvasTicket, DeviceBatch
 from dllm_core.gpu.device_job import CanvasJob
 from dllm_core.gpu.graphs import Graphs
 from dllm_core.gpu.paged_model import PagedModel
@@ -26,7 +26,7 @@ def job(i: int, length: int = 20, options: DecodeOptions = OPTIONS) -> CanvasJob
     return CanvasJob(MODEL, PagedCache(MODEL.pool, 128), PROMPTS[i], length, options)
 
 
-def finish(batch: DeviceBatch) -> list[Ticket]:
+def finish(batch: DeviceBatch) -> list[CanvasTicket]:
     done = []
     while not batch.idle:
         done += batch.step()
@@ -39,14 +39,14 @@ def test_calls_join_between_rounds_and_none_changes_another() -> None:
         single = make_batch()
         ticket = single.submit(job(i))
         finish(single)
-        alone.append(ticket.job.final())
+        alone.append(ticket.work.job.final())
     batch = make_batch(size=3)
     tickets = [batch.submit(job(i)) for i in range(3)]
     batch.step()
-    assert not any(ticket.job.done for ticket in tickets)
+    assert not any(ticket.work.job.done for ticket in tickets)
     tickets += [batch.submit(job(i)) for i in range(3, 5)]
     finish(batch)
-    assert [ticket.job.final() for ticket in tickets] == alone
+    assert [ticket.work.job.final() for ticket in tickets] == alone
 
 
 def test_the_earliest_due_is_served_first_and_patience_is_finite() -> None:
@@ -63,10 +63,10 @@ def test_a_cancelled_call_leaves_at_the_border_of_a_round() -> None:
     batch.step()
     dropped.cancel()
     waiting.cancel()
-    before = dropped.job.view()
+    before = dropped.work.job.view()
     assert finish(batch) == [kept]
-    assert dropped.job.view() == before
-    assert waiting.views == []
+    assert dropped.work.job.view() == before
+    assert waiting.work.views == []
 
 
 def test_the_queue_is_bounded() -> None:
@@ -84,7 +84,7 @@ def test_one_call_that_does_not_fit_stops_no_other() -> None:
     good, bad = batch.submit(job(0)), batch.submit(job(1, length=128))
     assert set(map(id, finish(batch))) == {id(good), id(bad)}
     assert isinstance(bad.error, PromptTooLongError)
-    assert good.job.done
+    assert good.work.job.done
     assert good.error is None
 
 
@@ -93,5 +93,5 @@ def test_calls_of_different_rules_and_canvases_run_in_rounds_of_their_own() -> N
     batch = make_batch()
     tickets = [batch.submit(job(0)), batch.submit(job(1, 20, quota)), batch.submit(job(2, 9))]
     finish(batch)
-    assert all(ticket.job.done for ticket in tickets)
-    assert len(tickets[1].views) == 3
+    assert all(ticket.work.job.done for ticket in tickets)
+    assert len(tickets[1].work.views) == 3

@@ -51,16 +51,16 @@ def test_a_seed_is_a_reply() -> None:
 def test_a_reply_may_be_begun_and_left_to_others() -> None:
     prompts = [PROMPT, [3, 3, 8], [*PROMPT, 11]]
     batch = Batch(LIGHT.model)
-    answers = [LIGHT.begin(ids, LIGHT.new_cache(), QUOTA) for ids in prompts]
-    for answer in answers:
-        batch.submit(answer)
+    replies = [LIGHT.begin(ids, LIGHT.new_cache(), QUOTA) for ids in prompts]
+    for reply in replies:
+        batch.submit(reply)
     while not batch.idle:
         batch.step()
-    for ids, answer in zip(prompts, answers, strict=True):
+    for ids, reply in zip(prompts, replies, strict=True):
         alone = list(LIGHT.iterate(ids, LIGHT.new_cache(), QUOTA))
-        assert [s.canvas.ids for s in answer.steps] == [s.canvas.ids for s in alone]
-        assert "".join(s.text for s in answer.steps) == "".join(s.text for s in alone)
-        assert [s.stats is None for s in answer.steps] == [True] * (len(alone) - 1) + [False]
+        assert [s.canvas.ids for s in reply.steps] == [s.canvas.ids for s in alone]
+        assert "".join(s.text for s in reply.steps) == "".join(s.text for s in alone)
+        assert [s.stats is None for s in reply.steps] == [True] * (len(alone) - 1) + [False]
 
 
 def test_options_that_do_not_suit_the_model_are_refused() -> None:

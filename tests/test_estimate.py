@@ -18,6 +18,7 @@ def test_percentiles_are_values_that_occurred():
     assert {estimate.value for estimate in estimates([7.0]).values()} == {7.0}
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     held = 0
     for seed in range(100):
@@ -34,6 +35,7 @@ def test_the_bootstrap_draws_neighbours_together():
     assert (steps == 1).mean() == pytest.approx(0.9, abs=0.01)  # blocks of ten
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lognormal", "normal", "quantised"])
 def test_two_equal_servers_are_no_different(kind):
     """In at least 95 of 100 runs no figure at all is said to differ."""

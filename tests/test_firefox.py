@@ -12,6 +12,7 @@ HELLO = "Hello yourself."
 PHASE = f"{CONTROLLER}.session.phase"
 
 
+@pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 async def test_a_typed_message_is_answered_and_heard(tmp_path, transport):

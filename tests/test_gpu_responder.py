@@ -64,7 +64,7 @@ def test_a_call_without_room_is_refused_and_has_room_when_another_ends(
     *served, refused = (responder.open() for _ in range(4))
     for call in served:
         call.prepare(QUESTION)
-    with pytest.raises(ResponderError, match="Try again when a call has ended"):
+    with pytest.raises(ResponderError, match="Try again when one of them has ended"):
         refused.prepare(QUESTION)
     with pytest.raises(ResponderError, match="Try again"):
         list(refused.reply(QUESTION))

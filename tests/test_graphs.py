@@ -119,7 +119,8 @@ def test_what_cannot_be_captured_is_said_once_and_not_tried_again(
 def test_replies_replay_what_was_captured_and_run_the_rest() -> None:
     recorder = FakeRecorder()
     plain, engine = Engine(MODEL, tiny_tokenizer(), 256), Engine(MODEL, tiny_tokenizer(), 256)
-    engine.gpu = Device(MODEL, 256, 40, recorder=recorder)
+    engine.use_device(Device(MODEL, 256, 40, recorder=recorder))
+    assert engine.gpu is not None
     engine.gpu.graphs._keep_free = 0
     engine.gpu.warm_up(OPTIONS, batches=(1,), contexts=(64,))
     assert [graph.round.shape.steps for graph in engine.gpu.graphs.captured] == [3, 6, 3, 6]
@@ -141,7 +142,8 @@ def test_replies_replay_what_was_captured_and_run_the_rest() -> None:
 def test_a_deadline_takes_the_most_captured_steps_that_fit(step_ms: float, steps: int) -> None:
     model = tiny_model(tiny_config(mask_id=60, context_length=256, eos_ids=()))
     engine = Engine(model, tiny_tokenizer(), 256)
-    engine.gpu = Device(model, 256, 40, recorder=FakeRecorder())
+    engine.use_device(Device(model, 256, 40, recorder=FakeRecorder()))
+    assert engine.gpu is not None
     engine.gpu.graphs._keep_free = 0
     options = replace(OPTIONS, max_tokens=8)
     engine.gpu.warm_up(options, batches=(1,), contexts=(64,))

@@ -6,7 +6,7 @@ import pytest
 from support.tiny import tiny_config, tiny_engine, tiny_tokenizer
 
 from dllm_core import DecodeOptions, Engine, OptionError, PromptTooLongError
-from dllm_core.tasks.guided import Guided, Round
+from dllm_core.tasks.guided import DraftRound, Guided
 
 PROMPT = [5, 9, 2, 44, 17]
 NEVER_ENDS = tiny_config(eos_ids=())
@@ -22,7 +22,7 @@ def greedy(engine: Engine, max_tokens: int) -> tuple[int, ...]:
     return engine.reply(PROMPT, options=DecodeOptions(max_tokens=max_tokens)).ids
 
 
-def reply_of(rounds: list[Round]) -> tuple[int, ...]:
+def reply_of(rounds: list[DraftRound]) -> tuple[int, ...]:
     return tuple(token for each in rounds for token in each.ids)
 
 

@@ -181,6 +181,7 @@ except ModelFileError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_hugging_face_name_is_found_in_the_cache_without_a_network(tmp_path: Path) -> None:
     repository = tmp_path / "models--owner--tiny"
     write_checkpoint(repository / "snapshots" / "abc", "llada")

@@ -54,6 +54,7 @@ def test_the_rotation_is_that_of_the_model():
     assert torch.equal(values[0, 0, :5], qkv[:, -D:])
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("normed", [False, True])
@@ -142,6 +143,7 @@ def test_the_kernel_of_attention_over_calls_of_every_length(dtype, splits):
     assert_near(out, canvas_attention.reference(q.float(), keys, values, table, visible))
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("splits", [1, 2])
 @pytest.mark.parametrize("rows", [1, 3, 33, 64, 65])

@@ -21,6 +21,9 @@ from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
 from dllm_core.model.transformer import Span, Transformer, visibility
 from dllm_core.model.weights import build
 
+# Kernels share their work among threads: one alone would show no race.
+pytestmark = pytest.mark.threads(2)
+
 CPU = torch.device("cpu")
 SHAPE: dict[str, Any] = {
     "hidden_size": 96, "intermediate_size": 160, "num_heads": 6, "num_kv_heads": 3, "head_dim": 32,
@@ -182,6 +185,7 @@ def test_odd_shapes_run_without_the_kernels_of_a_block() -> None:
     torch.testing.assert_close(logits(model, steps), expected, atol=most, rtol=0)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_an_adapter_is_added_around_the_layers() -> None:
     config = CONFIGS["llama"]

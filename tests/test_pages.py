@@ -150,7 +150,7 @@ def test_a_common_beginning_is_stored_once_and_copied_at_its_border() -> None:
 def test_a_common_beginning_makes_room_for_another_call() -> None:
     alone, sharing = make_pool(), make_pool()
     two = [PagedCache(alone, LIMIT) for _ in range(2)]
-    with pytest.raises(PagesFullError, match="the 2 under way: of 11 pages 3 are left, and 4 are"):
+    with pytest.raises(PagesFullError, match="by 2 sequences: of 11 pages 3 are left, and 4 are"):
         PagedCache(alone, LIMIT)
     assert len(two) == 2
     common = PagedCache(sharing, 2 * PAGE)

@@ -80,6 +80,7 @@ def test_logits(
     torch.testing.assert_close(model.logits(model(ids, [span])), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @PLENTY
 @given(
     seed=SEEDS,
@@ -97,6 +98,7 @@ def test_llada(seed: int, prompt: list[int], shape: tuple[int, int, int], cfg: f
     assert denoised(model, prompt, length, options) == (expected, steps)
 
 
+@pytest.mark.slow
 @PLENTY
 @given(
     seed=SEEDS,
@@ -120,6 +122,7 @@ def test_fast_dllm(
     assert denoised(model, prompt, 24, options) == expected
 
 
+@pytest.mark.slow
 @PLENTY
 @given(
     seed=SEEDS,
@@ -141,6 +144,7 @@ def test_dream(seed: int, prompt: list[int], steps: int, alg: str, top_k: int) -
     assert denoised(model, prompt, 18, options)[0] == expected
 
 
+@pytest.mark.slow
 @PLENTY
 @given(
     seed=SEEDS,

@@ -83,6 +83,7 @@ SCHEMAS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(SCHEMAS)
 def test_documents_are_valid(schema: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def test_a_reply_that_is_given_up_leaves_the_others(responder: DiffusionResponde
     dropped.close()  # type: ignore[attr-defined]
     rest = list(kept)
     assert text(rest) == expected
-    assert responder.batch.idle
+    assert responder.engine.host.batch.idle
     assert text(list(call.reply(ASKED[1]))) == text(list(responder.open().reply(ASKED[1])))
 
 

@@ -29,7 +29,7 @@ from tts.tone import ToneSynthesizer
 
 CALL = uuid.UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 CONNECTED = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
-QUESTION = np.concatenate([silence(0.2, RATE), speech(0.8, RATE), silence(0.7, RATE)])
+QUESTION = np.concatenate([silence(0.1, RATE), speech(0.4, RATE), silence(0.7, RATE)])
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ def trainer(
     return Trainer(model, adapter, collate, TrainOptions(**chosen), directory, base="tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "layers"),
     [(PROMPT_CAUSAL, None), (PROMPT_CAUSAL, (1,)), (LLADA, None), (BLOCKS, None)],

@@ -9,6 +9,7 @@ stationary data", 1992; block length n^(1/3), Künsch 1989; percentile method fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,8 @@ def quantile(values: Values, share: float) -> Values:
 
     The result is always an element of ``values``; nothing is interpolated.
     """
-    return np.asarray(np.quantile(values, share, axis=-1, method="inverted_cdf"))
+    place = max(0, math.ceil(values.shape[-1] * share - 1))
+    return np.asarray(np.partition(values, place, axis=-1)[..., place])
 
 
 def resampled(values: Values, seed: int, count: int = RESAMPLES) -> Values:
@@ -50,9 +52,10 @@ def resampled(values: Values, seed: int, count: int = RESAMPLES) -> Values:
     n = len(values)
     block = max(1, round(n ** (1 / 3)))
     blocks = -(-n // block)
-    starts = np.random.default_rng(seed).integers(0, n, (count, blocks, 1))
-    places = (starts + np.arange(block)) % n
-    return values[places.reshape(count, -1)[:, :n]]
+    starts = np.random.default_rng(seed).integers(0, n, (count, blocks))
+    ring = np.concatenate([values, values[: block - 1]])
+    drawn = np.lib.stride_tricks.sliding_window_view(ring, block)[starts]
+    return drawn.reshape(count, -1)[:, :n]
 
 
 def estimates(values: Sequence[float], seed: int = 0) -> dict[str, PercentileEstimate]:

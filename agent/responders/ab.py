@@ -25,19 +25,24 @@ from agent.responders.computed import awaited
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One of the responders that are compared."""
+    """One of the responders that are compared.
+
+    Attributes:
+        responder: the responder.
+        weight: its share of new calls, relative to the other arms; 0 switches it off.
+    """
 
     responder: Responder
     weight: float
-    """Its share of new calls, relative to the other arms; 0 switches it off."""
 
 
 class AbResponder:
-    """Loaded arms, by name; shared by all calls.
+    """Responders to compare, by name; shared by all calls.
 
     Args:
-        compute: where arms that compute do so.
-        seed: of the draw; None differs from run to run.
+        arms: responder and weight of each arm.
+        compute: the compute thread, for arms that compute.
+        seed: seed of the draw; None for a different one in every run.
 
     Raises:
         ResponderError: no arm is switched on.
@@ -54,7 +59,7 @@ class AbResponder:
         """Set all weights at once; may be called from any thread.
 
         Raises:
-            ResponderError: no arm is left switched on, or an arm is not loaded or left out; the
+            ResponderError: all weights are 0, or they do not name exactly the loaded arms; the
                 weights stay as they were.
         """
         if set(weights) != set(self.arms):
@@ -70,6 +75,7 @@ class AbResponder:
 
     @property
     def weights(self) -> Mapping[str, float]:
+        """Weight of each arm."""
         return self._weights
 
     def draw(self) -> str:
@@ -78,6 +84,7 @@ class AbResponder:
         return self._random.choices(list(weights), list(weights.values()))[0]
 
     def open(self) -> AbCall:
+        """A new call, on an arm drawn by weight."""
         return AbCall(self)
 
     def warm_up(self) -> None:
@@ -90,7 +97,7 @@ class AbResponder:
 
 
 class AbCall(WaitingCall):
-    """One call and its arm."""
+    """One call and the arm that answers it."""
 
     def __init__(self, responder: AbResponder) -> None:
         self._responder = responder

@@ -1,7 +1,7 @@
-"""What the replies of each arm took, for Prometheus.
+"""Durations and outcomes of the replies of each arm, for Prometheus.
 
-A reply that was abandoned (the caller went on speaking) counts under its outcome, but its times do
-not: it never had the chance to be slow.
+A reply that was abandoned (the caller went on speaking) counts under its outcome; its times do
+not count, for it was cut before they could become long.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WHOLE = Histogram(
 
 
 class ArmMeter:
-    """Around one reply: sees its pieces, counts how it ended.
+    """Context manager around one reply that counts its outcome and its times.
 
     The times are those of the caller: they include waiting for the compute thread.
     """
@@ -48,6 +48,7 @@ class ArmMeter:
         self._whole: float | None = None
 
     def see(self, piece: ReplyPiece) -> None:
+        """Note the arrival of a piece."""
         now = monotonic() - self._began
         if isinstance(piece, ReplyText) and self._first is None:
             self._first = now

@@ -1,8 +1,8 @@
-"""One token after the other: what a diffusion reply is to be compared with.
+"""Replies token by token, to compare diffusion replies with.
 
 A GGUF file runs on dllm_core's own transformer, one token per forward pass: transformers would
-unpack its weights to float32, and the comparison would then be of kernels, not of the order in
-which words are found. Every other causal checkpoint runs on transformers' class for it.
+unpack its weights to float32, and the comparison would be one of kernels instead of the order in
+which tokens are found. Every other causal checkpoint runs on transformers' class for it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ class AutoregressiveResponder:
         source: a GGUF file, or a directory or Hugging Face name that transformers'
             `AutoModelForCausalLM` reads.
         dtype: int4 or int8 (GGUF on a CPU), bfloat16, float32, or `auto` for the first that suits.
+        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
         threads: CPU threads of one operation, for the whole process; None leaves them.
-        max_tokens: longest reply; it is cut at the end of a sentence where there is one.
+        max_tokens: longest reply, in tokens; it is cut at the end of a sentence where there is one.
+        progress: called with the share done (0 to 1) and the present work.
 
     Raises:
         ResponderError: the model could not be loaded; the message says what to do.

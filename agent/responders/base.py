@@ -1,8 +1,9 @@
 """The contract of a responder: the conversation in, a reply out, piece by piece.
 
-There are two forms. What computes is blocking: a `ResponderCall`, iterated on the one compute
-thread, where the runner looks between two pieces whether the reply is still wanted. What waits for
-another machine is a `WaitingCall`, awaited on the event loop, so that it never holds that thread.
+There are two forms. A responder that computes gives a `ResponderCall`, whose blocking methods run
+on the one compute thread; between two pieces the runner checks whether the reply is still wanted. A
+responder that waits for another machine gives a `WaitingCall`, awaited on the event loop, which
+never holds that thread.
 """
 
 from __future__ import annotations
@@ -33,48 +34,60 @@ class ResponderError(Exception):
 
 
 class ResponderCall(Protocol):
-    """The responder's state for one call (its prompt cache)."""
+    """The state of one call in a responder that computes, such as its prompt cache."""
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        """Put a prompt that may still grow into the cache (blocking)."""
+        """Read a prompt that may still grow into the cache (blocking).
+
+        Raises:
+            ResponderError: the prompt cannot be read.
+        """
 
     def reply(
         self, messages: Sequence[Message], deadline: float | None = None
     ) -> Iterator[ReplyPiece]:
         """Yield Prefilled, then steps and text, then ReplyDone; closing it cancels.
 
-        ``deadline`` is the second of `time.monotonic` at which the words should be there; a
-        responder whose quality depends on its time takes no longer.
+        ``deadline`` is the time of `time.monotonic`, in seconds, at which the reply should be
+        complete; a responder whose quality depends on its time takes no longer.
+
+        Raises:
+            ResponderError: there is no reply, or not the whole of it.
         """
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the memory and connections of the call."""
 
 
 class WaitingCall(ABC):
-    """The same for one call of a responder that waits for another machine and computes nothing.
+    """The state of one call in a responder that waits for another machine and computes nothing.
 
-    A class to inherit from and no protocol: it is told from a `ResponderCall` by its type.
+    A base class and no protocol: its type distinguishes it from a `ResponderCall`.
     """
 
     @abstractmethod
     async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        """As of `ResponderCall`."""
+        """See `ResponderCall.prepare`."""
 
     @abstractmethod
     def reply(
         self, messages: Sequence[Message], deadline: float | None = None
     ) -> AsyncGenerator[ReplyPiece, None]:
-        """As of `ResponderCall`; closing it gives up what it waits for, at once."""
+        """See `ResponderCall.reply`; closing the iterator ends the wait at once."""
 
     @abstractmethod
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Release the memory and connections of the call."""
 
 
 class Responder(Protocol):
     """A loaded responder, shared by all calls."""
 
-    def open(self) -> ResponderCall | WaitingCall: ...
+    def open(self) -> ResponderCall | WaitingCall:
+        """The state of a new call."""
 
-    def warm_up(self) -> None: ...
+    def warm_up(self) -> None:
+        """Run everything once, so that no caller waits for it (blocking)."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the memory and connections of the responder."""

@@ -19,9 +19,8 @@ from agent.responders.base import (
     ReplyText,
     ResponderError,
 )
-from agent.responders.transformers_parts import chat_ids, place_of
+from agent.responders.transformers_parts import TokenCache, chat_ids, place_of
 from dllm_core.decode.reply_text import ReplyDetokenizer
-from dllm_core.model.cache import shared_prefix
 from dllm_core.model.tokenizer import Tokenizer
 
 
@@ -32,7 +31,7 @@ class CausalResponder:
         source: a directory or a Hugging Face name. No code of a checkpoint is run.
         context: longest prompt plus reply, in tokens; bounds the memory of a call.
 
-    The other arguments and the error are those of `AutoregressiveResponder`.
+    The other arguments and errors are those of `AutoregressiveResponder`.
     """
 
     def __init__(
@@ -89,34 +88,27 @@ class CausalResponder:
         """Nothing to release: the weights go with the last reference."""
 
 
-class CausalCache:
-    """The token ids that the model has read, and their keys and values."""
+class CausalCache(TokenCache):
+    """The prompt cache of one call."""
 
     def __init__(self, model: Any) -> None:
+        super().__init__()
         self._model = model
-        self.ids: list[int] = []
         # Without the model's configuration every layer keeps all positions, those that have left
-        # a sliding window, too: only so can a prompt be cut back to any length.
+        # a sliding window, too, so that a prompt can be cut back to any length.
         make_cache: Any = DynamicCache
         self._cache = make_cache()
 
-    def read(self, ids: Sequence[int]) -> int:
-        """Read what follows the longest prefix shared with the last prompt; returns its length."""
-        shared = shared_prefix(self.ids, ids)
-        if shared < len(self.ids):
-            self._cache.crop(shared - len(self.ids))  # negative: so many tokens are removed
-            del self.ids[shared:]
-        if shared < len(ids):
-            self._forward(ids[shared:])
-        return shared
+    def _crop(self, length: int) -> None:
+        self._cache.crop(length - len(self.ids))  # negative: so many tokens are removed
 
     def next(self, token: int) -> tuple[int, float]:
-        """Read one token; the likeliest to follow, and its probability."""
-        probability, best = self._forward([token]).softmax(-1).max(-1)
+        """Read one token; returns the likeliest to follow, and its probability."""
+        probability, best = self._append([token]).softmax(-1).max(-1)
         return int(best), float(probability)
 
     @torch.inference_mode()
-    def _forward(self, ids: Sequence[int]) -> torch.Tensor:
+    def _append(self, ids: Sequence[int]) -> torch.Tensor:
         """Logits (vocabulary,) in float32 after the last of ``ids``."""
         tokens = torch.tensor([list(ids)], device=self._model.device)
         done = self._model(
@@ -141,21 +133,16 @@ class CausalCall:
         self._cache = CausalCache(responder.model)
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        return self._read(self._responder.encode_chat(messages))
-
-    def _read(self, ids: Sequence[int]) -> Prefilled:
-        begin = perf_counter()
-        cached = self._cache.read(ids)
-        return Prefilled(cached, len(ids) - cached, (perf_counter() - begin) * 1e3)
+        return self._cache.read(self._responder.encode_chat(messages))
 
     def reply(
         self, messages: Sequence[Message], deadline: float | None = None
     ) -> Iterator[ReplyPiece]:
-        """A token is a token: a deadline changes nothing, the reply is done when it is done."""
+        """See `ResponderCall.reply`; a deadline changes nothing, for every token takes one pass."""
         owner = self._responder
         ids = owner.encode_chat(messages)
         # The last token is left to the first step, which needs its logits.
-        prefilled = self._read(ids[:-1])
+        prefilled = self._cache.read(ids[:-1])
         yield prefilled
         begin, token, ended = perf_counter(), ids[-1], False
         speakable, words, sure = ReplyDetokenizer(owner.plain), list[str](), list[float]()
@@ -194,7 +181,7 @@ def _load(source: str | Path, number_format: torch.dtype) -> tuple[Any, Any]:
     """The model in evaluation mode and its tokenizer.
 
     Raises:
-        ResponderError: they are not there, not causal, or cannot be used this way.
+        ResponderError: they are missing, not causal, or cannot be cut back or formatted.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)

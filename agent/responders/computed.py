@@ -1,4 +1,4 @@
-"""A responder that computes, seen as one that waits: for the compute thread."""
+"""Adapts a call that computes to the form that waits: it waits for the compute thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.responders.base import Message, Prefilled, ReplyPiece, ResponderCall,
 
 
 class ComputedCall(WaitingCall):
-    """A call whose work is done on the compute thread, piece by piece, the most urgent first."""
+    """A call whose work runs on the compute thread, piece by piece, the most urgent first."""
 
     def __init__(self, call: ResponderCall, compute: Compute) -> None:
         self._call = call
@@ -28,5 +28,5 @@ class ComputedCall(WaitingCall):
 
 
 def awaited(call: ResponderCall | WaitingCall, compute: Compute) -> WaitingCall:
-    """``call`` in the form that can be awaited, whichever it has."""
+    """``call`` in the form that is awaited; a `ResponderCall` is wrapped."""
     return call if isinstance(call, WaitingCall) else ComputedCall(call, compute)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import replace
@@ -20,23 +20,24 @@ from agent.responders.base import (
     Role,
 )
 from dllm_core.config import DecodeOptions
-from dllm_core.decode.batch import Batch
-from dllm_core.decode.reply_steps import Steps
+from dllm_core.decode.backend import Cache
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats
-from dllm_core.engine import Cache, Engine
+from dllm_core.engine import Engine
 from dllm_core.errors import DllmError
-from dllm_core.model.cache import PromptCache, shared_prefix
+from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
 
 SHORTEST_MS = 1.0
-"""A reply that is late already is one step."""
-ROWS = 32
-"""Positions of all calls in one step. With more, a step costs as much as its calls' steps apart,
-and urgent work would wait the longer for its end."""
+"""Deadline in milliseconds of a reply that is late already; it takes one step."""
 
 
 class DiffusionResponder:
     """A loaded engine, shared by all calls; each call owns its prompt cache.
+
+    Args:
+        source, dtype, device, threads, adapter, progress: see `dllm_core.Engine.load`.
+        max_tokens: longest reply, in tokens; None for that of the options.
+        options: how replies are denoised; None for the engine's default options.
 
     Raises:
         ResponderError: the model could not be loaded; the message says what to do.
@@ -65,13 +66,12 @@ class DiffusionResponder:
             )
         except DllmError as error:
             raise ResponderError(str(error)) from error
-        self.batch = Batch(self.engine.model, size=ROWS, rows=ROWS)
         self.options = options or self.engine.default_options
         if max_tokens is not None:
             self.options = replace(self.options, max_tokens=max_tokens)
 
     def with_steps(self, steps: int) -> DiffusionResponder:
-        """The same engine with so many steps per canvas.
+        """The same engine with `steps` forward passes per canvas.
 
         Raises:
             ResponderError: the model's rule decides on the number of steps itself.
@@ -85,25 +85,26 @@ class DiffusionResponder:
         return other
 
     def open(self) -> DiffusionCall:
-        return DiffusionCall(self.engine, self.batch, self.options)
+        """A new call with an empty cache."""
+        return DiffusionCall(self.engine, self.options)
 
     def warm_up(self) -> None:
+        """See `Engine.warm_up`."""
         self.engine.warm_up(self.options)
 
     def close(self) -> None:
-        """Nothing to release: the weights go with the last reference."""
+        """Do nothing: the weights are freed with the last reference."""
 
 
 class DiffusionCall:
     """One call: its prompt cache, filled while the caller speaks and kept between turns.
 
-    Whoever takes a step takes it for all calls that are replying: the weights are read once.
-    What others' steps did for this call waits in its answer until it is asked for.
+    Its replies are submitted to the engine, which batches those of all calls, and advanced one
+    step per piece.
     """
 
-    def __init__(self, engine: Engine, batch: Batch, options: DecodeOptions) -> None:
+    def __init__(self, engine: Engine, options: DecodeOptions) -> None:
         self._engine = engine
-        self._batch = batch
         self._options = options
         self._made: Cache | None = None
 
@@ -119,9 +120,8 @@ class DiffusionCall:
         return self._made
 
     def _share_instructions(self, messages: Sequence[Message]) -> None:
-        """On a GPU the instructions of the first call lie in memory once for all."""
-        gpu = self._engine.gpu
-        if gpu is None or gpu.shares or not messages or messages[0].role != "system":
+        """Read the instructions of the first call once, where the engine shares a prefix."""
+        if not self._engine.can_share or not messages or messages[0].role != "system":
             return
         first, second = (
             self._engine.encode_chat([("system", messages[0].content), ("user", question)])
@@ -142,11 +142,11 @@ class DiffusionCall:
         text = ""
         try:
             ids, cache = self._ids(messages), self._cache(messages)
-            # Apart from the first step, so that each is counted under its own name.
+            # Read apart from the first step, so that each has a time of its own.
             prefill = self._engine.read(ids, cache, self._options)
-            # Begun before anything is told, so that on a GPU replies that are asked for
-            # meanwhile share its rounds.
-            with closing(self._steps(ids, cache, deadline)) as steps:
+            # Submitted before the first piece, so that other calls' steps may carry it already.
+            options = self._in_time(deadline)
+            with closing(self._engine.submit(ids, cache, options, due=deadline)) as steps:
                 yield _prefilled(prefill)
                 for step in steps:
                     yield _canvas_step(step)
@@ -158,31 +158,11 @@ class DiffusionCall:
         except DllmError as error:
             raise ResponderError(str(error)) from error
 
-    def _steps(self, ids: Sequence[int], cache: Cache, deadline: float | None) -> Steps:
-        if isinstance(cache, PromptCache):
-            return self._shared_steps(ids, cache, deadline)
-        return self._engine.iterate(ids, cache, self._in_time(deadline))
-
-    def _shared_steps(
-        self,
-        ids: Sequence[int],
-        cache: PromptCache,
-        deadline: float | None,
-    ) -> Generator[DenoiseStep, None, None]:
-        answer = self._engine.begin(ids, cache, self._in_time(deadline))
-        ticket = self._batch.submit(answer, deadline)
-        try:
-            while answer.steps or not answer.done:
-                if not answer.steps:
-                    self._batch.step(ticket)
-                if ticket.error is not None:
-                    raise ticket.error
-                yield answer.steps.popleft()
-        finally:
-            ticket.cancel()
-
     def _in_time(self, deadline: float | None) -> DecodeOptions:
-        """The fixed-point rule has no steps to save: its words are right only when it is done."""
+        """The options with the time that is left as their deadline.
+
+        The fixed-point rule has no deadline: it cannot save steps, and a cut would lose words.
+        """
         if deadline is None or self._options.rule == "fixed_point":
             return self._options
         left = max(SHORTEST_MS, (deadline - monotonic()) * 1e3)
@@ -194,7 +174,7 @@ class DiffusionCall:
             self._made = None
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt; its oldest turns go until a reply fits after it, the instructions stay."""
+        """The prompt, without its oldest turns if it is too long; the instructions always stay."""
         room = self._engine.context - self._options.max_tokens - self._options.canvas_length
         kept = [(message.role, message.content) for message in messages]
         ids = self._engine.encode_chat(kept)
@@ -205,7 +185,7 @@ class DiffusionCall:
 
 
 def _second_turn(messages: Sequence[tuple[Role, str]]) -> int | None:
-    """Where the second of the caller's turns begins; None when there is only one."""
+    """Index of the second user message; None if there is only one."""
     turns = [place for place, (role, _) in enumerate(messages) if role == "user" and place > 1]
     return turns[0] if turns else None
 

@@ -35,10 +35,12 @@ class DiffusionGemmaResponder:
         source: a directory or a Hugging Face name.
         dtype: `bfloat16`, `float32`, or `auto` for the first on a GPU and the second on a CPU.
         threads: CPU threads of one operation, for the whole process; None leaves them.
-        max_tokens: longest reply; it is cut at the end of a sentence where there is one.
-            None is one canvas.
+        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+        max_tokens: longest reply, in tokens; it is cut at the end of a sentence where there is
+            one. None for one canvas.
         context: longest prompt plus reply, in tokens; bounds the memory of a call.
-        seed: of the random canvas; the same prompt gives the same reply.
+        seed: seed of the random canvas; the same prompt gives the same reply.
+        progress: called with the share done (0 to 1) and the present work.
 
     Raises:
         ResponderError: the model could not be loaded; the message says what to do.
@@ -91,6 +93,7 @@ class DiffusionGemmaResponder:
         return DiffusionGemmaCall(self)
 
     def generator(self) -> torch.Generator:
+        """A random generator for one reply."""
         return torch.Generator(self.model.device).manual_seed(self.seed)
 
     def warm_up(self) -> None:
@@ -111,20 +114,15 @@ class DiffusionGemmaCall:
         self._prompt = GemmaPrompt(responder.model)
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        return self._read(self._responder.encode_chat(messages))
-
-    def _read(self, ids: Sequence[int]) -> Prefilled:
-        begin = perf_counter()
-        cached = self._prompt.read(ids)
-        return Prefilled(cached, len(ids) - cached, (perf_counter() - begin) * 1e3)
+        return self._prompt.read(self._responder.encode_chat(messages))
 
     def reply(
         self, messages: Sequence[Message], deadline: float | None = None
     ) -> Iterator[ReplyPiece]:
-        """The model's own rule ends a canvas, so a deadline changes nothing."""
+        """See `ResponderCall.reply`; a deadline changes nothing: the model's rule ends a canvas."""
         owner = self._responder
         ids = owner.encode_chat(messages)
-        prefilled = self._read(ids)
+        prefilled = self._prompt.read(ids)
         yield prefilled
         begin, generator = perf_counter(), owner.generator()
         speakable, final, steps = ReplyDetokenizer(owner.plain), list[int](), 0
@@ -160,7 +158,7 @@ class DiffusionGemmaCall:
     def _shown(
         self, step: int, before: Sequence[int], canvas: GemmaCanvas, milliseconds: float
     ) -> CanvasStep:
-        """The reply so far; steps are not planned, for a canvas ends when it is stable and sure."""
+        """The step as a piece; its number of steps is unknown: a canvas ends when it is stable."""
         masked = (*[False] * len(before), *canvas.open)
         words = (
             "" if hidden else self._responder.plain.decode([token])
@@ -174,7 +172,11 @@ class DiffusionGemmaCall:
 
 
 def _load(source: str | Path, number_format: torch.dtype) -> tuple[Any, Any]:
-    """The model in evaluation mode and its tokenizer; a class that is not in transformers fails."""
+    """The model in evaluation mode and its tokenizer.
+
+    Raises:
+        ResponderError: they are missing, or of another model type.
+    """
     try:
         config = AutoConfig.from_pretrained(source)
         if config.model_type != "diffusion_gemma":

@@ -1,7 +1,7 @@
-"""The two halves of a DiffusionGemma reply: the prompt that is read, the canvas denoised after it.
+"""The two parts of a DiffusionGemma reply: the prompt that is read, the canvas denoised after it.
 
-The loop of transformers' `DiffusionGemmaGenerationMixin.generate`, taken apart so that it can be
-watched and left after every step. Same generator, same seed, same tokens as `generate`.
+They are the loop of transformers' `DiffusionGemmaGenerationMixin.generate`, in steps that can be
+shown and cancelled. The same generator and seed give the tokens of `generate`.
 """
 
 from __future__ import annotations
@@ -22,27 +22,32 @@ from transformers.models.diffusion_gemma.generation_diffusion_gemma import (
     StableAndConfidentStoppingCriteria,
 )
 
-from dllm_core.model.cache import shared_prefix
+from agent.responders.transformers_parts import TokenCache
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How a canvas is denoised. Defaults are those of transformers' `generate`."""
+    """Options of denoising a canvas. Defaults are those of transformers' `generate`.
+
+    Attributes:
+        steps: most steps; a canvas that is stable and sure ends earlier.
+        entropy_bound: entropy up to which positions are kept, in nats.
+        t_min: lowest temperature.
+        t_max: temperature of the first step; it falls linearly towards `t_min`.
+        stability: steps for which the best tokens must stay the same.
+        confidence: mean entropy in nats below which the canvas may end.
+    """
 
     steps: int = 48
-    """At most; a canvas that is stable and sure ends earlier."""
     entropy_bound: float = 0.1
     t_min: float = 0.4
     t_max: float = 0.8
-    """Temperature of the first step; it falls linearly towards `t_min`."""
     stability: int = 1
-    """Steps for which the best tokens must stay the same."""
     confidence: float = 0.005
-    """Mean entropy in nats below which the canvas may end."""
 
     @classmethod
     def of(cls, stated: DiffusionGemmaGenerationConfig) -> Schedule:
-        """The schedule of a checkpoint's generation_config.json, defaults where it says nothing."""
+        """The schedule of a generation_config.json, with defaults for missing fields."""
         sampler = stated.sampler_config
         values: dict[str, Any] = {
             "steps": stated.max_denoising_steps,
@@ -55,43 +60,32 @@ class Schedule:
         return cls(**{name: value for name, value in values.items() if value is not None})
 
 
-class GemmaPrompt:
-    """The token ids that the encoder has read, and their keys and values.
+class GemmaPrompt(TokenCache):
+    """The prompt cache of one call, read by the encoder.
 
     All positions are kept, those that have left a sliding window, too: a prompt can then be cut
     back to any length and read on.
     """
 
     def __init__(self, model: Any) -> None:
+        super().__init__()
         self._model = model
-        self.ids: list[int] = []
         config = model.config.get_text_config(decoder=True)
         make_cache: Any = DynamicCache
         self._cache = make_cache(config=config)
         self._cache.activate_past_recording()
 
     @torch.inference_mode()
-    def read(self, ids: Sequence[int]) -> int:
-        """Read what follows the longest prefix shared with the last prompt; returns its length."""
-        shared = shared_prefix(self.ids, ids)
-        self._crop(shared)
-        if shared < len(ids):
-            self._append(ids[shared:])
-        return shared
-
     def _crop(self, length: int) -> None:
-        """Forget all after `length` tokens.
-
-        The cache's own `crop` would also drop what has left the window, once and for all.
-        """
+        # The cache's own `crop` would also drop what has left the window, once and for all.
         for layer in self._cache.layers:
             if layer.is_initialized:
                 layer.keys = layer.keys[..., :length, :]
                 layer.values = layer.values[..., :length, :]
             if layer.is_sliding:
                 layer.cumulative_length = min(layer.cumulative_length, length)
-        del self.ids[length:]
 
+    @torch.inference_mode()
     def _append(self, ids: Sequence[int]) -> None:
         encoder, device = self._model.model.encoder, self._model.device
         tokens = torch.tensor([ids], device=device)
@@ -113,7 +107,7 @@ class GemmaPrompt:
         self.ids.extend(ids)
 
     def for_decoder(self) -> Any:
-        """The keys and values as the decoder is to see them: within the window. Copies none."""
+        """The keys and values within the decoder's window; tensors are shared, not copied."""
         seen = copy.copy(self._cache)
         seen.layers = [copy.copy(layer) for layer in self._cache.layers]
         seen.crop(0)
@@ -127,7 +121,7 @@ class GemmaPrompt:
 
 
 class _SeededSampler(EntropyBoundSampler):
-    """Draws its random tokens from a generator of our own, not from the process's."""
+    """An entropy-bound sampler with a random generator of its own instead of the process's."""
 
     def __init__(self, generator: torch.Generator, bound: float, length: int, vocab: int) -> None:
         super().__init__(EntropyBoundSamplerConfig(bound), length, vocab, 0)
@@ -139,10 +133,16 @@ class _SeededSampler(EntropyBoundSampler):
 
 
 class GemmaCanvas:
-    """A canvas of random tokens that a step at a time becomes text.
+    """A canvas of random tokens that becomes text step by step.
 
-    Every step the decoder predicts all positions; the surest are kept, all others become random
-    again. What is kept may therefore still change: nothing is final before `done`.
+    At every step the decoder predicts all positions; the surest are kept, all others become
+    random again. Kept tokens may still change until `done`.
+
+    Attributes:
+        done: whether the canvas is final.
+        ids: the likeliest token of each position.
+        open: whether the last step made the position random again.
+        confidence: probability of each of `ids`, 0 to 1.
     """
 
     def __init__(
@@ -163,15 +163,12 @@ class GemmaCanvas:
         self._positions = torch.arange(start, start + length, device=model.device)[None]
         self._logits: Tensor | None = None
         self.ids: list[int] = []
-        """The likeliest token of each position."""
         self.open: list[bool] = []
-        """Positions that the last step made random again."""
         self.confidence: list[float] = []
-        """Probability of each of `ids`."""
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One pass of the decoder over the canvas."""
+        """Run one pass of the decoder over the canvas."""
         raw = self._model(
             decoder_input_ids=self._canvas,
             self_conditioning_logits=self._logits,

@@ -36,13 +36,16 @@ except ImportError as error:
     ) from error
 
 NO_KEY = "none"
-"""Sent where no key is set: local servers take any, but the client library insists on one."""
+"""Key that is sent where the settings have no key: local servers accept any."""
 LONGEST_QUOTE = 200
-"""Characters of a service's own words in an error message."""
+"""Most characters of a service's own message that an error quotes."""
 
 
 def _client(service: Service) -> AsyncOpenAI:
-    """Tries again, with a growing wait and jitter: refused connections, 408, 409, 429, 5xx."""
+    """A client that tries again, with a growing jittered wait.
+
+    It does so after refused connections and the statuses 408, 409, 429 and 5xx.
+    """
     return AsyncOpenAI(
         base_url=service.base_url,
         api_key=NO_KEY if service.api_key is None else service.api_key.get_secret_value(),
@@ -52,7 +55,7 @@ def _client(service: Service) -> AsyncOpenAI:
 
 
 class HostedResponder:
-    """Answers with the words of a service; no prompt cache of ours, and no steps to be seen."""
+    """Replies with the words of a service; it has no prompt cache and shows no steps."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -61,7 +64,7 @@ class HostedResponder:
         return HostedCall(self.service)
 
     def warm_up(self) -> None:
-        """Ask for one reply: a wrong key, model or address is known before anybody calls."""
+        """Ask for one reply, to find a wrong key, model or address before the first call."""
         asyncio.run(self._ask())
 
     async def _ask(self) -> None:
@@ -73,7 +76,7 @@ class HostedResponder:
             await call.close()
 
     def close(self) -> None:
-        """Nothing to release: connections belong to calls."""
+        """Do nothing: connections belong to calls."""
 
 
 class HostedCall(WaitingCall):
@@ -85,10 +88,10 @@ class HostedCall(WaitingCall):
         self._connected = False
 
     async def prepare(self, messages: Sequence[Message]) -> Prefilled:
-        """The service keeps the prompt; what can be done ahead is the connection's handshakes."""
+        """Make the connection ahead of the reply; the service keeps its own prompt cache."""
         if not self._connected:
             self._connected = True
-            # If it fails, the reply fails likewise, and tells why.
+            # If it fails, the reply fails likewise with the reason.
             with suppress(APIError, TimeoutError):
                 async with asyncio.timeout(self._service.connect_timeout):
                     await self._client.with_options(max_retries=0).models.list()
@@ -97,9 +100,9 @@ class HostedCall(WaitingCall):
     async def reply(
         self, messages: Sequence[Message], deadline: float | None = None
     ) -> AsyncGenerator[ReplyPiece, None]:
-        """`Prefilled` is the first word's arrival: what the network and the prompt took.
+        """See `ResponderCall.reply`; `Prefilled` has the time until the first word.
 
-        A deadline cannot be told to the service, so it changes nothing.
+        The service cannot be given a deadline, so it changes nothing.
         """
         began, text, count, cut = perf_counter(), "", 0, False
         usage: CompletionUsage | None = None
@@ -133,7 +136,7 @@ class HostedCall(WaitingCall):
     async def _begin(
         self, messages: Sequence[Message]
     ) -> tuple[AsyncStream[ChatCompletionChunk], ChatCompletionChunk | None]:
-        """The answer's stream and its first piece that says something."""
+        """(stream of the reply, its first chunk that has words or ends it; None without any)."""
         stream: AsyncStream[ChatCompletionChunk] | None = None
         try:
             async with asyncio.timeout(self._service.word_timeout):
@@ -158,14 +161,14 @@ class HostedCall(WaitingCall):
             return await anext(stream, None)
 
     def _late(self, *, begun: bool) -> ResponderError:
-        what = "the rest of its reply" if begun else "a first word"
+        missing = "the rest of its reply" if begun else "a first word"
         return ResponderError(
-            f"{self._service.base_url} did not send {what} within "
+            f"{self._service.base_url} did not send {missing} within "
             f"{self._service.word_timeout:g} s; see responder.word_timeout"
         )
 
     def _explained(self, error: APIError) -> ResponderError:
-        """What happened and what to do about it, without the key."""
+        """The error with its remedy; the message never has the key."""
         where = self._service.base_url
         if isinstance(error, APIStatusError):
             return ResponderError(f"{where} {self._refusal(error)}")

@@ -1,4 +1,4 @@
-"""A responder without a model: says what it is told to say. For tests and latency floors."""
+"""A responder without a model that replies from a script, for tests and latency floors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from agent.responders.base import (
 
 
 def repeat(words: str) -> str:
-    """The default script."""
+    """The default script: repeats the caller's words."""
     return f"You said: {words}"
 
 
 class ScriptedResponder:
-    """Answers by a function of the caller's last words, or by a table of them.
+    """Replies by a function of the caller's last words, or by a table of them.
 
     Args:
         script: the function, or the table; words that are not in the table are repeated.
         steps: canvas steps in which a reply becomes final, from left to right.
+
+    Attributes:
+        prompts: every prompt that was answered, for tests.
     """
 
     def __init__(
@@ -36,12 +39,12 @@ class ScriptedResponder:
         self._script = script
         self._steps = steps
         self.prompts: list[tuple[Message, ...]] = []
-        """Every prompt that was answered, for tests."""
 
     def open(self) -> ScriptedCall:
         return ScriptedCall(self)
 
     def answer(self, messages: Sequence[Message]) -> str:
+        """The whole reply to a conversation."""
         self.prompts.append(tuple(messages))
         words = next(m.content for m in reversed(messages) if m.role == "user")
         if callable(self._script):
@@ -50,17 +53,18 @@ class ScriptedResponder:
 
     @property
     def steps(self) -> int:
+        """Canvas steps of a reply."""
         return self._steps
 
     def warm_up(self) -> None:
-        """Nothing to warm."""
+        """Do nothing: there is no model."""
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: the responder has no resources."""
 
 
 class ScriptedCall:
-    """One call. What was prepared counts as cached."""
+    """One call; the words of a prepared prompt count as cached."""
 
     def __init__(self, responder: ScriptedResponder) -> None:
         self._responder = responder
@@ -94,4 +98,4 @@ class ScriptedCall:
         yield ReplyDone(text, steps, steps, 0.0, 0.0)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: the responder has no resources."""

@@ -1,4 +1,4 @@
-"""Which hosted model answers, and how long it may take."""
+"""Settings of a hosted model: its address, its key, and the limits of a request."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ from agent.responders.base import Message, ResponderError
 class Service:
     """A model behind an OpenAI-style chat API.
 
+    Attributes:
+        base_url: address of the API, which mostly ends in /v1.
+        model: name of the model at the service.
+        api_key: secret key; None for a server that takes any.
+        max_tokens: longest reply, in tokens.
+        connect_timeout: seconds for making the connection, each try.
+        word_timeout: seconds until the first word, all tries included, and between pieces.
+        max_retries: tries beside the first, for requests that fail before their first word.
+        request: further fields of the request, such as `reasoning_effort`.
+
     Raises:
         ResponderError: there is no address.
     """
@@ -24,13 +34,9 @@ class Service:
     api_key: SecretStr | None = None
     max_tokens: int = 64
     connect_timeout: float = 3.0
-    """Seconds for making the connection, each try."""
     word_timeout: float = 10.0
-    """Seconds until the first word, all tries included, and from one piece to the next."""
     max_retries: int = 2
-    """Tries beside the first; only for what failed before its first word."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the request, such as `reasoning_effort`."""
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
@@ -40,7 +46,11 @@ class Service:
             )
 
     def body(self, messages: Sequence[Message]) -> dict[str, Any]:
-        """The request. Newer OpenAI models take the bound only by its new name, others the old."""
+        """Fields of the request for a reply to `messages`.
+
+        `max_tokens` is left out where `request` has `max_completion_tokens`, the only name that
+        newer OpenAI models accept for it.
+        """
         bound = {} if "max_completion_tokens" in self.request else {"max_tokens": self.max_tokens}
         return {
             "model": self.model,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from types import UnionType
+from typing import Any, Protocol, assert_never, get_args
 
 import numpy as np
 
@@ -41,7 +44,10 @@ from agent.session.events import (
     StageFailed,
 )
 from asr.engine import AsrError, Listening, Transcriber
+from asr.transcript import Transcript
 from tts.engine import SpeechChunk, Synthesizer, TtsError
+
+log = logging.getLogger("onebreath.call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +165,10 @@ class EngineTasks:
             self._listening[task.turn].feed(task.samples)
             if self._engines.turn_model is not None:
                 self._sound.setdefault(task.turn, []).append(task.samples)
-        except AsrError as error:
+        except Exception as error:
             self._refused_turn = task.turn
             asyncio.get_running_loop().call_soon(
-                self._post, StageFailed("asr", str(error), turn=task.turn)
+                self._post, StageFailed("asr", _told("asr", error), turn=task.turn)
             )
 
     def _judge(self, task: JudgePause) -> None:
@@ -181,8 +187,9 @@ class EngineTasks:
         urgency = Urgency.FINAL if task.urgent else Urgency.PARTIAL
         try:
             transcript = await self._engines.compute.run(urgency, listening.hypothesis)
-        except AsrError as error:
-            self._post(StageFailed("asr", str(error), turn=task.turn))
+            _expect(Transcript, transcript, "hypothesis()")
+        except Exception as error:
+            self._post(StageFailed("asr", _told("asr", error), turn=task.turn))
         else:
             self._post(PartialTranscript(task.turn, transcript))
 
@@ -192,8 +199,9 @@ class EngineTasks:
             if listening is None:
                 raise AsrError("no sound of this turn arrived")
             transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
-        except AsrError as error:
-            self._post(StageFailed("asr", str(error), task.turn, task.revision))
+            _expect(Transcript, transcript, "finish()")
+        except Exception as error:
+            self._post(StageFailed("asr", _told("asr", error), task.turn, task.revision))
         else:
             self._post(FinalTranscript(task.turn, task.revision, transcript))
 
@@ -204,30 +212,30 @@ class EngineTasks:
                 return
             try:
                 await self._responder.prepare(messages)
-            except ResponderError as error:
-                self._post(StageFailed("responder", str(error)))
+            except Exception as error:
+                self._post(StageFailed("responder", _told("responder", error)))
 
     async def _respond(self, task: Respond) -> None:
         async with self._responder_lock:
-            pieces = self._responder.reply(task.messages, task.deadline)
             piece: ReplyPiece | None = None
             try:
-                async for piece in pieces:
-                    self._post(ReplyEvent(task.generation, piece))
+                async with aclosing(self._responder.reply(task.messages, task.deadline)) as pieces:
+                    async for piece in pieces:
+                        _expect(ReplyPiece, piece, "reply()")
+                        self._post(ReplyEvent(task.generation, piece))
                 if not isinstance(piece, ReplyDone):
                     raise ResponderError("the responder ended without a complete reply")
-            except ResponderError as error:
-                self._post(StageFailed("responder", str(error), generation=task.generation))
-            finally:
-                await pieces.aclose()
+            except Exception as error:
+                told = _told("responder", error)
+                self._post(StageFailed("responder", told, generation=task.generation))
 
     async def _speak(self, generation: int) -> None:
         segments = self._segments[generation]
         try:
             while (task := await segments.get()) is not None:
                 await self._speak_segment(task)
-        except TtsError as error:
-            self._post(StageFailed("tts", str(error), generation=generation))
+        except Exception as error:
+            self._post(StageFailed("tts", _told("tts", error), generation=generation))
         finally:
             self._segments.pop(generation, None)
 
@@ -240,6 +248,7 @@ class EngineTasks:
         step = self._engines.voices.submit(following)
         try:
             while (chunk := await asyncio.wrap_future(step)) is not None:
+                _expect(SpeechChunk, chunk, "speak()")
                 self._post(SoundReady(task.generation, task.segment, chunk))
                 step = self._engines.voices.submit(following)
         finally:
@@ -269,6 +278,21 @@ class EngineTasks:
         for listening in self._listening.values():
             listening.close()
         await asyncio.shield(self._responder.close())
+
+
+def _told(stage: str, error: Exception) -> str:
+    """Words for the client of an engine's error; one that it did not foresee goes to the log."""
+    if isinstance(error, AsrError | ResponderError | TtsError):
+        return str(error)
+    log.error("the %s engine raised an unexpected error", stage, exc_info=error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _expect(kind: type | UnionType, found: object, method: str) -> None:
+    """Refuse what an engine of another's making must not return."""
+    if not isinstance(found, kind):
+        names = " or ".join(each.__name__ for each in get_args(kind) or (kind,))
+        raise TypeError(f"{method} gave {type(found).__name__}, not {names}")
 
 
 def _drop(decode: asyncio.Task[None] | None) -> None:

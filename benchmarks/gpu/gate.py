@@ -15,7 +15,7 @@ from dllm_core.decode.canvas import Canvas
 from dllm_core.decode.denoise import run
 from dllm_core.decode.diffusion import Diffusion
 from dllm_core.gpu.device import Device
-from dllm_core.gpu.device_batch import Ticket
+from dllm_core.gpu.device_batch import CanvasTicket
 from dllm_core.gpu.device_job import CanvasJob
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.cache import KeyValues, PromptCache
@@ -95,12 +95,12 @@ def _same_tokens(model: Transformer, device: torch.device) -> bool:
             served.batch.step()
     for prompt, ticket in zip(asked, tickets, strict=True):
         expected = _by_host(model, prompt, options, device)
-        if ticket.job.final() != expected:
-            raise GateError(f"{prompt}: {ticket.job.final()} instead of {expected}")
+        if ticket.work.job.final() != expected:
+            raise GateError(f"{prompt}: {ticket.work.job.final()} instead of {expected}")
     return True
 
 
-def _submit(served: Device, prompt: list[int], options: DecodeOptions) -> Ticket:
+def _submit(served: Device, prompt: list[int], options: DecodeOptions) -> CanvasTicket:
     job = CanvasJob(served.model, served.new_cache(), prompt, options.canvas_length, options)
     return served.submit(job)
 

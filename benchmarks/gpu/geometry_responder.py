@@ -102,7 +102,7 @@ class GeometryCall:
         except DllmError as error:
             raise ResponderError(str(error)) from error
         yield ReplyText(SENTENCE)
-        steps, ms = len(ticket.views), sum(ms for _, ms in ticket.views)
+        steps, ms = len(ticket.work.views), sum(ms for _, ms in ticket.work.views)
         yield ReplyDone(
             text=SENTENCE,
             steps=steps,

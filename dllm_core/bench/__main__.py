@@ -1,4 +1,4 @@
-"""`python -m dllm_core.bench`."""
+"""Entry point of `python -m dllm_core.bench`."""
 
 from dllm_core.bench.main import main
 

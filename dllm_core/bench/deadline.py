@@ -1,4 +1,4 @@
-"""Replies with a deadline on the real clock: alone, and beside a thread that computes."""
+"""Replies with a deadline on the real clock, alone and beside a thread that computes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from threading import Event, Thread
 
 from dllm_core.bench.timing import CACHED, Row
 from dllm_core.config import DecodeOptions
-from dllm_core.decode.calibrate import measured_cost
-from dllm_core.engine import Cache, Engine
+from dllm_core.decode.backend import Cache
+from dllm_core.engine import Engine
 
 DEADLINES_MS = (100.0, 200.0, 400.0)
 _POSITIONS = 32
@@ -21,23 +21,24 @@ _POSITIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """How one reply met its deadline."""
+    """One reply beside its deadline.
+
+    `late_ms` is 0 in time, `late_steps` the same in steps as long as the last one. `error` is that
+    of the last step's expected time, as a share of the time it took; None after a single step.
+    """
 
     ms: float
     late_ms: float
-    """Zero when it was in time."""
     late_steps: float
-    """The same in steps as long as its last one."""
     steps: int
     error: float | None
-    """Of the time expected for the last step, as a share of what it took; None of a first one."""
 
 
 def deadline(engine: Engine, replies: int = 20) -> Iterator[Row]:
-    """Replies of 32 positions after 200 cached tokens, as many steps as fit.
+    """Replies of 32 positions after 200 cached tokens, in as many steps as fit; rows as they come.
 
-    A model that was never taught to denoise is run as if it had been: its words then mean
-    nothing, its steps cost what they cost. No reply ends early.
+    A model that was never taught to denoise is run as if it had been: the text is meaningless,
+    the cost of its steps is the same. No reply ends early.
     """
     timed = _denoising(engine)
     prompt = [engine.config.eos_ids[0]] * CACHED
@@ -65,12 +66,12 @@ def deadline(engine: Engine, replies: int = 20) -> Iterator[Row]:
 
 
 def _denoising(engine: Engine) -> Engine:
-    """The same weights under a configuration with a mask token and without an end."""
+    """An engine of the same weights, configured with a mask token and without an end of reply."""
     mask = engine.config.eos_ids[0] if engine.config.mask_id is None else engine.config.mask_id
     model = copy(engine.model)
     model.config = replace(engine.config, mask_id=mask, eos_ids=())
     other = Engine(model, engine.tokenizer, engine.context)
-    other.cost = measured_cost(model, engine.context)
+    other.host.measure()
     return other
 
 
@@ -81,7 +82,7 @@ def _timed(engine: Engine, prompt: list[int], cache: Cache, limit: float) -> _Ti
     expected, last = None, None
     for last in engine.iterate(prompt, cache, options):
         if last.stats is None:
-            expected = engine.cost.predict(_POSITIONS + 1, CACHED + _POSITIONS)
+            expected = engine.host.cost.predict(_POSITIONS + 1, CACHED + _POSITIONS)
     assert last is not None
     assert last.stats is not None
     late = max(0.0, last.stats.ms - limit)

@@ -32,10 +32,10 @@ from dllm_core.model.place import Dtype
 
 BENCHES = ("step", "reply", "cache", "agree", "deadline", "batch")
 Report = Callable[[str], None]
-"""Told what is being done, in a few words."""
+"""Callback for progress: a few words on the present work."""
 
 _FEW = 6
-"""Questions, where every reply is denoised several times over."""
+"""Questions of the benches that denoise every reply several times."""
 
 
 def reply(engine: Engine, lengths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)) -> Iterator[Row]:
@@ -67,8 +67,8 @@ def prompts_of(engine: Engine, count: int) -> list[list[int]]:
 def cache(engine: Engine, options: DecodeOptions | None = None) -> Iterator[Row]:
     """Agreement of each cache policy with `none`: share of equal tokens, and of equal replies.
 
-    A model that was never taught to denoise replies token by token here: without a cache it
-    reads everything anew for each.
+    A model that was never taught to denoise replies token by token here: without a cache every
+    token takes a pass over the whole sequence.
     """
     if options is None and engine.config.mask_id is None:
         options = DecodeOptions(rule="sequential", canvas_length=1, max_tokens=24)
@@ -88,7 +88,7 @@ def cache(engine: Engine, options: DecodeOptions | None = None) -> Iterator[Row]
 def agree(
     engine: Engine, reference: Engine, report: Report, count: int = len(QUESTIONS)
 ) -> Iterator[Row]:
-    """Agreement of the replies of two engines to the same questions, each in its own numbers."""
+    """Agreement of the replies of two engines, of different dtypes, to the same questions."""
     options = replace(engine.default_options, max_tokens=48)
     expected, found = [], []
     for i, prompt in enumerate(prompts_of(engine, count), 1):
@@ -119,10 +119,16 @@ def measure(
 ) -> Iterator[Row]:
     """Load a model in each dtype and measure it; rows as they come.
 
+    Args:
+        what: name of the bench, one of `BENCHES`.
+        source, device, threads: as in `Engine.load`.
+        dtypes: number formats to measure.
+        report: told the present work.
+
     Raises:
-        OptionError: `agree` is asked to compare float32 with itself, or the model does not
-            run in one of the dtypes.
-        ModelFileError, UnsupportedModelError, WeightsError: as Engine.load.
+        OptionError: `agree` compares float32 with itself, or the model does not run in one of the
+            dtypes.
+        ModelFileError, UnsupportedModelError, WeightsError: as `Engine.load`.
     """
     if what == "agree" and "float32" in dtypes:
         raise OptionError("agree compares with float32: give another dtype, such as int4.")
@@ -151,7 +157,7 @@ def measure(
 def _transformers(
     source: str | Path, engines: Mapping[str, Engine], report: Report
 ) -> TransformersSteps | None:
-    """transformers reads a llama's GGUF file itself; others would need its download."""
+    """The same model in transformers, where that reads the GGUF file (a llama's); else None."""
     path, engine = Path(source), next(iter(engines.values()))
     on_cpu = engine.device.type == "cpu"
     if path.suffix != ".gguf" or not on_cpu or engine.config.family != "llama":

@@ -1,4 +1,4 @@
-"""What the engine is asked when it is measured: things that people ask a voice agent."""
+"""The questions of the benches, as people ask them of a voice agent."""
 
 from __future__ import annotations
 
@@ -106,4 +106,4 @@ QUESTIONS = (
     "How do I calm a crying baby?",
     "What season comes after summer?",
 )
-"""A hundred."""
+"""A hundred questions."""

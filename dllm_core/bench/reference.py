@@ -1,4 +1,4 @@
-"""What a step of the engine is measured against: transformers, and a model without arithmetic."""
+"""References for the cost of a step: transformers, and a model with next to no arithmetic."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _WIDTH, _TOKENS = 64, 16
 
 
 class TransformersSteps:
-    """The steps of `bench_step` through transformers' own class, float32, from the same GGUF file.
+    """Steps through transformers' own class, in float32, from the same GGUF file.
 
-    So many rows after `cached` ones in a DynamicCache, logits and their best token for every row,
-    as the engine's step has them. Its rows see those before them only; the work is the same.
+    A step runs some rows after `cached` ones in a DynamicCache and takes the best token of every
+    row, as the engine's step does. Rows attend to those before them only; the work is the same.
     """
 
     def __init__(self, path: Path, cached: int = CACHED) -> None:
@@ -42,6 +42,7 @@ class TransformersSteps:
             self._model(torch.zeros((1, cached), dtype=torch.long), past_key_values=self._past)
 
     def step(self, rows: int) -> Callable[[], object]:
+        """An action that runs one step over `rows` positions."""
         ids = torch.zeros((1, rows), dtype=torch.long)
 
         @torch.inference_mode()
@@ -53,20 +54,18 @@ class TransformersSteps:
 
 
 def overhead(engine: Engine, cached: int = CACHED) -> Row:
-    """What a step costs beside its arithmetic.
+    """Milliseconds of a step beside its arithmetic.
 
-    A model of the same depth, habits and kind of layers, but only 64 wide and with 256 tokens,
-    is all of the engine's code with next to no work in it. Of its milliseconds per step of a
-    whole reply, `ms` are those outside the forward pass: planning, deciding, the view and the
-    text. `forward_ms` is the pass itself: torch's dispatch of every operator or, over packed
-    weights, the start of every kernel. On one thread: waking others for nothing would be counted,
-    too.
+    The measured model has the same depth, configuration and kind of layers, but is only 64 wide
+    and has 256 tokens: it runs all code of the engine with next to no arithmetic. `ms` is the time
+    of a step outside the forward pass (planning, deciding, the view and the text), `forward_ms`
+    the pass itself (torch's dispatch of every operator or, over packed weights, the start of
+    every kernel). One thread is used, for waking others would be counted, too.
     """
-    shadow = _shadow(engine)
+    clocked: Any = _Clocked(_shadow(engine))
+    shadow = Engine(clocked, engine.tokenizer, engine.context)
     options = replace(shadow.default_options, max_tokens=_TOKENS)
     cache = shadow.new_cache()
-    clocked: Any = _Clocked(shadow.model)
-    shadow.model = clocked
     ours, forward = [], []
 
     def reply() -> None:
@@ -92,13 +91,16 @@ def overhead(engine: Engine, cached: int = CACHED) -> Row:
 
 
 class _Clocked:
-    """A transformer that counts the seconds spent in it."""
+    """A transformer that adds up the seconds of its passes."""
 
     def __init__(self, model: Transformer) -> None:
         self._model, self.seconds = model, 0.0
 
     def __call__(self, *arguments: Any) -> torch.Tensor:
         return self._counted(self._model, *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return self._counted(self._model.logits, hidden)
@@ -110,7 +112,8 @@ class _Clocked:
         return result
 
 
-def _shadow(engine: Engine) -> Engine:
+def _shadow(engine: Engine) -> Transformer:
+    """A narrow model of the engine's depth and kind of layers; all weights are zero."""
     config = replace(
         engine.config,
         vocab_size=256,
@@ -131,10 +134,10 @@ def _shadow(engine: Engine) -> Engine:
         for name, slot in weights.slots(config, HUGGING_FACE).items()
     )
     weights.fill(model, HUGGING_FACE, tensors)
-    return Engine(model, engine.tokenizer, engine.context)
+    return model
 
 
-def _part(model: torch.nn.Module, slot: weights.Slot) -> torch.Tensor:
+def _part(model: torch.nn.Module, slot: weights.TensorRows) -> torch.Tensor:
     owner, _, attribute = slot.parameter.rpartition(".")
     part: torch.Tensor = getattr(model.get_submodule(owner), attribute)[slot.rows]
     return part

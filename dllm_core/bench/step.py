@@ -1,4 +1,4 @@
-"""One denoising step of several engines in turn, and what else a turn asks of each."""
+"""One denoising step of several engines in turn, and the other costs of a turn for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CANVAS = 32
 class _Contestant(NamedTuple):
     label: Row
     step: Callable[[int], Callable[[], object]]
-    """An action that runs one step over so many positions."""
+    """Makes an action that runs one step over a number of positions."""
 
 
 def step(
@@ -33,8 +33,10 @@ def step(
     transformers: TransformersSteps | None = None,
     cached: int = CACHED,
 ) -> Iterator[Row]:
-    """One step by canvas length after `cached` tokens, the dtypes of `engines` and transformers in
-    turn; then for each engine reading one more word, its overhead, and deciding what to commit.
+    """Cost of a step by canvas length after `cached` tokens, engines and transformers in turn.
+
+    Then, for each engine, the cost of reading one more word, of its own code beside the
+    arithmetic, and of choosing the positions to commit. `engines` are named by their dtype.
 
     `times_faster` is the median, over the rounds, of transformers' time over this one's.
     """
@@ -67,7 +69,7 @@ def _medians(times: list[Time]) -> Row:
 
 
 def faster(reference: list[Time], own: list[Time]) -> float:
-    """Median, over the rounds, of the reference's time over the own."""
+    """Median, over the rounds, of the reference's time divided by the engine's."""
     return median(a.wall / b.wall for a, b in zip(reference, own, strict=True))
 
 
@@ -86,7 +88,7 @@ def _one_more_word(engine: Engine, cached: int) -> Row:
 
 
 def _deciding(engine: Engine) -> Row:
-    """What `overhead` leaves out, for it grows with the vocabulary: to rank 32 open positions.
+    """Cost of ranking 32 open positions, which `overhead` leaves out: it grows with the vocabulary.
 
     The rule is `quota` by probability; the logits are drawn at random.
     """

@@ -1,4 +1,4 @@
-"""How a measurement is taken and what it is written into."""
+"""Timing of actions, and the rows of a result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 Row = dict[str, Any]
 
 CACHED = 200
-"""Tokens in the cache before a measured step: a prompt and some turns."""
+"""Tokens in the cache before a measured step, as many as a prompt and some turns have."""
 
 
 def timed(action: Callable[[], object], repeats: int = 7) -> tuple[float, float]:
-    """Median wall and CPU milliseconds of `action`, after one run that does not count."""
+    """(median wall milliseconds, median CPU milliseconds) of `action`, after a warm-up run."""
     action()
     wall, cpu = [], []
     for _ in range(repeats):
@@ -26,16 +26,16 @@ def timed(action: Callable[[], object], repeats: int = 7) -> tuple[float, float]
 
 
 class Time(NamedTuple):
-    """What one run took, in milliseconds."""
+    """Wall and CPU milliseconds of one run."""
 
     wall: float
     cpu: float
 
 
 def in_turn(actions: Sequence[Callable[[], object]], repeats: int = 7) -> list[list[Time]]:
-    """Times of every action, after one run each that does not count.
+    """Times of every action over `repeats` rounds, after a warm-up run of each.
 
-    Each round runs all of them: a machine whose speed varies is as fast for one as for another.
+    Each round runs all actions, so that a machine whose speed varies treats them alike.
     """
     for action in actions:
         action()

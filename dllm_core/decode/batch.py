@@ -1,48 +1,36 @@
-"""Several replies denoised in step: one forward pass serves all that are under way.
+"""Several sequences denoised in step: one forward pass serves all that are under way.
 
-Rows of different sequences are laid one after another, so nothing is padded and nothing
-leaks: every sequence attends to its own keys and values only (model.py).
+The rows of the sequences are laid one after another, without padding, and every sequence
+attends to its own keys and values only (model/transformer.py).
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from time import monotonic
 
 import torch
 from torch import Tensor
 
 from dllm_core.decode.denoise import Denoiser, Forward, run
-from dllm_core.errors import QueueFullError
+from dllm_core.decode.requests import Requests, Ticket
 from dllm_core.model.transformer import Transformer
-
-
-@dataclass(order=True, slots=True)
-class Ticket:
-    """One request; they are served by earliest due time, then in order of arrival."""
-
-    due: float
-    number: int
-    denoiser: Denoiser = field(compare=False)
-    cancelled: bool = field(default=False, compare=False)
-    error: Exception | None = field(default=None, compare=False)
-    """Why this reply cannot go on."""
-
-    def cancel(self) -> None:
-        """Leave the batch at the next step boundary, or the queue."""
-        self.cancelled = True
 
 
 class Batch:
     """A step-synchronous batch: requests join and leave between two steps.
 
-    At most `size` are under way and `queue` wait. A request without a due time is due
-    `patience` seconds after it came, so that urgent ones cannot keep it waiting for ever.
-    With `rows`, a step takes no more of them in all (one request always): the earliest due go.
-    A request that fails leaves with its `error`, which is for whoever submitted it.
+    Args:
+        model: the transformer that all sequences run through.
+        size: most requests under way.
+        rows: most rows of one step; the earliest due requests go first, one always goes. None
+            sets no bound.
+        queue: most requests that wait.
+        patience: seconds after which a request without a due time is due.
+        clock: monotonic seconds.
+
+    A request that fails leaves with its `error`; the others go on. Not thread-safe.
     """
 
     def __init__(
@@ -55,76 +43,61 @@ class Batch:
         patience: float = 5.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._model, self._size, self._rows, self._queue = model, size, rows, queue
-        self._patience, self._clock = patience, clock
-        self._numbers = itertools.count()
-        self._waiting: list[Ticket] = []
-        self._active: list[Ticket] = []
+        self._model, self._rows = model, rows
+        self._requests: Requests[Denoiser] = Requests(
+            size=size, queue=queue, patience=patience, clock=clock
+        )
 
-    def submit(self, denoiser: Denoiser, due: float | None = None) -> Ticket:
-        """Ask for a reply; `due` is on the batch's clock, in seconds.
+    def submit(self, denoiser: Denoiser, due: float | None = None) -> Ticket[Denoiser]:
+        """Add a sequence; `due` is in seconds on the batch's clock.
 
         Raises:
-            QueueFullError: too many wait already.
+            QueueFullError: `queue` requests wait already.
         """
-        self._waiting = [ticket for ticket in self._waiting if not ticket.cancelled]
-        heapq.heapify(self._waiting)
-        if len(self._waiting) >= self._queue:
-            raise QueueFullError(f"{self._queue} requests wait already: try again later.")
-        due = self._clock() + self._patience if due is None else due
-        ticket = Ticket(due, next(self._numbers), denoiser)
-        heapq.heappush(self._waiting, ticket)
-        return ticket
+        return self._requests.submit(denoiser, due)
 
     @torch.inference_mode()
-    def step(self, first: Ticket | None = None) -> list[Ticket]:
-        """Run one step; returns those that are done with it.
+    def step(self, first: Ticket[Denoiser] | None = None) -> list[Ticket[Denoiser]]:
+        """Run one step; returns the requests that are done with it.
 
-        `first` is certainly served, though others are due earlier or it still waits.
+        `first` is certainly served, even if others are due earlier or it still waits.
         """
-        self._active = [ticket for ticket in self._active if not ticket.cancelled]
-        if first in self._waiting:
-            self._waiting.remove(first)
-            heapq.heapify(self._waiting)
-            self._active.append(first)
-        while self._waiting and len(self._active) < self._size:
-            ticket = heapq.heappop(self._waiting)
-            if not ticket.cancelled:
-                self._active.append(ticket)
+        self._requests.admit(first)
         riders = self._riders(first)
         for layers in {forward.layers for _, forward in riders}:
             self._advance([rider for rider in riders if rider[1].layers == layers])
-        done = [ticket for ticket in self._active if ticket.denoiser.done]
-        self._active = [ticket for ticket in self._active if not ticket.denoiser.done]
+        done = [ticket for ticket in self._requests.active if ticket.work.done]
+        self._requests.drop_over()
         return done
 
-    def _riders(self, first: Ticket | None) -> list[tuple[Ticket, Forward]]:
-        """Whose rows go into this step."""
-        riders: list[tuple[Ticket, Forward]] = []
+    def _riders(self, first: Ticket[Denoiser] | None) -> list[tuple[Ticket[Denoiser], Forward]]:
+        """The requests whose rows go into this step, and those rows."""
+        riders: list[tuple[Ticket[Denoiser], Forward]] = []
         rows = 0
-        for ticket in sorted(self._active, key=lambda t: (t is not first, t)):
-            if ticket.denoiser.done:
-                continue
-            forward = ticket.denoiser.plan()
+        for ticket in sorted(self._requests.active, key=lambda t: (t is not first, t)):
+            forward = ticket.work.plan()
             rows += len(forward.ids)
             if riders and self._rows is not None and rows > self._rows:
                 break
             riders.append((ticket, forward))
         return riders
 
-    def _advance(self, riders: Sequence[tuple[Ticket, Forward]]) -> None:
+    def _advance(self, riders: Sequence[tuple[Ticket[Denoiser], Forward]]) -> None:
         forwards = [forward for _, forward in riders]
         logits = run(self._model, merged(forwards))
-        shares: Sequence[Tensor] = torch.split(logits, [len(f.wanted) for f in forwards])
+        shares: Sequence[Tensor] = [logits]
+        if len(forwards) > 1:
+            shares = torch.split(logits, [len(f.wanted) for f in forwards])
         for (ticket, _), share in zip(riders, shares, strict=True):
             try:
-                ticket.denoiser.absorb(share)
-            except Exception as error:  # one reply's fault, whatever it is, is not its neighbours'
-                ticket.error, ticket.cancelled = error, True
+                ticket.work.absorb(share)
+            except Exception as error:  # any error concerns this request alone
+                ticket.error = error
 
     @property
     def idle(self) -> bool:
-        return not self._active and not any(not t.cancelled for t in self._waiting)
+        """Whether no request waits or is under way."""
+        return self._requests.idle
 
 
 def merged(forwards: Sequence[Forward]) -> Forward:

@@ -1,4 +1,4 @@
-"""What a step costs on this machine, measured before anybody waits for one."""
+"""Measures the cost of a step on this machine, before the first caller waits for one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from dllm_core.model.cache import KeyValues
 from dllm_core.model.transformer import Span, Transformer
 
 _SHAPES = ((2, 32), (2, 256), (16, 64), (32, 64), (32, 256))
-"""Rows of a step, and the positions they attend to."""
+"""(rows of a step, positions they attend to)."""
 
 
 def measured_cost(model: Transformer, context: int) -> CostModel:
-    """The cost model of this model here and now; a second or so of computing on a CPU."""
+    """The cost model of this model on this machine; takes a second or so on a CPU.
+
+    `context` is the longest sequence, in positions.
+    """
     shapes = [(rows, min(visible, context)) for rows, visible in _SHAPES]
     return CostModel.fitted([(r, v, step_ms(model, r, v, context)) for r, v in shapes])
 
 
 def step_ms(model: Transformer, rows: int, visible: int, context: int, repeats: int = 2) -> float:
-    """Milliseconds of one step over `rows` positions with `visible - rows` cached ones.
+    """Milliseconds of one step over `rows` positions after `visible - rows` cached ones.
 
-    The least of `repeats`, logits and their prediction included.
+    The shortest of `repeats` runs; logits and the prediction from them are included.
     """
     step = step_over(model, rows, visible, context)
     times = []
@@ -39,7 +42,7 @@ def step_ms(model: Transformer, rows: int, visible: int, context: int, repeats: 
 
 @torch.inference_mode()
 def step_over(model: Transformer, rows: int, visible: int, context: int) -> Callable[[], object]:
-    """An action that runs such a step, again and again on the same memory, as a reply does."""
+    """An action that runs one such step, on the same memory every time, as a reply does."""
     device = model.embedding.device
     store = KeyValues(model.config, context, model.embedding.dtype, device)
     store.reserve(visible, keep=0)

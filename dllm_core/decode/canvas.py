@@ -1,4 +1,4 @@
-"""A token sequence with open positions: the only place that knows the mask token."""
+"""A token sequence with open positions. Only this module writes the mask token."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from dllm_core.config import ModelConfig
 
 
 class Canvas:
-    """The prompt and the positions that are denoised after it, or inside it.
+    """A prompt and the open positions after it or inside it.
 
-    `ids` (length,) int64 carries the mask token at open positions, `masked` (length,) bool
-    says which those are, `free` which ever were. `begin` is the first of these.
+    Args:
+        config: the model's configuration, which has the mask token.
+        ids: token ids of the whole sequence; None for an open position.
+        device: torch device of the tensors.
+
+    Attributes:
+        ids: (length,) int64; the mask token at open positions.
+        masked: (length,) bool; the positions that are open now.
+        free: (length,) bool; the positions that were open at first.
+        begin: the first of these, or the length if there is none.
+        mask_id: the token of open positions.
     """
 
     def __init__(
@@ -34,30 +43,33 @@ class Canvas:
     def after(
         cls, config: ModelConfig, prompt: Sequence[int], length: int, device: torch.device
     ) -> Canvas:
-        """`length` open positions after a prompt."""
+        """A canvas of `length` open positions after a prompt."""
         return cls(config, [*prompt, *[None] * length], device)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def open_in(self, start: int, stop: int) -> int:
-        """Number of open positions in a range."""
+        """Number of open positions from `start` to before `stop`."""
         return int(self.masked[start:stop].sum())
 
     def commit(self, start: int, chosen: Tensor, ids: Tensor) -> None:
-        """Write `ids` where `chosen` (both (rows,), from position `start` on) says so."""
+        """Make positions final: write `ids` where `chosen` is true.
+
+        Both are (rows,), for the positions from `start` on.
+        """
         stop = start + len(chosen)
         self.ids[start:stop] = torch.where(chosen, ids, self.ids[start:stop])
         self.masked[start:stop] &= ~chosen
 
     def reopen(self, start: int, chosen: Tensor) -> None:
-        """Mask positions again where `chosen` (rows,), from position `start` on, says so."""
+        """Open positions again where `chosen` (rows,), from position `start` on, is true."""
         stop = start + len(chosen)
         self.ids[start:stop].masked_fill_(chosen, self.mask_id)
         self.masked[start:stop] |= chosen
 
     def without_prompt(self) -> Tensor:
-        """The ids with everything before the first open position masked (for guidance)."""
+        """The ids (length,) with all before the first open position masked, for guidance."""
         ids = self.ids.clone()
         ids[: self.begin] = self.mask_id
         return ids
@@ -65,13 +77,17 @@ class Canvas:
 
 @dataclass(frozen=True, slots=True)
 class CanvasView:
-    """The reply after one step, as plain values: what is final and what is still open."""
+    """The positions of a reply after one step, as plain values.
+
+    Attributes:
+        ids: token id of each position.
+        masked: whether the position is open: its id is a guess, or the mask token.
+        confidence: probability of each id when it was last predicted, 0 to 1.
+    """
 
     ids: tuple[int, ...]
     masked: tuple[bool, ...]
-    """True where the id is a guess or a mask that may still change."""
     confidence: tuple[float, ...]
-    """Probability of each id when it was last predicted."""
 
     def __add__(self, later: CanvasView) -> CanvasView:
         return CanvasView(
@@ -79,4 +95,5 @@ class CanvasView:
         )
 
     def first(self, count: int) -> CanvasView:
+        """The view of the first `count` positions."""
         return CanvasView(self.ids[:count], self.masked[:count], self.confidence[:count])

@@ -1,8 +1,8 @@
-"""What a denoiser is: it plans a forward pass and absorbs its logits, step by step.
+"""The contract of a denoiser: it plans a forward pass and absorbs its logits, step by step.
 
-It never runs the model itself, so that several of them can share one pass (batch.py). There are
-three: a masked canvas (diffusion.py), a sliding causal one (fixed_point.py), and a whole reply of
-canvases (answer.py).
+A denoiser never runs the model itself, so that several can share one pass (batch.py). There are
+three: a masked canvas (diffusion.py), a sliding causal canvas (fixed_point.py), and a whole
+reply of canvases (reply_state.py).
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from dllm_core.model.transformer import Span, Transformer
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One sequence's share of a forward pass."""
+    """One sequence's share of a forward pass.
+
+    Attributes:
+        ids: token ids (rows,) of all spans, one after another.
+        spans: the rows of each sequence; two with guidance.
+        wanted: indices of the rows whose logits are needed.
+        layers: indices of the layers to run, or None for all.
+    """
 
     ids: Tensor
-    """(rows,) of all spans, one after another."""
     spans: tuple[Span, ...]
     wanted: Tensor
-    """Indices of the rows whose logits are needed."""
     layers: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, and the positions they attend to: what a step's cost depends on."""
+        """(rows, positions they attend to), on which the cost of the step depends."""
         return len(self.ids), self.spans[0].visible
 
 
@@ -40,14 +45,15 @@ class Denoiser(Protocol):
     """The state of one sequence that is being denoised."""
 
     @property
-    def done(self) -> bool: ...
+    def done(self) -> bool:
+        """Whether no further step follows."""
 
     @property
     def planned(self) -> int | None:
-        """Number of steps, where it is known beforehand."""
+        """Number of steps, or None where the rule decides on the way."""
 
     def plan(self) -> Forward:
-        """The next forward pass; changes nothing."""
+        """The next forward pass; changes nothing that is final."""
 
     def absorb(self, logits: Tensor) -> None:
         """Take the logits (wanted rows, vocab) of the planned pass and commit positions."""
@@ -55,20 +61,22 @@ class Denoiser(Protocol):
     def final(self) -> list[int]:
         """Ids from the left that will not change any more."""
 
-    def view(self) -> CanvasView: ...
+    def view(self) -> CanvasView:
+        """All positions, final and open."""
 
 
 def run(model: Transformer, forward: Forward) -> Tensor:
-    """Logits (wanted rows, vocab) in float32."""
+    """Run the pass; returns logits (wanted rows, vocab) in float32."""
     hidden = model(forward.ids, forward.spans, forward.layers)
     return model.logits(hidden[forward.wanted]).float()
 
 
 def resolve_policy(config: ModelConfig, policy: CachePolicy) -> CachePolicy:
-    """What `auto` means for a model.
+    """The cache policy of a model, with `auto` resolved.
 
     Raises:
-        OptionError: `exact` asked of a bidirectional model, an approximation of another.
+        OptionError: `exact` for a bidirectional model, or an approximation for a block-causal
+            one.
     """
     causal = config.attention == "block_causal"
     if policy == "auto":
@@ -84,5 +92,5 @@ def resolve_policy(config: ModelConfig, policy: CachePolicy) -> CachePolicy:
 
 
 def finished_before(ids: Sequence[int], eos_ids: Sequence[int]) -> int:
-    """Index of the first end-of-reply token, or the length."""
+    """Number of ids before the first end-of-reply token; all of them if there is none."""
     return next((i for i, token in enumerate(ids) if token in eos_ids), len(ids))

@@ -19,10 +19,11 @@ from dllm_core.model.transformer import Span, visibility
 def blocks_between(
     config: ModelConfig, begin: int, end: int, length: int | None
 ) -> list[tuple[int, int]]:
-    """Ranges of a canvas from `begin` to `end` that are finished one after another.
+    """(start, stop) of the blocks of a canvas, which are finished one after another.
 
-    A model trained on blocks has them at multiples of its block length, counted from the
-    start of the sequence, so that the end of a prompt shares the first one.
+    The canvas reaches from position `begin` to before `end`; `length` is that of a block, None
+    for a single one. The blocks of a model trained on blocks begin at multiples of its block
+    length, counted from the start of the sequence, so the end of a prompt shares the first one.
     """
     size = length or end - begin
     aligned = config.attention == "block_causal" and config.block_length > 1
@@ -38,11 +39,27 @@ def blocks_between(
 class Diffusion:
     """Masked-diffusion decoding of a canvas under a rule and a cache policy.
 
-    Every step runs a window of rows whose keys and values are stale: all of them (`none`,
-    as LLaDA's generate), all at the first step of a block and then the block with (`prefix`)
-    or without (`dual`) what follows it (Fast-dLLM v1), only those after the frozen prompt
-    and finished blocks (`prompt_frozen`, after FlashDLM's FreeCache), or, for block-causal
-    models, only those that no finished block precedes (`exact`).
+    Every step runs the rows whose keys and values are stale. The cache policy says which:
+    `none`: all rows, as LLaDA's generate.
+    `prefix`, `dual`: all rows at the first step of a block, then the block with or without the
+    rows behind it (Fast-dLLM v1, arXiv 2505.22618).
+    `prompt_frozen`: the rows behind the prompt and the finished blocks (FlashDLM's FreeCache,
+    arXiv 2505.21467).
+    `exact`: the rows behind the finished blocks of a block-causal model, where these can no
+    longer change.
+
+    Args:
+        config: the model's configuration.
+        canvas: the sequence with its open positions.
+        cache: the sequence's cache, which holds a beginning of it.
+        options: rule, cache policy and sampling.
+        pace: deadline of the canvas, which then decides on the number of steps.
+        unconditional: keys and values of the second sequence of guidance.
+        allowed: bool (length, vocab), the tokens that each position may become; None for all.
+        stop_at_eos: whether the canvas is done at a final end-of-reply token.
+
+    Raises:
+        OptionError: the cache policy does not suit the model.
     """
 
     def __init__(
@@ -57,7 +74,6 @@ class Diffusion:
         allowed: Tensor | None = None,
         stop_at_eos: bool = True,
     ) -> None:
-        """`allowed` is boolean (length, vocab): what each position of the canvas may become."""
         self.config, self.canvas, self.options = config, canvas, options
         self.policy = resolve_policy(config, options.cache)
         self.done = canvas.begin == len(canvas)
@@ -94,7 +110,7 @@ class Diffusion:
         return Forward(ids, tuple(spans), wanted, layers)
 
     def _merge_if_last(self) -> None:
-        """When time remains for one step only, all of the model's own blocks left become one."""
+        """Join all blocks that are left when time remains for one step only."""
         if self._pace is None or self._block == len(self._blocks) - 1:
             return
         begin, end = self._blocks[self._block][0], len(self.canvas)
@@ -102,7 +118,7 @@ class Diffusion:
             self._blocks[self._block :] = [(begin, end)]
 
     def _window(self) -> tuple[int, int, int]:
-        """First row, end of the rows, and end of the positions they attend to."""
+        """(first row, end of the rows, end of the positions they attend to)."""
         begin, end = self._blocks[self._block]
         start, stop, visible = 0, len(self.canvas), len(self.canvas)
         if self.policy in ("prefix", "dual") and not self._fresh:
@@ -131,14 +147,14 @@ class Diffusion:
         self.done = self.done or (self._pace is not None and self._pace.over)
 
     def _settle(self) -> None:
-        """Count rows as valid that were just run with final ids on all they attend to."""
+        """Count rows as cached that have just run with final ids on all they attend to."""
         if not self._fresh or self.policy not in ("prompt_frozen", "exact"):
             return
         begin = self._blocks[self._block][0]
         if self.policy == "exact":
             size = self.config.block_length
             begin = self.canvas.begin if size == 1 else begin // size * size
-        # Rows that ran through some layers only are nothing that a later prompt could build on.
+        # A later prompt cannot build on rows that ran through some of the layers only.
         if self.options.canvas_layers is None:
             self._cache.commit(self.canvas.ids[self._valid : begin].tolist())
         self._valid = max(self._valid, begin)
@@ -164,7 +180,7 @@ class Diffusion:
         canvas.commit(begin, chosen, ids)
 
     def _guess(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """A token for every position, and its probability."""
+        """Ids (rows,) predicted for the positions of the block, and their probabilities (rows,)."""
         options = self.options
         if options.temperature == 0.0:
             return unmask.predict(logits)
@@ -174,7 +190,7 @@ class Diffusion:
     def _choose(
         self, logits: Tensor, ids: Tensor, sure: Tensor, masked: Tensor, least: int
     ) -> Tensor:
-        """What the rule commits; if that is fewer than `least`, as many of the surest."""
+        """Positions (rows,) that the rule commits; the `least` surest if it commits fewer."""
         options = self.options
         if options.rule == "sequential":
             return unmask.leftmost(masked, least)
@@ -197,7 +213,7 @@ class Diffusion:
         return chosen if int(chosen.sum()) >= least else unmask.top(sure, masked, least)
 
     def _least(self, open_positions: int) -> int:
-        """Positions of the block to commit now, so that it is complete after the steps it has."""
+        """Positions to commit now so that the block is complete after the steps it has."""
         options = self.options
         if self._pace is not None:
             start, stop, visible = self._window()
@@ -222,7 +238,7 @@ class Diffusion:
         return torch.where(ends, behind, value)
 
     def _reopen(self, logits: Tensor, masked: Tensor) -> None:
-        """Every position may be opened again once on average; that bounds the steps."""
+        """Open doubtful positions again, each once on average at most, which bounds the steps."""
         begin, end = self._blocks[self._block]
         ids = self.canvas.ids[begin:end]
         now = unmask.confidences(logits, ids, "probability", self._generator)
@@ -232,7 +248,7 @@ class Diffusion:
         self.canvas.reopen(begin, low)
 
     def _ended(self) -> bool:
-        """Is there an end-of-reply token with nothing open before it?"""
+        """Whether an end-of-reply token is final and all before it, too."""
         ids = self.final()
         return any(token in self.config.eos_ids for token in ids)
 

@@ -14,12 +14,18 @@ from dllm_core.model.transformer import Span, visibility
 
 
 class FixedPoint:
-    """Slides a causal canvas to the right as its positions become final.
+    """Jacobi iteration of greedy decoding (arXiv 2305.10427) on a canvas that slides to the right.
 
     Every step predicts all positions from the last step's predictions; those that no longer
-    change leave the canvas on the left, their keys and values stay in the cache. The result
-    is the model's greedy autoregressive sequence, of at most `max_tokens`. `last` is the
-    token before the canvas; it is not in the cache yet.
+    change leave the canvas on the left, and their keys and values stay in the cache. The result
+    is the model's greedy autoregressive sequence.
+
+    Args:
+        config: the configuration of an autoregressive model.
+        cache: the sequence's cache, which holds the prompt without its last token.
+        last: the last token of the prompt.
+        length: positions of the canvas.
+        max_tokens: longest result.
     """
 
     planned: int | None = None
@@ -55,7 +61,7 @@ class FixedPoint:
         self._close(self._final + count)
 
     def _close(self, final: int) -> None:
-        """Move the border of what is final; stop at the end-of-reply token or at the bound."""
+        """Count `final` ids as final, up to the end-of-reply token or the bound."""
         ends = (i for i in range(self._final, final) if self._ids[i] in self.config.eos_ids)
         self._final = min(next(ends, final - 1) + 1, self._max_tokens)
         self.done = self._final == self._max_tokens or (

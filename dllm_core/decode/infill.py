@@ -1,4 +1,4 @@
-"""Open positions anywhere in a sequence: filled, or only judged."""
+"""Open positions anywhere in a sequence: filled (`fill`), or scored for given ids (`score`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fill(
     options: DecodeOptions | None,
     allowed: Tensor | None,
 ) -> tuple[int, ...]:
-    """See `Engine.fill`; `cache` is an empty one."""
+    """See `Engine.fill`; `cache` is empty."""
     config = model.config
     if not template:
         raise OptionError("The template is empty: there is nothing to fill.")
@@ -53,7 +53,7 @@ def _check_allowed(canvas: Canvas, allowed: Tensor, mask_id: int | None) -> None
 def score(
     model: Transformer, cache: PromptCache, before: Sequence[int], ids: Sequence[int]
 ) -> float:
-    """See `Engine.score`; `cache` is an empty one."""
+    """See `Engine.score`; `cache` is empty."""
     config, device = model.config, cache.store.device
     hidden = [None] * len(ids) if config.mask_id is not None else list(ids)
     canvas = Canvas(config, [*before, *hidden], device)

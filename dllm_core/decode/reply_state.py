@@ -1,4 +1,4 @@
-"""A reply under way: canvas after canvas, until it ends, is long enough or its time is up."""
+"""A reply under way: canvas after canvas until its end, its longest length or its deadline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dllm_core.model.tokenizer import Tokenizer
 def check_request(
     config: ModelConfig, context: int, ids: Sequence[int], options: DecodeOptions
 ) -> None:
-    """Refuse what cannot be answered.
+    """Refuse requests that the engine cannot denoise.
 
     Raises:
         OptionError: the prompt is empty, or the options do not suit the model.
@@ -50,13 +50,28 @@ def check_request(
         )
 
 
-class Answer:
-    """The denoiser of a whole reply: it plans and absorbs for the canvas that is its turn.
+class ReplyState:
+    """The denoiser of a whole reply; it plans and absorbs for the present canvas.
 
-    `cache` has been read up to where the rule begins (Engine.read). What became of a step is in
-    `steps` until somebody takes it. Under a deadline every canvas gets its share of the time,
-    and none is begun that no step would fit. A rule that cannot commit what is still open in its
-    last step (the fixed point, any rule of a model that was not taught to denoise) ends there.
+    Under a deadline every canvas gets its share of the time, and a canvas is begun only if a
+    step still fits. A rule that cannot commit all open positions in its last step (the fixed
+    point; any rule, of a model that was not taught to denoise) ends there.
+
+    Args:
+        config: the model's configuration.
+        tokenizer: decodes the reply.
+        ids: token ids of the prompt.
+        cache: the sequence's cache, which has been read up to where the rule begins
+            (`Engine.read`).
+        options: how to denoise.
+        prefill: cost of reading the prompt.
+        cost: cost model of a step, corrected by every step that is run.
+        read: puts a longer prompt into the cache, after a canvas of some layers only.
+        clock: monotonic seconds.
+
+    Attributes:
+        done: whether the last step has been absorbed.
+        steps: finished steps that have not been fetched, oldest first.
     """
 
     def __init__(
@@ -72,7 +87,6 @@ class Answer:
         read: Callable[[Sequence[int]], object] | None = None,
         clock: Clock = perf_counter,
     ) -> None:
-        """`read` puts a longer prompt into the cache: light canvases do not do that themselves."""
         self.done = False
         self.steps: deque[DenoiseStep] = deque()
         self._config, self._ids = config, ids
@@ -90,7 +104,7 @@ class Answer:
 
     @property
     def planned(self) -> int | None:
-        """Steps of the present canvas, where they are known beforehand."""
+        """Number of steps of the present canvas, or None where the rule decides on the way."""
         return self._denoiser.planned
 
     def final(self) -> list[int]:
@@ -115,7 +129,7 @@ class Answer:
         self.steps.append(self._telling.tell(view, final, over=self.done, planned=planned, ms=ms))
 
     def _over(self, *, whole: bool) -> bool:
-        """Whether that was the last step; if another canvas follows, it is begun."""
+        """Whether the step just absorbed was the last one; if not, begins the next canvas."""
         if not self._denoiser.done:
             return self._deadline is not None and not self._paced and not self._in_time()
         view = self.view()
@@ -126,7 +140,7 @@ class Answer:
         return self._deadline is not None and not self._in_time()
 
     def _in_time(self) -> bool:
-        """Does the next step fit before the deadline?"""
+        """Whether the next step fits before the deadline."""
         assert self._deadline is not None
         return self._deadline.fitting(*self._denoiser.plan().shape) > 0
 

@@ -1,4 +1,4 @@
-"""From the states of a reply's canvases to the steps that a caller of the engine sees."""
+"""Builds the steps that the engine yields from the states of a reply's canvases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dllm_core.model.tokenizer import Tokenizer
 
 
 class Steps(Protocol):
-    """The steps of a reply as they are made; `close` cancels the rest."""
+    """Iterator over the steps of a reply; `close` cancels the reply."""
 
     def __iter__(self) -> Iterator[DenoiseStep]: ...
 
@@ -28,7 +28,16 @@ class Steps(Protocol):
 
 
 class ReplySteps:
-    """Adds text and cost to each state of a reply."""
+    """Adds text and cost to each state of a reply.
+
+    Args:
+        config: the model's configuration, which has the end-of-reply tokens.
+        tokenizer: decodes the reply.
+        max_tokens: longest reply, in tokens.
+        cache: the sequence's cache, whose memory is counted.
+        prefill: cost of reading the prompt.
+        clock: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -45,7 +54,7 @@ class ReplySteps:
         self._begin, self._steps = clock(), 0
 
     def is_whole(self, final: Sequence[int]) -> bool:
-        """Whether a reply with these final tokens has its end, or all the tokens it may have."""
+        """Whether a reply with these final tokens has its end, or its longest length."""
         end = finished_before(final, self._eos_ids)
         return end < len(final) or end >= self._max_tokens
 
@@ -59,10 +68,15 @@ class ReplySteps:
         ms: float,
         forwards: int = 1,
     ) -> DenoiseStep:
-        """The step after which the reply looks so and has these `final` tokens.
+        """The step that leads to this state.
 
-        `over` says that it is the last one, `ms` what it took so far, and `forwards` of how many
-        passes it tells.
+        Args:
+            view: all positions of the reply so far.
+            final: the tokens from the left that are final.
+            over: whether this is the last step.
+            planned: planned number of steps, or None.
+            ms: milliseconds that the step took so far; making the text is added.
+            forwards: forward passes that the step stands for.
         """
         mark = self._clock()
         self._steps += forwards

@@ -1,4 +1,4 @@
-"""From final tokens to text that may be spoken: whole characters, whole sentences."""
+"""Turns final tokens into text that may be spoken: whole characters, whole sentences."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class ReplyDetokenizer:
     The first sentence is released as it comes, so that speech can begin early. Every later
     one is released whole: there is time while the first is spoken, and a reply that hits its
     bound can then end with a sentence.
+
+    Attributes:
+        text: all text released so far.
+        ids: all ids pushed so far.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -28,7 +32,7 @@ class ReplyDetokenizer:
         self.ids: list[int] = []
 
     def push(self, ids: Sequence[int]) -> str:
-        """Add final ids; returns the text released by them."""
+        """Add final ids; returns the text that they release, maybe empty."""
         self.ids.extend(ids)
         self._held += self._stream.push(ids)
         ends = [match.end() for match in _SENTENCE_END.finditer(self._held)]
@@ -41,7 +45,10 @@ class ReplyDetokenizer:
         return self._release(len(self._held))
 
     def finish(self, *, complete: bool) -> tuple[str, Ending]:
-        """Release or drop what is held; `complete` says that the model itself ended."""
+        """Release or drop the text that is held; returns (released text, how the reply ended).
+
+        `complete` says that the model ended the reply by itself.
+        """
         if complete:
             return self._release(len(self._held)), "eos"
         if _LAST_SENTENCE_END.search(self._held.rstrip()):

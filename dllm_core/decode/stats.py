@@ -1,4 +1,4 @@
-"""What a reply cost. Times are those of the engine itself, in milliseconds."""
+"""The cost of a reply. Times are the engine's own, in milliseconds."""
 
 from __future__ import annotations
 
@@ -8,65 +8,87 @@ from typing import Literal
 from dllm_core.decode.canvas import CanvasView
 
 Ending = Literal["eos", "sentence", "length"]
-"""The model ended the reply; it was cut after its last whole sentence; it was cut anywhere."""
+"""The model ended the reply, it was cut after its last whole sentence, or within a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillStats:
-    """Reading a prompt into the cache."""
+    """The cost of reading a prompt into the cache.
+
+    Attributes:
+        cached_tokens: prompt tokens that were in the cache already.
+        new_tokens: prompt tokens that were computed now.
+        ms: milliseconds.
+    """
 
     cached_tokens: int
-    """Prompt tokens that were cached already."""
     new_tokens: int
-    """Prompt tokens that were computed now."""
     ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class DenoiseStats:
-    """Denoising one reply."""
+    """The cost of denoising one reply.
+
+    Attributes:
+        prefill: cost of reading the prompt before the first step.
+        tokens: positions that became final, the end-of-reply token included.
+        forwards: forward passes over the canvas.
+        ms: milliseconds from the reply's submission to its last step, prefill excluded.
+        ended: how the reply ended.
+        cache_bytes: memory of the sequence's keys and values.
+    """
 
     prefill: PrefillStats
     tokens: int
-    """Positions that became final, the end-of-reply token included."""
     forwards: int
-    """Forward passes over the canvas."""
     ms: float
-    """From the first forward pass to the last, prefill excluded."""
     ended: Ending
     cache_bytes: int
-    """Memory held by the call's keys and values."""
 
     @property
     def tokens_per_forward(self) -> float:
+        """Tokens that became final per forward pass, on average."""
         return self.tokens / self.forwards if self.forwards else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DenoiseStep:
-    """The reply after one forward pass over its canvas."""
+    """The reply after one forward pass over its canvas.
+
+    Attributes:
+        step: number of the step, from 1.
+        planned: planned number of steps of a canvas, or None where the rule decides on the way.
+        canvas: the positions of the reply so far.
+        tokens: text of each position; empty where it is still open.
+        text: text that became final with this step; the texts of all steps concatenate to the
+            reply.
+        ms: milliseconds of the step.
+        prefill: cost of reading the prompt before the first step.
+        stats: cost of the whole reply, on its last step; else None.
+    """
 
     step: int
-    """Counts from 1."""
     planned: int | None
-    """Planned number of steps, or None where the rule decides on the way."""
     canvas: CanvasView
     tokens: tuple[str, ...]
-    """Text of each position; empty where the canvas is still open."""
     text: str
-    """What became final with this step; the pieces of all steps concatenate to the reply."""
     ms: float
     prefill: PrefillStats
-    """Of the reading before the first step."""
     stats: DenoiseStats | None
-    """Set on the last step of a reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply."""
+    """A whole reply.
+
+    Attributes:
+        text: its text.
+        ids: all final tokens; where an unfinished sentence is cut from the text, its tokens are
+            still here.
+        stats: its cost.
+    """
 
     text: str
     ids: tuple[int, ...]
-    """All final tokens, those of an unfinished sentence cut from the text included."""
     stats: DenoiseStats

@@ -21,8 +21,8 @@ _NEVER = -torch.inf
 def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Greedy prediction: logits (rows, vocab) -> ids (rows,) and their probabilities (rows,).
 
-    The probabilities are float64, made of what all others weigh: two that are both 1 in float32
-    still differ, down to 1e-16.
+    The probabilities are float64, computed from the weight of all other tokens: two that are
+    both 1 in float32 still differ, down to 1e-16.
     """
     ids, others = _best_token(logits)
     return ids, 1 / (1 + others.double())
@@ -53,7 +53,7 @@ def sample(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
 
 
 def best(logits: Tensor, count: int) -> Tensor:
-    """Rule out all but the `count` best tokens of each row."""
+    """Set the logits (rows, vocab) of all but the `count` best tokens of each row to -inf."""
     floor = logits.topk(min(count, logits.shape[-1]), dim=-1).values[:, -1:]
     return logits.masked_fill(logits < floor, _NEVER)
 
@@ -69,7 +69,7 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
 def confidences(
     logits: Tensor, ids: Tensor, kind: Confidence, generator: torch.Generator
 ) -> Tensor:
-    """How sure the model is of `ids` (rows,): larger is surer. logits (rows, vocab).
+    """Confidence (rows,) of the model in `ids` (rows,), from logits (rows, vocab); larger is surer.
 
     `probability` is LLaDA's low-confidence measure and MaskGIT's; `margin` (of the two best)
     and `entropy` (negative) are Dream's; `random` is LLaDA's random remasking.
@@ -173,7 +173,7 @@ def doubtful(confidence: Tensor, committed: Tensor, below: float, limit: int) ->
 
 
 def fixed_prefix(drafts: Tensor, predicted: Tensor) -> Tensor:
-    """How many leading predictions can no longer change under causal attention.
+    """Number of leading predictions that can no longer change under causal attention.
 
     `predicted[i]` (n,) was computed from the first i of `drafts` (n - 1,). The first one is
     therefore final, and each next one as long as the draft before it was predicted again.
@@ -184,9 +184,10 @@ def fixed_prefix(drafts: Tensor, predicted: Tensor) -> Tensor:
 
 
 def accepted_prefix(draft: Tensor, logits: Tensor, relative: float = 1.0) -> int:
-    """Length of the draft's prefix that an autoregressive model accepts (FlashDLM).
+    """Length of the draft's prefix that an autoregressive model accepts (FlashDLM, arXiv
+    2505.21467).
 
-    `logits[i]` (n, vocab) is the model's opinion on `draft[i]` (n,) given all before it. A
+    `logits[i]` (n, vocab) predict `draft[i]` (n,) from all tokens before it. A
     token is accepted if it is the best one, or, with `relative` below 1, the second best with
     at least that share of the best one's probability.
     """

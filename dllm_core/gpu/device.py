@@ -18,7 +18,7 @@ from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import PrefillStats
 from dllm_core.errors import DllmError
-from dllm_core.gpu.device_batch import MOST_SEQUENCES, STEPS_OF_A_ROUND, DeviceBatch, Ticket
+from dllm_core.gpu.device_batch import MOST_SEQUENCES, STEPS_OF_A_ROUND, CanvasTicket, DeviceBatch
 from dllm_core.gpu.device_job import CanvasJob, read, round_options_of
 from dllm_core.gpu.device_round import DeviceRound, RoundShape, runs_lead
 from dllm_core.gpu.graphs import CudaRecorder, Graphs, Recorder
@@ -172,21 +172,27 @@ class Device:
         if self._stream is not None:
             self._stream.synchronize()
 
-    def submit(self, job: CanvasJob, deadline: float | None = None, canvases: int = 1) -> Ticket:
-        """Ask for a canvas; see `DeviceBatch.submit`."""
+    def submit(
+        self,
+        job: CanvasJob,
+        due: float | None = None,
+        deadline: float | None = None,
+        canvases: int = 1,
+    ) -> CanvasTicket:
+        """See DeviceBatch.submit."""
         with self.turn():
-            return self.batch.submit(job, deadline=deadline, canvases=canvases)
+            return self.batch.submit(job, due, deadline, canvases)
 
-    def advance(self, ticket: Ticket) -> None:
-        """Run one round that includes this ticket, unless another thread has run one meanwhile.
+    def advance(self, ticket: CanvasTicket) -> None:
+        """Run one round with this ticket, unless another caller's round has had it on board.
 
         Raises:
             PromptTooLongError, PagesFullError: its prompt cannot be read.
         """
-        seen = len(ticket.views)
-        while len(ticket.views) == seen and not ticket.over:
+        seen = len(ticket.work.views)
+        while len(ticket.work.views) == seen and not ticket.over:
             with self.turn():
-                if len(ticket.views) == seen and not ticket.over:
+                if len(ticket.work.views) == seen and not ticket.over:
                     self.batch.step(ticket)
         if ticket.error is not None:
             raise ticket.error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +10,9 @@ from time import perf_counter
 import torch
 
 from dllm_core.decode.canvas import CanvasView
+from dllm_core.decode.requests import Requests, Ticket
 from dllm_core.decode.schedule import CostModel
-from dllm_core.errors import DllmError, QueueFullError
+from dllm_core.errors import DllmError
 from dllm_core.gpu.device_job import CanvasJob
 from dllm_core.gpu.device_round import DeviceRound, RoundOptions, RoundShape
 from dllm_core.gpu.graphs import Graphs
@@ -28,29 +27,28 @@ STEPS_OF_A_ROUND = 8
 """Steps of a round where the rule decides how many steps a canvas takes and there is no graph."""
 
 
-@dataclass(order=True, slots=True)
-class Ticket:
-    """One canvas to denoise; served by earliest due time, then in order of arrival."""
+@dataclass(slots=True)
+class CanvasRequest:
+    """One canvas to denoise, and its share of the time.
 
-    due: float
-    number: int
-    job: CanvasJob = field(compare=False)
-    deadline: float | None = field(default=None, compare=False)
-    """When the last step of the reply should be done."""
-    canvases: int = field(default=1, compare=False)
-    """Canvases among which the time until then is shared, this one included."""
-    views: list[tuple[CanvasView, float]] = field(default_factory=list, compare=False)
-    """The canvas after every step so far, and the milliseconds that the step took."""
-    cancelled: bool = field(default=False, compare=False)
-    error: DllmError | None = field(default=None, compare=False)
+    Attributes:
+        job: the canvas.
+        deadline: when the last step of the reply should be done, in seconds on the batch's clock.
+        canvases: canvases among which the time until then is shared, this one included.
+        views: the canvas after every step so far, and the milliseconds that the step took.
+    """
 
-    def cancel(self) -> None:
-        """Leave the batch at the next border of a round, or the queue."""
-        self.cancelled = True
+    job: CanvasJob
+    deadline: float | None = None
+    canvases: int = 1
+    views: list[tuple[CanvasView, float]] = field(default_factory=list)
 
     @property
-    def over(self) -> bool:
-        return self.job.done or self.cancelled or self.error is not None
+    def done(self) -> bool:
+        return self.job.done
+
+
+CanvasTicket = Ticket[CanvasRequest]
 
 
 class DeviceBatch:
@@ -72,10 +70,10 @@ class DeviceBatch:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._model, self._graphs, self.cost = model, graphs, cost
-        self._size, self._queue, self._patience, self._clock = size, queue, patience, clock
-        self._numbers = itertools.count()
-        self._waiting: list[Ticket] = []
-        self._active: list[Ticket] = []
+        self._clock = clock
+        self._requests: Requests[CanvasRequest] = Requests(
+            size=size, queue=queue, patience=patience, clock=clock
+        )
         self._rounds: OrderedDict[tuple[RoundShape, RoundOptions], DeviceRound] = OrderedDict()
 
     def submit(
@@ -84,7 +82,7 @@ class DeviceBatch:
         due: float | None = None,
         deadline: float | None = None,
         canvases: int = 1,
-    ) -> Ticket:
+    ) -> CanvasTicket:
         """Ask for a canvas; `due` and `deadline` are on the batch's clock, in seconds.
 
         Without a due time it is the deadline that says who goes first.
@@ -92,42 +90,28 @@ class DeviceBatch:
         Raises:
             QueueFullError: too many wait already.
         """
-        self._waiting = [ticket for ticket in self._waiting if not ticket.over]
-        heapq.heapify(self._waiting)
-        if len(self._waiting) >= self._queue:
-            raise QueueFullError(f"{self._queue} requests wait already: try again later.")
-        if due is None:
-            due = self._clock() + self._patience if deadline is None else deadline
-        ticket = Ticket(due, next(self._numbers), job, deadline, canvases)
-        heapq.heappush(self._waiting, ticket)
-        return ticket
+        request = CanvasRequest(job, deadline, canvases)
+        return self._requests.submit(request, deadline if due is None else due)
 
     @torch.inference_mode()
-    def step(self, first: Ticket | None = None) -> list[Ticket]:
+    def step(self, first: CanvasTicket | None = None) -> list[CanvasTicket]:
         """Run a round for all that are under way; returns those that are over with it.
 
         With `first`, only for those that can share its round: nobody waits for another size.
         """
-        self._admit()
-        begun = list(self._active)
+        self._requests.admit()
+        begun = list(self._requests.active)
         groups = _alike(begun)
         for group in [group for group in groups if first in group] or groups:
             self._round(group)
-        self._active = [ticket for ticket in self._active if not ticket.over]
+        self._requests.drop_over()
         return [ticket for ticket in begun if ticket.over]
 
-    def _admit(self) -> None:
-        self._active = [ticket for ticket in self._active if not ticket.over]
-        while self._waiting and len(self._active) < self._size:
-            ticket = heapq.heappop(self._waiting)
-            if not ticket.over:
-                self._active.append(ticket)
-
-    def _round(self, tickets: Sequence[Ticket]) -> None:
+    def _round(self, tickets: Sequence[CanvasTicket]) -> None:
         ready = [ticket for ticket in tickets if self._prepared(ticket, len(tickets))]
         if not ready:
             return
-        jobs = [ticket.job for ticket in ready]
+        jobs = [ticket.work.job for ticket in ready]
         entries = [job.entry() for job in jobs]
         begin = perf_counter()
         canvas = max(job.columns for job in jobs)
@@ -145,12 +129,12 @@ class DeviceBatch:
         visible = max(entry.visible for entry in entries)
         self.cost.observe(work.rows, visible, ms / work.shape.steps)
         for ticket, outcome in zip(ready, outcomes, strict=True):
-            views = ticket.job.absorb(outcome)
-            ticket.views += [(view, ms / len(views)) for view in views]
+            views = ticket.work.job.absorb(outcome)
+            ticket.work.views += [(view, ms / len(views)) for view in views]
 
-    def _prepared(self, ticket: Ticket, company: int = 1) -> bool:
+    def _prepared(self, ticket: CanvasTicket, company: int = 1) -> bool:
         try:
-            ticket.job.prepare()
+            ticket.work.job.prepare()
         except DllmError as error:
             # The prompt of one sequence may not fit: the others go on.
             ticket.error = error
@@ -158,12 +142,12 @@ class DeviceBatch:
         self._pace(ticket, company)
         return True
 
-    def _pace(self, ticket: Ticket, company: int) -> None:
+    def _pace(self, ticket: CanvasTicket, company: int) -> None:
         """Give a job with a deadline the most steps that are captured and fit, among so many."""
-        job = ticket.job
-        if ticket.deadline is None or job.steps_left is None:
+        job = ticket.work.job
+        if ticket.work.deadline is None or job.steps_left is None:
             return
-        left = max(0.0, ticket.deadline - self._clock()) * 1e3 / ticket.canvases
+        left = max(0.0, ticket.work.deadline - self._clock()) * 1e3 / ticket.work.canvases
         visible = job.entry().visible
         fitting = int(left / job.blocks_left / self.cost.predict(company * job.columns, visible))
         captured = self._graphs.steps(job.columns, job.round_options)
@@ -180,12 +164,14 @@ class DeviceBatch:
 
     @property
     def idle(self) -> bool:
-        return all(ticket.over for ticket in (*self._active, *self._waiting))
+        return self._requests.idle
 
 
-def _alike(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
-    """Groups of tickets that can share a round: equal rules, layers and canvas size."""
-    groups: dict[tuple[RoundOptions, int], list[Ticket]] = {}
+def _alike(tickets: Sequence[CanvasTicket]) -> list[list[CanvasTicket]]:
+    """Tickets that can share a round: rules, layers and size of the canvas are the same."""
+    groups: dict[tuple[RoundOptions, int], list[CanvasTicket]] = {}
     for ticket in tickets:
-        groups.setdefault((ticket.job.round_options, ticket.job.columns), []).append(ticket)
+        groups.setdefault((ticket.work.job.round_options, ticket.work.job.columns), []).append(
+            ticket
+        )
     return list(groups.values())

@@ -1,4 +1,4 @@
-"""Keys and values of what has been read, kept from turn to turn."""
+"""Keys and values of the tokens that a sequence has read, kept from turn to turn."""
 
 from __future__ import annotations
 
@@ -15,9 +15,19 @@ _FIRST_CAPACITY = 256
 class KeyValues:
     """Preallocated keys and values of one sequence; positions are rows.
 
-    `layers[i]` is a pair of tensors of shape (kv_heads, capacity, head_dim). A forward pass
-    writes its rows at their positions, so rows beyond what the owner counts as valid are
-    scratch: a canvas that changes from step to step is overwritten in place, never copied.
+    A forward pass writes its rows at their positions. Rows beyond those that the owner counts
+    as valid are scratch: a canvas that changes from step to step is overwritten in place, never
+    copied.
+
+    Args:
+        config: the model's configuration.
+        limit: most positions.
+        dtype: number format of keys and values.
+        device: torch device that holds them.
+
+    Attributes:
+        layers: for each layer (keys, values), both (kv_heads, capacity, head_dim).
+        capacity: positions that have memory now; it grows up to the limit.
     """
 
     def __init__(
@@ -55,6 +65,7 @@ class KeyValues:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of memory, unused capacity included."""
         return self._store.element_size() * self._store.nelement()
 
 
@@ -65,11 +76,11 @@ def shared_prefix(cached: Sequence[int], wanted: Sequence[int]) -> int:
 
 
 class PromptCache:
-    """What one call has read: token ids and their keys and values.
+    """The token ids that one sequence has read, and their keys and values.
 
     Between turns only the tokens after the longest shared prefix are computed anew. Valid
-    rows are those of `ids`; everything beyond is scratch for the canvas, so that a reply can
-    be abandoned at any moment.
+    rows are those of `ids`; the rows beyond are scratch for the canvas, so that a reply can
+    be abandoned at any moment. One reply at a time may be denoised on a cache.
     """
 
     def __init__(self, store: KeyValues) -> None:
@@ -84,21 +95,30 @@ class PromptCache:
         return shared_prefix(self.ids, ids)
 
     def crop(self, length: int) -> None:
-        """Forget everything after the first `length` tokens; later ones may be read again."""
+        """Forget all tokens after the first `length`."""
         if not 0 <= length <= len(self.ids):
             raise IndexError(f"cannot crop {len(self.ids)} cached tokens to {length}")
         del self.ids[length:]
 
     def reserve(self, extra: int) -> None:
-        """Make room for `extra` rows after the valid ones."""
+        """Make room for `extra` rows after the valid ones.
+
+        Raises:
+            PromptTooLongError: they exceed the limit.
+        """
         self.store.reserve(len(self.ids) + extra, keep=len(self.ids))
 
     def commit(self, ids: Sequence[int]) -> None:
-        """Declare that the rows after the valid ones now hold `ids`."""
+        """Count the rows after the valid ones as those of `ids`, for which they were computed."""
         self.ids.extend(ids)
 
+    @property
+    def contiguous(self) -> PromptCache:
+        """The cache itself: its keys and values lie in one piece of memory."""
+        return self
+
     def close(self) -> None:
-        """Nothing to give back: the memory goes with the last reference."""
+        """Do nothing: the memory is freed with the last reference."""
 
     @property
     def nbytes(self) -> int:

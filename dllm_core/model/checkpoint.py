@@ -1,4 +1,4 @@
-"""Where a model comes from: a GGUF file, a directory, or a Hugging Face name."""
+"""Opens a checkpoint: a GGUF file, a directory, or a Hugging Face name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything needed to build a model; of the tensors only names and shapes are read yet."""
+    """An opened checkpoint; the names and shapes of its tensors are read, their data are not.
+
+    Attributes:
+        config: configuration of the model.
+        tokenizer: its tokenizer.
+        names: parameter of the model for each tensor name.
+        tensors: (name, tensor) in the order of the files.
+    """
 
     config: ModelConfig
     tokenizer: Tokenizer
@@ -42,7 +49,7 @@ def find(source: str | Path, changes: Mapping[str, Any] | None = None) -> Checkp
     taken from its local cache. Only data is read, never code.
 
     Raises:
-        ModelFileError, UnsupportedModelError, WeightsError: see Engine.load.
+        ModelFileError, UnsupportedModelError, WeightsError: as `Engine.load`.
     """
     path = Path(source)
     if path.is_dir():
@@ -76,7 +83,7 @@ def _from_directory(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
 
 
 def _joined(*stated: int | list[int] | None) -> list[int] | None:
-    """Every id that is stated, once; chat models often name a second end only for generation."""
+    """All stated ids, each once. Chat models often name a second end only for generation."""
     lists = (ids if isinstance(ids, list) else [ids] for ids in stated if ids is not None)
     return list(dict.fromkeys(i for ids in lists for i in ids)) or None
 
@@ -99,11 +106,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_shards(path: Path) -> list[tuple[str, Rows]]:
-    """Every tensor of a directory's safetensors files; only their headers are read.
+    """All tensors of a directory's safetensors files; only the headers are read.
 
     Raises:
-        ModelFileError: there is none, one of the index is missing, or one is damaged.
-        WeightsError: one holds numbers that are no floating-point weights.
+        ModelFileError: there is no such file, one of the index is missing, or one is damaged.
+        WeightsError: a tensor is not of floating-point numbers.
     """
     index, single = path / "model.safetensors.index.json", path / "model.safetensors"
     if index.exists():
@@ -133,7 +140,7 @@ def _headers(shard: Path) -> list[tuple[str, Rows]]:
 
 
 def _rows(shard: Path, name: str, rows: slice) -> Tensor:
-    # Opened for every piece: a mapping's pages, once read, count as ours until it is closed.
+    # Opened for every piece: pages of a mapping, once read, count as our memory until it closes.
     with safe_open(shard, framework="pt") as file:
         piece: Tensor = file.get_slice(name)[rows]
     return piece

@@ -1,4 +1,4 @@
-"""The families of checkpoints: how each writes its configuration and names its tensors."""
+"""The families of checkpoints: fields of their configuration files, names of their tensors."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "a2d-qwen2": {"attention": "bidirectional", "qkv_bias": True, "shift": False},
     "a2d-qwen3": {"attention": "bidirectional", "qk_norm": True, "shift": False},
 }
-"""What the configuration files of a family leave unsaid, by their `model_type`."""
+"""Fields of ModelConfig that the configuration files of a family leave out, by `model_type`."""
 
 _MASK_IDS = {"Dream": 151_666, "sdar": 151_669, "Fast_dLLM_Qwen": 151_665}
 _LLADA_MASK_IDS = {126_464: 126_336, 155_136: 5}
 _LLADA_ENDS_OF_TURN = {126_464: 126_348}
-"""By size of the vocabulary, as the mask: LLaDA-8B and iLLaDA-8B have different ones."""
+"""By size of the vocabulary, as the mask ids: LLaDA-8B and iLLaDA-8B differ."""
 
 
 def names_of(config: ModelConfig) -> NameMap:
@@ -94,11 +94,11 @@ def names_of(config: ModelConfig) -> NameMap:
 def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
     """The configuration that a checkpoint's config.json states.
 
-    `changes` are fields of ModelConfig that it leaves unsaid, such as the `block_length` and
-    `attention` of a tiny-A2D bd3lm checkpoint, or that shall be otherwise.
+    `changes` are fields of ModelConfig that override the file or add to it, such as the
+    `block_length` and `attention` of a tiny-A2D bd3lm checkpoint.
 
     Raises:
-        UnsupportedModelError: the model_type is not known, or has parts the engine lacks.
+        UnsupportedModelError: the model_type is not known, or has parts that the engine lacks.
         ModelFileError: a needed field is missing.
     """
     family = values.get("model_type")
@@ -176,7 +176,7 @@ def config_from_gguf(
     """The configuration that a GGUF file states.
 
     Raises:
-        UnsupportedModelError: another architecture than llama, qwen2 or qwen3.
+        UnsupportedModelError: the architecture is not llama, qwen2 or qwen3.
         ModelFileError: a needed field is missing.
     """
     family = metadata.get("general.architecture")

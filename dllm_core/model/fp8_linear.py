@@ -10,10 +10,11 @@ from dllm_core.ops.linear import linear_fp8
 
 
 class Fp8Linear(nn.Module):
-    """Weights in e4m3 with a scale per output channel; inputs are quantised row by row.
+    """A linear layer with weights in e4m3 and a scale per output channel.
 
-    Scales per channel and per token (as in SmoothQuant's W8A8, arXiv 2211.10438) keep one
-    position's outliers from coarsening the others. Takes and returns bfloat16.
+    Inputs are quantised row by row. Scales per channel and per token (as in SmoothQuant's W8A8,
+    arXiv 2211.10438) keep one position's outliers from coarsening the others. Takes and returns
+    bfloat16.
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
@@ -28,7 +29,7 @@ class Fp8Linear(nn.Module):
         self.register_buffer("scale", torch.empty(out_features, dtype=torch.float32))
 
     def store_rows(self, start: int, rows: Tensor) -> None:
-        """Quantise float `rows` of the weight and store them from row `start` on."""
+        """Quantise float `rows` (rows, in_features) and store them from row `start` on."""
         stop = start + len(rows)
         weight, scale = quantize_weight(rows.to(self.weight.device))
         self.weight[start:stop] = weight

@@ -67,4 +67,5 @@ def split(raw: NDArray[np.uint8], kind: GGMLQuantizationType) -> Quantised:
     size, parts = _FORMATS[kind]
     levels, step, least, bits = parts(raw.reshape(len(raw), -1, size))
     assert levels.shape[-1] == GROUP
-    return Quantised(*(torch.from_numpy(part) for part in (levels, step, least)), bits)
+    values = [torch.from_numpy(part) for part in (levels, step, least)]
+    return Quantised(values[0], values[1], values[2], bits)

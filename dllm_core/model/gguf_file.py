@@ -1,8 +1,8 @@
 """Reading GGUF files (the format of llama.cpp).
 
-The `gguf` library decodes the tensors. Its reader, however, makes several numpy objects of
-every string of the vocabulary and takes over three seconds for 49,000 of them, most of an
-engine's start; this one reads the same header in a fraction of that. Layout:
+The `gguf` library decodes the tensors. Its reader makes several numpy objects of every string
+of the vocabulary and takes over three seconds for 49,000 of them, most of an engine's start; this
+reader takes a fraction of that for the same header. Layout:
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -47,7 +47,13 @@ _ALIGNMENT = 32
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """Where one tensor lies; `shape` is row-major, as torch has it."""
+    """The place of one tensor in a file.
+
+    Attributes:
+        shape: row-major, as in torch.
+        kind: number format.
+        offset: first byte in the file.
+    """
 
     shape: tuple[int, ...]
     kind: GGMLQuantizationType
@@ -55,7 +61,12 @@ class TensorEntry:
 
 
 class GgufFile:
-    """Metadata and tensors of one GGUF file. Only its header is read when it is opened.
+    """Metadata and tensors of one GGUF file; opening it reads the header only.
+
+    Attributes:
+        path: the file.
+        metadata: values by key, as in the header.
+        tensors: entries by tensor name.
 
     Raises:
         ModelFileError: the file is missing, not a GGUF, of another version, or truncated.

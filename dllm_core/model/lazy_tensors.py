@@ -1,4 +1,4 @@
-"""Tensors that are read by rows, so that the largest of them never exists a second time."""
+"""Tensors of a checkpoint that are read some rows at a time, to save memory while loading."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from torch import Tensor
 from dllm_core.cpu.packed import Quantised
 
 _ELEMENTS = 2**18
-"""Of one piece: little beside the weights, much beside the cost of reading it apart."""
+"""Elements of one piece: few beside the weights, many beside the cost of a read of its own."""
 _MULTIPLE = 64
-"""Rows of a piece are a multiple of this, as the packing of 4-bit weights wants it."""
+"""Rows of a piece are a multiple of this, as packing 4-bit weights requires."""
 
 
 class Rows(Protocol):
     """A tensor of a checkpoint: in memory (any torch tensor is one) or still in its file."""
 
     @property
-    def shape(self) -> Sequence[int]: ...
+    def shape(self) -> Sequence[int]:
+        """Size of each dimension, rows first."""
 
-    def __getitem__(self, rows: slice, /) -> Tensor: ...
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        """The rows of a slice, in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Stored:
 
 
 def pieces(shape: Sequence[int]) -> Iterator[slice]:
-    """Consecutive rows of a tensor of this shape, a megabyte or a few each."""
+    """Consecutive slices of rows of a tensor of this shape, about a megabyte each."""
     width = max(1, prod(shape[1:]))
     count = max(_MULTIPLE, _ELEMENTS // width // _MULTIPLE * _MULTIPLE)
     for start in range(0, shape[0], count):

@@ -1,4 +1,4 @@
-"""From a checkpoint's source to a model in memory."""
+"""Loads a model: opens the checkpoint, builds the transformer, fills it, adds the adapter."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from dllm_core.model.transformer import Transformer
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """What an engine is made of."""
+class LoadedModel:
+    """The arguments of an `Engine`.
+
+    Attributes:
+        model: the transformer with its weights.
+        tokenizer: its tokenizer.
+        context: longest sequence in positions, at most the model's own.
+        denoiser: canvas and steps that the adapter was trained for; None without such an adapter.
+    """
 
     model: Transformer
     tokenizer: Tokenizer
     context: int
-    """Positions that the model may have, as far as they were asked for."""
     denoiser: lora.DenoiserSettings | None
-    """What an adapter says of the replies that it was trained for."""
 
 
 def load(
@@ -38,8 +43,8 @@ def load(
     adapter: str | Path | None,
     merge: bool,
     progress: weights.Progress | None,
-) -> Loaded:
-    """See `Engine.load` for arguments and errors."""
+) -> LoadedModel:
+    """Load a model; arguments and errors are those of `Engine.load`."""
     place = choose_device(device)
     kind, float_dtype = choose_kind(dtype, place)
     if threads is not None:
@@ -58,4 +63,4 @@ def load(
         lora.set_mask_row(model, change)
         if not merge:
             lora.attach(model, change)
-    return Loaded(model, found.tokenizer, context, denoiser)
+    return LoadedModel(model, found.tokenizer, context, denoiser)

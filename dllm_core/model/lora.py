@@ -1,7 +1,7 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685) in the files of the PEFT library.
 
 PEFT wraps each projection by itself; here query, key and value share one matrix, as do gate and
-up. So the arithmetic is our own and the format is PEFT's: what is trained here loads there, and
+up. So the arithmetic is our own and the format is PEFT's: adapters trained here load there, and
 the reverse. Beside PEFT's two files lies `denoiser.json`, which says how an adapted
 autoregressive model denoises.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,28 +27,32 @@ from dllm_core.errors import AdapterError
 from dllm_core.model.families import names_of
 from dllm_core.model.lazy_tensors import Rows, Stored
 from dllm_core.model.transformer import Transformer
-from dllm_core.model.weights import Slot, slots
+from dllm_core.model.weights import TensorRows, slots
 
 WEIGHTS, SETTINGS, DENOISER = "adapter_model.safetensors", "adapter_config.json", "denoiser.json"
 _PREFIX = "base_model.model."
 _TOKEN = ".token_adapter.trainable_tokens_delta"
 
-Place = tuple[str, int]
+FirstRow = tuple[str, int]
 """A parameter of the model and the first of the rows that are adapted."""
 
 
 @dataclass(frozen=True, slots=True)
 class LowRank:
-    """A change of some rows of a matrix: scale * b @ a."""
+    """A low-rank change of some rows of a matrix: scale * b @ a.
+
+    Attributes:
+        a: (rank, in_features).
+        b: (out_features, rank).
+        scale: alpha over rank, or over its root for rsLoRA.
+    """
 
     a: Tensor
-    """(rank, in_features)"""
     b: Tensor
-    """(out_features, rank)"""
     scale: float
 
     def added_to(self, base: Rows, rows: slice) -> Tensor:
-        """Some rows of a matrix (out_features, in_features) with the change, in float32."""
+        """The `rows` of a matrix (out_features, in_features) with the change added, in float32."""
         part = base[rows].float()
         delta = self.scale * (self.b[rows].float() @ self.a.float())
         return part + delta.to(part.device)
@@ -56,52 +60,65 @@ class LowRank:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiserSettings:
-    """How an adapted model denoises; what a checkpoint of its base cannot say."""
+    """Mask token and decode options of an adapted model (`denoiser.json`).
+
+    Attributes:
+        mask_id: token id of an open position.
+        canvas_length: positions of the canvas that the adapter was trained for.
+        steps: forward passes of a canvas.
+        canvas_layers: see `DecodeOptions.canvas_layers`.
+    """
 
     mask_id: int
     canvas_length: int = 32
     steps: int = 8
     canvas_layers: tuple[int, ...] | None = None
-    """See DecodeOptions.canvas_layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """All changes to one base model."""
+    """All changes to one base model.
 
-    parts: Mapping[Place, LowRank]
+    Attributes:
+        parts: low-rank change by parameter and first row.
+        rank: rank of the changes.
+        alpha: LoRA's alpha.
+        mask_row: (hidden_size,) embedding of the mask token; None where the base has one.
+        denoiser: how the adapted model denoises; None for an adapter of a diffusion model.
+        layers: indices of the adapted layers; None for all.
+    """
+
+    parts: Mapping[FirstRow, LowRank]
     rank: int
     alpha: float
     mask_row: Tensor | None = None
-    """(hidden_size,) embedding of the mask token, where the base has none."""
     denoiser: DenoiserSettings | None = None
-    layers: tuple[int, ...] | None = field(default=None)
-    """Layers that are adapted; None is all."""
+    layers: tuple[int, ...] | None = None
 
     def merged(
-        self, tensors: Iterable[tuple[str, Rows]], wanted: Mapping[str, Slot]
+        self, tensors: Iterable[tuple[str, Rows]], wanted: Mapping[str, TensorRows]
     ) -> Iterator[tuple[str, Rows]]:
         """The tensors of a checkpoint with the changes added when they are read.
 
-        `wanted` is the map of the checkpoint's own names (weights.slots).
+        `wanted` has the model's rows by checkpoint tensor name (`weights.slots`).
         """
         for name, tensor in tensors:
             slot = wanted.get(name)
-            part = None if slot is None else self.parts.get(place_of(slot))
+            part = None if slot is None else self.parts.get(first_row(slot))
             if part is not None:
                 tensor = Stored(tuple(tensor.shape), partial(part.added_to, tensor))
             yield name, tensor
 
 
-def place_of(slot: Slot) -> Place:
+def first_row(slot: TensorRows) -> FirstRow:
     return slot.parameter, slot.rows.start or 0
 
 
 class Adapted(nn.Module):
     """A linear layer of any kind plus low-rank changes of its rows, added at every pass.
 
-    The changes are kept in float32, or what they are given in, and multiplied in the dtype of
-    the input; that of the frozen layer does not matter, int8 included.
+    The changes keep their own dtype and are multiplied in the dtype of the input; the frozen
+    layer may have any dtype, int8 included.
     """
 
     def __init__(self, base: nn.Module, parts: Mapping[int, LowRank], out_features: int) -> None:
@@ -132,13 +149,13 @@ class Adapted(nn.Module):
         return y + torch.cat(pieces, -1)
 
     def low_rank(self) -> dict[int, LowRank]:
-        """The changes by their first row."""
+        """The changes, by their first row."""
         parts = zip(self.starts, self.a, self.b, self.scales, strict=True)
         return {start: LowRank(a, b, scale) for start, a, b, scale in parts}
 
 
 def attach(model: Transformer, adapter: Adapter) -> None:
-    """Let the model add the changes at every pass, without touching its weights."""
+    """Wrap the adapted layers so that the changes are added at every pass; weights stay."""
     by_layer: dict[str, dict[int, LowRank]] = {}
     for (parameter, start), part in adapter.parts.items():
         by_layer.setdefault(parameter.removesuffix(".weight"), {})[start] = part
@@ -152,7 +169,7 @@ def attach(model: Transformer, adapter: Adapter) -> None:
 
 
 def set_mask_row(model: Transformer, adapter: Adapter) -> None:
-    """Write the embedding of the mask token into the model."""
+    """Write the embedding of the mask token into the model, where the adapter has one."""
     if adapter.mask_row is not None:
         assert model.config.mask_id is not None
         with torch.no_grad():
@@ -177,7 +194,7 @@ def fresh(
     layers: tuple[int, ...] | None,
     generator: torch.Generator,
 ) -> Adapter:
-    """An adapter of all linear layers of the blocks that changes nothing yet.
+    """A new adapter of all linear layers of the blocks, with zero change.
 
     `a` is drawn as PEFT does (Kaiming uniform with a = sqrt 5, that is within 1 / sqrt in), `b`
     is zero.
@@ -190,12 +207,12 @@ def fresh(
         rows, columns = shapes[name]
         bound = 1 / math.sqrt(columns)
         a = (torch.rand(rank, columns, generator=generator) * 2 - 1) * bound
-        parts[place_of(slot)] = LowRank(a, torch.zeros(rows, rank), alpha / rank)
+        parts[first_row(slot)] = LowRank(a, torch.zeros(rows, rank), alpha / rank)
     return Adapter(parts=parts, rank=rank, alpha=alpha, layers=layers)
 
 
 def module_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """(out, in) of every linear layer in the blocks, by the name of its checkpoint tensor."""
+    """(out_features, in_features) of every linear layer of the blocks, by checkpoint name."""
     query, key = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     hidden, inner = config.hidden_size, config.intermediate_size
     by_target = {
@@ -231,7 +248,7 @@ def save(
     tensors: dict[str, Tensor] = {}
     modules: set[str] = set()
     for name, slot in slots(config, names_of(config)).items():
-        part = adapter.parts.get(place_of(slot))
+        part = adapter.parts.get(first_row(slot))
         if part is None:
             continue
         module = name.removesuffix(".weight")
@@ -282,7 +299,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def read_denoiser(directory: Path) -> DenoiserSettings | None:
-    """What `denoiser.json` says; None where there is none (an adapter of a diffusion model).
+    """Read `denoiser.json`; None without the file (an adapter of a diffusion model).
 
     Raises:
         AdapterError: the file is damaged.
@@ -306,12 +323,12 @@ def load(directory: Path, config: ModelConfig) -> Adapter:
     """Read an adapter that was written by PEFT or by `save`, for a model of this shape.
 
     Raises:
-        AdapterError: it is damaged, no plain LoRA, or belongs to another base.
+        AdapterError: the adapter is damaged, not plain LoRA, or belongs to another base.
     """
     settings = _read(directory / SETTINGS)
     if settings.get("peft_type") != "LORA":
         raise AdapterError(f"{directory} holds no LoRA but {settings.get('peft_type')!r}.")
-    unsupported = [what for key, what in _UNSUPPORTED.items() if settings.get(key)]
+    unsupported = [name for key, name in _UNSUPPORTED.items() if settings.get(key)]
     unsupported += [k for k in ("alpha_pattern", "modules_to_save") if settings.get(k)]
     if unsupported or settings.get("bias", "none") != "none":
         raise AdapterError(
@@ -337,7 +354,7 @@ def load(directory: Path, config: ModelConfig) -> Adapter:
 
 def _parts(
     directory: Path, config: ModelConfig, tensors: dict[str, Tensor], alpha: float, rs: bool
-) -> dict[Place, LowRank]:
+) -> dict[FirstRow, LowRank]:
     parts = {}
     for name, slot in slots(config, names_of(config)).items():
         module = _PREFIX + name.removesuffix(".weight")
@@ -352,7 +369,7 @@ def _parts(
                 f"model's is {wanted}: the adapter belongs to another base."
             )
         scale = alpha / (math.sqrt(len(a)) if rs else len(a))
-        parts[place_of(slot)] = LowRank(a, b, scale)
+        parts[first_row(slot)] = LowRank(a, b, scale)
     if tensors or not parts:
         some = ", ".join(sorted(tensors)[:5]) or "nothing"
         raise AdapterError(

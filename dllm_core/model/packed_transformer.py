@@ -1,4 +1,4 @@
-"""The transformer of model.py over packed weights: a pass is one program of kernels."""
+"""The transformer of transformer.py over packed weights: a pass is one program of CPU kernels."""
 
 from __future__ import annotations
 
@@ -25,16 +25,20 @@ from dllm_core.model.quantize import PackedLinear
 from dllm_core.model.transformer import Block, LinearKind, Span, Transformer
 
 _KEPT = 16
-"""Passes whose programs are kept for the next one of the same shape."""
+"""Passes whose programs are kept, to run again on rows of the same shape."""
 _MOST_ROWS = 128
-"""Of a pass that is kept: longer prompts are read once."""
+"""Most rows of a pass that is kept; longer prompts are read once."""
 
 _scratch = Workspace()
-"""Of attention, whichever pass runs."""
+"""Scratch memory of attention, shared by all passes."""
 
 
 class PackedTransformer(Transformer):
-    """What `Transformer` computes; where an adapter stands around a layer, as it computes it."""
+    """A `Transformer` whose forward pass runs as one program of kernels.
+
+    Results are those of `Transformer` to within rounding. With an adapter around a layer, the
+    pass is that of `Transformer` itself.
+    """
 
     def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
         super().__init__(config, kind, context)
@@ -47,7 +51,7 @@ class PackedTransformer(Transformer):
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy makes passes of its own: those of this model have its addresses."""
+        """State without the passes, which hold addresses of this model; a copy makes its own."""
         own = ("_passes", "_lock")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
@@ -57,18 +61,20 @@ class PackedTransformer(Transformer):
 
     @staticmethod
     def fits(config: ModelConfig, kind: LinearKind) -> bool:
-        """Whether the kernels can do models of this shape."""
+        """Whether the kernels run models of this shape with this kind of linear layer."""
         wide = (config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim)
         whole = all(size % GROUP == 0 for size in wide)
         return issubclass(kind, PackedLinear) and whole and heads_of(config).fit
 
     @property
     def blocks_in_order(self) -> list[Block]:
+        """The blocks, typed."""
         return [block for block in self.blocks if isinstance(block, Block)]
 
     def forward(
         self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
     ) -> Tensor:
+        """See `Transformer.forward`; several threads run one after another."""
         found = [layer for block in self.blocks_in_order for layer in _layers(block)]
         weights = [layer.packed for layer in found if isinstance(layer, PackedLinear)]
         if len(weights) < len(found):  # an adapter stands around a layer
@@ -81,7 +87,7 @@ class PackedTransformer(Transformer):
     def _pass(
         self, layers: tuple[int, ...], rows: tuple[int, ...], weights: list[PackedRows]
     ) -> _Pass:
-        # Weights that have been replaced are others; those of a pass that is kept live on.
+        # The key has the identities of the weights: a kept pass keeps its own alive.
         key = (layers, rows, tuple(map(id, weights)), torch.get_num_threads())
         # Its memory outlives the mode that it happens to be made in.
         with torch.inference_mode(False):
@@ -94,7 +100,13 @@ class PackedTransformer(Transformer):
 
 
 class _Pass:
-    """A forward pass over so many rows of so many sequences, ready to run on any of them."""
+    """A compiled forward pass over sequences of given numbers of rows, run on any such sequences.
+
+    Args:
+        model: the transformer whose weights it reads.
+        layers: indices of the layers to run.
+        rows: number of rows of each sequence.
+    """
 
     def __init__(
         self, model: PackedTransformer, layers: tuple[int, ...], rows: tuple[int, ...]
@@ -103,7 +115,7 @@ class _Pass:
         self._heads, self._rotary, self._layers = heads_of(config), model.rotary, layers
         self._starts = [0, *accumulate(rows)]
         blocks = [model.blocks_in_order[i] for i in layers]
-        # The kernels are told addresses; what lies there must not be freed meanwhile.
+        # The kernels are given addresses; the tensors there must outlive the pass.
         self._kept = [(*b.parameters(), *b.buffers(), *_weights(b)) for b in blocks]
         wide = max(_packed(block.attention.qkv).packed.padded for block in blocks)
         self._x = torch.empty(total, config.hidden_size)
@@ -143,15 +155,15 @@ class _Pass:
         return product.launch(x, linear.packed, out, given, norm=norm, bias=bias, finish=finish)
 
     def run(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Hidden states (rows, hidden_size) of embedded rows.
+        """Run embedded rows (rows, hidden_size) of `spans`; returns hidden states, same shape.
 
         Raises:
-            ValueError: they are not those of the spans, or these reach beyond their memory.
+            ValueError: the rows are not those of the spans, or a span exceeds its memory.
         """
         self._check(x, spans)
         self._x.copy_(x)
         sizes = [self._scratch_bytes(span) for span in spans]
-        # They run one after another.
+        # The spans run one after another and share the scratch memory of the largest.
         (scratch,) = _scratch.place((max(sizes) * torch.get_num_threads(),))
         masks = [None if span.mask is None else span.mask.contiguous() for span in spans]
         for i, (span, mask, size) in enumerate(zip(spans, masks, sizes, strict=True)):
@@ -161,7 +173,7 @@ class _Pass:
         return self._x.clone()
 
     def _check(self, x: Tensor, spans: Sequence[Span]) -> None:
-        """The kernels are told addresses only; what torch would refuse is refused here."""
+        """Refuse shapes that torch would refuse; the kernels, given addresses, would not."""
         if x.shape != self._x.shape:
             raise ValueError(f"{tuple(x.shape)} rows for spans of {tuple(self._x.shape)}")
         for span in spans:
@@ -173,7 +185,7 @@ class _Pass:
                 raise ValueError(f"a mask of {tuple(span.mask.shape)} for {span}")
 
     def _point(self, i: int, span: Span, mask: Tensor | None) -> NDArray[np.int64]:
-        """Let the attention of sequence `i` work on this one, in every layer; its arguments."""
+        """Point the attention of sequence `i` at `span` in every layer; returns its arguments."""
         keys = [span.store.layers[layer][0] for layer in self._layers]
         values = [span.store.layers[layer][1] for layer in self._layers]
         cos, sin = self._rotary.cos, self._rotary.sin
@@ -193,7 +205,7 @@ class _Pass:
 
 
 def _workspace(blocks: Sequence[Block], rows: int) -> list[Tensor]:
-    """What the widest product of the blocks needs."""
+    """Workspace of the widest matrix product of the blocks."""
     weights = [each for block in blocks for each in _weights(block)]
     sizes = zip(*(product.workspace_sizes(rows, each) for each in weights), strict=True)
     return [torch.empty(max(size), dtype=torch.uint8) for size in sizes]
@@ -214,13 +226,13 @@ def _packed(layer: object) -> PackedLinear:
 
 
 def heads_of(config: ModelConfig) -> attention.Heads:
-    """The shape of attention in a model of this configuration."""
+    """Head counts and width of attention in a model of this configuration."""
     size = config.head_dim
     return attention.Heads(config.num_heads, config.num_kv_heads, size, config.norm_eps)
 
 
 def prepare(model: Transformer) -> None:
-    """Compile the kernels that a model needs, a few seconds, before anybody waits for them."""
+    """Compile the CPU kernels that a model runs; takes a few seconds the first time."""
     if model.embedding.device.type == "cpu" and jit.allowed():
         prediction.prepare()
     layers = [layer for layer in model.modules() if isinstance(layer, PackedLinear)]

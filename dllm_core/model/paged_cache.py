@@ -1,4 +1,4 @@
-"""Keys and values on the device: one pool of pages for all calls, and what a call has read."""
+"""Keys and values on a GPU: one pool of pages, and the cache of each sequence in it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import DllmError, PromptTooLongError
-from dllm_core.model.cache import PromptCache, shared_prefix
+from dllm_core.model.cache import KeyValues, PromptCache, shared_prefix
 from dllm_core.model.pages import PageBook, pages_for
 from dllm_core.ops import PAGE
 
 
 class PagePool:
-    """Pages of every layer; `layers[i]` is (keys, values), each (pages, kv_heads, PAGE, head_dim).
+    """The pages of every layer; a page number means the same positions in all layers.
 
-    A page number means the same page in all layers.
+    Attributes:
+        layers: for each layer (keys, values), both (pages, kv_heads, PAGE, head_dim).
+        book: reference counts of the pages.
+        page_bytes: bytes of one page, over all layers.
     """
 
     def __init__(
         self, config: ModelConfig, pages: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.book = PageBook(pages)
+        self.config, self.dtype = config, dtype
         shape = (config.num_layers, 2, pages, config.num_kv_heads, PAGE, config.head_dim)
         # Zeros: rows of a page that were never written are masked, but NaN times 0 is NaN.
         self._store = torch.zeros(shape, dtype=dtype, device=device)
@@ -33,17 +37,28 @@ class PagePool:
         self.page_bytes = self._store.nbytes // pages
 
     def copy(self, source: int, target: int) -> None:
+        """Copy a page, in all layers."""
         self._store[:, :, target] = self._store[:, :, source]
 
 
 class PagedCache:
-    """What one call has read, in pages; the words are those of `PromptCache`.
+    """The token ids that one sequence has read, and their keys and values in pages.
 
-    It may begin as a `fork` of another cache: their common pages are shared until one of them
-    writes into one.
+    The interface is that of `PromptCache`. Closing the cache, or dropping its last reference,
+    gives all pages back.
+
+    Args:
+        pool: the pages.
+        limit: most positions; pages for all of them are reserved at once.
+        common: a cache to begin with; its pages are shared until one of the two writes into one.
+
+    Attributes:
+        ids: the tokens that are read.
+        pages: numbers of the pages, in the order of positions.
+        lead: normalised hidden state (hidden_size,) of the last id, where it was computed.
 
     Raises:
-        PagesFullError: the pool cannot promise the pages of `limit` positions.
+        PagesFullError: the pool cannot reserve the pages of `limit` positions.
     """
 
     def __init__(self, pool: PagePool, limit: int, common: PagedCache | None = None) -> None:
@@ -56,14 +71,23 @@ class PagedCache:
         for page in self.pages:
             pool.book.share(page)
         self.lead: Tensor | None = None if common is None else common.lead
-        """Normalised hidden state (hidden_size,) of the last id, where it was computed."""
-        self.contiguous: PromptCache | None = None
-        """For the rules that do not run on pages; made when one of them is asked for."""
+        self._contiguous: PromptCache | None = None
         self.close = weakref.finalize(self, _release, pool.book, self._holder, self.pages)
-        """Gives all pages back; also happens when the cache is no longer referred to."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def contiguous(self) -> PromptCache:
+        """The sequence's cache for rules that do not run on pages, made when first asked for.
+
+        It has memory of its own, beside the pages, and reads the prompt for itself.
+        """
+        if self._contiguous is None:
+            pool = self.pool
+            store = KeyValues(pool.config, self.limit, pool.dtype, pool.device)
+            self._contiguous = PromptCache(store)
+        return self._contiguous
 
     def shared_prefix(self, ids: Sequence[int]) -> int:
         """Number of leading tokens of `ids` that are cached already."""
@@ -87,7 +111,9 @@ class PagedCache:
 
         Raises:
             PromptTooLongError: they exceed the limit.
-            PagesFullError: the call gave up a common beginning and there is no room for its own.
+            PagesFullError: the sequence has left its common prefix and there is no room for pages
+                of its own.
+            DllmError: the cache is closed.
         """
         if not self.close.alive:
             raise DllmError("This cache has been closed, and its pages are others' by now.")
@@ -107,13 +133,13 @@ class PagedCache:
             self.pages.append(book.take(self._holder))
 
     def commit(self, ids: Sequence[int], lead: Tensor | None = None) -> None:
-        """Declare that the rows after the valid ones now hold `ids`."""
+        """Count the rows after the valid ones as those of `ids`; `lead` belongs to the last one."""
         self.ids.extend(ids)
         self.lead = lead
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pages in this call's hands, shared ones included."""
+        """Bytes of this cache's pages, shared ones included."""
         return len(self.pages) * self.pool.page_bytes
 
 

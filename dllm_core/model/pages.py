@@ -1,8 +1,7 @@
-"""Who holds which page of the device's keys and values: pure counting, no tensors.
+"""Reference counts and reservations of the pages of keys and values; no tensors.
 
-Paging is vLLM's idea (PagedAttention, arXiv 2309.06180). What differs is admission: a call is
-promised all pages that it may ever need before it begins, so that none runs out of memory while
-somebody is speaking.
+Paging is vLLM's idea (PagedAttention, arXiv 2309.06180). Admission differs: all pages that a
+sequence may ever need are reserved before it begins, so that no reply under way runs out of memory.
 """
 
 from __future__ import annotations
@@ -13,24 +12,26 @@ from threading import RLock
 from dllm_core.errors import PagesFullError
 
 SCRATCH = 0
-"""This page belongs to nobody: rows that nobody looks at are written there."""
+"""Number of the page to which unused rows are written; it is never handed out."""
 
 
 @dataclass(slots=True)
 class _Holder:
+    """The pages of one holder: reserved, and taken and not yet free again (at most those)."""
+
     promised: int
     taken: int = 0
-    """Pages it took that are still in somebody's hands, at most those promised."""
 
 
 class PageBook:
-    """Reference counts, free pages and promises of one pool of `count` pages.
+    """Reference counts, free pages and reservations of one pool of `count` pages.
 
-    A page is taken by one holder and may then be shared: whoever has it counts once. It is free
-    again when nobody has it. It weighs on the promise of the holder that took it; if that holder
-    has left, it is an orphan and weighs on the pool until the last hand lets go.
+    A page is taken by one holder and may then be shared; each reference counts once. It is free
+    again at zero references. A page counts against the reservation of the holder that took it;
+    when that holder has closed, the page is an orphan and counts against the pool until it is
+    free.
 
-    Thread-safe, for a forgotten call gives its pages back on whatever thread notices.
+    Thread-safe: a garbage-collected cache gives its pages back on any thread.
     """
 
     def __init__(self, count: int) -> None:
@@ -45,24 +46,25 @@ class PageBook:
 
     @property
     def free(self) -> int:
-        """Pages in nobody's hands."""
+        """Pages without references."""
         return len(self._free)
 
     @property
     def spare(self) -> int:
-        """Pages that can still be promised."""
+        """Pages that can still be reserved."""
         promised = sum(holder.promised for holder in self._holders.values())
         return self.count - 1 - promised - self._orphans
 
     @property
     def holders(self) -> int:
+        """Number of open holders."""
         return len(self._holders)
 
     def open(self, pages: int) -> int:
-        """Promise so many pages to a new holder; returns its number.
+        """Reserve so many pages for a new holder; returns its number.
 
         Raises:
-            PagesFullError: they are not there.
+            PagesFullError: fewer can be reserved.
         """
         with self._lock:
             self._require(pages)
@@ -73,16 +75,16 @@ class PageBook:
     def _require(self, pages: int) -> None:
         if pages > self.spare:
             raise PagesFullError(
-                f"The GPU's memory for keys and values is promised to the {self.holders} under "
-                f"way: of {self.count - 1} pages {max(0, self.spare)} are left, and {pages} are "
-                "needed. Try again when a call has ended, or load the engine with less context."
+                f"The GPU's memory for keys and values is reserved by {self.holders} sequences: of "
+                f"{self.count - 1} pages {max(0, self.spare)} are left, and {pages} are needed. "
+                "Try again when one of them has ended, or load the engine with less context."
             )
 
     def take(self, holder: int) -> int:
-        """A free page for a holder; beyond its promise only if the pool can spare one.
+        """Give a free page to a holder; beyond its reservation only if the pool can spare one.
 
         Raises:
-            PagesFullError: it has all it was promised and nothing is spare.
+            PagesFullError: the holder has all its pages and no other can be reserved.
         """
         with self._lock:
             held = self._holders[holder]
@@ -95,17 +97,18 @@ class PageBook:
             return page
 
     def share(self, page: int) -> None:
-        """One more has this page."""
+        """Add a reference to this page."""
         with self._lock:
             if not self._hands[page]:
                 raise ValueError(f"page {page} is free: nothing to share")
             self._hands[page] += 1
 
     def is_shared(self, page: int) -> bool:
+        """Whether this page has more than one reference."""
         return self._hands[page] > 1
 
     def drop(self, page: int) -> None:
-        """One fewer has this page; the last one frees it."""
+        """Remove a reference to this page; removing the last one frees it."""
         with self._lock:
             if not self._hands[page]:
                 raise ValueError(f"page {page} is free already")
@@ -120,11 +123,11 @@ class PageBook:
                 owner.taken -= 1
 
     def close(self, holder: int) -> None:
-        """A holder leaves, having dropped its pages; what others share of them stays."""
+        """Close a holder that has dropped its pages; pages that others share stay theirs."""
         with self._lock:
             self._orphans += self._holders.pop(holder).taken
 
 
 def pages_for(positions: int, size: int) -> int:
-    """Pages that hold so many positions."""
+    """Number of pages of `size` positions that hold so many positions."""
     return -(-positions // size)

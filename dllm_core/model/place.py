@@ -1,4 +1,4 @@
-"""Where a model runs and in which numbers."""
+"""Chooses the device and the number format of a model."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ _FIRST_WITH_FP8 = (8, 9)
 
 
 def choose_device(name: str) -> torch.device:
+    """The torch device of a name; `auto` is a GPU where there is one, else the CPU.
+
+    Raises:
+        OptionError: there is no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -31,13 +36,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.dtype]:
-    """The class of the linear layers, and the numbers of everything else.
+    """The class of the linear layers, and the dtype of everything else.
 
-    `auto` is `int4` on a CPU: a checkpoint's own 4-bit weights, and int8 where it has none;
-    float32 where the system forbids the kernels that these need.
+    `auto` is bfloat16 on a GPU and `int4` on a CPU: a checkpoint's own 4-bit weights, or int8
+    where it has no such weights. Where the system forbids the kernels of these (cpu/jit.py), it
+    is float32.
 
     Raises:
-        OptionError: there is no such dtype, or it does not run on this device or system.
+        OptionError: the dtype is unknown, or does not run on this device or system.
     """
     if dtype == "auto":
         on_cpu: Dtype = "int4" if jit.allowed() else "float32"

@@ -1,4 +1,4 @@
-"""Text to token ids and back, and the form in which a model wants a conversation."""
+"""Text to token ids and back, and the chat template of a conversation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,17 @@ _QWEN2_SPLIT = (
 
 
 class Tokenizer:
-    """Encodes and decodes; knows the special tokens and the chat template."""
+    """A tokenizer of the Hugging Face library with its special tokens and its chat template.
+
+    Args:
+        backend: the tokenizer itself.
+        chat_template: Jinja source, or None.
+        special: spelling of special tokens by purpose, such as `eos_token`.
+
+    Attributes:
+        backend: the argument.
+        vocab_size: one more than the largest id.
+    """
 
     def __init__(
         self, backend: Backend, chat_template: str | None, special: dict[str, str]
@@ -32,7 +42,6 @@ class Tokenizer:
         self.backend = backend
         self._added = backend.get_added_tokens_decoder()
         self.vocab_size = max(backend.get_vocab_size(), 1 + max(self._added, default=-1))
-        """One more than the largest id."""
         self._special = special
         self._template = None if chat_template is None else _compile(chat_template)
 
@@ -50,7 +59,7 @@ class Tokenizer:
         """Token ids of a conversation of (role, content) pairs, ready for the reply.
 
         Raises:
-            OptionError: the model has no chat template, or it refuses these roles.
+            OptionError: the model has no chat template, or the template refuses these roles.
         """
         if self._template is None:
             raise OptionError("This model has no chat template: encode the prompt yourself.")
@@ -65,37 +74,38 @@ class Tokenizer:
         return self.encode(text)
 
     def token_id(self, token: str) -> int | None:
-        """Id of one token as it is written in the vocabulary, if it is there."""
+        """Id of a token by its spelling in the vocabulary, or None."""
         found: int | None = self.backend.token_to_id(token)
         return found
 
     def named_id(self, purpose: str) -> int | None:
-        """Id of the token that the files name for a purpose, such as `eos_token`."""
+        """Id of the token that the files name for a purpose, such as `eos_token`, or None."""
         token = self._special.get(purpose)
         return self.token_id(token) if token else None
 
     def is_special(self, token: int) -> bool:
-        """Whether an id stands for something that is added to the text, not for text."""
+        """Whether an id is an added token, such as a mask or an end, and not text."""
         return token in self._added
 
     def spelling(self, token: int) -> str:
-        """How an id is written in the vocabulary, quoted; for messages."""
+        """The quoted spelling of an id in the vocabulary, for messages."""
         found = self.backend.id_to_token(token)
         return "not there" if found is None else repr(found)
 
     def stream(self) -> TextStream:
+        """A decoder that takes ids piece by piece."""
         return TextStream(self.backend)
 
 
 class TextStream:
-    """Turns ids into text piece by piece; a character is held back until it is whole."""
+    """Decodes ids piece by piece; a character is held back until it is whole."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._stream = DecodeStream(skip_special_tokens=True)
 
     def push(self, ids: Sequence[int]) -> str:
-        """The text that `ids` complete; empty while a character is still split."""
+        """Decode `ids`; returns the text that they complete, maybe empty."""
         pieces = (self._stream.step(self._backend, i) for i in ids)
         return "".join(piece for piece in pieces if piece is not None)
 
@@ -104,7 +114,7 @@ def from_gguf(metadata: dict[str, Any]) -> Tokenizer:
     """Build the tokenizer that the metadata of a GGUF file describes.
 
     Raises:
-        UnsupportedModelError: it is not a byte-level BPE of a known split.
+        UnsupportedModelError: the tokenizer is not a byte-level BPE of a known split.
         ModelFileError: the file carries no tokenizer.
     """
     kind = metadata.get("tokenizer.ggml.model")

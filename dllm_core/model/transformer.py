@@ -1,4 +1,4 @@
-"""One transformer for every dense family: what differs is a value of ModelConfig.
+"""One transformer for every dense family; the families differ in their ModelConfig.
 
 Read top to bottom: the rows of a forward pass, rotary positions, attention, feed-forward,
 block, model. There is no batch dimension and no padding. Rows of several sequences are laid
@@ -22,7 +22,7 @@ from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
 
 
 class Linear(nn.Linear):
-    """A linear layer whose weights always come from a checkpoint, so none are drawn first."""
+    """A linear layer without random initialisation: its weights come from a checkpoint."""
 
     def reset_parameters(self) -> None:
         pass
@@ -33,25 +33,31 @@ LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear] | type[Fp8Linear
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The consecutive rows of one sequence in a forward pass."""
+    """The consecutive rows of one sequence in a forward pass.
+
+    Attributes:
+        store: the sequence's keys and values.
+        start: position of the first row; keys and values are written from there on.
+        rows: number of rows.
+        visible: positions 0 .. visible - 1 are attended to.
+        mask: bool (rows, visible), or None where every row attends to every visible position.
+    """
 
     store: KeyValues
     start: int
-    """Position of the first row; the rows' keys and values are written from there on."""
     rows: int
     visible: int
-    """Keys and values of positions 0 .. visible - 1 are attended to."""
     mask: Tensor | None = None
-    """Boolean (rows, visible), or None where every row sees every visible position."""
 
 
 def visibility(
     config: ModelConfig, start: int, rows: int, visible: int, canvas: int | None = None
 ) -> Tensor | None:
-    """Which of `visible` positions each of `rows` positions from `start` on may attend to.
+    """Attention mask of `rows` positions from `start` on over the first `visible` positions.
 
-    Boolean (rows, visible), or None where all may see all. Block-causal models see their own
-    block and all before it; with blocks of one, positions from `canvas` on see each other, too.
+    Returns bool (rows, visible), or None where every row attends to all. In block-causal models a
+    position attends to its own block and all before it; with blocks of one, positions from
+    `canvas` on attend to each other, too.
     """
     if config.attention == "bidirectional":
         return None
@@ -78,7 +84,7 @@ class Rotary(nn.Module):
         self.sin: Tensor
 
     def select(self, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
-        """Tables of shape (rows, 1, head_dim) for all rows of a forward pass."""
+        """(cosines, sines), each (rows, 1, head_dim), for all rows of a forward pass."""
         if len(spans) == 1:
             rows = slice(spans[0].start, spans[0].start + spans[0].rows)
             return self.cos[rows], self.sin[rows]
@@ -87,14 +93,14 @@ class Rotary(nn.Module):
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate (rows, heads, head_dim) in float32 and return it in its own dtype."""
+    """Rotate (rows, heads, head_dim) in float32; returns the dtype of `x`."""
     cos, sin = tables
     wide = x.float()
     return (wide * cos + wide.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)
 
 
 class Attention(nn.Module):
-    """Grouped-query attention over cached and fresh keys."""
+    """Grouped-query attention (arXiv 2305.13245) over cached keys and those of the pass."""
 
     def __init__(self, config: ModelConfig, layer: int, kind: LinearKind) -> None:
         super().__init__()
@@ -164,6 +170,8 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention and feed-forward, each behind an RMS norm and added to its input."""
+
     def __init__(self, config: ModelConfig, layer: int, kind: LinearKind) -> None:
         super().__init__()
         self.shape, self.eps = (config.hidden_size,), config.norm_eps
@@ -180,10 +188,12 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Token ids in, hidden states and logits out.
+    """A dense transformer: token ids to hidden states (`forward`) and logits (`logits`).
 
-    `kind` is the class of every linear layer; the weights are empty until weights.py fills
-    them. `context` bounds the positions (rotary tables and caches).
+    Args:
+        config: shape and behaviour.
+        kind: class of every linear layer. The weights are empty until `weights.fill`.
+        context: most positions of a sequence (length of the rotary tables).
     """
 
     def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
@@ -193,7 +203,7 @@ class Transformer(nn.Module):
         self.rotary = Rotary(config, context)
         self.blocks = nn.ModuleList(Block(config, i, kind) for i in range(config.num_layers))
         self.norm = nn.Parameter(torch.empty(config.hidden_size))
-        # A tied head in floating point is the embedding itself; in int8 it is a copy.
+        # A tied head in floating point is the embedding itself; a packed one is a copy.
         own_head = not config.tied_head or issubclass(kind, PackedLinear)
         # Eight-bit floats are too coarse for the choice between tokens.
         head_kind = Linear if kind is Fp8Linear else kind
@@ -205,7 +215,7 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Run int64 `ids` (rows,) of all spans; returns hidden states (rows, hidden_size).
 
-        `layers` runs a subset of the blocks, in that order.
+        `layers` are the indices of the blocks to run, in order; None for all.
         """
         x = self.embedding[ids]
         tables = self.rotary.select(spans)

@@ -1,4 +1,4 @@
-"""Filling a model with the tensors of a checkpoint, piece by piece."""
+"""Builds an empty model and fills it with the tensors of a checkpoint, piece by piece."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from dllm_core.model.quantize import PackedLinear
 from dllm_core.model.transformer import LinearKind, Transformer
 
 _LISTED = 20
-"""Names that an error lists of each kind."""
+"""Most names that an error lists for each problem."""
 
 Progress = Callable[[float, str], None]
-"""Called with the share done (0 to 1) and what is being done."""
+"""Callback for progress: share done (0 to 1), and a description of the work."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """A place in the model: a parameter, or some rows of one."""
+class TensorRows:
+    """A parameter of the model, or some of its rows, that one tensor of a checkpoint fills."""
 
     parameter: str
     rows: slice
@@ -38,9 +38,9 @@ class Slot:
 def build(
     config: ModelConfig, kind: LinearKind, context: int, dtype: torch.dtype, device: torch.device
 ) -> Transformer:
-    """An empty model in its final dtype on its device.
+    """An empty model in its final dtype on its device; no gradients.
 
-    Not by way of torch's meta device: its first use imports 180 MB of code.
+    torch's meta device is not used, for its first use imports 180 MB of code.
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -53,8 +53,8 @@ def build(
     return model.requires_grad_(False).eval()
 
 
-def slots(config: ModelConfig, names: NameMap) -> dict[str, Slot]:
-    """Checkpoint tensor name -> its place, for exactly the tensors this model needs."""
+def slots(config: ModelConfig, names: NameMap) -> dict[str, TensorRows]:
+    """Rows of the model by checkpoint tensor name, for exactly the tensors that it needs."""
     query, key = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     inner = config.intermediate_size
     parts = {
@@ -75,14 +75,14 @@ def slots(config: ModelConfig, names: NameMap) -> dict[str, Slot]:
         )
         if not used
     ]
-    found: dict[str, Slot] = {}
+    found: dict[str, TensorRows] = {}
     for source, target in names.items():
         parameter, _, part = target.partition(":")
         if parameter.endswith(tuple(unused)):
             continue
         layers = range(config.num_layers) if "{}" in source else range(1)
         for i in layers:
-            found[source.format(i)] = Slot(parameter.format(i), parts[part])
+            found[source.format(i)] = TensorRows(parameter.format(i), parts[part])
     return found
 
 
@@ -92,13 +92,14 @@ def fill(
     tensors: Iterable[tuple[str, Rows]],
     progress: Progress | None = None,
 ) -> None:
-    """Copy every tensor to its place, converting and quantising piece by piece on the way.
+    """Copy every tensor into the model, converting or quantising it piece by piece.
 
-    Names and shapes are compared before the first weight is read. Beside the model itself only
-    a few megabytes are held.
+    Names and shapes are checked before the first weight is read. Memory beside the model is a
+    few megabytes.
 
     Raises:
-        WeightsError: names every missing, unexpected, repeated and wrongly shaped tensor.
+        WeightsError: tensors are missing, unexpected, repeated or of another shape; the message
+            names them.
     """
     found, wanted = list(tensors), slots(model.config, names)
     _check(model, names, found, wanted)
@@ -115,25 +116,25 @@ def fill(
 
 
 def _owner(parameter: str) -> str:
-    """The module that a parameter belongs to."""
+    """Name of the module that a parameter belongs to."""
     return parameter.rpartition(".")[0]
 
 
-def _target(model: Transformer, slot: Slot) -> Tensor:
+def _target(model: Transformer, slot: TensorRows) -> Tensor:
     _, _, attribute = slot.parameter.rpartition(".")
     whole: Tensor = getattr(model.get_submodule(_owner(slot.parameter)), attribute)
     return whole[slot.rows]
 
 
-def _shape(model: Transformer, slot: Slot) -> tuple[int, ...]:
-    """Of the tensor that fits there."""
+def _shape(model: Transformer, slot: TensorRows) -> tuple[int, ...]:
+    """Shape of the tensor that fills these rows."""
     module = model.get_submodule(_owner(slot.parameter))
     if isinstance(module, PackedLinear) and slot.parameter.endswith("weight"):
         return len(range(module.out_features)[slot.rows]), module.in_features
     return tuple(_target(model, slot).shape)
 
 
-def _store(model: Transformer, slot: Slot, tensor: Rows) -> None:
+def _store(model: Transformer, slot: TensorRows, tensor: Rows) -> None:
     module = model.get_submodule(_owner(slot.parameter))
     if isinstance(module, PackedLinear | Fp8Linear) and slot.parameter.endswith("weight"):
         _store_rows(module, slot.rows.start or 0, tensor)
@@ -163,7 +164,7 @@ def _check(
     model: Transformer,
     names: NameMap,
     found: Sequence[tuple[str, Rows]],
-    wanted: Mapping[str, Slot],
+    wanted: Mapping[str, TensorRows],
 ) -> None:
     counts = Counter(name for name, _ in found)
     strange = {name for name in counts if name not in wanted}
@@ -180,13 +181,15 @@ def _check(
         "there more than once": sorted(name for name, n in counts.items() if n > 1),
         "of another shape": wrong,
     }
-    lines = [f"{len(some)} {what}: {_listed(some)}." for what, some in problems.items() if some]
+    lines = [
+        f"{len(some)} {problem}: {_listed(some)}." for problem, some in problems.items() if some
+    ]
     if lines:
         raise WeightsError(" ".join(["The checkpoint does not fit its configuration.", *lines]))
 
 
 def _is_redundant(name: str, config: ModelConfig, names: NameMap) -> bool:
-    """Tensors that repeat what the model has: a tied head written out, rotary tables."""
+    """Whether a tensor repeats another: a tied head that is written out, or rotary tables."""
     tied = config.tied_head and names.get(name) == "head.weight"
     return tied or name.endswith(("rotary_emb.inv_freq", "rope_freqs.weight"))
 
@@ -201,8 +204,8 @@ def undo_llama_cpp_rotation(
 ) -> Iterator[tuple[str, Rows]]:
     """Put the query and key rows of a llama GGUF back into the half-split rotary layout.
 
-    llama.cpp stores them interleaved (first and second half of a head alternate); Qwen files
-    are stored as they are.
+    llama.cpp interleaves them (first and second half of a head alternate) for llama; the rows
+    of Qwen files are unchanged.
     """
     for name, tensor in tensors:
         if config.family == "llama" and (".attn_q." in name or ".attn_k." in name):

@@ -24,21 +24,27 @@ from dllm_core.model.transformer import Span, visibility
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """One draft and what became of it."""
+class DraftRound:
+    """One draft and the tokens that are final after it.
+
+    Attributes:
+        ids: tokens that are final with this round: the accepted prefix and the judge's own token.
+        text: text that may be spoken with this round; the texts of all rounds concatenate to the
+            reply.
+        drafted: length of the draft, in tokens.
+        accepted: length of its accepted prefix, in tokens.
+        ended: how the reply ended, on the last round; else None.
+    """
 
     ids: tuple[int, ...]
-    """What is final with it: the accepted prefix and the judge's own token."""
     text: str
-    """What may be spoken with it; the pieces of all rounds concatenate to the reply."""
     drafted: int
     accepted: int
     ended: Ending | None
-    """Set on the last round."""
 
 
 class Guided:
-    """A judge, which writes the reply, and a drafter, which says what it will probably be.
+    """A judge, which writes the reply, and a drafter, which proposes its next tokens.
 
     Args:
         judge: an autoregressive engine (causal attention, shifted logits).
@@ -70,8 +76,8 @@ class Guided:
         self.judge, self.drafter, self.relative = judge, drafter, relative
         self.draft = draft or DecodeOptions(rule="quota", canvas_length=8, steps=1)
 
-    def iterate(self, ids: Sequence[int], max_tokens: int = 64) -> Iterator[Round]:
-        """Reply to the prompt `ids` round by round; at most `max_tokens` tokens.
+    def iterate(self, ids: Sequence[int], max_tokens: int = 64) -> Iterator[DraftRound]:
+        """Reply to the prompt `ids` round by round, in at most `max_tokens` tokens.
 
         Raises:
             OptionError: the prompt is empty.
@@ -84,7 +90,7 @@ class Guided:
 
     def _rounds(
         self, ids: list[int], max_tokens: int, cache: PromptCache, drafts: PromptCache
-    ) -> Iterator[Round]:
+    ) -> Iterator[DraftRound]:
         reply = ReplyDetokenizer(self.judge.tokenizer)
         left, ended = max_tokens, None
         while ended is None:
@@ -99,7 +105,7 @@ class Guided:
             if complete or left == 0:
                 rest, ended = reply.finish(complete=complete)
                 text += rest
-            yield Round(tuple(new[:end]), text, len(draft), min(accepted, end), ended)
+            yield DraftRound(tuple(new[:end]), text, len(draft), min(accepted, end), ended)
 
     def _drafted(self, ids: Sequence[int], length: int, cache: PromptCache) -> list[int]:
         options = replace(self.draft, canvas_length=length, max_tokens=length)
@@ -111,7 +117,7 @@ class Guided:
 
     @torch.inference_mode()
     def _judged(self, last: int, draft: Sequence[int], cache: PromptCache) -> tuple[int, int]:
-        """How much of the draft is accepted, and the judge's own token behind that."""
+        """(length of the accepted prefix of the draft, the judge's own token behind it)."""
         config, device = self.judge.config, self.judge.device
         start, rows = len(cache), 1 + len(draft)
         cache.reserve(rows)
@@ -127,7 +133,7 @@ class Guided:
 
 
 def _check_vocabularies(judge: Engine, drafter: Engine) -> None:
-    """The drafter may have its mask token in addition; every other token must be the same."""
+    """Refuse vocabularies that differ in more than the drafter's mask token."""
     ours, theirs = (set(e.tokenizer.backend.get_vocab().items()) for e in (judge, drafter))
     differing = [token for token, i in ours ^ theirs if i != drafter.config.mask_id]
     differing += [token for token, i in ours - theirs if i == drafter.config.mask_id]

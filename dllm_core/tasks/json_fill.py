@@ -1,4 +1,4 @@
-"""Writing a JSON document of a schema: the scaffold's slots are denoised in their places."""
+"""Writes a JSON document of a schema: the slots of its scaffold are denoised in place."""
 
 from __future__ import annotations
 
@@ -16,15 +16,22 @@ from dllm_core.tasks.scaffold import PATTERNS, Choice, Kind, Part, Slot, documen
 
 
 class JsonFiller:
-    """Fills scaffolds with one engine; the tokens of each kind of slot are found once."""
+    """Fills scaffolds with one engine; the tokens of each kind of slot are found once.
+
+    Args:
+        engine: the engine; a model taught to denoise sees the text behind a slot.
+        options: those of `Engine.fill`.
+
+    Raises:
+        OptionError: no token of the model fits a kind of slot.
+    """
 
     def __init__(self, engine: Engine, options: DecodeOptions | None = None) -> None:
-        """`options` are those of Engine.fill."""
         self._engine, self._options = engine, options
         self._allowed = {kind: self._tokens(kind) for kind in PATTERNS}
 
     def _tokens(self, kind: Kind) -> Tensor:
-        """Boolean (vocab,): the tokens that decode to what a slot of this kind may hold."""
+        """Bool (vocab,): the tokens whose text fits a slot of this kind."""
         words, size = self._engine.tokenizer, self._engine.config.vocab_size
         known = range(min(size, words.vocab_size))
         fits = [bool(PATTERNS[kind].fullmatch(words.decode([i]))) for i in known]
@@ -36,7 +43,7 @@ class JsonFiller:
         """A document of `schema` that answers `prompt`, slot by slot from left to right.
 
         Raises:
-            OptionError: the schema uses a keyword that could not be guaranteed.
+            OptionError: the schema uses a keyword that cannot be guaranteed.
         """
         done: list[str] = []
         parts = scaffold(schema)
@@ -61,5 +68,5 @@ class JsonFiller:
         return value(part, self._engine.tokenizer.decode(found))
 
     def _score(self, before: Sequence[int], text: str) -> float:
-        """Mean log-probability of a written-out value after what stands before it."""
+        """Mean log-probability of the tokens of a value after the tokens `before` it."""
         return self._engine.score(before, self._engine.tokenizer.encode(text))

@@ -1,8 +1,8 @@
 """A JSON document with open slots, built from a JSON Schema.
 
 Keys and punctuation are fixed text; each value is a typed slot of a bounded number of
-positions that may hold certain tokens only. Whatever the model writes there is a value of that
-type, so the document always parses and always satisfies the schema.
+positions that may hold certain tokens only. Any tokens that the model writes there form a value
+of that type, so the document always parses and always satisfies the schema.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Kind = Literal["text", "digits"]
 _TEXT = re.compile(r"[A-Za-z0-9 .,'!?:;()-]+")
 _DIGITS = re.compile(r"[0-9]+")
 PATTERNS: dict[Kind, re.Pattern[str]] = {"text": _TEXT, "digits": _DIGITS}
-"""What a token in a slot may decode to."""
+"""Text that a token of a slot may decode to, by kind of slot."""
 
 _TEXT_TOKENS, _DIGIT_TOKENS = 8, 4
 _KNOWN = {
@@ -38,7 +38,13 @@ _NOTES = {"type", "title", "description", "$schema", "default", "examples"}
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Open positions for one value."""
+    """Open positions for one value.
+
+    Attributes:
+        kind: kind of tokens that the positions may hold.
+        tokens: number of positions.
+        schema: the value's schema, whose bounds apply.
+    """
 
     kind: Kind
     tokens: int
@@ -47,13 +53,13 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several values that are written out; the likeliest is taken."""
+    """A value out of several; the likeliest is taken."""
 
     values: tuple[Any, ...]
 
 
 Part = str | Slot | Choice
-"""Fixed text, or something the model decides."""
+"""Fixed text, or a value that the model decides."""
 
 
 def scaffold(schema: Mapping[str, Any]) -> list[Part]:
@@ -63,7 +69,7 @@ def scaffold(schema: Mapping[str, Any]) -> list[Part]:
     one where one is permitted.
 
     Raises:
-        OptionError: the schema uses a keyword that could not be guaranteed.
+        OptionError: the schema uses a keyword that cannot be guaranteed, or permits no value.
     """
     if "enum" in schema or "const" in schema:
         values = tuple(schema["enum"]) if "enum" in schema else (schema["const"],)
@@ -130,9 +136,9 @@ _BUILDERS: dict[str, Callable[[Mapping[str, Any]], list[Part]]] = {
 
 
 def value(slot: Slot, text: str) -> str:
-    """The JSON of what the model wrote into a slot, brought into the schema's bounds.
+    """JSON of the text that the model wrote into a slot, brought into the schema's bounds.
 
-    Without its quotes for a string, whose quotes are fixed text.
+    A string comes without quotes, which are fixed text of the scaffold.
     """
     if slot.kind == "text":
         longest = slot.schema.get("maxLength", len(text))
@@ -152,5 +158,5 @@ def _bounds(schema: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 
 def document(parts: Sequence[str]) -> Any:
-    """Parse the finished parts."""
+    """Parse the document of finished parts."""
     return json.loads("".join(parts))

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import NoReturn
 
+import filelock
 import pytest
 
 JAVASCRIPT = Path(__file__).parent.parent / "javascript"
@@ -30,8 +31,13 @@ def node() -> str:
 
 
 def node_modules() -> Path:
-    """The packages of ``javascript/package-lock.json``, installed once."""
+    """The packages of ``javascript/package-lock.json``, installed once, by one process."""
     folder = JAVASCRIPT / "node_modules"
+    with filelock.FileLock(f"{folder}.lock", timeout=2 * INSTALL_SECONDS):
+        return _installed(folder)
+
+
+def _installed(folder: Path) -> Path:
     stamp = folder / ".package-lock.json"  # npm writes it last
     lock = JAVASCRIPT / "package-lock.json"
     if stamp.is_file() and stamp.stat().st_mtime >= lock.stat().st_mtime:

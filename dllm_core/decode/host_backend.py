@@ -1,0 +1,156 @@
+"""The back end of a CPU: replies under way share their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from time import monotonic, perf_counter
+
+import torch
+from torch import Tensor
+
+from dllm_core.config import DecodeOptions
+from dllm_core.decode.backend import Cache
+from dllm_core.decode.batch import Batch
+from dllm_core.decode.calibrate import measured_cost
+from dllm_core.decode.denoise import Denoiser, resolve_policy
+from dllm_core.decode.reply_state import ReplyState
+from dllm_core.decode.requests import Ticket
+from dllm_core.decode.schedule import CostModel
+from dllm_core.decode.stats import DenoiseStep, PrefillStats
+from dllm_core.model.cache import KeyValues, PromptCache
+from dllm_core.model.packed_transformer import prepare
+from dllm_core.model.tokenizer import Tokenizer
+from dllm_core.model.transformer import Span, Transformer, visibility
+
+ROWS = 32
+"""Most rows of one step, over all sequences. A wider step costs as much as its sequences' steps
+apart, and urgent work would wait the longer for its end (ADR 15)."""
+
+
+class HostBackend:
+    """Denoises step by step; one forward pass serves every reply under way.
+
+    It has no thread of its own: asking for the next step of a reply runs a step of the batch, with
+    that reply first. The steps of the others wait in their iterators. The batch is locked, so
+    replies may be advanced from several threads.
+
+    Args:
+        model: the transformer, on any device.
+        tokenizer: decodes the replies.
+        context: longest prompt plus reply, in tokens.
+    """
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, context: int) -> None:
+        self.config, self.context = model.config, context
+        self.cost = CostModel()
+        self._model, self._tokenizer = model, tokenizer
+        self._dtype, self._device = model.embedding.dtype, model.embedding.device
+        self.batch = Batch(model, size=ROWS, rows=ROWS)
+        self._lock = Lock()
+
+    def serves(self, cache: Cache, options: DecodeOptions | None) -> bool:
+        """Always: every rule and every cache policy is written for the host."""
+        return True
+
+    def new_cache(self) -> PromptCache:
+        """An empty cache in memory of its own; it grows to at most the context."""
+        return PromptCache(KeyValues(self.config, self.context, self._dtype, self._device))
+
+    @property
+    def can_share(self) -> bool:
+        """Never: every sequence reads its whole prompt for itself."""
+        return False
+
+    def share(self, ids: Sequence[int]) -> None:
+        """Do nothing: every sequence reads its whole prompt for itself."""
+
+    def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
+        """See `Engine.prefill`."""
+        return self._prefill(ids, cache.contiguous)
+
+    @torch.inference_mode()
+    def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
+        begin = perf_counter()
+        block = self.config.block_length if self.config.attention == "block_causal" else 1
+        shared = cache.shared_prefix(ids) // block * block
+        cache.crop(shared)
+        stop = len(ids) // block * block
+        new = list(ids[shared:stop])
+        if new:
+            cache.reserve(len(new))
+            mask = visibility(self.config, shared, len(new), stop)
+            span = Span(cache.store, shared, len(new), stop, self._placed(mask))
+            self._model(torch.tensor(new, device=self._device), [span])
+            cache.commit(new)
+        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
+
+    def _placed(self, mask: Tensor | None) -> Tensor | None:
+        return None if mask is None else mask.to(self._device)
+
+    def read(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> PrefillStats:
+        """See `Engine.read`."""
+        return self._read(ids, cache.contiguous, options)
+
+    def _read(self, ids: Sequence[int], cache: PromptCache, options: DecodeOptions) -> PrefillStats:
+        policy = resolve_policy(self.config, options.cache)
+        if options.rule != "fixed_point" and policy not in ("exact", "prompt_frozen"):
+            cache.crop(0)
+            return PrefillStats(0, 0, 0.0)
+        return self._prefill(ids[:-1] if self.config.shift else ids, cache)
+
+    @torch.inference_mode()
+    def begin(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> ReplyState:
+        """Read the prompt; returns the denoiser of the reply, which is in no batch yet."""
+        own = cache.contiguous
+        prefill = self._read(ids, own, options)
+        return ReplyState(
+            self.config, self._tokenizer, ids, own, options, prefill, self.cost,
+            read=lambda longer: self._read(longer, own, options),
+        )  # fmt: skip
+
+    def submit(
+        self, ids: Sequence[int], cache: Cache, options: DecodeOptions, due: float | None
+    ) -> HostSteps:
+        """See `Engine.submit`."""
+        state = self.begin(ids, cache, options)
+        if due is None and options.deadline_ms is not None:
+            due = monotonic() + options.deadline_ms / 1e3
+        with self._lock:
+            return HostSteps(self.batch, self._lock, state, self.batch.submit(state, due))
+
+    def prepare(self, options: DecodeOptions) -> list[str]:
+        """Compile the CPU kernels that the model runs; returns no lines."""
+        prepare(self._model)
+        return []
+
+    def measure(self) -> None:
+        """Fit the cost model to steps of several shapes; a second or so on a CPU."""
+        self.cost = measured_cost(self._model, self.context)
+
+
+class HostSteps(Iterator[DenoiseStep]):
+    """The steps of one reply in the batch of a `HostBackend`; see `Engine.submit`."""
+
+    def __init__(
+        self, batch: Batch, lock: Lock, state: ReplyState, ticket: Ticket[Denoiser]
+    ) -> None:
+        self._batch, self._lock, self._state, self._ticket = batch, lock, state, ticket
+
+    def __next__(self) -> DenoiseStep:
+        with self._lock:
+            if not self._state.steps and not self._ticket.over:
+                self._batch.step(self._ticket)
+            if self._ticket.error is not None:
+                raise self._ticket.error
+            if self._ticket.cancelled or not self._state.steps:
+                raise StopIteration
+            return self._state.steps.popleft()
+
+    def close(self) -> None:
+        """Leave the batch; no later step runs this reply."""
+        with self._lock:
+            self._ticket.cancel()
+
+    def __del__(self) -> None:
+        self._ticket.cancel()
