@@ -73,6 +73,7 @@ class AgentServer:
                 *self._offers.routes(),
                 *self.telephony.routes(),
                 *Webhooks(self.settings.telephony, self.tokens).routes(),
+                Route("/about.json", self._about),
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
             # Pages of allowed origins may read the answers to their requests.
@@ -103,6 +104,19 @@ class AgentServer:
         if self.calls.refusal() is not None:
             return JSONResponse({"status": "full", **body}, status_code=503)
         return JSONResponse({"status": "ready", **body})
+
+    async def _about(self, request: Request) -> Response:
+        """Which engines hear, answer and speak, for the page before a call."""
+        settings = self.settings
+        return JSONResponse(
+            {
+                "recogniser": _model(settings.asr.engine, "whisper", settings.asr.model),
+                "responder": _model(
+                    settings.responder.engine, "diffusion", settings.responder.model
+                ),
+                "voice": _model(settings.tts.engine, "piper", settings.tts.voice),
+            }
+        )
 
     async def _metrics(self, request: Request) -> Response:
         """Counters of this process, for Prometheus."""

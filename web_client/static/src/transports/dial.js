@@ -9,11 +9,12 @@ import { WebsocketTransport } from "./websocket.js";
  * @param {import("../sound/audio_engine.js").AudioEngine} audio
  * @param {Listener} listener
  * @param {"auto" | "webrtc" | "websocket"} wanted
+ * @param {string} [server] its origin; the page's where none is given
  * @returns {Promise<Transport>} connected
  */
-export async function dial(audio, listener, wanted) {
+export async function dial(audio, listener, wanted, server = "") {
   if (wanted !== "websocket") {
-    const webrtc = new WebrtcTransport(audio, listener);
+    const webrtc = new WebrtcTransport(audio, listener, server);
     try {
       await webrtc.open();
       return webrtc;
@@ -22,7 +23,7 @@ export async function dial(audio, listener, wanted) {
       listener.fellBack(error instanceof Error ? error.message : String(error));
     }
   }
-  const websocket = new WebsocketTransport(audio, listener);
+  const websocket = new WebsocketTransport(audio, listener, server);
   await websocket.open();
   return websocket;
 }
