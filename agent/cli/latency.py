@@ -240,7 +240,7 @@ def _conclude(summary: Summary, wer: float | None, limits: RunBudget | None, as_
     else:
         out.print(summary_view(summary, wer))
     for overrun in overruns:
-        err.print(f"over budget: {overrun}", style="red", soft_wrap=True)
+        err.print(f"over budget: {overrun}", style="red", soft_wrap=True, markup=False)
     raise typer.Exit(1 if overruns or summary.failed == summary.turns else 0)
 
 
@@ -250,7 +250,7 @@ def _word_error_rate(summary: Summary) -> float | None:
     try:
         return word_error_rate(summary.words)
     except ConfigError as error:  # the other figures do not need it
-        err.print(f"note: {error}", style="yellow", soft_wrap=True)
+        err.print(f"note: {error}", style="yellow", soft_wrap=True, markup=False)
         return None
 
 
@@ -266,7 +266,7 @@ def _questions(paths: list[Path] | None) -> list[SpokenQuestion]:
 
     return read_questions(
         paths or bundled_questions(),
-        lambda note: err.print(f"note: {note}", style="yellow", soft_wrap=True),
+        lambda note: err.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False),
     )
 
 
