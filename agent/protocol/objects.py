@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from agent.reply import CanvasStep
 from agent.session.notices import Trouble, TurnTimed, WordTimestamps
 
 WIRE_RATE = 24_000
@@ -34,6 +36,14 @@ def item(item_id: str, role: str, status: str, content: list[Event]) -> Event:
     """The item object of a message in the conversation."""
     kinds = {"id": item_id, "object": "realtime.item", "type": "message"}
     return {**kinds, "role": role, "status": status, "content": content}
+
+
+def canvas(response_id: str, step: CanvasStep) -> Event:
+    """A denoising step; `draft` is there where the step checked one."""
+    body = {"response_id": response_id, **asdict(step)}
+    if step.draft is None:
+        del body["draft"]
+    return body
 
 
 def place(response_id: str, item_id: str) -> Event:

@@ -106,8 +106,7 @@ class EventWriter:
             case WordTimestamps():
                 yield "onebreath.playback.words", objects.places(notice)
             case CanvasShown():
-                body = {"response_id": notice.response_id, **asdict(notice.step)}
-                yield "onebreath.denoise.step", body
+                yield "onebreath.denoise.step", objects.canvas(notice.response_id, notice.step)
             case Play():
                 yield from self._audio(notice.response_id, notice.item_id, self._converted(notice))
             case Duck():

@@ -12,10 +12,20 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Protocol
 
-from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyPiece, ReplyText, Role
+from agent.reply import (
+    CanvasStep,
+    DraftRound,
+    Message,
+    Prefilled,
+    ReplyDone,
+    ReplyPiece,
+    ReplyText,
+    Role,
+)
 
 __all__ = [
     "CanvasStep",
+    "DraftRound",
     "Message",
     "Prefilled",
     "ReplyDone",

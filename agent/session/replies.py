@@ -23,6 +23,7 @@ from agent.session.events import (
 from agent.session.notices import CanvasShown, ItemTruncated, ReplyStarted, Trouble
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.timing import Speculation, Stage
+from tts.lexicon import EMPTY, Lexicon
 
 MAX_REPLY = 4000
 """Characters of one reply, about four minutes of speech; a longer one fails."""
@@ -58,6 +59,7 @@ class Replies:
         draft: the speculative reply of a pause; None while there is none.
         finished: the reply before the current one; the client may still report how much of it
             was played.
+        lexicon: the user's own words, for the spoken form.
     """
 
     conversation: Conversation
@@ -67,6 +69,7 @@ class Replies:
     generation: int = 0
     current: ReplyInFlight | None = None
     draft: Draft | None = None
+    lexicon: Lexicon = EMPTY
     finished: ReplyInFlight | None = None
 
     @property
@@ -113,7 +116,13 @@ class Replies:
         entry = AgentReply(self.new_id("item"))
         response_id = self.new_id("resp")
         return ReplyInFlight(
-            self.generation, response_id, entry, self.lead, now, budget=self.budget
+            self.generation,
+            response_id,
+            entry,
+            self.lead,
+            now,
+            budget=self.budget,
+            lexicon=self.lexicon,
         )
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:

@@ -84,7 +84,9 @@ class Session:
         self.user_turn = UserTurn(settings.turns, settings.asr.language)
         self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
-        self.replies = Replies(self.conversation, lead, budget, self.ids.new)
+        self.replies = Replies(
+            self.conversation, lead, budget, self.ids.new, lexicon=settings.tts.words
+        )
         self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)
         self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds

@@ -14,8 +14,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 HEAD = """\
 # Troubleshooting
 
-`onebreath doctor` looks at this machine and says what to do. These are its findings, in its own words;
-the values are examples.
+`onebreath doctor` looks at this machine and says what to do. These are its findings, in its own
+words; the values are examples.
 
 | check | found | what to do |
 |---|---|---|
