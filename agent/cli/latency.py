@@ -138,8 +138,11 @@ def latency(
     from agent.latency.load import CallerBehaviour, LoadTest
     from agent.latency.plan import LoadPlan, seconds
     from agent.latency.summary import summarise
+    from agent.runtime import engine_names
 
-    settings_from(config)
+    settings = settings_from(config, engines.settings())
+    if url is None:
+        engine_names.check(settings)  # in seconds here, not after the start of a server
     limits = _budget(budget)
     count = turns if turns or duration else DEFAULT_TURNS
     until = seconds(duration) if duration else None

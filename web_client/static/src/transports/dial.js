@@ -24,7 +24,12 @@ export async function dial(audio, listener, wanted, server = "") {
     }
   }
   const websocket = new WebsocketTransport(audio, listener, server);
-  await websocket.open();
+  try {
+    await websocket.open();
+  } catch (error) {
+    websocket.hangUp(); // the call may have been ended meanwhile, and its sound closed
+    throw error;
+  }
   return websocket;
 }
 
