@@ -62,6 +62,11 @@ class Compute:
         self._thread = threading.Thread(target=self._serve, name="compute", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that wait."""
+        return self._waiting.qsize()
+
     def do(self, work: Callable[[], T]) -> T:
         """Run ``work`` on the compute thread and wait for its result (blocking).
 

@@ -20,10 +20,35 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnEnding:
+    """What a responder's state at the caller's last word says about the words' end.
+
+    Attributes:
+        whole: probability that the words are whole.
+        more: probability that more must come.
+        aside: probability that they are not meant for the agent.
+        backchannel: probability that they are a sign of listening.
+        floor: probability that they ask the agent to stop or to wait.
+    """
+
+    whole: float
+    more: float
+    aside: float
+    backchannel: float
+    floor: float
+
+    @property
+    def over(self) -> float:
+        """Probability that nothing must follow, whatever the words are."""
+        return 1.0 - self.more
+
+
+@dataclass(frozen=True, slots=True)
 class Prefilled:
     """The prompt is in the cache.
 
     Attributes:
+        ending: what the state at the caller's last word says; None where there is no head for it.
         cached_tokens: prompt tokens that were in the cache already.
         new_tokens: prompt tokens that were computed now.
         ms: milliseconds that this took.
@@ -32,6 +57,7 @@ class Prefilled:
     cached_tokens: int
     new_tokens: int
     ms: float
+    ending: TurnEnding | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,8 @@ class DecodeOptions:
             check, and the rest is cut at a word.
         draft_rows: most rows of a pass under `draft`: the last known token and drafted ones; 1 to
             32.
+        draft_echo: whether `draft` proposes what followed the last tokens where they stood before,
+            in the prompt or the reply, beside what its drafter proposes.
         canvas_layers: indices of the layers that the canvas runs through, attending to the
             prompt's keys and values of the same layers; None for all. For models trained so (a
             light denoiser).
@@ -198,6 +200,7 @@ class DecodeOptions:
     every_step: bool = False
     rounds: int | None = None
     draft_rows: int = 8
+    draft_echo: bool = True
     canvas_layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from agent.responders.ab import AbCall, AbResponder, Arm
 from agent.responders.base import Message, ReplyDone, ReplyPiece, ReplyText, ResponderError
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engines import load_responder
-from agent.runtime.reload import reweigh, reweigh_on_hangup
+from agent.runtime.reload import reweigh
 from agent.session import notices
 
 ASKED = [Message("user", "how are you")]
@@ -157,18 +155,13 @@ def loaded(path: Path) -> AbResponder:
     return responder
 
 
-def test_the_settings_make_the_arms_and_hangup_reads_their_weights_again(tmp_path: Path) -> None:
+def test_the_settings_make_the_arms_and_their_weights_are_read_again(tmp_path: Path) -> None:
     path = written(tmp_path / "onebreath.toml", 9, 1)
     responder = loaded(path)
     assert responder.weights == {"one": 9.0, "two": 1.0}
-    before = signal.getsignal(signal.SIGHUP)
-    try:
-        reweigh_on_hangup(responder, path)
-        written(path, 0, 1)
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert responder.weights == {"one": 0.0, "two": 1.0}
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    written(path, 0, 1)
+    reweigh(responder, path)
+    assert responder.weights == {"one": 0.0, "two": 1.0}
 
 
 @pytest.mark.parametrize("text", ["[responder", "[responder]\n", TOML.format(one=0, two=0)])

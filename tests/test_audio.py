@@ -10,6 +10,7 @@ from agent.audio.samples import (
     last_above,
     read_sound_file,
     resample,
+    to_mono,
     to_pcm16,
     write_wav,
 )
@@ -111,3 +112,18 @@ def test_stereo_recordings_are_written_side_by_side(tmp_path):
     assert data[:, 1].tolist() == [-16384, -16384, 0, 0]
     with pytest.raises(AudioError, match="cannot be written"):
         write_wav(tmp_path / "no" / "call.wav", [np.zeros(1, np.float32)], 24_000)
+
+
+@pytest.mark.parametrize("balance", [1.0, 0.9])
+def test_channels_of_opposite_polarity_do_not_cancel_out(balance):
+    tone = np.sin(np.arange(4800) / 10).astype(np.float32)
+    mixed = to_mono(np.stack([tone, -balance * tone]))
+    assert np.abs(mixed).max() > 0.9
+
+
+def test_channels_are_mixed_evenly():
+    left = np.sin(np.arange(4800) / 10).astype(np.float32)
+    right = np.cos(np.arange(4800) / 17).astype(np.float32)
+    assert np.allclose(to_mono(np.stack([left, right])), (left + right) / 2)
+    assert np.allclose(to_mono(np.stack([left, left])), left)
+    assert not to_mono(np.zeros((2, 10), np.float32)).any()

@@ -38,6 +38,7 @@ from agent.bench.utterances import (
 from agent.cli.main import app
 from agent.config.settings import TurnSettings
 from agent.errors import AudioError
+from agent.reply import TurnEnding
 from agent.turn_taking.completeness import TurnVerdict, completeness
 from asr.scripted import ScriptedTranscriber
 
@@ -218,3 +219,26 @@ def test_the_command_prints_the_rows_and_keeps_the_pauses(
         "preposition",
     ]
     assert asked == [["flite:slt"]]
+
+
+def test_the_head_shortens_sure_ends_and_its_curve_is_told():
+    def pause(text, final, seconds, over):
+        ending = TurnEnding(over, 1.0 - over, 0.0, 0.0, 0.0)
+        words = "I would like to see the manager of the shop."
+        return Pause("v", "k", text, True, final, 0.0, seconds, words, 0.0, 1.5, None, ending)
+
+    pauses = [
+        pause("a", True, 9.0, 0.99),
+        pause("b", True, 9.0, 0.99),
+        pause("b", False, 0.7, 0.05),
+    ]
+    table = list(
+        figures([*pauses, *(replace(p, held_out=False) for p in pauses)], TurnSettings(), False)
+    )
+    rows = {row["policy"]: row for row in table if row["half"] == "held out"}
+    head, rules = rows["rules + head"], rows["rules"]
+    assert head["mean_delay_ms"] < rules["mean_delay_ms"]
+    assert head["false_cutoff_rate"] == rules["false_cutoff_rate"] == 0.0
+    assert rules["cutoff_rate_at_300_ms"] == 0.5
+    assert head["cutoff_rate_at_300_ms"] == 0.0
+    assert head["delay_at_5_percent_ms"] < rules["delay_at_5_percent_ms"]

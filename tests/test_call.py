@@ -1,7 +1,6 @@
 """Calls through the real runner with scripted engines, in virtual time."""
 
 import asyncio
-import re
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from support.fakes import (
 
 from agent.compute import Urgency
 from agent.config.settings import Settings
-from agent.reply import Prefilled, ReplyDone
+from agent.reply import Prefilled, ReplyDone, ReplyText
 from agent.responders.base import Message, ResponderError
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.call import CallRunner
@@ -94,7 +93,7 @@ def test_sound_is_paced_by_the_ear():
 
 
 def test_barge_in_ducks_at_once_and_silences_within_300_ms_of_detected_speech():
-    parts = engines({"tell me": "word " * 60}, words=heard("tell me", "stop"))
+    parts = engines({"tell me": "word " * 60}, words=heard("tell me", "louder"))
     sound = spoken_script(speech(1.0), silence(3.0), speech(0.8), silence(2.0))
     line = call(parts, ScriptedTransport(sound, hang_up_at=8.0))
     ((stopped_at, stopped),) = line.all(notices.StopPlaying)
@@ -110,16 +109,17 @@ def test_barge_in_ducks_at_once_and_silences_within_300_ms_of_detected_speech():
     prompt = parts.responder.prompts[-1]
     remembered = next(m.content for m in prompt if m.role == "assistant")
     assert len(remembered.split()) == pytest.approx(stopped.heard / 0.12, abs=1)
-    assert prompt[-1] == Message("user", "stop")
+    assert prompt[-1] == Message("user", "louder")
 
 
 def test_abandoned_work_is_stopped_between_two_steps():
     responder = ScriptedResponder(lambda words: "never ending " * 50, steps=100)
     parts = engines({}, responder, words=heard("talk", "stop"))
-    sound = spoken_script(speech(1.0), silence(1.0), speech(1.0), silence(0.3))
-    call(parts, ScriptedTransport(sound, hang_up_at=3.2))
+    sound = spoken_script(speech(1.0), silence(1.0), speech(1.0), silence(2.0))
+    call(parts, ScriptedTransport(sound, hang_up_at=5.0))
     steps = [when for when, urgency in parts.compute.log if urgency is Urgency.REPLY]
-    assert max(step for step in steps if step < 3.0) < 2.0 + 0.2 + 0.34 + 2 * 0.05
+    # Nothing of the reply was heard: it is abandoned as the caller's turn ends.
+    assert 2.9 < max(step for step in steps if step < 4.9) < 3.0 + 0.3 + 0.34 + 2 * 0.05
 
 
 def test_two_callers_share_the_engines_and_do_not_mix():
@@ -158,8 +158,85 @@ def test_a_broken_engine_is_told_and_the_call_goes_on(responder, tts, code):
     parts = engines({}, responder, tts, words=heard("one", "two"))
     sound = spoken_script(speech(1.0), silence(2.0), speech(1.0), silence(2.0))
     line = call(parts, ScriptedTransport(sound, hang_up_at=7.0))
-    assert [n.code for _, n in line.all(notices.Trouble)] == [code, code]
-    assert [n.status for _, n in line.all(notices.ReplyFinished)] == ["failed", "failed"]
+    codes = [n.code for _, n in line.all(notices.Trouble)]
+    finished = [n.status for _, n in line.all(notices.ReplyFinished)]
+    if tts is None:  # the apology is heard
+        assert codes == [code, code]
+        assert finished == ["failed", "completed", "failed", "completed"]
+    else:  # nor can it be spoken, and no apology follows it
+        assert codes == [code] * 4
+        assert finished == ["failed"] * 4
+
+
+class Plugin:
+    """An engine of somebody else, with a bug."""
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def warm_up(self):
+        pass
+
+    def close(self):
+        pass
+
+    def open(self):
+        if self.fault == "open":
+            raise KeyError("weights")
+        return self
+
+    def prepare(self, messages):
+        if self.fault == "prepare":
+            raise RuntimeError("a bug")
+        return Prefilled(0, 0, 0.0)
+
+    def reply(self, messages, deadline=None):
+        yield Prefilled(0, 0, 0.0)
+        if self.fault == "raise":
+            raise ZeroDivisionError("a secret path")
+        yield {"piece": "a string", "text": ReplyText(5), "stop": ReplyText("Half")}[self.fault]
+
+    rate = 16_000
+
+    def speak(self, text):
+        if self.fault == "speak":
+            raise OSError("no sound card")
+        yield None if self.fault == "chunk" else 1 / 0
+
+    def listen(self):
+        raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("fault", ["open", "raise", "piece", "text", "stop"])
+def test_a_plug_in_with_a_bug_ends_its_reply_and_not_the_call(fault):
+    parts = engines({}, Plugin(fault), words=heard("one", "two"))
+    sound = spoken_script(speech(1.0), silence(3.0), speech(1.0), silence(3.0))
+    line = call(parts, ScriptedTransport(sound, hang_up_at=9.0))
+    assert [n.code for _, n in line.all(notices.Trouble)] == ["responder_failed"] * 2
+    assert "secret" not in line.all(notices.Trouble)[0][1].message
+    assert line.closed is None
+
+
+@pytest.mark.parametrize("fault", ["speak", "divide"])
+def test_a_voice_with_a_bug_ends_the_reply_and_not_the_call(fault):
+    parts = engines({}, None, Plugin(fault), words=heard("one"))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), 5.0))
+    assert {n.code for _, n in line.all(notices.Trouble)} == {"tts_failed"}
+    assert line.closed is None
+
+
+def test_a_recogniser_with_a_bug_ends_the_turn_and_not_the_call():
+    parts = replace(engines({}, words=heard("one")), asr=Plugin("listen"))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), 5.0))
+    assert {n.code for _, n in line.all(notices.Trouble)} == {"asr_failed"}
+    assert line.closed is None
+
+
+def test_half_a_character_reaches_the_client_as_a_mark():
+    parts = engines({"one": "Fine \ud83d thanks."}, words=heard("one"))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), 5.0))
+    said = "".join(n.delta for _, n in line.all(notices.ReplyTextDelta))
+    assert said.encode().decode() == "Fine \ufffd thanks."
 
 
 def test_a_client_that_stops_reading_is_hung_up_on():
@@ -284,22 +361,14 @@ def breaking_off(messages, deadline=None):
     raise ZeroDivisionError("none left")
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        (raising, "KeyError: 'weights'"),
-        (of_strings, r"reply\(\) gave str, not Prefilled or CanvasStep or ReplyText or ReplyDone"),
-        (breaking_off, "ZeroDivisionError: none left"),
-        (lambda messages: iter(()), "TypeError"),
-    ],
-)
-def test_a_responders_ordinary_exceptions_end_the_reply_and_not_the_call(fault, said):
+@pytest.mark.parametrize("fault", [raising, of_strings, breaking_off, lambda messages: iter(())])
+def test_a_responders_ordinary_exceptions_end_the_reply_and_not_the_call(fault):
     parts = engines({}, BadResponder(reply=fault), words=heard("one", "two"))
     script = spoken_script(speech(1.0), silence(2.0), speech(1.0), silence(2.0))
     line = call(parts, ScriptedTransport(script, hang_up_at=7.0))
     told = [trouble for _, trouble in line.all(notices.Trouble)]
     assert {trouble.code for trouble in told} == {"responder_failed"}
-    assert all(re.search(said, trouble.message) for trouble in told)
+    assert all(trouble.message for trouble in told)
     assert len(told) >= 2, "the second turn is tried, too"
     assert line.closed is None
 
@@ -347,6 +416,17 @@ def test_a_voices_ordinary_exceptions_end_the_reply_and_not_the_call(fault):
     line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), hang_up_at=5.0))
     assert {t.code for _, t in line.all(notices.Trouble)} == {"tts_failed"}
     assert line.closed is None
+
+
+def test_a_call_whose_responder_breaks_gives_back_what_it_held():
+    def bug(words):
+        raise RuntimeError("a bug")
+
+    parts = engines({}, CountingResponder(bug), words=heard("one"))
+    line = ScriptedTransport(spoken_script(speech(1.0), silence(2.0)), hang_up_at=5.0)
+    opened, closed = CountingResponder.opened, CountingResponder.closed
+    call(parts, line)
+    assert (CountingResponder.opened, CountingResponder.closed) == (opened + 1, closed + 1)
 
 
 def test_a_flood_of_messages_is_answered_and_not_taken_for_slow_reading():

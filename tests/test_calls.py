@@ -99,10 +99,13 @@ async def test_every_end_closes_the_transport_and_frees_the_place(conversation, 
         assert await call.run(transport, conversation) == end
     assert transport.closed == [(end.code, end.reason)]
     assert (len(registry), registry.find(call.id)) == (0, None)
-    first, *faults, last = (record.getMessage() for record in caplog.records)
-    assert first == f"call {call.id} started: websocket"
-    assert last == f"call {call.id} {end.outcome} after 2.5 s: {end.reason}"
-    assert faults == ([f"call {call.id} failed"] if end.code == INTERNAL_ERROR else [])
+    first, *faults, last = caplog.records
+    assert (first.getMessage(), first.fields["call"]) == ("call started", call.id)
+    assert last.getMessage() == "call ended"
+    expected = {"call": call.id, "kind": "websocket", "outcome": end.outcome, "seconds": 2.5}
+    assert last.fields == {**expected, "code": end.code, "reason": end.reason}
+    failed = [f"call {call.id} failed"] if end.code == INTERNAL_ERROR else []
+    assert [record.getMessage() for record in faults] == failed
 
 
 async def test_a_call_is_asked_to_end_and_its_task_goes_on():

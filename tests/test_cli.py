@@ -156,3 +156,23 @@ def test_a_result_is_one_line_of_json():
 def test_the_bundled_questions_are_there():
     assert len(bundled_questions()) >= 5
     assert Settings().asr.model in store.MODELS
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch.so: failed to map segment from shared object"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_too_little_memory_is_said_in_a_sentence(monkeypatch, capsys, error):
+    def fails():
+        raise error
+
+    monkeypatch.setattr(main, "app", fails)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    assert "not enough memory" in capsys.readouterr().err

@@ -143,6 +143,33 @@ INCOMPLETE = {
         We want red, green, blue.
         I speak English, French, Spanish.
     """,
+    "half_name": """
+        Who is the president of the United?
+        Could you put me through to Doctor?
+    """,
+    "half_time": """
+        The meeting is at half.
+        What is a hundred divided?
+    """,
+    "negation": """
+        Tell him that we're not.
+        I can't.
+    """,
+    "quantifier": """
+        Do you have any.
+        Are there many?
+    """,
+    "bare_adjective": """
+        Book me a direct.
+        Where is the nearest?
+    """,
+    "second_of_pair": """
+        What is the difference between a cat?
+    """,
+    "half_clause": """
+        Do you know if the museum?
+        Tell him that my order.
+    """,
     "dictation_open": """
         My phone number is 555.
         It's five five five.
@@ -211,6 +238,7 @@ COMPLETE = {
         The last four digits are 9026.
         The last 4 digits are 9 0 2 6.
         My card number is 4242 4242 4242 4242.
+        My date of birth is April 9, 1971.
     """,
     "polite": """
         A table for two, please.
@@ -272,7 +300,6 @@ UNSURE = {
         I'd like to book a table for it.
         Send a message to it.
         We are number one.
-        My date of birth is April 9, 1971.
         Unless you have something cheaper I'll take this one.
         It's hard to say.
         It costs 500 dollars.
@@ -290,6 +317,17 @@ UNSURE = {
         Yes...
         No,
         Okay-
+    """,
+    "half_clause_maybe": """
+        What happens when the green lights?
+    """,
+    "bare_number": """
+        Set a timer for 20.
+        Remind me on the third.
+    """,
+    "destination": """
+        Change my appointment from Monday.
+        Convert ten miles.
     """,
     "open_question": """
         Do you have anything?

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from agent.cli.console import settings_from
 from agent.config.settings import Settings
 from agent.config.sources import load_settings
 from agent.errors import ConfigError
@@ -159,3 +160,63 @@ def test_help_describes_every_setting(model):
     described = re.findall(r"^    (\w+): \S", inspect.getdoc(model) or "", re.MULTILINE)
     assert set(described) == own & set(model.model_fields)
     assert "Attributes:" in (model.__doc__ or "")
+
+
+HOSTED = """
+[responder]
+engine = "hosted"
+base_url = "https://collector.example/v1"
+[responder.arms.a]
+base_url = "https://collector.example/v1"
+"""
+
+
+@pytest.mark.parametrize("variable", ["RESPONDER__API_KEY", "RESPONDER__ARMS__A__API_KEY"])
+def test_a_file_that_was_only_found_gets_no_key(tmp_path, monkeypatch, variable):
+    """Whoever writes onebreath.toml into a directory would have the key of its visitors."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "onebreath.toml").write_text(HOSTED.replace(".a]", ".a]\nweight = 1"))
+    load_settings()  # without a key, there is nothing to lose
+    monkeypatch.setenv(f"ONEBREATH_{variable}", "sk-secret")
+    with pytest.raises(ConfigError, match="name the file"):
+        load_settings()
+    named = load_settings(file=tmp_path / "onebreath.toml")
+    assert named.responder.base_url == "https://collector.example/v1"
+    monkeypatch.setenv("ONEBREATH_CONFIG", "onebreath.toml")
+    load_settings()
+    monkeypatch.delenv("ONEBREATH_CONFIG")
+    monkeypatch.setenv(
+        f"ONEBREATH_{variable}".replace("API_KEY", "BASE_URL"), "https://mine.example"
+    )
+    load_settings()  # the key goes where the environment says
+
+
+def test_a_file_that_was_only_found_is_named_aloud(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "onebreath.toml").write_text("[server]\nport = 9000\n")
+    settings_from(None)
+    assert "onebreath.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[[webrtc.ice_servers]]\nurls = "turn:t.example"\ncredential = 53215',
+        '[[webrtc.ice_servers]]\nurls = "turn:u:53215@t.example?x"',
+        '[webrtc]\nice_servers = "53215"',
+        "[responder]\napi_key = 53215",
+        '[responder]\nrequest = "53215"',
+        "[responder]\nbase_url = 53215",
+    ],
+)
+def test_a_mistyped_secret_is_not_repeated(tmp_path, text):
+    file = tmp_path / "x.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file=file)
+    assert "53215" not in str(caught.value)
+
+
+def test_the_credential_of_a_turn_server_is_in_no_print():
+    server = {"urls": "turn:t.example", "username": "u", "credential": "pa55"}
+    assert "pa55" not in repr(Settings(webrtc={"ice_servers": [server]}))

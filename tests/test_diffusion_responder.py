@@ -3,6 +3,7 @@
 import pytest
 from support.smollm import SYSTEM, smollm_path
 
+from agent.models.turn_heads import shipped_head
 from agent.responders.base import (
     CanvasStep,
     Message,
@@ -10,6 +11,7 @@ from agent.responders.base import (
     ReplyDone,
     ReplyText,
     ResponderError,
+    TurnEnding,
 )
 from agent.responders.diffusion import DiffusionResponder
 
@@ -57,3 +59,31 @@ def test_the_oldest_messages_go_when_the_prompt_is_too_long() -> None:
     with pytest.raises(ResponderError, match="do not fit the context"):
         list(call.reply([MESSAGES[0], Message("user", "tea " * 3000)]))
     responder.close()
+
+
+@pytest.mark.model
+def test_a_head_judges_the_callers_words_in_the_pass_that_reads_them() -> None:
+    head = shipped_head("smollm2-135m-instruct")
+    responder = DiffusionResponder(smollm_path(), threads=1, turn_head=head)
+    assert responder.judges_turns
+    call = responder.open()
+
+    def judged(words: str) -> TurnEnding:
+        pieces = call.reply([MESSAGES[0], Message("user", words)])
+        first = next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+        assert isinstance(first, Prefilled)
+        assert first.ending is not None
+        return first.ending
+
+    whole = judged("What is the capital of Japan?")
+    assert whole.over > 0.8
+    assert judged("What is the capital of").over < 0.2
+    again = judged("What is the capital of Japan?")
+    assert again.over == pytest.approx(whole.over, abs=0.02), "cached or not"
+    assert judged("What is the capital of Japan").over == pytest.approx(whole.over, abs=0.02)
+    assert judged("Hold on.").floor > 0.5
+    text = list(call.reply(MESSAGES))[-1].text  # type: ignore[union-attr]
+    plain = DiffusionResponder(smollm_path(), threads=1)
+    assert not plain.judges_turns
+    assert text == list(plain.open().reply(MESSAGES))[-1].text  # type: ignore[union-attr]

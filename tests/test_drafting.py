@@ -3,18 +3,22 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from prometheus_client import REGISTRY
 from support.drafters import SHAPE, Oracle, base_config, drawn_network, engine_of, save_drafter
 from test_packed_transformer import packed_model
 
+from agent.responders import draft_metrics
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.batch import Batch
 from dllm_core.decode.denoise import run
-from dllm_core.decode.drafting import DraftCosts, Drafting
+from dllm_core.decode.draft_economy import DraftCosts
+from dllm_core.decode.drafting import Drafting
 from dllm_core.decode.stats import Reply
 from dllm_core.draft import files
 from dllm_core.draft.calibration import Calibration
@@ -23,6 +27,8 @@ from dllm_core.errors import OptionError
 from dllm_core.model.quantize import Int4Linear, Int8Linear
 
 DRAFT = DecodeOptions(rule="draft", max_tokens=24)
+ALONE = replace(DRAFT, draft_echo=False)
+"""The drafter's candidates alone."""
 PLAIN = DecodeOptions(rule="fixed_point", max_tokens=24)
 CHEAP = DraftCosts(tuple(1 + 0.01 * more for more in range(8)), 0.01)
 PROMPTS = [[5, 9, 2], [44, 17, 3, 8, 21, 30, 31], [11], [50, 50, 50, 2], list(range(1, 40))]
@@ -69,7 +75,7 @@ def oracle_run(
     with torch.inference_mode():
         while not found.done:
             assert engine.drafter is not None
-            if found.request is not None:
+            if found.ask() is not None:
                 found.propose(oracle.after_position(len(found.final())))  # type: ignore[arg-type]
             found.absorb(run(engine.model, found.plan()))
             passes += 1
@@ -170,7 +176,9 @@ def test_drafts_that_are_no_numbers_cost_rounds_and_no_word(tmp_path: Path) -> N
     for prompt in PROMPTS:
         mine = reply(broken, prompt, DRAFT)
         assert mine.ids == reply(broken, prompt, PLAIN).ids
-        assert mine.stats.forwards == mine.stats.tokens
+        alone = reply(broken, prompt, ALONE)
+        assert alone.ids == mine.ids
+        assert alone.stats.forwards == alone.stats.tokens
 
 
 def test_features_that_are_no_numbers_cost_rounds_and_no_word(tmp_path: Path) -> None:
@@ -256,7 +264,7 @@ def test_bounded_rounds_add_confident_drafts_unverified(tmp_path: Path, rounds: 
     oracle = Oracle(plain, chance=0.95)
     with torch.inference_mode():
         while not found.done:
-            if found.request is not None:
+            if found.ask() is not None:
                 found.propose(oracle.after_position(len(found.final())))  # type: ignore[arg-type]
             found.absorb(run(drafting.model, found.plan()))
     stats = found.stats()
@@ -322,3 +330,33 @@ def test_a_reply_may_fill_the_context_to_its_last_place(tmp_path: Path) -> None:
     assert drafting.reply(prompt, options=options).ids == plain.ids
     found, _ = oracle_run(drafting, prompt, options, list(plain.ids), chance=0.4)
     assert tuple(found.final()) == plain.ids
+
+
+def test_metrics_count_what_became_of_drafts(tmp_path: Path) -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"onebreath_draft_{name}_total", labels) or 0.0
+
+    drafting = engine(tmp_path, eos_ids=())
+    first = {"depth": "1", "outcome": "tried"}
+    before = value("passes"), value("tokens", kind="said"), value("depth", **first)
+    stats = reply(drafting, PROMPTS[1], DRAFT).stats
+    draft_metrics.count(stats)
+    assert stats.drafts is not None
+    assert value("passes") - before[0] == stats.forwards
+    assert value("tokens", kind="said") - before[1] == stats.tokens
+    assert value("depth", **first) - before[2] == stats.drafts.tried[0]
+    draft_metrics.count(reply(drafting, PROMPTS[1], PLAIN).stats)
+    assert value("passes") - before[0] == stats.forwards
+
+
+def test_what_stood_before_is_proposed_again_without_asking_the_drafter(tmp_path: Path) -> None:
+    drafting = engine(tmp_path, eos_ids=())
+    first = reply(drafting, PROMPTS[1], PLAIN)
+    # The prompt holds the reply that is to come, as a caller's words or an earlier reply may.
+    prompt = [*PROMPTS[1], *first.ids, *PROMPTS[1]]
+    plain = reply(drafting, prompt, PLAIN)
+    with_echo, without = reply(drafting, prompt, DRAFT), reply(drafting, prompt, ALONE)
+    assert with_echo.ids == without.ids == plain.ids
+    found, passes = oracle_run(drafting, prompt, DRAFT, list(plain.ids), chance=0.0)
+    assert tuple(found.final()) == plain.ids
+    assert passes <= without.stats.forwards

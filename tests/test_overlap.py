@@ -6,8 +6,16 @@ from support.fakes import Desk
 from test_session import answer, ask, final, play_out, sound
 
 from agent.config.settings import Settings
-from agent.reply import Message, ReplyText
-from agent.session.commands import DecodeFinal, DecodePartial, HangUp, Respond, Speak
+from agent.reply import Message, ReplyDone, ReplyText
+from agent.session.commands import (
+    Abandon,
+    AbandonSpeech,
+    DecodeFinal,
+    DecodePartial,
+    HangUp,
+    Respond,
+    Speak,
+)
 from agent.session.events import (
     CallStarted,
     CancelReply,
@@ -139,12 +147,95 @@ def test_a_short_word_that_matters_interrupts_when_it_is_understood(desk):
     desk.hear(0.2, 0.9)
     desk.hear(0.32, 0.0)
     assert desk.last(Unduck)
-    understand(desk, "Stop.")
+    understand(desk, "Louder.")
     assert desk.last(StopPlaying)
     assert desk.last(SpeechStarted)
     desk.hear(0.5, 0.0)
     assert desk.last(SpeechStopped)
-    assert desk.last(Respond).messages[-1] == Message("user", "Stop.")
+    assert desk.last(Respond).messages[-1] == Message("user", "Louder.")
+
+
+@pytest.mark.parametrize("words", ["Stop.", "Be quiet.", "Hold on.", "Give me a second.", "Wait."])
+def test_words_about_the_floor_silence_the_agent_and_get_no_speech(desk, words):
+    desk.hear(0.6, 0.9)
+    desk.hear(0.12, 0.0)
+    understand(desk, words)
+    assert desk.last(StopPlaying)
+    desk.hear(3.0, 0.0)
+    assert desk.last(SpeechStopped)
+    assert desk.all(Respond) == desk.all(Speak) == []
+    ask(desk, "What time is it?")
+    assert desk.last(Respond).messages[-1] == Message("user", "What time is it?")
+
+
+def test_a_question_that_is_taken_back_is_not_answered_later():
+    for words, prompt in (("Never mind.", ""), ("Hold on.", "Where is Rome? ")):
+        desk = new_desk()
+        ask(desk, "Where is Rome?")
+        desk.hear(0.6, 0.9)
+        desk.hear(0.12, 0.0)
+        understand(desk, words)
+        desk.hear(2.0, 0.0)
+        assert desk.last(ReplyFinished).status == "cancelled"
+        ask(desk, "I mean Bonn.")
+        assert desk.last(Respond).messages[-1] == Message("user", f"{prompt}I mean Bonn.")
+
+
+@pytest.mark.parametrize("words", ["Hello?", "Are you there?", "Can you hear me?"])
+def test_a_call_for_attention_while_the_agent_thinks_costs_no_answer(words):
+    desk = new_desk()
+    ask(desk, "Where is Rome?")
+    desk.hear(0.6, 0.9)
+    desk.hear(0.12, 0.0)
+    understand(desk, words)
+    desk.hear(1.0, 0.0)
+    answer(desk, STORY)
+    play_out(desk)
+    assert desk.last(ReplyFinished).text == STORY
+    assert len(desk.all(Respond)) == 1
+    assert desk.session.conversation.messages()[1:] == (
+        Message("user", "Where is Rome?"),
+        Message("assistant", STORY),
+    )
+
+
+def test_a_call_for_attention_before_the_words_are_known_is_left_out():
+    desk = new_desk(speculation=False)
+    desk.hear(0.6, 0.9)
+    desk.hear(0.9, 0.0)
+    first = desk.last(DecodeFinal)
+    desk.hear(0.6, 0.9)
+    desk.hear(0.9, 0.0)
+    desk.tell(FinalTranscript(first.turn, first.revision, final("Where is Rome?")))
+    understand(desk, "Hello?")
+    assert desk.last(Respond).messages[1:] == (Message("user", "Where is Rome?"),)
+
+
+def test_hello_as_the_first_words_is_answered():
+    desk = new_desk()
+    ask(desk, "Hello?")
+    assert desk.last(Respond).messages[-1] == Message("user", "Hello?")
+
+
+def test_a_second_question_is_answered_after_the_first():
+    desk = new_desk()
+    ask(desk, "What is the capital of France?")
+    desk.hear(1.5, 0.9)
+    desk.hear(0.12, 0.0)
+    understand(desk, "And what is the capital of Spain?")
+    assert desk.last(SpeechStarted)
+    desk.hear(0.6, 0.0)
+    answer(desk, "Paris.")
+    desk.hear(2.0, 0.0)
+    assert desk.last(ReplyFinished).text == "Paris."
+    assert [respond.messages[-1].content for respond in desk.all(Respond)] == [
+        "What is the capital of France?",
+        "And what is the capital of Spain?",
+    ]
+    assert desk.last(Respond).messages[1:3] == (
+        Message("user", "What is the capital of France?"),
+        Message("assistant", "Paris."),
+    )
 
 
 def test_a_backchannel_that_goes_on_is_an_interruption(desk):
@@ -193,7 +284,7 @@ def test_whoever_speaks_again_decides_what_becomes_of_an_interruption_without_wo
         assert STORY.endswith(desk.last(ReplyTextDelta).delta)
 
 
-def test_a_reply_that_was_cut_before_it_was_whole_begins_anew():
+def test_a_reply_that_was_cut_by_noise_before_it_was_whole_goes_on():
     desk = new_desk()
     ask(desk, "Tell me a story.")
     generation = desk.last(Respond).generation
@@ -205,12 +296,33 @@ def test_a_reply_that_was_cut_before_it_was_whole_begins_anew():
     for task in desk.all(Speak):
         desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
         desk.tell(SegmentSpoken(task.generation, task.segment))
-    listen(desk, 9.0)
+    listen(desk, 1.0)
     noise(desk)
-    assert [respond.messages[-1].content for respond in desk.all(Respond)] == [
-        "Tell me a story.",
-        "Tell me a story.",
-    ]
+    assert desk.last(ReplyFinished).status == "cancelled"
+    assert desk.last(AbandonSpeech).generation == generation
+    desk.tell(ReplyEvent(generation, ReplyText("a wood.")))
+    desk.tell(ReplyEvent(generation, ReplyDone("", 1, 1, 0.0, 0.0)))
+    assert desk.last(ReplyTextDelta).delta.endswith("It was very old. In a wood.")
+    assert len(desk.all(Respond)) == 1
+    assert desk.all(Abandon) == []
+
+
+def test_a_reply_that_was_cut_is_given_up_when_words_follow():
+    desk = new_desk()
+    ask(desk, "Tell me a story.")
+    generation = desk.last(Respond).generation
+    text = "Once upon a time there lived a fox. It was very old. In "
+    desk.tell(ReplyEvent(generation, ReplyText(text)))
+    for task in desk.all(Speak):
+        desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
+    listen(desk, 1.0)
+    desk.hear(0.6, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "What time is it?")
+    assert desk.last(Abandon).generation == generation
+    desk.hear(0.6, 0.0)
+    desk.tell(ReplyEvent(generation, ReplyDone("", 1, 1, 0.0, 0.0)))
+    assert desk.last(Respond).messages[-1] == Message("user", "What time is it?")
 
 
 def test_a_reply_that_the_client_asked_for_survives_a_cough():
@@ -221,7 +333,10 @@ def test_a_reply_that_the_client_asked_for_survives_a_cough():
     desk.tell(RespondNow())
     before = len(desk.all(Respond))
     noise(desk)
-    assert len(desk.all(Respond)) == before + 1
+    assert len(desk.all(Respond)) == before
+    answer(desk, STORY)
+    play_out(desk)
+    assert desk.last(ReplyFinished).status == "completed"
 
 
 @pytest.mark.parametrize("modes", [(False,), (False, True)])
@@ -297,26 +412,35 @@ def test_noise_that_lasts_while_the_agent_thinks_costs_no_answer():
     desk = new_desk()
     ask(desk, "Tell me a story.")
     desk.hear(0.8, 0.9)
-    assert desk.last(ReplyFinished).status == "cancelled"
     desk.hear(0.1, 0.0)
     understand(desk, "")
     desk.hear(0.6, 0.0)
-    assert len(desk.all(Respond)) == 2
-    assert desk.last(Respond).messages[-1] == Message("user", "Tell me a story.")
+    assert len(desk.all(Respond)) == 1
+    assert desk.all(Abandon) == desk.all(StopPlaying) == []
     answer(desk, STORY)
     play_out(desk)
     assert desk.last(ReplyFinished).text == STORY
     assert len(desk.session.conversation.messages()) == 3
 
 
+def test_a_noise_without_end_does_not_hold_back_the_answer():
+    desk = new_desk()
+    ask(desk, "Tell me a story.")
+    desk.hear(0.5, 0.9)
+    answer(desk, STORY)
+    desk.hear(6.0, 0.9)
+    assert desk.all(StopPlaying) == []
+    assert desk.all(Play)
+
+
 def test_words_while_the_agent_thinks_are_joined_to_the_question():
     desk = new_desk()
     ask(desk, "What is the capital")
     desk.hear(0.6, 0.9)
-    assert desk.last(ReplyFinished).status == "cancelled"
     desk.hear(0.1, 0.0)
     understand(desk, "of France?")
-    desk.hear(0.3, 0.0)
+    desk.hear(0.9, 0.0)
+    assert desk.last(ReplyFinished).status == "cancelled"
     assert desk.last(Respond).messages[-1].content == "What is the capital of France?"
 
 
@@ -361,7 +485,7 @@ def test_a_sound_that_is_taken_back_leaves_the_agent_speaking(desk):
 def test_two_interruptions_in_a_row(desk):
     desk.hear(0.6, 0.9)
     desk.hear(0.1, 0.0)
-    understand(desk, "No, wait.")
+    understand(desk, "No, I want another one.")
     desk.hear(0.5, 0.0)
     generation = answer(desk, "All right, I wait for you to go on.")
     listen(desk, 0.5)

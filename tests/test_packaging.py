@@ -138,3 +138,24 @@ def test_every_requirement_is_constrained_and_credited():
         for name in sorted(_declared("", "gpu", "adapt", "browser", "hosted", "lab"))
         if f"| {name} |" not in credits
     ] == []
+
+
+def test_every_locked_package_has_hashes_and_the_version_of_the_constraints():
+    root = Path(__file__).parent.parent
+    lock = (root / "requirements.lock").read_text()
+    assert "://" not in lock
+    blocks = re.split(r"\n(?=[a-z0-9])", "\n" + re.sub(r"^#.*\n", "", lock, flags=re.M))[1:]
+    locked = dict(re.match(r"([a-z0-9.-]+)==([^ ;\\]+)", block).groups() for block in blocks)
+    assert all("--hash=sha256:" in block for block in blocks)
+    constraints = (root / "constraints.txt").read_text().split()
+    wanted = dict(line.split("==") for line in constraints if "==" in line)
+    differing = {n for n, v in locked.items() if wanted.get(n, v).partition("+")[0] != v}
+    assert not differing
+    named = re.findall(r'^    "([a-z0-9-]+)[>=]', _base_dependencies(root), re.M)
+    assert named
+    assert set(named) <= set(locked)
+
+
+def _base_dependencies(root):
+    text = (root / "pyproject.toml").read_text()
+    return text.partition("\ndependencies = [")[2].partition("\n]")[0]

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tts.engine import TtsError
+from tts.process import WorkerProcess
 from tts.remote import RemoteSynthesizer
 from tts.tone import ToneSynthesizer
 
@@ -102,18 +103,52 @@ def test_the_next_request_gets_a_new_worker(remote: RemoteSynthesizer) -> None:
     assert not psutil.pid_exists(before), "no zombie"
 
 
-def test_restarts_are_bounded_and_success_renews_them() -> None:
-    remote = RemoteSynthesizer("support.tone_worker", max_restarts=1)
+def test_a_worker_that_dies_again_and_again_always_comes_back() -> None:
+    """It was given up after the third death in a row, for ever."""
+    remote = RemoteSynthesizer("support.tone_worker", first_pause=0.02, revival_seconds=30.0)
     try:
-        for _ in range(2):
+        for _ in range(6):
             with pytest.raises(TtsError, match="exit code 3"):
                 spoken(remote, "crash")
-            assert spoken(remote, "fine") == "fine"
-        for _ in range(2):
-            with pytest.raises(TtsError, match="exit code 3"):
-                spoken(remote, "crash")
-        with pytest.raises(TtsError, match="died 2 times in a row"):
-            spoken(remote, "fine")
+        assert spoken(remote, "fine") == "fine"
+        assert remote.restarts == 6
+    finally:
+        remote.close()
+
+
+def test_starts_in_a_row_wait_longer_and_a_success_forgets_it(remote: RemoteSynthesizer) -> None:
+    with pytest.raises(TtsError, match="exit code 3"):
+        spoken(remote, "crash")
+    assert spoken(remote, "again") == "again"  # the first start is at once
+    remote._first_pause = 30.0
+    remote._revival_seconds = 0.05
+    with pytest.raises(TtsError, match="exit code 3"):
+        spoken(remote, "crash")
+    remote._revival_seconds = 30.0
+    assert spoken(remote, "again") == "again"
+    for _ in range(2):  # the second in a row waits
+        remote._revival_seconds = 30.0 if remote.ready else 0.05
+        with pytest.raises(TtsError, match="exit code 3"):
+            spoken(remote, "crash")
+    assert not remote.ready
+    with pytest.raises(TtsError, match="it is being started again"):
+        spoken(remote, "late")
+
+
+def test_a_start_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = RemoteSynthesizer("support.tone_worker", first_pause=0.02, revival_seconds=30.0)
+    try:
+        start, failures = remote._start, iter([OSError("no memory"), TtsError("not ready")])
+
+        def fails() -> WorkerProcess:
+            for failure in failures:
+                raise failure
+            return start()
+
+        monkeypatch.setattr(remote, "_start", fails)
+        os.kill(remote.pid, signal.SIGKILL)
+        remote._worker.dead.wait()
+        assert spoken(remote, "fine") == "fine"
     finally:
         remote.close()
 

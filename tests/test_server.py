@@ -23,6 +23,7 @@ from agent.errors import PortInUse
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import listen, serve
+from agent.session.session import Session
 from asr.scripted import ScriptedTranscriber
 from tts.tone import ToneSynthesizer
 
@@ -260,16 +261,16 @@ async def test_a_client_that_vanishes_mid_reply_frees_its_line():
             await until(line, "response.done")
 
 
-async def test_a_fault_in_one_call_does_not_end_the_others():
-    def faulty(words):
+async def test_a_fault_in_one_call_does_not_end_the_others(monkeypatch):
+    def faulty(session, event, now):
         raise RuntimeError("a bug")
 
-    async with server("x", "how are you") as (address, engines):
-        engines.responder._script = faulty
-        async with dial(address) as line:
-            await line.send(QUESTION)
-            assert await close_code(line) == 1011
-        engines.responder._script = ANSWERS
+    async with server("how are you") as (address, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "handle", faulty)
+            async with dial(address) as line:
+                await line.send(QUESTION)
+                assert await close_code(line) == 1011
         async with dial(address) as line:
             await line.send(QUESTION)
             await until(line, "response.done")

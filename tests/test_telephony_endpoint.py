@@ -77,7 +77,7 @@ async def status(connection):
 async def test_a_question_over_twilio_is_answered_and_interrupted(tokens):
     async with server("talk", "how are you") as (address, engines), dial(address) as line:
         await line.send(CONNECTED)
-        await line.send(start(token=tokens.issue("CA1", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "twilio")))
         await ask(line)
         await until(line, "media")
         commands = await until(line, "mark")
@@ -99,13 +99,13 @@ async def test_a_question_over_twilio_is_answered_and_interrupted(tokens):
 async def test_the_provider_is_told_from_the_first_messages(tokens):
     async with server("how are you") as (address, _), dial(address, "auto") as line:
         await line.send(CONNECTED)
-        await line.send(start(token=tokens.issue("CA1", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "twilio")))
         await ask(line)
         await until(line, "media")
 
 
 async def test_a_token_opens_one_call_once(tokens):
-    token = tokens.issue("CA1", time.monotonic())
+    token = tokens.issue("CA1", time.monotonic(), "twilio")
     async with server() as (address, _), dial(address) as line, dial(address) as again:
         await line.send(start(token=token))
         while not tokens._spent:  # noqa: ASYNC110
@@ -125,7 +125,7 @@ async def test_a_call_without_a_valid_token_is_not_let_in(tokens, token, caplog)
 
 async def test_a_token_of_another_call_opens_nothing(tokens):
     async with server() as (address, _), dial(address) as line:
-        await line.send(start(token=tokens.issue("CA2", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA2", time.monotonic(), "twilio")))
         assert await closed(line) == 1008
 
 
@@ -304,9 +304,10 @@ async def test_programs_of_this_machine_need_no_token_where_the_settings_say_so(
 
 
 async def test_a_call_is_announced_then_recorded(tokens, tmp_path):
+    tmp_path.chmod(0o755)
     recording = server("how are you", record=tmp_path, announce_recording="word")
     async with recording as (address, _), dial(address) as line:
-        await line.send(start(token=tokens.issue("CA1", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "twilio")))
         await until(line, "mark")
         await line.send('{"event":"mark","mark":{"name":"0.1"}}')
         while not list(tmp_path.iterdir()):  # noqa: ASYNC110
@@ -319,6 +320,8 @@ async def test_a_call_is_announced_then_recorded(tokens, tmp_path):
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getframerate()) == (2, RATE)
         sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
     assert np.abs(sound).max(axis=0).min() > 3000
 
 
@@ -330,7 +333,7 @@ class Mute(ToneSynthesizer):
 async def test_a_call_that_cannot_be_announced_is_not_recorded(tokens, tmp_path):
     recording = server("how are you", tts=Mute(), record=tmp_path)
     async with recording as (address, engines), dial(address) as line:
-        await line.send(start(token=tokens.issue("CA1", time.monotonic())))
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "twilio")))
         await ask(line)
         while not engines.responder.prompts:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -341,10 +344,35 @@ async def test_metadata_reaches_the_prompt_by_the_template_only(tokens):
     template = "Plan: {parameter.plan}."
     async with server("how are you", instructions_template=template) as (address, engines):
         async with dial(address) as line:
-            token = tokens.issue("CA1", time.monotonic())
+            token = tokens.issue("CA1", time.monotonic(), "twilio")
             await line.send(start(token=token, plan="gold", secret="hidden"))
             await ask(line)
             await until(line, "media")
         prompt = engines.responder.prompts[-1][0].content
     assert prompt.endswith("Plan: gold.")
     assert "hidden" not in prompt
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": "https://evil.example"}])
+async def test_the_socket_for_any_provider_is_shut_where_there_is_none(headers):
+    async with server(twilio=None, asterisk=None) as (address, _):
+        with pytest.raises(InvalidStatus) as refused:
+            async with dial(address, "auto", additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == 404
+
+
+async def test_no_page_opens_the_socket_for_any_provider():
+    async with server() as (address, _):
+        with pytest.raises(InvalidStatus) as refused:
+            async with dial(address, "auto", additional_headers={"Origin": "https://evil.example"}):
+                pass
+        assert refused.value.response.status_code == 403
+
+
+async def test_a_token_of_one_provider_opens_no_socket_of_another(tokens):
+    telnyx = {"public_key": base64.b64encode(bytes(32)).decode()}
+    async with server(telnyx=telnyx) as (address, _), dial(address, "twilio") as line:
+        await line.send(start(token=tokens.issue("CA1", time.monotonic(), "telnyx")))
+        await closed(line)
+        assert line.close_code == 1008

@@ -83,3 +83,14 @@ def test_memory_is_bounded_and_freed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_longer_life_is_not_to_be_had() -> None:
     with pytest.raises(ValueError, match="up to 60 s"):
         Tokens(lifetime=61.0)
+
+
+def test_a_token_of_one_provider_opens_no_door_of_another():
+    desk = Tokens()
+    token = desk.issue("CA1", 0.0, "twilio")
+    for other in ("telnyx", "", "twili", "twilioC"):
+        with pytest.raises(TokenError, match="provider"):
+            desk.spend(token, "CA1", 1.0, other)
+    desk.spend(token, "CA1", 1.0, "twilio")
+    with pytest.raises(TokenError):  # the name and the id do not run into each other
+        desk.spend(desk.issue("A1", 0.0, "twilioC"), "CA1", 1.0, "twilio")

@@ -100,7 +100,7 @@ async def test_twiml(provider: str) -> None:
     assert stream.attrib == {"url": f"wss://phone.example.com/telephony/{provider}"}
     (parameter,) = stream.findall("Parameter")
     assert parameter.attrib["name"] == "token"
-    tokens.spend(parameter.attrib["value"], "CA1", 6.0)
+    tokens.spend(parameter.attrib["value"], "CA1", 6.0, provider)
 
 
 async def test_texml() -> None:
@@ -118,7 +118,7 @@ async def test_texml() -> None:
     (stream,) = Xml.fromstring(response.text).findall("Connect/Stream")
     assert stream.attrib["url"] == "wss://phone.example.com/telephony/telnyx"
     assert stream.attrib["bidirectionalMode"] == "rtp"
-    tokens.spend(stream.findall("Parameter")[0].attrib["value"], "v3:abc", 6.0)
+    tokens.spend(stream.findall("Parameter")[0].attrib["value"], "v3:abc", 6.0, "telnyx")
 
 
 async def test_plivo_xml() -> None:
@@ -131,7 +131,7 @@ async def test_plivo_xml() -> None:
     assert stream.attrib["contentType"] == "audio/x-l16;rate=16000"
     name, _, token = stream.attrib["extraHeaders"].partition("=")
     assert name == "token"
-    tokens.spend(token, "u-1", 6.0)
+    tokens.spend(token, "u-1", 6.0, "plivo")
 
 
 async def test_ncco() -> None:
@@ -143,7 +143,7 @@ async def test_ncco() -> None:
     assert endpoint["uri"] == "wss://phone.example.com/telephony/vonage"
     assert endpoint["content-type"] == "audio/l16;rate=16000"
     assert endpoint["headers"]["uuid"] == "u-1"
-    tokens.spend(endpoint["headers"]["token"], "u-1", 6.0)
+    tokens.spend(endpoint["headers"]["token"], "u-1", 6.0, "vonage")
 
 
 async def test_jambonz_verbs() -> None:
@@ -157,7 +157,7 @@ async def test_jambonz_verbs() -> None:
     listen = response.json()[1]
     assert listen["url"] == "wss://phone.example.com/telephony/jambonz"
     assert listen["bidirectionalAudio"] == {"enabled": True, "streaming": True, "sampleRate": 16000}
-    tokens.spend(listen["metadata"]["token"], "j-1", 6.0)
+    tokens.spend(listen["metadata"]["token"], "j-1", 6.0, "jambonz")
 
 
 async def test_exotels_dynamic_url() -> None:
@@ -168,7 +168,7 @@ async def test_exotels_dynamic_url() -> None:
         )
     url = urlsplit(response.json()["url"])
     assert (url.scheme, url.netloc, url.path) == ("wss", "phone.example.com", "/telephony/exotel")
-    tokens.spend(parse_qs(url.query)["token"][0], "e-1", 6.0)
+    tokens.spend(parse_qs(url.query)["token"][0], "e-1", 6.0, "exotel")
 
 
 async def test_each_answer_has_a_token_of_its_own() -> None:
@@ -178,7 +178,7 @@ async def test_each_answer_has_a_token_of_its_own() -> None:
     assert first.text != second.text
     stream = Xml.fromstring(first.text)[0][0]
     with pytest.raises(TokenError, match="not for this call"):
-        tokens.spend(stream[0].attrib["value"], "CA2", 6.0)
+        tokens.spend(stream[0].attrib["value"], "CA2", 6.0, "twilio")
 
 
 @pytest.mark.parametrize(

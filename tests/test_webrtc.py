@@ -27,6 +27,7 @@ from agent.config.settings import WebRtcSettings
 from agent.latency.rtc_caller import RtcCaller
 from agent.protocol import EventWriter, SessionFacts
 from agent.session.notices import ReplyTextDelta
+from agent.session.session import Session
 from agent.transports.base import Disconnected
 from agent.transports.webrtc import (
     MAX_CHANNELS,
@@ -294,12 +295,12 @@ async def test_the_server_ends_a_call_that_is_too_long():
         await until_free(url)
 
 
-async def test_a_fault_ends_the_call_with_an_error():
-    def faulty(words):
+async def test_a_fault_ends_the_call_with_an_error(monkeypatch):
+    def faulty(session, event, now):
         raise RuntimeError("a bug")
 
-    async with agent("x") as (url, engines), call(url) as caller:
-        engines.responder._script = faulty
+    async with agent("x") as (url, _), call(url) as caller:
+        monkeypatch.setattr(Session, "handle", faulty)
         caller.say(QUESTION)
         error = (await caller.until("error"))[-1]["error"]
         assert error["code"] == "call_ended"

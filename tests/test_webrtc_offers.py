@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 
 import httpx
 import pytest
+from aiortc import RTCIceTransport
 from support.webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
 from test_server import server
 
@@ -200,6 +202,32 @@ async def test_only_the_wait_for_the_connection_is_called_no_connection(
     line = Line(stands)
     with caplog.at_level("INFO", "onebreath.calls"):
         end = await calls.admit("webrtc").run(line, lambda: offers._connect_and_converse(line))
-    assert said in caplog.text
+    assert said in caplog.text or said == end.reason
     assert (end.outcome, line.closed) == (outcome, [closed])
-    assert (len(calls), "no connection" in caplog.text) == (0, not stands)
+    assert (len(calls), "no connection" in end.reason) == (0, not stands)
+
+
+@pytest.mark.parametrize(
+    "missing", ["mid", "group", "ice-ufrag", "setup", "fingerprint", "rtcp-mux"]
+)
+async def test_an_offer_that_lacks_a_line_leaves_no_traceback(missing, caplog):
+    offer = re.sub(rf"a={missing}.*\r\n", "", await offer_of())
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        answer = await post(web, offer)
+        assert answer.status_code in (201, 400)
+        await asyncio.sleep(0.1)
+    assert "Traceback" not in caplog.text
+    assert "never retrieved" not in caplog.text
+    if missing == "fingerprint":
+        assert "a=fingerprint" in answer.json()["error"]["message"]
+
+
+async def test_a_connection_that_cannot_be_made_frees_its_line_at_once(monkeypatch, caplog):
+    async def fails(self, parameters):
+        raise AssertionError("a bug of the library")
+
+    monkeypatch.setattr(RTCIceTransport, "start", fails)
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        assert (await post(web, await offer_of())).status_code == 201
+        await until_free(url)
+    assert "Traceback" not in caplog.text

@@ -46,6 +46,8 @@ class WorkerProcess:
         )
         self.death: str | None = None
         """Reason of the process's end; None while it runs."""
+        self.dead = threading.Event()
+        """Set once the process has ended."""
         self._stopping = False
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._lock = threading.Lock()
@@ -179,6 +181,7 @@ class WorkerProcess:
         with self._lock:
             self.death = reason
             requests = list(self._requests.values())
+        self.dead.set()
         for request in requests:
             request.inbox.put(PipeMessage("error", request.id, {"reason": reason}))
         if not self._ready.done():

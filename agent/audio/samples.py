@@ -6,6 +6,7 @@ import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import av
 import numpy as np
@@ -65,6 +66,35 @@ def from_pcm16(data: bytes) -> Samples:
 def to_pcm16(samples: Samples) -> bytes:
     """Convert float32 in [-1, 1] to little-endian 16-bit PCM; louder samples are clipped."""
     return (np.clip(samples, -1.0, 32767 / 32768) * 32768.0).astype("<i2").tobytes()
+
+
+ANTIPHASE: Final = 0.1
+"""Share of the channels' mean power below which their sum has cancelled itself out."""
+
+
+def to_mono(channels: Samples) -> Samples:
+    """Mix float32 ``[channels, n]`` to mono ``[n]``.
+
+    Channels of opposite polarity, such as those of a balanced line that was taken for stereo,
+    would cancel each other: then the first channel stands for all.
+    """
+    mixed: Samples = channels.mean(axis=0, dtype=np.float32)
+    if len(channels) == 1:
+        return mixed
+    power = float(np.mean(np.square(channels)))
+    cancelled = float(np.mean(np.square(mixed))) < ANTIPHASE * power
+    return channels[0].astype(np.float32) if cancelled and _opposed(channels) else mixed
+
+
+def _opposed(channels: Samples) -> bool:
+    """Whether the first two channels are each other's negative, more or less."""
+    first, second = channels[0], channels[1]
+    both = float(np.sqrt(np.sum(np.square(first)) * np.sum(np.square(second))))
+    return both > 0 and float(np.dot(first, second)) / both < -OPPOSED
+
+
+OPPOSED: Final = 0.7
+"""Correlation of two channels, negated, from which on they are of opposite polarity."""
 
 
 def first_above(samples: Samples, level_dbfs: float) -> int | None:
@@ -181,7 +211,7 @@ def _decode(path: Path, container: av.container.InputContainer, rate: int) -> So
     total = 0
     for frame in [*container.decode(stream), None]:
         for converted in converter.resample(frame):
-            pieces.append(converted.to_ndarray().mean(axis=0, dtype=np.float32))
+            pieces.append(to_mono(converted.to_ndarray().astype(np.float32)))
             total += len(pieces[-1])
         if total > MAX_FILE_SECONDS * source_rate:
             raise AudioError(f"{path}: longer than {MAX_FILE_SECONDS:.0f} s; cut it")

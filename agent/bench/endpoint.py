@@ -9,7 +9,7 @@ the turn is the endpoint delay.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from statistics import mean
@@ -31,10 +31,12 @@ from agent.bench.utterances import (
 )
 from agent.config.settings import Settings, TurnSettings
 from agent.models import store
-from agent.runtime.engines import load_asr, load_tts, thread_plan
+from agent.reply import Message, Prefilled, TurnEnding
+from agent.runtime.engines import load_asr, load_tts, make_responder, thread_plan
 from agent.session.endpointing import SOUNDS_OVER, EndpointDelays, verdict_of
 from agent.turn_taking.completeness import completeness
 from agent.turn_taking.detector import TurnDetector, TurnEvent
+from agent.turn_taking.ending import whole_probability
 from asr.engine import Transcriber
 
 EAGER: Final = EndpointDelays(0.2, 0.5, 1.5)
@@ -45,6 +47,8 @@ SHORTEST: Final = 0.2
 """Shortest pause that a policy may take for the end, in seconds."""
 DECODE_AFTER: Final = 0.096
 """Seconds of a pause after which the words are decoded and the turn model is asked."""
+FACTORS: Final = tuple(round(0.1 + 0.05 * number, 2) for number in range(59))
+"""Factors of all delays of a policy, for its curve: 0.1 to 3."""
 FADE_TOLERANCE: Final = 0.15
 """Seconds by which the detector may take the fading end of an utterance for silence too early."""
 
@@ -65,6 +69,7 @@ class Pause:
         decode_seconds: time of the recogniser, in seconds.
         seconds_of_speech: length of the turn before the pause.
         model: smart-turn's probability (0 to 1) that the turn is over; None: not asked.
+        ending: what the responder's head says of the words; None where it has no head.
     """
 
     voice: str
@@ -78,6 +83,7 @@ class Pause:
     decode_seconds: float
     seconds_of_speech: float
     model: float | None
+    ending: TurnEnding | None = None
 
 
 Policy = Callable[[Pause], float]
@@ -101,6 +107,18 @@ def by_model(delays: EndpointDelays) -> Policy:
     )
 
 
+def by_head(delays: EndpointDelays) -> Policy:
+    """By the words and the responder's head, as one probability."""
+
+    def delay(pause: Pause) -> float:
+        found = completeness(pause.words, pause.seconds_of_speech)
+        if pause.ending is None:
+            return delays.after(found.verdict)
+        return delays.at(whole_probability(found, pause.ending))
+
+    return delay
+
+
 def by_both(delays: EndpointDelays) -> Policy:
     """Policy that decides by the words and, where they leave it open, by smart-turn."""
     return lambda pause: delays.after(
@@ -112,7 +130,9 @@ def _probability(pause: Pause) -> float:
     return pause.model or 0.0
 
 
-def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
+def policies(
+    settings: TurnSettings, with_model: bool, with_head: bool = False
+) -> dict[str, Policy]:
     """Policies to compare, by name; ``rules`` uses the delays of the settings."""
     delays = EndpointDelays.of(settings)
     found: dict[str, Policy] = {
@@ -122,10 +142,36 @@ def policies(settings: TurnSettings, with_model: bool) -> dict[str, Policy]:
         "eager rules": by_rules(EAGER),
         "patient rules": by_rules(PATIENT),
     }
+    if with_head:
+        found["rules + head"] = by_head(delays)
     if with_model:
         found["smart-turn"] = by_model(delays)
         found["rules + smart-turn"] = by_both(delays)
     return found
+
+
+WordsJudge = Callable[[str], TurnEnding | None]
+"""Judges the words of a pause as the responder does that drafts a reply to them."""
+
+
+def head_judge(settings: Settings, engines: ExitStack, progress: Progress) -> WordsJudge | None:
+    """The responder's head; None where the responder has none."""
+    responder = make_responder(settings.responder, thread_plan(settings).responder, progress)
+    engines.callback(responder.close)
+    if not getattr(responder, "judges_turns", False):
+        return None
+    call = responder.open()
+    instructions = Message("system", settings.responder.instructions)
+
+    def judge(words: str) -> TurnEnding | None:
+        pieces = call.reply([instructions, Message("user", words)])
+        if not isinstance(pieces, Generator):
+            return None
+        with closing(pieces):
+            first = next(pieces)
+        return first.ending if isinstance(first, Prefilled) else None
+
+    return judge
 
 
 class PauseFinder:
@@ -144,7 +190,9 @@ class PauseFinder:
         new_gate: SpeechGateFactory,
         model: SmartTurn | None,
         settings: TurnSettings,
+        judge: WordsJudge | None = None,
     ) -> None:
+        self._judge = judge
         self._transcriber = transcriber
         self._new_gate = new_gate
         self._model = model
@@ -178,6 +226,7 @@ class PauseFinder:
                 decode_seconds=decode_seconds,
                 seconds_of_speech=start - began,
                 model=self._model.probability(heard) if self._model else None,
+                ending=self._judge(words) if self._judge is not None and words else None,
             )
 
     def _silences(self, spoken: SpokenUtterance) -> Iterator[tuple[float, float, float]]:
@@ -236,7 +285,8 @@ def measure(
         transcriber = engines.enter_context(closing(load_asr(settings, threads.asr, progress)))
         transcriber.warm_up()
         model = None if store.problems(MODEL) else engines.enter_context(closing(SmartTurn.load()))
-        finder = PauseFinder(transcriber, SileroVad.load(), model, settings.turns)
+        judge = head_judge(settings, engines, progress)
+        finder = PauseFinder(transcriber, SileroVad.load(), model, settings.turns, judge)
         for name, say in voices.items():
             for number, utterance in enumerate(utterances, 1):
                 progress(f"{name}: utterance {number} of {len(utterances)}")
@@ -257,7 +307,8 @@ def figures(
     """Yield a row for each half of the utterances and each policy."""
     for held_out in (False, True):
         half = [pause for pause in pauses if pause.held_out is held_out]
-        for name, policy in policies(settings, with_model).items():
+        with_head = any(pause.ending is not None for pause in half)
+        for name, policy in policies(settings, with_model, with_head).items():
             yield {"half": "held out" if held_out else "tuned on", "policy": name} | score(
                 half, policy
             )
@@ -288,6 +339,28 @@ def score(pauses: Sequence[Pause], policy: Policy) -> dict[str, Any]:
         "mean_delay_ms": round(mean(delays), 1),
         "p90_delay_ms": round(float(np.percentile(delays, 90)), 1),
         "mean_answer_ms": round(mean(answers), 1),
+        **scaled(pauses, policy),
+    }
+
+
+def scaled(pauses: Sequence[Pause], policy: Policy) -> dict[str, float | None]:
+    """Two points of the policy's curve, which all its delays times one factor draw.
+
+    They are the false cut-offs at a mean delay of 300 ms and the mean delay, in ms, from which on
+    at most 5 % of the utterances are cut off; None where no factor in reach does that.
+    """
+    inside = [(policy(pause), pause) for pause in pauses if not pause.final]
+    final = [policy(pause) for pause in pauses if pause.final]
+    count = len({(pause.voice, pause.text) for pause in pauses if pause.final})
+    points = []
+    for factor in FACTORS:
+        cut = {(p.voice, p.text) for delay, p in inside if factor * delay < p.seconds}
+        points.append((factor * mean(final), len(cut) / count))
+    fast = min(points, key=lambda point: abs(point[0] - 0.3))
+    careful = [delay for delay, cut in points if cut <= 0.05]
+    return {
+        "cutoff_rate_at_300_ms": round(fast[1], 4),
+        "delay_at_5_percent_ms": round(1000 * min(careful), 1) if careful else None,
     }
 
 

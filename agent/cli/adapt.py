@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +44,7 @@ RecordOutOption = Annotated[Path, typer.Option("--out", help="File for the recor
 DrafterOutOption = Annotated[
     Path, typer.Option("--out", help="Directory of recordings, training run and drafter.")
 ]
+HeadOutOption = Annotated[Path, typer.Option("--out", help="File for the head.")]
 ExportOutOption = Annotated[Path, typer.Option("--out", help="Directory for the adapter.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Replies per batch.")]
 LimitOption = Annotated[
@@ -338,6 +341,48 @@ def evaluate(
                 print(json.dumps(row), flush=True)
     if not as_json:
         out.print(rows_table(rows))
+
+
+@adapt.command()
+def turns(
+    data: DataArgument,
+    out_file: HeadOutOption = Path("turn_head.safetensors"),
+    model: ModelOption = None,
+    limit: Annotated[
+        int | None, typer.Option(min=10, help="Plain utterances taken of each file.")
+    ] = 6000,
+    seed: Annotated[int, typer.Option(help="Seed of the choice and the cuts.")] = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the head that tells whole turns from unfinished ones by the model's own state.
+
+    Takes minutes on a CPU. Set responder.turn_head to the file to use it.
+    """
+    from dataclasses import asdict
+
+    source, instructions = _base(model, config)
+    fit = _engine("turn_fit")
+    with _turns_progress() as listen:
+        quality = fit.make_turn_head(
+            source, data, out_file, instructions, limit=limit, seed=seed, tell=listen
+        )
+    if as_json:
+        print(json.dumps(asdict(quality)), flush=True)
+        return
+    out.print(quality.describe(), highlight=False, soft_wrap=True)
+    out.print(f"head: {out_file} (sha256 {fit.digest(out_file)})", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _turns_progress() -> Iterator[Callable[[int, int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (BarColumn(), MofNCompleteColumn(), Remaining(), TextColumn("{task.description}"))
+    with Progress(*columns, console=err) as progress:
+        bar = progress.add_task("utterances", total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 @adapt.command()

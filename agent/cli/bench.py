@@ -416,3 +416,28 @@ def phone(
     with err.status("starting") as status:
         figures = run_phone_bench(calls, rounds, status.update)
     _show_figures(figures, as_json)
+
+
+@bench.command()
+def neighbours(
+    calls: Annotated[int, typer.Option(min=1, max=16, help="Number of calls measured.")] = 3,
+    turns: Annotated[
+        int, typer.Option(min=2, max=1000, help="Number of typed turns of each call.")
+    ] = 20,
+    scripted: Annotated[
+        bool, typer.Option(help="Scripted engines, to measure everything else.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what one client at its limits costs other calls: floods of five kinds.
+
+    Exits with 1 where a p95 is more than 1.3 of that of an idle server.
+    """
+    from agent.bench.neighbours import run_neighbours_bench
+
+    settings_from(config)
+    with err.status("loading") as status:
+        rows = run_neighbours_bench(calls, turns, config, scripted, status.update)
+    _show(rows, as_json)
+    raise typer.Exit(0 if all(row["met"] for row in rows) else 1)

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ from agent.cli.console import (
     ModelOption,
     ResponderOption,
     err,
+    ignore_hangups,
     load,
     out,
     run_loop,
@@ -90,15 +91,24 @@ def serve(
     """
     from agent.cli.tables import loaded_table
     from agent.runtime.engines import close_engines, keep_loaded
-    from agent.runtime.reload import reweigh_on_hangup
+    from agent.runtime.reload import reloaded, reweigh
     from agent.server.app import listen
     from agent.server.app import serve as serve_calls
 
     flags = {**engines.settings(), "server": {"host": host, "port": port}}
     settings = settings_from(config, flags)
-    with listen(settings.server.host, settings.server.port) as sock:
+    ignore_hangups()
+    if not _is_of_this_machine(settings.server.host):
+        err.print(
+            f"note: whoever reaches {settings.server.host}:{settings.server.port} may call; "
+            "docs/security.md says what to put in front",
+            style="yellow",
+            soft_wrap=True,
+        )
+    own = settings.server
+    health = None if own.health_port is None else listen(own.host, own.health_port)
+    with listen(own.host, own.port) as sock, health or nullcontext():
         loaded, table = load(settings)
-        reweigh_on_hangup(loaded.responder, config)
         address = "{}:{}".format(*sock.getsockname()[:2])
 
         def started() -> None:
@@ -106,14 +116,27 @@ def serve(
             out.print(loaded_table(table))
             out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
             out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
-            if not _is_loopback(settings.server.host):
+            if not _is_of_this_machine(settings.server.host):
                 out.print(f"\n{NOT_SECURE}", style="yellow", highlight=False, markup=False)
+            if health is not None:
+                where = "{}:{}".format(*health.getsockname()[:2])
+                out.print(f"health is at http://{where}/readyz", highlight=False)
             out.file.flush()  # flushed so that a pipe gets it now and not at the end
 
+        def reload(old: Settings) -> Settings:
+            reweigh(loaded.responder, config)
+            return reloaded(old, config)
+
         try:
-            run_loop(serve_calls(settings, loaded, sock, started))
+            serving = serve_calls(settings, loaded, sock, started, health=health, reload=reload)
+            code = run_loop(serving)
         finally:
             close_engines(loaded)
+    raise typer.Exit(code)
+
+
+def _is_of_this_machine(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 NOT_SECURE = (
@@ -121,15 +144,6 @@ NOT_SECURE = (
     "machines this page can be typed to; to talk there, serve with TLS or put an https proxy "
     "before the server (docs/web_client.md)."
 )
-
-
-def _is_loopback(host: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @app.command()
@@ -306,12 +320,35 @@ def main() -> None:
         print_error(err, f"this needs the package {package}; install it: {pip_install(package)}")
         sys.exit(2)
     except Exception as error:
-        if not _is_expected(error):
+        lacking = _lacks_memory(error)
+        if not (lacking or _is_expected(error)):
             raise
         from agent.cli.tables import print_error
 
-        print_error(err, str(error))
+        print_error(err, NO_MEMORY if lacking else str(error))
         sys.exit(2)
+
+
+NO_MEMORY = (
+    "there is not enough memory: raise the limit (ulimit -v, the container's), or choose smaller "
+    "models; `onebreath doctor` says what is there"
+)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an error came of too little memory; libraries say so in many ways."""
+    words = (
+        "cannot allocate memory",
+        "failed to map segment",
+        "can't start new thread",
+        "bad_alloc",
+    )
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or any(word in str(cause).lower() for word in words):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _is_expected(error: Exception) -> bool:

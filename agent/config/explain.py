@@ -30,9 +30,15 @@ def _problem(problem: dict[str, Any], sources: Mapping[str, Mapping[str, Any]]) 
     source = _source_of(place, sources)
     if problem["type"] == "extra_forbidden":
         return f"{where}: no such setting{_guess(place)} ({source}); see onebreath.example.toml"
-    secret = where.startswith("telephony") or where.endswith(("api_key", "credential"))
-    given = "" if secret else f" (got {problem['input']!r})"
+    given = "" if _may_hold_a_secret(where) else f" (got {problem['input']!r})"
     return f"{where}: {problem['msg']}{given} ({source})"
+
+
+def _may_hold_a_secret(where: str) -> bool:
+    """Whether a setting's value is not to be repeated: keys, passwords, addresses with them."""
+    secret = ("api_key", "credential", "username", "base_url", "request", "key", "token")
+    names = where.split(".")
+    return names[0] == "telephony" or "ice_servers" in names or any(n in secret for n in names)
 
 
 def _source_of(place: Place, sources: Mapping[str, Mapping[str, Any]]) -> str:

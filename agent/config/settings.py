@@ -39,6 +39,14 @@ class ServerSettings(Section):
         host: address to listen on.
         port: TCP port to listen on; 0 takes a free one.
         max_calls: concurrent calls, telephone calls included.
+        max_calls_per_address: concurrent calls from one IP address, telephone calls aside; None:
+            half of ``max_calls``, and all of them from this machine.
+        offers_per_minute: WebRTC offers from one IP address, each minute; some more may come at
+            once.
+        health_port: a port of its own for ``/healthz``, ``/readyz`` and ``/metrics``, which no
+            client of the other one can crowd out; 0 takes a free one, None: they are there only.
+        drain_seconds: seconds that running calls may go on after the server was asked to stop;
+            then the agent says goodbye.
         max_call_seconds: longest call, in seconds.
         idle_seconds: seconds without a message from the client after which a call ends.
         max_message_bytes: largest message from a client, in bytes.
@@ -50,6 +58,10 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
     max_calls: int = Field(4, ge=1, le=1000)
+    max_calls_per_address: int | None = Field(None, ge=1, le=1000)
+    offers_per_minute: float = Field(60.0, gt=0, le=60_000)
+    health_port: int | None = Field(None, ge=0, le=65_535)
+    drain_seconds: float = Field(600.0, ge=0, le=86_400)
     max_call_seconds: float = Field(1800.0, gt=0)
     idle_seconds: float = Field(120.0, gt=0)
     max_message_bytes: int = Field(1_048_576, ge=1024, le=16 * 1_048_576)
@@ -91,6 +103,8 @@ class TurnSettings(Section):
             until the words are known.
         decide_within: seconds of detected speech after which a possible interruption is decided.
         echo: whether the agent's own voice is told apart from the caller's in the microphone.
+        far_voices: whether voices far below the caller's level, such as a television, are left
+            out.
         duck_db: gain of the agent's voice during a possible interruption, in dB.
     """
 
@@ -111,6 +125,7 @@ class TurnSettings(Section):
     backchannels: bool = True
     decide_within: float = Field(0.3, gt=0, le=2)
     echo: bool = True
+    far_voices: bool = True
     duck_db: float = Field(-12.0, ge=-60, le=0)
 
 
@@ -125,6 +140,8 @@ class CallSettings(Section):
         max_idle_prompts: unanswered prompts after which the agent says goodbye and hangs up.
         goodbye: last sentence before the agent hangs up, also at the end of
             ``server.max_call_seconds``; None or empty: it hangs up without a word.
+        apology: sentence said when a reply fails, recorded beforehand in case that the voice fails
+            too; None or empty: a failed reply ends in silence.
         filler: short sentence said when a reply is late, such as "Let me see."; None: no filler.
         filler_after: seconds from the end of a turn after which a reply without audio is late.
     """
@@ -134,6 +151,9 @@ class CallSettings(Section):
     idle_prompt: str = Field("Are you still there?", min_length=1, max_length=500)
     max_idle_prompts: int = Field(2, ge=1, le=20)
     goodbye: str | None = Field("Goodbye.", max_length=500)
+    apology: str | None = Field(
+        "Sorry, something went wrong. Please say that again.", max_length=200
+    )
     filler: str | None = Field(None, max_length=100)
     filler_after: float = Field(0.8, gt=0, le=10)
 
@@ -191,6 +211,9 @@ class ResponderChoice(Section):
         model: name in `onebreath models`, GGUF file, directory, Hugging Face name, or the name that
             a hosted service gives its model.
         adapter: directory of a LoRA adapter, as `onebreath adapt` or PEFT writes it.
+        turn_head: what judges by the model's own state whether the caller's words are whole: a
+            file of `onebreath adapt turns`, ``auto`` for the one that is shipped for the model,
+            or ``off``.
         drafter: directory of a drafter for the model (`onebreath adapt drafter`), with which it
             writes several words per pass; ``auto``: the one that comes with the model; ``none``.
         dtype: type of the weights: ``int4``, ``int8``, ``bfloat16``, ``float32`` or ``auto``.
@@ -209,12 +232,13 @@ class ResponderChoice(Section):
     engine: str = "diffusion"
     model: str = "smollm2-135m-instruct"
     adapter: Path | None = None
+    turn_head: str = "auto"
     drafter: str = "auto"
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = Field(None, ge=1)
     max_tokens: int = Field(48, ge=4, le=512)
-    base_url: str = ""
+    base_url: str = Field("", repr=False)
     api_key: SecretStr | None = None
     connect_timeout: float = Field(3.0, gt=0, le=60)
     word_timeout: float = Field(10.0, gt=0, le=120)
@@ -308,7 +332,7 @@ class IceServer(Section):
 
     urls: str = Field(pattern=r"^(stuns?|turns?):[^\s?]+(\?transport=(udp|tcp))?$")
     username: str | None = None
-    credential: str | None = None
+    credential: SecretStr | None = None
 
 
 class WebRtcSettings(Section):
@@ -325,6 +349,18 @@ class WebRtcSettings(Section):
     bitrate: int = Field(56_000, ge=16_000, le=128_000)
 
 
+class LogSettings(Section):
+    """The log.
+
+    Attributes:
+        format: ``console`` for people, or ``json``: one object a line, for programs.
+        words: whether the lines of turns hold what was said; else only its length.
+    """
+
+    format: Literal["console", "json"] = "console"
+    words: bool = False
+
+
 class Settings(BaseSettings):
     """All settings by section; ``load_settings`` reads them from file, environment and flags.
 
@@ -339,6 +375,7 @@ class Settings(BaseSettings):
         playback: playback of the agent's voice.
         webrtc: WebRTC calls.
         telephony: telephone calls.
+        log: format of the log, and what it may hold.
         log_level: least severe level of the log: ``debug``, ``info``, ``warning`` or ``error``.
     """
 
@@ -356,6 +393,7 @@ class Settings(BaseSettings):
     playback: PlaybackSettings = PlaybackSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
     telephony: TelephonySettings = TelephonySettings()
+    log: LogSettings = LogSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

@@ -34,12 +34,14 @@ def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = No
         ConfigError: an unknown key, a bad value, a missing or malformed file.
     """
     _check_environment()
-    chosen = _file(file)
-    sources = {
-        "command line": _given(flags or {}),
-        "environment": _read_environment(),
-        str(chosen): {} if chosen is None else _read_file(chosen),
-    }
+    chosen, found = named_file(file), False
+    if chosen is None and DEFAULT_FILE.is_file():
+        chosen, found = DEFAULT_FILE, True
+    read = {} if chosen is None else _read_file(chosen)
+    environment = _read_environment()
+    if found:
+        _check_keys_stay(read, environment)
+    sources = {"command line": _given(flags or {}), "environment": environment, str(chosen): read}
     merged: dict[str, Any] = {}
     for source in reversed(sources.values()):
         merged = _merge(merged, source)
@@ -49,11 +51,9 @@ def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = No
         raise ConfigError(explain(error, sources)) from None
 
 
-def _file(file: Path | None) -> Path | None:
-    """The settings file that is read, if one is."""
-    named = os.environ.get("ONEBREATH_CONFIG")
-    chosen = file or (Path(named) if named else DEFAULT_FILE)
-    return chosen if file or named or chosen.is_file() else None
+def named_file(file: Path | None) -> Path | None:
+    """The settings file that the user named, by a flag or the environment."""
+    return file or (Path(env) if (env := os.environ.get("ONEBREATH_CONFIG")) else None)
 
 
 def _read_file(chosen: Path) -> dict[str, Any]:
@@ -63,6 +63,36 @@ def _read_file(chosen: Path) -> dict[str, Any]:
         raise ConfigError(f"{chosen}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{chosen}: not valid TOML: {error}") from error
+
+
+def _check_keys_stay(read: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Refuse to send a key of the environment to an address of a file that nobody named.
+
+    Raises:
+        ConfigError: such a file, in whatever directory the command runs, names the address.
+    """
+    ours, theirs = _responders(environment), _responders(read)
+    for name, choice in ours.items():
+        if choice.get("api_key") and not choice.get("base_url"):
+            address = theirs.get(name, {}).get("base_url")
+            if address:
+                raise ConfigError(
+                    f"{DEFAULT_FILE} of this directory names an address ({name}.base_url) to which "
+                    "the key of the environment would be sent; if you mean it, name the file: "
+                    f"--config {DEFAULT_FILE}"
+                )
+
+
+def _responders(settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The responder and the arms in settings as they were read, by their names there."""
+    chosen = settings.get("responder")
+    if not isinstance(chosen, Mapping):
+        return {}
+    found: dict[str, Mapping[str, Any]] = {"responder": chosen}
+    arms = chosen.get("arms")
+    if isinstance(arms, Mapping):
+        found |= {f"responder.arms.{n}": a for n, a in arms.items() if isinstance(a, Mapping)}
+    return found
 
 
 def _read_environment() -> dict[str, Any]:

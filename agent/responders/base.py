@@ -21,6 +21,7 @@ from agent.reply import (
     ReplyPiece,
     ReplyText,
     Role,
+    TurnEnding,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ResponderCall",
     "ResponderError",
     "Role",
+    "TurnEnding",
     "WaitingCall",
 ]
 

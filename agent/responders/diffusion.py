@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
+from agent.responders import draft_metrics
 from agent.responders.base import (
     CanvasStep,
     DraftRound,
@@ -19,6 +20,7 @@ from agent.responders.base import (
     ReplyText,
     ResponderError,
     Role,
+    TurnEnding,
 )
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
@@ -27,6 +29,7 @@ from dllm_core.engine import Engine
 from dllm_core.errors import DllmError
 from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
+from dllm_core.model.turn_head import TurnHead, word_ids
 
 SHORTEST_MS = 1.0
 """Deadline in milliseconds of a reply that is late already; it takes one step."""
@@ -56,9 +59,12 @@ class DiffusionResponder:
         max_tokens: int | None = None,
         options: DecodeOptions | None = None,
         adapter: str | Path | None = None,
+        turn_head: str | Path | None = None,
         drafter: str | Path = "auto",
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
+        self.head: TurnHead | None = None
+        """Judges the end of the caller's words; None without one for this model."""
         try:
             self.engine = Engine.load(
                 source,
@@ -68,6 +74,8 @@ class DiffusionResponder:
                 adapter=adapter,
                 progress=progress,
             )
+            if turn_head is not None and self.engine.config.autoregressive:
+                self.head = TurnHead.load(Path(turn_head), self.engine.model)
             self._use_drafter(drafter)
         except DllmError as error:
             raise ResponderError(str(error)) from error
@@ -96,7 +104,12 @@ class DiffusionResponder:
 
     def open(self) -> DiffusionCall:
         """A new call with an empty cache."""
-        return DiffusionCall(self.engine, self.options)
+        return DiffusionCall(self.engine, self.options, self.head)
+
+    @property
+    def judges_turns(self) -> bool:
+        """Whether its calls say of the caller's words whether they are whole."""
+        return self.head is not None and self.engine.gpu is None
 
     def warm_up(self) -> None:
         """See `Engine.warm_up`."""
@@ -113,9 +126,12 @@ class DiffusionCall:
     step per piece.
     """
 
-    def __init__(self, engine: Engine, options: DecodeOptions) -> None:
+    def __init__(
+        self, engine: Engine, options: DecodeOptions, head: TurnHead | None = None
+    ) -> None:
         self._engine = engine
         self._options = options
+        self._head = head
         self._made: Cache | None = None
 
     def _cache(self, messages: Sequence[Message]) -> Cache:
@@ -153,20 +169,32 @@ class DiffusionCall:
         try:
             ids, cache = self._ids(messages), self._cache(messages)
             # Read apart from the first step, so that each has a time of its own.
-            prefill = self._engine.read(ids, cache, self._options)
+            prefill, ending = self._read(messages, ids, cache)
             # Submitted before the first piece, so that other calls' steps may carry it already.
             options = self._in_time(deadline)
             with closing(self._engine.submit(ids, cache, options, due=deadline)) as steps:
-                yield _prefilled(prefill)
+                yield replace(_prefilled(prefill), ending=ending)
                 for step in steps:
                     yield _canvas_step(step)
                     if step.text:
                         text += step.text
                         yield ReplyText(step.text)
                     if step.stats is not None:
+                        draft_metrics.count(step.stats)
                         yield _done(text, prefill, step.stats)
         except DllmError as error:
             raise ResponderError(str(error)) from error
+
+    def _read(
+        self, messages: Sequence[Message], ids: Sequence[int], cache: Cache
+    ) -> tuple[PrefillStats, TurnEnding | None]:
+        """Read the prompt, and judge the end of the caller's words by the state at the last."""
+        if self._head is None or not messages or messages[-1].role != "user":
+            return self._engine.read(ids, cache, self._options), None
+        kept = [(message.role, message.content) for message in messages]
+        place = shared_prefix(word_ids(self._engine.tokenizer, kept), ids)
+        prefill, state = self._engine.read_with_state(ids, place, cache, self._options)
+        return prefill, None if state is None else TurnEnding(*self._head.probabilities(state))
 
     def _in_time(self, deadline: float | None) -> DecodeOptions:
         """The options with the time that is left as their deadline.

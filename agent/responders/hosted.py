@@ -38,8 +38,6 @@ except ImportError as error:
 
 NO_KEY = "none"
 """Key that is sent where the settings have no key: local servers accept any."""
-LONGEST_QUOTE = 200
-"""Most characters of a service's own message that an error quotes."""
 
 
 def _client(service: Service) -> AsyncOpenAI:
@@ -93,7 +91,7 @@ class HostedCall(WaitingCall):
         if not self._connected:
             self._connected = True
             # If it fails, the reply fails likewise with the reason.
-            with suppress(APIError, TimeoutError):
+            with suppress(Exception):
                 async with asyncio.timeout(self._service.connect_timeout):
                     await self._client.with_options(max_retries=0).models.list()
         return Prefilled(0, 0, 0.0)
@@ -125,12 +123,19 @@ class HostedCall(WaitingCall):
             raise self._explained(error) from error
         except TimeoutError as error:
             raise self._late(begun=prefilled is not None) from error
+        except Exception as error:  # broken JSON, fields of other types, bytes that are no text
+            raise self._unreadable(error) from error
         finally:
             if stream is not None:
                 await stream.close()
         stats = {"cut": float(cut), "pieces": count}
         if usage is not None:
             stats |= {"tokens": usage.completion_tokens, "prompt_tokens": usage.prompt_tokens}
+        if not text.strip():
+            raise ResponderError(
+                f"{self._service.place} answered without a word; is responder.base_url the address "
+                "of a chat API?"
+            )
         took = _since(began) - prefilled.ms
         yield ReplyDone(text, 0, 0, prefilled.ms, took, stats)
 
@@ -164,21 +169,30 @@ class HostedCall(WaitingCall):
     def _late(self, *, begun: bool) -> ResponderError:
         missing = "the rest of its reply" if begun else "a first word"
         return ResponderError(
-            f"{self._service.base_url} did not send {missing} within "
+            f"{self._service.place} did not send {missing} within "
             f"{self._service.word_timeout:g} s; see responder.word_timeout"
+        )
+
+    def _unreadable(self, error: Exception) -> ResponderError:
+        what = type(error).__name__
+        return ResponderError(
+            f"{self._service.place} sent what is no answer of a chat API ({what})"
         )
 
     def _explained(self, error: APIError) -> ResponderError:
         """The error with its remedy; the message never has the key."""
-        where = self._service.base_url
+        where = self._service.place
         if isinstance(error, APIStatusError):
             return ResponderError(f"{where} {self._refusal(error)}")
         if isinstance(error, APIConnectionError):
+            cause = self._service.quoted(str(error.__cause__ or error))
             return ResponderError(
-                f"{where}: no connection, or it was lost ({error.__cause__ or error}); "
+                f"{where}: no connection, or it was lost ({cause}); "
                 "is the service running, is responder.base_url right?"
             )
-        return ResponderError(f"{where} failed while it answered: {_quoted(error.message)}")
+        return ResponderError(
+            f"{where} failed while it answered: {self._service.quoted(error.message)}"
+        )
 
     def _refusal(self, error: APIStatusError) -> str:
         status, tries = error.status_code, f"{self._service.max_retries + 1} tries"
@@ -195,9 +209,9 @@ class HostedCall(WaitingCall):
             case 429:
                 return f"takes no more requests (429, {tries}): its rate limit or quota is spent"
             case _ if status >= 500:
-                return f"is out of order ({status}, {tries}): {_quoted(error.message)}"
+                return f"is out of order ({status}, {tries}): {self._service.quoted(error.message)}"
             case _:
-                return f"refuses the request ({status}): {_quoted(error.message)}"
+                return f"refuses the request ({status}): {self._service.quoted(error.message)}"
 
     async def close(self) -> None:
         await self._client.close()
@@ -205,7 +219,3 @@ class HostedCall(WaitingCall):
 
 def _since(began: float) -> float:
     return (perf_counter() - began) * 1e3
-
-
-def _quoted(words: str) -> str:
-    return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
 from agent.responders.base import Message, ResponderError
+
+LONGEST_QUOTE = 200
+"""Characters of a service's own words in an error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,25 @@ class Service:
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
             raise ResponderError(
-                f"{self.base_url!r} is no address of a chat API: set responder.base_url, such as "
-                "http://127.0.0.1:8000/v1"
+                f"{self.base_url.rpartition('@')[2]!r} is no address of a chat API: "
+                "set responder.base_url, such as http://127.0.0.1:8000/v1"
             )
+
+    @property
+    def place(self) -> str:
+        """The address without a user's name, password or query, for messages and logs."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def quoted(self, words: str) -> str:
+        """A service's own words, short and without any secret of ours that they may repeat."""
+        parts = urlsplit(self.base_url)
+        secrets = [parts.password, parts.username, parts.query]
+        if self.api_key is not None:
+            secrets.append(self.api_key.get_secret_value())
+        for secret in filter(None, secrets):
+            words = words.replace(secret, "***").replace(unquote(secret), "***")
+        return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."
 
     def body(self, messages: Sequence[Message]) -> dict[str, Any]:
         """Fields of the request for a reply to `messages`.

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from agent.audio.caller_level import CallerLevel, level_of
 from agent.audio.echo import EchoDetector
 from agent.audio.samples import AudioChunk, Samples, StreamResampler
 from agent.audio.vad import SpeechGate
@@ -19,6 +20,9 @@ MAX_AHEAD_SECONDS = 60.0
 INAUDIBLE = 10 ** (-75 / 20)
 """Peak of a muted line (-75 dBFS): quieter frames skip the VAD network, the largest cost of a
 quiet call."""
+
+DC_SHARE = 0.1
+"""Share by which the estimated offset of the line follows the mean of each frame."""
 
 NO_SPEECH = 0.1
 """Speech probability up to which a frame contains no speech and its echo is not measured."""
@@ -34,6 +38,7 @@ class CallerAudio:
         source_rate: samples per second of the transport's sound.
         started_at: monotonic second at which the call began.
         echo: finds the agent's own voice in the sound; None to take all speech for the caller's.
+        level: tells voices far away from the caller's; None to take all voices for the caller's.
     """
 
     def __init__(
@@ -42,9 +47,13 @@ class CallerAudio:
         source_rate: int,
         started_at: float,
         echo: EchoDetector | None = None,
+        level: CallerLevel | None = None,
     ) -> None:
         self._gate = gate
         self._echo = echo
+        self._level = level
+        self._offset = 0.0
+        """The line's DC offset, which would be taken for loudness."""
         self._silent_from = 0.0
         """Monotonic second at which all noted playback has been heard."""
         self._echo_share = 0.0
@@ -77,10 +86,17 @@ class CallerAudio:
         whole = len(sound) - len(sound) % size
         self._rest = sound[whole:]
         for start in range(0, whole, size):
-            frame = sound[start : start + size]
+            frame = self._without_offset(sound[start : start + size])
             chunk = AudioChunk(frame, RATE, self._position, now)
             self._position += size
             yield self._judged(chunk)
+
+    def _without_offset(self, frame: Samples) -> Samples:
+        before = self._offset
+        self._offset += DC_SHARE * (float(frame.mean()) - before)
+        # A ramp from the old offset to the new one: a step would click.
+        ramp = np.linspace(before, self._offset, len(frame), dtype=np.float32)
+        return frame - ramp
 
     def _judged(self, chunk: AudioChunk) -> AudioFrame:
         frame = chunk.samples
@@ -90,7 +106,10 @@ class CallerAudio:
         if echo > NOTHING_ELSE:
             # The echo would be recognised as the caller's words, in the pre-roll of his next turn.
             chunk = replace(chunk, samples=np.zeros_like(frame))
-        return AudioFrame(chunk, probability * (1.0 - echo))
+        probability *= 1.0 - echo
+        if self._level is not None and not self._level.is_caller(level_of(frame), probability):
+            probability = 0.0
+        return AudioFrame(chunk, probability)
 
     def _echoed(self, chunk: AudioChunk, probability: float) -> float:
         if self._echo is None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
+from agent.audio.caller_level import CallerLevel
 from agent.audio.echo import EchoDetector
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio
 from agent.runtime.audio_input import CallerAudio
-from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, Outcome
+from agent.runtime.call_log import TurnLog, current_call
+from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
     CallStarted,
     Input,
+    Leave,
     Tick,
 )
 from agent.session.notices import Notice, Play, StopPlaying, Trouble
@@ -28,6 +32,8 @@ log = logging.getLogger("onebreath.call")
 
 MAX_UNSENT = 512
 """Notices that may wait for a slow client; one more ends the call."""
+TURN_SECONDS = 0.002
+"""Seconds of work on a client's sound after which the event loop gets its turn."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
 
@@ -41,6 +47,7 @@ class CallRunner:
         transport: the open line to the client.
         clock: monotonic seconds; the loop's own where none is given (uvloop's counts whole
             milliseconds, which is too coarse for the spans of a turn).
+        calls: the server's calls, which may ask this one to leave.
     """
 
     def __init__(
@@ -49,14 +56,20 @@ class CallRunner:
         settings: Settings,
         transport: Transport,
         clock: Callable[[], float] | None = None,
+        calls: CallRegistry | None = None,
     ) -> None:
+        self._calls = calls
         self._engines = engines
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock())
+        self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
         echo = EchoDetector() if settings.turns.echo else None
-        self._caller_audio = CallerAudio(engines.new_gate(), transport.rate, self._clock(), echo)
+        level = CallerLevel() if settings.turns.far_voices else None
+        self._caller_audio = CallerAudio(
+            engines.new_gate(), transport.rate, self._clock(), echo, level
+        )
         self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
@@ -65,6 +78,8 @@ class CallRunner:
         self._last_message_at = self._clock()
         self._over = asyncio.Event()
         self._ending = False
+        self.call_id = current_call.get()
+        self._turn_log = TurnLog(settings.log.words)
         self._end_of_call = CONNECTION_CLOSED
 
     async def run(self) -> CallEnd:
@@ -85,11 +100,15 @@ class CallRunner:
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         self._handle(CallStarted())
+        if self._calls is not None:
+            self._calls.leavers.add(self.leave)
         self._watch_idleness()
         tasks = [group.create_task(self._receive()), group.create_task(self._send())]
         try:
             await self._over.wait()
         finally:
+            if self._calls is not None:
+                self._calls.leavers.discard(self.leave)
             for task in tasks:
                 task.cancel()
 
@@ -102,8 +121,7 @@ class CallRunner:
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    for frame in self._caller_audio.push(message.samples, self._clock()):
-                        self._handle(frame)
+                    await self._hear(message)
                 else:
                     self._handle(message)
                 # Send first: a client that reads must not be taken for one that does not.
@@ -114,6 +132,18 @@ class CallRunner:
         except AudioError as error:
             await self._end(POLICY_VIOLATION, str(error))
         self._over.set()
+
+    async def _hear(self, message: AppendedAudio) -> None:
+        """Take sound frame by frame; one message may hold half a minute, so others get turns."""
+        began = time.thread_time()
+        size = self._transport.rate // 4
+        for start in range(0, len(message.samples), size):
+            piece = message.samples[start : start + size]
+            for frame in self._caller_audio.push(piece, self._clock()):
+                self._handle(frame)
+                if time.thread_time() - began > TURN_SECONDS:
+                    await asyncio.sleep(0)
+                    began = time.thread_time()
 
     @property
     def _crowded(self) -> bool:
@@ -189,7 +219,12 @@ class CallRunner:
         self._timer = None
         self._handle(Tick())
 
+    def leave(self, reason: str) -> None:
+        """End the call after a goodbye of the agent."""
+        self._handle(Leave(reason))
+
     def _notify(self, notice: Notice) -> None:
+        self._turn_log.see(notice)
         try:
             self._unsent.put_nowait(notice)
         except asyncio.QueueFull:

@@ -7,6 +7,7 @@ in it (``AdmittedCall.run``). Counting, logging and closing are the same for eve
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import secrets
 import time
@@ -18,10 +19,13 @@ from typing import Protocol
 
 from agent.close_codes import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
 from agent.errors import CallError
+from agent.runtime.call_log import CALLS, REFUSED, RUNNING, current_call, line
 from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.calls")
 
+GOODBYE_SECONDS = 12.0
+"""Seconds for the goodbyes when a server is stopped; a goodbye takes at most 10."""
 CLOSE_SECONDS = 5.0
 """Seconds that a transport has to close; then the place is freed in any case."""
 
@@ -97,11 +101,13 @@ class AdmittedCall:
     Attributes:
         id: random id, which cannot be guessed; its prefix names the transport.
         kind: the transport or the telephony provider, such as ``websocket`` or ``twilio``.
+        address: IP address of the client; empty where its calls are not counted by address.
     """
 
-    def __init__(self, registry: CallRegistry, call_id: str, kind: str) -> None:
+    def __init__(self, registry: CallRegistry, call_id: str, kind: str, address: str = "") -> None:
         self.id = call_id
         self.kind = kind
+        self.address = address
         self._registry = registry
         self._task: asyncio.Task[CallEnd] | asyncio.Task[None] | None = None
         self._conversing = False
@@ -146,7 +152,9 @@ class AdmittedCall:
             asyncio.CancelledError: the task was cancelled, other than by ``end``.
         """
         self._task, began = asyncio.current_task(), self._registry.clock()
-        log.info("call %s started: %s", self.id, self.kind)
+        current_call.set(self.id)
+        RUNNING.inc()
+        line("call started", {"call": self.id, "kind": self.kind, "address": self.address})
         end = SHUT_DOWN
         try:
             end = await self._ended(conversation)
@@ -185,7 +193,11 @@ class AdmittedCall:
         finally:
             self._registry.remove(self)
             seconds = self._registry.clock() - began
-            log.info("call %s %s after %.1f s: %s", self.id, end.outcome, seconds, end.reason)
+            RUNNING.dec()
+            CALLS.labels(self.kind, end.outcome).inc()
+            about = {"call": self.id, "kind": self.kind, "outcome": str(end.outcome)}
+            how = {"seconds": round(seconds, 1), "code": end.code, "reason": end.reason}
+            line("call ended", {**about, **how})
 
 
 class CallRegistry:
@@ -196,13 +208,28 @@ class CallRegistry:
     Args:
         max_calls: calls at once, over all transports.
         clock: monotonic seconds.
+        max_calls_per_address: calls at once from one address. None: half of ``max_calls``, and as
+            many as there are lines from this machine itself.
     """
 
-    def __init__(self, max_calls: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_calls: int,
+        clock: Callable[[], float] = time.monotonic,
+        max_calls_per_address: int | None = None,
+    ) -> None:
         self.max_calls = max_calls
         self.clock = clock
+        self._per_address = max_calls_per_address
         self._calls: dict[str, AdmittedCall] = {}
         self._closed = False
+        self.leavers: set[Callable[[str], None]] = set()
+        """What asks each call that is up to end after a goodbye."""
+
+    def bound(self, max_calls: int, max_calls_per_address: int | None) -> None:
+        """Change the bounds; calls beyond them go on."""
+        self.max_calls = max_calls
+        self._per_address = max_calls_per_address
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -225,20 +252,36 @@ class CallRegistry:
         if (refusal := self.refusal()) is not None:
             raise refusal
 
-    def admit(self, kind: str, prefix: str = "call") -> AdmittedCall:
+    def admit(self, kind: str, prefix: str = "call", address: str = "") -> AdmittedCall:
         """Admit a new call, which is then set up and run.
 
         Args:
             kind: the transport or the telephony provider, for the log.
             prefix: of the call's id.
+            address: IP address of the client; empty: it is not counted by its address.
 
         Raises:
-            CallRefused: all places are taken, or the server is being stopped.
+            CallRefused: all places, or those of this address, are taken, or the server is being
+                stopped.
         """
-        self.check_room()
-        call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}", kind)
+        try:
+            self.check_room()
+            if address:
+                self._check_address(address)
+        except CallRefused as refusal:
+            REFUSED.labels(refusal.code).inc()
+            raise
+        call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}", kind, address)
         self._calls[call.id] = call
         return call
+
+    def _check_address(self, address: str) -> None:
+        bound = self._per_address
+        if bound is None:
+            bound = self.max_calls if _is_here(address) else -(-self.max_calls // 2)
+        if sum(call.address == address for call in self._calls.values()) >= bound:
+            reason = f"{bound} calls from this address are up; end one, or try again later"
+            raise CallRefused(reason, 429, "too_many_calls")
 
     def find(self, call_id: str) -> AdmittedCall | None:
         """The call with this id, if it is up or being set up."""
@@ -247,6 +290,34 @@ class CallRegistry:
     def remove(self, call: AdmittedCall) -> None:
         """Free the place of ``call``; called by the call itself."""
         self._calls.pop(call.id, None)
+
+    @property
+    def draining(self) -> bool:
+        """Whether no call is admitted any more."""
+        return self._closed
+
+    async def drain(self, seconds: float) -> None:
+        """Admit no call any more, and wait until those that are up have ended.
+
+        Args:
+            seconds: how long they may go on; then the agent says goodbye in each.
+        """
+        self._closed = True
+        if not await self._all_ended(seconds):
+            for leave in list(self.leavers):
+                leave(SHUT_DOWN.reason)
+            await self._all_ended(GOODBYE_SECONDS)
+
+    async def _all_ended(self, seconds: float) -> bool:
+        """Wait until no call is up; False where that takes longer than ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                while tasks := [call.task for call in self._calls.values() if call.task]:
+                    await asyncio.wait(tasks)
+                    await asyncio.sleep(0)
+        except TimeoutError:
+            return False
+        return True
 
     async def end_all(self, end: CallEnd = SHUT_DOWN) -> None:
         """Admit no call any more, ask all calls to end, and wait until their tasks have ended."""
@@ -260,6 +331,14 @@ class CallRegistry:
 
 def _no_room(code: str, reason: str) -> CallRefused:
     return CallRefused(reason, 503, code)
+
+
+def _is_here(address: str) -> bool:
+    """Whether an IP address is of this machine, where a proxy or tests may be."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _uncancel() -> None:

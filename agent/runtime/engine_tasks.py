@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Executor, Future
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Protocol, assert_never, get_args
@@ -18,9 +17,10 @@ from agent.audio.vad import SpeechGate
 from agent.compute import Compute, Urgency
 from agent.reply import Message, ReplyDone, ReplyPiece
 from agent.responders.base import Responder, ResponderError
-from agent.responders.computed import awaited
+from agent.runtime.contained import ContainedCall, explain
 from agent.session.commands import (
     Abandon,
+    AbandonSpeech,
     CancelDecode,
     DecodeFinal,
     DecodePartial,
@@ -47,7 +47,9 @@ from asr.engine import AsrError, Listening, Transcriber
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk, Synthesizer, TtsError
 
-log = logging.getLogger("onebreath.call")
+
+class NothingExpected(Exception):
+    """An error that no engine raises: all of its errors are faults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,13 @@ class EngineTasks:
         self._engines = engines
         self._group = group
         self._post = post
-        self._responder = awaited(engines.responder.open(), engines.compute)
+        self._responder = ContainedCall(engines.responder, engines.compute)
         self._responder_lock = asyncio.Lock()
         self._listening: dict[int, Listening] = {}
         self._segments: dict[int, asyncio.Queue[Speak | None]] = {}
         """Segments to synthesise, by generation; None ends them."""
+        self._speaking: dict[int, asyncio.Task[None]] = {}
+        """The task that synthesises, by generation."""
         self._running: dict[int, set[asyncio.Task[None]]] = {}
         """Tasks by generation; 0 for tasks that belong to no reply."""
         self._prepared: tuple[Message, ...] | None = None
@@ -144,11 +148,14 @@ class EngineTasks:
             case Speak():
                 if task.generation not in self._segments:
                     self._segments[task.generation] = asyncio.Queue()
-                    self._start(self._speak(task.generation), task.generation)
+                    speaking = self._start(self._speak(task.generation), task.generation)
+                    self._speaking[task.generation] = speaking
                 self._segments[task.generation].put_nowait(task)
             case EndSpeech():
                 if segments := self._segments.get(task.generation):
                     segments.put_nowait(None)
+            case AbandonSpeech():
+                _drop(self._speaking.pop(task.generation, None))
             case Abandon():
                 self._segments.pop(task.generation, None)
                 for running in self._running.pop(task.generation, set()):
@@ -165,10 +172,11 @@ class EngineTasks:
             self._listening[task.turn].feed(task.samples)
             if self._engines.turn_model is not None:
                 self._sound.setdefault(task.turn, []).append(task.samples)
-        except Exception as error:
+        except Exception as error:  # of a plug-in, any
             self._refused_turn = task.turn
+            message = explain("recogniser", error, AsrError)
             asyncio.get_running_loop().call_soon(
-                self._post, StageFailed("asr", _told("asr", error), turn=task.turn)
+                self._post, StageFailed("asr", message, turn=task.turn)
             )
 
     def _judge(self, task: JudgePause) -> None:
@@ -178,7 +186,12 @@ class EngineTasks:
         self._start(self._await_judgement(task, asked))
 
     async def _await_judgement(self, task: JudgePause, asked: Future[float]) -> None:
-        self._post(PauseJudged(task.turn, task.revision, await asyncio.wrap_future(asked)))
+        try:
+            probability = await asyncio.wrap_future(asked)
+        except Exception as error:  # then the words decide alone
+            explain("turn model", error, NothingExpected)
+        else:
+            self._post(PauseJudged(task.turn, task.revision, probability))
 
     async def _decode_partial(self, task: DecodePartial) -> None:
         listening = self._listening.get(task.turn)
@@ -188,8 +201,9 @@ class EngineTasks:
         try:
             transcript = await self._engines.compute.run(urgency, listening.hypothesis)
             _expect(Transcript, transcript, "hypothesis()")
-        except Exception as error:
-            self._post(StageFailed("asr", _told("asr", error), turn=task.turn))
+        except Exception as error:  # of a plug-in, any
+            message = explain("recogniser", error, AsrError)
+            self._post(StageFailed("asr", message, turn=task.turn))
         else:
             self._post(PartialTranscript(task.turn, transcript))
 
@@ -200,8 +214,9 @@ class EngineTasks:
                 raise AsrError("no sound of this turn arrived")
             transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
             _expect(Transcript, transcript, "finish()")
-        except Exception as error:
-            self._post(StageFailed("asr", _told("asr", error), task.turn, task.revision))
+        except Exception as error:  # of a plug-in, any
+            message = explain("recogniser", error, AsrError)
+            self._post(StageFailed("asr", message, task.turn, task.revision))
         else:
             self._post(FinalTranscript(task.turn, task.revision, transcript))
 
@@ -212,49 +227,56 @@ class EngineTasks:
                 return
             try:
                 await self._responder.prepare(messages)
-            except Exception as error:
-                self._post(StageFailed("responder", _told("responder", error)))
+            except ResponderError as error:
+                self._post(StageFailed("responder", str(error)))
 
     async def _respond(self, task: Respond) -> None:
         async with self._responder_lock:
+            pieces = self._responder.reply(task.messages, task.deadline)
             piece: ReplyPiece | None = None
             try:
-                async with aclosing(self._responder.reply(task.messages, task.deadline)) as pieces:
-                    async for piece in pieces:
-                        _expect(ReplyPiece, piece, "reply()")
-                        self._post(ReplyEvent(task.generation, piece))
+                async for piece in pieces:
+                    _expect(ReplyPiece, piece, "reply()")
+                    self._post(ReplyEvent(task.generation, piece))
                 if not isinstance(piece, ReplyDone):
                     raise ResponderError("the responder ended without a complete reply")
-            except Exception as error:
-                told = _told("responder", error)
-                self._post(StageFailed("responder", told, generation=task.generation))
+            except (ResponderError, TypeError) as error:
+                self._post(StageFailed("responder", str(error), generation=task.generation))
+            finally:
+                await pieces.aclose()
 
     async def _speak(self, generation: int) -> None:
         segments = self._segments[generation]
         try:
             while (task := await segments.get()) is not None:
                 await self._speak_segment(task)
-        except Exception as error:
-            self._post(StageFailed("tts", _told("tts", error), generation=generation))
+        except TtsError as error:
+            self._post(StageFailed("tts", str(error), generation=generation))
         finally:
             self._segments.pop(generation, None)
+            self._speaking.pop(generation, None)
 
     async def _speak_segment(self, task: Speak) -> None:
-        chunks = self._engines.tts.speak(task.text)
-
-        def following() -> SpeechChunk | None:
-            return next(chunks, None)
-
-        step = self._engines.voices.submit(following)
-        try:
-            while (chunk := await asyncio.wrap_future(step)) is not None:
-                _expect(SpeechChunk, chunk, "speak()")
+        async with aclosing(self._voiced(task.text)) as chunks:
+            async for chunk in chunks:
                 self._post(SoundReady(task.generation, task.segment, chunk))
-                step = self._engines.voices.submit(following)
-        finally:
-            # A generator cannot be closed while it runs on its thread.
-            step.add_done_callback(lambda _: chunks.close())
         self._post(SegmentSpoken(task.generation, task.segment))
+
+    async def _voiced(self, text: str) -> AsyncGenerator[SpeechChunk, None]:
+        """The sound of ``text``; every failure of the voice is a ``TtsError``."""
+        try:
+            chunks = self._engines.tts.speak(text)
+            step = self._engines.voices.submit(next, chunks, None)
+            try:
+                while (chunk := await asyncio.wrap_future(step)) is not None:
+                    _expect(SpeechChunk, chunk, "speak()")
+                    yield chunk
+                    step = self._engines.voices.submit(next, chunks, None)
+            finally:
+                # A generator cannot be closed while it runs on its thread.
+                step.add_done_callback(lambda _: chunks.close())
+        except Exception as error:  # of a plug-in, any
+            raise TtsError(explain("voice", error, TtsError)) from error
 
     def _start(self, work: Coroutine[Any, Any, None], generation: int = 0) -> asyncio.Task[None]:
         task = self._group.create_task(work)
@@ -276,16 +298,9 @@ class EngineTasks:
     async def release(self) -> None:
         """Release the call's recognition streams and its responder state."""
         for listening in self._listening.values():
-            listening.close()
+            with suppress(Exception):  # of a plug-in, any; the call is over
+                listening.close()
         await asyncio.shield(self._responder.close())
-
-
-def _told(stage: str, error: Exception) -> str:
-    """Words for the client of an engine's error; one that it did not foresee goes to the log."""
-    if isinstance(error, AsrError | ResponderError | TtsError):
-        return str(error)
-    log.error("the %s engine raised an unexpected error", stage, exc_info=error)
-    return f"{type(error).__name__}: {error}"
 
 
 def _expect(kind: type | UnionType, found: object, method: str) -> None:

@@ -20,11 +20,13 @@ from agent.compute import Compute
 from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
 from agent.models import store
+from agent.models.turn_heads import shipped_head
 from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
 from agent.responders.service import Service
 from agent.runtime import engine_names, plugins
 from agent.runtime.engine_tasks import Engines
+from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences
 from agent.runtime.threads import ThreadPlan, cores, plan
 from asr.engine import Transcriber
 from tts.engine import Synthesizer
@@ -154,6 +156,8 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
         if chosen.engine != "diffusion":
             raise ConfigError(f"responder.drafter says nothing to {chosen.engine}: leave it out")
         extra["drafter"] = chosen.drafter
+    if chosen.engine == "diffusion" and (head := _turn_head(chosen)) is not None:
+        extra["turn_head"] = head
     return make(
         model_path(chosen.model, progress),
         dtype=chosen.dtype,
@@ -163,6 +167,15 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
         **extra,
         progress=lambda share, what: progress(f"{what} ({share:.0%})"),
     )
+
+
+def _turn_head(chosen: ResponderChoice) -> Path | None:
+    """The head for ends of turns; an adapter changes the states that a shipped one was made for."""
+    if chosen.turn_head == "off":
+        return None
+    if chosen.turn_head != "auto":
+        return Path(chosen.turn_head)
+    return None if chosen.adapter is not None else shipped_head(chosen.model)
 
 
 def _service(chosen: ResponderChoice) -> Service:
@@ -182,16 +195,14 @@ def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesize
     """Load the synthesiser that the settings name."""
     chosen = settings.tts
     if ":" in chosen.engine:
-        return cast(Synthesizer, plugins.made(plugins.VOICE, chosen.engine))
-    if chosen.engine != "piper":
-        return tts.load(chosen.engine)
-    return tts.load(
-        "piper",
-        voice=model_path(chosen.voice, progress),
-        threads=threads,
-        device=chosen.device,
-        lexicon=chosen.lexicon,
-    )
+        made = cast(Synthesizer, plugins.made(plugins.VOICE, chosen.engine))
+        return RecordedVoice(made, fixed_sentences(settings.call))
+    options: dict[str, Any] = {}
+    if chosen.engine == "piper":
+        voice = model_path(chosen.voice, progress)
+        options = {"voice": voice, "threads": threads, "device": chosen.device}
+        options["lexicon"] = chosen.lexicon
+    return RecordedVoice(tts.load(chosen.engine, **options), fixed_sentences(settings.call))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""Reload on SIGHUP: the weights of an A/B test's arms are read again, without a restart."""
+"""Reload on SIGHUP: settings that need no restart are read again, for calls that begin then."""
 
 from __future__ import annotations
 
 import logging
-import signal
 from pathlib import Path
 
+from agent.config.settings import Settings
 from agent.config.sources import load_settings
 from agent.errors import ConfigError
 from agent.responders.ab import AbResponder
@@ -13,15 +13,50 @@ from agent.responders.base import Responder, ResponderError
 
 log = logging.getLogger("onebreath.reload")
 
+SECTIONS = ("turns", "call", "budget", "playback", "log")
+"""Sections that are read anew for each call."""
+OF_SERVER = (
+    "max_calls",
+    "max_calls_per_address",
+    "max_call_seconds",
+    "idle_seconds",
+    "allowed_origins",
+    "allowed_hosts",
+    "drain_seconds",
+)
+OF_RESPONDER = ("instructions", "history_characters")
 
-def reweigh_on_hangup(responder: Responder, config: Path | None) -> None:
-    """Reload the arms' weights on SIGHUP, where the platform has it; call it on the main thread."""
-    if isinstance(responder, AbResponder) and hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda number, frame: reweigh(responder, config))
+
+def reloaded(old: Settings, config: Path | None) -> Settings:
+    """``old`` with what can be taken from the file and the environment as they are now.
+
+    Settings that load engines or bind ports stay. Errors are logged and change nothing.
+    """
+    try:
+        new = load_settings(None, config)
+    except ConfigError as error:
+        log.error("the settings stay as they are: %s", error)
+        return old
+    parts = {name: getattr(new, name) for name in SECTIONS}
+    parts["server"] = old.server.model_copy(
+        update={name: getattr(new.server, name) for name in OF_SERVER}
+    )
+    parts["responder"] = old.responder.model_copy(
+        update={name: getattr(new.responder, name) for name in OF_RESPONDER}
+    )
+    settings = old.model_copy(update=parts)
+    logging.getLogger().setLevel(new.log_level.upper())
+    log.warning("the settings were read again; calls that begin now have them")
+    return settings
 
 
-def reweigh(responder: AbResponder, config: Path | None) -> None:
-    """Read the settings again and take their weights; errors are logged and change nothing."""
+def reweigh(responder: Responder, config: Path | None) -> None:
+    """Take the weights of an A/B test's arms from the settings as they are now.
+
+    Errors are logged and change nothing.
+    """
+    if not isinstance(responder, AbResponder):
+        return
     try:
         arms = load_settings(None, config).responder.arms
         responder.weigh({name: arm.weight for name, arm in arms.items()})

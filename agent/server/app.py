@@ -9,12 +9,11 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from urllib.parse import urlsplit
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -31,7 +30,12 @@ from agent.protocol import EventWriter, SessionFacts
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
+from agent.runtime.watchdog import Watchdog
+from agent.server.fair_share import AddressRates, BoundedRequests, address_of
+from agent.server.health import Health
+from agent.server.http_deadlines import HttpWithDeadlines
 from agent.server.pages import ClientPages
+from agent.server.stopping import Stopping
 from agent.server.webrtc_offers import WebRtcOffers
 from agent.session.notices import Trouble
 from agent.telephony.access.tokens import Tokens
@@ -39,12 +43,17 @@ from agent.telephony.access.webhooks import Webhooks
 from agent.telephony.media.endpoint import TelephonyEndpoint
 from agent.telephony.media.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected, Transport
+from agent.transports.pace import Paces
 from agent.transports.websocket import WebsocketTransport
 
 log = logging.getLogger("onebreath.server")
 
 HARD_MESSAGE_LIMIT = 16 * 1_048_576
 """Bytes at which the connection is closed unread; smaller oversized events get an answer."""
+OPENINGS = 1.0
+"""Websocket calls that one address may open each second; as many as there are lines, and
+``SPARE_OPENINGS`` more, may come at once."""
+SPARE_OPENINGS = 16
 SPARE_CONNECTIONS = 64
 """Connections besides calls (pages, health, refusals); more are answered with 503."""
 
@@ -55,9 +64,16 @@ class AgentServer:
     def __init__(self, settings: Settings, engines: Engines) -> None:
         self.settings = settings
         self.engines = engines
-        self.calls = CallRegistry(settings.server.max_calls)
+        self.calls = CallRegistry(
+            settings.server.max_calls,
+            max_calls_per_address=settings.server.max_calls_per_address,
+        )
+        self._paces = Paces()
+        self._openings = AddressRates(OPENINGS, settings.server.max_calls + SPARE_OPENINGS)
+        self.watchdog = Watchdog()
+        self.health = Health(self.calls, engines, self.watchdog)
         self._offers = WebRtcOffers(
-            settings, self.calls, self._welcome, self._writer, self._converse
+            settings, self.calls, self._welcome, self._writer, self._converse, self._paces
         )
         self.tokens = Tokens()
         self.telephony = TelephonyEndpoint(settings, engines, self.calls, self.tokens)
@@ -66,9 +82,7 @@ class AgentServer:
         """The ASGI application."""
         return Starlette(
             routes=[
-                Route("/healthz", self._health),
-                Route("/readyz", self._ready),
-                Route("/metrics", self._metrics),
+                *self.health.routes(),
                 WebSocketRoute("/v1/realtime", self._realtime),
                 *self._offers.routes(),
                 *self.telephony.routes(),
@@ -79,31 +93,27 @@ class AgentServer:
             # Pages of allowed origins may read the answers to their requests.
             middleware=[
                 Middleware(
+                    BoundedRequests, limit=self.settings.server.max_calls + SPARE_CONNECTIONS
+                ),
+                Middleware(
                     CORSMiddleware,
                     allow_origins=self.settings.server.allowed_origins,
                     allow_methods=["GET", "POST"],
                     allow_headers=["authorization", "content-type"],
                     expose_headers=["location"],
-                )
+                ),
             ],
             lifespan=self._lifespan,
         )
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        yield
-        await self.calls.end_all()
-
-    async def _health(self, request: Request) -> Response:
-        """Liveness: the process answers."""
-        return JSONResponse({"status": "ok"})
-
-    async def _ready(self, request: Request) -> Response:
-        """Readiness: whether a new call would be admitted."""
-        body = {"calls": len(self.calls), "max_calls": self.calls.max_calls}
-        if self.calls.refusal() is not None:
-            return JSONResponse({"status": "full", **body}, status_code=503)
-        return JSONResponse({"status": "ready", **body})
+        self.watchdog.start()
+        try:
+            yield
+            await self.calls.end_all()
+        finally:
+            self.watchdog.stop()
 
     async def _about(self, request: Request) -> Response:
         """Which engines hear, answer and speak, for the page before a call."""
@@ -118,9 +128,12 @@ class AgentServer:
             }
         )
 
-    async def _metrics(self, request: Request) -> Response:
-        """Counters of this process, for Prometheus."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    def take(self, settings: Settings) -> None:
+        """Use ``settings`` for calls that begin from now on."""
+        self.settings = settings
+        self.calls.bound(settings.server.max_calls, settings.server.max_calls_per_address)
+        self._offers.settings = settings
+        self.telephony.settings = settings
 
     async def _realtime(self, websocket: WebSocket) -> None:
         if not self._welcome(websocket.headers):
@@ -128,9 +141,14 @@ class AgentServer:
             return
         protocols = websocket.scope.get("subprotocols", [])
         await websocket.accept("realtime" if "realtime" in protocols else None)
-        transport = WebsocketTransport(websocket, self._writer(), self.settings.server)
+        address = address_of(websocket)
+        if not self._openings.allow(address):
+            await websocket.close()  # before accept, so that it costs next to nothing
+            return
+        pace = self._paces.of(address)
+        transport = WebsocketTransport(websocket, self._writer(), self.settings.server, pace)
         try:
-            call = self.calls.admit("websocket", "ws")
+            call = self.calls.admit("websocket", "ws", address)
         except CallRefused as refusal:
             await self._refuse(transport, refusal)
             return
@@ -141,7 +159,8 @@ class AgentServer:
         return await self._converse(transport)
 
     async def _converse(self, transport: Transport) -> CallEnd:
-        return await CallRunner(self.engines, self.settings, transport, time.monotonic).run()
+        runner = CallRunner(self.engines, self.settings, transport, time.monotonic, self.calls)
+        return await runner.run()
 
     async def _refuse(self, transport: WebsocketTransport, refusal: CallRefused) -> None:
         with suppress(Disconnected):
@@ -234,34 +253,68 @@ async def serve(
     engines: Engines,
     sock: socket.socket,
     started: Callable[[], Awaitable[None] | None] | None = None,
-) -> None:
-    """Serve until the task is cancelled or the process gets a signal to stop.
+    *,
+    health: socket.socket | None = None,
+    reload: Callable[[Settings], Settings] | None = None,
+) -> int:
+    """Serve until the task is cancelled, or the process gets a signal to stop.
 
     Args:
         sock: a listening socket (``listen``).
         started: called, and awaited if it returns an awaitable, once calls are accepted.
+        health: a listening socket for health alone.
+        reload: makes new settings from the old ones at SIGHUP. None: signals are left alone.
+
+    Returns:
+        The exit code of the process.
     """
     agent = AgentServer(settings, engines)
-    async with agent.telephony.listening():
-        await _serve(agent, sock, started)
+    server = _server(agent)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    def take_new_settings() -> None:
+        if reload is not None:
+            agent.take(reload(agent.settings))
+
+    def drain() -> Awaitable[None]:
+        return agent.calls.drain(agent.settings.server.drain_seconds)
+
+    stopping = Stopping(drain, stop, take_new_settings)
+    with agent.health.serving(health), stopping.listening() if reload else nullcontext():
+        async with agent.telephony.listening():
+            await _serve(server, sock, started)
+    return stopping.exit_code
 
 
-async def _serve(
-    agent: AgentServer,
-    sock: socket.socket,
-    started: Callable[[], Awaitable[None] | None] | None,
-) -> None:
+class _Server(uvicorn.Server):
+    """A server whose signals ``Stopping`` takes, or asyncio."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(agent: AgentServer) -> _Server:
     config = uvicorn.Config(
         agent.app(),
+        http=HttpWithDeadlines,
         ws=MediaAwareProtocol,
         ws_max_size=HARD_MESSAGE_LIMIT,
         ws_per_message_deflate=False,
         log_config=None,
         timeout_graceful_shutdown=3,
-        limit_concurrency=agent.settings.server.max_calls + SPARE_CONNECTIONS,
         access_log=False,
     )
-    server = uvicorn.Server(config)
+    return _Server(config)
+
+
+async def _serve(
+    server: _Server,
+    sock: socket.socket,
+    started: Callable[[], Awaitable[None] | None] | None,
+) -> None:
     running = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         # uvicorn has no event for it

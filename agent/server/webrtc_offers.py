@@ -16,10 +16,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agent.close_codes import NORMAL_CLOSURE
-from agent.config.settings import Settings
+from agent.config.settings import IceServer, Settings
 from agent.protocol import BadEvent, ClientMessage, EventWriter, Pinged, parse
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
+from agent.server.bodies import BodyRefused, read_body, with_body
+from agent.server.fair_share import AddressRates, address_of
 from agent.transports.base import Disconnected
+from agent.transports.pace import Paces
 from agent.transports.rtc_peer import BadOffer, check_offer
 from agent.transports.webrtc import WebRtcTransport
 
@@ -50,7 +53,7 @@ class OfferRefused(Exception):
         """The answer, as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"type": kind, "code": self.code, "message": str(self), "param": None}
-        headers = {"Retry-After": "5"} if self.status == 503 else {}
+        headers = {"Retry-After": "5"} if self.status in {429, 503} else {}
         return JSONResponse({"error": error}, self.status, headers)
 
 
@@ -87,6 +90,7 @@ class WebRtcOffers:
         welcome: whether a request with these headers may call.
         new_writer: makes the event writer of one call.
         converse: carries on a conversation over an open transport, to its end.
+        paces: how fast the events of each client may come.
     """
 
     def __init__(
@@ -96,8 +100,12 @@ class WebRtcOffers:
         welcome: Callable[[Headers], bool],
         new_writer: Callable[[], EventWriter],
         converse: Callable[[WebRtcTransport], Awaitable[CallEnd]],
+        paces: Paces | None = None,
     ) -> None:
-        self._settings = settings
+        self._paces = paces or Paces()
+        minute = settings.server.offers_per_minute
+        self._rates = AddressRates(minute / 60, max(8, 2 * settings.server.max_calls, minute / 4))
+        self.settings = settings
         self._calls = calls
         self._welcome = welcome
         self._new_writer = new_writer
@@ -114,17 +122,21 @@ class WebRtcOffers:
     async def _ice(self, request: Request) -> Response:
         if not self._welcome(request.headers):
             return _forbidden().response()
-        servers = [s.model_dump(exclude_none=True) for s in self._settings.webrtc.ice_servers]
+        servers = [_for_browsers(server) for server in self.settings.webrtc.ice_servers]
         return JSONResponse({"iceServers": servers}, headers={"Cache-Control": "no-store"})
 
     async def _create(self, request: Request) -> Response:
         try:
             if not self._welcome(request.headers):
                 raise _forbidden()
+            if not self._rates.allow(address_of(request)):
+                raise _too_many()
             offer = await _read_offer(request)
-            call_id, answer = await self._set_up(offer)
+            call_id, answer = await self._set_up(offer, address_of(request))
         except OfferRefused as refusal:
             return refusal.response()
+        except BodyRefused as refused:
+            return OfferRefused(refused.status, refused.code, str(refused)).response()
         headers = {"Location": f"{CALLS}/{call_id}"}
         if offer.as_json:
             return JSONResponse({"sdp": answer, "call_id": call_id}, 201, headers)
@@ -139,14 +151,18 @@ class WebRtcOffers:
         call.end(ASKED_TO_HANG_UP)
         return Response()
 
-    async def _set_up(self, offer: Offer) -> tuple[str, str]:
+    async def _set_up(self, offer: Offer, address: str) -> tuple[str, str]:
         """Start a call; returns its id and the answer to the offer."""
         try:
-            call = self._calls.admit(KIND, "rtc")  # the place is taken before the call is up
+            # The place is taken before the call is up.
+            call = self._calls.admit(KIND, "rtc", address)
         except CallRefused as refusal:
             raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None
         with call.setting_up():
-            transport = WebRtcTransport(self._new_writer(), self._settings.webrtc, offer.session)
+            pace = self._paces.of(address)
+            transport = WebRtcTransport(
+                self._new_writer(), self.settings.webrtc, offer.session, pace
+            )
             answer = await _answered(transport, offer.sdp)
         call.start(transport, lambda: self._connect_and_converse(transport))
         return call.id, answer
@@ -173,20 +189,34 @@ async def _answered(transport: WebRtcTransport, sdp: str) -> str:
         raise
 
 
+def _for_browsers(server: IceServer) -> dict[str, str]:
+    """One of RTCPeerConnection's ``iceServers``; the page needs the credential in the clear."""
+    fields = server.model_dump(exclude_none=True)
+    if server.credential is not None:
+        fields["credential"] = server.credential.get_secret_value()
+    return fields
+
+
 def _forbidden() -> OfferRefused:
     return OfferRefused(403, "forbidden", "this page or host name may not call this server")
 
 
+def _too_many() -> OfferRefused:
+    return OfferRefused(429, "too_many_offers", "too many offers from this address; wait a little")
+
+
 async def _read_offer(request: Request) -> Offer:
     """Read the offer, in any of its three forms."""
-    _check_length(request.headers.get("content-length"))
+    _check_length(request.headers)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     match kind:
         case "application/sdp":
-            return _offer((await request.body()).decode("utf-8", "replace"), None, False)
+            return _offer(
+                (await read_body(request, MAX_BODY)).decode("utf-8", "replace"), None, False
+            )
         case "application/json":
             try:
-                body = JsonOffer.model_validate_json(await request.body())
+                body = JsonOffer.model_validate_json(await read_body(request, MAX_BODY))
             except ValidationError as error:
                 problem = error.errors(include_url=False)[0]
                 where = ".".join(str(part) for part in problem["loc"])
@@ -203,17 +233,19 @@ async def _read_offer(request: Request) -> Offer:
             )
 
 
-def _check_length(length: str | None) -> None:
-    """Check the announced length; the HTTP layer reads no more than that."""
-    if length is None or not length.isdigit():
+def _check_length(headers: Headers) -> None:
+    """Check the announced length, so that a body in vain is not sent; it may be a lie."""
+    length = headers.get("content-length", "")
+    if not length.isdecimal() or "transfer-encoding" in headers:
         raise OfferRefused(411, "length_required", "send the offer with a Content-Length")
-    if int(length) > MAX_BODY:
+    if len(length) > 9 or int(length) > MAX_BODY:
         raise OfferRefused(
-            413, "body_too_large", f"{length} bytes; an offer has at most {MAX_BODY}"
+            413, "body_too_large", f"{length:.20} bytes; an offer has at most {MAX_BODY}"
         )
 
 
 async def _read_form(request: Request) -> Offer:
+    request = with_body(request, await read_body(request, MAX_BODY))
     try:
         async with request.form(max_files=2, max_fields=2, max_part_size=MAX_BODY) as form:
             fields = {name: await _text(value) for name, value in form.items()}

@@ -9,9 +9,11 @@ from agent.config.settings import TurnSettings
 from agent.session.commands import Command, Prepare
 from agent.session.conversation import Turn
 from agent.session.notices import Duck, Remark, Unduck
-from agent.session.overlap import Judgement, Overlap, WordKind, classify
+from agent.session.overlap import CONTENT, Judgement, Overlap, WordKind, classify
 from agent.session.replies import Replies
+from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
+from agent.turn_taking.completeness import TurnVerdict, completeness
 
 
 @dataclass(slots=True)
@@ -37,34 +39,79 @@ class BargeIn:
         if reply is None or not may_interrupt:
             yield from self.user_turn.begin(turn)
         elif self.settings.backchannels or self.uninterruptible:
-            detector = self.user_turn.detector
-            self.overlap = Overlap(turn.id, detector.began, self.user_turn.position)
+            self.overlap = self._overlap(turn, reply)
             reply.paused = True
             yield Duck(reply.response_id, self.settings.duck_db)
             yield from self.user_turn.begin(turn, announced=False)
         else:
             self._caused_by = turn.id
-            yield from self.replies.stop(now, "turn_detected")
+            yield from self.replies.stop(now, "turn_detected", keep=True)
             yield from self.user_turn.begin(turn)
 
-    def transcribed(self, turn: int, words: str, now: float) -> Iterator[Command]:
-        """Take the transcript of the overlapping speech so far."""
+    def _overlap(self, turn: Turn, reply: ReplyInFlight) -> Overlap:
+        detector, language = self.user_turn.detector, self.user_turn.language
+        asked = "" if reply.turn is None else reply.turn.transcript
+        whole = completeness(asked, language=language).verdict is TurnVerdict.COMPLETE
+        position = self.user_turn.position
+        unheard = reply.turn is not None and reply.playback.sent == 0
+        return Overlap(turn.id, detector.began, position, language, unheard, whole)
+
+    def transcribed(self, turn: int, words: str, now: float, *, final: bool) -> Iterator[Command]:
+        """Take the transcript of the overlapping speech so far, or up to a pause (``final``)."""
         if self.overlap is not None and self.overlap.turn == turn:
-            self.overlap.words = words
+            self.overlap.words, self.overlap.final = words, final
             yield from self.judge(now)
+
+    def resumed(self) -> None:
+        """Take the end of a pause: the words up to it are no longer all of them."""
+        if self.overlap is not None:
+            self.overlap.final = False
 
     def judge(self, now: float) -> Iterator[Command]:
         """Judge the overlapping speech; interrupt the reply or let it go on."""
         overlap = self.overlap
         if overlap is None or self.user_turn.open is None:
             return
-        speech_end = self.user_turn.detector.speech_end
-        judgement = overlap.judge(self.user_turn.position, speech_end, self.settings.decide_within)
+        judgement = self._judgement(overlap)
+        if overlap.unheard and classify(overlap.words, overlap.language) in CONTENT:
+            # The reply stays held back, and the client sees who speaks.
+            yield from self.user_turn.announce()
         if judgement is Judgement.INTERRUPTION and not self.uninterruptible:
             yield from self.interrupt(now)
-        elif judgement is not Judgement.WAIT and not overlap.dismissed:
+        elif judgement is Judgement.NOTHING and not overlap.dismissed:
             overlap.dismissed = True
             yield from self._unduck()
+
+    def _judgement(self, overlap: Overlap) -> Judgement:
+        speech_end = self.user_turn.detector.speech_end
+        reply = self.replies.current
+        heard = reply is not None and reply.playback.sent > 0
+        within = self.settings.decide_within
+        return overlap.judge(self.user_turn.position, speech_end, within, heard=heard)
+
+    def let_both_speak(self) -> Iterator[Command]:
+        """End the overlap where the caller's turn stands beside the reply, which is spoken.
+
+        That is a second question, which is answered after the first, and a turn that the client
+        was told of before its words proved to be none. Otherwise nothing is done.
+        """
+        opened = self.user_turn.open
+        if self.overlap is None or opened is None or self.uninterruptible:
+            return
+        further = self._judgement(self.overlap) is Judgement.FURTHER_QUESTION
+        if further or (opened.turn.announced and self.asks_for_nothing):
+            self.overlap = None
+            yield from self.user_turn.announce()
+            yield from self._unduck()
+
+    @property
+    def asks_for_nothing(self) -> bool:
+        """Whether the overlapping words are no reason to stop the reply."""
+        if self.overlap is None:
+            return False
+        kind = classify(self.overlap.words, self.overlap.language)
+        calls = kind is WordKind.ATTENTION and self.overlap.unheard
+        return self.uninterruptible or calls or kind in (WordKind.NO_WORDS, WordKind.BACKCHANNEL)
 
     def interrupt(self, now: float) -> Iterator[Command]:
         """Cut the reply for the overlapping speech, if any, and announce the caller's turn.
@@ -73,8 +120,10 @@ class BargeIn:
         """
         if self.overlap is None or self.uninterruptible:
             return
+        said = classify(self.overlap.words)
+        wordless = said in (WordKind.UNKNOWN, WordKind.NO_WORDS, WordKind.BACKCHANNEL)
         self._caused_by, self.overlap = self.overlap.turn, None
-        yield from self.replies.stop(now, "turn_detected")
+        yield from self.replies.stop(now, "turn_detected", keep=wordless)
         yield from self.user_turn.announce()
         yield Prepare(self.replies.conversation.messages())
 
@@ -103,12 +152,24 @@ class BargeIn:
             yield Unduck(reply.response_id)
 
     def is_false_barge_in(self, turn: Turn) -> bool:
-        """Whether ``turn`` cut a reply and contains only noise or a backchannel."""
-        said = classify(turn.transcript)
-        nothing = said is WordKind.NO_WORDS or (
-            said is WordKind.BACKCHANNEL and self.settings.backchannels
+        """Whether ``turn`` cut a reply and asks for nothing else.
+
+        It is noise, a backchannel, or "hello?" before anything of the reply was heard.
+        """
+        said = classify(turn.transcript, self.user_turn.language)
+        finished = self.replies.finished
+        unheard = finished is not None and finished.turn is not None and not finished.entry.heard
+        nothing = (
+            said is WordKind.NO_WORDS
+            or (said is WordKind.BACKCHANNEL and self.settings.backchannels)
+            or (said is WordKind.ATTENTION and unheard)
         )
         return self.caused_by(turn) and nothing
+
+    def is_wordless(self, turn: Turn, words: str) -> bool:
+        """Whether ``turn`` cut a reply and its ``words`` so far may be noise or a backchannel."""
+        kinds = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ATTENTION)
+        return self.caused_by(turn) and classify(words, self.user_turn.language) in kinds
 
     def caused_by(self, turn: Turn) -> bool:
         """Whether ``turn`` cut the last interrupted reply."""
@@ -119,19 +180,19 @@ class BargeIn:
         if (later := self.user_turn.untranscribed) is not None:
             self._caused_by = later.id
             return
-        finished = self.replies.finished
-        if self.replies.current is None and finished is not None and finished.rest:
-            yield from self.replies.say(finished.rest, now)
+        yield from self.replies.resume(now)
 
     def reopen_question(self) -> bool:
-        """Reopen the question of the reply that was cut, if it was not heard or not complete.
+        """Reopen the question of the reply that was cut, if its text is not complete.
+
+        A reply that is still being generated is not reopened: it goes on.
 
         Returns whether the question was reopened: its turn has no reply any more.
         """
         finished = self.replies.finished
-        if finished is None or finished.turn is None:
+        if finished is None or finished.turn is None or self.replies.kept is not None:
             return False
-        if finished.entry.heard and finished.done is not None:
+        if finished.done is not None:
             return False
         finished.turn.reply = None
         return True

@@ -91,6 +91,13 @@ class EndSpeech:
 
 
 @dataclass(frozen=True, slots=True)
+class AbandonSpeech:
+    """Cancel the synthesis of a reply; its text goes on being generated."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Abandon:
     """Cancel all work for a generation; later inputs that carry it are ignored."""
 
@@ -123,6 +130,7 @@ EngineTask = (
     | Respond
     | Speak
     | EndSpeech
+    | AbandonSpeech
     | Abandon
 )
 """Commands that are work for the engines."""

@@ -45,6 +45,7 @@ class Turn:
         speech_start: start of the turn's sound, pre-roll included, in seconds of sound since
             the call began.
         speech_end: end of the caller's speech, in seconds of sound since the call began.
+        aside: whether its words are left out of prompts: they were about the floor ("hold on").
         announced: whether the client was told that the turn began.
         asked_at: monotonic second at which the transcript up to the last pause was asked for.
         work: the recogniser's work for the turn.
@@ -59,10 +60,16 @@ class Turn:
     timings: StageTimings = field(default_factory=StageTimings)
     speech_start: float = 0.0
     speech_end: float | None = None
+    aside: bool = False
     announced: bool = True
     asked_at: float | None = None
     work: list[WorkSpan] = field(default_factory=list)
     wasted: float = 0.0
+
+    @property
+    def said(self) -> str:
+        """The caller's words that prompts contain; empty for words about the floor."""
+        return "" if self.aside else self.transcript
 
 
 @dataclass(slots=True)
@@ -95,9 +102,16 @@ class Conversation:
     def unanswered(self) -> Turn | None:
         """The newest turn in which something was said, if it has no reply."""
         for turn in reversed(self.turns):
-            if turn.transcript or turn.reply is not None:
+            if turn.said or turn.reply is not None:
                 return turn if turn.reply is None else None
         return None
+
+    def withdraw(self) -> None:
+        """Leave the newest question out of prompts if no reply to it was heard: "never mind"."""
+        for turn in reversed(self.turns):
+            if turn.said or turn.reply is not None:
+                turn.aside = turn.reply is None or not turn.reply.remembered
+                return
 
     def messages(self, said: str = "") -> tuple[Message, ...]:
         """The prompt: instructions, then as many of the newest turns as fit, then ``said``.
@@ -124,11 +138,11 @@ class Conversation:
         words: list[str] = []
         spoken: list[str] = []
         for turn in self.turns:
-            if turn.transcript and spoken:
+            if turn.said and spoken:
                 yield _exchange(words, spoken)
                 words, spoken = [], []
-            if turn.transcript:
-                words.append(turn.transcript)
+            if turn.said:
+                words.append(turn.said)
             reply = turn.reply.remembered if turn.reply else ""
             if turn.reply and turn.reply.failed and not reply:
                 words = []

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.config.settings import TurnSettings
+from agent.reply import TurnEnding
 from agent.session.events import Configure
 from agent.turn_taking.completeness import LANGUAGE, TurnVerdict, completeness
+from agent.turn_taking.ending import CallerPace, between, whole_probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,33 @@ class EndpointDelays:
             TurnVerdict.INCOMPLETE: self.incomplete,
         }[verdict]
 
+    def at(self, probability: float, extra: float = 0.0) -> float:
+        """The delay in seconds for a probability that the turn is over.
+
+        Args:
+            extra: seconds that a doubtful pause may last longer, by the caller's pace; a sure
+                end is not delayed by it.
+        """
+        points = (
+            (0.0, self.incomplete),
+            (DOUBTFUL, self.unsure + LONGER_IN_DOUBT * (self.incomplete - self.unsure)),
+            (LIKELY, (self.complete + self.unsure) / 2),
+            (SURE, self.complete),
+            (SUREST, SHORTEST_SHARE * self.complete),
+            (1.0, SHORTEST_SHARE * self.complete),
+        )
+        return between(points, probability) + extra * min(1.0, 2.0 * (1.0 - probability))
+
+
+DOUBTFUL: Final = 0.4
+LIKELY: Final = 0.75
+SURE: Final = 0.9
+SUREST: Final = 0.97
+"""Probabilities that a turn is over at which the delay turns; it is linear between them."""
+LONGER_IN_DOUBT: Final = 0.5
+"""Share of the way from the unsure to the incomplete delay that a doubtful turn waits."""
+SHORTEST_SHARE: Final = 0.6
+"""Share of the complete delay that the surest ends wait: 0.18 s."""
 
 EAGERNESS: Final[Mapping[str, EndpointDelays]] = {
     "low": EndpointDelays(0.5, 1.2, 3.0),
@@ -66,11 +95,13 @@ class Endpointing:
         settings: the server's settings.
         language: the recogniser's language.
         semantic: whether the words of a turn help to decide when it is over.
+        pace: the caller's own pauses within turns.
     """
 
     settings: TurnSettings
     language: str
     semantic: bool = field(init=False)
+    pace: CallerPace = field(init=False)
     _silence: float = field(init=False)
     """Seconds of silence that end a turn where its words do not help."""
     _delays: EndpointDelays = field(init=False)
@@ -79,6 +110,7 @@ class Endpointing:
         self.semantic = self.settings.detection == "semantic_vad"
         self._silence = self.settings.endpoint_delay
         self._delays = EndpointDelays.of(self.settings)
+        self.pace = CallerPace()
 
     def configure(self, change: Configure) -> None:
         """Apply the client's settings; those that it leaves out stay as they are."""
@@ -99,10 +131,25 @@ class Endpointing:
         """Seconds of silence that end a turn whose transcript is still being decoded."""
         return max(self.default_delay, self._delays.incomplete)
 
-    def delay_after(self, words: str, seconds_of_speech: float, end_probability: float) -> float:
-        """Seconds of silence that end a turn with these words; see `verdict_of`."""
+    def delay_after(
+        self,
+        words: str,
+        seconds_of_speech: float,
+        end_probability: float,
+        ending: TurnEnding | None = None,
+    ) -> float:
+        """Seconds of silence that end a turn with these words; see `verdict_of`.
+
+        With what a responder's head says (``ending``), the delay follows the probability that
+        the turn is over, and the pace of the caller.
+        """
         if not self.semantic:
             return self.default_delay
+        if ending is not None:
+            found = completeness(words, seconds_of_speech, self.language)
+            melody = end_probability if self.settings.turn_model == "smart-turn" else None
+            probability = whole_probability(found, ending, melody)
+            return self._delays.at(probability, self.pace.extra)
         return self._delays.after(
             verdict_of(words, seconds_of_speech, end_probability, self.language)
         )

@@ -162,6 +162,13 @@ class CallStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """The server asks for the end of the call, after a goodbye."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The time of the last ``WakeAt`` has come."""
 
@@ -183,5 +190,6 @@ Input = (
     | SoundReady
     | SegmentSpoken
     | StageFailed
+    | Leave
     | Tick
 )

@@ -53,6 +53,7 @@ class Lifecycle:
     phase: Phase = Phase.TALKING
     reason: str = ""
     idle_after: float = field(init=False)
+    _ends_because: str = "the call reached its maximum length"
     _quiet_since: float | None = None
     _prompts: int = 0
     _left_at: float = 0.0
@@ -76,6 +77,12 @@ class Lifecycle:
         """Speak the greeting, if there is one, as the line opens."""
         if self.settings.greeting:
             yield from self.replies.say(self.settings.greeting, now, LINE_OPENS)
+
+    def leave(self, reason: str, now: float) -> Iterator[Command]:
+        """End the call as at its maximum length, after a goodbye; ``act`` begins it."""
+        if not self.leaving:
+            self.ends_at, self._ends_because = now, reason
+        yield from ()
 
     def act(self, now: float) -> Iterator[Command]:
         """Carry out what is due: a filler, a question, goodbye, the end of the call."""
@@ -109,7 +116,7 @@ class Lifecycle:
         """Take the action that is due, if any, and note it as done: each is returned once."""
         match self.phase:
             case Phase.TALKING if now >= self.ends_at:
-                return self._leave(now, "the call reached its maximum length")
+                return self._leave(now, self._ends_because)
             case Phase.TALKING if now >= self._prompt_at:
                 self._quiet_since = None
                 if self._prompts == self.settings.max_idle_prompts:

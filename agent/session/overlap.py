@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from agent.turn_taking.backchannel import is_backchannel
+from agent.turn_taking.completeness import LANGUAGE, is_whole_request
+from agent.turn_taking.floor import FloorRequest, floor_request
 
 LONG = 1.2
 """Seconds of speech from which on it is an interruption, whatever its transcript."""
+
+LASTING = 2.5
+"""Seconds of sound without known words from which on a reply is no longer held back for it."""
 
 GAP = 0.09
 """Seconds of silence that do not end speech yet."""
@@ -32,6 +37,8 @@ class Judgement(Enum):
     NOTHING = auto()
     """A sound of agreement, a cough, noise: the agent goes on."""
     INTERRUPTION = auto()
+    FURTHER_QUESTION = auto()
+    """A second question before the first has its answer: both are answered, in turn."""
 
 
 class WordKind(Enum):
@@ -40,7 +47,12 @@ class WordKind(Enum):
     UNKNOWN = auto()
     NO_WORDS = auto()
     BACKCHANNEL = auto()
+    ATTENTION = auto()
+    """"Hello?", "are you there?": the caller asks whether anybody listens."""
+    REQUEST = auto()
+    """A question or command that is whole by itself."""
     WORDS = auto()
+    """Other words, and words about the floor such as "stop"."""
 
 
 class VoiceState(Enum):
@@ -54,6 +66,17 @@ class VoiceState(Enum):
     """Speech that is longer than a backchannel."""
     STOPPED = auto()
     """Speech that ended within the time to decide."""
+
+
+class Evidence(Enum):
+    """What is known of speech over a reply of which nothing was heard yet."""
+
+    EARLY = auto()
+    """Neither its words nor that it lasts."""
+    LASTING = auto()
+    """It goes on for long, and its words are not final."""
+    FINAL = auto()
+    """Its words up to a pause."""
 
 
 JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
@@ -72,16 +95,43 @@ JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
     (WordKind.WORDS, VoiceState.STOPPED): Judgement.INTERRUPTION,
 }
 """The judgement by words and duration; a pair that is not listed is ``WAIT``."""
+JUDGEMENTS |= {
+    (kind, voice): JUDGEMENTS[WordKind.WORDS, voice]
+    for kind in (WordKind.ATTENTION, WordKind.REQUEST)
+    for voice in VoiceState
+}
+
+UNHEARD_JUDGEMENTS: dict[tuple[WordKind, Evidence], Judgement] = {
+    (WordKind.UNKNOWN, Evidence.LASTING): Judgement.NOTHING,
+    (WordKind.NO_WORDS, Evidence.LASTING): Judgement.NOTHING,
+    (WordKind.NO_WORDS, Evidence.FINAL): Judgement.NOTHING,
+    (WordKind.BACKCHANNEL, Evidence.FINAL): Judgement.NOTHING,
+    (WordKind.ATTENTION, Evidence.FINAL): Judgement.NOTHING,
+    (WordKind.REQUEST, Evidence.FINAL): Judgement.FURTHER_QUESTION,
+}
+"""The same where nothing of the reply was heard yet: the agent is silent and has nothing to yield,
+so that it goes on generating and waits for the end of the words. A pair that is not listed is
+``WAIT``."""
 
 
-def classify(words: str | None) -> WordKind:
-    """The kind of ``words``; None stands for words that are not known yet."""
+def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
+    """The kind of ``words``; None stands for words that are not known yet.
+
+    Calls for attention and requests are known in English only.
+    """
     if words is None:
         return WordKind.UNKNOWN
     plain = " ".join(re.findall(r"\w+", words.lower()))
     if not plain or plain in MADE_UP:
         return WordKind.NO_WORDS
-    return WordKind.BACKCHANNEL if is_backchannel(words) else WordKind.WORDS
+    if is_backchannel(words):
+        return WordKind.BACKCHANNEL
+    if language == LANGUAGE and floor_request(words) is FloorRequest.ATTENTION:
+        return WordKind.ATTENTION
+    return WordKind.REQUEST if is_whole_request(words, language) else WordKind.WORDS
+
+
+CONTENT = (WordKind.REQUEST, WordKind.WORDS)
 
 
 @dataclass(slots=True)
@@ -92,26 +142,47 @@ class Overlap:
         turn: id of the caller's turn.
         began: start of the speech, in seconds of the caller's sound.
         noticed: position at which it was detected, in the same seconds.
+        language: the recogniser's language.
+        unheard: whether nothing of the reply had been heard when the speech began.
+        follows_whole: whether the turn that the reply answers was whole by itself.
         words: its transcript so far; None before there is one.
+        final: whether ``words`` are those up to a pause.
         dismissed: whether it was judged to be no interruption; the agent speaks on.
     """
 
     turn: int
     began: float
     noticed: float
+    language: str = LANGUAGE
+    unheard: bool = False
+    follows_whole: bool = False
     words: str | None = None
+    final: bool = False
     dismissed: bool = False
 
-    def judge(self, position: float, speech_end: float, within: float) -> Judgement:
+    def judge(
+        self, position: float, speech_end: float, within: float, *, heard: bool = False
+    ) -> Judgement:
         """Judge the speech at ``position``.
 
         Args:
             position: seconds of the caller's sound received so far.
             speech_end: end of the last speech in it, in seconds.
             within: the time to decide, in seconds since the speech was detected.
+            heard: whether some of the reply has been heard by now.
         """
-        sounding = self._sounding(position, speech_end, within)
-        return JUDGEMENTS.get((classify(self.words), sounding), Judgement.WAIT)
+        kind = classify(self.words, self.language)
+        if not self.unheard or (heard and kind in CONTENT):
+            sounding = self._sounding(position, speech_end, within)
+            return JUDGEMENTS.get((kind, sounding), Judgement.WAIT)
+        if kind is WordKind.REQUEST and not self.follows_whole:
+            kind = WordKind.WORDS
+        return UNHEARD_JUDGEMENTS.get((kind, self._evidence(speech_end)), Judgement.WAIT)
+
+    def _evidence(self, speech_end: float) -> Evidence:
+        if self.final:
+            return Evidence.FINAL
+        return Evidence.LASTING if speech_end - self.began >= LASTING else Evidence.EARLY
 
     def _sounding(self, position: float, speech_end: float, within: float) -> VoiceState:
         if speech_end - self.began >= LONG:

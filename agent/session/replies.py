@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyText
-from agent.session.commands import Abandon, Command, Respond, Speak
+from agent.session.commands import Abandon, AbandonSpeech, Command, Respond, Speak
 from agent.session.conversation import AgentReply, Conversation, Turn
 from agent.session.events import (
     CancelReply,
@@ -57,6 +57,8 @@ class Replies:
         generation: number of the newest reply.
         current: the reply that is being generated or played; None while there is none.
         draft: the speculative reply of a pause; None while there is none.
+        kept: a reply that was cut by a sound without words and is still being generated, in case
+            that it goes on; None while there is none.
         finished: the reply before the current one; the client may still report how much of it
             was played.
         lexicon: the user's own words, for the spoken form.
@@ -69,8 +71,11 @@ class Replies:
     generation: int = 0
     current: ReplyInFlight | None = None
     draft: Draft | None = None
+    kept: ReplyInFlight | None = None
     lexicon: Lexicon = EMPTY
     finished: ReplyInFlight | None = None
+    _resuming: bool = False
+    """Whether the rest of ``kept`` is spoken once it is complete."""
 
     @property
     def idle(self) -> bool:
@@ -89,6 +94,7 @@ class Replies:
         reply = self._new(now)
         reply.turn, reply.timings = turn, turn.timings
         self._note_speculation(reply, turn, now, hit=False)
+        yield from self._release()
         yield from self._start(reply, turn)
         yield Respond(reply.generation, messages, self._deadline(turn, now))
 
@@ -104,6 +110,7 @@ class Replies:
 
     def speculate(self, words: str, speech_end_at: float, now: float) -> Iterator[Command]:
         """Draft a reply to the conversation followed by ``words``."""
+        yield from self._release()
         messages = self.conversation.messages(words)
         reply = self._new(now)
         reply.paused = True
@@ -171,6 +178,9 @@ class Replies:
     def take(self, event: ReplyInput, now: float) -> Iterator[Command]:
         """Take a piece of the current reply or of the draft; pieces of others are ignored."""
         draft, reply = self.draft, self.current
+        if self.kept is not None and self.kept.generation == event.generation:
+            yield from self._take_kept(self.kept, event, now)
+            return
         if isinstance(event, ReplyEvent) and self._too_long(event):
             failed = StageFailed("responder", TOO_LONG, generation=event.generation)
             yield from self.failed(failed, now)
@@ -183,6 +193,30 @@ class Replies:
                     yield command
                 else:
                     draft.held.append(command)
+
+    def _take_kept(self, kept: ReplyInFlight, event: ReplyInput, now: float) -> Iterator[Command]:
+        """Collect the text of a reply that was cut; its sound is not made any more."""
+        if not isinstance(event, ReplyEvent):
+            return
+        if isinstance(event.piece, ReplyText):
+            kept.entry.text = (kept.entry.text + event.piece.text)[:MAX_REPLY]
+        elif isinstance(event.piece, ReplyDone):
+            kept.done, self.kept = event.piece, None
+            if self._resuming:
+                yield from self.resume(now)
+
+    def resume(self, now: float) -> Iterator[Command]:
+        """Speak the rest of the reply that was cut, once all of it is there."""
+        self._resuming = self.kept is not None
+        if self.current is None and not self._resuming and self.finished and self.finished.rest:
+            yield from self.say(self.finished.rest, now)
+
+    def _release(self) -> Iterator[Command]:
+        """Give up the reply that was kept: the caller's words are in its place."""
+        kept, self.kept = self.kept, None
+        self._resuming = False
+        if kept is not None:
+            yield Abandon(kept.generation)
 
     def _too_long(self, event: ReplyEvent) -> bool:
         if not isinstance(event.piece, ReplyText):
@@ -212,16 +246,29 @@ class Replies:
     # ---- the end -------------------------------------------------------------------
 
     def stop(
-        self, now: float, reason: str, status: Literal["cancelled", "failed"] = "cancelled"
+        self,
+        now: float,
+        reason: str,
+        status: Literal["cancelled", "failed"] = "cancelled",
+        *,
+        keep: bool = False,
     ) -> Iterator[Command]:
-        """Stop the current reply: raise the generation, drop sound, cut the history."""
+        """Stop the current reply: raise the generation, drop sound, cut the history.
+
+        With ``keep`` its text goes on being generated: what cut it may prove to be noise.
+        """
+        yield from self._release()
         reply, self.current = self.current, None
         if reply is None:
             return
         self.generation += 1
         self.finished = reply
         yield from reply.cut(now, reason, status)
-        yield Abandon(reply.generation)
+        if keep and reply.done is None:
+            self.kept = reply
+            yield AbandonSpeech(reply.generation)
+        else:
+            yield Abandon(reply.generation)
 
     def cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
         """Stop the current reply at the client's request."""
@@ -247,7 +294,9 @@ class Replies:
 
     def failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         """Stop a reply on which an engine failed; the client is not told of a draft."""
-        if self.draft is not None and self.draft.reply.generation == event.generation:
+        if self.kept is not None and self.kept.generation == event.generation:
+            yield from self._release()
+        elif self.draft is not None and self.draft.reply.generation == event.generation:
             self.draft = None
             yield Abandon(event.generation)
         elif self.current is not None and self.current.generation == event.generation:

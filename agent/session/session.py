@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from agent.config.settings import Settings
+from agent.reply import Prefilled
 from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
@@ -23,6 +24,7 @@ from agent.session.events import (
     Configure,
     FinalTranscript,
     Input,
+    Leave,
     PartialTranscript,
     PauseJudged,
     ReplyEvent,
@@ -46,11 +48,15 @@ from agent.session.notices import (
 )
 from agent.session.pending_reply import PendingReply
 from agent.session.replies import Replies
+from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
+from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
+from agent.turn_taking.floor import FloorRequest, floor_request
 from asr.transcript import Transcript
 
+_ANSWERED = (FloorRequest.NONE, FloorRequest.ATTENTION)
 MAX_UNTRANSCRIBED = 4
 """Finished turns of one call that may wait for their transcript; all calls share a recogniser."""
 
@@ -123,12 +129,16 @@ class Session:
                 return self._final(event, now)
             case PauseJudged():
                 return self._pause_judged(event, now)
+            case ReplyEvent(piece=Prefilled() as piece):
+                return self._prefilled(event, piece, now)
             case ReplyEvent() | SoundReady() | SegmentSpoken():
                 return self.replies.take(event, now)
             case StageFailed():
                 return self._failed(event, now)
             case CallStarted():
                 return self._started(now)
+            case Leave():
+                return self.lifecycle.leave(event.reason, now)
             case Tick():
                 return iter(())
             case _:
@@ -146,6 +156,7 @@ class Session:
         if change is TurnEvent.RESUMED:
             yield from self._discard_draft(now)
             yield from self.user_turn.resume(now)
+            self.barge_in.resumed()
         if change is TurnEvent.ENDED:
             yield from self._end_turn(now)
         yield from self.user_turn.request_transcript(now)
@@ -163,7 +174,8 @@ class Session:
         yield from self.user_turn.take_partial(event.turn, event.transcript)
         if event.transcript.text:
             # An empty hypothesis is no evidence: there was too little sound for words.
-            yield from self.barge_in.transcribed(event.turn, event.transcript.text, now)
+            text = event.transcript.text
+            yield from self.barge_in.transcribed(event.turn, text, now, final=False)
         if self._stable_words != before and self.replies.idle:
             yield Prepare(self.conversation.messages(self._stable_words))
 
@@ -174,7 +186,7 @@ class Session:
     def _final(self, event: FinalTranscript, now: float) -> Iterator[Command]:
         if self.user_turn.take_revision(event.turn, event.revision, event.transcript, now):
             words = event.transcript.text.strip()
-            yield from self.barge_in.transcribed(event.turn, words, now)
+            yield from self.barge_in.transcribed(event.turn, words, now, final=True)
             yield from self._revised(words, now)
         elif turn := self.user_turn.take_final(event.turn, event.revision, now):
             yield from self._transcribed(turn, event.transcript, now)
@@ -183,9 +195,22 @@ class Session:
         """Draft a reply to the transcript up to a pause, unless its words are incomplete."""
         free = self.replies.idle and not self.user_turn.closed
         wanted = words and self.create_response and self.user_turn.detection
-        if free and wanted and not self.user_turn.endpointing.expects_more(words):
+        if free and wanted and self._needs_reply(words):
             yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
+            self.user_turn.await_ending()
         yield from self._expire(now)
+
+    def _needs_reply(self, words: str) -> bool:
+        """Whether the words up to a pause of the open turn may be answered as they are."""
+        opened = self.user_turn.open
+        if opened is None or self.barge_in.is_wordless(opened.turn, words):
+            return False
+        expects_more = self.user_turn.endpointing.expects_more(words)
+        return not expects_more and self._floor_request(words) in _ANSWERED
+
+    def _floor_request(self, words: str) -> FloorRequest:
+        english = self.user_turn.language == LANGUAGE
+        return floor_request(words) if english else FloorRequest.NONE
 
     def _pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
         self.user_turn.pause_judged(event)
@@ -206,9 +231,10 @@ class Session:
             yield Trouble("too_many_turns", message)
             yield from self._clear(now)
             return
-        if self.barge_in.overlap is not None and (
-            opened.words is not None or self.barge_in.uninterruptible
-        ):
+        if opened.words is not None:
+            yield from self.barge_in.let_both_speak()
+        known = opened.words is not None or self.barge_in.uninterruptible
+        if known and self.barge_in.asks_for_nothing:
             yield from self.barge_in.dismiss("" if opened.words is None else opened.words.text)
             return
         yield from self.barge_in.interrupt(now)
@@ -241,7 +267,23 @@ class Session:
         if self.barge_in.is_false_barge_in(turn):
             yield from self._resume_reply(now)
         elif text and self.create_response and self.user_turn.detection:
-            self.pending_reply.wanted = True
+            self._decide_on_reply(turn)
+
+    def _decide_on_reply(self, turn: Turn) -> None:
+        """Request a reply to the words of a finished turn, unless they are about the floor."""
+        turn.aside = True
+        waits = self.conversation.unanswered() is not None
+        match self._floor_request(turn.transcript):
+            case FloorRequest.STOP:
+                self.conversation.withdraw()
+                self.pending_reply.wanted = False
+            case FloorRequest.WAIT:
+                self.pending_reply.wanted = False
+            case FloorRequest.ATTENTION if waits:
+                self.pending_reply.wanted = True
+            case _:
+                turn.aside = False
+                self.pending_reply.wanted = True
 
     def _resume_reply(self, now: float) -> Iterator[Command]:
         """Go on after a false barge-in: with the rest of the reply, or with a new reply."""
@@ -275,6 +317,14 @@ class Session:
         yield Prepare(self.conversation.messages())
         yield from self.lifecycle.greet(now)
 
+    def _prefilled(self, event: ReplyEvent, piece: Prefilled, now: float) -> Iterator[Command]:
+        """Take what the responder's state at the last word of a draft's prompt says of the turn."""
+        draft = self.replies.draft
+        yield from self.replies.take(event, now)
+        if draft is not None and draft.reply.generation == event.generation:
+            self.user_turn.take_ending(piece.ending)
+            yield from self._expire(now)
+
     def _discard_draft(self, now: float) -> Iterator[Command]:
         turn = None if self.user_turn.open is None else self.user_turn.open.turn
         yield from self.replies.discard(turn, now)
@@ -304,11 +354,23 @@ class Session:
 
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         if event.stage != "asr":
+            failing = self.replies.current
             yield from self.replies.failed(event, now)
+            if failing is not None and self.replies.current is None:
+                yield from self._apologise(failing, now)
+            if self.replies.draft is None:
+                self.user_turn.take_ending(None)
             return
         yield Trouble("asr_failed", event.message, kind="server_error")
         nothing = Transcript("", 0, final=True)
         yield from self._final(FinalTranscript(event.turn, event.revision, nothing), now)
+
+    def _apologise(self, failed: ReplyInFlight, now: float) -> Iterator[Command]:
+        """Say that a reply failed, unless it was a fixed sentence itself, or the caller speaks."""
+        apology = self.settings.call.apology
+        speaking = self.user_turn.open is not None or self.pending_reply.wanted
+        if apology and failed.turn is not None and not (speaking or self.lifecycle.leaving):
+            yield from self.replies.say(apology, now)
 
     def _settle(self, now: float) -> Iterator[Command]:
         """Carry out everything that the time or the new state makes due."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.config.settings import TurnSettings
+from agent.reply import TurnEnding
 from agent.session.commands import (
     CancelDecode,
     Command,
@@ -49,6 +50,8 @@ class OpenTurn:
         shown: the stable words of the transcript so far; told once the turn is announced.
         words: the transcript up to the current pause; None while it is not known.
         end_probability: the turn model's probability that the current pause ends the turn.
+        ending: what the responder's head says of the words up to the current pause.
+        awaits_ending: whether the head has been asked and has not answered.
     """
 
     turn: Turn
@@ -57,6 +60,8 @@ class OpenTurn:
     shown: str = ""
     words: Transcript | None = None
     end_probability: float = 0.0
+    ending: TurnEnding | None = None
+    awaits_ending: bool = False
 
     def awaits(self, turn: int, revision: int) -> bool:
         """Whether ``turn`` and ``revision`` name the current pause of this turn."""
@@ -74,6 +79,7 @@ class UserTurn:
         closed: finished turns, by id, whose transcript is still being decoded.
         position: seconds of sound received since the call began.
         last_sound_at: monotonic second at which the last frame arrived.
+        has_head: whether the responder judges the words up to a pause that it drafts a reply to.
     """
 
     settings: TurnSettings
@@ -85,6 +91,7 @@ class UserTurn:
     closed: dict[int, Turn] = field(default_factory=dict)
     position: float = 0.0
     last_sound_at: float = 0.0
+    has_head: bool = False
     _last_speech_at: float = 0.0
     _release: float = 0.0
     """The configured release threshold; a client's threshold may lower the one in use."""
@@ -202,6 +209,18 @@ class UserTurn:
             opened.end_probability = event.probability
             self._update_delay()
 
+    def await_ending(self) -> None:
+        """Wait for the head's judgement, which comes as the draft's prompt has been read."""
+        if self.open is not None and self.has_head and self.endpointing.semantic:
+            self.open.awaits_ending = True
+            self._update_delay()
+
+    def take_ending(self, ending: TurnEnding | None) -> None:
+        """Take the head's judgement on the words up to the current pause; None for no judgement."""
+        if self.open is not None and self.open.words is not None:
+            self.open.ending, self.open.awaits_ending = ending, False
+            self._update_delay()
+
     def request_transcript(self, now: float) -> Iterator[Command]:
         """Ask for the transcript so far once a pause is longer than the gap between two words."""
         opened, settings = self.open, self.settings
@@ -234,6 +253,8 @@ class UserTurn:
         if opened is None:
             return
         opened.end_probability = 0.0
+        opened.ending, opened.awaits_ending = None, False
+        self.endpointing.pace.went_on_after(self.detector.set_in - self.detector.speech_end)
         if opened.turn.asked_at is None:
             return
         turn = opened.turn
@@ -251,10 +272,10 @@ class UserTurn:
         opened, endpointing = self.open, self.endpointing
         if opened is None or opened.turn.asked_at is None:
             self.detector.delay = endpointing.default_delay
-        elif opened.words is not None:
+        elif opened.words is not None and not opened.awaits_ending:
             seconds = self.detector.speech_end - self.detector.began
             self.detector.delay = endpointing.delay_after(
-                opened.words.text, seconds, opened.end_probability
+                opened.words.text, seconds, opened.end_probability, opened.ending
             )
         elif endpointing.semantic or not opened.turn.announced:
             self.detector.delay = endpointing.delay_for_words

@@ -11,7 +11,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from agent.audio.samples import Samples, from_pcm16, to_pcm16
+from agent.audio.samples import Samples, from_pcm16, to_mono, to_pcm16
 from agent.errors import AudioError
 
 RATE = 48_000
@@ -76,7 +76,8 @@ class OpusDecoder:
     def __init__(self) -> None:
         self._codec = av.AudioCodecContext.create("libopus", "r")
         self._codec.format = "s16"
-        self._codec.layout = "mono"
+        # Mixed here: the codec's own mix of channels of opposite polarity is silence.
+        self._codec.layout = "stereo"
         self._codec.sample_rate = RATE
         self._last: bytes | None = None
         self._concealed = 0
@@ -114,4 +115,5 @@ class OpusDecoder:
 
 
 def _samples(frame: av.AudioFrame) -> Samples:
-    return from_pcm16(bytes(frame.planes[0])[: 2 * frame.samples])
+    channels = from_pcm16(bytes(frame.planes[0])[: 4 * frame.samples]).reshape(-1, 2)
+    return to_mono(channels.T)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from agent.protocol import BadEvent, ClientMessage, Pinged, parse
+from agent.session.events import CommitAudio, Configure, RespondNow, TextTyped
 from agent.session.notices import Trouble
 
 MAX_BAD_EVENTS = 100
 """Unreadable events after which a call is ended."""
+
+
+WITH_WORK = (CommitAudio, Configure, RespondNow, TextTyped)
+"""Events for which engines compute."""
+
+
+def begins_turn(item: ClientMessage | Pinged | Trouble) -> int:
+    """1 for an event that sets engines to work, which has a rate of its own; else 0."""
+    return int(isinstance(item, WITH_WORK))
 
 
 class EventReader:

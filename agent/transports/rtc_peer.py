@@ -1,13 +1,14 @@
 """Peer connections of aiortc, with the received RTP packets diverted to our jitter buffer.
 
 aiortc's receiver delays every packet by 80 ms, and by 200 ms more for good after the first loss;
-see docs/adr/0009-own-jitter-buffer.md. Only this module uses private names of aiortc, whose
-version is pinned for that.
+see docs/adr/0009-own-jitter-buffer.md. Only this module and ``rtc_guard`` use private names of
+aiortc, whose version is pinned for that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,10 +23,14 @@ from aiortc import (
 from aiortc.jitterbuffer import JitterBuffer as AioRtcJitterBuffer
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
+from pydantic import SecretStr
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
+from agent.transports.rtc_guard import guard
 from agent.transports.rtc_track import SpeechTrack
+
+log = logging.getLogger("onebreath.webrtc")
 
 MAX_SDP = 65_536
 """Characters of an offer, at most."""
@@ -33,6 +38,7 @@ MAX_CANDIDATES = 32
 ANSWER_SECONDS = 5.0
 """Seconds for an answer; it takes longer only where a candidate's name cannot be resolved."""
 _BUFFER = "_RTCRtpReceiver__jitter_buffer"
+_CONNECT = "_RTCPeerConnection__connect"
 
 
 class BadOffer(OnebreathError):
@@ -82,6 +88,8 @@ def check_offer(sdp: str) -> None:
             "an offer has one audio section and one data channel section, no video; "
             f"this one has {found}. Add the microphone and create the channel before the offer"
         )
+    if not all(section.dtls and section.dtls.fingerprints for section in media if section.port):
+        raise BadOffer("the offer has no a=fingerprint, without which nothing can be encrypted")
     candidates = sum(len(section.ice_candidates) for section in media)
     if candidates > MAX_CANDIDATES:
         raise BadOffer(f"the offer has {candidates} candidates; {MAX_CANDIDATES} are allowed")
@@ -91,14 +99,33 @@ def new_peer(
     track: SpeechTrack, take: Callable[[RtpPacket], None], servers: Sequence[IceServer]
 ) -> RTCPeerConnection:
     """A connection that sends ``track`` as Opus and gives received packets to ``take``."""
-    ice = [RTCIceServer(server.urls, server.username, server.credential) for server in servers]
+    ice = [RTCIceServer(s.urls, s.username, _revealed(s.credential)) for s in servers]
     peer = RTCPeerConnection(RTCConfiguration(iceServers=ice))
     peer.addTrack(track)
     (transceiver,) = peer.getTransceivers()
     codecs = RTCRtpSender.getCapabilities("audio").codecs
     transceiver.setCodecPreferences([c for c in codecs if c.mimeType == "audio/opus"])
     divert(transceiver.receiver, take)
+    _close_if_it_cannot_connect(peer)
     return peer
+
+
+def _close_if_it_cannot_connect(peer: RTCPeerConnection) -> None:
+    """Close the connection where connecting raises; aiortc leaves it open, and a traceback."""
+    connect = getattr(peer, _CONNECT)
+
+    async def connect_or_close() -> None:
+        try:
+            await connect()
+        except Exception as error:  # at an odd offer aiortc raises every kind of error
+            log.info("a connection cannot be made: %r", error)
+            await peer.close()
+
+    setattr(peer, _CONNECT, connect_or_close)
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str:
@@ -112,17 +139,10 @@ async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str
             await peer.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             listen_on(peer, hosts)
             await peer.setLocalDescription(await peer.createAnswer())
+            guard(peer)  # nothing was awaited since the connection began to be made
     except Exception as error:  # at an odd offer aiortc raises every kind of error
         raise BadOffer(f"the offer cannot be answered: {error!r}") from None
     return str(peer.localDescription.sdp)
-
-
-def overrun(peer: RTCPeerConnection) -> bool:
-    """Whether unfinished messages exceed the receive window of 1 MiB.
-
-    aiortc announces the window and does not enforce it.
-    """
-    return peer.sctp is not None and peer.sctp._advertised_rwnd < 0
 
 
 def lose_packets(peer: RTCPeerConnection, lost: Callable[[], bool]) -> None:

@@ -17,10 +17,11 @@ from agent.config.settings import WebRtcSettings
 from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
 from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
-from agent.transports import rtc_peer
+from agent.transports import rtc_guard, rtc_peer
 from agent.transports.base import Disconnected
 from agent.transports.opus import RATE
-from agent.transports.reading import EventReader
+from agent.transports.pace import TOO_FAST, Pace, Paces
+from agent.transports.reading import EventReader, begins_turn
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 from agent.transports.rtp_receiver import RtpReceiver
 
@@ -54,13 +55,19 @@ class WebRtcTransport:
 
     Args:
         first: messages that came with the client's offer.
+        pace: how fast the client's events may come; None: as for a client of its own address.
     """
 
     rate = RATE
 
     def __init__(
-        self, writer: EventWriter, settings: WebRtcSettings, first: Sequence[ClientMessage] = ()
+        self,
+        writer: EventWriter,
+        settings: WebRtcSettings,
+        first: Sequence[ClientMessage] = (),
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace or Paces().of("")
         self._writer = writer
         self._settings = settings
         self._reader = EventReader(MAX_EVENT)
@@ -169,6 +176,9 @@ class WebRtcTransport:
 
     def _take_message(self, message: str | bytes) -> None:
         for item in self._reader.read(message):
+            if not self._pace.allow(len(message), begins_turn(item)):
+                self._put(self._reader.refuse(TOO_FAST))
+                continue
             match item:
                 case Pinged():
                     with contextlib.suppress(Disconnected):
@@ -186,7 +196,7 @@ class WebRtcTransport:
     async def _keep_time(self) -> None:
         while not self._gone:
             await asyncio.sleep(TICK_SECONDS)
-            if rtc_peer.overrun(self._peer):
+            if rtc_guard.overrun(self._peer):
                 log.warning("the client sends a message without end; the call is ended")
                 self._lose()
             self._receiver.tick()

@@ -13,18 +13,30 @@ from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged
 from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected
-from agent.transports.reading import EventReader
+from agent.transports.pace import Pace, Paces
+from agent.transports.reading import EventReader, begins_turn
 
 
 class WebsocketTransport:
-    """One accepted websocket that speaks docs/protocol.md."""
+    """One accepted websocket that speaks docs/protocol.md.
+
+    Args:
+        pace: how fast the client's events may come; None: as for a client of its own address.
+    """
 
     rate = WIRE_RATE
 
-    def __init__(self, socket: WebSocket, writer: EventWriter, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        writer: EventWriter,
+        settings: ServerSettings,
+        pace: Pace | None = None,
+    ) -> None:
         self._socket = socket
         self._writer = writer
         self._reader = EventReader(settings.max_message_bytes)
+        self._pace = pace or Paces().of("")
 
     async def open(self) -> None:
         """Send ``session.created``.
@@ -39,12 +51,21 @@ class WebsocketTransport:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            self._pace.begin()
             text = message.get("text")
-            for item in self._reader.read(message["bytes"] if text is None else text):
+            wire = message["bytes"] if text is None else text
+            for item in self._reader.read(wire):
+                self._pace.note(len(wire), begins_turn(item))
                 if isinstance(item, Pinged):
                     await self._send_event(self._writer.pong(item, time.monotonic()))
                 else:
                     yield item
+            if (remark := self._pace.remark()) is not None:
+                yield remark
+            if self._pace.exceeded:
+                await self.close(POLICY_VIOLATION, "too much too fast")
+                return
+            await self._pace.rest()
             if self._reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return

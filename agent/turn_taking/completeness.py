@@ -16,11 +16,14 @@ from enum import IntEnum
 from typing import Final
 
 from agent.turn_taking import english_rules as rules
-from agent.turn_taking.dictation import Dictation
+from agent.turn_taking import half_phrases as halves
+from agent.turn_taking.dictated_code import Dictation
 from agent.turn_taking.last_sentence import last_sentence
 
 LANGUAGE: Final = "en"
 """The language of the rules, by the code that Whisper uses."""
+REQUESTING: Final = frozenset({"polite", "question", "question_form", "full_command"})
+"""Rules that take a question, a command or a request for whole."""
 DOUBTED_OF_QUESTIONS: Final = frozenset({"no_object", "no_verb"})
 """Rules that may take a noun for a verb ("a good book?"); for a long question they are unsure."""
 
@@ -66,6 +69,19 @@ def completeness(
     return Completeness(TurnVerdict.UNSURE, "statement")
 
 
+def is_whole_request(words: str, language: str = LANGUAGE) -> bool:
+    """Whether the words are a question or command that is whole by itself: "Who wrote it?".
+
+    Words that may continue or correct the sentence before them ("of France?", "I mean Italy")
+    are not, even where a rule takes them for a whole sentence.
+    """
+    found = completeness(words, language=language)
+    sentence = last_sentence(words, None)
+    if found.verdict is not TurnVerdict.COMPLETE or found.rule not in REQUESTING:
+        return False
+    return rules.begins_a_request(sentence)
+
+
 RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
     ("no_words", TurnVerdict.UNSURE, lambda sentence: not sentence.tokens),
     ("short_answer", TurnVerdict.COMPLETE, rules.is_short_answer),
@@ -83,11 +99,21 @@ RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
     ("wh_word", TurnVerdict.INCOMPLETE, rules.ends_in_wh_word),
     ("subject", TurnVerdict.INCOMPLETE, rules.ends_in_subject),
     ("preposition", TurnVerdict.INCOMPLETE, rules.ends_in_preposition),
+    ("half_name", TurnVerdict.INCOMPLETE, halves.ends_in_half_name),
+    ("half_time", TurnVerdict.INCOMPLETE, halves.ends_in_half_time),
+    ("negation", TurnVerdict.INCOMPLETE, halves.ends_in_negation),
+    ("quantifier", TurnVerdict.INCOMPLETE, halves.ends_in_quantifier),
+    ("bare_adjective", TurnVerdict.INCOMPLETE, halves.ends_in_bare_adjective),
+    ("second_of_pair", TurnVerdict.INCOMPLETE, halves.lacks_second_of_pair),
     ("auxiliary", TurnVerdict.INCOMPLETE, rules.ends_in_auxiliary),
+    ("half_clause", TurnVerdict.INCOMPLETE, halves.ends_in_half_clause),
     ("no_object", TurnVerdict.INCOMPLETE, rules.lacks_object),
     ("no_verb", TurnVerdict.INCOMPLETE, rules.lacks_verb),
     ("condition", TurnVerdict.INCOMPLETE, rules.has_only_condition),
     ("open_list", TurnVerdict.INCOMPLETE, rules.lists_on),
+    ("half_clause_maybe", TurnVerdict.UNSURE, halves.may_end_in_half_clause),
+    ("bare_number", TurnVerdict.UNSURE, halves.ends_in_bare_number),
+    ("destination", TurnVerdict.UNSURE, halves.lacks_destination),
     ("hesitant", TurnVerdict.UNSURE, rules.hesitant),
     ("polite", TurnVerdict.COMPLETE, rules.ends_politely),
     ("open_question", TurnVerdict.UNSURE, rules.is_open_question),

@@ -10,22 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from enum import Enum, auto
 from itertools import pairwise
 
-
-class Dictation(Enum):
-    """The progress of a dictation."""
-
-    NONE = auto()
-    """Nothing is being dictated."""
-    OPEN = auto()
-    """More must come."""
-    DONE = auto()
-    """The number, address or word is complete."""
-    MAYBE = auto()
-    """A local telephone number, or the area code and prefix of a longer one."""
-
+from agent.turn_taking.dictated_code import Dictation, spoken_code
 
 _DIGITS = {
     **dict.fromkeys(("zero", "oh", "o", "one", "two", "three", "four", "five"), 1),
@@ -38,6 +25,8 @@ _DIGITS = {
 """Digits that a number word stands for. "Double" and "triple" count as one; the digit follows."""
 
 _NUMERIC = re.compile(r"\+?\(?\d[\d()\-.]*")
+_LARGE = frozenset({"hundred", "thousand", "million", "billion"})
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+")
 _AMOUNT = re.compile(r"(?<!\d)[$€£]|[%:/]|\d,\d{3}\b")
 
 _LENGTHS: dict[str, frozenset[int]] = {
@@ -50,7 +39,7 @@ _LENGTHS: dict[str, frozenset[int]] = {
     "zip": frozenset({5, 9}),
     "postcode": frozenset({5}),
     "pin": frozenset({4, 6}),
-    "code": frozenset({4, 5, 6, 8}),
+    "code": frozenset({6, 8}),
     "passcode": frozenset({4, 6}),
     "social": frozenset({9}),
 }
@@ -61,6 +50,8 @@ _USUAL_LENGTHS = frozenset({10, 11, 15, 16})
 _COUNTS = {"three": 3, "four": 4, "five": 5, "six": 6, "eight": 8}
 _COUNTS |= {str(count): count for count in range(3, 17)}
 _LOCAL_LENGTH = 7
+_FOREIGN = ("0", "zero", "oh", "o", "+")
+_SHORTEST_ABROAD = 9
 _NUMBER_DIGITS = 3
 """Digits from which a run without an announcing word is a number; fewer are a quantity."""
 
@@ -79,6 +70,8 @@ _MONTHS = frozenset(
 _WHOLE_MONTH = frozenset(
     {"in", "next", "last", "this", "since", "until", "by", "every", "early", "late", "during"}
 )
+_WHOLE_DATE = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d{2})|\d{4}-\d{2}-\d{2}")
+_HALF_DATE = re.compile(r"\d{1,2}(?:[/.-]\d{1,2}[/.-]?)?(?:st|nd|rd|th)?")
 _BIRTH = frozenset({"born", "birth", "birthday", "birthdate"})
 
 
@@ -88,7 +81,7 @@ def dictation(tokens: tuple[str, ...]) -> Dictation:
     Args:
         tokens: the sentence as lower-case words without the punctuation around them.
     """
-    for judge in (_address, _spelling, _number, _date):
+    for judge in (_address, spoken_code, _spelling, _number, _date):
         if (found := judge(tokens)) is not Dictation.NONE:
             return found
     return Dictation.NONE
@@ -145,8 +138,13 @@ def _number(tokens: tuple[str, ...]) -> Dictation:
         return Dictation.NONE
     usual = _usual_lengths(before, kinds)
     if digits in usual:
-        return Dictation.DONE
-    return Dictation.MAYBE if digits > max(usual) or digits == _LOCAL_LENGTH else Dictation.OPEN
+        return Dictation.MAYBE if _abroad(run, digits) else Dictation.DONE
+    if kinds and kinds[-1] == "code" and digits in (4, 5):
+        return Dictation.MAYBE
+    local = digits == _LOCAL_LENGTH and _first_digit(run) not in _FOREIGN
+    return (
+        Dictation.MAYBE if digits > max(usual) or local or _abroad(run, digits) else Dictation.OPEN
+    )
 
 
 def _is_dictated(
@@ -156,6 +154,8 @@ def _is_dictated(
     if before and (before[-1] in _MONTHS or (len(run) == 1 and before[-1] == "number")):
         return False
     bare = len(before) <= 1 and digits > _NUMBER_DIGITS
+    if not before and run[-2:-1] and run[-2] in ("double", "triple"):
+        return True
     grouped = digits >= _NUMBER_DIGITS and (len(run) > 1 or "-" in run[0])
     return bool(kinds) or grouped or bare
 
@@ -167,6 +167,23 @@ def _usual_lengths(before: Sequence[str], kinds: Sequence[str]) -> frozenset[int
             return frozenset({_COUNTS[count]})
     lengths = frozenset[int]().union(*(_LENGTHS.get(kind, frozenset()) for kind in kinds))
     return lengths or _USUAL_LENGTHS
+
+
+def _first_digit(run: Sequence[str]) -> str:
+    """The first digit of a number, or the word for it; outside North America lengths vary."""
+    written = run[0].strip("(")
+    return written[:1] if written[:1].isdigit() or written[:1] == "+" else run[0]
+
+
+def _abroad(run: Sequence[str], digits: int) -> bool:
+    """Whether a number is one whose length varies: +49 ..., and ten digits from a zero on."""
+    first = _first_digit(run)
+    return (first == "+" and digits >= _SHORTEST_ABROAD) or (digits == 10 and first in _FOREIGN)
+
+
+def is_number_word(token: str) -> bool:
+    """Whether a token is a number in digits or words: "20", "twenty-five", "hundred"."""
+    return token in _LARGE or _digits(token) > 0 or bool(_GROUPED.fullmatch(token))
 
 
 def _digit_run(tokens: Sequence[str]) -> list[str]:
@@ -193,12 +210,20 @@ def _date(tokens: tuple[str, ...]) -> Dictation:
     if len(tokens) < 2:
         return Dictation.NONE
     last, before = tokens[-1], tokens[-2]
-    born = not _BIRTH.isdisjoint(tokens)
+    born = not (_BIRTH.isdisjoint(tokens) or {"is", "was", "born", "it's"}.isdisjoint(tokens))
     if last in _MONTHS and (born or before not in _WHOLE_MONTH):
         day_first = before == "of" or before[:1].isdigit()
         if last == "may" and before not in ("on", "is", "of") and not day_first:
             return Dictation.NONE  # the verb
         return Dictation.OPEN if born or not day_first else Dictation.MAYBE
-    if born and before in _MONTHS and before != "in" and not re.fullmatch(r"\d{4}", last):
-        return Dictation.OPEN
-    return Dictation.NONE
+    if not born:
+        return Dictation.NONE
+    if _WHOLE_DATE.fullmatch(last) or (_dated(tokens[:-1]) and re.fullmatch(r"\d{4}", last)):
+        return Dictation.DONE
+    half = before in _MONTHS or _HALF_DATE.fullmatch(last)
+    return Dictation.OPEN if half else Dictation.NONE
+
+
+def _dated(tokens: Sequence[str]) -> bool:
+    """Whether a month or "in" stands before a year: "April 3rd, 1984", "born in 1984"."""
+    return tokens[-1:] == ("in",) or not _MONTHS.isdisjoint(tokens[-3:])

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from agent.turn_taking import english_words as words
-from agent.turn_taking.dictation import Dictation, dictation
+from agent.turn_taking.dictated_code import Dictation
+from agent.turn_taking.dictation import dictation
 from agent.turn_taking.last_sentence import LastSentence
 
 HESITANT_SECONDS: Final = 2.0
@@ -201,6 +202,14 @@ def is_full_command(sentence: LastSentence) -> bool:
     dangles = sentence.last in words.DANGLING or may_be_misheard(sentence)
     whole = len(sentence.tokens) >= 4 and sentence.text.endswith((".", "!"))
     return imperative and whole and not dangles
+
+
+def begins_a_request(sentence: LastSentence) -> bool:
+    """As in "and what is it?", "set a timer", but not "no, what is it?" and not "of France?"."""
+    corrects = sentence.tokens[:1] in (("no",), ("or",), ("sorry",), ("wait",), ("actually",))
+    lead = words.lead(sentence.tokens)
+    asks_or_tells = lead in words.WH_WORDS | words.IMPERATIVES or lead in words.ASKING_VERBS
+    return asks_or_tells and not corrects
 
 
 def ends_in_closing_word(sentence: LastSentence) -> bool:

@@ -39,7 +39,10 @@ SHORT_ANSWERS = frozenset(
         don't know, i'm not sure, i don't think so, i think so, hello, hi, hey, hi there, hello
         there, good morning, good afternoon, good evening, bye, goodbye, bye bye, see you, see you
         later, have a nice day, nothing, nothing else, no problem, sorry, pardon, what, why, how,
-        who, when, where, really, me too
+        who, when, where, really, me too,
+        why not, of course not, i hope not, i guess not, i think not, probably not, maybe not,
+        definitely not, absolutely not, certainly not, no i can't, no it isn't, no i'm not,
+        no i won't, no we don't, no i didn't, no i haven't, no it's not, no it doesn't
     """
     )
 )
@@ -71,7 +74,8 @@ NEVER_LAST_PHRASES = _phrases(
     """
     and then,such as, as well as, and so, or maybe, because of, so that, in order to, more than,
     less than, at least, kind of a, a lot of, one of, some of, which is, who is, that is, and say
-    that, said that, so that, means that, is that, told me that, sure that
+    that, said that, so that, means that, is that, told me that, sure that,
+    think that, thought that, hope that, says that
 """
 )
 
@@ -211,6 +215,7 @@ IMPERATIVES = _words(
     tell show give set play turn switch call send open close read find book order remind cancel stop
     start add remove delete put take bring make move change repeat explain describe translate spell
     write search look check transfer connect wake help please let schedule increase decrease
+    convert calculate define recommend suggest compare count dim lower raise navigate
 """
 )
 TIMES = _words("today tomorrow tonight now yesterday yet soon")

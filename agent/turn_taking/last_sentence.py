@@ -35,12 +35,21 @@ class LastSentence:
         return self.tokens[-2] if len(self.tokens) > 1 else ""
 
     @property
+    def last_written(self) -> str:
+        """The last word with its capitals; empty if there is none."""
+        found = _WORD.findall(self.text)
+        return found[-1].strip("'’‘-♪") if found else ""
+
+    @property
     def phrase(self) -> str:
         """The words, separated by spaces."""
         return " ".join(self.tokens)
 
 
-_SENTENCE_END = re.compile(r"(?<=[.?!])[\"”’']?\s+")
+_SENTENCE_END = re.compile(
+    r"(?<=[.?!])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)[\"”’']?\s+"
+)
+"""The gap between two sentences; a title such as "Mr." ends none."""
 _WORD = re.compile(r"[^\s,;:.!?…—–\"“”()\[\]*]+(?:[.@:,][^\s,;:.!?…—–\"“”()\[\]*]+)*@?")
 
 

@@ -9,7 +9,7 @@ from time import perf_counter, process_time
 import torch
 
 from dllm_core.decode.denoise import Forward, run
-from dllm_core.decode.drafting import DraftCosts
+from dllm_core.decode.draft_economy import DraftCosts
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.unmask import predict
 from dllm_core.draft.drafter import Drafter

@@ -11,7 +11,7 @@ ones in distribution, for every token is drawn from the model's own and drafts o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -21,9 +21,11 @@ from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode import unmask
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.decode.denoise import Forward
+from dllm_core.decode.draft_economy import TYPICAL, DraftCosts, DraftCounts, DraftWorth
 from dllm_core.decode.stats import DraftRound, DraftStats
 from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.drafter import Drafter
+from dllm_core.draft.echo import Echo, Joined, Lookup
 from dllm_core.draft.proposal import Proposal
 from dllm_core.draft.tree import Tree, grow
 from dllm_core.model.cache import PromptCache
@@ -31,100 +33,6 @@ from dllm_core.model.transformer import Span, Taps
 
 _CONFIDENT = 0.5
 """Chance from which a drafted token may stand unverified."""
-_MEMORY = 0.8
-"""Weight of earlier rounds in what drafts are found to save."""
-_PRIOR = 2.0
-"""Tokens that a reply begins with, expected and accepted."""
-_LEAST_TRUST, _MOST_TRUST = 0.2, 1.5
-_LONGEST_PAUSE = 32
-"""Plain tokens between two attempts, where drafts do not pay."""
-
-
-@dataclass(frozen=True, slots=True)
-class DraftCosts:
-    """Milliseconds of what a round is made of, on this machine (calibrate.py)."""
-
-    rows: tuple[float, ...]
-    """Of a pass over 1, 2, ... rows; more cost as the last two let expect."""
-    draft: float
-    """Of drafting a block."""
-
-    def of(self, rows: int) -> float:
-        """Milliseconds of a pass over so many rows."""
-        known = len(self.rows)
-        if rows <= known:
-            return self.rows[rows - 1]
-        slope = self.rows[-1] - self.rows[-2] if known > 1 else self.rows[-1]
-        return self.rows[-1] + slope * (rows - known)
-
-
-TYPICAL = DraftCosts(tuple(1 + 0.1 * more for more in range(8)), 0.2)
-"""Before anything was measured; only ratios matter."""
-
-
-@dataclass(slots=True)
-class _Worth:
-    """Whether drafts pay: what they saved lately, and how long to do without."""
-
-    saved: float = 0.0
-    """Milliseconds a round, lately."""
-    pause: int = 0
-    waiting: int = 0
-    expected: float = _PRIOR
-    accepted: float = _PRIOR
-
-    def drafts_now(self) -> bool:
-        if self.waiting:
-            self.waiting -= 1
-            return False
-        return True
-
-    @property
-    def trust(self) -> float:
-        """Tokens that were accepted by those that were expected to be."""
-        return min(max(self.accepted / self.expected, _LEAST_TRUST), _MOST_TRUST)
-
-    def learn(self, accepted: int, tree: Tree, costs: DraftCosts) -> None:
-        """A round with this draft gave `accepted` tokens more than one without."""
-        rows = len(tree)
-        self.expected = _MEMORY * self.expected + (tree.expected - 1) / self.trust
-        self.accepted = _MEMORY * self.accepted + accepted
-        gain = accepted * costs.of(1) - (costs.of(rows) - costs.of(1)) - costs.draft
-        self.saved = _MEMORY * self.saved + (1 - _MEMORY) * gain
-        if self.saved >= 0:
-            self.pause = 0
-        elif gain < 0:
-            self.pause = min(max(2, 2 * self.pause), _LONGEST_PAUSE)
-            self.waiting = self.pause
-
-
-@dataclass(slots=True)
-class _Counts:
-    """Figures of a reply's rounds."""
-
-    rounds: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    tried: list[int] = field(default_factory=list)
-    right: list[int] = field(default_factory=list)
-    unverified: int = 0
-
-    def add(self, tree: Tree, path: Sequence[int]) -> None:
-        self.rounds += 1
-        self.drafted += len(tree) - 1
-        self.accepted += len(path) - 1
-        for depth, row in enumerate(path):
-            if row not in tree.parents:
-                break
-            if depth == len(self.tried):
-                self.tried.append(0)
-                self.right.append(0)
-            self.tried[depth] += 1
-            self.right[depth] += depth + 1 < len(path)
-
-    def stats(self) -> DraftStats:
-        tried, right = tuple(self.tried), tuple(self.right)
-        return DraftStats(self.rounds, self.drafted, self.accepted, tried, right, self.unverified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +78,11 @@ class Drafting:
         self._ids: list[int] = []
         self._confidence: list[float] = []
         self._proposal: Proposal | None = None
+        self._echo: Echo | None = None
+        looks = drafter is not None and options.draft_echo
+        self._lookup = Lookup([*cache.ids, last]) if looks else None
         self._planned: _Planned | None = None
-        self._worth, self._counts, self._asked = _Worth(), _Counts(), False
+        self._worth, self._counts, self._asked = DraftWorth(), DraftCounts(), False
         self._open = False
         self._most_rows = options.draft_rows
 
@@ -181,13 +92,16 @@ class Drafting:
         """Take at most `rows` rows in the steps to come, for others share them."""
         self._most_rows = max(1, min(self._options.draft_rows, rows))
 
-    @property
-    def request(self) -> tuple[DraftCache, int] | None:
-        """What the drafter is to draft from for the next round, if it is to draft at all."""
+    def ask(self) -> tuple[DraftCache, int] | None:
+        """What the drafter is to draft from for the next round, told once; None for no draft."""
         drafts = self._cache.drafts
         if self._planned is not None or self._asked or self._drafter is None:
             return None
         self._asked = True
+        if self._lookup is not None and self._room > 1:
+            self._echo = self._lookup.find()
+        if self._echo is not None and self._echo.sure:
+            return None
         known = isinstance(drafts, DraftCache) and 0 < len(drafts) == len(self._cache)
         if not known or self._room <= 1 or self._most_rows < 2 or not self._worth.drafts_now():
             return None
@@ -199,8 +113,12 @@ class Drafting:
         return self._max_tokens - len(self._ids)
 
     def propose(self, proposal: Proposal) -> None:
-        """Take the drafter's answer to `request`."""
+        """Take the drafter's answer to `ask`."""
         self._proposal = proposal
+
+    def _proposals(self) -> Joined | None:
+        found = self._proposal is not None or self._echo is not None
+        return Joined(self._proposal, self._echo) if found else None
 
     def plan(self) -> Forward:
         if self._planned is None:
@@ -213,7 +131,8 @@ class Drafting:
         # Near the end of the context there may be room for the reply, but not for branches.
         rows = min(self._most_rows, cache.store.limit - len(cache))
         tree = grow(
-            self._last, self._proposal, cost=self._costs.of, spent=self._costs.draft,
+            self._last, self._proposals(), cost=self._costs.of,
+            spent=0.0 if self._proposal is None else self._costs.draft,
             rows=rows, deepest=self._room - 1, trust=self._worth.trust,
         )  # fmt: skip
         rows, start = len(tree), len(cache)
@@ -233,7 +152,7 @@ class Drafting:
     def absorb(self, logits: Tensor) -> None:
         assert self._planned is not None, "plan the pass first"
         planned, tree = self._planned, self._planned.tree
-        self._planned, self._proposal, self._asked = None, None, False
+        self._planned, self._proposal, self._echo, self._asked = None, None, None, False
         path, said, sure = self._followed(tree, logits)
         self._keep(planned, path)
         before = len(self._ids)
@@ -289,6 +208,8 @@ class Drafting:
             self._ids.append(token)
             self._confidence.append(chance)
             self._last = token
+            if self._lookup is not None:
+                self._lookup.extend([token])
             self.done = token in self._config.eos_ids or len(self._ids) == self._max_tokens
             if self.done:
                 return
@@ -311,7 +232,7 @@ class Drafting:
     def _confident(self) -> list[tuple[int, float]]:
         """The likeliest chain while its tokens are likely enough, all together; whole words."""
         chain: list[tuple[int, float]] = []
-        proposal, whole = self._proposal, 1.0
+        proposal, whole = self._proposals(), 1.0
         while proposal is not None and len(chain) < self._room:
             best = proposal.after(chain[-1][0] if chain else self._last, len(chain), 1)
             if not best or whole * best[0].chance < _CONFIDENT:
@@ -370,7 +291,7 @@ def draft_together(denoisers: Sequence[Drafting]) -> None:
     """Draft for several replies in one pass of their drafter."""
     wanted: dict[int, list[tuple[Drafting, tuple[DraftCache, int]]]] = {}
     for each in denoisers:
-        if (request := each.request) is not None:
+        if (request := each.ask()) is not None:
             wanted.setdefault(id(each._drafter), []).append((each, request))
     for group in wanted.values():
         drafter = group[0][0]._drafter

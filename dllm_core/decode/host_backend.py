@@ -15,7 +15,7 @@ from dllm_core.decode.backend import Cache
 from dllm_core.decode.batch import Batch
 from dllm_core.decode.calibrate import draft_costs, measured_cost
 from dllm_core.decode.denoise import Denoiser, resolve_policy
-from dllm_core.decode.drafting import TYPICAL
+from dllm_core.decode.draft_economy import TYPICAL
 from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.requests import Ticket
 from dllm_core.decode.schedule import CostModel
@@ -97,8 +97,17 @@ class HostBackend:
         """See `Engine.prefill`."""
         return self._prefill(ids, cache.contiguous)
 
-    @torch.inference_mode()
     def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
+        return self.read_with_state(ids, 0, cache)[0]
+
+    @torch.inference_mode()
+    def read_with_state(
+        self, ids: Sequence[int], place: int, cache: PromptCache
+    ) -> tuple[PrefillStats, Tensor | None]:
+        """Read `ids`; also the hidden state after `ids[:place]`, or None where `place` is 0.
+
+        A token that is in the cache already is read again for its state.
+        """
         begin = perf_counter()
         block = self.config.block_length if self.config.attention == "block_causal" else 1
         shared = cache.shared_prefix(ids) // block * block
@@ -106,19 +115,22 @@ class HostBackend:
         if drafts is not None:
             # Positions that were read without the drafter are read again.
             shared = min(shared, len(drafts))
+        if place:
+            shared = min(shared, place - 1)
         cache.crop(shared)
-        stop = len(ids) // block * block
+        stop, state = len(ids) // block * block, None
         new = list(ids[shared:stop])
         if new:
             cache.reserve(len(new))
             mask = visibility(self.config, shared, len(new), stop)
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
             taps = None if self.drafter is None else self.drafter.taps(len(new))
-            self._model(torch.tensor(new, device=self._device), [span], None, taps)
+            hidden = self._model(torch.tensor(new, device=self._device), [span], None, taps)
             if self.drafter is not None and taps is not None and drafts is not None:
                 self.drafter.extend(drafts, taps.features)
             cache.commit(new)
-        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
+            state = hidden[place - 1 - shared] if place else None
+        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3), state
 
     def _placed(self, mask: Tensor | None) -> Tensor | None:
         return None if mask is None else mask.to(self._device)

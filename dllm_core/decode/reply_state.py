@@ -13,7 +13,8 @@ from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode.canvas import Canvas, CanvasView
 from dllm_core.decode.denoise import Denoiser, Forward
 from dllm_core.decode.diffusion import Diffusion
-from dllm_core.decode.drafting import TYPICAL, DraftCosts, Drafting
+from dllm_core.decode.draft_economy import TYPICAL, DraftCosts
+from dllm_core.decode.drafting import Drafting
 from dllm_core.decode.fixed_point import FixedPoint
 from dllm_core.decode.reply_steps import ReplySteps
 from dllm_core.decode.schedule import Clock, CostModel, Deadline

@@ -13,6 +13,7 @@ from agent.config.settings import Settings
 from agent.runtime.call import CallRunner
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import AgentServer, listen, serve
+from agent.transports.pace import Paces
 from agent.transports.websocket import WebsocketTransport
 from support.fakes import in_virtual_time
 from support.scenario import Scenario
@@ -96,7 +97,8 @@ async def _virtual_caller(scenario: Scenario, engines: Engines) -> None:
     director = Director(scenario, phone, engines)
     # Everything is the real server's but its clock.
     writer = AgentServer(settings, engines)._writer()
-    transport = WebsocketTransport(socket, writer, settings.server)
+    pace = Paces(asyncio.get_running_loop().time).of("")
+    transport = WebsocketTransport(socket, writer, settings.server, pace)
     await transport.open()
     call = asyncio.create_task(CallRunner(engines, settings, transport).run())
     call.add_done_callback(lambda _: phone.end())

@@ -37,6 +37,7 @@ from agent.session.notices import (
 )
 from agent.session.session import MAX_UNTRANSCRIBED, Session
 from agent.turn_taking.backchannel import is_backchannel
+from agent.turn_taking.floor import FloorRequest, floor_request
 from tts.engine import SpeechChunk, WordSpan
 
 RATE = 1000
@@ -192,7 +193,9 @@ class Witness:
         asked_for = self.session.create_response and self.session.user_turn.detection
         means_something = bool(command.text) and not is_backchannel(command.text)
         if command.final and asked_for and means_something:
-            self.owed = True
+            # "Stop" and "hold on" want silence, and take back what was asked.
+            wish = floor_request(command.text)
+            self.owed = wish not in (FloorRequest.STOP, FloorRequest.WAIT)
         if command.final and not asked_for:
             # Whoever now answers only when he is asked to owes nothing for what he was cut in.
             self.owed = self.owed and not self.answers

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agent.config.telephony import AsteriskSettings, TelephonySettings
+from agent.config.telephony import ASK_BY_WEBHOOK, AsteriskSettings, TelephonySettings
 from agent.errors import ProtocolError
 from agent.runtime.calls import CallRefused
 from agent.telephony.dialects.base import Started
@@ -42,8 +42,8 @@ class SocketRequest:
 class TokenCheck(Protocol):
     """Takes tokens back; the webhooks issue them."""
 
-    def spend(self, token: str, call_id: str | None, now: float) -> None:
-        """Take back ``token`` at second ``now``.
+    def spend(self, token: str, call_id: str | None, now: float, provider: str) -> None:
+        """Take back ``token``, of a call of ``provider``, at second ``now``.
 
         Raises:
             ProtocolError: the token is not valid for this call.
@@ -94,12 +94,21 @@ class Admission:
         Raises:
             CallRefused: the provider is not set up, or Asterisk gave a wrong password.
         """
-        if self._is_trusted(request) or provider in ("auto", "audiosocket"):
+        if self._is_trusted(request) or provider == "audiosocket":
+            return
+        if provider == "auto":
+            self._check_auto(request)
             return
         if getattr(self._settings, provider, None) is None:
             raise CallRefused(f"there is no [telephony.{provider}] in the settings", 404)
         if provider == "asterisk":
             self._check_password(request.headers)
+
+    def _check_auto(self, request: SocketRequest) -> None:
+        if not any(getattr(self._settings, name) for name in ASK_BY_WEBHOOK):
+            raise CallRefused("there is no provider in the settings", 404)
+        if "origin" in request.headers:
+            raise CallRefused("a page in a browser is no provider")
 
     def check_call(self, provider: str, started: Started, request: SocketRequest) -> None:
         """Take back the token of a started call, from its messages, its URL or a header.
@@ -115,14 +124,14 @@ class Admission:
         if provider == "audiosocket":
             self._check_uuid(started.call_id)
         else:
-            self._check_token(started, request)
+            self._check_token(provider, started, request)
 
-    def _check_token(self, started: Started, request: SocketRequest) -> None:
+    def _check_token(self, provider: str, started: Started, request: SocketRequest) -> None:
         token = started.token or request.token or request.headers.get(TELNYX_HEADER)
         if not token:
             raise CallRefused("the call came without a token")
         try:
-            self._tokens.spend(token, started.call_id, self._clock())
+            self._tokens.spend(token, started.call_id, self._clock(), provider)
         except ProtocolError as error:
             raise CallRefused(str(error)) from None
 

@@ -32,9 +32,9 @@ class Tokens:
     """Issues tokens and takes each back once.
 
     A token is 68 hexadecimal digits (Plivo's extra headers take letters and digits only): its
-    expiry, a nonce, and an HMAC-SHA256 of both and of the call's id, cut to 128 bits (RFC 2104,
-    section 5). Issued tokens are not stored. A spent token is remembered until it expires, so
-    memory grows only with calls whose webhook was signed, and not beyond ``MAX_SPENT``.
+    expiry, a nonce, and an HMAC-SHA256 of both, the provider and the call's id, cut to 128 bits
+    (RFC 2104, section 5). Issued tokens are not stored. A spent token is remembered until it
+    expires, so memory grows only with calls whose webhook was signed, and not beyond ``MAX_SPENT``.
 
     Args:
         key: the secret of the HMAC. Processes behind one balancer must share it, and then a token
@@ -49,29 +49,31 @@ class Tokens:
         self._lifetime = lifetime
         self._spent: OrderedDict[bytes, float] = OrderedDict()
 
-    def issue(self, call_id: str, now: float) -> str:
+    def issue(self, call_id: str, now: float, provider: str = "") -> str:
         """Issue a token for one socket of the call.
 
         Args:
             call_id: the provider's own id of the call, as its media stream will name it.
             now: seconds, on the same clock as for ``spend``.
+            provider: the provider at whose socket it is valid.
         """
         expiry = int((now + self._lifetime) * 1000).to_bytes(_EXPIRY, "big")
         head = expiry + secrets.token_bytes(_NONCE)
-        return (head + self._mac(head, call_id)).hex()
+        return (head + self._mac(head, call_id, provider)).hex()
 
-    def spend(self, token: str, call_id: str | None, now: float) -> None:
+    def spend(self, token: str, call_id: str | None, now: float, provider: str = "") -> None:
         """Take the token back.
 
         Args:
             call_id: the id that the media stream gives; None where it gives no id.
+            provider: the provider whose socket it is.
 
         Raises:
             TokenError: the token is forged, of another call, expired, or spent.
         """
         head, mac = _split(token)
-        if not hmac.compare_digest(mac, self._mac(head, call_id or "")):
-            raise TokenError("the token is not of this server or not for this call")
+        if not hmac.compare_digest(mac, self._mac(head, call_id or "", provider)):
+            raise TokenError("the token is not of this server, or not for this call and provider")
         expires = int.from_bytes(head[:_EXPIRY], "big") / 1000
         if now >= expires:
             raise TokenError(f"the token has expired; sockets open within {self._lifetime:.0f} s")
@@ -82,10 +84,10 @@ class Tokens:
             raise TokenError("too many sockets were opened in the last minute")
         self._spent[head] = expires
 
-    def _mac(self, head: bytes, call_id: str) -> bytes:
-        return hmac.new(
-            self._key, head + call_id.encode(errors="surrogatepass"), hashlib.sha256
-        ).digest()[:_MAC]
+    def _mac(self, head: bytes, call_id: str, provider: str) -> bytes:
+        # The provider's name has no byte of zero, so no two pairs make the same bytes.
+        what = f"{provider}\0{call_id}".encode(errors="surrogatepass")
+        return hmac.new(self._key, head + what, hashlib.sha256).digest()[:_MAC]
 
     def _forget(self, now: float) -> None:
         """Drop expired tokens. All tokens live equally long, so the oldest are first, except for

@@ -98,7 +98,7 @@ class Webhooks:
             call_id = _call_id(signed, hook.call_id)
         except SignatureError as error:
             raise WebhookRefused(403, str(error)) from None
-        token = self._tokens.issue(call_id, self._clock())
+        token = self._tokens.issue(call_id, self._clock(), provider)
         socket = f"{self._public_url}/telephony/{provider}".replace("http", "ws", 1)
         return hook.answer(socket, token, call_id)
 

@@ -59,7 +59,7 @@ class TelephonyEndpoint:
         tokens: TokenCheck,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._engines = engines
         self._calls = calls
         self._clock = clock
@@ -77,7 +77,7 @@ class TelephonyEndpoint:
         Raises:
             ConfigError: the port cannot be bound.
         """
-        telephony = self._settings.telephony
+        telephony = self.settings.telephony
         if telephony.audiosocket_port is None:
             yield
             return
@@ -129,7 +129,7 @@ class TelephonyEndpoint:
     ) -> None:
         """Read the handshake, take the token back, and run the call."""
         try:
-            async with asyncio.timeout(self._settings.telephony.start_seconds):
+            async with asyncio.timeout(self.settings.telephony.start_seconds):
                 handshake = await read_handshake(connection, provider)
             self._admission.check_call(handshake.provider, handshake.started, request)
             call = self._calls.admit(handshake.provider, "tel")
@@ -151,7 +151,7 @@ class TelephonyEndpoint:
             await self._run(call, transport, handshake.started.call_id)
 
     def _transport(self, connection: MediaConnection, handshake: Handshake) -> TelephonyTransport:
-        lead, instructions = self._settings.telephony.lead, self._instructions(handshake)
+        lead, instructions = self.settings.telephony.lead, self._instructions(handshake)
         return TelephonyTransport(connection, handshake, lead, instructions, self._clock)
 
     async def _run(self, call: AdmittedCall, transport: TelephonyTransport, call_id: str) -> None:
@@ -173,7 +173,7 @@ class TelephonyEndpoint:
                 del self.transports[call_id]
 
     async def _converse(self, transport: TelephonyTransport) -> CallEnd:
-        telephony, engines = self._settings.telephony, self._engines
+        telephony, engines = self.settings.telephony, self._engines
         writing: asyncio.Task[None] | None = None
         if telephony.record and await announce_alone(
             telephony.announce_recording, engines, transport
@@ -182,7 +182,8 @@ class TelephonyEndpoint:
             transport.record(track)
             writing = asyncio.create_task(write_recording(telephony.record, track, self._clock))
         try:
-            return await CallRunner(engines, self._settings, transport, self._clock).run()
+            runner = CallRunner(engines, self.settings, transport, self._clock, self._calls)
+            return await runner.run()
         finally:
             if writing is not None:
                 writing.cancel()
@@ -190,7 +191,7 @@ class TelephonyEndpoint:
 
     def _instructions(self, handshake: Handshake) -> str | None:
         started = handshake.started
-        telephony = self._settings.telephony
+        telephony = self.settings.telephony
         if not telephony.instructions_template:
             return None
         fields = {
@@ -200,7 +201,7 @@ class TelephonyEndpoint:
             "call_id": started.call_id,
         }
         about = fill_in(telephony.instructions_template, fields, started.parameters)
-        return f"{self._settings.responder.instructions}\n{about}"
+        return f"{self.settings.responder.instructions}\n{about}"
 
 
 async def _deny(socket: WebSocket, status: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import stat
 import time
 import wave
 from collections.abc import Callable
@@ -116,6 +118,11 @@ def _finish(file: wave.Wave_write, rest: bytes) -> None:
 
 
 def _open(path: Path, rate: int) -> wave.Wave_write:
+    """A new file that its owner alone may read, in a directory that is likewise closed."""
+    if stat.S_IMODE(path.parent.stat().st_mode) & 0o077:
+        log.warning("closed the recordings in %s to other users (mode 0700)", path.parent)
+        path.parent.chmod(0o700)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     file = wave.open(str(path), "wb")  # noqa: SIM115  # closed by the writer
     file.setnchannels(2)
     file.setsampwidth(2)

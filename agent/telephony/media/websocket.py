@@ -10,10 +10,10 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
 from agent.telephony.dialects.json_fields import MAX_MESSAGE
+from agent.transports.fair_websocket import FairWebsocket
 
 MEDIA = "/telephony/"
 CLOSE_SECONDS = 12.0
@@ -25,7 +25,7 @@ WITHOUT_PINGS = "/telephony/asterisk"
 """Path without pings: Asterisk of 2025 hangs up when it is pinged (its issue 1722)."""
 
 
-class MediaAwareProtocol(WebSocketsSansIOProtocol):
+class MediaAwareProtocol(FairWebsocket):
     """Reads no media message of more than ``MAX_MESSAGE`` bytes: the rest gets close code 1009."""
 
     def handle_connect(self, event: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +37,8 @@ class RecordPlan:
     together: int = 32
     max_tokens: int = 40
     dtype: str = "auto"
+    own: str = ""
+    """SHA-256 of the user's own prompts, in their order."""
 
     def save(self, directory: Path) -> None:
         """Raises DataError where the directory holds shards of another plan."""
@@ -58,8 +61,10 @@ class RecordPlan:
             raise DataError(f"{directory} holds no recordings to train on: {error}.") from error
 
 
-def make_plan(engine: Engine, base: str, system: str, dtype: str, seed: int) -> RecordPlan:
-    """The plan for this base.
+def make_plan(
+    engine: Engine, base: str, system: str, dtype: str, seed: int, own: Sequence[str] = ()
+) -> RecordPlan:
+    """The plan for this base, and for prompts of the user's.
 
     Raises:
         OptionError: the base does not decode token by token, so that there is nothing to draft.
@@ -73,6 +78,7 @@ def make_plan(engine: Engine, base: str, system: str, dtype: str, seed: int) -> 
         system=system,
         dtype=dtype,
         seed=seed,
+        own=hashlib.sha256("\n".join(own).encode()).hexdigest() if own else "",
     )
 
 

@@ -79,7 +79,7 @@ def make(
     begin = monotonic()
     engine = Engine.load(task.base, dtype=task.dtype, device="cpu", threads=task.threads)
     if stage in ("all", "record"):
-        plan = make_plan(engine, task.base, task.system, task.dtype, task.seed)
+        plan = make_plan(engine, task.base, task.system, task.dtype, task.seed, task.own)
         done = record(
             engine, plan, task.recordings, task.conversations,
             own=task.own, seconds=task.seconds, tell=tell,

@@ -1,0 +1,115 @@
+"""Health (``/healthz``, ``/readyz``, ``/metrics``), on the server's port or one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from agent.runtime.calls import CallRegistry
+from agent.runtime.engine_tasks import Engines
+from agent.runtime.watchdog import Watchdog
+from agent.server.http_deadlines import HttpWithDeadlines
+
+VOICE_READY = Gauge("onebreath_voice_ready", "Whether the voice can speak: 1, or 0.")
+WAITING = Gauge("onebreath_compute_waiting", "Pieces of work that wait for the compute thread.")
+
+
+class Health:
+    """What the server says of itself; may be asked from any thread.
+
+    Args:
+        calls: the server's calls.
+        watchdog: watches the event loop of the calls.
+    """
+
+    def __init__(self, calls: CallRegistry, engines: Engines, watchdog: Watchdog) -> None:
+        self._calls = calls
+        self._engines = engines
+        self._watchdog = watchdog
+
+    def routes(self) -> list[Route]:
+        """The three routes."""
+        return [
+            Route("/healthz", self._health),
+            Route("/readyz", self._ready),
+            Route("/metrics", self._metrics),
+        ]
+
+    def trouble(self) -> tuple[str, str] | None:
+        """A word and a sentence for why a new call should not come here; None where it may."""
+        if self._calls.draining:
+            return "draining", "the server is being stopped"
+        if (blocked := self._watchdog.trouble) is not None:
+            return "blocked", blocked
+        if not getattr(self._engines.tts, "ready", True):
+            return "voice_down", "the voice is being started again"
+        if (refusal := self._calls.refusal()) is not None:
+            return "full", str(refusal)
+        return None
+
+    async def _health(self, request: Request) -> Response:
+        """Liveness: the process answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def _ready(self, request: Request) -> Response:
+        """Readiness: whether a new call would be admitted and served."""
+        body: dict[str, object] = {"calls": len(self._calls), "max_calls": self._calls.max_calls}
+        trouble = self.trouble()
+        if trouble is None:
+            return JSONResponse({"status": "ready", **body})
+        status, reason = trouble
+        return JSONResponse({"status": status, "reason": reason, **body}, status_code=503)
+
+    async def _metrics(self, request: Request) -> Response:
+        """Figures of this process, for Prometheus."""
+        VOICE_READY.set(float(getattr(self._engines.tts, "ready", True)))
+        WAITING.set(self._engines.compute.waiting)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @contextmanager
+    def serving(self, sock: socket.socket | None) -> Iterator[None]:
+        """Answer on ``sock`` meanwhile, in a thread of its own: a blocked loop is told there, too.
+
+        Args:
+            sock: a listening socket; None: nothing is done.
+        """
+        if sock is None:
+            yield
+            return
+        config = uvicorn.Config(
+            Starlette(routes=self.routes()),
+            http=HttpWithDeadlines,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = _Quiet(config)
+        thread = threading.Thread(
+            target=lambda: asyncio.run(server.serve(sockets=[sock])), name="health", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+class _Quiet(uvicorn.Server):
+    """A server that leaves the signals of the process alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,104 @@
+"""Words about the floor: "stop", "hold on", "are you there?" say who speaks, and ask for nothing.
+
+They get no speech for an answer. "Stop" and "give me a second" want silence; "hello?" in a wait
+wants the answer that is due.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import Final
+
+MAX_CHARACTERS: Final = 120
+"""Characters of words beyond which they are about more than the floor."""
+
+
+class FloorRequest(Enum):
+    """The wish about the floor that words express."""
+
+    NONE = auto()
+    """The words are about something else."""
+    STOP = auto()
+    """The agent is to fall silent, and what was asked need not be answered: "never mind"."""
+    WAIT = auto()
+    """The agent is to wait until the caller goes on: "one moment"."""
+    ATTENTION = auto()
+    """The caller asks whether anybody listens: "hello?", "can you hear me?"."""
+
+
+_TIME: Final = (
+    r"(?:(?:a|one|another|just a|half a|two|a few|some|a little)? ?"
+    r"(?:seconds?|secs?|minutes?|moments?|bit|mo|time|while))"
+)
+_STOP: Final = (
+    r"(?:stop|be quiet)(?: it| that| this| now| here| there| right there| right now)?"
+    rf"(?: for {_TIME})?"
+    r"|(?:would|do) you mind stopping(?: now| that)?|(?:that will|that'll) do"
+    r"|stop (?:talking|speaking|it now|reading|the story|saying that)"
+    r"|(?:you (?:can|may|should)|i (?:want|need) you to) (?:stop|be quiet|shut up)"
+    r"(?: talking| speaking| now)?"
+    r"|(?:be |keep |stay )?quiet|be silent|silence|hush(?: up)?|sh+(?:ush)?|shut up|shut it"
+    r"|pipe down|zip it|knock it off|cut it out|quit it|give it a rest"
+    r"|(?:that's|that is|it's|that was|that will be|that'll be)? ?(?:quite |more than )?enough"
+    r"|enough(?: of that| already| now| talking)?"
+    r"|never ?mind(?: that| about that| then)?|forget (?:it|that|about it|about that|i asked)"
+    r"|don't (?:bother|worry about it)|drop it|leave it"
+)
+_WAIT: Final = (
+    rf"wait(?: up)?(?: for)?(?: {_TIME})?"
+    rf"|hold|(?:hold|hang) (?:on|up|it|that thought|your horses)(?: there)?(?: for)?(?: {_TIME})?"
+    rf"|(?:just )?(?:give|gimme)(?: me| us)? {_TIME}(?: to (?:think|check|look|see))?"
+    rf"|(?:just )?(?:one|a|half a|just one|just a) (?:seconds?|secs?|minute|moment|mo|tick)"
+    rf"|(?:i|we) (?:need|want|have)(?: to)?(?: just)? (?:{_TIME}|think)"
+    r"(?: to (?:think|check|look|see))?"
+    rf"|let me (?:think|see|check|look|finish|talk|speak|have a look)"
+    rf"(?: about (?:it|that|this))?(?: for)?(?: {_TIME})?"
+    rf"|(?:i'll|i will|i'm going to) (?:think|be right back|be back)(?: about it)?(?: in)?"
+    rf"(?: {_TIME})?"
+    rf"|i'm (?:still )?(?:thinking|not (?:done|finished)(?: yet)?|still talking)"
+    rf"|(?:i'm not|i wasn't|i am not) (?:done|finished)(?: yet)?"
+    rf"|bear with me(?: for)?(?: {_TIME})?|not now|pause|stand by|time out|be right back"
+    rf"|don't (?:interrupt(?: me)?|talk|speak|say anything)(?: yet| now)?|slow down a second"
+)
+_ATTENTION: Final = (
+    r"hell+o+|hallo|halo|hey(?: there)?|hi(?: there)?|yo"
+    r"|(?:is |are )?(?:anybody|anyone|someone|somebody|you)(?: still| even)?"
+    r" (?:there|here|home|listening|alive|awake|with me|on the line)"
+    r"|(?:can|could|did|do|are) you (?:still |even )?(?:hear|hearing|get|listening to|understand)"
+    r" (?:me|that|what i said|my question)"
+    r"|still there|(?:are you|you) (?:still )?(?:listening|working|thinking|frozen|with me)"
+    r"|did i lose you|have i lost you|is this (?:thing )?(?:on|working)|what's taking so long"
+)
+_AROUND: Final = (
+    r"please|okay|ok|oh|no|nope|yes|yeah|hey|um|uh|er|ah|so|but|well|now|just|right|alright"
+    r"|all right|sorry|thanks|thank you|excuse me|actually|then|will you|would you|can you"
+    r"|could you|for me|i said|i say|agent|computer|assistant|robot|man|dude|sir|ma'am|for now"
+    r"|there|already|again"
+)
+
+
+def _whole(core: str) -> re.Pattern[str]:
+    """Matches words that are ``core``, perhaps repeated, with openings and courtesies around."""
+    return re.compile(rf"(?:(?:{_AROUND}) )*(?:{core})(?: (?:{_AROUND}|{core}))*")
+
+
+_STOP_WORDS: Final = _whole(rf"{_STOP}|{_WAIT}")
+_WAIT_WORDS: Final = _whole(_WAIT)
+_ATTENTION_WORDS: Final = _whole(_ATTENTION)
+_SPACE: Final = re.compile(r"[\s,.!?;:…—–\-()\[\]*♪\"“”]+")
+
+
+def floor_request(words: str) -> FloorRequest:
+    """The wish about the floor that all of the words express; NONE if they say anything else.
+
+    "Stop the timer", "wait, I mean Boston" and "never mind, what time is it?" are NONE.
+    """
+    if len(words) > MAX_CHARACTERS:
+        return FloorRequest.NONE
+    plain = _SPACE.sub(" ", words.lower().replace("’", "'")).strip()
+    if _WAIT_WORDS.fullmatch(plain):
+        return FloorRequest.WAIT
+    if _STOP_WORDS.fullmatch(plain):
+        return FloorRequest.STOP
+    return FloorRequest.ATTENTION if _ATTENTION_WORDS.fullmatch(plain) else FloorRequest.NONE

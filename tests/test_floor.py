@@ -1,0 +1,187 @@
+"""Words about the floor: wishes for silence, calls for attention, and words that are neither."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.turn_taking.floor import FloorRequest, floor_request
+
+STOP = """
+    Stop.
+    Be quiet.
+    Never mind.
+    Shut up!
+    That's enough.
+    Stop, stop, stop.
+    Okay, stop.
+    Please stop talking.
+    Can you please be quiet?
+    No, no, stop.
+    Could you stop?
+    Okay, that's enough, thank you.
+    Quiet please.
+    Shh.
+    Enough.
+    Nevermind.
+    Forget it.
+    Oh, never mind.
+    stop it
+    Would you shut up?
+    Will you please stop talking?
+    Would you mind stopping?
+    Hush.
+    You can stop now.
+    Hey, stop!
+    Excuse me, stop.
+    Stop please.
+    Stop for a moment.
+    Stop for a second.
+    Be quiet for a minute.
+    Stop right there.
+    That will do.
+    That'll do.
+    Never mind, thanks.
+"""
+WAIT = """
+    Hold on.
+    Give me a second.
+    Wait.
+    One moment.
+    Let me think.
+    Hang on.
+    Just a second.
+    Hold on a second, please.
+    Wait a minute.
+    Wait, wait.
+    Hold that thought.
+    I need a moment.
+    Let me think about it for a second.
+    Give me a minute to think.
+    Not now.
+    Pause.
+    One second please
+    Just one moment.
+    Bear with me.
+    I'm not done yet.
+    Let me finish.
+    Hang on a sec.
+    Wait up.
+    Hold it.
+    Just wait.
+    Please wait.
+    Please hold.
+    Hold please.
+    Give me a sec.
+    Just give me a moment please.
+    Okay wait.
+    Okay hold on.
+    No wait.
+    Give me some time.
+    I have to think.
+    Let me think for a moment.
+"""
+ATTENTION = """
+    Hello?
+    Are you there?
+    Can you hear me?
+    Hello? Hello?
+    Are you still there?
+    Is anybody there?
+    Hey!
+    Did you hear me?
+    Hello, are you there?
+    Anyone there?
+    You there?
+    Are you listening?
+    Can you still hear me?
+    Hello, can you hear me?
+    Is anyone there?
+    Hi?
+    Do you hear me?
+    Still there?
+    Is this working?
+    Did you get that?
+    Are you even listening to me?
+"""
+NONE = """
+    Stop the timer.
+    Wait, I mean Boston.
+    Never mind, what time is it?
+    Hold on to the rope.
+    Tell me to stop.
+    What does stop mean?
+    Give me a second story.
+    Give me a recipe.
+    Let me think about Paris.
+    Are you there on Monday?
+    Can you hear the music?
+    Hello, I'd like a coffee.
+    One moment in time.
+    Wait for the bus.
+    Is anyone there tomorrow?
+    Okay.
+    Yes please.
+    Thank you.
+    No.
+    Sorry.
+    Right now.
+    I need a minute hand.
+    Enough about cats, tell me about dogs.
+    Be quiet and tell me.
+    Please.
+    Well, so.
+    Can you?
+    Is there a second?
+    Forget about Monday, make it Tuesday.
+    Stop playing music.
+    Cancel my order.
+    A few minutes.
+    Ten minutes.
+    How long do I wait?
+    That's all.
+    Cancel.
+    Not yet.
+    No more.
+    Stop at the next light.
+    Quiet streets in Boston
+    Let me see the menu.
+    Wait, actually I want tea.
+    Hello Kitty.
+    Can you hear me out about Boston?
+"""
+LINES = [
+    pytest.param(words, wish, id=f"{wish.name}: {words}")
+    for wish, table in (
+        (FloorRequest.STOP, STOP),
+        (FloorRequest.WAIT, WAIT),
+        (FloorRequest.ATTENTION, ATTENTION),
+        (FloorRequest.NONE, NONE),
+    )
+    for words in map(str.strip, table.strip().splitlines())
+]
+
+
+@pytest.mark.parametrize(("words", "wish"), LINES)
+def test_the_wish_of_words(words: str, wish: FloorRequest) -> None:
+    assert floor_request(words) is wish
+    assert floor_request(words.upper().replace("'", "’")) is wish
+
+
+@given(st.text())
+def test_any_text_gets_an_answer(words: str) -> None:
+    assert isinstance(floor_request(words), FloorRequest)
+
+
+SALAD = ("stop", "wait", "a", "second", "just", "me", "okay", "please", "for", "hello", "are", "x")
+
+
+@given(st.lists(st.sampled_from(SALAD), max_size=60).map(" ".join))
+@settings(deadline=None)
+def test_word_salad_takes_bounded_time(words: str) -> None:
+    began = time.process_time()
+    floor_request(words)
+    assert time.process_time() - began < 0.1

@@ -1,0 +1,153 @@
+"""The end of a turn as a probability, its delay, and the pace of a caller."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fakes import Desk
+from test_session import final
+
+from agent.config.settings import Settings
+from agent.reply import Prefilled, TurnEnding
+from agent.session.commands import DecodeFinal, Respond
+from agent.session.endpointing import EndpointDelays
+from agent.session.events import (
+    CallStarted,
+    FinalTranscript,
+    ReplyEvent,
+    StageFailed,
+)
+from agent.session.notices import SpeechStopped
+from agent.session.session import Session
+from agent.turn_taking.completeness import Completeness, TurnVerdict
+from agent.turn_taking.ending import DOUBT, CallerPace, between, whole_probability
+
+DELAYS = EndpointDelays(0.3, 0.8, 1.5)
+
+
+def ending(over):
+    return TurnEnding(over, 1.0 - over, 0.0, 0.0, 0.0)
+
+
+def probability(verdict, rule, over):
+    return whole_probability(Completeness(verdict, rule), ending(over))
+
+
+@given(st.floats(0, 1), st.sampled_from(TurnVerdict))
+def test_it_is_a_probability(over, verdict):
+    assert 0.0 <= probability(verdict, "statement", over) <= 1.0
+
+
+def test_head_and_rules_are_weighed():
+    sure = probability(TurnVerdict.COMPLETE, "question", 0.95)
+    torn = probability(TurnVerdict.COMPLETE, "question", 0.1)
+    doubtful = probability(TurnVerdict.UNSURE, "statement", 0.1)
+    assert sure > 0.9 > torn > doubtful
+    assert probability(TurnVerdict.UNSURE, "statement", 0.97) > 0.75
+
+
+@pytest.mark.parametrize("over", [0.0, 0.5, 1.0])
+def test_what_the_rules_know_the_head_does_not_change(over):
+    assert probability(TurnVerdict.INCOMPLETE, "connective", over) < 0.1
+    assert probability(TurnVerdict.UNSURE, "bare_number", over) <= DOUBT
+    assert probability(TurnVerdict.COMPLETE, "dictation_done", over) > 0.9
+
+
+def test_the_delay_falls_as_the_probability_rises():
+    delays = [DELAYS.at(number / 100) for number in range(101)]
+    assert delays == sorted(delays, reverse=True)
+    assert delays[0] == 1.5
+    assert 0.15 <= delays[-1] <= 0.2
+    assert DELAYS.at(0.9) == pytest.approx(0.3)
+    assert DELAYS.at(DOUBT) > 1.1, "a pause of a second within a code is waited for"
+
+
+def test_between_points():
+    assert between(((0.0, 2.0), (1.0, 4.0)), 0.25) == 2.5
+    assert between(((0.0, 2.0), (1.0, 4.0)), 9.0) == 4.0
+
+
+def test_the_pace_of_a_caller_is_learnt_within_bounds():
+    pace = CallerPace()
+    assert pace.extra == 0.0
+    pace.went_on_after(1.0)
+    assert pace.extra == 0.0, "one pause is no habit"
+    pace.went_on_after(1.2)
+    assert pace.extra == pytest.approx(0.4)
+    for _ in range(8):
+        pace.went_on_after(5.0)
+    assert pace.extra == 0.6
+    for _ in range(8):
+        pace.went_on_after(0.25)
+        pace.went_on_after(0.05)
+    assert pace.extra == pytest.approx(-0.1)
+    assert DELAYS.at(1.0, 0.6) == DELAYS.at(1.0)
+    assert DELAYS.at(0.3, 0.6) == pytest.approx(DELAYS.at(0.3) + 0.6)
+
+
+# ---- in a call ---------------------------------------------------------------------
+
+
+def paused(words, *, has_head=True):
+    """A call whose caller has paused after ``words``, which are known."""
+    desk = Desk(Session(Settings(), started_at=0.0))
+    desk.session.user_turn.has_head = has_head
+    desk.tell(CallStarted())
+    desk.hear(1.5, 0.9)
+    desk.hear(0.128, 0.0)
+    task = desk.last(DecodeFinal)
+    desk.tell(FinalTranscript(task.turn, task.revision, final(words)))
+    return desk
+
+
+def judged(desk, over):
+    generation = desk.last(Respond).generation
+    desk.tell(ReplyEvent(generation, Prefilled(10, 5, 1.0, ending(over))))
+
+
+def silence_until_the_end(desk):
+    seconds = 0.128
+    while not desk.all(SpeechStopped):
+        desk.hear(0.032, 0.0)
+        seconds += 0.032
+        assert seconds < 5
+    return seconds
+
+
+def test_a_sure_end_is_a_short_wait():
+    desk = paused("What is the capital of France?")
+    judged(desk, 0.99)
+    assert silence_until_the_end(desk) < 0.3
+
+
+def test_a_doubtful_end_of_a_question_is_a_long_wait():
+    desk = paused("What is the capital of France?")
+    judged(desk, 0.02)
+    assert silence_until_the_end(desk) > 0.6
+
+
+def test_the_head_is_waited_for_no_longer_than_unfinished_words():
+    desk = paused("What is the capital of France?")
+    assert 1.4 < silence_until_the_end(desk) < 1.6
+
+
+def test_a_draft_that_fails_leaves_the_rules():
+    desk = paused("What is the capital of France?")
+    generation = desk.last(Respond).generation
+    desk.tell(StageFailed("responder", "broken", generation=generation))
+    assert silence_until_the_end(desk) < 0.4
+
+
+def test_without_a_head_the_rules_decide():
+    desk = paused("What is the capital of France?", has_head=False)
+    assert silence_until_the_end(desk) == pytest.approx(0.3, abs=0.05)
+
+
+def test_who_goes_on_is_judged_anew():
+    desk = paused("What is the capital")
+    judged(desk, 0.99)
+    desk.hear(0.5, 0.9)
+    opened = desk.session.user_turn.open
+    assert opened.ending is None
+    assert not opened.awaits_ending
