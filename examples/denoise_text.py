@@ -1,11 +1,18 @@
 """Denoise a reply in the terminal: python examples/denoise_text.py MODEL "a question"."""
 
-import sys
+import argparse
 
-from dllm_core import Engine
+from dllm_core import DllmError, Engine
 
-engine = Engine.load(sys.argv[1])
-prompt = engine.encode_chat([("user", sys.argv[2])])
+parser = argparse.ArgumentParser(description="Denoise a reply in the terminal, step by step.")
+parser.add_argument("model", help="GGUF file, directory or Hugging Face name")
+parser.add_argument("question")
+given = parser.parse_args()
+try:
+    engine = Engine.load(given.model)
+except DllmError as error:
+    parser.error(str(error))
+prompt = engine.encode_chat([("user", given.question)])
 for step in engine.submit(prompt, engine.new_cache()):
     print(f"{step.step:3}  {step.ms:6.1f} ms  " + "".join(word or "▁" for word in step.tokens))
     if step.stats:

@@ -1,9 +1,9 @@
 """A reply as JSON of a schema: python examples/json_slots.py MODEL "a sentence about a meal"."""
 
+import argparse
 import json
-import sys
 
-from dllm_core import Engine
+from dllm_core import DllmError, Engine
 from dllm_core.tasks.json_fill import JsonFiller
 
 SCHEMA = {
@@ -16,6 +16,13 @@ SCHEMA = {
     "required": ["dish", "guests", "vegetarian"],
 }
 
-engine = Engine.load(sys.argv[1])
-prompt = engine.encode_chat([("user", f"Describe as JSON: {sys.argv[2]}")])
+parser = argparse.ArgumentParser(description="Answer as JSON of a schema.")
+parser.add_argument("model", help="GGUF file, directory or Hugging Face name")
+parser.add_argument("sentence", help="sentence about a meal")
+given = parser.parse_args()
+try:
+    engine = Engine.load(given.model)
+except DllmError as error:
+    parser.error(str(error))
+prompt = engine.encode_chat([("user", f"Describe as JSON: {given.sentence}")])
 print(json.dumps(JsonFiller(engine).fill(prompt, SCHEMA), indent=2))

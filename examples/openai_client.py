@@ -7,7 +7,7 @@ import base64
 import sys
 import wave
 
-from openai import OpenAI
+from openai import OpenAI, OpenAIError
 
 URL = "http://127.0.0.1:8080/v1"
 
@@ -31,7 +31,11 @@ def ask(question: str) -> bytes:
 
 
 if __name__ == "__main__":
-    reply = ask(" ".join(sys.argv[1:]) or "What is the capital of France?")
+    try:
+        reply = ask(" ".join(sys.argv[1:]) or "What is the capital of France?")
+    except (OpenAIError, OSError) as error:
+        print(f"{URL} does not answer ({error}); start it with: make run", file=sys.stderr)
+        sys.exit(2)
     with wave.open("reply.wav", "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

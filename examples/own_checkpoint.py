@@ -3,14 +3,20 @@
 python examples/own_checkpoint.py DIRECTORY_OR_HUGGING_FACE_NAME "a question"
 """
 
-import sys
+import argparse
 
-from dllm_core import DecodeOptions, Engine
+from dllm_core import DecodeOptions, DllmError, Engine
 
-engine = Engine.load(sys.argv[1], progress=lambda share, what: print(f"{share:4.0%} {what}"))
-engine.warm_up()  # measures what a step costs: the deadline is kept by that
-prompt = engine.encode_chat([("user", sys.argv[2])])
+parser = argparse.ArgumentParser(description="Answer with a diffusion checkpoint in 400 ms.")
+parser.add_argument("model", help="directory, GGUF file or Hugging Face name")
+parser.add_argument("question")
+given = parser.parse_args()
 options = DecodeOptions(rule="quota", canvas_length=32, deadline_ms=400)
-reply = engine.reply(prompt, options=options)
+try:
+    engine = Engine.load(given.model, progress=lambda share, what: print(f"{share:4.0%} {what}"))
+    engine.warm_up()  # measures what a step costs: the deadline is kept by that
+    reply = engine.reply(engine.encode_chat([("user", given.question)]), options=options)
+except DllmError as error:
+    parser.error(str(error))
 print(reply.text)
 print(f"{reply.stats.forwards} steps in {reply.stats.ms:.0f} ms")

@@ -7,6 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from agent.errors import OnebreathError
 from agent.latency.caller import Caller
 from agent.latency.question import read_questions
 from agent.latency.realtime import RealtimeConnection
@@ -31,4 +32,8 @@ async def main(url: str, paths: list[Path]) -> None:
 if __name__ == "__main__":
     addresses = [word for word in sys.argv[1:] if "://" in word]
     files = [Path(word) for word in sys.argv[1:] if "://" not in word]
-    asyncio.run(main(addresses[0] if addresses else URL, files or bundled_questions()[:1]))
+    try:
+        asyncio.run(main(addresses[0] if addresses else URL, files or bundled_questions()[:1]))
+    except OnebreathError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -328,7 +328,7 @@ def test_a_missing_microphone_is_explained_and_typing_goes_on(page, reason, word
         page.get_by_role("button", name="Start talking").click()
         expect(page.get_by_role("alert")).to_contain_text(words)
         page.get_by_role("button", name="Go on by typing").click()
-        page.get_by_role("status").get_by_text("Listening").wait_for()
+        page.get_by_role("status").get_by_text("Type a message").wait_for()
         expect(page.get_by_role("alert")).to_be_hidden()
 
 
@@ -360,7 +360,8 @@ def test_a_server_that_goes_is_explained(page, transport):
 def test_a_call_that_is_ended_while_it_connects_is_over(page, transport):
     with visiting(page, [], {}) as visit:
         visit.open(f"?transport={transport}")
-        page.get_by_role("button", name="Start talking").dblclick()
+        page.get_by_role("button", name="Start talking").click()
+        page.get_by_role("button", name="End the call").click()
         page.get_by_role("button", name="Start talking").wait_for()
         page.wait_for_timeout(1500)
         assert calls_of(visit) == 0

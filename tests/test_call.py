@@ -312,14 +312,121 @@ class CountingResponder(ScriptedResponder):
         return call
 
 
+class BrokenLine(ScriptedTransport):
+    """A transport with a bug, which no sentence to the caller can mend."""
+
+    async def receive(self):
+        async for message in super().receive():
+            yield message
+        raise RuntimeError("a bug")
+
+
+def test_a_call_that_breaks_gives_back_what_it_held():
+    parts = engines({}, CountingResponder(), words=heard("one"))
+    line = BrokenLine(spoken_script(speech(1.0), silence(2.0)), hang_up_at=5.0)
+    opened, closed = CountingResponder.opened, CountingResponder.closed
+    with pytest.raises(ExceptionGroup):
+        call(parts, line)
+    assert (CountingResponder.opened, CountingResponder.closed) == (opened + 1, closed + 1)
+
+
+def raising(*_, **__):
+    raise KeyError("weights")
+
+
+class BadCall:
+    """A responder of another's making, with one fault."""
+
+    def __init__(self, **faults):
+        self.whole = ScriptedResponder({}).open()
+        self.prepare, self.reply, self.close = (
+            faults.get(name, getattr(self.whole, name)) for name in ("prepare", "reply", "close")
+        )
+
+
+class BadResponder:
+    def __init__(self, **faults):
+        self.faults = faults
+
+    def open(self):
+        return BadCall(**self.faults)
+
+
+def of_strings(messages, deadline=None):
+    yield "words"
+
+
+def breaking_off(messages, deadline=None):
+    yield Prefilled(0, 0, 0.0)
+    raise ZeroDivisionError("none left")
+
+
+@pytest.mark.parametrize("fault", [raising, of_strings, breaking_off, lambda messages: iter(())])
+def test_a_responders_ordinary_exceptions_end_the_reply_and_not_the_call(fault):
+    parts = engines({}, BadResponder(reply=fault), words=heard("one", "two"))
+    script = spoken_script(speech(1.0), silence(2.0), speech(1.0), silence(2.0))
+    line = call(parts, ScriptedTransport(script, hang_up_at=7.0))
+    told = [trouble for _, trouble in line.all(notices.Trouble)]
+    assert {trouble.code for trouble in told} == {"responder_failed"}
+    assert all(trouble.message for trouble in told)
+    assert len(told) >= 2, "the second turn is tried, too"
+    assert line.closed is None
+
+
+def test_a_failing_prepare_is_told_and_not_the_end_of_the_call():
+    parts = engines({}, BadResponder(prepare=raising), words=heard("one"))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), hang_up_at=5.0))
+    assert {t.code for _, t in line.all(notices.Trouble)} <= {"responder_failed"}
+    assert line.closed is None
+
+
+class BadEars:
+    def __init__(self, fault):
+        self.fault = fault
+
+    def listen(self):
+        whole = ScriptedTranscriber([utterance("one")]).listen()
+        for method in self.fault:
+            setattr(self, method, self.fault[method])
+        self.feed = self.fault.get("feed", whole.feed)
+        self.hypothesis = self.fault.get("hypothesis", whole.hypothesis)
+        self.finish = self.fault.get("finish", whole.finish)
+        self.close = whole.close
+        return self
+
+
+@pytest.mark.parametrize("method", ["feed", "hypothesis", "finish"])
+@pytest.mark.parametrize("fault", [raising, lambda *_: "words"], ids=["raises", "wrong type"])
+def test_a_recognisers_ordinary_exceptions_do_not_end_the_call(method, fault):
+    parts = engines({}, words=BadEars({method: fault}))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), hang_up_at=5.0))
+    assert {t.code for _, t in line.all(notices.Trouble)} <= {"asr_failed"}
+    assert line.closed is None
+
+
+class BadVoice(ToneSynthesizer):
+    def __init__(self, fault):
+        super().__init__()
+        self.speak = fault
+
+
+@pytest.mark.parametrize("fault", [raising, lambda text: iter([b"sound"])])
+def test_a_voices_ordinary_exceptions_end_the_reply_and_not_the_call(fault):
+    parts = engines({}, tts=BadVoice(fault), words=heard("one"))
+    line = call(parts, ScriptedTransport(spoken_script(speech(1.0), silence(3.0)), hang_up_at=5.0))
+    assert {t.code for _, t in line.all(notices.Trouble)} == {"tts_failed"}
+    assert line.closed is None
+
+
 def test_a_call_whose_responder_breaks_gives_back_what_it_held():
     def bug(words):
         raise RuntimeError("a bug")
 
     parts = engines({}, CountingResponder(bug), words=heard("one"))
     line = ScriptedTransport(spoken_script(speech(1.0), silence(2.0)), hang_up_at=5.0)
+    opened, closed = CountingResponder.opened, CountingResponder.closed
     call(parts, line)
-    assert (CountingResponder.opened, CountingResponder.closed) == (1, 1)
+    assert (CountingResponder.opened, CountingResponder.closed) == (opened + 1, closed + 1)
 
 
 def test_a_flood_of_messages_is_answered_and_not_taken_for_slow_reading():

@@ -73,6 +73,42 @@ def test_mistakes_in_the_environment_are_named(monkeypatch):
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[server]\nprot = 1", r"did you mean server\.port\?.*file .*x\.toml"),
+        ("sever = 1", r"did you mean server\?"),
+        ("endpoint_delay = 1", r"did you mean turns\.endpoint_delay\?"),
+        ("[responder]\nport = 1", r"did you mean server\.port\?"),
+        ("[server]\nport = 'x'", r"\(file .*x\.toml\)"),
+        ("[responder.arms.a]\nweigth = 1", r"responder\.arms\.a\.weigth.*did you mean .*weight"),
+        ("[xyzzy]\na = 1", r"xyzzy: no such setting \(file"),
+    ],
+)
+def test_the_nearest_key_and_the_file_are_named(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words) as error:
+        load_settings(file=write(tmp_path / "x.toml", text))
+    assert "\n" not in str(error.value)
+
+
+def test_the_variable_and_the_flag_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONEBREATH_SERVER__PORT", "many")
+    with pytest.raises(ConfigError, match="environment variable ONEBREATH_SERVER__PORT"):
+        load_settings()
+    with pytest.raises(ConfigError, match=r"server\.port.*command line"):
+        load_settings({"server": {"port": 99999}})
+    monkeypatch.setenv("ONEBREATH_SERVR__PORT", "1")
+    with pytest.raises(ConfigError, match=r"did you mean ONEBREATH_SERVER__PORT\?"):
+        load_settings({"server": {"port": 1}})
+
+
+def test_secrets_are_not_repeated(tmp_path):
+    file = write(tmp_path / "x.toml", "[responder]\napi_key = 5\n[telephony]\nsecrets = 'abc'")
+    with pytest.raises(ConfigError) as error:
+        load_settings(file=file)
+    assert "abc" not in str(error.value)
+
+
 def test_the_example_shows_every_setting_with_its_default():
     example = tomllib.loads(EXAMPLE.read_text())
     assert load_settings(file=EXAMPLE) == Settings()

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,90 @@ from support.smollm import smollm_path
 ROOT = Path(__file__).parents[1]
 
 
-def output(name: str, *arguments: str | Path) -> str:
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+PROGRAMS = [
+    name for name in EXAMPLES if "__main__" in (text := (ROOT / "examples" / name).read_text())
+    or "argparse" in text
+]  # fmt: skip
+
+
+def run(command: list[str | Path], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
+        cwd=folder,
     )
+
+
+def output(name: str, *arguments: str | Path) -> str:
+    done = run([sys.executable, ROOT / "examples" / name, *arguments])
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def onebreath(*arguments: str | Path, folder: Path | None = None) -> str:
+    done = run([sys.executable, "-m", "agent", *arguments], folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+WRONG = [
+    (),
+    ("/nowhere/model.gguf",),
+    ("/nowhere/model.gguf", "words"),
+    ("--no-such-flag", "x", "y", "z"),
+    (str(ROOT / "README.md"), "words"),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=[" ".join(words) or "none" for words in WRONG])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_examples_answer_wrong_input_with_a_sentence(name, arguments, tmp_path):
+    if name == "openai_client.py" and arguments:
+        return  # every word is a question to it
+    done = run([sys.executable, ROOT / "examples" / name, *arguments], tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+
+
+@pytest.mark.slow
+def test_the_own_responder_answers_as_the_readme_says():
+    answer = onebreath("reply", "hello there", "--responder", "examples.own_responder:Shouting")
+    assert answer.startswith("HELLO THERE")
+
+
+QUESTION = ROOT / "agent" / "questions" / "capital_of_france.wav"
+QUICK = ("--responder", "scripted", "--json")
+
+
+@pytest.mark.slow
+def test_the_own_recogniser_hears_a_call():
+    own = ("--asr", "examples.own_recogniser:Stopwatch", "--tts", "tone")
+    row = json.loads(onebreath("call", QUESTION, *own, *QUICK))
+    assert row["error"] is None
+    assert re.fullmatch(r"I spoke for \d seconds\.", row["heard"])
+    assert row["heard"] in row["answered"]
+
+
+@pytest.mark.slow
+def test_the_own_voice_speaks_a_call():
+    own = ("--asr", "examples.own_recogniser:Stopwatch", "--tts", "examples.own_voice:Whistle")
+    row = json.loads(onebreath("call", QUESTION, *own, *QUICK))
+    assert row["error"] is None
+    assert row["voice_to_voice_ms"] > 0
+
+
+@pytest.mark.slow
+def test_the_own_transport_writes_the_answer(tmp_path):
+    answer = tmp_path / "answer.wav"
+    assert "You said" in output("own_transport.py", QUESTION, answer, "--quick")
+    with wave.open(str(answer)) as file:
+        assert file.getnframes() / file.getframerate() > 0.3
 
 
 @pytest.mark.model

@@ -30,7 +30,7 @@ def client() -> TestClient:
 def test_the_page_is_served_with_its_locks(client):
     answer = client.get("/")
     assert answer.status_code == 200
-    assert "<title>onebreath</title>" in answer.text
+    assert "<title>onebreath: talk with a voice agent</title>" in answer.text
     policy = answer.headers["content-security-policy"]
     assert "unsafe" not in policy
     assert "default-src 'none'" in policy

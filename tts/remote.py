@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 
 from tts.engine import SpeechChunk, TtsError, check_text
 from tts.process import WorkerProcess
@@ -168,5 +169,6 @@ class RemoteSynthesizer:
 
 
 def _import_path() -> str:
-    """The worker must find this very package, wherever its parent found it."""
-    return os.pathsep.join(entry for entry in sys.path if entry)
+    """The worker must find this very package, whatever else lies on its parent's path."""
+    own = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join([own, *(entry for entry in sys.path if entry)])

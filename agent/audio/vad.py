@@ -15,6 +15,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from agent.extras import pip_install
+
 RATE = 16_000
 """Samples per second that every gate takes."""
 
@@ -80,7 +82,8 @@ class SileroVad:
         except _ONNX_ERRORS as error:
             raise VadError(
                 f"cannot load the voice activity model {path}: {error}. "
-                "Reinstall it with `pip install --force-reinstall faster-whisper`"
+                "Reinstall it: "
+                + pip_install("--force-reinstall", "--no-deps", "faster-whisper>=1.2,<2")
             ) from error
         return lambda: SileroVad(session)
 

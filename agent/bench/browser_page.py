@@ -19,6 +19,7 @@ import numpy as np
 
 from agent.audio.samples import AUDIBLE_DBFS, NOISE_FLOOR_DBFS, Samples, first_above, last_above
 from agent.errors import CallError
+from agent.extras import install
 from agent.questions import bundled_questions
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def open_browser() -> Iterator[Browser]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise CallError("this needs Playwright: pip install -e '.[browser]'") from None
+        raise CallError(f"this needs Playwright; install it: {install('browser')}") from None
     with sync_playwright() as playwright:
         browser = chromium(playwright)
         try:

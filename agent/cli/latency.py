@@ -138,8 +138,11 @@ def latency(
     from agent.latency.load import CallerBehaviour, LoadTest
     from agent.latency.plan import LoadPlan, seconds
     from agent.latency.summary import summarise
+    from agent.runtime import engine_names
 
-    settings_from(config)
+    settings = settings_from(config, engines.settings())
+    if url is None:
+        engine_names.check(settings)  # in seconds here, not after the start of a server
     limits = _budget(budget)
     count = turns if turns or duration else DEFAULT_TURNS
     until = seconds(duration) if duration else None
@@ -240,7 +243,7 @@ def _conclude(summary: Summary, wer: float | None, limits: RunBudget | None, as_
     else:
         out.print(summary_view(summary, wer))
     for overrun in overruns:
-        err.print(f"over budget: {overrun}", style="red", soft_wrap=True)
+        err.print(f"over budget: {overrun}", style="red", soft_wrap=True, markup=False)
     raise typer.Exit(1 if overruns or summary.failed == summary.turns else 0)
 
 
@@ -250,7 +253,7 @@ def _word_error_rate(summary: Summary) -> float | None:
     try:
         return word_error_rate(summary.words)
     except ConfigError as error:  # the other figures do not need it
-        err.print(f"note: {error}", style="yellow", soft_wrap=True)
+        err.print(f"note: {error}", style="yellow", soft_wrap=True, markup=False)
         return None
 
 
@@ -266,7 +269,7 @@ def _questions(paths: list[Path] | None) -> list[SpokenQuestion]:
 
     return read_questions(
         paths or bundled_questions(),
-        lambda note: err.print(f"note: {note}", style="yellow", soft_wrap=True),
+        lambda note: err.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False),
     )
 
 

@@ -43,15 +43,33 @@ if TYPE_CHECKING:
     from agent.latency.results import TurnResult
     from agent.reply import ReplyDone
 
+OWN = ("agent", "asr", "dllm_core", "onebreath", "tts", "web_client")
+
 app = typer.Typer(
     name="onebreath",
-    help="Run and measure a low-latency voice agent: Whisper recognises, a diffusion model "
-    "answers, Piper speaks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit()
+
+
+@app.callback()
+def onebreath(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Run and measure a voice agent that answers half a second after its caller stops speaking."""
 
 
 @app.command()
@@ -99,6 +117,8 @@ def serve(
             out.print(loaded_table(table))
             out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
             out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
+            if not _is_of_this_machine(settings.server.host):
+                out.print(f"\n{NOT_SECURE}", style="yellow", highlight=False, markup=False)
             if health is not None:
                 where = "{}:{}".format(*health.getsockname()[:2])
                 out.print(f"health is at http://{where}/readyz", highlight=False)
@@ -118,6 +138,13 @@ def serve(
 
 def _is_of_this_machine(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+NOT_SECURE = (
+    "note: browsers give the microphone only to pages by https and to http://localhost. On other "
+    "machines this page can be typed to; to talk there, serve with TLS or put an https proxy "
+    "before the server (docs/web_client.md)."
+)
 
 
 @app.command()
@@ -156,7 +183,10 @@ def call(
 
 
 @app.command()
-def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+@takes_engines
+def demo(
+    *, engines: EngineChoice, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
     """Ask the agent a bundled spoken question, without a browser or microphone.
 
     The call is recorded to call.wav.
@@ -166,14 +196,16 @@ def demo(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     questions = _read_questions(bundled_questions()[:1])
     save = None if as_json else Path("call.wav")
-    _place_call(settings_from(config), CallPlan(questions, save), None, as_json)
+    settings = settings_from(config, engines.settings())
+    _place_call(settings, CallPlan(questions, save), None, as_json)
 
 
 def _read_questions(paths: Sequence[Path]) -> list[SpokenQuestion]:
     from agent.latency.question import read_questions
 
     return read_questions(
-        paths, lambda note: err.print(f"note: {note}", style="yellow", soft_wrap=True)
+        paths,
+        lambda note: err.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False),
     )
 
 
@@ -282,6 +314,15 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] in OWN:
+            raise  # a bug of ours
+        from agent.cli.tables import print_error
+        from agent.extras import pip_install
+
+        package = error.name.partition(".")[0]
+        print_error(err, f"this needs the package {package}; install it: {pip_install(package)}")
+        sys.exit(2)
     except Exception as error:
         lacking = _lacks_memory(error)
         if not (lacking or _is_expected(error)):

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
+from agent.config.explain import explain
 from agent.config.settings import ENV_PREFIX, Settings
 from agent.errors import ConfigError
 
@@ -32,15 +34,21 @@ def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = No
         ConfigError: an unknown key, a bad value, a missing or malformed file.
     """
     _check_environment()
-    read, found = _read_file(file)
+    chosen, found = named_file(file), False
+    if chosen is None and DEFAULT_FILE.is_file():
+        chosen, found = DEFAULT_FILE, True
+    read = {} if chosen is None else _read_file(chosen)
     environment = _read_environment()
     if found:
         _check_keys_stay(read, environment)
-    merged = _merge(read, environment)
+    sources = {"command line": _given(flags or {}), "environment": environment, str(chosen): read}
+    merged: dict[str, Any] = {}
+    for source in reversed(sources.values()):
+        merged = _merge(merged, source)
     try:
-        return Settings(**_merge(merged, _given(flags or {})))
+        return Settings(**merged)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(explain(error, sources)) from None
 
 
 def named_file(file: Path | None) -> Path | None:
@@ -48,16 +56,9 @@ def named_file(file: Path | None) -> Path | None:
     return file or (Path(env) if (env := os.environ.get("ONEBREATH_CONFIG")) else None)
 
 
-def _read_file(file: Path | None) -> tuple[dict[str, Any], bool]:
-    """The settings of the file, and whether it was only found, in the current directory."""
-    chosen = named_file(file)
-    found = chosen is None
-    if chosen is None:
-        if not DEFAULT_FILE.is_file():
-            return {}, False
-        chosen = DEFAULT_FILE
+def _read_file(chosen: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(chosen.read_text(encoding="utf-8")), found
+        return tomllib.loads(chosen.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{chosen}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -105,8 +106,11 @@ def _check_environment() -> None:
     """Refuse unknown variables, which pydantic-settings would ignore: they may be misspelt."""
     known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | OTHER_VARIABLES
     for variable in os.environ:
-        if variable.startswith(ENV_PREFIX) and variable.partition("__")[0] not in known:
-            raise ConfigError(f"environment: {variable} is no setting of onebreath")
+        section = variable.partition("__")[0]
+        if variable.startswith(ENV_PREFIX) and section not in known:
+            near = get_close_matches(section, known, 1)
+            guess = f"; did you mean {variable.replace(section, near[0])}?" if near else ""
+            raise ConfigError(f"environment: {variable} is no setting of onebreath{guess}")
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,23 +125,3 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{where}: no such setting; see onebreath.example.toml")
-        elif _may_hold_a_secret(where):
-            lines.append(f"{where}: {problem['msg']}")
-        else:
-            lines.append(f"{where}: {problem['msg']} (got {problem['input']!r})")
-    return "settings: " + "; ".join(lines)
-
-
-def _may_hold_a_secret(where: str) -> bool:
-    """Whether a setting's value is not to be repeated: keys, passwords, addresses with them."""
-    secret = ("api_key", "credential", "username", "base_url", "request", "key", "token")
-    names = where.split(".")
-    return names[0] == "telephony" or "ice_servers" in names or any(n in secret for n in names)

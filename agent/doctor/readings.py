@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -63,10 +64,11 @@ def import_engines(modules: Sequence[str]) -> Probe:
     """Import ``modules`` in a fresh process; failures are part of the result."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE, *modules],
+            [sys.executable, "-P", "-c", _PROBE, *modules],
             capture_output=True,
             text=True,
             timeout=_PROBE_TIMEOUT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
         )
     except subprocess.TimeoutExpired:
         return Probe({"all": f"not imported within {_PROBE_TIMEOUT:.0f} s"}, [])
@@ -75,6 +77,12 @@ def import_engines(modules: Sequence[str]) -> Probe:
         return Probe({"all": f"the interpreter died with {done.returncode}: {last}"}, [])
     answer = json.loads(done.stdout.splitlines()[-1])
     return Probe(answer["errors"], answer["gpus"], answer["compiles"])
+
+
+def _import_path() -> list[str]:
+    """Where this program's own packages lie, before whatever the user's path holds."""
+    own = str(Path(__file__).resolve().parents[2])
+    return [own, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
 
 
 def packages() -> tuple[list[str], dict[str, str | None]]:

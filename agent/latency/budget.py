@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from agent.errors import ConfigError
 from agent.latency.estimate import PERCENTILES
 from agent.latency.summary import Summary
+from agent.timing import SPAN_NAMES
 
 DEFAULT_PERCENTILE = "p95"
+FIGURES = (
+    "total",
+    "voice_to_voice",
+    *SPAN_NAMES.values(),
+    "playout",
+    "leading_silence",
+    "longest_gap",
+    "talked_over",
+    "interrupt",
+    "recovery",
+    "frame_late",
+    "wer",
+    "errors",
+    "wrong",
+)
+"""Figures that can have a limit."""
 SHARES = ("wer", "errors", "wrong")
 """Limits given as shares (0 to 1): word error rate, failed turns, wrong answers."""
 
@@ -68,6 +86,13 @@ class RunBudget:
                 raise ConfigError(
                     f"--budget: the limit of {figure} is a number, not {value!r}"
                 ) from None
+            if figure not in FIGURES:
+                near = get_close_matches(figure, FIGURES, 1)
+                guess = f"did you mean {near[0]}? " if near else ""
+                raise ConfigError(
+                    f"--budget: no run has the figure {figure!r}; {guess}There are "
+                    f"{', '.join(FIGURES)}"
+                )
             if not limit >= 0:
                 raise ConfigError(f"--budget: {figure} must be zero or more")
             limits[f"{figure}.{percentile}" if percentile else figure] = limit

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.errors import ConfigError
+from agent.extras import install
 from agent.latency.estimate import PERCENTILES, quantile
 from agent.latency.results import TurnResult
 from agent.latency.rows import RecordedRun
@@ -127,9 +128,7 @@ def _figure() -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ConfigError(
-            "plots need matplotlib; install the extra: pip install -e '.[lab]'"
-        ) from None
+        raise ConfigError(f"plots need matplotlib; install it: {install('lab')}") from None
     return Figure(figsize=SIZE, layout="constrained", dpi=120)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.errors import ConfigError
+from agent.extras import install
 
 
 def word_error_rate(pairs: Sequence[tuple[str, str]]) -> float | None:
@@ -26,7 +27,7 @@ def word_error_rate(pairs: Sequence[tuple[str, str]]) -> float | None:
         from whisper_normalizer.english import EnglishTextNormalizer
     except ImportError:
         raise ConfigError(
-            "the word error rate needs jiwer; install the extra: pip install -e '.[lab]'"
+            f"the word error rate needs jiwer; install it: {install('lab')}"
         ) from None
     normal = EnglishTextNormalizer()
     said = [normal(text) for text, _ in pairs]

@@ -9,6 +9,7 @@ imported, so none of their code runs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -96,14 +97,46 @@ def problems(name: str, progress: HashProgress | None = None) -> list[str]:
     return list(dict.fromkeys(found))  # a missing package is one problem, not one per file
 
 
-def verify(name: str, progress: HashProgress | None = None) -> None:
+def verify(name: str, progress: HashProgress | None = None, *, anew: bool = True) -> None:
     """Read every file of a model.
+
+    Args:
+        anew: also read files that are those of the last successful reading, by their sizes and
+            times of change.
 
     Raises:
         ModelError: a file is missing or damaged; the message lists all problems.
     """
+    state = _state(name)
+    seen = cache_dir() / f"{name}.verified"
+    if not anew and state is not None and _text(seen) == state:
+        return
     if found := problems(name, progress):
         raise ModelError("\n".join(found))
+    with contextlib.suppress(OSError):  # it is read again next time
+        seen.parent.mkdir(parents=True, exist_ok=True)
+        seen.write_text(_state(name) or "")
+
+
+def _state(name: str) -> str | None:
+    """Paths, digests, sizes and times of the files in use; None where one is missing."""
+    model = get(name)
+    try:
+        return "".join(
+            f"{path} {file.sha256} {(found := path.stat()).st_size} {found.st_mtime_ns} "
+            f"{found.st_ctime_ns} {found.st_ino}\n"
+            for file in model.files
+            for path in _files_in_use(model, file)
+        )
+    except (ModelError, OSError):
+        return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def fetch(names: Sequence[str], progress: Callable[[str], None] = lambda line: None) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import cast
 
+from agent.extras import install
 from agent.responders.base import (
     PLAIN,
     Message,
@@ -38,7 +39,7 @@ try:
     from agent.responders.hosted_calls import StreamedCalls
 except ImportError as error:
     raise ResponderError(
-        "the responder hosted needs the package openai; install it: pip install 'onebreath[hosted]'"
+        f"the responder hosted needs the package openai; install it: {install('hosted')}"
     ) from error
 
 NO_KEY = "none"

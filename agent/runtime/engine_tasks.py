@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Executor, Future
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from types import UnionType
+from typing import Any, Protocol, assert_never, get_args
 
 import numpy as np
 
@@ -43,6 +44,7 @@ from agent.session.events import (
     StageFailed,
 )
 from asr.engine import AsrError, Listening, Transcriber
+from asr.transcript import Transcript
 from tts.engine import SpeechChunk, Synthesizer, TtsError
 
 
@@ -198,6 +200,7 @@ class EngineTasks:
         urgency = Urgency.FINAL if task.urgent else Urgency.PARTIAL
         try:
             transcript = await self._engines.compute.run(urgency, listening.hypothesis)
+            _expect(Transcript, transcript, "hypothesis()")
         except Exception as error:  # of a plug-in, any
             message = explain("recogniser", error, AsrError)
             self._post(StageFailed("asr", message, turn=task.turn))
@@ -210,6 +213,7 @@ class EngineTasks:
             if listening is None:
                 raise AsrError("no sound of this turn arrived")
             transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
+            _expect(Transcript, transcript, "finish()")
         except Exception as error:  # of a plug-in, any
             message = explain("recogniser", error, AsrError)
             self._post(StageFailed("asr", message, task.turn, task.revision))
@@ -232,10 +236,11 @@ class EngineTasks:
             piece: ReplyPiece | None = None
             try:
                 async for piece in pieces:
+                    _expect(ReplyPiece, piece, "reply()")
                     self._post(ReplyEvent(task.generation, piece))
                 if not isinstance(piece, ReplyDone):
                     raise ResponderError("the responder ended without a complete reply")
-            except ResponderError as error:
+            except (ResponderError, TypeError) as error:
                 self._post(StageFailed("responder", str(error), generation=task.generation))
             finally:
                 await pieces.aclose()
@@ -264,6 +269,7 @@ class EngineTasks:
             step = self._engines.voices.submit(next, chunks, None)
             try:
                 while (chunk := await asyncio.wrap_future(step)) is not None:
+                    _expect(SpeechChunk, chunk, "speak()")
                     yield chunk
                     step = self._engines.voices.submit(next, chunks, None)
             finally:
@@ -295,6 +301,13 @@ class EngineTasks:
             with suppress(Exception):  # of a plug-in, any; the call is over
                 listening.close()
         await asyncio.shield(self._responder.close())
+
+
+def _expect(kind: type | UnionType, found: object, method: str) -> None:
+    """Refuse what an engine of another's making must not return."""
+    if not isinstance(found, kind):
+        names = " or ".join(each.__name__ for each in get_args(kind) or (kind,))
+        raise TypeError(f"{method} gave {type(found).__name__}, not {names}")
 
 
 def _drop(decode: asyncio.Task[None] | None) -> None:

@@ -6,11 +6,11 @@ import gc
 import importlib
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import asr
 import tts
@@ -24,6 +24,7 @@ from agent.models.turn_heads import shipped_head
 from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
 from agent.responders.service import Service
+from agent.runtime import engine_names, plugins
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences
 from agent.runtime.threads import ThreadPlan, cores, plan
@@ -80,18 +81,13 @@ def find_responder(name: str) -> Callable[..., Responder]:
     Raises:
         ConfigError: the name, module or class does not exist, or is not a responder.
     """
-    target = RESPONDERS.get(name, name)
-    module, colon, attribute = target.partition(":")
-    if not colon:
-        known = ", ".join(RESPONDERS)
-        raise ConfigError(f"no responder {name!r}; there are {known}, or package.module:Class")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"the responder {name!r} cannot be loaded: {error}") from error
-    if not (hasattr(found, "open") and hasattr(found, "warm_up")):
-        raise ConfigError(f"{name!r} is no responder: see agent/responders/base.py")
-    return found  # type: ignore[no-any-return]
+    if name in RESPONDERS:
+        module, _, attribute = RESPONDERS[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    if ":" in name:
+        return plugins.factory(plugins.RESPONDER, name)
+    known = ", ".join(RESPONDERS)
+    raise ConfigError(f"no responder {name!r}; there are {known}, or package.module:Class")
 
 
 def model_path(name: str, progress: Progress) -> str | Path:
@@ -103,13 +99,15 @@ def model_path(name: str, progress: Progress) -> str | Path:
     if name not in store.MODELS:
         return name
     progress(f"verifying {name}")
-    store.verify(name)
+    store.verify(name, anew=False)
     return store.locate(name)
 
 
 def load_asr(settings: Settings, threads: int, progress: Progress) -> Transcriber:
     """Load the recogniser that the settings name."""
     chosen = settings.asr
+    if ":" in chosen.engine:
+        return cast(Transcriber, plugins.made(plugins.RECOGNISER, chosen.engine))
     if chosen.engine != "whisper":
         return asr.load(chosen.engine)
     return asr.load(
@@ -143,6 +141,9 @@ def load_responder(
 
 def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) -> Responder:
     """Load one responder; raises as `load_responder` does."""
+    engine_names.check_responder(chosen)
+    if ":" in chosen.engine:
+        return cast(Responder, plugins.made(plugins.RESPONDER, chosen.engine))
     make = find_responder(chosen.engine)
     if chosen.engine == "hosted":
         _refuse_decoding(chosen)
@@ -207,6 +208,9 @@ def _service(chosen: ResponderChoice) -> Service:
 def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesizer:
     """Load the synthesiser that the settings name."""
     chosen = settings.tts
+    if ":" in chosen.engine:
+        made = cast(Synthesizer, plugins.made(plugins.VOICE, chosen.engine))
+        return RecordedVoice(made, fixed_sentences(settings.call))
     options: dict[str, Any] = {}
     if chosen.engine == "piper":
         voice = model_path(chosen.voice, progress)
@@ -225,7 +229,7 @@ class _Loading(Generic[E]):
     threads: int
     make: Callable[[], E]
 
-    def done_by(self, do: Do, progress: Progress, table: list[LoadedEngine]) -> E:
+    def done_by(self, do: Do, progress: Progress, table: dict[str, LoadedEngine]) -> E:
         """Load the engine and warm it up on the thread of ``do``; adds a row to the table."""
         progress(f"loading {self.stage}: {self.engine}")
         began = time.perf_counter()
@@ -234,7 +238,8 @@ class _Loading(Generic[E]):
         do(made.warm_up)
         seconds = time.perf_counter() - began
         size = _size(self.model)
-        table.append(LoadedEngine(self.stage, self.engine, self.model, size, seconds, self.threads))
+        row = LoadedEngine(self.stage, self.engine, self.model, size, seconds, self.threads)
+        table[self.stage] = row
         return made
 
 
@@ -253,20 +258,24 @@ def load_engines(
         OnebreathError, AsrError, ResponderError, TtsError: an engine cannot be loaded; the message
             says what to do.
     """
+    engine_names.check(settings)
     shares = thread_plan(settings)
-    table: list[LoadedEngine] = []
+    table: dict[str, LoadedEngine] = {}
     with ExitStack() as on_failure:
         compute = Compute()
         on_failure.callback(compute.close)
         began = time.perf_counter()
         new_gate = SileroVad.load()
-        table.append(LoadedEngine("vad", "silero", "silero-v6", 0, time.perf_counter() - began, 1))
-        recogniser, responder, voice = _stages(settings, shares, progress, compute)
+        seconds = time.perf_counter() - began
+        table["vad"] = LoadedEngine("vad", "silero", "silero-v6", 0, seconds, 1)
+        stages = _stages(settings, shares, progress, compute)
+        recogniser, responder, voice = _loaded_together(stages, compute, progress, table)
+        for engine in (recogniser, responder, voice):
+            on_failure.callback(engine.close)
         engines = Engines(
-            recogniser.done_by(compute.do, progress, table),
-            responder.done_by(compute.do, progress, table),
-            # The voice has a process of its own.
-            voice.done_by(lambda work: work(), progress, table),
+            recogniser,
+            responder,
+            voice,
             new_gate,
             compute,
             ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice"),
@@ -276,12 +285,47 @@ def load_engines(
             turn_model.warm_up()
             engines = replace(engines, turn_model=turn_model)
         on_failure.pop_all()
-    return engines, table
+    return engines, [table[stage] for stage in ("vad", "asr", "responder", "tts")]
+
+
+_Stages = tuple["_Loading[Transcriber]", "_Loading[Responder]", "_Loading[Synthesizer]"]
+_Parts = tuple[Transcriber, Responder, Synthesizer]
+
+
+def _loaded_together(
+    stages: _Stages, compute: Compute, progress: Progress, table: dict[str, LoadedEngine]
+) -> _Parts:
+    """Load the engines at the same time; when one fails, close the others and raise its error.
+
+    The responder is loaded on the compute thread, and so is a recogniser other than whisper, which
+    may keep what belongs to one thread. The voice has a process of its own.
+    """
+    words, reply, voice = stages
+    apart = words.engine == "whisper"
+    with ThreadPoolExecutor(3, thread_name_prefix="loading") as pool:
+
+        def start(stage: _Loading[E], do: Do) -> Future[E]:
+            return pool.submit(stage.done_by, do, progress, table)
+
+        spoken = start(voice, _here)
+        heard = start(words, _here if apart else compute.do)
+        answered = start(reply, compute.do)
+    futures: tuple[Future[Any], ...] = (heard, answered, spoken)
+    if failed := next((error for each in futures if (error := each.exception())), None):
+        for each in futures:
+            if each.exception() is None:
+                each.result().close()
+        raise failed
+    return heard.result(), answered.result(), spoken.result()
+
+
+def _here(work: Callable[[], T], /) -> T:
+    return work()
 
 
 def _stages(
     settings: Settings, shares: ThreadPlan, progress: Progress, compute: Compute
-) -> tuple[_Loading[Transcriber], _Loading[Responder], _Loading[Synthesizer]]:
+) -> _Stages:
     words, reply, voice = settings.asr, settings.responder, settings.tts
     return (
         _Loading(

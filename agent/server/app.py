@@ -18,7 +18,9 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount, WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from agent.close_codes import TRY_AGAIN_LATER
@@ -85,6 +87,7 @@ class AgentServer:
                 *self._offers.routes(),
                 *self.telephony.routes(),
                 *Webhooks(self.settings.telephony, self.tokens).routes(),
+                Route("/about.json", self._about),
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
             # Pages of allowed origins may read the answers to their requests.
@@ -111,6 +114,19 @@ class AgentServer:
             await self.calls.end_all()
         finally:
             self.watchdog.stop()
+
+    async def _about(self, request: Request) -> Response:
+        """Which engines hear, answer and speak, for the page before a call."""
+        settings = self.settings
+        return JSONResponse(
+            {
+                "recogniser": _model(settings.asr.engine, "whisper", settings.asr.model),
+                "responder": _model(
+                    settings.responder.engine, "diffusion", settings.responder.model
+                ),
+                "voice": _model(settings.tts.engine, "piper", settings.tts.voice),
+            }
+        )
 
     def take(self, settings: Settings) -> None:
         """Use ``settings`` for calls that begin from now on."""

@@ -13,6 +13,8 @@ import web_client
 
 HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
+LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$")
+
 
 class ClientPages(StaticFiles):
     """The files of ``web_client``; mounted under ``/`` after all other routes.
@@ -26,11 +28,14 @@ class ClientPages(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
+        host = Headers(scope=scope).get("host", "")
+        if scope["scheme"] == "https" or LOOPBACK.match(host):
+            # Of other addresses browsers ignore it, and complain.
+            response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         response.headers.update(
             {
                 "Cache-Control": "no-cache",
-                "Content-Security-Policy": content_policy(Headers(scope=scope).get("host", "")),
-                "Cross-Origin-Opener-Policy": "same-origin",
+                "Content-Security-Policy": content_policy(host),
                 "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
                 "Referrer-Policy": "no-referrer",
                 "X-Content-Type-Options": "nosniff",

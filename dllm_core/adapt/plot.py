@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ def plot_log(log: Path, picture: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise OptionError("A plot needs matplotlib: pip install 'onebreath[adapt]'.") from error
+        raise OptionError(
+            "A plot needs matplotlib; install it: "
+            f"{sys.executable} -m pip install 'matplotlib>=3.9'"
+        ) from error
     rows = [row for _, row in read_rows(log)]
     if not rows:
         raise DataError(f"{log} holds no step yet.")

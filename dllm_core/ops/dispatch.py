@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -78,7 +79,8 @@ class Operation(Generic[P, R]):
         if not available():
             raise OptionError(
                 "The GPU kernels are written in Triton, which is not installed: on Linux, "
-                "pip install 'onebreath[gpu]'; elsewhere wrap the call in ops.references()."
+                f"{sys.executable} -m pip install 'triton>=3.6'; elsewhere wrap the call in "
+                "ops.references()."
             )
         module, _, name = self._path.partition(":")
         return cast(Callable[P, R], getattr(import_module(module), name))

@@ -3,10 +3,12 @@
 
 import { Controller } from "./controller.js";
 import { listenToKeys } from "./keyboard.js";
+import { Problem } from "./problems.js";
 import "./views/talk.js";
 import "./views/conversation.js";
 import "./views/composer.js";
 import "./views/problem.js";
+import "./views/replay.js";
 import "./views/menu.js";
 import "./views/tabs.js";
 import "./views/denoise.js";
@@ -20,7 +22,7 @@ const CARET_MS = 60;
 
 const controller = new Controller(draw);
 const views = /** @type {View[]} */ (
-  ["problem", "connection", "menu", "talk", "conversation", "composer", "tabs", "denoise", "latency", "events"].map(
+  ["problem", "replay", "connection", "menu", "talk", "conversation", "composer", "tabs", "denoise", "latency", "events"].map(
     (name) => document.querySelector(`ob-${name}`),
   )
 );
@@ -67,5 +69,6 @@ async function replay() {
 const composer = /** @type {HTMLElement} */ (document.querySelector("ob-composer"));
 listenToKeys(controller, () => composer.focus());
 addEventListener("pagehide", () => void controller.hangUp());
+if (!isSecureContext) controller.call.report(new Problem("insecure_origin"));
 draw();
 void replay();

@@ -2,22 +2,34 @@
 /** One call from the page: what the buttons do, what is measured, what is written down. */
 
 import { ServerClock, now } from "./clock.js";
+import { HoldToTalk } from "./hold.js";
+import { asked, remembered } from "./opening.js";
+import { Pulse } from "./pulse.js";
 import { Problem } from "./problems.js";
 import { Recording, withoutSound } from "./recording.js";
 import { Session } from "./session.js";
 import { AudioEngine } from "./sound/audio_engine.js";
 import { dial } from "./transports/dial.js";
 
-const PING_MS = 1000;
 const SPEECH_WITHIN_MS = 5000; // how long before its endpoint a turn's last sound may lie
-const RELEASE_MS = 200; // people let go of a key a little before their last sound
 
-/** @typedef {{transport: "auto" | "webrtc" | "websocket", deviceId: string}} CallOptions */
+/**
+ * @typedef {object} CallOptions
+ * @property {"auto" | "webrtc" | "websocket"} transport
+ * @property {string} deviceId microphone
+ * @property {string} [speakerId]
+ * @property {number} [volume] from 0 to 1
+ * @property {import("./opening.js").Wishes} [agent]
+ */
 
 export class Call {
-  /** @param {() => void} changed called after every entry */
-  constructor(changed) {
+  /**
+   * @param {() => void} changed called after every entry
+   * @param {string} [server] origin of the server; the page's where none is given
+   */
+  constructor(changed, server = "") {
     this.changed = changed;
+    this.server = server;
     this.session = new Session();
     this.recording = new Recording();
     this.began = now();
@@ -26,9 +38,10 @@ export class Call {
     this.audio = null;
     /** @type {Transport | null} */
     this.transport = null;
-    /** @type {ReturnType<typeof setInterval> | undefined} */
-    this.pinging = undefined;
-    this.pings = 0;
+    this.pulse = new Pulse(server, (ping) => this.transport?.send(ping), () => this.time);
+    this.hold = new HoldToTalk(this, (event) => this.#send(event), (event) => this.#note(event));
+    /** Grows with every beginning and end: what an earlier one still waits for is not wanted. */
+    this.attempt = 0;
   }
 
   /** Page time on the session's clock. */
@@ -37,35 +50,72 @@ export class Call {
   }
 
   /**
-   * Connect; must be called while a click is being handled.
+   * Connect; must be called while a click is being handled. A call that had ended goes on with its
+   * conversation.
    * @param {CallOptions} options
    * @param {{microphone: boolean}} [needs] without a microphone the caller types
    */
-  async start({ transport, deviceId }, { microphone } = { microphone: true }) {
+  async start(options, { microphone } = { microphone: true }) {
     if (!this.#isIdle()) return;
-    const asked = now();
+    const attempt = ++this.attempt;
+    const unwanted = () => this.attempt !== attempt;
+    const began = now();
     this.#note({ type: "page.connecting" });
+    /** @type {AudioEngine | null} */
+    let audio = null;
     try {
-      this.audio = await AudioEngine.open();
-      if (microphone) await this.audio.microphone.open(deviceId);
-      this.audio.microphone.onLost = () => this.report(new Problem("microphone_lost"));
-      this.transport = await dial(this.audio, this.#listener(), transport);
+      audio = await AudioEngine.open();
+      if (unwanted()) return await audio.close(); // hung up before anybody had answered
+      this.audio = audio;
+      this.useSpeaker(options);
+      if (microphone) await audio.microphone.open(options.deviceId);
+      audio.microphone.onLost = () => this.report(new Problem("microphone_lost"));
+      const transport = await dial(audio, this.#listener(unwanted), options.transport, this.server);
+      if (unwanted()) {
+        transport.hangUp();
+        return await audio.close();
+      }
+      this.transport = transport;
     } catch (error) {
-      const problem = error instanceof Problem ? error : new Problem("no_sound", String(error));
-      const ended = this.#isIdle();
+      await audio?.close();
+      if (unwanted()) return;
       await this.#end("failed");
-      if (!ended) this.report(problem);
+      this.report(error instanceof Problem ? error : new Problem("no_sound", String(error)));
       return;
     }
-    if (this.#isIdle()) {
-      await this.#end("hung up"); // before anybody had answered
-      return;
-    }
-    const ms = Math.round(now() - asked);
-    this.#note({ type: "page.connected", transport: this.transport.name, ms });
-    this.audio.onAudible = (at) => this.#audible(at - this.began);
-    this.pinging = setInterval(() => this.#ping(), PING_MS);
-    this.#ping();
+    const ms = Math.round(now() - began);
+    this.#note({ type: "page.connected", transport: this.transport.name, ms, microphone });
+    audio.onAudible = (at) => this.#audible(at - this.began);
+    this.#begin(options.agent);
+  }
+
+  /** @param {import("./opening.js").Wishes} [wishes] */
+  #begin(wishes) {
+    if (wishes) this.ask(wishes);
+    for (const event of remembered(this.session.items)) this.#send(event);
+    this.clock = new ServerClock();
+    this.pulse.start(() => this.#lose());
+  }
+
+  /** The server is gone without a word, which WebRTC notices late. */
+  #lose() {
+    const { transport } = this;
+    transport?.hangUp();
+    void this.#end("server_gone");
+    this.#note({ type: "page.problem", code: "server_gone", details: "" });
+  }
+
+  /** Tell the server what is wanted of the agent. @param {import("./opening.js").Wishes} wishes */
+  ask(wishes) {
+    const event = asked(wishes);
+    if (event) this.#send(event);
+  }
+
+  /** Volume, and the speaker; the system's where none is named.
+   * @param {{speakerId?: string, volume?: number}} options */
+  useSpeaker({ speakerId = "", volume = 1 }) {
+    this.audio?.speaker.setVolume(volume);
+    void this.audio?.speaker.useDevice(speakerId);
   }
 
   /** Ends the call at once, what is left of it a little later. */
@@ -95,47 +145,6 @@ export class Call {
     this.#note({ type: "page.muted", muted });
   }
 
-  /**
-   * Whether turns end by a key instead of by a pause.
-   * @param {boolean} mode
-   */
-  holdToTalk(mode) {
-    if (!mode) this.#send({ type: "input_audio_buffer.clear" });
-    const turn_detection = mode ? null : (this.detection ?? { type: "server_vad" });
-    if (mode) this.detection = this.session.facts?.audio?.input?.turn_detection;
-    const session = { type: "realtime", audio: { input: { turn_detection } } };
-    this.#send({ type: "session.update", session });
-    this.audio?.microphone.mute(mode || this.session.muted);
-    this.#note({ type: "page.hold", mode, holding: false });
-  }
-
-  /** @type {WireEvent | undefined} the detection that held before hold-to-talk */
-  detection = undefined;
-
-  /** The key goes down: listen, and to nothing that came before. */
-  press() {
-    if (this.session.phase === "connecting" || this.session.holding || !this.transport) return;
-    if (!this.session.holdToTalk) this.holdToTalk(true);
-    this.interrupt();
-    this.#send({ type: "input_audio_buffer.clear" });
-    this.audio?.microphone.mute(false);
-    this.#note({ type: "page.hold", mode: true, holding: true });
-  }
-
-  /** The key goes up: the turn is over, unless it was touched in passing only.
-   * @param {boolean} meant */
-  release(meant) {
-    if (!this.session.holding) return;
-    this.#note({ type: "page.hold", mode: true, holding: false });
-    setTimeout(() => {
-      if (!this.transport || this.session.holding) return;
-      this.audio?.microphone.mute(true);
-      if (!meant) return;
-      this.#send({ type: "input_audio_buffer.commit" });
-      this.#send({ type: "response.create" });
-    }, RELEASE_MS);
-  }
-
   /** @param {string} deviceId */
   async useMicrophone(deviceId) {
     try {
@@ -160,13 +169,14 @@ export class Call {
     return this.session.phase === "idle";
   }
 
-  /** @returns {Listener} */
-  #listener() {
+  /** @param {() => boolean} unwanted @returns {Listener} */
+  #listener(unwanted) {
     return {
-      event: (event) => this.#receive(event),
-      problem: (code) => this.#note({ type: "page.problem", code, details: "" }),
-      fellBack: (why) => this.#note({ type: "page.fell_back", to: "websocket", why }),
+      event: (event) => unwanted() || this.#receive(event),
+      problem: (code) => unwanted() || this.#note({ type: "page.problem", code, details: "" }),
+      fellBack: (why) => unwanted() || this.#note({ type: "page.fell_back", to: "websocket", why }),
       closed: (code, reason) => {
+        if (unwanted()) return;
         void this.#end(reason || code);
         this.#note({ type: "page.problem", code, details: reason });
       },
@@ -175,6 +185,7 @@ export class Call {
 
   /** @param {WireEvent} event */
   #receive(event) {
+    this.pulse.heard();
     if (event.type === "onebreath.pong") {
       this.#pong(event);
       return;
@@ -242,11 +253,6 @@ export class Call {
     });
   }
 
-  #ping() {
-    this.transport?.send({ type: "onebreath.ping", client_time_ms: this.time });
-    this.pings++;
-  }
-
   /** @param {WireEvent} pong */
   #pong({ client_time_ms, server_time_ms }) {
     this.clock.observe(client_time_ms, server_time_ms, this.time);
@@ -280,7 +286,8 @@ export class Call {
 
   /** @param {string} reason */
   async #end(reason) {
-    clearInterval(this.pinging);
+    this.attempt++;
+    this.pulse.stop();
     const { transport, audio } = this;
     this.transport = null;
     this.audio = null;

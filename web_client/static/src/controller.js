@@ -48,8 +48,25 @@ export class Controller {
     this.replay?.stop();
     this.replay = null;
     this.chosen = null;
-    this.call = new Call(this.changed);
     await this.call.start(preferences, needs);
+  }
+
+  /** Forget the conversation; the next call begins with none. */
+  async startAfresh() {
+    this.replay?.stop();
+    this.replay = null;
+    await this.call.hangUp();
+    this.call = new Call(this.changed);
+    this.chosen = null;
+    this.changed();
+  }
+
+  /** Back from a recorded session to the page's own. */
+  leaveReplay() {
+    this.replay?.stop();
+    this.replay = null;
+    this.chosen = null;
+    this.changed();
   }
 
   async hangUp() {
@@ -80,16 +97,16 @@ export class Controller {
 
   /** @param {boolean} mode */
   holdToTalk(mode) {
-    this.call.holdToTalk(mode);
+    this.call.hold.use(mode);
   }
 
   press() {
-    this.call.press();
+    this.call.hold.press();
   }
 
   /** @param {boolean} [meant] */
   release(meant = true) {
-    this.call.release(meant);
+    this.call.hold.release(meant);
   }
 
   interrupt() {

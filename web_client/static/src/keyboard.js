@@ -13,6 +13,7 @@ export function listenToKeys(controller, focusComposer) {
     "/": focusComposer,
   };
   addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]")) return; // its keys are its own
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (isTyping(event.target) && event.key !== "Escape") return;
     if (event.key === " " && isUp(controller) && !isControl(event.target)) {

@@ -3,8 +3,27 @@
 
 const KEY = "onebreath";
 
-/** @type {{theme: "system" | "light" | "dark", transport: "auto" | "webrtc" | "websocket", deviceId: string, announce: boolean}} */
-export const preferences = { theme: "system", transport: "auto", deviceId: "", announce: false };
+/**
+ * @typedef {object} Preferences
+ * @property {"system" | "light" | "dark"} theme
+ * @property {"auto" | "webrtc" | "websocket"} transport
+ * @property {string} deviceId microphone; empty: the system's choice
+ * @property {string} speakerId
+ * @property {number} volume from 0 to 1
+ * @property {boolean} announce whether screen readers read the agent's words
+ * @property {import("./opening.js").Wishes} agent
+ */
+
+/** @type {Preferences} */
+export const preferences = {
+  theme: "system",
+  transport: "auto",
+  deviceId: "",
+  speakerId: "",
+  volume: 1,
+  announce: false,
+  agent: { instructions: "", eagerness: "", tools: "" },
+};
 
 /** @param {Partial<typeof preferences>} changes */
 export function prefer(changes) {

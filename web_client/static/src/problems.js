@@ -30,9 +30,19 @@ const ADVICE = {
     next: "Choose another one in the settings, or go on by typing.",
   },
   insecure_origin: {
-    title: "Browsers give the microphone only to secure pages.",
-    next: "Open this page by https or as http://localhost, or go on by typing.",
-    typing: true,
+    title: "This page cannot use the microphone, because it did not come by https.",
+    next:
+      "Type below: the agent answers aloud. To talk, start the server with “onebreath serve --self-signed” and open this " +
+      "page by https, put an https proxy before it (docs/web_client.md has a recipe), or open http://localhost on the " +
+      "server’s own machine.",
+  },
+  host_refused: {
+    title: "The server does not take calls for this host name.",
+    next: "Open the page by the server’s address, or name this host in server.allowed_hosts and start the server again.",
+  },
+  settings_refused: {
+    title: "The server did not take the settings of the agent.",
+    next: "Change them in the settings; the call goes on with the old ones.",
   },
   server_full: {
     title: "All lines are busy.",
@@ -40,11 +50,11 @@ const ADVICE = {
   },
   server_gone: {
     title: "The server does not answer.",
-    next: "Check that “onebreath serve” is running, then start again.",
+    next: "Check that “onebreath serve” is running, then call again. The conversation is kept.",
   },
   connection_lost: {
     title: "The connection was lost.",
-    next: "Check the network, then start again. The conversation starts afresh.",
+    next: "Check the network, then call again. The conversation goes on where it was.",
   },
   call_ended: {
     title: "The server ended the call.",

@@ -19,6 +19,11 @@ import { Question, Turn } from "./turn.js";
 
 const MAX_TURNS = 200;
 
+/** Begins the ids of messages that a new call begins with. */
+export const KEPT = "kept_";
+/** Id of the event that tells the server what the visitor wants of the agent. */
+export const WISHES = "page_wishes";
+
 export class Session {
   constructor() {
     /** @type {Phase} */
@@ -44,6 +49,25 @@ export class Session {
     this.problem = null;
     this.question = new Question();
     this.turnCount = 0;
+    /** Calls that the conversation went over. */
+    this.calls = 0;
+    /** Whether the call has a microphone; without one it is typed only. */
+    this.microphone = true;
+  }
+
+  /** Another call begins, whose server counts its ids anew. */
+  begin() {
+    const mark = `call${this.calls++}.`;
+    for (const item of this.items) Object.assign(item, { id: mark + item.id, finished: true });
+    for (const turn of this.turns) {
+      turn.id = mark + turn.id;
+      if (turn.itemId) turn.itemId = mark + turn.itemId;
+      if (turn.question.itemId) turn.question.itemId = mark + turn.question.itemId;
+    }
+    this.items = this.items.filter(({ text }) => text);
+    this.question = new Question();
+    Object.assign(this, { phase: "connecting", problem: null, transport: null, facts: null, roundTrip: null });
+    Object.assign(this, { muted: false, holdToTalk: false, holding: false, ducked: false, callerSpeaks: false });
   }
 
   get turn() {
@@ -119,6 +143,7 @@ const SERVER = {
   },
   "conversation.item.added": (session, { item }) => {
     if (item.role !== "user" && item.role !== "assistant") return;
+    if (item.id.startsWith(KEPT)) return; // it is shown already
     const text = item.content[0]?.text ?? "";
     session.items.push({ id: item.id, role: item.role, text, finished: !!text, cut: false });
     if (text) {
@@ -188,6 +213,7 @@ const SERVER = {
   },
   error: (session, { error }) => {
     if (error.type === "server_error") session.problem = { code: error.code, details: error.message };
+    else if (error.event_id === WISHES) session.problem = { code: "settings_refused", details: error.message };
   },
 };
 
@@ -201,19 +227,18 @@ const CLIENT = {
 
 /** @type {Record<string, Handler>} */
 const PAGE = {
-  "page.connecting": (session) => {
-    session.phase = "connecting";
-    session.problem = null;
-  },
+  "page.connecting": (session) => session.begin(),
   "page.connected": (session, event) => {
     session.phase = "listening";
     session.transport = event.transport;
+    session.microphone = event.microphone ?? true;
   },
   "page.ended": (session) => {
     session.phase = "idle";
     session.callerSpeaks = false;
     session.holding = false;
     session.partial = { text: "", stable: "" };
+    session.muted = false;
     if (session.running) session.running.status = "cancelled";
   },
   "page.problem": (session, event) => {

@@ -8,6 +8,7 @@ import { SoundClock, now } from "../clock.js";
 import { Problem } from "../problems.js";
 import { Loudness, firstAudible } from "./loudness.js";
 import { Microphone } from "./microphone.js";
+import { plainTap } from "./plain.js";
 import { Speaker } from "./speaker.js";
 
 const WORKLETS = ["capture", "playback", "loudness"];
@@ -33,7 +34,8 @@ export class AudioEngine {
     await Promise.race([context.resume(), tooLate()]);
     const modules = WORKLETS.map((name) => new URL(`${name}.worklet.js`, import.meta.url));
     try {
-      await Promise.all(modules.map((module) => context.audioWorklet.addModule(module)));
+      // Pages that are not secure have no worklets; see plain.js.
+      await Promise.all(modules.map((module) => context.audioWorklet?.addModule(module)));
     } catch (error) {
       await context.close();
       throw new Problem("server_gone", String(error)); // the files come from the server
@@ -54,7 +56,7 @@ export class AudioEngine {
 
   async close() {
     this.microphone.close();
-    await this.context.close();
+    if (this.context.state !== "closed") await this.context.close();
   }
 
   /**
@@ -62,17 +64,19 @@ export class AudioEngine {
    * @param {(report: import("./loudness.js").Report) => void} [also]
    */
   #tap(loudness, also) {
-    const node = new AudioWorkletNode(this.context, "loudness", {
-      channelCount: 1,
-      channelCountMode: "explicit",
-      numberOfOutputs: 0,
-    });
-    node.port.onmessage = ({ data }) => {
+    const take = (/** @type {import("./loudness.js").Report & {block: number}} */ data) => {
       loudness.block = data.block;
       this.clock.observe(data.at + data.peaks.length * data.block, now());
       loudness.push(data);
       also?.(data);
     };
+    if (!this.context.audioWorklet) return plainTap(this.context, loudness.block, take);
+    const node = new AudioWorkletNode(this.context, "loudness", {
+      channelCount: 1,
+      channelCountMode: "explicit",
+      numberOfOutputs: 0,
+    });
+    node.port.onmessage = ({ data }) => take(data);
     return node;
   }
 

@@ -16,7 +16,7 @@ const REASONS = new Map([
 export class Microphone {
   /**
    * @param {AudioContext} context
-   * @param {AudioWorkletNode} tap hears what the microphone hears
+   * @param {AudioNode} tap hears what the microphone hears
    */
   constructor(context, tap) {
     this.context = context;
@@ -78,6 +78,7 @@ export class Microphone {
    * @param {(frame: ArrayBuffer) => void} take
    */
   frames(take) {
+    if (!this.context.audioWorklet) return; // then there is no microphone either
     this.capture ??= new AudioWorkletNode(this.context, "capture", {
       channelCount: 1,
       channelCountMode: "explicit",
@@ -94,8 +95,11 @@ export class Microphone {
   }
 }
 
-/** Microphones that can be chosen. Their names are known once one was allowed. */
-export async function microphones() {
-  const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
-  return devices.filter((device) => device.kind === "audioinput" && device.deviceId);
+/**
+ * Devices that can be chosen. Their names are known once a microphone was allowed.
+ * @param {"audioinput" | "audiooutput"} kind
+ */
+export async function devices(kind) {
+  const found = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  return found.filter((device) => device.kind === kind && device.deviceId);
 }

@@ -1,25 +1,52 @@
 // @ts-check
 /** The agent's voice in the page: sound from the websocket or a WebRTC track, ducked, silenced. */
 
+import { PlainPlayer } from "./plain.js";
+
 const SILENCE_SECONDS = 0.005;
 const DUCK_SECONDS = 0.02;
 
 export class Speaker {
   /**
    * @param {AudioContext} context
-   * @param {AudioWorkletNode} tap hears what leaves the page
+   * @param {AudioNode} tap hears what leaves the page
    */
   constructor(context, tap) {
     this.context = context;
     this.gate = context.createGain();
-    this.gate.connect(context.destination);
-    this.gate.connect(tap);
+    this.master = context.createGain();
+    this.gate.connect(this.master);
+    this.master.connect(context.destination);
+    this.gate.connect(tap); // before the volume: a quiet reply is timed as a loud one
     /** @type {AudioWorkletNode | null} */
     this.player = null;
+    this.plain = context.audioWorklet ? null : new PlainPlayer(context, this.gate);
     /** @type {HTMLAudioElement | null} */
     this.element = null;
+    this.device = "";
     /** Replies whose sound is not wanted any more. @type {Set<string>} */
     this.silenced = new Set();
+  }
+
+  /** @param {number} volume from 0 to 1 */
+  setVolume(volume) {
+    this.master.gain.value = volume ** 2; // loudness as it is felt
+  }
+
+  /** Whether the browser lets a page choose its speaker. */
+  static get canChoose() {
+    return "setSinkId" in AudioContext.prototype;
+  }
+
+  /** @param {string} deviceId empty for the system's choice */
+  async useDevice(deviceId) {
+    if (!Speaker.canChoose || deviceId === this.device) return;
+    this.device = deviceId;
+    try {
+      await /** @type {any} */ (this.context).setSinkId(deviceId);
+    } catch {
+      // it was unplugged: the system's choice goes on
+    }
   }
 
   /**
@@ -29,6 +56,7 @@ export class Speaker {
    */
   play(reply, pcm) {
     if (this.silenced.has(reply)) return;
+    if (this.plain) return this.plain.play(reply, pcm);
     if (!this.player) {
       this.player = new AudioWorkletNode(this.context, "playback", {
         numberOfInputs: 0,
@@ -56,6 +84,10 @@ export class Speaker {
   async silence(reply) {
     if (this.silenced.has(reply)) return null;
     this.silenced.add(reply);
+    if (this.plain?.playing.size) {
+      const told = this.plain.stop();
+      return told.reply === reply ? told.playedMs : 0;
+    }
     if (!this.player) {
       this.#fade(0, SILENCE_SECONDS); // what the browser's jitter buffer holds still comes
       return null;

@@ -9,11 +9,12 @@ import { WebsocketTransport } from "./websocket.js";
  * @param {import("../sound/audio_engine.js").AudioEngine} audio
  * @param {Listener} listener
  * @param {"auto" | "webrtc" | "websocket"} wanted
+ * @param {string} [server] its origin; the page's where none is given
  * @returns {Promise<Transport>} connected
  */
-export async function dial(audio, listener, wanted) {
+export async function dial(audio, listener, wanted, server = "") {
   if (wanted !== "websocket") {
-    const webrtc = new WebrtcTransport(audio, listener);
+    const webrtc = new WebrtcTransport(audio, listener, server);
     try {
       await webrtc.open();
       return webrtc;
@@ -22,8 +23,13 @@ export async function dial(audio, listener, wanted) {
       listener.fellBack(error instanceof Error ? error.message : String(error));
     }
   }
-  const websocket = new WebsocketTransport(audio, listener);
-  await websocket.open();
+  const websocket = new WebsocketTransport(audio, listener, server);
+  try {
+    await websocket.open();
+  } catch (error) {
+    websocket.hangUp(); // the call may have been ended meanwhile, and its sound closed
+    throw error;
+  }
   return websocket;
 }
 

@@ -35,11 +35,44 @@ export class Replay {
   /** Time of the session, between two entries too. */
   get time() {
     const next = this.entries[this.shown]?.t ?? Infinity;
+    if (this.paused) return Math.min(next, this.anchor.t);
     return Math.min(next, this.anchor.t + (now() - this.anchor.at) * this.speed);
   }
 
+  get paused() {
+    return this.timer === undefined;
+  }
+
+  get over() {
+    return this.shown >= this.entries.length;
+  }
+
+  /** Stop where it is. */
+  pause() {
+    this.anchor = { t: this.time, at: now() };
+    this.stop();
+    this.changed();
+  }
+
+  /** @param {number} speed 1: as it was */
+  setSpeed(speed) {
+    this.anchor = { t: this.time, at: now() };
+    this.speed = speed;
+    if (!this.paused) this.play();
+    this.changed();
+  }
+
+  /** Go on, or begin again after the end. */
   play() {
+    if (this.over) Object.assign(this, { session: new Session(), shown: 0, anchor: { t: 0, at: now() } });
+    else if (this.paused) this.anchor = { ...this.anchor, at: now() };
+    this.#wait();
+    this.changed();
+  }
+
+  #wait() {
     clearTimeout(this.timer);
+    this.timer = undefined;
     const next = this.entries[this.shown];
     if (!next) return;
     const wait = Math.min(LONGEST_PAUSE_MS, next.t - this.anchor.t);
@@ -48,20 +81,21 @@ export class Replay {
 
   /** Show everything at once. */
   finish() {
-    clearTimeout(this.timer);
+    this.stop();
     while (this.shown < this.entries.length) this.#take();
     this.changed();
   }
 
   stop() {
     clearTimeout(this.timer);
+    this.timer = undefined;
   }
 
   #step() {
     const { t } = this.entries[this.shown];
     while (this.entries[this.shown]?.t <= t) this.#take();
     this.changed();
-    this.play();
+    this.#wait();
   }
 
   #take() {

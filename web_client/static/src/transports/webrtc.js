@@ -15,8 +15,10 @@ export class WebrtcTransport {
   /**
    * @param {import("../sound/audio_engine.js").AudioEngine} audio
    * @param {Listener} listener
+   * @param {string} server its origin; empty: the page's
    */
-  constructor(audio, listener) {
+  constructor(audio, listener, server) {
+    this.server = server;
     this.audio = audio;
     this.listener = listener;
     /** @type {RTCPeerConnection | null} */
@@ -61,7 +63,7 @@ export class WebrtcTransport {
   }
 
   async #connect() {
-    const peer = new RTCPeerConnection(await iceSettings());
+    const peer = new RTCPeerConnection(await iceSettings(this.server));
     this.peer = peer;
     this.channel = peer.createDataChannel("oai-events");
     const greeted = this.#greeting(this.channel);
@@ -80,7 +82,7 @@ export class WebrtcTransport {
   async #offer(peer) {
     let response;
     try {
-      response = await fetch("/v1/realtime/calls", {
+      response = await fetch(`${this.server}/v1/realtime/calls`, {
         method: "POST",
         headers: { "Content-Type": "application/sdp" },
         body: peer.localDescription?.sdp,
@@ -88,9 +90,11 @@ export class WebrtcTransport {
     } catch (error) {
       throw new Problem("server_gone", String(error));
     }
+    if (response.status === 403) throw new Problem("host_refused", location.host);
     if (response.status === 503 || response.status === 429) throw new Problem("server_full");
     if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
-    this.call = response.headers.get("Location");
+    const place = response.headers.get("Location");
+    this.call = place && this.server + place;
     if (this.hungUp) this.hangUp(); // the deadline passed meanwhile
     return response.text();
   }
@@ -125,8 +129,11 @@ export class WebrtcTransport {
 }
 
 /** @returns {Promise<RTCConfiguration>} what the server wants used: no STUN unless it says so */
-async function iceSettings() {
-  const response = await fetch("/v1/realtime/ice");
+async function iceSettings(/** @type {string} */ server) {
+  const response = await fetch(`${server}/v1/realtime/ice`).catch((error) => {
+    throw new Problem("server_gone", String(error));
+  });
+  if (response.status === 403) throw new Problem("host_refused", location.host);
   if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
   return response.json();
 }

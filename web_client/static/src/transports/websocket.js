@@ -21,8 +21,10 @@ export class WebsocketTransport {
   /**
    * @param {import("../sound/audio_engine.js").AudioEngine} audio
    * @param {Listener} listener
+   * @param {string} server its origin; empty: the page's
    */
-  constructor(audio, listener) {
+  constructor(audio, listener, server) {
+    this.server = server;
     this.audio = audio;
     this.listener = listener;
     this.slow = false;
@@ -33,7 +35,7 @@ export class WebsocketTransport {
 
   /** Connect and wait for the server's greeting. */
   async open() {
-    const url = new URL("/v1/realtime", location.href);
+    const url = new URL("/v1/realtime", this.server || location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url, "realtime");
     this.socket = socket;

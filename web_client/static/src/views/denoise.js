@@ -209,7 +209,12 @@ export class Denoise extends HTMLElement {
     const masks = Array.from({ length: 14 }, () => h("span", { class: "chip masked blank" }));
     return [
       h("div", { class: "canvas", "aria-hidden": "true" }, ...masks),
-      h("p", {}, "Ask something: the reply appears here, all of it at once, step by step."),
+      h("p", {}, "Ask something: the reply appears here while it is written, word by word, step by step."),
+      h(
+        "p",
+        { class: "note" },
+        "The default model writes one token in a step, from left to right. Models that are trained to denoise, such as LLaDA or SDAR, finish several in a step, in any order.",
+      ),
       h("p", {}, h("a", { href: "?replay=demo" }, "Watch a recorded session")),
     ];
   }

@@ -4,7 +4,7 @@
 import { h } from "../dom.js";
 import { STAGES, STAGE_NAMES, bars, percentile, voiceToVoices, work } from "../latency.js";
 
-const SHOWN = 12; // newest turns
+const SHOWN = 12; // turns on a page
 const ROUND = 500; // the axis ends at a multiple of this many milliseconds
 
 export class Latency extends HTMLElement {
@@ -14,6 +14,10 @@ export class Latency extends HTMLElement {
     this.rows = h("ol", { class: "waterfall" });
     this.axis = h("div", { class: "ticks", "aria-hidden": "true" });
     this.chart = h("div", { class: "chart", "aria-hidden": "true" }, this.rows, this.axis);
+    this.place = h("span", { class: "step", role: "status" });
+    this.older = h("button", { class: "button", click: () => this.#turnPage(1) }, "Older turns");
+    this.newer = h("button", { class: "button", click: () => this.#turnPage(-1) }, "Newer turns");
+    this.pager = h("div", { class: "pager" }, this.older, this.place, this.newer);
     this.table = h("table");
     this.explain = h(
       "p",
@@ -21,14 +25,18 @@ export class Latency extends HTMLElement {
       "Zero is the end of your speech, and the last mark is the first sound of the reply: both are measured in this page, so the bars sum to what you waited.",
     );
     this.empty = h("div", { class: "empty" }, h("p", {}, "After the first reply you will see here what you waited for."));
-    this.full = h("div", {}, this.summary, this.legend, this.chart, h("div", { class: "unseen" }, this.table), this.explain);
+    this.full = h("div", {}, this.summary, this.legend, this.chart, this.pager, h("div", { class: "unseen" }, this.table), this.explain);
     this.append(this.empty, this.full);
   }
 
   drawn = "";
+  /** Pages back from the newest. */
+  page = 0;
 
   /** @param {import("../controller.js").Controller} controller */
-  render({ session }) {
+  render(controller) {
+    this.controller = controller;
+    const { session } = controller;
     const { empty, full } = this;
     if (!empty || !full) return;
     const trip = session.roundTrip ?? 0;
@@ -38,11 +46,32 @@ export class Latency extends HTMLElement {
       .map((row) => ({ ...row, work: work(row.turn, row.known) }));
     empty.hidden = turns.length > 0;
     full.hidden = turns.length === 0;
-    const drawn = turns.map(({ turn }) => `${turn.id} ${turn.silencedAt} ${turn.status}`).join();
+    const pages = Math.max(1, Math.ceil(turns.length / SHOWN));
+    this.page = Math.min(this.page, pages - 1);
+    const drawn = this.page + turns.map(({ turn }) => `${turn.id} ${turn.silencedAt} ${turn.status}`).join();
     if (!turns.length || drawn === this.drawn) return;
     this.drawn = drawn;
     this.#renderSummary(session.turns);
-    this.#renderChart(session, turns.slice(-SHOWN));
+    const end = turns.length - this.page * SHOWN;
+    const start = Math.max(0, end - SHOWN);
+    this.#renderPager(pages, `Turns ${start + 1} to ${end} of ${turns.length}`);
+    this.#renderChart(session, turns.slice(start, end));
+  }
+
+  /** @param {number} pages @param {string} place */
+  #renderPager(pages, place) {
+    const { pager, older, newer } = this;
+    if (!pager || !older || !newer || !this.place) return;
+    pager.hidden = pages === 1;
+    older.disabled = this.page === pages - 1;
+    newer.disabled = this.page === 0;
+    this.place.textContent = place;
+  }
+
+  /** @param {number} step */
+  #turnPage(step) {
+    this.page = Math.max(0, this.page + step);
+    this.controller?.changed();
   }
 
   /** @param {import("../turn.js").Turn[]} turns */
@@ -124,7 +153,7 @@ function line({ turn, known, work }, asked, scale) {
   const head = h(
     "div",
     { class: "row-head" },
-    h("span", { class: "asked" }, `${turn.number} · ${turn.question.typed ? "typed: " : ""}${asked}`),
+    h("span", { class: "asked", title: asked }, `${turn.number} · ${turn.question.typed ? "typed: " : ""}${asked}`),
     h("span", { class: "total" }, `${total.toFixed(0)} ms`),
   );
   const lanes = [head, track];

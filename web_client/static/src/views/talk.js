@@ -1,5 +1,5 @@
 // @ts-check
-/** The one button, the state of the call in words, and what is understood while you speak. */
+/** The button that calls, the state of the call in words, and what the caller can do in it. */
 
 import { h, icon, setText } from "../dom.js";
 import { ICONS } from "../icons.js";
@@ -17,34 +17,51 @@ const LONG_PRESS_MS = 300;
 
 export class Talk extends HTMLElement {
   connectedCallback() {
-    this.button = h("button", { class: "orb", click: () => this.#toggle() });
+    this.button = h("button", { class: "orb", click: () => void this.controller?.start() });
     this.ring = h("span", { class: "orb-ring", "aria-hidden": "true" });
     this.state = h("p", { class: "state", role: "status" });
     this.partial = h("p", { class: "partial", "aria-hidden": "true" });
-    this.mute = this.#control("Mute", ICONS.microphone, "M", (controller) =>
+    this.mute = this.#control("Mute", "Mute", ICONS.microphone, "M", (controller) =>
       controller.mute(!controller.session.muted),
     );
-    this.hold = this.#control("Hold to talk", ICONS.hold, "Space", () => {});
+    this.hold = this.#control("Hold to talk", "Hold", ICONS.hold, "Space", () => {});
     this.#listenToHolding(this.hold);
-    this.interrupt = this.#control("Interrupt", ICONS.interrupt, "Esc", (controller) => controller.interrupt());
-    this.controls = h("div", { class: "controls" }, this.mute, this.hold, this.interrupt);
-    this.append(h("div", { class: "orb-place" }, this.ring, this.button), this.state, this.partial, this.controls);
+    this.interrupt = this.#control("Interrupt", "Interrupt", ICONS.interrupt, "Esc", (controller) =>
+      controller.interrupt(),
+    );
+    this.end = this.#control("End the call", "End", ICONS.hangUp, "", (controller) => void controller.hangUp());
+    this.end.classList.add("end");
+    this.controls = h("div", { class: "controls" }, this.mute, this.hold, this.interrupt, this.end);
+    const afresh = () => void this.controller?.startAfresh();
+    this.afresh = h("button", { class: "button", click: afresh }, "New conversation");
+    this.append(
+      h("div", { class: "orb-place" }, this.ring, this.button),
+      this.state,
+      this.partial,
+      this.controls,
+      this.afresh,
+    );
   }
 
   /** @param {import("../controller.js").Controller} controller */
   render(controller) {
     this.controller = controller;
     const { session } = controller;
-    this.#renderButton(controller.live);
+    const kept = !controller.live && controller.call.session.items.length > 0;
+    this.#renderButton(controller.live, kept && !controller.replay, session);
     this.dataset.phase = session.callerSpeaks ? "hearing" : session.phase;
-    setText(/** @type {Element} */ (this.state), describe(session));
+    setText(/** @type {Element} */ (this.state), describe(session, kept));
     this.#renderPartial(session.partial);
-    const { mute, hold, interrupt } = this;
-    if (!mute || !hold || !interrupt || !this.controls) return;
-    this.controls.hidden = !controller.call.transport;
+    const { mute, hold, interrupt, afresh } = this;
+    if (!mute || !hold || !interrupt || !this.controls || !afresh) return;
+    this.controls.hidden = !controller.live;
+    afresh.hidden = !kept || controller.replay !== null;
+    const up = controller.call.transport !== null;
+    mute.hidden = hold.hidden = !session.microphone && session.phase !== "connecting";
+    mute.disabled = hold.disabled = !up;
     press(mute, session.muted);
     press(hold, session.holdToTalk);
-    /** @type {HTMLButtonElement} */ (interrupt).disabled = !session.running;
+    interrupt.disabled = !session.running;
   }
 
   /** How loud mouth and ear are, 0 to 1. @param {number} mouth @param {number} ear */
@@ -53,14 +70,21 @@ export class Talk extends HTMLElement {
     this.ring?.style.setProperty("--level", level.toFixed(3));
   }
 
-  /** @param {boolean} live */
-  #renderButton(live) {
+  /**
+   * In a call it only shows: what ends the call stands elsewhere.
+   * @param {boolean} live @param {boolean} again @param {import("../session.js").Session} session
+   */
+  #renderButton(live, again, session) {
     const { button } = this;
-    const label = live ? "End the call" : "Start talking";
-    if (!button || button.getAttribute("aria-label") === label) return;
+    const typed = live && !session.microphone && session.phase !== "connecting";
+    const label = live ? "In a call" : again ? "Call again" : "Start talking";
+    const look = `${label} ${typed}`;
+    if (!button || button.dataset.look === look) return;
+    button.dataset.look = look;
+    button.disabled = live;
     button.setAttribute("aria-label", label);
-    button.title = label;
-    button.replaceChildren(icon(live ? ICONS.hangUp : ICONS.microphone));
+    button.title = live ? "" : label;
+    button.replaceChildren(icon(typed ? ICONS.keyboard : ICONS.microphone));
   }
 
   /** @param {{text: string, stable: string}} partial */
@@ -96,27 +120,25 @@ export class Talk extends HTMLElement {
     });
   }
 
-  #toggle() {
-    const { controller } = this;
-    if (!controller) return;
-    void (controller.live ? controller.hangUp() : controller.start());
-  }
-
   /**
-   * @param {string} label
+   * @param {string} name
+   * @param {string} label as much of the name as a phone has room for
    * @param {string} path
    * @param {string} key
    * @param {(controller: import("../controller.js").Controller) => void} act
    */
-  #control(label, path, key, act) {
+  #control(name, label, path, key, act) {
     const click = () => this.controller && act(this.controller);
-    const hint = h("kbd", { "aria-hidden": "true" }, key);
-    return h("button", { class: "control", click, title: `${label} (${key})` }, icon(path), label, hint);
+    const title = key ? `${name} (${key})` : name;
+    const hint = key ? [h("kbd", { "aria-hidden": "true" }, key)] : [];
+    return h("button", { class: "control", "aria-label": name, click, title }, icon(path), label, ...hint);
   }
 }
 
-/** @param {import("../session.js").Session} session */
-function describe(session) {
+/** @param {import("../session.js").Session} session @param {boolean} kept */
+function describe(session, kept) {
+  if (session.phase === "idle" && kept) return "Call again";
+  if (session.phase === "listening" && !session.microphone) return "Type a message";
   if (session.holding) return "Listening: let go when you are done";
   if (session.callerSpeaks) return "Hearing you";
   if (session.phase === "listening" && session.holdToTalk) return "Hold Space and talk";
