@@ -25,7 +25,7 @@ from agent.latency.transport_names import TransportName
 from agent.latency.twilio import TwilioConnection
 from agent.latency.webrtc import WebRtcConnection
 from agent.protocol import WIRE_RATE
-from agent.telephony.dialects.g711 import encode_mulaw
+from agent.audio.g711 import encode_mulaw
 
 ASKED = SpokenQuestion("tone", speech(0.5, WIRE_RATE), "how are you")
 

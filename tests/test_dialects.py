@@ -25,7 +25,7 @@ from agent.telephony.dialects.base import (
     Stopped,
     Unsupported,
 )
-from agent.telephony.dialects.g711 import encode_mulaw
+from agent.audio.g711 import encode_mulaw
 from agent.telephony.dialects.json_fields import MAX_MESSAGE
 from agent.telephony.dialects.registry import DIALECTS, provider_of
 

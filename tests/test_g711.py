@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.telephony.dialects.base import DialectError
 from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.dialects.g711 import (
+from agent.audio.g711 import (
     ALAW,
     MULAW,
     decode_alaw,

@@ -14,7 +14,7 @@ from agent.audio.samples import Samples
 from agent.latency.connection import ReceivedEvent
 from agent.latency.realtime import hung_up
 from agent.latency.telephony import RATE, Message, TelephonyConnection
-from agent.telephony.dialects.g711 import encode_mulaw
+from agent.audio.g711 import encode_mulaw
 
 FRAME_BYTES = RATE // 50
 

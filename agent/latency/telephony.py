@@ -17,7 +17,7 @@ from agent.audio.samples import Samples
 from agent.latency.connection import ReceivedAudio, ReceivedClear, ReceivedEvent
 from agent.latency.playout import Playout
 from agent.latency.realtime import hung_up, lost, open_socket
-from agent.telephony.dialects.g711 import decode_mulaw
+from agent.audio.g711 import decode_mulaw
 
 RATE = 8000
 Message = str | bytes

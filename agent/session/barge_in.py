@@ -76,7 +76,7 @@ class BargeIn:
         self._caused_by, self.overlap = self.overlap.turn, None
         yield from self.replies.stop(now, "turn_detected")
         yield from self.user_turn.announce()
-        yield Prepare(self.replies.conversation.messages())
+        yield Prepare(self.replies.conversation.messages(), self.replies.options)
 
     def dismiss(self, words: str) -> Iterator[Command]:
         """Drop the caller's turn: its words, ``words``, were no interruption."""
@@ -131,7 +131,7 @@ class BargeIn:
         finished = self.replies.finished
         if finished is None or finished.turn is None:
             return False
-        if finished.entry.heard and finished.done is not None:
+        if (finished.entry.heard and finished.done is not None) or finished.entry.calls:
             return False
         finished.turn.reply = None
         return True

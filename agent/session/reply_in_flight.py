@@ -8,16 +8,19 @@ from typing import Literal
 
 import numpy as np
 
-from agent.reply import ReplyDone
+from agent.reply import Prefilled, ReplyDone, ToolCall
 from agent.session.commands import Command, EndSpeech, Speak
-from agent.session.conversation import AgentReply, Turn
-from agent.session.events import SegmentSpoken, SoundReady
+from agent.session.conversation import AgentReply, FunctionCall, Turn
+from agent.session.events import RespondNow, SegmentSpoken, SoundReady
 from agent.session.notices import (
+    ItemTruncated,
     Play,
     ReplyFinished,
+    ReplyGenerated,
     ReplyTextDelta,
     StopPlaying,
     TurnTimed,
+    Usage,
     WordTimestamp,
     WordTimestamps,
 )
@@ -48,6 +51,12 @@ class ReplyInFlight:
         work: the engines' work for it.
         speculation: the outcome of work ahead of the end of the turn.
         budget: seconds that the turn may take; None for no limit.
+        request: the client's options for it.
+        speed: of the voice, relative to its own.
+        running_calls: the functions that it has begun to call, by the responder's ids.
+        prompt: the size of its prompt; None until it is read.
+        told: whether the client was told that all of it was generated.
+        told_truncated: whether the client itself said how much of it was played.
     """
 
     generation: int
@@ -64,6 +73,12 @@ class ReplyInFlight:
     work: list[WorkSpan] = field(default_factory=list)
     speculation: Speculation | None = None
     budget: float | None = None
+    request: RespondNow = field(default_factory=RespondNow)
+    speed: float = 1.0
+    running_calls: dict[str, FunctionCall] = field(default_factory=dict)
+    prompt: Prefilled | None = None
+    told: bool = False
+    told_truncated: bool = False
     _segmenter: Segmenter = field(default_factory=Segmenter)
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
     _spoken: int = 0
@@ -86,21 +101,25 @@ class ReplyInFlight:
         """Take the next final text of the reply."""
         self.entry.text += delta
         yield ReplyTextDelta(self.response_id, self.entry.item_id, delta)
+        if not self.entry.spoken:
+            self.reached(Stage.FIRST_TEXT, now)
+            return
         for segment in self._segmenter.feed(delta):
             yield from self._speak(segment, speakable(segment), now)
 
     def complete(self, done: ReplyDone, now: float) -> Iterator[Command]:
         """Take the end of the reply's text."""
         self.done = done
-        for segment in self._segmenter.flush():
-            yield from self._speak(segment, speakable(segment), now)
-        yield EndSpeech(self.generation)
+        if self.entry.spoken:
+            for segment in self._segmenter.flush():
+                yield from self._speak(segment, speakable(segment), now)
+            yield EndSpeech(self.generation)
 
     def fill(self, words: str) -> Iterator[Command]:
         """Speak a filler while the caller waits; it is not part of the reply's text."""
-        if not self.begun and (spoken := speakable(words)).text:
+        if not self.begun and self.entry.spoken and (spoken := speakable(words)).text:
             self._segments.append(("", spoken))
-            yield Speak(self.generation, 0, spoken.text)
+            yield Speak(self.generation, 0, spoken.text, self.speed)
 
     def _speak(self, source: str, spoken: Speakable, now: float) -> Iterator[Command]:
         self._segments.append((source, spoken))
@@ -108,7 +127,7 @@ class ReplyInFlight:
             self._spoken += 1
             return
         self.reached(Stage.FIRST_TEXT, now)
-        yield Speak(self.generation, len(self._segments) - 1, spoken.text)
+        yield Speak(self.generation, len(self._segments) - 1, spoken.text, self.speed)
 
     def sound(self, ready: SoundReady, now: float) -> Iterator[Command]:
         """Take the next sound of a segment; segments arrive in order."""
@@ -180,6 +199,40 @@ class ReplyInFlight:
         """Whether the whole reply was heard."""
         return self.generated and self.playback.all_sent and self.playback.ahead(now) <= 0
 
+    def tell_end(self, *, sound_in_events: bool) -> Iterator[Command]:
+        """Tell the client once that all of the reply was generated, and its sound sent."""
+        waiting = sound_in_events and not self.playback.all_sent
+        if self.told or self.done is None or not self.generated or waiting:
+            return
+        self.told = True
+        cut = self.request.max_tokens is not None and self.done.stats.get("cut") == 1.0
+        yield ReplyGenerated(
+            self.response_id,
+            self.entry.item_id,
+            "incomplete" if cut else "completed",
+            self.entry.text,
+            self.done.stats,
+            self.usage,
+        )
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of the reply so far; None where the responder counts none."""
+        stats = self.done.stats if self.done else {}
+        prompt = self.prompt or Prefilled(0, 0, 0.0)
+        read = stats.get("prompt_tokens", prompt.cached_tokens + prompt.new_tokens)
+        made = stats.get("tokens", self.done.steps if self.done else 0)
+        if not read and not made:
+            return None
+        return Usage(int(read), prompt.cached_tokens, int(made))
+
+    def call_complete(self, call: ToolCall) -> FunctionCall:
+        """Take a complete call of a function into the reply."""
+        entry = self.running_calls[call.call_id]
+        entry.call = ToolCall(entry.call.call_id, call.name, call.arguments)
+        self.entry.calls.append(entry)
+        return entry
+
     def heard_text(self, position: float) -> str:
         """The words of the reply up to ``position`` seconds of its sound."""
         return self._heard_source(position).strip()
@@ -202,6 +255,9 @@ class ReplyInFlight:
 
     def truncate(self, position: float) -> None:
         """Cut the reply in the history to ``position`` seconds of its sound that was sent."""
+        if not self.entry.spoken:
+            self.entry.heard = self.entry.text  # it is read as it comes
+            return
         self._truncated_at = min(position, self.playback.sent)
         self.entry.interrupted = True
         self.entry.heard = self.heard_text(self._truncated_at)
@@ -212,7 +268,7 @@ class ReplyInFlight:
             self.entry.heard = self.entry.text
         stats = self.done.stats if self.done else {}
         return ReplyFinished(
-            self.response_id, self.entry.item_id, "completed", "", self.entry.text, stats
+            self.response_id, self.entry.item_id, "completed", "", self.entry.text, stats, self.usage
         )
 
     def cut(
@@ -225,4 +281,6 @@ class ReplyInFlight:
         self.truncate(position if self._truncated_at is None else self._truncated_at)
         ids = (self.response_id, self.entry.item_id)
         yield StopPlaying(*ids, position)
-        yield ReplyFinished(*ids, status, reason, self.entry.heard)
+        if self.told and self.entry.spoken and not self.told_truncated:
+            yield ItemTruncated(self.entry.item_id, position)
+        yield ReplyFinished(*ids, status, reason, self.entry.heard, usage=self.usage)
