@@ -59,8 +59,8 @@ async def server(*heard, webrtc=None, **server_settings):
         engines.voices.shutdown()
 
 
-def dial(address, **options):
-    return connect(f"ws://{address}/v1/realtime", compression=None, **options)
+def dial(address, query="?onebreath=1", **options):
+    return connect(f"ws://{address}/v1/realtime{query}", compression=None, **options)
 
 
 def append(*pieces):

@@ -6,11 +6,11 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -27,13 +27,14 @@ from starlette.websockets import WebSocket
 from agent.close_codes import TRY_AGAIN_LATER
 from agent.config.settings import Settings
 from agent.errors import ConfigError, PortInUse
-from agent.protocol import EventWriter, SessionFacts
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
 from agent.server.pages import ClientPages
+from agent.server.sessions import OpenedSession, Sessions
 from agent.server.webrtc_offers import WebRtcOffers
 from agent.session.notices import Trouble
+from agent.session.playback import Delivery
 from agent.telephony.access.tokens import Tokens
 from agent.telephony.access.webhooks import Webhooks
 from agent.telephony.media.endpoint import TelephonyEndpoint
@@ -56,8 +57,9 @@ class AgentServer:
         self.settings = settings
         self.engines = engines
         self.calls = CallRegistry(settings.server.max_calls)
+        self._sessions = Sessions(settings, engines)
         self._offers = WebRtcOffers(
-            settings, self.calls, self._welcome, self._writer, self._converse
+            settings, self.calls, self._welcome, self._open_session, self._converse
         )
         self.tokens = Tokens()
         self.telephony = TelephonyEndpoint(settings, engines, self.calls, self.tokens)
@@ -112,44 +114,43 @@ class AgentServer:
         if not self._welcome(websocket.headers):
             await websocket.close()  # before accept: the client gets HTTP 403
             return
+        opened = self._open_session(websocket.query_params)
         protocols = websocket.scope.get("subprotocols", [])
         await websocket.accept("realtime" if "realtime" in protocols else None)
-        transport = WebsocketTransport(websocket, self._writer(), self.settings.server)
+        transport = WebsocketTransport(
+            websocket, opened.writer, self.settings.server, opened.reading
+        )
         try:
             call = self.calls.admit("websocket", "ws")
         except CallRefused as refusal:
             await self._refuse(transport, refusal)
             return
-        await call.run(transport, lambda: self._greet_and_converse(transport))
+        await call.run(transport, lambda: self._greet_and_converse(transport, opened))
 
-    async def _greet_and_converse(self, transport: WebsocketTransport) -> CallEnd:
+    async def _greet_and_converse(
+        self, transport: WebsocketTransport, opened: OpenedSession
+    ) -> CallEnd:
         await transport.open()
-        return await self._converse(transport)
+        paced = Delivery.PACED if opened.paced else Delivery.AT_ONCE
+        return await self._converse(transport, opened, paced)
 
-    async def _converse(self, transport: Transport) -> CallEnd:
-        return await CallRunner(self.engines, self.settings, transport, time.monotonic).run()
+    async def _converse(
+        self, transport: Transport, opened: OpenedSession, delivery: Delivery
+    ) -> CallEnd:
+        runner = CallRunner(
+            self.engines, self.settings, transport, time.monotonic, delivery, opened.initial
+        )
+        return await runner.run()
 
     async def _refuse(self, transport: WebsocketTransport, refusal: CallRefused) -> None:
         with suppress(Disconnected):
             await transport.send(Trouble(refusal.code, str(refusal), kind="server_error"))
             await transport.close(TRY_AGAIN_LATER, str(refusal))
 
-    def _writer(self) -> EventWriter:
-        settings = self.settings
-        facts = SessionFacts(
-            session_id=f"sess_{secrets.token_hex(8)}",
-            instructions=settings.responder.instructions,
-            responder=_model(settings.responder.engine, "diffusion", settings.responder.model),
-            recogniser=_model(settings.asr.engine, "whisper", settings.asr.model),
-            voice=_model(settings.tts.engine, "piper", settings.tts.voice),
-            language=settings.asr.language,
-            detection=settings.turns.detection,
-            threshold=settings.turns.threshold,
-            endpoint_delay=settings.turns.endpoint_delay,
-            pre_roll=settings.turns.pre_roll,
-            idle_after=settings.call.idle_after,
-        )
-        return EventWriter(facts)
+    def _open_session(
+        self, query: Mapping[str, str], session: dict[str, Any] | None = None
+    ) -> OpenedSession:
+        return self._sessions.open(query, session)
 
     def _welcome(self, headers: Headers) -> bool:
         """Whether the caller is welcome; pages of other sites and DNS rebinding are refused."""
@@ -165,11 +166,6 @@ class AgentServer:
             return True
         log.warning("refused a call from the page %r; see server.allowed_origins", origin)
         return False
-
-
-def _model(engine: str, with_models: str, model: str) -> str:
-    """The name that clients are told: the model, or the engine where it has no choice of model."""
-    return model if engine == with_models else engine
 
 
 def _host_name(url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,8 +17,10 @@ from starlette.routing import Route
 
 from agent.close_codes import NORMAL_CLOSURE
 from agent.config.settings import Settings
-from agent.protocol import BadEvent, ClientMessage, EventWriter, Pinged, parse
+from agent.protocol import BadEvent
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
+from agent.server.sessions import OpenedSession
+from agent.session.playback import Delivery
 from agent.transports.base import Disconnected
 from agent.transports.rtc_peer import BadOffer, check_offer
 from agent.transports.webrtc import WebRtcTransport
@@ -57,7 +59,7 @@ class OfferRefused(Exception):
 class JsonOffer(BaseModel):
     """The body of an offer as JSON."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     sdp: str
     session: dict[str, Any] | None = None
@@ -75,7 +77,7 @@ class Offer:
     """
 
     sdp: str
-    session: Sequence[ClientMessage]
+    session: dict[str, Any] | None
     as_json: bool
 
 
@@ -85,7 +87,7 @@ class WebRtcOffers:
     Args:
         calls: the server's calls, of every transport.
         welcome: whether a request with these headers may call.
-        new_writer: makes the event writer of one call.
+        open_session: makes a session from a request's query and its session object.
         converse: carries on a conversation over an open transport, to its end.
     """
 
@@ -94,13 +96,13 @@ class WebRtcOffers:
         settings: Settings,
         calls: CallRegistry,
         welcome: Callable[[Headers], bool],
-        new_writer: Callable[[], EventWriter],
-        converse: Callable[[WebRtcTransport], Awaitable[CallEnd]],
+        open_session: Callable[[Mapping[str, str], dict[str, Any] | None], OpenedSession],
+        converse: Callable[[WebRtcTransport, OpenedSession, Delivery], Awaitable[CallEnd]],
     ) -> None:
         self._settings = settings
         self._calls = calls
         self._welcome = welcome
-        self._new_writer = new_writer
+        self._open_session = open_session
         self._converse = converse
 
     def routes(self) -> list[Route]:
@@ -122,7 +124,8 @@ class WebRtcOffers:
             if not self._welcome(request.headers):
                 raise _forbidden()
             offer = await _read_offer(request)
-            call_id, answer = await self._set_up(offer)
+            opened = self._opened(request, offer)
+            call_id, answer = await self._set_up(offer, opened)
         except OfferRefused as refusal:
             return refusal.response()
         headers = {"Location": f"{CALLS}/{call_id}"}
@@ -139,19 +142,29 @@ class WebRtcOffers:
         call.end(ASKED_TO_HANG_UP)
         return Response()
 
-    async def _set_up(self, offer: Offer) -> tuple[str, str]:
+    def _opened(self, request: Request, offer: Offer) -> OpenedSession:
+        try:
+            return self._open_session(request.query_params, offer.session)
+        except BadEvent as error:
+            raise OfferRefused(400, error.trouble.code, error.trouble.message) from None
+
+    async def _set_up(self, offer: Offer, opened: OpenedSession) -> tuple[str, str]:
         """Start a call; returns its id and the answer to the offer."""
         try:
             call = self._calls.admit(KIND, "rtc")  # the place is taken before the call is up
         except CallRefused as refusal:
             raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None
         with call.setting_up():
-            transport = WebRtcTransport(self._new_writer(), self._settings.webrtc, offer.session)
+            transport = WebRtcTransport(
+                opened.writer, self._settings.webrtc, reading=opened.reading
+            )
             answer = await _answered(transport, offer.sdp)
-        call.start(transport, lambda: self._connect_and_converse(transport))
+        call.start(transport, lambda: self._connect_and_converse(transport, opened))
         return call.id, answer
 
-    async def _connect_and_converse(self, transport: WebRtcTransport) -> CallEnd:
+    async def _connect_and_converse(
+        self, transport: WebRtcTransport, opened: OpenedSession
+    ) -> CallEnd:
         """The conversation, once the answered offer has become a connection."""
         try:
             async with asyncio.timeout(PENDING_SECONDS):
@@ -159,7 +172,7 @@ class WebRtcOffers:
         except TimeoutError:
             reason = f"no connection within {PENDING_SECONDS:.0f} s of the answer"
             raise Disconnected(reason) from None
-        return await self._converse(transport)
+        return await self._converse(transport, opened, Delivery.TRACK)
 
 
 async def _answered(transport: WebRtcTransport, sdp: str) -> str:
@@ -237,11 +250,8 @@ async def _text(value: UploadFile | str) -> str:
 def _offer(sdp: str, session: Any, as_json: bool) -> Offer:
     try:
         check_offer(sdp)
-        if session is None:
-            return Offer(sdp, (), as_json)
-        update = parse(json.dumps({"type": "session.update", "session": session}))
     except BadOffer as error:
         raise OfferRefused(400, "invalid_offer", str(error)) from None
-    except BadEvent as error:
-        raise OfferRefused(400, error.trouble.code, error.trouble.message) from None
-    return Offer(sdp, [m for m in update if not isinstance(m, Pinged)], as_json)
+    if not isinstance(session, dict | None):
+        raise OfferRefused(400, "invalid_type", "session: this must be an object")
+    return Offer(sdp, session, as_json)

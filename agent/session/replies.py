@@ -209,6 +209,7 @@ class Replies:
             budget=self.budget,
             request=request,
             speed=self.speed,
+            report_cut=self.delivery is Delivery.AT_ONCE and not text_only,
         )
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:
@@ -419,7 +420,7 @@ class Replies:
             if reply is not None and reply.entry.item_id == event.item_id:
                 reply.truncate(event.played)
                 if reply is self.current:
-                    reply.told_truncated = True
+                    reply.report_cut = False
                     yield from self.stop(now, "client_cancelled")
                 yield ItemTruncated(event.item_id, event.played)
                 return
@@ -437,9 +438,7 @@ class Replies:
             yield Abandon(event.generation)
         elif event.generation in self.apart:
             yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
-            yield from self._stop_apart(
-                self.apart[event.generation], now, event.message, "failed"
-            )
+            yield from self._stop_apart(self.apart[event.generation], now, event.message, "failed")
         elif self.current is not None and self.current.generation == event.generation:
             yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
             yield from self.stop(now, event.message, "failed")

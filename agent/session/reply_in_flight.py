@@ -56,7 +56,8 @@ class ReplyInFlight:
         running_calls: the functions that it has begun to call, by the responder's ids.
         prompt: the size of its prompt; None until it is read.
         told: whether the client was told that all of it was generated.
-        told_truncated: whether the client itself said how much of it was played.
+        report_cut: whether the client, which may hold unplayed sound of a reply that was told to
+            be complete, is told how much of it counts as heard when it is cut.
     """
 
     generation: int
@@ -78,7 +79,7 @@ class ReplyInFlight:
     running_calls: dict[str, FunctionCall] = field(default_factory=dict)
     prompt: Prefilled | None = None
     told: bool = False
-    told_truncated: bool = False
+    report_cut: bool = False
     _segmenter: Segmenter = field(default_factory=Segmenter)
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
     _spoken: int = 0
@@ -268,7 +269,13 @@ class ReplyInFlight:
             self.entry.heard = self.entry.text
         stats = self.done.stats if self.done else {}
         return ReplyFinished(
-            self.response_id, self.entry.item_id, "completed", "", self.entry.text, stats, self.usage
+            self.response_id,
+            self.entry.item_id,
+            "completed",
+            "",
+            self.entry.text,
+            stats,
+            self.usage,
         )
 
     def cut(
@@ -281,6 +288,6 @@ class ReplyInFlight:
         self.truncate(position if self._truncated_at is None else self._truncated_at)
         ids = (self.response_id, self.entry.item_id)
         yield StopPlaying(*ids, position)
-        if self.told and self.entry.spoken and not self.told_truncated:
+        if self.told and self.report_cut:
             yield ItemTruncated(self.entry.item_id, position)
         yield ReplyFinished(*ids, status, reason, self.entry.heard, usage=self.usage)

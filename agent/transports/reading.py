@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from agent.protocol import BadEvent, ClientMessage, Pinged, parse
+from agent.protocol import BadEvent, ClientEvents, ClientMessage, Pinged, Reading
 from agent.session.notices import Trouble
 
 MAX_BAD_EVENTS = 100
-"""Unreadable events after which a call is ended."""
+"""Messages that are no events at all (no JSON, binary, too large) after which a call is ended."""
+UNREADABLE = frozenset({"invalid_json", "invalid_message", "message_too_large"})
 
 
 class EventReader:
@@ -14,27 +15,29 @@ class EventReader:
 
     Args:
         max_message: characters of one event.
+        reading: the state of the session that the meaning of events depends on.
     """
 
-    def __init__(self, max_message: int) -> None:
+    def __init__(self, max_message: int, reading: Reading | None = None) -> None:
         self._max_message = max_message
+        self._events = ClientEvents(reading)
         self._bad_events = 0
 
     @property
     def exhausted(self) -> bool:
-        """Whether the client sent too many unreadable events."""
+        """Whether the client sent too many messages that are no events."""
         return self._bad_events > MAX_BAD_EVENTS
 
     def read(self, message: str | bytes) -> list[ClientMessage | Pinged | Trouble]:
         """The inputs that ``message`` stands for, or the ``Trouble`` with it."""
         try:
-            return list(parse(self._checked(message)))
+            return list(self._events.parse(self._checked(message)))
         except BadEvent as error:
             return [self.refuse(error.trouble)]
 
     def refuse(self, trouble: Trouble) -> Trouble:
-        """Count an event that cannot be accepted; returns its ``trouble``."""
-        self._bad_events += 1
+        """Count a message that cannot be read at all; returns its ``trouble``."""
+        self._bad_events += trouble.code in UNREADABLE
         return trouble
 
     def _checked(self, message: str | bytes) -> str:

@@ -14,7 +14,14 @@ from aiortc import InvalidStateError, RTCDataChannel
 from agent.audio.samples import Samples, StreamResampler
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import WebRtcSettings
-from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
+from agent.protocol import (
+    AppendedAudio,
+    ClientMessage,
+    EventWriter,
+    Identified,
+    Pinged,
+    Reading,
+)
 from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_peer
@@ -54,16 +61,21 @@ class WebRtcTransport:
 
     Args:
         first: messages that came with the client's offer.
+        reading: the state of the session that the meaning of events depends on.
     """
 
     rate = RATE
 
     def __init__(
-        self, writer: EventWriter, settings: WebRtcSettings, first: Sequence[ClientMessage] = ()
+        self,
+        writer: EventWriter,
+        settings: WebRtcSettings,
+        first: Sequence[ClientMessage] = (),
+        reading: Reading | None = None,
     ) -> None:
         self._writer = writer
         self._settings = settings
-        self._reader = EventReader(MAX_EVENT)
+        self._reader = EventReader(MAX_EVENT, reading)
         self._inbox: asyncio.Queue[ClientMessage | Trouble | None] = asyncio.Queue(MAX_UNREAD)
         for message in first:
             self._inbox.put_nowait(message)
@@ -176,8 +188,9 @@ class WebRtcTransport:
                 case AppendedAudio():
                     self._put(self._reader.refuse(NOT_HERE))
                 case _:
-                    if isinstance(item, Truncate):
-                        self._truncated = item.item_id
+                    asked = item.input if isinstance(item, Identified) else item
+                    if isinstance(asked, Truncate):
+                        self._truncated = asked.item_id
                     self._put(item)
 
     def _put_audio(self, samples: Samples) -> None:

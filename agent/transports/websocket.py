@@ -10,21 +10,31 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from agent.close_codes import POLICY_VIOLATION
 from agent.config.settings import ServerSettings
-from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged
+from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged, Reading
 from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected
 from agent.transports.reading import EventReader
 
 
 class WebsocketTransport:
-    """One accepted websocket that speaks docs/protocol.md."""
+    """One accepted websocket that speaks docs/protocol.md.
+
+    Args:
+        reading: the state of the session that the meaning of events depends on.
+    """
 
     rate = WIRE_RATE
 
-    def __init__(self, socket: WebSocket, writer: EventWriter, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        writer: EventWriter,
+        settings: ServerSettings,
+        reading: Reading | None = None,
+    ) -> None:
         self._socket = socket
         self._writer = writer
-        self._reader = EventReader(settings.max_message_bytes)
+        self._reader = EventReader(settings.max_message_bytes, reading)
 
     async def open(self) -> None:
         """Send ``session.created``.

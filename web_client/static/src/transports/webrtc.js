@@ -80,7 +80,7 @@ export class WebrtcTransport {
   async #offer(peer) {
     let response;
     try {
-      response = await fetch("/v1/realtime/calls", {
+      response = await fetch("/v1/realtime/calls?onebreath=1", {
         method: "POST",
         headers: { "Content-Type": "application/sdp" },
         body: peer.localDescription?.sdp,

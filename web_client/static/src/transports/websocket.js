@@ -33,7 +33,7 @@ export class WebsocketTransport {
 
   /** Connect and wait for the server's greeting. */
   async open() {
-    const url = new URL("/v1/realtime", location.href);
+    const url = new URL("/v1/realtime?onebreath=1", location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url, "realtime");
     this.socket = socket;
