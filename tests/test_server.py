@@ -35,11 +35,11 @@ def utterances(*texts):
 
 
 @asynccontextmanager
-async def server(*heard, webrtc=None, **server_settings):
+async def server(*heard, webrtc=None, answers=ANSWERS, **server_settings):
     settings = Settings(server={"max_calls": 2, **server_settings}, webrtc=webrtc or {})
     engines = Engines(
         utterances(*heard),
-        ScriptedResponder(ANSWERS),
+        ScriptedResponder(answers),
         ToneSynthesizer(),
         LoudIsSpeech,
         Compute(),
