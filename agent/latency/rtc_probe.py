@@ -21,6 +21,8 @@ from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
 from agent.protocol import AppendedAudio, EventWriter, Reading, SessionFacts
 from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry
+from agent.server.access import Access
+from agent.server.keys import Keys
 from agent.server.sessions import OpenedSession
 from agent.server.webrtc_offers import WebRtcOffers
 from agent.session.events import Configure
@@ -220,7 +222,8 @@ def _serve_echo(port: int) -> None:
     facts = SessionFacts("sess_echo", "", "echo", "", "", "", "server_vad", 0.5, 0.5, 0.4, None)
     calls = CallRegistry(settings.server.max_calls)
     opened = OpenedSession(EventWriter(facts), Reading(), Configure(), paced=True)
-    offers = WebRtcOffers(settings, calls, lambda _: True, lambda *_: opened, _echo)
+    access = Access(settings.server, Keys({}))
+    offers = WebRtcOffers(settings, calls, access, lambda *_: opened, _echo)
     app = Starlette(routes=offers.routes())
     uvicorn.run(app, host=HERE[0], port=port, log_level="error")
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -30,8 +26,13 @@ from agent.errors import ConfigError, PortInUse
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
+from agent.server.access import Access, Refused
+from agent.server.client_secrets import ClientSecrets
+from agent.server.keys import Keys
 from agent.server.pages import ClientPages
 from agent.server.sessions import OpenedSession, Sessions
+from agent.server.sideband import Sideband
+from agent.server.tls import ReloadedCertificate
 from agent.server.webrtc_offers import WebRtcOffers
 from agent.session.notices import Trouble
 from agent.session.playback import Delivery
@@ -57,15 +58,19 @@ class AgentServer:
         self.settings = settings
         self.engines = engines
         self.calls = CallRegistry(settings.server.max_calls)
+        self.access = Access(settings.server, Keys(settings.server.api_keys))
         self._sessions = Sessions(settings, engines)
+        self._secrets = ClientSecrets(self.access, self._sessions)
+        self._sideband = Sideband(self.calls)
         self._offers = WebRtcOffers(
-            settings, self.calls, self._welcome, self._open_session, self._converse
+            settings, self.calls, self.access, self._sessions.open, self._converse
         )
         self.tokens = Tokens()
         self.telephony = TelephonyEndpoint(settings, engines, self.calls, self.tokens)
 
     def app(self) -> Starlette:
         """The ASGI application."""
+        allowed = self.settings.server.allowed_origins
         return Starlette(
             routes=[
                 Route("/healthz", self._health),
@@ -73,17 +78,19 @@ class AgentServer:
                 Route("/metrics", self._metrics),
                 WebSocketRoute("/v1/realtime", self._realtime),
                 *self._offers.routes(),
+                *self._secrets.routes(),
                 *self.telephony.routes(),
                 *Webhooks(self.settings.telephony, self.tokens).routes(),
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
-            # Pages of allowed origins may read the answers to their requests.
+            # Pages of allowed origins may read the answers to their requests; where a key is
+            # needed, those of any origin: no cookie admits a page that knows no key.
             middleware=[
                 Middleware(
                     CORSMiddleware,
-                    allow_origins=self.settings.server.allowed_origins,
+                    allow_origins=["*"] if self.access.keys.needed else allowed,
                     allow_methods=["GET", "POST"],
-                    allow_headers=["authorization", "content-type"],
+                    allow_headers=["*"],
                     expose_headers=["location"],
                 )
             ],
@@ -111,21 +118,27 @@ class AgentServer:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def _realtime(self, websocket: WebSocket) -> None:
-        if not self._welcome(websocket.headers):
-            await websocket.close()  # before accept: the client gets HTTP 403
-            return
-        opened = self._open_session(websocket.query_params)
         protocols = websocket.scope.get("subprotocols", [])
+        try:
+            admission = self.access.admit(websocket.headers, protocols)
+            if (call_id := websocket.query_params.get("call_id")) is not None:
+                await self._sideband.attach(websocket, call_id)
+                return
+            opened = self._sessions.open(websocket.query_params, admission.session)
+        except Refused as refused:
+            await websocket.send_denial_response(refused.response())
+            return
         await websocket.accept("realtime" if "realtime" in protocols else None)
         transport = WebsocketTransport(
             websocket, opened.writer, self.settings.server, opened.reading
         )
+        transport.reader.allowance = admission.caller.events
         try:
-            call = self.calls.admit("websocket", "ws")
+            with admission.caller.line():
+                call = self.calls.admit("websocket", "ws")
+                await call.run(transport, lambda: self._greet_and_converse(transport, opened))
         except CallRefused as refusal:
             await self._refuse(transport, refusal)
-            return
-        await call.run(transport, lambda: self._greet_and_converse(transport, opened))
 
     async def _greet_and_converse(
         self, transport: WebsocketTransport, opened: OpenedSession
@@ -146,48 +159,6 @@ class AgentServer:
         with suppress(Disconnected):
             await transport.send(Trouble(refusal.code, str(refusal), kind="server_error"))
             await transport.close(TRY_AGAIN_LATER, str(refusal))
-
-    def _open_session(
-        self, query: Mapping[str, str], session: dict[str, Any] | None = None
-    ) -> OpenedSession:
-        return self._sessions.open(query, session)
-
-    def _welcome(self, headers: Headers) -> bool:
-        """Whether the caller is welcome; pages of other sites and DNS rebinding are refused."""
-        host = _host_name(f"//{headers.get('host', '')}")
-        server = self.settings.server
-        if not (_is_address(host) or host in {"localhost", server.host, *server.allowed_hosts}):
-            log.warning("refused a call for the host name %r; see server.allowed_hosts", host)
-            return False
-        origin = headers.get("origin")
-        if origin is None or origin in server.allowed_origins:
-            return True
-        if _network_location(origin) == headers.get("host"):
-            return True
-        log.warning("refused a call from the page %r; see server.allowed_origins", origin)
-        return False
-
-
-def _host_name(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _network_location(url: str) -> str | None:
-    try:
-        return urlsplit(url).netloc
-    except ValueError:
-        return None
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -242,7 +213,10 @@ async def _serve(
         timeout_graceful_shutdown=3,
         limit_concurrency=agent.settings.server.max_calls + SPARE_CONNECTIONS,
         access_log=False,
+        ssl_certfile=agent.settings.server.certificate,
+        ssl_keyfile=agent.settings.server.key,
     )
+    ReloadedCertificate.watch(config, agent.settings.server)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve(sockets=[sock]))
     try:

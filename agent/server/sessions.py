@@ -54,7 +54,7 @@ class Sessions:
         )
 
     def open(
-        self, query: Mapping[str, str], session: dict[str, Any] | None = None
+        self, query: Mapping[str, str], session: Mapping[str, Any] | None = None
     ) -> OpenedSession:
         """A new session.
 
@@ -67,7 +67,7 @@ class Sessions:
             BadEvent: the session object makes no sense.
         """
         reading = Reading(self.abilities)
-        initial = Configure() if session is None else read_session(session, reading)
+        initial = Configure() if session is None else read_session(dict(session), reading)
         if query.get(INTENT) == "transcription":
             initial = replace(initial, transcription_only=True)
             reading.transcription_only = True

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +20,8 @@ from agent.close_codes import NORMAL_CLOSURE
 from agent.config.settings import Settings
 from agent.protocol import BadEvent
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
+from agent.server.access import Access, Refused
+from agent.server.keys import Admission, Caller
 from agent.server.sessions import OpenedSession
 from agent.session.playback import Delivery
 from agent.transports.base import Disconnected
@@ -41,17 +44,19 @@ class OfferRefused(Exception):
         status: HTTP status.
         code: the error as a word for programs (docs/protocol.md).
         message: one sentence for the developer of the client.
+        param: path of the field that is wrong; None for no field.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
+        self.param = param
         self.status = status
         self.code = code
 
     def response(self) -> Response:
         """The answer, as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        error = {"type": kind, "code": self.code, "message": str(self), "param": None}
+        error = {"type": kind, "code": self.code, "message": str(self), "param": self.param}
         headers = {"Retry-After": "5"} if self.status == 503 else {}
         return JSONResponse({"error": error}, self.status, headers)
 
@@ -86,7 +91,7 @@ class WebRtcOffers:
 
     Args:
         calls: the server's calls, of every transport.
-        welcome: whether a request with these headers may call.
+        access: decides who may call.
         open_session: makes a session from a request's query and its session object.
         converse: carries on a conversation over an open transport, to its end.
     """
@@ -95,13 +100,13 @@ class WebRtcOffers:
         self,
         settings: Settings,
         calls: CallRegistry,
-        welcome: Callable[[Headers], bool],
-        open_session: Callable[[Mapping[str, str], dict[str, Any] | None], OpenedSession],
+        access: Access,
+        open_session: Callable[[Mapping[str, str], Mapping[str, Any] | None], OpenedSession],
         converse: Callable[[WebRtcTransport, OpenedSession, Delivery], Awaitable[CallEnd]],
     ) -> None:
         self._settings = settings
         self._calls = calls
-        self._welcome = welcome
+        self._access = access
         self._open_session = open_session
         self._converse = converse
 
@@ -110,23 +115,25 @@ class WebRtcOffers:
         return [
             Route("/v1/realtime/ice", self._ice),
             Route(CALLS, self._create, methods=["POST"]),
+            Route("/v1/realtime", self._create, methods=["POST"]),  # the address of the beta
             Route(CALLS + "/{call_id}/hangup", self._hang_up, methods=["POST"]),
         ]
 
     async def _ice(self, request: Request) -> Response:
-        if not self._welcome(request.headers):
-            return _forbidden().response()
+        try:
+            self._access.admit(request.headers)
+        except Refused as refused:
+            return refused.response()
         servers = [s.model_dump(exclude_none=True) for s in self._settings.webrtc.ice_servers]
         return JSONResponse({"iceServers": servers}, headers={"Cache-Control": "no-store"})
 
     async def _create(self, request: Request) -> Response:
         try:
-            if not self._welcome(request.headers):
-                raise _forbidden()
+            admission = self._access.admit(request.headers)
             offer = await _read_offer(request)
-            opened = self._opened(request, offer)
-            call_id, answer = await self._set_up(offer, opened)
-        except OfferRefused as refusal:
+            opened = self._opened(request, offer, admission)
+            call_id, answer = await self._set_up(offer, opened, admission.caller)
+        except (OfferRefused, Refused) as refusal:
             return refusal.response()
         headers = {"Location": f"{CALLS}/{call_id}"}
         if offer.as_json:
@@ -134,30 +141,40 @@ class WebRtcOffers:
         return Response(answer, 201, headers, media_type="application/sdp")
 
     async def _hang_up(self, request: Request) -> Response:
-        if not self._welcome(request.headers):
-            return _forbidden().response()
+        if not self._access.keys.needed:
+            try:
+                self._access.admit(request.headers)
+            except Refused as refused:
+                return refused.response()
+        # With keys the id admits, which cannot be guessed: a page that is left sends no header.
         call = self._calls.find(request.path_params["call_id"])
         if call is None or call.kind != KIND:
             return OfferRefused(404, "call_not_found", "there is no call with this id").response()
         call.end(ASKED_TO_HANG_UP)
         return Response()
 
-    def _opened(self, request: Request, offer: Offer) -> OpenedSession:
+    def _opened(self, request: Request, offer: Offer, admission: Admission) -> OpenedSession:
+        session = {**(admission.session or {}), **(offer.session or {})}
         try:
-            return self._open_session(request.query_params, offer.session)
+            return self._open_session(request.query_params, session or None)
         except BadEvent as error:
-            raise OfferRefused(400, error.trouble.code, error.trouble.message) from None
+            trouble = error.trouble
+            raise OfferRefused(400, trouble.code, trouble.message, trouble.param) from None
 
-    async def _set_up(self, offer: Offer, opened: OpenedSession) -> tuple[str, str]:
+    async def _set_up(self, offer: Offer, opened: OpenedSession, caller: Caller) -> tuple[str, str]:
         """Start a call; returns its id and the answer to the offer."""
         try:
-            call = self._calls.admit(KIND, "rtc")  # the place is taken before the call is up
+            with ExitStack() as line:
+                line.enter_context(caller.line())
+                call = self._calls.admit(KIND, "rtc")  # the place is taken before the call is up
+                call.on_end = line.pop_all().close
         except CallRefused as refusal:
             raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None
         with call.setting_up():
             transport = WebRtcTransport(
                 opened.writer, self._settings.webrtc, reading=opened.reading
             )
+            transport.reader.allowance = caller.events
             answer = await _answered(transport, offer.sdp)
         call.start(transport, lambda: self._connect_and_converse(transport, opened))
         return call.id, answer
@@ -184,10 +201,6 @@ async def _answered(transport: WebRtcTransport, sdp: str) -> str:
         if isinstance(error, BadOffer):
             raise OfferRefused(400, "invalid_offer", str(error)) from None
         raise
-
-
-def _forbidden() -> OfferRefused:
-    return OfferRefused(403, "forbidden", "this page or host name may not call this server")
 
 
 async def _read_offer(request: Request) -> Offer:

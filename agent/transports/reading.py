@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from agent.protocol import BadEvent, ClientEvents, ClientMessage, Pinged, Reading
 from agent.session.notices import Trouble
 
@@ -10,18 +12,34 @@ MAX_BAD_EVENTS = 100
 UNREADABLE = frozenset({"invalid_json", "invalid_message", "message_too_large"})
 
 
+class Allowance(Protocol):
+    """A rate of events, which several connections may share."""
+
+    def take(self) -> bool:
+        """Count one event; returns whether it is within the rate."""
+
+
+TOO_MANY = Trouble(
+    "rate_limit_exceeded", "this key's rate of events is spent; the event was not read"
+)
+
+
 class EventReader:
     """Reads the events of one client; an unreadable event becomes ``Trouble`` for it.
 
     Args:
         max_message: characters of one event.
         reading: the state of the session that the meaning of events depends on.
+
+    Attributes:
+        allowance: the rate of events of the client's key; None for no limit.
     """
 
     def __init__(self, max_message: int, reading: Reading | None = None) -> None:
         self._max_message = max_message
         self._events = ClientEvents(reading)
         self._bad_events = 0
+        self.allowance: Allowance | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -30,6 +48,8 @@ class EventReader:
 
     def read(self, message: str | bytes) -> list[ClientMessage | Pinged | Trouble]:
         """The inputs that ``message`` stands for, or the ``Trouble`` with it."""
+        if self.allowance is not None and not self.allowance.take():
+            return [TOO_MANY]
         try:
             return list(self._events.parse(self._checked(message)))
         except BadEvent as error:

@@ -62,6 +62,9 @@ class WebRtcTransport:
     Args:
         first: messages that came with the client's offer.
         reading: the state of the session that the meaning of events depends on.
+
+    Attributes:
+        observers: queues of those who see the events of the call; None ends one.
     """
 
     rate = RATE
@@ -75,7 +78,7 @@ class WebRtcTransport:
     ) -> None:
         self._writer = writer
         self._settings = settings
-        self._reader = EventReader(MAX_EVENT, reading)
+        self.reader = EventReader(MAX_EVENT, reading)
         self._inbox: asyncio.Queue[ClientMessage | Trouble | None] = asyncio.Queue(MAX_UNREAD)
         for message in first:
             self._inbox.put_nowait(message)
@@ -90,6 +93,7 @@ class WebRtcTransport:
         self._roomy = asyncio.Event()
         self._gone = False
         self._ticking: asyncio.Task[None] | None = None
+        self.observers: list[asyncio.Queue[dict[str, object] | None]] = []
         self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
         self._peer = rtc_peer.new_peer(self._track, self._receiver.take, settings.ice_servers)
         self._peer.on("datachannel", self._take_channel)
@@ -123,6 +127,7 @@ class WebRtcTransport:
     def _lose(self) -> None:
         """Mark the client as gone and wake all waiters."""
         self._gone = True
+        self._show_observers(None)
         self._ready.set()
         self._roomy.set()
         with contextlib.suppress(asyncio.QueueFull):  # then `receive` looks at `_gone`
@@ -154,7 +159,7 @@ class WebRtcTransport:
             if message is None:
                 return
             yield message
-            if self._reader.exhausted:
+            if self.reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
 
@@ -174,19 +179,20 @@ class WebRtcTransport:
                 self._lose()
             return
         self._channel = channel
-        channel.on("message", self._take_message)
+        channel.on("message", self.take_message)
         channel.on("close", self._lose)
         channel.on("bufferedamountlow", self._roomy.set)
         self._ready.set()
 
-    def _take_message(self, message: str | bytes) -> None:
-        for item in self._reader.read(message):
+    def take_message(self, message: str | bytes) -> None:
+        """Take an event of the client, or of one that controls the call beside it."""
+        for item in self.reader.read(message):
             match item:
                 case Pinged():
                     with contextlib.suppress(Disconnected):
                         self._send_event(self._writer.pong(item, time.monotonic()))
                 case AppendedAudio():
-                    self._put(self._reader.refuse(NOT_HERE))
+                    self._put(self.reader.refuse(NOT_HERE))
                 case _:
                     asked = item.input if isinstance(item, Identified) else item
                     if isinstance(asked, Truncate):
@@ -250,7 +256,20 @@ class WebRtcTransport:
         with contextlib.suppress(Disconnected):  # ``send`` raises it too
             self._send_event(self._writer.output_buffer(change, response_id))
 
+    def greeting(self) -> dict[str, object]:
+        """The event ``session.created`` with the session as it is now, for an observer."""
+        return self._writer.created()
+
+    def _show_observers(self, event: dict[str, object] | None) -> None:
+        for events in list(self.observers):
+            try:
+                events.put_nowait(event)
+            except asyncio.QueueFull:
+                log.warning("an observer reads too slowly and is let go")
+                self.observers.remove(events)
+
     def _send_event(self, event: dict[str, object]) -> None:
+        self._show_observers(event)
         if self._gone or self._channel is None:
             raise Disconnected
         try:

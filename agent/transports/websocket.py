@@ -34,7 +34,7 @@ class WebsocketTransport:
     ) -> None:
         self._socket = socket
         self._writer = writer
-        self._reader = EventReader(settings.max_message_bytes, reading)
+        self.reader = EventReader(settings.max_message_bytes, reading)
 
     async def open(self) -> None:
         """Send ``session.created``.
@@ -50,12 +50,12 @@ class WebsocketTransport:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            for item in self._reader.read(message["bytes"] if text is None else text):
+            for item in self.reader.read(message["bytes"] if text is None else text):
                 if isinstance(item, Pinged):
                     await self._send_event(self._writer.pong(item, time.monotonic()))
                 else:
                     yield item
-            if self._reader.exhausted:
+            if self.reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
 
