@@ -33,8 +33,8 @@ test: setup browser ## run all tests (WORKERS=2 processes)
 	$(PYTEST) $(SHARED) -m "not alone"
 	$(PYTEST) -m alone
 
-test-fast: setup ## run the tests without models, browser and long waits: a minute
-	$(PYTEST) $(SHARED) -m "not (slow or model or browser or gpu or alone)"
+test-fast: setup ## run the tests without models, browser, kernels and long waits: a minute
+	$(PYTEST) $(SHARED) -m "not (slow or model or browser or kernels or gpu or alone)"
 
 test-long: setup ## run 10,000 random conversations, and every scenario in real time
 	SEQUENCES=$${SEQUENCES:-10000} SEED=$${SEED:-new} $(PYTEST) tests/test_session_machine.py

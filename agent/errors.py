@@ -4,7 +4,7 @@ OnebreathError
 ├── ConfigError      a setting is unknown, malformed or contradicts another
 ├── ModelError       a model is missing, damaged or cannot be fetched
 ├── AudioError       a recording or a stream of sound cannot be used as it is
-├── ProtocolError    a peer sent what the wire protocol does not allow
+├── ProtocolError    a peer broke the wire protocol
 ├── CallError        a call could not be placed or was lost
 └── PortInUse        another program listens where the server should
 
@@ -33,7 +33,7 @@ class AudioError(OnebreathError):
 
 
 class ProtocolError(OnebreathError):
-    """A peer sent what the wire protocol does not allow."""
+    """A peer broke the wire protocol."""
 
 
 class CallError(OnebreathError):

@@ -160,9 +160,8 @@ class Engine:
             # Every sequence's canvas and the token before it, in a batch of all of them.
             rows = sequences * (self.default_options.canvas_length + 1)
             free = torch.cuda.mem_get_info(self.device)[0]
-            pages = MemoryPlan.of(self.config, self.dtype, self.context, rows, free).pages(
-                sequences
-            )
+            plan = MemoryPlan.of(self.config, self.dtype, self.context, rows, free)
+            pages = plan.pages(sequences)
         self.use_device(Device(self.model, self.context, pages, sequences=sequences))
 
     def use_device(self, device: Device) -> None:

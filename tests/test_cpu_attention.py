@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from dllm_core.cpu.attention import Heads, attend
 
 # Kernels share their work among threads: one alone would show no race.
-pytestmark = pytest.mark.threads(2)
+pytestmark = [pytest.mark.kernels, pytest.mark.threads(2)]
 
 SHAPES = [Heads(9, 3, 64, 1e-6), Heads(6, 3, 32, 1e-5), Heads(4, 1, 128, 1e-6), Heads(5, 5, 64, 1)]
 PLACES = [(1, 200), (2, 31), (3, 0), (6, 194), (7, 9), (32, 200), (40, 0)]

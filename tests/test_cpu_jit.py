@@ -13,6 +13,8 @@ from dllm_core.cpu.jit import compiled
 from dllm_core.model.place import choose_kind
 from dllm_core.model.transformer import Linear
 
+pytestmark = pytest.mark.kernels
+
 CPU = torch.device("cpu")
 X, Y = len(Counter), len(Counter) + 1
 

@@ -5,6 +5,8 @@ import torch
 
 from dllm_core.cpu.prediction import best_token, serves
 
+pytestmark = pytest.mark.kernels
+
 
 def plain(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     highest, ids = logits.double().max(dim=-1, keepdim=True)

@@ -13,6 +13,8 @@ from dllm_core.cpu import team
 from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, Format, PackedRows
 from dllm_core.cpu.product import Norm, multiply, panel
 
+pytestmark = pytest.mark.kernels
+
 FORMS = pytest.mark.parametrize("form", [FOUR_BITS, EIGHT_BITS], ids=["4", "8"])
 PORTABLE = pytest.mark.parametrize("portable", [False, True], ids=["host", "portable"])
 

@@ -14,6 +14,8 @@ from dllm_core.gpu.device import objection
 from dllm_core.model.paged_cache import PagedCache
 from dllm_core.model.transformer import Transformer
 
+pytestmark = pytest.mark.kernels
+
 BIDIRECTIONAL = {"attention": "bidirectional", "shift": False}
 DREAM = {"attention": "bidirectional", "qkv_bias": True}
 SDAR = {"block_length": 4, "shift": False, "qk_norm": True}

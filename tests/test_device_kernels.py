@@ -16,6 +16,7 @@ from dllm_core.model.weights import build
 from dllm_core.ops.interpret import interpret_without_gpu
 
 pytestmark = [
+    pytest.mark.kernels,
     pytest.mark.skipif(not ops.available(), reason="Triton is not installed"),
     pytest.mark.slow,
     # Rows of empty places hold whatever was in memory, which the interpreter multiplies too.

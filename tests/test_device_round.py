@@ -17,6 +17,8 @@ from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model.paged_cache import PagedCache, PagePool
 from dllm_core.model.transformer import Transformer
 
+pytestmark = pytest.mark.kernels
+
 LLADA = {"attention": "bidirectional", "shift": False, "tied_head": False, "num_kv_heads": 6}
 GROUPED = {"attention": "bidirectional", "shift": False}
 DREAM = {"attention": "bidirectional", "qkv_bias": True}

@@ -95,5 +95,13 @@ def test_sound_flows_through_the_folders_in_the_order_of_the_tree():
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize("package", ["agent", "dllm_core"])
+def test_the_drawing_of_a_package_has_every_folder(package):
+    svg = (ROOT / "docs" / "images" / f"folders-{package}.svg").read_text()
+    drawn = set(re.findall(r"<text [^>]*>([a-z_]+)</text>", svg))
+    folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert folders <= drawn
+
+
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 250

@@ -13,6 +13,8 @@ from dllm_core.ops import PAGE
 from dllm_core.ops.attention import canvas_attention
 from dllm_core.ops.rotary import rotate_and_store
 
+pytestmark = pytest.mark.kernels
+
 D = 64
 DTYPES = [torch.float32, torch.bfloat16]
 

@@ -12,6 +12,8 @@ from dllm_core.decode import unmask
 from dllm_core.errors import OptionError
 from dllm_core.ops.commit import commit
 
+pytestmark = pytest.mark.kernels
+
 BOTH = [
     pytest.param(lambda: commit.reference, id="reference"),
     pytest.param(lambda: commit.kernel, id="kernel", marks=needs_triton),

@@ -9,6 +9,8 @@ from support.kernels import DEVICE, drawn, integers, needs_triton, poisoned
 from dllm_core.decode import unmask
 from dllm_core.ops.head import top1
 
+pytestmark = pytest.mark.kernels
+
 BOTH = [
     pytest.param(lambda operation: operation.reference, id="reference"),
     pytest.param(lambda operation: operation.kernel, id="kernel", marks=needs_triton),

@@ -10,6 +10,8 @@ from dllm_core.errors import OptionError
 from dllm_core.ops.fp8 import FP8, quantize_rows, quantize_weight
 from dllm_core.ops.linear import linear, linear_fp8, linear_fp8_parts, linear_parts
 
+pytestmark = pytest.mark.kernels
+
 SHAPES = [(1, 16, 64), (3, 130, 96), (33, 128, 200), (64, 300, 264), (130, 96, 128)]
 """Rows, outputs, inputs: multiples of no tile among them."""
 

@@ -19,6 +19,8 @@ from dllm_core.ops.fp8 import FP8, quantize_rows, quantize_weight
 from dllm_core.ops.norm import add_rms_norm, add_rms_norm_fp8, rms_norm, rms_norm_fp8
 from dllm_core.ops.swiglu import swiglu, swiglu_fp8
 
+pytestmark = pytest.mark.kernels
+
 EPS = 1e-5
 SHAPES = [(1, 64), (3, 96), (33, 200), (64, 576)]
 DTYPES = [torch.float32, torch.bfloat16]

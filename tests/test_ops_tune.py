@@ -11,7 +11,7 @@ from dllm_core.ops import cases, check
 from dllm_core.ops.linear import linear, linear_fp8
 from tests.test_ops_check import TINY, one_wrong, spoiled
 
-pytestmark = needs_triton
+pytestmark = [needs_triton, pytest.mark.kernels]
 HOPPER_SHARED_BYTES = 227 * 1024
 
 

@@ -39,12 +39,14 @@ def test_the_package_is_the_one_of_this_repository(package):
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> zipfile.ZipFile:
     directory = tmp_path_factory.mktemp("dist")
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)],
         cwd=ROOT,
         capture_output=True,
-        check=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     (path,) = directory.glob("*.whl")
     with zipfile.ZipFile(path) as opened:
         yield opened

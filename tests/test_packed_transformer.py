@@ -22,7 +22,7 @@ from dllm_core.model.transformer import Span, Transformer, visibility
 from dllm_core.model.weights import build
 
 # Kernels share their work among threads: one alone would show no race.
-pytestmark = pytest.mark.threads(2)
+pytestmark = [pytest.mark.kernels, pytest.mark.threads(2)]
 
 CPU = torch.device("cpu")
 SHAPE: dict[str, Any] = {

@@ -151,7 +151,7 @@ async def test_nobody_answers():
 
 
 async def test_an_offer_that_nobody_follows_up_is_dropped(monkeypatch):
-    monkeypatch.setattr(webrtc_offers, "PENDING_SECONDS", 0.3)
+    monkeypatch.setattr(webrtc_offers, "PENDING_SECONDS", 1.5)
     async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
         offer = await offer_of()
         for _ in range(2):  # the same offer twice is two calls, and neither comes about

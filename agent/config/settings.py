@@ -224,6 +224,8 @@ class ResponderChoice(Section):
         model: name in `onebreath models`, GGUF file, directory, Hugging Face name, or the name that
             a hosted service gives its model.
         adapter: directory of a LoRA adapter, as `onebreath adapt` or PEFT writes it.
+        drafter: directory of a drafter for the model (`onebreath adapt drafter`), with which it
+            writes several words per pass; ``auto``: the one that comes with the model; ``none``.
         dtype: type of the weights: ``int4``, ``int8``, ``bfloat16``, ``float32`` or ``auto``.
         device: ``cpu``, ``cuda`` or ``auto``.
         threads: CPU threads; None: by the number of cores.

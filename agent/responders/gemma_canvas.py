@@ -27,7 +27,7 @@ from agent.responders.transformers_parts import TokenCache
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How a canvas is denoised. Defaults are those of transformers' `generate`.
+    """Options of denoising a canvas. Defaults are those of transformers' `generate`.
 
     Attributes:
         steps: most steps; a canvas that is stable and sure ends earlier.

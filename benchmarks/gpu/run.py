@@ -119,7 +119,7 @@ def _machine() -> Row:
 
 
 def _commit() -> str | None:
-    """None where the files were copied without their history."""
+    """The commit, or None where the files were copied without their history."""
     command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None

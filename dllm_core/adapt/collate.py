@@ -53,7 +53,7 @@ class TrainingBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollateOptions:
-    """How positions of examples are hidden.
+    """Options of hiding positions of examples.
 
     Attributes:
         canvas_lengths: lengths in positions, of which each batch draws one; a model trained on

@@ -64,7 +64,7 @@ def spellings(prompt: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillOptions:
-    """How data are made.
+    """Options of making data.
 
     Attributes:
         system: instructions before every prompt.

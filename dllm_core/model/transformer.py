@@ -41,6 +41,8 @@ class Span:
         rows: number of rows.
         visible: positions 0 .. visible - 1 are attended to.
         mask: bool (rows, visible), or None where every row attends to every visible position.
+        positions: of the rows (rows,), for their rotation, where they do not follow one another:
+            a tree of drafts has several rows at one position. None for `start` and on.
     """
 
     store: KeyValues
@@ -48,6 +50,7 @@ class Span:
     rows: int
     visible: int
     mask: Tensor | None = None
+    positions: Tensor | None = None
 
 
 def visibility(
