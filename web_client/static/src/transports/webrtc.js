@@ -2,6 +2,7 @@
 /** The protocol over WebRTC: sound on tracks, events on the data channel `oai-events`. */
 
 import { Problem } from "../problems.js";
+import { bearer, clientSecret } from "./access.js";
 
 const GATHER_MS = 2000;
 const CONNECT_MS = 4000;
@@ -26,10 +27,14 @@ export class WebrtcTransport {
     /** Where the call can be hung up. @type {string | null} */
     this.call = null;
     this.hungUp = false;
+    /** Admits the call where the server needs a key. @type {string | null} */
+    this.secret = null;
   }
 
   /** Connect and wait for the server's greeting. */
   async open() {
+    // A person may have to type the key, which no deadline of the network is for.
+    this.secret = await clientSecret().catch(() => null);
     const deadline = new Promise((_, reject) =>
       setTimeout(() => reject(new Problem("no_path", "no media path within 4 s")), CONNECT_MS),
     );
@@ -61,7 +66,7 @@ export class WebrtcTransport {
   }
 
   async #connect() {
-    const peer = new RTCPeerConnection(await iceSettings());
+    const peer = new RTCPeerConnection(await iceSettings(this.secret));
     this.peer = peer;
     this.channel = peer.createDataChannel("oai-events");
     const greeted = this.#greeting(this.channel);
@@ -82,7 +87,7 @@ export class WebrtcTransport {
     try {
       response = await fetch("/v1/realtime/calls?onebreath=1", {
         method: "POST",
-        headers: { "Content-Type": "application/sdp" },
+        headers: { "Content-Type": "application/sdp", ...bearer(this.secret) },
         body: peer.localDescription?.sdp,
       });
     } catch (error) {
@@ -124,9 +129,12 @@ export class WebrtcTransport {
   }
 }
 
-/** @returns {Promise<RTCConfiguration>} what the server wants used: no STUN unless it says so */
-async function iceSettings() {
-  const response = await fetch("/v1/realtime/ice");
+/**
+ * @param {string | null} secret
+ * @returns {Promise<RTCConfiguration>} what the server wants used: no STUN unless it says so
+ */
+async function iceSettings(secret) {
+  const response = await fetch("/v1/realtime/ice", { headers: bearer(secret) });
   if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
   return response.json();
 }
