@@ -48,7 +48,9 @@ def main() -> None:
 def question(rate: int = 24_000) -> bytes:
     """A spoken turn as 16-bit PCM: half a second of silence, a loud second, a pause."""
     spoken = [
-        int(16_000 * math.sin(2 * math.pi * 220 * n / rate)) if rate // 2 <= n < rate * 3 // 2 else 0
+        int(16_000 * math.sin(2 * math.pi * 220 * n / rate))
+        if rate // 2 <= n < rate * 3 // 2
+        else 0
         for n in range(rate * 5 // 2)
     ]
     return array.array("h", spoken).tobytes()
