@@ -9,7 +9,7 @@ const features = [];
 
 /** A module of the clients' own environment. */
 export async function load(name) {
-  const modules = process.env.ONEBREATH_NODE_MODULES;
+  const modules = process.env.CLIENTS_NODE_MODULES;
   const found = createRequire(path.join(modules, "index.js")).resolve(name);
   return import(pathToFileURL(found).href);
 }

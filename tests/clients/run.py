@@ -25,7 +25,7 @@ from server import scripted_server  # noqa: E402
 
 from agent.server.tls import self_signed  # noqa: E402
 
-ENVIRONMENTS = Path(os.environ.get("ONEBREATH_CLIENTS_DIR") or ROOT / ".clients")
+ENVIRONMENTS = Path(os.environ.get("CLIENTS_DIR") or ROOT / ".clients")
 TABLE = ROOT / "docs" / "clients.md"
 CLIENT_SECONDS = 240.0
 """Seconds that all features of one client may take."""
@@ -96,7 +96,7 @@ async def run(client: Client) -> Results:
         async with scripted_server(certificate, key) as address:
             environment = {**os.environ, "PYTHONPATH": str(HERE), "OPENAI_API_KEY": "none"}
             environment["NODE_PATH"] = str(ENVIRONMENTS / "npm" / "node_modules")
-            environment["ONEBREATH_NODE_MODULES"] = environment["NODE_PATH"]
+            environment["CLIENTS_NODE_MODULES"] = environment["NODE_PATH"]
             if certificate is not None:
                 environment["NODE_EXTRA_CA_CERTS"] = str(certificate)
             process = await asyncio.create_subprocess_exec(
@@ -134,8 +134,8 @@ def versions() -> Mapping[str, str]:
     packages: list[list[str]] = []
     for environment in pinned["python"].values():
         packages += [package.split("==") for package in environment["packages"]]
-    packages += [list(package.rsplit("@", 1)) for package in pinned["npm"]["packages"]]
-    return {name: version for name, version in packages}
+    packages += [package.rsplit("@", 1) for package in pinned["npm"]["packages"]]
+    return dict(packages)
 
 
 def table(results: Mapping[str, Results]) -> str:
