@@ -59,11 +59,11 @@ class AgentServer:
         self.engines = engines
         self.calls = CallRegistry(settings.server.max_calls)
         self.access = Access(settings.server, Keys(settings.server.api_keys))
-        self._sessions = Sessions(settings, engines)
-        self._secrets = ClientSecrets(self.access, self._sessions)
+        self.sessions = Sessions(settings, engines)
+        self._secrets = ClientSecrets(self.access, self.sessions)
         self._sideband = Sideband(self.calls)
         self._offers = WebRtcOffers(
-            settings, self.calls, self.access, self._sessions.open, self._converse
+            settings, self.calls, self.access, self.sessions.open, self._converse
         )
         self.tokens = Tokens()
         self.telephony = TelephonyEndpoint(settings, engines, self.calls, self.tokens)
@@ -124,7 +124,7 @@ class AgentServer:
             if (call_id := websocket.query_params.get("call_id")) is not None:
                 await self._sideband.attach(websocket, call_id)
                 return
-            opened = self._sessions.open(websocket.query_params, admission.session)
+            opened = self.sessions.open(websocket.query_params, admission.session)
         except Refused as refused:
             await websocket.send_denial_response(refused.response())
             return

@@ -61,8 +61,9 @@ class Items:
             before = self.conversation.place(turn, event.previous)
         except KeyError:
             message = f"there is no item {event.previous}, which the new item should follow"
-            code = "item_create_invalid_previous_item_id"
-            raise Unplaced(code, message, "previous_item_id") from None
+            raise Unplaced(
+                "item_create_invalid_previous_item_id", message, "previous_item_id"
+            ) from None
         shown = self.find(turn.item_ids[-1])
         assert shown is not None
         if item.kind == "message" and item.role == "user" and item.sound is None:
