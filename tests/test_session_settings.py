@@ -14,7 +14,7 @@ from agent.session.notices import Configured
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "name": "get_weather", "description": "Weather.", "parameters": SCHEMA}
-ABLE = Abilities(True, False, "smol", "whisper", "en", "joe")
+ABLE = Abilities(True, "smol", "whisper", "en", "joe")
 EVERYTHING = {
     "type": "realtime",
     "model": "gpt-realtime",

@@ -72,14 +72,6 @@ class Synthesizer(Protocol):
         """Free everything; running calls end with ``TtsError``. Closing twice is harmless."""
 
 
-@runtime_checkable
-class VariableSpeed(Protocol):
-    """A `Synthesizer` that can speak faster and slower than its voice does."""
-
-    def speak_at(self, text: str, speed: float) -> Generator[SpeechChunk, None, None]:
-        """As ``speak``, ``speed`` times as fast, from 0.25 to 4."""
-
-
 def check_text(text: str) -> None:
     """Refuse text that no engine accepts.
 

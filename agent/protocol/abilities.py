@@ -14,7 +14,6 @@ class Abilities:
 
     Attributes:
         tools: whether the responder calls functions.
-        speed: whether the voice can speak faster and slower.
         model: name of the model that replies.
         recogniser: name of the model that transcribes.
         language: language code of the recogniser.
@@ -22,7 +21,6 @@ class Abilities:
     """
 
     tools: bool = True
-    speed: bool = False
     model: str = ""
     recogniser: str = ""
     language: str = ""

@@ -89,7 +89,7 @@ class SessionObject:
         output = {
             "format": audio_format(self.output_format),
             "voice": facts.voice,
-            "speed": 1.0 if now.speed is None else now.speed,
+            "speed": 1.0,
         }
         return {
             "output_modalities": ["text"] if now.text_only else ["audio"],

@@ -130,9 +130,7 @@ def _audio(audio: Audio, reading: Reading, change: Configure, ignored: list[str]
         voice = voice if output.voice is None or voice is not None else output.voice.id  # type: ignore[union-attr]
         if voice not in (None, "", abilities.voice):
             ignored.append(f"session.audio.output.voice {voice!r} ({abilities.voice} speaks)")
-        if output.speed is not None and abilities.speed:
-            change = replace(change, speed=output.speed)
-        elif output.speed not in (None, 1):
+        if output.speed not in (None, 1):
             ignored.append("session.audio.output.speed (this voice has one)")
     return change
 

@@ -41,7 +41,7 @@ from agent.session.events import (
     StageFailed,
 )
 from asr.engine import AsrError, Listening, Transcriber
-from tts.engine import SpeechChunk, Synthesizer, TtsError, VariableSpeed
+from tts.engine import SpeechChunk, Synthesizer, TtsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,11 +243,7 @@ class EngineTasks:
             self._segments.pop(generation, None)
 
     async def _speak_segment(self, task: Speak) -> None:
-        tts = self._engines.tts
-        if isinstance(tts, VariableSpeed):
-            chunks = tts.speak_at(task.text, task.speed)
-        else:
-            chunks = tts.speak(task.text)
+        chunks = self._engines.tts.speak(task.text)
 
         def following() -> SpeechChunk | None:
             return next(chunks, None)

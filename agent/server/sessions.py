@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from agent.config.settings import Settings
@@ -14,7 +15,6 @@ from agent.protocol.session_settings import read_session
 from agent.responders.base import uses_tools
 from agent.runtime.engine_tasks import Engines
 from agent.session.events import Configure
-from tts.engine import VariableSpeed
 
 OWN_EVENTS = "onebreath"
 """The query parameter by which a client asks for this project's own events."""
@@ -43,10 +43,14 @@ class Sessions:
 
     def __init__(self, settings: Settings, engines: Engines) -> None:
         self._settings = settings
-        tts = settings.tts
-        self.abilities = Abilities(
+        self._engines = engines
+
+    @cached_property
+    def abilities(self) -> Abilities:
+        """The abilities of the loaded engines."""
+        settings, engines, tts = self._settings, self._engines, self._settings.tts
+        return Abilities(
             tools=uses_tools(engines.responder),
-            speed=isinstance(engines.tts, VariableSpeed),
             model=_model(settings.responder.engine, "diffusion", settings.responder.model),
             recogniser=_model(settings.asr.engine, "whisper", settings.asr.model),
             language=settings.asr.language,

@@ -87,7 +87,6 @@ class Speak:
     generation: int
     segment: int
     text: str
-    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

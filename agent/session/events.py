@@ -168,7 +168,6 @@ class Configure:
         tools: functions that replies may call.
         tool_choice: whether they call one.
         max_tokens: longest reply in tokens; infinite for the responder's own limit.
-        speed: of the voice, relative to its own; 1 is that.
         input_format: the caller's sound in events.
         output_format: the agent's sound in events.
         own_events: whether the client takes the events of this project beside the API's.
@@ -190,7 +189,6 @@ class Configure:
     tools: tuple[FunctionTool, ...] | None = None
     tool_choice: ToolChoice | None = None
     max_tokens: float | None = None
-    speed: float | None = None
     input_format: WireFormat | None = None
     output_format: WireFormat | None = None
     own_events: bool | None = None

@@ -102,7 +102,6 @@ class Replies:
         delivery: the way of the sound to the client.
         text_only: whether replies are words without sound, unless the client asks otherwise.
         options: functions and length of replies, unless the client asks otherwise.
-        speed: of the voice, relative to its own.
     """
 
     conversation: Conversation
@@ -117,7 +116,6 @@ class Replies:
     delivery: Delivery = Delivery.PACED
     text_only: bool = False
     options: ReplyOptions = field(default_factory=ReplyOptions)
-    speed: float = 1.0
 
     @property
     def idle(self) -> bool:
@@ -208,7 +206,6 @@ class Replies:
             now,
             budget=self.budget,
             request=request,
-            speed=self.speed,
             report_cut=self.delivery is Delivery.AT_ONCE and not text_only,
         )
 
@@ -252,7 +249,7 @@ class Replies:
         reply.turn, reply.timings, reply.paused = turn, turn.timings, False
         self._note_speculation(reply, turn, now, hit=True)
         yield from self._start(reply, turn)
-        if reply.entry.text:
+        if any(not isinstance(command, CanvasShown) for command in draft.held):
             yield from self._show(reply)
         yield from draft.held
         for event in draft.late:

@@ -52,7 +52,6 @@ class ReplyInFlight:
         speculation: the outcome of work ahead of the end of the turn.
         budget: seconds that the turn may take; None for no limit.
         request: the client's options for it.
-        speed: of the voice, relative to its own.
         running_calls: the functions that it has begun to call, by the responder's ids.
         prompt: the size of its prompt; None until it is read.
         told: whether the client was told that all of it was generated.
@@ -75,7 +74,6 @@ class ReplyInFlight:
     speculation: Speculation | None = None
     budget: float | None = None
     request: RespondNow = field(default_factory=RespondNow)
-    speed: float = 1.0
     running_calls: dict[str, FunctionCall] = field(default_factory=dict)
     prompt: Prefilled | None = None
     told: bool = False
@@ -120,7 +118,7 @@ class ReplyInFlight:
         """Speak a filler while the caller waits; it is not part of the reply's text."""
         if not self.begun and self.entry.spoken and (spoken := speakable(words)).text:
             self._segments.append(("", spoken))
-            yield Speak(self.generation, 0, spoken.text, self.speed)
+            yield Speak(self.generation, 0, spoken.text)
 
     def _speak(self, source: str, spoken: Speakable, now: float) -> Iterator[Command]:
         self._segments.append((source, spoken))
@@ -128,7 +126,7 @@ class ReplyInFlight:
             self._spoken += 1
             return
         self.reached(Stage.FIRST_TEXT, now)
-        yield Speak(self.generation, len(self._segments) - 1, spoken.text, self.speed)
+        yield Speak(self.generation, len(self._segments) - 1, spoken.text)
 
     def sound(self, ready: SoundReady, now: float) -> Iterator[Command]:
         """Take the next sound of a segment; segments arrive in order."""

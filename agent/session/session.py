@@ -353,8 +353,6 @@ class Session:
         replies = self.replies
         if event.text_only is not None:
             replies.text_only = event.text_only
-        if event.speed is not None:
-            replies.speed = event.speed
         options = replies.options
         if event.tools is not None:
             options = replace(options, tools=event.tools)
