@@ -112,6 +112,24 @@ class Prefilled:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftRound:
+    """What became of the draft that a step checked.
+
+    Attributes:
+        drafted: tokens that were proposed, on all branches.
+        accepted: of these, what the model itself would have said; they are the first of the tokens
+            that the step made final, the model's own token follows.
+        corrected: whether the model's own token stands where another was proposed.
+        unverified: tokens added without a check, when the rounds or the time were up.
+    """
+
+    drafted: int
+    accepted: int
+    corrected: bool
+    unverified: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CanvasStep:
     """The canvas after one denoising step.
 
@@ -122,6 +140,7 @@ class CanvasStep:
         masked: whether each position is still masked.
         confidence: the model's probability of each position's token.
         ms: milliseconds that the step took.
+        draft: what became of the draft that it checked, where there was one.
     """
 
     step: int
@@ -130,6 +149,7 @@ class CanvasStep:
     masked: tuple[bool, ...]
     confidence: tuple[float, ...]
     ms: float
+    draft: DraftRound | None = None
 
 
 @dataclass(frozen=True, slots=True)

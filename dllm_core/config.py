@@ -17,6 +17,7 @@ Rule = Literal[
     "entropy_bound",
     "dynamic",
     "remask",
+    "draft",
 ]
 Confidence = Literal["probability", "margin", "entropy", "random"]
 CachePolicy = Literal["auto", "none", "prompt_frozen", "prefix", "dual", "exact"]
@@ -121,6 +122,8 @@ class DecodeOptions:
             `entropy_bound`: those of lowest entropy, up to `entropy_bound` in sum (EB-sampler).
             `dynamic`: all above `threshold` if they fill the quota, else the quota (SDAR).
             `remask`: as `threshold`, and doubtful ones are opened again (WINO).
+            `draft`: the model's own tokens from left to right, as many in a pass as a drafter has
+            guessed right (DFlash), for autoregressive models.
         max_tokens: longest reply, in tokens; at the bound it is cut at the end of a sentence where
             there is one.
         canvas_length: positions denoised together. The fixed-point rule slides its canvas to the
@@ -159,6 +162,11 @@ class DecodeOptions:
             the easy padding is committed first and floods the canvas.
         every_step: whether every step of a reply on a GPU is yielded, for a live view, where
             otherwise one is yielded per round. On a CPU every step is yielded anyway.
+        rounds: passes of the model for a whole reply under `draft`; None for as many as it takes.
+            After them, or at `deadline_ms`, what is drafted with confidence is added without a
+            check, and the rest is cut at a word.
+        draft_rows: most rows of a pass under `draft`: the last known token and drafted ones; 1 to
+            32.
         canvas_layers: indices of the layers that the canvas runs through, attending to the
             prompt's keys and values of the same layers; None for all. For models trained so (a
             light denoiser).
@@ -188,6 +196,8 @@ class DecodeOptions:
     seed: int = 0
     eos_last: bool = True
     every_step: bool = False
+    rounds: int | None = None
+    draft_rows: int = 8
     canvas_layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -195,6 +205,9 @@ class DecodeOptions:
             value = getattr(self, name)
             _require(value > 0, f"{name} must be positive, not {value}.")
         self._check_first_canvas()
+        rounds = self.rounds
+        _require(rounds is None or rounds > 0, f"rounds must be positive, not {rounds}.")
+        _require(1 <= self.draft_rows <= 32, f"draft_rows must be 1 to 32, not {self.draft_rows}.")
         block = self.block_length
         _require(block is None or block > 0, f"block_length must be positive, not {block}.")
         _require(self.top_k is None or self.top_k > 1, f"top_k must exceed 1, not {self.top_k}.")

@@ -19,6 +19,8 @@ from dllm_core.decode.host_backend import HostBackend
 from dllm_core.decode.reply_state import ReplyState, check_request
 from dllm_core.decode.reply_steps import Steps
 from dllm_core.decode.stats import PrefillStats, Reply
+from dllm_core.draft import bundled
+from dllm_core.draft.drafter import Drafter
 from dllm_core.gpu.device import Device
 from dllm_core.gpu.device_batch import MOST_SEQUENCES
 from dllm_core.gpu.memory_plan import MemoryPlan
@@ -146,6 +148,30 @@ class Engine:
         denoises = self.config.mask_id is not None
         return self.device.type == "cuda" and denoises and PagedModel.serves(self.model)
 
+    @property
+    def drafter(self) -> Drafter | None:
+        """The drafter of the rule `draft`; see `use_drafter`."""
+        return self.host.drafter
+
+    def bundled_drafter(self) -> Path | None:
+        """The directory of the drafter that this package carries for the loaded model, if any.
+
+        Drafts are for CPUs: None on a GPU.
+
+        Raises:
+            DrafterError: a configuration in the package is damaged.
+        """
+        on_cpu = self.device.type == "cpu" and self.config.mask_id is None
+        return bundled.find(self.model) if on_cpu and self.config.autoregressive else None
+
+    def use_drafter(self, source: str | Path) -> None:
+        """Draft replies with the drafter in this directory (`onebreath adapt drafter`).
+
+        Raises:
+            DrafterError: it is damaged, or belongs to another model.
+        """
+        self.host.drafter = Drafter.load(Path(source), self.model, self.context)
+
     def use_pages(self, pages: int | None = None, sequences: int = MOST_SEQUENCES) -> None:
         """Keep the caches to come in pages of the GPU and denoise their replies in rounds.
 
@@ -189,15 +215,15 @@ class Engine:
     def can_share(self) -> bool:
         """Whether caches to come can begin with a common prefix, before it has been read.
 
-        True on a GPU until `share` has been called.
+        True on a GPU, and on a CPU with a drafter, until `share` has been called.
         """
         return self._backends[0].can_share
 
     def share(self, ids: Sequence[int]) -> None:
         """Read the common prefix of all prompts to come, such as the instructions.
 
-        On a GPU, caches made from now on begin with it and share its pages; elsewhere every
-        sequence reads it for itself.
+        On a GPU, caches made from now on begin with it and share its pages; on a CPU with a drafter
+        they begin with a copy of it; elsewhere every sequence reads it for itself.
 
         Raises:
             PromptTooLongError: it exceeds the context.
@@ -275,12 +301,13 @@ class Engine:
     def default_options(self) -> DecodeOptions:
         """The options of a reply without options of its own.
 
-        The rule `fixed_point` for autoregressive models, `quota` over 32 positions in 16 steps
-        for diffusion models, canvas and steps of `denoiser.json` for adapted ones. On a GPU,
-        bidirectional models keep their prompt (`prompt_frozen`), which is an approximation.
+        The rule `draft` for autoregressive models with a drafter, `fixed_point` without, `quota`
+        over 32 positions in 16 steps for diffusion models, canvas and steps of `denoiser.json`
+        for adapted ones. On a GPU, bidirectional models keep their prompt (`prompt_frozen`),
+        which is an approximation.
         """
         if self.config.mask_id is None:
-            return DecodeOptions()
+            return DecodeOptions(rule="draft") if self.drafter is not None else DecodeOptions()
         if self.denoiser is not None:
             return DecodeOptions(
                 rule="quota",

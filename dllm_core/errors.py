@@ -58,3 +58,7 @@ class PagesFullError(DllmError):
 
 class PromptTooLongError(DllmError):
     """The prompt and the canvas do not fit the context of the cache."""
+
+
+class DrafterError(DllmError):
+    """A drafter is damaged, or belongs to another model."""

@@ -225,7 +225,7 @@ def test_a_cache_outside_the_pages_is_served_by_the_host() -> None:
     assert engine.reply(PROMPTS[1], cache, options).ids == expected
 
 
-def test_only_pages_share_a_common_prefix_once() -> None:
+def test_pages_share_a_common_prefix_once() -> None:
     engine = engine_of(DREAM)
     assert not engine.can_share
     engine.share([5, 9, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -174,6 +175,45 @@ class TestPiper:
     def test_a_gpu_without_the_package_for_it(self, joe: Path) -> None:
         with pytest.raises(TtsError, match="use the device cpu, or replace it by onnxruntime-gpu"):
             PiperSynthesizer(joe, device="cuda")
+
+    def test_a_script_that_it_cannot_speak_is_refused_at_once(
+        self, piper: PiperSynthesizer
+    ) -> None:
+        began = time.perf_counter()
+        with pytest.raises(TtsError, match="no letter that this voice can speak"):
+            list(piper.speak("中文字符" * 150))
+        assert time.perf_counter() - began < 0.2
+
+    def test_letters_of_other_scripts_are_skipped(self, piper: PiperSynthesizer) -> None:
+        chunks = list(piper.speak("中文字符 hello 中文 there"))
+        assert [word.text for chunk in chunks for word in chunk.words] == [
+            "中文字符",
+            "hello",
+            "中文",
+            "there",
+        ]
+        assert len(joined(chunks)) < len(joined(list(piper.speak("hello there")))) * 1.5
+
+    def test_a_long_sentence_is_made_in_parts(self, piper: PiperSynthesizer) -> None:
+        text = "seven " * 120
+        chunks = list(piper.speak(text))
+        assert [word.text for chunk in chunks for word in chunk.words] == text.split()
+        places = [word.end - word.start for chunk in chunks for word in chunk.words]
+        assert min(places) > 0
+
+    def test_the_lexicon_gives_it_other_phonemes(
+        self, joe: Path, piper: PiperSynthesizer, tmp_path: Path
+    ) -> None:
+        lexicon = tmp_path / "words.toml"
+        lexicon.write_text('"Nguyen" = "/wˈɪn/"', encoding="utf-8")
+        own = PiperSynthesizer(joe, noise_scale=0, duration_noise=0, lexicon=lexicon)
+        try:
+            other, usual = (joined(list(v.speak("Nguyen"))) for v in (own, piper))
+            same, as_usual = (joined(list(v.speak("Sean is here."))) for v in (own, piper))
+        finally:
+            own.close()
+        assert len(other) != len(usual) or not np.allclose(other, usual)
+        assert np.array_equal(same, as_usual)
 
     def test_a_damaged_voice_names_the_file(self, joe: Path, tmp_path: Path) -> None:
         voice = tmp_path / "voice.onnx"

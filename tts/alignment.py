@@ -1,21 +1,24 @@
-"""Which phonemes are which word of the text.
+"""Alignment of phonemes with the words of a text.
 
-espeak-ng does not keep the words apart: "in the" becomes one phoneme word, "to be" another. Where
-the numbers differ, the words are pronounced one by one, and the two phoneme strings are matched.
+espeak-ng runs words together: "in the" becomes one phoneme word, "to be" another. Where the
+number of phoneme words differs from that of the words, the words are pronounced one by one, and
+the two phoneme strings are matched.
 """
 
 from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
 from tts.engine import WordSpan, has_sound
 
 PAUSES = frozenset(" .,!?;:-—()\"'")
-"""Phonemes that are no sound of a word."""
+"""Phonemes that stand between words: spaces and marks."""
 
 Range = tuple[int, int]
 
@@ -40,6 +43,46 @@ def word_ranges(
         for word in words
     ]
     return _matched(expected, phonemes)
+
+
+def with_pronunciations(
+    sentences: Sequence[Sequence[str]], ranges: Sequence[Range], own: Mapping[int, str]
+) -> tuple[list[list[str]], list[Range]]:
+    """Put other phonemes in the place of some words'.
+
+    Args:
+        sentences: phonemes by sentence.
+        ranges: place of each word in the phonemes of all sentences.
+        own: word -> its phonemes; a word without sound is left as it is.
+    """
+    flat = list(chain.from_iterable(sentences))
+    ends = np.cumsum([len(sentence) for sentence in sentences]).tolist()
+    shifted: list[Range] = []
+    shift = 0
+    for index, (start, end) in enumerate(ranges):
+        start, end = start + shift, end + shift
+        if index in own and end > start:
+            fresh = list(unicodedata.normalize("NFD", own[index]))
+            flat[start:end] = fresh
+            grown = len(fresh) - (end - start)
+            ends = [stop + grown if stop >= end else stop for stop in ends]
+            shift, end = shift + grown, end + grown
+        shifted.append((start, end))
+    return [flat[a:b] for a, b in itertools.pairwise([0, *ends])], shifted
+
+
+def split_long(sentences: Sequence[list[str]], longest: int) -> list[list[str]]:
+    """Cut sentences of more than ``longest`` phonemes after a space, or anywhere without one."""
+    parts: list[list[str]] = []
+    for sentence in sentences:
+        rest = sentence
+        while len(rest) > longest:
+            spaces = [i for i, phoneme in enumerate(rest[:longest]) if phoneme == " "]
+            cut = spaces[-1] + 1 if spaces else longest
+            parts.append(rest[:cut])
+            rest = rest[cut:]
+        parts.append(rest)
+    return parts
 
 
 def spans_of(

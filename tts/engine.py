@@ -19,26 +19,34 @@ class TtsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WordSpan:
-    """One spoken word and where it lies in the sound of its chunk."""
+    """One spoken word and its place in the sound of its chunk.
+
+    Attributes:
+        text: the word as it stands in the text, punctuation included.
+        start: first sample, counted from the start of the chunk; negative if the word began in an
+            earlier chunk.
+        end: one past the last sample. A word cut by a chunk border belongs to the later chunk.
+    """
 
     text: str
-    """The word as it stands in the text, punctuation included."""
     start: int
-    """First sample, counted from the start of the chunk; negative if it began in an earlier one."""
     end: int
-    """One past the last sample. A word cut by a chunk border belongs to the later chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechChunk:
-    """A piece of sound and the words that end in it."""
+    """A piece of sound and the words that end in it.
+
+    Attributes:
+        samples: float32 mono in [-1, 1]; never empty.
+        rate: samples per second.
+        words: the words in order; over all chunks of a ``speak``, exactly the words of its text
+            (``text.split()``).
+    """
 
     samples: NDArray[np.float32]
-    """float32 mono in [-1, 1]; never empty."""
     rate: int
-    """Samples per second."""
     words: tuple[WordSpan, ...] = ()
-    """In order; over all chunks of a call exactly the words of its text (``text.split()``)."""
 
     @property
     def text(self) -> str:
@@ -58,7 +66,7 @@ class Synthesizer(Protocol):
         """Yield the sound of ``text`` piece by piece (blocking); closing the generator cancels.
 
         As every generator, it is closed on the thread that iterates, between two chunks. Text
-        without a letter or digit has no sound and yields nothing.
+        without a letter or digit has no sound and yields no chunk.
 
         Raises:
             TtsError: at the call if the text is longer than ``MAX_TEXT``, while iterating if the

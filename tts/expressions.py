@@ -1,10 +1,12 @@
-"""Finds what is not said as it is written: amounts, units, dates, times, addresses."""
+"""Patterns of amounts, units, dates, times and addresses for languages other than English."""
 
 from __future__ import annotations
 
 import re
 
 from babel.dates import get_month_names
+
+from tts.english.numbers import VULGAR
 
 CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₩": "KRW"}
 UNITS = {
@@ -59,19 +61,6 @@ SCALES = {
     "M": "million",
     "B": "billion",
 }
-ABBREVIATIONS = {
-    "dr.": "Doctor",
-    "mr.": "Mister",
-    "mrs.": "Missus",
-    "ms.": "Miz",
-    "prof.": "Professor",
-    "e.g.": "for example",
-    "i.e.": "that is",
-    "etc.": "et cetera",
-    "vs.": "versus",
-    "approx.": "approximately",
-}
-
 NUMBER = r"\d+(?:[.,]\d+)*"
 _END = r"(?![\w])"
 _SIGN = r"(?:(?<![\w.)])[-−+](?=[\d$€£¥₹₩]))?"
@@ -81,7 +70,6 @@ _UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
 _MONTH = "|".join(get_month_names("wide", locale="en").values())
 _SCALE = "|".join(SCALES)
 PATTERNS = {
-    "abbreviation": rf"(?<!\w)(?i:{'|'.join(map(re.escape, ABBREVIATIONS))})(?!\w)",
     "initials": rf"(?<!\w)(?:[A-Za-z]\.)+[A-Za-z]{_LAST_PERIOD}(?!\w)",
     "initial": r"(?<![\w.])[A-Z]\.(?=\s[A-Z])",
     "tag": r"</?[A-Za-z][^<>\s]*(?:\s[^<>]*)?>",
@@ -91,6 +79,9 @@ PATTERNS = {
     "monthday": rf"(?:{_MONTH})\s\d{{1,2}}(?!\w|[.,:]\d)",
     "date": r"(?<!\d)[12]\d{3}-[01]\d-[0-3]\d(?!\d)",
     "time": r"(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?![\d:])",
+    "code": r"(?<![\w.,-])\d{4}(?:[- ]\d{4}){2,4}(?![\w-])"
+    r"|(?<!\w)\+\d{1,3}(?:[-./  ]\(?\d{1,10}\)?){2,}(?![\w%]|[.,]\d)"
+    r"|(?<![\w.,/])0\d{1,4}[-/  ]\d{3,}(?:[-  ]\d{2,})*(?!\w|[.,]\d)",
     "phone": r"(?<!\w)\+?\(?\d{2,4}\)?[-  ]\d{3}[-  ]\d{3,4}(?:[-  ]\d{2,4})?(?![\w-])",
     "version": r"(?<![\w.])v?\d+(?:\.\d+){2,}(?![\w.]*\d)",
     "decade": rf"(?<!\d)[12]\d\d0s{_END}",
@@ -99,7 +90,10 @@ PATTERNS = {
     "unit": rf"{_SIGN}{NUMBER}\s?(?:{_UNIT}){_END}",
     "ordinal": rf"\d+(?:st|nd|rd|th){_END}",
     "fraction": r"(?<![\w/.])\d{1,3}[/⁄]\d{1,3}(?![\w/])",
-    "range": r"(?<![\w.-])\d{1,4}\s?[–-]\s?\d{1,4}(?![\w-]|\.\d)",
+    "vulgar": rf"(?:(?<![\w.,])\d{{1,6}}\s?)?[{''.join(VULGAR)}]",
+    "power": r"(?<=[\w)])[⁰¹²³⁴⁵⁶⁷⁸⁹]+",
+    "difference": r"(?<=\d)\s?[-−]\s?(?=\d+(?:[.,]\d+)?\s*=)",
+    "range": r"(?<![\w.-])\d{1,4}\s?[–-]\s?\d{1,4}(?![\w-]|\.\d|\s*=)",
     "year": r"(?<![\w.,])(?:1[1-9]|20)\d\d(?![\w]|[.,]\d)",
     "number": _SIGN + NUMBER,
     "meridiem": r"(?<=\d)\s?(?i:[ap]m)(?!\w)",
@@ -108,4 +102,4 @@ PATTERNS = {
     "hash": r"#(?=\d)",
 }
 EXPRESSION = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in PATTERNS.items()))
-"""Everything that is not said as it is written; the group's name is its kind."""
+"""All expressions that have a spoken form of their own; the group's name is the kind."""

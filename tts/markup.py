@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -15,13 +16,27 @@ _PARSER = (
     .enable(["table", "strikethrough"])
 )
 _BLOCK_ENDS = ("paragraph_close", "heading_close", "tr_close")
+_MATHS = re.compile(
+    r"\$\$.{1,400}?\$\$|\\\[.{1,400}?\\\]|\\\(.{1,400}?\\\)"
+    r"|(?<![\w$])\$(?=[^\s$])[^$\n]{0,200}?(?:\\[a-zA-Z]|\^|_\w|=)[^$\n]{0,200}?(?<=\S)\$(?!\w)",
+    re.DOTALL,
+)
+_DELIMITER = re.compile(r"^(?:\$\$?|\\[\[(])|(?:\$\$?|\\[\])])$")
+_POWER = re.compile(r"(?<=[\w)])\*\*(?=\d)|(?<=[\w)] )\*\*(?= \d)")
+_TIMES = re.compile(
+    r"(?<=\d)\*(?=[\d(])|(?<=\))\*(?=[\w(])|(?<=[\w)] )\\?\*(?= [\w(])"
+    r"|(?<![A-Za-z])(?<=[A-Za-z])\*(?=[A-Za-z](?![A-Za-z]))"
+)
+_GREATER = re.compile(r"^ {0,3}>(?=\s?[$€£]?\d)", re.MULTILINE)
+_KEYCAP = re.compile("(?<=[0-9#*])\ufe0f?\u20e3")
+_KEPT_FORMS = ("<super>", "<sub>", "<fraction>", "<noBreak>")
 
 
 class PlainText:
     """Text without markup; ``ends[i]`` is one past the place of ``text[i]`` in the source."""
 
     def __init__(self, source: str) -> None:
-        self._source = source
+        self._source = source = _protected(source)
         self._cursor = 0
         self._chars: list[str] = []
         self.ends: list[int] = []
@@ -38,10 +53,40 @@ class PlainText:
             place = self._cursor if found >= 0 else self._source.find(char, self._cursor)
             if place >= 0:
                 self._cursor = place + 1
-            # Compatibility forms (full-width digits, ligatures, "½") become what they stand for.
-            for plain in unicodedata.normalize("NFKC", char):
+            for plain in _plain(char):
                 self._chars.append(plain)
                 self.ends.append(self._cursor)
+
+
+def _protected(source: str) -> str:
+    """The source with its arithmetic out of Markdown's reach; every character keeps its place."""
+    if "$" in source or "\\" in source:
+        source = _MATHS.sub(lambda match: _undelimited(match.group()), source)
+    if "*" in source:
+        source = _TIMES.sub(lambda match: " ⋅"[-len(match.group()) :], _POWER.sub("^^", source))
+    source = _GREATER.sub(lambda match: match.group()[:-1] + "＞", source)
+    return _KEYCAP.sub(lambda match: " " * len(match.group()), source)
+
+
+def _undelimited(maths: str) -> str:
+    """A formula of LaTeX without the signs around it, which mean money or an escape elsewhere."""
+    bare = _DELIMITER.sub(lambda match: " " * len(match.group()), maths)
+    return (
+        re.sub(r"\\[,;:! ]", "  ", bare.replace("\\\\", "  ")).replace("*", "⋅").replace("-", "−")
+    )
+
+
+def _plain(char: str) -> str:
+    """The plain form of a compatibility character (full-width digits, ligatures, "℃").
+
+    Superscripts, fractions and spaces that do not break stay: "10²" is not "102".
+    """
+    if char.isascii():
+        return char
+    form = unicodedata.decomposition(char).partition(" ")[0]
+    if form in _KEPT_FORMS or char in "\u2009\u202f´`№":
+        return char
+    return unicodedata.normalize("NFKC", char)
 
 
 def _leaves(tokens: list[Token]) -> Iterator[str]:

@@ -29,6 +29,7 @@ class PiperSynthesizer(RemoteSynthesizer):
         sentence_pause: float = 0.2,
         clause_pause: float = 0.08,
         start_seconds: float = 60.0,
+        lexicon: Path | None = None,
     ) -> None:
         """Start the worker and load the voice.
 
@@ -43,6 +44,7 @@ class PiperSynthesizer(RemoteSynthesizer):
             sentence_pause: seconds of silence after a sentence.
             clause_pause: seconds of silence after text that ends without ``.``, ``!`` or ``?``.
             start_seconds: bound on loading.
+            lexicon: file with the user's own words; those in IPA are spoken so.
 
         Raises:
             TtsError: an option is out of bounds, or the voice is missing, damaged or unsupported.
@@ -53,12 +55,12 @@ class PiperSynthesizer(RemoteSynthesizer):
                 raise TtsError(
                     f"no voice file at {needed}; a Piper voice is an .onnx and an .onnx.json"
                 )
-        if device not in DEVICES:
-            raise TtsError(f"Piper runs on {' or '.join(DEVICES)}, not on {device!r}")
-        if threads < 1 or min(length_scale, gain) <= 0:
-            raise TtsError("threads must be at least 1, length_scale and gain above 0")
-        if min(noise_scale, duration_noise, sentence_pause, clause_pause) < 0:
-            raise TtsError("noise and pauses must not be negative")
+        _check(
+            device,
+            threads,
+            (length_scale, gain),
+            (noise_scale, duration_noise, sentence_pause, clause_pause),
+        )
         options = {
             "threads": threads,
             "device": device,
@@ -69,9 +71,27 @@ class PiperSynthesizer(RemoteSynthesizer):
             "sentence-pause": sentence_pause,
             "clause-pause": clause_pause,
         }
+        if lexicon is not None:
+            options["lexicon"] = str(Path(lexicon).resolve())
         super().__init__(
             "tts.piper_worker",
             [str(path), *(f"--{name}={value}" for name, value in options.items())],
             environment={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
             start_seconds=start_seconds,
         )
+
+
+def _check(
+    device: str, threads: int, above_zero: tuple[float, ...], not_negative: tuple[float, ...]
+) -> None:
+    """Refuse options out of bounds.
+
+    Raises:
+        TtsError: with the bound.
+    """
+    if device not in DEVICES:
+        raise TtsError(f"Piper runs on {' or '.join(DEVICES)}, not on {device!r}")
+    if threads < 1 or min(above_zero) <= 0:
+        raise TtsError("threads must be at least 1, length_scale and gain above 0")
+    if min(not_negative) < 0:
+        raise TtsError("noise and pauses must not be negative")

@@ -21,13 +21,25 @@ from piper.config import PiperConfig
 from piper.const import BOS, EOS, PAD
 from piper.voice import PiperVoice
 
-from tts.alignment import PAUSES, Range, spans_of, word_ranges
-from tts.engine import SpeechChunk, WordSpan, has_sound
+from tts.alignment import (
+    PAUSES,
+    Range,
+    spans_of,
+    split_long,
+    with_pronunciations,
+    word_ranges,
+)
+from tts.engine import SpeechChunk, TtsError, WordSpan, has_sound
+from tts.lexicon import EMPTY, Lexicon, read_lexicon
 from tts.pipes import PipeMessage, write_message
+from tts.pronunciation import pronunciations
+from tts.scripts import script_for, without_foreign
 from tts.serving import serve
 from tts.silence import LeadTrimmer, set_pause
 from tts.vits import Device, Scales, UnsupportedDevice, UnsupportedVoice, Vits
 
+MAX_PHONEMES = 250
+"""Longer sentences are cut at a word: the encoder takes a whole one before the first sound."""
 _WARM_UP = (
     "Good morning, this is a sentence that is long enough to run through all sizes of pieces."
 )
@@ -35,42 +47,52 @@ _WARM_UP = (
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How the voice speaks; the fields are the command line's options."""
+    """Loudness, rhythm and pauses of the voice; the fields are the command line's options.
+
+    Attributes:
+        scales: variation and speed.
+        gain: factor on the samples.
+        sentence_pause: seconds of silence after a sentence.
+        clause_pause: seconds of silence after text without a final mark.
+    """
 
     scales: Scales
     gain: float
     sentence_pause: float
-    """Seconds."""
     clause_pause: float
-    """Seconds."""
 
 
 class PiperEngine:
     """A voice in this process: phonemes by espeak-ng, sound by ``Vits``."""
 
-    def __init__(self, voice: Path, threads: int, device: Device, manner: Manner) -> None:
+    def __init__(
+        self, voice: Path, threads: int, device: Device, manner: Manner, lexicon: Lexicon = EMPTY
+    ) -> None:
         config = json.loads(voice.with_name(voice.name + ".json").read_text(encoding="utf-8"))
         self._config = PiperConfig.from_dict(config)
         # Piper's own session would be a second copy of the model: only its phonemes are used.
         self._piper = PiperVoice(session=None, config=self._config)
         self._vits = Vits(voice, threads=threads, device=device)
         self._manner = manner
+        language = str(self._config.espeak_voice or "en")
+        self._english = language.startswith("en")
+        self._script = script_for(language)
+        self._lexicon = lexicon
 
     @property
     def rate(self) -> int:
         return int(self._config.sample_rate)
 
     def speak(self, text: str) -> Generator[SpeechChunk, None, None]:
-        """Sound and words of ``text``; the first chunk starts with at most 10 ms of silence."""
+        """Sound and words of ``text``; the first chunk starts with at most 10 ms of silence.
+
+        Raises:
+            TtsError: the text is in a script that the voice cannot speak.
+        """
         if not has_sound(text):
             return
-        sentences = [
-            phonemes
-            for phonemes in self._piper.phonemize(text)
-            if any(phoneme not in PAUSES for phoneme in phonemes)
-        ]
         words = text.split()
-        ranges = word_ranges(words, list(chain.from_iterable(sentences)), self._pronounce)
+        sentences, ranges = self._phonemes(words)
         lead = LeadTrimmer(self.rate)
         offset = 0
         for index, phonemes in enumerate(sentences):
@@ -80,6 +102,21 @@ class PiperEngine:
             inside = [(max(0, start - offset), end - offset) for start, end in ranges[:count]]
             yield from self._sentence(phonemes, words[:count], inside, lead)
             words, ranges, offset = words[count:], ranges[count:], stop
+
+    def _phonemes(self, words: Sequence[str]) -> tuple[list[list[str]], list[Range]]:
+        """Phonemes by sentence, long sentences in parts, and the place of each word in them."""
+        said = [without_foreign(word, self._script) for word in words]
+        if not has_sound(" ".join(said)):
+            raise TtsError("the text has no letter that this voice can speak; use another voice")
+        sentences = [
+            phonemes
+            for phonemes in self._piper.phonemize(" ".join(said))
+            if any(phoneme not in PAUSES for phoneme in phonemes)
+        ]
+        ranges = word_ranges(said, list(chain.from_iterable(sentences)), self._pronounce)
+        own = pronunciations(said, self._lexicon, english=self._english)
+        sentences, ranges = with_pronunciations(sentences, ranges, own)
+        return split_long(sentences, MAX_PHONEMES), ranges
 
     def _pronounce(self, word: str) -> list[str]:
         return list(chain.from_iterable(self._piper.phonemize(word)))
@@ -145,6 +182,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--gain", type=float, default=1.0)
     parser.add_argument("--sentence-pause", type=float, default=0.2)
     parser.add_argument("--clause-pause", type=float, default=0.08)
+    parser.add_argument("--lexicon", type=Path)
     return parser.parse_args()
 
 
@@ -155,14 +193,15 @@ def _load(options: argparse.Namespace) -> PiperEngine:
         options.sentence_pause,
         options.clause_pause,
     )
-    engine = PiperEngine(options.voice, options.threads, options.device, manner)
+    lexicon = EMPTY if options.lexicon is None else read_lexicon(options.lexicon)
+    engine = PiperEngine(options.voice, options.threads, options.device, manner, lexicon)
     for _ in engine.speak(_WARM_UP):
         pass
     return engine
 
 
 def _private_stdout() -> BinaryIO:
-    """The pipe to the parent, out of reach of anything that prints."""
+    """The pipe to the parent; other output of the process goes to standard error."""
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return pipe
@@ -176,7 +215,14 @@ def main() -> int:
     options = _options()
     try:
         engine = _load(options)
-    except (UnsupportedVoice, UnsupportedDevice, KeyError, ValueError, OSError) as error:
+    except (
+        UnsupportedVoice,
+        UnsupportedDevice,
+        TtsError,
+        KeyError,
+        ValueError,
+        OSError,
+    ) as error:
         lacking = "its .json lacks " if isinstance(error, KeyError) else ""
         reason = f"cannot load the voice {options.voice}: {lacking}{error}"
         write_message(sink, PipeMessage("fatal", fields={"reason": reason}))

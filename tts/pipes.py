@@ -17,12 +17,20 @@ MAX_PAYLOAD = 1 << 26
 
 
 class PipeError(Exception):
-    """What arrived is not a message: the other side is broken, or something printed to the pipe."""
+    """The bytes are not a message: the other side is broken, or a library printed to the pipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class PipeMessage:
-    """What is sent: ``kind`` says what it is, ``request`` whose it is (0: the worker itself)."""
+    """One message between parent and worker.
+
+    Attributes:
+        kind: ``ready``, ``fatal``, ``speak``, ``credit``, ``cancel``, ``chunk``, ``end`` or
+            ``error``.
+        request: number of the request that it belongs to; 0 for the worker itself.
+        fields: content of the header.
+        payload: bytes after the header.
+    """
 
     kind: str
     request: int = 0
@@ -51,7 +59,7 @@ def read_message(stream: BinaryIO) -> PipeMessage | None:
     """Read one message; ``None`` when the other side has closed the pipe between two messages.
 
     Raises:
-        PipeError: the bytes are no message, too long, or end in the middle.
+        PipeError: the bytes are not a message, are too long, or end in the middle.
     """
     lengths = stream.read(_LENGTHS.size)
     if not lengths:

@@ -1,4 +1,4 @@
-"""The parent's side of a worker process: its life, its pipes and the requests it has in hand."""
+"""The parent's side of a worker process: its life, its pipes and its running requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Request:
 
 
 class WorkerProcess:
-    """One process, the threads that read its pipes, and the requests it has in hand."""
+    """One process, the threads that read its pipes, and its running requests."""
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], start_seconds: float
@@ -45,7 +45,7 @@ class WorkerProcess:
             stderr=subprocess.PIPE,
         )
         self.death: str | None = None
-        """Why it cannot serve any more."""
+        """Reason of the process's end; None while it runs."""
         self._stopping = False
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._lock = threading.Lock()

@@ -14,12 +14,12 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from tts.engine import SpeechChunk
+from tts.engine import SpeechChunk, TtsError
 from tts.pipes import PipeError, PipeMessage, read_message, write_message
 
 
 class Voice(Protocol):
-    """What a worker serves."""
+    """The voice of a worker."""
 
     @property
     def rate(self) -> int: ...
@@ -108,7 +108,9 @@ class Server:
             chunk = next(request.chunks, None)
         except Exception as error:  # one bad request must not end the others
             traceback.print_exc()
-            return PipeMessage("error", request.id, {"reason": f"{type(error).__name__}: {error}"})
+            known = isinstance(error, TtsError)
+            reason = str(error) if known else f"{type(error).__name__}: {error}"
+            return PipeMessage("error", request.id, {"reason": reason})
         if chunk is None:
             return PipeMessage("end", request.id)
         words = [(word.text, word.start, word.end) for word in chunk.words]

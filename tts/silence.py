@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 AUDIBLE = 0.005
 """Samples below this magnitude (-46 dBFS) count as silence."""
 LEAD_SECONDS = 0.01
-"""Silence kept before the first sound: soft consonants rise out of it."""
+"""Seconds of silence kept before the first sound, for the onset of soft consonants."""
 
 
 class LeadTrimmer:

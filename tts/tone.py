@@ -16,7 +16,7 @@ _PEAK = 0.3
 
 
 class ToneSynthesizer:
-    """Deterministic: the pitch follows the letters of the word, its place is exact."""
+    """One beep per word, deterministic: the letters give the pitch; word places are exact."""
 
     def __init__(self, *, rate: int = 16000) -> None:
         self._rate = rate
@@ -31,7 +31,7 @@ class ToneSynthesizer:
         return self._beeps(text)
 
     def warm_up(self) -> None:
-        """There is nothing to load."""
+        """Return at once: a tone needs no model."""
 
     def close(self) -> None:
         self._closed.set()

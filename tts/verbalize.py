@@ -1,13 +1,13 @@
-"""Numbers, amounts, units, dates, times and addresses in words.
+"""Numbers, amounts, units, dates, times and addresses of languages other than English, in words.
 
-The words come from num2words and from CLDR by way of babel. What neither holds (how symbols are
-called, how the time is told) is in tables for English; other languages leave those symbols out.
+The words come from num2words and from CLDR by way of babel. The names of signs, which neither
+holds, are in a table for a few languages; the others leave signs out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from string import ascii_letters
@@ -18,55 +18,61 @@ from babel.numbers import NumberFormatError, get_currency_name, parse_decimal
 from babel.units import UnknownUnitError, format_unit
 from num2words import CONVERTER_CLASSES, num2words
 
-from tts.expressions import ABBREVIATIONS, CURRENCIES, NUMBER, PATTERNS, SCALES, UNITS
+from tts.english.numbers import VULGAR
+from tts.expressions import CURRENCIES, EXPRESSION, NUMBER, PATTERNS, SCALES, UNITS
+from tts.grammar import Expression, Part
 
 MAX_DIGITS = 15
 """Longer numbers are codes, and read digit by digit."""
 
-_ENGLISH_SYMBOLS = {
-    "&": "and",
-    "+": "plus",
-    "=": "equals",
-    "@": "at",
-    "%": "percent",
-    "×": "times",
-    "÷": "divided by",
-    "<": "less than",
-    ">": "greater than",
-    "≤": "at most",
-    "≥": "at least",
-    "≈": "about",
-    "~": "about",
-    "±": "plus or minus",
-    "°": "degrees",
-    "−": "minus",
+_SIGNS = "&+=×÷−@~≈<>√."
+_SIGN_NAMES = {
+    "de": "und|plus|gleich|mal|geteilt durch|minus|at|ungefähr|ungefähr|kleiner als|größer als|"
+    "Wurzel aus|Punkt",
+    "fr": "et|plus|égale|fois|divisé par|moins|arobase|environ|environ|inférieur à|supérieur à|"
+    "racine de|point",
+    "es": "y|más|igual a|por|dividido por|menos|arroba|casi|casi|menor que|mayor que|raíz de|punto",
+    "it": "e|più|uguale a|per|diviso|meno|chiocciola|circa|circa|minore di|maggiore di|radice di|"
+    "punto",
+    "pt": "e|mais|igual a|vezes|dividido por|menos|arroba|cerca de|cerca de|menor que|maior que|"
+    "raiz de|ponto",
+    "nl": "en|plus|is|maal|gedeeld door|min|apenstaartje|ongeveer|ongeveer|kleiner dan|groter dan|"
+    "wortel van|punt",
 }
-_ENGLISH_ADDRESS = {".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore"}
+"""Names of ``_SIGNS`` by language; other languages leave them out."""
+_HOURS = {"de": "Uhr", "fr": "heures", "es": "horas", "pt": "horas", "nl": "uur"}
+"""The word after the hour of a time of day."""
+_LONG_CODE = 7
+"""Numbers of so many digits without separators are codes unless they are round."""
 _MAX_PATH = 30
 
 
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _ENDLESS = frozenset({"am"})
 """num2words 0.5.14 never returns from most Amharic numbers of seven digits and more."""
 
 
 def can_say_numbers(locale: Locale) -> bool:
-    """Whether there are number words for the language, for numbers of every length."""
+    """Whether num2words has words for numbers of every length in the language."""
     return locale.language in CONVERTER_CLASSES and locale.language not in _ENDLESS
 
 
 @dataclass(frozen=True, slots=True)
-class Verbalizer:
+class CldrGrammar:
     """Says expressions in one language, which must be one of ``can_say_numbers``."""
 
     locale: Locale
 
-    @property
-    def _english(self) -> bool:
-        return self.locale.language == "en"
+    def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Expression]:
+        for match in EXPRESSION.finditer(text, start, len(text) if end is None else end):
+            spoken = self.say(str(match.lastgroup), match.group())
+            yield Expression(match.start(), match.end(), (Part(spoken, match.end()),))
 
     def symbol(self, char: str) -> str:
-        """The name of a symbol, empty where the language has none here."""
-        return _ENGLISH_SYMBOLS.get(char, "") if self._english else ""
+        """The name of a symbol; empty for a symbol without a name in the language."""
+        names = _SIGN_NAMES.get(self.locale.language, "").split("|")
+        place = _SIGNS.find("×" if char in "·⋅" else char)
+        return names[place] if 0 <= place < len(names) else ""
 
     def say(self, kind: str, text: str) -> str:
         """An ``EXPRESSION`` match in words; never raises, digits are the last resort."""
@@ -99,9 +105,6 @@ class Verbalizer:
         except NumberFormatError:
             return Decimal(text)
 
-    def _abbreviation(self, text: str) -> str:
-        return ABBREVIATIONS[text.lower()] if self._english else text
-
     def _initials(self, text: str) -> str:
         return " ".join(text.upper().replace(".", " ").split())
 
@@ -112,10 +115,10 @@ class Verbalizer:
         return self.symbol("×")
 
     def _arrow(self, text: str) -> str:
-        return "to" if self._english else ""
+        return ""
 
     def _hash(self, text: str) -> str:
-        return "number" if self._english else ""
+        return ""
 
     def _initial(self, text: str) -> str:
         return text[0]
@@ -125,7 +128,8 @@ class Verbalizer:
 
     def _number(self, text: str) -> str:
         bare = text.lstrip("+-−")
-        if bare.isdecimal() and (len(bare) > MAX_DIGITS or (bare[0] == "0" and len(bare) > 1)):
+        long = len(bare) > MAX_DIGITS or (len(bare) >= _LONG_CODE and len(bare.rstrip("0")) > 4)
+        if bare.isdecimal() and (long or (bare[0] == "0" and len(bare) > 1)):
             return self._digits(text)
         try:
             value = self._value(text)
@@ -133,27 +137,20 @@ class Verbalizer:
             return " ".join(self._number(part) for part in re.findall(r"\d+", text))
         if len(bare) > MAX_DIGITS + 5:
             return self._digits(text)
-        sign = "plus " if text.startswith("+") and self._english else ""
-        whole, point, decimals = str(value).partition(".")
-        if self._english and point:
-            # As written: 3.10 is "three point one zero".
-            minus = "minus " if whole == "-0" else ""
-            return f"{sign}{minus}{self._words(int(whole))} point {self._digits(decimals)}"
-        return sign + self._words(value if point else int(value))
+        return self._words(value if "." in str(value) else int(value))
 
     def _year(self, text: str) -> str:
         return self._words(int(text), "year").replace(" and ", " ")
 
     def _decade(self, text: str) -> str:
-        words = self._year(text[:-1])
-        return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"
+        return self._year(text[:-1])
 
     def _ordinal(self, text: str) -> str:
         return self._words(int(text[:-2]), "ordinal")
 
     def _range(self, text: str) -> str:
         first, second = re.findall(r"\d+", text)
-        return f"{self._count(first)} {'to' if self._english else ''} {self._count(second)}"
+        return f"{self._count(first)} {self._count(second)}"
 
     def _count(self, text: str) -> str:
         kind = "year" if re.fullmatch(PATTERNS["year"], text) else "number"
@@ -161,19 +158,34 @@ class Verbalizer:
 
     def _fraction(self, text: str) -> str:
         above, below = map(int, re.findall(r"\d+", text))
-        if not self._english or not 1 < below <= 20 or above >= below:
-            return f"{self._words(above)} {self._words(below)}"
-        part = {2: "half", 4: "quarter"}.get(below, self._words(below, "ordinal"))
-        if above == 1:
-            return f"one {part}"
-        return f"{self._words(above)} {'halves' if below == 2 else part + 's'}"
+        return f"{self._words(above)} {self._words(below)}"
+
+    def _vulgar(self, text: str) -> str:
+        """Say "2½": as a decimal number; "2⅓", which has none, by its digits."""
+        whole, sign = int(text[:-1].strip() or 0), text[-1]
+        above, below = VULGAR[sign]
+        value = Decimal(above) / Decimal(below) + whole
+        if value == value.quantize(Decimal("0.001")):
+            return self._words(value.normalize())
+        head = f"{self._words(whole)} " if whole else ""
+        return f"{head}{self._words(above)} {self._words(below)}"
+
+    def _power(self, text: str) -> str:
+        """Say "10²": the exponent by its digits, as most languages have no short word for it."""
+        return self._digits(text.translate(_SUPERSCRIPTS))
+
+    def _difference(self, text: str) -> str:
+        return self.symbol("−")
 
     def _version(self, text: str) -> str:
-        separator = " point " if self._english else " "
-        return separator.join(self._number(part) for part in re.findall(r"\d+", text))
+        return " ".join(self._number(part) for part in re.findall(r"\d+", text))
+
+    def _code(self, text: str) -> str:
+        return self._phone(text)
 
     def _phone(self, text: str) -> str:
-        return ", ".join(self._digits(group) for group in re.findall(r"\d+", text))
+        plus = f"{self.symbol('+')} " if text.startswith("+") else ""
+        return plus + ", ".join(self._digits(group) for group in re.findall(r"\d+", text))
 
     def _currency(self, text: str) -> str:
         sign = next(char for char in text if char in CURRENCIES)
@@ -198,15 +210,13 @@ class Verbalizer:
             return whole
         if abs(amount) < 1:
             return cents
-        return f"{whole} {'and' if self._english else ''} {cents}"
+        return f"{whole} {cents}"
 
     def _unit(self, text: str) -> str:
         match = re.fullmatch(rf"([-+−]?{NUMBER})\s?(.+)", text)
         if match is None:
             return self._digits(text)
         number, unit = match.groups()
-        if unit == "%" and self._english:
-            return f"{self._number(number)} percent"
         value = self._value(number)
         phrase = format_unit(value, UNITS[unit], "long", locale=self.locale)
         # CLDR gives the phrase with digits; only the name's form depends on the number.
@@ -216,22 +226,17 @@ class Verbalizer:
     def _date(self, text: str) -> str:
         year, month, day = text.split("-")
         name = get_month_names("wide", locale=self.locale)[int(month)]
-        if self._english:
-            return f"{name} {self._words(int(day), 'ordinal')}, {self._count(year)}"
         return f"{self._words(int(day))} {name} {self._count(year)}"
 
     def _monthday(self, text: str) -> str:
         month, day = text.split()
-        return f"{month} {self._words(int(day), 'ordinal' if self._english else 'cardinal')}"
+        return f"{month} {self._words(int(day))}"
 
     def _time(self, text: str) -> str:
         hour, minute, *second = (int(part) for part in text.split(":"))
-        words = [self._words(hour)]
-        if minute == 0 and not second:
-            words += ["o'clock"] if self._english and 1 <= hour <= 12 else [self._words(0)]
-        elif minute < 10 and self._english:
-            words += ["oh", self._words(minute)]
-        else:
+        name = _HOURS.get(self.locale.language, "")
+        words = [self._words(hour), name]
+        if minute or second or not name:
             words.append(self._words(minute))
         return " ".join(words + [self._words(part) for part in second])
 
@@ -246,7 +251,7 @@ class Verbalizer:
         return self._spelled(f"{host}/{path}" if path and len(path) <= _MAX_PATH else host)
 
     def _spelled(self, address: str) -> str:
-        names = _ENGLISH_ADDRESS if self._english else {}
+        names = {char: self.symbol(char) for char in "@."}
         parts = re.findall(r"[^\W\d_]+|\d+|[^\w\s]|_", address)
         return " ".join(
             self._digits(part) if part.isdecimal() else names.get(part, part) for part in parts

@@ -45,26 +45,32 @@ class UnsupportedVoice(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """How a sentence is spoken: the three numbers that VITS takes at run time."""
+    """The three scales that VITS takes at run time.
+
+    Attributes:
+        noise: variation of the sound; 0 makes it deterministic.
+        length: factor on the duration; above 1 is slower.
+        duration_noise: variation of the rhythm; 0 makes it deterministic.
+    """
 
     noise: float = 0.667
-    """Variation of the sound; 0 makes it deterministic."""
     length: float = 1.0
-    """Above 1 is slower."""
     duration_noise: float = 0.8
-    """Variation of the rhythm; 0 makes it deterministic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """A sentence after the text encoder: what the flow turns into the decoder's latent."""
+    """A sentence after the text encoder; the flow turns it into the decoder's latent.
+
+    Attributes:
+        values: [1, channels, frames], noise already added.
+        mask: [1, 1, frames], all ones.
+        frames_per_id: [ids], duration of each input id in frames; sums to ``frames``.
+    """
 
     values: NDArray[np.float32]
-    """[1, channels, frames], noise already added."""
     mask: NDArray[np.float32]
-    """[1, 1, frames], all ones."""
     frames_per_id: NDArray[np.int64]
-    """[ids]: how many frames each input id lasts; sums to ``frames``."""
 
 
 def piece_bounds(total: int) -> Iterator[tuple[int, int]]:
@@ -82,7 +88,7 @@ def piece_bounds(total: int) -> Iterator[tuple[int, int]]:
 
 
 class Vits:
-    """A loaded single-speaker voice. Not thread-safe in its threads, stateless between calls."""
+    """A loaded single-speaker voice; it keeps no state between calls."""
 
     def __init__(self, model: Path, *, threads: int = 1, device: Device = "cpu") -> None:
         """Cut and load ``model``.
@@ -229,7 +235,7 @@ class _Graph:
         raise UnsupportedVoice("not a VITS graph: no sum of prior and noise")
 
     def latent(self) -> str:
-        """What the decoder's first convolution reads; it stands before the first upsampling."""
+        """The input of the decoder's first convolution, which precedes the first upsampling."""
         for node in self._nodes:
             if node.op_type != "ConvTranspose":
                 continue

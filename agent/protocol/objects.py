@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from agent.audio.wire_format import WireFormat
+from agent.reply import CanvasStep
 from agent.session.notices import Item, Trouble, TurnTimed, Usage, WordTimestamps
 
 WIRE_RATE = 24_000
@@ -96,6 +98,14 @@ def audio_format(given: WireFormat) -> Event:
 def limit(tokens: float | None) -> int | str:
     """A limit of tokens as the API writes it."""
     return "inf" if tokens is None or math.isinf(tokens) else int(tokens)
+
+
+def canvas(response_id: str, step: CanvasStep) -> Event:
+    """A denoising step; `draft` is there where the step checked one."""
+    body = {"response_id": response_id, **asdict(step)}
+    if step.draft is None:
+        del body["draft"]
+    return body
 
 
 def places(notice: WordTimestamps) -> Event:

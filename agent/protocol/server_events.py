@@ -271,8 +271,7 @@ class EventWriter:
 def _own(notice: OwnNotice) -> Named:
     match notice:
         case CanvasShown():
-            body = {"response_id": notice.response_id, **asdict(notice.step)}
-            return "onebreath.denoise.step", body
+            return "onebreath.denoise.step", objects.canvas(notice.response_id, notice.step)
         case WordTimestamps():
             return "onebreath.playback.words", objects.places(notice)
         case Duck():

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from agent.reply import (
     PLAIN,
     CanvasStep,
+    DraftRound,
     FunctionTool,
     Message,
     Prefilled,
@@ -32,6 +33,7 @@ from agent.reply import (
 __all__ = [
     "PLAIN",
     "CanvasStep",
+    "DraftRound",
     "FunctionTool",
     "Message",
     "Prefilled",

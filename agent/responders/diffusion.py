@@ -11,6 +11,7 @@ from time import monotonic
 
 from agent.responders.base import (
     CanvasStep,
+    DraftRound,
     Message,
     Prefilled,
     ReplyDone,
@@ -21,7 +22,7 @@ from agent.responders.base import (
 )
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
-from dllm_core.decode.stats import DenoiseStats, DenoiseStep, PrefillStats
+from dllm_core.decode.stats import DenoiseStats, DenoiseStep, DraftStats, PrefillStats
 from dllm_core.engine import Engine
 from dllm_core.errors import DllmError
 from dllm_core.model.cache import shared_prefix
@@ -38,6 +39,8 @@ class DiffusionResponder:
         source, dtype, device, threads, adapter, progress: see `dllm_core.Engine.load`.
         max_tokens: longest reply, in tokens; None for that of the options.
         options: how replies are denoised; None for the engine's default options.
+        drafter: directory of a drafter for the model; `auto` is the one that comes with it, if
+            any; `none` is none.
 
     Raises:
         ResponderError: the model could not be loaded; the message says what to do.
@@ -53,6 +56,7 @@ class DiffusionResponder:
         max_tokens: int | None = None,
         options: DecodeOptions | None = None,
         adapter: str | Path | None = None,
+        drafter: str | Path = "auto",
         progress: Callable[[float, str], None] | None = None,
     ) -> None:
         try:
@@ -64,11 +68,17 @@ class DiffusionResponder:
                 adapter=adapter,
                 progress=progress,
             )
+            self._use_drafter(drafter)
         except DllmError as error:
             raise ResponderError(str(error)) from error
         self.options = options or self.engine.default_options
         if max_tokens is not None:
             self.options = replace(self.options, max_tokens=max_tokens)
+
+    def _use_drafter(self, drafter: str | Path) -> None:
+        place = self.engine.bundled_drafter() if drafter == "auto" else drafter
+        if place is not None and place != "none":
+            self.engine.use_drafter(place)
 
     def with_steps(self, steps: int) -> DiffusionResponder:
         """The same engine with `steps` forward passes per canvas.
@@ -161,9 +171,11 @@ class DiffusionCall:
     def _in_time(self, deadline: float | None) -> DecodeOptions:
         """The options with the time that is left as their deadline.
 
-        The fixed-point rule has no deadline: it cannot save steps, and a cut would lose words.
+        Rules whose words are the model's own have no deadline: they cannot save steps, and a cut
+        would lose words. Bounded rounds may end early.
         """
-        if deadline is None or self._options.rule == "fixed_point":
+        exact = self._options.rule in ("fixed_point", "draft") and self._options.rounds is None
+        if deadline is None or exact:
             return self._options
         left = max(SHORTEST_MS, (deadline - monotonic()) * 1e3)
         return replace(self._options, deadline_ms=left)
@@ -195,9 +207,12 @@ def _prefilled(stats: PrefillStats) -> Prefilled:
 
 
 def _canvas_step(step: DenoiseStep) -> CanvasStep:
-    canvas = step.canvas
+    canvas, found = step.canvas, step.round
+    draft = None
+    if found is not None:
+        draft = DraftRound(found.drafted, found.accepted, found.corrected, found.unverified)
     return CanvasStep(
-        step.step, step.planned, step.tokens, canvas.masked, canvas.confidence, step.ms
+        step.step, step.planned, step.tokens, canvas.masked, canvas.confidence, step.ms, draft
     )
 
 
@@ -215,5 +230,20 @@ def _done(text: str, prefill: PrefillStats, stats: DenoiseStats) -> ReplyDone:
             "new_tokens": prefill.new_tokens,
             "cache_bytes": stats.cache_bytes,
             "cut": float(stats.ended != "eos"),
+            **_drafts(stats.drafts),
         },
     )
+
+
+def _drafts(stats: DraftStats | None) -> dict[str, float]:
+    """Figures of a reply's drafts, acceptance by depth among them."""
+    if stats is None:
+        return {}
+    depths = {f"acceptance_{i}": share for i, share in enumerate(stats.acceptance, 1)}
+    return {
+        "rounds": stats.rounds,
+        "drafted_tokens": stats.drafted,
+        "accepted_tokens": stats.accepted,
+        "unverified_tokens": stats.unverified,
+        **depths,
+    }

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import asr
 import tts
@@ -148,7 +148,11 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
         raise ConfigError(f"responder.adapter says nothing to {chosen.engine}: leave it out")
     if chosen.engine not in WITH_MODEL:
         return make()
-    extra = {} if chosen.adapter is None else {"adapter": chosen.adapter}
+    extra: dict[str, Any] = {} if chosen.adapter is None else {"adapter": chosen.adapter}
+    if chosen.drafter != "auto":
+        if chosen.engine != "diffusion":
+            raise ConfigError(f"responder.drafter says nothing to {chosen.engine}: leave it out")
+        extra["drafter"] = chosen.drafter
     return make(
         model_path(chosen.model, progress),
         dtype=chosen.dtype,
@@ -183,6 +187,7 @@ def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesize
         voice=model_path(chosen.voice, progress),
         threads=threads,
         device=chosen.device,
+        lexicon=chosen.lexicon,
     )
 
 

@@ -47,6 +47,7 @@ from agent.session.notices import (
 from agent.session.playback import Delivery
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.timing import Speculation, Stage
+from tts.lexicon import EMPTY, Lexicon
 
 MAX_REPLY = 4000
 """Characters of one reply, about four minutes of speech; a longer one fails."""
@@ -102,6 +103,7 @@ class Replies:
         delivery: the way of the sound to the client.
         text_only: whether replies are words without sound, unless the client asks otherwise.
         options: functions and length of replies, unless the client asks otherwise.
+        lexicon: the user's own words, for the spoken form.
     """
 
     conversation: Conversation
@@ -111,6 +113,7 @@ class Replies:
     generation: int = 0
     current: ReplyInFlight | None = None
     draft: Draft | None = None
+    lexicon: Lexicon = EMPTY
     finished: ReplyInFlight | None = None
     apart: dict[int, ReplyInFlight] = field(default_factory=dict)
     delivery: Delivery = Delivery.PACED
@@ -207,6 +210,7 @@ class Replies:
             budget=self.budget,
             request=request,
             report_cut=self.delivery is Delivery.AT_ONCE and not text_only,
+            lexicon=self.lexicon,
         )
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:

@@ -15,6 +15,7 @@ from agent.session.events import RespondNow, SegmentSpoken, SoundReady
 from agent.session.notices import (
     ItemTruncated,
     Play,
+    Remark,
     ReplyFinished,
     ReplyGenerated,
     ReplyTextDelta,
@@ -27,9 +28,11 @@ from agent.session.notices import (
 from agent.session.playback import Playback, SpokenMark
 from agent.timing import SPAN_NAMES, Speculation, Stage, StageTimings, WorkSpan
 from tts.engine import SpeechChunk
+from tts.lexicon import EMPTY, Lexicon
 from tts.segments import Segmenter
 from tts.speakable import Speakable, speakable
 
+_UNSPEAKABLE = "the voice cannot speak all letters of the reply; those of other scripts are skipped"
 WORK = (Stage.PROMPT, Stage.FIRST_TEXT, Stage.FIRST_SOUND)
 """The marks that end an engine's work for a reply."""
 
@@ -57,6 +60,7 @@ class ReplyInFlight:
         told: whether the client was told that all of it was generated.
         report_cut: whether the client, which may hold unplayed sound of a reply that was told to
             be complete, is told how much of it counts as heard when it is cut.
+        lexicon: the user's own words, for the spoken form.
     """
 
     generation: int
@@ -78,9 +82,12 @@ class ReplyInFlight:
     prompt: Prefilled | None = None
     told: bool = False
     report_cut: bool = False
+    lexicon: Lexicon = EMPTY
     _segmenter: Segmenter = field(default_factory=Segmenter)
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
     _spoken: int = 0
+    _remarked: bool = False
+    """Whether the client was told that some letters cannot be spoken."""
     _truncated_at: float | None = None
     """Seconds that the client reported as played; they take precedence over the clock."""
 
@@ -104,24 +111,33 @@ class ReplyInFlight:
             self.reached(Stage.FIRST_TEXT, now)
             return
         for segment in self._segmenter.feed(delta):
-            yield from self._speak(segment, speakable(segment), now)
+            yield from self._speak(segment, now)
 
     def complete(self, done: ReplyDone, now: float) -> Iterator[Command]:
         """Take the end of the reply's text."""
         self.done = done
         if self.entry.spoken:
             for segment in self._segmenter.flush():
-                yield from self._speak(segment, speakable(segment), now)
+                yield from self._speak(segment, now)
             yield EndSpeech(self.generation)
 
     def fill(self, words: str) -> Iterator[Command]:
         """Speak a filler while the caller waits; it is not part of the reply's text."""
-        if not self.begun and self.entry.spoken and (spoken := speakable(words)).text:
+        if (
+            not self.begun
+            and self.entry.spoken
+            and (spoken := speakable(words, lexicon=self.lexicon)).text
+        ):
             self._segments.append(("", spoken))
             yield Speak(self.generation, 0, spoken.text)
 
-    def _speak(self, source: str, spoken: Speakable, now: float) -> Iterator[Command]:
+    def _speak(self, source: str, now: float) -> Iterator[Command]:
+        before = self._segments[-1][0] if self._segments else ""
+        spoken = speakable(source, before=before, lexicon=self.lexicon)
         self._segments.append((source, spoken))
+        if spoken.skipped and not self._remarked:
+            self._remarked = True
+            yield Remark("unspeakable_text", _UNSPEAKABLE)
         if not spoken.text:
             self._spoken += 1
             return

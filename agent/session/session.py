@@ -94,7 +94,9 @@ class Session:
         self.user_turn = UserTurn(settings.turns, settings.asr.language)
         self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
-        self.replies = Replies(self.conversation, lead, budget, self.ids.new)
+        self.replies = Replies(
+            self.conversation, lead, budget, self.ids.new, lexicon=settings.tts.words
+        )
         self.replies.delivery = self.delivery
         self.items = Items(self.conversation, self.user_turn, self.ids)
         self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)

@@ -1,9 +1,10 @@
-"""Plot of a run's loss and accuracy; needs matplotlib, the extra `adapt`."""
+"""Plots of training runs; need matplotlib, the extra `adapt`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dllm_core.adapt.examples import read_rows
 from dllm_core.errors import DataError, OptionError
@@ -19,7 +20,10 @@ def smoothed(values: Sequence[float], window: int) -> list[float]:
 
 
 def plot_log(log: Path, picture: Path) -> None:
-    """Draw cross-entropy and accuracy of hidden words over the steps of a run.
+    """Draw the measurements of a run.
+
+    For an adapter: cross-entropy and accuracy of hidden words by step. For a drafter: tokens a
+    pass and the share of right first tokens by minute of training.
 
     Raises:
         OptionError: matplotlib is not installed.
@@ -32,10 +36,14 @@ def plot_log(log: Path, picture: Path) -> None:
     rows = [row for _, row in read_rows(log)]
     if not rows:
         raise DataError(f"{log} holds no step yet.")
-    steps = [row["step"] for row in rows]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     left = figure.subplots()
-    right = left.twinx()
+    (_draw_drafter if "tokens_a_pass" in rows[0] else _draw_adapter)(left, left.twinx(), rows)
+    figure.savefig(picture, dpi=120)
+
+
+def _draw_adapter(left: Any, right: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    steps = [row["step"] for row in rows]
     window = max(1, len(rows) // 50)
     for axis, key, name, color in (
         (left, "entropy", "cross-entropy of hidden words [nats]", "tab:blue"),
@@ -47,4 +55,15 @@ def plot_log(log: Path, picture: Path) -> None:
         axis.set_ylabel(name, color=color)
     left.set_xlabel("step")
     right.set_ylim(0, 1)
-    figure.savefig(picture, dpi=120)
+
+
+def _draw_drafter(left: Any, right: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    minutes = [row["seconds"] / 60 for row in rows]
+    for axis, values, name, color in (
+        (left, [row["tokens_a_pass"] for row in rows], "held-out tokens a pass", "tab:blue"),
+        (right, [row["right"][0] for row in rows], "first token right", "tab:orange"),
+    ):
+        axis.plot(minutes, values, color=color, marker=".")
+        axis.set_ylabel(name, color=color)
+    left.set_xlabel("minutes of training")
+    right.set_ylim(0, 1)

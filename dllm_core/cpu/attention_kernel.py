@@ -222,10 +222,8 @@ class AttentionKernel:
             offsets.append(e.mul(own, self._bytes))
         self._gather(e, work, rows, offsets)
         most = self._score(e, work, rows)
-        totals = self._exponentiate(e, work, most)
-        one = e.constant(1.0)
-        weights = [b.fdiv(one, e.splat(total)) for total in totals]
-        self._sum_values(e, work, head, rows, offsets, weights)
+        self._exponentiate(e, work, most)
+        self._sum_values(e, work, head, rows, offsets)
 
     def _gather(self, e: Emitter, work: _Work, rows: list[Value], offsets: list[Value]) -> None:
         """Copy the queries of a tile, scaled, to scratch memory."""
@@ -278,56 +276,64 @@ class AttentionKernel:
         row = e.mul(work.blocks, query * VECTOR)
         return e.at(work.scores, row, e.mul(block, VECTOR))
 
-    def _exponentiate(self, e: Emitter, work: _Work, most: list[Value]) -> list[Value]:
-        """Replace scores by e**(score - largest); returns their sum for each query."""
+    def _exponentiate(self, e: Emitter, work: _Work, most: list[Value]) -> None:
+        """Replace scores by e**(score - largest), those of hidden keys by zero."""
         b = e.builder
         peaks = [e.splat(e.reduce(e.largest, lanes)) for lanes in most]
 
-        def block(i: Value, sums: list[Value]) -> list[Value]:
-            found = []
-            for j, total in enumerate(sums):
+        def block(i: Value) -> None:
+            for j, peak in enumerate(peaks):
                 place = self._score_at(e, work, j, i)
                 score = e.load(place, FLOATS)
                 seen = b.fcmp_ordered(">", score, e.constant(_HIDDEN))
-                weight = b.select(seen, e.exp(b.fsub(score, peaks[j])), e.constant(0.0))
+                weight = b.select(seen, e.exp(b.fsub(score, peak)), e.constant(0.0))
                 e.store(weight, place)
-                found.append(b.fadd(total, weight))
-            return found
 
-        sums = e.fold(work.blocks, [e.constant(0.0)] * self._tile, block)
-        return [e.reduce(b.fadd, total) for total in sums]
+        e.loop(work.blocks, block)
 
     def _sum_values(
-        self,
-        e: Emitter,
-        work: _Work,
-        head: Value,
-        rows: list[Value],
-        offsets: list[Value],
-        weights: list[Value],
+        self, e: Emitter, work: _Work, head: Value, rows: list[Value], offsets: list[Value]
     ) -> None:
+        """Write the mean of the values by their weights.
+
+        The sums of values and of weights go from key to key. Hidden keys add zeros, so that the
+        result of a row does not depend on how many hidden keys lie between those it attends to,
+        such as other branches of a tree of drafts.
+        """
         values = e.at(
             e.pointer(AttentionSlot.VALUES), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE))
         )
         scores = [self._score_at(e, work, j, e.whole(0)) for j in range(self._tile)]
         out, stride = e.pointer(AttentionSlot.OUT), e.argument(AttentionSlot.OUT_STRIDE)
+        factors: list[Value] = []
         for first in range(0, self._vectors, _TOGETHER):
             parts = range(first, first + _TOGETHER)
-
-            def add(i: Value, sums: list[Value], parts: range = parts) -> list[Value]:
-                row = e.at(values, e.mul(i, self._bytes))
-                value = [e.load(e.at(row, part * VECTOR), FLOATS) for part in parts]
-                found = []
-                for j, score in enumerate(scores):
-                    weight = e.load_splat(e.at(score, e.mul(i, FLOAT)))
-                    for n, part in enumerate(value):
-                        found.append(e.fma(weight, part, sums[j * _TOGETHER + n]))
-                return found
-
-            zeros = [e.constant(0.0)] * (_TOGETHER * self._tile)
-            sums = e.fold(e.argument(AttentionSlot.VISIBLE), zeros, add)
+            sums = self._summed(e, values, scores, parts, totals=not factors)
+            if not factors:
+                totals = sums[_TOGETHER * self._tile :]
+                factors = [e.builder.fdiv(e.constant(1.0), total) for total in totals]
             for j, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
                 target = e.at(out, e.mul(row, stride), offset)
                 for n, part in enumerate(parts):
-                    y = e.builder.fmul(sums[j * _TOGETHER + n], weights[j])
+                    y = e.builder.fmul(sums[j * _TOGETHER + n], factors[j])
                     e.store(y, e.at(target, part * VECTOR))
+
+    def _summed(
+        self, e: Emitter, values: Value, scores: list[Value], parts: range, *, totals: bool
+    ) -> list[Value]:
+        """Sums of weighted values for every query, then of the weights if `totals`."""
+
+        def add(i: Value, sums: list[Value]) -> list[Value]:
+            row = e.at(values, e.mul(i, self._bytes))
+            value = [e.load(e.at(row, part * VECTOR), FLOATS) for part in parts]
+            weights = [e.load_splat(e.at(score, e.mul(i, FLOAT))) for score in scores]
+            found = [
+                e.fma(weight, part, sums[j * _TOGETHER + n])
+                for j, weight in enumerate(weights)
+                for n, part in enumerate(value)
+            ]
+            so_far = sums[len(found) :]
+            return found + [e.builder.fadd(t, w) for t, w in zip(so_far, weights, strict=False)]
+
+        count = (_TOGETHER + totals) * self._tile
+        return e.fold(e.argument(AttentionSlot.VISIBLE), [e.constant(0.0)] * count, add)

@@ -71,10 +71,16 @@ class Program:
             self.table.strides[0],
         )
 
-    def run(self) -> None:
-        self.table[:, : len(Counter)] = 0
-        given = ctypes.addressof(self._given)
-        _runner()(_in_sequence().address, given, torch.get_num_threads())
+    def run(self, start: int = 0, stop: int | None = None) -> None:
+        """Run the kernels from `start` to `stop`, all of them by default."""
+        stop = len(self._kernels) if stop is None else stop
+        self.table[start:stop, : len(Counter)] = 0
+        given = self._given
+        given[_Slot.COUNT] = stop - start
+        given[_Slot.KERNELS] = self._addresses.ctypes.data + start * self._addresses.itemsize
+        given[_Slot.ARGUMENTS] = self.table.ctypes.data + start * self.table.strides[0]
+        address = ctypes.addressof(given)
+        _runner()(_in_sequence().address, address, torch.get_num_threads())
 
 
 @cache

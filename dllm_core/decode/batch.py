@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dllm_core.decode.denoise import Denoiser, Forward, run
+from dllm_core.decode.drafting import Drafts, draft_together
 from dllm_core.decode.requests import Requests, Ticket
 from dllm_core.model.transformer import Transformer
 
@@ -72,6 +73,7 @@ class Batch:
 
     def _riders(self, first: Ticket[Denoiser] | None) -> list[tuple[Ticket[Denoiser], Forward]]:
         """The requests whose rows go into this step, and those rows."""
+        self._draft()
         riders: list[tuple[Ticket[Denoiser], Forward]] = []
         rows = 0
         for ticket in sorted(self._requests.active, key=lambda t: (t is not first, t)):
@@ -81,6 +83,19 @@ class Batch:
                 break
             riders.append((ticket, forward))
         return riders
+
+    def _draft(self) -> None:
+        """Draft for all replies under the rule `draft` in one pass of their drafter.
+
+        The rows of a step are shared out among them.
+        """
+        works = [ticket.work for ticket in self._requests.active]
+        found = [work.drafting for work in works if isinstance(work, Drafts)]
+        drafting = [each for each in found if each is not None]
+        for each in drafting:
+            if self._rows is not None:
+                each.limit_rows(self._rows // len(drafting))
+        draft_together(drafting)
 
     def _advance(self, riders: Sequence[tuple[Ticket[Denoiser], Forward]]) -> None:
         forwards = [forward for _, forward in riders]
@@ -108,4 +123,6 @@ def merged(forwards: Sequence[Forward]) -> Forward:
     wanted = [f.wanted + offset for f, offset in zip(forwards, offsets, strict=False)]
     spans = tuple(span for forward in forwards for span in forward.spans)
     ids = torch.cat([forward.ids for forward in forwards])
-    return Forward(ids, spans, torch.cat(wanted), forwards[0].layers)
+    tapped = next((f.taps for f in forwards if f.taps is not None), None)
+    taps = None if tapped is None else tapped.wider(len(ids))
+    return Forward(ids, spans, torch.cat(wanted), forwards[0].layers, taps, tuple(forwards))

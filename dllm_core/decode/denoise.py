@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from dllm_core.config import CachePolicy, ModelConfig
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.errors import OptionError
-from dllm_core.model.transformer import Span, Transformer
+from dllm_core.model.transformer import Span, Taps, Transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,16 @@ class Forward:
         spans: the rows of each sequence; two with guidance.
         wanted: indices of the rows whose logits are needed.
         layers: indices of the layers to run, or None for all.
+        taps: hidden states that the pass is to leave for a drafter, or None.
+        parts: the passes of which this one was merged; empty for a single sequence.
     """
 
     ids: Tensor
     spans: tuple[Span, ...]
     wanted: Tensor
     layers: tuple[int, ...] | None = None
+    taps: Taps | None = None
+    parts: tuple[Forward, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,8 +72,20 @@ class Denoiser(Protocol):
 
 def run(model: Transformer, forward: Forward) -> Tensor:
     """Run the pass; returns logits (wanted rows, vocab) in float32."""
-    hidden = model(forward.ids, forward.spans, forward.layers)
+    hidden = model(forward.ids, forward.spans, forward.layers, forward.taps)
+    _share_taps(forward)
     return model.logits(hidden[forward.wanted]).float()
+
+
+def _share_taps(forward: Forward) -> None:
+    """Give each sequence of a merged pass its own hidden states."""
+    if forward.taps is None or not forward.parts:
+        return
+    sizes = [len(part.ids) for part in forward.parts]
+    features = torch.split(forward.taps.features, sizes)
+    for part, rows in zip(forward.parts, features, strict=True):
+        if part.taps is not None:
+            part.taps.features = rows
 
 
 def resolve_policy(config: ModelConfig, policy: CachePolicy) -> CachePolicy:

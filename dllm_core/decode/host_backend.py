@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from threading import Lock
 from time import monotonic, perf_counter
@@ -12,16 +13,20 @@ from torch import Tensor
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
 from dllm_core.decode.batch import Batch
-from dllm_core.decode.calibrate import measured_cost
+from dllm_core.decode.calibrate import draft_costs, measured_cost
 from dllm_core.decode.denoise import Denoiser, resolve_policy
+from dllm_core.decode.drafting import TYPICAL
 from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.requests import Ticket
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
+from dllm_core.draft.drafter import Drafter
 from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.packed_transformer import prepare
 from dllm_core.model.tokenizer import Tokenizer
 from dllm_core.model.transformer import Span, Transformer, visibility
+
+_log = logging.getLogger(__name__)
 
 ROWS = 32
 """Most rows of one step, over all sequences. A wider step costs as much as its sequences' steps
@@ -39,11 +44,19 @@ class HostBackend:
         model: the transformer, on any device.
         tokenizer: decodes the replies.
         context: longest prompt plus reply, in tokens.
+
+    Attributes:
+        drafter: drafts under the rule `draft`, or None; its context is read with every prompt.
+        draft_costs: milliseconds of drafts and of the passes that check them.
     """
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, context: int) -> None:
         self.config, self.context = model.config, context
         self.cost = CostModel()
+        self.drafter: Drafter | None = None
+        self._prefix: PromptCache | None = None
+        self.draft_costs = TYPICAL
+        self._said_undrafted = False
         self._model, self._tokenizer = model, tokenizer
         self._dtype, self._device = model.embedding.dtype, model.embedding.device
         self.batch = Batch(model, size=ROWS, rows=ROWS)
@@ -54,16 +67,31 @@ class HostBackend:
         return True
 
     def new_cache(self) -> PromptCache:
-        """An empty cache in memory of its own; it grows to at most the context."""
+        """A cache in memory of its own, with the shared prefix; it grows to at most the context."""
+        cache = self._empty_cache()
+        if self._prefix is not None and self._prefix.drafts is not None:
+            self._prefix.copy_to(cache)
+        return cache
+
+    def _empty_cache(self) -> PromptCache:
         return PromptCache(KeyValues(self.config, self.context, self._dtype, self._device))
 
     @property
     def can_share(self) -> bool:
-        """Never: every sequence reads its whole prompt for itself."""
-        return False
+        """Whether there is a drafter and no prefix yet.
 
+        Caches to come then begin with a copy of it. Without a drafter every sequence reads its
+        whole prompt for itself.
+        """
+        return self.drafter is not None and self._prefix is None and self.config.autoregressive
+
+    @torch.inference_mode()
     def share(self, ids: Sequence[int]) -> None:
-        """Do nothing: every sequence reads its whole prompt for itself."""
+        """Read a prefix for all caches to come, with the drafter's context of it."""
+        if self.can_share:
+            prefix = self._empty_cache()
+            self._prefill(ids, prefix)
+            self._prefix = prefix
 
     def prefill(self, ids: Sequence[int], cache: Cache) -> PrefillStats:
         """See `Engine.prefill`."""
@@ -74,6 +102,10 @@ class HostBackend:
         begin = perf_counter()
         block = self.config.block_length if self.config.attention == "block_causal" else 1
         shared = cache.shared_prefix(ids) // block * block
+        drafts = None if self.drafter is None else self.drafter.beside(cache)
+        if drafts is not None:
+            # Positions that were read without the drafter are read again.
+            shared = min(shared, len(drafts))
         cache.crop(shared)
         stop = len(ids) // block * block
         new = list(ids[shared:stop])
@@ -81,7 +113,10 @@ class HostBackend:
             cache.reserve(len(new))
             mask = visibility(self.config, shared, len(new), stop)
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
-            self._model(torch.tensor(new, device=self._device), [span])
+            taps = None if self.drafter is None else self.drafter.taps(len(new))
+            self._model(torch.tensor(new, device=self._device), [span], None, taps)
+            if self.drafter is not None and taps is not None and drafts is not None:
+                self.drafter.extend(drafts, taps.features)
             cache.commit(new)
         return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3)
 
@@ -103,10 +138,14 @@ class HostBackend:
     def begin(self, ids: Sequence[int], cache: Cache, options: DecodeOptions) -> ReplyState:
         """Read the prompt; returns the denoiser of the reply, which is in no batch yet."""
         own = cache.contiguous
+        if options.rule == "draft" and self.drafter is None and not self._said_undrafted:
+            self._said_undrafted = True
+            _log.warning("There is no drafter for this model: replies go on token by token.")
         prefill = self._read(ids, own, options)
         return ReplyState(
             self.config, self._tokenizer, ids, own, options, prefill, self.cost,
             read=lambda longer: self._read(longer, own, options),
+            drafter=self.drafter, draft_costs=self.draft_costs,
         )  # fmt: skip
 
     def submit(
@@ -127,6 +166,8 @@ class HostBackend:
     def measure(self) -> None:
         """Fit the cost model to steps of several shapes; a second or so on a CPU."""
         self.cost = measured_cost(self._model, self.context)
+        if self.drafter is not None:
+            self.draft_costs = draft_costs(self._model, self.drafter, self.context)
 
 
 class HostSteps(Iterator[DenoiseStep]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
 
 from torch import Tensor
@@ -12,10 +13,12 @@ from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode.canvas import Canvas, CanvasView
 from dllm_core.decode.denoise import Denoiser, Forward
 from dllm_core.decode.diffusion import Diffusion
+from dllm_core.decode.drafting import TYPICAL, DraftCosts, Drafting
 from dllm_core.decode.fixed_point import FixedPoint
 from dllm_core.decode.reply_steps import ReplySteps
 from dllm_core.decode.schedule import Clock, CostModel, Deadline
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
+from dllm_core.draft.drafter import Drafter
 from dllm_core.errors import OptionError, PromptTooLongError
 from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.tokenizer import Tokenizer
@@ -32,14 +35,14 @@ def check_request(
     """
     if not ids:
         raise OptionError("The prompt is empty: there is nothing to reply to.")
-    if options.rule not in ("fixed_point", "sequential") and config.mask_id is None:
+    if options.rule not in ("fixed_point", "sequential", "draft") and config.mask_id is None:
         raise OptionError(
             f"The rule {options.rule} needs a model that was taught to denoise; this one "
             "has no mask token. Use fixed_point."
         )
-    if options.rule == "fixed_point" and not config.autoregressive:
+    if options.rule in ("fixed_point", "draft") and not config.autoregressive:
         raise OptionError(
-            "The rule fixed_point needs causal attention and shifted logits: use quota or "
+            f"The rule {options.rule} needs causal attention and shifted logits: use quota or "
             "threshold for this model."
         )
     needed = len(ids) + options.max_tokens + options.canvas_length
@@ -67,6 +70,8 @@ class ReplyState:
         prefill: cost of reading the prompt.
         cost: cost model of a step, corrected by every step that is run.
         read: puts a longer prompt into the cache, after a canvas of some layers only.
+        drafter: drafts under the rule `draft`; without one that goes token by token.
+        draft_costs: cost of the drafter and of the passes that check drafts.
         clock: monotonic seconds.
 
     Attributes:
@@ -85,6 +90,8 @@ class ReplyState:
         cost: CostModel,
         *,
         read: Callable[[Sequence[int]], object] | None = None,
+        drafter: Drafter | None = None,
+        draft_costs: DraftCosts = TYPICAL,
         clock: Clock = perf_counter,
     ) -> None:
         self.done = False
@@ -94,11 +101,13 @@ class ReplyState:
         self._telling = ReplySteps(config, tokenizer, options.max_tokens, cache, prefill, clock)
         self._before = CanvasView((), (), ())
         self._clock, self._read = clock, read
+        self._drafter, self._draft_costs, self._words = drafter, draft_costs, tokenizer
         self._mark = begin = clock()
         self._deadline: Deadline | None = None
         if options.deadline_ms is not None:
             self._deadline = Deadline(begin + options.deadline_ms / 1e3, cost, clock)
-        self._paced = options.rule != "fixed_point" and config.mask_id is not None
+        left_to_right = options.rule in ("fixed_point", "draft")
+        self._paced = not left_to_right and config.mask_id is not None
         self._denoiser = self._next_canvas()
         self._forward: Forward | None = None
 
@@ -125,8 +134,13 @@ class ReplyState:
         self._cost.observe(*self._forward.shape, (self._clock() - self._mark) * 1e3)
         view, final, planned = self.view(), self.final(), self.planned
         self.done = self._over(whole=self._telling.is_whole(final))
+        drafting = self.drafting
+        if self.done and drafting is not None and self._options.rounds is not None:
+            drafting.conclude()
+            view, final = self.view(), self.final()
         ms = (self._clock() - self._mark) * 1e3
-        self.steps.append(self._telling.tell(view, final, over=self.done, planned=planned, ms=ms))
+        step = self._telling.tell(view, final, over=self.done, planned=planned, ms=ms)
+        self.steps.append(step if drafting is None else _with_round(step, drafting))
 
     def _over(self, *, whole: bool) -> bool:
         """Whether the step just absorbed was the last one; if not, begins the next canvas."""
@@ -139,16 +153,30 @@ class ReplyState:
         self._denoiser = self._next_canvas()
         return self._deadline is not None and not self._in_time()
 
+    @property
+    def drafting(self) -> Drafting | None:
+        """The denoiser under the rule `draft`."""
+        return self._denoiser if isinstance(self._denoiser, Drafting) else None
+
     def _in_time(self) -> bool:
         """Whether the next step fits before the deadline."""
         assert self._deadline is not None
         return self._deadline.fitting(*self._denoiser.plan().shape) > 0
+
+    def _starts_word(self, token: int) -> bool:
+        """Whether a reply may be cut before this token."""
+        return not self._words.decode([token])[:1].isalnum()
 
     def _next_canvas(self) -> Denoiser:
         config, options, cache = self._config, self._options, self._cache
         ids, room = [*self._ids, *self._before.ids], options.max_tokens - len(self._before.ids)
         if options.rule == "fixed_point":
             return FixedPoint(config, cache, ids[-1], options.canvas_length, room)
+        if options.rule == "draft":
+            return Drafting(
+                config, cache, ids[-1], options, room, drafter=self._drafter,
+                costs=self._draft_costs, starts_word=self._starts_word,
+            )  # fmt: skip
         if not self._before.ids:
             options = options.for_first_canvas()
         elif options.canvas_layers is not None and self._read is not None:
@@ -164,3 +192,11 @@ class ReplyState:
         if self._deadline is not None and self._paced:
             pace = self._deadline.share(length / room)
         return Diffusion(config, canvas, cache, options, pace=pace, unconditional=unconditional)
+
+
+def _with_round(step: DenoiseStep, drafting: Drafting) -> DenoiseStep:
+    """The step with what became of its draft, the last one with the figures of all."""
+    stats = step.stats
+    if stats is not None:
+        stats = replace(stats, drafts=drafting.stats())
+    return replace(step, round=drafting.round, stats=stats)

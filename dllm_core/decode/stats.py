@@ -27,6 +27,49 @@ class PrefillStats:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftRound:
+    """One pass that checked a draft.
+
+    Attributes:
+        drafted: tokens that were proposed, on all branches.
+        accepted: of these, consecutive tokens that the model itself would have said.
+        corrected: whether the model's own token stands where another was proposed.
+        unverified: tokens added without a check, when the rounds or the time were up.
+    """
+
+    drafted: int
+    accepted: int
+    corrected: bool
+    unverified: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DraftStats:
+    """The drafts of one reply.
+
+    Attributes:
+        rounds: passes of the model.
+        drafted, accepted: tokens of all rounds; see `DraftRound`.
+        tried: by depth, rounds in which a token was proposed there after all before it were
+            accepted.
+        right: by depth, those of these rounds in which one was accepted.
+        unverified: tokens added without a check.
+    """
+
+    rounds: int
+    drafted: int
+    accepted: int
+    tried: tuple[int, ...]
+    right: tuple[int, ...]
+    unverified: int
+
+    @property
+    def acceptance(self) -> tuple[float, ...]:
+        """Share of rounds with an accepted token, by depth."""
+        return tuple(r / t if t else 0.0 for r, t in zip(self.right, self.tried, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
 class DenoiseStats:
     """The cost of denoising one reply.
 
@@ -37,6 +80,7 @@ class DenoiseStats:
         ms: milliseconds from the reply's submission to its last step, prefill excluded.
         ended: how the reply ended.
         cache_bytes: memory of the sequence's keys and values.
+        drafts: figures of the drafts under the rule `draft`; else None.
     """
 
     prefill: PrefillStats
@@ -45,6 +89,7 @@ class DenoiseStats:
     ms: float
     ended: Ending
     cache_bytes: int
+    drafts: DraftStats | None = None
 
     @property
     def tokens_per_forward(self) -> float:
@@ -66,6 +111,7 @@ class DenoiseStep:
         ms: milliseconds of the step.
         prefill: cost of reading the prompt before the first step.
         stats: cost of the whole reply, on its last step; else None.
+        round: what became of the step's draft under the rule `draft`; else None.
     """
 
     step: int
@@ -76,6 +122,7 @@ class DenoiseStep:
     ms: float
     prefill: PrefillStats
     stats: DenoiseStats | None
+    round: DraftRound | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
@@ -63,6 +64,16 @@ class KeyValues:
         self._allocate(min(self.limit, max(rows, 2 * self.capacity)))
         self._store[..., :keep, :] = old[..., :keep, :]
 
+    def copy_from(self, other: KeyValues, rows: int) -> None:
+        """Copy the first `rows` positions of another sequence."""
+        self._store[..., :rows, :] = other._store[..., :rows, :]
+
+    def move(self, start: int, rows: Sequence[int]) -> None:
+        """Put rows one after another from `start` on; `rows` are counted from there and rise."""
+        if list(rows) != list(range(len(rows))):
+            index = torch.tensor(rows, device=self.device) + start
+            self._store[..., start : start + len(rows), :] = self._store[..., index, :]
+
     @property
     def nbytes(self) -> int:
         """Bytes of memory, unused capacity included."""
@@ -73,6 +84,23 @@ def shared_prefix(cached: Sequence[int], wanted: Sequence[int]) -> int:
     """Number of leading tokens that two sequences have in common."""
     pairs = zip(cached, wanted, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(cached), len(wanted)))
+
+
+class Companion(Protocol):
+    """What is cut with a prompt cache and counted in its memory."""
+
+    def __len__(self) -> int:
+        """Number of positions."""
+
+    def crop(self, length: int) -> None:
+        """Forget all positions after the first `length`."""
+
+    def copy(self) -> Companion:
+        """The same in memory of its own."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
 
 
 class PromptCache:
@@ -86,6 +114,8 @@ class PromptCache:
     def __init__(self, store: KeyValues) -> None:
         self.store = store
         self.ids: list[int] = []
+        self.drafts: Companion | None = None
+        """What a drafter has made of the same positions, or of fewer."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,6 +129,15 @@ class PromptCache:
         if not 0 <= length <= len(self.ids):
             raise IndexError(f"cannot crop {len(self.ids)} cached tokens to {length}")
         del self.ids[length:]
+        if self.drafts is not None:
+            self.drafts.crop(length)
+
+    def copy_to(self, other: PromptCache) -> None:
+        """Let an empty cache begin with a copy of what this one has read."""
+        other.reserve(len(self.ids))
+        other.store.copy_from(self.store, len(self.ids))
+        other.commit(self.ids)
+        other.drafts = None if self.drafts is None else self.drafts.copy()
 
     def reserve(self, extra: int) -> None:
         """Make room for `extra` rows after the valid ones.
@@ -123,4 +162,4 @@ class PromptCache:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the keys and values take."""
-        return self.store.nbytes
+        return self.store.nbytes + (0 if self.drafts is None else self.drafts.nbytes)

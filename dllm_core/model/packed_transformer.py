@@ -22,7 +22,7 @@ from dllm_core.cpu.product_kernel import Finish
 from dllm_core.cpu.team import Launch, Program
 from dllm_core.cpu.workspace import Workspace
 from dllm_core.model.quantize import PackedLinear
-from dllm_core.model.transformer import Block, LinearKind, Span, Transformer
+from dllm_core.model.transformer import Block, LinearKind, Span, Taps, Transformer
 
 _KEPT = 16
 """Passes whose programs are kept, to run again on rows of the same shape."""
@@ -71,18 +71,22 @@ class PackedTransformer(Transformer):
         """The blocks, typed."""
         return [block for block in self.blocks if isinstance(block, Block)]
 
-    def forward(
-        self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
+    def through(
+        self,
+        x: Tensor,
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        taps: Taps | None = None,
     ) -> Tensor:
-        """See `Transformer.forward`; several threads run one after another."""
+        """See `Transformer.through`; several threads run one after another."""
         found = [layer for block in self.blocks_in_order for layer in _layers(block)]
         weights = [layer.packed for layer in found if isinstance(layer, PackedLinear)]
         if len(weights) < len(found):  # an adapter stands around a layer
-            return super().forward(ids, spans, layers)
+            return super().through(x, spans, layers, taps)
         chosen = tuple(range(len(self.blocks)) if layers is None else layers)
         rows = tuple(span.rows for span in spans)
         with self._lock:
-            return self._pass(chosen, rows, weights).run(self.embedding[ids], spans)
+            return self._pass(chosen, rows, weights).run(x, spans, taps)
 
     def _pass(
         self, layers: tuple[int, ...], rows: tuple[int, ...], weights: list[PackedRows]
@@ -154,7 +158,7 @@ class _Pass:
         given = [part.data_ptr() for part in self._workspace]
         return product.launch(x, linear.packed, out, given, norm=norm, bias=bias, finish=finish)
 
-    def run(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
+    def run(self, x: Tensor, spans: Sequence[Span], taps: Taps | None = None) -> Tensor:
         """Run embedded rows (rows, hidden_size) of `spans`; returns hidden states, same shape.
 
         Raises:
@@ -166,10 +170,19 @@ class _Pass:
         # The spans run one after another and share the scratch memory of the largest.
         (scratch,) = _scratch.place((max(sizes) * torch.get_num_threads(),))
         masks = [None if span.mask is None else span.mask.contiguous() for span in spans]
+        # The kernels are given addresses; the tables there must outlive the run.
+        tables = [self._rotary.of(span) for span in spans]
         for i, (span, mask, size) in enumerate(zip(spans, masks, sizes, strict=True)):
-            at = self._point(i, span, mask)
+            at = self._point(i, span, mask, tables[i])
             at[:, AttentionSlot.SCRATCH], at[:, AttentionSlot.SCRATCH_STRIDE] = scratch, size
-        self._program.run()
+        start = 0
+        if taps is not None:
+            for i in taps.layers:
+                stop = (self._layers.index(i) + 1) * self._per_block
+                self._program.run(start, stop)
+                taps.take(i, self._x)
+                start = stop
+        self._program.run(start)
         return self._x.clone()
 
     def _check(self, x: Tensor, spans: Sequence[Span]) -> None:
@@ -184,14 +197,15 @@ class _Pass:
             if span.mask is not None and span.mask.shape != (span.rows, span.visible):
                 raise ValueError(f"a mask of {tuple(span.mask.shape)} for {span}")
 
-    def _point(self, i: int, span: Span, mask: Tensor | None) -> NDArray[np.int64]:
+    def _point(
+        self, i: int, span: Span, mask: Tensor | None, tables: tuple[Tensor, Tensor]
+    ) -> NDArray[np.int64]:
         """Point the attention of sequence `i` at `span` in every layer; returns its arguments."""
         keys = [span.store.layers[layer][0] for layer in self._layers]
         values = [span.store.layers[layer][1] for layer in self._layers]
-        cos, sin = self._rotary.cos, self._rotary.sin
+        cos, sin = tables
         at = self._program.table[1 + i :: self._per_block]
-        at[:, AttentionSlot.COS] = cos.data_ptr() + cos.stride(0) * cos.element_size() * span.start
-        at[:, AttentionSlot.SIN] = sin.data_ptr() + sin.stride(0) * sin.element_size() * span.start
+        at[:, AttentionSlot.COS], at[:, AttentionSlot.SIN] = cos.data_ptr(), sin.data_ptr()
         at[:, AttentionSlot.KEYS] = [part.data_ptr() for part in keys]
         at[:, AttentionSlot.VALUES] = [part.data_ptr() for part in values]
         at[:, AttentionSlot.HEAD_STRIDE] = keys[0].stride(0) * keys[0].element_size()

@@ -16,16 +16,28 @@ from torch import Tensor, nn
 
 from dllm_core.config import ModelConfig
 from dllm_core.cpu.product import Norm
+from dllm_core.model import exact_rows
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
 
 
 class Linear(nn.Linear):
-    """A linear layer without random initialisation: its weights come from a checkpoint."""
+    """A linear layer without random initialisation: its weights come from a checkpoint.
+
+    Attributes:
+        exact: whether the bits of a row may not depend on its neighbours (exact_rows.py).
+    """
+
+    exact = False
 
     def reset_parameters(self) -> None:
         pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.exact and x.ndim == 2 and exact_rows.serves(x):
+            return exact_rows.linear(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 LinearKind = type[Linear] | type[Int8Linear] | type[Int4Linear] | type[Fp8Linear]
@@ -51,6 +63,35 @@ class Span:
     visible: int
     mask: Tensor | None = None
     positions: Tensor | None = None
+
+
+@dataclass(slots=True)
+class Taps:
+    """Hidden states after some layers, which a pass leaves for a drafter (dllm_core/draft).
+
+    Attributes:
+        layers: indices of the layers, in rising order.
+        features: (rows, len(layers) * hidden_size); the pass fills it.
+    """
+
+    layers: tuple[int, ...]
+    features: Tensor
+
+    @classmethod
+    def after(cls, layers: tuple[int, ...], rows: int, config: ModelConfig) -> Taps:
+        """Taps for a pass over so many rows."""
+        return cls(layers, torch.empty(rows, len(layers) * config.hidden_size))
+
+    def wider(self, rows: int) -> Taps:
+        """Taps after the same layers for another number of rows."""
+        return Taps(self.layers, self.features.new_empty(rows, self.features.shape[1]))
+
+    def take(self, layer: int, hidden: Tensor) -> None:
+        """Keep the hidden states (rows, hidden_size) after a layer, if it is one of these."""
+        if layer in self.layers:
+            size = hidden.shape[1]
+            start = self.layers.index(layer) * size
+            self.features[:, start : start + size] = hidden
 
 
 def visibility(
@@ -88,11 +129,18 @@ class Rotary(nn.Module):
 
     def select(self, spans: Sequence[Span]) -> tuple[Tensor, Tensor]:
         """(cosines, sines), each (rows, 1, head_dim), for all rows of a forward pass."""
-        if len(spans) == 1:
-            rows = slice(spans[0].start, spans[0].start + spans[0].rows)
-            return self.cos[rows], self.sin[rows]
-        slices = [slice(s.start, s.start + s.rows) for s in spans]
-        return torch.cat([self.cos[s] for s in slices]), torch.cat([self.sin[s] for s in slices])
+        found = [self.of(span) for span in spans]
+        if len(found) == 1:
+            return found[0]
+        cos, sin = zip(*found, strict=True)
+        return torch.cat(cos), torch.cat(sin)
+
+    def of(self, span: Span) -> tuple[Tensor, Tensor]:
+        """(cosines, sines), each (rows, 1, head_dim), for the rows of one sequence."""
+        if span.positions is not None:
+            return self.cos[span.positions], self.sin[span.positions]
+        rows = slice(span.start, span.start + span.rows)
+        return self.cos[rows], self.sin[rows]
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
@@ -148,7 +196,11 @@ class Attention(nn.Module):
         keys[:, span.start : stop] = k.transpose(0, 1)
         values[:, span.start : stop] = v.transpose(0, 1)
         # Query heads that share a key head become rows of it: no key is ever repeated.
-        q = q.view(span.rows, n_kv, group, size).permute(1, 2, 0, 3)
+        q = q.view(span.rows, n_kv, group, size)
+        if self.config.autoregressive and exact_rows.serves(q):
+            seen = keys[:, : span.visible], values[:, : span.visible]
+            return exact_rows.attend(q, *seen, span.mask).reshape(span.rows, n_kv * group * size)
+        q = q.permute(1, 2, 0, 3)
         q = q.reshape(1, n_kv, group * span.rows, size)
         mask = None if span.mask is None else span.mask.repeat(group, 1)
         attended = F.scaled_dot_product_attention(
@@ -212,18 +264,37 @@ class Transformer(nn.Module):
         head_kind = Linear if kind is Fp8Linear else kind
         size = (config.hidden_size, config.vocab_size)
         self.head = head_kind(*size, bias=False) if own_head else None
+        for layer in self.modules():
+            if isinstance(layer, Linear):
+                layer.exact = config.autoregressive
 
     def forward(
-        self, ids: Tensor, spans: Sequence[Span], layers: Sequence[int] | None = None
+        self,
+        ids: Tensor,
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        taps: Taps | None = None,
     ) -> Tensor:
         """Run int64 `ids` (rows,) of all spans; returns hidden states (rows, hidden_size).
 
-        `layers` are the indices of the blocks to run, in order; None for all.
+        `layers` are the indices of the blocks to run, in order; None for all. `taps` keeps the
+        hidden states after some of them.
         """
-        x = self.embedding[ids]
+        return self.through(self.embedding[ids], spans, layers, taps)
+
+    def through(
+        self,
+        x: Tensor,
+        spans: Sequence[Span],
+        layers: Sequence[int] | None = None,
+        taps: Taps | None = None,
+    ) -> Tensor:
+        """Run embedded rows (rows, hidden_size); the other arguments are those of `forward`."""
         tables = self.rotary.select(spans)
-        for block in self.blocks if layers is None else (self.blocks[i] for i in layers):
-            x = block(x, spans, tables)
+        for i in range(len(self.blocks)) if layers is None else layers:
+            x = self.blocks[i](x, spans, tables)
+            if taps is not None:
+                taps.take(i, x)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -233,6 +304,8 @@ class Transformer(nn.Module):
             return ranked
         normed = F.rms_norm(hidden, self.norm.shape, self.norm, self.config.norm_eps)
         if self.head is None:
-            return F.linear(normed, self.embedding)
+            few = self.config.autoregressive and exact_rows.serves(normed)
+            product = exact_rows.linear if few else F.linear
+            return product(normed, self.embedding)
         scores: Tensor = self.head(normed)
         return scores

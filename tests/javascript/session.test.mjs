@@ -122,6 +122,25 @@ test("end marks are no words", () => {
   assert.deepEqual(cellsAfter(steps, 1).map(({ text }) => text), ["Hi", "", ""]);
 });
 
+test("a step with a draft tells which words the model agreed with", () => {
+  const step = (count, open, draft) => ({
+    tokens: Array(count).fill("a"),
+    masked: [...Array(count - open).fill(false), ...Array(open).fill(true)],
+    confidence: Array(count).fill(1),
+    draft,
+  });
+  const steps = [
+    step(3, 0, { drafted: 5, accepted: 2, corrected: true, unverified: 0 }),
+    step(4, 0, { drafted: 0, accepted: 0, corrected: false, unverified: 0 }),
+    step(8, 1, { drafted: 3, accepted: 1, corrected: false, unverified: 1 }),
+  ];
+  assert.deepEqual(cellsAfter(steps, 3).map(({ origin }) => origin), [
+    "accepted", "accepted", "corrected", null, "accepted", null, "unverified", null,
+  ]);
+  const plain = { tokens: ["a"], masked: [false], confidence: [1] };
+  assert.deepEqual(cellsAfter([plain], 1).map(({ origin }) => origin), [null]);
+});
+
 test("the caret begins with the sound and ends with the words", () => {
   const session = sessionUntil(Infinity);
   const [turn] = session.turns;

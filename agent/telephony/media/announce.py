@@ -8,6 +8,7 @@ import logging
 from agent.runtime.engine_tasks import Engines
 from agent.telephony.media.transport import TelephonyTransport
 from tts.engine import TtsError
+from tts.speakable import speakable
 
 log = logging.getLogger("onebreath.telephony")
 
@@ -23,7 +24,7 @@ async def announce(text: str, engines: Engines, transport: TelephonyTransport) -
     """
     generation = transport.generation
     try:
-        chunks = engines.tts.speak(text)
+        chunks = engines.tts.speak(speakable(text).text)
         step = engines.voices.submit(next, chunks, None)
         try:
             while (chunk := await asyncio.wrap_future(step)) is not None:

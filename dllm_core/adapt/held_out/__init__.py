@@ -99,8 +99,8 @@ def plain(text: str) -> str:
 
 def held_out_prompts() -> frozenset[str]:
     """All prompts of the evaluation, second turns included, in plain form."""
-    found = questions()
-    return frozenset(plain(t) for q in found for t in (q.prompt, q.then) if t)
+    found = [(q.prompt, q.then) for q in questions()] + [(text, None) for text in advice()]
+    return frozenset(plain(text) for pair in found for text in pair if text)
 
 
 def without_held_out(prompts: Iterable[str]) -> list[str]:

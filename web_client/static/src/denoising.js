@@ -7,6 +7,8 @@
  * @property {boolean} masked
  * @property {number} confidence
  * @property {number | null} finalStep step at which it became final; null: it is open
+ * @property {"accepted" | "corrected" | "unverified" | null} origin where a draft led to it: a
+ *   drafted token that the model agreed with, its own in the place of another, or one without a check
  */
 
 /** @typedef {import("./turn.js").Step} Step */
@@ -31,8 +33,27 @@ export function cellsAfter(steps, count) {
       masked,
       confidence: last.confidence[position],
       finalStep: masked ? null : finalStep(steps, count, position),
+      origin: masked ? null : originOf(steps, count, position),
     };
   });
+}
+
+/**
+ * A step makes its accepted tokens final first, then the model's own, then what is not checked.
+ * @param {Step[]} steps
+ * @param {number} count
+ * @param {number} position
+ * @returns {Cell["origin"]}
+ */
+function originOf(steps, count, position) {
+  const n = finalStep(steps, count, position) - 1;
+  const { draft } = steps[n];
+  if (!draft) return null;
+  const before = n > 0 ? steps[n - 1].masked.filter((open) => !open).length : 0;
+  const place = position - before;
+  if (place < draft.accepted) return "accepted";
+  if (place > draft.accepted) return "unverified";
+  return draft.corrected ? "corrected" : null;
 }
 
 /**

@@ -143,8 +143,9 @@ const SERVER = {
     if (turn) turn.itemId = event.item.id;
   },
   "onebreath.denoise.step": (session, event, t) => {
-    const { step, of, tokens, masked, confidence, ms } = event;
-    session.turnOf(event.response_id)?.steps.push({ t, step, of, tokens, masked, confidence, ms });
+    const { step, of, tokens, masked, confidence, ms, draft } = event;
+    const told = { t, step, of, tokens, masked, confidence, ms };
+    session.turnOf(event.response_id)?.steps.push(draft ? { ...told, draft } : told);
   },
   "response.output_audio_transcript.delta": (session, event) => {
     const turn = session.turnOf(event.response_id);

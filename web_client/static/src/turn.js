@@ -10,7 +10,10 @@
  * @property {boolean[]} masked
  * @property {number[]} confidence
  * @property {number} ms
+ * @property {Draft} [draft] what became of the draft that the step checked, if it checked one
  */
+
+/** @typedef {{drafted: number, accepted: number, corrected: boolean, unverified: number}} Draft */
 
 /** @typedef {{end_ms: number, characters: number}} Place where a word ends in the sound */
 

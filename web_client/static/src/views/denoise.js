@@ -247,6 +247,7 @@ function legend() {
     "span",
     { class: "legend" },
     h("span", { class: "axis" }, "Rows are steps, columns are positions."),
+    h("span", { class: "axis" }, "Dot: drafted, and the model agreed. Ring: it said another."),
     h("span", { class: "scale" }, early, ramp, late),
   );
 }

@@ -38,8 +38,29 @@ export function drawStrip(canvas, steps, shown) {
       paint.beginPath();
       paint.roundRect(position * cell, n * height, cell - GAP, height - GAP, 2);
       paint.fill();
+      if (found.finalStep === n + 1 && found.origin) {
+        mark(paint, found.origin, (position + 0.5) * cell - GAP / 2, (n + 0.5) * height - GAP / 2);
+      }
     });
   });
+}
+
+/**
+ * A dot: the model agreed with the draft. A ring: its own token in the place of a drafted one. A
+ * bar: drafted and not checked.
+ * @param {CanvasRenderingContext2D} paint
+ * @param {string} origin
+ * @param {number} x
+ * @param {number} y
+ */
+function mark(paint, origin, x, y) {
+  paint.globalAlpha = 0.9;
+  paint.fillStyle = paint.strokeStyle = "white";
+  paint.beginPath();
+  if (origin === "unverified") paint.rect(x - 3, y - 0.75, 6, 1.5);
+  else paint.arc(x, y, 1.75, 0, 2 * Math.PI);
+  if (origin === "corrected") paint.stroke();
+  else paint.fill();
 }
 
 /** From blue, early, over green to orange, late; as `--age` in denoise.css. @param {number} age */

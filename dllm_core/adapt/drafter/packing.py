@@ -1,0 +1,85 @@
+"""The last stage: calibration, weights in 8 bits, and a card that says how they were made."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dllm_core.adapt.drafter.measure import replayed, shares
+from dllm_core.adapt.drafter.recording import RecordPlan
+from dllm_core.adapt.drafter.shards import Corpus
+from dllm_core.adapt.drafter.training import LOG, held_out
+from dllm_core.adapt.examples import read_rows
+from dllm_core.draft import files
+from dllm_core.draft.calibration import Calibration
+from dllm_core.draft.network import DraftNetwork
+
+CARD, TEMPLATE = "README.md", "card.md"
+
+
+def pack(network: DraftNetwork, corpus: Corpus, run: Path, target: Path) -> str:
+    """Write a drafter to `target`; returns its figures in a line.
+
+    What is measured and calibrated is the network as it is packed, on conversations that were
+    not trained on.
+    """
+    block = network.config.block
+    files.save(network, Calibration.none(block), target, {})
+    packed = files.read(target).network(network.embedding)
+    drafted, tokens, passes = replayed(packed, corpus, held_out(corpus))
+    pairs = [(each.depth, each.probability, each.right) for each in drafted]
+    facts = {
+        "training": _training(run, corpus),
+        "measured": {
+            "conversations": len(held_out(corpus)),
+            "tokens_a_pass": round(tokens / max(1, passes), 3),
+            "right_of_three": [round(3 * share, 3) for share in shares(drafted, block)],
+        },
+    }
+    digest = files.save(network, Calibration.fitted(pairs, block), target, facts)
+    (target / CARD).write_text(_card(network, facts, digest), encoding="utf-8")
+    return f"{facts['measured']['tokens_a_pass']} tokens a pass as a chain, sha256 {digest}"
+
+
+def _training(run: Path, corpus: Corpus) -> dict[str, Any]:
+    rows = [row for _, row in read_rows(run / LOG)]
+    last = rows[-1] if rows else {}
+    plan = RecordPlan.read(corpus.directory)
+    replies = sum(int((r[:, 1] - r[:, 0]).sum()) for r in corpus.replies)
+    return {
+        "seconds": last.get("seconds"),
+        "steps": last.get("step"),
+        "blocks": last.get("blocks"),
+        "conversations": len(corpus),
+        "reply_tokens": replies,
+        "seed": plan.seed,
+        "torch": torch.__version__,
+    }
+
+
+def _card(network: DraftNetwork, facts: Mapping[str, Mapping[str, Any]], digest: str) -> str:
+    """The card of the weights, for people."""
+    config = network.config
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    values = {
+        **facts["training"],
+        **facts["measured"],
+        "base": config.base,
+        "fingerprint": config.fingerprint,
+        "millions": f"{weights / 1e6:.1f}",
+        "file": files.WEIGHTS,
+        "sha256": digest,
+        "layers": config.layers,
+        "width": config.hidden_size,
+        "block": config.block,
+        "words": config.words,
+        "after": ", ".join(map(str, config.features)),
+        "held": facts["measured"]["conversations"],
+        "recorded": facts["training"]["conversations"],
+    }
+    template = (importlib.resources.files(__package__) / TEMPLATE).read_text(encoding="utf-8")
+    return template.format(**values)

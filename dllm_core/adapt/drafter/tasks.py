@@ -1,0 +1,166 @@
+"""`onebreath adapt drafter`: record, train, pack. Every stage goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Literal
+
+import torch
+
+from dllm_core.adapt.drafter import packing
+from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record
+from dllm_core.adapt.drafter.shards import Corpus
+from dllm_core.adapt.drafter.training import (
+    CHECKPOINT,
+    CONFIG,
+    DraftTrainer,
+    DraftTraining,
+    Listener,
+    new_network,
+    read_checkpoint,
+)
+from dllm_core.draft.config import DrafterConfig, shape_for
+from dllm_core.draft.network import DraftNetwork
+from dllm_core.engine import Engine
+from dllm_core.errors import DataError
+from dllm_core.model.place import Dtype
+
+Tell = Callable[[str], None]
+Stage = Literal["all", "record", "train", "pack"]
+
+RECORDINGS, RUN, DRAFTER = "recordings", "run", "drafter"
+"""Directories of a drafter's making: shards, the training run, the weights to be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrafterTask:
+    """How a drafter is made."""
+
+    base: str
+    out: Path
+    system: str
+    own: Sequence[str] = ()
+    """Prompts of the user's, in place of half of the bundled ones."""
+    conversations: int = 12_800
+    training: DraftTraining
+    words: int = 6144
+    layers: int = 2
+    block: int = 6
+    seconds: float | None = None
+    """Of this call, all stages together."""
+    dtype: Dtype = "auto"
+    threads: int | None = None
+    seed: int = 1
+
+    @property
+    def recordings(self) -> Path:
+        return self.out / RECORDINGS
+
+    @property
+    def run(self) -> Path:
+        return self.out / RUN
+
+
+def make(
+    task: DrafterTask,
+    stage: Stage = "all",
+    tell: Tell = lambda text: None,
+    listen: Listener = lambda report: None,
+) -> bool:
+    """Carry out a stage or all of them; returns whether they are done (False: time is up).
+
+    Raises:
+        DataError, OptionError, ModelFileError: as the stages say.
+    """
+    begin = monotonic()
+    engine = Engine.load(task.base, dtype=task.dtype, device="cpu", threads=task.threads)
+    if stage in ("all", "record"):
+        plan = make_plan(engine, task.base, task.system, task.dtype, task.seed)
+        done = record(
+            engine, plan, task.recordings, task.conversations,
+            own=task.own, seconds=task.seconds, tell=tell,
+        )  # fmt: skip
+        if not done:
+            return False
+    if stage in ("all", "train"):
+        left = None if task.seconds is None else task.seconds - (monotonic() - begin)
+        if not train(task, engine, left, tell, listen):
+            return False
+    if stage in ("all", "pack"):
+        pack(task, engine, tell)
+    return True
+
+
+def train(
+    task: DrafterTask, engine: Engine, seconds: float | None, tell: Tell, listen: Listener
+) -> bool:
+    """Train on the recordings, or go on with the run."""
+    plan, corpus = RecordPlan.read(task.recordings), Corpus(task.recordings)
+    task.run.mkdir(parents=True, exist_ok=True)
+    network = _network(task, engine, plan, corpus)
+    options = replace(task.training, seconds=seconds)
+    trainer = DraftTrainer(network, corpus, options, task.run)
+    weights = sum(p.numel() for p in network.parameters())
+    tell(f"{len(corpus)} conversations, {weights / 1e6:.1f} million weights")
+    if trainer.resume():
+        tell(f"going on after step {trainer.step} of {options.steps}")
+    return trainer.run(listen)
+
+
+def _network(task: DrafterTask, engine: Engine, plan: RecordPlan, corpus: Corpus) -> DraftNetwork:
+    """The run's network, or a new one; what it is made of is noted beside the run."""
+    path = task.run / CONFIG
+    if path.exists():
+        config = DrafterConfig.from_json(json.loads(path.read_text()))
+        config.check(engine.model)
+        vocabulary = torch.zeros(config.words, dtype=torch.long)
+        if not (task.run / CHECKPOINT).exists():
+            return new_network(config, engine.model.embedding, corpus, task.training.seed)
+        state = read_checkpoint(task.run / CHECKPOINT)["network"]
+        network = DraftNetwork(config, engine.model.embedding, vocabulary)
+        network.load_state_dict(state)
+        network.use(engine.model.embedding)
+        return network
+    shape = {**shape_for(engine.config), "features": plan.features}
+    config = DrafterConfig(
+        base=plan.base, fingerprint=plan.fingerprint, words=task.words,
+        layers=task.layers, block=task.block, **shape,
+    )  # fmt: skip
+    config.check(engine.model)
+    path.write_text(json.dumps(config.to_json(), indent=2) + "\n")
+    return new_network(config, engine.model.embedding, corpus, task.training.seed)
+
+
+def averaged_network(run: Path, engine: Engine) -> DraftNetwork:
+    """The network of a run with the average of its weights.
+
+    Raises:
+        DataError: there is no run, or it is damaged.
+    """
+    try:
+        config = DrafterConfig.from_json(json.loads((run / CONFIG).read_text()))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{run} holds no training run: {error}.") from error
+    config.check(engine.model)
+    state = read_checkpoint(run / CHECKPOINT)
+    network = DraftNetwork(config, engine.model.embedding, state["network"]["vocabulary"])
+    network.load_state_dict(state["network"])
+    network.use(engine.model.embedding)
+    with torch.no_grad():
+        for mine, average in zip(network.parameters(), state["average"], strict=True):
+            mine.copy_(average)
+    return network.eval()
+
+
+def pack(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
+    """Write the weights to be used, with their calibration and their card."""
+    network = averaged_network(task.run, engine)
+    corpus = Corpus(task.recordings)
+    target = task.out / DRAFTER
+    card = packing.pack(network, corpus, task.run, target)
+    tell(f"drafter: {target}; {card}")
+    return target

@@ -1,0 +1,147 @@
+"""A drafter on disk: config.json and drafter.safetensors, matrices in 8 bits.
+
+A matrix (out, in) is kept as levels, int8 of the same shape, and steps, float16 (out, in / 32): one
+for every group of 32 along a row. The configuration has the SHA-256 of the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from dllm_core.draft.calibration import Calibration
+from dllm_core.draft.config import DrafterConfig
+from dllm_core.draft.network import DraftNetwork
+from dllm_core.errors import DrafterError
+
+CONFIG, WEIGHTS = "config.json", "drafter.safetensors"
+GROUP = 32
+_LARGEST = 127
+_KIND = "onebreath-drafter"
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterFile:
+    """What was read."""
+
+    config: DrafterConfig
+    calibration: Calibration
+    tensors: Mapping[str, Tensor]
+    """Parameters and buffers of a DraftNetwork, float32."""
+
+    def network(self, embedding: Tensor) -> DraftNetwork:
+        """The plain network, with the base's embedding (vocab_size, hidden_size)."""
+        network = DraftNetwork(self.config, embedding, self.tensors["vocabulary"])
+        try:
+            network.load_state_dict(dict(self.tensors))
+        except RuntimeError as error:
+            raise DrafterError(f"The drafter's weights do not fit its config: {error}") from error
+        network.use(embedding)
+        return network.requires_grad_(False).eval()
+
+
+def quantised(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels int8 (out, in) and steps float16 (out, in / 32)."""
+    groups = matrix.float().view(len(matrix), -1, GROUP)
+    steps = (groups.abs().amax(-1) / _LARGEST).half()
+    levels = groups / steps.float().clamp_min(1e-12)[..., None]
+    return levels.round().clamp(-_LARGEST, _LARGEST).to(torch.int8).flatten(1), steps
+
+
+def dequantised(levels: Tensor, steps: Tensor) -> Tensor:
+    """The matrix (out, in) in float32."""
+    groups = levels.float().view(*steps.shape, GROUP) * steps.float()[..., None]
+    return groups.flatten(1)
+
+
+def save(
+    network: DraftNetwork, calibration: Calibration, directory: Path, facts: Mapping[str, Any]
+) -> str:
+    """Write a drafter; `facts` go into config.json for people. Returns the weights' SHA-256."""
+    directory.mkdir(parents=True, exist_ok=True)
+    kept: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        if name == "vocabulary":
+            kept[name] = tensor.int()
+        elif tensor.ndim == 2 and tensor.shape[1] % GROUP == 0 and tensor.shape[0] > GROUP:
+            kept[f"{name}.levels"], kept[f"{name}.steps"] = quantised(tensor)
+        else:
+            kept[name] = tensor.float()
+    data = save_tensors({name: tensor.contiguous() for name, tensor in sorted(kept.items())})
+    digest = hashlib.sha256(data).hexdigest()
+    values = {
+        "kind": _KIND,
+        "sha256": digest,
+        "drafter": network.config.to_json(),
+        "calibration": calibration.to_json(),
+        **facts,
+    }
+    (directory / WEIGHTS).write_bytes(data)
+    (directory / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return digest
+
+
+def read(directory: Path) -> DrafterFile:
+    """Read a drafter.
+
+    Raises:
+        DrafterError: a file is missing, damaged or of another kind.
+    """
+    values = read_config(directory)
+    if values.get("kind") != _KIND:
+        raise DrafterError(f"{directory / CONFIG} does not describe a drafter of this project.")
+    path = directory / WEIGHTS
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DrafterError(f"{path} cannot be read: {error}.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != values.get("sha256"):
+        raise DrafterError(
+            f"{path} is damaged: its sha256 is {found}, and {CONFIG} says "
+            f"{values.get('sha256')}. Fetch or make it again."
+        )
+    try:
+        stored = load_tensors(data)
+    except SafetensorError as error:
+        raise DrafterError(f"{path} is no safetensors file: {error}.") from error
+    config = DrafterConfig.from_json(values.get("drafter", {}))
+    calibration = Calibration.from_json(values.get("calibration", {}), config.block)
+    return DrafterFile(config, calibration, _whole(stored))
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """What config.json says, of whatever kind the drafter is.
+
+    Raises:
+        DrafterError: it is missing or damaged.
+    """
+    path = directory / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DrafterError(f"{directory} holds no drafter: {path} cannot be read.") from error
+    if not isinstance(values, dict):
+        raise DrafterError(f"{path} does not describe a drafter.")
+    return values
+
+
+def _whole(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name.endswith(".levels"):
+            name = name.removesuffix(".levels")
+            found[name] = dequantised(tensor, stored[f"{name}.steps"])
+        elif not name.endswith(".steps"):
+            found[name] = tensor.long() if name == "vocabulary" else tensor.float()
+    return found

@@ -1,0 +1,1 @@
+"""Written English to spoken English, a module for each group of classes."""
