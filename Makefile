@@ -16,7 +16,7 @@ PYTEST  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # A model is loaded once, in one worker (tests/support/groups.py).
 SHARED  := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup run demo test test-fast test-long browser check bench clean
+.PHONY: help setup run demo test test-fast test-long browser clients check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -29,7 +29,7 @@ run: $(VENV)/.base $(VENV)/.models ## serve on 127.0.0.1:8080
 demo: $(VENV)/.base $(VENV)/.models ## answer a spoken question in the terminal
 	$(BIN)/onebreath demo
 
-test: setup browser ## run all tests (WORKERS=2 processes)
+test: setup browser clients ## run all tests (WORKERS=2 processes)
 	$(PYTEST) $(SHARED) -m "not alone"
 	$(PYTEST) -m alone
 
@@ -44,6 +44,10 @@ browser: ## install what the browser tests need
 	@{ $(FIND_CHROMIUM) && command -v node && command -v npm; } >/dev/null || $(DEBIAN_BROWSER) || \
 	  echo 'There is no Chromium, node or npm, and apt-get could not install them: see the skipped tests.' >&2
 
+clients: | $(BIN)/python ## install the Realtime clients of other projects that the tests run
+	@$(BIN)/python tests/clients/build.py || \
+	  echo 'Not all clients could be installed: see the skipped tests.' >&2
+
 check: $(VENV)/.dev ## lint, format, types, imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -54,7 +58,7 @@ bench: $(VENV)/.base $(VENV)/.models ## print the latency figures of this machin
 	$(BIN)/onebreath bench
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) tests/javascript/node_modules* build dist .cache .*_cache .hypothesis
+	rm -rf $(VENV) tests/javascript/node_modules* .clients build dist .cache .*_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -172,7 +172,7 @@ def test_the_agent_is_ducked_and_comes_back(recording_page):
         socket.connect_to_server()
         sockets.append(socket)
 
-    page.route_web_socket("**/v1/realtime", listen_in)
+    page.route_web_socket("**/v1/realtime?*", listen_in)
     with visiting(page, [FRANCE], LONG, recording=True) as visit:
         visit.open("?transport=websocket").start()
         visit.say("capital_of_france")

@@ -441,9 +441,9 @@ class Unfinished(ScriptedResponder):
 
     def open(self):
         call = super().open()
-        original = call.reply
-        call.reply = lambda messages, deadline: (
-            p for p in original(messages, deadline) if not isinstance(p, ReplyDone)
+        original = call.reply_with
+        call.reply_with = lambda messages, options, deadline: (
+            p for p in original(messages, options, deadline) if not isinstance(p, ReplyDone)
         )
         return call
 

@@ -84,7 +84,9 @@ def test_help_names_every_command(onebreath):
         (["models", "nobody"], "no model 'nobody' is known"),
         (["serve", "--config", "none.toml"], "none.toml: cannot be read"),
         (["serve", "--config", "typo.toml"], "server.prot: no such setting"),
-        (["serve", "--host", "203.0.113.7"], "cannot listen on 203.0.113.7"),
+        (["serve", "--host", "203.0.113.7"], "no key is needed"),
+        (["serve", "--insecure", "--host", "203.0.113.7"], "cannot listen on 203.0.113.7"),
+        (["key", "two words"], "letters, digits"),
     ],
 )
 def test_mistakes_get_one_sentence_and_no_traceback(onebreath, tmp_path, words, reason):

@@ -14,6 +14,7 @@ from support.telephony_server import server as telephony_server
 from test_server import server
 from websockets.asyncio.server import serve
 
+from agent.audio.g711 import encode_mulaw
 from agent.errors import CallError
 from agent.latency.asterisk import AsteriskConnection
 from agent.latency.caller import Caller, PlannedInterruption
@@ -25,7 +26,6 @@ from agent.latency.transport_names import TransportName
 from agent.latency.twilio import TwilioConnection
 from agent.latency.webrtc import WebRtcConnection
 from agent.protocol import WIRE_RATE
-from agent.telephony.dialects.g711 import encode_mulaw
 
 ASKED = SpokenQuestion("tone", speech(0.5, WIRE_RATE), "how are you")
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.audio.g711 import encode_mulaw
 from agent.audio.samples import to_pcm16
 from agent.telephony.dialects.asterisk import MAX_CONTROL, AsteriskStream
 from agent.telephony.dialects.audiosocket import RATES, AudioSocketStream, FrameReader
@@ -25,7 +26,6 @@ from agent.telephony.dialects.base import (
     Stopped,
     Unsupported,
 )
-from agent.telephony.dialects.g711 import encode_mulaw
 from agent.telephony.dialects.json_fields import MAX_MESSAGE
 from agent.telephony.dialects.registry import DIALECTS, provider_of
 

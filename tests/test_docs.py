@@ -36,24 +36,30 @@ def _code(markdown: str) -> list[str]:
     return [*inline, *re.findall(r"^    (.+)$", markdown, re.MULTILINE)]
 
 
+PYDANTIC_CODES = {"missing_required_parameter", "invalid_type", "string_above_max_length"}
+
+
 def test_the_protocol_page_lists_exactly_the_error_codes_of_the_code():
     page = (ROOT / "docs" / "protocol.md").read_text()
     section = page.partition("\n## Errors\n")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `([a-z_]+)`", section, re.MULTILINE)
     assert len(listed) == len(set(listed))
+    named = _codes("Trouble") | _codes("Unplaced") | _codes("_missing") | _codes("bad_value", 2)
+    # The code of a bad value where the reader gives none, and those that pydantic's errors become.
+    named |= {"invalid_value", *PYDANTIC_CODES}
     stages = {f"{stage}_failed" for stage in _codes("StageFailed")}
-    assert set(listed) == _codes("Trouble") | _codes("_no_room") | stages
+    assert set(listed) == named | _codes("_no_room") | stages
 
 
-def _codes(name: str) -> set[str]:
-    """First arguments of all calls of ``name`` in the agent that are written as plain strings."""
+def _codes(name: str, place: int = 0) -> set[str]:
+    """Arguments at ``place`` of all calls of ``name`` in the agent that are plain strings."""
     found = set()
     for path in (ROOT / "agent").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
-            if node.func.id == name and isinstance(node.args[0], ast.Constant):
-                found.add(node.args[0].value)
+            given = node.args[place : place + 1] if node.func.id == name else []
+            found |= {argument.value for argument in given if isinstance(argument, ast.Constant)}
     return found
 
 

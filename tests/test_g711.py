@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.telephony.dialects.base import DialectError
-from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
-from agent.telephony.dialects.g711 import (
+from agent.audio.g711 import (
     ALAW,
     MULAW,
     decode_alaw,
@@ -18,6 +16,8 @@ from agent.telephony.dialects.g711 import (
     encode_alaw,
     encode_mulaw,
 )
+from agent.telephony.dialects.base import DialectError
+from agent.telephony.dialects.encodings import Encoding, check_rate, encoding_named
 
 EVERY = np.arange(-32768, 32768, dtype=np.int32)
 

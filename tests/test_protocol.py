@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.protocol import AppendedAudio, BadEvent, EventWriter, Pinged, SessionFacts, parse
+from agent.protocol import (
+    AppendedAudio,
+    BadEvent,
+    EventWriter,
+    Identified,
+    Pinged,
+    SessionFacts,
+    parse,
+)
 from agent.reply import CanvasStep
 from agent.session import events, notices
 
@@ -44,11 +52,18 @@ def test_audio_is_decoded():
     [
         (event("input_audio_buffer.commit"), events.CommitAudio()),
         (event("onebreath.ping", client_time_ms=1.5), Pinged(1.5)),
-        (event("input_audio_buffer.clear", event_id="x"), events.ClearAudio()),
+        (event("input_audio_buffer.clear"), events.ClearAudio()),
+        (
+            event("input_audio_buffer.clear", event_id="x"),
+            Identified(events.ClearAudio(), "x"),
+        ),
         (event("response.create"), events.RespondNow()),
-        (event("response.create", response={"output_modalities": ["audio"]}), events.RespondNow()),
+        (
+            event("response.create", response={"output_modalities": ["audio"]}),
+            events.RespondNow(text_only=False),
+        ),
         (event("response.cancel", response_id="resp_1"), events.CancelReply("resp_1")),
-        (event("output_audio_buffer.clear"), events.CancelReply()),
+        (event("output_audio_buffer.clear"), events.CancelReply(quiet=True)),
         (
             event(
                 "conversation.item.create",
@@ -58,16 +73,23 @@ def test_audio_is_decoded():
                     "content": [{"type": "input_text", "text": "hi"}],
                 },
             ),
-            events.TextTyped("hi"),
+            events.CreateItem(events.ClientItem(text="hi")),
         ),
         (
             event("conversation.item.truncate", item_id="i", content_index=0, audio_end_ms=1500),
             events.Truncate("i", 1.5),
         ),
-        (session_update(instructions="x"), events.Configure(instructions="x")),
+        (
+            event("session.update", session={"instructions": "x"}),
+            events.Configure(instructions="x"),
+        ),
+        (
+            session_update(instructions="x"),
+            events.Configure(instructions="x", transcription_only=False),
+        ),
         (
             session_update(audio={"input": {"turn_detection": None}}),
-            events.Configure(turn_detection=False),
+            events.Configure(transcription_only=False, turn_detection=False),
         ),
         (
             session_update(
@@ -84,6 +106,7 @@ def test_audio_is_decoded():
                 }
             ),
             events.Configure(
+                transcription_only=False,
                 turn_detection=True,
                 semantic=False,
                 threshold=0.6,
@@ -105,6 +128,7 @@ def test_audio_is_decoded():
                 }
             ),
             events.Configure(
+                transcription_only=False,
                 turn_detection=True,
                 semantic=True,
                 eagerness="low",
@@ -115,13 +139,17 @@ def test_audio_is_decoded():
             session_update(
                 audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6000}}}
             ),
-            events.Configure(turn_detection=True, semantic=False, idle_after=6.0),
+            events.Configure(
+                transcription_only=False, turn_detection=True, semantic=False, idle_after=6.0
+            ),
         ),
         (
             session_update(
                 audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": None}}}
             ),
-            events.Configure(turn_detection=True, semantic=False, idle_after=math.inf),
+            events.Configure(
+                transcription_only=False, turn_detection=True, semantic=False, idle_after=math.inf
+            ),
         ),
     ],
 )
@@ -138,17 +166,19 @@ def test_client_events(text, expected):
         ("[" * 100_000, "invalid_json", "JSON object"),
         ("{}", "unknown_event", "there are conversation.item.create"),
         (event("make.coffee"), "unknown_event", "response.create"),
-        (event("input_audio_buffer.append"), "invalid_value", "audio"),
+        (event("input_audio_buffer.append"), "missing_required_parameter", "audio"),
         (event("input_audio_buffer.append", audio="?!"), "invalid_audio", "base64"),
         (event("input_audio_buffer.append", audio="YWJj"), "invalid_audio", "even number"),
-        (event("response.create", response={"tools": []}), "unknown_parameter", "tools"),
-        (session_update(tools=[{"name": "x"}]), "invalid_value", "tools"),
-        (session_update(tracing="auto"), "unknown_parameter", "tracing"),
+        (event("response.create", response={"tools": 7}), "invalid_type", "response.tools"),
+        (session_update(tools=[{"name": "a b"}]), "invalid_value", "session.tools[0].name"),
+        (session_update(instructions=7), "invalid_type", "session.instructions"),
+        (session_update(instructions="x" * 32_769), "string_above_max_length", "instructions"),
         (
-            session_update(audio={"input": {"format": {"type": "audio/pcmu"}}}),
+            session_update(audio={"input": {"format": {"type": "audio/mp3"}}}),
             "invalid_value",
-            "pcm",
+            "session.audio.input.format.type",
         ),
+        (event("session.update"), "missing_required_parameter", "session"),
         (event("conversation.item.truncate", item_id="i", audio_end_ms=-1), "invalid_value", "0"),
         (
             event("conversation.item.truncate", item_id="i", audio_end_ms=10**400),
@@ -165,14 +195,14 @@ def test_bad_events_say_what_is_wrong(text, code, words):
 
 def test_an_error_names_the_event_it_is_about():
     assert bad(event("make.coffee", event_id="ev_7")).event_id == "ev_7"
-    update = {"session": {"type": "realtime", "tracing": "auto"}}
+    update = {"session": {"type": "realtime", "audio": 7}}
     assert bad(event("session.update", event_id="ev_9", **update)).event_id == "ev_9"
     audio = event("input_audio_buffer.append", event_id="ev_8", audio="?")
     assert bad(audio).event_id == "ev_8"
 
 
 def test_long_texts_are_refused():
-    content = [{"type": "input_text", "text": "x" * 1500}] * 2
+    content = [{"type": "input_text", "text": "x" * 20_000}] * 2
     item = {"type": "message", "role": "user", "content": content}
     assert bad(event("conversation.item.create", item=item)).code == "string_above_max_length"
 
@@ -184,7 +214,7 @@ def test_garbage_is_never_more_than_a_bad_event(garbage):
 
 
 def written(*told):
-    writer = EventWriter(FACTS)
+    writer = EventWriter(FACTS, own_events=True)
     return [event for notice in told for event in writer.write(notice)]
 
 
@@ -201,7 +231,9 @@ def test_the_session_is_described_and_follows_its_changes():
     (updated,) = writer.write(notices.Configured(events.Configure(threshold=0.7)))
     vad = updated["session"]["audio"]["input"]["turn_detection"]
     assert (vad["silence_duration_ms"], vad["threshold"]) == (200, 0.7)
-    (updated,) = writer.write(notices.Configured(events.Configure(turn_detection=False)))
+    (updated,) = writer.write(
+        notices.Configured(events.Configure(transcription_only=False, turn_detection=False))
+    )
     assert updated["session"]["audio"]["input"]["turn_detection"] is None
 
 
@@ -217,7 +249,8 @@ def test_a_wish_for_the_words_says_nothing_about_the_pause_alone():
 def test_a_reply_is_told_in_the_order_of_the_realtime_api():
     half = np.full(2205, 0.5, np.float32)
     events = written(
-        notices.ReplyStarted("resp_1", "item_2", "item_1"),
+        notices.ReplyStarted("resp_1", "item_2"),
+        notices.ReplyItemStarted("resp_1", "item_2", "item_1"),
         notices.CanvasShown("resp_1", CanvasStep(1, 4, ("Hi", ""), (False, True), (0.9, 0.1), 5.0)),
         notices.ReplyTextDelta("resp_1", "item_2", "Hi there."),
         notices.WordTimestamps("resp_1", "item_2", (notices.WordTimestamp(0.1234, 2),)),
@@ -228,6 +261,7 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
     )
     assert [event["type"] for event in events] == [
         "response.created",
+        "rate_limits.updated",
         "response.output_item.added",
         "conversation.item.added",
         "response.content_part.added",
@@ -252,8 +286,8 @@ def test_a_reply_is_told_in_the_order_of_the_realtime_api():
         if event["type"] == "response.output_audio.delta"
     )
     assert len(audio) // 2 == pytest.approx(4800, abs=2)  # 0.2 s at 24 kHz, nothing held back
-    assert events[6]["words"] == [{"end_ms": 123.4, "characters": 2}]
-    assert events[8]["spans_ms"] == {"asr": 123.4}
+    assert events[7]["words"] == [{"end_ms": 123.4, "characters": 2}]
+    assert events[9]["spans_ms"] == {"asr": 123.4}
     response = events[-1]["response"]
     assert response["status"] == "completed"
     assert response["output"][0]["content"][0]["transcript"] == "Hi there."
@@ -270,6 +304,11 @@ def test_every_notice_can_be_written():
         notices.TranscriptUpdated("i", "hel", "hel", final=False),
         notices.TranscriptUpdated("i", "hello", "", final=True),
         notices.TextAccepted("i", None, "hello"),
+        notices.TranscriptFailed("i", "no words"),
+        notices.ItemRetrieved(notices.Item("i", "message", "user", "hello")),
+        notices.ItemDeleted("i"),
+        notices.IdleTimedOut("i", 1.0, 6.0),
+        notices.ReplyStarted("r", "i"),
         notices.StopPlaying("r", "i", 0.5),
         notices.ReplyFinished("r", "i", "cancelled", "turn_detected", "Hi"),
         notices.ItemTruncated("i", 0.5),

@@ -36,11 +36,11 @@ def utterances(*texts):
 
 
 @asynccontextmanager
-async def server(*heard, webrtc=None, **server_settings):
+async def server(*heard, webrtc=None, answers=ANSWERS, **server_settings):
     settings = Settings(server={"max_calls": 2, **server_settings}, webrtc=webrtc or {})
     engines = Engines(
         utterances(*heard),
-        ScriptedResponder(ANSWERS),
+        ScriptedResponder(answers),
         ToneSynthesizer(),
         LoudIsSpeech,
         Compute(),
@@ -60,8 +60,8 @@ async def server(*heard, webrtc=None, **server_settings):
         engines.voices.shutdown()
 
 
-def dial(address, **options):
-    return connect(f"ws://{address}/v1/realtime", compression=None, **options)
+def dial(address, query="?onebreath=1", **options):
+    return connect(f"ws://{address}/v1/realtime{query}", compression=None, **options)
 
 
 def append(*pieces):

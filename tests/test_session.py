@@ -43,11 +43,13 @@ from agent.session.notices import (
     ItemTruncated,
     Play,
     ReplyFinished,
+    ReplyItemStarted,
     ReplyStarted,
     ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
+    TranscriptFailed,
     TranscriptUpdated,
     Trouble,
     TurnCommitted,
@@ -232,7 +234,7 @@ def test_the_client_knows_better_what_was_played(desk):
     assert desk.last(ItemTruncated) == ItemTruncated(item, 0.5)
     assert desk.session.conversation.messages()[-1].content == "One"
     desk.tell(Truncate("item_999999", 0.5))
-    assert desk.last(Trouble).code == "item_not_found"
+    assert desk.last(Trouble).code == "item_truncate_invalid_item_id"
 
 
 def test_the_place_of_every_word_is_told_before_its_sound(desk):
@@ -404,17 +406,39 @@ def test_typed_words_are_answered_when_asked_for(desk):
     desk.tell(TextTyped("How many legs has a spider?", "my_item"))
     assert desk.all(Respond) == []
     desk.tell(RespondNow())
-    assert desk.last(ReplyStarted).previous_item_id == "my_item"
     answer(desk, "Eight.")
+    assert desk.last(ReplyItemStarted).previous_item_id == "my_item"
+    desk.tell(RespondNow())
+    assert len(desk.all(Respond)) == 1, "it waits for the reply that is spoken"
+    for _ in range(8):
+        desk.now += 0.5
+        desk.tell(Tick())
+    assert desk.last(ReplyFinished).status == "completed"
+    assert len(desk.all(Respond)) == 2
+
+
+def test_so_many_replies_may_wait_and_no_more(desk):
+    desk.tell(TextTyped("hello"))
+    for _ in range(17):
+        desk.tell(RespondNow())
+    assert desk.all(Trouble) == []
     desk.tell(RespondNow())
     assert desk.last(Trouble).code == "conversation_already_has_active_response"
+
+
+def test_the_agent_can_speak_first(desk):
+    desk.tell(RespondNow(instructions="Greet the caller."))
+    system, opening = desk.last(Respond).messages
+    assert system == Message("system", "Greet the caller.")
+    assert opening.role == "user"
+    answer(desk, "Good day.")
     play_out(desk)
-    assert desk.last(ReplyFinished).status == "completed"
+    assert [m.role for m in desk.session.conversation.messages()] == ["system", "assistant"]
 
 
-def test_there_must_be_something_to_answer(desk):
-    desk.tell(RespondNow())
-    assert desk.last(Trouble).code == "conversation_empty"
+def test_there_must_be_something_to_cancel(desk):
+    desk.tell(CancelReply(quiet=True))
+    assert desk.all(Trouble) == []
     desk.tell(CancelReply())
     assert desk.last(Trouble).code == "response_cancel_not_active"
     desk.tell(CommitAudio())
@@ -459,13 +483,14 @@ def test_push_to_talk_without_an_end_is_bounded(desk):
     assert len(desk.all(DecodeFinal)) == 1
 
 
-def test_silence_that_is_to_be_answered_is_named(desk):
+def test_silence_can_be_answered_on_request(desk):
     desk.tell(Configure(turn_detection=False))
     desk.hear(1.0, 0.0)
     desk.tell(CommitAudio())
     desk.tell(RespondNow())
+    assert desk.all(Respond) == []
     desk.tell(FinalTranscript(1, 0, final("")))
-    assert desk.last(Trouble).code == "conversation_empty"
+    assert [message.role for message in desk.last(Respond).messages] == ["system", "user"]
 
 
 def test_without_create_response_the_agent_waits_to_be_asked(desk):
@@ -545,7 +570,7 @@ def test_another_mode_takes_the_open_turn_back(desk):
 def test_item_ids_are_not_used_twice(desk):
     desk.tell(TextTyped("one", "item_000001"))
     desk.tell(TextTyped("two", "item_000001"))
-    assert desk.last(Trouble).code == "item_id_taken"
+    assert desk.last(Trouble).code == "item_create_duplicate_item_id"
     desk.tell(RespondNow())
     assert desk.last(ReplyStarted).item_id != "item_000001"
 
@@ -573,7 +598,8 @@ def test_a_recogniser_that_fails_while_the_caller_speaks_loses_only_that_turn(de
     assert desk.last(Trouble).code == "asr_failed"
     desk.hear(0.7, 0.0)
     desk.tell(StageFailed("asr", "no sound of this turn arrived", turn=1))
-    assert desk.last(TranscriptUpdated).text == ""
+    assert desk.last(TranscriptFailed).message == "no sound of this turn arrived"
+    assert desk.all(TranscriptUpdated) == []
     ask(desk, "again")
     assert desk.last(Respond).messages[-1].content == "again"
 

@@ -7,8 +7,8 @@ from support.sounds import LIBRIVOX, QUESTIONS, in_a_call, librivox, question
 from whisper_normalizer.english import EnglishTextNormalizer
 
 import asr
+from agent.audio.g711 import decode_mulaw, encode_mulaw
 from agent.audio.samples import StreamResampler
-from agent.telephony.dialects.g711 import decode_mulaw, encode_mulaw
 
 WIDE, NARROW = 16_000, 8000
 ALLOWED = 0.03

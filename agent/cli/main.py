@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
@@ -31,7 +32,8 @@ from agent.cli.console import (
 from agent.cli.decode_flags import DecodeFlags, takes_decoding
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.cli.say import say
-from agent.errors import AudioError, OnebreathError
+from agent.cli.serving import listening
+from agent.errors import AudioError, ConfigError, OnebreathError
 from agent.runtime.threads import calm
 
 if TYPE_CHECKING:
@@ -85,43 +87,61 @@ def serve(
         int | None,
         typer.Option(help="Port to listen on; 0 takes a free one. Default: as in the settings."),
     ] = None,
+    self_signed: Annotated[
+        bool,
+        typer.Option(
+            "--self-signed",
+            help="Serve https with a certificate of this machine's own, for a phone in the same "
+            "network. Without keys in the settings, the link that is printed carries a new key.",
+        ),
+    ] = False,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Let other machines call although the settings have no API key."
+        ),
+    ] = False,
 ) -> None:
     """Serve calls over websockets, WebRTC and telephony until Ctrl-C.
 
-    The web client is at http://HOST:PORT.
+    The web client is at http://HOST:PORT. Without API keys in the settings, only programs and
+    browsers of this machine may call.
     """
     from agent.cli.tables import loaded_table
     from agent.runtime.engines import close_engines, keep_loaded
     from agent.runtime.reload import reloaded, reweigh
     from agent.server.app import listen
     from agent.server.app import serve as serve_calls
+    from agent.server.tls import own_addresses
 
     flags = {**engines.settings(), "server": {"host": host, "port": port}}
-    settings = settings_from(config, flags)
+    chosen = settings_from(config, flags)
     ignore_hangups()
-    if not _is_of_this_machine(settings.server.host):
-        err.print(
-            f"note: whoever reaches {settings.server.host}:{settings.server.port} may call; "
-            "docs/security.md says what to put in front",
-            style="yellow",
-            soft_wrap=True,
-        )
+    if self_signed and host is None and chosen.server.host == "127.0.0.1":
+        chosen = settings_from(config, {**flags, "server": {"host": "0.0.0.0", "port": port}})
+    where = listening(chosen, self_signed=self_signed, insecure=insecure)
+    settings = where.settings
     own = settings.server
     health = None if own.health_port is None else listen(own.host, own.health_port)
     with listen(own.host, own.port) as sock, health or nullcontext():
         loaded, table = load(settings)
-        address = "{}:{}".format(*sock.getsockname()[:2])
+        bound, taken = sock.getsockname()[:2]
+        reached = own_addresses()[-1] if self_signed and bound == "0.0.0.0" else bound
 
         def started() -> None:
             keep_loaded()
             out.print(loaded_table(table))
-            out.print(f"\nlistening on [bold]http://{address}[/]", highlight=False)
-            out.print(f"calls go to ws://{address}/v1/realtime", highlight=False)
-            if not _is_of_this_machine(settings.server.host):
+            page = where.page(reached, taken)
+            out.print(f"\nlistening on [bold]{page}[/]", highlight=False, soft_wrap=True)
+            out.print(f"calls go to {where.calls(reached, taken)}", highlight=False)
+            if not own.api_keys:
+                said = "anybody who reaches it may call" if insecure else "this machine only"
+                out.print(f"no API keys are set: {said}", highlight=False)
+            if not _is_of_this_machine(own.host) and own.certificate is None:
                 out.print(f"\n{NOT_SECURE}", style="yellow", highlight=False, markup=False)
             if health is not None:
-                where = "{}:{}".format(*health.getsockname()[:2])
-                out.print(f"health is at http://{where}/readyz", highlight=False)
+                address = "{}:{}".format(*health.getsockname()[:2])
+                out.print(f"health is at http://{address}/readyz", highlight=False)
             out.file.flush()  # flushed so that a pipe gets it now and not at the end
 
         def reload(old: Settings) -> Settings:
@@ -142,9 +162,25 @@ def _is_of_this_machine(host: str) -> bool:
 
 NOT_SECURE = (
     "note: browsers give the microphone only to pages by https and to http://localhost. On other "
-    "machines this page can be typed to; to talk there, serve with TLS or put an https proxy "
-    "before the server (docs/web_client.md)."
+    "machines this page can be typed to; to talk there, serve with --self-signed or put an https "
+    "proxy before the server (docs/web_client.md)."
 )
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Name of the key in the settings.")],
+) -> None:
+    """Make an API key: print it once, and the settings that admit it."""
+    from agent.server.keys import new_key
+
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise ConfigError("the name of a key has letters, digits, _ and - only, at most 64")
+    made, digest = new_key()
+    out.print("the key, which is shown only now:", highlight=False)
+    print(made)
+    out.print("\nthe settings that admit it, for onebreath.toml:", highlight=False)
+    print(f'[server.api_keys.{name}]\nhash = "{digest}"')
 
 
 @app.command()

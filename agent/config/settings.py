@@ -6,7 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +41,22 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ApiKeySettings(Section):
+    """One API key, by its hash; ``onebreath key`` makes both.
+
+    Attributes:
+        hash: ``sha256:`` and the hash of the key in hexadecimal digits.
+        max_calls: calls at once that it may have up.
+        events_per_minute: client events of all its calls together.
+        expires: time from which it is refused.
+    """
+
+    hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    max_calls: int | None = Field(None, ge=1, le=1000)
+    events_per_minute: int | None = Field(None, ge=60)
+    expires: AwareDatetime | None = None
+
+
 class ServerSettings(Section):
     """Address and limits of the server.
 
@@ -54,6 +78,9 @@ class ServerSettings(Section):
         allowed_origins: web origins that may open a call besides the server's own, such as
             ``https://example.org``.
         allowed_hosts: host names by which clients may call besides the bound address.
+        api_keys: keys by name; a client needs one of them where there are any.
+        certificate: PEM file of the TLS certificate with its chain; read again on SIGHUP.
+        key: PEM file of the certificate's private key.
     """
 
     host: str = "127.0.0.1"
@@ -68,6 +95,15 @@ class ServerSettings(Section):
     max_message_bytes: int = Field(1_048_576, ge=1024, le=16 * 1_048_576)
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    api_keys: dict[str, ApiKeySettings] = {}
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def _certificate_with_its_key(self) -> ServerSettings:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("server.certificate and server.key go together: set both or neither")
+        return self
 
     @field_validator("allowed_origins", "allowed_hosts")
     @classmethod
@@ -267,7 +303,7 @@ class ResponderSettings(ResponderChoice):
         arms: arms of an A/B test by name, for the engine ``ab``.
     """
 
-    instructions: str = Field(INSTRUCTIONS, max_length=4000)
+    instructions: str = Field(INSTRUCTIONS, max_length=32_768)
     history_characters: int = Field(3000, ge=200)
     arms: dict[str, ArmSettings] = Field({})
 

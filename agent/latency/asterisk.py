@@ -10,11 +10,11 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator
 
+from agent.audio.g711 import encode_mulaw
 from agent.audio.samples import Samples
 from agent.latency.connection import ReceivedEvent
 from agent.latency.realtime import hung_up
 from agent.latency.telephony import RATE, Message, TelephonyConnection
-from agent.telephony.dialects.g711 import encode_mulaw
 
 FRAME_BYTES = RATE // 50
 

@@ -66,7 +66,7 @@ class RealtimeConnection:
 
     async def connect(self) -> None:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
-        self._websocket = await open_socket(self._url, headers)
+        self._websocket = await open_socket(_with_own_events(self._url), headers)
         if self._session is not None:
             await self._tell({"type": "session.update", "session": dict(self._session)})
 
@@ -131,6 +131,11 @@ def _reply(response: Event) -> ReceivedReplyEnd:
         message = (details.get("error") or {}).get("message")
         error = message or details.get("reason") or "failed"
     return ReceivedReplyEnd(text, response.get("onebreath", {}), error)
+
+
+def _with_own_events(url: str) -> str:
+    """The address that asks for this project's own events; other servers ignore the parameter."""
+    return f"{url}{'&' if '?' in url else '?'}onebreath=1"
 
 
 async def open_socket(

@@ -84,7 +84,7 @@ class RtcCaller:
 
     def _signal(self, sdp: str, session: dict[str, Any] | None) -> dict[str, Any]:
         request = urllib.request.Request(
-            f"{self._url}/v1/realtime/calls",
+            f"{self._url}/v1/realtime/calls?onebreath=1",
             json.dumps({"sdp": sdp, "session": session}).encode(),
             {"Content-Type": "application/json"},
         )

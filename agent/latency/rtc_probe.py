@@ -19,10 +19,15 @@ from agent.audio.samples import Samples, first_above
 from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
-from agent.protocol import AppendedAudio, EventWriter, SessionFacts
+from agent.protocol import AppendedAudio, EventWriter, Reading, SessionFacts
 from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry
+from agent.server.access import Access
+from agent.server.keys import Keys
+from agent.server.sessions import OpenedSession
 from agent.server.webrtc_offers import WebRtcOffers
+from agent.session.events import Configure
 from agent.session.notices import Play
+from agent.session.playback import Delivery
 from agent.transports.opus import FRAME, RATE
 from agent.transports.webrtc import WebRtcTransport
 
@@ -216,12 +221,14 @@ def _serve_echo(port: int) -> None:
     settings = Settings.model_validate({"webrtc": {"ice_hosts": HERE}})
     facts = SessionFacts("sess_echo", "", "echo", "", "", "", "server_vad", 0.5, 0.5, 0.4, None)
     calls = CallRegistry(settings.server.max_calls)
-    offers = WebRtcOffers(settings, calls, lambda _: True, lambda: EventWriter(facts), _echo)
+    opened = OpenedSession(EventWriter(facts), Reading(), Configure(), paced=True)
+    access = Access(settings.server, Keys({}))
+    offers = WebRtcOffers(settings, calls, access, lambda *_: opened, _echo)
     app = Starlette(routes=offers.routes())
     uvicorn.run(app, host=HERE[0], port=port, log_level="error")
 
 
-async def _echo(transport: WebRtcTransport) -> CallEnd:
+async def _echo(transport: WebRtcTransport, opened: OpenedSession, delivery: Delivery) -> CallEnd:
     async for message in transport.receive():
         if isinstance(message, AppendedAudio) and transport.unplayed < MAX_ECHO_BACKLOG:
             await transport.send(Play("resp", "item", message.samples, RATE))

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from agent.audio.g711 import decode_mulaw
 from agent.audio.samples import Samples
 from agent.latency.connection import ReceivedAudio, ReceivedClear, ReceivedEvent
 from agent.latency.playout import Playout
 from agent.latency.realtime import hung_up, lost, open_socket
-from agent.telephony.dialects.g711 import decode_mulaw
 
 RATE = 8000
 Message = str | bytes

@@ -4,18 +4,31 @@
 both without sockets. The grammar is in docs/protocol.md.
 """
 
-from agent.protocol.client_events import AppendedAudio, BadEvent, ClientMessage, Pinged, parse
+from agent.protocol.abilities import Abilities, Reading
+from agent.protocol.client_events import (
+    AppendedAudio,
+    ClientEvents,
+    ClientMessage,
+    Identified,
+    Pinged,
+    parse,
+)
 from agent.protocol.objects import WIRE_RATE
+from agent.protocol.problems import BadEvent
 from agent.protocol.server_events import EventWriter
 from agent.protocol.session_object import SessionFacts
 
 __all__ = [
     "WIRE_RATE",
+    "Abilities",
     "AppendedAudio",
     "BadEvent",
+    "ClientEvents",
     "ClientMessage",
     "EventWriter",
+    "Identified",
     "Pinged",
+    "Reading",
     "SessionFacts",
     "parse",
 ]

@@ -4,54 +4,51 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic_core import from_json
 
-from agent.audio.samples import Samples, from_pcm16
-from agent.errors import AudioError, ProtocolError
+from agent.audio.samples import Samples, StreamResampler
+from agent.audio.wire_format import WireFormat
+from agent.errors import AudioError
+from agent.protocol.abilities import Reading
 from agent.protocol.client_schema import (
-    CLIENT_EVENT,
-    MAX_ID,
-    MAX_TEXT,
+    EVENTS,
     Append,
+    BaseEvent,
     Clear,
-    ClientEvent,
     Commit,
     ItemCreate,
+    ItemDelete,
+    ItemRetrieve,
     ItemTruncate,
     OutputClear,
     Ping,
     ResponseCancel,
     ResponseCreate,
-    SemanticVad,
-    ServerVad,
-    SessionConfig,
     SessionUpdate,
-    known_types,
 )
+from agent.protocol.item_schema import read_item
+from agent.protocol.objects import WIRE_RATE
+from agent.protocol.problems import BadEvent, bad_value, checked
+from agent.protocol.response_options import read_response
+from agent.protocol.session_settings import read_session
 from agent.session.events import (
     CancelReply,
     ClearAudio,
     CommitAudio,
-    Configure,
+    CreateItem,
+    DeleteItem,
     Input,
-    RespondNow,
-    TextTyped,
+    RetrieveItem,
     Truncate,
 )
 from agent.session.notices import Trouble
 
-
-class BadEvent(ProtocolError):
-    """A client event that cannot be accepted; ``trouble`` is the error event to send."""
-
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.message)
-        self.trouble = trouble
+MAX_ECHO = 512
+"""Characters of an event's id that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,134 +73,124 @@ class Pinged:
     client_time_ms: float
 
 
-ClientMessage = AppendedAudio | Input
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """An input with the id of the event that it came by, which an error names.
+
+    Attributes:
+        event_id: the client's id.
+    """
+
+    input: Input
+    event_id: str
+
+
+ClientMessage = AppendedAudio | Input | Identified
+
+
+class ClientEvents:
+    """Reads the events of one client, in order.
+
+    Attributes:
+        reading: the state of the session that the meaning of events depends on.
+    """
+
+    def __init__(self, reading: Reading | None = None) -> None:
+        self.reading = reading or Reading()
+        self._format: WireFormat | None = None
+        self._resampler: StreamResampler | None = None
+
+    def parse(self, text: str | bytes) -> Sequence[ClientMessage | Pinged]:
+        """Read one client event.
+
+        Raises:
+            BadEvent: the text is not JSON, or has an unknown type or a value that makes no sense.
+        """
+        body = _object(text)
+        event_id = body.get("event_id")
+        known = event_id if isinstance(event_id, str) and event_id else None
+        try:
+            message = self._translate(_event(body))
+        except BadEvent as error:
+            echo = None if known is None else known[:MAX_ECHO]
+            raise BadEvent(replace(error.trouble, event_id=echo)) from None
+        if known is None or isinstance(message, AppendedAudio | Pinged):
+            return [message]
+        return [Identified(message, known[:MAX_ECHO])]
+
+    def _translate(self, event: BaseEvent) -> AppendedAudio | Pinged | Input:
+        match event:
+            case Append():
+                return AppendedAudio(self._samples(event.audio))
+            case Commit():
+                return CommitAudio()
+            case Clear():
+                return ClearAudio()
+            case ItemCreate():
+                item = read_item(event.item, self.reading.input_format, "item")
+                if item.kind == "reference":
+                    raise bad_value("item.type", "a reference is for the input of a response")
+                return CreateItem(item, event.previous_item_id)
+            case ItemRetrieve():
+                return RetrieveItem(event.item_id)
+            case ItemDelete():
+                return DeleteItem(event.item_id)
+            case ItemTruncate():
+                return Truncate(event.item_id, event.audio_end_ms / 1000)
+            case ResponseCreate():
+                return read_response(event.response, self.reading)
+            case ResponseCancel():
+                return CancelReply(event.response_id)
+            case OutputClear():
+                return CancelReply(quiet=True)
+            case SessionUpdate():
+                return read_session(event.session, self.reading)
+            case Ping():
+                return Pinged(event.client_time_ms)
+            case _:
+                raise AssertionError(event)
+
+    def _samples(self, audio: str) -> Samples:
+        """The sound at the rate of the wire."""
+        given = self.reading.input_format
+        if given != self._format:
+            self._format, same = given, given.rate == WIRE_RATE
+            self._resampler = None if same else StreamResampler(given.rate, WIRE_RATE)
+        try:
+            samples = given.decode(base64.b64decode(audio, validate=True))
+        except (binascii.Error, ValueError, AudioError) as error:
+            reason = str(error) if isinstance(error, AudioError) else "not valid base64"
+            wanted = {"pcm": "16-bit little-endian mono PCM", "pcmu": "mu-law", "pcma": "A-law"}
+            message = f"this must be base64 of {wanted[given.kind]} at {given.rate} Hz: {reason}"
+            raise bad_value("audio", message, "invalid_audio") from None
+        return samples if self._resampler is None else self._resampler.push(samples)
 
 
 def parse(text: str | bytes) -> Sequence[ClientMessage | Pinged]:
-    """Read one client event.
+    """Read one client event of a new session; see `ClientEvents.parse`."""
+    return ClientEvents().parse(text)
 
-    Raises:
-        BadEvent: the text is not JSON, or has an unknown event, an unknown field or a bad value.
-    """
+
+def _object(text: str | bytes) -> dict[str, Any]:
     try:
-        event = CLIENT_EVENT.validate_json(text)
-    except ValidationError as error:
-        raise BadEvent(_explain(error, _event_id(text))) from None
-    try:
-        return list(_translate(event))
-    except AudioError as error:
-        raise BadEvent(_audio_trouble(str(error), event.event_id)) from None
+        # Unlike json.loads it refuses halves of surrogate pairs, which could not be sent again.
+        body = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        message = f"an event must be a JSON object: {error}"
+        raise BadEvent(Trouble("invalid_json", message)) from None
+    if not isinstance(body, dict):
+        message = "an event must be a JSON object with a type"
+        raise BadEvent(Trouble("invalid_json", message))
+    return body
 
 
-def _translate(event: ClientEvent) -> Sequence[ClientMessage | Pinged]:
-    match event:
-        case Append():
-            return [AppendedAudio(from_pcm16(_decoded(event)))]
-        case Commit():
-            return [CommitAudio()]
-        case Clear():
-            return [ClearAudio()]
-        case ItemCreate():
-            said = "".join(part.text for part in event.item.content)
-            if len(said) > MAX_TEXT:
-                raise BadEvent(_too_long(len(said), event.event_id))
-            return [TextTyped(said, event.item.id)]
-        case ItemTruncate():
-            return [Truncate(event.item_id, event.audio_end_ms / 1000)]
-        case ResponseCreate():
-            return [RespondNow()]
-        case ResponseCancel():
-            return [CancelReply(event.response_id)]
-        case OutputClear():
-            return [CancelReply()]
-        case SessionUpdate():
-            return [_configure(event.session)]
-        case Ping():
-            return [Pinged(event.client_time_ms)]
-
-
-def _configure(session: SessionConfig) -> Configure:
-    audio_input = session.audio.input if session.audio else None
-    if audio_input is None or "turn_detection" not in audio_input.model_fields_set:
-        return Configure(instructions=session.instructions)
-    vad = audio_input.turn_detection
-    if vad is None:
-        return Configure(instructions=session.instructions, turn_detection=False)
-    common = Configure(
-        instructions=session.instructions,
-        turn_detection=True,
-        semantic=isinstance(vad, SemanticVad),
-        create_response=vad.create_response,
-        interrupt_response=vad.interrupt_response,
-    )
-    if isinstance(vad, ServerVad):
-        idle = _seconds(vad.idle_timeout_ms)
-        return replace(
-            common,
-            threshold=vad.threshold,
-            endpoint_delay=_seconds(vad.silence_duration_ms),
-            pre_roll=_seconds(vad.prefix_padding_ms),
-            idle_after=math.inf if _says_never(vad) else idle,
-        )
-    return replace(common, eagerness=vad.eagerness)
-
-
-def _says_never(vad: ServerVad) -> bool:
-    return "idle_timeout_ms" in vad.model_fields_set and vad.idle_timeout_ms is None
-
-
-def _seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
-
-
-def _decoded(event: Append) -> bytes:
-    try:
-        return base64.b64decode(event.audio, validate=True)
-    except (binascii.Error, ValueError):
-        raise AudioError("not valid base64") from None
-
-
-def _audio_trouble(message: str, event_id: str | None) -> Trouble:
-    return Trouble(
-        "invalid_audio",
-        f"audio must be base64 of 16-bit little-endian mono PCM at 24000 Hz: {message}",
-        event_id=event_id,
-        param="audio",
-    )
-
-
-def _too_long(length: int, event_id: str | None) -> Trouble:
-    message = f"the text has {length} characters; {MAX_TEXT} are allowed"
-    return Trouble("string_above_max_length", message, event_id=event_id, param="item.content")
-
-
-def _explain(error: ValidationError, event_id: str | None) -> Trouble:
-    problem = error.errors(include_url=False)[0]
-    where = [str(part) for part in problem["loc"]]
-    match problem["type"]:
-        case "json_invalid":
-            return Trouble("invalid_json", f"an event must be a JSON object: {problem['msg']}")
-        case "union_tag_invalid" | "union_tag_not_found":
-            known = ", ".join(known_types())
-            message = f"unknown event type; there are {known}"
-            return Trouble("unknown_event", message, event_id=event_id, param="type")
-        case "model_attributes_type" | "model_type" | "dict_type" if not where:
-            return Trouble("invalid_json", "an event must be a JSON object with a type")
-        case "extra_forbidden":
-            param = ".".join(where[1:])
-            message = f"{where[0]}: {param} is not supported here (docs/protocol.md lists what is)"
-            return Trouble("unknown_parameter", message, event_id=event_id, param=param)
-        case _:
-            param = ".".join(where[1:])
-            message = f"{where[0] if where else 'event'}: {param}: {problem['msg']}"
-            return Trouble("invalid_value", message, event_id=event_id, param=param)
-
-
-def _event_id(text: str | bytes) -> str | None:
-    """The id in an event that is otherwise unreadable; None where there is no id."""
-    try:
-        event = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    found = event.get("event_id") if isinstance(event, dict) else None
-    return found if isinstance(found, str) and len(found) <= MAX_ID else None
+def _event(body: dict[str, Any]) -> BaseEvent:
+    kind = body.get("type")
+    model = EVENTS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        known = ", ".join(sorted(EVENTS))
+        message = f"unknown event type {str(kind)[:60]!r}; there are {known}"
+        raise BadEvent(Trouble("unknown_event", message, param="type"))
+    if kind == "transcription_session.update" and isinstance(body.get("session"), dict):
+        body = {**body, "session": {"type": "transcription", **body["session"]}}
+    return checked(model, body)

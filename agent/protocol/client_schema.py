@@ -1,234 +1,166 @@
-"""Schema of the client events. Unknown fields are errors."""
+"""Schema of the client events. Unknown fields are accepted; a value of a wrong kind is an error."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-MAX_TEXT = 2000
-"""Characters of one typed message, at most."""
+MAX_TEXT = 32_768
+"""Characters of one message, or of one function's output, at most."""
 MAX_ID = 64
 """Characters of an id, at most."""
+MAX_PARTS = 32
+"""Parts of one message, at most."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
 
 
-class BaseEvent(BaseModel):
+class Lenient(BaseModel):
+    """An object whose unknown fields are accepted and ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class BaseEvent(Lenient):
     """The common part of all client events."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    event_id: str | None = Field(None, max_length=MAX_ID)
-
-
-class PcmFormat(BaseModel):
-    """The only format of audio: 16-bit PCM at 24000 Hz."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["audio/pcm"] = "audio/pcm"
-    rate: Literal[24000] = 24000
-
-
-class ServerVad(BaseModel):
-    """Turn detection by silence."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["server_vad"] = "server_vad"
-    threshold: float | None = Field(None, gt=0, lt=1)
-    prefix_padding_ms: int | None = Field(None, ge=0, le=2000)
-    silence_duration_ms: int | None = Field(None, ge=100, le=5000)
-    create_response: bool | None = None
-    interrupt_response: bool | None = None
-    idle_timeout_ms: int | None = Field(None, ge=5000, le=30_000)
-
-
-class SemanticVad(BaseModel):
-    """Turn detection that weighs whether the sentence is complete."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["semantic_vad"]
-    eagerness: Literal["low", "medium", "high", "auto"] | None = None
-    create_response: bool | None = None
-    interrupt_response: bool | None = None
-
-
-TurnDetection = Annotated[ServerVad | SemanticVad, Field(discriminator="type")]
-
-
-class Transcription(BaseModel):
-    """Wishes for the recogniser, which the server chooses; session.updated names it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str | None = None
-    language: str | None = None
-    prompt: str | None = None
-
-
-class AudioInput(BaseModel):
-    """Settings of the caller's audio."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: PcmFormat | None = None
-    turn_detection: TurnDetection | None = None
-    transcription: Transcription | None = None
-    noise_reduction: None = None
-
-
-class AudioOutput(BaseModel):
-    """Wishes for the voice, which the server chooses; session.updated names it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: PcmFormat | None = None
-    voice: str | None = None
-    speed: Literal[1] | None = None
-
-
-class Audio(BaseModel):
-    """Settings of audio, both ways."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    input: AudioInput | None = None
-    output: AudioOutput | None = None
-
-
-class SessionConfig(BaseModel):
-    """The session settings in ``session.update``, or with an offer."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["realtime"] = "realtime"
-    model: str | None = None
-    instructions: str | None = Field(None, max_length=4000)
-    output_modalities: list[Literal["audio"]] | None = None
-    audio: Audio | None = None
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
-    tool_choice: Literal["auto", "none"] | None = None
+    event_id: str | None = Field(None, max_length=512)
 
 
 class SessionUpdate(BaseEvent):
-    """``session.update``."""
+    """``session.update``; `agent.protocol.session_settings` reads the session."""
 
-    type: Literal["session.update"]
-    session: SessionConfig
+    session: dict[str, Any]
 
 
 class Append(BaseEvent):
     """``input_audio_buffer.append``; ``audio`` is base64."""
 
-    type: Literal["input_audio_buffer.append"]
     audio: str
 
 
 class Commit(BaseEvent):
     """``input_audio_buffer.commit``."""
 
-    type: Literal["input_audio_buffer.commit"]
-
 
 class Clear(BaseEvent):
     """``input_audio_buffer.clear``."""
 
-    type: Literal["input_audio_buffer.clear"]
+
+class ContentPart(Lenient):
+    """A part of a message."""
+
+    type: Literal["input_text", "text", "output_text", "input_audio", "audio", "output_audio"]
+    text: str | None = Field(None, max_length=MAX_TEXT)
+    audio: str | None = None
+    transcript: str | None = Field(None, max_length=MAX_TEXT)
 
 
-class InputText(BaseModel):
-    """A part of a typed message."""
+class MessageItem(Lenient):
+    """A message of the caller, of the agent, or about the conversation."""
 
-    model_config = ConfigDict(extra="forbid")
+    type: Literal["message"] = "message"
+    id: Id | None = None
+    role: Literal["user", "assistant", "system"]
+    content: list[dict[str, Any]] | str = Field(max_length=MAX_TEXT)
 
-    type: Literal["input_text"]
-    text: str = Field(min_length=1, max_length=MAX_TEXT)
+
+class FunctionCallItem(Lenient):
+    """A call of a function that was made elsewhere."""
+
+    type: Literal["function_call"]
+    id: Id | None = None
+    call_id: Id | None = None
+    name: str = Field(min_length=1, max_length=MAX_ID)
+    arguments: str = Field("{}", max_length=MAX_TEXT)
 
 
-class UserMessage(BaseModel):
-    """A typed message of the user."""
+class FunctionCallOutputItem(Lenient):
+    """The output of a call."""
 
-    model_config = ConfigDict(extra="forbid")
+    type: Literal["function_call_output"]
+    id: Id | None = None
+    call_id: Id
+    output: str | list[dict[str, Any]] = Field(max_length=MAX_TEXT)
 
-    id: str | None = Field(None, min_length=1, max_length=MAX_ID)
-    object: Literal["realtime.item"] | None = None
-    type: Literal["message"]
-    role: Literal["user"]
-    status: str | None = None
-    content: list[InputText] = Field(min_length=1, max_length=16)
+
+class ItemReference(Lenient):
+    """An item of the conversation, in the input of one reply."""
+
+    type: Literal["item_reference"]
+    id: Id
 
 
 class ItemCreate(BaseEvent):
     """``conversation.item.create``."""
 
-    type: Literal["conversation.item.create"]
-    item: UserMessage
-    previous_item_id: None = None
+    item: dict[str, Any]
+    previous_item_id: str | None = Field(None, max_length=MAX_ID)
 
 
 class ItemTruncate(BaseEvent):
     """``conversation.item.truncate``."""
 
-    type: Literal["conversation.item.truncate"]
     item_id: str = Field(max_length=MAX_ID)
-    content_index: Literal[0] = 0
+    content_index: int = 0
     audio_end_ms: int = Field(ge=0, le=86_400_000)
 
 
-class ResponseOptions(BaseModel):
-    """The options of ``response.create``."""
+class ItemRetrieve(BaseEvent):
+    """``conversation.item.retrieve``."""
 
-    model_config = ConfigDict(extra="forbid")
+    item_id: str = Field(max_length=MAX_ID)
 
-    output_modalities: list[Literal["audio"]] | None = None
+
+class ItemDelete(BaseEvent):
+    """``conversation.item.delete``."""
+
+    item_id: str = Field(max_length=MAX_ID)
 
 
 class ResponseCreate(BaseEvent):
-    """``response.create``."""
+    """``response.create``; `agent.protocol.response_options` reads the response."""
 
-    type: Literal["response.create"]
-    response: ResponseOptions | None = None
+    response: dict[str, Any] | None = None
 
 
 class ResponseCancel(BaseEvent):
     """``response.cancel``."""
 
-    type: Literal["response.cancel"]
     response_id: str | None = None
 
 
 class OutputClear(BaseEvent):
     """``output_audio_buffer.clear``."""
 
-    type: Literal["output_audio_buffer.clear"]
-
 
 class Ping(BaseEvent):
     """``onebreath.ping``."""
 
-    type: Literal["onebreath.ping"]
     client_time_ms: float = Field(allow_inf_nan=False)
 
 
-ClientEvent = Annotated[
-    SessionUpdate
-    | Append
-    | Commit
-    | Clear
-    | ItemCreate
-    | ItemTruncate
-    | ResponseCreate
-    | ResponseCancel
-    | OutputClear
-    | Ping,
-    Field(discriminator="type"),
-]
-CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(ClientEvent)
-
-
-@cache
-def known_types() -> tuple[str, ...]:
-    """The types of all client events, sorted; made once, since a schema takes milliseconds."""
-    return tuple(sorted(CLIENT_EVENT.json_schema()["discriminator"]["mapping"]))
+EVENTS: dict[str, type[BaseEvent]] = {
+    "session.update": SessionUpdate,
+    "transcription_session.update": SessionUpdate,
+    "input_audio_buffer.append": Append,
+    "input_audio_buffer.commit": Commit,
+    "input_audio_buffer.clear": Clear,
+    "conversation.item.create": ItemCreate,
+    "conversation.item.truncate": ItemTruncate,
+    "conversation.item.retrieve": ItemRetrieve,
+    "conversation.item.delete": ItemDelete,
+    "response.create": ResponseCreate,
+    "response.cancel": ResponseCancel,
+    "output_audio_buffer.clear": OutputClear,
+    "onebreath.ping": Ping,
+}
+"""The client events by type."""
+ITEMS: dict[str, type[MessageItem | FunctionCallItem | FunctionCallOutputItem | ItemReference]] = {
+    "message": MessageItem,
+    "function_call": FunctionCallItem,
+    "function_call_output": FunctionCallOutputItem,
+    "item_reference": ItemReference,
+}
+"""The items that a client may create, by type."""

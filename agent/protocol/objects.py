@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
+from agent.audio.wire_format import WireFormat
 from agent.reply import CanvasStep
-from agent.session.notices import Trouble, TurnTimed, WordTimestamps
+from agent.session.notices import Item, Trouble, TurnTimed, Usage, WordTimestamps
 
 WIRE_RATE = 24_000
 """Samples per second of audio in events, both ways."""
@@ -38,18 +40,72 @@ def item(item_id: str, role: str, status: str, content: list[Event]) -> Event:
     return {**kinds, "role": role, "status": status, "content": content}
 
 
+def shown_item(shown: Item) -> Event:
+    """The object of an item as the session knows it."""
+    status = "completed" if shown.complete else "incomplete"
+    ids = {"id": shown.item_id, "object": "realtime.item", "type": shown.kind, "status": status}
+    if shown.kind == "function_call":
+        call = {"call_id": shown.call_id, "name": shown.name, "arguments": shown.text}
+        return {**ids, **call}
+    if shown.kind == "function_call_output":
+        return {**ids, "call_id": shown.call_id, "output": shown.text}
+    return item(shown.item_id, shown.role, status, [_part(shown)])
+
+
+def _part(shown: Item) -> Event:
+    side = "output" if shown.role == "assistant" else "input"
+    if shown.spoken:
+        return {"type": f"{side}_audio", "transcript": shown.text or None}
+    return {"type": f"{side}_text", "text": shown.text}
+
+
+def call_item(item_id: str, status: str, call_id: str, name: str, arguments: str) -> Event:
+    """The item object of a function's call."""
+    ids = {"id": item_id, "object": "realtime.item", "type": "function_call", "status": status}
+    return {**ids, "call_id": call_id, "name": name, "arguments": arguments}
+
+
+def usage(counted: Usage | None) -> Event | None:
+    """The ``usage`` of a response; null where the responder counts no tokens."""
+    if counted is None:
+        return None
+    return {
+        "total_tokens": counted.input_tokens + counted.output_tokens,
+        "input_tokens": counted.input_tokens,
+        "output_tokens": counted.output_tokens,
+        "input_token_details": {
+            "text_tokens": counted.input_tokens,
+            "audio_tokens": 0,
+            "image_tokens": 0,
+            "cached_tokens": counted.cached_tokens,
+            "cached_tokens_details": {
+                "text_tokens": counted.cached_tokens,
+                "audio_tokens": 0,
+                "image_tokens": 0,
+            },
+        },
+        "output_token_details": {"text_tokens": counted.output_tokens, "audio_tokens": 0},
+    }
+
+
+def audio_format(given: WireFormat) -> Event:
+    """The object of an audio format."""
+    if given.kind == "pcm":
+        return {"type": "audio/pcm", "rate": given.rate}
+    return {"type": f"audio/{given.kind}"}
+
+
+def limit(tokens: float | None) -> int | str:
+    """A limit of tokens as the API writes it."""
+    return "inf" if tokens is None or math.isinf(tokens) else int(tokens)
+
+
 def canvas(response_id: str, step: CanvasStep) -> Event:
     """A denoising step; `draft` is there where the step checked one."""
     body = {"response_id": response_id, **asdict(step)}
     if step.draft is None:
         del body["draft"]
     return body
-
-
-def place(response_id: str, item_id: str) -> Event:
-    """The fields of an event that name its reply and part; a reply has one item and one part."""
-    ids = {"response_id": response_id, "item_id": item_id}
-    return {**ids, "output_index": 0, "content_index": 0}
 
 
 def places(notice: WordTimestamps) -> Event:

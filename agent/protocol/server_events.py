@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
-from agent.audio.samples import Samples, StreamResampler, to_pcm16
 from agent.protocol import objects
 from agent.protocol.client_events import Pinged
-from agent.protocol.objects import WIRE_RATE, Event
+from agent.protocol.objects import Event
+from agent.protocol.response_events import Named, ResponseEvents
 from agent.protocol.session_object import SessionFacts, SessionObject
+from agent.session.events import Configure
 from agent.session.notices import (
     AudioCleared,
     CanvasShown,
     Configured,
     Duck,
+    FunctionArgumentsDelta,
+    FunctionCallDone,
+    FunctionCallStarted,
+    IdleTimedOut,
+    Item,
+    ItemAccepted,
+    ItemDeleted,
+    ItemRetrieved,
     ItemTruncated,
     Notice,
     Play,
     Remark,
     ReplyFinished,
+    ReplyGenerated,
+    ReplyItemStarted,
     ReplyStarted,
     ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
     TextAccepted,
+    TranscriptFailed,
     TranscriptUpdated,
     Trouble,
     TurnCommitted,
@@ -37,6 +48,21 @@ from agent.session.notices import (
     WordTimestamps,
 )
 
+OWN = "onebreath."
+"""The prefix of the events that are not of the API; a client asks for them."""
+ReplyNotice = (
+    ReplyItemStarted
+    | ReplyTextDelta
+    | FunctionCallStarted
+    | FunctionArgumentsDelta
+    | FunctionCallDone
+    | Play
+    | StopPlaying
+    | ReplyGenerated
+    | ReplyFinished
+)
+OwnNotice = CanvasShown | WordTimestamps | Duck | Unduck | TurnTimed | Remark
+
 
 @dataclass(slots=True)
 class EventWriter:
@@ -44,19 +70,33 @@ class EventWriter:
 
     Attributes:
         facts: the settings that the session object shows.
+        own_events: whether the client takes the events of this project beside the API's.
+        done_when_heard: whether a response is done once it was heard, not once it was generated.
     """
 
     facts: SessionFacts
+    own_events: bool = False
+    done_when_heard: bool = False
     _session: SessionObject = field(init=False)
     _count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _resampler: StreamResampler | None = None
-    _said: str = ""
-    """Transcript of the running reply so far."""
-    _previous: str | None = None
-    """Item before the running reply."""
+    _responses: dict[str, ResponseEvents] = field(default_factory=dict)
+    """The responses that are not finished, by id."""
+    _shown: dict[str, str] = field(default_factory=dict)
+    """The stable words of the turns that are not transcribed, of a session without replies."""
 
     def __post_init__(self) -> None:
         self._session = SessionObject(self.facts)
+
+    def configure(self, settings: Configure) -> None:
+        """Take settings that hold from the beginning, before `created`."""
+        self._session.take(settings)
+        if settings.own_events is not None:
+            self.own_events = settings.own_events
+
+    @property
+    def session(self) -> Event:
+        """The session object."""
+        return self._session.body()
 
     def created(self) -> Event:
         """The first event of a connection."""
@@ -74,12 +114,79 @@ class EventWriter:
     def write(self, notice: Notice) -> Iterator[Event]:
         """The events that tell a client about ``notice``."""
         for kind, body in self._bodies(notice):
-            yield self._event(kind, **body)
+            if self.own_events or not kind.startswith(OWN):
+                yield self._event(kind, **body)
 
     def _event(self, kind: str, **body: Any) -> Event:
         return {"type": kind, "event_id": f"event_{next(self._count):06d}", **body}
 
-    def _bodies(self, notice: Notice) -> Iterator[tuple[str, Event]]:
+    def _bodies(self, notice: Notice) -> Iterator[Named]:
+        match notice:
+            case ReplyStarted():
+                yield from self._reply_started(notice)
+            case (
+                ReplyItemStarted()
+                | ReplyTextDelta()
+                | FunctionCallStarted()
+                | FunctionArgumentsDelta()
+                | FunctionCallDone()
+                | Play()
+                | StopPlaying()
+                | ReplyGenerated()
+                | ReplyFinished()
+            ):
+                yield from self._reply(notice)
+            case CanvasShown() | WordTimestamps() | Duck() | Unduck() | TurnTimed() | Remark():
+                yield _own(notice)
+            case (
+                SpeechStarted()
+                | SpeechStopped()
+                | TurnCommitted()
+                | AudioCleared()
+                | TranscriptUpdated()
+                | TranscriptFailed()
+                | IdleTimedOut()
+            ):
+                yield from self._caller(notice)
+            case TextAccepted():
+                item = Item(notice.item_id, "message", "user", notice.text)
+                yield from _new_item(objects.shown_item(item), notice.previous_item_id)
+            case ItemAccepted():
+                yield from _new_item(objects.shown_item(notice.item), notice.previous_item_id)
+            case ItemRetrieved():
+                yield "conversation.item.retrieved", {"item": objects.shown_item(notice.item)}
+            case ItemDeleted():
+                yield "conversation.item.deleted", {"item_id": notice.item_id}
+            case ItemTruncated():
+                body = {"item_id": notice.item_id, "content_index": 0}
+                end = {"audio_end_ms": objects.ms(notice.audio_end)}
+                yield "conversation.item.truncated", {**body, **end}
+            case Configured():
+                yield from self._configured(notice.settings)
+            case Trouble():
+                yield "error", {"error": objects.error(notice)}
+            case _:
+                assert_never(notice)
+
+    def _configured(self, settings: Configure) -> Iterator[Named]:
+        self.configure(settings)
+        yield "session.updated", {"session": self._session.body()}
+        if settings.ignored:
+            message = "not applied: " + "; ".join(settings.ignored)
+            yield "onebreath.notice", {"code": "settings_ignored", "message": message}
+
+    # ---- the caller's side -------------------------------------------------------------
+
+    def _caller(
+        self,
+        notice: SpeechStarted
+        | SpeechStopped
+        | TurnCommitted
+        | AudioCleared
+        | TranscriptUpdated
+        | TranscriptFailed
+        | IdleTimedOut,
+    ) -> Iterator[Named]:
         match notice:
             case SpeechStarted():
                 body = {"audio_start_ms": objects.ms(notice.audio_start), "item_id": notice.item_id}
@@ -88,123 +195,105 @@ class EventWriter:
                 body = {"audio_end_ms": objects.ms(notice.audio_end), "item_id": notice.item_id}
                 yield "input_audio_buffer.speech_stopped", body
             case TurnCommitted():
-                yield from self._committed(notice)
+                yield from _committed(notice)
             case AudioCleared():
                 yield "input_audio_buffer.cleared", {}
+            case IdleTimedOut():
+                ends = {
+                    "audio_start_ms": objects.ms(notice.audio_start),
+                    "audio_end_ms": objects.ms(notice.audio_end),
+                }
+                body = {"item_id": notice.item_id, **ends}
+                yield "input_audio_buffer.timeout_triggered", body
             case TranscriptUpdated():
                 yield from self._words_heard(notice)
-            case TextAccepted():
-                content = [{"type": "input_text", "text": notice.text}]
-                item = objects.item(notice.item_id, "user", "completed", content)
-                yield from self._new_item(item, notice.previous_item_id)
-            case ReplyStarted():
-                yield from self._reply_started(notice)
-            case ReplyTextDelta():
-                self._said += notice.delta
-                place = objects.place(notice.response_id, notice.item_id)
-                yield "response.output_audio_transcript.delta", {**place, "delta": notice.delta}
-            case WordTimestamps():
-                yield "onebreath.playback.words", objects.places(notice)
-            case CanvasShown():
-                yield "onebreath.denoise.step", objects.canvas(notice.response_id, notice.step)
-            case Play():
-                yield from self._audio(notice.response_id, notice.item_id, self._converted(notice))
-            case Duck():
-                body = {"response_id": notice.response_id, "gain_db": notice.gain_db}
-                yield "onebreath.playback.duck", body
-            case Unduck():
-                yield "onebreath.playback.resume", {"response_id": notice.response_id}
-            case StopPlaying():
-                self._resampler = None
-                ids = {"response_id": notice.response_id, "item_id": notice.item_id}
-                yield "onebreath.playback.stop", {**ids, "heard_ms": objects.ms(notice.heard)}
-            case ReplyFinished():
-                yield from self._reply_finished(notice)
-            case TurnTimed():
-                yield "onebreath.turn.timings", objects.timings(notice)
-            case ItemTruncated():
+            case TranscriptFailed():
+                self._shown.pop(notice.item_id, None)
+                error = {"type": "server_error", "code": "asr_failed", "message": notice.message}
                 body = {"item_id": notice.item_id, "content_index": 0}
-                end = {"audio_end_ms": objects.ms(notice.audio_end)}
-                yield "conversation.item.truncated", {**body, **end}
-            case Configured():
-                self._session.take(notice.settings)
-                yield "session.updated", {"session": self._session.body()}
-            case Trouble():
-                yield "error", {"error": objects.error(notice)}
-            case Remark():
-                yield "onebreath.notice", asdict(notice)
-            case _:
-                assert_never(notice)
+                kind = "conversation.item.input_audio_transcription.failed"
+                yield kind, {**body, "error": {**error, "param": None}}
 
-    def _committed(self, notice: TurnCommitted) -> Iterator[tuple[str, Event]]:
-        ids = {"item_id": notice.item_id, "previous_item_id": notice.previous_item_id}
-        yield "input_audio_buffer.committed", ids
-        content = [{"type": "input_audio", "transcript": None}]
-        item = objects.item(notice.item_id, "user", "completed", content)
-        yield from self._new_item(item, notice.previous_item_id)
-
-    def _new_item(self, item: Event, previous: str | None) -> Iterator[tuple[str, Event]]:
-        body = {"item": item, "previous_item_id": previous}
-        yield "conversation.item.added", body
-        yield "conversation.item.done", body
-
-    def _words_heard(self, notice: TranscriptUpdated) -> Iterator[tuple[str, Event]]:
+    def _words_heard(self, notice: TranscriptUpdated) -> Iterator[Named]:
         place = {"item_id": notice.item_id, "content_index": 0}
+        kind = "conversation.item.input_audio_transcription"
+        early = self._session.transcription_only
         if not notice.final:
             body = {"item_id": notice.item_id, "text": notice.text, "stable_delta": notice.delta}
             yield "onebreath.transcript.partial", body
+            if early:
+                known = self._shown.get(notice.item_id, "")
+                self._shown[notice.item_id] = known + notice.delta
+                yield f"{kind}.delta", {**place, "delta": notice.delta}
             return
-        kind = "conversation.item.input_audio_transcription"
-        yield f"{kind}.delta", {**place, "delta": notice.text}
+        shown = self._shown.pop(notice.item_id, "")
+        if notice.text.startswith(shown) and notice.text != shown:
+            yield f"{kind}.delta", {**place, "delta": notice.text[len(shown) :]}
         usage = {"type": "duration", "seconds": round(notice.seconds, 3)}
         yield f"{kind}.completed", {**place, "transcript": notice.text, "usage": usage}
 
-    def _reply_started(self, notice: ReplyStarted) -> Iterator[tuple[str, Event]]:
-        self._said, self._resampler = "", None
-        self._previous = notice.previous_item_id
-        response = objects.response(notice.response_id, "in_progress", [])
-        yield "response.created", {"response": response}
-        item = objects.item(notice.item_id, "assistant", "in_progress", [])
-        place = {"response_id": notice.response_id, "output_index": 0}
-        yield "response.output_item.added", {**place, "item": item}
-        body = {"item": item, "previous_item_id": notice.previous_item_id}
-        yield "conversation.item.added", body
-        part = {"type": "audio", "transcript": ""}
-        place = objects.place(notice.response_id, notice.item_id)
-        yield "response.content_part.added", {**place, "part": part}
+    # ---- the agent's side --------------------------------------------------------------
 
-    def _converted(self, notice: Play) -> Samples:
-        if self._resampler is None or self._resampler.source_rate != notice.rate:
-            self._resampler = StreamResampler(notice.rate, WIRE_RATE)
-        return self._resampler.push(notice.samples)
+    def _reply_started(self, notice: ReplyStarted) -> Iterator[Named]:
+        reply = ResponseEvents(notice, self._session.of_responses(), self.own_events)
+        self._responses[notice.response_id] = reply
+        yield from reply.begin()
+        yield "rate_limits.updated", {"rate_limits": []}
 
-    def _audio(
-        self, response_id: str, item_id: str, samples: Samples
-    ) -> Iterator[tuple[str, Event]]:
-        if len(samples):
-            delta = base64.b64encode(to_pcm16(samples)).decode("ascii")
-            place = objects.place(response_id, item_id)
-            yield "response.output_audio.delta", {**place, "delta": delta}
+    def _reply(self, notice: ReplyNotice) -> Iterator[Named]:
+        reply = self._responses[notice.response_id]
+        match notice:
+            case ReplyItemStarted():
+                yield from reply.show_message(notice)
+            case ReplyTextDelta():
+                yield from reply.words(notice)
+            case FunctionCallStarted():
+                yield from reply.call_started(notice)
+            case FunctionArgumentsDelta():
+                yield from reply.arguments(notice)
+            case FunctionCallDone():
+                yield from reply.call_done(notice)
+            case Play():
+                yield from reply.sound(notice, self._session.output_format)
+            case StopPlaying():
+                reply.drop_sound()
+                ids = {"response_id": notice.response_id, "item_id": notice.item_id}
+                yield "onebreath.playback.stop", {**ids, "heard_ms": objects.ms(notice.heard)}
+            case ReplyGenerated() if self.done_when_heard:
+                pass
+            case ReplyGenerated():
+                yield from reply.end(notice, self._session.output_format)
+            case ReplyFinished():
+                yield from reply.end(notice, self._session.output_format)
+                del self._responses[notice.response_id]
 
-    def _reply_finished(self, notice: ReplyFinished) -> Iterator[tuple[str, Event]]:
-        place = objects.place(notice.response_id, notice.item_id)
-        if self._resampler is not None:
-            tail = self._resampler.flush()
-            self._resampler = None
-            yield from self._audio(notice.response_id, notice.item_id, tail)
-        yield "response.output_audio.done", place
-        yield "response.output_audio_transcript.done", {**place, "transcript": self._said}
-        part = {"type": "audio", "transcript": notice.text}
-        yield "response.content_part.done", {**place, "part": part}
-        status = "completed" if notice.status == "completed" else "incomplete"
-        content = [{"type": "output_audio", "transcript": notice.text}]
-        item = objects.item(notice.item_id, "assistant", status, content)
-        ids = {"response_id": notice.response_id, "output_index": 0}
-        yield "response.output_item.done", {**ids, "item": item}
-        yield "conversation.item.done", {"item": item, "previous_item_id": self._previous}
-        response = objects.response(notice.response_id, notice.status, [item])
-        if notice.status != "completed":
-            details = {"type": notice.status, "reason": notice.reason}
-            response["status_details"] = details
-        response["onebreath"] = notice.stats
-        yield "response.done", {"response": response}
+
+def _own(notice: OwnNotice) -> Named:
+    match notice:
+        case CanvasShown():
+            return "onebreath.denoise.step", objects.canvas(notice.response_id, notice.step)
+        case WordTimestamps():
+            return "onebreath.playback.words", objects.places(notice)
+        case Duck():
+            body = {"response_id": notice.response_id, "gain_db": notice.gain_db}
+            return "onebreath.playback.duck", body
+        case Unduck():
+            return "onebreath.playback.resume", {"response_id": notice.response_id}
+        case TurnTimed():
+            return "onebreath.turn.timings", objects.timings(notice)
+        case Remark():
+            return "onebreath.notice", asdict(notice)
+
+
+def _committed(notice: TurnCommitted) -> Iterator[Named]:
+    ids = {"item_id": notice.item_id, "previous_item_id": notice.previous_item_id}
+    yield "input_audio_buffer.committed", ids
+    content = [{"type": "input_audio", "transcript": None}]
+    item = objects.item(notice.item_id, "user", "completed", content)
+    yield from _new_item(item, notice.previous_item_id)
+
+
+def _new_item(item: Event, previous: str | None) -> Iterator[Named]:
+    body = {"item": item, "previous_item_id": previous}
+    yield "conversation.item.added", body
+    yield "conversation.item.done", body

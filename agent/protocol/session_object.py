@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
-from agent.protocol.objects import WIRE_RATE, Event, ms
-from agent.session.events import Configure
+from agent.audio.wire_format import WireFormat
+from agent.protocol.objects import Event, audio_format, limit, ms
+from agent.reply import FunctionTool
+from agent.session.events import Configure, ToolChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class SessionFacts:
         endpoint_delay: seconds of silence that end a turn.
         pre_roll: seconds of audio kept from before the speech.
         idle_after: seconds of silence before the agent asks; None for never.
+        expires_at: second since 1970 at which the call reaches its maximum length.
     """
 
     session_id: str
@@ -38,6 +41,7 @@ class SessionFacts:
     endpoint_delay: float
     pre_roll: float
     idle_after: float | None
+    expires_at: int = 0
 
 
 @dataclass(slots=True)
@@ -51,28 +55,62 @@ class SessionObject:
         """Merge a ``session.update``; fields that the client left out stay."""
         self._wishes = _merged(self._wishes, change)
 
+    @property
+    def transcription_only(self) -> bool:
+        """Whether the session has no replies."""
+        return self._wishes.transcription_only is True
+
+    @property
+    def output_format(self) -> WireFormat:
+        """The agent's sound in events."""
+        return self._wishes.output_format or WireFormat()
+
+    def of_responses(self) -> Event:
+        """The fields that the session gives to its response objects."""
+        output = {"format": audio_format(self.output_format), "voice": self.facts.voice}
+        conversation = self.facts.session_id.replace("sess_", "conv_", 1)
+        return {"conversation_id": conversation, "audio": {"output": output}}
+
     def body(self) -> Event:
         """The object in its present state, as JSON."""
-        facts, now = self.facts, self._wishes
-        pcm = {"type": "audio/pcm", "rate": WIRE_RATE}
-        return {
-            "type": "realtime",
+        facts = self.facts
+        common: Event = {
             "object": "realtime.session",
             "id": facts.session_id,
-            "model": facts.responder,
-            "output_modalities": ["audio"],
+            "expires_at": facts.expires_at,
+        }
+        if self.transcription_only:
+            audio = {"input": self._input()}
+            return {"type": "transcription", **common, "audio": audio, "include": None}
+        return {"type": "realtime", **common, "model": facts.responder, **self._replies()}
+
+    def _replies(self) -> Event:
+        facts, now = self.facts, self._wishes
+        output = {
+            "format": audio_format(self.output_format),
+            "voice": facts.voice,
+            "speed": 1.0,
+        }
+        return {
+            "output_modalities": ["text"] if now.text_only else ["audio"],
             "instructions": facts.instructions if now.instructions is None else now.instructions,
-            "audio": {
-                "input": {
-                    "format": pcm,
-                    "transcription": {"model": facts.recogniser, "language": facts.language},
-                    "noise_reduction": None,
-                    "turn_detection": self._turn_detection(),
-                },
-                "output": {"format": pcm, "voice": facts.voice, "speed": 1.0},
-            },
-            "tools": [],
-            "tool_choice": "auto",
+            "audio": {"input": self._input(), "output": output},
+            "tools": [_tool(tool) for tool in now.tools or ()],
+            "tool_choice": _choice(now.tool_choice or ToolChoice()),
+            "max_output_tokens": limit(now.max_tokens),
+            "tracing": None,
+            "truncation": "auto",
+            "prompt": None,
+            "include": None,
+        }
+
+    def _input(self) -> Event:
+        facts, now = self.facts, self._wishes
+        return {
+            "format": audio_format(now.input_format or WireFormat()),
+            "transcription": {"model": facts.recogniser, "language": facts.language},
+            "noise_reduction": None,
+            "turn_detection": self._turn_detection(),
         }
 
     def _turn_detection(self) -> Event | None:
@@ -105,5 +143,16 @@ def _idle_timeout(by_settings: float | None, by_client: float | None) -> int | N
 
 
 def _merged(before: Configure, after: Configure) -> Configure:
-    changes = {key: value for key, value in asdict(after).items() if value is not None}
-    return Configure(**{**asdict(before), **changes})
+    given = {each.name: getattr(after, each.name) for each in fields(after)}
+    return replace(before, **{name: value for name, value in given.items() if value is not None})
+
+
+def _tool(tool: FunctionTool) -> Event:
+    texts = {"type": "function", "name": tool.name, "description": tool.description}
+    return {**texts, "parameters": dict(tool.parameters)}
+
+
+def _choice(choice: ToolChoice) -> Event | str:
+    if choice.choice == "function":
+        return {"type": "function", "name": choice.name}
+    return choice.choice

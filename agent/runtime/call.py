@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from agent.audio.caller_level import CallerLevel
 from agent.audio.echo import EchoDetector
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import Settings
 from agent.errors import AudioError
-from agent.protocol import AppendedAudio
+from agent.protocol import AppendedAudio, Identified
 from agent.runtime.audio_input import CallerAudio
 from agent.runtime.call_log import TurnLog, current_call
 from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
@@ -20,11 +21,13 @@ from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.session.commands import Command, EngineTask, HangUp, WakeAt
 from agent.session.events import (
     CallStarted,
+    Configure,
     Input,
     Leave,
     Tick,
 )
-from agent.session.notices import Notice, Play, StopPlaying, Trouble
+from agent.session.notices import Configured, Notice, Play, StopPlaying, Trouble
+from agent.session.playback import Delivery
 from agent.session.session import Session
 from agent.transports.base import Disconnected, Transport
 
@@ -47,6 +50,8 @@ class CallRunner:
         transport: the open line to the client.
         clock: monotonic seconds; the loop's own where none is given (uvloop's counts whole
             milliseconds, which is too coarse for the spans of a turn).
+        delivery: the way of a reply's sound to the client.
+        initial: settings that hold from the beginning; the client is not told of them.
         calls: the server's calls, which may ask this one to leave.
     """
 
@@ -57,14 +62,17 @@ class CallRunner:
         transport: Transport,
         clock: Callable[[], float] | None = None,
         calls: CallRegistry | None = None,
+        delivery: Delivery = Delivery.PACED,
+        initial: Configure | None = None,
     ) -> None:
         self._calls = calls
         self._engines = engines
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
-        self._session = Session(settings, self._clock())
+        self._session = Session(settings, self._clock(), delivery)
         self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
+        self._initial = initial
         echo = EchoDetector() if settings.turns.echo else None
         level = CallerLevel() if settings.turns.far_voices else None
         self._caller_audio = CallerAudio(
@@ -99,6 +107,8 @@ class CallRunner:
         return self._end_of_call
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
+        if self._initial is not None:
+            self._configure(self._initial)
         self._handle(CallStarted())
         if self._calls is not None:
             self._calls.leavers.add(self.leave)
@@ -122,6 +132,8 @@ class CallRunner:
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
                     await self._hear(message)
+                elif isinstance(message, Identified):
+                    self._handle(message.input, message.event_id)
                 else:
                     self._handle(message)
                 # Send first: a client that reads must not be taken for one that does not.
@@ -187,10 +199,17 @@ class CallRunner:
 
     # ---- the session ---------------------------------------------------------------
 
-    def _handle(self, event: Input) -> None:
+    def _configure(self, settings: Configure) -> None:
+        for command in self._session.handle(settings, self._clock()):
+            if not isinstance(command, Configured):
+                self._execute(command)
+
+    def _handle(self, event: Input, event_id: str | None = None) -> None:
         if self._ending or self._over.is_set():
             return
         for command in self._session.handle(event, self._clock()):
+            if event_id is not None and isinstance(command, Trouble):
+                command = replace(command, event_id=command.event_id or event_id)
             self._execute(command)
 
     def _execute(self, command: Command) -> None:

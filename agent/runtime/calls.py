@@ -102,12 +102,16 @@ class AdmittedCall:
         id: random id, which cannot be guessed; its prefix names the transport.
         kind: the transport or the telephony provider, such as ``websocket`` or ``twilio``.
         address: IP address of the client; empty where its calls are not counted by address.
+        transport: the connection to its client; None while the call is being set up.
+        on_end: called once when the place becomes free.
     """
 
     def __init__(self, registry: CallRegistry, call_id: str, kind: str, address: str = "") -> None:
         self.id = call_id
         self.kind = kind
         self.address = address
+        self.transport: Closable | None = None
+        self.on_end: Callable[[], None] | None = None
         self._registry = registry
         self._task: asyncio.Task[CallEnd] | asyncio.Task[None] | None = None
         self._conversing = False
@@ -139,6 +143,7 @@ class AdmittedCall:
 
     def start(self, transport: Closable, conversation: Conversation) -> None:
         """Run the call in a task of its own, which the registry holds."""
+        self.transport = transport
         self._task = asyncio.create_task(self.run(transport, conversation), name=self.id)
 
     async def run(self, transport: Closable, conversation: Conversation) -> CallEnd:
@@ -151,6 +156,7 @@ class AdmittedCall:
         Raises:
             asyncio.CancelledError: the task was cancelled, other than by ``end``.
         """
+        self.transport = transport
         self._task, began = asyncio.current_task(), self._registry.clock()
         current_call.set(self.id)
         RUNNING.inc()
@@ -289,7 +295,8 @@ class CallRegistry:
 
     def remove(self, call: AdmittedCall) -> None:
         """Free the place of ``call``; called by the call itself."""
-        self._calls.pop(call.id, None)
+        if self._calls.pop(call.id, None) is not None and call.on_end is not None:
+            call.on_end()
 
     @property
     def draining(self) -> bool:

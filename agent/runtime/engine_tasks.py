@@ -15,8 +15,8 @@ import numpy as np
 from agent.audio.samples import Samples
 from agent.audio.vad import SpeechGate
 from agent.compute import Compute, Urgency
-from agent.reply import Message, ReplyDone, ReplyPiece
-from agent.responders.base import Responder, ResponderError
+from agent.reply import ReplyDone, ReplyPiece
+from agent.responders.base import Responder, ResponderError, WaitingCall
 from agent.runtime.contained import ContainedCall, explain
 from agent.session.commands import (
     Abandon,
@@ -109,7 +109,7 @@ class EngineTasks:
         """The task that synthesises, by generation."""
         self._running: dict[int, set[asyncio.Task[None]]] = {}
         """Tasks by generation; 0 for tasks that belong to no reply."""
-        self._prepared: tuple[Message, ...] | None = None
+        self._prepared: Prepare | None = None
         self._partials: dict[int, asyncio.Task[None]] = {}
         self._finals: dict[int, asyncio.Task[None]] = {}
         """The newest decode of each kind, by turn."""
@@ -140,7 +140,7 @@ class EngineTasks:
                     listening.close()
             case Prepare():
                 idle = self._prepared is None
-                self._prepared = task.messages
+                self._prepared = task
                 if idle:
                     self._start(self._prepare())
             case Respond():
@@ -222,28 +222,39 @@ class EngineTasks:
 
     async def _prepare(self) -> None:
         async with self._responder_lock:
-            messages, self._prepared = self._prepared, None
-            if messages is None:
+            task, self._prepared = self._prepared, None
+            if task is None:
                 return
             try:
-                await self._responder.prepare(messages)
+                await self._responder.prepare(task.messages, task.options)
             except ResponderError as error:
                 self._post(StageFailed("responder", str(error)))
 
     async def _respond(self, task: Respond) -> None:
-        async with self._responder_lock:
-            pieces = self._responder.reply(task.messages, task.deadline)
-            piece: ReplyPiece | None = None
+        if task.apart:
+            # The prompt of a reply apart must not replace the conversation's in the cache.
+            responder = ContainedCall(self._engines.responder, self._engines.compute)
             try:
-                async for piece in pieces:
-                    _expect(ReplyPiece, piece, "reply()")
-                    self._post(ReplyEvent(task.generation, piece))
-                if not isinstance(piece, ReplyDone):
-                    raise ResponderError("the responder ended without a complete reply")
-            except (ResponderError, TypeError) as error:
-                self._post(StageFailed("responder", str(error), generation=task.generation))
+                await self._reply(responder, task)
             finally:
-                await pieces.aclose()
+                await asyncio.shield(responder.close())
+            return
+        async with self._responder_lock:
+            await self._reply(self._responder, task)
+
+    async def _reply(self, responder: WaitingCall, task: Respond) -> None:
+        pieces = responder.reply(task.messages, task.deadline, task.options)
+        piece: ReplyPiece | None = None
+        try:
+            async for piece in pieces:
+                _expect(ReplyPiece, piece, "reply()")
+                self._post(ReplyEvent(task.generation, piece))
+            if not isinstance(piece, ReplyDone):
+                raise ResponderError("the responder ended without a complete reply")
+        except (ResponderError, TypeError) as error:
+            self._post(StageFailed("responder", str(error), generation=task.generation))
+        finally:
+            await pieces.aclose()
 
     async def _speak(self, generation: int) -> None:
         segments = self._segments[generation]

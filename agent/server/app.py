@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
-import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -26,18 +22,24 @@ from starlette.websockets import WebSocket
 from agent.close_codes import TRY_AGAIN_LATER
 from agent.config.settings import Settings
 from agent.errors import ConfigError, PortInUse
-from agent.protocol import EventWriter, SessionFacts
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.watchdog import Watchdog
+from agent.server.access import Access, Refused
+from agent.server.client_secrets import ClientSecrets
 from agent.server.fair_share import AddressRates, BoundedRequests, address_of
 from agent.server.health import Health
 from agent.server.http_deadlines import HttpWithDeadlines
+from agent.server.keys import Keys
 from agent.server.pages import ClientPages
+from agent.server.sessions import OpenedSession, Sessions, model_name
+from agent.server.sideband import Sideband
 from agent.server.stopping import Stopping
+from agent.server.tls import ReloadedCertificate
 from agent.server.webrtc_offers import WebRtcOffers
 from agent.session.notices import Trouble
+from agent.session.playback import Delivery
 from agent.telephony.access.tokens import Tokens
 from agent.telephony.access.webhooks import Webhooks
 from agent.telephony.media.endpoint import TelephonyEndpoint
@@ -72,34 +74,41 @@ class AgentServer:
         self._openings = AddressRates(OPENINGS, settings.server.max_calls + SPARE_OPENINGS)
         self.watchdog = Watchdog()
         self.health = Health(self.calls, engines, self.watchdog)
+        self.access = Access(settings.server, Keys(settings.server.api_keys))
+        self.sessions = Sessions(settings, engines)
+        self._secrets = ClientSecrets(self.access, self.sessions)
+        self._sideband = Sideband(self.calls)
         self._offers = WebRtcOffers(
-            settings, self.calls, self._welcome, self._writer, self._converse, self._paces
+            settings, self.calls, self.access, self.sessions.open, self._converse, self._paces
         )
         self.tokens = Tokens()
         self.telephony = TelephonyEndpoint(settings, engines, self.calls, self.tokens)
 
     def app(self) -> Starlette:
         """The ASGI application."""
+        allowed = self.settings.server.allowed_origins
         return Starlette(
             routes=[
                 *self.health.routes(),
                 WebSocketRoute("/v1/realtime", self._realtime),
                 *self._offers.routes(),
+                *self._secrets.routes(),
                 *self.telephony.routes(),
                 *Webhooks(self.settings.telephony, self.tokens).routes(),
                 Route("/about.json", self._about),
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
-            # Pages of allowed origins may read the answers to their requests.
+            # Pages of allowed origins may read the answers to their requests; where a key is
+            # needed, those of any origin: no cookie admits a page that knows no key.
             middleware=[
                 Middleware(
                     BoundedRequests, limit=self.settings.server.max_calls + SPARE_CONNECTIONS
                 ),
                 Middleware(
                     CORSMiddleware,
-                    allow_origins=self.settings.server.allowed_origins,
+                    allow_origins=["*"] if self.access.keys.needed else allowed,
                     allow_methods=["GET", "POST"],
-                    allow_headers=["authorization", "content-type"],
+                    allow_headers=["*"],
                     expose_headers=["location"],
                 ),
             ],
@@ -120,11 +129,11 @@ class AgentServer:
         settings = self.settings
         return JSONResponse(
             {
-                "recogniser": _model(settings.asr.engine, "whisper", settings.asr.model),
-                "responder": _model(
+                "recogniser": model_name(settings.asr.engine, "whisper", settings.asr.model),
+                "responder": model_name(
                     settings.responder.engine, "diffusion", settings.responder.model
                 ),
-                "voice": _model(settings.tts.engine, "piper", settings.tts.voice),
+                "voice": model_name(settings.tts.engine, "piper", settings.tts.voice),
             }
         )
 
@@ -133,98 +142,66 @@ class AgentServer:
         self.settings = settings
         self.calls.bound(settings.server.max_calls, settings.server.max_calls_per_address)
         self._offers.settings = settings
+        self.access.settings = settings.server
+        self.sessions.settings = settings
         self.telephony.settings = settings
 
     async def _realtime(self, websocket: WebSocket) -> None:
-        if not self._welcome(websocket.headers):
-            await websocket.close()  # before accept: the client gets HTTP 403
-            return
         protocols = websocket.scope.get("subprotocols", [])
-        await websocket.accept("realtime" if "realtime" in protocols else None)
         address = address_of(websocket)
         if not self._openings.allow(address):
             await websocket.close()  # before accept, so that it costs next to nothing
             return
-        pace = self._paces.of(address)
-        transport = WebsocketTransport(websocket, self._writer(), self.settings.server, pace)
         try:
-            call = self.calls.admit("websocket", "ws", address)
+            admission = self.access.admit(websocket.headers, protocols)
+            if (call_id := websocket.query_params.get("call_id")) is not None:
+                await self._sideband.attach(websocket, call_id)
+                return
+            opened = self.sessions.open(websocket.query_params, admission.session)
+        except Refused as refused:
+            await websocket.send_denial_response(refused.response())
+            return
+        await websocket.accept("realtime" if "realtime" in protocols else None)
+        transport = WebsocketTransport(
+            websocket,
+            opened.writer,
+            self.settings.server,
+            opened.reading,
+            self._paces.of(address),
+        )
+        transport.reader.allowance = admission.caller.events
+        try:
+            with admission.caller.line():
+                call = self.calls.admit("websocket", "ws", address)
+                await call.run(transport, lambda: self._greet_and_converse(transport, opened))
         except CallRefused as refusal:
             await self._refuse(transport, refusal)
-            return
-        await call.run(transport, lambda: self._greet_and_converse(transport))
 
-    async def _greet_and_converse(self, transport: WebsocketTransport) -> CallEnd:
+    async def _greet_and_converse(
+        self, transport: WebsocketTransport, opened: OpenedSession
+    ) -> CallEnd:
         await transport.open()
-        return await self._converse(transport)
+        paced = Delivery.PACED if opened.paced else Delivery.AT_ONCE
+        return await self._converse(transport, opened, paced)
 
-    async def _converse(self, transport: Transport) -> CallEnd:
-        runner = CallRunner(self.engines, self.settings, transport, time.monotonic, self.calls)
+    async def _converse(
+        self, transport: Transport, opened: OpenedSession, delivery: Delivery
+    ) -> CallEnd:
+        runner = CallRunner(
+            self.engines,
+            self.settings,
+            transport,
+            time.monotonic,
+            self.calls,
+            delivery,
+            opened.initial,
+        )
         return await runner.run()
 
     async def _refuse(self, transport: WebsocketTransport, refusal: CallRefused) -> None:
         with suppress(Disconnected):
             await transport.send(Trouble(refusal.code, str(refusal), kind="server_error"))
             await transport.close(TRY_AGAIN_LATER, str(refusal))
-
-    def _writer(self) -> EventWriter:
-        settings = self.settings
-        facts = SessionFacts(
-            session_id=f"sess_{secrets.token_hex(8)}",
-            instructions=settings.responder.instructions,
-            responder=_model(settings.responder.engine, "diffusion", settings.responder.model),
-            recogniser=_model(settings.asr.engine, "whisper", settings.asr.model),
-            voice=_model(settings.tts.engine, "piper", settings.tts.voice),
-            language=settings.asr.language,
-            detection=settings.turns.detection,
-            threshold=settings.turns.threshold,
-            endpoint_delay=settings.turns.endpoint_delay,
-            pre_roll=settings.turns.pre_roll,
-            idle_after=settings.call.idle_after,
-        )
-        return EventWriter(facts)
-
-    def _welcome(self, headers: Headers) -> bool:
-        """Whether the caller is welcome; pages of other sites and DNS rebinding are refused."""
-        host = _host_name(f"//{headers.get('host', '')}")
-        server = self.settings.server
-        if not (_is_address(host) or host in {"localhost", server.host, *server.allowed_hosts}):
-            log.warning("refused a call for the host name %r; see server.allowed_hosts", host)
-            return False
-        origin = headers.get("origin")
-        if origin is None or origin in server.allowed_origins:
-            return True
-        if _network_location(origin) == headers.get("host"):
-            return True
-        log.warning("refused a call from the page %r; see server.allowed_origins", origin)
-        return False
-
-
-def _model(engine: str, with_models: str, model: str) -> str:
-    """The name that clients are told: the model, or the engine where it has no choice of model."""
-    return model if engine == with_models else engine
-
-
-def _host_name(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _network_location(url: str) -> str | None:
-    try:
-        return urlsplit(url).netloc
-    except ValueError:
-        return None
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -306,7 +283,10 @@ def _server(agent: AgentServer) -> _Server:
         log_config=None,
         timeout_graceful_shutdown=3,
         access_log=False,
+        ssl_certfile=agent.settings.server.certificate,
+        ssl_keyfile=agent.settings.server.key,
     )
+    ReloadedCertificate.watch(config, agent.settings.server)
     return _Server(config)
 
 

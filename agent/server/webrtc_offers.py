@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,10 +18,14 @@ from starlette.routing import Route
 
 from agent.close_codes import NORMAL_CLOSURE
 from agent.config.settings import IceServer, Settings
-from agent.protocol import BadEvent, ClientMessage, EventWriter, Pinged, parse
+from agent.protocol import BadEvent
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
+from agent.server.access import Access, Refused
 from agent.server.bodies import BodyRefused, read_body, with_body
 from agent.server.fair_share import AddressRates, address_of
+from agent.server.keys import Admission, Caller
+from agent.server.sessions import OpenedSession
+from agent.session.playback import Delivery
 from agent.transports.base import Disconnected
 from agent.transports.pace import Paces
 from agent.transports.rtc_peer import BadOffer, check_offer
@@ -42,17 +47,19 @@ class OfferRefused(Exception):
         status: HTTP status.
         code: the error as a word for programs (docs/protocol.md).
         message: one sentence for the developer of the client.
+        param: path of the field that is wrong; None for no field.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
+        self.param = param
         self.status = status
         self.code = code
 
     def response(self) -> Response:
         """The answer, as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        error = {"type": kind, "code": self.code, "message": str(self), "param": None}
+        error = {"type": kind, "code": self.code, "message": str(self), "param": self.param}
         headers = {"Retry-After": "5"} if self.status in {429, 503} else {}
         return JSONResponse({"error": error}, self.status, headers)
 
@@ -60,7 +67,7 @@ class OfferRefused(Exception):
 class JsonOffer(BaseModel):
     """The body of an offer as JSON."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="ignore")
 
     sdp: str
     session: dict[str, Any] | None = None
@@ -78,7 +85,7 @@ class Offer:
     """
 
     sdp: str
-    session: Sequence[ClientMessage]
+    session: dict[str, Any] | None
     as_json: bool
 
 
@@ -87,8 +94,8 @@ class WebRtcOffers:
 
     Args:
         calls: the server's calls, of every transport.
-        welcome: whether a request with these headers may call.
-        new_writer: makes the event writer of one call.
+        access: decides who may call.
+        open_session: makes a session from a request's query and its session object.
         converse: carries on a conversation over an open transport, to its end.
         paces: how fast the events of each client may come.
     """
@@ -97,9 +104,9 @@ class WebRtcOffers:
         self,
         settings: Settings,
         calls: CallRegistry,
-        welcome: Callable[[Headers], bool],
-        new_writer: Callable[[], EventWriter],
-        converse: Callable[[WebRtcTransport], Awaitable[CallEnd]],
+        access: Access,
+        open_session: Callable[[Mapping[str, str], Mapping[str, Any] | None], OpenedSession],
+        converse: Callable[[WebRtcTransport, OpenedSession, Delivery], Awaitable[CallEnd]],
         paces: Paces | None = None,
     ) -> None:
         self._paces = paces or Paces()
@@ -107,8 +114,8 @@ class WebRtcOffers:
         self._rates = AddressRates(minute / 60, max(8, 2 * settings.server.max_calls, minute / 4))
         self.settings = settings
         self._calls = calls
-        self._welcome = welcome
-        self._new_writer = new_writer
+        self._access = access
+        self._open_session = open_session
         self._converse = converse
 
     def routes(self) -> list[Route]:
@@ -116,24 +123,29 @@ class WebRtcOffers:
         return [
             Route("/v1/realtime/ice", self._ice),
             Route(CALLS, self._create, methods=["POST"]),
+            Route("/v1/realtime", self._create, methods=["POST"]),  # the address of the beta
             Route(CALLS + "/{call_id}/hangup", self._hang_up, methods=["POST"]),
         ]
 
     async def _ice(self, request: Request) -> Response:
-        if not self._welcome(request.headers):
-            return _forbidden().response()
+        try:
+            self._access.admit(request.headers)
+        except Refused as refused:
+            return refused.response()
         servers = [_for_browsers(server) for server in self.settings.webrtc.ice_servers]
         return JSONResponse({"iceServers": servers}, headers={"Cache-Control": "no-store"})
 
     async def _create(self, request: Request) -> Response:
         try:
-            if not self._welcome(request.headers):
-                raise _forbidden()
+            admission = self._access.admit(request.headers)
             if not self._rates.allow(address_of(request)):
                 raise _too_many()
             offer = await _read_offer(request)
-            call_id, answer = await self._set_up(offer, address_of(request))
-        except OfferRefused as refusal:
+            opened = self._opened(request, offer, admission)
+            call_id, answer = await self._set_up(
+                offer, opened, admission.caller, address_of(request)
+            )
+        except (OfferRefused, Refused) as refusal:
             return refusal.response()
         except BodyRefused as refused:
             return OfferRefused(refused.status, refused.code, str(refused)).response()
@@ -143,31 +155,53 @@ class WebRtcOffers:
         return Response(answer, 201, headers, media_type="application/sdp")
 
     async def _hang_up(self, request: Request) -> Response:
-        if not self._welcome(request.headers):
-            return _forbidden().response()
+        if not self._access.keys.needed:
+            try:
+                self._access.admit(request.headers)
+            except Refused as refused:
+                return refused.response()
+        # With keys the id admits, which cannot be guessed: a page that is left sends no header.
         call = self._calls.find(request.path_params["call_id"])
         if call is None or call.kind != KIND:
             return OfferRefused(404, "call_not_found", "there is no call with this id").response()
         call.end(ASKED_TO_HANG_UP)
         return Response()
 
-    async def _set_up(self, offer: Offer, address: str) -> tuple[str, str]:
+    def _opened(self, request: Request, offer: Offer, admission: Admission) -> OpenedSession:
+        session = {**(admission.session or {}), **(offer.session or {})}
+        try:
+            return self._open_session(request.query_params, session or None)
+        except BadEvent as error:
+            trouble = error.trouble
+            raise OfferRefused(400, trouble.code, trouble.message, trouble.param) from None
+
+    async def _set_up(
+        self, offer: Offer, opened: OpenedSession, caller: Caller, address: str
+    ) -> tuple[str, str]:
         """Start a call; returns its id and the answer to the offer."""
         try:
-            # The place is taken before the call is up.
-            call = self._calls.admit(KIND, "rtc", address)
+            with ExitStack() as line:
+                line.enter_context(caller.line())
+                # The place is taken before the call is up.
+                call = self._calls.admit(KIND, "rtc", address)
+                call.on_end = line.pop_all().close
         except CallRefused as refusal:
             raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None
         with call.setting_up():
-            pace = self._paces.of(address)
             transport = WebRtcTransport(
-                self._new_writer(), self.settings.webrtc, offer.session, pace
+                opened.writer,
+                self.settings.webrtc,
+                reading=opened.reading,
+                pace=self._paces.of(address),
             )
+            transport.reader.allowance = caller.events
             answer = await _answered(transport, offer.sdp)
-        call.start(transport, lambda: self._connect_and_converse(transport))
+        call.start(transport, lambda: self._connect_and_converse(transport, opened))
         return call.id, answer
 
-    async def _connect_and_converse(self, transport: WebRtcTransport) -> CallEnd:
+    async def _connect_and_converse(
+        self, transport: WebRtcTransport, opened: OpenedSession
+    ) -> CallEnd:
         """The conversation, once the answered offer has become a connection."""
         try:
             async with asyncio.timeout(PENDING_SECONDS):
@@ -175,7 +209,7 @@ class WebRtcOffers:
         except TimeoutError:
             reason = f"no connection within {PENDING_SECONDS:.0f} s of the answer"
             raise Disconnected(reason) from None
-        return await self._converse(transport)
+        return await self._converse(transport, opened, Delivery.TRACK)
 
 
 async def _answered(transport: WebRtcTransport, sdp: str) -> str:
@@ -195,10 +229,6 @@ def _for_browsers(server: IceServer) -> dict[str, str]:
     if server.credential is not None:
         fields["credential"] = server.credential.get_secret_value()
     return fields
-
-
-def _forbidden() -> OfferRefused:
-    return OfferRefused(403, "forbidden", "this page or host name may not call this server")
 
 
 def _too_many() -> OfferRefused:
@@ -269,11 +299,8 @@ async def _text(value: UploadFile | str) -> str:
 def _offer(sdp: str, session: Any, as_json: bool) -> Offer:
     try:
         check_offer(sdp)
-        if session is None:
-            return Offer(sdp, (), as_json)
-        update = parse(json.dumps({"type": "session.update", "session": session}))
     except BadOffer as error:
         raise OfferRefused(400, "invalid_offer", str(error)) from None
-    except BadEvent as error:
-        raise OfferRefused(400, error.trouble.code, error.trouble.message) from None
-    return Offer(sdp, [m for m in update if not isinstance(m, Pinged)], as_json)
+    if not isinstance(session, dict | None):
+        raise OfferRefused(400, "invalid_type", "session: this must be an object")
+    return Offer(sdp, session, as_json)

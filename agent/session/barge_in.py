@@ -125,7 +125,7 @@ class BargeIn:
         self._caused_by, self.overlap = self.overlap.turn, None
         yield from self.replies.stop(now, "turn_detected", keep=wordless)
         yield from self.user_turn.announce()
-        yield Prepare(self.replies.conversation.messages())
+        yield Prepare(self.replies.conversation.messages(), self.replies.options)
 
     def dismiss(self, words: str) -> Iterator[Command]:
         """Drop the caller's turn: its words, ``words``, were no interruption."""
@@ -192,7 +192,7 @@ class BargeIn:
         finished = self.replies.finished
         if finished is None or finished.turn is None or self.replies.kept is not None:
             return False
-        if finished.done is not None:
+        if finished.done is not None or finished.entry.calls:
             return False
         finished.turn.reply = None
         return True

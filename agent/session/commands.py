@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.audio.samples import Samples
-from agent.reply import Message
+from agent.reply import PLAIN, Message, ReplyOptions
 from agent.session.notices import Notice
 
 
@@ -60,18 +60,24 @@ class Prepare:
     """Read the known part of the prompt into the responder's cache ahead of time."""
 
     messages: tuple[Message, ...]
+    options: ReplyOptions = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
 class Respond:
     """Generate a reply; all inputs that belong to it carry ``generation``.
 
-    ``deadline`` is the monotonic second at which its words should be there.
+    Attributes:
+        deadline: monotonic second at which its words should be there.
+        options: functions that it may call, and its length.
+        apart: whether it is generated beside the call's other replies, with no cache of theirs.
     """
 
     generation: int
     messages: tuple[Message, ...]
     deadline: float | None = None
+    options: ReplyOptions = PLAIN
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from agent.reply import Message
+from agent.reply import Message, ToolCall
 from agent.timing import StageTimings, WorkSpan
 
 MAX_TURNS = 200
 """Turns that a call remembers; older ones are dropped."""
+
+
+NO_OUTPUT = "(no output yet)"
+"""The output of a call in the prompt while the client runs the function."""
+
+
+@dataclass(slots=True)
+class FunctionCall:
+    """A call of a function in the conversation.
+
+    Attributes:
+        item_id: id of the call's item.
+        output: what the function returned; None while it runs.
+        output_item_id: id of the output's item; None while there is none.
+    """
+
+    item_id: str
+    call: ToolCall
+    output: str | None = None
+    output_item_id: str | None = None
+
+    def answer(self) -> Message:
+        """The output as a message of the prompt."""
+        output = NO_OUTPUT if self.output is None else self.output
+        return Message("tool", output, call_id=self.call.call_id)
 
 
 @dataclass(slots=True)
@@ -17,6 +41,9 @@ class AgentReply:
     """The agent's part of a turn.
 
     Attributes:
+        shown: whether the client was told of its message.
+        spoken: whether its words are sound.
+        calls: the functions that it called.
         text: all generated words.
         heard: the words that the caller heard.
         interrupted: whether only ``heard`` is remembered.
@@ -28,6 +55,9 @@ class AgentReply:
     heard: str = ""
     interrupted: bool = False
     failed: bool = False
+    shown: bool = False
+    spoken: bool = True
+    calls: list[FunctionCall] = field(default_factory=list)
 
     @property
     def remembered(self) -> str:
@@ -40,6 +70,11 @@ class Turn:
     """One exchange: the caller's words and the reply to them.
 
     Attributes:
+        instruction: a system message that stands here instead of the caller's words.
+        spoken: whether the transcript is of sound.
+        shown: whether the client knows an item of this id; False for a turn of the agent alone.
+        on_request: whether it is answered only when the client asks for it.
+        unheard: why it has no transcript; None unless the recogniser failed.
         revision: number of transcripts that became void because the caller went on.
         transcript: the caller's words, recognised or typed.
         speech_start: start of the turn's sound, pre-roll included, in seconds of sound since
@@ -65,6 +100,21 @@ class Turn:
     asked_at: float | None = None
     work: list[WorkSpan] = field(default_factory=list)
     wasted: float = 0.0
+    instruction: str = ""
+    spoken: bool = True
+    shown: bool = True
+    on_request: bool = False
+    unheard: str | None = None
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The ids of the turn's items that the client knows, in order."""
+        ids = [self.item_id] if self.shown else []
+        if self.reply is not None:
+            ids += [self.reply.item_id] if self.reply.shown else []
+            for call in self.reply.calls:
+                ids += [call.item_id] + ([call.output_item_id] if call.output_item_id else [])
+        return ids
 
     @property
     def said(self) -> str:
@@ -113,53 +163,110 @@ class Conversation:
                 turn.aside = turn.reply is None or not turn.reply.remembered
                 return
 
-    def messages(self, said: str = "") -> tuple[Message, ...]:
+    def messages(self, said: str = "", instructions: str | None = None) -> tuple[Message, ...]:
         """The prompt: instructions, then as many of the newest turns as fit, then ``said``.
 
         A turn whose reply was not heard at all (the caller went on speaking) is joined with the
         next one: for the model they are one message. An exchange that is too long alone keeps
         its newest words. An exchange whose reply failed is left out, as it may be the cause.
+        A call of a function is followed by its output, or by `NO_OUTPUT`.
+
+        Args:
+            instructions: in place of the conversation's own.
         """
         kept: list[Message] = []
-        exchanges = list(self._exchanges(said))
+        exchanges = self._exchanges(said)
         room, taken = self.history_characters, 0
         for exchange in reversed(exchanges):
             if not kept:
-                exchange = [Message(m.role, m.content[-room:]) for m in exchange]
+                exchange = [replace(m, content=m.content[-room:]) for m in exchange]
             room -= sum(len(message.content) for message in exchange)
             if room < 0 and kept:
                 break
             kept = exchange + kept
             taken += 1
         self.trimmed = len(exchanges) - taken
-        return (Message("system", self.instructions), *kept)
+        first = self.instructions if instructions is None else instructions
+        return (Message("system", first), *kept)
 
-    def _exchanges(self, said: str) -> Iterator[list[Message]]:
-        words: list[str] = []
-        spoken: list[str] = []
+    def _exchanges(self, said: str) -> list[list[Message]]:
+        """The messages in groups, each of the caller's words and what the agent did then."""
+        groups: list[list[Message]] = []
+        current: list[Message] = []
         for turn in self.turns:
-            if turn.said and spoken:
-                yield _exchange(words, spoken)
-                words, spoken = [], []
-            if turn.said:
-                words.append(turn.said)
-            reply = turn.reply.remembered if turn.reply else ""
-            if turn.reply and turn.reply.failed and not reply:
-                words = []
-            if reply:
-                spoken.append(reply)
-        if said and spoken:
-            yield _exchange(words, spoken)
-            words, spoken = [], []
+            asked = _asked(turn)
+            if asked and any(message.role == "assistant" for message in current):
+                groups.append(current)
+                current = []
+            for message in asked:
+                _join(current, message)
+            reply = turn.reply
+            failed = reply and reply.failed and not reply.remembered and not reply.calls
+            if failed and all(message.role == "user" for message in current):
+                current = []
+            for message in _answered(reply):
+                _join(current, message)
+        if said and any(message.role == "assistant" for message in current):
+            groups.append(current)
+            current = []
         if said:
-            words.append(said)
-        if words or spoken:
-            yield _exchange(words, spoken)
+            _join(current, Message("user", said))
+        return [*groups, current] if current else groups
+
+    def place(self, turn: Turn, previous: str | None) -> str | None:
+        """Add a turn after the item ``previous``; returns the id of the item before it.
+
+        A turn is not torn apart: after a question that has its answer already, the place is after
+        the answer.
+
+        Args:
+            previous: ``root`` for the beginning, None for the end.
+
+        Raises:
+            KeyError: there is no such item.
+        """
+        if previous is None:
+            self.add(turn)
+            return self.follow(turn.item_ids[-1]) if turn.item_ids else self.newest
+        index = 0 if previous == "root" else self._index(previous) + 1
+        if index == len(self.turns):
+            return self.place(turn, None)
+        self.turns.insert(index, turn)
+        before = [name for known in self.turns[:index] for name in known.item_ids]
+        return before[-1] if before else None
+
+    def _index(self, item_id: str) -> int:
+        for index, turn in enumerate(self.turns):
+            if item_id in turn.item_ids:
+                return index
+        raise KeyError(item_id)
+
+    def call(self, call_id: str) -> FunctionCall | None:
+        """The newest call of a function with this id."""
+        for turn in reversed(self.turns):
+            for call in reversed(turn.reply.calls if turn.reply else []):
+                if call.call.call_id == call_id:
+                    return call
+        return None
+
+    def forget(self, item_id: str) -> bool:
+        """Take an item out of the conversation; returns whether there was one."""
+        turn = next((turn for turn in self.turns if item_id in turn.item_ids), None)
+        if turn is None:
+            return False
+        if turn.shown and item_id == turn.item_id:
+            turn.shown, turn.transcript, turn.instruction = False, "", ""
+        elif turn.reply is not None:
+            _forget(turn.reply, item_id)
+        if self.newest == item_id:
+            known = [name for turn in self.turns for name in turn.item_ids]
+            self.newest = known[-1] if known else None
+        return True
 
     def has(self, item_id: str) -> bool:
         """Whether an item of the conversation has this id."""
         return any(
-            item_id == turn.item_id or (turn.reply and item_id == turn.reply.item_id)
+            item_id in (turn.item_id, turn.reply and turn.reply.item_id, *turn.item_ids)
             for turn in self.turns
         )
 
@@ -171,7 +278,37 @@ class Conversation:
         return None
 
 
-def _exchange(words: list[str], spoken: list[str]) -> list[Message]:
-    """A user message and an assistant message; an empty one is left out."""
-    pair = (Message("user", " ".join(words)), Message("assistant", " ".join(spoken)))
-    return [message for message in pair if message.content]
+def _asked(turn: Turn) -> list[Message]:
+    """The caller's words of a turn, or the system message in their place."""
+    if turn.instruction:
+        return [Message("system", turn.instruction)]
+    return [Message("user", turn.said)] if turn.said else []
+
+
+def _answered(reply: AgentReply | None) -> list[Message]:
+    """The words of a reply with the functions that it called, and their outputs."""
+    if reply is None or not (reply.remembered or reply.calls):
+        return []
+    calls = tuple(call.call for call in reply.calls)
+    outputs = [call.answer() for call in reply.calls]
+    return [Message("assistant", reply.remembered, calls), *outputs]
+
+
+def _join(messages: list[Message], message: Message) -> None:
+    """Append a message; words of the same side continue the message before."""
+    last = messages[-1] if messages else None
+    same = last is not None and last.role == message.role and message.role != "system"
+    if last is None or not same or last.calls or message.role == "tool":
+        messages.append(message)
+    else:
+        content = f"{last.content} {message.content}".strip()
+        messages[-1] = replace(message, content=content)
+
+
+def _forget(reply: AgentReply, item_id: str) -> None:
+    if reply.shown and item_id == reply.item_id:
+        reply.shown, reply.text, reply.heard = False, "", ""
+    for call in reply.calls:
+        if item_id == call.output_item_id:
+            call.output = call.output_item_id = None
+    reply.calls = [call for call in reply.calls if call.item_id != item_id]

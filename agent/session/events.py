@@ -5,11 +5,13 @@ Times are monotonic seconds and durations are seconds, unless a field says other
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from agent.audio.samples import AudioChunk
-from agent.reply import ReplyPiece
+from agent.audio.samples import AudioChunk, Samples
+from agent.audio.wire_format import WireFormat
+from agent.reply import FunctionTool, Message, ReplyPiece, Role
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
 
@@ -43,15 +45,99 @@ class ClearAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientItem:
+    """An item that the client puts into the conversation.
+
+    Attributes:
+        kind: ``reference`` names an item of the conversation, for the input of one reply.
+        item_id: its id; None for one of the server's choice.
+        role: whose words a message has.
+        text: the words, the arguments of a call (JSON), or the output of one.
+        call_id: the call, with a call or its output.
+        name: the function, with a call.
+        sound: 16 kHz mono ``[n]`` of a message that is to be transcribed; ``text`` is empty then.
+    """
+
+    kind: Literal["message", "function_call", "function_call_output", "reference"] = "message"
+    item_id: str | None = None
+    role: Role = "user"
+    text: str = ""
+    call_id: str = ""
+    name: str = ""
+    sound: Samples | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateItem:
+    """The client adds an item.
+
+    Attributes:
+        previous: id of the item that it follows; ``root`` for the beginning, None for the end.
+    """
+
+    item: ClientItem
+    previous: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveItem:
+    """The client asks for an item."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """The client deletes an item: it leaves the conversation."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether functions are called: see `agent.reply.ReplyOptions`."""
+
+    choice: Literal["auto", "none", "required", "function"] = "auto"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RespondNow:
-    """The client asks for a reply."""
+    """The client asks for a reply; None leaves an option as the session has it.
+
+    Attributes:
+        instructions: the system message of this reply.
+        items: the conversation that this reply answers, in place of the call's.
+        context: the messages of ``items``, which the session finds.
+        metadata: echoed with the reply.
+        text_only: whether the reply is words without sound.
+        max_tokens: longest reply in tokens; infinite for the responder's own limit.
+        tools: functions that this reply may call.
+        tool_choice: whether it calls one.
+        apart: whether it stays out of the conversation.
+    """
+
+    instructions: str | None = None
+    items: tuple[ClientItem, ...] | None = None
+    context: tuple[Message, ...] | None = None
+    metadata: Mapping[str, Any] | None = None
+    text_only: bool | None = None
+    max_tokens: float | None = None
+    tools: tuple[FunctionTool, ...] | None = None
+    tool_choice: ToolChoice | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CancelReply:
-    """The client cancels the current reply, or the reply with this id."""
+    """The client cancels the current reply, or the reply with this id.
+
+    Attributes:
+        quiet: whether it is no mistake if none is running.
+    """
 
     response_id: str | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +163,15 @@ class Configure:
         pre_roll: seconds of sound before the detected start that belong to the turn.
         create_response: whether the end of a turn starts a reply.
         interrupt_response: whether the caller's speech may interrupt a reply.
+        transcription_only: whether the caller is written down and never answered.
+        text_only: whether replies are words without sound.
+        tools: functions that replies may call.
+        tool_choice: whether they call one.
+        max_tokens: longest reply in tokens; infinite for the responder's own limit.
+        input_format: the caller's sound in events.
+        output_format: the agent's sound in events.
+        own_events: whether the client takes the events of this project beside the API's.
+        ignored: the client's wishes that were not applied, each in a few words.
     """
 
     instructions: str | None = None
@@ -89,6 +184,15 @@ class Configure:
     pre_roll: float | None = None
     create_response: bool | None = None
     interrupt_response: bool | None = None
+    transcription_only: bool | None = None
+    text_only: bool | None = None
+    tools: tuple[FunctionTool, ...] | None = None
+    tool_choice: ToolChoice | None = None
+    max_tokens: float | None = None
+    input_format: WireFormat | None = None
+    output_format: WireFormat | None = None
+    own_events: bool | None = None
+    ignored: tuple[str, ...] = ()
 
 
 # ---- inputs: from the engines ------------------------------------------------------
@@ -177,6 +281,9 @@ Input = (
     CallStarted
     | AudioFrame
     | TextTyped
+    | CreateItem
+    | RetrieveItem
+    | DeleteItem
     | CommitAudio
     | ClearAudio
     | RespondNow

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from agent.close_codes import NORMAL_CLOSURE
 from agent.config.settings import CallSettings
 from agent.session.commands import Command, HangUp
+from agent.session.notices import IdleTimedOut
 from agent.session.replies import Replies
 from agent.timing import Stage
 
@@ -55,6 +56,9 @@ class Lifecycle:
     idle_after: float = field(init=False)
     _ends_because: str = "the call reached its maximum length"
     _quiet_since: float | None = None
+    _quiet_from: float = 0.0
+    """Position in the caller's sound, in seconds, at which the silence began."""
+    _position: float = 0.0
     _prompts: int = 0
     _left_at: float = 0.0
 
@@ -66,12 +70,17 @@ class Lifecycle:
         """Reset the count of questions: the caller said or typed something."""
         self._prompts = 0
 
-    def observe(self, now: float, *, quiet: bool) -> None:
-        """Start or end the silence; ``quiet`` means that nobody speaks and no reply is due."""
+    def observe(self, now: float, *, quiet: bool, position: float = 0.0) -> None:
+        """Start or end the silence; ``quiet`` means that nobody speaks and no reply is due.
+
+        Args:
+            position: seconds of the caller's sound so far.
+        """
+        self._position = position
         if not quiet:
             self._quiet_since = None
         elif self._quiet_since is None:
-            self._quiet_since = now
+            self._quiet_since, self._quiet_from = now, position
 
     def greet(self, now: float) -> Iterator[Command]:
         """Speak the greeting, if there is one, as the line opens."""
@@ -88,9 +97,12 @@ class Lifecycle:
         """Carry out what is due: a filler, a question, goodbye, the end of the call."""
         filler_at = self.filler_at
         if filler_at is not None and now >= filler_at and self.replies.current is not None:
-            yield from self.replies.current.fill(self.settings.filler or "")
+            yield from self.replies.fill(self.settings.filler or "")
         match self.take_due(now):
             case LifecycleAction.PROMPT:
+                if self.replies.current is None:
+                    name = self.replies.new_id("item")
+                    yield IdleTimedOut(name, self._quiet_from, self._position)
                 yield from self.replies.say(self.settings.idle_prompt, now)
             case LifecycleAction.GOODBYE:
                 yield from self.replies.stop(now, self.reason)

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from agent.audio.samples import Samples
-from agent.reply import CanvasStep
+from agent.reply import CanvasStep, Role
 from agent.session.events import Configure
 from agent.timing import Speculation, WorkSpan
 
@@ -62,6 +63,56 @@ class TranscriptUpdated:
 
 
 @dataclass(frozen=True, slots=True)
+class TranscriptFailed:
+    """The recogniser failed on the caller's turn, which has no transcript."""
+
+    item_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of the conversation, as the client sees it.
+
+    Attributes:
+        text: the words, the arguments of a call (JSON), or the output of one.
+        spoken: whether the words were sound.
+        complete: False for a reply that was cut.
+    """
+
+    item_id: str
+    kind: Literal["message", "function_call", "function_call_output"]
+    role: Role = "user"
+    text: str = ""
+    call_id: str = ""
+    name: str = ""
+    spoken: bool = False
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAccepted:
+    """An item of the client's is part of the conversation now."""
+
+    item: Item
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRetrieved:
+    """The client asked for this item."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDeleted:
+    """An item left the conversation."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TextAccepted:
     """A typed message is part of the conversation now."""
 
@@ -72,11 +123,64 @@ class TextAccepted:
 
 @dataclass(frozen=True, slots=True)
 class ReplyStarted:
-    """A reply began; its item is part of the conversation now."""
+    """A reply began.
+
+    Attributes:
+        item_id: of its message, which `ReplyItemStarted` announces.
+        text_only: whether it is words without sound.
+        metadata: the client's, with the reply that it asked for.
+        max_tokens: longest reply in tokens, as the client wanted it.
+        apart: whether it stays out of the conversation.
+    """
+
+    response_id: str
+    item_id: str
+    text_only: bool = False
+    metadata: Mapping[str, Any] | None = None
+    max_tokens: float | None = None
+    apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyItemStarted:
+    """The message of a reply begins; it is part of the conversation unless the reply is apart."""
 
     response_id: str
     item_id: str
     previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCallStarted:
+    """A reply calls a function; its item is part of the conversation now."""
+
+    response_id: str
+    item_id: str
+    previous_item_id: str | None
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionArgumentsDelta:
+    """The next text of a call's arguments."""
+
+    response_id: str
+    item_id: str
+    call_id: str
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCallDone:
+    """The client is to run the function, and to create an item with its output."""
+
+    response_id: str
+    item_id: str
+    previous_item_id: str | None
+    call_id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +261,34 @@ class StopPlaying:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of a reply."""
+
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyGenerated:
+    """All of a reply was generated; its playback may go on.
+
+    Attributes:
+        status: ``incomplete`` for a reply that reached the length that the client wanted.
+        text: its words.
+        stats: the responder's figures.
+        usage: its tokens; None where the responder counts none.
+    """
+
+    response_id: str
+    item_id: str
+    status: Literal["completed", "incomplete"]
+    text: str
+    stats: dict[str, float] = field(default_factory=dict)
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyFinished:
     """A reply was heard to its end, or was cut.
 
@@ -164,6 +296,7 @@ class ReplyFinished:
         reason: why it was cut; empty for a completed reply.
         text: the whole reply, or the part that the caller heard of a reply that was cut.
         stats: the responder's figures of a completed reply.
+        usage: its tokens as far as they are known.
     """
 
     response_id: str
@@ -172,6 +305,16 @@ class ReplyFinished:
     reason: str
     text: str
     stats: dict[str, float] = field(default_factory=dict)
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTimedOut:
+    """Both sides were silent for so long that the agent asks; seconds of the caller's sound."""
+
+    item_id: str
+    audio_start: float
+    audio_end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +380,18 @@ Notice = (
     | TurnCommitted
     | AudioCleared
     | TranscriptUpdated
+    | TranscriptFailed
     | TextAccepted
+    | ItemAccepted
+    | ItemRetrieved
+    | ItemDeleted
     | ReplyStarted
+    | ReplyItemStarted
+    | FunctionCallStarted
+    | FunctionArgumentsDelta
+    | FunctionCallDone
+    | ReplyGenerated
+    | IdleTimedOut
     | ReplyTextDelta
     | WordTimestamps
     | CanvasShown

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.session.commands import Command
 from agent.session.conversation import Conversation
+from agent.session.events import RespondNow
 from agent.session.ids import Ids
 from agent.session.notices import Remark, Trouble
-from agent.session.replies import Replies
+from agent.session.replies import BY_SESSION, Replies
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 
-NOTHING_TO_ANSWER = Trouble("conversation_empty", "nothing was said yet that could be answered")
+MAX_QUEUED = 16
+"""Replies that the client may have asked for and that have not begun."""
 
 
 @dataclass(slots=True)
 class PendingReply:
-    """A request for a reply that waits until it can begin.
+    """The replies that are due and wait until they can begin, one after another.
 
     Attributes:
         wanted: whether a reply is due that has not begun.
@@ -29,43 +32,48 @@ class PendingReply:
     replies: Replies
     ids: Ids
     wanted: bool = False
-    _asked: bool = False
-    """Whether it was asked for, so that an empty conversation is an error for the client."""
+    _asked: deque[RespondNow] = field(default_factory=deque)
+    """The requests of the client among them."""
     _trimmed: int = 0
 
-    def ask(self) -> Iterator[Command]:
-        """Take the client's request for a reply; an error while another reply is played."""
-        if self.replies.current is not None:
+    def ask(self, request: RespondNow, now: float) -> Iterator[Command]:
+        """Take the client's request for a reply."""
+        text_only = self.replies.text_only if request.text_only is None else request.text_only
+        if request.apart and text_only:
+            yield from self.replies.respond_apart(request, now)
+        elif len(self._asked) >= MAX_QUEUED:
             yield Trouble(
                 "conversation_already_has_active_response",
-                f"{self.replies.current.response_id} is still being spoken; "
-                "wait for response.done or send response.cancel",
+                f"{MAX_QUEUED} replies wait already; wait for response.done or send "
+                "response.cancel",
             )
         else:
-            self.ask_again()
+            self._asked.append(request)
+            self.wanted = True
 
     def ask_again(self) -> None:
         """Request a reply as if the client had asked, also in place of one that was cut."""
-        self.wanted = self._asked = True
+        if not self._asked:
+            self._asked.append(BY_SESSION)
+        self.wanted = True
 
     def settle(self, now: float) -> Iterator[Command]:
         """Begin the reply once all transcripts are final, nobody speaks and no reply is current."""
         speaks = self.user_turn.open is not None and self.user_turn.detection
         if not self.wanted or speaks or self.user_turn.closed or self.replies.current is not None:
             return
-        asked, self.wanted, self._asked = self._asked, False, False
-        if not self.conversation.messages()[1:]:
-            if asked:
-                yield NOTHING_TO_ANSWER
-            return
+        request = self._asked.popleft() if self._asked else None
+        self.wanted = bool(self._asked)
         turn = self.conversation.unanswered()
-        if turn is None:
-            if not asked:
+        if turn is None or (request is not None and request.apart):
+            if request is None:
                 return
             turn = self.ids.turn()
-            self.conversation.add(turn)
+            turn.shown = False
+            if not request.apart:
+                self.conversation.add(turn)
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        yield from self.replies.respond(turn, now)
+        yield from self.replies.respond(turn, now, request or BY_SESSION)
         yield from self._tell_what_was_trimmed()
 
     def _tell_what_was_trimmed(self) -> Iterator[Command]:

@@ -6,9 +6,11 @@ when the caller interrupts. Positions are seconds of the reply's sound.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 
@@ -17,6 +19,21 @@ from tts.engine import SpeechChunk
 
 SLICE_SECONDS = 0.06
 """Length of the pieces that sound is sent in."""
+
+
+LONG_SLICE_SECONDS = 0.24
+"""Length of the pieces where nothing paces them."""
+
+
+class Delivery(Enum):
+    """The way of a reply's sound to the client."""
+
+    PACED = auto()
+    """In events, at the speed of playback plus a short lead."""
+    AT_ONCE = auto()
+    """In events, as fast as it is synthesised: the client keeps what it does not play yet."""
+    TRACK = auto()
+    """Beside the events, at the speed of playback."""
 
 
 INSTANT = 1e-6
@@ -84,7 +101,7 @@ class Playback:
 
     def due(self, now: float) -> Iterator[Samples]:
         """Take the sound that may be sent by ``now``, piece by piece."""
-        size = int(SLICE_SECONDS * self.rate)
+        size = int((SLICE_SECONDS if self.lead < math.inf else LONG_SLICE_SECONDS) * self.rate)
         while self._waiting and self.ahead(now) < self.lead:
             if self.ahead(now) <= 0:
                 self._anchor_position, self._anchor_at = self._sent, now

@@ -5,22 +5,46 @@ A barge-in raises the generation; later inputs of an older generation are ignore
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from agent.reply import CanvasStep, Message, Prefilled, ReplyDone, ReplyText
+from agent.reply import (
+    CanvasStep,
+    Message,
+    Prefilled,
+    ReplyDone,
+    ReplyOptions,
+    ReplyText,
+    ToolArguments,
+    ToolCall,
+    ToolCallStarted,
+)
 from agent.session.commands import Abandon, AbandonSpeech, Command, Respond, Speak
-from agent.session.conversation import AgentReply, Conversation, Turn
+from agent.session.conversation import AgentReply, Conversation, FunctionCall, Turn
 from agent.session.events import (
     CancelReply,
     ReplyEvent,
+    RespondNow,
     SegmentSpoken,
     SoundReady,
     StageFailed,
+    ToolChoice,
     Truncate,
 )
-from agent.session.notices import CanvasShown, ItemTruncated, ReplyStarted, Trouble
+from agent.session.notices import (
+    CanvasShown,
+    FunctionArgumentsDelta,
+    FunctionCallDone,
+    FunctionCallStarted,
+    ItemTruncated,
+    ReplyFinished,
+    ReplyItemStarted,
+    ReplyStarted,
+    Trouble,
+)
+from agent.session.playback import Delivery
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.timing import Speculation, Stage
 from tts.lexicon import EMPTY, Lexicon
@@ -28,6 +52,13 @@ from tts.lexicon import EMPTY, Lexicon
 MAX_REPLY = 4000
 """Characters of one reply, about four minutes of speech; a longer one fails."""
 TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
+
+MAX_APART = 8
+"""Replies outside the conversation that may be generated at once."""
+OPENING = Message("user", "Hello.")
+"""What a reply answers before anybody has said anything."""
+BY_SESSION = RespondNow()
+"""The options of a reply that nobody asked for in particular."""
 
 ReplyInput = ReplyEvent | SoundReady | SegmentSpoken
 
@@ -39,11 +70,20 @@ class Draft:
     Attributes:
         messages: the prompt of the reply; it is used only if the turn ends with this prompt.
         held: the commands that are carried out when it is used.
+        late: the pieces from the first call of a function on, which are taken when it is used.
     """
 
     reply: ReplyInFlight
     messages: tuple[Message, ...]
     held: list[Command] = field(default_factory=list)
+    late: list[ReplyEvent] = field(default_factory=list)
+
+    def defers(self, event: ReplyInput) -> bool:
+        """Whether a piece waits until the draft is used: a call of a function, or a later one."""
+        calls = isinstance(event, ReplyEvent) and isinstance(
+            event.piece, ToolCallStarted | ToolArguments | ToolCall
+        )
+        return calls or (bool(self.late) and isinstance(event, ReplyEvent))
 
 
 @dataclass(slots=True)
@@ -61,6 +101,10 @@ class Replies:
             that it goes on; None while there is none.
         finished: the reply before the current one; the client may still report how much of it
             was played.
+        apart: replies outside the conversation that are being generated, by generation.
+        delivery: the way of the sound to the client.
+        text_only: whether replies are words without sound, unless the client asks otherwise.
+        options: functions and length of replies, unless the client asks otherwise.
         lexicon: the user's own words, for the spoken form.
     """
 
@@ -74,6 +118,10 @@ class Replies:
     kept: ReplyInFlight | None = None
     lexicon: Lexicon = EMPTY
     finished: ReplyInFlight | None = None
+    apart: dict[int, ReplyInFlight] = field(default_factory=dict)
+    delivery: Delivery = Delivery.PACED
+    text_only: bool = False
+    options: ReplyOptions = field(default_factory=ReplyOptions)
     _resuming: bool = False
     """Whether the rest of ``kept`` is spoken once it is complete."""
 
@@ -84,27 +132,63 @@ class Replies:
 
     # ---- beginning -----------------------------------------------------------------
 
-    def respond(self, turn: Turn, now: float) -> Iterator[Command]:
+    def respond(
+        self, turn: Turn, now: float, request: RespondNow = BY_SESSION
+    ) -> Iterator[Command]:
         """Reply to ``turn``, the conversation's newest; uses the draft if its prompt is equal."""
-        messages = self.conversation.messages()
-        if self.draft is not None and self.draft.messages == messages:
-            yield from self._adopt(self.draft, turn, now)
+        messages = self._prompt(request)
+        draft = self.draft
+        if draft is not None and draft.messages == messages and request == BY_SESSION:
+            yield from self._adopt(draft, turn, now)
             return
         yield from self.discard(turn, now)
-        reply = self._new(now)
+        reply = self._new(now, request)
         reply.turn, reply.timings = turn, turn.timings
         self._note_speculation(reply, turn, now, hit=False)
         yield from self._release()
         yield from self._start(reply, turn)
-        yield Respond(reply.generation, messages, self._deadline(turn, now))
+        options = self.options_of(request)
+        yield Respond(reply.generation, messages, self._deadline(turn, now), options)
+
+    def respond_apart(self, request: RespondNow, now: float) -> Iterator[Command]:
+        """Generate words outside the conversation, beside whatever is spoken."""
+        if len(self.apart) >= MAX_APART:
+            message = f"{MAX_APART} replies outside the conversation are being generated already"
+            yield Trouble("conversation_already_has_active_response", message)
+            return
+        reply = self._new(now, request)
+        self.apart[reply.generation] = reply
+        yield self._started(reply)
+        options = self.options_of(request)
+        yield Respond(reply.generation, self._prompt(request), None, options, apart=True)
+
+    def _prompt(self, request: RespondNow) -> tuple[Message, ...]:
+        """The prompt of a reply, with something to answer where nothing was said yet."""
+        messages = self.conversation.messages(instructions=request.instructions)
+        if request.context is not None:
+            messages = (messages[0], *request.context)
+        nobody = all(message.role in ("system", "assistant") for message in messages)
+        return (*messages, OPENING) if nobody else messages
+
+    def options_of(self, request: RespondNow) -> ReplyOptions:
+        """The options of a reply: the request's, else the session's."""
+        given: dict[str, object] = {}
+        if request.tools is not None:
+            given["tools"] = request.tools
+        if request.tool_choice is not None:
+            given |= _choice(request.tool_choice)
+        if request.max_tokens is not None:
+            given["max_tokens"] = whole(request.max_tokens)
+        return replace(self.options, **given)  # type: ignore[arg-type]
 
     def say(self, words: str, now: float, silence: float = 0.0) -> Iterator[Command]:
         """Speak fixed ``words`` without a responder, after ``silence`` seconds of silence."""
-        turn = Turn(0, self.new_id("item"))
+        turn = Turn(0, self.new_id("item"), shown=False)
         self.conversation.add(turn)
         reply = self._new(now)
         reply.silence = silence
         yield from self._start(reply, turn)
+        yield from self._show(reply)
         yield from reply.text(words, now)
         yield from reply.complete(ReplyDone(words, 0, 0, 0.0, 0.0), now)
 
@@ -116,27 +200,52 @@ class Replies:
         reply.paused = True
         self.draft = Draft(reply, messages)
         due = None if self.budget is None else speech_end_at + self.budget
-        yield Respond(reply.generation, messages, due)
+        yield Respond(reply.generation, messages, due, self.options)
 
-    def _new(self, now: float) -> ReplyInFlight:
+    def _new(self, now: float, request: RespondNow = BY_SESSION) -> ReplyInFlight:
         self.generation += 1
-        entry = AgentReply(self.new_id("item"))
+        text_only = self.text_only if request.text_only is None else request.text_only
+        entry = AgentReply(self.new_id("item"), spoken=not text_only)
         response_id = self.new_id("resp")
+        lead = math.inf if self.delivery is Delivery.AT_ONCE else self.lead
         return ReplyInFlight(
             self.generation,
             response_id,
             entry,
-            self.lead,
+            lead,
             now,
             budget=self.budget,
+            request=request,
+            report_cut=self.delivery is Delivery.AT_ONCE and not text_only,
             lexicon=self.lexicon,
         )
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:
-        turn.reply = reply.entry
+        if not reply.request.apart:
+            turn.reply = reply.entry
         self.current = reply
-        item_id = reply.entry.item_id
-        yield ReplyStarted(reply.response_id, item_id, self.conversation.follow(item_id))
+        yield self._started(reply)
+
+    def _started(self, reply: ReplyInFlight) -> ReplyStarted:
+        longest = self.options_of(reply.request).max_tokens
+        return ReplyStarted(
+            reply.response_id,
+            reply.entry.item_id,
+            not reply.entry.spoken,
+            reply.request.metadata,
+            longest,
+            reply.request.apart,
+        )
+
+    def _show(self, reply: ReplyInFlight) -> Iterator[Command]:
+        """Tell the client once of the message of a reply."""
+        if not reply.entry.shown:
+            reply.entry.shown = True
+            item_id = reply.entry.item_id
+            yield ReplyItemStarted(reply.response_id, item_id, self._follow(reply, item_id))
+
+    def _follow(self, reply: ReplyInFlight, item_id: str) -> str | None:
+        return None if reply.request.apart else self.conversation.follow(item_id)
 
     def _deadline(self, turn: Turn, now: float) -> float | None:
         begin = turn.timings.marks.get(Stage.SPEECH_END, now)
@@ -151,7 +260,11 @@ class Replies:
         reply.turn, reply.timings, reply.paused = turn, turn.timings, False
         self._note_speculation(reply, turn, now, hit=True)
         yield from self._start(reply, turn)
+        if any(not isinstance(command, CanvasShown) for command in draft.held):
+            yield from self._show(reply)
         yield from draft.held
+        for event in draft.late:
+            yield from self._piece(reply, event, now)
         yield from reply.pump(now)
 
     def discard(self, turn: Turn | None, now: float) -> Iterator[Command]:
@@ -185,9 +298,15 @@ class Replies:
             failed = StageFailed("responder", TOO_LONG, generation=event.generation)
             yield from self.failed(failed, now)
         elif reply is not None and reply.generation == event.generation:
-            yield from _piece(reply, event, now)
+            yield from self._piece(reply, event, now)
+        elif event.generation in self.apart:
+            yield from self._piece(self.apart[event.generation], event, now)
         elif draft is not None and draft.reply.generation == event.generation:
-            for command in _piece(draft.reply, event, now):
+            if draft.defers(event):
+                assert isinstance(event, ReplyEvent)
+                draft.late.append(event)
+                return
+            for command in _plain_piece(draft.reply, event, now):
                 # Only the first segment is synthesised ahead: the draft may be dropped.
                 if isinstance(command, Speak) and command.segment == 0:
                     yield command
@@ -218,10 +337,54 @@ class Replies:
         if kept is not None:
             yield Abandon(kept.generation)
 
+    def _piece(self, reply: ReplyInFlight, event: ReplyInput, now: float) -> Iterator[Command]:
+        match event:
+            case ReplyEvent(piece=ReplyText()):
+                yield from self._show(reply)
+            case ReplyEvent(piece=ToolCallStarted() as piece):
+                yield from self._call_started(reply, piece)
+            case ReplyEvent(piece=ToolArguments(call_id, delta)):
+                if (call := reply.running_calls.get(call_id)) is not None:
+                    known = call.call
+                    call.call = replace(known, arguments=known.arguments + delta)
+                    ids = (reply.response_id, call.item_id, known.call_id)
+                    yield FunctionArgumentsDelta(*ids, delta)
+            case ReplyEvent(piece=ToolCall() as piece):
+                yield from self._called(reply, piece)
+            case ReplyEvent(piece=ReplyDone()) if not reply.entry.calls:
+                yield from self._show(reply)
+        yield from _plain_piece(reply, event, now)
+
+    def _call_started(self, reply: ReplyInFlight, piece: ToolCallStarted) -> Iterator[Command]:
+        """Give the call an item, and another id where the conversation has a call of its id."""
+        taken = self.conversation.call(piece.call_id) is not None or not piece.call_id
+        call_id = self.new_id("call") if taken else piece.call_id
+        call = FunctionCall(self.new_id("item"), ToolCall(call_id, piece.name, ""))
+        reply.running_calls[piece.call_id] = call
+        previous = self._follow(reply, call.item_id)
+        yield FunctionCallStarted(reply.response_id, call.item_id, previous, call_id, piece.name)
+
+    def _called(self, reply: ReplyInFlight, piece: ToolCall) -> Iterator[Command]:
+        if piece.call_id not in reply.running_calls:
+            yield from self._call_started(reply, ToolCallStarted(piece.call_id, piece.name))
+        running = reply.running_calls[piece.call_id]
+        ids = (reply.response_id, running.item_id)
+        if not running.call.arguments:
+            yield FunctionArgumentsDelta(*ids, running.call.call_id, piece.arguments)
+        call = reply.call_complete(piece).call
+        yield FunctionCallDone(*ids, None, call.call_id, call.name, call.arguments)
+
+    def fill(self, words: str) -> Iterator[Command]:
+        """Speak a filler while the caller waits for the current reply."""
+        if self.current is not None and self.current.entry.spoken:
+            yield from self._show(self.current)
+            yield from self.current.fill(words)
+
     def _too_long(self, event: ReplyEvent) -> bool:
         if not isinstance(event.piece, ReplyText):
             return False
-        running = [self.current, None if self.draft is None else self.draft.reply]
+        drafted = None if self.draft is None else self.draft.reply
+        running = [self.current, drafted, *self.apart.values()]
         return any(
             len(reply.entry.text) + len(event.piece.text) > MAX_REPLY
             for reply in running
@@ -230,9 +393,15 @@ class Replies:
 
     def pump(self, now: float) -> Iterator[Command]:
         """Send the sound that is due; finish the reply once all of it was heard."""
+        for reply in [reply for reply in self.apart.values() if reply.generated]:
+            del self.apart[reply.generation]
+            yield from reply.tell_end(sound_in_events=False)
+            yield reply.finish()
         if self.current is None:
             return
         yield from self.current.pump(now)
+        events = self.delivery is not Delivery.TRACK
+        yield from self.current.tell_end(sound_in_events=events)
         if self.current.over(now):
             yield self.current.finish()
             self.finished, self.current = self.current, None
@@ -271,26 +440,44 @@ class Replies:
             yield Abandon(reply.generation)
 
     def cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
-        """Stop the current reply at the client's request."""
-        reply = self.current
-        running = reply.response_id if reply else None
+        """Stop the current reply, or the one that the client names."""
+        for reply in list(self.apart.values()):
+            if reply.response_id == event.response_id:
+                yield from self._stop_apart(reply, now, "client_cancelled", "cancelled")
+                return
+        running = self.current.response_id if self.current else None
         if running is None or event.response_id not in (None, running):
-            what = event.response_id or "no reply"
-            yield Trouble("response_cancel_not_active", f"{what} is not running")
+            if not event.quiet:
+                name = f"{event.response_id} is not running" if event.response_id else ""
+                message = f"Cancellation failed: {name or 'no active response found'}"
+                yield Trouble("response_cancel_not_active", message)
         else:
             yield from self.stop(now, "client_cancelled")
 
-    def truncate(self, event: Truncate) -> Iterator[Command]:
-        """Cut the newest reply in the history to what the client has played."""
+    def _stop_apart(
+        self, reply: ReplyInFlight, now: float, reason: str, status: Literal["cancelled", "failed"]
+    ) -> Iterator[Command]:
+        del self.apart[reply.generation]
+        ids = (reply.response_id, reply.entry.item_id)
+        yield ReplyFinished(*ids, status, reason, reply.entry.text, usage=reply.usage)
+        yield Abandon(reply.generation)
+
+    def truncate(self, event: Truncate, now: float) -> Iterator[Command]:
+        """Cut the newest reply in the history to what the client has played; ends it if it runs."""
         for reply in (self.current, self.finished):
             if reply is not None and reply.entry.item_id == event.item_id:
                 reply.truncate(event.played)
+                if reply is self.current:
+                    reply.report_cut = False
+                    yield from self.stop(now, "client_cancelled")
                 yield ItemTruncated(event.item_id, event.played)
                 return
         if self.conversation.reply_of(event.item_id) is None:
-            yield Trouble("item_not_found", f"no reply has the id {event.item_id}")
+            message = f"no reply has the id {event.item_id}"
+            yield Trouble("item_truncate_invalid_item_id", message, param="item_id")
         else:
-            yield Trouble("item_too_old", "only the newest reply can still be truncated")
+            message = "only the newest reply can still be truncated"
+            yield Trouble("item_too_old", message, param="item_id")
 
     def failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         """Stop a reply on which an engine failed; the client is not told of a draft."""
@@ -299,14 +486,27 @@ class Replies:
         elif self.draft is not None and self.draft.reply.generation == event.generation:
             self.draft = None
             yield Abandon(event.generation)
+        elif event.generation in self.apart:
+            yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
+            yield from self._stop_apart(self.apart[event.generation], now, event.message, "failed")
         elif self.current is not None and self.current.generation == event.generation:
             yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
             yield from self.stop(now, event.message, "failed")
 
 
-def _piece(reply: ReplyInFlight, event: ReplyInput, now: float) -> Iterator[Command]:
+def whole(tokens: float) -> int | None:
+    """A limit of tokens; None where it is infinite."""
+    return None if math.isinf(tokens) else int(tokens)
+
+
+def _choice(choice: ToolChoice) -> dict[str, object]:
+    return {"tool_choice": choice.choice, "tool_name": choice.name}
+
+
+def _plain_piece(reply: ReplyInFlight, event: ReplyInput, now: float) -> Iterator[Command]:
     match event:
-        case ReplyEvent(piece=Prefilled()):
+        case ReplyEvent(piece=Prefilled() as prompt):
+            reply.prompt = prompt
             reply.reached(Stage.PROMPT, now)
         case ReplyEvent(piece=CanvasStep() as step):
             yield CanvasShown(reply.response_id, step)

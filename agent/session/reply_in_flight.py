@@ -8,17 +8,20 @@ from typing import Literal
 
 import numpy as np
 
-from agent.reply import ReplyDone
+from agent.reply import Prefilled, ReplyDone, ToolCall
 from agent.session.commands import Command, EndSpeech, Speak
-from agent.session.conversation import AgentReply, Turn
-from agent.session.events import SegmentSpoken, SoundReady
+from agent.session.conversation import AgentReply, FunctionCall, Turn
+from agent.session.events import RespondNow, SegmentSpoken, SoundReady
 from agent.session.notices import (
+    ItemTruncated,
     Play,
     Remark,
     ReplyFinished,
+    ReplyGenerated,
     ReplyTextDelta,
     StopPlaying,
     TurnTimed,
+    Usage,
     WordTimestamp,
     WordTimestamps,
 )
@@ -51,6 +54,12 @@ class ReplyInFlight:
         work: the engines' work for it.
         speculation: the outcome of work ahead of the end of the turn.
         budget: seconds that the turn may take; None for no limit.
+        request: the client's options for it.
+        running_calls: the functions that it has begun to call, by the responder's ids.
+        prompt: the size of its prompt; None until it is read.
+        told: whether the client was told that all of it was generated.
+        report_cut: whether the client, which may hold unplayed sound of a reply that was told to
+            be complete, is told how much of it counts as heard when it is cut.
         lexicon: the user's own words, for the spoken form.
     """
 
@@ -68,6 +77,11 @@ class ReplyInFlight:
     work: list[WorkSpan] = field(default_factory=list)
     speculation: Speculation | None = None
     budget: float | None = None
+    request: RespondNow = field(default_factory=RespondNow)
+    running_calls: dict[str, FunctionCall] = field(default_factory=dict)
+    prompt: Prefilled | None = None
+    told: bool = False
+    report_cut: bool = False
     lexicon: Lexicon = EMPTY
     _segmenter: Segmenter = field(default_factory=Segmenter)
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
@@ -93,19 +107,27 @@ class ReplyInFlight:
         """Take the next final text of the reply."""
         self.entry.text += delta
         yield ReplyTextDelta(self.response_id, self.entry.item_id, delta)
+        if not self.entry.spoken:
+            self.reached(Stage.FIRST_TEXT, now)
+            return
         for segment in self._segmenter.feed(delta):
             yield from self._speak(segment, now)
 
     def complete(self, done: ReplyDone, now: float) -> Iterator[Command]:
         """Take the end of the reply's text."""
         self.done = done
-        for segment in self._segmenter.flush():
-            yield from self._speak(segment, now)
-        yield EndSpeech(self.generation)
+        if self.entry.spoken:
+            for segment in self._segmenter.flush():
+                yield from self._speak(segment, now)
+            yield EndSpeech(self.generation)
 
     def fill(self, words: str) -> Iterator[Command]:
         """Speak a filler while the caller waits; it is not part of the reply's text."""
-        if not self.begun and (spoken := speakable(words, lexicon=self.lexicon)).text:
+        if (
+            not self.begun
+            and self.entry.spoken
+            and (spoken := speakable(words, lexicon=self.lexicon)).text
+        ):
             self._segments.append(("", spoken))
             yield Speak(self.generation, 0, spoken.text)
 
@@ -192,6 +214,40 @@ class ReplyInFlight:
         """Whether the whole reply was heard."""
         return self.generated and self.playback.all_sent and self.playback.ahead(now) <= 0
 
+    def tell_end(self, *, sound_in_events: bool) -> Iterator[Command]:
+        """Tell the client once that all of the reply was generated, and its sound sent."""
+        waiting = sound_in_events and not self.playback.all_sent
+        if self.told or self.done is None or not self.generated or waiting:
+            return
+        self.told = True
+        cut = self.request.max_tokens is not None and self.done.stats.get("cut") == 1.0
+        yield ReplyGenerated(
+            self.response_id,
+            self.entry.item_id,
+            "incomplete" if cut else "completed",
+            self.entry.text,
+            self.done.stats,
+            self.usage,
+        )
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of the reply so far; None where the responder counts none."""
+        stats = self.done.stats if self.done else {}
+        prompt = self.prompt or Prefilled(0, 0, 0.0)
+        read = stats.get("prompt_tokens", prompt.cached_tokens + prompt.new_tokens)
+        made = stats.get("tokens", self.done.steps if self.done else 0)
+        if not read and not made:
+            return None
+        return Usage(int(read), prompt.cached_tokens, int(made))
+
+    def call_complete(self, call: ToolCall) -> FunctionCall:
+        """Take a complete call of a function into the reply."""
+        entry = self.running_calls[call.call_id]
+        entry.call = ToolCall(entry.call.call_id, call.name, call.arguments)
+        self.entry.calls.append(entry)
+        return entry
+
     def heard_text(self, position: float) -> str:
         """The words of the reply up to ``position`` seconds of its sound."""
         return self._heard_source(position).strip()
@@ -214,6 +270,9 @@ class ReplyInFlight:
 
     def truncate(self, position: float) -> None:
         """Cut the reply in the history to ``position`` seconds of its sound that was sent."""
+        if not self.entry.spoken:
+            self.entry.heard = self.entry.text  # it is read as it comes
+            return
         self._truncated_at = min(position, self.playback.sent)
         self.entry.interrupted = True
         self.entry.heard = self.heard_text(self._truncated_at)
@@ -224,7 +283,13 @@ class ReplyInFlight:
             self.entry.heard = self.entry.text
         stats = self.done.stats if self.done else {}
         return ReplyFinished(
-            self.response_id, self.entry.item_id, "completed", "", self.entry.text, stats
+            self.response_id,
+            self.entry.item_id,
+            "completed",
+            "",
+            self.entry.text,
+            stats,
+            self.usage,
         )
 
     def cut(
@@ -237,4 +302,6 @@ class ReplyInFlight:
         self.truncate(position if self._truncated_at is None else self._truncated_at)
         ids = (self.response_id, self.entry.item_id)
         yield StopPlaying(*ids, position)
-        yield ReplyFinished(*ids, status, reason, self.entry.heard)
+        if self.told and self.report_cut:
+            yield ItemTruncated(self.entry.item_id, position)
+        yield ReplyFinished(*ids, status, reason, self.entry.heard, usage=self.usage)

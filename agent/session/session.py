@@ -7,7 +7,7 @@ side, ``replies`` the agent's; this module passes the effects of one side on to 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from agent.config.settings import Settings
@@ -22,6 +22,8 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
+    CreateItem,
+    DeleteItem,
     FinalTranscript,
     Input,
     Leave,
@@ -29,6 +31,7 @@ from agent.session.events import (
     PauseJudged,
     ReplyEvent,
     RespondNow,
+    RetrieveItem,
     SegmentSpoken,
     SoundReady,
     StageFailed,
@@ -37,17 +40,19 @@ from agent.session.events import (
     Truncate,
 )
 from agent.session.ids import Ids
+from agent.session.items import Items, Unplaced
 from agent.session.lifecycle import Lifecycle
 from agent.session.notices import (
     Configured,
     Remark,
-    TextAccepted,
+    TranscriptFailed,
     TranscriptUpdated,
     Trouble,
     TurnTimed,
 )
 from agent.session.pending_reply import PendingReply
-from agent.session.replies import Replies
+from agent.session.playback import Delivery
+from agent.session.replies import Replies, whole
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
@@ -67,12 +72,15 @@ class Session:
 
     Attributes:
         started_at: monotonic second at which the call began.
+        delivery: the way of a reply's sound to the client.
         create_response: whether the end of a turn starts a reply.
         interrupt_response: whether the caller's speech may interrupt a reply.
+        transcription_only: whether the caller is written down and never answered.
     """
 
     settings: Settings
     started_at: float
+    delivery: Delivery = Delivery.PACED
     conversation: Conversation = field(init=False)
     user_turn: UserTurn = field(init=False)
     replies: Replies = field(init=False)
@@ -80,8 +88,10 @@ class Session:
     lifecycle: Lifecycle = field(init=False)
     pending_reply: PendingReply = field(init=False)
     ids: Ids = field(init=False)
+    items: Items = field(init=False)
     create_response: bool = True
     interrupt_response: bool = True
+    transcription_only: bool = False
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -93,6 +103,8 @@ class Session:
         self.replies = Replies(
             self.conversation, lead, budget, self.ids.new, lexicon=settings.tts.words
         )
+        self.replies.delivery = self.delivery
+        self.items = Items(self.conversation, self.user_turn, self.ids)
         self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)
         self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds
@@ -114,13 +126,20 @@ class Session:
             case ClearAudio():
                 return self._clear(now)
             case TextTyped():
-                return self._text_typed(event)
+                self.lifecycle.caller_spoke()
+                return self.items.type_text(event)
+            case CreateItem():
+                return self._create_item(event)
+            case RetrieveItem():
+                return self.items.retrieve(event)
+            case DeleteItem():
+                return self.items.delete(event)
             case RespondNow():
-                return self.pending_reply.ask()
+                return self._respond_now(event, now)
             case CancelReply():
                 return self.replies.cancel(event, now)
             case Truncate():
-                return self.replies.truncate(event)
+                return self.replies.truncate(event, now)
             case Configure():
                 return self._configure(event, now)
             case PartialTranscript():
@@ -167,7 +186,7 @@ class Session:
         yield from self.barge_in.begin(self.ids.turn(), now, may_interrupt=interrupt)
         if self.barge_in.overlap is None:
             # The caller's speech leaves time to read the last turn into the cache.
-            yield Prepare(self.conversation.messages())
+            yield self._prepare()
 
     def _partial(self, event: PartialTranscript, now: float) -> Iterator[Command]:
         before = self._stable_words
@@ -177,7 +196,7 @@ class Session:
             text = event.transcript.text
             yield from self.barge_in.transcribed(event.turn, text, now, final=False)
         if self._stable_words != before and self.replies.idle:
-            yield Prepare(self.conversation.messages(self._stable_words))
+            yield self._prepare(self._stable_words)
 
     @property
     def _stable_words(self) -> str:
@@ -194,8 +213,7 @@ class Session:
     def _revised(self, words: str, now: float) -> Iterator[Command]:
         """Draft a reply to the transcript up to a pause, unless its words are incomplete."""
         free = self.replies.idle and not self.user_turn.closed
-        wanted = words and self.create_response and self.user_turn.detection
-        if free and wanted and self._needs_reply(words):
+        if free and words and self._answers and self._needs_reply(words):
             yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
             self.user_turn.await_ending()
         yield from self._expire(now)
@@ -261,12 +279,17 @@ class Session:
         yield DropTurnAudio(turn.id)
         text = turn.transcript = words.text.strip()
         turn.timings.mark(Stage.TRANSCRIPT, now)
-        yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)
+        if turn.unheard is not None:
+            yield TranscriptFailed(turn.item_id, turn.unheard)
+        elif turn.shown:
+            yield TranscriptUpdated(turn.item_id, text, "", final=True, seconds=words.audio_end)
+        else:
+            text = turn.transcript = ""  # it was deleted meanwhile
         if text:
             self.lifecycle.caller_spoke()
         if self.barge_in.is_false_barge_in(turn):
             yield from self._resume_reply(now)
-        elif text and self.create_response and self.user_turn.detection:
+        elif text and self._answers and not turn.on_request:
             self._decide_on_reply(turn)
 
     def _decide_on_reply(self, turn: Turn) -> None:
@@ -285,6 +308,12 @@ class Session:
                 turn.aside = False
                 self.pending_reply.wanted = True
 
+    @property
+    def _answers(self) -> bool:
+        """Whether the end of a turn starts a reply."""
+        by_itself = self.create_response and self.user_turn.detection
+        return by_itself and not self.transcription_only
+
     def _resume_reply(self, now: float) -> Iterator[Command]:
         """Go on after a false barge-in: with the rest of the reply, or with a new reply."""
         if self.barge_in.reopen_question():
@@ -300,21 +329,35 @@ class Session:
         if interrupted:
             yield from self._resume_reply(now)
 
-    def _text_typed(self, event: TextTyped) -> Iterator[Command]:
-        if event.item_id is not None and self.ids.taken(event.item_id):
-            message = f"there is an item {event.item_id} already; choose another id"
-            yield Trouble("item_id_taken", message, param="item.id")
+    def _create_item(self, event: CreateItem) -> Iterator[Command]:
+        sound = event.item.sound is not None
+        if sound and len(self.user_turn.closed) >= MAX_UNTRANSCRIBED:
+            message = f"{MAX_UNTRANSCRIBED} turns wait for their words already; try again later"
+            yield Trouble("too_many_turns", message, param="item")
             return
-        turn = self.ids.turn(event.item_id)
-        self.conversation.add(turn)
         self.lifecycle.caller_spoke()
-        turn.transcript = event.text.strip()
-        yield TextAccepted(turn.item_id, self.conversation.follow(turn.item_id), turn.transcript)
+        yield from self.items.create(event)
+
+    def _respond_now(self, event: RespondNow, now: float) -> Iterator[Command]:
+        if self.transcription_only:
+            message = "this session only transcribes; open one of type realtime for replies"
+            yield Trouble("invalid_value", message, param="type")
+            return
+        try:
+            if event.items is not None:
+                context = self.items.conversation_of(event.items).messages()[1:]
+                event = replace(event, items=None, context=context)
+        except Unplaced as error:
+            yield error.trouble
+            return
+        yield from self.pending_reply.ask(event, now)
 
     # ---- the agent's side ----------------------------------------------------------
 
     def _started(self, now: float) -> Iterator[Command]:
-        yield Prepare(self.conversation.messages())
+        if self.transcription_only:
+            return
+        yield self._prepare()
         yield from self.lifecycle.greet(now)
 
     def _prefilled(self, event: ReplyEvent, piece: Prefilled, now: float) -> Iterator[Command]:
@@ -324,6 +367,9 @@ class Session:
         if draft is not None and draft.reply.generation == event.generation:
             self.user_turn.take_ending(piece.ending)
             yield from self._expire(now)
+
+    def _prepare(self, words: str = "") -> Prepare:
+        return Prepare(self.conversation.messages(words), self.replies.options)
 
     def _discard_draft(self, now: float) -> Iterator[Command]:
         turn = None if self.user_turn.open is None else self.user_turn.open.turn
@@ -340,6 +386,9 @@ class Session:
             self.interrupt_response = event.interrupt_response
         if event.idle_after is not None:
             self.lifecycle.idle_after = event.idle_after
+        if event.transcription_only is not None:
+            self.transcription_only = event.transcription_only
+        self._configure_replies(event)
         opened = self.user_turn.open
         yield from self.user_turn.configure(event)
         yield Configured(event)
@@ -349,8 +398,21 @@ class Session:
             and self.barge_in.caused_by(opened.turn)
         ):
             yield from self._resume_reply(now)
-        if event.instructions is not None:
-            yield Prepare(self.conversation.messages())
+        if event.instructions is not None or event.tools is not None:
+            yield self._prepare()
+
+    def _configure_replies(self, event: Configure) -> None:
+        replies = self.replies
+        if event.text_only is not None:
+            replies.text_only = event.text_only
+        options = replies.options
+        if event.tools is not None:
+            options = replace(options, tools=event.tools)
+        if (choice := event.tool_choice) is not None:
+            options = replace(options, tool_choice=choice.choice, tool_name=choice.name)
+        if event.max_tokens is not None:
+            options = replace(options, max_tokens=whole(event.max_tokens))
+        replies.options = options
 
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         if event.stage != "asr":
@@ -362,6 +424,8 @@ class Session:
                 self.user_turn.take_ending(None)
             return
         yield Trouble("asr_failed", event.message, kind="server_error")
+        if (closed := self.user_turn.closed.get(event.turn)) is not None:
+            closed.unheard = event.message
         nothing = Transcript("", 0, final=True)
         yield from self._final(FinalTranscript(event.turn, event.revision, nothing), now)
 
@@ -389,7 +453,8 @@ class Session:
         self.barge_in.uninterruptible = leaving = self.lifecycle.leaving
         busy = self.replies.current is not None or self.pending_reply.wanted
         listening = self.user_turn.open is not None or bool(self.user_turn.closed)
-        self.lifecycle.observe(now, quiet=not busy and (leaving or not listening))
+        quiet = not busy and (leaving or not listening)
+        self.lifecycle.observe(now, quiet=quiet, position=self.user_turn.position)
 
     def _overruns(self, command: Command) -> Iterator[Command]:
         if isinstance(command, TurnTimed):

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from agent.protocol import BadEvent, ClientMessage, Pinged, parse
-from agent.session.events import CommitAudio, Configure, RespondNow, TextTyped
+from typing import Protocol
+
+from agent.protocol import BadEvent, ClientEvents, ClientMessage, Identified, Pinged, Reading
+from agent.session.events import CommitAudio, Configure, CreateItem, RespondNow, TextTyped
 from agent.session.notices import Trouble
 
 MAX_BAD_EVENTS = 100
-"""Unreadable events after which a call is ended."""
+"""Messages that are no events at all (no JSON, binary, too large) after which a call is ended."""
+UNREADABLE = frozenset({"invalid_json", "invalid_message", "message_too_large"})
 
 
-WITH_WORK = (CommitAudio, Configure, RespondNow, TextTyped)
+class Allowance(Protocol):
+    """A rate of events, which several connections may share."""
+
+    def take(self) -> bool:
+        """Count one event; returns whether it is within the rate."""
+
+
+TOO_MANY = Trouble(
+    "rate_limit_exceeded", "this key's rate of events is spent; the event was not read"
+)
+
+
+WITH_WORK = (CommitAudio, Configure, CreateItem, RespondNow, TextTyped)
 """Events for which engines compute."""
 
 
 def begins_turn(item: ClientMessage | Pinged | Trouble) -> int:
     """1 for an event that sets engines to work, which has a rate of its own; else 0."""
-    return int(isinstance(item, WITH_WORK))
+    event = item.input if isinstance(item, Identified) else item
+    return int(isinstance(event, WITH_WORK))
 
 
 class EventReader:
@@ -24,27 +40,35 @@ class EventReader:
 
     Args:
         max_message: characters of one event.
+        reading: the state of the session that the meaning of events depends on.
+
+    Attributes:
+        allowance: the rate of events of the client's key; None for no limit.
     """
 
-    def __init__(self, max_message: int) -> None:
+    def __init__(self, max_message: int, reading: Reading | None = None) -> None:
         self._max_message = max_message
+        self._events = ClientEvents(reading)
         self._bad_events = 0
+        self.allowance: Allowance | None = None
 
     @property
     def exhausted(self) -> bool:
-        """Whether the client sent too many unreadable events."""
+        """Whether the client sent too many messages that are no events."""
         return self._bad_events > MAX_BAD_EVENTS
 
     def read(self, message: str | bytes) -> list[ClientMessage | Pinged | Trouble]:
         """The inputs that ``message`` stands for, or the ``Trouble`` with it."""
+        if self.allowance is not None and not self.allowance.take():
+            return [TOO_MANY]
         try:
-            return list(parse(self._checked(message)))
+            return list(self._events.parse(self._checked(message)))
         except BadEvent as error:
             return [self.refuse(error.trouble)]
 
     def refuse(self, trouble: Trouble) -> Trouble:
-        """Count an event that cannot be accepted; returns its ``trouble``."""
-        self._bad_events += 1
+        """Count a message that cannot be read at all; returns its ``trouble``."""
+        self._bad_events += trouble.code in UNREADABLE
         return trouble
 
     def _checked(self, message: str | bytes) -> str:

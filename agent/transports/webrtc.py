@@ -14,7 +14,14 @@ from aiortc import InvalidStateError, RTCDataChannel
 from agent.audio.samples import Samples, StreamResampler
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import WebRtcSettings
-from agent.protocol import AppendedAudio, ClientMessage, EventWriter, Pinged
+from agent.protocol import (
+    AppendedAudio,
+    ClientMessage,
+    EventWriter,
+    Identified,
+    Pinged,
+    Reading,
+)
 from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_guard, rtc_peer
@@ -56,6 +63,10 @@ class WebRtcTransport:
     Args:
         first: messages that came with the client's offer.
         pace: how fast the client's events may come; None: as for a client of its own address.
+        reading: the state of the session that the meaning of events depends on.
+
+    Attributes:
+        observers: queues of those who see the events of the call; None ends one.
     """
 
     rate = RATE
@@ -65,12 +76,13 @@ class WebRtcTransport:
         writer: EventWriter,
         settings: WebRtcSettings,
         first: Sequence[ClientMessage] = (),
+        reading: Reading | None = None,
         pace: Pace | None = None,
     ) -> None:
         self._pace = pace or Paces().of("")
         self._writer = writer
         self._settings = settings
-        self._reader = EventReader(MAX_EVENT)
+        self.reader = EventReader(MAX_EVENT, reading)
         self._inbox: asyncio.Queue[ClientMessage | Trouble | None] = asyncio.Queue(MAX_UNREAD)
         for message in first:
             self._inbox.put_nowait(message)
@@ -85,6 +97,7 @@ class WebRtcTransport:
         self._roomy = asyncio.Event()
         self._gone = False
         self._ticking: asyncio.Task[None] | None = None
+        self.observers: list[asyncio.Queue[dict[str, object] | None]] = []
         self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
         self._peer = rtc_peer.new_peer(self._track, self._receiver.take, settings.ice_servers)
         self._peer.on("datachannel", self._take_channel)
@@ -118,6 +131,7 @@ class WebRtcTransport:
     def _lose(self) -> None:
         """Mark the client as gone and wake all waiters."""
         self._gone = True
+        self._show_observers(None)
         self._ready.set()
         self._roomy.set()
         with contextlib.suppress(asyncio.QueueFull):  # then `receive` looks at `_gone`
@@ -149,7 +163,7 @@ class WebRtcTransport:
             if message is None:
                 return
             yield message
-            if self._reader.exhausted:
+            if self.reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
 
@@ -169,25 +183,27 @@ class WebRtcTransport:
                 self._lose()
             return
         self._channel = channel
-        channel.on("message", self._take_message)
+        channel.on("message", self.take_message)
         channel.on("close", self._lose)
         channel.on("bufferedamountlow", self._roomy.set)
         self._ready.set()
 
-    def _take_message(self, message: str | bytes) -> None:
-        for item in self._reader.read(message):
+    def take_message(self, message: str | bytes) -> None:
+        """Take an event of the client, or of one that controls the call beside it."""
+        for item in self.reader.read(message):
             if not self._pace.allow(len(message), begins_turn(item)):
-                self._put(self._reader.refuse(TOO_FAST))
+                self._put(self.reader.refuse(TOO_FAST))
                 continue
             match item:
                 case Pinged():
                     with contextlib.suppress(Disconnected):
                         self._send_event(self._writer.pong(item, time.monotonic()))
                 case AppendedAudio():
-                    self._put(self._reader.refuse(NOT_HERE))
+                    self._put(self.reader.refuse(NOT_HERE))
                 case _:
-                    if isinstance(item, Truncate):
-                        self._truncated = item.item_id
+                    asked = item.input if isinstance(item, Identified) else item
+                    if isinstance(asked, Truncate):
+                        self._truncated = asked.item_id
                     self._put(item)
 
     def _put_audio(self, samples: Samples) -> None:
@@ -247,7 +263,20 @@ class WebRtcTransport:
         with contextlib.suppress(Disconnected):  # ``send`` raises it too
             self._send_event(self._writer.output_buffer(change, response_id))
 
+    def greeting(self) -> dict[str, object]:
+        """The event ``session.created`` with the session as it is now, for an observer."""
+        return self._writer.created()
+
+    def _show_observers(self, event: dict[str, object] | None) -> None:
+        for events in list(self.observers):
+            try:
+                events.put_nowait(event)
+            except asyncio.QueueFull:
+                log.warning("an observer reads too slowly and is let go")
+                self.observers.remove(events)
+
     def _send_event(self, event: dict[str, object]) -> None:
+        self._show_observers(event)
         if self._gone or self._channel is None:
             raise Disconnected
         try:

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from agent.close_codes import POLICY_VIOLATION
 from agent.config.settings import ServerSettings
-from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged
+from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged, Reading
 from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected
 from agent.transports.pace import Pace, Paces
@@ -21,6 +21,7 @@ class WebsocketTransport:
     """One accepted websocket that speaks docs/protocol.md.
 
     Args:
+        reading: the state of the session that the meaning of events depends on.
         pace: how fast the client's events may come; None: as for a client of its own address.
     """
 
@@ -31,11 +32,12 @@ class WebsocketTransport:
         socket: WebSocket,
         writer: EventWriter,
         settings: ServerSettings,
+        reading: Reading | None = None,
         pace: Pace | None = None,
     ) -> None:
         self._socket = socket
         self._writer = writer
-        self._reader = EventReader(settings.max_message_bytes)
+        self.reader = EventReader(settings.max_message_bytes, reading)
         self._pace = pace or Paces().of("")
 
     async def open(self) -> None:
@@ -54,7 +56,7 @@ class WebsocketTransport:
             self._pace.begin()
             text = message.get("text")
             wire = message["bytes"] if text is None else text
-            for item in self._reader.read(wire):
+            for item in self.reader.read(wire):
                 self._pace.note(len(wire), begins_turn(item))
                 if isinstance(item, Pinged):
                     await self._send_event(self._writer.pong(item, time.monotonic()))
@@ -66,7 +68,7 @@ class WebsocketTransport:
                 await self.close(POLICY_VIOLATION, "too much too fast")
                 return
             await self._pace.rest()
-            if self._reader.exhausted:
+            if self.reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
 

@@ -57,8 +57,6 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield number, _object(path, number, line)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
     except UnicodeDecodeError as error:

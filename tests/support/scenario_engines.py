@@ -237,11 +237,11 @@ class TimedCall(ScriptedCall):
         self._spend(self._costs.prefill)
         return super().prepare(messages, *options, **named)
 
-    def reply(
+    def reply_with(
         self, messages: Sequence[Message], *options: Any, **named: Any
     ) -> Iterator[ReplyPiece]:
         breaks = _broken(self._costs.fail.responder, messages[-1].content)
-        for piece in super().reply(messages, *options, **named):
+        for piece in super().reply_with(messages, *options, **named):
             if isinstance(piece, CanvasStep):
                 self._spend(self._costs.step)
                 if breaks and piece.step == piece.of:

@@ -96,9 +96,9 @@ async def _virtual_caller(scenario: Scenario, engines: Engines) -> None:
     phone = socket.phone = Phone(socket.to_server, engines.tts.tongue, scenario.echo)
     director = Director(scenario, phone, engines)
     # Everything is the real server's but its clock.
-    writer = AgentServer(settings, engines)._writer()
+    opened = AgentServer(settings, engines).sessions.open({"onebreath": "1"})
     pace = Paces(asyncio.get_running_loop().time).of("")
-    transport = WebsocketTransport(socket, writer, settings.server, pace)
+    transport = WebsocketTransport(socket, opened.writer, settings.server, opened.reading, pace)
     await transport.open()
     call = asyncio.create_task(CallRunner(engines, settings, transport).run())
     call.add_done_callback(lambda _: phone.end())
@@ -126,7 +126,7 @@ async def play_live(scenario: Scenario) -> None:
     sock = listen("127.0.0.1", 0)
     ready = asyncio.Event()
     serving = asyncio.create_task(serve(settings, engines, sock, ready.set))
-    url = f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/realtime"
+    url = f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/realtime?onebreath=1"
     try:
         async with asyncio.timeout(10):
             await ready.wait()

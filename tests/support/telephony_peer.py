@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from agent.audio.g711 import decode_mulaw, encode_mulaw
 from agent.audio.samples import Samples
 from agent.telephony.dialects.base import WireMessage
-from agent.telephony.dialects.g711 import decode_mulaw, encode_mulaw
 from agent.transports.base import Disconnected
 
 RATE = 8000

@@ -15,8 +15,8 @@ from uuid import UUID
 
 import numpy as np
 
+from agent.audio.g711 import decode_mulaw, encode_mulaw
 from agent.audio.samples import Samples, from_pcm16, to_pcm16
-from agent.telephony.dialects.g711 import decode_mulaw, encode_mulaw
 
 ProviderMessage = str | bytes
 SILENCE = np.zeros(0, np.float32)

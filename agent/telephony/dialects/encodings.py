@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import assert_never
 
+from agent.audio.g711 import decode_alaw, decode_mulaw, encode_alaw, encode_mulaw
 from agent.audio.samples import Samples, from_pcm16, to_pcm16
 from agent.telephony.dialects.base import DialectError
-from agent.telephony.dialects.g711 import decode_alaw, decode_mulaw, encode_alaw, encode_mulaw
 
 RATES = (8000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 """Samples per second that a peer may use."""

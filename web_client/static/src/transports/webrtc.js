@@ -2,6 +2,7 @@
 /** The protocol over WebRTC: sound on tracks, events on the data channel `oai-events`. */
 
 import { Problem } from "../problems.js";
+import { bearer, clientSecret } from "./access.js";
 
 const GATHER_MS = 2000;
 const CONNECT_MS = 4000;
@@ -28,10 +29,14 @@ export class WebrtcTransport {
     /** Where the call can be hung up. @type {string | null} */
     this.call = null;
     this.hungUp = false;
+    /** Admits the call where the server needs a key. @type {string | null} */
+    this.secret = null;
   }
 
   /** Connect and wait for the server's greeting. */
   async open() {
+    // A person may have to type the key, which no deadline of the network is for.
+    this.secret = await clientSecret(this.server).catch(() => null);
     const deadline = new Promise((_, reject) =>
       setTimeout(() => reject(new Problem("no_path", "no media path within 4 s")), CONNECT_MS),
     );
@@ -63,7 +68,7 @@ export class WebrtcTransport {
   }
 
   async #connect() {
-    const peer = new RTCPeerConnection(await iceSettings(this.server));
+    const peer = new RTCPeerConnection(await iceSettings(this.server, this.secret));
     this.peer = peer;
     this.channel = peer.createDataChannel("oai-events");
     const greeted = this.#greeting(this.channel);
@@ -82,9 +87,9 @@ export class WebrtcTransport {
   async #offer(peer) {
     let response;
     try {
-      response = await fetch(`${this.server}/v1/realtime/calls`, {
+      response = await fetch(`${this.server}/v1/realtime/calls?onebreath=1`, {
         method: "POST",
-        headers: { "Content-Type": "application/sdp" },
+        headers: { "Content-Type": "application/sdp", ...bearer(this.secret) },
         body: peer.localDescription?.sdp,
       });
     } catch (error) {
@@ -128,9 +133,14 @@ export class WebrtcTransport {
   }
 }
 
-/** @returns {Promise<RTCConfiguration>} what the server wants used: no STUN unless it says so */
-async function iceSettings(/** @type {string} */ server) {
-  const response = await fetch(`${server}/v1/realtime/ice`).catch((error) => {
+/**
+ * @param {string} server
+ * @param {string | null} secret
+ * @returns {Promise<RTCConfiguration>} what the server wants used: no STUN unless it says so
+ */
+async function iceSettings(server, secret) {
+  const url = `${server}/v1/realtime/ice`;
+  const response = await fetch(url, { headers: bearer(secret) }).catch((error) => {
     throw new Problem("server_gone", String(error));
   });
   if (response.status === 403) throw new Problem("host_refused", location.host);

@@ -3,6 +3,7 @@
 
 import { fromBase64, toBase64 } from "../base64.js";
 import { Problem } from "../problems.js";
+import { clientSecret } from "./access.js";
 
 const OPEN_MS = 5000;
 const SLOW_BYTES = 64_000; // about a second of sound that the network has not taken
@@ -35,9 +36,11 @@ export class WebsocketTransport {
 
   /** Connect and wait for the server's greeting. */
   async open() {
-    const url = new URL("/v1/realtime", this.server || location.href);
+    const url = new URL("/v1/realtime?onebreath=1", this.server || location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    const socket = new WebSocket(url, "realtime");
+    const secret = await clientSecret(this.server).catch(() => null);
+    const protocols = secret ? ["realtime", `openai-insecure-api-key.${secret}`] : ["realtime"];
+    const socket = new WebSocket(url, protocols);
     this.socket = socket;
     await new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Problem("server_gone")), OPEN_MS);

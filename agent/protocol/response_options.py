@@ -1,0 +1,99 @@
+"""Reader of the options of ``response.create``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field
+
+from agent.protocol.abilities import Reading
+from agent.protocol.client_schema import Lenient
+from agent.protocol.item_schema import read_items
+from agent.protocol.problems import bad_value, checked
+from agent.protocol.session_schema import MAX_INSTRUCTIONS
+from agent.protocol.session_settings import read_limit
+from agent.protocol.tool_schema import read_choice, read_tools
+from agent.session.events import RespondNow, ToolChoice
+
+PATH = "response"
+MAX_METADATA = 64
+"""Fields of a reply's metadata, at most."""
+MAX_METADATA_TEXT = 4096
+"""Characters of one value in it, at most."""
+
+
+class ResponseConfig(Lenient):
+    """A reply as its client wants it."""
+
+    instructions: str | None = Field(None, max_length=MAX_INSTRUCTIONS)
+    output_modalities: list[Literal["text", "audio"]] | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
+    conversation: Literal["auto", "none"] | None = None
+    metadata: dict[str, Any] | None = None
+    max_output_tokens: int | Literal["inf"] | None = None
+    max_response_output_tokens: int | Literal["inf"] | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    input: list[Any] | None = None
+
+
+def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
+    """The options; what is left out is as the session has it.
+
+    Raises:
+        BadEvent: a field has a value that makes no sense.
+    """
+    if not value:
+        return RespondNow()
+    given = checked(ResponseConfig, value, PATH)
+    modalities = given.output_modalities or given.modalities
+    limit = given.max_output_tokens or given.max_response_output_tokens
+    items = None
+    if given.input is not None:
+        items = read_items(given.input, reading.input_format, f"{PATH}.input")
+        if any(item.sound is not None for item in items):
+            raise bad_value(f"{PATH}.input", "sound needs a transcript here")
+    tools, choice = _tools(given, reading)
+    return RespondNow(
+        instructions=given.instructions,
+        items=items,
+        metadata=_metadata(given.metadata),
+        text_only=None if not modalities else "audio" not in modalities,
+        max_tokens=_limit(limit, reading),
+        tools=tools,
+        tool_choice=choice,
+        apart=given.conversation == "none",
+    )
+
+
+def _limit(value: int | str | None, reading: Reading) -> float | None:
+    if value is None:
+        return None
+    limit = read_limit(value, PATH)
+    return limit if reading.abilities.tools else math.inf
+
+
+def _tools(given: ResponseConfig, reading: Reading) -> tuple[Any, ToolChoice | None]:
+    tools = None if given.tools is None else read_tools(given.tools, f"{PATH}.tools")[0]
+    known = reading.tools if tools is None else tools
+    choice = None
+    if given.tool_choice is not None:
+        choice = read_choice(given.tool_choice, known, f"{PATH}.tool_choice")
+    if not reading.abilities.tools:
+        return None, None
+    return tools, choice
+
+
+def _metadata(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    if len(given) > MAX_METADATA:
+        raise bad_value(f"{PATH}.metadata", f"at most {MAX_METADATA} fields are allowed")
+    for name, value in given.items():
+        if not isinstance(value, str | int | float | bool | None):
+            raise bad_value(f"{PATH}.metadata.{name[:40]}", "a value is a string", "invalid_type")
+        if len(name) + len(str(value)) > MAX_METADATA_TEXT:
+            message = f"more than {MAX_METADATA_TEXT} characters"
+            raise bad_value(f"{PATH}.metadata", message, "string_above_max_length")
+    return given

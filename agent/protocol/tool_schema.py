@@ -1,0 +1,92 @@
+"""Function tools and the choice among them, as a session or a response has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from pydantic import Field
+
+from agent.protocol.client_schema import Lenient
+from agent.protocol.problems import bad_value, checked
+from agent.reply import FunctionTool
+from agent.session.events import ToolChoice
+
+MAX_TOOLS = 128
+"""Functions of one session, at most."""
+MAX_SCHEMAS = 262_144
+"""Characters of the descriptions and schemas of all functions, at most."""
+CHOICES = ("auto", "none", "required")
+
+
+class _Function(Lenient):
+    type: Literal["function"] = "function"
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    description: str | None = Field(None, max_length=MAX_SCHEMAS)
+    parameters: dict[str, Any] | None = None
+
+
+def read_tools(value: Any, path: str) -> tuple[tuple[FunctionTool, ...], list[str]]:
+    """(the functions, the tools that cannot be used, each in a few words).
+
+    Raises:
+        BadEvent: a function has no name, its schema is none, or there are too many of them.
+    """
+    if not isinstance(value, list):
+        raise bad_value(path, "this must be a list of tools", "invalid_type")
+    if len(value) > MAX_TOOLS:
+        raise bad_value(path, f"{len(value)} tools; at most {MAX_TOOLS} are allowed")
+    tools: dict[str, FunctionTool] = {}
+    ignored: list[str] = []
+    size = 0
+    for index, given in enumerate(value):
+        where = f"{path}[{index}]"
+        if isinstance(given, dict) and given.get("type", "function") != "function":
+            ignored.append(f"{where} (only functions are run by the client)")
+            continue
+        tool = _tool(given, where)
+        if tool.name in tools:
+            raise bad_value(f"{where}.name", f"there is another function {tool.name!r}")
+        tools[tool.name] = tool
+        size += len(tool.description) + len(json.dumps(tool.parameters))
+        if size > MAX_SCHEMAS:
+            raise bad_value(path, f"the functions have more than {MAX_SCHEMAS} characters")
+    return tuple(tools.values()), ignored
+
+
+def _tool(given: Any, where: str) -> FunctionTool:
+    # The chat API nests the function; clients that come from there send it so.
+    if isinstance(given, dict) and isinstance(given.get("function"), dict):
+        given = {**given["function"], "type": "function"}
+    function = checked(_Function, given, where)
+    schema = function.parameters or {"type": "object", "properties": {}}
+    try:
+        Draft202012Validator.check_schema(schema)
+    except (SchemaError, RecursionError) as error:
+        message = getattr(error, "message", "it is too deep")
+        raise bad_value(f"{where}.parameters", f"this is no JSON schema: {message[:200]}") from None
+    if schema.get("type", "object") != "object":
+        raise bad_value(f"{where}.parameters.type", "arguments are an object")
+    return FunctionTool(function.name, function.description or "", schema)
+
+
+def read_choice(value: Any, tools: Sequence[FunctionTool], path: str) -> ToolChoice:
+    """The choice among ``tools``.
+
+    Raises:
+        BadEvent: it is none, or names an unknown function.
+    """
+    if value in CHOICES:
+        return ToolChoice(cast("Literal['auto', 'none', 'required']", value))
+    if isinstance(value, dict):
+        name = value.get("name")
+        if name is None and isinstance(value.get("function"), dict):
+            name = value["function"].get("name")
+        if any(tool.name == name for tool in tools):
+            return ToolChoice("function", str(name))
+        known = ", ".join(tool.name for tool in tools) or "no function"
+        raise bad_value(f"{path}.name", f"there is no function {name!r}; there is {known}")
+    raise bad_value(path, f"this must be one of {', '.join(CHOICES)}, or name a function")

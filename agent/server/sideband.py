@@ -1,0 +1,74 @@
+"""Sideband control: a websocket that sees and steers a WebRTC call of another client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from agent.runtime.calls import CallRegistry
+from agent.server.access import Refused
+from agent.transports.webrtc import WebRtcTransport
+
+MAX_UNSENT = 1024
+"""Events that may wait for a slow observer; then it is let go."""
+MAX_OBSERVERS = 4
+"""Observers of one call."""
+
+
+class Sideband:
+    """Attaches websockets to the calls of a server.
+
+    Args:
+        calls: of the server.
+    """
+
+    def __init__(self, calls: CallRegistry) -> None:
+        self._calls = calls
+
+    async def attach(self, websocket: WebSocket, call_id: str) -> None:
+        """Serve a websocket as an observer of a call, until either ends.
+
+        Raises:
+            Refused: there is no such call over WebRTC, or it has observers enough.
+        """
+        call = self._calls.find(call_id)
+        transport = None if call is None else call.transport
+        if not isinstance(transport, WebRtcTransport):
+            raise Refused(404, "call_not_found", f"there is no WebRTC call {call_id[:80]!r}")
+        if len(transport.observers) >= MAX_OBSERVERS:
+            raise Refused(429, "too_many_observers", f"{MAX_OBSERVERS} observers are here already")
+        protocols = websocket.scope.get("subprotocols", [])
+        await websocket.accept("realtime" if "realtime" in protocols else None)
+        events: asyncio.Queue[dict[str, object] | None] = asyncio.Queue(MAX_UNSENT)
+        events.put_nowait(transport.greeting())
+        transport.observers.append(events)
+        reading = asyncio.create_task(_read(websocket, transport))
+        writing = asyncio.create_task(_write(websocket, events))
+        try:
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if events in transport.observers:
+                transport.observers.remove(events)
+            for task in (reading, writing):
+                task.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+
+
+async def _read(websocket: WebSocket, transport: WebRtcTransport) -> None:
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        text = message.get("text")
+        transport.take_message(message["bytes"] if text is None else text)
+
+
+async def _write(websocket: WebSocket, events: asyncio.Queue[dict[str, object] | None]) -> None:
+    try:
+        while (event := await events.get()) is not None:
+            await websocket.send_text(json.dumps(event, ensure_ascii=False))
+        await websocket.close()
+    except (WebSocketDisconnect, RuntimeError):
+        return  # the observer is gone

@@ -1,0 +1,76 @@
+"""The real server with scripted engines, for clients of other projects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from support.fakes import LoudIsSpeech
+
+from agent.compute import Compute
+from agent.config.settings import Settings
+from agent.reply import ToolCall
+from agent.responders.scripted import Line, ScriptedResponder
+from agent.runtime.engine_tasks import Engines
+from agent.server.app import listen, serve
+from asr.recording import Recording
+from asr.scripted import ScriptedListening, ScriptedTranscriber
+from tts.tone import ToneSynthesizer
+
+STORY = "Once upon a time " + "there was a fox who ran and ran " * 30
+LINES: tuple[tuple[str, Line], ...] = (
+    ("how are you", "Fine, thank you."),
+    ("is it cold", ToolCall("", "get_weather", '{"city": "Oslo"}')),
+    ("3 C", "Yes, it is three degrees."),
+    ("expert, please", ToolCall("", "transfer_to_expert", "{}")),
+    ("assistant", "The expert is here."),
+    ("a story", STORY),
+    ("forbidden", "This has the word banana in it."),
+    ("hello", "Good day."),
+)
+"""Replies by a part of the last words, the first that fits."""
+
+
+def reply(words: str) -> Line:
+    """The scripted reply to ``words``."""
+    found = (line for part, line in LINES if part.lower() in words.lower())
+    return next(found, f"You said: {words}")
+
+
+class SameWords(ScriptedTranscriber):
+    """Hears "how are you" in every turn."""
+
+    def listen(self) -> ScriptedListening:
+        words = [(1, word) for word in ("how", "are", "you")]
+        return ScriptedListening(words, Recording(120.0))
+
+
+@asynccontextmanager
+async def scripted_server(
+    certificate: Path | None = None, key: Path | None = None
+) -> AsyncIterator[str]:
+    """A server on loopback; yields its ``host:port``."""
+    tls = {"certificate": certificate, "key": key}
+    settings = Settings(server={"max_calls": 8, **tls}, webrtc={"ice_hosts": ["127.0.0.1"]})
+    engines = Engines(
+        SameWords(),
+        ScriptedResponder(reply),
+        ToneSynthesizer(),
+        LoudIsSpeech,
+        Compute(),
+        ThreadPoolExecutor(2),
+    )
+    sock = listen("127.0.0.1", 0)
+    ready = asyncio.Event()
+    serving = asyncio.create_task(serve(settings, engines, sock, ready.set))
+    try:
+        await asyncio.wait_for(ready.wait(), 20)
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        engines.compute.close()
+        engines.voices.shutdown()

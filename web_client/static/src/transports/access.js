@@ -1,0 +1,49 @@
+// @ts-check
+/** The key that the server may need: from the page's link or the person, kept for this tab only. */
+
+const STORED = "onebreath.key";
+
+/** The key in the link (`#key=...`) is taken out of the address bar and kept for this tab. */
+function storedKey() {
+  const linked = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (linked) {
+    sessionStorage.setItem(STORED, linked);
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  return sessionStorage.getItem(STORED);
+}
+
+/**
+ * Ask the server for a secret of one minute, so that the key itself goes into no call.
+ * @param {string} server its origin; empty: the page's
+ * @returns {Promise<string | null>} the secret; null where the server needs no key
+ */
+export async function clientSecret(server) {
+  let key = storedKey();
+  if (!key && (await fetch(`${server}/v1/realtime/ice`)).status !== 401) return null;
+  for (;;) {
+    key ||= prompt("This server needs an API key:")?.trim() ?? "";
+    if (!key) return null; // the call itself says what is wrong
+    const answer = await fetch(`${server}/v1/realtime/client_secrets`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Authorization: `Bearer ${key}` },
+      body: "{}",
+    });
+    if (answer.ok) {
+      sessionStorage.setItem(STORED, key);
+      return (await answer.json()).value;
+    }
+    if (answer.status !== 401) return null;
+    sessionStorage.removeItem(STORED);
+    key = "";
+  }
+}
+
+/**
+ * The headers that carry a secret.
+ * @param {string | null} secret
+ * @returns {Record<string, string>}
+ */
+export function bearer(secret) {
+  return secret ? { Authorization: `Bearer ${secret}` } : {};
+}
