@@ -32,7 +32,7 @@ def test_without_playwright_the_command_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
     done = CliRunner().invoke(app, ["bench", "browser"])
     assert isinstance(done.exception, CallError)
-    assert "pip install -e '.[browser]'" in str(done.exception)
+    assert "pip install 'playwright" in str(done.exception)
 
 
 def test_without_chromium_the_command_says_what_to_install(monkeypatch, tmp_path):

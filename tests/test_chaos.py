@@ -49,9 +49,12 @@ async def torment(voice, engines, draw):
                 case 0:
                     os.kill(voice.pid, signal.SIGKILL)
                 case 1:
-                    os.kill(voice.pid, signal.SIGSTOP)
-                    await asyncio.sleep(0.2)
-                    os.kill(voice.pid, signal.SIGCONT)
+                    stopped = voice.pid
+                    os.kill(stopped, signal.SIGSTOP)
+                    try:
+                        await asyncio.sleep(0.2)
+                    finally:
+                        os.kill(stopped, signal.SIGCONT)
                 case 2:
                     engines.responder._script = broken
                     await asyncio.sleep(0.05)
@@ -88,5 +91,6 @@ async def test_nothing_is_stuck_and_nothing_is_lost():
     gone = outcomes.count("vanished")
     print(f"{len(outcomes)} turns, {outcomes.count('failed')} failed, {gone} callers vanished")
     assert len(outcomes) >= CALLS * TURNS - gone * (TURNS - 1)
-    assert {"completed", "failed"} <= set(outcomes)
+    assert "completed" in outcomes
+    assert voice.restarts > 0, "the voice was never killed"
     assert set(after) == {"completed"}

@@ -73,7 +73,10 @@ def test_help_names_every_command(onebreath):
         (["reply", "hi", "--responder", "os:getcwd"], "no responder"),
         (["reply", "hi", "--responder", "scripted", "--model", "x"], "leave it out"),
         (["reply", "  "], "nothing to answer"),
-        (["reply", "hi", "--responder", "nobody"], "no responder 'nobody'; there are ab, auto"),
+        (
+            ["reply", "hi", "--responder", "nobody"],
+            "responder: there is no 'nobody'; known are ab, auto",
+        ),
         (["reply", "hi", "--responder", "no.such:Thing"], "cannot be loaded"),
         (["reply", "hi", "--model", "/no/such.gguf"], "/no/such.gguf"),
         (["bench", "step", "--dtype", "int3"], "int3"),

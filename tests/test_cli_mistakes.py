@@ -139,7 +139,7 @@ def test_a_mistake_is_answered_by_a_sentence(name, tmp_path, monkeypatch, capsys
 
 
 def test_new_commands_and_options_are_found_by_themselves() -> None:
-    new = typer.Typer()
+    new = typer.Typer(add_completion=False)
 
     @new.command()
     def fresh(size: int = 1, config: Path | None = None) -> None: ...

@@ -127,10 +127,11 @@ def test_starts_in_a_row_wait_longer_and_a_success_forgets_it(remote: RemoteSynt
     remote._revival_seconds = 30.0
     assert spoken(remote, "again") == "again"
     for _ in range(2):  # the second in a row waits
-        remote._revival_seconds = 30.0 if remote.ready else 0.05
+        remote._revival_seconds = 30.0
         with pytest.raises(TtsError, match="exit code 3"):
             spoken(remote, "crash")
     assert not remote.ready
+    remote._revival_seconds = 0.05
     with pytest.raises(TtsError, match="it is being started again"):
         spoken(remote, "late")
 

@@ -215,10 +215,10 @@ async def test_text_that_is_not_utf_8_ends_the_connection_without_a_traceback(ca
     assert "Traceback" not in caplog.text
 
 
-async def test_many_bad_events_still_end_the_call():
+async def test_many_messages_that_are_no_events_end_the_call():
     async with server() as (address, _), dial(address) as line:
         for _ in range(120):
-            await line.send("{}")
+            await line.send("no JSON")
         assert await close_code(line) == 1008
 
 

@@ -114,7 +114,9 @@ def process(tmp_path: Path, drain: float):
             printed = running.stdout.readline()
             assert printed, running.stderr.read()
             if "listening on" in printed or "health is at" in printed:
-                found.append(printed.split("http://")[1].strip().removesuffix("/readyz"))
+                found.append(
+                    printed.split("http://")[1].strip().removesuffix("/readyz").rstrip("/")
+                )
         yield running, *found
     finally:
         running.kill()

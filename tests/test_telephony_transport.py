@@ -137,7 +137,7 @@ def test_frames_go_evenly_though_the_session_gives_out_slices():
 
 @pytest.mark.parametrize(("trip", "echoes"), [(0.0, True), (0.08, True), (0.0, False)])
 def test_barge_in_clears_in_order_and_history_holds_what_was_heard(trip, echoes):
-    parts = engines({"tell me": "word " * 60, "stop": "Fine."}, "tell me", "stop")
+    parts = engines({"tell me": "word " * 60, "what else": "Fine."}, "tell me", "what else")
     make = said(
         speech(1.0, RATE), silence(3.0, RATE), speech(0.8, RATE), silence(2.0, RATE),
         hang_up_at=8.0, trip=trip, echoes=echoes,
@@ -145,7 +145,7 @@ def test_barge_in_clears_in_order_and_history_holds_what_was_heard(trip, echoes)
     peer = run(parts, make)
     clears = [at for at, _ in peer.events("clear")]
     assert 4.0 < clears[0] <= 4.5
-    # Nothing of the old reply follows the clear: the next sound is the answer to "stop".
+    # Nothing of the old reply follows the clear: the next sound is the answer to "what else".
     after = [at for at, _ in peer.events("media") if at > clears[0]]
     assert after[0] > 4.8 + 0.2
     truth = peer.heard_between(0, 5.0) / WORD

@@ -162,9 +162,16 @@ def draft(
         Path | None, typer.Option(help="Directory; default: the one that comes with the model.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=50, help="Prompts of each domain.")] = 50,
-    max_tokens: Annotated[int, typer.Option(min=4, max=256)] = 48,
-    dtype: Annotated[str, typer.Option(help="int4, int8 or float32.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    max_tokens: Annotated[
+        int, typer.Option(min=4, max=256, help="Tokens of one reply, at most.")
+    ] = 48,
+    dtype: Annotated[
+        str, typer.Option(help="Type of the weights: int4, int8, float32 or auto.")
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of the engine. Default: as the server would use."),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Time limit in seconds. Default: no limit.")
     ] = None,
