@@ -75,7 +75,7 @@ def test_help_names_every_command(onebreath):
         (["reply", "  "], "nothing to answer"),
         (
             ["reply", "hi", "--responder", "nobody"],
-            "responder: there is no 'nobody'; known are ab, auto",
+            "there is no 'nobody'; known are ab, auto",
         ),
         (["reply", "hi", "--responder", "no.such:Thing"], "cannot be loaded"),
         (["reply", "hi", "--model", "/no/such.gguf"], "/no/such.gguf"),
