@@ -27,6 +27,10 @@ ADAPTED = tiny_engine(tiny_config(**FREE))
 NEVER_TAUGHT = tiny_engine(tiny_config(eos_ids=()))
 
 
+TAUGHT = {"attention": "bidirectional", "mask_id": SMALL["mask_token_id"]}
+"""What the files of a model that was taught to denoise may leave out."""
+
+
 class Machine:
     """A clock, and a cost of every step on it."""
 
@@ -54,7 +58,7 @@ class Machine:
 @settings(deadline=None, max_examples=200)
 @given(
     engine=st.sampled_from([BIDIRECTIONAL, BLOCKS, ADAPTED]),
-    rule=st.sampled_from([rule for rule in get_args(Rule) if rule != "fixed_point"]),
+    rule=st.sampled_from([rule for rule in get_args(Rule) if rule not in ("fixed_point", "draft")]),
     budget=st.floats(0.1, 400.0),
     step_ms=st.lists(st.floats(1.0, 60.0), min_size=1, max_size=4),
     belief=st.floats(0.2, 5.0),
@@ -75,7 +79,8 @@ def test_no_reply_is_late_by_more_than_one_step(
     assert machine.now * 1e3 - budget <= machine.last_ms * (1 + 1e-9)
     assert answer.steps[-1].stats is not None
     assert not any(answer.steps[-1].canvas.masked)
-    assert machine.taken <= 24 if rule != "remask" else machine.taken <= 48
+    most = 24 + (engine.config.block_length or 1)  # the last block is denoised to its edge
+    assert machine.taken <= (2 * most if rule == "remask" else most)
 
 
 @pytest.mark.parametrize("rule", ["fixed_point", "sequential"])
@@ -137,7 +142,7 @@ def test_guidance_counts_both_of_its_sequences() -> None:
 @pytest.mark.alone
 def test_on_the_real_clock(tmp_path: Path) -> None:
     """The bench's rows, of SmolLM2's shape with random weights and a mask token."""
-    engine = Engine.load(write_random(tmp_path, SMALL), dtype="int8", threads=1)
+    engine = Engine.load(write_random(tmp_path, SMALL), dtype="int8", threads=1, config=TAUGHT)
     engine.warm_up()
     rows = list(deadline(engine, replies=3))
     assert [(row["deadline_ms"], row["busy"]) for row in rows] == [

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.checkpoints import write_checkpoint
-from support.sharded import shapes, write_random, write_sparse
+from support.sharded import SMALL, shapes, write_random, write_sparse
 from support.smollm import smollm_path
 
 from dllm_core import Engine, ModelFileError, WeightsError
@@ -41,7 +41,8 @@ def measured(*arguments: str | Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random(tmp_path_factory.mktemp("shards"))
+    values = {name: value for name, value in SMALL.items() if name != "mask_token_id"}
+    return write_random(tmp_path_factory.mktemp("shards"), values)
 
 
 @linux

@@ -96,7 +96,7 @@ async def test_barge_in_clears_what_twilio_holds() -> None:
         Expect("clear"),
         WaitFor("quiet"),
     ]
-    async with telephony_server("talk", "stop", script=ANSWERS) as server:
+    async with telephony_server("talk", "what else", script=ANSWERS) as server:
         result = await call(server, steps)
         heard = server.responder.prompts[-1]
     assert result.failed_expectations == []

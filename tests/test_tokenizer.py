@@ -55,7 +55,7 @@ def test_smollm_tokens_are_those_of_transformers() -> None:
         ("system", SYSTEM),
         ("user", "Room 1024, at 19:30? It's 5°C – naïve 漢字 🎈!\n\tI'd'll  pay £3.50"),
         ("assistant", "def f(x): return x**2"),
-        ("user", "<|im_end|> isn't text"),
+        ("user", "The end isn't near"),
     ]
     chat = [{"role": role, "content": content} for role, content in messages]
     for part in (messages, messages[1:]):

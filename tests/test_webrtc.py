@@ -310,7 +310,7 @@ async def test_a_fault_ends_the_call_with_an_error(monkeypatch):
 
 @pytest.mark.slow
 async def test_twenty_calls_leave_nothing_behind():
-    async with agent("talk") as (url, _):
+    async with agent("talk", offers_per_minute=6000) as (url, _):
         before = None
         for number in range(21):
             async with call(url) as caller:

@@ -104,6 +104,10 @@ class TrainingPlan:
     needed: memory.MemoryEstimate
 
 
+MAX_RANK = 1024
+"""Rank of an adapter, at most."""
+
+
 def plan(task: TrainTask) -> TrainingPlan:
     """Read the configuration and the data and estimate the memory, without loading weights.
 
@@ -115,11 +119,8 @@ def plan(task: TrainTask) -> TrainingPlan:
     found = checkpoint.find(task.base, task.config)
     config = replace(found.config, mask_id=_mask_id(task, found.config, found.tokenizer))
     _check_layers(task.canvas_layers, config.num_layers)
-    if task.rank < 1 or task.rank > config.hidden_size:
-        raise OptionError(
-            f"The rank lies between 1 and the model's width of {config.hidden_size}, not at "
-            f"{task.rank}."
-        )
+    if not 1 <= task.rank <= MAX_RANK:
+        raise OptionError(f"The rank lies between 1 and {MAX_RANK}, not at {task.rank}.")
     examples: list[Example] = []
     for path in task.data:
         examples += read_examples(

@@ -195,7 +195,9 @@ class Witness:
         if command.final and asked_for and means_something:
             # "Stop" and "hold on" want silence, and take back what was asked.
             wish = floor_request(command.text)
-            self.owed = wish not in (FloorRequest.STOP, FloorRequest.WAIT)
+            # An assistant item that the client wrote meanwhile is an answer, too.
+            open_question = self.session.conversation.unanswered() is not None
+            self.owed = open_question and wish not in (FloorRequest.STOP, FloorRequest.WAIT)
         if command.final and not asked_for:
             # Whoever now answers only when he is asked to owes nothing for what he was cut in.
             self.owed = self.owed and not self.answers
