@@ -110,6 +110,7 @@ def serve(
     from agent.cli.tables import loaded_table
     from agent.runtime.engines import close_engines, keep_loaded
     from agent.runtime.reload import reloaded, reweigh
+    from agent.server.access import is_loopback
     from agent.server.app import listen
     from agent.server.app import serve as serve_calls
     from agent.server.tls import own_addresses
@@ -137,7 +138,7 @@ def serve(
             if not own.api_keys:
                 said = "anybody who reaches it may call" if insecure else "this machine only"
                 out.print(f"no API keys are set: {said}", highlight=False)
-            if not _is_of_this_machine(own.host) and own.certificate is None:
+            if not is_loopback(own.host) and own.certificate is None:
                 out.print(f"\n{NOT_SECURE}", style="yellow", highlight=False, markup=False)
             if health is not None:
                 address = "{}:{}".format(*health.getsockname()[:2])
@@ -154,10 +155,6 @@ def serve(
         finally:
             close_engines(loaded)
     raise typer.Exit(code)
-
-
-def _is_of_this_machine(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 NOT_SECURE = (
