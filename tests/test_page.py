@@ -262,7 +262,7 @@ def test_escape_in_a_dialog_leaves_the_reply_alone(browser):
         visit.open("?transport=websocket").type(" ".join(["word"] * 30))
         visit.wait_for("page.sound.first")
         page.get_by_role("button", name="Settings").click()
-        page.keyboard.press("m")
+        page.keyboard.press("m")  # at once, while the devices are still being listed
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
         page.wait_for_timeout(200)

@@ -136,10 +136,10 @@ export class Menu extends HTMLElement {
   }
 
   async #open() {
-    await this.#listDevices();
     if (this.themes) this.themes.value = preferences.theme;
     this.#renderFacts();
-    this.dialog?.showModal();
+    this.dialog?.showModal(); // before the first wait: the next key is the dialog's already
+    await this.#listDevices();
   }
 
   /** What was written is asked for at once in a call that is up. */
