@@ -20,8 +20,14 @@ from agent.runtime.engine_tasks import Engines
 from agent.runtime.watchdog import Watchdog
 from agent.server.http_deadlines import HttpWithDeadlines
 
-VOICE_READY = Gauge("onebreath_voice_ready", "Whether the voice can speak: 1, or 0.")
-WAITING = Gauge("onebreath_compute_waiting", "Pieces of work that wait for the compute thread.")
+VOICE_READY = Gauge(
+    "onebreath_voice_ready", "Whether the voice can speak: 1, or 0.", multiprocess_mode="livemin"
+)
+WAITING = Gauge(
+    "onebreath_compute_waiting",
+    "Pieces of work that wait for the compute thread.",
+    multiprocess_mode="livesum",
+)
 
 
 class Health:

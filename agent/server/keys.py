@@ -13,6 +13,8 @@ from typing import Any
 
 from agent.config.settings import ApiKeySettings
 from agent.runtime.calls import CallRefused
+from agent.runtime.places import Places
+from agent.server.seal import Seal, Sealed
 
 KEY_PREFIX = "ob_"
 SECRET_PREFIX = "ek_"
@@ -67,39 +69,34 @@ class Caller:
 
     Attributes:
         name: name of the key; empty where none is needed.
-        calls: calls that are up.
+        places: counts its calls.
         max_calls: calls at once; None for no limit of its own.
         events: rate of events of all its calls together.
     """
 
     name: str = ""
-    calls: int = 0
     max_calls: int | None = None
     events: Allowance = field(default_factory=lambda: Allowance(None))
+    places: Places = field(default_factory=Places)
 
-    def begin(self) -> None:
-        """Count a call that begins.
+    @contextmanager
+    def line(self) -> Iterator[None]:
+        """A context for one call.
 
         Raises:
             CallRefused: the key has as many calls up as it may.
         """
-        if self.max_calls is not None and self.calls >= self.max_calls:
-            reason = f"this key has {self.calls} calls up already, its limit; try again later"
+        if self.max_calls is None:
+            yield
+            return
+        free = self.places.take(f"key {self.name}", self.max_calls)
+        if free is None:
+            reason = f"this key has {self.max_calls} calls up already, its limit; try again later"
             raise CallRefused(reason, 429, "rate_limit_exceeded")
-        self.calls += 1
-
-    def finish(self) -> None:
-        """Count a call that ended."""
-        self.calls -= 1
-
-    @contextmanager
-    def line(self) -> Iterator[None]:
-        """A context for one call; raises ``CallRefused`` as ``begin`` does."""
-        self.begin()
         try:
             yield
         finally:
-            self.finish()
+            free()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +135,23 @@ class Keys:
     Args:
         keys: the settings of each key, by name.
         wall_clock: seconds since 1970.
+        places: counts the calls of each key.
+        seal: makes client secrets that other servers accept too; None: they are remembered here.
     """
 
     def __init__(
         self,
         keys: Mapping[str, ApiKeySettings],
         wall_clock: Callable[[], float] = time.time,
+        places: Places | None = None,
+        seal: Seal | None = None,
     ) -> None:
         self._keys = dict(keys)
         self._clock = wall_clock
+        self._seal = seal
+        counted = Places() if places is None else places
         self._callers = {
-            name: Caller(name, 0, key.max_calls, Allowance(key.events_per_minute))
+            name: Caller(name, key.max_calls, Allowance(key.events_per_minute), counted)
             for name, key in keys.items()
         }
         self._secrets: dict[str, ClientSecret] = {}
@@ -162,13 +165,25 @@ class Keys:
     def admit(self, token: str | None) -> Admission | None:
         """The admission of a request with this key or client secret; None if it is refused."""
         if token is not None and token.startswith(SECRET_PREFIX):
-            secret = self._secrets.get(_digest(token))
+            secret = self._known(token)
             if secret is not None and secret.expires_at > self._clock():
                 return Admission(secret.caller, secret.session)
         if not self.needed:
             return Admission(self.anybody)
         caller = None if token is None else self._owner(token)
         return None if caller is None else Admission(caller)
+
+    def _known(self, token: str) -> ClientSecret | None:
+        """A client secret of this server, or of one that shares its key."""
+        if self._seal is None:
+            return self._secrets.get(_digest(token))
+        sealed = self._seal.open(token.removeprefix(SECRET_PREFIX))
+        if sealed is None:
+            return None
+        caller = self._callers.get(sealed.caller) if sealed.caller else self.anybody
+        if caller is None or (not sealed.caller and self.needed):
+            return None  # of a key that is not valid any more
+        return ClientSecret(token, sealed.expires_at, sealed.session, caller)
 
     def _owner(self, token: str) -> Caller | None:
         digest, found = key_hash(token), None
@@ -185,8 +200,16 @@ class Keys:
     def make_secret(
         self, caller: Caller, session: Mapping[str, Any], seconds: int = SECRET_SECONDS
     ) -> ClientSecret:
-        """A new client secret, bound to ``session``."""
+        """A new client secret, bound to ``session``.
+
+        Raises:
+            SealTooLong: servers share a key, and the session is too long to travel in the secret.
+        """
         now = self._clock()
+        if self._seal is not None:
+            sealed = Sealed(caller.name, session, int(now) + seconds)
+            value = SECRET_PREFIX + self._seal.close(sealed)
+            return ClientSecret(value, sealed.expires_at, session, caller)
         for digest in [d for d, known in self._secrets.items() if known.expires_at <= now]:
             del self._secrets[digest]
         while len(self._secrets) >= MAX_SECRETS:
