@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent.runtime.calls import CallRegistry
 from agent.server.access import Refused
+from agent.server.forwarding import Forwarding
 from agent.transports.webrtc import WebRtcTransport
 
 MAX_UNSENT = 1024
@@ -22,10 +23,12 @@ class Sideband:
 
     Args:
         calls: of the server.
+        forwarding: finds the calls of other processes and machines.
     """
 
-    def __init__(self, calls: CallRegistry) -> None:
+    def __init__(self, calls: CallRegistry, forwarding: Forwarding) -> None:
         self._calls = calls
+        self._forwarding = forwarding
 
     async def attach(self, websocket: WebSocket, call_id: str) -> None:
         """Serve a websocket as an observer of a call, until either ends.
@@ -34,6 +37,9 @@ class Sideband:
             Refused: there is no such call over WebRTC, or it has observers enough.
         """
         call = self._calls.find(call_id)
+        if call is None and (target := self._forwarding.target(call_id, websocket)) is not None:
+            await self._forwarding.websocket(target, websocket)
+            return
         transport = None if call is None else call.transport
         if not isinstance(transport, WebRtcTransport):
             raise Refused(404, "call_not_found", f"there is no WebRTC call {call_id[:80]!r}")

@@ -23,6 +23,8 @@ from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
 from agent.server.access import Access, Refused
 from agent.server.bodies import BodyRefused, read_body, with_body
 from agent.server.fair_share import AddressRates, address_of
+from agent.server.forwarding import Forwarding
+from agent.server.identity import Identity
 from agent.server.keys import Admission, Caller
 from agent.server.sessions import OpenedSession
 from agent.session.playback import Delivery
@@ -98,6 +100,7 @@ class WebRtcOffers:
         open_session: makes a session from a request's query and its session object.
         converse: carries on a conversation over an open transport, to its end.
         paces: how fast the events of each client may come.
+        identity: of this server among others.
     """
 
     def __init__(
@@ -108,7 +111,11 @@ class WebRtcOffers:
         open_session: Callable[[Mapping[str, str], Mapping[str, Any] | None], OpenedSession],
         converse: Callable[[WebRtcTransport, OpenedSession, Delivery], Awaitable[CallEnd]],
         paces: Paces | None = None,
+        identity: Identity | None = None,
     ) -> None:
+        identity = identity or Identity()
+        self._suffix = identity.call_suffix()
+        self._forwarding = Forwarding(identity)
         self._paces = paces or Paces()
         minute = settings.server.offers_per_minute
         self._rates = AddressRates(minute / 60, max(8, 2 * settings.server.max_calls, minute / 4))
@@ -161,7 +168,13 @@ class WebRtcOffers:
             except Refused as refused:
                 return refused.response()
         # With keys the id admits, which cannot be guessed: a page that is left sends no header.
-        call = self._calls.find(request.path_params["call_id"])
+        call_id = request.path_params["call_id"]
+        call = self._calls.find(call_id)
+        if call is None and (target := self._forwarding.target(call_id, request)) is not None:
+            try:
+                return await self._forwarding.post(target, request)
+            except Refused as refused:
+                return refused.response()
         if call is None or call.kind != KIND:
             return OfferRefused(404, "call_not_found", "there is no call with this id").response()
         call.end(ASKED_TO_HANG_UP)
@@ -183,7 +196,7 @@ class WebRtcOffers:
             with ExitStack() as line:
                 line.enter_context(caller.line())
                 # The place is taken before the call is up.
-                call = self._calls.admit(KIND, "rtc", address)
+                call = self._calls.admit(KIND, "rtc", address, self._suffix)
                 call.on_end = line.pop_all().close
         except CallRefused as refusal:
             raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None

@@ -47,6 +47,8 @@ class Webhooks:
         tokens: shared with the media sockets.
         clock: monotonic seconds, as for taking tokens back.
         wall: clock in seconds since 1970, for signed times.
+        own_address: to which the provider sends the sound; empty: ``public_url``. Where several
+            servers answer webhooks, the call then comes to the one that issued its token.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Webhooks:
         tokens: Tokens,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        own_address: str = "",
     ) -> None:
         self._public_url = settings.public_url
+        self._own_address = own_address or settings.public_url
         self._tokens = tokens
         self._clock = clock
         self._hooks = provider_webhooks(settings, wall)
@@ -99,7 +103,7 @@ class Webhooks:
         except SignatureError as error:
             raise WebhookRefused(403, str(error)) from None
         token = self._tokens.issue(call_id, self._clock(), provider)
-        socket = f"{self._public_url}/telephony/{provider}".replace("http", "ws", 1)
+        socket = f"{self._own_address}/telephony/{provider}".replace("http", "ws", 1)
         return hook.answer(socket, token, call_id)
 
     def _public_url_of(self, request: Request) -> str:
