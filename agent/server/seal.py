@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-MAX_LENGTH = 8192
+MAX_LENGTH = 16_384
 """Characters of a sealed secret, at most: it travels in a header of HTTP."""
 
 _PURPOSE = b"onebreath client secret"

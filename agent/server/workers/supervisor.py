@@ -106,7 +106,7 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}
         self._served = asyncio.Event()
         self._ended = asyncio.Event()
-        self._accepting = False
+        self._accepting = self._reloaded = False
         self._killing: asyncio.TimerHandle | None = None
         self.exit_code = 0
 
@@ -125,6 +125,8 @@ class Supervisor:
                 try:
                     await self._keep_all()
                 finally:
+                    for worker in self._workers.values():  # those of a run that was cancelled
+                        worker.signal(signal.SIGKILL)
                     looking.cancel()
                     self._accept(False)
                     if self._killing is not None:
@@ -145,6 +147,7 @@ class Supervisor:
         backoff = self._waits.backoff()
         while not self._ended.is_set():
             worker = WorkerProcess(plan, self._command, self._environment, self._told, self._clock)
+            worker.hangup_due = self._reloaded  # its plan has the settings as they were
             self._workers[plan.index] = worker
             began = self._clock()
             code = await worker.run()
@@ -210,8 +213,8 @@ class Supervisor:
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         wanted: dict[int, Callable[[], None]] = {
-            signal.SIGTERM: lambda: self._stop(signal.SIGTERM),
-            signal.SIGINT: lambda: self._stop(signal.SIGINT),
+            signal.SIGTERM: lambda: self.stop(signal.SIGTERM),
+            signal.SIGINT: lambda: self.stop(signal.SIGINT),
             signal.SIGHUP: self.reload,
         }
         for number, action in wanted.items():
@@ -225,10 +228,11 @@ class Supervisor:
 
     def reload(self) -> None:
         """SIGHUP: all workers read the settings again."""
+        self._reloaded = True
         for worker in self._workers.values():
             worker.reload()
 
-    def _stop(self, number: signal.Signals) -> None:
+    def stop(self, number: signal.Signals) -> None:
         """SIGTERM and SIGINT: pass the signal on, and see to it that all workers end."""
         hurried = self._ended.is_set() or number == signal.SIGINT
         if hurried:
