@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 import sys
@@ -185,9 +184,10 @@ def worker_command(channel: int) -> Sequence[str]:
     The file is named, not the module: a folder of the current directory that has a name of ours
     is then not looked at.
     """
-    import onebreath
+    import agent
 
-    return [sys.executable, os.path.abspath(onebreath.__file__), "serve-worker", str(channel)]
+    program = Path(agent.__file__).resolve().parents[1] / "onebreath.py"
+    return [sys.executable, str(program), "serve-worker", str(channel)]
 
 
 def serve_worker(

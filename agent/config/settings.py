@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -84,6 +85,8 @@ class ServerSettings(Section):
         workers: processes that serve calls behind the one port; 1: the program itself.
         shared_key: secret of 32 characters and more that several servers have in common: each
             then accepts what another one signed, such as client secrets.
+        trusted_proxies: addresses and networks of proxies that are believed about the address of a
+            client (``X-Forwarded-For``).
         advertise: this server's own address, such as ``https://voice-0.example.com``, where several
             stand behind one name: telephony providers are sent to it.
     """
@@ -106,6 +109,14 @@ class ServerSettings(Section):
     workers: int = Field(1, ge=1, le=64)
     shared_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     advertise: str | None = None
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ip_network(proxy, strict=False)
+        return proxies
 
     @field_validator("advertise")
     @classmethod

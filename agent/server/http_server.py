@@ -40,6 +40,7 @@ class HttpServer(uvicorn.Server):
             log_config=None,
             timeout_graceful_shutdown=3,
             access_log=False,
+            forwarded_allow_ips=list(settings.trusted_proxies),
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.key,
         )
