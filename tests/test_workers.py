@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from agent.config.settings import Settings
+from agent.runtime import engines
 from agent.server.ports import listen
 from agent.server.workers.backoff import LONGEST, STEADY, Backoff
 from agent.server.workers.dispatch import SETTLING, SILENT, WorkerState, ranked
@@ -53,6 +54,12 @@ def test_waits_grow_to_a_bound_and_begin_anew_after_a_steady_time():
     assert waits[:4] == [0.5, 1.0, 2.0, 4.0]
     assert waits[-1] == LONGEST
     assert backoff.after(STEADY) == 0.5
+
+
+def test_the_processes_of_a_server_divide_the_cores(monkeypatch):
+    monkeypatch.setattr(engines, "cores", lambda: 8)
+    assert engines.thread_plan(Settings(server={"workers": 4})).responder == 2
+    assert engines.thread_plan(Settings(server={"workers": 64})).responder == 1
 
 
 def test_a_plan_arrives_as_it_was_sent(tmp_path):

@@ -37,6 +37,8 @@ AT_ONCE = 16
 """Connections that are accepted before the loop does something else."""
 HUNG_SECONDS = 60.0
 """Seconds without a word after which a worker is killed and started again."""
+PAUSE_SECONDS = 1.0
+"""Seconds in which nothing is accepted after the system refused to."""
 LOOK_SECONDS = 1.0
 END_SECONDS = 30.0
 """Seconds for goodbyes and closing after the time for the drain; then a worker is killed."""
@@ -195,8 +197,12 @@ class Supervisor:
                 connection, _ = sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError as error:  # out of descriptors, or the client left
-                log.warning("a connection could not be accepted: %s", error)
+            except ConnectionError:  # the client left before
+                continue
+            except OSError as error:  # no descriptors are left: they come back when calls end
+                log.error("no connections for %.0f s: %s", PAUSE_SECONDS, error)
+                self._accept(False)
+                asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._accept_if_any)
                 return
             with connection:  # the worker has a descriptor of its own
                 self._hand_out(kind, connection)
