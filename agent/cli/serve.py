@@ -209,11 +209,12 @@ def serve_worker(
 
 def _serve_plan(plan: WorkerPlan, channel: socket.socket) -> int:
     _count_as(plan.index)  # before any module makes a metric
-    from agent.runtime.engines import close_engines, keep_loaded
+    from agent.runtime.engines import close_engines, keep_loaded, load_engines
     from agent.runtime.reload import reloaded, reweigh
     from agent.server.workers.worker import serve_as_worker
 
-    loaded, _ = load(plan.settings)
+    # The progress of one is enough for a terminal; the others load while it serves.
+    loaded, _ = load(plan.settings) if plan.index == 0 else load_engines(plan.settings)
     keep_loaded()
 
     def reload(old: Settings) -> Settings:
