@@ -447,6 +447,8 @@ class Replies:
         """Monotonic second at which `pump` has work; None while there is none."""
         if self.current is None or self.current.paused:
             return None
+        if self.current.over(now):
+            return now  # a draft without sound, complete before it was used
         return self.current.playback.next_due(now)
 
     # ---- the end -------------------------------------------------------------------
