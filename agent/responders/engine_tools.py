@@ -79,7 +79,7 @@ class EngineTools:
             return Decision(None, 1.0, 0.0)
         if options.must_call and len(tools) == 1:
             return Decision(tools[0], 1.0, 0.0)
-        route = self._router(tools).route(asked(messages), required=options.must_call)
+        route = self._router(tools).route(routed_words(messages), required=options.must_call)
         tool = None if route.task is None else tools[route.task]
         return Decision(tool, route.probability, (perf_counter() - begin) * 1e3)
 
@@ -137,7 +137,7 @@ class EngineTools:
             _log.warning("%s", reason)
 
 
-def asked(messages: Sequence[Message]) -> str:
+def routed_words(messages: Sequence[Message]) -> str:
     """The words that a tool is chosen by: the caller's last ones.
 
     Where they answer a question of the agent ("for how many?"), they stand behind that question and
