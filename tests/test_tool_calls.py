@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from typing import Any
 
 import pytest
@@ -472,3 +473,66 @@ def test_every_row_of_the_table_leads_on() -> None:
         assert after.value > before.value or (before, change) == (
             CallState.PROMISED, CallChange.HEARD)  # fmt: skip
     assert CallState.OVER not in {state for state, _ in _TABLE}
+
+
+# ---- in any order --------------------------------------------------------------------
+
+
+def newest_calls(desk: Desk, chance: random.Random) -> None:
+    """The newest reply, if it still runs, calls one or two functions, or speaks."""
+    current = desk.session.replies.current
+    if (
+        current is None
+        or current.done is not None
+        or current.generation != desk.last(Respond).generation
+    ):
+        return
+    names = chance.choices(["look_up", "book", "hang_up", "transfer"], [6, 2, 1, 1], k=2)
+    names = [name for name in names if name in {tool.name for tool in current.options.usable}]
+    calls(desk, *names[: chance.choice([0, 1, 1, 2])], words=chance.choice(["", "", "Well."]))
+
+
+@pytest.mark.parametrize("number", range(60))
+def test_whatever_the_order_every_call_comes_to_its_end(number: int) -> None:
+    chance = random.Random(number)
+    desk = new_desk(filler="Let me see.", filler_after=0.8)
+    for _ in range(25):
+        running = desk.all(RunTool)
+        match chance.randrange(8):
+            case 0:
+                ask(desk, chance.choice(["How late is it?", "Never mind.", "", "Stop."]))
+            case 1 | 2:
+                if desk.all(Respond):
+                    newest_calls(desk, chance)
+            case 3:
+                speak(desk)
+            case 4:
+                at(desk, chance.choice([0.1, 1.0, 6.0]))
+            case 5 if running:
+                task = chance.choice(running)
+                silent = chance.random() < 0.2
+                desk.tell(ToolReturned(task.call_id, "noon", not silent))
+            case 6 if desk.all(FunctionCallDone):
+                made = chance.choice(desk.all(FunctionCallDone))
+                output = ClientItem("function_call_output", call_id=made.call_id, text="booked")
+                desk.tell(CreateItem(output))
+                desk.tell(RespondNow())
+            case 7:
+                desk.tell(chance.choice([CancelReply(quiet=True), RespondNow()]))
+    for _ in range(12):
+        speak(desk)
+        at(desk, 7.0)
+        current = desk.session.replies.current
+        if current is not None and current.done is None:
+            answer(desk, "Yes.")
+    shown = [notice.item for notice in desk.all(ItemAccepted)]
+    made = [item.call_id for item in shown if item.kind == "function_call"]
+    given = [item.call_id for item in shown if item.kind == "function_call_output"]
+    assert set(made) <= set(given)
+    assert len(given) == len(set(given))
+    assert len(made) == len(set(made))
+    assert not desk.session.tool_calls.busy
+    assert desk.session.tool_calls._rounds == []
+    before = replies(desk)
+    ask(desk, "And how warm is it?")
+    assert replies(desk) == before + 1

@@ -19,8 +19,9 @@ from pydantic import BaseModel, Field, ValidationError
 from agent.config.settings import Settings
 from agent.config.tools import ToolSettings
 from agent.errors import ConfigError
+from agent.tools.base import ToolError
 from agent.tools.docstrings import read_docstring
-from agent.tools.functions import PythonTool
+from agent.tools.functions import PythonTool, ToolThreads
 from agent.tools.toolbox import CUT, Toolbox, load_tools
 
 
@@ -265,6 +266,31 @@ async def test_so_many_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await tasks[2]).text == "done"
 
 
+async def test_functions_that_never_return_hold_their_threads_and_no_more() -> None:
+    release = threading.Event()
+    threads = ToolThreads(2)
+
+    def hang() -> str:
+        release.wait(30)
+        return "late"
+
+    for _ in range(2):
+        task = asyncio.create_task(threads.run(hang))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    with pytest.raises(ToolError, match="too many functions"):
+        await threads.run(lambda: "now")
+    release.set()
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert await threads.run(lambda: "now") == "now"
+                break
+            except ToolError:
+                await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
@@ -346,7 +372,7 @@ def test_tools_are_offered_where_the_line_can_do_them(caplog: pytest.LogCaptureF
     box = load_tools(ALL)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            assert names(box, None) == ["hang_up"]
+            assert names(box, object()) == names(box, None) == ["hang_up"]
     assert [record.getMessage().split()[2] for record in caplog.records] == [
         "transfer", "send_dtmf"]  # fmt: skip
     assert names(box, Line()) == ["hang_up", "transfer", "send_dtmf"]
