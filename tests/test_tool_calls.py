@@ -22,7 +22,15 @@ from agent.reply import (
     ToolCall,
     ToolCallStarted,
 )
-from agent.session.commands import DecodeFinal, HangUp, Respond, RunTool, Speak, StopTool
+from agent.session.commands import (
+    DecodeFinal,
+    HangUp,
+    Respond,
+    RunTool,
+    Speak,
+    StopTool,
+    WakeAt,
+)
 from agent.session.conversation import NO_OUTPUT, OVERDUE
 from agent.session.events import (
     CallStarted,
@@ -273,6 +281,17 @@ def test_words_before_the_call_are_bridge_enough() -> None:
     assert "Let me see." not in [task.text for task in desk.all(Speak)]
 
 
+def test_no_bridge_is_built_under_the_callers_words_and_nobody_is_woken_for_it() -> None:
+    desk = new_desk(filler="Let me see.", filler_after=0.8)
+    ask(desk, "How late is it?")
+    (call_id,) = calls(desk, "look_up")
+    desk.hear(1.5, 0.9)
+    wake = desk.last(WakeAt).when
+    assert wake > desk.now
+    desk.tell(ToolReturned(call_id, "noon"))
+    assert not desk.all(Speak)
+
+
 def test_a_function_that_never_answers_is_given_up_and_the_agent_says_so(desk: Desk) -> None:
     ask(desk, "How late is it?")
     (call_id,) = calls(desk, "look_up")
@@ -445,6 +464,16 @@ def test_a_caller_who_goes_on_speaking_is_not_hung_up_on(desk: Desk) -> None:
     assert not desk.all(HangUp)
 
 
+def test_a_transfer_that_was_given_up_ends_no_call(desk: Desk) -> None:
+    ask(desk, "Give me a person.")
+    (call_id,) = calls(desk, "transfer", words="I will put you through.")
+    speak(desk)
+    play_out(desk)
+    at(desk, 6.0)
+    desk.tell(ToolReturned(call_id, "{}", False, "transferred to the desk"))
+    assert not desk.all(HangUp)
+
+
 def test_a_transfer_is_announced_and_the_announcement_heard(desk: Desk) -> None:
     ask(desk, "Give me a person.")
     (call_id,) = calls(desk, "transfer")
@@ -492,7 +521,7 @@ def newest_calls(desk: Desk, chance: random.Random) -> None:
     calls(desk, *names[: chance.choice([0, 1, 1, 2])], words=chance.choice(["", "", "Well."]))
 
 
-@pytest.mark.parametrize("number", range(60))
+@pytest.mark.parametrize("number", range(30))
 def test_whatever_the_order_every_call_comes_to_its_end(number: int) -> None:
     chance = random.Random(number)
     desk = new_desk(filler="Let me see.", filler_after=0.8)

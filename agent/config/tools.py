@@ -57,9 +57,9 @@ class McpServerSettings(_Section):
 
     command: str | None = Field(None, min_length=1)
     args: tuple[str, ...] = ()
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field({}, repr=False)
     url: str | None = Field(None, pattern=r"^https?://[^\s]+$")
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field({}, repr=False)
     tools: tuple[str, ...] | None = None
     seconds: float = Field(10.0, gt=0, le=120)
 

@@ -400,6 +400,8 @@ class Session:
 
     def _tool_returned(self, event: ToolReturned, now: float) -> Iterator[Command]:
         """Take what a function of this server returned; it may end the call."""
+        if not self.tool_calls.runs(event.call_id):
+            return  # it was given up
         goodbye = event.goodbye and not self.tool_calls.spoke(event.call_id)
         yield from self.tool_calls.returned(event, now)
         if event.leave:

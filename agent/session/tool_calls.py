@@ -215,12 +215,17 @@ class ToolCalls:
                 call.entry.overdue = True
 
     def returned(self, event: ToolReturned, now: float) -> Iterator[Command]:
-        """Take what a function of this server returned; a late output is ignored."""
+        """Take what a function of this server returned."""
         for round_, call in self._all():
             if call.entry.call.call_id == event.call_id and call.state is CallState.RUNNING:
                 yield from self._change(call, CallChange.RETURNED, now)
                 yield from self._output(call, event.output)
                 round_.silent = round_.silent or not event.reply
+
+    def runs(self, call_id: str) -> bool:
+        """Whether the server runs this call, so that its output is waited for."""
+        running = (call for _, call in self._all() if call.state is CallState.RUNNING)
+        return any(call.entry.call.call_id == call_id for call in running)
 
     def spoke(self, call_id: str) -> bool:
         """Whether the reply that made this call has words of its own."""
@@ -329,8 +334,10 @@ class ToolCalls:
         for round_ in self._rounds:
             round_.bridged = round_.bridged or round_.spoke or round_.reply.begun
             at = self._filler_at(round_)
-            if at is not None and now >= at and quiet:
-                round_.bridged = True
+            if at is None or now < at:
+                continue
+            round_.bridged = True  # also by the caller's own words, or another reply
+            if quiet:
                 yield from self.say(self.filler, now)
                 quiet = False
         for round_ in [each for each in self._rounds if each.ended and not each.waits]:

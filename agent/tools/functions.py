@@ -8,6 +8,8 @@ import inspect
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -30,13 +32,14 @@ class PythonTool:
 
     Args:
         spec: ``package.module:function``.
+        threads: runs functions that are not async.
 
     Raises:
         ConfigError: it cannot be loaded, or is not fit to be a tool; the message says why.
     """
 
-    def __init__(self, spec: str) -> None:
-        self._spec = spec
+    def __init__(self, spec: str, threads: ToolThreads | None = None) -> None:
+        self._threads = threads or ToolThreads(1)
         self._function = _found(spec)
         name = spec.rpartition(":")[2].rpartition(".")[2]
         if not re.fullmatch(NAME, name):
@@ -67,7 +70,8 @@ class PythonTool:
                 named[parameter.name] = value
         if inspect.iscoroutinefunction(self._function):
             return ToolResult(as_text(await self._function(*positional, **named)))
-        return ToolResult(await in_thread(lambda: as_text(self._function(*positional, **named))))
+        work = partial(self._function, *positional, **named)
+        return ToolResult(await self._threads.run(lambda: as_text(work())))
 
 
 def _found(spec: str) -> Callable[..., Any]:
@@ -180,33 +184,52 @@ def as_text(value: object) -> str:
         raise ToolError(f"the result cannot be written as JSON: {_line(error)}") from error
 
 
-async def in_thread(work: Callable[[], str]) -> str:
-    """Run ``work`` on a thread of its own, which does not keep the process when it hangs."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[str] = loop.create_future()
+class ToolThreads:
+    """Runs functions on threads of their own, which do not keep the process when they hang.
 
-    def settle(result: str | None, error: BaseException | None) -> None:
-        if done.done():
-            return  # nobody waits any more
-        if error is None:
-            done.set_result(result or "")
-        else:
-            done.set_exception(error)
+    Args:
+        most: threads at once. A function that was given up keeps its thread until it returns.
+    """
 
-    def run() -> None:
-        result: str | None = None
-        fault: Exception | None = None
-        try:
-            result = work()
-        except StopIteration as error:  # which no future can hold
-            fault = RuntimeError(str(error))
-        except Exception as error:
-            fault = error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, fault)
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._running = 0
 
-    threading.Thread(target=run, name="tool", daemon=True).start()
-    return await done
+    async def run(self, work: Callable[[], str]) -> str:
+        """Run ``work`` and wait for its result.
+
+        Raises:
+            ToolError: all threads are taken, by functions that do not return.
+        """
+        if self._running >= self._most:
+            raise ToolError("too many functions are running; try again later")
+        self._running += 1
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str] = loop.create_future()
+
+        def settle(result: str | None, fault: Exception | None) -> None:
+            self._running -= 1
+            if done.done():
+                return  # nobody waits any more
+            if fault is None:
+                done.set_result(result or "")
+            else:
+                done.set_exception(fault)
+
+        def body() -> None:
+            result: str | None = None
+            fault: Exception | None = None
+            try:
+                result = work()
+            except StopIteration as error:  # which no future can hold
+                fault = RuntimeError(str(error))
+            except Exception as error:
+                fault = error
+            with suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(settle, result, fault)
+
+        threading.Thread(target=body, name="tool", daemon=True).start()
+        return await done
 
 
 def _line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from agent.errors import ConfigError
 from agent.reply import FunctionTool
 from agent.tools.base import ServerTool, ToolError, ToolResult
 from agent.tools.built_in import built_in
-from agent.tools.functions import MAX_MESSAGE, PythonTool
+from agent.tools.functions import MAX_MESSAGE, PythonTool, ToolThreads
 from agent.tools.mcp_servers import McpServer
 
 log = logging.getLogger("onebreath.tools")
@@ -53,12 +53,12 @@ class Toolbox:
         return found
 
     def offered(self, line: object = None) -> tuple[FunctionTool, ...]:
-        """The functions of a call over the transport ``line``."""
+        """The functions of a call over the transport ``line``; None: those of every transport."""
         offers = []
         for tool in self._all().values():
             if tool.can_use(line):
                 offers.append(tool.offer)
-            else:
+            elif line is not None:
                 self._say_once(tool.offer.name, type(line).__name__)
         return tuple(offers)
 
@@ -113,7 +113,8 @@ def load_tools(settings: ToolSettings) -> Toolbox:
             name, or a package is missing.
     """
     tools = built_in(settings)
-    tools += [PythonTool(spec) for spec in dict.fromkeys(settings.functions)]
+    threads = ToolThreads(settings.max_running)
+    tools += [PythonTool(spec, threads) for spec in dict.fromkeys(settings.functions)]
     names: set[str] = set()
     for tool in tools:
         if tool.offer.name in names:
