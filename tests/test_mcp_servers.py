@@ -24,7 +24,7 @@ from agent.tools.toolbox import Toolbox, load_tools
 needs_mcp = pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="mcp is missing")
 PROGRAM = Path(__file__).parent / "support" / "mcp_server.py"
 PATH = {"PYTHONPATH": os.pathsep.join(sys.path)}
-STDIO = {"command": sys.executable, "args": [str(PROGRAM)], "env": PATH}
+STDIO = {"command": sys.executable, "args": [str(PROGRAM)], "env": PATH, "seconds": 60}
 
 
 def box(**servers: Any) -> Toolbox:
@@ -83,7 +83,7 @@ async def test_a_program_is_started_and_its_tools_run(monkeypatch: pytest.Monkey
 @needs_mcp
 @pytest.mark.slow
 async def test_an_address(http: str) -> None:
-    toolbox = box(far={"url": http, "tools": ["add", "absent"]})
+    toolbox = box(far={"url": http, "seconds": 60, "tools": ["add", "absent"]})
     async with toolbox.running():
         assert names(toolbox) == ["add"]
         assert await call(toolbox, "add", a=2, b=3) == "5"
