@@ -26,6 +26,7 @@ from agent.telephony.access import answers
 from agent.telephony.access.tokens import Tokens
 from agent.telephony.access.transfers import LIFETIME, MAX_WAITING, Transfers
 from agent.telephony.access.webhooks import Webhooks
+from agent.telephony.check.signing import MediaAddress, read_answer
 from agent.telephony.media.tones import COLUMNS, KEYS, ROWS, key_tones
 
 SIP = "sip:desk@pbx.example.com"
@@ -246,3 +247,15 @@ async def test_the_agent_hangs_up(tokens: Tokens) -> None:
         commands = await until(line, "media")  # the goodbye of the settings
         assert commands
         assert await closed(line) == 1000
+
+
+def test_the_check_of_a_set_up_reads_these_answers_too() -> None:
+    made = {
+        "twilio": answers.twiml("wss://x", "t", AFTER),
+        "telnyx": answers.texml("wss://x", "t", AFTER),
+        "plivo": answers.plivo_xml("wss://x", "t", 8000, AFTER),
+        "vonage": answers.ncco("wss://x", "t", 8000, "c", AFTER),
+        "jambonz": answers.jambonz_verbs("wss://x", "t", 8000, AFTER),
+    }
+    for provider, answer in made.items():
+        assert read_answer(provider, answer.body) == MediaAddress("wss://x", "t"), provider

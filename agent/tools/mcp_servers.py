@@ -111,8 +111,7 @@ class McpServer:
 
     async def _connect(self, stack: AsyncExitStack) -> Client:
         from mcp import Client, StdioServerParameters
-        from mcp.client.streamable_http import streamable_http_client
-        from mcp.shared._httpx_utils import create_mcp_http_client
+        from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 
         chosen = self._settings
         if chosen.url is not None:
