@@ -25,6 +25,11 @@ def feature(name: str) -> Callable[[Callable[[], Awaitable[None]]], Callable[[],
     return mark
 
 
+def note_version(version: str) -> None:
+    """Name the version of a client that is none of the pinned packages."""
+    print("VERSION " + version, flush=True)
+
+
 async def run_all() -> None:
     """Show all features, one after another, each with its result on a line of its own."""
     for name, show in FEATURES:

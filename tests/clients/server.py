@@ -50,11 +50,17 @@ class SameWords(ScriptedTranscriber):
 
 @asynccontextmanager
 async def scripted_server(
-    certificate: Path | None = None, key: Path | None = None
+    certificate: Path | None = None, key: Path | None = None, key_hash: str | None = None
 ) -> AsyncIterator[str]:
-    """A server on loopback; yields its ``host:port``."""
-    tls = {"certificate": certificate, "key": key}
-    settings = Settings(server={"max_calls": 8, **tls}, webrtc={"ice_hosts": ["127.0.0.1"]})
+    """A server on loopback; yields its ``host:port``.
+
+    Args:
+        certificate, key: files for TLS.
+        key_hash: hash of the API key that it needs.
+    """
+    keys = {} if key_hash is None else {"test": {"hash": key_hash}}
+    server = {"max_calls": 8, "certificate": certificate, "key": key, "api_keys": keys}
+    settings = Settings(server=server, webrtc={"ice_hosts": ["127.0.0.1"]})
     engines = Engines(
         SameWords(),
         ScriptedResponder(reply),
