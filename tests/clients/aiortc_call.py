@@ -159,8 +159,8 @@ async def interrupts() -> None:
         await it.until("output_audio_buffer.started")
         it.send("output_audio_buffer.clear")
         await it.until("output_audio_buffer.cleared")
-        it.type("hello")
-        await it.until_said("Good day.")
+        it.type("how are you")
+        await it.until_said("Fine, thank you.")
 
 
 @feature("hang-up")

@@ -76,11 +76,13 @@ class Client:
 CLIENTS = {
     "openai-py": Client("openai_py.py", "openai", "openai[realtime]"),
     "openai-agents (Python)": Client("openai_agents.py", "openai", "openai-agents"),
+    "openai-agents (Twilio example)": Client("twilio_bridge.py", "openai", "openai-agents"),
     "openai (npm)": Client("openai_npm.mjs", "npm", "openai", tls=True),
     "@openai/agents-realtime": Client("agents_realtime.mjs", "npm", "@openai/agents-realtime"),
     "livekit-plugins-openai": Client("livekit_plugin.py", "livekit", "livekit-plugins-openai"),
     "pipecat": Client("pipecat_service.py", "pipecat", "pipecat-ai[openai]"),
     "litellm": Client("litellm_proxy.py", "litellm", "litellm"),
+    "tau2-bench's voice harness": Client("tau_voice.py", "openai"),
     "aiortc": Client("aiortc_call.py", "aiortc", "aiortc", keys=True),
     "@openai/agents-realtime (WebRTC in Chromium)": Client(
         "chromium.py", "npm", "@openai/agents-realtime", "page_agents.mjs", keys=True
