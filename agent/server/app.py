@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket
 from agent.close_codes import TRY_AGAIN_LATER
 from agent.config.settings import Settings
 from agent.errors import ConfigError, PortInUse
+from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
@@ -148,7 +149,8 @@ class AgentServer:
             if (call_id := websocket.query_params.get("call_id")) is not None:
                 await self._sideband.attach(websocket, call_id)
                 return
-            opened = self.sessions.open(websocket.query_params, admission.session)
+            beta = asks_for_beta(websocket.headers.get(HEADER), protocols)
+            opened = self.sessions.open(websocket.query_params, admission.session, beta=beta)
         except Refused as refused:
             await websocket.send_denial_response(refused.response())
             return
