@@ -245,7 +245,10 @@ class EventWriter:
     # ---- the agent's side --------------------------------------------------------------
 
     def _reply_started(self, notice: ReplyStarted) -> Iterator[Named]:
-        reply = ResponseEvents(notice, self._session.of_responses(), self.own_events)
+        session = self._session
+        reply = ResponseEvents(
+            notice, session.of_responses(), session.output_format, self.own_events
+        )
         self._responses[notice.response_id] = reply
         yield from reply.begin()
         yield "rate_limits.updated", {"rate_limits": []}
@@ -264,7 +267,7 @@ class EventWriter:
             case FunctionCallDone():
                 yield from reply.call_done(notice)
             case Play():
-                yield from reply.sound(notice, self._session.output_format)
+                yield from reply.sound(notice)
             case StopPlaying():
                 reply.drop_sound()
                 ids = {"response_id": notice.response_id, "item_id": notice.item_id}
@@ -272,9 +275,9 @@ class EventWriter:
             case ReplyGenerated() if self.done_when_heard:
                 pass
             case ReplyGenerated():
-                yield from reply.end(notice, self._session.output_format)
+                yield from reply.end(notice)
             case ReplyFinished():
-                yield from reply.end(notice, self._session.output_format)
+                yield from reply.end(notice)
                 del self._responses[notice.response_id]
 
 

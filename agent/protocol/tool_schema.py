@@ -73,6 +73,11 @@ def _tool(given: Any, where: str) -> FunctionTool:
     return FunctionTool(function.name, function.description or "", schema)
 
 
+def names_other_tool(value: Any) -> bool:
+    """Whether a choice names a tool that is no function, such as one of an MCP server."""
+    return isinstance(value, dict) and value.get("type", "function") != "function"
+
+
 def read_choice(value: Any, tools: Sequence[FunctionTool], path: str) -> ToolChoice:
     """The choice among ``tools``.
 
