@@ -14,6 +14,8 @@ from support.scenario_director import Director
 from support.scenario_phone import Phone
 from tts.speakable import speakable
 
+APART = "Classify."
+"""Instructions of replies outside the conversation, whose prompts their client composes."""
 Log = list[tuple[float, dict[str, Any]]]
 
 
@@ -32,6 +34,10 @@ def judge(call: Director) -> None:
         "ear": phone.all_words() if outcome.ear is not None else None,
         "errors": [e["error"]["code"] for _, e in call.log if e["type"] == "error"],
         "closed": phone.close_code,
+        "apart": {
+            reply.topic: reply.said if reply.status == "completed" else reply.status
+            for reply in phone.apart.values()
+        },
     }
     for name, found in facts.items():
         wanted = getattr(outcome, name)
@@ -78,7 +84,8 @@ def _memory(call: Director) -> Iterator[str]:
     for reply in call.replies:
         heard = call.phone.words_of(reply)
         heard = "" if filler.startswith(heard) else heard.removeprefix(filler).strip()
-        if reply.over and reply.item_id not in truncated and not _same(call, heard, reply.said):
+        checked = reply.over and not reply.text_only and reply.item_id not in truncated
+        if checked and not _same(call, heard, reply.said):
             yield f"heard {heard!r}, remembered {reply.said!r}"
 
 
@@ -95,7 +102,8 @@ def _prompts(call: Director) -> Iterator[str]:
     for prompt in call.engines.responder.prompts:
         roles = [message.role for message in prompt]
         alternate = all(a != b for a, b in itertools.pairwise(roles))
-        if roles[0] != "system" or roles[-1] != "user" or not alternate:
+        apart = prompt[0].content == APART
+        if roles[0] != "system" or not (apart or (roles[-1] == "user" and alternate)):
             yield f"a prompt with the roles {roles}"
 
 
