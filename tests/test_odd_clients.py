@@ -1,12 +1,13 @@
 """What clients send that is odd and still means something; each call goes on."""
 
+import asyncio
 import base64
 import json
 
 import numpy as np
 import pytest
 from support.fakes import silence, speech
-from test_server import WIRE
+from test_server import WIRE, append
 from test_session_settings import TOOL
 from test_standard_client import client
 
@@ -203,3 +204,57 @@ async def test_an_error_names_a_field_and_no_alternative_of_the_schema(session, 
     assert error["param"].startswith(param)
     assert not error["param"].endswith((".str", ".int", "VoiceId", "]']"))
     assert error["event_id"] == "ev_1"
+
+
+async def test_items_of_a_function_are_deleted_one_by_one_in_any_order():
+    """As livekit's agents do at a handoff: the call first, then its output."""
+    async with client() as it:
+        await it.send("session.update", session={"tools": [TOOL]})
+        for order in (1, -1):
+            await it.type_text("is it cold", id=f"asked_{order}")
+            await it.send("response.create")
+            call = (await it.until("response.done"))["response"]["output"][0]
+            output = {"type": "function_call_output", "call_id": call["call_id"], "output": "3 C"}
+            await it.send("conversation.item.create", item={**output, "id": f"out_{order}"})
+            for item_id in (f"asked_{order}", call["id"], f"out_{order}")[::order]:
+                await it.send("conversation.item.delete", item_id=item_id)
+                deleted = await it.until("conversation.item.deleted")
+                assert deleted["item_id"] == item_id
+        await it.type_text("how are you")
+        await it.send("response.create")
+        await it.until("response.done")
+        prompt = it.engines.responder.prompts[-1]
+        assert [message.role for message in prompt] == ["system", "user"]
+    assert "error" not in it.kinds()
+
+
+async def test_a_reply_that_is_asked_for_begins_once_the_one_before_it_is_generated():
+    """Its client plays it after that, and says by its id which one was cut."""
+    async with client() as it:
+        ids = []
+        async with asyncio.timeout(4):  # the sound of each lasts longer
+            for _ in range(3):
+                await it.type_text("talk")
+                await it.send("response.create")
+                done = await it.until("response.done")
+                ids.append(done["response"]["output"][0]["id"])
+        await it.send("conversation.item.truncate", item_id=ids[0], audio_end_ms=100)
+        assert (await it.until("conversation.item.truncated"))["item_id"] == ids[0]
+    assert "error" not in it.kinds()
+
+
+async def test_who_speaks_into_several_replies_that_wait_at_the_client_cuts_all_of_them():
+    async with client("how are you") as it:
+        for _ in range(2):
+            await it.type_text("talk")
+            await it.send("response.create")
+            await it.until("response.done")
+        await it.line.send(append(silence(0.5, WIRE), speech(1.0, WIRE), silence(0.8, WIRE)))
+        done = await it.until("response.done")
+    # Of the second reply nothing was heard, so that its question and this one are one message.
+    said = done["response"]["output"][0]["content"][0]["transcript"]
+    assert said == "You said: talk how are you"
+    cut = [e for e in it.seen if e["type"] == "conversation.item.truncated"]
+    assert len({event["item_id"] for event in cut}) == 2
+    heard = [m.content for m in it.engines.responder.prompts[-1] if m.role == "assistant"]
+    assert len(" ".join(heard).split()) < 40, heard

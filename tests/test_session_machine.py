@@ -48,6 +48,7 @@ from agent.session.events import (
     Truncate,
 )
 from agent.session.notices import ReplyStarted
+from agent.session.playback import Delivery
 from agent.session.session import Session
 from asr.transcript import Transcript
 
@@ -177,9 +178,9 @@ class AnyConversation(RuleBasedStateMachine):
         super().__init__()
         AnyConversation.sequences += 1
 
-    @initialize(settings=st.sampled_from(SETTINGS))
-    def begin(self, settings: dict[str, object]) -> None:
-        session = Session(Settings(**settings), 0.0)
+    @initialize(settings=st.sampled_from(SETTINGS), delivery=st.sampled_from(Delivery))
+    def begin(self, settings: dict[str, object], delivery: Delivery) -> None:
+        session = Session(Settings(**settings), 0.0, delivery)
         self.desk = WatchedDesk(session, witness=Witness(session))
         self.desk.tell(CallStarted())
 

@@ -63,7 +63,11 @@ class PendingReply:
         speaks = self.user_turn.open is not None and self.user_turn.detection
         apart = bool(self._asked) and self._asked[0].apart
         due = self.wanted or apart
-        if not due or speaks or self.user_turn.closed or self.replies.current is not None:
+        if not due or speaks or self.user_turn.closed:
+            return
+        if self._asked:
+            yield from self.replies.make_room(now)
+        if self.replies.current is not None:
             return
         request = self._asked.popleft() if self._asked else None
         if not apart:

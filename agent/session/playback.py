@@ -54,9 +54,15 @@ class SpokenMark:
 
 @dataclass(slots=True)
 class Playback:
-    """Playout of one reply; ``lead`` is the sound in seconds that may be at the client unplayed."""
+    """Playout of one reply.
+
+    Attributes:
+        lead: seconds of sound that may be at the client unplayed.
+        not_before: monotonic second until which the client plays the reply before it.
+    """
 
     lead: float
+    not_before: float = 0.0
     rate: int = 0
     marks: list[SpokenMark] = field(default_factory=list)
     _waiting: deque[Samples] = field(default_factory=deque)
@@ -104,7 +110,7 @@ class Playback:
         size = int((SLICE_SECONDS if self.lead < math.inf else LONG_SLICE_SECONDS) * self.rate)
         while self._waiting and self.ahead(now) < self.lead:
             if self.ahead(now) <= 0:
-                self._anchor_position, self._anchor_at = self._sent, now
+                self._anchor_position, self._anchor_at = self._sent, max(now, self.not_before)
             piece = self._take(size)
             self._sent += len(piece) / self.rate
             yield piece
@@ -129,11 +135,16 @@ class Playback:
         left = self._sent - self.heard(now)
         return left if left > INSTANT else 0.0
 
+    def left(self, now: float) -> float:
+        """Seconds until all sound that was sent will have been heard."""
+        ahead = self.ahead(now)
+        return ahead + max(0.0, self._anchor_at - now) if ahead else 0.0
+
     def next_due(self, now: float) -> float | None:
         """Monotonic second at which more may be sent, or all sent sound will have been heard."""
         if self._waiting:
             return now + max(0.0, self.ahead(now) - self.lead + SLICE_SECONDS / 2)
-        return now + self.ahead(now) if self.ahead(now) > 0 else None
+        return now + self.left(now) if self.ahead(now) > 0 else None
 
     @property
     def sent(self) -> float:

@@ -150,7 +150,9 @@ class Witness:
         if command.apart:
             self.apart_generations.add(command.generation)
             return  # it may see the words of the reply that runs, heard or not
-        known = self.written | {word for generation in self.spoken for word in self.heard(generation)}
+        known = self.written | {
+            word for generation in self.spoken for word in self.heard(generation)
+        }
         for message in command.messages:
             if message.role == "assistant":
                 unheard = set(bare(message.content)) - known
