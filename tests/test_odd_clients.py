@@ -258,3 +258,21 @@ async def test_who_speaks_into_several_replies_that_wait_at_the_client_cuts_all_
     assert len({event["item_id"] for event in cut}) == 2
     heard = [m.content for m in it.engines.responder.prompts[-1] if m.role == "assistant"]
     assert len(" ".join(heard).split()) < 40, heard
+
+
+@pytest.mark.parametrize(
+    "reference", ["http://127.0.0.1:9/schema.json", "file:///etc/passwd", "other.json#/a"]
+)
+async def test_a_schema_that_refers_to_other_documents_is_refused_and_nothing_is_fetched(
+    reference,
+):
+    deep = {"type": "object", "properties": {"a": {"anyOf": [{"$ref": reference}]}}}
+    async with client() as it:
+        tool = {**TOOL, "parameters": deep}
+        await it.send("session.update", session={"tools": [tool]}, event_id="ev_1")
+        error = await it.error()
+        assert (error["param"], error["event_id"]) == ("session.tools[0].parameters", "ev_1")
+        assert "references to other documents" in error["message"]
+        own = {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {}}}
+        await it.send("session.update", session={"tools": [{**TOOL, "parameters": own}]})
+        await it.until("session.updated")

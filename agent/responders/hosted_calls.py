@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+from referencing import Registry
 
 from agent.responders.base import (
     FunctionTool,
@@ -96,7 +97,8 @@ class StreamedCalls:
             raise ResponderError(f"the service's arguments of {name} are no JSON object")
         schema = dict(self._tools[name].parameters)
         try:
-            Draft202012Validator(schema).validate(arguments)
+            # Without a registry of its own it would fetch references from anywhere.
+            Draft202012Validator(schema, registry=Registry()).validate(arguments)
         except ValidationError as error:
             where = "/".join(str(part) for part in error.path)
             raise ResponderError(
