@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent / "tests")]
 
-from clients.server import scripted_server
-from websockets.asyncio.client import connect
+from clients.server import scripted_server  # noqa: E402
+from websockets.asyncio.client import connect  # noqa: E402
 
 WORDS = "word " * 40
 

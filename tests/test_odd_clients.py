@@ -243,6 +243,20 @@ async def test_a_reply_that_is_asked_for_begins_once_the_one_before_it_is_genera
     assert "error" not in it.kinds()
 
 
+async def test_a_reply_that_waits_at_the_client_is_known_after_the_next_was_cancelled():
+    async with client() as it:
+        await it.type_text("talk")
+        await it.send("response.create")
+        first = (await it.until("response.done"))["response"]["output"][0]["id"]
+        await it.type_text("talk")
+        await it.send("response.create")
+        await it.until("response.created")
+        await it.send("response.cancel")
+        await it.send("conversation.item.truncate", item_id=first, audio_end_ms=200)
+        assert (await it.until("conversation.item.truncated"))["item_id"] == first
+    assert "error" not in it.kinds()
+
+
 async def test_who_speaks_into_several_replies_that_wait_at_the_client_cuts_all_of_them():
     async with client("how are you") as it:
         for _ in range(2):

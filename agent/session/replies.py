@@ -428,8 +428,13 @@ class Replies:
         if reply is None or self.delivery is not Delivery.AT_ONCE or not reply.told:
             return
         yield reply.finish()
+        self._keep_unplayed(now)
+        self.finished, self.current = reply, None
+
+    def _keep_unplayed(self, now: float) -> None:
+        """Remember the replies of which the client still has sound."""
         earlier = [known for known in self._played_before if known.playback.left(now) > 0]
-        self.unplayed, self.finished, self.current = earlier[-MAX_UNPLAYED:], reply, None
+        self.unplayed = earlier[-MAX_UNPLAYED:]
 
     def _cut_unplayed(self, now: float) -> Iterator[Command]:
         """Cut what the client had not played of earlier replies when the caller interrupted."""
@@ -467,6 +472,8 @@ class Replies:
             return
         if reason == "turn_detected":
             yield from self._cut_unplayed(now)
+        else:
+            self._keep_unplayed(now)
         self.generation += 1
         self.finished = reply
         yield from reply.cut(now, reason, status)

@@ -39,7 +39,8 @@ FLAGS = (
     "--allow-loopback-in-peer-connection",
 )
 LEAD_SECONDS = 2
-"""Silence before the microphone's question, while the call is being set up."""
+"""Silence before the microphone's question, while the call is being set up. The question comes
+again and again: on a busy machine that may take longer."""
 PAGE = b"<!doctype html><meta charset=utf-8><title>an app</title>"
 
 
@@ -111,10 +112,10 @@ def microphone(folder: Path) -> Path:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """Chromium, its microphone a recorded question that begins with each call."""
+    """Chromium, its microphone a recorded question."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or "chromium-browser"
     with tempfile.TemporaryDirectory() as folder:
-        file = f"--use-file-for-fake-audio-capture={microphone(Path(folder))}%noloop"
+        file = f"--use-file-for-fake-audio-capture={microphone(Path(folder))}"
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, file])
             yield browser

@@ -99,7 +99,7 @@ feature("client secrets", async () => {
   assert(made.value.startsWith("ek_"), "no secret");
 });
 
-feature("beta's events", () =>
+feature("the API's beta", () =>
   talk(async (line, until, seen) => {
     const session = { modalities: ["text", "audio"], input_audio_format: "pcm16", voice: "alloy" };
     line.send({ type: "session.update", session });

@@ -219,7 +219,7 @@ async def barge_in() -> None:
         assert "conversation.item.truncated" in it.seen
 
 
-@feature("beta's field names")
+@feature("the API's beta")
 async def beta() -> None:
     async with simulation(beta=True) as it:
         it.say(SILENCE * TICK + tone(220))
