@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from agent.responders.base import (
     FunctionTool,
@@ -99,6 +100,9 @@ class StreamedCalls:
         try:
             # Without a registry of its own it would fetch references from anywhere.
             Draft202012Validator(schema, registry=Registry()).validate(arguments)
+        except Unresolvable as error:
+            message = f"the schema of {name} refers to other documents: {error}"
+            raise ResponderError(message[:300]) from None
         except ValidationError as error:
             where = "/".join(str(part) for part in error.path)
             raise ResponderError(
