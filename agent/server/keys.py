@@ -137,6 +137,10 @@ class Keys:
         wall_clock: seconds since 1970.
         places: counts the calls of each key.
         seal: makes client secrets that other servers accept too; None: they are remembered here.
+
+    Attributes:
+        needed: whether requests need a key.
+        anybody: the caller of a server that needs none.
     """
 
     def __init__(
@@ -146,27 +150,38 @@ class Keys:
         places: Places | None = None,
         seal: Seal | None = None,
     ) -> None:
-        self._keys = dict(keys)
+        self._keys: dict[str, ApiKeySettings] = {}
         self._clock = wall_clock
         self._seal = seal
-        counted = Places() if places is None else places
-        self._callers = {
-            name: Caller(name, key.max_calls, Allowance(key.events_per_minute), counted)
-            for name, key in keys.items()
-        }
+        self._places = Places() if places is None else places
+        self._callers: dict[str, Caller] = {}
         self._secrets: dict[str, ClientSecret] = {}
         self.anybody = Caller()
+        self.needed = False
+        self.take(keys)
 
-    @property
-    def needed(self) -> bool:
-        """Whether requests need a key."""
-        return bool(self._keys)
+    def take(self, keys: Mapping[str, ApiKeySettings]) -> None:
+        """Use ``keys`` from now on.
+
+        Calls that are up go on and count for the key of their name. Secrets of a key that is gone
+        or has another hash are forgotten. A server that had keys never goes without: where none
+        is left, nobody is admitted.
+        """
+        gone = {name for name, old in self._keys.items() if _hash(keys, name) != old.hash}
+        if keys and not self.needed:
+            gone.add(self.anybody.name)
+        self._secrets = {d: s for d, s in self._secrets.items() if s.caller.name not in gone}
+        for name, key in keys.items():
+            caller = self._callers.setdefault(name, Caller(name, places=self._places))
+            caller.max_calls, caller.events.per_minute = key.max_calls, key.events_per_minute
+        self._keys = dict(keys)
+        self.needed = self.needed or bool(keys)
 
     def admit(self, token: str | None) -> Admission | None:
         """The admission of a request with this key or client secret; None if it is refused."""
         if token is not None and token.startswith(SECRET_PREFIX):
             secret = self._known(token)
-            if secret is not None and secret.expires_at > self._clock():
+            if secret is not None and self._lives(secret):
                 return Admission(secret.caller, secret.session)
         if not self.needed:
             return Admission(self.anybody)
@@ -180,9 +195,13 @@ class Keys:
         sealed = self._seal.open(token.removeprefix(SECRET_PREFIX))
         if sealed is None:
             return None
-        caller = self._callers.get(sealed.caller) if sealed.caller else self.anybody
-        if caller is None or (not sealed.caller and self.needed):
-            return None  # of a key that is not valid any more
+        if not sealed.key:
+            caller = None if self.needed else self.anybody
+        else:  # by its hash, so that it dies with the key
+            names = [name for name, key in self._keys.items() if key.hash == sealed.key]
+            caller = self._callers[names[0]] if names else None
+        if caller is None:
+            return None
         return ClientSecret(token, sealed.expires_at, sealed.session, caller)
 
     def _owner(self, token: str) -> Caller | None:
@@ -190,12 +209,16 @@ class Keys:
         for name, key in self._keys.items():  # all of them: the time tells nothing
             if hmac.compare_digest(digest, key.hash):
                 found = name
-        if found is None:
-            return None
-        expires = self._keys[found].expires
-        if expires is not None and expires.timestamp() <= self._clock():
-            return None
-        return self._callers[found]
+        return None if found is None or self._expired(found) else self._callers[found]
+
+    def _lives(self, secret: ClientSecret) -> bool:
+        """Whether a secret still admits; one of a key that has expired does not."""
+        return secret.expires_at > self._clock() and not self._expired(secret.caller.name)
+
+    def _expired(self, name: str) -> bool:
+        key = self._keys.get(name)
+        expires = None if key is None else key.expires
+        return expires is not None and expires.timestamp() <= self._clock()
 
     def make_secret(
         self, caller: Caller, session: Mapping[str, Any], seconds: int = SECRET_SECONDS
@@ -207,7 +230,8 @@ class Keys:
         """
         now = self._clock()
         if self._seal is not None:
-            sealed = Sealed(caller.name, session, int(now) + seconds)
+            made_by = _hash(self._keys, caller.name) or ""
+            sealed = Sealed(made_by, session, int(now) + seconds)
             value = SECRET_PREFIX + self._seal.close(sealed)
             return ClientSecret(value, sealed.expires_at, session, caller)
         for digest in [d for d, known in self._secrets.items() if known.expires_at <= now]:
@@ -218,6 +242,10 @@ class Keys:
         secret = ClientSecret(value, int(now) + seconds, session, caller)
         self._secrets[_digest(value)] = secret
         return secret
+
+
+def _hash(keys: Mapping[str, ApiKeySettings], name: str) -> str | None:
+    return keys[name].hash if name in keys else None
 
 
 def _digest(token: str) -> str:

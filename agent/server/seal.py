@@ -30,12 +30,12 @@ class Sealed:
     """The content of a sealed secret.
 
     Attributes:
-        caller: name of the key that made it; empty where none was needed.
+        key: hash of the API key that made it; empty where none was needed.
         session: the session object that its calls begin with.
         expires_at: second since 1970 until which a call can begin.
     """
 
-    caller: str
+    key: str
     session: Mapping[str, Any]
     expires_at: int
 
@@ -56,7 +56,7 @@ class Seal:
         Raises:
             SealTooLong: it would be longer than ``MAX_LENGTH``.
         """
-        row = [content.caller, content.expires_at, content.session]
+        row = [content.key, content.expires_at, content.session]
         plain = zlib.compress(json.dumps(row, separators=(",", ":")).encode())
         nonce = secrets.token_bytes(_NONCE)
         sealed = nonce + self._cipher.encrypt(nonce, plain, _PURPOSE)
@@ -77,5 +77,5 @@ class Seal:
             plain = self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], _PURPOSE)
         except (ValueError, InvalidTag):
             return None
-        caller, expires_at, session = json.loads(zlib.decompress(plain))
-        return Sealed(caller, session, expires_at)
+        key, expires_at, session = json.loads(zlib.decompress(plain))
+        return Sealed(key, session, expires_at)
