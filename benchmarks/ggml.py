@@ -49,7 +49,8 @@ from agent.models import store  # noqa: E402
 from dllm_core import Engine  # noqa: E402
 from dllm_core.bench.timing import CACHED, Row, Time, in_turn  # noqa: E402
 from dllm_core.cpu import product  # noqa: E402
-from dllm_core.cpu.packed import FOUR_BITS, PackedRows  # noqa: E402
+from dllm_core.cpu.formats import FOUR_BITS  # noqa: E402
+from dllm_core.cpu.packed import PackedRows  # noqa: E402
 from dllm_core.cpu.team import Program  # noqa: E402
 from dllm_core.decode.denoise import Forward, run  # noqa: E402
 from dllm_core.model.cache import KeyValues  # noqa: E402

@@ -33,7 +33,7 @@ from dllm_core.gpu.device_batch import MOST_SEQUENCES
 from dllm_core.gpu.memory_plan import MemoryPlan
 from dllm_core.gpu.paged_backend import PagedBackend
 from dllm_core.gpu.paged_model import PagedModel
-from dllm_core.model import lora, weights
+from dllm_core.model import lora, packed_store, weights
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.loading import load
 from dllm_core.model.place import Dtype
@@ -103,6 +103,8 @@ class Engine:
         adapter: str | Path | None = None,
         merge: bool = True,
         progress: weights.Progress | None = None,
+        packed: str | Path = "auto",
+        packed_limit: int = packed_store.LIMIT,
     ) -> Engine:
         """Load a checkpoint.
 
@@ -124,6 +126,10 @@ class Engine:
             merge: whether the adapter is added to the weights once, or at every pass. The latter
                 keeps a checkpoint's own 4-bit weights.
             progress: called with the share done (0 to 1) and a description of the work.
+            packed: where packed weights are kept between runs, so that int4 and int8 are loaded at
+                once: a directory, `off`, or `auto` (ONEBREATH_PACKED_WEIGHTS, or the user's cache
+                directory).
+            packed_limit: bytes of all files there.
 
         Raises:
             AdapterError: the adapter is damaged or belongs to another base.
@@ -143,6 +149,8 @@ class Engine:
             adapter=adapter,
             merge=merge,
             progress=progress,
+            packed=packed,
+            packed_limit=packed_limit,
         )
         engine = cls(loaded.model, loaded.tokenizer, loaded.context, loaded.denoiser)
         if engine._may_use_pages:

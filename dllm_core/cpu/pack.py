@@ -88,7 +88,7 @@ def blocks(rows: PackedRows, start: int, given: Blocks, *, portable: bool = Fals
         ValueError: the matrix has another format or width.
     """
     size = _emitter(rows.form).block * rows.shape[1]
-    if given.kind.form is not rows.form or given.raw.shape[1] != size:
+    if given.kind.form != rows.form or given.raw.shape[1] != size:
         raise ValueError(f"rows of {given.kind.value}, {given.raw.shape[1]} bytes each")
     raw = np.ascontiguousarray(given.raw)
     _run(rows, start, raw.ctypes.data, size, len(raw), portable)

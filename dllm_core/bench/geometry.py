@@ -1,6 +1,6 @@
 """Writes a GGUF file of a published geometry with random weights, to measure without a download.
 
-    python benchmarks/geometry.py qwen3-0.6b Q4_K_M FILE.gguf
+    python -m dllm_core.bench.geometry qwen3-0.6b Q4_K_M FILE.gguf
 
 Weights are random blocks of the file's formats, small enough that no number overflows: the time of
 loading and of a step does not depend on their values. The vocabulary has the published size; its
