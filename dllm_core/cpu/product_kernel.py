@@ -9,7 +9,7 @@ are unpacked; for several they are unpacked once, into the first-level cache.
     y[m, n] = sum over groups g of  step[n, g] * (sum over k in g of level[n, k] * a[m, k])
                                   + least[n, g] * (sum over k in g of a[m, k])
 
-In Q6_K, which has a step for half a group and no least value, levels are signed.
+Where a format has no least values, levels are made signed, and the second line is not there.
 
 The inner sums are exact in integers, the outer ones have the same order for any number of rows: a
 row's result does not depend on its neighbours in a single bit. Rounding inputs to 16 bits is an
@@ -292,7 +292,7 @@ class ProductKernel:
         level = part(0, form.low, 0)
         if form.high:
             level = b.or_(level, part(COLUMNS * form.low_bytes, form.high, form.low))
-        return b.sub(level, e.constant(form.zero, PAIRS)) if form.halves > 1 else level
+        return b.sub(level, e.constant(form.zero, PAIRS)) if form.zero else level
 
     def _supers(self, e: Emitter, packed: Value, c: int) -> list[Value]:
         """Numbers of a super-block for 16 outputs."""
@@ -317,9 +317,7 @@ class ProductKernel:
             )
             return _Grid([step], b.fneg(least))
         found = [e.halves_to_floats(x) for x in found] if size == HALF else found
-        if form.grids > 1:
-            return _Grid(found[:1], found[1])
-        return _Grid(found, b.fmul(found[0], e.constant(-float(form.zero))))
+        return _Grid(found[:1], found[1] if form.grids > 1 else None)
 
     def _panel(
         self, e: Emitter, g: Value, first: Value, p: Value, grid: list[_Grid], level: _Levels

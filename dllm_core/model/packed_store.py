@@ -91,14 +91,15 @@ class PackedStore:
             found = read_header(path)
             if found.header.get("key") != key:
                 raise ValueError("it belongs to another model")
-            os.utime(path)
-        except FileNotFoundError:
+        except OSError:  # not there, most often
             return None
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             _log.warning("packed weights %s are not used and are made again: %s", path, error)
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
+        with contextlib.suppress(OSError):  # a directory that is only read has no order of use
+            os.utime(path)
         return found
 
     @contextlib.contextmanager
@@ -292,8 +293,11 @@ def sha256_of(blocks: Iterable[memoryview]) -> str:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether only this user can write there; on systems without user ids it is assumed."""
+    """Whether only this user, or the system's, can write there.
+
+    It is assumed on systems without user ids.
+    """
     found = folder.stat()
     if not hasattr(os, "geteuid"):
         return True
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return found.st_uid in (os.geteuid(), 0) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
