@@ -87,10 +87,10 @@ def test_a_second_load_has_the_logits_of_the_first_and_reads_no_weights(
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_logits_are_those_of_float32(files: dict[str, Path], mixture: str) -> None:
     given = ids(24)
-    plain = logits(
-        Engine.load(files[mixture], dtype="float32", device="cpu"), given, [24]
+    plain = logits(Engine.load(files[mixture], dtype="float32", device="cpu"), given, [24])
+    found = logits(
+        Engine.load(files[mixture], dtype="int4", packed="off", device="cpu"), given, [24]
     )
-    found = logits(Engine.load(files[mixture], dtype="int4", packed="off", device="cpu"), given, [24])
     # Other formats than a file's own are rounded to 255 steps.
     share = 0.03 if mixture in ("F16", "BF16") else 1e-3
     torch.testing.assert_close(found, plain, rtol=0, atol=share * float(plain.abs().max()))
@@ -133,14 +133,14 @@ def test_a_damaged_file_is_made_again(
     expected = logits(Engine.load(path, packed=tmp_path, device="cpu"), given, [9])
     (file,) = tmp_path.glob("*.packed")
     file.write_bytes(file.read_bytes()[:-1])
-    assert torch.equal(logits(Engine.load(path, packed=tmp_path, device="cpu"), given, [9]), expected)
+    assert torch.equal(
+        logits(Engine.load(path, packed=tmp_path, device="cpu"), given, [9]), expected
+    )
     assert [record.message.count("made again") for record in caplog.records] == [1]
     assert [problem for _, problem in PackedStore(tmp_path).problems()] == [None]
 
 
-def test_other_weights_have_files_of_their_own(
-    files: dict[str, Path], tmp_path: Path
-) -> None:
+def test_other_weights_have_files_of_their_own(files: dict[str, Path], tmp_path: Path) -> None:
     Engine.load(files["Q4_0"], packed=tmp_path, dtype="int4", device="cpu")
     Engine.load(files["Q4_0"], packed=tmp_path, dtype="int8", device="cpu")
     Engine.load(files["Q8_0"], packed=tmp_path, dtype="int4", device="cpu")

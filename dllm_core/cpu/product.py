@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dllm_core.cpu import team
-from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.formats import GROUP, Format
+from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.packed import PackedRows
 from dllm_core.cpu.product_kernel import Finish, ProductKernel
 from dllm_core.cpu.team import Launch

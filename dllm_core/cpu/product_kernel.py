@@ -353,9 +353,7 @@ class ProductKernel:
                 for c in columns:
                     own = sums[r][c][k * halves // _STEPS]
                     own[k % chains] = e.dot(own[k % chains], a, weights[c])
-        return [
-            [[reduce(e.builder.add, chain) for chain in own] for own in row] for row in sums
-        ]
+        return [[[reduce(e.builder.add, chain) for chain in own] for own in row] for row in sums]
 
     def _finish(self, e: Emitter, tile: Value, first: Value, r: Value) -> None:
         b = e.builder

@@ -174,8 +174,9 @@ class GgufFile:
         for name, entry in self.tensors.items():
             matrix = len(entry.shape) == 2 and entry.kind.name in BlockKind.__members__
             kind = BlockKind[entry.kind.name] if matrix else None
-            yield name, Stored(
-                entry.shape, partial(self._decoded, entry), kind, partial(self._raw, entry)
+            yield (
+                name,
+                Stored(entry.shape, partial(self._decoded, entry), kind, partial(self._raw, entry)),
             )
 
     def _decoded(self, entry: TensorEntry, rows: slice) -> torch.Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dllm_core.cpu.formats import Format
-from dllm_core.cpu.pack import Blocks, BlockKind
+from dllm_core.cpu.pack import BlockKind, Blocks
 
 _ELEMENTS = 2**18
 """Elements of one piece: few beside the weights, many beside the cost of a read of its own."""
