@@ -4,7 +4,6 @@ formats keep their width and their values."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,9 +33,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(autouse=True)
-def small_files_are_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_files_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_weights, "LEAST", 0)
-    yield
 
 
 def ids(count: int) -> Tensor:

@@ -280,7 +280,7 @@ class HostedCall(WaitingCall):
         await self._client.close()
 
 
-def _thinks(choice: Any) -> bool:
+def _thinks(choice: Choice) -> bool:
     """Whether a piece holds a thought, in a field that some services have for it."""
     fields = ("reasoning_content", "reasoning")
     return any(getattr(choice.delta, name, None) for name in fields)

@@ -51,7 +51,7 @@ class Quantised(NamedTuple):
 
     def weights(self) -> Tensor:
         """The weights, float32 (rows, groups * 32)."""
-        levels = self.levels.float().unflatten(-1, (self.step.shape[-1], -1))
+        levels = _split(self.levels.float(), (self.step.shape[-1], -1))
         found: Tensor = self.least.float()[..., None] + self.step.float()[..., None] * levels
         return found.flatten(1)
 
@@ -142,11 +142,11 @@ class PackedRows:
         for part, bits, shift in ((self._low(), form.low, 0), (self._high(), form.high, form.low)):
             if bits:
                 words = _words(levels >> shift & 2**bits - 1, bits)
-                part[tile, :, :, column, :, lane] = words.unflatten(1, shape[1:])
+                part[tile, :, :, column, :, lane] = _split(words, shape[1:], 1)
         numbers = rows.scales if form.supers else torch.cat([rows.step, rows.least], -1)
         assert numbers is not None
         kept = numbers[..., : form.grids].to(form.grid)
-        self._grid()[tile, :, :, column, :, lane] = kept.unflatten(1, shape[1:])
+        self._grid()[tile, :, :, column, :, lane] = _split(kept, shape[1:], 1)
         if rows.supers is not None and form.supers:
             self._supers()[tile, :, column, :, lane] = rows.supers
 
@@ -175,39 +175,39 @@ class PackedRows:
             step = wide * numbers.float()
             least = -form.zero * step
         else:
-            step, least = (wide * numbers.float()).split(1, -1)
-            least = -least
+            grids = wide * numbers.float()
+            step, least = grids[..., :1], -grids[..., 1:]
         return Quantised(levels, step, least, form.bits, numbers, supers)
 
     def _groups(self) -> Tensor:
         """(tiles, super-blocks, groups, bytes)"""
-        return self.data[..., self.form.head_bytes :].unflatten(-1, (self.form.span, -1))
+        return _split(self.data[..., self.form.head_bytes :], (self.form.span, -1))
 
     def _part(self, at: int, size: int, kind: torch.dtype) -> Tensor:
         """Part of the groups at a place, `size` bytes a column: (..., columns, numbers)."""
-        return self._groups()[..., at : at + COLUMNS * size].view(kind).unflatten(-1, (COLUMNS, -1))
+        return _split(self._groups()[..., at : at + COLUMNS * size].view(kind), (COLUMNS, -1))
 
     def _low(self) -> Tensor:
         """(tiles, super-blocks, groups, columns, words, lanes, 2), int16."""
         part = self._part(0, self.form.low_bytes, torch.int16)
-        return part.unflatten(-1, (-1, LANES, 2))
+        return _split(part, (-1, LANES, 2))
 
     def _high(self) -> Tensor:
         """As `_low`, for the high bits."""
         form = self.form
         part = self._part(COLUMNS * form.low_bytes, form.high_bytes, torch.int16)
-        return part.unflatten(-1, (-1, LANES, 2)) if form.high else part
+        return _split(part, (-1, LANES, 2)) if form.high else part
 
     def _grid(self) -> Tensor:
         """(tiles, super-blocks, groups, columns, numbers, lanes)"""
         form = self.form
         at = COLUMNS * (form.low_bytes + form.high_bytes)
-        return self._part(at, form.grid_bytes, form.grid).unflatten(-1, (form.grids, LANES))
+        return _split(self._part(at, form.grid_bytes, form.grid), (form.grids, LANES))
 
     def _supers(self) -> Tensor:
         """float16 (tiles, super-blocks, columns, numbers, lanes)"""
         head = self.data[..., : self.form.head_bytes].view(torch.float16)
-        return head.unflatten(-1, (COLUMNS, self.form.supers, LANES))
+        return _split(head, (COLUMNS, self.form.supers, LANES))
 
     def _places(self, start: int, count: int) -> tuple[Any, Any, Any]:
         """Tile, column and lane of some rows."""
@@ -220,10 +220,16 @@ class PackedRows:
         return vector // COLUMNS, vector % COLUMNS, rows % LANES
 
 
+def _split(x: Tensor, sizes: tuple[int, ...], dim: int = -1) -> Tensor:
+    """A view with several dimensions in place of one."""
+    found: Tensor = x.unflatten(dim, sizes)  # type: ignore[no-untyped-call]
+    return found
+
+
 def _words(levels: Tensor, bits: int) -> Tensor:
     """Pack levels (rows, groups, 32) into words (rows, groups, words, 2), int16."""
     per = WORD // bits
-    pairs = levels.int().unflatten(-1, (-1, per, 2))
+    pairs = _split(levels.int(), (-1, per, 2))
     shifts = torch.arange(per, dtype=torch.int32)[:, None] * bits
     return (pairs << shifts).sum(-2, dtype=torch.int32).to(torch.int16)
 
@@ -231,7 +237,8 @@ def _words(levels: Tensor, bits: int) -> Tensor:
 def _levels(words: Tensor, bits: int) -> Tensor:
     """The levels in words (rows, groups, words, 2): int32 (rows, groups, 32)."""
     shifts = torch.arange(WORD // bits, dtype=torch.int32)[:, None] * bits
-    return ((words[..., None, :] >> shifts) & 2**bits - 1).flatten(2)
+    found: Tensor = ((words[..., None, :] >> shifts) & 2**bits - 1).flatten(2)
+    return found
 
 
 _Parts = tuple[Tensor, Tensor, Tensor]

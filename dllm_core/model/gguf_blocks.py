@@ -58,7 +58,7 @@ def _q6_k(blocks: _Raw) -> Quantised:
     return _super(blocks, levels, (step, -32 * step), 6, scales, (208,))
 
 
-def _with_offsets(blocks: _Raw, levels: _Raw, bits: int) -> Quantised:
+def _with_offsets(blocks: _Raw, levels: NDArray[Any], bits: int) -> Quantised:
     """Levels on grids with 6-bit scales and least values, which lie as in Q4_K."""
     packed = blocks[..., 4:16].reshape(*blocks.shape[:-1], 3, 4)
     first, second, both = packed[..., 0, :], packed[..., 1, :], packed[..., 2, :]
@@ -72,7 +72,7 @@ def _with_offsets(blocks: _Raw, levels: _Raw, bits: int) -> Quantised:
 
 def _super(
     blocks: _Raw,
-    levels: _Raw,
+    levels: NDArray[Any],
     grid: tuple[NDArray[Any], NDArray[Any]],
     bits: int,
     scales: NDArray[Any],
@@ -87,7 +87,7 @@ def _super(
     )
 
 
-def _simple(levels: _Raw, step: NDArray[Any], least: NDArray[Any], bits: int) -> Quantised:
+def _simple(levels: NDArray[Any], step: NDArray[Any], least: NDArray[Any], bits: int) -> Quantised:
     values = [torch.from_numpy(np.ascontiguousarray(part)) for part in (levels, step, least)]
     return Quantised(values[0], values[1], values[2], bits)
 

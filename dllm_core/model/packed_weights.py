@@ -162,7 +162,7 @@ def _blocks(
     """The weights as they are written, padding included."""
     ends = [*(at for at, _, _ in places.values()), size][1:]
     for (name, tensor), end in zip(tensors.items(), ends, strict=True):
-        raw = memoryview(tensor.contiguous().numpy()).cast("B")
+        raw = tensor.contiguous().numpy().data.cast("B")
         yield raw
         yield memoryview(bytes(end - places[name][0] - len(raw)))
 
