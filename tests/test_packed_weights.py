@@ -168,6 +168,24 @@ def test_a_directory_that_cannot_be_written_is_gone_without(
     assert "loading takes longer next time" in caplog.text
 
 
+def test_a_file_that_cannot_be_mapped_is_gone_without(
+    files: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, given = files["Q4_0"], ids(3)
+    expected = logits(Engine.load(path, packed=tmp_path, device="cpu"), given, [3])
+
+    def refused(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(packed_weights, "_adopt", refused)
+    again = logits(Engine.load(path, packed=tmp_path, device="cpu"), given, [3])
+    assert torch.equal(again, expected)
+    assert "cannot be mapped" in caplog.text
+
+
 def test_small_models_are_packed_anew(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

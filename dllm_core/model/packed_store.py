@@ -110,7 +110,7 @@ class PackedStore:
             self._make()
             lock = FileLock(self.directory / f"{key}.lock", timeout=_LOCK_TIMEOUT, mode=0o600)
             lock.acquire()
-        except (OSError, Timeout):
+        except (OSError, Timeout, NotImplementedError):  # some file systems have no locks
             lock = None
         try:
             yield

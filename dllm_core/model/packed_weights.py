@@ -6,6 +6,7 @@ memory for whoever writes to it, as an adapter does to the row of the mask token
 
 from __future__ import annotations
 
+import logging
 import mmap
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ from dllm_core.model import packed_store
 from dllm_core.model.packed_store import PAGE, PackedFile, PackedStore
 from dllm_core.model.quantize import PackedLinear, Part
 from dllm_core.model.transformer import LinearKind, Rotary, Transformer
+
+_log = logging.getLogger(__name__)
 
 VERSION = 1
 """Of the layout of a file."""
@@ -80,7 +83,11 @@ class PackedCache:
         found = self.store.open(self.key)
         if found is None:
             return False
-        _adopt(model, found)
+        try:
+            _adopt(model, found)
+        except OSError as error:  # deleted meanwhile, or no address space
+            _log.warning("packed weights %s cannot be mapped: %s", found.path, error)
+            return False
         return True
 
     def keep(self, model: Transformer) -> None:
