@@ -1,4 +1,4 @@
-"""Time and memory of loading a model, packed for the first time and from its file of packed weights.
+"""Time and memory of loading a model: packed for the first time, then from its kept file.
 
     python benchmarks/loading.py MODEL.gguf... [--json]
 

@@ -111,7 +111,7 @@ class Engine:
         Args:
             source: path of a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
-            dtype: number format of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit
+            dtype: number format of the weights. `auto` is int4 on a CPU (a checkpoint's own quantised
                 weights, int8 where it has no such; float32 where the system forbids kernels) and
                 bfloat16 on a GPU;
                 `fp8` quantises the blocks' matrices while they are loaded, on a GPU that
@@ -124,7 +124,7 @@ class Engine:
             adapter: directory of a LoRA adapter in PEFT's format; it may turn an autoregressive
                 checkpoint into one that denoises (`onebreath adapt`).
             merge: whether the adapter is added to the weights once, or at every pass. The latter
-                keeps a checkpoint's own 4-bit weights.
+                keeps a checkpoint's own quantised weights.
             progress: called with the share done (0 to 1) and a description of the work.
             packed: where packed weights are kept between runs, so that int4 and int8 are loaded at
                 once: a directory, `off`, or `auto` (ONEBREATH_PACKED_WEIGHTS, or the user's cache
