@@ -111,9 +111,9 @@ class Engine:
         Args:
             source: path of a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
-            dtype: number format of the weights. `auto` is int4 on a CPU (a checkpoint's own quantised
-                weights, int8 where it has no such; float32 where the system forbids kernels) and
-                bfloat16 on a GPU;
+            dtype: number format of the weights. `auto` is int4 on a CPU (a checkpoint's own
+                quantised weights, int8 where it has no such; float32 where the system forbids
+                kernels) and bfloat16 on a GPU;
                 `fp8` quantises the blocks' matrices while they are loaded, on a GPU that
                 multiplies them.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
