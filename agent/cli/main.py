@@ -111,8 +111,7 @@ def serve(
     from agent.runtime.engines import close_engines, keep_loaded
     from agent.runtime.reload import reloaded, reweigh
     from agent.server.access import is_loopback
-    from agent.server.app import listen
-    from agent.server.app import serve as serve_calls
+    from agent.server.ports import listen
     from agent.server.tls import own_addresses
 
     flags = {**engines.settings(), "server": {"host": host, "port": port}}
@@ -126,6 +125,8 @@ def serve(
     health = None if own.health_port is None else listen(own.host, own.health_port)
     with listen(own.host, own.port) as sock, health or nullcontext():
         loaded, table = load(settings)
+        from agent.server.app import serve as serve_calls  # `load` has imported it
+
         bound, taken = sock.getsockname()[:2]
         reached = own_addresses()[-1] if self_signed and bound == "0.0.0.0" else bound
 

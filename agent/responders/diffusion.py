@@ -270,11 +270,9 @@ class DiffusionCall:
     def _in_time(self, deadline: float | None) -> DecodeOptions:
         """The options with the time that is left as their deadline.
 
-        Rules whose words are the model's own have no deadline: they cannot save steps, and a cut
-        would lose words. Bounded rounds may end early.
+        Rules that keep every word of the model have no deadline; bounded rounds may end early.
         """
-        exact = self._options.rule in ("fixed_point", "draft") and self._options.rounds is None
-        if deadline is None or exact:
+        if deadline is None or self._options.keeps_every_word:
             return self._options
         left = max(SHORTEST_MS, (deadline - monotonic()) * 1e3)
         return replace(self._options, deadline_ms=left)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import time
@@ -21,7 +20,6 @@ from starlette.websockets import WebSocket
 
 from agent.close_codes import TRY_AGAIN_LATER
 from agent.config.settings import Settings
-from agent.errors import ConfigError, PortInUse
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
@@ -202,27 +200,6 @@ class AgentServer:
         with suppress(Disconnected):
             await transport.send(Trouble(refusal.code, str(refusal), kind="server_error"))
             await transport.close(TRY_AGAIN_LATER, str(refusal))
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind the port, before any model is loaded, so that a taken port is known at once.
-
-    Raises:
-        PortInUse: another program listens there.
-        ConfigError: the address is not of this machine, or needs other rights.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(64)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(host, port) from None
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    return sock
 
 
 async def serve(

@@ -20,7 +20,8 @@ from agent.compute import Compute
 from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder, repeat
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import listen, serve
+from agent.server.app import serve
+from agent.server.ports import listen
 from agent.telephony.check.fake_providers import ProviderMessage, Twilio
 from agent.telephony.check.signing import MediaAddress, read_answer, signed_webhook
 from asr.scripted import ScriptedTranscriber

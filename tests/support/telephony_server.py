@@ -12,7 +12,8 @@ from agent.compute import Compute
 from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import listen, serve
+from agent.server.app import serve
+from agent.server.ports import listen
 from asr.scripted import ScriptedTranscriber
 from support.fakes import LoudIsSpeech
 from tts.engine import Synthesizer
