@@ -96,11 +96,11 @@ class EventWriter:
     @property
     def session(self) -> Event:
         """The session object."""
-        return self._session.body()
+        return self._session.body(own=self.own_events)
 
     def created(self) -> Event:
         """The first event of a connection."""
-        return self._event("session.created", session=self._session.body())
+        return self._event("session.created", session=self.session)
 
     def output_buffer(self, change: str, response_id: str) -> Event:
         """WebRTC only: the event that a reply's audio ``started``, ``stopped`` or ``cleared``."""
@@ -170,7 +170,7 @@ class EventWriter:
 
     def _configured(self, settings: Configure) -> Iterator[Named]:
         self.configure(settings)
-        yield "session.updated", {"session": self._session.body()}
+        yield "session.updated", {"session": self.session}
         if settings.ignored:
             message = "not applied: " + "; ".join(settings.ignored)
             yield "onebreath.notice", {"code": "settings_ignored", "message": message}

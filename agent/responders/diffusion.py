@@ -32,7 +32,7 @@ from agent.responders.base import (
 from agent.responders.engine_tools import Decision, EngineTools
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
-from dllm_core.decode.options import longest_prompt
+from dllm_core.decode.options import is_used, longest_prompt
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, DraftStats, PrefillStats
 from dllm_core.engine import DEFAULT_CONTEXT, Engine
 from dllm_core.errors import DllmError
@@ -42,6 +42,13 @@ from dllm_core.model.turn_head import TurnHead, word_ids
 
 SHORTEST_MS = 1.0
 """Deadline in milliseconds of a reply that is late already; it takes one step."""
+
+_SHOWN = (
+    "rule", "max_tokens", "canvas_length", "first_canvas", "block_length", "steps", "threshold",
+    "factor", "entropy_bound", "remask_below", "cache", "confidence", "guidance", "temperature",
+    "top_p", "top_k", "rounds", "draft_rows",
+)  # fmt: skip
+"""Options that a client may be told, in this order."""
 
 
 class DiffusionResponder:
@@ -129,6 +136,14 @@ class DiffusionResponder:
     def open(self) -> DiffusionCall:
         """A new call with an empty cache."""
         return DiffusionCall(self.engine, self.options, self.tools, self.head)
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The options of its replies, as far as they say something to the rule."""
+        options = self.options
+        names = [name for name in _SHOWN if is_used(name, options.rule)]
+        found = {name: getattr(options, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def judges_turns(self) -> bool:

@@ -165,6 +165,7 @@ export class Menu extends HTMLElement {
     const rows = [
       ["Session", facts?.id],
       ["Answers with", facts?.model],
+      ["Decodes by", facts && decoding(facts.onebreath?.decoding)],
       ["Hears with", facts?.audio?.input?.transcription?.model],
       ["Speaks with the voice", facts?.audio?.output?.voice],
       ["Instructions", facts?.instructions],
@@ -211,6 +212,15 @@ function choice(id, chosen, options, take) {
   const select = h("select", { id, change: () => take(/** @type {T} */ (select.value)) });
   for (const [value, label] of options) select.append(h("option", { value, selected: value === chosen }, label));
   return select;
+}
+
+/**
+ * The options that the responder decodes by, in words; undefined where it tells none.
+ * @param {Record<string, unknown>} [options]
+ */
+function decoding(options = {}) {
+  const said = Object.entries(options).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
+  return said.length ? said.join(", ") : undefined;
 }
 
 /**
