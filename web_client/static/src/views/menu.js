@@ -64,7 +64,8 @@ export class Menu extends HTMLElement {
         ], (transport) => prefer({ transport })),
         h("label", { for: "theme" }, "Colours"),
         this.#themes(),
-        this.#announcing(),
+        this.#check("announce", "Let screen readers read the agent’s words, too"),
+        this.#check("keepSound", "Record the sound of calls in this page, for Download in the Events view"),
         h("h3", {}, "This session"),
         this.facts,
         close,
@@ -126,13 +127,17 @@ export class Menu extends HTMLElement {
     return this.themes;
   }
 
-  #announcing() {
+  /** @param {"announce" | "keepSound"} name @param {string} words */
+  #check(name, words) {
     const box = h("input", {
       type: "checkbox",
-      checked: preferences.announce,
-      change: () => prefer({ announce: box.checked }),
+      checked: preferences[name],
+      change: () => {
+        prefer({ [name]: box.checked });
+        this.controller?.call.changed();
+      },
     });
-    return h("label", { class: "check" }, box, "Let screen readers read the agent’s words, too");
+    return h("label", { class: "check" }, box, words);
   }
 
   async #open() {
