@@ -17,7 +17,8 @@ export class ReplayBar extends HTMLElement {
     this.place = h("span", { class: "step" });
     this.sound = h("button", { class: "quiet", click: () => this.#turnSound() });
     const end = h("button", { class: "button", click: () => this.controller?.replay?.finish() }, "To the end");
-    const exit = h("button", { class: "button", click: () => this.controller?.leaveReplay() }, "Leave the recording");
+    const exit = h("button", { class: "button", click: () => this.controller?.leaveReplay() }, "Leave");
+    exit.setAttribute("aria-label", "Leave the recording");
     this.bar = h("div", { class: "replay-bar", role: "group", "aria-label": "Recorded session", hidden: true });
     this.bar.append(this.toggle, this.speed, this.sound, this.place, end, exit);
     this.append(this.bar);
