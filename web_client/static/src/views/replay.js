@@ -16,7 +16,8 @@ export class ReplayBar extends HTMLElement {
     for (const speed of SPEEDS) this.speed.append(h("option", { value: speed, selected: speed === 1 }, `${speed}×`));
     this.place = h("span", { class: "step" });
     this.sound = h("button", { class: "quiet", click: () => this.#turnSound() });
-    const end = h("button", { class: "button", click: () => this.controller?.replay?.finish() }, "To the end");
+    const end = h("button", { class: "quiet", click: () => this.controller?.replay?.finish() });
+    wear(end, "To the end", ICONS.toEnd);
     const exit = h("button", { class: "button", click: () => this.controller?.leaveReplay() }, "Leave");
     exit.setAttribute("aria-label", "Leave the recording");
     this.bar = h("div", { class: "replay-bar", role: "group", "aria-label": "Recorded session", hidden: true });
