@@ -28,6 +28,7 @@ from agent.runtime import engine_names, plugins
 from agent.runtime.engine_tasks import Engines, TurnModel
 from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences
 from agent.runtime.threads import ThreadPlan, cores, plan
+from agent.tools.toolbox import load_tools
 from asr.engine import Transcriber
 from tts.engine import Synthesizer
 
@@ -271,6 +272,7 @@ def load_engines(
             says what to do.
     """
     engine_names.check(settings)
+    tools = load_tools(settings.tools)
     shares = thread_plan(settings)
     table: dict[str, LoadedEngine] = {}
     with ExitStack() as on_failure:
@@ -281,7 +283,7 @@ def load_engines(
         for engine in parts:
             on_failure.callback(engine.close)
         voices = ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice")
-        engines = Engines(*parts, new_gate, compute, voices)
+        engines = Engines(*parts, new_gate, compute, voices, tools=tools)
         if settings.turns.turn_model == "smart-turn":
             engines = replace(engines, turn_model=_turn_model())
         on_failure.pop_all()
