@@ -96,6 +96,7 @@ export class WebrtcTransport {
       throw new Problem("server_gone", String(error));
     }
     if (response.status === 403) throw new Problem("host_refused", location.host);
+    if (response.status === 401) throw new Problem("key_refused");
     if (response.status === 503 || response.status === 429) throw new Problem("server_full");
     if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
     const place = response.headers.get("Location");
@@ -144,6 +145,7 @@ async function iceSettings(server, secret) {
     throw new Problem("server_gone", String(error));
   });
   if (response.status === 403) throw new Problem("host_refused", location.host);
+  if (response.status === 401) throw new Problem("key_refused");
   if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
   return response.json();
 }
