@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from agent.config.decisions import DecisionSettings
 from agent.config.decoding import DecodingSettings
 from agent.config.telephony import TelephonySettings
 from agent.timing import LatencyBudget
@@ -412,6 +413,7 @@ class Settings(BaseSettings):
         playback: playback of the agent's voice.
         webrtc: WebRTC calls.
         telephony: telephone calls.
+        decisions: questions about each call, and what their answers do.
         log: format of the log, and what it may hold.
         log_level: least severe level of the log: ``debug``, ``info``, ``warning`` or ``error``.
     """
@@ -430,6 +432,7 @@ class Settings(BaseSettings):
     playback: PlaybackSettings = PlaybackSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
     telephony: TelephonySettings = TelephonySettings()
+    decisions: DecisionSettings = DecisionSettings()
     log: LogSettings = LogSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

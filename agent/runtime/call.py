@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from agent.audio.caller_level import CallerLevel
@@ -18,15 +19,25 @@ from agent.runtime.audio_input import CallerAudio
 from agent.runtime.call_log import TurnLog, current_call
 from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
 from agent.runtime.engine_tasks import Engines, EngineTasks
-from agent.session.commands import Command, EngineTask, HangUp, WakeAt
+from agent.session.commands import Command, Decide, EngineTask, HangUp, WakeAt
 from agent.session.events import (
+    CallEnding,
     CallStarted,
     Configure,
+    Decided,
     Input,
     Leave,
     Tick,
 )
-from agent.session.notices import Configured, Notice, Play, StopPlaying, Trouble
+from agent.session.notices import (
+    Configured,
+    DecisionMade,
+    Notice,
+    Play,
+    Remark,
+    StopPlaying,
+    Trouble,
+)
 from agent.session.playback import Delivery
 from agent.session.session import Session
 from agent.transports.base import Disconnected, Transport
@@ -72,6 +83,11 @@ class CallRunner:
         self._clock = clock or self._loop.time
         self._session = Session(settings, self._clock(), delivery)
         self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
+        self._session.decisions.has_model = getattr(engines.responder, "decides", False)
+        self._session.decisions.heads = frozenset(getattr(engines.responder, "heads", ()))
+        self._end_seconds = settings.decisions.end_seconds
+        self._decided = asyncio.Event()
+        self._asked_at_end = False
         self._initial = initial
         echo = EchoDetector() if settings.turns.echo else None
         level = CallerLevel() if settings.turns.far_voices else None
@@ -116,6 +132,7 @@ class CallRunner:
         tasks = [group.create_task(self._receive()), group.create_task(self._send())]
         try:
             await self._over.wait()
+            await self._decide_at_end()
         finally:
             if self._calls is not None:
                 self._calls.leavers.discard(self.leave)
@@ -190,12 +207,27 @@ class CallRunner:
 
     async def _end(self, code: int, reason: str) -> None:
         self._end_of_call = CallEnd(Outcome.COMPLETED, code, reason)
+        await self._decide_at_end()
         try:
             async with asyncio.timeout(1.0):
                 await self._transport.close(code, reason)
         except TimeoutError:
             log.info("the client does not take the goodbye either")
         self._over.set()
+
+    async def _decide_at_end(self) -> None:
+        """Answer the questions about the whole call, once, and let the client hear of it."""
+        if self._asked_at_end:
+            return
+        self._asked_at_end = True
+        self._handle(CallEnding())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._end_seconds):
+                while not self._session.decisions.idle:
+                    self._decided.clear()
+                    await self._decided.wait()
+                while self._unsent.qsize() and not self._over.is_set():  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
 
     # ---- the session ---------------------------------------------------------------
 
@@ -205,12 +237,17 @@ class CallRunner:
                 self._execute(command)
 
     def _handle(self, event: Input, event_id: str | None = None) -> None:
-        if self._ending or self._over.is_set():
+        over = self._ending or self._over.is_set()
+        if over and not isinstance(event, Decided | CallEnding):
             return
         for command in self._session.handle(event, self._clock()):
+            if over and not isinstance(command, Decide | DecisionMade | Remark):
+                continue
             if event_id is not None and isinstance(command, Trouble):
                 command = replace(command, event_id=command.event_id or event_id)
             self._execute(command)
+        if isinstance(event, Decided):
+            self._decided.set()
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, WakeAt):

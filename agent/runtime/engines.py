@@ -20,6 +20,7 @@ from agent.compute import Compute
 from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
 from agent.models import store
+from agent.models.decision_heads import shipped_heads
 from agent.models.turn_heads import shipped_head
 from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
@@ -280,12 +281,29 @@ def load_engines(
             compute,
             ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice"),
         )
+        _use_decisions(settings, responder, compute)
         if settings.turns.turn_model == "smart-turn":
             turn_model = SmartTurn.load()
             turn_model.warm_up()
             engines = replace(engines, turn_model=turn_model)
         on_failure.pop_all()
     return engines, [table[stage] for stage in ("vad", "asr", "responder", "tts")]
+
+
+def _use_decisions(settings: Settings, responder: Responder, compute: Compute) -> None:
+    """Give the questions of the settings to a responder that answers them, with their heads."""
+    asked, chosen = settings.decisions.asked, settings.responder
+    use = getattr(responder, "use_decisions", None)
+    if not asked or use is None:
+        if settings.decisions.heads:
+            raise ConfigError(
+                f"decisions.heads: the responder {chosen.engine} has no heads; leave it out, or "
+                "use the engine diffusion and name questions in decisions.ask"
+            )
+        return
+    shipped = shipped_heads(chosen.model) if chosen.adapter is None else None
+    heads = [*([] if shipped is None else [shipped]), *settings.decisions.heads]
+    compute.do(lambda: use(asked, heads, chosen.instructions))
 
 
 _Stages = tuple["_Loading[Transcriber]", "_Loading[Responder]", "_Loading[Synthesizer]"]

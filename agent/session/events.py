@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from agent.audio.samples import AudioChunk, Samples
 from agent.audio.wire_format import WireFormat
+from agent.decision import Answer, Question
 from agent.reply import FunctionTool, Message, ReplyPiece, Role
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
@@ -115,6 +116,7 @@ class RespondNow:
         tools: functions that this reply may call.
         tool_choice: whether it calls one.
         apart: whether it stays out of the conversation.
+        schema: JSON schema that the reply is a document of; it is not spoken.
     """
 
     instructions: str | None = None
@@ -126,6 +128,20 @@ class RespondNow:
     tools: tuple[FunctionTool, ...] | None = None
     tool_choice: ToolChoice | None = None
     apart: bool = False
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DecideNow:
+    """The client asks questions about the conversation; none of them: all of the settings.
+
+    Attributes:
+        names: questions of the settings.
+        questions: questions of the client's own.
+    """
+
+    names: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +277,26 @@ class StageFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """The answers to the questions of a ``Decide``.
+
+    Attributes:
+        ms: milliseconds that they took.
+        error: why there are none; empty where there are.
+    """
+
+    number: int
+    answers: tuple[Answer, ...] = ()
+    ms: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnding:
+    """The call is over; questions about the whole of it may be asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallStarted:
     """The media path to the caller is open."""
 
@@ -287,6 +323,7 @@ Input = (
     | CommitAudio
     | ClearAudio
     | RespondNow
+    | DecideNow
     | CancelReply
     | Truncate
     | Configure
@@ -297,6 +334,8 @@ Input = (
     | SoundReady
     | SegmentSpoken
     | StageFailed
+    | Decided
+    | CallEnding
     | Leave
     | Tick
 )

@@ -15,14 +15,18 @@ from agent.reply import Prefilled
 from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
+from agent.session.decisions import Decisions
 from agent.session.events import (
     AudioFrame,
+    CallEnding,
     CallStarted,
     CancelReply,
     ClearAudio,
     CommitAudio,
     Configure,
     CreateItem,
+    Decided,
+    DecideNow,
     DeleteItem,
     FinalTranscript,
     Input,
@@ -89,6 +93,7 @@ class Session:
     pending_reply: PendingReply = field(init=False)
     ids: Ids = field(init=False)
     items: Items = field(init=False)
+    decisions: Decisions = field(init=False)
     create_response: bool = True
     interrupt_response: bool = True
     transcription_only: bool = False
@@ -109,6 +114,16 @@ class Session:
         self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds
         self.lifecycle = Lifecycle(settings.call, self.replies, ends_at)
+        self.decisions = Decisions(
+            self.conversation,
+            self.user_turn,
+            self.replies,
+            self.pending_reply,
+            self.lifecycle,
+            settings.decisions.asked,
+            settings.decisions.effects,
+            settings.decisions.timeout,
+        )
 
     def handle(self, event: Input, now: float) -> list[Command]:
         """Take one input at monotonic second ``now``; returns the commands to execute, in order."""
@@ -127,9 +142,9 @@ class Session:
                 return self._clear(now)
             case TextTyped():
                 self.lifecycle.caller_spoke()
-                return self.items.type_text(event)
+                return self._typed(self.items.type_text(event), now)
             case CreateItem():
-                return self._create_item(event)
+                return self._create_item(event, now)
             case RetrieveItem():
                 return self.items.retrieve(event)
             case DeleteItem():
@@ -154,6 +169,12 @@ class Session:
                 return self.replies.take(event, now)
             case StageFailed():
                 return self._failed(event, now)
+            case Decided():
+                return self.decisions.take(event, now)
+            case DecideNow():
+                return self.decisions.on_demand(event)
+            case CallEnding():
+                return self.decisions.end()
             case CallStarted():
                 return self._started(now)
             case Leave():
@@ -216,6 +237,8 @@ class Session:
         if free and words and self._answers and self._needs_reply(words):
             yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
             self.user_turn.await_ending()
+        if words and self.user_turn.open is not None:
+            yield from self.decisions.pause(self.user_turn.open.turn, words)
         yield from self._expire(now)
 
     def _needs_reply(self, words: str) -> bool:
@@ -289,8 +312,10 @@ class Session:
             self.lifecycle.caller_spoke()
         if self.barge_in.is_false_barge_in(turn):
             yield from self._resume_reply(now)
-        elif text and self._answers and not turn.on_request:
+            return
+        if text and self._answers and not turn.on_request:
             self._decide_on_reply(turn)
+        yield from self.decisions.turn_over(turn, now)
 
     def _decide_on_reply(self, turn: Turn) -> None:
         """Request a reply to the words of a finished turn, unless they are about the floor."""
@@ -312,7 +337,7 @@ class Session:
     def _answers(self) -> bool:
         """Whether the end of a turn starts a reply."""
         by_itself = self.create_response and self.user_turn.detection
-        return by_itself and not self.transcription_only
+        return by_itself and not self.transcription_only and not self.decisions.closing
 
     def _resume_reply(self, now: float) -> Iterator[Command]:
         """Go on after a false barge-in: with the rest of the reply, or with a new reply."""
@@ -329,14 +354,22 @@ class Session:
         if interrupted:
             yield from self._resume_reply(now)
 
-    def _create_item(self, event: CreateItem) -> Iterator[Command]:
+    def _typed(self, commands: Iterator[Command], now: float) -> Iterator[Command]:
+        """Add typed words to the conversation, and decide about them."""
+        before = self.conversation.turns[-1] if self.conversation.turns else None
+        yield from commands
+        newest = self.conversation.turns[-1] if self.conversation.turns else None
+        if newest is not None and newest is not before and not newest.spoken:
+            yield from self.decisions.turn_over(newest, now)
+
+    def _create_item(self, event: CreateItem, now: float) -> Iterator[Command]:
         sound = event.item.sound is not None
         if sound and len(self.user_turn.closed) >= MAX_UNTRANSCRIBED:
             message = f"{MAX_UNTRANSCRIBED} turns wait for their words already; try again later"
             yield Trouble("too_many_turns", message, param="item")
             return
         self.lifecycle.caller_spoke()
-        yield from self.items.create(event)
+        yield from self._typed(self.items.create(event), now)
 
     def _respond_now(self, event: RespondNow, now: float) -> Iterator[Command]:
         if self.transcription_only:
@@ -444,6 +477,7 @@ class Session:
         yield from self.replies.pump(now)
         yield from self.barge_in.settle()
         yield from self.pending_reply.settle(now)
+        yield from self.decisions.settle(now)
         if self.user_turn.open is None and not self.pending_reply.wanted:
             yield from self._discard_draft(now)
         yield from self._advance_lifecycle(now)
@@ -464,4 +498,5 @@ class Session:
 
     def _next_wake(self, now: float) -> float | None:
         times = [self.user_turn.starved_at, self.replies.next_due(now)]
-        return min((self.lifecycle.wakes_at, *(time for time in times if time is not None)))
+        fixed = (self.lifecycle.wakes_at, self.decisions.wakes_at(now))
+        return min((*fixed, *(time for time in times if time is not None)))
