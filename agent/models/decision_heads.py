@@ -9,7 +9,7 @@ from agent.models.turn_heads import verified
 
 FOLDER: Final = Path(__file__).parent / "decision_heads"
 SHA256: Final = {
-    "smollm2-135m-instruct": "",
+    "smollm2-135m-instruct": "912e742fe4c534853e3025f496b8ed0088bc9ada37ac615865239b910e5be9d0",
 }
 """SHA-256 of the heads of each model, which `onebreath adapt decisions` makes of
 benchmarks/decision_examples.jsonl."""

@@ -36,6 +36,7 @@ from agent.session.notices import (
     Play,
     Remark,
     StopPlaying,
+    TransferRequested,
     Trouble,
 )
 from agent.session.playback import Delivery
@@ -261,7 +262,22 @@ class CallRunner:
                 self._caller_audio.note_playback(command.samples, command.rate, self._clock())
             elif isinstance(command, StopPlaying):
                 self._caller_audio.note_playback_stopped(self._clock())
+            elif isinstance(command, TransferRequested):
+                self._group.create_task(self._transfer(command))
             self._notify(command)
+
+    async def _transfer(self, request: TransferRequested) -> None:
+        """Hand the call over where the line can; a client without one hears of the request."""
+        transfer = getattr(self._transport, "transfer", None)
+        if transfer is None:
+            return
+        try:
+            await transfer(request.destination)
+        except Exception as error:  # the line cannot, or is gone: the call goes on
+            message = f"not transferred to {request.destination}: {error}"
+            self._notify(Remark("transfer_failed", message))
+        else:
+            self._hang_up(NORMAL_CLOSURE, f"transferred to {request.destination}")
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:

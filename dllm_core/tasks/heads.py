@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.engine import Engine
-from dllm_core.errors import ModelFileError
+from dllm_core.errors import ModelFileError, OptionError
 from dllm_core.model.cache import PromptCache, shared_prefix
 from dllm_core.model.transformer import Transformer
 from dllm_core.model.turn_head import fingerprint, word_ids
@@ -60,8 +60,13 @@ def word_span(engine: Engine, messages: Messages) -> tuple[list[int], int, int]:
     """(token ids of the prompt, first token of the last message's words, first one behind them).
 
     Raises:
-        OptionError: the model has no chat template.
+        OptionError: the model has no chat template, or reads the end of a prompt with its reply, as all but causal ones do.
     """
+    if not engine.config.autoregressive:
+        raise OptionError(
+            "This model reads the last words with its reply: it has no heads, only questions that "
+            "are asked in a pass."
+        )
     *before, (role, _) = messages
     ids = engine.encode_chat(messages)
     begin = shared_prefix(ids, engine.encode_chat([*before, (role, "")]))
