@@ -60,7 +60,8 @@ def word_span(engine: Engine, messages: Messages) -> tuple[list[int], int, int]:
     """(token ids of the prompt, first token of the last message's words, first one behind them).
 
     Raises:
-        OptionError: the model has no chat template, or reads the end of a prompt with its reply, as all but causal ones do.
+        OptionError: the model has no chat template, or reads the end of a prompt with its reply,
+            as all but causal ones do.
     """
     if not engine.config.autoregressive:
         raise OptionError(
