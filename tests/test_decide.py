@@ -104,6 +104,23 @@ def test_scores_are_those_of_the_whole_text() -> None:
             assert value == pytest.approx(float(torch.tensor(whole).logsumexp(0)), abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_relative_scores_are_off_by_a_constant_of_the_branch(kind: str) -> None:
+    engine, prompt = engine_of(kind, 512), [5, 9, 2, 70, 41, 8, 8, 8]
+    branches = [
+        Branch((3, 4), ((6,), (9,), (12,))),
+        Branch((3, 5), ((6,), (6, 7), (8, 9, 10))),
+        Branch((3, 4), ((6, 7), (8,)), ends=(1, 2)),
+        Branch((3, 6), ((6, 7), (8, 9))),
+    ]
+    cache = engine.contiguous_cache()
+    engine.host.prefill(prompt, cache)
+    whole = score(engine.model, cache, prompt, branches)
+    some = score(engine.model, cache, prompt, branches, relative=True)
+    for one, other in zip(whole, some, strict=True):
+        assert torch.allclose(one.log_softmax(-1), other.log_softmax(-1), atol=1e-5)
+
+
 def test_masked_slots_are_scored_like_an_infilling() -> None:
     engine = engine_of("bidirectional", 512)
     known, answers = (3, 4), ((6,), (7,), (8,))
