@@ -19,10 +19,11 @@ from agent.errors import ModelError
 from agent.models import decision_heads
 from agent.reply import Message
 from agent.responders.engine_decisions import EngineDecisions
-from dllm_core.adapt.decision_fit import fit_head, read_decision_examples, read_examples
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError, ModelFileError, OptionError
 from dllm_core.tasks.decide import Decider
+from dllm_core.tasks.decision_examples import read_decision_examples
+from dllm_core.tasks.decision_fit import fit_head, read_examples
 from dllm_core.tasks.heads import (
     Head,
     cached_features,

@@ -14,10 +14,11 @@ from time import process_time
 from typing import Any, Final
 
 from agent.bench.figures import Progress
-from dllm_core.adapt.decision_fit import DecisionExample, fit_head, read_examples
 from dllm_core.engine import Engine
 from dllm_core.tasks.calibration import calibration_error
 from dllm_core.tasks.decide import Decider
+from dllm_core.tasks.decision_examples import DecisionExample
+from dllm_core.tasks.decision_fit import fit_head, read_examples
 from dllm_core.tasks.heads import read_features
 from dllm_core.tasks.questions import Choice
 from dllm_core.tasks.routing import Router

@@ -402,7 +402,7 @@ def decisions(
     Example: onebreath adapt decisions intents.jsonl --out intents.safetensors
     """
     source, instructions = _base(model, config)
-    fit = _engine("decision_fit")
+    fit = importlib.import_module("dllm_core.tasks.decision_fit")
     with _reading("examples") as listen:
         rows = fit.make_heads(
             source, data, out_file, instructions, seed=seed, threads=threads, tell=listen

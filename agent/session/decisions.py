@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.decision import Action, Answer, Question, When
 from agent.reply import Message
-from agent.session.commands import Command, Decide, Prepare
+from agent.session.commands import Command, Decide
 from agent.session.conversation import Conversation, Turn
 from agent.session.decision_rules import RULED, rule_answer, silent_answer
-from agent.session.events import Decided, DecideNow, RespondNow, ToolChoice
-from agent.session.lifecycle import Lifecycle
-from agent.session.notices import DecisionMade, Remark, TransferRequested, Trouble
+from agent.session.effects import Effects
+from agent.session.events import Decided, DecideNow
+from agent.session.notices import DecisionMade, Remark, Trouble
 from agent.session.pending_reply import PendingReply
 from agent.session.replies import Replies
 from agent.session.user_turn import UserTurn
@@ -29,12 +29,6 @@ MAX_WAITING = 4
 """Decisions of one call that may wait or run; one more drops the oldest that waits."""
 REPLY_FIRST = 1.0
 """Seconds in which a client may ask for a reply to what was typed before a pass is asked."""
-LAST_WORDS_AFTER = 0.5
-"""Seconds without the caller's voice after which last words are spoken."""
-LAST_WORDS_TRIES = 3
-"""Times that last words are begun: an answering machine may speak into them."""
-LAST_WORDS_SECONDS = 60.0
-"""Seconds after which the call ends even if they could not be said whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +54,11 @@ class _Asked:
 
 
 @dataclass(slots=True)
-class _LastWords:
-    """Words that are said whole before the call ends or is transferred."""
-
-    words: str
-    reason: str
-    until: float
-    transfer: str = ""
-    tries: int = 0
-
-
-@dataclass(slots=True)
 class Decisions:
     """The decisions of one call.
 
     Attributes:
+        effects: what answers bring about.
         questions: all that the settings ask.
         actions: what answers do.
         heads: names of the questions that heads answer.
@@ -86,7 +70,7 @@ class Decisions:
     user_turn: UserTurn
     replies: Replies
     pending_reply: PendingReply
-    lifecycle: Lifecycle
+    effects: Effects
     questions: tuple[Question, ...] = ()
     actions: tuple[Action, ...] = ()
     timeout: float = 2.0
@@ -97,14 +81,12 @@ class Decisions:
     _waiting: deque[_Asked] = field(default_factory=deque)
     _ahead: tuple[_Asked, tuple[Answer, ...]] | None = None
     """The answers of a pause, until the turn ends or its words change."""
-    _last: _LastWords | None = None
-    _quiet_since: float | None = None
     _failed: bool = False
 
     @property
     def closing(self) -> bool:
         """Whether the call is being ended by an answer: the caller gets no replies any more."""
-        return self._last is not None
+        return self.effects.closing
 
     @property
     def idle(self) -> bool:
@@ -254,8 +236,7 @@ class Decisions:
         passes = any(asked.when != "pause" for asked in self._running.values())
         if self._waiting and not busy and not passes and now >= self._due(self._waiting[0]):
             yield self._ask(self._waiting.popleft(), quick=False)
-        if self._last is not None:
-            yield from self._speak_last(self._last, speaks, now)
+        yield from self.effects.settle(now, speaks=speaks)
 
     # ---- answers -------------------------------------------------------------------
 
@@ -304,69 +285,7 @@ class Decisions:
         yield DecisionMade(item, when, tuple(answers), ms, tags, tuple(a.do for a in due))
         for action in due:
             if not self.closing:
-                yield from _EFFECTS[action.do](self, action, now)
-
-    # ---- effects -------------------------------------------------------------------
-
-    def _none(self, action: Action, now: float) -> Iterator[Command]:
-        yield from ()
-
-    def _end_reply(self, action: Action, now: float) -> Iterator[Command]:
-        """Say nothing more about this turn."""
-        self.pending_reply.wanted = False
-        yield from self.replies.discard(None, now)
-        yield from self.replies.stop(now, f"decision: {action.question}")
-
-    def _say(self, action: Action, now: float) -> Iterator[Command]:
-        yield from self._end_reply(action, now)
-        yield from self.replies.say(action.say, now)
-
-    def _instruct(self, action: Action, now: float) -> Iterator[Command]:
-        """Replies from now on have these instructions, the one that is due too."""
-        self.conversation.instructions = action.to
-        yield from self.replies.discard(None, now)
-        yield Prepare(self.conversation.messages(), self.replies.options)
-
-    def _tool(self, action: Action, now: float) -> Iterator[Command]:
-        """A reply that calls the function takes the place of the one that is due."""
-        if all(tool.name != action.to for tool in self.replies.options.tools):
-            yield Remark("decision_failed", f"no function is called {action.to!r} in this session")
-            return
-        yield from self._end_reply(action, now)
-        choice = ToolChoice("function", action.to)
-        yield from self.pending_reply.ask(RespondNow(tool_choice=choice), now)
-
-    def _leave(self, action: Action, now: float) -> Iterator[Command]:
-        yield from self._end_reply(action, now)
-        transfer = action.to if action.do == "transfer" else ""
-        reason = f"decision: {action.question}"
-        if not action.say and not transfer:
-            yield from self.lifecycle.leave(reason, now)
-            return
-        self._last = _LastWords(action.say, reason, now + LAST_WORDS_SECONDS, transfer)
-
-    def _speak_last(self, last: _LastWords, speaks: bool, now: float) -> Iterator[Command]:
-        if self.lifecycle.leaving:
-            self._last = None
-            return
-        quiet = not speaks and self.replies.current is None
-        self._quiet_since = (self._quiet_since or now) if quiet else None
-        said = self.replies.finished
-        heard = last.tries > 0 and said is not None and not said.entry.interrupted
-        over = now >= last.until or not last.words
-        if over or (quiet and (heard or last.tries >= LAST_WORDS_TRIES)):
-            yield from self._part(last, now)
-        elif quiet and now >= (self._quiet_since or now) + LAST_WORDS_AFTER:
-            last.tries += 1
-            yield from self.replies.say(last.words, now)
-
-    def _part(self, last: _LastWords, now: float) -> Iterator[Command]:
-        """End the call, or hand it over."""
-        self._last = None
-        if last.transfer:
-            yield TransferRequested(last.transfer, last.reason)
-        else:
-            yield from self.lifecycle.leave(last.reason, now, goodbye=False)
+                yield from self.effects.carry_out(action, now)
 
     @staticmethod
     def _due(asked: _Asked) -> float:
@@ -376,23 +295,8 @@ class Decisions:
 
     def wakes_at(self, now: float) -> float:
         """Monotonic second at which a pass or last words are due; infinite for none."""
-        times = [self._due(self._waiting[0])] if self._waiting else []
-        if self._last is not None:
-            times.append(self._last.until)
-            if self._quiet_since is not None:
-                times.append(self._quiet_since + LAST_WORDS_AFTER)
+        times = self.effects.times
+        if self._waiting:
+            times.append(self._due(self._waiting[0]))
         # What is due already waits for an input, such as the end of the caller's speech.
         return min((each for each in times if each > now), default=math.inf)
-
-
-_EFFECTS: dict[str, Callable[[Decisions, Action, float], Iterator[Command]]] = {
-    "event": Decisions._none,
-    "tag": Decisions._none,
-    "say": Decisions._say,
-    "end_reply": Decisions._end_reply,
-    "instructions": Decisions._instruct,
-    "tool": Decisions._tool,
-    "transfer": Decisions._leave,
-    "hang_up": Decisions._leave,
-}
-"""What each effect does."""

@@ -16,6 +16,7 @@ from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
 from agent.session.decisions import Decisions
+from agent.session.effects import Effects
 from agent.session.events import (
     AudioFrame,
     CallEnding,
@@ -119,7 +120,7 @@ class Session:
             self.user_turn,
             self.replies,
             self.pending_reply,
-            self.lifecycle,
+            Effects(self.conversation, self.replies, self.pending_reply, self.lifecycle),
             settings.decisions.asked,
             settings.decisions.effects,
             settings.decisions.timeout,
