@@ -259,3 +259,13 @@ def test_what_does_not_fit_the_context_is_refused_and_harms_nothing() -> None:
         decider.fit("human", [("a", "maybe")])
     with pytest.raises(OptionError, match="at least one"):
         decider.fit("human", [])
+
+
+def test_a_calibration_that_was_measured_serves_other_deciders() -> None:
+    engine = engine_of("causal")
+    whole, ids = Decider(engine, QUESTIONS[:4]), engine.tokenizer.encode("hello")
+    measured = whole.priors
+    part = Decider(engine, QUESTIONS[1:3], priors=measured)
+    expected = whole.decide(ids, engine.contiguous_cache())[1:3]
+    for one, other in zip(part.decide(ids, engine.contiguous_cache()), expected, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)

@@ -174,6 +174,16 @@ def test_a_function_that_is_not_there_is_said_and_harms_nothing() -> None:
     assert call.last(Respond).options.tool_choice == "auto"
 
 
+def test_a_session_that_only_transcribes_says_nothing() -> None:
+    call = desk(HANG_UP)
+    call.tell(Configure(transcription_only=True))
+    says(call, "Stop calling me.")
+    speak(call)
+    assert call.last(DecisionMade).answers[0].value is True
+    assert not call.all(Speak)
+    assert not call.all(HangUp)
+
+
 def test_below_its_probability_nothing_is_done() -> None:
     call = desk(HANG_UP | {"probability": 0.99})
     says(call, "Stop calling me.")

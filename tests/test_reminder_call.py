@@ -15,6 +15,8 @@ from support.fakes import in_virtual_time, silence, speech
 from support.telephony_peer import RATE, TwilioPeer, spoken, start
 from test_telephony_transport import converse, engines
 
+from agent.config.decisions import DecisionSettings
+from agent.config.settings import Settings
 from agent.config.sources import load_settings
 from agent.decision import Answer, Question
 from agent.reply import Message
@@ -135,3 +137,19 @@ def test_the_end_of_the_call_is_decided_on(monkeypatch: pytest.MonkeyPatch) -> N
     _, notices, _ = call(monkeypatch, "yes i will be there", seconds=25.0)
     (ended,) = (each for each in notices if isinstance(each, DecisionMade) and each.when == "end")
     assert [answer.name for answer in ended.answers] == ["follow_up"]
+
+
+def test_decisions_delay_no_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In virtual time, in which every piece of work has its cost, replies begin as without them."""
+
+    def first_sounds(settings: Settings) -> list[float]:
+        monkeypatch.setattr("test_reminder_call.SETTINGS", settings)
+        peer, _, _ = call(monkeypatch, "yes i will be there", "another time please", seconds=40.0)
+        sounds = [at for at, _ in peer.events("media")]
+        return [b for a, b in zip([0.0, *sounds], sounds, strict=False) if b - a > 1.0]
+
+    plain = first_sounds(SETTINGS.model_copy(update={"decisions": DecisionSettings()}))
+    asked = SETTINGS.decisions.model_copy(update={"actions": ()})
+    decided = first_sounds(SETTINGS.model_copy(update={"decisions": asked}))
+    assert len(plain) >= 2
+    assert decided == pytest.approx(plain, abs=0.001)

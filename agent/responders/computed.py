@@ -65,8 +65,8 @@ class ComputedCall(WaitingCall):
         call = self._call
         if not isinstance(call, DecidingCall):
             return ()
-        # What the cache tells takes a millisecond or two; a pass waits for all other work.
-        urgency = Urgency.REPLY if quick else Urgency.PARTIAL
+        # Replies go first; what the cache tells takes a few milliseconds, a pass some tens of them.
+        urgency = Urgency.PREPARE if quick else Urgency.PARTIAL
         return await self._compute.run(
             urgency, lambda: call.decide(messages, questions, words, quick=quick)
         )

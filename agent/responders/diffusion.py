@@ -253,10 +253,10 @@ class DiffusionCall:
         """See `DecidingCall.decide`."""
         plain, busy = plain_messages(messages), self._replies > 0
         try:
-            cache, ids = self._cache(plain), self._ids(plain)
+            cache, (ids, chat) = self._cache(plain), self._fitting(plain)
             words = words or next((m.content for m in reversed(plain) if m.role == "user"), "")
             return self._decisions.decide(
-                plain, questions, cache, ids, words, quick=quick, busy=busy
+                chat, questions, cache, ids, words, quick=quick, busy=busy
             )
         except DllmError as error:
             raise ResponderError(str(error)) from error
@@ -375,6 +375,9 @@ class DiffusionCall:
             self._made = None
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
+        return self._fitting(messages)[0]
+
+    def _fitting(self, messages: Sequence[Message]) -> tuple[list[int], list[tuple[Role, str]]]:
         """The prompt, without its oldest turns if it is too long; the instructions always stay."""
         room = longest_prompt(self._engine.config, self._engine.context, self._options)
         kept = [(message.role, message.content) for message in messages]
@@ -382,7 +385,7 @@ class DiffusionCall:
         while len(ids) > room and (border := _second_turn(kept)):
             del kept[1:border]
             ids = self._engine.encode_chat(kept)
-        return ids
+        return ids, kept
 
 
 def _second_turn(messages: Sequence[tuple[Role, str]]) -> int | None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from agent.decision import NOTHING, Answer, Question
-from agent.reply import Message
 from dllm_core.decode.backend import Cache
 from dllm_core.engine import Engine
 from dllm_core.errors import OptionError
@@ -19,7 +20,7 @@ from dllm_core.tasks.heads import Head, cached_features, load_heads, read_featur
 from dllm_core.tasks.values import candidates
 
 _KEPT = 8
-"""Sets of questions whose calibration stays in memory."""
+"""Sets of questions whose tokens stay in memory."""
 
 
 class EngineDecisions:
@@ -34,6 +35,8 @@ class EngineDecisions:
         self._heads: dict[str, Head] = {}
         self._deciders: OrderedDict[tuple[Question, ...], Decider] = OrderedDict()
         self._before: tuple[tuple[str, str], ...] = ()
+        self._priors: dict[str, Tensor] = {}
+        """Contextual calibration of the questions of the settings, by name."""
 
     @property
     def heads(self) -> frozenset[str]:
@@ -62,17 +65,16 @@ class EngineDecisions:
                         f"question has {', '.join(question.labels)}."
                     )
                 self._heads[name] = head
-        # One decider for each moment: what is asked together is measured together.
-        for when in ("turn", "end", "demand"):
-            moment = [q for q in questions if q.name not in self._heads and when in q.when]
-            if moment:
-                self._decider(tuple(moment)).warm_up()
+        passed = [engine_question(q) for q in questions if q.name not in self._heads]
+        if passed:
+            self._priors = Decider(self._engine, passed, before=self._before).priors
 
     def _decider(self, questions: tuple[Question, ...]) -> Decider:
         found = self._deciders.pop(questions, None)
         if found is None:
+            # A client's own questions are not calibrated: that would hold up the call.
             asked = [engine_question(question) for question in questions]
-            found = Decider(self._engine, asked, before=self._before)
+            found = Decider(self._engine, asked, priors=self._priors)
         self._deciders[questions] = found
         if len(self._deciders) > _KEPT:
             self._deciders.popitem(last=False)
@@ -80,7 +82,7 @@ class EngineDecisions:
 
     def decide(
         self,
-        messages: Sequence[Message],
+        chat: Sequence[tuple[str, str]],
         questions: Sequence[Question],
         cache: Cache,
         ids: Sequence[int],
@@ -92,7 +94,7 @@ class EngineDecisions:
         """The answers, in the order of the questions; without those that were not asked.
 
         Args:
-            messages: the conversation, the caller's words last.
+            chat: (role, content) of the messages in the prompt, the caller's words last.
             cache: the call's.
             ids: token ids of the prompt.
             words: words that values are extracted from.
@@ -107,10 +109,9 @@ class EngineDecisions:
         """
         found: dict[str, Answer] = {}
         headed = [q for q in questions if q.name in self._heads]
-        if headed and messages and messages[-1].role == "user":
-            chat = [(message.role, message.content) for message in messages]
+        if headed and chat and chat[-1][0] == "user":
             read = cached_features if busy else read_features
-            features = read(self._engine, chat, cache.contiguous)
+            features = read(self._engine, chat, cache.contiguous, ids)
             if features is None:
                 return None
             for question in headed:

@@ -39,12 +39,17 @@ class _LastWords:
 
 @dataclass(slots=True)
 class Effects:
-    """Carries out the actions of one call."""
+    """Carries out the actions of one call.
+
+    Attributes:
+        muted: whether nothing is carried out: the session only transcribes.
+    """
 
     conversation: Conversation
     replies: Replies
     pending_reply: PendingReply
     lifecycle: Lifecycle
+    muted: bool = False
     _last: _LastWords | None = None
     _quiet_since: float | None = None
 
@@ -55,7 +60,7 @@ class Effects:
 
     def carry_out(self, action: Action, now: float) -> Iterator[Command]:
         """Begin what the action brings about."""
-        return _TABLE[action.do](self, action, now)
+        return iter(()) if self.muted else _TABLE[action.do](self, action, now)
 
     def settle(self, now: float, *, speaks: bool) -> Iterator[Command]:
         """Say last words, and end the call once they were heard."""

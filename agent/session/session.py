@@ -422,6 +422,7 @@ class Session:
             self.lifecycle.idle_after = event.idle_after
         if event.transcription_only is not None:
             self.transcription_only = event.transcription_only
+            self.decisions.effects.muted = event.transcription_only
         self._configure_replies(event)
         opened = self.user_turn.open
         yield from self.user_turn.configure(event)

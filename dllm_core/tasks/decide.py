@@ -60,6 +60,8 @@ class Decider:
             the contextual calibration.
         contextual: whether probabilities are calibrated contextually.
         calibrations: calibrations by labelled examples, by name of the question; see `fit`.
+        priors: contextual calibrations that another decider has measured, by name of the question;
+            see `priors`. Questions that they lack are not calibrated contextually.
 
     Raises:
         OptionError: a question cannot be asked; the sentence names it.
@@ -73,12 +75,16 @@ class Decider:
         before: Sequence[tuple[str, str]] = (),
         contextual: bool = True,
         calibrations: Mapping[str, Calibration] | None = None,
+        priors: Mapping[str, Tensor] | None = None,
     ) -> None:
         check_questions(questions)
         self.questions = tuple(questions)
         self.calibrations = dict(calibrations or {})
         self._engine, self._before, self._contextual = engine, tuple(before), contextual
         self._priors: list[Tensor] | None = None
+        if priors is not None:
+            none = torch.zeros(1, dtype=torch.float64)
+            self._priors = [priors.get(each.name, none) for each in self.questions]
         self._ends = _ends(engine)
         self._known = [tuple(engine.tokenizer.encode(each.prompt)) for each in self.questions]
         self._fixed: dict[int, Branch] = {}
@@ -205,6 +211,12 @@ class Decider:
         except OptionError:  # a base model without a chat template
             text = "\n".join([*(content for _, content in self._before), words])
             return self._engine.tokenizer.encode(f"{text}\n")
+
+    @property
+    def priors(self) -> dict[str, Tensor]:
+        """The contextual calibration of each question, by its name; measured if it is not yet."""
+        names = (question.name for question in self.questions)
+        return dict(zip(names, self._prior(), strict=True))
 
     def warm_up(self) -> None:
         """Measure the contextual calibration: three prompts are read and decided on."""

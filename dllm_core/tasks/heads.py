@@ -56,8 +56,13 @@ def layers_of(config: ModelConfig) -> list[int]:
     return sorted({round(depth * config.num_layers) for depth in DEPTHS})
 
 
-def word_span(engine: Engine, messages: Messages) -> tuple[list[int], int, int]:
+def word_span(
+    engine: Engine, messages: Messages, ids: Sequence[int] | None = None
+) -> tuple[Sequence[int], int, int]:
     """(token ids of the prompt, first token of the last message's words, first one behind them).
+
+    Args:
+        ids: token ids of the prompt, where they are known already.
 
     Raises:
         OptionError: the model has no chat template, or reads the end of a prompt with its reply,
@@ -69,7 +74,7 @@ def word_span(engine: Engine, messages: Messages) -> tuple[list[int], int, int]:
             "are asked in a pass."
         )
     *before, (role, _) = messages
-    ids = engine.encode_chat(messages)
+    ids = engine.encode_chat(messages) if ids is None else ids
     begin = shared_prefix(ids, engine.encode_chat([*before, (role, "")]))
     end = min(len(word_ids(engine.tokenizer, messages)), len(ids) - 1)
     return ids, min(begin, end - 1), end
@@ -92,22 +97,26 @@ def features(config: ModelConfig, cache: PromptCache, begin: int, end: int, stop
     return torch.cat(found)
 
 
-def read_features(engine: Engine, messages: Messages, cache: PromptCache) -> Tensor:
+def read_features(
+    engine: Engine, messages: Messages, cache: PromptCache, ids: Sequence[int] | None = None
+) -> Tensor:
     """Features of the last message's words; what the cache lacks of the prompt is read into it.
 
     Raises:
         OptionError: the model has no chat template.
         PromptTooLongError: the prompt does not fit the context.
     """
-    ids, begin, end = word_span(engine, messages)
+    ids, begin, end = word_span(engine, messages, ids)
     if cache.shared_prefix(ids) < len(ids) - 1:
         engine.host.prefill(ids, cache)
     return features(engine.config, cache, begin, end, len(ids) - 1)
 
 
-def cached_features(engine: Engine, messages: Messages, cache: PromptCache) -> Tensor | None:
+def cached_features(
+    engine: Engine, messages: Messages, cache: PromptCache, ids: Sequence[int] | None = None
+) -> Tensor | None:
     """As `read_features`, without reading anything; None where the cache lacks some of it."""
-    ids, begin, end = word_span(engine, messages)
+    ids, begin, end = word_span(engine, messages, ids)
     if cache.shared_prefix(ids) < len(ids) - 1:
         return None
     return features(engine.config, cache, begin, end, len(ids) - 1)
