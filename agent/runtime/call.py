@@ -88,7 +88,7 @@ class CallRunner:
         self._session.decisions.heads = frozenset(getattr(engines.responder, "heads", ()))
         self._end_seconds = settings.decisions.end_seconds
         self._decided = asyncio.Event()
-        self._asked_at_end = False
+        self._asks_at_end = any("end" in each.when for each in settings.decisions.asked)
         self._initial = initial
         echo = EchoDetector() if settings.turns.echo else None
         level = CallerLevel() if settings.turns.far_voices else None
@@ -218,9 +218,9 @@ class CallRunner:
 
     async def _decide_at_end(self) -> None:
         """Answer the questions about the whole call, once, and let the client hear of it."""
-        if self._asked_at_end:
+        if not self._asks_at_end:
             return
-        self._asked_at_end = True
+        self._asks_at_end = False
         self._handle(CallEnding())
         with suppress(TimeoutError):
             async with asyncio.timeout(self._end_seconds):

@@ -92,8 +92,8 @@ class TurnLog:
             answer.name: answer.label if self.words or not answer.said else "..."
             for answer in made.answers
         }
-        fields = {"call": self.call_id, "item": made.item_id, "when": made.when, **known}
-        line("decision", fields)
+        place = {"call": self.call_id, "item": made.item_id, "when": made.when}
+        line("decision", known | place)
 
     def _measure(self, timed: TurnTimed) -> None:
         V2V.observe(sum(timed.spans.values()))
