@@ -6,9 +6,10 @@ the rules are the real ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.fakes import in_virtual_time, silence, speech
@@ -56,7 +57,10 @@ class DecidingCall(ScriptedCall):
 
 
 def call(
-    monkeypatch: pytest.MonkeyPatch, *heard: str, seconds: float = 60.0
+    monkeypatch: pytest.MonkeyPatch,
+    *heard: str,
+    seconds: float = 60.0,
+    connect_to: Callable[[str], None] | None = None,
 ) -> tuple[TwilioPeer, list[Notice], ScriptedResponder]:
     """A call whose other side says one of ``heard`` after the greeting, then the next."""
     notices: list[Notice] = []
@@ -67,6 +71,8 @@ def call(
         await send(self, notice)
 
     monkeypatch.setattr(TelephonyTransport, "send", seen)
+    if connect_to is not None:
+        monkeypatch.setattr(TelephonyTransport, "__init__", _connecting(connect_to))
     responder = DecidingResponder({"another time please": "How about Thursday at three?"})
 
     async def whole() -> TwilioPeer:
@@ -79,6 +85,16 @@ def call(
         return peer
 
     return in_virtual_time(whole()), notices, responder
+
+
+def _connecting(connect_to: Callable[[str], None]) -> Callable[..., None]:
+    """A constructor of a transport whose provider can be told of another party."""
+    make = TelephonyTransport.__init__
+
+    def made(self: TelephonyTransport, *arguments: Any) -> None:
+        make(self, *arguments, connect_to=connect_to)
+
+    return made
 
 
 def said(notices: Sequence[Notice]) -> list[str]:
@@ -125,11 +141,19 @@ def test_a_confirmation_is_tagged_and_answered(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_wish_for_a_person_is_a_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, notices, _ = call(monkeypatch, "can i talk to a real person", seconds=40.0)
+    wanted: list[str] = []
+    peer, notices, _ = call(
+        monkeypatch, "can i talk to a real person", seconds=40.0, connect_to=wanted.append
+    )
     assert "I put you through to the practice." in said(notices)
-    wanted = next(each for each in notices if isinstance(each, TransferRequested))
-    assert wanted.destination == "+15550100"
-    # Twilio transfers over its REST API: the caller is told of nothing, the log is.
+    assert wanted == ["+15550100"]
+    assert peer.closed == (1000, "transferred to +15550100")
+
+
+def test_a_line_without_transfers_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, notices, _ = call(monkeypatch, "can i talk to a real person", seconds=40.0)
+    asked = next(each for each in notices if isinstance(each, TransferRequested))
+    assert asked.destination == "+15550100"
     assert any(isinstance(n, Remark) and n.code == "transfer_failed" for n in notices)
 
 

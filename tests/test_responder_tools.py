@@ -87,12 +87,27 @@ async def test_two_calls_of_a_hosted_model_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "kept", "words"),
+    [
+        ('{"city": ', "{}", "no JSON"),
+        ('["Oslo"]', "{}", "no JSON object"),
+        ('{"town": "Oslo"}', '{"town": "Oslo"}', "'city' is a required property"),
+        ('{"city": 7}', '{"city": 7}', "at city"),
+    ],
+)
+async def test_a_hosted_models_wrong_arguments_are_a_call_with_a_problem(
+    arguments: str, kept: str, words: str
+) -> None:
+    answer = Answer(calls=[[piece(arguments, id="a", name="get_weather")]])
+    pieces, _ = await hosted(answer, ASKED, ReplyOptions((WEATHER,)))
+    (call,) = [each for each in pieces if isinstance(each, ToolCall)]
+    assert (call.call_id, call.arguments) == ("a", kept)
+    assert words in call.problem
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("get_weather", '{"city": ', "no JSON"),
-        ("get_weather", '["Oslo"]', "no JSON object"),
-        ("get_weather", '{"town": "Oslo"}', "'city' is a required property"),
-        ("get_weather", '{"city": 7}', "at city"),
         ("launch", "{}", "was offered get_weather"),
         ("get_weather", '{"city": "' + "x" * 40_000 + '"}', "32768 characters"),
     ],

@@ -24,6 +24,7 @@ from pydantic_settings import (
 from agent.config.decisions import DecisionSettings
 from agent.config.decoding import DecodingSettings
 from agent.config.telephony import TelephonySettings
+from agent.config.tools import ToolSettings
 from agent.timing import LatencyBudget
 from tts.engine import TtsError
 from tts.lexicon import EMPTY, Lexicon, read_lexicon
@@ -414,6 +415,7 @@ class Settings(BaseSettings):
         webrtc: WebRTC calls.
         telephony: telephone calls.
         decisions: questions about each call, and what their answers do.
+        tools: functions that this server offers to its responder and runs.
         log: format of the log, and what it may hold.
         log_level: least severe level of the log: ``debug``, ``info``, ``warning`` or ``error``.
     """
@@ -433,6 +435,7 @@ class Settings(BaseSettings):
     webrtc: WebRtcSettings = WebRtcSettings()
     telephony: TelephonySettings = TelephonySettings()
     decisions: DecisionSettings = DecisionSettings()
+    tools: ToolSettings = ToolSettings()
     log: LogSettings = LogSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

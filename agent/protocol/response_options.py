@@ -58,7 +58,7 @@ def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
         items = read_items(given.input, reading.input_format, f"{PATH}.input")
         if any(item.sound is not None for item in items):
             raise bad_value(f"{PATH}.input", "sound needs a transcript here")
-    tools, choice = _tools(given, reading)
+    tools, choice, ignored = _tools(given, reading)
     schema = read_schema(given.text, given.response_format, PATH)
     return RespondNow(
         instructions=given.instructions,
@@ -70,6 +70,7 @@ def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
         tool_choice=choice,
         apart=given.conversation == "none",
         schema=schema,
+        ignored=ignored,
     )
 
 
@@ -87,15 +88,20 @@ def _limit(value: int | str | None, reading: Reading) -> float | None:
     return limit if reading.abilities.tools else math.inf
 
 
-def _tools(given: ResponseConfig, reading: Reading) -> tuple[Any, ToolChoice | None]:
-    tools = None if given.tools is None else read_tools(given.tools, f"{PATH}.tools")[0]
-    known = reading.tools if tools is None else tools
+def _tools(
+    given: ResponseConfig, reading: Reading
+) -> tuple[Any, ToolChoice | None, tuple[str, ...]]:
+    """(functions, choice among them, functions that cannot be called, each in a few words)."""
+    tools, ignored = None, list[str]()
+    if given.tools is not None:
+        tools, ignored = read_tools(given.tools, f"{PATH}.tools", reading.abilities.refuses)
+    known = (*(reading.tools if tools is None else tools), *reading.abilities.own_tools())
     choice = None
     if given.tool_choice is not None:
         choice = read_choice(given.tool_choice, known, f"{PATH}.tool_choice")
     if not reading.abilities.tools:
-        return None, None
-    return tools, choice
+        return None, None, ()
+    return tools, choice, tuple(ignored)
 
 
 def _metadata(given: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -90,11 +90,12 @@ def _tools(
 ) -> Configure:
     tools = reading.tools
     if session.tools is not None:
-        tools, unusable = read_tools(session.tools, "session.tools")
+        tools, unusable = read_tools(session.tools, "session.tools", reading.abilities.refuses)
         ignored += unusable
     choice = None
     if session.tool_choice is not None:
-        choice = read_choice(session.tool_choice, tools, "session.tool_choice")
+        known = (*tools, *reading.abilities.own_tools())
+        choice = read_choice(session.tool_choice, known, "session.tool_choice")
     reading.tools = tools
     if not reading.abilities.tools:
         if tools and session.tools is not None:

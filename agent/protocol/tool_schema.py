@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 from jsonschema import Draft202012Validator
@@ -19,6 +20,7 @@ MAX_TOOLS = 128
 """Functions of one session, at most."""
 MAX_SCHEMAS = 262_144
 """Characters of the descriptions and schemas of all functions, at most."""
+_PLACE = re.compile(r"#(\S*)")
 CHOICES = ("auto", "none", "required")
 
 
@@ -29,8 +31,14 @@ class _Function(Lenient):
     parameters: dict[str, Any] | None = None
 
 
-def read_tools(value: Any, path: str) -> tuple[tuple[FunctionTool, ...], list[str]]:
+def read_tools(
+    value: Any, path: str, refuses: Callable[[FunctionTool], str | None] = lambda tool: None
+) -> tuple[tuple[FunctionTool, ...], list[str]]:
     """(the functions, the tools that cannot be used, each in a few words).
+
+    Args:
+        path: of the list in the event.
+        refuses: why the responder cannot call a function; None if it can.
 
     Raises:
         BadEvent: a function has no name, its schema is none, or there are too many of them.
@@ -41,6 +49,7 @@ def read_tools(value: Any, path: str) -> tuple[tuple[FunctionTool, ...], list[st
         raise bad_value(path, f"{len(value)} tools; at most {MAX_TOOLS} are allowed")
     tools: dict[str, FunctionTool] = {}
     ignored: list[str] = []
+    names: set[str] = set()
     size = 0
     for index, given in enumerate(value):
         where = f"{path}[{index}]"
@@ -48,13 +57,25 @@ def read_tools(value: Any, path: str) -> tuple[tuple[FunctionTool, ...], list[st
             ignored.append(f"{where} (only functions are run by the client)")
             continue
         tool = _tool(given, where)
-        if tool.name in tools:
+        if tool.name in names:
             raise bad_value(f"{where}.name", f"there is another function {tool.name!r}")
-        tools[tool.name] = tool
+        problem = refuses(tool)
+        if problem is None:
+            tools[tool.name] = tool
+        else:
+            ignored.append(_in_event(problem, f"{where}.parameters"))
+        names.add(tool.name)
         size += len(tool.description) + len(json.dumps(tool.parameters))
         if size > MAX_SCHEMAS:
             raise bad_value(path, f"the functions have more than {MAX_SCHEMAS} characters")
     return tuple(tools.values()), ignored
+
+
+def _in_event(problem: str, path: str) -> str:
+    """A problem with a schema, with the place in the event in front of it."""
+    found = _PLACE.search(problem)
+    place = found[1].rstrip(".,:").replace("/", ".") if found else ""
+    return f"{path}{place} ({problem.rstrip('.')})"
 
 
 def _tool(given: Any, where: str) -> FunctionTool:

@@ -17,6 +17,7 @@ from agent.responders.base import (
     Answer,
     CanvasStep,
     DraftRound,
+    FunctionTool,
     Message,
     Prefilled,
     Question,
@@ -32,7 +33,7 @@ from agent.responders.base import (
     plain_messages,
 )
 from agent.responders.engine_decisions import EngineDecisions
-from agent.responders.engine_tools import Decision, EngineTools
+from agent.responders.engine_tools import Decision, EngineTools, schema_problem
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
 from dllm_core.decode.options import longest_prompt
@@ -68,6 +69,11 @@ class DiffusionResponder:
     """
 
     uses_tools = True
+
+    @staticmethod
+    def refuses(tool: FunctionTool) -> str | None:
+        """See `agent.responders.engine_tools.schema_problem`."""
+        return schema_problem(tool)
 
     def __init__(
         self,

@@ -15,11 +15,13 @@ from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio, Identified
+from agent.responders.base import uses_tools
 from agent.runtime.audio_input import CallerAudio
 from agent.runtime.call_log import TurnLog, current_call
 from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
 from agent.runtime.engine_tasks import Engines, EngineTasks
-from agent.session.commands import Command, Decide, EngineTask, HangUp, WakeAt
+from agent.runtime.tool_tasks import ToolTasks
+from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
 from agent.session.events import (
     CallEnding,
     CallStarted,
@@ -41,6 +43,7 @@ from agent.session.notices import (
 )
 from agent.session.playback import Delivery
 from agent.session.session import Session
+from agent.tools.base import TelephoneLine
 from agent.transports.base import Disconnected, Transport
 
 log = logging.getLogger("onebreath.call")
@@ -82,7 +85,8 @@ class CallRunner:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
-        self._session = Session(settings, self._clock(), delivery)
+        tools = engines.tools.offered(transport) if uses_tools(engines.responder) else ()
+        self._session = Session(settings, self._clock(), delivery, tools)
         self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
         self._session.decisions.has_model = getattr(engines.responder, "decides", False)
         self._session.decisions.heads = frozenset(getattr(engines.responder, "heads", ()))
@@ -112,6 +116,8 @@ class CallRunner:
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._engine_tasks = EngineTasks(self._engines, self._group, self._handle)
+                box = self._engines.tools
+                self._tools = ToolTasks(box, self._transport, self._group, self._handle)
                 try:
                     await self._serve(self._group)
                 finally:
@@ -119,6 +125,7 @@ class CallRunner:
                         if timer is not None:
                             timer.cancel()
                     self._engine_tasks.stop()
+                    self._tools.stop()
         finally:
             await self._engine_tasks.release()
         return self._end_of_call
@@ -257,6 +264,8 @@ class CallRunner:
             self._hang_up(command.code, command.reason)
         elif isinstance(command, EngineTask):
             self._engine_tasks.do(command)
+        elif isinstance(command, ToolTask):
+            self._tools.do(command)
         else:
             if isinstance(command, Play):
                 self._caller_audio.note_playback(command.samples, command.rate, self._clock())
@@ -268,11 +277,13 @@ class CallRunner:
 
     async def _transfer(self, request: TransferRequested) -> None:
         """Hand the call over where the line can; a client without one hears of the request."""
-        transfer = getattr(self._transport, "transfer", None)
-        if transfer is None:
+        line = self._transport
+        if not isinstance(line, TelephoneLine):
             return
         try:
-            await transfer(request.destination)
+            if not line.transfers:
+                raise Disconnected("this line has no way to transfer; see docs/telephony.md")
+            await line.transfer(request.destination)
         except Exception as error:  # the line cannot, or is gone: the call goes on
             message = f"not transferred to {request.destination}: {error}"
             self._notify(Remark("transfer_failed", message))

@@ -94,7 +94,7 @@ class AgentServer:
                 *self._offers.routes(),
                 *self._secrets.routes(),
                 *self.telephony.routes(),
-                *Webhooks(self.settings.telephony, self.tokens).routes(),
+                *self._webhooks().routes(),
                 Route("/about.json", self._about),
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
@@ -115,12 +115,19 @@ class AgentServer:
             lifespan=self._lifespan,
         )
 
+    def _webhooks(self) -> Webhooks:
+        decided = any(action.do == "transfer" for action in self.settings.decisions.actions)
+        wanted = decided or "transfer" in self.settings.tools.built_in
+        transfers = self.telephony.transfers if wanted else None
+        return Webhooks(self.settings.telephony, self.tokens, transfers=transfers)
+
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.watchdog.start()
         try:
-            yield
-            await self.calls.end_all()
+            async with self.engines.tools.running():
+                yield
+                await self.calls.end_all()
         finally:
             self.watchdog.stop()
 

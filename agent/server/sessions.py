@@ -55,6 +55,8 @@ class Sessions:
             recogniser=model_name(settings.asr.engine, "whisper", settings.asr.model),
             language=settings.asr.language,
             voice=model_name(tts.engine, "piper", tts.voice),
+            refuses=getattr(engines.responder, "refuses", lambda tool: None),
+            own_tools=engines.tools.offered,
         )
 
     def open(

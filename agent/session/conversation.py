@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from agent.reply import Message, ToolCall
 from agent.timing import StageTimings, WorkSpan
@@ -12,7 +13,9 @@ MAX_TURNS = 200
 
 
 NO_OUTPUT = "(no output yet)"
-"""The output of a call in the prompt while the client runs the function."""
+"""The output of a call in the prompt while the function runs."""
+OVERDUE = "(no answer came in time)"
+"""The output of a call in the prompt once its time is up; a late one takes its place."""
 
 
 @dataclass(slots=True)
@@ -23,16 +26,21 @@ class FunctionCall:
         item_id: id of the call's item.
         output: what the function returned; None while it runs.
         output_item_id: id of the output's item; None while there is none.
+        run_by: who runs the function.
+        overdue: whether its time is up.
     """
 
     item_id: str
     call: ToolCall
     output: str | None = None
     output_item_id: str | None = None
+    run_by: Literal["client", "server"] = "client"
+    overdue: bool = False
 
     def answer(self) -> Message:
         """The output as a message of the prompt."""
-        output = NO_OUTPUT if self.output is None else self.output
+        missing = OVERDUE if self.overdue else NO_OUTPUT
+        output = missing if self.output is None else self.output
         return Message("tool", output, call_id=self.call.call_id)
 
 
@@ -48,6 +56,7 @@ class AgentReply:
         heard: the words that the caller heard.
         interrupted: whether only ``heard`` is remembered.
         failed: whether an engine failed on it.
+        aside: whether its words are left out of prompts: they only bridged a wait.
     """
 
     item_id: str
@@ -58,6 +67,7 @@ class AgentReply:
     shown: bool = False
     spoken: bool = True
     calls: list[FunctionCall] = field(default_factory=list)
+    aside: bool = False
 
     @property
     def remembered(self) -> str:
@@ -206,7 +216,7 @@ class Conversation:
             failed = reply and reply.failed and not reply.remembered and not reply.calls
             if failed and all(message.role == "user" for message in current):
                 current = []
-            for message in _answered(reply):
+            for message in answered(reply):
                 _join(current, message)
         if said and any(message.role == "assistant" for message in current):
             groups.append(current)
@@ -287,9 +297,9 @@ def _asked(turn: Turn) -> list[Message]:
     return [Message("user", turn.said)] if turn.said else []
 
 
-def _answered(reply: AgentReply | None) -> list[Message]:
+def answered(reply: AgentReply | None) -> list[Message]:
     """The words of a reply with the functions that it called, and their outputs."""
-    if reply is None or not (reply.remembered or reply.calls):
+    if reply is None or reply.aside or not (reply.remembered or reply.calls):
         return []
     calls = tuple(call.call for call in reply.calls)
     outputs = [call.answer() for call in reply.calls]

@@ -80,7 +80,7 @@ class Effects:
 
     def _end_reply(self, action: Action, now: float) -> Iterator[Command]:
         """Say nothing more about this turn."""
-        self.pending_reply.wanted = False
+        self.pending_reply.withdraw()
         yield from self.replies.discard(None, now)
         yield from self.replies.stop(now, f"decision: {action.question}")
 

@@ -117,6 +117,7 @@ class RespondNow:
         tool_choice: whether it calls one.
         apart: whether it stays out of the conversation.
         schema: JSON schema that the reply is a document of; it is not spoken.
+        ignored: the client's wishes that were not applied, each in a few words.
     """
 
     instructions: str | None = None
@@ -128,6 +129,7 @@ class RespondNow:
     tools: tuple[FunctionTool, ...] | None = None
     tool_choice: ToolChoice | None = None
     apart: bool = False
+    ignored: tuple[str, ...] = ()
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
@@ -297,6 +299,24 @@ class CallEnding:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A function that the server ran is done.
+
+    Attributes:
+        output: its result or its error, as text for the model.
+        reply: whether a reply follows.
+        leave: why the call ends now; empty for a call that goes on.
+        goodbye: whether the agent says goodbye first, if it has not said anything yet.
+    """
+
+    call_id: str
+    output: str
+    reply: bool = True
+    leave: str = ""
+    goodbye: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CallStarted:
     """The media path to the caller is open."""
 
@@ -336,6 +356,7 @@ Input = (
     | StageFailed
     | Decided
     | CallEnding
+    | ToolReturned
     | Leave
     | Tick
 )

@@ -34,6 +34,7 @@ class PendingReply:
     wanted: bool = False
     _asked: deque[RespondNow] = field(default_factory=deque)
     """The requests of the client among them."""
+    _following: RespondNow | None = None
     _trimmed: int = 0
 
     def ask(self, request: RespondNow, now: float) -> Iterator[Command]:
@@ -56,6 +57,18 @@ class PendingReply:
         if not self._asked:
             self._asked.append(BY_SESSION)
         self.wanted = True
+
+    def follow(self, request: RespondNow) -> None:
+        """Request the reply that follows calls of functions, once."""
+        if not any(asked is request for asked in self._asked):
+            self._asked.append(request)
+            self._following = request
+            self.wanted = True
+
+    def withdraw(self) -> None:
+        """Want no reply, neither to the caller's words nor to calls of functions."""
+        self._asked = deque(asked for asked in self._asked if asked is not self._following)
+        self.wanted = False
 
     def settle(self, now: float) -> Iterator[Command]:
         """Begin the reply once all transcripts are final, nobody speaks and no reply is current."""

@@ -46,6 +46,7 @@ from agent.session.notices import (
 )
 from agent.session.playback import Delivery
 from agent.session.reply_in_flight import ReplyInFlight
+from agent.session.tool_calls import ToolCalls
 from agent.timing import Speculation, Stage
 from tts.lexicon import EMPTY, Lexicon
 
@@ -91,6 +92,7 @@ class Replies:
     """The replies of a call.
 
     Attributes:
+        tool_calls: the calls of functions that run.
         lead: seconds of sound that may be at the client unplayed.
         budget: seconds from the end of speech to the first sound that a reply may take.
         new_id: makes an id from its kind.
@@ -109,6 +111,7 @@ class Replies:
     """
 
     conversation: Conversation
+    tool_calls: ToolCalls
     lead: float
     budget: float | None
     new_id: Callable[[str], str]
@@ -137,6 +140,7 @@ class Replies:
     ) -> Iterator[Command]:
         """Reply to ``turn``, the conversation's newest; uses the draft if its prompt is equal."""
         messages = self._prompt(request)
+        self.tool_calls.reply_began(request)
         draft = self.draft
         if draft is not None and draft.messages == messages and request == BY_SESSION:
             yield from self._adopt(draft, turn, now)
@@ -147,8 +151,8 @@ class Replies:
         self._note_speculation(reply, turn, now, hit=False)
         yield from self._release()
         yield from self._start(reply, turn)
-        options = self.options_of(request)
-        yield Respond(reply.generation, messages, self._deadline(turn, now), options)
+        deadline = self._deadline(turn, now)
+        yield Respond(reply.generation, messages, deadline, reply.options)
 
     def respond_apart(self, request: RespondNow, now: float) -> Iterator[Command]:
         """Generate words outside the conversation, beside whatever is spoken."""
@@ -159,8 +163,7 @@ class Replies:
         reply = self._new(now, request)
         self.apart[reply.generation] = reply
         yield self._started(reply)
-        options = self.options_of(request)
-        yield Respond(reply.generation, self._prompt(request), None, options, apart=True)
+        yield Respond(reply.generation, self._prompt(request), None, reply.options, apart=True)
 
     def _prompt(self, request: RespondNow) -> tuple[Message, ...]:
         """The prompt of a reply, with something to answer where nothing was said yet."""
@@ -171,10 +174,17 @@ class Replies:
         return (*messages, OPENING) if nobody else messages
 
     def options_of(self, request: RespondNow) -> ReplyOptions:
-        """The options of a reply: the request's, else the session's."""
+        """The options of a reply: the request's, else the session's.
+
+        A reply outside the conversation calls no function of this server: its output would have
+        no place.
+        """
         given: dict[str, object] = {}
-        if request.tools is not None:
-            given["tools"] = request.tools
+        if request.apart:
+            tools = self.options.tools if request.tools is None else request.tools
+            given["tools"] = tuple(tool for tool in tools if tool.run_by == "client")
+        elif request.tools is not None:
+            given["tools"] = self.tool_calls.offered(request.tools)
         if request.tool_choice is not None:
             given |= _choice(request.tool_choice)
         if request.max_tokens is not None:
@@ -183,12 +193,19 @@ class Replies:
             given |= {"schema": request.schema, "tool_choice": "none"}
         return replace(self.options, **given)  # type: ignore[arg-type]
 
-    def say(self, words: str, now: float, silence: float = 0.0) -> Iterator[Command]:
-        """Speak fixed ``words`` without a responder, after ``silence`` seconds of silence."""
+    def say(
+        self, words: str, now: float, silence: float = 0.0, *, aside: bool = False
+    ) -> Iterator[Command]:
+        """Speak fixed ``words`` without a responder.
+
+        Args:
+            silence: seconds of silence before them.
+            aside: whether prompts leave them out.
+        """
         turn = Turn(0, self.new_id("item"), shown=False)
         self.conversation.add(turn)
         reply = self._new(now)
-        reply.silence = silence
+        reply.silence, reply.entry.aside = silence, aside
         yield from self._start(reply, turn)
         yield from self._show(reply)
         yield from reply.text(words, now)
@@ -220,6 +237,7 @@ class Replies:
             request=request,
             report_cut=self.delivery is Delivery.AT_ONCE and not text_only,
             lexicon=self.lexicon,
+            options=self.options_of(request),
         )
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:
@@ -229,7 +247,7 @@ class Replies:
         yield self._started(reply)
 
     def _started(self, reply: ReplyInFlight) -> ReplyStarted:
-        longest = self.options_of(reply.request).max_tokens
+        longest = reply.options.max_tokens
         return ReplyStarted(
             reply.response_id,
             reply.entry.item_id,
@@ -350,31 +368,49 @@ class Replies:
                     known = call.call
                     call.call = replace(known, arguments=known.arguments + delta)
                     ids = (reply.response_id, call.item_id, known.call_id)
-                    yield FunctionArgumentsDelta(*ids, delta)
+                    if call.run_by == "client":
+                        yield FunctionArgumentsDelta(*ids, delta)
             case ReplyEvent(piece=ToolCall() as piece):
-                yield from self._called(reply, piece)
+                yield from self._called(reply, piece, now)
             case ReplyEvent(piece=ReplyDone()) if not reply.entry.calls:
                 yield from self._show(reply)
         yield from _plain_piece(reply, event, now)
 
     def _call_started(self, reply: ReplyInFlight, piece: ToolCallStarted) -> Iterator[Command]:
-        """Give the call an item, and another id where the conversation has a call of its id."""
+        """Give the call an item, and another id where the conversation has a call of its id.
+
+        A client runs every call in the output of a response. A call of this server's function is
+        therefore no part of that: its item is shown once the call is complete.
+        """
         taken = self.conversation.call(piece.call_id) is not None or not piece.call_id
         call_id = self.new_id("call") if taken else piece.call_id
         call = FunctionCall(self.new_id("item"), ToolCall(call_id, piece.name, ""))
+        call.run_by = reply.tool(piece.name).run_by
         reply.running_calls[piece.call_id] = call
+        if call.run_by == "server":
+            return
         previous = self._follow(reply, call.item_id)
         yield FunctionCallStarted(reply.response_id, call.item_id, previous, call_id, piece.name)
 
-    def _called(self, reply: ReplyInFlight, piece: ToolCall) -> Iterator[Command]:
+    def _called(self, reply: ReplyInFlight, piece: ToolCall, now: float) -> Iterator[Command]:
         if piece.call_id not in reply.running_calls:
             yield from self._call_started(reply, ToolCallStarted(piece.call_id, piece.name))
         running = reply.running_calls[piece.call_id]
-        ids = (reply.response_id, running.item_id)
+        if running.run_by == "client" and not piece.problem:
+            yield from self._for_client(reply, running, piece)
+        entry = reply.call_complete(piece)
+        if not reply.request.apart:
+            yield from self.tool_calls.begin(reply, entry, now)
+
+    @staticmethod
+    def _for_client(
+        reply: ReplyInFlight, running: FunctionCall, piece: ToolCall
+    ) -> Iterator[Command]:
+        """Let the client run a call."""
+        ids, call_id = (reply.response_id, running.item_id), running.call.call_id
         if not running.call.arguments:
-            yield FunctionArgumentsDelta(*ids, running.call.call_id, piece.arguments)
-        call = reply.call_complete(piece).call
-        yield FunctionCallDone(*ids, None, call.call_id, call.name, call.arguments)
+            yield FunctionArgumentsDelta(*ids, call_id, piece.arguments)
+        yield FunctionCallDone(*ids, None, call_id, piece.name, piece.arguments)
 
     def fill(self, words: str) -> Iterator[Command]:
         """Speak a filler while the caller waits for the current reply."""
@@ -407,11 +443,14 @@ class Replies:
         if self.current.over(now):
             yield self.current.finish()
             self.finished, self.current = self.current, None
+            yield from self.tool_calls.reply_ended(self.finished, now, cut=False)
 
     def next_due(self, now: float) -> float | None:
         """Monotonic second at which `pump` has work; None while there is none."""
         if self.current is None or self.current.paused:
             return None
+        if self.current.over(now):
+            return now  # a draft without sound, complete before it was used
         return self.current.playback.next_due(now)
 
     # ---- the end -------------------------------------------------------------------
@@ -440,6 +479,7 @@ class Replies:
             yield AbandonSpeech(reply.generation)
         else:
             yield Abandon(reply.generation)
+        yield from self.tool_calls.reply_ended(reply, now, cut=True)
 
     def cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
         """Stop the current reply, or the one that the client names."""
@@ -454,6 +494,8 @@ class Replies:
                 message = f"Cancellation failed: {name or 'no active response found'}"
                 yield Trouble("response_cancel_not_active", message)
         else:
+            if self.current is not None:
+                self.tool_calls.cancelled(self.current)
             yield from self.stop(now, "client_cancelled")
 
     def _stop_apart(

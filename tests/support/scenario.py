@@ -15,6 +15,8 @@ A file in tests/scenarios/ is one conversation. It runs in virtual time through 
       mishears: {"": "Thank you."}            # what the recogniser makes of a transcript
       fail: {asr: x, responder: x, tts: x}    # breaks on the words that contain x
     answers: {"What is it?": "It is a pen."}  # other words are repeated: "You said: ..."
+                                  # "call NAME": the reply calls a function, without arguments
+    tools: {NAME: {output: words, seconds: 1}}  # functions of the server, and how long each takes
     callers_word: 0.3             # seconds of a spoken word, gap included; agents_word: 0.2
     echo: -20                     # dB at which the caller's microphone hears the agent
     callers: 1                    # so many do the same at once and share the engines
@@ -105,6 +107,13 @@ class EngineCosts(_Part):
     fail: Failures = Failures()
 
 
+class ToolScript(_Part):
+    """A function of the server that returns ``output`` after so many seconds."""
+
+    output: str
+    seconds: float = Field(0.0, ge=0)
+
+
 class Step(_Part):
     say: str | None = None
     noise: float | None = Field(None, gt=0)
@@ -164,6 +173,7 @@ class Scenario(_Part):
     settings: dict[str, Any] = {}
     engines: EngineCosts = EngineCosts()
     answers: dict[str, str] = {}
+    tools: dict[str, ToolScript] = {}
     callers_word: float = Field(0.3, ge=0.15, le=2)
     agents_word: float = Field(0.2, ge=0.1, le=2)
     echo: float | None = Field(None, lt=0)

@@ -77,7 +77,8 @@ def _memory(call: Director) -> Iterator[str]:
     truncated = {e["item_id"] for _, e in call.log if e["type"].endswith(".truncated")}
     for reply in call.replies:
         heard = call.phone.words_of(reply)
-        heard = "" if filler.startswith(heard) else heard.removeprefix(filler).strip()
+        if reply.said != filler:
+            heard = "" if filler.startswith(heard) else heard.removeprefix(filler).strip()
         if reply.over and reply.item_id not in truncated and not _same(call, heard, reply.said):
             yield f"heard {heard!r}, remembered {reply.said!r}"
 
@@ -94,8 +95,10 @@ def _same(call: Director, heard: str, said: str) -> bool:
 def _prompts(call: Director) -> Iterator[str]:
     for prompt in call.engines.responder.prompts:
         roles = [message.role for message in prompt]
-        alternate = all(a != b for a, b in itertools.pairwise(roles))
-        if roles[0] != "system" or roles[-1] != "user" or not alternate:
+        # The agent may speak after the output of a function that it called.
+        sides = [message for message in prompt if message.role != "tool"]
+        alternate = all(a.role != b.role or a.calls for a, b in itertools.pairwise(sides))
+        if roles[0] != "system" or roles[-1] not in ("user", "tool") or not alternate:
             yield f"a prompt with the roles {roles}"
 
 
