@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from openai.types.chat.chat_completion_chunk import (
+    ChoiceDeltaToolCall,
+    ChoiceDeltaToolCallFunction,
+)
 from support.chat_server import Answer, chat_server
 
 from agent.compute import Compute
@@ -19,6 +23,7 @@ from agent.responders.base import (
 )
 from agent.responders.computed import awaited
 from agent.responders.hosted import HostedResponder
+from agent.responders.hosted_calls import StreamedCalls
 from agent.responders.scripted import ScriptedResponder
 from agent.responders.service import Service
 
@@ -169,3 +174,16 @@ def test_a_responder_without_tools_reads_outputs_as_words() -> None:
 )
 def test_what_may_be_called(options: ReplyOptions, usable: int, must: bool) -> None:
     assert (len(options.usable), options.must_call) == (usable, must)
+
+
+def test_no_document_is_fetched_for_a_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*args: Any, **options: Any) -> None:
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr("urllib.request.urlopen", fetch)
+    schema = {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/a.json"}}}
+    calls = StreamedCalls([FunctionTool("f", "", schema)])
+    function = ChoiceDeltaToolCallFunction(name="f", arguments='{"a": 1}')
+    list(calls.take([ChoiceDeltaToolCall(index=0, id="c", function=function)]))
+    with pytest.raises(ResponderError, match="refers to other documents"):
+        list(calls.complete())

@@ -80,7 +80,8 @@ class ServerSettings(Section):
         allowed_origins: web origins that may open a call besides the server's own, such as
             ``https://example.org``.
         allowed_hosts: host names by which clients may call besides the bound address.
-        api_keys: keys by name; a client needs one of them where there are any.
+        api_keys: keys by name; a client needs one of them where there are any; read again on
+            SIGHUP.
         certificate: PEM file of the TLS certificate with its chain; read again on SIGHUP.
         key: PEM file of the certificate's private key.
     """

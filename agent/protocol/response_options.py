@@ -15,7 +15,7 @@ from agent.protocol.problems import bad_value, checked
 from agent.protocol.session_schema import MAX_INSTRUCTIONS
 from agent.protocol.session_settings import read_limit
 from agent.protocol.structured_output import read_schema
-from agent.protocol.tool_schema import read_choice, read_tools
+from agent.protocol.tool_schema import names_other_tool, read_choice, read_tools
 from agent.session.events import RespondNow, ToolChoice
 
 PATH = "response"
@@ -97,7 +97,7 @@ def _tools(
         tools, ignored = read_tools(given.tools, f"{PATH}.tools", reading.abilities.refuses)
     known = (*(reading.tools if tools is None else tools), *reading.abilities.own_tools())
     choice = None
-    if given.tool_choice is not None:
+    if given.tool_choice is not None and not names_other_tool(given.tool_choice):
         choice = read_choice(given.tool_choice, known, f"{PATH}.tool_choice")
     if not reading.abilities.tools:
         return None, None, ()

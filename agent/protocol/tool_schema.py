@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from pydantic import Field
 
 from agent.protocol.client_schema import Lenient
+from agent.protocol.json_schema import problem_of
 from agent.protocol.problems import bad_value, checked
 from agent.reply import FunctionTool
 from agent.session.events import ToolChoice
@@ -84,14 +83,16 @@ def _tool(given: Any, where: str) -> FunctionTool:
         given = {**given["function"], "type": "function"}
     function = checked(_Function, given, where)
     schema = function.parameters or {"type": "object", "properties": {}}
-    try:
-        Draft202012Validator.check_schema(schema)
-    except (SchemaError, RecursionError) as error:
-        message = getattr(error, "message", "it is too deep")
-        raise bad_value(f"{where}.parameters", f"this is no JSON schema: {message[:200]}") from None
+    if (problem := problem_of(schema)) is not None:
+        raise bad_value(f"{where}.parameters", problem)
     if schema.get("type", "object") != "object":
         raise bad_value(f"{where}.parameters.type", "arguments are an object")
     return FunctionTool(function.name, function.description or "", schema)
+
+
+def names_other_tool(value: Any) -> bool:
+    """Whether a choice names a tool that is no function, such as one of an MCP server."""
+    return isinstance(value, dict) and value.get("type", "function") != "function"
 
 
 def read_choice(value: Any, tools: Sequence[FunctionTool], path: str) -> ToolChoice:

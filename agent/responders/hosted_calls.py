@@ -11,6 +11,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from agent.responders.base import (
     FunctionTool,
@@ -99,7 +101,11 @@ class StreamedCalls:
             return None, f"the arguments of {name} are no JSON object"
         schema = dict(self._tools[name].parameters)
         try:
-            Draft202012Validator(schema).validate(arguments)
+            # Without a registry of its own it would fetch references from anywhere.
+            Draft202012Validator(schema, registry=Registry()).validate(arguments)
+        except Unresolvable as error:
+            message = f"the schema of {name} refers to other documents: {error}"
+            raise ResponderError(message[:300]) from None
         except ValidationError as error:
             where = "/".join(str(part) for part in error.path)
             place = f" at {where}" if where else ""

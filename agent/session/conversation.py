@@ -28,6 +28,7 @@ class FunctionCall:
         output_item_id: id of the output's item; None while there is none.
         run_by: who runs the function.
         overdue: whether its time is up.
+        deleted: whether the call's own item was deleted; its output is an item still.
     """
 
     item_id: str
@@ -36,6 +37,13 @@ class FunctionCall:
     output_item_id: str | None = None
     run_by: Literal["client", "server"] = "client"
     overdue: bool = False
+    deleted: bool = False
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The ids of its items that the client knows."""
+        output = [self.output_item_id] if self.output_item_id else []
+        return output if self.deleted else [self.item_id, *output]
 
     def answer(self) -> Message:
         """The output as a message of the prompt."""
@@ -125,7 +133,7 @@ class Turn:
         if self.reply is not None:
             ids += [self.reply.item_id] if self.reply.shown else []
             for call in self.reply.calls:
-                ids += [call.item_id] + ([call.output_item_id] if call.output_item_id else [])
+                ids += call.item_ids
         return ids
 
     @property
@@ -299,10 +307,11 @@ def _asked(turn: Turn) -> list[Message]:
 
 def answered(reply: AgentReply | None) -> list[Message]:
     """The words of a reply with the functions that it called, and their outputs."""
-    if reply is None or reply.aside or not (reply.remembered or reply.calls):
+    known = [] if reply is None else [call for call in reply.calls if not call.deleted]
+    if reply is None or reply.aside or not (reply.remembered or known):
         return []
-    calls = tuple(call.call for call in reply.calls)
-    outputs = [call.answer() for call in reply.calls]
+    calls = tuple(call.call for call in known)
+    outputs = [call.answer() for call in known]
     return [Message("assistant", reply.remembered, calls), *outputs]
 
 
@@ -323,4 +332,6 @@ def _forget(reply: AgentReply, item_id: str) -> None:
     for call in reply.calls:
         if item_id == call.output_item_id:
             call.output = call.output_item_id = None
-    reply.calls = [call for call in reply.calls if call.item_id != item_id]
+        elif item_id == call.item_id:
+            call.deleted = True
+    reply.calls = [call for call in reply.calls if call.item_ids]

@@ -54,6 +54,8 @@ MAX_REPLY = 4000
 """Characters of one reply, about four minutes of speech; a longer one fails."""
 TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
 
+MAX_UNPLAYED = 16
+"""Replies that a client may hold unplayed and still report on."""
 MAX_APART = 8
 """Replies outside the conversation that may be generated at once."""
 OPENING = Message("user", "Hello.")
@@ -103,6 +105,7 @@ class Replies:
             that it goes on; None while there is none.
         finished: the reply before the current one; the client may still report how much of it
             was played.
+        unplayed: older ones of which a client that keeps sound may not have played all.
         apart: replies outside the conversation that are being generated, by generation.
         delivery: the way of the sound to the client.
         text_only: whether replies are words without sound, unless the client asks otherwise.
@@ -121,6 +124,7 @@ class Replies:
     kept: ReplyInFlight | None = None
     lexicon: Lexicon = EMPTY
     finished: ReplyInFlight | None = None
+    unplayed: list[ReplyInFlight] = field(default_factory=list)
     apart: dict[int, ReplyInFlight] = field(default_factory=dict)
     delivery: Delivery = Delivery.PACED
     text_only: bool = False
@@ -227,7 +231,7 @@ class Replies:
         entry = AgentReply(self.new_id("item"), spoken=not text_only)
         response_id = self.new_id("resp")
         lead = math.inf if self.delivery is Delivery.AT_ONCE else self.lead
-        return ReplyInFlight(
+        reply = ReplyInFlight(
             self.generation,
             response_id,
             entry,
@@ -239,6 +243,15 @@ class Replies:
             lexicon=self.lexicon,
             options=self.options_of(request),
         )
+        reply.playback.not_before = max(
+            (now + known.playback.left(now) for known in self._played_before), default=0.0
+        )
+        return reply
+
+    @property
+    def _played_before(self) -> list[ReplyInFlight]:
+        """Replies whose sound a client may still be playing, oldest first."""
+        return [*self.unplayed, *([self.finished] if self.finished is not None else [])]
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:
         if not reply.request.apart:
@@ -445,6 +458,33 @@ class Replies:
             self.finished, self.current = self.current, None
             yield from self.tool_calls.reply_ended(self.finished, now, cut=False)
 
+    def make_room(self, now: float) -> Iterator[Command]:
+        """End the current reply for the next one if the client has all of its sound.
+
+        A client that takes sound at once plays the next one after it.
+        """
+        reply = self.current
+        if reply is None or self.delivery is not Delivery.AT_ONCE or not reply.told:
+            return
+        yield reply.finish()
+        self._keep_unplayed(now)
+        self.finished, self.current = reply, None
+
+    def _keep_unplayed(self, now: float) -> None:
+        """Remember the replies of which the client still has sound."""
+        earlier = [known for known in self._played_before if known.playback.left(now) > 0]
+        self.unplayed = earlier[-MAX_UNPLAYED:]
+
+    def _cut_unplayed(self, now: float) -> Iterator[Command]:
+        """Cut what the client had not played of earlier replies when the caller interrupted."""
+        for reply in self._played_before:
+            if reply.report_cut and reply.playback.left(now) > 0:
+                position = reply.playback.heard(now)
+                reply.playback.cut()
+                reply.truncate(position)
+                yield ItemTruncated(reply.entry.item_id, position)
+        self.unplayed = []
+
     def next_due(self, now: float) -> float | None:
         """Monotonic second at which `pump` has work; None while there is none."""
         if self.current is None or self.current.paused:
@@ -471,6 +511,10 @@ class Replies:
         reply, self.current = self.current, None
         if reply is None:
             return
+        if reason == "turn_detected":
+            yield from self._cut_unplayed(now)
+        else:
+            self._keep_unplayed(now)
         self.generation += 1
         self.finished = reply
         yield from reply.cut(now, reason, status)
@@ -508,7 +552,7 @@ class Replies:
 
     def truncate(self, event: Truncate, now: float) -> Iterator[Command]:
         """Cut the newest reply in the history to what the client has played; ends it if it runs."""
-        for reply in (self.current, self.finished):
+        for reply in (self.current, *self._played_before):
             if reply is not None and reply.entry.item_id == event.item_id:
                 reply.truncate(event.played)
                 if reply is self.current:

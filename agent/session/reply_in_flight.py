@@ -96,6 +96,12 @@ class ReplyInFlight:
     def __post_init__(self) -> None:
         self.playback = Playback(self.lead)
 
+    @property
+    def shown_ids(self) -> list[str]:
+        """The ids of its items that the client knows."""
+        message = [self.entry.item_id] if self.entry.shown else []
+        return message + [call.item_id for call in self.entry.calls]
+
     def reached(self, stage: Stage, now: float) -> None:
         """Mark a stage, once, and the work that ended with it."""
         if stage in self.timings.marks:

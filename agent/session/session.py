@@ -170,7 +170,7 @@ class Session:
             case RetrieveItem():
                 return self.items.retrieve(event)
             case DeleteItem():
-                return self.items.delete(event)
+                return self._delete_item(event, now)
             case RespondNow():
                 return self._respond_now(event, now)
             case CancelReply():
@@ -398,6 +398,12 @@ class Session:
         call = self.conversation.call(event.item.call_id)
         if call is not None and call.run_by == "client" and call.output is not None:
             yield from self.tool_calls.answered(event.item.call_id, now)
+
+    def _delete_item(self, event: DeleteItem, now: float) -> Iterator[Command]:
+        current = self.replies.current
+        if current is not None and event.item_id in current.shown_ids:
+            yield from self.replies.stop(now, "client_cancelled")
+        yield from self.items.delete(event)
 
     def _respond_now(self, event: RespondNow, now: float) -> Iterator[Command]:
         if self.transcription_only:

@@ -14,6 +14,8 @@ from support.scenario_director import Director
 from support.scenario_phone import Phone
 from tts.speakable import speakable
 
+APART = "Classify."
+"""Instructions of replies outside the conversation, whose prompts their client composes."""
 Log = list[tuple[float, dict[str, Any]]]
 
 
@@ -32,6 +34,10 @@ def judge(call: Director) -> None:
         "ear": phone.all_words() if outcome.ear is not None else None,
         "errors": [e["error"]["code"] for _, e in call.log if e["type"] == "error"],
         "closed": phone.close_code,
+        "apart": {
+            reply.topic: reply.said if reply.status == "completed" else reply.status
+            for reply in phone.apart.values()
+        },
     }
     for name, found in facts.items():
         wanted = getattr(outcome, name)
@@ -79,7 +85,8 @@ def _memory(call: Director) -> Iterator[str]:
         heard = call.phone.words_of(reply)
         if reply.said != filler:
             heard = "" if filler.startswith(heard) else heard.removeprefix(filler).strip()
-        if reply.over and reply.item_id not in truncated and not _same(call, heard, reply.said):
+        checked = reply.over and not reply.text_only and reply.item_id not in truncated
+        if checked and not _same(call, heard, reply.said):
             yield f"heard {heard!r}, remembered {reply.said!r}"
 
 
@@ -98,7 +105,9 @@ def _prompts(call: Director) -> Iterator[str]:
         # The agent may speak after the output of a function that it called.
         sides = [message for message in prompt if message.role != "tool"]
         alternate = all(a.role != b.role or a.calls for a, b in itertools.pairwise(sides))
-        if roles[0] != "system" or roles[-1] not in ("user", "tool") or not alternate:
+        apart = prompt[0].content == APART
+        asked = roles[-1] in ("user", "tool") and alternate
+        if roles[0] != "system" or not (apart or asked):
             yield f"a prompt with the roles {roles}"
 
 
