@@ -44,12 +44,15 @@ class ReplyOptions:
             ``required``: at least one is; ``function``: the one named ``tool_name`` is.
         tool_name: name of the function of ``tool_choice="function"``; else empty.
         max_tokens: longest reply in tokens, calls included; None for the responder's own limit.
+        schema: JSON schema of the reply, which then is a document of it and no speech; None for
+            words.
     """
 
     tools: tuple[FunctionTool, ...] = ()
     tool_choice: Literal["auto", "none", "required", "function"] = "auto"
     tool_name: str = ""
     max_tokens: int | None = None
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @property
     def usable(self) -> tuple[FunctionTool, ...]:

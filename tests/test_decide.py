@@ -104,6 +104,23 @@ def test_scores_are_those_of_the_whole_text() -> None:
             assert value == pytest.approx(float(torch.tensor(whole).logsumexp(0)), abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_relative_scores_are_off_by_a_constant_of_the_branch(kind: str) -> None:
+    engine, prompt = engine_of(kind, 512), [5, 9, 2, 70, 41, 8, 8, 8]
+    branches = [
+        Branch((3, 4), ((6,), (9,), (12,))),
+        Branch((3, 5), ((6,), (6, 7), (8, 9, 10))),
+        Branch((3, 4), ((6, 7), (8,)), ends=(1, 2)),
+        Branch((3, 6), ((6, 7), (8, 9))),
+    ]
+    cache = engine.contiguous_cache()
+    engine.host.prefill(prompt, cache)
+    whole = score(engine.model, cache, prompt, branches)
+    some = score(engine.model, cache, prompt, branches, relative=True)
+    for one, other in zip(whole, some, strict=True):
+        assert torch.allclose(one.log_softmax(-1), other.log_softmax(-1), atol=1e-5)
+
+
 def test_masked_slots_are_scored_like_an_infilling() -> None:
     engine = engine_of("bidirectional", 512)
     known, answers = (3, 4), ((6,), (7,), (8,))
@@ -242,3 +259,13 @@ def test_what_does_not_fit_the_context_is_refused_and_harms_nothing() -> None:
         decider.fit("human", [("a", "maybe")])
     with pytest.raises(OptionError, match="at least one"):
         decider.fit("human", [])
+
+
+def test_a_calibration_that_was_measured_serves_other_deciders() -> None:
+    engine = engine_of("causal")
+    whole, ids = Decider(engine, QUESTIONS[:4]), engine.tokenizer.encode("hello")
+    measured = whole.priors
+    part = Decider(engine, QUESTIONS[1:3], priors=measured)
+    expected = whole.decide(ids, engine.contiguous_cache())[1:3]
+    for one, other in zip(part.decide(ids, engine.contiguous_cache()), expected, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)

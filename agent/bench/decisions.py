@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, Final
 
+from agent.bench.decisions_server import decision_server
 from agent.bench.figures import Progress
+from agent.bench.routing import run_routing
 from dllm_core.engine import Engine
 from dllm_core.tasks.decide import Answer, Decider
 from dllm_core.tasks.questions import Choice, Extract, Question, Score, YesNo
@@ -41,14 +44,21 @@ TURNS: Final = (
 
 
 def run_decisions(
-    source: str | Path, *, threads: int | None, device: str, rounds: int, progress: Progress
+    source: str | Path,
+    *,
+    threads: int | None,
+    device: str,
+    rounds: int,
+    progress: Progress,
+    routing: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """Measure decisions behind cached prompts; yields rows, the summary last.
+    """Measure decisions behind cached prompts, and routing; yields rows, the summary last.
 
     Args:
         source, threads, device: see `Engine.load`.
         rounds: how often every turn is decided on.
         progress: called with a description of the current step.
+        routing: whether to measure the routing by intents.
     """
     engine = Engine.load(source, threads=threads, device=device)
     decider = Decider(engine, QUESTIONS, before=[("system", INSTRUCTIONS)])
@@ -56,32 +66,49 @@ def run_decisions(
     rows, valid = list[dict[str, Any]](), list[bool]()
     prompts = [_prompt(engine, turn) for turn in TURNS]
     cache = engine.new_cache()
-    for number in range(rounds + 1):
-        progress(f"round {number} of {rounds}")
-        for turn, ids in zip(TURNS, prompts, strict=True):
-            engine.prefill(ids, cache)
-            row: dict[str, Any] = {"what": "turn"}
-            for name, decide in (("ten", decider.decide), ("apart", decider.decide_apart)):
-                begin, busy = perf_counter(), process_time()
-                answers = decide(ids, cache, turn)
-                row[f"{name}_ms"] = (perf_counter() - begin) * 1e3
-                row[f"{name}_cpu_ms"] = (process_time() - busy) * 1e3
-                valid += [_is_valid(answer) for answer in answers]
-            if number:  # the first round warms up
-                rows.append(row)
-                yield row
-    yield summarise(rows, valid, threads)
+    with decision_server(engine, QUESTIONS) as hosted:
+        for number in range(rounds + 1):
+            progress(f"round {number} of {rounds}")
+            for turn, ids in zip(TURNS, prompts, strict=True):
+                engine.prefill(ids, cache)
+                row: dict[str, Any] = {"what": "turn"}
+                for name, decide in (("ten", decider.decide), ("apart", decider.decide_apart)):
+                    with _timed(row, name):
+                        answers = decide(ids, cache, turn)
+                    valid += [_is_valid(answer) for answer in answers]
+                with _timed(row, "hosted"):
+                    hosted.decide(INSTRUCTIONS, turn)
+                if number:  # the first round warms up
+                    rows.append(row)
+                    yield row
+    routed = list(run_routing(engine, INSTRUCTIONS, progress)) if routing else []
+    yield from routed
+    yield summarise(rows, valid, threads, routed)
+
+
+@contextmanager
+def _timed(row: dict[str, Any], name: str) -> Iterator[None]:
+    """Wall time and processor time of all threads, in milliseconds."""
+    begin, busy = perf_counter(), process_time()
+    yield
+    row[f"{name}_ms"] = (perf_counter() - begin) * 1e3
+    row[f"{name}_cpu_ms"] = (process_time() - busy) * 1e3
 
 
 def summarise(
-    rows: Sequence[Mapping[str, Any]], valid: Sequence[bool], threads: int | None
+    rows: Sequence[Mapping[str, Any]],
+    valid: Sequence[bool],
+    threads: int | None,
+    routed: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The figures of all turns, as one JSON row.
 
-    `ten_ms` and `apart_ms` are median wall times of one pass and of ten; `..._cpu_ms` the
-    processor time of all threads, which depends less on other work of the machine.
+    `ten_ms` and `apart_ms` are median wall times of one pass and of ten, `hosted_ms` of ten
+    requests to a service on this machine; `..._cpu_ms` the processor time of all threads, which
+    depends less on other work of the machine. `routing_accuracy` and `calibration_error` are those
+    of the head, `zero_shot_accuracy` that of the better way without one.
     """
-    names = ("ten_ms", "apart_ms", "ten_cpu_ms", "apart_cpu_ms")
+    names = [f"{name}_{unit}" for unit in ("ms", "cpu_ms") for name in ("ten", "apart", "hosted")]
     medians = {name: round(statistics.median(row[name] for row in rows), 1) for name in names}
     return {
         "what": "decisions",
@@ -89,7 +116,19 @@ def summarise(
         "threads": threads,
         **medians,
         "valid": sum(valid) / len(valid),
+        **_routing(routed),
         "n": len(rows),
+    }
+
+
+def _routing(routed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    head = next((row for row in routed if row["by"] == "head"), None)
+    if head is None:
+        return {}
+    return {
+        "routing_accuracy": head["accuracy"],
+        "calibration_error": head["calibration_error"],
+        "zero_shot_accuracy": max(row["accuracy"] for row in routed if row is not head),
     }
 
 

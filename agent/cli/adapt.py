@@ -47,6 +47,7 @@ DrafterOutOption = Annotated[
     Path, typer.Option("--out", help="Directory of recordings, training run and drafter.")
 ]
 HeadOutOption = Annotated[Path, typer.Option("--out", help="File for the head.")]
+HeadsOutOption = Annotated[Path, typer.Option("--out", help="File for the heads.")]
 ExportOutOption = Annotated[Path, typer.Option("--out", help="Directory for the adapter.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Replies per batch.")]
 LimitOption = Annotated[
@@ -374,7 +375,7 @@ def turns(
 
     source, instructions = _base(model, config)
     fit = _engine("turn_fit")
-    with _turns_progress() as listen:
+    with _reading("utterances") as listen:
         quality = fit.make_turn_head(
             source, data, out_file, instructions, limit=limit, seed=seed, tell=listen
         )
@@ -385,14 +386,56 @@ def turns(
     out.print(f"head: {out_file} (sha256 {fit.digest(out_file)})", highlight=False, soft_wrap=True)
 
 
+@adapt.command()
+def decisions(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files of examples, one JSON object per line with text, answer and perhaps "
+            "question.",
+            exists=True,
+        ),
+    ],
+    out_file: HeadsOutOption = Path("decisions.safetensors"),
+    model: ModelOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit heads that answer questions about the caller's words by the prompt cache alone.
+
+    Takes seconds on a CPU; five examples of each answer suffice, twenty are good. Set
+    decisions.heads to the file to use it.
+
+    Example: onebreath adapt decisions intents.jsonl --out intents.safetensors
+    """
+    source, instructions = _base(model, config)
+    fit = importlib.import_module("dllm_core.tasks.decision_fit")
+    with _reading("examples") as listen:
+        rows = fit.make_heads(
+            source, data, out_file, instructions, seed=seed, threads=threads, tell=listen
+        )
+    for row in rows:
+        text = row.pop("text")
+        if as_json:
+            print(json.dumps(row), flush=True)
+        else:
+            out.print(text, highlight=False, soft_wrap=True)
+    if not as_json:
+        out.print(f"heads: {out_file}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
-def _turns_progress() -> Iterator[Callable[[int, int], None]]:
+def _reading(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (BarColumn(), MofNCompleteColumn(), Remaining(), TextColumn("{task.description}"))
     with Progress(*columns, console=err) as progress:
-        bar = progress.add_task("utterances", total=None)
+        bar = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 

@@ -379,11 +379,14 @@ def decisions(
         int, typer.Option(min=1, max=1000, help="Number of decisions for every turn.")
     ] = 5,
     rows: Annotated[Path | None, typer.Option(help="File for the rows of all decisions.")] = None,
+    routing: Annotated[
+        bool, typer.Option(help="Fit and measure the routing of callers by ten intents.")
+    ] = True,
     model: ModelOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure typed questions: ten in one pass over a cached prompt, beside ten passes."""
+    """Measure typed questions: ten in one pass, beside ten passes and ten requests; and routing."""
     from agent.bench.rows import write_rows
     from agent.runtime.engines import model_path, thread_plan
 
@@ -400,6 +403,7 @@ def decisions(
                 device=settings.responder.device,
                 rounds=rounds,
                 progress=status.update,
+                routing=routing,
             )
         )
     if rows is not None:

@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from agent.config.decisions import DecisionSettings
 from agent.config.decoding import DecodingSettings
 from agent.config.telephony import TelephonySettings, public_address
 from agent.config.tools import ToolSettings
@@ -447,6 +448,7 @@ class Settings(BaseSettings):
         playback: playback of the agent's voice.
         webrtc: WebRTC calls.
         telephony: telephone calls.
+        decisions: questions about each call, and what their answers do.
         tools: functions that this server offers to its responder and runs.
         log: format of the log, and what it may hold.
         log_level: least severe level of the log: ``debug``, ``info``, ``warning`` or ``error``.
@@ -466,6 +468,7 @@ class Settings(BaseSettings):
     playback: PlaybackSettings = PlaybackSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
     telephony: TelephonySettings = TelephonySettings()
+    decisions: DecisionSettings = DecisionSettings()
     tools: ToolSettings = ToolSettings()
     log: LogSettings = LogSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"

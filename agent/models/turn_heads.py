@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -21,13 +22,25 @@ def shipped_head(model: str) -> Path | None:
     Raises:
         ModelError: the file is missing or damaged.
     """
-    if model not in SHA256:
+    return verified(FOLDER, SHA256, model)
+
+
+def verified(folder: Path, known: Mapping[str, str], model: str) -> Path | None:
+    """The file of a model in ``folder``; None where none is known.
+
+    Args:
+        known: SHA-256 of each model's file.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    if model not in known:
         return None
-    path = FOLDER / f"{model}.safetensors"
+    path = folder / f"{model}.safetensors"
     try:
         found = sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}; reinstall onebreath") from error
-    if found != SHA256[model]:
+    if found != known[model]:
         raise ModelError(f"{path} is damaged; reinstall onebreath")
     return path

@@ -16,6 +16,7 @@ from agent.protocol.client_schema import (
     BaseEvent,
     Clear,
     Commit,
+    Decide,
     ItemCreate,
     ItemDelete,
     ItemRetrieve,
@@ -26,6 +27,7 @@ from agent.protocol.client_schema import (
     ResponseCreate,
     SessionUpdate,
 )
+from agent.protocol.decision_options import read_questions
 from agent.protocol.item_schema import read_item
 from agent.protocol.objects import WIRE_RATE
 from agent.protocol.problems import BadEvent, bad_value, checked
@@ -143,6 +145,8 @@ class ClientEvents:
                 return CancelReply(quiet=True)
             case SessionUpdate():
                 return read_session(event.session, self.reading)
+            case Decide():
+                return read_questions(event.questions)
             case Ping():
                 return Pinged(event.client_time_ms)
             case _:

@@ -144,6 +144,12 @@ class OutputClear(BaseEvent):
     """``output_audio_buffer.clear``."""
 
 
+class Decide(BaseEvent):
+    """``onebreath.decide``; `agent.protocol.decision_options` reads the questions."""
+
+    questions: list[Any] = Field([], max_length=32)
+
+
 class Ping(BaseEvent):
     """``onebreath.ping``."""
 
@@ -163,6 +169,7 @@ EVENTS: dict[str, type[BaseEvent]] = {
     "response.create": ResponseCreate,
     "response.cancel": ResponseCancel,
     "output_audio_buffer.clear": OutputClear,
+    "onebreath.decide": Decide,
     "onebreath.ping": Ping,
 }
 """The client events by type."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.audio.wire_format import WireFormat
 from agent.reply import CanvasStep
-from agent.session.notices import Item, Trouble, TurnTimed, Usage, WordTimestamps
+from agent.session.notices import DecisionMade, Item, Trouble, TurnTimed, Usage, WordTimestamps
 
 WIRE_RATE = 24_000
 """Samples per second of audio in events, both ways."""
@@ -117,6 +117,29 @@ def places(notice: WordTimestamps) -> Event:
             {"end_ms": exact_ms(place.position), "characters": place.characters}
             for place in notice.words
         ],
+    }
+
+
+def decision(made: DecisionMade) -> Event:
+    """The body of ``onebreath.decision``: questions about the call and their answers."""
+    return {
+        "item_id": made.item_id or None,
+        "when": made.when,
+        "decisions": [
+            {
+                "name": answer.name,
+                "value": answer.value,
+                "label": answer.label,
+                "probability": round(answer.probability, 4),
+                "probabilities": {k: round(p, 4) for k, p in answer.probabilities.items()},
+                "mean": None if answer.mean is None else round(answer.mean, 3),
+                "by": answer.by,
+            }
+            for answer in made.answers
+        ],
+        "tags": list(made.tags),
+        "effects": list(made.effects),
+        "ms": None if made.ms is None else round(made.ms, 1),
     }
 
 

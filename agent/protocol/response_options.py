@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from agent.protocol.item_schema import read_items
 from agent.protocol.problems import bad_value, checked
 from agent.protocol.session_schema import MAX_INSTRUCTIONS
 from agent.protocol.session_settings import read_limit
+from agent.protocol.structured_output import read_schema
 from agent.protocol.tool_schema import names_other_tool, read_choice, read_tools
 from agent.session.events import RespondNow, ToolChoice
 
@@ -36,6 +38,8 @@ class ResponseConfig(Lenient):
     tools: list[Any] | None = None
     tool_choice: Any = None
     input: list[Any] | None = None
+    text: Any = None
+    response_format: Any = None
 
 
 def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
@@ -55,17 +59,26 @@ def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
         if any(item.sound is not None for item in items):
             raise bad_value(f"{PATH}.input", "sound needs a transcript here")
     tools, choice, ignored = _tools(given, reading)
+    schema = read_schema(given.text, given.response_format, PATH)
     return RespondNow(
         instructions=given.instructions,
         items=items,
         metadata=_metadata(given.metadata),
-        text_only=None if not modalities else "audio" not in modalities,
+        text_only=_text_only(modalities, schema),
         max_tokens=_limit(limit, reading),
         tools=tools,
         tool_choice=choice,
         apart=given.conversation == "none",
+        schema=schema,
         ignored=ignored,
     )
+
+
+def _text_only(modalities: list[Any] | None, schema: Mapping[str, Any] | None) -> bool | None:
+    """Whether a reply is without sound; a document is never spoken."""
+    if schema is not None:
+        return True
+    return None if not modalities else "audio" not in modalities
 
 
 def _limit(value: int | str | None, reading: Reading) -> float | None:

@@ -18,6 +18,7 @@ from agent.session.notices import (
     AudioCleared,
     CanvasShown,
     Configured,
+    DecisionMade,
     Duck,
     FunctionArgumentsDelta,
     FunctionCallDone,
@@ -42,6 +43,7 @@ from agent.session.notices import (
     TextAccepted,
     TranscriptFailed,
     TranscriptUpdated,
+    TransferRequested,
     Trouble,
     TurnCommitted,
     TurnTimed,
@@ -62,7 +64,16 @@ ReplyNotice = (
     | ReplyGenerated
     | ReplyFinished
 )
-OwnNotice = CanvasShown | WordTimestamps | Duck | Unduck | TurnTimed | Remark
+OwnNotice = (
+    CanvasShown
+    | WordTimestamps
+    | Duck
+    | Unduck
+    | TurnTimed
+    | Remark
+    | DecisionMade
+    | TransferRequested
+)
 
 
 @dataclass(slots=True)
@@ -146,7 +157,16 @@ class EventWriter:
                 | ReplyFinished()
             ):
                 yield from self._reply(notice)
-            case CanvasShown() | WordTimestamps() | Duck() | Unduck() | TurnTimed() | Remark():
+            case (
+                CanvasShown()
+                | WordTimestamps()
+                | Duck()
+                | Unduck()
+                | TurnTimed()
+                | Remark()
+                | DecisionMade()
+                | TransferRequested()
+            ):
                 yield _own(notice)
             case (
                 SpeechStarted()
@@ -294,6 +314,10 @@ def _own(notice: OwnNotice) -> Named:
             return "onebreath.playback.resume", {"response_id": notice.response_id}
         case TurnTimed():
             return "onebreath.turn.timings", objects.timings(notice)
+        case DecisionMade():
+            return "onebreath.decision", objects.decision(notice)
+        case TransferRequested():
+            return "onebreath.transfer", asdict(notice)
         case Remark():
             return "onebreath.notice", asdict(notice)
 

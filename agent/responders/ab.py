@@ -14,8 +14,10 @@ from agent.compute import Compute
 from agent.responders.arm_metrics import ArmMeter
 from agent.responders.base import (
     PLAIN,
+    Answer,
     Message,
     Prefilled,
+    Question,
     ReplyOptions,
     ReplyPiece,
     Responder,
@@ -86,6 +88,17 @@ class AbResponder:
         """Whether every arm uses tools: a call may get any of them."""
         return all(uses_tools(responder) for responder in self.arms.values())
 
+    @property
+    def decides(self) -> bool:
+        """Whether every arm answers questions: a call may get any of them."""
+        return all(getattr(responder, "decides", False) for responder in self.arms.values())
+
+    @property
+    def heads(self) -> frozenset[str]:
+        """Names of the questions that heads of every arm answer."""
+        found = [frozenset(getattr(each, "heads", ())) for each in self.arms.values()]
+        return frozenset.intersection(*found)
+
     def draw(self) -> str:
         """The arm of a new call."""
         weights = self._weights
@@ -142,6 +155,16 @@ class AbCall(WaitingCall):
                     yield piece
             finally:
                 await pieces.aclose()
+
+    async def decide(
+        self,
+        messages: Sequence[Message],
+        questions: Sequence[Question],
+        words: str = "",
+        *,
+        quick: bool = False,
+    ) -> Sequence[Answer] | None:
+        return await self._call.decide(messages, questions, words, quick=quick)
 
     async def close(self) -> None:
         await self._call.close()

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+from agent.decision import Answer, Question
 from agent.reply import (
     PLAIN,
     CanvasStep,
@@ -33,11 +34,14 @@ from agent.reply import (
 
 __all__ = [
     "PLAIN",
+    "Answer",
     "CanvasStep",
+    "DecidingCall",
     "DraftRound",
     "FunctionTool",
     "Message",
     "Prefilled",
+    "Question",
     "ReplyDone",
     "ReplyOptions",
     "ReplyPiece",
@@ -107,6 +111,37 @@ class ToolUsingCall(Protocol):
         """
 
 
+@runtime_checkable
+class DecidingCall(Protocol):
+    """A `ResponderCall` that also answers questions about the conversation.
+
+    Its responder may have an attribute ``decides``: True where it answers any question; and
+    ``heads``: the names of those that it answers from the prompt cache.
+    """
+
+    def decide(
+        self,
+        messages: Sequence[Message],
+        questions: Sequence[Question],
+        words: str = "",
+        *,
+        quick: bool = False,
+    ) -> Sequence[Answer] | None:
+        """Answer questions about a conversation, in their order (blocking).
+
+        Args:
+            messages: the conversation, as for a reply to its last words.
+            words: the words that values are extracted from; the caller's last words if empty.
+            quick: whether to answer only what the prompt cache tells, without a forward pass.
+
+        Returns:
+            None where this must wait for the reply that is under way.
+
+        Raises:
+            ResponderError: a question cannot be asked.
+        """
+
+
 class WaitingCall(ABC):
     """The state of one call in a responder that waits for another machine and computes nothing.
 
@@ -127,6 +162,17 @@ class WaitingCall(ABC):
         options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
         """See `ResponderCall.reply`; closing the iterator ends the wait at once."""
+
+    async def decide(
+        self,
+        messages: Sequence[Message],
+        questions: Sequence[Question],
+        words: str = "",
+        *,
+        quick: bool = False,
+    ) -> Sequence[Answer] | None:
+        """See `DecidingCall.decide`; a call that answers no questions gives no answers."""
+        return ()
 
     @abstractmethod
     async def close(self) -> None:

@@ -7,11 +7,15 @@ from collections.abc import AsyncGenerator, Sequence
 from agent.compute import Compute, Urgency
 from agent.responders.base import (
     PLAIN,
+    Answer,
+    DecidingCall,
     Message,
     Prefilled,
+    Question,
     ReplyOptions,
     ReplyPiece,
     ResponderCall,
+    ResponderError,
     ToolUsingCall,
     WaitingCall,
     plain_messages,
@@ -42,11 +46,30 @@ class ComputedCall(WaitingCall):
         deadline: float | None = None,
         options: ReplyOptions = PLAIN,
     ) -> AsyncGenerator[ReplyPiece, None]:
+        if options.schema is not None and not isinstance(self._call, ToolUsingCall):
+            raise ResponderError("this responder writes no documents of a JSON schema")
         if isinstance(self._call, ToolUsingCall):
             pieces = self._call.reply_with(messages, options, deadline)
         else:
             pieces = self._call.reply(plain_messages(messages), deadline)
         return self._compute.iterate(Urgency.REPLY, pieces)
+
+    async def decide(
+        self,
+        messages: Sequence[Message],
+        questions: Sequence[Question],
+        words: str = "",
+        *,
+        quick: bool = False,
+    ) -> Sequence[Answer] | None:
+        call = self._call
+        if not isinstance(call, DecidingCall):
+            return ()
+        # Replies go first; what the cache tells takes a few milliseconds, a pass some tens of them.
+        urgency = Urgency.PREPARE if quick else Urgency.PARTIAL
+        return await self._compute.run(
+            urgency, lambda: call.decide(messages, questions, words, quick=quick)
+        )
 
     async def close(self) -> None:
         await self._compute.run(Urgency.REPLY, self._call.close)

@@ -14,11 +14,13 @@ from typing import Any
 from agent.responders import draft_metrics
 from agent.responders.base import (
     PLAIN,
+    Answer,
     CanvasStep,
     DraftRound,
     FunctionTool,
     Message,
     Prefilled,
+    Question,
     ReplyDone,
     ReplyOptions,
     ReplyPiece,
@@ -30,6 +32,7 @@ from agent.responders.base import (
     TurnEnding,
     plain_messages,
 )
+from agent.responders.engine_decisions import EngineDecisions
 from agent.responders.engine_tools import Decision, EngineTools, schema_problem
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
@@ -122,6 +125,7 @@ class DiffusionResponder:
         except DllmError as error:
             raise ResponderError(str(error)) from error
         self.tools = EngineTools(self.engine)
+        self.decisions = EngineDecisions(self.engine)
         self.options = replace(self.options, banned=self.engine.tokenizer.thinking_ids)
 
     def _use_drafter(self, drafter: str | Path) -> None:
@@ -145,7 +149,7 @@ class DiffusionResponder:
 
     def open(self) -> DiffusionCall:
         """A new call with an empty cache."""
-        return DiffusionCall(self.engine, self.options, self.tools, self.head)
+        return DiffusionCall(self.engine, self.options, self.tools, self.head, self.decisions)
 
     @property
     def decoding(self) -> dict[str, Any]:
@@ -159,6 +163,31 @@ class DiffusionResponder:
     def judges_turns(self) -> bool:
         """Whether its calls say of the caller's words whether they are whole."""
         return self.head is not None and self.engine.gpu is None
+
+    @property
+    def decides(self) -> bool:
+        """Whether its calls answer questions: those whose cache is in one piece do."""
+        return self.engine.gpu is None
+
+    @property
+    def heads(self) -> frozenset[str]:
+        """Names of the questions that heads answer."""
+        return self.decisions.heads if self.decides else frozenset()
+
+    def use_decisions(
+        self, questions: Sequence[Question], heads: Sequence[Path], instructions: str
+    ) -> None:
+        """See `EngineDecisions.use`.
+
+        Raises:
+            ResponderError: a file of heads does not fit, or a question cannot be asked.
+        """
+        if not self.decides:
+            return
+        try:
+            self.decisions.use(questions, heads, instructions)
+        except DllmError as error:
+            raise ResponderError(str(error)) from error
 
     def warm_up(self) -> None:
         """See `Engine.warm_up`."""
@@ -181,11 +210,15 @@ class DiffusionCall:
         options: DecodeOptions,
         tools: EngineTools | None = None,
         head: TurnHead | None = None,
+        decisions: EngineDecisions | None = None,
     ) -> None:
         self._engine = engine
         self._options = options
         self._tools = tools or EngineTools(engine)
         self._head = head
+        self._decisions = decisions or EngineDecisions(engine)
+        self._replies = 0
+        """Replies that are under way; their cache is only read meanwhile."""
         self._made: Cache | None = None
 
     def _cache(self, messages: Sequence[Message]) -> Cache:
@@ -228,7 +261,38 @@ class DiffusionCall:
         self, messages: Sequence[Message], options: ReplyOptions, deadline: float | None = None
     ) -> Iterator[ReplyPiece]:
         """See `ToolUsingCall.reply_with`; a reply calls one function or speaks."""
+        self._replies += 1
+        try:
+            yield from self._reply_with(messages, options, deadline)
+        finally:
+            self._replies -= 1
+
+    def decide(
+        self,
+        messages: Sequence[Message],
+        questions: Sequence[Question],
+        words: str = "",
+        *,
+        quick: bool = False,
+    ) -> list[Answer] | None:
+        """See `DecidingCall.decide`."""
+        plain, busy = plain_messages(messages), self._replies > 0
+        try:
+            cache, (ids, chat) = self._cache(plain), self._fitting(plain)
+            words = words or next((m.content for m in reversed(plain) if m.role == "user"), "")
+            return self._decisions.decide(
+                chat, questions, cache, ids, words, quick=quick, busy=busy
+            )
+        except DllmError as error:
+            raise ResponderError(str(error)) from error
+
+    def _reply_with(
+        self, messages: Sequence[Message], options: ReplyOptions, deadline: float | None
+    ) -> Iterator[ReplyPiece]:
         plain = plain_messages(messages)
+        if options.schema is not None:
+            yield from self._document(plain, options.schema)
+            return
         try:
             decision = self._tools.decide(messages, options)
             if decision.tool is not None:
@@ -237,6 +301,32 @@ class DiffusionCall:
         except DllmError as error:
             raise ResponderError(str(error)) from error
         yield from self.reply(plain, deadline, options)
+
+    def _document(
+        self, messages: Sequence[Message], schema: Mapping[str, Any]
+    ) -> Iterator[ReplyPiece]:
+        """A reply that is a document of ``schema``, slot by slot."""
+        begin = perf_counter()
+        try:
+            ids, cache = self._ids(messages), self._cache(messages)
+            prefill = self._engine.prefill(ids, cache, self._options)
+            yield _prefilled(prefill)
+            slots, writing = 0, self._tools.document(ids, cache, schema)
+            with closing(writing):
+                while True:
+                    try:
+                        next(writing)
+                    except StopIteration as end:
+                        text: str = end.value
+                        break
+                    slots += 1
+                    # Another call's work may come between two slots.
+                    yield CanvasStep(slots, None, (), (), (), 0.0)
+        except DllmError as error:
+            raise ResponderError(str(error)) from error
+        yield ReplyText(text)
+        took = (perf_counter() - begin) * 1e3 - prefill.ms
+        yield ReplyDone(text, slots, slots, prefill.ms, took)
 
     def _call(self, messages: Sequence[Message], decision: Decision) -> Iterator[ReplyPiece]:
         tool, begin = decision.tool, perf_counter()
@@ -308,6 +398,9 @@ class DiffusionCall:
             self._made = None
 
     def _ids(self, messages: Sequence[Message]) -> list[int]:
+        return self._fitting(messages)[0]
+
+    def _fitting(self, messages: Sequence[Message]) -> tuple[list[int], list[tuple[Role, str]]]:
         """The prompt, without its oldest turns if it is too long; the instructions always stay."""
         room = longest_prompt(self._engine.config, self._engine.context, self._options)
         kept = [(message.role, message.content) for message in messages]
@@ -315,7 +408,7 @@ class DiffusionCall:
         while len(ids) > room and (border := _second_turn(kept)):
             del kept[1:border]
             ids = self._engine.encode_chat(kept)
-        return ids
+        return ids, kept
 
 
 def _second_turn(messages: Sequence[tuple[Role, str]]) -> int | None:

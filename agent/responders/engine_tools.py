@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -97,6 +97,18 @@ class EngineTools:
         begin = self._engine.tokenizer.encode(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
         document = self._json().fill([*prompt, *begin], _schema(tool), cache)
         return json.dumps(document, ensure_ascii=False)
+
+    def document(
+        self, prompt: Sequence[int], cache: Cache, schema: Mapping[str, Any]
+    ) -> Generator[None, None, str]:
+        """Write JSON text of a document of ``schema``; yields before each slot, returns the text.
+
+        Raises:
+            OptionError: the schema uses a keyword that cannot be guaranteed.
+            PromptTooLongError: prompt and document do not fit the context.
+        """
+        found = yield from self._json().steps(prompt, schema, cache)
+        return json.dumps(found, ensure_ascii=False)
 
     def _json(self) -> JsonFiller:
         self._filler = self._filler or JsonFiller(self._engine)

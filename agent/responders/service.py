@@ -102,8 +102,17 @@ class Service:
             "stream_options": {"include_usage": True},
             **bound,
             **_tools(options),
+            **_format(options),
             "extra_body": request,
         }
+
+
+def _format(options: ReplyOptions) -> dict[str, Any]:
+    """The field that asks for a document of a schema."""
+    if options.schema is None:
+        return {}
+    named = {"name": "reply", "schema": options.schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def _message(message: Message) -> dict[str, Any]:

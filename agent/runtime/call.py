@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from agent.audio.caller_level import CallerLevel
@@ -20,17 +21,29 @@ from agent.runtime.call_log import TurnLog, current_call
 from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.runtime.tool_tasks import ToolTasks
-from agent.session.commands import Command, EngineTask, HangUp, ToolTask, WakeAt
+from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
 from agent.session.events import (
+    CallEnding,
     CallStarted,
     Configure,
+    Decided,
     Input,
     Leave,
     Tick,
 )
-from agent.session.notices import Configured, Notice, Play, StopPlaying, Trouble
+from agent.session.notices import (
+    Configured,
+    DecisionMade,
+    Notice,
+    Play,
+    Remark,
+    StopPlaying,
+    TransferRequested,
+    Trouble,
+)
 from agent.session.playback import Delivery
 from agent.session.session import Session
+from agent.tools.base import TelephoneLine
 from agent.transports.base import Disconnected, Transport
 
 log = logging.getLogger("onebreath.call")
@@ -75,6 +88,11 @@ class CallRunner:
         tools = engines.tools.offered(transport) if uses_tools(engines.responder) else ()
         self._session = Session(settings, self._clock(), delivery, tools)
         self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
+        self._session.decisions.has_model = getattr(engines.responder, "decides", False)
+        self._session.decisions.heads = frozenset(getattr(engines.responder, "heads", ()))
+        self._end_seconds = settings.decisions.end_seconds
+        self._decided = asyncio.Event()
+        self._asks_at_end = any("end" in each.when for each in settings.decisions.asked)
         self._initial = initial
         echo = EchoDetector() if settings.turns.echo else None
         level = CallerLevel() if settings.turns.far_voices else None
@@ -122,6 +140,7 @@ class CallRunner:
         tasks = [group.create_task(self._receive()), group.create_task(self._send())]
         try:
             await self._over.wait()
+            await self._decide_at_end()
         finally:
             if self._calls is not None:
                 self._calls.leavers.discard(self.leave)
@@ -196,12 +215,27 @@ class CallRunner:
 
     async def _end(self, code: int, reason: str) -> None:
         self._end_of_call = CallEnd(Outcome.COMPLETED, code, reason)
+        await self._decide_at_end()
         try:
             async with asyncio.timeout(1.0):
                 await self._transport.close(code, reason)
         except TimeoutError:
             log.info("the client does not take the goodbye either")
         self._over.set()
+
+    async def _decide_at_end(self) -> None:
+        """Answer the questions about the whole call, once, and let the client hear of it."""
+        if not self._asks_at_end:
+            return
+        self._asks_at_end = False
+        self._handle(CallEnding())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._end_seconds):
+                while not self._session.decisions.idle:
+                    self._decided.clear()
+                    await self._decided.wait()
+                while self._unsent.qsize() and not self._over.is_set():  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
 
     # ---- the session ---------------------------------------------------------------
 
@@ -211,12 +245,17 @@ class CallRunner:
                 self._execute(command)
 
     def _handle(self, event: Input, event_id: str | None = None) -> None:
-        if self._ending or self._over.is_set():
+        over = self._ending or self._over.is_set()
+        if over and not isinstance(event, Decided | CallEnding):
             return
         for command in self._session.handle(event, self._clock()):
+            if over and not isinstance(command, Decide | DecisionMade | Remark):
+                continue
             if event_id is not None and isinstance(command, Trouble):
                 command = replace(command, event_id=command.event_id or event_id)
             self._execute(command)
+        if isinstance(event, Decided):
+            self._decided.set()
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, WakeAt):
@@ -232,7 +271,24 @@ class CallRunner:
                 self._caller_audio.note_playback(command.samples, command.rate, self._clock())
             elif isinstance(command, StopPlaying):
                 self._caller_audio.note_playback_stopped(self._clock())
+            elif isinstance(command, TransferRequested):
+                self._group.create_task(self._transfer(command))
             self._notify(command)
+
+    async def _transfer(self, request: TransferRequested) -> None:
+        """Hand the call over where the line can; a client without one hears of the request."""
+        line = self._transport
+        if not isinstance(line, TelephoneLine):
+            return
+        try:
+            if not line.transfers:
+                raise Disconnected("this line has no way to transfer; see docs/telephony.md")
+            await line.transfer(request.destination)
+        except Exception as error:  # the line cannot, or is gone: the call goes on
+            message = f"not transferred to {request.destination}: {error}"
+            self._notify(Remark("transfer_failed", message))
+        else:
+            self._hang_up(NORMAL_CLOSURE, f"transferred to {request.destination}")
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:

@@ -14,7 +14,14 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from agent.session.notices import Notice, ReplyFinished, TranscriptUpdated, Trouble, TurnTimed
+from agent.session.notices import (
+    DecisionMade,
+    Notice,
+    ReplyFinished,
+    TranscriptUpdated,
+    Trouble,
+    TurnTimed,
+)
 
 log = logging.getLogger("onebreath.calls")
 
@@ -72,10 +79,21 @@ class TurnLog:
                 self._measure(notice)
             case ReplyFinished():
                 self._finished(notice)
+            case DecisionMade():
+                self._decided(notice)
             case Trouble():
                 self._codes.add(notice.code)
                 known = notice.code if len(self._codes) <= MAX_CODES else "other"
                 ERRORS.labels(known).inc()
+
+    def _decided(self, made: DecisionMade) -> None:
+        """Log the labels of known answers; values out of the caller's words only where allowed."""
+        known = {
+            answer.name: answer.label if self.words or not answer.said else "..."
+            for answer in made.answers
+        }
+        place = {"call": self.call_id, "item": made.item_id, "when": made.when}
+        line("decision", known | place)
 
     def _measure(self, timed: TurnTimed) -> None:
         V2V.observe(sum(timed.spans.values()))

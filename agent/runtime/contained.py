@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any, TypeVar, cast, get_args
 
 from agent.compute import Compute
+from agent.decision import Answer, Question
 from agent.reply import PLAIN, Message, Prefilled, ReplyDone, ReplyOptions, ReplyPiece, ReplyText
 from agent.responders.base import Responder, ResponderError, WaitingCall
 from agent.responders.computed import awaited
@@ -68,6 +69,16 @@ class ContainedCall(WaitingCall):
                 await pieces.aclose()
         except Exception as error:  # of a plug-in, any
             raise ResponderError(explain("responder", error, ResponderError)) from error
+
+    async def decide(
+        self,
+        messages: Sequence[Message],
+        questions: Sequence[Question],
+        words: str = "",
+        *,
+        quick: bool = False,
+    ) -> Sequence[Answer] | None:
+        return await _contained(self._opened.decide(messages, questions, words, quick=quick))
 
     async def close(self) -> None:
         if self._call is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ import numpy as np
 from agent.audio.samples import Samples
 from agent.audio.vad import SpeechGate
 from agent.compute import Compute, Urgency
+from agent.decision import Answer
 from agent.reply import ReplyDone, ReplyPiece
 from agent.responders.base import Responder, ResponderError, WaitingCall
 from agent.runtime.contained import ContainedCall, explain
@@ -22,6 +23,7 @@ from agent.session.commands import (
     Abandon,
     AbandonSpeech,
     CancelDecode,
+    Decide,
     DecodeFinal,
     DecodePartial,
     DropTurnAudio,
@@ -34,6 +36,7 @@ from agent.session.commands import (
     Speak,
 )
 from agent.session.events import (
+    Decided,
     FinalTranscript,
     Input,
     PartialTranscript,
@@ -163,6 +166,8 @@ class EngineTasks:
                 self._segments.pop(task.generation, None)
                 for running in self._running.pop(task.generation, set()):
                     running.cancel()
+            case Decide():
+                self._start(self._decide(task))
             case _:
                 assert_never(task)
 
@@ -244,6 +249,31 @@ class EngineTasks:
             return
         async with self._responder_lock:
             await self._reply(self._responder, task)
+
+    async def _decide(self, task: Decide) -> None:
+        """Answer questions; whatever goes wrong is said and changes nothing else."""
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(task.timeout):
+                answers = await self._answers(task)
+            for answer in answers:
+                _expect(Answer, answer, "decide()")
+        except TimeoutError:
+            self._post(Decided(task.number, error=f"no decision within {task.timeout:g} s"))
+        except Exception as error:  # of a plug-in, any
+            self._post(Decided(task.number, error=explain("responder", error, ResponderError)))
+        else:
+            ms = 1000 * (asyncio.get_running_loop().time() - began)
+            self._post(Decided(task.number, tuple(answers), ms))
+
+    async def _answers(self, task: Decide) -> Sequence[Answer]:
+        asked = (task.messages, task.questions, task.words)
+        if task.quick:  # reads the cache beside a reply that is under way
+            answers = await self._responder.decide(*asked, quick=True)
+            if answers is not None:
+                return answers
+        async with self._responder_lock:
+            return await self._responder.decide(*asked, quick=task.quick) or ()
 
     async def _reply(self, responder: WaitingCall, task: Respond) -> None:
         pieces = responder.reply(task.messages, task.deadline, task.options)

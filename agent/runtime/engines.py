@@ -20,6 +20,7 @@ from agent.compute import Compute
 from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
 from agent.models import store
+from agent.models.decision_heads import shipped_heads
 from agent.models.turn_heads import shipped_head
 from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
@@ -284,6 +285,7 @@ def load_engines(
             on_failure.callback(engine.close)
         voices = ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice")
         engines = Engines(*parts, new_gate, compute, voices, tools=tools)
+        _use_decisions(settings, engines.responder, compute)
         if settings.turns.turn_model == "smart-turn":
             engines = replace(engines, turn_model=_turn_model())
         on_failure.pop_all()
@@ -305,6 +307,22 @@ def _gate(table: dict[str, LoadedEngine]) -> SpeechGateFactory:
     seconds = time.perf_counter() - began
     table["vad"] = LoadedEngine("vad", "silero", "silero-v6", 0, seconds, 1)
     return new_gate
+
+
+def _use_decisions(settings: Settings, responder: Responder, compute: Compute) -> None:
+    """Give the questions of the settings to a responder that answers them, with their heads."""
+    asked, chosen = settings.decisions.asked, settings.responder
+    use = getattr(responder, "use_decisions", None)
+    if not asked or use is None:
+        if settings.decisions.heads:
+            raise ConfigError(
+                f"decisions.heads: the responder {chosen.engine} has no heads; leave it out, or "
+                "use the engine diffusion and name questions in decisions.ask"
+            )
+        return
+    shipped = shipped_heads(chosen.model) if chosen.adapter is None else None
+    heads = [*([] if shipped is None else [shipped]), *settings.decisions.heads]
+    compute.do(lambda: use(asked, heads, chosen.instructions))
 
 
 _Stages = tuple["_Loading[Transcriber]", "_Loading[Responder]", "_Loading[Synthesizer]"]

@@ -117,7 +117,8 @@ class AgentServer:
         )
 
     def _webhooks(self) -> Webhooks:
-        wanted = "transfer" in self.settings.tools.built_in
+        decided = any(action.do == "transfer" for action in self.settings.decisions.actions)
+        wanted = decided or "transfer" in self.settings.tools.built_in
         transfers = self.telephony.transfers if wanted else None
         identity = self._identity
         return Webhooks(

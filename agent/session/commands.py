@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.audio.samples import Samples
+from agent.decision import Question
 from agent.reply import PLAIN, Message, ReplyOptions
 from agent.session.notices import Notice
 
@@ -111,6 +112,25 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True)
+class Decide:
+    """Ask the responder questions about the conversation; ``Decided`` has the answers.
+
+    Attributes:
+        messages: the prompt of the reply to the words.
+        words: the caller's words, which values are extracted from.
+        timeout: seconds after which the decision is given up.
+        quick: whether heads answer, which read the prompt cache, and no pass of the model.
+    """
+
+    number: int
+    questions: tuple[Question, ...]
+    messages: tuple[Message, ...]
+    words: str
+    timeout: float
+    quick: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunTool:
     """Run a function of this server; its result comes back as ``ToolReturned``.
 
@@ -158,6 +178,7 @@ EngineTask = (
     | EndSpeech
     | AbandonSpeech
     | Abandon
+    | Decide
 )
 """Commands that are work for the engines."""
 

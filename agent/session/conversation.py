@@ -92,6 +92,7 @@ class Turn:
         spoken: whether the transcript is of sound.
         shown: whether the client knows an item of this id; False for a turn of the agent alone.
         on_request: whether it is answered only when the client asks for it.
+        tags: what decisions found it to be.
         unheard: why it has no transcript; None unless the recogniser failed.
         revision: number of transcripts that became void because the caller went on.
         transcript: the caller's words, recognised or typed.
@@ -123,6 +124,7 @@ class Turn:
     shown: bool = True
     on_request: bool = False
     unheard: str | None = None
+    tags: list[str] = field(default_factory=list)
 
     @property
     def item_ids(self) -> list[str]:

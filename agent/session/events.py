@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from agent.audio.samples import AudioChunk, Samples
 from agent.audio.wire_format import WireFormat
+from agent.decision import Answer, Question
 from agent.reply import FunctionTool, Message, ReplyPiece, Role
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
@@ -115,6 +116,7 @@ class RespondNow:
         tools: functions that this reply may call.
         tool_choice: whether it calls one.
         apart: whether it stays out of the conversation.
+        schema: JSON schema that the reply is a document of; it is not spoken.
         ignored: the client's wishes that were not applied, each in a few words.
     """
 
@@ -128,6 +130,20 @@ class RespondNow:
     tool_choice: ToolChoice | None = None
     apart: bool = False
     ignored: tuple[str, ...] = ()
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DecideNow:
+    """The client asks questions about the conversation; none of them: all of the settings.
+
+    Attributes:
+        names: questions of the settings.
+        questions: questions of the client's own.
+    """
+
+    names: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +279,26 @@ class StageFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """The answers to the questions of a ``Decide``.
+
+    Attributes:
+        ms: milliseconds that they took.
+        error: why there are none; empty where there are.
+    """
+
+    number: int
+    answers: tuple[Answer, ...] = ()
+    ms: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnding:
+    """The call is over; questions about the whole of it may be asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolReturned:
     """A function that the server ran is done.
 
@@ -307,6 +343,7 @@ Input = (
     | CommitAudio
     | ClearAudio
     | RespondNow
+    | DecideNow
     | CancelReply
     | Truncate
     | Configure
@@ -317,6 +354,8 @@ Input = (
     | SoundReady
     | SegmentSpoken
     | StageFailed
+    | Decided
+    | CallEnding
     | ToolReturned
     | Leave
     | Tick

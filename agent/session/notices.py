@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agent.audio.samples import Samples
+from agent.decision import Answer, Effect, When
 from agent.reply import CanvasStep, Role
 from agent.session.events import Configure
 from agent.timing import Speculation, WorkSpan
@@ -356,6 +357,34 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionMade:
+    """Questions about the call were answered.
+
+    Attributes:
+        item_id: the turn that they are about; empty for the whole call.
+        when: the moment at which they were asked.
+        ms: milliseconds that the model took; None where rules alone answered.
+        tags: the tags of the turn.
+        effects: what the answers bring about.
+    """
+
+    item_id: str
+    when: When
+    answers: tuple[Answer, ...]
+    ms: float | None = None
+    tags: tuple[str, ...] = ()
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """The call is to be handed over to ``destination``, and this side of it to end."""
+
+    destination: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """An error that the client is told of; the call goes on."""
 
@@ -403,6 +432,8 @@ Notice = (
     | TurnTimed
     | ItemTruncated
     | Configured
+    | DecisionMade
+    | TransferRequested
     | Trouble
     | Remark
 )

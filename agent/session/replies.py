@@ -193,6 +193,8 @@ class Replies:
             given |= _choice(request.tool_choice)
         if request.max_tokens is not None:
             given["max_tokens"] = whole(request.max_tokens)
+        if request.schema is not None:
+            given |= {"schema": request.schema, "tool_choice": "none"}
         return replace(self.options, **given)  # type: ignore[arg-type]
 
     def say(

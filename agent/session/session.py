@@ -16,14 +16,19 @@ from agent.reply import FunctionTool, Prefilled, ReplyOptions
 from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
+from agent.session.decisions import Decisions
+from agent.session.effects import Effects
 from agent.session.events import (
     AudioFrame,
+    CallEnding,
     CallStarted,
     CancelReply,
     ClearAudio,
     CommitAudio,
     Configure,
     CreateItem,
+    Decided,
+    DecideNow,
     DeleteItem,
     FinalTranscript,
     Input,
@@ -95,6 +100,7 @@ class Session:
     tool_calls: ToolCalls = field(init=False)
     ids: Ids = field(init=False)
     items: Items = field(init=False)
+    decisions: Decisions = field(init=False)
     create_response: bool = True
     interrupt_response: bool = True
     transcription_only: bool = False
@@ -130,6 +136,16 @@ class Session:
         self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
         ends_at = self.started_at + settings.server.max_call_seconds
         self.lifecycle = Lifecycle(settings.call, self.replies, ends_at)
+        self.decisions = Decisions(
+            self.conversation,
+            self.user_turn,
+            self.replies,
+            self.pending_reply,
+            Effects(self.conversation, self.replies, self.pending_reply, self.lifecycle),
+            settings.decisions.asked,
+            settings.decisions.effects,
+            settings.decisions.timeout,
+        )
 
     def handle(self, event: Input, now: float) -> list[Command]:
         """Take one input at monotonic second ``now``; returns the commands to execute, in order."""
@@ -148,7 +164,7 @@ class Session:
                 return self._clear(now)
             case TextTyped():
                 self.lifecycle.caller_spoke()
-                return self.items.type_text(event)
+                return self._typed(self.items.type_text(event), now)
             case CreateItem():
                 return self._create_item(event, now)
             case RetrieveItem():
@@ -175,6 +191,12 @@ class Session:
                 return self.replies.take(event, now)
             case StageFailed():
                 return self._failed(event, now)
+            case Decided():
+                return self.decisions.take(event, now)
+            case DecideNow():
+                return self.decisions.on_demand(event)
+            case CallEnding():
+                return self.decisions.end()
             case ToolReturned():
                 return self._tool_returned(event, now)
             case CallStarted():
@@ -239,6 +261,8 @@ class Session:
         if free and words and self._answers and self._needs_reply(words):
             yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
             self.user_turn.await_ending()
+        if words and self.user_turn.open is not None:
+            yield from self.decisions.pause(self.user_turn.open.turn, words)
         yield from self._expire(now)
 
     def _needs_reply(self, words: str) -> bool:
@@ -312,8 +336,10 @@ class Session:
             self.lifecycle.caller_spoke()
         if self.barge_in.is_false_barge_in(turn):
             yield from self._resume_reply(now)
-        elif text and self._answers and not turn.on_request:
+            return
+        if text and self._answers and not turn.on_request:
             self._decide_on_reply(turn)
+        yield from self.decisions.turn_over(turn, now)
 
     def _decide_on_reply(self, turn: Turn) -> None:
         """Request a reply to the words of a finished turn, unless they are about the floor."""
@@ -336,7 +362,7 @@ class Session:
     def _answers(self) -> bool:
         """Whether the end of a turn starts a reply."""
         by_itself = self.create_response and self.user_turn.detection
-        return by_itself and not self.transcription_only
+        return by_itself and not self.transcription_only and not self.decisions.closing
 
     def _resume_reply(self, now: float) -> Iterator[Command]:
         """Go on after a false barge-in: with the rest of the reply, or with a new reply."""
@@ -353,6 +379,14 @@ class Session:
         if interrupted:
             yield from self._resume_reply(now)
 
+    def _typed(self, commands: Iterator[Command], now: float) -> Iterator[Command]:
+        """Add typed words to the conversation, and decide about them."""
+        before = self.conversation.turns[-1] if self.conversation.turns else None
+        yield from commands
+        newest = self.conversation.turns[-1] if self.conversation.turns else None
+        if newest is not None and newest is not before and not newest.spoken:
+            yield from self.decisions.turn_over(newest, now)
+
     def _create_item(self, event: CreateItem, now: float) -> Iterator[Command]:
         sound = event.item.sound is not None
         if sound and len(self.user_turn.closed) >= MAX_UNTRANSCRIBED:
@@ -360,7 +394,7 @@ class Session:
             yield Trouble("too_many_turns", message, param="item")
             return
         self.lifecycle.caller_spoke()
-        yield from self.items.create(event)
+        yield from self._typed(self.items.create(event), now)
         call = self.conversation.call(event.item.call_id)
         if call is not None and call.run_by == "client" and call.output is not None:
             yield from self.tool_calls.answered(event.item.call_id, now)
@@ -433,6 +467,7 @@ class Session:
             self.lifecycle.idle_after = event.idle_after
         if event.transcription_only is not None:
             self.transcription_only = event.transcription_only
+            self.decisions.effects.muted = event.transcription_only
         self._configure_replies(event)
         opened = self.user_turn.open
         yield from self.user_turn.configure(event)
@@ -490,6 +525,7 @@ class Session:
         yield from self.barge_in.settle()
         yield from self._settle_tools(now)
         yield from self.pending_reply.settle(now)
+        yield from self.decisions.settle(now)
         if self.user_turn.open is None and not self.pending_reply.wanted:
             yield from self._discard_draft(now)
         yield from self._advance_lifecycle(now)
@@ -520,4 +556,5 @@ class Session:
 
     def _next_wake(self, now: float) -> float | None:
         times = [self.user_turn.starved_at, self.replies.next_due(now), self.tool_calls.wakes_at]
-        return min((self.lifecycle.wakes_at, *(time for time in times if time is not None)))
+        fixed = (self.lifecycle.wakes_at, self.decisions.wakes_at(now))
+        return min((*fixed, *(time for time in times if time is not None)))

@@ -15,6 +15,7 @@ from typing import Any
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import DataError
+from dllm_core.json_lines import read_rows
 from dllm_core.model.tokenizer import Tokenizer
 
 Message = tuple[str, str]
@@ -44,36 +45,6 @@ class Example:
 def end_of_reply(config: ModelConfig) -> int:
     """Id of the token that closes a reply. LLaDA has two: its end of turn, then padding."""
     return config.eos_ids[-1] if config.family == "llada" else config.eos_ids[0]
-
-
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and JSON object of every line that is not empty.
-
-    Raises:
-        DataError: the file cannot be read, or a line is not a JSON object.
-    """
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, _object(path, number, line)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 ({error.reason} at byte {error.start}): convert it first, for "
-            "example with iconv."
-        ) from error
-
-
-def _object(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{path}, line {number} is no JSON: {error}.") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{path}, line {number} is no JSON object.")
-    return row
 
 
 def conversations(path: Path, system: str | None) -> Iterator[tuple[list[Message], str]]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dllm_core.adapt.examples import read_rows
 from dllm_core.errors import DataError, OptionError
+from dllm_core.json_lines import read_rows
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:

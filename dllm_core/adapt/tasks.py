@@ -22,7 +22,6 @@ from dllm_core.adapt.examples import (
     Example,
     end_of_reply,
     read_examples,
-    read_rows,
     write_rows,
 )
 from dllm_core.adapt.held_out import questions, without_held_out
@@ -31,6 +30,7 @@ from dllm_core.adapt.train import Listener, Trainer, TrainOptions, latest, new_a
 from dllm_core.config import ModelConfig
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError, OptionError
+from dllm_core.json_lines import read_rows
 from dllm_core.model import checkpoint, lora
 from dllm_core.model.lora import Adapter, DenoiserSettings
 from dllm_core.model.place import Dtype, choose_device

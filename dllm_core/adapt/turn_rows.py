@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from dllm_core.adapt.distill import spellings
-from dllm_core.adapt.examples import read_rows
 from dllm_core.adapt.held_out import without_held_out
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError
+from dllm_core.json_lines import read_rows
 from dllm_core.model.turn_head import CLASSES, without_marks, word_ids
 
 _CALIBRATING = 5

@@ -9,14 +9,14 @@ taught to denoise, the answer is masked, a slot for each of its tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from dllm_core.config import ModelConfig
-from dllm_core.decode.denoise import Forward, run
 from dllm_core.errors import PromptTooLongError
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.transformer import Span, Transformer, visibility
@@ -73,8 +73,9 @@ class Rows:
         rows = len(self.tokens)
         mask = torch.zeros(rows, start + rows, dtype=torch.bool)
         mask[:, :base] = True
-        for row, seen in enumerate(self.seen):
-            mask[row, [start + i for i in seen]] = True
+        pairs = [(row, start + i) for row, seen in enumerate(self.seen) for i in seen]
+        first, second = torch.tensor(pairs).T
+        mask[first, second] = True
         return mask
 
 
@@ -87,6 +88,8 @@ def score(
     cache: PromptCache,
     prompt: Sequence[int],
     branches: Sequence[Branch],
+    *,
+    relative: bool = False,
 ) -> list[Tensor]:
     """Log-probability, in nats, of every answer of every branch, in one pass.
 
@@ -96,6 +99,8 @@ def score(
             hold more. Its tokens stay as they are; its scratch rows are overwritten.
         prompt: token ids of the prompt.
         branches: at least one.
+        relative: whether the scores of a branch may all be off by the same number. Then the head
+            computes the tokens of the answers alone where that suffices.
 
     Returns:
         For each branch a float64 tensor (answers,).
@@ -114,7 +119,24 @@ def score(
         reads = [_tree(rows, nodes, base, tail, branch) for branch in branches]
     else:
         reads = [_chains(config, rows, base, tail, branch) for branch in branches]
-    return _gather(_logits(model, cache, base, rows, reads), reads, branches)
+    plain = _unnormalised(reads, branches) if relative and model.has_plain_head else {}
+    return _gather(_logits(model, cache, base, rows, reads, plain), reads, branches)
+
+
+def _unnormalised(reads: Sequence[_Reads], branches: Sequence[Branch]) -> dict[int, list[int]]:
+    """The tokens that are read of each row whose normalisation is the same for all its answers."""
+    tokens: dict[int, set[int]] = {}
+    others: set[int] = set()
+    for read, branch in zip(reads, branches, strict=True):
+        counts = [Counter(row for row, _ in answer) for answer in read]
+        for row in set().union(*counts):
+            if len({count[row] for count in counts}) > 1:
+                others.add(row)
+            tokens.setdefault(row, set())
+        for answer in read:
+            for row, token in answer:
+                tokens[row].update(branch.ends if token is None else (token,))
+    return {row: sorted(found) for row, found in tokens.items() if row not in others}
 
 
 def is_tree(config: ModelConfig) -> bool:
@@ -166,9 +188,14 @@ def _chains(
 
 
 def _logits(
-    model: Transformer, cache: PromptCache, base: int, rows: Rows, reads: Sequence[_Reads]
-) -> dict[int, Tensor]:
-    """Log-probabilities (vocab,) of every row that is read."""
+    model: Transformer,
+    cache: PromptCache,
+    base: int,
+    rows: Rows,
+    reads: Sequence[_Reads],
+    plain: Mapping[int, Sequence[int]],
+) -> dict[int, Mapping[int, Tensor] | Tensor]:
+    """Log-probabilities (vocab,) of every row that is read; logits by token of those in `plain`."""
     device, count, start = cache.store.device, len(rows.tokens), len(cache)
     if start + count > cache.store.limit:
         raise PromptTooLongError(
@@ -181,24 +208,41 @@ def _logits(
         cache.store, start, count, start + count,
         rows.mask(base, start).to(device), torch.tensor(rows.positions, device=device),
     )  # fmt: skip
-    wanted = sorted({row for read in reads for answer in read for row, _ in answer})
-    forward = Forward(
-        torch.tensor(rows.tokens, device=device), (span,), torch.tensor(wanted, device=device)
-    )
+    every = {row for read in reads for answer in read for row, _ in answer}
+    wanted = sorted(every - set(plain))
     with torch.inference_mode():
-        logits = run(model, forward)
-        # A masked slot never holds the mask itself.
-        if model.config.mask_id is not None:
-            logits[:, model.config.mask_id] = -torch.inf
-        return dict(zip(wanted, logits.log_softmax(-1), strict=True))
+        hidden = model(torch.tensor(rows.tokens, device=device), (span,))
+        found: dict[int, Mapping[int, Tensor] | Tensor] = dict(_some(model, hidden, plain))
+        if wanted:
+            logits = model.logits(hidden[wanted]).float()
+            # A masked slot never holds the mask itself.
+            if model.config.mask_id is not None:
+                logits[:, model.config.mask_id] = -torch.inf
+            found |= zip(wanted, logits.log_softmax(-1), strict=True)
+    return found
+
+
+def _some(
+    model: Transformer, hidden: Tensor, plain: Mapping[int, Sequence[int]]
+) -> Iterator[tuple[int, Mapping[int, Tensor]]]:
+    """The logits of some tokens of some rows, by token."""
+    tokens = sorted({token for each in plain.values() for token in each})
+    if tokens:
+        logits = model.logits_of(hidden[list(plain)], tokens)
+        for row, values in zip(plain, logits, strict=True):
+            yield row, dict(zip(tokens, values, strict=True))
 
 
 def _gather(
-    found: dict[int, Tensor], reads: Sequence[_Reads], branches: Sequence[Branch]
+    found: Mapping[int, Mapping[int, Tensor] | Tensor],
+    reads: Sequence[_Reads],
+    branches: Sequence[Branch],
 ) -> list[Tensor]:
     def one(row: int, token: int | None, ends: tuple[int, ...]) -> float:
         scores = found[row]
-        return float(scores[token] if token is not None else scores[list(ends)].logsumexp(0))
+        if token is not None:
+            return float(scores[token])
+        return float(torch.stack([scores[end] for end in ends]).logsumexp(0))
 
     return [
         torch.tensor(

@@ -321,6 +321,20 @@ class Transformer(nn.Module):
                 taps.take(i, x)
         return x
 
+    @property
+    def has_plain_head(self) -> bool:
+        """Whether `logits_of` can take rows of the head: it is the embedding, or in floats."""
+        return self.config.tied_head or type(self.head) is Linear
+
+    def logits_of(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
+        """Hidden states (rows, hidden_size) -> float32 (rows, tokens), of some tokens alone.
+
+        A packed copy of the embedding rounds its input, this does not: the two differ by that.
+        """
+        weight = self.head.weight if type(self.head) is Linear else self.embedding
+        normed = F.rms_norm(hidden, self.norm.shape, self.norm, self.config.norm_eps)
+        return F.linear(normed.float(), weight[list(tokens)].float())
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (rows, hidden_size) -> (rows, vocab_size), in the head's dtype."""
         if isinstance(self.head, PackedLinear):

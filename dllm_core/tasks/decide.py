@@ -60,6 +60,8 @@ class Decider:
             the contextual calibration.
         contextual: whether probabilities are calibrated contextually.
         calibrations: calibrations by labelled examples, by name of the question; see `fit`.
+        priors: contextual calibrations that another decider has measured, by name of the question;
+            see `priors`. Questions that they lack are not calibrated contextually.
 
     Raises:
         OptionError: a question cannot be asked; the sentence names it.
@@ -73,16 +75,24 @@ class Decider:
         before: Sequence[tuple[str, str]] = (),
         contextual: bool = True,
         calibrations: Mapping[str, Calibration] | None = None,
+        priors: Mapping[str, Tensor] | None = None,
     ) -> None:
         check_questions(questions)
         self.questions = tuple(questions)
         self.calibrations = dict(calibrations or {})
         self._engine, self._before, self._contextual = engine, tuple(before), contextual
         self._priors: list[Tensor] | None = None
+        if priors is not None:
+            none = torch.zeros(1, dtype=torch.float64)
+            self._priors = [priors.get(each.name, none) for each in self.questions]
         self._ends = _ends(engine)
         self._known = [tuple(engine.tokenizer.encode(each.prompt)) for each in self.questions]
-        for question in self.questions:
+        self._fixed: dict[int, Branch] = {}
+        """The branches of questions whose answers are known beforehand, by their place."""
+        for place, question in enumerate(self.questions):
             self._spelled(question, question.labels)
+            if not isinstance(question, Extract):
+                self._fixed[place] = self._made(place, question.labels)
 
     def _spelled(self, question: Question, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Token ids of answers.
@@ -103,12 +113,15 @@ class Decider:
 
     def _branch(self, place: int, words: str) -> tuple[Branch, tuple[str, ...]]:
         question = self.questions[place]
-        labels = question.answers(words)
-        if isinstance(question, Extract):
-            labels = self._distinct(labels)
-        ids = self._spelled(question, labels)
+        if place in self._fixed:
+            return self._fixed[place], question.labels
+        labels = self._distinct(question.answers(words))
+        return self._made(place, labels), labels
+
+    def _made(self, place: int, labels: Sequence[str]) -> Branch:
+        ids = self._spelled(self.questions[place], labels)
         nested = any(a != b and b[: len(a)] == a for a in ids for b in ids)
-        return Branch(self._known[place], ids, self._ends if nested else ()), labels
+        return Branch(self._known[place], ids, self._ends if nested else ())
 
     def _distinct(self, labels: Sequence[str]) -> tuple[str, ...]:
         """Extracted spellings without those that are the same tokens as an earlier one."""
@@ -164,7 +177,11 @@ class Decider:
     ) -> list[Tensor]:
         model = self._engine.model
         groups = [[each] for each in asked] if apart else [asked]
-        return [found for group in groups for found in branches.score(model, cache, ids, group)]
+        return [
+            found
+            for group in groups
+            for found in branches.score(model, cache, ids, group, relative=True)
+        ]
 
     def _prior(self) -> list[Tensor]:
         """Log-probabilities of the labels behind words without content; zeros without them."""
@@ -194,6 +211,12 @@ class Decider:
         except OptionError:  # a base model without a chat template
             text = "\n".join([*(content for _, content in self._before), words])
             return self._engine.tokenizer.encode(f"{text}\n")
+
+    @property
+    def priors(self) -> dict[str, Tensor]:
+        """The contextual calibration of each question, by its name; measured if it is not yet."""
+        names = (question.name for question in self.questions)
+        return dict(zip(names, self._prior(), strict=True))
 
     def warm_up(self) -> None:
         """Measure the contextual calibration: three prompts are read and decided on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from calendar import monthrange
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,9 @@ STRING_TOKENS = 24
 DIGITS = 12
 """Most digits of a number."""
 _YEARS = (1900, 2100)
+
+Steps = Generator[None, None, str]
+"""Writes a part of a document; yields before each slot, so that other work may come between."""
 
 
 class JsonFiller:
@@ -81,59 +84,82 @@ class JsonFiller:
                 is empty.
             PromptTooLongError: prompt and document do not fit the context.
         """
+        steps = self.steps(prompt, schema, cache, plain=plain)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    def steps(
+        self,
+        prompt: Sequence[int],
+        schema: Mapping[str, Any],
+        cache: Cache | None = None,
+        *,
+        plain: bool = False,
+    ) -> Generator[None, None, Any]:
+        """As `fill`, slot by slot: it yields before each, and returns the document.
+
+        Closing it early leaves the prompt in the cache.
+        """
         node = scaffold(schema)
         if not prompt:
             raise OptionError("The prompt is empty: a document needs something to be about.")
         if not is_tree(self._engine.config) or plain:
             plain_writer = PlainWriter(self._engine, self._words, prompt, self._options)
-            return self._document(plain_writer, node)
+            return (yield from self._document(plain_writer, node))
         own = self._engine.contiguous_cache() if cache is None else cache.contiguous
         writer = CachedWriter(self._engine, self._words, prompt, own)
         try:
-            return self._document(writer, node)
+            return (yield from self._document(writer, node))
         finally:
             writer.close()
 
-    def _document(self, writer: Writer, node: Node) -> Any:
-        return json.loads(_Walk(writer, self._words, self._string_tokens).write(node, ""))
+    def _document(self, writer: Writer, node: Node) -> Generator[None, None, Any]:
+        walk = _Walk(writer, self._words, self._string_tokens)
+        return json.loads((yield from walk.write(node, "")))
 
 
 class _Walk:
-    """Writes one document; every method returns the JSON text that it has added."""
+    """Writes one document; the steps of every method return the JSON text that it has added."""
 
     def __init__(self, writer: Writer, vocabulary: Vocabulary, string_tokens: int) -> None:
         self._writer, self._words, self._string_tokens = writer, vocabulary, string_tokens
 
-    def write(self, node: Node, behind: str) -> str:
+    def write(self, node: Node, behind: str) -> Steps:
         """Write a value; `behind` is the fixed text that will follow it."""
         match node:
             case Choice(options):
-                return self._choose(options)
+                return (yield from self._choose(options))
             case Text(form=""):
-                return self._string(node, behind)
+                return (yield from self._string(node, behind))
             case Text():
-                return self._formatted(node.form)
+                return (yield from self._formatted(node.form))
             case Number():
-                return self._number(node, behind)
+                return (yield from self._number(node, behind))
             case Items():
-                return self._items(node, behind)
+                return (yield from self._items(node, behind))
             case Fields():
-                return self._fields(node, behind)
+                return (yield from self._fields(node, behind))
             case Variants(parts):
-                return self.write(self._variant(parts), behind)
+                yield
+                return (yield from self.write(self._variant(parts), behind))
 
     def _add(self, text: str) -> str:
         self._writer.add(text)
         return text
 
-    def _choose(self, options: Sequence[str]) -> str:
+    def _choose(self, options: Sequence[str]) -> Steps:
+        yield
         return self._add(options[self._writer.choose(options)])
 
     def _variant(self, parts: Sequence[Node]) -> Node:
         begins = [(text, part) for part in parts for text in openings(part)]
         return begins[self._writer.choose([text for text, _ in begins])][1]
 
-    def _string(self, node: Text, behind: str) -> str:
+    def _string(self, node: Text, behind: str) -> Steps:
+        yield
         self._add('"')
         words = self._words
 
@@ -147,7 +173,8 @@ class _Walk:
             text = text.strip()
         return '"' + self._add(json.dumps(text[: node.high], ensure_ascii=False)[1:])
 
-    def _number(self, node: Number, behind: str) -> str:
+    def _number(self, node: Number, behind: str) -> Steps:
+        yield
         ends = self._words.stop
         text = self._writer.slot(lambda text: self._digits(node, text), ends, DIGITS, behind)
         return self._add(json.dumps(node.nearest(_parsed(text))))
@@ -163,27 +190,30 @@ class _Walk:
         found = words.digits | words.stop
         return found if node.whole or "." in text else found | words.point
 
-    def _formatted(self, form: str) -> str:
+    def _formatted(self, form: str) -> Steps:
         found = self._add('"')
         if form in ("date", "date-time"):
-            found += self._date()
+            found += yield from self._date()
         if form == "date-time":
             found += self._add("T")
         if form in ("time", "date-time"):
-            found += self._choose([f"{hour:02}:" for hour in range(24)])
-            found += self._choose([f"{minute:02}" for minute in range(60)]) + self._add(":00Z")
+            found += yield from self._choose([f"{hour:02}:" for hour in range(24)])
+            found += yield from self._choose([f"{minute:02}" for minute in range(60)])
+            found += self._add(":00Z")
         return found + self._add('"')
 
-    def _date(self) -> str:
+    def _date(self) -> Steps:
+        yield
         digits = self._words.digits
         text = self._writer.slot(lambda _: digits, torch.zeros_like(digits), 4, "-01-01")
         year = min(max(int(_parsed(text[:4])), _YEARS[0]), _YEARS[1])
         found = self._add(f"{year}-")
-        month = self._choose([f"{each:02}-" for each in range(1, 13)])
+        month = yield from self._choose([f"{each:02}-" for each in range(1, 13)])
         days = monthrange(year, int(month[:2]))[1]
-        return found + month + self._choose([f"{day:02}" for day in range(1, days + 1)])
+        day = yield from self._choose([f"{day:02}" for day in range(1, days + 1)])
+        return found + month + day
 
-    def _items(self, node: Items, behind: str) -> str:
+    def _items(self, node: Items, behind: str) -> Steps:
         found, item, used = self._add("["), node.item, list[str]()
         for i in range(node.high):
             if i >= node.low and not self._goes_on(i, item):
@@ -192,7 +222,7 @@ class _Walk:
             if node.distinct and isinstance(item, Choice):
                 item = Choice(tuple(text for text in item.options if text not in used))
             rest = ", ".join([outline(item)] * max(0, node.low - i - 1))
-            used.append(self.write(item, f"{', ' if rest else ''}{rest}]{behind}"))
+            used.append((yield from self.write(item, f"{', ' if rest else ''}{rest}]{behind}")))
             found += used[-1]
         return found + self._add("]")
 
@@ -201,7 +231,7 @@ class _Walk:
         options = [", "] if count else list(openings(item))
         return self._writer.choose(["]", *options]) > 0
 
-    def _fields(self, node: Fields, behind: str) -> str:
+    def _fields(self, node: Fields, behind: str) -> Steps:
         found, place, fields = self._add("{"), 0, node.fields
         while place < len(fields):
             comma = ", " if len(found) > 1 else ""
@@ -217,7 +247,7 @@ class _Walk:
             place += chosen + 1
             later = [each.key + outline(each.node) for each in fields[place:] if each.required]
             rest = "".join(f", {part}" for part in later)
-            found += self.write(fields[place - 1].node, f"{rest}}}{behind}")
+            found += yield from self.write(fields[place - 1].node, f"{rest}}}{behind}")
         return found + self._add("}")
 
 

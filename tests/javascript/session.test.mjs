@@ -238,3 +238,17 @@ test("every problem has a title and a next step, known or not", () => {
     assert.ok(title.endsWith(".") && next.length > 5);
   }
 });
+
+test("the decisions are those on the last turn, each question once", () => {
+  const session = new Session();
+  const decide = (item_id, name, label) => {
+    const decisions = [{ name, label, probability: 0.9, by: "head" }];
+    session.take({ t: 0, from: "server", event: { type: "onebreath.decision", item_id, decisions, tags: [], effects: [] } });
+  };
+  decide("item_1", "human", "no");
+  decide("item_1", "mood", "good");
+  decide("item_1", "human", "yes");
+  assert.deepEqual(session.decisions.answers.map(({ name, label }) => [name, label]), [["mood", "good"], ["human", "yes"]]);
+  decide("item_2", "human", "no");
+  assert.deepEqual(session.decisions.answers.map(({ name, label }) => [name, label]), [["human", "no"]]);
+});

@@ -13,10 +13,10 @@ from dllm_core.adapt.drafter.measure import replayed, shares
 from dllm_core.adapt.drafter.recording import RecordPlan
 from dllm_core.adapt.drafter.shards import Corpus
 from dllm_core.adapt.drafter.training import LOG, held_out
-from dllm_core.adapt.examples import read_rows
 from dllm_core.draft import files
 from dllm_core.draft.calibration import Calibration
 from dllm_core.draft.network import DraftNetwork
+from dllm_core.json_lines import read_rows
 
 CARD, TEMPLATE = "README.md", "card.md"
 

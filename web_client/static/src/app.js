@@ -14,6 +14,7 @@ import "./views/tabs.js";
 import "./views/denoise.js";
 import "./views/latency.js";
 import "./views/events.js";
+import "./views/decisions.js";
 
 /** @typedef {HTMLElement & {render(controller: Controller): void}} View */
 
@@ -22,7 +23,7 @@ const CARET_MS = 60;
 
 const controller = new Controller(draw);
 const views = /** @type {View[]} */ (
-  ["problem", "replay", "connection", "menu", "talk", "conversation", "composer", "tabs", "denoise", "latency", "events"].map(
+  ["problem", "replay", "connection", "menu", "talk", "conversation", "composer", "tabs", "denoise", "latency", "events", "decisions"].map(
     (name) => document.querySelector(`ob-${name}`),
   )
 );

@@ -17,6 +17,14 @@ import { Question, Turn } from "./turn.js";
  * @property {boolean} cut the caller interrupted it
  */
 
+/**
+ * @typedef {object} Decision the answer to a question about the call
+ * @property {string} name
+ * @property {string} label
+ * @property {number} probability
+ * @property {"rule" | "head" | "model"} by
+ */
+
 const MAX_TURNS = 200;
 
 /** Begins the ids of messages that a new call begins with. */
@@ -47,6 +55,9 @@ export class Session {
     this.turns = [];
     /** @type {{code: string, details: string} | null} */
     this.problem = null;
+    /** The decisions on the last turn.
+     * @type {{itemId: string | null, answers: Decision[], tags: string[], effects: string[]}} */
+    this.decisions = { itemId: null, answers: [], tags: [], effects: [] };
     this.question = new Question();
     this.turnCount = 0;
     /** Calls that the conversation went over. */
@@ -181,6 +192,14 @@ const SERVER = {
   },
   "onebreath.playback.words": (session, event) => {
     session.turnOf(event.response_id)?.places.push(...event.words);
+  },
+  "onebreath.decision": (session, { item_id, decisions, tags, effects }) => {
+    const same = session.decisions.itemId === item_id;
+    const known = same ? session.decisions.answers : [];
+    const named = new Set(decisions.map((/** @type {Decision} */ { name }) => name));
+    const answers = [...known.filter(({ name }) => !named.has(name)), ...decisions];
+    const before = same ? session.decisions.effects : [];
+    session.decisions = { itemId: item_id, answers, tags, effects: [...before, ...effects] };
   },
   "onebreath.turn.timings": (session, event, t) => {
     const turn = session.turnOf(event.response_id);
