@@ -35,6 +35,7 @@ from agent.session.notices import (
     ReplyItemStarted,
     ReplyStarted,
     ReplyTextDelta,
+    Resumed,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
@@ -48,6 +49,8 @@ from agent.session.notices import (
     WordTimestamps,
 )
 
+RESUMABLE = "onebreath.session.resumable"
+"""The type of the event that holds a secret; only the client itself is shown it."""
 OWN = "onebreath."
 """The prefix of the events that are not of the API; a client asks for them."""
 ReplyNotice = (
@@ -102,6 +105,10 @@ class EventWriter:
         """The first event of a connection."""
         return self._event("session.created", session=self._session.body())
 
+    def resumable(self, token: str, seconds: float) -> Event:
+        """The event that tells how to come back within ``seconds`` of a lost connection."""
+        return self._event(RESUMABLE, **_way_back(token, seconds))
+
     def output_buffer(self, change: str, response_id: str) -> Event:
         """WebRTC only: the event that a reply's audio ``started``, ``stopped`` or ``cleared``."""
         return self._event(f"output_audio_buffer.{change}", response_id=response_id)
@@ -114,7 +121,7 @@ class EventWriter:
     def write(self, notice: Notice) -> Iterator[Event]:
         """The events that tell a client about ``notice``."""
         for kind, body in self._bodies(notice):
-            if self.own_events or not kind.startswith(OWN):
+            if self.own_events or kind == RESUMABLE or not kind.startswith(OWN):
                 yield self._event(kind, **body)
 
     def _event(self, kind: str, **body: Any) -> Event:
@@ -163,6 +170,8 @@ class EventWriter:
                 yield "conversation.item.truncated", {**body, **end}
             case Configured():
                 yield from self._configured(notice.settings)
+            case Resumed():
+                yield from self._resumed(notice)
             case Trouble():
                 yield "error", {"error": objects.error(notice)}
             case _:
@@ -174,6 +183,15 @@ class EventWriter:
         if settings.ignored:
             message = "not applied: " + "; ".join(settings.ignored)
             yield "onebreath.notice", {"code": "settings_ignored", "message": message}
+
+    def _resumed(self, notice: Resumed) -> Iterator[Named]:
+        """The first events of a connection over which the session goes on."""
+        self._responses.clear()
+        self._shown.clear()
+        yield "session.created", {"session": self._session.body(), "resumed": True}
+        yield RESUMABLE, _way_back(notice.token, notice.seconds)
+        for item, previous in notice.items:
+            yield from _new_item(objects.shown_item(item), previous)
 
     # ---- the caller's side -------------------------------------------------------------
 
@@ -266,6 +284,10 @@ class EventWriter:
             case ReplyFinished():
                 yield from reply.end(notice, self._session.output_format)
                 del self._responses[notice.response_id]
+
+
+def _way_back(token: str, seconds: float) -> Event:
+    return {"token": token, "resume_seconds": round(seconds, 3)}
 
 
 def _own(notice: OwnNotice) -> Named:

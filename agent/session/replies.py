@@ -22,9 +22,11 @@ from agent.reply import (
     ToolCallStarted,
 )
 from agent.session.commands import Abandon, AbandonSpeech, Command, Respond, Speak
+from agent.session.connection import Connection
 from agent.session.conversation import AgentReply, Conversation, FunctionCall, Turn
 from agent.session.events import (
     CancelReply,
+    ConnectionResumed,
     ReplyEvent,
     RespondNow,
     SegmentSpoken,
@@ -53,6 +55,8 @@ MAX_REPLY = 4000
 """Characters of one reply, about four minutes of speech; a longer one fails."""
 TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
 
+TAIL_SECONDS = 0.1
+"""The end of a finished reply that is not said again for another connection."""
 MAX_APART = 8
 """Replies outside the conversation that may be generated at once."""
 OPENING = Message("user", "Hello.")
@@ -106,6 +110,7 @@ class Replies:
         text_only: whether replies are words without sound, unless the client asks otherwise.
         options: functions and length of replies, unless the client asks otherwise.
         lexicon: the user's own words, for the spoken form.
+        connection: the connection to the client.
     """
 
     conversation: Conversation
@@ -122,6 +127,7 @@ class Replies:
     delivery: Delivery = Delivery.PACED
     text_only: bool = False
     options: ReplyOptions = field(default_factory=ReplyOptions)
+    connection: Connection = field(default_factory=Connection)
     _resuming: bool = False
     """Whether the rest of ``kept`` is spoken once it is complete."""
 
@@ -207,18 +213,22 @@ class Replies:
         text_only = self.text_only if request.text_only is None else request.text_only
         entry = AgentReply(self.new_id("item"), spoken=not text_only)
         response_id = self.new_id("resp")
-        lead = math.inf if self.delivery is Delivery.AT_ONCE else self.lead
         return ReplyInFlight(
             self.generation,
             response_id,
             entry,
-            lead,
+            self._lead,
             now,
             budget=self.budget,
             request=request,
             report_cut=self.delivery is Delivery.AT_ONCE and not text_only,
             lexicon=self.lexicon,
+            connection=self.connection,
         )
+
+    @property
+    def _lead(self) -> float:
+        return math.inf if self.delivery is Delivery.AT_ONCE else self.lead
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:
         if not reply.request.apart:
@@ -350,7 +360,7 @@ class Replies:
                     ids = (reply.response_id, call.item_id, known.call_id)
                     yield FunctionArgumentsDelta(*ids, delta)
             case ReplyEvent(piece=ToolCall() as piece):
-                yield from self._called(reply, piece)
+                yield from self._called(reply, piece, now)
             case ReplyEvent(piece=ReplyDone()) if not reply.entry.calls:
                 yield from self._show(reply)
         yield from _plain_piece(reply, event, now)
@@ -364,13 +374,14 @@ class Replies:
         previous = self._follow(reply, call.item_id)
         yield FunctionCallStarted(reply.response_id, call.item_id, previous, call_id, piece.name)
 
-    def _called(self, reply: ReplyInFlight, piece: ToolCall) -> Iterator[Command]:
+    def _called(self, reply: ReplyInFlight, piece: ToolCall, now: float) -> Iterator[Command]:
         if piece.call_id not in reply.running_calls:
             yield from self._call_started(reply, ToolCallStarted(piece.call_id, piece.name))
         running = reply.running_calls[piece.call_id]
         ids = (reply.response_id, running.item_id)
         if not running.call.arguments:
             yield FunctionArgumentsDelta(*ids, running.call.call_id, piece.arguments)
+        running.told_at = now
         call = reply.call_complete(piece).call
         yield FunctionCallDone(*ids, None, call.call_id, call.name, call.arguments)
 
@@ -392,7 +403,12 @@ class Replies:
         )
 
     def pump(self, now: float) -> Iterator[Command]:
-        """Send the sound that is due; finish the reply once all of it was heard."""
+        """Send the sound that is due; finish the reply once all of it was heard.
+
+        While the client is not there, a complete reply waits, too.
+        """
+        if not self.connection.up:
+            return
         for reply in [reply for reply in self.apart.values() if reply.generated]:
             del self.apart[reply.generation]
             yield from reply.tell_end(sound_in_events=False)
@@ -408,9 +424,58 @@ class Replies:
 
     def next_due(self, now: float) -> float | None:
         """Monotonic second at which `pump` has work; None while there is none."""
-        if self.current is None or self.current.paused:
+        if self.current is None or self.current.paused or not self.connection.up:
             return None
         return self.current.playback.next_due(now)
+
+    # ---- another connection --------------------------------------------------------
+
+    def resume_over(self, event: ConnectionResumed, now: float) -> list[ReplyInFlight]:
+        """Take another connection; returns the replies that it is to be told of."""
+        self.delivery, seen = event.delivery, self.connection.last_seen
+        last = self.finished
+        if self.current is None and last is not None and _lost(last, seen):
+            self.current, self.finished = last, None
+        running = [reply for reply in (self.current, *self.apart.values()) if reply is not None]
+        for reply in running:
+            heard = reply.playback.heard(seen)
+            if event.played is not None and event.played[0] == reply.entry.item_id:
+                heard = min(event.played[1] + reply.resumed_from, reply.playback.sent)
+            reply.lead = self._lead
+            reply.report_cut = self.delivery is Delivery.AT_ONCE and reply.entry.spoken
+            reply.resume(self.new_id("resp"), heard, now)
+        return running
+
+    def retold(self, reply: ReplyInFlight) -> list[str]:
+        """The ids of the items of a reply that another connection is told of with it."""
+        names = [reply.entry.item_id] if reply.entry.shown else []
+        return names + [call.item_id for call in self._untold(reply)]
+
+    def _untold(self, reply: ReplyInFlight) -> list[FunctionCall]:
+        """The calls that the client may not have been told to run."""
+        seen = self.connection.last_seen
+        calls = reply.running_calls.values()
+        return [call for call in calls if call.told_at is None or call.told_at > seen]
+
+    def tell_again(self, reply: ReplyInFlight, now: float) -> Iterator[Command]:
+        """Tell another connection of a reply from its beginning."""
+        yield self._started(reply)
+        if reply.entry.shown:
+            yield from reply.tell_words(self._before(reply, reply.entry.item_id))
+        for call in self._untold(reply):
+            known, ids = call.call, (reply.response_id, call.item_id)
+            previous = self._before(reply, call.item_id)
+            yield FunctionCallStarted(*ids, previous, known.call_id, known.name)
+            if known.arguments:
+                yield FunctionArgumentsDelta(*ids, known.call_id, known.arguments)
+            if call.told_at is not None:
+                call.told_at = now
+                yield FunctionCallDone(*ids, None, known.call_id, known.name, known.arguments)
+
+    def _before(self, reply: ReplyInFlight, item_id: str) -> str | None:
+        names = [] if reply.request.apart else self.conversation.item_ids
+        place = names.index(item_id) if item_id in names else len(names)
+        return names[place - 1] if place else None
 
     # ---- the end -------------------------------------------------------------------
 
@@ -466,7 +531,7 @@ class Replies:
         """Cut the newest reply in the history to what the client has played; ends it if it runs."""
         for reply in (self.current, self.finished):
             if reply is not None and reply.entry.item_id == event.item_id:
-                reply.truncate(event.played)
+                reply.truncate(event.played + reply.resumed_from)
                 if reply is self.current:
                     reply.report_cut = False
                     yield from self.stop(now, "client_cancelled")
@@ -492,6 +557,15 @@ class Replies:
         elif self.current is not None and self.current.generation == event.generation:
             yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
             yield from self.stop(now, event.message, "failed")
+
+
+def _lost(reply: ReplyInFlight, seen: float) -> bool:
+    """Whether a reply ended after the client was ``seen`` last, so that its end was not heard."""
+    untold = any(
+        call.told_at is not None and call.told_at > seen and call.output is None
+        for call in reply.entry.calls
+    )
+    return untold or reply.unheard_at(seen + TAIL_SECONDS)
 
 
 def whole(tokens: float) -> int | None:

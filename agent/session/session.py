@@ -14,6 +14,7 @@ from agent.config.settings import Settings
 from agent.reply import Prefilled
 from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
+from agent.session.connection import Connection, ConnectionAction, ConnectionEvent
 from agent.session.conversation import Conversation, Turn
 from agent.session.events import (
     AudioFrame,
@@ -22,6 +23,8 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
+    ConnectionLost,
+    ConnectionResumed,
     CreateItem,
     DeleteItem,
     FinalTranscript,
@@ -45,6 +48,7 @@ from agent.session.lifecycle import Lifecycle
 from agent.session.notices import (
     Configured,
     Remark,
+    Resumed,
     TranscriptFailed,
     TranscriptUpdated,
     Trouble,
@@ -54,7 +58,7 @@ from agent.session.pending_reply import PendingReply
 from agent.session.playback import Delivery
 from agent.session.replies import Replies, whole
 from agent.session.reply_in_flight import ReplyInFlight
-from agent.session.user_turn import UserTurn
+from agent.session.user_turn import STARVED_RESUMABLE_SECONDS, UserTurn
 from agent.timing import Stage
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
@@ -76,11 +80,13 @@ class Session:
         create_response: whether the end of a turn starts a reply.
         interrupt_response: whether the caller's speech may interrupt a reply.
         transcription_only: whether the caller is written down and never answered.
+        connection: the connection to the client, which may be lost for a while.
     """
 
     settings: Settings
     started_at: float
     delivery: Delivery = Delivery.PACED
+    connection: Connection = field(default_factory=Connection)
     conversation: Conversation = field(init=False)
     user_turn: UserTurn = field(init=False)
     replies: Replies = field(init=False)
@@ -98,12 +104,14 @@ class Session:
         responder = settings.responder
         self.conversation = Conversation(responder.instructions, responder.history_characters)
         self.user_turn = UserTurn(settings.turns, settings.asr.language)
+        if self.connection.patience:
+            self.user_turn.starved_seconds = STARVED_RESUMABLE_SECONDS
         self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
         self.replies = Replies(
             self.conversation, lead, budget, self.ids.new, lexicon=settings.tts.words
         )
-        self.replies.delivery = self.delivery
+        self.replies.delivery, self.replies.connection = self.delivery, self.connection
         self.items = Items(self.conversation, self.user_turn, self.ids)
         self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)
         self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
@@ -156,6 +164,10 @@ class Session:
                 return self._failed(event, now)
             case CallStarted():
                 return self._started(now)
+            case ConnectionLost():
+                return self._connection_lost(event, now)
+            case ConnectionResumed():
+                return self._resumed(event, now)
             case Leave():
                 return self.lifecycle.leave(event.reason, now)
             case Tick():
@@ -375,6 +387,36 @@ class Session:
         turn = None if self.user_turn.open is None else self.user_turn.open.turn
         yield from self.replies.discard(turn, now)
 
+    # ---- the connection ------------------------------------------------------------
+
+    def _connection_lost(self, event: ConnectionLost, now: float) -> Iterator[Command]:
+        self.connection.take(ConnectionEvent.LOST, now, event.last_seen)
+        if self.lifecycle.leaving:
+            yield from self.lifecycle.end(self.lifecycle.reason)
+
+    def _resumed(self, event: ConnectionResumed, now: float) -> Iterator[Command]:
+        """Tell another connection where the conversation stands, and go on."""
+        action = self.connection.take(ConnectionEvent.RESUMED, now, event.last_seen)
+        if action is not ConnectionAction.GO_ON:
+            return
+        self.user_turn.reconnected(now)
+        running = self.replies.resume_over(event, now)
+        retold = {name for reply in running for name in self.replies.retold(reply)}
+        yield Resumed(self.items.shown(retold), event.token, self.connection.patience)
+        yield from self.user_turn.tell_again()
+        for reply in running:
+            yield from self.replies.tell_again(reply, now)
+
+    def _wait_for_client(self, now: float) -> Iterator[Command]:
+        """Carry out what time makes due while nobody is there."""
+        yield from self.pending_reply.settle(now)
+        self.lifecycle.observe(now, quiet=False)
+        if self.connection.expire(now) is ConnectionAction.END:
+            waited = f"{self.connection.patience:.0f} s"
+            yield from self.lifecycle.end(f"the client did not come back within {waited}")
+        elif self.lifecycle.due_to_end(now):
+            yield from self.lifecycle.end()
+
     # ---- everything else -----------------------------------------------------------
 
     def _configure(self, event: Configure, now: float) -> Iterator[Command]:
@@ -438,6 +480,9 @@ class Session:
 
     def _settle(self, now: float) -> Iterator[Command]:
         """Carry out everything that the time or the new state makes due."""
+        if not self.connection.up:
+            yield from self._wait_for_client(now)
+            return
         starved = self.user_turn.starved_at
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
@@ -463,5 +508,7 @@ class Session:
                 yield Remark("budget_overrun", message)
 
     def _next_wake(self, now: float) -> float | None:
+        if not self.connection.up:
+            return min(self.connection.deadline, self.lifecycle.ends_at)
         times = [self.user_turn.starved_at, self.replies.next_due(now)]
         return min((self.lifecycle.wakes_at, *(time for time in times if time is not None)))
