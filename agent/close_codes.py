@@ -23,4 +23,4 @@ TRY_AGAIN_LATER: Final = 1013
 RESUMED_ELSEWHERE: Final = 4001
 """The session goes on over another connection of its client."""
 HANG_UPS: Final = frozenset({NORMAL_CLOSURE, 1005})
-"""The codes with which a client means to end the call; 1005 stands for a close frame without one."""
+"""The codes with which a client means to end a call; 1005 is a close frame without a code."""

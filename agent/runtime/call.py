@@ -50,9 +50,10 @@ TURN_SECONDS = 0.002
 """Seconds of work on a client's sound after which the event loop gets its turn."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
-REGULAR_SECONDS = 1.0
-"""Seconds between two messages of a client that sends all the time, so that it was last there when
-the last one came; of others only the end of the connection tells."""
+STEADY_GAP = 1.0
+STEADY_SECONDS = 2.0
+"""A client that has sent messages for so long, never more than ``STEADY_GAP`` apart, was last there
+when the last one came; of others only the end of the connection tells."""
 
 
 class CallRunner:
@@ -103,7 +104,7 @@ class CallRunner:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_seconds = settings.server.idle_seconds
         self._last_message_at = self._clock()
-        self._message_gap = 0.0
+        self._steady_since = self._clock()
         self._connected = True
         self._connection_tasks: list[asyncio.Task[None]] = []
         self._over = asyncio.Event()
@@ -177,8 +178,8 @@ class CallRunner:
     @property
     def _last_seen(self) -> float:
         """Monotonic second at which the client was last known to be there."""
-        regular = self._message_gap <= REGULAR_SECONDS
-        return self._last_message_at if regular else self._clock()
+        steady = self._last_message_at - self._steady_since >= STEADY_SECONDS
+        return self._last_message_at if steady else self._clock()
 
     def _reconnect(self, another: NextConnection) -> None:
         """Go on over another connection; the old one is closed if it still lives.
@@ -194,7 +195,7 @@ class CallRunner:
             self._release(old)
         self._transport, self._connected = another.transport, True
         self._unsent = asyncio.Queue(MAX_UNSENT)
-        self._last_message_at = now
+        self._last_message_at = self._steady_since = now
         self._caller_audio.reconnected(another.transport.rate, now)
         resumed = ConnectionResumed(seen, another.delivery, another.played, another.token)
         self._handle(resumed)
@@ -203,11 +204,15 @@ class CallRunner:
     def _release(self, transport: Transport) -> None:
         self._group.create_task(_closed(transport), context=self._context)
 
+    def _note_message(self, now: float) -> None:
+        if now - self._last_message_at > STEADY_GAP:
+            self._steady_since = now
+        self._last_message_at = now
+
     async def _receive(self, transport: Transport) -> None:
         try:
             async for message in transport.receive():
-                now = self._clock()
-                self._message_gap, self._last_message_at = now - self._last_message_at, now
+                self._note_message(self._clock())
                 if self._slot is not None:
                     self._slot.heard = True
                 if isinstance(message, Trouble):
