@@ -2,6 +2,7 @@
 /** One call from the page: what the buttons do, what is measured, what is written down. */
 
 import { ServerClock, now } from "./clock.js";
+import { DeviceWatch } from "./device_watch.js";
 import { HoldToTalk } from "./hold.js";
 import { asked, remembered } from "./opening.js";
 import { Measurements } from "./measurements.js";
@@ -43,8 +44,8 @@ export class Call {
     this.hold = new HoldToTalk(this, (event) => this.#send(event), (event) => this.#note(event));
     this.measured = new Measurements(this, (event) => this.#send(event), (event) => this.#note(event));
     this.reconnection = new Reconnection();
-    /** @type {CallOptions["transport"]} */
-    this.wanted = "auto";
+    this.devices = new DeviceWatch(this, (event) => this.#note(event));
+    this.wanted = /** @type {CallOptions["transport"]} */ ("auto");
     /** Grows with every beginning and end: what an earlier one still waits for is not wanted. */
     this.attempt = 0;
   }
@@ -75,7 +76,7 @@ export class Call {
       this.audio = audio;
       this.useSpeaker(options);
       if (microphone) await audio.microphone.open(options.deviceId);
-      audio.microphone.onLost = () => this.report(new Problem("microphone_lost"));
+      this.devices.start(audio, options.deviceId);
       const transport = await dial(audio, this.#listener(unwanted), options.transport, this.server);
       if (unwanted()) {
         transport.hangUp();
@@ -192,13 +193,7 @@ export class Call {
 
   /** @param {string} deviceId */
   async useMicrophone(deviceId) {
-    try {
-      await this.audio?.microphone.open(deviceId);
-      await this.transport?.microphoneChanged();
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      this.report(error);
-    }
+    await this.devices.use(deviceId);
   }
 
   /** @param {Problem} problem */
@@ -288,6 +283,7 @@ export class Call {
     this.attempt++;
     this.pulse.stop();
     this.reconnection.forget();
+    this.devices.stop();
     const { transport, audio } = this;
     this.transport = null;
     this.audio = null;
