@@ -411,7 +411,7 @@ async def test_a_lost_peer_is_waited_for():
 @pytest.mark.slow
 async def test_two_hundred_resumptions_leave_nothing_behind(monkeypatch):
     monkeypatch.setattr("agent.server.app.SPARE_RESUMPTIONS", 1000)
-    async with server() as (address, _):
+    async with server(within=200) as (address, _):
         async with dial(address, RESUMABLE) as line:
             token = await token_of(line)
             cut(line)

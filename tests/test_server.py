@@ -36,7 +36,7 @@ def utterances(*texts):
 
 
 @asynccontextmanager
-async def server(*heard, webrtc=None, answers=ANSWERS, **server_settings):
+async def server(*heard, webrtc=None, answers=ANSWERS, within=20, **server_settings):
     settings = Settings(server={"max_calls": 2, **server_settings}, webrtc=webrtc or {})
     engines = Engines(
         utterances(*heard),
@@ -50,7 +50,7 @@ async def server(*heard, webrtc=None, answers=ANSWERS, **server_settings):
     ready = asyncio.Event()
     serving = asyncio.create_task(serve(settings, engines, sock, ready.set))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within):
             await ready.wait()
             yield f"127.0.0.1:{sock.getsockname()[1]}", engines
     finally:

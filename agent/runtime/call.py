@@ -202,7 +202,9 @@ class CallRunner:
         self._exchange()
 
     def _release(self, transport: Transport) -> None:
-        self._group.create_task(_closed(transport), context=self._context)
+        """Close a connection, whatever becomes of the call meanwhile."""
+        assert self._slot is not None
+        self._slot.release(_closed(transport))
 
     def _note_message(self, now: float) -> None:
         if now - self._last_message_at > STEADY_GAP:

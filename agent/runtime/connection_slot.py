@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent.errors import CallError
 from agent.session.playback import Delivery
@@ -50,8 +52,18 @@ class ConnectionSlot:
     patience: float
     heard: bool = False
     replace: Callable[[NextConnection], None] = _not_running
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+    """Old connections that are being closed."""
+
+    def release(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Close an old connection in a task that the end of the call waits for."""
+        task = asyncio.create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def close(self, code: int, reason: str) -> None:
-        """Close the present connection; closing twice is harmless."""
+        """Close the present connection and wait for old ones; closing twice is harmless."""
         self.replace = _not_running
         await self.transport.close(code, reason)
+        if self._closing:
+            await asyncio.wait(self._closing)
