@@ -143,6 +143,9 @@ class TurnSettings(Section):
             until the words are known.
         decide_within: seconds of detected speech after which a possible interruption is decided.
         echo: whether the agent's own voice is told apart from the caller's in the microphone.
+        echo_settling: seconds of the agent's first sound in a call, and over a new connection, in
+            which a voice without words does not interrupt it: the browser's echo cancellation
+            has not settled.
         far_voices: whether voices far below the caller's level, such as a television, are left
             out.
         duck_db: gain of the agent's voice during a possible interruption, in dB.
@@ -165,6 +168,7 @@ class TurnSettings(Section):
     backchannels: bool = True
     decide_within: float = Field(0.3, gt=0, le=2)
     echo: bool = True
+    echo_settling: float = Field(1.5, ge=0, le=10)
     far_voices: bool = True
     duck_db: float = Field(-12.0, ge=-60, le=0)
 

@@ -128,6 +128,7 @@ class Replies:
     text_only: bool = False
     options: ReplyOptions = field(default_factory=ReplyOptions)
     connection: Connection = field(default_factory=Connection)
+    _sounded: float = 0.0
     _resuming: bool = False
     """Whether the rest of ``kept`` is spoken once it is complete."""
 
@@ -420,6 +421,7 @@ class Replies:
         yield from self.current.tell_end(sound_in_events=events)
         if self.current.over(now):
             yield self.current.finish()
+            self._sounded = self.sounded
             self.finished, self.current = self.current, None
 
     def next_due(self, now: float) -> float | None:
@@ -428,11 +430,19 @@ class Replies:
             return None
         return self.current.playback.next_due(now)
 
+    @property
+    def sounded(self) -> float:
+        """Seconds of sound that the client's present connection has had."""
+        current = self.current
+        now = 0.0 if current is None else current.playback.sent - current.resumed_from
+        return self._sounded + now
+
     # ---- another connection --------------------------------------------------------
 
     def resume_over(self, event: ConnectionResumed, now: float) -> list[ReplyInFlight]:
         """Take another connection; returns the replies that it is to be told of."""
         self.delivery, seen = event.delivery, self.connection.last_seen
+        self._sounded = 0.0
         last = self.finished
         if self.current is None and last is not None and _lost(last, seen):
             self.current, self.finished = last, None
@@ -492,6 +502,7 @@ class Replies:
         With ``keep`` its text goes on being generated: what cut it may prove to be noise.
         """
         yield from self._release()
+        self._sounded = self.sounded
         reply, self.current = self.current, None
         if reply is None:
             return

@@ -299,6 +299,27 @@ class ReplyInFlight:
         """The words of the reply up to ``position`` seconds of its sound."""
         return self._heard_source(position).strip()
 
+    def spoken_lately(self, seconds: float, now: float) -> str:
+        """The words that were being spoken in the last ``seconds``, as text and as spoken."""
+        until = self.playback.heard(now)
+        marks = self.playback.marks
+        first = self.playback.mark_at(until - seconds)
+        begun = 0 if first is None else marks.index(first) + 1
+        passed = [mark for mark in marks[begun:] if mark.position <= until]
+        last = marks[begun + len(passed) : begun + len(passed) + 1]  # the word being spoken
+        within = [mark for mark in (*passed, *last) if self._segments[mark.segment][0]]
+        if not within:
+            return ""
+        before = "" if first is None else self._source_by(first)
+        said = self._source_by(within[-1])[len(before) :]
+        return " ".join([said, *(self._word_at(mark) for mark in within)])
+
+    def _word_at(self, mark: SpokenMark) -> str:
+        """The spoken word that ends at ``mark``: "42" is two of them."""
+        words = self._segments[mark.segment][1].text.split()
+        place = len(words) if mark.words is None else mark.words
+        return words[place - 1] if 0 < place <= len(words) else ""
+
     def _heard_source(self, position: float) -> str:
         mark = self.playback.mark_at(position)
         return "" if mark is None else self._source_by(mark)

@@ -301,6 +301,8 @@ class Session:
             self.lifecycle.caller_spoke()
         if self.barge_in.is_false_barge_in(turn):
             yield from self._resume_reply(now)
+        elif self.barge_in.echoes(turn):
+            turn.aside = True
         elif text and self._answers and not turn.on_request:
             self._decide_on_reply(turn)
 
