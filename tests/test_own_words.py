@@ -8,7 +8,7 @@ from test_connection import WORDS, ask, resume, run, say
 
 from agent.config.settings import Settings
 from agent.session.connection import Connection
-from agent.session.events import CallStarted, FinalTranscript, PartialTranscript
+from agent.session.events import CallStarted, DeviceChanged, FinalTranscript, PartialTranscript
 from agent.session.notices import ReplyStarted, StopPlaying, TurnCommitted
 from agent.session.playback import Delivery
 from agent.session.session import Session
@@ -139,3 +139,13 @@ def test_a_word_that_the_agent_said_long_before_is_the_callers():
     desk.hear(0.2, 0.9)
     words(desk, "one")
     assert len(desk.all(StopPlaying)) == 1
+
+
+def test_another_device_has_first_seconds_again():
+    desk = desk_with(echo_settling=0.9)
+    desk.hear(0.1, 0.0)
+    say(desk, ask(desk), *WORDS)
+    desk.hear(0.9, 0.0)
+    desk.tell(DeviceChanged())
+    desk.hear(0.5, 0.9)
+    assert desk.all(StopPlaying) == []

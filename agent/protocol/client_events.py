@@ -20,6 +20,7 @@ from agent.protocol.client_schema import (
     BaseEvent,
     Clear,
     Commit,
+    DeviceChange,
     ItemCreate,
     ItemDelete,
     ItemRetrieve,
@@ -41,6 +42,7 @@ from agent.session.events import (
     CommitAudio,
     CreateItem,
     DeleteItem,
+    DeviceChanged,
     Input,
     RetrieveItem,
     Truncate,
@@ -145,6 +147,8 @@ class ClientEvents:
                 return CancelReply(quiet=True)
             case SessionUpdate():
                 return read_session(event.session, self.reading)
+            case DeviceChange():
+                return DeviceChanged()
             case Ping():
                 return Pinged(event.client_time_ms)
             case _:

@@ -141,6 +141,10 @@ class Ping(BaseEvent):
     client_time_ms: float = Field(allow_inf_nan=False)
 
 
+class DeviceChange(BaseEvent):
+    """``onebreath.device.changed``."""
+
+
 EVENTS: dict[str, type[BaseEvent]] = {
     "session.update": SessionUpdate,
     "transcription_session.update": SessionUpdate,
@@ -155,6 +159,7 @@ EVENTS: dict[str, type[BaseEvent]] = {
     "response.cancel": ResponseCancel,
     "output_audio_buffer.clear": OutputClear,
     "onebreath.ping": Ping,
+    "onebreath.device.changed": DeviceChange,
 }
 """The client events by type."""
 ITEMS: dict[str, type[MessageItem | FunctionCallItem | FunctionCallOutputItem | ItemReference]] = {

@@ -295,6 +295,11 @@ class ConnectionResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceChanged:
+    """The client has another microphone or speaker: its echo cancellation begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The server asks for the end of the call, after a goodbye."""
 
@@ -328,6 +333,7 @@ Input = (
     | StageFailed
     | ConnectionLost
     | ConnectionResumed
+    | DeviceChanged
     | Leave
     | Tick
 )

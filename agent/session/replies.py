@@ -432,10 +432,14 @@ class Replies:
 
     @property
     def sounded(self) -> float:
-        """Seconds of sound that the client's present connection has had."""
+        """Seconds of sound that the client's present connection and devices have had."""
         current = self.current
         now = 0.0 if current is None else current.playback.sent - current.resumed_from
         return self._sounded + now
+
+    def unsettle(self) -> None:
+        """Count sound anew: the client's echo cancellation begins again."""
+        self._sounded -= self.sounded
 
     # ---- another connection --------------------------------------------------------
 

@@ -27,6 +27,7 @@ from agent.session.events import (
     ConnectionResumed,
     CreateItem,
     DeleteItem,
+    DeviceChanged,
     FinalTranscript,
     Input,
     Leave,
@@ -168,6 +169,9 @@ class Session:
                 return self._connection_lost(event, now)
             case ConnectionResumed():
                 return self._resumed(event, now)
+            case DeviceChanged():
+                self.replies.unsettle()
+                return iter(())
             case Leave():
                 return self.lifecycle.leave(event.reason, now)
             case Tick():

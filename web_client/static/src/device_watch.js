@@ -131,6 +131,7 @@ export class DeviceWatch {
       return false;
     }
     this.deviceId = deviceId;
+    transport?.send({ type: "onebreath.device.changed" });
     this.note({ type: "page.device", kind: "microphone" });
     return true;
   }
