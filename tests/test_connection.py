@@ -58,7 +58,7 @@ def desk_with(**call):
         turns={"detection": "server_vad", "endpoint_delay": 0.5, "backchannels": False},
         call={"goodbye": None, **call},
     )
-    desk = Desk(Session(settings, 0.0, Delivery.PACED, Connection(PATIENCE)))
+    desk = Desk(Session(settings, 0.0, Delivery.PACED, connection=Connection(PATIENCE)))
     desk.tell(CallStarted())
     return desk
 

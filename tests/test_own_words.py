@@ -60,7 +60,7 @@ def test_any_two_texts_can_be_compared(some, other):
 
 def desk_with(**turns):
     settings = Settings(turns={"endpoint_delay": 0.5, **turns}, call={"goodbye": None})
-    desk = Desk(Session(settings, 0.0, Delivery.PACED, Connection(30.0)))
+    desk = Desk(Session(settings, 0.0, Delivery.PACED, connection=Connection(30.0)))
     desk.tell(CallStarted())
     return desk
 

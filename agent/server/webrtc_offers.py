@@ -20,6 +20,7 @@ from starlette.routing import Route
 from agent.close_codes import NORMAL_CLOSURE
 from agent.config.settings import IceServer, Settings
 from agent.protocol import BadEvent
+from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
 from agent.runtime.connection_slot import ConnectionSlot
 from agent.server.access import Access, Refused
@@ -107,7 +108,7 @@ class WebRtcOffers:
     Args:
         calls: the server's calls, of every transport.
         access: decides who may call.
-        open_session: makes a session from a request's query and its session object.
+        open_session: makes a session; see ``Sessions.open``.
         converse: carries on a conversation over an open transport, to its end.
         paces: how fast the events of each client may come.
         resumption: the calls that clients can come back to.
@@ -118,7 +119,7 @@ class WebRtcOffers:
         settings: Settings,
         calls: CallRegistry,
         access: Access,
-        open_session: Callable[[Mapping[str, str], Mapping[str, Any] | None], OpenedSession],
+        open_session: Callable[..., OpenedSession],
         converse: Converse,
         paces: Paces | None = None,
         resumption: Resumption | None = None,
@@ -190,7 +191,8 @@ class WebRtcOffers:
     def _opened(self, request: Request, offer: Offer, admission: Admission) -> OpenedSession:
         session = {**(admission.session or {}), **(offer.session or {})}
         try:
-            return self._open_session(request.query_params, session or None)
+            beta = asks_for_beta(request.headers.get(HEADER))
+            return self._open_session(request.query_params, session or None, beta=beta)
         except BadEvent as error:
             trouble = error.trouble
             raise OfferRefused(400, trouble.code, trouble.message, trouble.param) from None
