@@ -141,7 +141,7 @@ class _Impatient(_Narrow):
 async def test_a_peer_that_never_reads_is_let_go(
     protocol: type[MediaAwareProtocol], send_seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.server.app.MediaAwareProtocol", protocol)
+    monkeypatch.setattr("agent.server.http_server.MediaAwareProtocol", protocol)
     monkeypatch.setattr("agent.telephony.media.connection.SEND_SECONDS", send_seconds)
     async with telephony_server(script=lambda said: "word " * 200) as server:
         caller = await admitted(server)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from agent.cli.main import app
 from agent.config.settings import Settings
 from agent.doctor.checks import Finding, Level
-from agent.telephony.check.check import check_telephony
+from agent.telephony.check.check import ServerAddress, check_telephony
 
 HEARD = ["how are you"] * 10
 
@@ -104,3 +104,14 @@ def test_the_command_prints_a_table_and_fails(command: str, tmp_path: Any) -> No
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["level"] for row in rows] == ["ok", "problem"]
     assert SECRET not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "dialled"),
+    [
+        (ServerAddress("https://phone.example", True), "wss://voice-0.example/telephony/twilio"),
+        (ServerAddress("http://127.0.0.1:8080"), "ws://127.0.0.1:8080/telephony/twilio"),
+    ],
+)
+def test_a_server_of_several_is_dialled_at_its_own_address(place, dialled):
+    assert place.socket("wss://voice-0.example/telephony/twilio") == dialled

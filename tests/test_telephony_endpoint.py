@@ -35,7 +35,7 @@ QUESTION = np.concatenate([silence(0.1, RATE), speech(0.4, RATE), silence(0.7, R
 def tokens(monkeypatch):
     """The tokens of the server that the test starts."""
     shared = Tokens(b"k" * 32)
-    monkeypatch.setattr("agent.server.app.Tokens", lambda: shared)
+    monkeypatch.setattr("agent.server.identity.Tokens", lambda *_, **__: shared)
     return shared
 
 

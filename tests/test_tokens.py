@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.telephony.access import tokens
+from agent.telephony.access import spent
 from agent.telephony.access.tokens import LIFETIME, TokenError, Tokens
 
 
@@ -70,7 +70,7 @@ def test_junk_is_refused_and_never_repeated(junk: str) -> None:
 
 
 def test_memory_is_bounded_and_freed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_SPENT", 3)
+    monkeypatch.setattr(spent, "MAX_SPENT", 3)
     desk = Tokens()
     for _ in range(3):
         desk.spend(desk.issue("CA1", 0.0), "CA1", 1.0)

@@ -61,12 +61,17 @@ def settings_from(config: Path | None, flags: dict[str, dict[str, Any]] | None =
     settings = load_settings(flags, config)
     if named_file(config) is None and DEFAULT_FILE.is_file():
         err.print(f"settings: {DEFAULT_FILE.absolute()}", style="dim", soft_wrap=True)
+    start_logging(settings)
+    return settings
+
+
+def start_logging(settings: Settings) -> None:
+    """Log as the settings say, and keep libraries from being loud."""
     logging.basicConfig(level=settings.log_level.upper(), handlers=[_handler(settings)])
     # httpx and openai write addresses with their passwords, and headers with keys.
     libraries = ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice", "aiortc")
     for verbose in (*libraries, "httpx", "httpcore", "openai"):
         logging.getLogger(verbose).setLevel("WARNING")
-    return settings
 
 
 def _handler(settings: Settings) -> logging.Handler:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,13 +26,12 @@ from agent.cli.console import (
     ignore_hangups,
     load,
     out,
-    run_loop,
     settings_from,
 )
 from agent.cli.decode_flags import DecodeFlags, takes_decoding
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.cli.say import say
-from agent.cli.serving import listening
+from agent.cli.serve import serve_settings, serve_worker
 from agent.errors import AudioError, ConfigError, OnebreathError
 from agent.runtime.threads import calm
 
@@ -95,6 +94,15 @@ def serve(
             "network. Without keys in the settings, the link that is printed carries a new key.",
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that serve calls behind the one port, each with its own models. "
+            "Default: as in the settings.",
+        ),
+    ] = None,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -116,62 +124,14 @@ def serve(
     The web client is at http://HOST:PORT. Without API keys in the settings, only programs and
     browsers of this machine may call.
     """
-    from agent.cli.tables import loaded_table
-    from agent.runtime.engines import close_engines, keep_loaded
-    from agent.runtime.reload import reloaded, reweigh
-    from agent.server.access import is_loopback
-    from agent.server.app import listen
-    from agent.server.app import serve as serve_calls
-    from agent.server.tls import own_addresses
-
-    flags = {**engines.settings(), "server": {"host": host, "port": port}}
+    server = {"host": host, "port": port, "workers": workers}
+    flags = {**engines.settings(), "server": server}
     flags["tools"] = {"functions": tools or None}
     chosen = settings_from(config, flags)
     ignore_hangups()
     if self_signed and host is None and chosen.server.host == "127.0.0.1":
-        chosen = settings_from(config, {**flags, "server": {"host": "0.0.0.0", "port": port}})
-    where = listening(chosen, self_signed=self_signed, insecure=insecure)
-    settings = where.settings
-    own = settings.server
-    health = None if own.health_port is None else listen(own.host, own.health_port)
-    with listen(own.host, own.port) as sock, health or nullcontext():
-        loaded, table = load(settings)
-        bound, taken = sock.getsockname()[:2]
-        reached = own_addresses()[-1] if self_signed and bound == "0.0.0.0" else bound
-
-        def started() -> None:
-            keep_loaded()
-            out.print(loaded_table(table))
-            page = where.page(reached, taken)
-            out.print(f"\nlistening on [bold]{page}[/]", highlight=False, soft_wrap=True)
-            out.print(f"calls go to {where.calls(reached, taken)}", highlight=False)
-            if not own.api_keys:
-                said = "anybody who reaches it may call" if insecure else "this machine only"
-                out.print(f"no API keys are set: {said}", highlight=False)
-            if not is_loopback(own.host) and own.certificate is None:
-                out.print(f"\n{NOT_SECURE}", style="yellow", highlight=False, markup=False)
-            if health is not None:
-                address = "{}:{}".format(*health.getsockname()[:2])
-                out.print(f"health is at http://{address}/readyz", highlight=False)
-            out.file.flush()  # flushed so that a pipe gets it now and not at the end
-
-        def reload(old: Settings) -> Settings:
-            reweigh(loaded.responder, config)
-            return reloaded(old, config)
-
-        try:
-            serving = serve_calls(settings, loaded, sock, started, health=health, reload=reload)
-            code = run_loop(serving)
-        finally:
-            close_engines(loaded)
-    raise typer.Exit(code)
-
-
-NOT_SECURE = (
-    "note: browsers give the microphone only to pages by https and to http://localhost. On other "
-    "machines this page can be typed to; to talk there, serve with --self-signed or put an https "
-    "proxy before the server (docs/web_client.md)."
-)
+        chosen = settings_from(config, {**flags, "server": {**server, "host": "0.0.0.0"}})
+    raise typer.Exit(serve_settings(chosen, config, self_signed=self_signed, insecure=insecure))
 
 
 @app.command()
@@ -325,6 +285,7 @@ def _answer(settings: Settings, text: str, shown: Console | None) -> ReplyDone:
             return asyncio.run(answer(call, settings.responder.instructions, text, shown))
 
 
+app.command("serve-worker", hidden=True)(serve_worker)  # started by serve --workers
 app.command()(say)
 app.command()(latency.latency)
 app.command()(latency.report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,7 +23,7 @@ from pydantic_settings import (
 )
 
 from agent.config.decoding import DecodingSettings
-from agent.config.telephony import TelephonySettings
+from agent.config.telephony import TelephonySettings, public_address
 from agent.config.tools import ToolSettings
 from agent.timing import LatencyBudget
 from tts.engine import TtsError
@@ -85,6 +86,13 @@ class ServerSettings(Section):
             SIGHUP.
         certificate: PEM file of the TLS certificate with its chain; read again on SIGHUP.
         key: PEM file of the certificate's private key.
+        workers: processes that serve calls behind the one port; 1: the program itself.
+        shared_key: secret of 32 characters and more that several servers have in common: each
+            then accepts what another one signed, such as client secrets.
+        trusted_proxies: addresses and networks of proxies that are believed about the address of a
+            client (``X-Forwarded-For``).
+        advertise: this server's own address, such as ``https://voice-0.example.com``, where several
+            stand behind one name: telephony providers are sent to it.
     """
 
     host: str = "127.0.0.1"
@@ -103,6 +111,31 @@ class ServerSettings(Section):
     api_keys: dict[str, ApiKeySettings] = {}
     certificate: Path | None = None
     key: Path | None = None
+    workers: int = Field(1, ge=1, le=64)
+    shared_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    advertise: str | None = None
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ip_network(proxy, strict=False)
+        return proxies
+
+    @field_validator("advertise")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        return None if url is None else public_address(url)
+
+    @model_validator(mode="after")
+    def _advertised_servers_share_a_key(self) -> ServerSettings:
+        if self.advertise is not None and self.shared_key is None:
+            raise ValueError(
+                "server.advertise needs server.shared_key, the same at all servers of the name; "
+                "make one with: openssl rand -hex 32"
+            )
+        return self
 
     @model_validator(mode="after")
     def _certificate_with_its_key(self) -> ServerSettings:

@@ -21,6 +21,22 @@ ASK_BY_WEBHOOK = ("twilio", "signalwire", "exotel", "telnyx", "plivo", "vonage",
 """Providers that ask by an HTTP webhook how to handle a call."""
 
 
+def public_address(url: str) -> str:
+    """``url`` without a slash at its end, if others can call it.
+
+    Raises:
+        ValueError: it is neither https nor of this machine.
+    """
+    parts = urlsplit(url)
+    local = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    if not (parts.scheme == "https" or local) or not parts.hostname or parts.query:
+        raise ValueError(
+            "give the address that providers call, such as https://phone.example.com; "
+            "http is for this machine only"
+        )
+    return url.rstrip("/")
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -190,16 +206,7 @@ class TelephonySettings(_Section):
     @field_validator("public_url")
     @classmethod
     def _is_an_address(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        local = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
-        if not (parts.scheme == "https" or local) or not parts.hostname or parts.query:
-            raise ValueError(
-                "give the address that providers call, such as https://phone.example.com; "
-                "http is for this machine only"
-            )
-        return url.rstrip("/")
+        return None if url is None else public_address(url)
 
     @field_validator("instructions_template")
     @classmethod

@@ -25,7 +25,7 @@ MAX_CODES = 64
 CALLS = Counter(
     "onebreath_calls", "Calls that ended, by transport and outcome.", ["kind", "outcome"]
 )
-RUNNING = Gauge("onebreath_calls_running", "Calls that are up.")
+RUNNING = Gauge("onebreath_calls_running", "Calls that are up.", multiprocess_mode="livesum")
 REFUSED = Counter("onebreath_calls_refused", "Calls that were not admitted, by reason.", ["code"])
 TURNS = Counter("onebreath_turns", "Replies that ended, by outcome.", ["status"])
 V2V = Histogram(

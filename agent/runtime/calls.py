@@ -20,12 +20,15 @@ from typing import Protocol
 from agent.close_codes import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
 from agent.errors import CallError
 from agent.runtime.call_log import CALLS, REFUSED, RUNNING, current_call, line
+from agent.runtime.places import Free, Places
 from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.calls")
 
 GOODBYE_SECONDS = 12.0
 """Seconds for the goodbyes when a server is stopped; a goodbye takes at most 10."""
+LINES = "lines"
+"""Name of the places that ``max_calls`` bounds."""
 CLOSE_SECONDS = 5.0
 """Seconds that a transport has to close; then the place is freed in any case."""
 
@@ -104,6 +107,7 @@ class AdmittedCall:
         address: IP address of the client; empty where its calls are not counted by address.
         transport: the connection to its client; None while the call is being set up.
         on_end: called once when the place becomes free.
+        places: free what the call holds.
     """
 
     def __init__(self, registry: CallRegistry, call_id: str, kind: str, address: str = "") -> None:
@@ -112,6 +116,7 @@ class AdmittedCall:
         self.address = address
         self.transport: Closable | None = None
         self.on_end: Callable[[], None] | None = None
+        self.places: list[Free] = []
         self._registry = registry
         self._task: asyncio.Task[CallEnd] | asyncio.Task[None] | None = None
         self._conversing = False
@@ -216,6 +221,7 @@ class CallRegistry:
         clock: monotonic seconds.
         max_calls_per_address: calls at once from one address. None: half of ``max_calls``, and as
             many as there are lines from this machine itself.
+        places: counts the calls, for several processes too; None: in this process.
     """
 
     def __init__(
@@ -223,7 +229,9 @@ class CallRegistry:
         max_calls: int,
         clock: Callable[[], float] = time.monotonic,
         max_calls_per_address: int | None = None,
+        places: Places | None = None,
     ) -> None:
+        self.places = Places() if places is None else places
         self.max_calls = max_calls
         self.clock = clock
         self._per_address = max_calls_per_address
@@ -244,10 +252,13 @@ class CallRegistry:
         """The refusal that ``admit`` would raise now; None where it would admit a call."""
         if self._closed:
             return _no_room("server_stopping", SHUT_DOWN.reason)
-        if len(self._calls) >= self.max_calls:
-            reason = f"all {self.max_calls} lines are busy; try again later"
-            return _no_room("server_full", reason)
+        if self.places.full(LINES, self.max_calls):
+            return self._no_line()
         return None
+
+    def _no_line(self) -> CallRefused:
+        reason = f"all {self.max_calls} lines are busy; try again later"
+        return _no_room("server_full", reason)
 
     def check_room(self) -> None:
         """Check that a call would be admitted now.
@@ -258,36 +269,47 @@ class CallRegistry:
         if (refusal := self.refusal()) is not None:
             raise refusal
 
-    def admit(self, kind: str, prefix: str = "call", address: str = "") -> AdmittedCall:
+    def admit(
+        self, kind: str, prefix: str = "call", address: str = "", suffix: str = ""
+    ) -> AdmittedCall:
         """Admit a new call, which is then set up and run.
 
         Args:
             kind: the transport or the telephony provider, for the log.
             prefix: of the call's id.
             address: IP address of the client; empty: it is not counted by its address.
+            suffix: of the call's id.
 
         Raises:
             CallRefused: all places, or those of this address, are taken, or the server is being
                 stopped.
         """
         try:
-            self.check_room()
-            if address:
-                self._check_address(address)
+            places = self._take_places(address)
         except CallRefused as refusal:
             REFUSED.labels(refusal.code).inc()
             raise
-        call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}", kind, address)
+        call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}{suffix}", kind, address)
+        call.places = places
         self._calls[call.id] = call
         return call
 
-    def _check_address(self, address: str) -> None:
+    def _take_places(self, address: str) -> list[Free]:
+        """Take a line, and a place of the address."""
+        if self._closed:
+            raise _no_room("server_stopping", SHUT_DOWN.reason)
+        if (line := self.places.take(LINES, self.max_calls)) is None:
+            raise self._no_line()
+        if not address:
+            return [line]
         bound = self._per_address
         if bound is None:
             bound = self.max_calls if _is_here(address) else -(-self.max_calls // 2)
-        if sum(call.address == address for call in self._calls.values()) >= bound:
+        if (of_address := self.places.take(f"address {address}", bound)) is None:
+            line()
             reason = f"{bound} calls from this address are up; end one, or try again later"
             raise CallRefused(reason, 429, "too_many_calls")
+        return [line, of_address]
 
     def find(self, call_id: str) -> AdmittedCall | None:
         """The call with this id, if it is up or being set up."""
@@ -295,7 +317,11 @@ class CallRegistry:
 
     def remove(self, call: AdmittedCall) -> None:
         """Free the place of ``call``; called by the call itself."""
-        if self._calls.pop(call.id, None) is not None and call.on_end is not None:
+        if self._calls.pop(call.id, None) is None:
+            return
+        for free in call.places:
+            free()
+        if call.on_end is not None:
             call.on_end()
 
     @property

@@ -363,9 +363,12 @@ def _size(model: str) -> int:
 
 
 def thread_plan(settings: Settings) -> ThreadPlan:
-    """Threads by engine: the number in the settings, or a share of this machine's cores."""
+    """Threads by engine: the number in the settings, or a share of this machine's cores.
+
+    The processes of a server divide the cores, since they work at the same time.
+    """
     return plan(
-        cores(),
+        max(1, cores() // settings.server.workers),
         asr=settings.asr.threads,
         responder=settings.responder.threads,
         tts=settings.tts.threads,

@@ -88,7 +88,13 @@ class Access:
         """Whether a request without a key is welcome by its page and the server's name."""
         host = _host_name(f"//{headers.get('host', '')}")
         server = self.settings
-        if not (_is_address(host) or host in {"localhost", server.host, *server.allowed_hosts}):
+        names = {
+            "localhost",
+            server.host,
+            _host_name(server.advertise or ""),
+            *server.allowed_hosts,
+        }
+        if not (_is_address(host) or host in names):
             log.warning("refused a call for the host name %r; see server.allowed_hosts", host)
             return False
         origin = headers.get("origin")

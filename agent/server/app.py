@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -20,7 +17,6 @@ from starlette.websockets import WebSocket
 
 from agent.close_codes import POLICY_VIOLATION, TRY_AGAIN_LATER
 from agent.config.settings import Settings
-from agent.errors import ConfigError, PortInUse
 from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
@@ -31,30 +27,29 @@ from agent.server.access import Access, Refused
 from agent.server.client_secrets import ClientSecrets
 from agent.server.cors import Cors
 from agent.server.fair_share import AddressRates, BoundedRequests, address_of
+from agent.server.forwarding import Forwarding
 from agent.server.health import Health
-from agent.server.http_deadlines import HttpWithDeadlines
+from agent.server.http_server import HARD_MESSAGE_LIMIT as HARD_MESSAGE_LIMIT
+from agent.server.http_server import HttpServer
+from agent.server.identity import Identity
 from agent.server.keys import Caller, Keys
 from agent.server.pages import ClientPages
+from agent.server.ports import listen as listen
 from agent.server.resumption import RESUME, Resumption
 from agent.server.sessions import OpenedSession, Sessions, model_name
 from agent.server.sideband import Sideband
 from agent.server.stopping import Stopping
-from agent.server.tls import ReloadedCertificate
 from agent.server.webrtc_offers import WebRtcOffers
 from agent.session.notices import Trouble
 from agent.session.playback import Delivery
-from agent.telephony.access.tokens import Tokens
 from agent.telephony.access.webhooks import Webhooks
 from agent.telephony.media.endpoint import TelephonyEndpoint
-from agent.telephony.media.websocket import MediaAwareProtocol
 from agent.transports.base import Disconnected, Transport, WayBack
 from agent.transports.pace import Paces
 from agent.transports.websocket import WebsocketTransport
 
 log = logging.getLogger("onebreath.server")
 
-HARD_MESSAGE_LIMIT = 16 * 1_048_576
-"""Bytes at which the connection is closed unread; smaller oversized events get an answer."""
 OPENINGS = 1.0
 """Websocket calls that one address may open each second; as many as there are lines, and
 ``SPARE_OPENINGS`` more, may come at once."""
@@ -69,23 +64,28 @@ SPARE_CONNECTIONS = 64
 class AgentServer:
     """The routes, and the registry of the calls that they serve."""
 
-    def __init__(self, settings: Settings, engines: Engines) -> None:
+    def __init__(
+        self, settings: Settings, engines: Engines, identity: Identity | None = None
+    ) -> None:
+        identity = identity or Identity.of(settings.server)
         self.settings = settings
         self.engines = engines
         self.calls = CallRegistry(
             settings.server.max_calls,
             max_calls_per_address=settings.server.max_calls_per_address,
+            places=identity.places(),
         )
         self._paces = Paces()
         self._openings = AddressRates(OPENINGS, settings.server.max_calls + SPARE_OPENINGS)
         self._resumptions = AddressRates(RESUMPTIONS, SPARE_RESUMPTIONS)
         self.watchdog = Watchdog()
-        self.health = Health(self.calls, engines, self.watchdog)
-        self.access = Access(settings.server, Keys(settings.server.api_keys))
+        self.health = Health(self.calls, engines, self.watchdog, identity.folder)
+        keys = Keys(settings.server.api_keys, places=self.calls.places, seal=identity.seal())
+        self.access = Access(settings.server, keys)
         self.sessions = Sessions(settings, engines)
         self._secrets = ClientSecrets(self.access, self.sessions)
-        self._sideband = Sideband(self.calls)
-        self.resumption = Resumption(settings.server.resume_seconds)
+        self._sideband = Sideband(self.calls, Forwarding(identity))
+        self.resumption = Resumption(settings.server.resume_seconds, identity.worker or 0)
         self._offers = WebRtcOffers(
             settings,
             self.calls,
@@ -93,10 +93,14 @@ class AgentServer:
             self.sessions.open,
             self._converse,
             self._paces,
+            identity,
             self.resumption,
         )
-        self.tokens = Tokens()
-        self.telephony = TelephonyEndpoint(settings, engines, self.calls, self.tokens)
+        self.tokens, clock = identity.tokens(), identity.token_clock
+        self.telephony = TelephonyEndpoint(
+            settings, engines, self.calls, self.tokens, token_clock=clock
+        )
+        self._identity = identity
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -123,7 +127,14 @@ class AgentServer:
     def _webhooks(self) -> Webhooks:
         wanted = "transfer" in self.settings.tools.built_in
         transfers = self.telephony.transfers if wanted else None
-        return Webhooks(self.settings.telephony, self.tokens, transfers=transfers)
+        identity = self._identity
+        return Webhooks(
+            self.settings.telephony,
+            self.tokens,
+            identity.token_clock,
+            own_address=identity.machine,
+            transfers=transfers,
+        )
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -271,27 +282,6 @@ class AgentServer:
             await transport.close(TRY_AGAIN_LATER, str(refusal))
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Bind the port, before any model is loaded, so that a taken port is known at once.
-
-    Raises:
-        PortInUse: another program listens there.
-        ConfigError: the address is not of this machine, or needs other rights.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(64)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(host, port) from None
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    return sock
-
-
 async def serve(
     settings: Settings,
     engines: Engines,
@@ -313,64 +303,26 @@ async def serve(
         The exit code of the process.
     """
     agent = AgentServer(settings, engines)
-    server = _server(agent)
+    server = HttpServer(agent.app(), settings.server)
+    stopping = stopping_of(agent, server, reload)
+    with agent.health.serving(health), stopping.listening() if reload else nullcontext():
+        async with agent.telephony.listening():
+            await server.until_stopped([sock], started)
+    return stopping.exit_code
 
-    def stop() -> None:
-        server.should_exit = True
+
+def stopping_of(
+    agent: AgentServer, server: HttpServer, reload: Callable[[Settings], Settings] | None
+) -> Stopping:
+    """What signals do to a server."""
 
     def take_new_settings() -> None:
         if reload is not None:
             agent.take(reload(agent.settings))
+        if server.certificate is not None:
+            server.certificate.reload()
 
     def drain() -> Awaitable[None]:
         return agent.calls.drain(agent.settings.server.drain_seconds)
 
-    stopping = Stopping(drain, stop, take_new_settings)
-    with agent.health.serving(health), stopping.listening() if reload else nullcontext():
-        async with agent.telephony.listening():
-            await _serve(server, sock, started)
-    return stopping.exit_code
-
-
-class _Server(uvicorn.Server):
-    """A server whose signals ``Stopping`` takes, or asyncio."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server(agent: AgentServer) -> _Server:
-    config = uvicorn.Config(
-        agent.app(),
-        http=HttpWithDeadlines,
-        ws=MediaAwareProtocol,
-        ws_max_size=HARD_MESSAGE_LIMIT,
-        ws_per_message_deflate=False,
-        log_config=None,
-        timeout_graceful_shutdown=3,
-        access_log=False,
-        ssl_certfile=agent.settings.server.certificate,
-        ssl_keyfile=agent.settings.server.key,
-    )
-    ReloadedCertificate.watch(config, agent.settings.server)
-    return _Server(config)
-
-
-async def _serve(
-    server: _Server,
-    sock: socket.socket,
-    started: Callable[[], Awaitable[None] | None] | None,
-) -> None:
-    running = asyncio.create_task(server.serve(sockets=[sock]))
-    try:
-        # uvicorn has no event for it
-        while not server.started and not running.done():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        if started is not None and (pending := started()) is not None:
-            await pending
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await running
-        raise
+    return Stopping(drain, server.stop, take_new_settings)

@@ -16,6 +16,7 @@ from agent.protocol.older_events import beta_session
 from agent.protocol.problems import bad_value, checked
 from agent.server.access import Access, Refused
 from agent.server.keys import LONGEST_SECRET_SECONDS, SECRET_PREFIX, SECRET_SECONDS, ClientSecret
+from agent.server.seal import SealTooLong
 from agent.server.sessions import Sessions
 
 MAX_BODY = 1_048_576
@@ -80,7 +81,10 @@ class ClientSecrets:
             message = f"a client secret ({SECRET_PREFIX}...) makes no others; use the API key"
             raise Refused(403, "forbidden", message)
         opened = self._sessions.open({}, session)
-        secret = self._access.keys.make_secret(admission.caller, session, seconds)
+        try:
+            secret = self._access.keys.make_secret(admission.caller, session, seconds)
+        except SealTooLong as error:
+            raise Refused(413, "session_too_large", str(error)) from None
         return secret, opened.writer.session
 
     async def _body(self, request: Request) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
@@ -18,10 +19,18 @@ from starlette.routing import Route
 from agent.runtime.calls import CallRegistry
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.watchdog import Watchdog
+from agent.server.forwarding import Target, ask
 from agent.server.http_deadlines import HttpWithDeadlines
+from agent.server.identity import HEALTH_SOCKET
 
-VOICE_READY = Gauge("onebreath_voice_ready", "Whether the voice can speak: 1, or 0.")
-WAITING = Gauge("onebreath_compute_waiting", "Pieces of work that wait for the compute thread.")
+VOICE_READY = Gauge(
+    "onebreath_voice_ready", "Whether the voice can speak: 1, or 0.", multiprocess_mode="livemin"
+)
+WAITING = Gauge(
+    "onebreath_compute_waiting",
+    "Pieces of work that wait for the compute thread.",
+    multiprocess_mode="livesum",
+)
 
 
 class Health:
@@ -30,9 +39,18 @@ class Health:
     Args:
         calls: the server's calls.
         watchdog: watches the event loop of the calls.
+        folder: shared by the processes of a server, whose parent answers for all of them; None
+            where there is one process.
     """
 
-    def __init__(self, calls: CallRegistry, engines: Engines, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        calls: CallRegistry,
+        engines: Engines,
+        watchdog: Watchdog,
+        folder: Path | None = None,
+    ) -> None:
+        self._parent = None if folder is None else Target("http://parent", folder / HEALTH_SOCKET)
         self._calls = calls
         self._engines = engines
         self._watchdog = watchdog
@@ -63,6 +81,8 @@ class Health:
 
     async def _ready(self, request: Request) -> Response:
         """Readiness: whether a new call would be admitted and served."""
+        if (merged := await self._of_parent("/readyz")) is not None:
+            return merged
         body: dict[str, object] = {"calls": len(self._calls), "max_calls": self._calls.max_calls}
         trouble = self.trouble()
         if trouble is None:
@@ -70,10 +90,26 @@ class Health:
         status, reason = trouble
         return JSONResponse({"status": status, "reason": reason, **body}, status_code=503)
 
-    async def _metrics(self, request: Request) -> Response:
-        """Figures of this process, for Prometheus."""
+    async def _of_parent(self, path: str) -> Response | None:
+        """The answer for all processes; None where there is one, or the parent is gone."""
+        if self._parent is None:
+            return None
+        try:
+            answer = await asyncio.to_thread(ask, self._parent, "GET", path)
+        except OSError:
+            return None
+        return Response(answer.body, answer.status, media_type=answer.media_type)
+
+    def set_gauges(self) -> None:
+        """Bring the figures up to date that are read off and not counted."""
         VOICE_READY.set(float(getattr(self._engines.tts, "ready", True)))
         WAITING.set(self._engines.compute.waiting)
+
+    async def _metrics(self, request: Request) -> Response:
+        """Figures of the server, for Prometheus."""
+        self.set_gauges()
+        if (merged := await self._of_parent("/metrics")) is not None:
+            return merged
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     @contextmanager

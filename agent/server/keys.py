@@ -13,6 +13,8 @@ from typing import Any
 
 from agent.config.settings import ApiKeySettings
 from agent.runtime.calls import CallRefused
+from agent.runtime.places import Places
+from agent.server.seal import Seal, Sealed
 
 KEY_PREFIX = "ob_"
 SECRET_PREFIX = "ek_"
@@ -67,39 +69,34 @@ class Caller:
 
     Attributes:
         name: name of the key; empty where none is needed.
-        calls: calls that are up.
+        places: counts its calls.
         max_calls: calls at once; None for no limit of its own.
         events: rate of events of all its calls together.
     """
 
     name: str = ""
-    calls: int = 0
     max_calls: int | None = None
     events: Allowance = field(default_factory=lambda: Allowance(None))
+    places: Places = field(default_factory=Places)
 
-    def begin(self) -> None:
-        """Count a call that begins.
+    @contextmanager
+    def line(self) -> Iterator[None]:
+        """A context for one call.
 
         Raises:
             CallRefused: the key has as many calls up as it may.
         """
-        if self.max_calls is not None and self.calls >= self.max_calls:
-            reason = f"this key has {self.calls} calls up already, its limit; try again later"
+        if self.max_calls is None:
+            yield
+            return
+        free = self.places.take(f"key {self.name}", self.max_calls)
+        if free is None:
+            reason = f"this key has {self.max_calls} calls up already, its limit; try again later"
             raise CallRefused(reason, 429, "rate_limit_exceeded")
-        self.calls += 1
-
-    def finish(self) -> None:
-        """Count a call that ended."""
-        self.calls -= 1
-
-    @contextmanager
-    def line(self) -> Iterator[None]:
-        """A context for one call; raises ``CallRefused`` as ``begin`` does."""
-        self.begin()
         try:
             yield
         finally:
-            self.finish()
+            free()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +135,8 @@ class Keys:
     Args:
         keys: the settings of each key, by name.
         wall_clock: seconds since 1970.
+        places: counts the calls of each key.
+        seal: makes client secrets that other servers accept too; None: they are remembered here.
 
     Attributes:
         needed: whether requests need a key.
@@ -148,9 +147,13 @@ class Keys:
         self,
         keys: Mapping[str, ApiKeySettings],
         wall_clock: Callable[[], float] = time.time,
+        places: Places | None = None,
+        seal: Seal | None = None,
     ) -> None:
         self._keys: dict[str, ApiKeySettings] = {}
         self._clock = wall_clock
+        self._seal = seal
+        self._places = Places() if places is None else places
         self._callers: dict[str, Caller] = {}
         self._secrets: dict[str, ClientSecret] = {}
         self.anybody = Caller()
@@ -169,7 +172,7 @@ class Keys:
             gone.add(self.anybody.name)
         self._secrets = {d: s for d, s in self._secrets.items() if s.caller.name not in gone}
         for name, key in keys.items():
-            caller = self._callers.setdefault(name, Caller(name))
+            caller = self._callers.setdefault(name, Caller(name, places=self._places))
             caller.max_calls, caller.events.per_minute = key.max_calls, key.events_per_minute
         self._keys = dict(keys)
         self.needed = self.needed or bool(keys)
@@ -177,13 +180,29 @@ class Keys:
     def admit(self, token: str | None) -> Admission | None:
         """The admission of a request with this key or client secret; None if it is refused."""
         if token is not None and token.startswith(SECRET_PREFIX):
-            secret = self._secrets.get(_digest(token))
+            secret = self._known(token)
             if secret is not None and self._lives(secret):
                 return Admission(secret.caller, secret.session)
         if not self.needed:
             return Admission(self.anybody)
         caller = None if token is None else self._owner(token)
         return None if caller is None else Admission(caller)
+
+    def _known(self, token: str) -> ClientSecret | None:
+        """A client secret of this server, or of one that shares its key."""
+        if self._seal is None:
+            return self._secrets.get(_digest(token))
+        sealed = self._seal.open(token.removeprefix(SECRET_PREFIX))
+        if sealed is None:
+            return None
+        if not sealed.key:
+            caller = None if self.needed else self.anybody
+        else:  # by its hash, so that it dies with the key
+            names = [name for name, key in self._keys.items() if key.hash == sealed.key]
+            caller = self._callers[names[0]] if names else None
+        if caller is None:
+            return None
+        return ClientSecret(token, sealed.expires_at, sealed.session, caller)
 
     def _owner(self, token: str) -> Caller | None:
         digest, found = key_hash(token), None
@@ -204,8 +223,17 @@ class Keys:
     def make_secret(
         self, caller: Caller, session: Mapping[str, Any], seconds: int = SECRET_SECONDS
     ) -> ClientSecret:
-        """A new client secret, bound to ``session``."""
+        """A new client secret, bound to ``session``.
+
+        Raises:
+            SealTooLong: servers share a key, and the session is too long to travel in the secret.
+        """
         now = self._clock()
+        if self._seal is not None:
+            made_by = _hash(self._keys, caller.name) or ""
+            sealed = Sealed(made_by, session, int(now) + seconds)
+            value = SECRET_PREFIX + self._seal.close(sealed)
+            return ClientSecret(value, sealed.expires_at, session, caller)
         for digest in [d for d, known in self._secrets.items() if known.expires_at <= now]:
             del self._secrets[digest]
         while len(self._secrets) >= MAX_SECRETS:

@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from agent.runtime.calls import CallRegistry
 from agent.runtime.connection_slot import ConnectionSlot
 from agent.server.access import Refused
+from agent.server.forwarding import Forwarding
 from agent.transports.webrtc import WebRtcTransport
 
 MAX_UNSENT = 1024
@@ -23,10 +24,12 @@ class Sideband:
 
     Args:
         calls: of the server.
+        forwarding: finds the calls of other processes and machines.
     """
 
-    def __init__(self, calls: CallRegistry) -> None:
+    def __init__(self, calls: CallRegistry, forwarding: Forwarding) -> None:
         self._calls = calls
+        self._forwarding = forwarding
 
     async def attach(self, websocket: WebSocket, call_id: str) -> None:
         """Serve a websocket as an observer of a call, until either ends.
@@ -35,6 +38,9 @@ class Sideband:
             Refused: there is no such call over WebRTC, or it has observers enough.
         """
         call = self._calls.find(call_id)
+        if call is None and (target := self._forwarding.target(call_id, websocket)) is not None:
+            await self._forwarding.websocket(target, websocket)
+            return
         transport = None if call is None else call.transport
         if isinstance(transport, ConnectionSlot):
             transport = transport.transport

@@ -5,10 +5,8 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import logging
-import signal
 import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -39,22 +37,20 @@ class ReloadedCertificate:
         self._settings = settings
 
     @classmethod
-    def watch(cls, config: uvicorn.Config, settings: ServerSettings) -> None:
-        """Load the certificate of ``config``, if there is one, and again on every SIGHUP.
+    def of(cls, config: uvicorn.Config, settings: ServerSettings) -> ReloadedCertificate | None:
+        """Load the certificate of ``config``; None if there is none.
 
         Raises:
             ConfigError: the files are missing or do not belong together.
         """
         if settings.certificate is None:
-            return
+            return None
         try:
             config.load()
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"server.certificate and server.key: {error}") from None
         assert config.ssl is not None
-        certificate = cls(config.ssl, settings)
-        if hasattr(signal, "SIGHUP"):
-            _also_on_hangup(certificate.reload)
+        return cls(config.ssl, settings)
 
     def reload(self) -> None:
         """Read the files again for new connections; on an error the old certificate stays."""
@@ -65,21 +61,6 @@ class ReloadedCertificate:
             log.error("the certificate stays as it was: %s", error)
         else:
             log.warning("the certificate was read again")
-
-
-def _also_on_hangup(action: Callable[[], None]) -> None:
-    """Do ``action`` on SIGHUP, after what is done then already."""
-    try:
-        before = signal.getsignal(signal.SIGHUP)
-
-        def handle(number: int, frame: object) -> None:
-            if callable(before):
-                before(number, frame)  # type: ignore[arg-type]
-            action()
-
-        signal.signal(signal.SIGHUP, handle)
-    except ValueError:
-        log.info("not on the main thread: the certificate is not read again on SIGHUP")
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

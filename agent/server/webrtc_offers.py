@@ -26,6 +26,8 @@ from agent.runtime.connection_slot import ConnectionSlot
 from agent.server.access import Access, Refused
 from agent.server.bodies import BodyRefused, read_body, with_body
 from agent.server.fair_share import AddressRates, address_of
+from agent.server.forwarding import Forwarding
+from agent.server.identity import Identity
 from agent.server.keys import Admission, Caller
 from agent.server.resumption import RESUME, ResumableCall, Resumption
 from agent.server.sessions import OpenedSession
@@ -111,6 +113,7 @@ class WebRtcOffers:
         open_session: makes a session; see ``Sessions.open``.
         converse: carries on a conversation over an open transport, to its end.
         paces: how fast the events of each client may come.
+        identity: of this server among others.
         resumption: the calls that clients can come back to.
     """
 
@@ -122,10 +125,14 @@ class WebRtcOffers:
         open_session: Callable[..., OpenedSession],
         converse: Converse,
         paces: Paces | None = None,
+        identity: Identity | None = None,
         resumption: Resumption | None = None,
     ) -> None:
         self._resumption = Resumption(0.0) if resumption is None else resumption
         self._resuming: set[asyncio.Task[None]] = set()
+        identity = identity or Identity()
+        self._suffix = identity.call_suffix()
+        self._forwarding = Forwarding(identity)
         self._paces = paces or Paces()
         minute = settings.server.offers_per_minute
         self._rates = AddressRates(minute / 60, max(8, 2 * settings.server.max_calls, minute / 4))
@@ -182,7 +189,13 @@ class WebRtcOffers:
             except Refused as refused:
                 return refused.response()
         # With keys the id admits, which cannot be guessed: a page that is left sends no header.
-        call = self._calls.find(request.path_params["call_id"])
+        call_id = request.path_params["call_id"]
+        call = self._calls.find(call_id)
+        if call is None and (target := self._forwarding.target(call_id, request)) is not None:
+            try:
+                return await self._forwarding.post(target, request)
+            except Refused as refused:
+                return refused.response()
         if call is None or call.kind != KIND:
             return OfferRefused(404, "call_not_found", "there is no call with this id").response()
         call.end(ASKED_TO_HANG_UP)
@@ -210,7 +223,7 @@ class WebRtcOffers:
             with ExitStack() as line:
                 line.enter_context(caller.line())
                 # The place is taken before the call is up.
-                call = self._calls.admit(KIND, "rtc", address)
+                call = self._calls.admit(KIND, "rtc", address, self._suffix)
                 call.on_end = line.pop_all().close
         except CallRefused as refusal:
             raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None

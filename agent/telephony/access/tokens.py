@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
 
-from agent.errors import ProtocolError
+from agent.telephony.access.spent import Spent, SpentHere, TokenError
+
+__all__ = ["LIFETIME", "TokenError", "Tokens"]
 
 LIFETIME = 60.0
 """Seconds from the webhook's answer to the opened socket, at most."""
-MAX_SPENT = 4096
-"""Spent tokens that are remembered; at this number, tokens are refused until some expire."""
 
 _NONCE = 12
 _EXPIRY = 6
@@ -24,30 +23,35 @@ _MAC = 16
 _LENGTH = 2 * (_EXPIRY + _NONCE + _MAC)
 
 
-class TokenError(ProtocolError):
-    """The token is refused; the message says why and never repeats the token."""
-
-
 class Tokens:
     """Issues tokens and takes each back once.
 
     A token is 68 hexadecimal digits (Plivo's extra headers take letters and digits only): its
-    expiry, a nonce, and an HMAC-SHA256 of both, the provider and the call's id, cut to 128 bits
-    (RFC 2104, section 5). Issued tokens are not stored. A spent token is remembered until it
-    expires, so memory grows only with calls whose webhook was signed, and not beyond ``MAX_SPENT``.
+    expiry, a nonce, and an HMAC-SHA256 of both, the machine, the provider and the call's id, cut to
+    128 bits (RFC 2104, section 5). Issued tokens are not stored. A spent token is remembered until
+    it expires, so memory grows only with calls whose webhook was signed.
 
     Args:
-        key: the secret of the HMAC. Processes behind one balancer must share it, and then a token
-            can be spent once in each. None: a random key of this process.
+        key: the secret of the HMAC, for servers that share it. None: a random key of this process.
         lifetime: seconds that a token lives, at most 60.
+        machine: the machine at which its tokens are valid, by its own address; empty where servers
+            that share the key have none, and then a token can be spent once at each.
+        spent: remembers spent tokens; None: in this process.
     """
 
-    def __init__(self, key: bytes | None = None, lifetime: float = LIFETIME) -> None:
+    def __init__(
+        self,
+        key: bytes | None = None,
+        lifetime: float = LIFETIME,
+        machine: str = "",
+        spent: Spent | None = None,
+    ) -> None:
         if not 0 < lifetime <= LIFETIME:
             raise ValueError(f"a token lives up to {LIFETIME:.0f} s, not {lifetime}")
         self._key = key or secrets.token_bytes(32)
         self._lifetime = lifetime
-        self._spent: OrderedDict[bytes, float] = OrderedDict()
+        self._machine = machine
+        self._spent: Spent = SpentHere() if spent is None else spent
 
     def issue(self, call_id: str, now: float, provider: str = "") -> str:
         """Issue a token for one socket of the call.
@@ -77,23 +81,12 @@ class Tokens:
         expires = int.from_bytes(head[:_EXPIRY], "big") / 1000
         if now >= expires:
             raise TokenError(f"the token has expired; sockets open within {self._lifetime:.0f} s")
-        self._forget(now)
-        if head in self._spent:
-            raise TokenError("the token was used before")
-        if len(self._spent) >= MAX_SPENT:
-            raise TokenError("too many sockets were opened in the last minute")
-        self._spent[head] = expires
+        self._spent.add(head, expires, now)
 
     def _mac(self, head: bytes, call_id: str, provider: str) -> bytes:
-        # The provider's name has no byte of zero, so no two pairs make the same bytes.
-        what = f"{provider}\0{call_id}".encode(errors="surrogatepass")
+        # Neither a machine nor a provider has a byte of zero: no two triples make the same bytes.
+        what = f"{self._machine}\0{provider}\0{call_id}".encode(errors="surrogatepass")
         return hmac.new(self._key, head + what, hashlib.sha256).digest()[:_MAC]
-
-    def _forget(self, now: float) -> None:
-        """Drop expired tokens. All tokens live equally long, so the oldest are first, except for
-        tokens that were spent late: these are dropped at most a lifetime late."""
-        while self._spent and next(iter(self._spent.values())) <= now:
-            self._spent.popitem(last=False)
 
 
 def _split(token: str) -> tuple[bytes, bytes]:

@@ -54,6 +54,8 @@ class Webhooks:
         tokens: shared with the media sockets.
         clock: monotonic seconds, as for taking tokens back.
         wall: clock in seconds since 1970, for signed times.
+        own_address: to which the provider sends the sound; empty: ``public_url``. Where several
+            servers answer webhooks, the call then comes to the one that issued its token.
         transfers: shared with the calls; None where the agent transfers nobody.
     """
 
@@ -63,9 +65,11 @@ class Webhooks:
         tokens: Tokens,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        own_address: str = "",
         transfers: Transfers | None = None,
     ) -> None:
         self._public_url = settings.public_url
+        self._own_address = own_address or settings.public_url
         self._tokens = tokens
         self._clock = clock
         self._transfers = transfers
@@ -106,15 +110,16 @@ class Webhooks:
         return Response(answer.body, media_type=answer.media_type)
 
     async def _decide(self, provider: str, request: Request) -> WebhookAnswer:
-        hook, call_id = await self._verified(self._hooks, provider, request)
+        hook, call_id = await self._verified(self._hooks, provider, request, self._public_url)
         token = self._tokens.issue(call_id, self._clock(), provider)
-        here = f"{self._public_url}/telephony/{provider}"
+        # Both to this server, which has the call and the party that it may be connected to.
+        here = f"{self._own_address}/telephony/{provider}"
         after = None if self._transfers is None else f"{here}/next"
         return hook.answer(here.replace("http", "ws", 1), token, call_id, after)
 
     async def _what_is_next(self, provider: str, request: Request) -> WebhookAnswer:
         """The answer to the question what comes after the stream of a call."""
-        hook, call_id = await self._verified(self._next, provider, request)
+        hook, call_id = await self._verified(self._next, provider, request, self._own_address)
         if hook.next is None or self._transfers is None:
             raise WebhookRefused(404, f"{provider} is told nothing after the stream")
         destination = self._transfers.take(provider, call_id)
@@ -123,7 +128,11 @@ class Webhooks:
         return hook.next(destination)
 
     async def _verified(
-        self, hooks: Mapping[str, ProviderWebhook], provider: str, request: Request
+        self,
+        hooks: Mapping[str, ProviderWebhook],
+        provider: str,
+        request: Request,
+        address: str | None,
     ) -> tuple[ProviderWebhook, str]:
         """(the provider's webhook, the call's id) of a request that the provider signed."""
         hook = hooks.get(provider)
@@ -133,7 +142,7 @@ class Webhooks:
             )
         signed = SignedRequest(
             request.method,
-            self._public_url_of(request),
+            _public_url_of(request, address),
             dict(request.headers),
             await _body(request),
         )
@@ -143,13 +152,12 @@ class Webhooks:
         except SignatureError as error:
             raise WebhookRefused(403, str(error)) from None
 
-    def _public_url_of(self, request: Request) -> str:
-        """The URL as the provider knows it, byte for byte."""
-        path = request.scope.get("raw_path") or request.url.path.encode()
-        query = request.scope["query_string"]
-        return f"{self._public_url}{path.decode('latin-1')}" + (
-            f"?{query.decode('latin-1')}" if query else ""
-        )
+
+def _public_url_of(request: Request, address: str | None) -> str:
+    """The URL as the provider knows it by this address, byte for byte."""
+    path = request.scope.get("raw_path") or request.url.path.encode()
+    query = request.scope["query_string"]
+    return f"{address}{path.decode('latin-1')}" + (f"?{query.decode('latin-1')}" if query else "")
 
 
 async def _ended(request: Request) -> Response:

@@ -39,12 +39,19 @@ class ServerAddress:
 
     Args:
         url: http or https; the public address, or the server's own, which bypasses the proxy.
+        public: whether it is the public address.
     """
 
     url: str
+    public: bool = False
 
     def socket(self, url: str) -> str:
-        """The URL of the same media socket at this address."""
+        """The URL to dial for the media socket at ``url``.
+
+        By the public address it is dialled as it is: it may name ``server.advertise``.
+        """
+        if self.public and urlsplit(url).netloc:
+            return url
         here, there = urlsplit(self.url), urlsplit(url)
         scheme = "wss" if here.scheme == "https" else "ws"
         prefix = here.path.rstrip("/")
@@ -59,7 +66,10 @@ async def check_telephony(settings: Settings, url: str | None = None) -> list[Fi
     """
     telephony = settings.telephony
     here = f"http://{settings.server.host}:{settings.server.port}"
-    place = ServerAddress((url or telephony.public_url or here).rstrip("/"))
+    place = ServerAddress(
+        (url or telephony.public_url or here).rstrip("/"),
+        url is None and bool(telephony.public_url),
+    )
     configured = [name for name in (*ASK_BY_WEBHOOK, "asterisk") if getattr(telephony, name)]
     configured += ["audiosocket"] * (telephony.audiosocket_port is not None)
     findings = [_settings(configured), await _reachable(place)]
@@ -145,7 +155,7 @@ async def _asterisk(telephony: TelephonySettings, place: ServerAddress) -> Findi
     headers = basic_header(settings.username, settings.password)
     return await _call(
         "asterisk call",
-        place.socket("ws://here/telephony/asterisk"),
+        place.socket("/telephony/asterisk"),
         fake_providers.asterisk("check.1"),
         {"Authorization": headers["authorization"]},
         "media",

@@ -48,6 +48,7 @@ class TelephonyEndpoint:
         calls: the calls of the server, of every transport.
         tokens: shared with the webhooks that issue them.
         clock: monotonic seconds.
+        token_clock: the clock by which tokens are issued; None: ``clock``.
 
     Attributes:
         transports: the running calls by the provider's id.
@@ -62,12 +63,13 @@ class TelephonyEndpoint:
         calls: CallRegistry,
         tokens: TokenCheck,
         clock: Callable[[], float] = time.monotonic,
+        token_clock: Callable[[], float] | None = None,
     ) -> None:
         self.settings = settings
         self._engines = engines
         self._calls = calls
         self._clock = clock
-        self._admission = Admission(settings.telephony, tokens, clock)
+        self._admission = Admission(settings.telephony, tokens, token_clock or clock)
         self.transfers = Transfers(clock)
         self.transports: dict[str, TelephonyTransport] = {}
         self.audiosocket_port: int | None = None
@@ -88,7 +90,7 @@ class TelephonyEndpoint:
             return
         host, port = telephony.audiosocket_host, telephony.audiosocket_port
         try:
-            server = await asyncio.start_server(self._audiosocket, host, port)
+            server = await asyncio.start_server(self.audiosocket, host, port)
         except OSError as error:
             raise ConfigError(
                 f"telephony.audiosocket_port: cannot listen on {host}:{port}: {error.strerror}"
@@ -118,9 +120,8 @@ class TelephonyEndpoint:
             log.warning("refused a socket of %s: %s", address, refused)
             await _deny(socket, refused.status)
 
-    async def _audiosocket(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def audiosocket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection of AudioSocket to its end."""
         peer = writer.get_extra_info("peername")  # None if it is gone already
         request = SocketRequest(peer[0] if peer else "")
         try:

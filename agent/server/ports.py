@@ -1,0 +1,29 @@
+"""Listening sockets, bound before anything is loaded."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from agent.errors import ConfigError, PortInUse
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the port, before any model is loaded, so that a taken port is known at once.
+
+    Raises:
+        PortInUse: another program listens there.
+        ConfigError: the address is not of this machine, or needs other rights.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(64)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(host, port) from None
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return sock
