@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
+from pathlib import Path
 
 EXTRAS = {
     "adapt": ("matplotlib>=3.9",),
@@ -27,3 +29,13 @@ def install(extra: str) -> str:
 def pip_install(*requirements: str) -> str:
     """The command that installs packages for the Python that runs this."""
     return shlex.join([sys.executable, "-m", "pip", "install", *requirements])
+
+
+def own_command(*arguments: str) -> str:
+    """The command line of this installation, by its path where the shell would not find it."""
+    script = Path(sys.executable).with_name("onebreath")
+    if not script.is_file():  # a source tree that is not installed
+        return shlex.join([sys.executable, "-m", "agent", *arguments])
+    found = shutil.which("onebreath")
+    name = "onebreath" if found and Path(found).samefile(script) else str(script)
+    return shlex.join([name, *arguments])

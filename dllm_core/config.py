@@ -332,6 +332,14 @@ class DecodeOptions:
         """Whether `steps` says how many forward passes a canvas takes."""
         return self.rule in ("quota", "dynamic")
 
+    @property
+    def keeps_every_word(self) -> bool:
+        """Whether the words are the model's own and none is left out, however long they take.
+
+        Such a reply cannot be hurried: fewer steps would lose words.
+        """
+        return self.rule in ("fixed_point", "draft") and self.rounds is None
+
     def for_first_canvas(self) -> DecodeOptions:
         """These options with the first canvas in place of the later ones."""
         if self.first_canvas is None:

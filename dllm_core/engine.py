@@ -457,9 +457,10 @@ class Engine:
         return infill.score(self.model, self.contiguous_cache(), before, ids)
 
     def warm_up(self, options: DecodeOptions | None = None) -> None:
-        """Compile and run every kernel once and measure the cost of a step, before the first reply.
+        """Compile and run every kernel once, and measure the costs that such replies decide by.
 
-        On a GPU the rounds of replies with these options are captured as graphs.
+        A reply with a deadline learns the cost of a step while it runs where these options have
+        none. On a GPU the rounds of replies with these options are captured as graphs.
         """
         options, backend = options or self.default_options, self._backends[0]
         for line in backend.prepare(options):
@@ -467,4 +468,4 @@ class Engine:
         token = self.config.eos_ids[0]
         self.prefill([token] * 128, self.new_cache())
         self.reply([token] * 8, options=replace(options, max_tokens=2))
-        backend.measure()
+        backend.measure(options)

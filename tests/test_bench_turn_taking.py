@@ -19,7 +19,8 @@ from agent.errors import CallError
 from agent.latency.question import SpokenQuestion
 from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
-from agent.server.app import listen, serve
+from agent.server.app import serve
+from agent.server.ports import listen
 from tts.tone import ToneSynthesizer
 
 

@@ -22,6 +22,21 @@ from agent.cli.main import app, main
 ROOT = Path(__file__).parents[1]
 CLASSES = re.compile(r"(asr|responder|tts)$")
 SECONDS = 20
+OTHERS = {
+    "--link": ["nonsense"],
+    "--duration": ["nonsense"],
+    "--host": ["no.such.host.invalid", "999.1.1.1"],
+    "--url": ["nonsense", "http://", "gopher://127.0.0.1/"],
+    "--rule": ["no_such_rule"],
+    "--cache": ["no_such_policy"],
+    "--confidence": ["no_such_measure"],
+    "--model-config": ["{", "[]"],
+    "--lexicon": ["/nowhere/words.txt"],
+    "--language": ["no such language"],
+    "--rows": [str(ROOT / "README.md" / "rows.jsonl")],
+    "--out": [str(ROOT / "README.md" / "file")],
+}
+"""Values by option, for those whose type says nothing."""
 LONGEST_ANSWER = 12
 """Lines: typer draws a box around what is wrong with an option."""
 
@@ -56,9 +71,7 @@ def wrong_values(parameter: Any) -> list[str]:
         return ["no-such-model", "/nowhere/model.gguf"]
     if parameter.name == "budget":
         return ["foo=1", "total", "total=fast", "=", "total.p51=1"]
-    if parameter.name in ("link", "duration"):
-        return ["nonsense"]
-    return []
+    return OTHERS.get(parameter.opts[0], [])
 
 
 def required(command: Any) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.extras import EXTRAS, install
+from agent.extras import EXTRAS, install, own_command
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -43,3 +43,25 @@ def test_no_sentence_names_an_extra_that_no_index_has():
     named = re.compile(r"pip install[^\n]*(onebreath\[|\.\[)")
     found = [path for path in SOURCES if named.search(path.read_text())]
     assert found == []
+
+
+def test_the_own_command_is_one_that_the_shell_finds(tmp_path):
+    command = shlex.split(own_command("--version"))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("activated", [True, False])
+def test_the_own_command_has_a_path_where_the_environment_is_not_activated(
+    tmp_path, monkeypatch, activated
+):
+    script = tmp_path / "onebreath"
+    script.touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path) if activated else "/nowhere")
+    assert own_command("doctor") == f"{'onebreath' if activated else script} doctor"
+
+
+def test_a_source_tree_that_is_not_installed_has_a_command_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert own_command("models") == f"{tmp_path / 'python'} -m agent models"

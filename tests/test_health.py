@@ -19,8 +19,8 @@ from agent.runtime.calls import CallRegistry
 from agent.runtime.logs import ConsoleFormatter, JsonFormatter
 from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences, segments
 from agent.runtime.watchdog import Watchdog
-from agent.server.app import listen
 from agent.server.health import Health
+from agent.server.ports import listen
 from agent.session import notices
 from agent.session.notices import Trouble
 from tts.engine import TtsError

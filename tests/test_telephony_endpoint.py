@@ -20,7 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from agent.audio.samples import to_pcm16
 from agent.config.settings import Settings
 from agent.errors import ConfigError
-from agent.server.app import AgentServer, listen, serve
+from agent.server.app import AgentServer, serve
+from agent.server.ports import listen
 from agent.telephony.access.tokens import Tokens
 from agent.telephony.media.websocket import MediaAwareProtocol
 from tts.engine import TtsError

@@ -18,7 +18,8 @@ from agent.latency.realtime import RealtimeConnection
 from agent.protocol import WIRE_RATE
 from agent.questions import bundled_questions
 from agent.runtime.engines import close_engines, load_engines
-from agent.server.app import listen, serve
+from agent.server.app import serve
+from agent.server.ports import listen
 from asr.engine import RATE
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]

@@ -4,6 +4,11 @@ export type Phase = "idle" | "connecting" | "listening" | "thinking" | "speaking
 export interface ClientOptions {
   /** Origin of the server, such as `https://voice.example.org`; the page's own where none is given. */
   server?: string;
+  /**
+   * Admits calls where the server needs a key: a client secret that your own server has asked for
+   * (`POST /v1/realtime/client_secrets`), or a function that fetches a fresh one for each call.
+   */
+  secret?: string | (() => string | Promise<string>);
   transport?: "auto" | "webrtc" | "websocket";
   /** Id of a microphone, as `navigator.mediaDevices.enumerateDevices()` tells it. */
   microphoneId?: string;

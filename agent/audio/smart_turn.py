@@ -60,7 +60,7 @@ class SmartTurn:
             )
         except Exception as error:  # onnxruntime has a class of its own for each kind of failure
             raise ModelError(
-                f"cannot load the turn model {path}: {error}; run: {store.FETCH_COMMAND} {MODEL}"
+                f"cannot load the turn model {path}: {error}; run: {store.fetch_command(MODEL)}"
             ) from error
         return cls(session)
 

@@ -17,7 +17,7 @@ import psutil
 
 from agent.bench.figures import Progress
 from agent.errors import CallError
-from agent.server.app import listen
+from agent.server.ports import listen
 
 START_SECONDS = 120.0
 """Longest start of a server, in seconds."""

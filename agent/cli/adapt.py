@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
+from agent.errors import ConfigError
 
 adapt = typer.Typer(help="Train and evaluate LoRA adapters that teach a model to denoise.")
 
@@ -64,6 +66,13 @@ def _base(model: str | None, config: Path | None) -> tuple[str, str]:
     settings = settings_from(config, {"responder": {"model": model}})
     source = model_path(settings.responder.model, lambda text: None)
     return str(source), settings.responder.instructions
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a directory that cannot be made, before hours of work that should go there."""
+    place = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise ConfigError(f"{path} cannot be written to: name a directory with --out that can")
 
 
 def _report(text: str) -> None:
@@ -133,6 +142,7 @@ def train(
 
     Example: onebreath adapt train pairs.jsonl --out run --steps 2000 --seconds 3000
     """
+    _check_directory(out_directory)
     tasks = _engine("tasks")
     source, instructions = _base(model, config)
     task = tasks.TrainTask(
@@ -201,6 +211,7 @@ def drafter(
     """Train a drafter, with which a model writes several words per pass; resumes with --out."""
     if stage not in ("all", "record", "train", "pack"):
         raise typer.BadParameter(f"{stage} is no stage: use record, train, pack or all.")
+    _check_directory(out_directory)
     source, instructions = _base(base, config)
     tasks = _engine("drafter.tasks")
     own = _engine("tasks").read_prompts(prompts) if prompts else ()
@@ -408,5 +419,6 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Export the adapter of a training run in bfloat16 and print its SHA-256."""
+    _check_directory(out_directory)
     source, _ = _base(model, config)
     out.print(_engine("tasks").export(source, run, out_directory), highlight=False)

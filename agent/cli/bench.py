@@ -426,6 +426,7 @@ def endpoint(
     """Measure false cut-offs and endpoint delays by policy, on utterances with pauses."""
     from agent.bench.endpoint import figures, measure, pause_row
     from agent.bench.rows import write_rows
+    from agent.models.store import fetch_command
 
     settings = settings_from(config)
     _check_file(rows)
@@ -436,7 +437,7 @@ def endpoint(
         write_rows(rows, map(pause_row, pauses), f"onebreath bench endpoint{options}")
     if not with_model:
         err.print(
-            "smart-turn is missing and was left out; run: onebreath models --fetch smart-turn",
+            f"smart-turn is missing and was left out; run: {fetch_command('smart-turn')}",
             style="dim",
         )
     table = list(figures(pauses, settings.turns, with_model))

@@ -22,7 +22,7 @@ class DecodeFlags:
         str | None,
         typer.Option(
             help="Decode rule: fixed_point, sequential, quota, threshold, factor, entropy_bound, "
-            "dynamic or remask. Default: as in the settings, or as suits the model."
+            "dynamic, remask or draft. Default: as in the settings, or as suits the model."
         ),
     ] = None
     steps: Annotated[
@@ -56,6 +56,12 @@ class DecodeFlags:
     ] = None
     top_k: Annotated[int | None, typer.Option(help="Number of best tokens that count.")] = None
     seed: Annotated[int | None, typer.Option(help="Seed of the noise.")] = None
+    rounds: Annotated[
+        int | None, typer.Option(help="Passes of a whole reply, for the rule draft.")
+    ] = None
+    draft_rows: Annotated[
+        int | None, typer.Option(help="Tokens that a pass of the rule draft checks, 1 to 32.")
+    ] = None
     context: Annotated[int | None, typer.Option(help="Longest prompt plus reply, in tokens.")] = (
         None
     )

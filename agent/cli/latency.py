@@ -154,8 +154,8 @@ def latency(
     recordings = None if record is None else _directory(record)
     taken: list[TurnResult] = []
     with (
+        rows_to(rows, as_json) as write,  # first: a file that cannot be written is told at once
         running_agent(url, transport, config, engines.arguments()) as address,
-        rows_to(rows, as_json) as write,
     ):
         write(run_facts(address, plan, network))
         connections = ConnectionFactory(transport, address, key, body, network, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import sys
@@ -230,6 +231,8 @@ def _place_call(settings: Settings, plan: CallPlan, url: str | None, as_json: bo
     if url is not None:
         asyncio.run(call_server(url, plan, show))
     else:
+        if settings.log_level == "info":  # what is logged of each turn is printed here, too
+            logging.getLogger("onebreath.calls").setLevel(logging.WARNING)
         engines, _ = load(settings)
         asyncio.run(call_own_server(settings, engines, plan, show))
     if plan.save is not None:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from
+from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from agent.doctor.checks import Finding
@@ -50,10 +52,20 @@ def telephony_check(
     from agent.telephony.check.check import check_telephony
 
     settings = settings_from(config)
+    if url is not None:
+        _check_web_address(url)
     with err.status("calling"):
         findings = asyncio.run(check_telephony(settings, url))
     _show(findings, as_json)
     raise typer.Exit(1 if checks.worst(findings) is checks.Level.PROBLEM else 0)
+
+
+def _check_web_address(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"--url takes an http or https address, such as http://127.0.0.1:8080, not {url!r}"
+        )
 
 
 def _show(findings: Sequence[Finding], as_json: bool) -> None:

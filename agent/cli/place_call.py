@@ -16,7 +16,7 @@ from agent.latency.results import TurnResult
 from agent.protocol import WIRE_RATE
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.engines import close_engines
-from agent.server.app import listen, serve
+from agent.server.ports import listen
 
 Show = Callable[[TurnResult], None]
 
@@ -62,6 +62,8 @@ async def call_own_server(settings: Settings, engines: Engines, plan: CallPlan, 
     Raises:
         CallError: the call is lost.
     """
+    from agent.server.app import serve  # imported beside the engines, in `console.load`
+
     sock = listen("127.0.0.1", 0)
     url = f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/realtime"
     ready = asyncio.Event()

@@ -106,9 +106,9 @@ def _open_ports(where: Listening, *, self_signed: bool, insecure: bool) -> Itera
 def _serve_alone(ports: OpenPorts, config: Path | None) -> int:
     from agent.runtime.engines import close_engines, keep_loaded
     from agent.runtime.reload import reloaded, reweigh
-    from agent.server.app import serve
 
     loaded, table = load(ports.where.settings)
+    from agent.server.app import serve  # `load` has imported it
 
     def started() -> None:
         from agent.cli.tables import loaded_table

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agent.config.settings import Settings
 from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agent.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

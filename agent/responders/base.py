@@ -9,9 +9,9 @@ never holds that thread.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from agent.reply import (
     PLAIN,
@@ -149,6 +149,12 @@ class Responder(Protocol):
 def uses_tools(responder: Responder) -> bool:
     """Whether the calls of ``responder`` honour `ReplyOptions`: its attribute ``uses_tools``."""
     return bool(getattr(responder, "uses_tools", False))
+
+
+def decoding_of(responder: Responder) -> Mapping[str, Any]:
+    """Options by which ``responder`` decodes, for display: its attribute ``decoding``, if any."""
+    found: Mapping[str, Any] = getattr(responder, "decoding", {})
+    return found
 
 
 def plain_messages(messages: Sequence[Message]) -> Sequence[Message]:

@@ -33,7 +33,7 @@ from agent.responders.base import (
 from agent.responders.engine_tools import Decision, EngineTools, schema_problem
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
-from dllm_core.decode.options import longest_prompt
+from dllm_core.decode.options import is_used, longest_prompt
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, DraftStats, PrefillStats
 from dllm_core.engine import DEFAULT_CONTEXT, Engine
 from dllm_core.errors import DllmError
@@ -44,6 +44,13 @@ from dllm_core.model.turn_head import TurnHead, word_ids
 
 SHORTEST_MS = 1.0
 """Deadline in milliseconds of a reply that is late already; it takes one step."""
+
+_SHOWN = (
+    "rule", "max_tokens", "canvas_length", "first_canvas", "block_length", "steps", "threshold",
+    "factor", "entropy_bound", "remask_below", "cache", "confidence", "guidance", "temperature",
+    "top_p", "top_k", "rounds", "draft_rows",
+)  # fmt: skip
+"""Options that a client may be told, in this order."""
 
 
 class DiffusionResponder:
@@ -139,6 +146,14 @@ class DiffusionResponder:
     def open(self) -> DiffusionCall:
         """A new call with an empty cache."""
         return DiffusionCall(self.engine, self.options, self.tools, self.head)
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The options of its replies, as far as they say something to the rule."""
+        options = self.options
+        names = [name for name in _SHOWN if is_used(name, options.rule)]
+        found = {name: getattr(options, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def judges_turns(self) -> bool:
@@ -280,11 +295,9 @@ class DiffusionCall:
     def _in_time(self, deadline: float | None) -> DecodeOptions:
         """The options with the time that is left as their deadline.
 
-        Rules whose words are the model's own have no deadline: they cannot save steps, and a cut
-        would lose words. Bounded rounds may end early.
+        Rules that keep every word of the model have no deadline; bounded rounds may end early.
         """
-        exact = self._options.rule in ("fixed_point", "draft") and self._options.rounds is None
-        if deadline is None or exact:
+        if deadline is None or self._options.keeps_every_word:
             return self._options
         left = max(SHORTEST_MS, (deadline - monotonic()) * 1e3)
         return replace(self._options, deadline_ms=left)

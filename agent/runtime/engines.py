@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import asr
 import tts
-from agent.audio.smart_turn import SmartTurn
-from agent.audio.vad import SileroVad
+from agent.audio.vad import SileroVad, SpeechGateFactory
 from agent.compute import Compute
 from agent.config.settings import ResponderChoice, Settings
 from agent.errors import ConfigError
@@ -25,7 +25,7 @@ from agent.responders import RESPONDERS, Responder
 from agent.responders.ab import AbResponder, Arm
 from agent.responders.service import Service
 from agent.runtime import engine_names, plugins
-from agent.runtime.engine_tasks import Engines
+from agent.runtime.engine_tasks import Engines, TurnModel
 from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences
 from agent.runtime.threads import ThreadPlan, cores, plan
 from agent.tools.toolbox import load_tools
@@ -222,19 +222,27 @@ def load_tts(settings: Settings, threads: int, progress: Progress) -> Synthesize
 
 @dataclass(frozen=True, slots=True)
 class _Loading(Generic[E]):
-    """A stage whose engine is to be loaded."""
+    """A stage whose engine is to be loaded.
+
+    Attributes:
+        made: set once the engine is loaded, or has failed; its warm-up follows.
+    """
 
     stage: str
     engine: str
     model: str
     threads: int
     make: Callable[[], E]
+    made: Event = field(default_factory=Event)
 
     def done_by(self, do: Do, progress: Progress, table: dict[str, LoadedEngine]) -> E:
         """Load the engine and warm it up on the thread of ``do``; adds a row to the table."""
         progress(f"loading {self.stage}: {self.engine}")
         began = time.perf_counter()
-        made = do(self.make)
+        try:
+            made = do(self.make)
+        finally:
+            self.made.set()
         progress(f"warming up {self.stage}: {self.engine}")
         do(made.warm_up)
         seconds = time.perf_counter() - began
@@ -245,12 +253,16 @@ class _Loading(Generic[E]):
 
 
 def load_engines(
-    settings: Settings, progress: Progress = lambda line: None
+    settings: Settings,
+    progress: Progress = lambda line: None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[Engines, list[LoadedEngine]]:
     """Load and warm up all engines that a call needs (blocks for seconds).
 
     Args:
         progress: takes one line for each step, for display.
+        meanwhile: other work of the start, such as imports. It runs while the responder warms up,
+            for that leaves Python's lock to others.
 
     Returns:
         The engines, and one row for each of them.
@@ -266,29 +278,33 @@ def load_engines(
     with ExitStack() as on_failure:
         compute = Compute()
         on_failure.callback(compute.close)
-        began = time.perf_counter()
-        new_gate = SileroVad.load()
-        seconds = time.perf_counter() - began
-        table["vad"] = LoadedEngine("vad", "silero", "silero-v6", 0, seconds, 1)
         stages = _stages(settings, shares, progress, compute)
-        recogniser, responder, voice = _loaded_together(stages, compute, progress, table)
-        for engine in (recogniser, responder, voice):
+        new_gate, parts = _loaded_together(stages, compute, progress, table, meanwhile)
+        for engine in parts:
             on_failure.callback(engine.close)
-        engines = Engines(
-            recogniser,
-            responder,
-            voice,
-            new_gate,
-            compute,
-            ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice"),
-            tools=tools,
-        )
+        voices = ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice")
+        engines = Engines(*parts, new_gate, compute, voices, tools=tools)
         if settings.turns.turn_model == "smart-turn":
-            turn_model = SmartTurn.load()
-            turn_model.warm_up()
-            engines = replace(engines, turn_model=turn_model)
+            engines = replace(engines, turn_model=_turn_model())
         on_failure.pop_all()
     return engines, [table[stage] for stage in ("vad", "asr", "responder", "tts")]
+
+
+def _turn_model() -> TurnModel:
+    from agent.audio.smart_turn import SmartTurn
+
+    model = SmartTurn.load()
+    model.warm_up()
+    return model
+
+
+def _gate(table: dict[str, LoadedEngine]) -> SpeechGateFactory:
+    """Load the VAD; adds a row to the table."""
+    began = time.perf_counter()
+    new_gate = SileroVad.load()
+    seconds = time.perf_counter() - began
+    table["vad"] = LoadedEngine("vad", "silero", "silero-v6", 0, seconds, 1)
+    return new_gate
 
 
 _Stages = tuple["_Loading[Transcriber]", "_Loading[Responder]", "_Loading[Synthesizer]"]
@@ -296,30 +312,41 @@ _Parts = tuple[Transcriber, Responder, Synthesizer]
 
 
 def _loaded_together(
-    stages: _Stages, compute: Compute, progress: Progress, table: dict[str, LoadedEngine]
-) -> _Parts:
+    stages: _Stages,
+    compute: Compute,
+    progress: Progress,
+    table: dict[str, LoadedEngine],
+    meanwhile: Callable[[], None],
+) -> tuple[SpeechGateFactory, _Parts]:
     """Load the engines at the same time; when one fails, close the others and raise its error.
 
     The responder is loaded on the compute thread, and so is a recogniser other than whisper, which
-    may keep what belongs to one thread. The voice has a process of its own.
+    may keep what belongs to one thread. The voice has a process of its own, which starts first.
     """
     words, reply, voice = stages
     apart = words.engine == "whisper"
-    with ThreadPoolExecutor(3, thread_name_prefix="loading") as pool:
+
+    def beside() -> None:
+        reply.made.wait()
+        meanwhile()
+
+    with ThreadPoolExecutor(5, thread_name_prefix="loading") as pool:
 
         def start(stage: _Loading[E], do: Do) -> Future[E]:
             return pool.submit(stage.done_by, do, progress, table)
 
         spoken = start(voice, _here)
-        heard = start(words, _here if apart else compute.do)
         answered = start(reply, compute.do)
-    futures: tuple[Future[Any], ...] = (heard, answered, spoken)
-    if failed := next((error for each in futures if (error := each.exception())), None):
-        for each in futures:
+        heard = start(words, _here if apart else compute.do)
+        gated, other = pool.submit(_gate, table), pool.submit(beside)
+    engines: tuple[Future[Any], ...] = (heard, answered, spoken)
+    failures = (future.exception() for future in (*engines, gated, other))
+    if failed := next((error for error in failures if error), None):
+        for each in engines:
             if each.exception() is None:
                 each.result().close()
         raise failed
-    return heard.result(), answered.result(), spoken.result()
+    return gated.result(), (heard.result(), answered.result(), spoken.result())
 
 
 def _here(work: Callable[[], T], /) -> T:

@@ -8,7 +8,6 @@ from collections.abc import Generator, Sequence
 from agent.config.settings import CallSettings
 from tts.engine import SpeechChunk, Synthesizer, TtsError
 from tts.segments import Segmenter
-from tts.speakable import speakable
 
 log = logging.getLogger("onebreath.voice")
 
@@ -70,6 +69,8 @@ class RecordedVoice:
 
 def segments(sentence: str) -> list[str]:
     """The texts in which a fixed sentence reaches the voice."""
+    from tts.speakable import speakable  # whose rules take a while to compile
+
     cutter = Segmenter()
     pieces = [speakable(piece).text for piece in (*cutter.feed(sentence), *cutter.flush())]
     return [piece for piece in pieces if piece]

@@ -12,7 +12,7 @@ from typing import Any
 from agent.config.settings import Settings
 from agent.protocol import Abilities, EventWriter, Reading, SessionFacts
 from agent.protocol.session_settings import read_session
-from agent.responders.base import uses_tools
+from agent.responders.base import decoding_of, uses_tools
 from agent.runtime.engine_tasks import Engines
 from agent.session.events import Configure
 
@@ -59,6 +59,10 @@ class Sessions:
             own_tools=engines.tools.offered,
         )
 
+    @cached_property
+    def _decoding(self) -> Mapping[str, Any]:
+        return decoding_of(self._engines.responder)
+
     def open(
         self,
         query: Mapping[str, str],
@@ -101,6 +105,7 @@ class Sessions:
             endpoint_delay=settings.turns.endpoint_delay,
             pre_roll=settings.turns.pre_roll,
             idle_after=settings.call.idle_after,
+            decoding=self._decoding,
             expires_at=int(time.time() + settings.server.max_call_seconds),
         )
 

@@ -71,7 +71,7 @@ def _denoising(engine: Engine) -> Engine:
     model = copy(engine.model)
     model.config = replace(engine.config, mask_id=mask, eos_ids=())
     other = Engine(model, engine.tokenizer, engine.context)
-    other.host.measure()
+    other.host.measure(DecodeOptions(rule="quota"))
     return other
 
 

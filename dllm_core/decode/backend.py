@@ -50,5 +50,5 @@ class Backend(Protocol):
     def prepare(self, options: DecodeOptions) -> list[str]:
         """Compile kernels or graphs for replies with these options; returns lines to log."""
 
-    def measure(self) -> None:
-        """Measure the cost of a step, after everything has run once."""
+    def measure(self, options: DecodeOptions) -> None:
+        """Measure the costs that such replies decide by, after everything has run once."""

@@ -18,7 +18,7 @@ from dllm_core.model.transformer import Span, Transformer
 
 _DRAFTED_ROWS, _DRAFTED_AT = 8, 160
 """Rows of a checking pass that are measured, and the positions they attend to."""
-_TURNS = 8
+_TURNS = 3
 _SHAPES = ((2, 32), (2, 256), (16, 64), (32, 64), (32, 256))
 """(rows of a step, positions they attend to)."""
 
@@ -54,7 +54,8 @@ def draft_costs(model: Transformer, drafter: Drafter, context: int) -> DraftCost
     counts as dearer than one over more: what is disturbed takes longer, not shorter.
     """
     visible = min(_DRAFTED_AT, context)
-    steps = [step_over(model, rows, visible, context) for rows in range(1, _DRAFTED_ROWS + 1)]
+    store = scratch(model, visible, context)
+    steps = [step_on(model, rows, visible, store) for rows in range(1, _DRAFTED_ROWS + 1)]
     least = [float("inf")] * (len(steps) + 1)
     for _ in range(_TURNS):
         for i, step in enumerate([*steps, drafting_over(drafter, visible)]):
@@ -77,15 +78,26 @@ def drafting_over(drafter: Drafter, visible: int) -> Callable[[], object]:
     return draft
 
 
-@torch.inference_mode()
 def step_over(model: Transformer, rows: int, visible: int, context: int) -> Callable[[], object]:
     """An action that runs one such step, on the same memory every time, as a reply does."""
-    device = model.embedding.device
-    store = KeyValues(model.config, context, model.embedding.dtype, device)
+    return step_on(model, rows, visible, scratch(model, visible, context))
+
+
+@torch.inference_mode()
+def scratch(model: Transformer, visible: int, context: int) -> KeyValues:
+    """Keys and values of so many positions, all zero, that steps may be measured on."""
+    store = KeyValues(model.config, context, model.embedding.dtype, model.embedding.device)
     store.reserve(visible, keep=0)
     for keys, values in store.layers:
         keys.zero_()
         values.zero_()
+    return store
+
+
+@torch.inference_mode()
+def step_on(model: Transformer, rows: int, visible: int, store: KeyValues) -> Callable[[], object]:
+    """An action that runs a step over `rows` positions, the last of the `visible` ones."""
+    device = model.embedding.device
     ids = torch.zeros(rows, dtype=torch.long, device=device)
     span = Span(store, visible - rows, rows, visible)
     forward = Forward(ids, (span,), torch.arange(rows, device=device))

@@ -182,10 +182,14 @@ class HostBackend:
         prepare(self._model)
         return []
 
-    def measure(self) -> None:
-        """Fit the cost model to steps of several shapes; a second or so on a CPU."""
-        self.cost = measured_cost(self._model, self.context)
-        if self.drafter is not None:
+    def measure(self, options: DecodeOptions) -> None:
+        """Measure what such replies have to know: the cost of drafts, or of steps that may be cut.
+
+        It takes half a second or so on a CPU.
+        """
+        if options.deadline_ms is not None or not options.keeps_every_word:
+            self.cost = measured_cost(self._model, self.context)
+        if options.rule == "draft" and self.drafter is not None:
             self.draft_costs = draft_costs(self._model, self.drafter, self.context)
 
 

@@ -15,6 +15,9 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "remask_below": ("remask",),
     "steps": ("quota", "dynamic"),
     "timesteps": ("quota",),
+    "rounds": ("draft",),
+    "draft_rows": ("draft",),
+    "draft_echo": ("draft",),
 }
 """Rules to which an option says something, for options that not all rules read."""
 
@@ -111,6 +114,14 @@ def check_model(config: ModelConfig, options: DecodeOptions) -> None:
     check_ids(config, options.banned)
 
 
+def is_used(name: str, rule: str) -> bool:
+    """Whether the option says something to the rule."""
+    rules = _READ_BY.get(name)
+    silent = rule == "fixed_point" and name in _NOT_BY_FIXED_POINT
+    silent = silent or (rule in LEFT_TO_RIGHT and name in _NOT_LEFT_TO_RIGHT)
+    return not silent and (rules is None or rule in rules)
+
+
 def check_used(options: DecodeOptions, given: Iterable[str]) -> None:
     """Refuse options that were given and say nothing to the rule.
 
@@ -118,15 +129,15 @@ def check_used(options: DecodeOptions, given: Iterable[str]) -> None:
         OptionError: there is one; the message has the rules that read it.
     """
     for name in given:
+        if is_used(name, options.rule):
+            continue
         rules = _READ_BY.get(name)
-        silent = options.rule == "fixed_point" and name in _NOT_BY_FIXED_POINT
-        if silent or (options.rule in LEFT_TO_RIGHT and name in _NOT_LEFT_TO_RIGHT):
+        if rules is None:
             raise OptionError(f"{name} says nothing to the rule {options.rule}: leave it out.")
-        if rules is not None and options.rule not in rules:
-            raise OptionError(
-                f"{name} says nothing to the rule {options.rule}: leave it out, or use the rule "
-                f"{' or '.join(rules)}."
-            )
+        raise OptionError(
+            f"{name} says nothing to the rule {options.rule}: leave it out, or use the rule "
+            f"{' or '.join(rules)}."
+        )
 
 
 def longest_prompt(config: ModelConfig, context: int, options: DecodeOptions) -> int:

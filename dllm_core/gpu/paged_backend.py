@@ -72,7 +72,7 @@ class PagedBackend:
         """Capture the rounds of these options as graphs, which measures their steps as well."""
         return self.device.warm_up(options)
 
-    def measure(self) -> None:
+    def measure(self, options: DecodeOptions) -> None:
         """Measure nothing: `prepare` has done so."""
 
 

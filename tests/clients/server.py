@@ -16,7 +16,8 @@ from agent.config.settings import Settings
 from agent.reply import ToolCall
 from agent.responders.scripted import Line, ScriptedResponder
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import listen, serve
+from agent.server.app import serve
+from agent.server.ports import listen
 from asr.engine import RATE, Samples
 from asr.recording import Recording
 from asr.scripted import Script, ScriptedListening, ScriptedTranscriber

@@ -4,6 +4,7 @@ import { OnebreathClient, type Client, type Message, type Phase } from "../../we
 const client: Client = new OnebreathClient({
   server: "https://voice.example.org",
   transport: "webrtc",
+  secret: async () => (await fetch("/secret")).text(),
   agent: { eagerness: "high" },
   onChange: ({ phase, messages }) => show(phase, messages),
 });

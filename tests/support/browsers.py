@@ -23,7 +23,8 @@ from agent.errors import CallError
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.engines import close_engines
-from agent.server.app import listen, serve
+from agent.server.app import serve
+from agent.server.ports import listen
 from asr.scripted import ScriptedTranscriber
 from support.node import lacking
 from tts.engine import SpeechChunk

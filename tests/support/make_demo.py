@@ -21,16 +21,21 @@ from support.browsers import chromium, scripted, served
 ROOT = Path(__file__).parent.parent.parent
 DEMO = web_client.static_files() / "demo.jsonl"
 PICTURES = ROOT / "docs" / "images"
-MAX_BYTES = 200_000
+MAX_BYTES = 350_000
+"""Of the recording, a third of it sound."""
 QUESTIONS = ("capital_of_france", "spider_legs", "opposite_of_hot")
 
 
 def record(playwright: Playwright) -> None:
-    """Ask three questions, then one more and interrupt its answer."""
+    """Ask three questions, then one more and interrupt its answer; with sound."""
     engines, _ = load_engines(Settings())
     with served(engines) as server:
         browser = chromium(playwright)
-        visit = Visit(browser.new_page(), server.url).open().start()
+        visit = Visit(browser.new_page(), server.url).open()
+        visit.page.get_by_role("button", name="Settings").click()
+        visit.page.get_by_label("Record the sound of calls").check()
+        visit.page.get_by_role("button", name="Done").click()
+        visit.start()
         for number, question in enumerate(QUESTIONS, 1):
             visit.say(question)
             visit.wait_for("response.done", number)

@@ -12,7 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from agent.config.settings import Settings
 from agent.runtime.call import CallRunner
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import AgentServer, listen, serve
+from agent.server.app import AgentServer, serve
+from agent.server.ports import listen
 from agent.transports.pace import Paces
 from agent.transports.websocket import WebsocketTransport
 from support.fakes import in_virtual_time

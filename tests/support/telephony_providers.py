@@ -21,7 +21,8 @@ from agent.config.settings import Settings
 from agent.reply import ToolCall
 from agent.responders.scripted import ScriptedResponder, repeat
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import listen, serve
+from agent.server.app import serve
+from agent.server.ports import listen
 from agent.telephony.check.fake_providers import ProviderMessage, Twilio
 from agent.telephony.check.signing import MediaAddress, read_answer, signed_webhook
 from agent.tools.toolbox import load_tools

@@ -13,7 +13,8 @@ from agent.config.settings import Settings
 from agent.reply import ToolCall
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import listen, serve
+from agent.server.app import serve
+from agent.server.ports import listen
 from agent.tools.toolbox import load_tools
 from asr.scripted import ScriptedTranscriber
 from support.fakes import LoudIsSpeech

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
+import shlex
+import sys
 from pathlib import Path
 
 from agent.doctor import checks
@@ -56,8 +59,6 @@ def findings() -> list[Finding]:
 
 def page_messages() -> list[tuple[str, str]]:
     """Title and next step of every problem that the page knows, read from its source."""
-    import re
-
     source = (PAGE.parents[1] / "web_client/static/src/problems.js").read_text()
     body = source.partition("const ADVICE = {")[2].partition("\n};")[0]
     entries = re.findall(r'title: "([^"]+)",\s+next:\s+((?:"[^"]+"[\s+]*)+)', body)
@@ -66,6 +67,9 @@ def page_messages() -> list[tuple[str, str]]:
 
 def cell(text: str) -> str:
     """Text in a cell of a table."""
+    # The commands name this installation, which is another one for each reader.
+    text = text.replace(shlex.quote(sys.executable), "python")
+    text = re.sub(r"(?<=run: )\S*(onebreath|python -m agent) ", "onebreath ", text)
     return text.replace("|", "\\|").replace("\n", "<br>")
 
 

@@ -4,18 +4,28 @@
 import { Call } from "./call.js";
 import { preferences } from "./preferences.js";
 import { Problem } from "./problems.js";
+import { SoundRecorder } from "./session_sound.js";
 import { Replay } from "./transports/replay.js";
 
 export class Controller {
   /** @param {() => void} changed */
   constructor(changed) {
     this.changed = changed;
-    /** @type {Call} */
-    this.call = new Call(changed);
+    this.call = this.#newCall();
+    this.sound = new SoundRecorder();
     /** @type {Replay | null} */
     this.replay = null;
     /** The turn that the views show; null: the newest. @type {string | null} */
     this.chosen = null;
+  }
+
+  #newCall() {
+    /** @type {Call} */
+    const call = new Call(() => {
+      this.sound.follow(call, preferences.keepSound);
+      this.changed();
+    });
+    return call;
   }
 
   get session() {
@@ -32,6 +42,13 @@ export class Controller {
     return this.replay ? this.replay.entries.slice(0, this.replay.shown) : this.call.recording.entries;
   }
 
+  /** The session as a file; with the sound of its calls where that was recorded. */
+  async file() {
+    const sound = this.replay ? this.replay.recorded : await this.sound.entries();
+    const entries = [...this.entries, ...sound].sort((one, other) => one.t - other.t);
+    return entries.map((entry) => `${JSON.stringify(entry)}\n`).join("");
+  }
+
   /** Whether screen readers are told what the agent said. */
   get announce() {
     return preferences.announce;
@@ -45,7 +62,7 @@ export class Controller {
 
   /** @param {{microphone: boolean}} [needs] */
   async start(needs) {
-    this.replay?.stop();
+    this.replay?.close();
     this.replay = null;
     this.chosen = null;
     await this.call.start(preferences, needs);
@@ -53,17 +70,18 @@ export class Controller {
 
   /** Forget the conversation; the next call begins with none. */
   async startAfresh() {
-    this.replay?.stop();
+    this.replay?.close();
     this.replay = null;
     await this.call.hangUp();
-    this.call = new Call(this.changed);
+    this.call = this.#newCall();
+    this.sound = new SoundRecorder();
     this.chosen = null;
     this.changed();
   }
 
   /** Back from a recorded session to the page's own. */
   leaveReplay() {
-    this.replay?.stop();
+    this.replay?.close();
     this.replay = null;
     this.chosen = null;
     this.changed();
@@ -122,7 +140,7 @@ export class Controller {
     try {
       const replay = Replay.from(text, this.changed);
       await this.call.hangUp();
-      this.replay?.stop();
+      this.replay?.close();
       this.replay = replay;
       this.chosen = null;
       replay.play();

@@ -3,15 +3,18 @@
 
 import { Call } from "./call.js";
 import { advice } from "./problems.js";
+import { admitBy } from "./transports/access.js";
 
 /** @typedef {import("../../index.d.ts").Client} Client */
 
 /** @implements {Client} */
 export class OnebreathClient {
   /** @param {import("../../index.d.ts").ClientOptions} [options] */
-  constructor({ server = "", onChange = () => {}, ...options } = {}) {
+  constructor({ server = "", secret, onChange = () => {}, ...options } = {}) {
+    const origin = server.replace(/\/$/, "");
     this.options = options;
-    this.call = new Call(() => onChange(this), server.replace(/\/$/, ""));
+    this.call = new Call(() => onChange(this), origin);
+    if (secret) admitBy(origin, secret);
   }
 
   /** @returns {import("../../index.d.ts").Phase} */

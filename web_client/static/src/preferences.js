@@ -11,6 +11,7 @@ const KEY = "onebreath";
  * @property {string} speakerId
  * @property {number} volume from 0 to 1
  * @property {boolean} announce whether screen readers read the agent's words
+ * @property {boolean} keepSound whether the sound of calls is recorded in the page, for its file
  * @property {import("./opening.js").Wishes} agent
  */
 
@@ -22,6 +23,7 @@ export const preferences = {
   speakerId: "",
   volume: 1,
   announce: false,
+  keepSound: false,
   agent: { instructions: "", eagerness: "", tools: "" },
 };
 

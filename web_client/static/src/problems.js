@@ -40,6 +40,10 @@ const ADVICE = {
       "page by https, put an https proxy before it (docs/web_client.md has a recipe), or open http://localhost on the " +
       "server’s own machine.",
   },
+  key_refused: {
+    title: "The server did not admit this call.",
+    next: "Its key is missing, wrong or has run out. Reload the page and give it again, or ask whoever runs the server.",
+  },
   host_refused: {
     title: "The server does not take calls for this host name.",
     next: "Open the page by the server’s address, or name this host in server.allowed_hosts and start the server again.",

@@ -3,6 +3,18 @@
 
 const STORED = "onebreath.key";
 
+/** Where the secrets for a server come from, by its origin. @type {Map<string, () => string | Promise<string>>} */
+const sources = new Map();
+
+/**
+ * Calls of this server are admitted by secrets of a source, and no key is asked for.
+ * @param {string} server its origin; empty: the page's
+ * @param {string | (() => string | Promise<string>)} secret one, or what makes a fresh one for a call
+ */
+export function admitBy(server, secret) {
+  sources.set(server, typeof secret === "function" ? secret : () => secret);
+}
+
 /** The key in the link (`#key=...`) is taken out of the address bar and kept for this tab. */
 function storedKey() {
   const linked = new URLSearchParams(location.hash.slice(1)).get("key");
@@ -19,6 +31,8 @@ function storedKey() {
  * @returns {Promise<string | null>} the secret; null where the server needs no key
  */
 export async function clientSecret(server) {
+  const source = sources.get(server);
+  if (source) return source();
   let key = storedKey();
   if (!key && (await fetch(`${server}/v1/realtime/ice`)).status !== 401) return null;
   for (;;) {

@@ -1,11 +1,12 @@
 // @ts-check
-/** Plays a recorded session in its own time, without a server and without sound. */
+/** Plays a recorded session in its own time, without a server; with its sound where it has some. */
 
 import { now } from "../clock.js";
 import { parseRecording } from "../recording.js";
 import { Session } from "../session.js";
+import { SessionSound, isSound } from "../session_sound.js";
 
-const LONGEST_PAUSE_MS = 1500; // between two entries; nobody wants to watch silence
+const LONGEST_PAUSE_MS = 1500; // between two entries without sound; nobody wants to watch silence
 
 export class Replay {
   /**
@@ -13,7 +14,10 @@ export class Replay {
    * @param {() => void} changed
    */
   constructor(entries, changed) {
-    this.entries = entries;
+    this.entries = entries.filter((entry) => !isSound(entry));
+    /** The sound of the calls, as it is in the file. */
+    this.recorded = entries.filter(isSound);
+    this.sound = this.recorded.length ? new SessionSound(this.recorded, changed) : null;
     this.changed = changed;
     this.session = new Session();
     this.shown = 0;
@@ -36,7 +40,7 @@ export class Replay {
   get time() {
     const next = this.entries[this.shown]?.t ?? Infinity;
     if (this.paused) return Math.min(next, this.anchor.t);
-    return Math.min(next, this.anchor.t + (now() - this.anchor.at) * this.speed);
+    return Math.min(next, this.sound?.time ?? this.anchor.t + (now() - this.anchor.at) * this.speed);
   }
 
   get paused() {
@@ -58,24 +62,32 @@ export class Replay {
   setSpeed(speed) {
     this.anchor = { t: this.time, at: now() };
     this.speed = speed;
+    this.sound?.setSpeed(speed);
     if (!this.paused) this.play();
     this.changed();
   }
 
   /** Go on, or begin again after the end. */
   play() {
-    if (this.over) Object.assign(this, { session: new Session(), shown: 0, anchor: { t: 0, at: now() } });
+    if (this.over) this.#rewind();
     else if (this.paused) this.anchor = { ...this.anchor, at: now() };
     this.#wait();
     this.changed();
+  }
+
+  #rewind() {
+    Object.assign(this, { session: new Session(), shown: 0, anchor: { t: 0, at: now() } });
+    this.sound?.rewind();
   }
 
   #wait() {
     clearTimeout(this.timer);
     this.timer = undefined;
     const next = this.entries[this.shown];
-    if (!next) return;
-    const wait = Math.min(LONGEST_PAUSE_MS, next.t - this.anchor.t);
+    if (!next) return this.sound?.pause();
+    this.sound?.play(this.anchor.t);
+    const heard = this.sound?.time ?? null; // then it is the clock, and silence is as long as it was
+    const wait = heard === null ? Math.min(LONGEST_PAUSE_MS, next.t - this.anchor.t) : Math.max(0, next.t - heard);
     this.timer = setTimeout(() => this.#step(), wait / this.speed);
   }
 
@@ -89,10 +101,17 @@ export class Replay {
   stop() {
     clearTimeout(this.timer);
     this.timer = undefined;
+    this.sound?.pause();
+  }
+
+  /** The recording is not wanted any more. */
+  close() {
+    this.stop();
+    this.sound?.close();
   }
 
   #step() {
-    const { t } = this.entries[this.shown];
+    const t = Math.max(this.entries[this.shown].t, this.sound?.time ?? 0);
     while (this.entries[this.shown]?.t <= t) this.#take();
     this.changed();
     this.#wait();

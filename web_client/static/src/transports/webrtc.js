@@ -106,6 +106,7 @@ export class WebrtcTransport {
     }
     if (response.status === 403) throw new Problem("host_refused", location.host);
     if (response.status === 404) throw new Problem("session_gone");
+    if (response.status === 401) throw new Problem("key_refused");
     if (response.status === 503 || response.status === 429) throw new Problem("server_full");
     if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
     const place = response.headers.get("Location");
@@ -153,6 +154,7 @@ async function iceSettings(server, secret) {
     throw new Problem("server_gone", String(error));
   });
   if (response.status === 403) throw new Problem("host_refused", location.host);
+  if (response.status === 401) throw new Problem("key_refused");
   if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
   return response.json();
 }

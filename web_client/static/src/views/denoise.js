@@ -161,6 +161,8 @@ export class Denoise extends HTMLElement {
   /** @param {import("../turn.js").Turn} turn */
   #renderFigures(turn) {
     const { steps, stats } = turn;
+    const drafts = this.querySelector(".axis.drafts");
+    if (drafts) drafts.toggleAttribute("hidden", !steps.some(({ draft }) => draft));
     const ms = steps.reduce((sum, step) => sum + step.ms, 0);
     const tokens = stats.tokens ?? null;
     const rows = [
@@ -213,7 +215,7 @@ export class Denoise extends HTMLElement {
       h(
         "p",
         { class: "note" },
-        "The default model writes one token in a step, from left to right. Models that are trained to denoise, such as LLaDA or SDAR, finish several in a step, in any order.",
+        "The default model writes from left to right; where its drafter guesses the next words, it checks them together and several are final in a step. Models that are trained to denoise, such as LLaDA or SDAR, finish them in any order.",
       ),
       h("p", {}, h("a", { href: "?replay=demo" }, "Watch a recorded session")),
     ];
@@ -252,7 +254,7 @@ function legend() {
     "span",
     { class: "legend" },
     h("span", { class: "axis" }, "Rows are steps, columns are positions."),
-    h("span", { class: "axis" }, "Dot: drafted, and the model agreed. Ring: it said another."),
+    h("span", { class: "axis drafts" }, "Dot: drafted, and the model agreed. Ring: it said another."),
     h("span", { class: "scale" }, early, ramp, late),
   );
 }

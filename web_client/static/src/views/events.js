@@ -18,7 +18,7 @@ export class Events extends HTMLElement {
       input: () => this.controller?.changed(),
     });
     const file = h("input", { type: "file", accept: ".jsonl", hidden: true, change: () => void this.#open(file) });
-    this.download = h("button", { class: "button", click: () => this.#save() }, icon(ICONS.download), "Download");
+    this.download = h("button", { class: "button", click: () => void this.#save() }, icon(ICONS.download), "Download");
     const open = h("button", { class: "button", click: () => file.click() }, icon(ICONS.open), "Open");
     this.count = h("p", { class: "note" });
     this.list = h("ol", { class: "events" });
@@ -65,10 +65,9 @@ export class Events extends HTMLElement {
   /** @type {Map<Entry, HTMLLIElement>} */
   lines = new Map();
 
-  #save() {
-    const { controller } = this;
-    if (!controller) return;
-    const text = controller.entries.map((entry) => `${JSON.stringify(entry)}\n`).join("");
+  async #save() {
+    const text = await this.controller?.file();
+    if (text === undefined) return;
     const url = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
     h("a", { href: url, download: "session.jsonl" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);

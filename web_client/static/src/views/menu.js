@@ -64,7 +64,8 @@ export class Menu extends HTMLElement {
         ], (transport) => prefer({ transport })),
         h("label", { for: "theme" }, "Colours"),
         this.#themes(),
-        this.#announcing(),
+        this.#check("announce", "Let screen readers read the agent’s words, too"),
+        this.#check("keepSound", "Record the sound of calls in this page, for Download in the Events view"),
         h("h3", {}, "This session"),
         this.facts,
         close,
@@ -126,13 +127,17 @@ export class Menu extends HTMLElement {
     return this.themes;
   }
 
-  #announcing() {
+  /** @param {"announce" | "keepSound"} name @param {string} words */
+  #check(name, words) {
     const box = h("input", {
       type: "checkbox",
-      checked: preferences.announce,
-      change: () => prefer({ announce: box.checked }),
+      checked: preferences[name],
+      change: () => {
+        prefer({ [name]: box.checked });
+        this.controller?.call.changed();
+      },
     });
-    return h("label", { class: "check" }, box, "Let screen readers read the agent’s words, too");
+    return h("label", { class: "check" }, box, words);
   }
 
   async #open() {
@@ -165,6 +170,7 @@ export class Menu extends HTMLElement {
     const rows = [
       ["Session", facts?.id],
       ["Answers with", facts?.model],
+      ["Decodes by", facts && decoding(facts.onebreath?.decoding)],
       ["Hears with", facts?.audio?.input?.transcription?.model],
       ["Speaks with the voice", facts?.audio?.output?.voice],
       ["Instructions", facts?.instructions],
@@ -211,6 +217,15 @@ function choice(id, chosen, options, take) {
   const select = h("select", { id, change: () => take(/** @type {T} */ (select.value)) });
   for (const [value, label] of options) select.append(h("option", { value, selected: value === chosen }, label));
   return select;
+}
+
+/**
+ * The options that the responder decodes by, in words; undefined where it tells none.
+ * @param {Record<string, unknown>} [options]
+ */
+function decoding(options = {}) {
+  const said = Object.entries(options).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
+  return said.length ? said.join(", ") : undefined;
 }
 
 /**

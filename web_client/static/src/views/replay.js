@@ -15,10 +15,13 @@ export class ReplayBar extends HTMLElement {
     });
     for (const speed of SPEEDS) this.speed.append(h("option", { value: speed, selected: speed === 1 }, `${speed}×`));
     this.place = h("span", { class: "step" });
-    const end = h("button", { class: "button", click: () => this.controller?.replay?.finish() }, "To the end");
-    const exit = h("button", { class: "button", click: () => this.controller?.leaveReplay() }, "Leave the recording");
+    this.sound = h("button", { class: "quiet", click: () => this.#turnSound() });
+    const end = h("button", { class: "quiet", click: () => this.controller?.replay?.finish() });
+    wear(end, "To the end", ICONS.toEnd);
+    const exit = h("button", { class: "button", click: () => this.controller?.leaveReplay() }, "Leave");
+    exit.setAttribute("aria-label", "Leave the recording");
     this.bar = h("div", { class: "replay-bar", role: "group", "aria-label": "Recorded session", hidden: true });
-    this.bar.append(this.toggle, this.speed, this.place, end, exit);
+    this.bar.append(this.toggle, this.speed, this.sound, this.place, end, exit);
     this.append(this.bar);
   }
 
@@ -26,19 +29,23 @@ export class ReplayBar extends HTMLElement {
   render(controller) {
     this.controller = controller;
     const { replay } = controller;
-    const { bar, toggle, place, speed } = this;
-    if (!bar || !toggle || !place || !speed) return;
+    const { bar, toggle, place, speed, sound } = this;
+    if (!bar || !toggle || !place || !speed || !sound) return;
     bar.hidden = replay === null;
     if (!replay) return;
     const label = replay.paused ? (replay.over ? "Play again" : "Play") : "Pause";
-    if (toggle.getAttribute("aria-label") !== label) {
-      toggle.setAttribute("aria-label", label);
-      toggle.title = label;
-      toggle.replaceChildren(icon(label === "Pause" ? ICONS.pause : ICONS.play));
-    }
+    wear(toggle, label, label === "Pause" ? ICONS.pause : ICONS.play);
+    sound.hidden = replay.sound === null;
+    const heard = replay.sound?.on ?? false;
+    wear(sound, heard ? "Turn the sound off" : "Turn the sound on", heard ? ICONS.sound : ICONS.noSound);
     speed.value = String(replay.speed);
     const last = replay.entries.at(-1)?.t ?? 0;
     setText(place, `${seconds(Math.min(replay.time, last))} of ${seconds(last)}`);
+  }
+
+  #turnSound() {
+    const sound = this.controller?.replay?.sound;
+    sound?.turn(!sound.on);
   }
 
   #toggle() {
@@ -46,6 +53,14 @@ export class ReplayBar extends HTMLElement {
     if (replay?.paused) replay.play();
     else replay?.pause();
   }
+}
+
+/** @param {HTMLButtonElement} button @param {string} label @param {string} shape */
+function wear(button, label, shape) {
+  if (button.getAttribute("aria-label") === label) return;
+  button.setAttribute("aria-label", label);
+  button.title = label;
+  button.replaceChildren(icon(shape));
 }
 
 /** @param {number} ms */
