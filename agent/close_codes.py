@@ -20,3 +20,7 @@ SERVICE_RESTART: Final = 1012
 """The server is being stopped."""
 TRY_AGAIN_LATER: Final = 1013
 """All lines are busy."""
+RESUMED_ELSEWHERE: Final = 4001
+"""The session goes on over another connection of its client."""
+HANG_UPS: Final = frozenset({NORMAL_CLOSURE, 1005})
+"""The codes with which a client means to end a call; 1005 is a close frame without a code."""

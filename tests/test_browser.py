@@ -346,7 +346,7 @@ def test_a_full_server_is_explained(page, browser, transport):
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_server_that_goes_is_explained(page, transport):
-    with served(scripted([], {})) as server:
+    with served(scripted([], {}), server={"resume_seconds": 1}) as server:
         visit = Visit(page, server.url)
         visit.open(f"?transport={transport}").start()
     expect(page.get_by_role("alert")).to_contain_text(re.compile("lost|does not answer|ended"))

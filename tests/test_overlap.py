@@ -52,7 +52,9 @@ STORY = "Once upon a time there lived a very old fox in a wood."
 
 
 def new_desk(**turns):
-    desk = Desk(Session(Settings(turns={"endpoint_delay": 0.5} | turns), started_at=0.0))
+    desk = Desk(
+        Session(Settings(turns={"endpoint_delay": 0.5, "echo_settling": 0} | turns), started_at=0.0)
+    )
     desk.tell(CallStarted())
     return desk
 

@@ -52,6 +52,7 @@ def test_audio_is_decoded():
     [
         (event("input_audio_buffer.commit"), events.CommitAudio()),
         (event("onebreath.ping", client_time_ms=1.5), Pinged(1.5)),
+        (event("onebreath.device.changed"), events.DeviceChanged()),
         (event("input_audio_buffer.clear"), events.ClearAudio()),
         (
             event("input_audio_buffer.clear", event_id="x"),

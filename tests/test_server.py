@@ -38,7 +38,7 @@ def utterances(*texts):
 
 
 @asynccontextmanager
-async def server(*heard, webrtc=None, answers=ANSWERS, tools=None, **server_settings):
+async def server(*heard, webrtc=None, answers=ANSWERS, tools=None, within=20, **server_settings):
     settings = Settings(
         server={"max_calls": 2, **server_settings}, webrtc=webrtc or {}, tools=tools or {}
     )
@@ -55,7 +55,7 @@ async def server(*heard, webrtc=None, answers=ANSWERS, tools=None, **server_sett
     ready = asyncio.Event()
     serving = asyncio.create_task(serve(settings, engines, sock, ready.set))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within):
             await ready.wait()
             yield f"127.0.0.1:{sock.getsockname()[1]}", engines
     finally:

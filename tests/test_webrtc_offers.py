@@ -174,7 +174,7 @@ class Line:
         self.stands = stands
         self.closed = []
 
-    async def open(self):
+    async def open(self, way_back=None):
         if not self.stands:
             await asyncio.Event().wait()
 

@@ -76,6 +76,8 @@ class ServerSettings(Section):
         drain_seconds: seconds that running calls may go on after the server was asked to stop;
             then the agent says goodbye.
         max_call_seconds: longest call, in seconds.
+        resume_seconds: seconds for which the session of a client that asked for it waits when its
+            connection is lost, keeping its place among the calls; 0: no session does.
         idle_seconds: seconds without a message from the client after which a call ends.
         max_message_bytes: largest message from a client, in bytes.
         allowed_origins: web origins that may open a call besides the server's own, such as
@@ -102,6 +104,7 @@ class ServerSettings(Section):
     health_port: int | None = Field(None, ge=0, le=65_535)
     drain_seconds: float = Field(600.0, ge=0, le=86_400)
     max_call_seconds: float = Field(1800.0, gt=0)
+    resume_seconds: float = Field(30.0, ge=0, le=300)
     idle_seconds: float = Field(120.0, gt=0)
     max_message_bytes: int = Field(1_048_576, ge=1024, le=16 * 1_048_576)
     allowed_origins: tuple[str, ...] = ()
@@ -176,6 +179,9 @@ class TurnSettings(Section):
             until the words are known.
         decide_within: seconds of detected speech after which a possible interruption is decided.
         echo: whether the agent's own voice is told apart from the caller's in the microphone.
+        echo_settling: seconds of the agent's first sound in a call, and over a new connection, in
+            which a voice without words does not interrupt it: the browser's echo cancellation
+            has not settled.
         far_voices: whether voices far below the caller's level, such as a television, are left
             out.
         duck_db: gain of the agent's voice during a possible interruption, in dB.
@@ -198,6 +204,7 @@ class TurnSettings(Section):
     backchannels: bool = True
     decide_within: float = Field(0.3, gt=0, le=2)
     echo: bool = True
+    echo_settling: float = Field(1.5, ge=0, le=10)
     far_voices: bool = True
     duck_db: float = Field(-12.0, ge=-60, le=0)
 
@@ -401,11 +408,22 @@ class IceServer(Section):
         urls: address, such as ``turn:example.org:3478``.
         username: user name at a TURN server.
         credential: password at a TURN server.
+        secret: secret that a TURN server shares with this one (coturn: ``use-auth-secret``); each
+            call then gets a user name and a password of its own, which expire.
+        credential_seconds: seconds for which those are valid.
     """
 
     urls: str = Field(pattern=r"^(stuns?|turns?):[^\s?]+(\?transport=(udp|tcp))?$")
     username: str | None = None
     credential: SecretStr | None = None
+    secret: SecretStr | None = None
+    credential_seconds: int = Field(3600, ge=60, le=86_400)
+
+    @model_validator(mode="after")
+    def _one_kind_of_credential(self) -> IceServer:
+        if self.secret is not None and (self.username or self.credential):
+            raise ValueError("a secret makes username and credential; set it or them, not both")
+        return self
 
 
 class WebRtcSettings(Section):

@@ -35,10 +35,22 @@ class RtcCaller:
         hosts: local addresses to offer as ICE candidates; empty: all but loopback.
         hear: called with each piece of received audio, float32 mono at 48 kHz, and the monotonic
             second at which it arrived.
+        query: of the offer's address.
+
+    Attributes:
+        created: the first event of the server.
     """
 
-    def __init__(self, url: str, hosts: Sequence[str] = (), hear: Hear | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        hosts: Sequence[str] = (),
+        hear: Hear | None = None,
+        query: str = "?onebreath=1",
+    ) -> None:
         self._url = url
+        self._query = query
+        self.created: dict[str, Any] = {}
         self._hosts = hosts
         self._hear = hear
         self._ear = RtpReceiver(self._heard)
@@ -72,7 +84,7 @@ class RtcCaller:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._opened.wait()
-                await self.until("session.created")
+                self.created = (await self.until("session.created"))[-1]
         except TimeoutError:
             raise CallError(f"{self._url}: no connection in {CONNECT_SECONDS:.0f} s") from None
 
@@ -84,7 +96,7 @@ class RtcCaller:
 
     def _signal(self, sdp: str, session: dict[str, Any] | None) -> dict[str, Any]:
         request = urllib.request.Request(
-            f"{self._url}/v1/realtime/calls?onebreath=1",
+            f"{self._url}/v1/realtime/calls{self._query}",
             json.dumps({"sdp": sdp, "session": session}).encode(),
             {"Content-Type": "application/json"},
         )

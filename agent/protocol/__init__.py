@@ -15,10 +15,11 @@ from agent.protocol.client_events import (
 )
 from agent.protocol.objects import WIRE_RATE
 from agent.protocol.problems import BadEvent
-from agent.protocol.server_events import EventWriter
+from agent.protocol.server_events import RESUMABLE, EventWriter
 from agent.protocol.session_object import SessionFacts
 
 __all__ = [
+    "RESUMABLE",
     "WIRE_RATE",
     "Abilities",
     "AppendedAudio",

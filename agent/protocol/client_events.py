@@ -17,6 +17,7 @@ from agent.protocol.client_schema import (
     Clear,
     Commit,
     Decide,
+    DeviceChange,
     ItemCreate,
     ItemDelete,
     ItemRetrieve,
@@ -40,6 +41,7 @@ from agent.session.events import (
     CommitAudio,
     CreateItem,
     DeleteItem,
+    DeviceChanged,
     Input,
     RetrieveItem,
     Truncate,
@@ -147,6 +149,8 @@ class ClientEvents:
                 return read_session(event.session, self.reading)
             case Decide():
                 return read_questions(event.questions)
+            case DeviceChange():
+                return DeviceChanged()
             case Ping():
                 return Pinged(event.client_time_ms)
             case _:

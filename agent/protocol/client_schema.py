@@ -156,6 +156,10 @@ class Ping(BaseEvent):
     client_time_ms: float = Field(allow_inf_nan=False)
 
 
+class DeviceChange(BaseEvent):
+    """``onebreath.device.changed``."""
+
+
 EVENTS: dict[str, type[BaseEvent]] = {
     "session.update": SessionUpdate,
     "transcription_session.update": SessionUpdate,
@@ -171,6 +175,7 @@ EVENTS: dict[str, type[BaseEvent]] = {
     "output_audio_buffer.clear": OutputClear,
     "onebreath.decide": Decide,
     "onebreath.ping": Ping,
+    "onebreath.device.changed": DeviceChange,
 }
 """The client events by type."""
 ITEMS: dict[str, type[MessageItem | FunctionCallItem | FunctionCallOutputItem | ItemReference]] = {

@@ -37,6 +37,7 @@ from agent.session.notices import (
     ReplyItemStarted,
     ReplyStarted,
     ReplyTextDelta,
+    Resumed,
     SpeechStarted,
     SpeechStopped,
     StopPlaying,
@@ -51,6 +52,8 @@ from agent.session.notices import (
     WordTimestamps,
 )
 
+RESUMABLE = "onebreath.session.resumable"
+"""The type of the event that holds a secret; only the client itself is shown it."""
 OWN = "onebreath."
 """The prefix of the events that are not of the API; a client asks for them."""
 ReplyNotice = (
@@ -119,6 +122,10 @@ class EventWriter:
             kind, body = as_beta(kind, body) or (kind, body)
         return self._event(kind, **body)
 
+    def resumable(self, token: str, seconds: float) -> Event:
+        """The event that tells how to come back within ``seconds`` of a lost connection."""
+        return self._event(RESUMABLE, **_way_back(token, seconds))
+
     def output_buffer(self, change: str, response_id: str) -> Event:
         """WebRTC only: the event that a reply's audio ``started``, ``stopped`` or ``cleared``."""
         return self._event(f"output_audio_buffer.{change}", response_id=response_id)
@@ -131,7 +138,7 @@ class EventWriter:
     def write(self, notice: Notice) -> Iterator[Event]:
         """The events that tell a client about ``notice``."""
         for kind, body in self._bodies(notice):
-            if not self.own_events and kind.startswith(OWN):
+            if not self.own_events and kind.startswith(OWN) and kind != RESUMABLE:
                 continue
             if not self.beta:
                 yield self._event(kind, **body)
@@ -193,6 +200,8 @@ class EventWriter:
                 yield "conversation.item.truncated", {**body, **end}
             case Configured():
                 yield from self._configured(notice.settings)
+            case Resumed():
+                yield from self._resumed(notice)
             case Trouble():
                 yield "error", {"error": objects.error(notice)}
             case _:
@@ -204,6 +213,15 @@ class EventWriter:
         if settings.ignored:
             message = "not applied: " + "; ".join(settings.ignored)
             yield "onebreath.notice", {"code": "settings_ignored", "message": message}
+
+    def _resumed(self, notice: Resumed) -> Iterator[Named]:
+        """The first events of a connection over which the session goes on."""
+        self._responses.clear()
+        self._shown.clear()
+        yield "session.created", {"session": self._session.body(), "resumed": True}
+        yield RESUMABLE, _way_back(notice.token, notice.seconds)
+        for item, previous in notice.items:
+            yield from _new_item(objects.shown_item(item), previous)
 
     # ---- the caller's side -------------------------------------------------------------
 
@@ -299,6 +317,10 @@ class EventWriter:
             case ReplyFinished():
                 yield from reply.end(notice)
                 del self._responses[notice.response_id]
+
+
+def _way_back(token: str, seconds: float) -> Event:
+    return {"token": token, "resume_seconds": round(seconds, 3)}
 
 
 def _own(notice: OwnNotice) -> Named:

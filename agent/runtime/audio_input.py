@@ -120,6 +120,16 @@ class CallerAudio:
             self._echo_share = 0.0
         return self._echo_share
 
+    def reconnected(self, source_rate: int, now: float) -> None:
+        """Go on with the sound of another connection, right after that of the old one.
+
+        Args:
+            source_rate: samples per second of its sound.
+        """
+        self._resampler = StreamResampler(source_rate, RATE)
+        self._raw, self._raw_length = [], 0
+        self.note_playback_stopped(now)
+
     def note_playback(self, samples: Samples, rate: int, now: float) -> None:
         """Note sound that was sent to the caller, for the detection of its echo."""
         if self._echo is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Callable
@@ -11,21 +12,31 @@ from dataclasses import replace
 
 from agent.audio.caller_level import CallerLevel
 from agent.audio.echo import EchoDetector
-from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
+from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION, RESUMED_ELSEWHERE
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio, Identified
 from agent.responders.base import uses_tools
 from agent.runtime.audio_input import CallerAudio
 from agent.runtime.call_log import TurnLog, current_call
-from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
+from agent.runtime.calls import (
+    CLOSE_SECONDS,
+    CONNECTION_CLOSED,
+    CallEnd,
+    CallRegistry,
+    Outcome,
+)
+from agent.runtime.connection_slot import CallOver, ConnectionSlot, NextConnection
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.runtime.tool_tasks import ToolTasks
 from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
+from agent.session.connection import Connection
 from agent.session.events import (
     CallEnding,
     CallStarted,
     Configure,
+    ConnectionLost,
+    ConnectionResumed,
     Decided,
     Input,
     Leave,
@@ -54,6 +65,10 @@ TURN_SECONDS = 0.002
 """Seconds of work on a client's sound after which the event loop gets its turn."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
+STEADY_GAP = 1.0
+STEADY_SECONDS = 2.0
+"""A client that has sent messages for so long, never more than ``STEADY_GAP`` apart, was last there
+when the last one came; of others only the end of the connection tells."""
 
 
 class CallRunner:
@@ -68,6 +83,8 @@ class CallRunner:
         delivery: the way of a reply's sound to the client.
         initial: settings that hold from the beginning; the client is not told of them.
         calls: the server's calls, which may ask this one to leave.
+        slot: where another connection may take the place of a lost one; None: the call ends with
+            its connection.
     """
 
     def __init__(
@@ -79,14 +96,17 @@ class CallRunner:
         calls: CallRegistry | None = None,
         delivery: Delivery = Delivery.PACED,
         initial: Configure | None = None,
+        slot: ConnectionSlot | None = None,
     ) -> None:
         self._calls = calls
+        self._slot = slot
+        patience = 0.0 if slot is None else slot.patience
         self._engines = engines
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         tools = engines.tools.offered(transport) if uses_tools(engines.responder) else ()
-        self._session = Session(settings, self._clock(), delivery, tools)
+        self._session = Session(settings, self._clock(), delivery, tools, Connection(patience))
         self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
         self._session.decisions.has_model = getattr(engines.responder, "decides", False)
         self._session.decisions.heads = frozenset(getattr(engines.responder, "heads", ()))
@@ -105,6 +125,9 @@ class CallRunner:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_seconds = settings.server.idle_seconds
         self._last_message_at = self._clock()
+        self._steady_since = self._clock()
+        self._connected = True
+        self._connection_tasks: list[asyncio.Task[None]] = []
         self._over = asyncio.Event()
         self._ending = False
         self.call_id = current_call.get()
@@ -113,6 +136,7 @@ class CallRunner:
 
     async def run(self) -> CallEnd:
         """Serve until the client hangs up or the session ends the call."""
+        self._context = contextvars.copy_context()
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._engine_tasks = EngineTasks(self._engines, self._group, self._handle)
@@ -137,26 +161,91 @@ class CallRunner:
         if self._calls is not None:
             self._calls.leavers.add(self.leave)
         self._watch_idleness()
-        tasks = [group.create_task(self._receive()), group.create_task(self._send())]
+        self._exchange()
+        if self._slot is not None:
+            self._slot.replace = self._reconnect
         try:
             await self._over.wait()
             await self._decide_at_end()
         finally:
             if self._calls is not None:
                 self._calls.leavers.discard(self.leave)
-            for task in tasks:
-                task.cancel()
+            self._stop_exchange()
 
-    # ---- the line ------------------------------------------------------------------
+    # ---- the connection ------------------------------------------------------------
 
-    async def _receive(self) -> None:
+    def _exchange(self) -> None:
+        """Begin to receive and to send over the present connection."""
+        self._connection_tasks = [
+            self._group.create_task(work, context=self._context)
+            for work in (self._receive(self._transport), self._send(self._transport))
+        ]
+
+    def _stop_exchange(self) -> None:
+        for task in self._connection_tasks:
+            task.cancel()
+
+    def _lose(self, transport: Transport, end: CallEnd) -> None:
+        """Wait for another connection in place of ``transport``, or end the call with ``end``."""
+        if transport is not self._transport or not self._connected:
+            return  # another has its place already
+        if self._slot is None or self._ending or not self._slot.patience:
+            self._end_of_call = end
+            self._over.set()
+            return
+        log.info("the connection is lost; the session waits %.0f s", self._slot.patience)
+        self._connected = False
+        self._stop_exchange()
+        self._unsent = asyncio.Queue(MAX_UNSENT)  # the next one is told where things stand
+        self._handle(ConnectionLost(self._last_seen))
+        self._release(transport)
+
+    @property
+    def _last_seen(self) -> float:
+        """Monotonic second at which the client was last known to be there."""
+        steady = self._last_message_at - self._steady_since >= STEADY_SECONDS
+        return self._last_message_at if steady else self._clock()
+
+    def _reconnect(self, another: NextConnection) -> None:
+        """Go on over another connection; the old one is closed if it still lives.
+
+        Raises:
+            CallOver: the call is ending.
+        """
+        if self._ending or self._over.is_set():
+            raise CallOver("the call is ending")
+        old, seen, now = self._transport, self._last_seen, self._clock()
+        if self._connected:
+            self._stop_exchange()
+            self._release(old)
+        self._transport, self._connected = another.transport, True
+        self._unsent = asyncio.Queue(MAX_UNSENT)
+        self._last_message_at = self._steady_since = now
+        self._caller_audio.reconnected(another.transport.rate, now)
+        resumed = ConnectionResumed(seen, another.delivery, another.played, another.token)
+        self._handle(resumed)
+        self._exchange()
+
+    def _release(self, transport: Transport) -> None:
+        """Close a connection, whatever becomes of the call meanwhile."""
+        assert self._slot is not None
+        self._slot.release(_closed(transport))
+
+    def _note_message(self, now: float) -> None:
+        if now - self._last_message_at > STEADY_GAP:
+            self._steady_since = now
+        self._last_message_at = now
+
+    async def _receive(self, transport: Transport) -> None:
         try:
-            async for message in self._transport.receive():
-                self._last_message_at = self._clock()
+            async for message in transport.receive():
+                self._note_message(self._clock())
+                if self._slot is not None:
+                    self._slot.heard = True
                 if isinstance(message, Trouble):
                     self._notify(message)
                 elif isinstance(message, AppendedAudio):
-                    await self._hear(message)
+                    await self._hear(message, transport.rate)
                 elif isinstance(message, Identified):
                     self._handle(message.input, message.event_id)
                 else:
@@ -166,14 +255,16 @@ class CallRunner:
                     await asyncio.sleep(0.001)
         except Disconnected:
             log.info("the client is gone")
+            self._lose(transport, self._end_of_call)
+            return
         except AudioError as error:
             await self._end(POLICY_VIOLATION, str(error))
         self._over.set()
 
-    async def _hear(self, message: AppendedAudio) -> None:
+    async def _hear(self, message: AppendedAudio, rate: int) -> None:
         """Take sound frame by frame; one message may hold half a minute, so others get turns."""
         began = time.thread_time()
-        size = self._transport.rate // 4
+        size = rate // 4
         for start in range(0, len(message.samples), size):
             piece = message.samples[start : start + size]
             for frame in self._caller_audio.push(piece, self._clock()):
@@ -187,8 +278,12 @@ class CallRunner:
         return self._unsent.qsize() > MAX_UNSENT // 2
 
     def _watch_idleness(self) -> None:
-        """Hang up on a client that is silent; one timer a call is cheaper than one a message."""
-        ends = self._last_message_at + self._idle_seconds
+        """Hang up on a client that is silent; one timer a call is cheaper than one a message.
+
+        A client that is not there is waited for by the session.
+        """
+        since = self._last_message_at if self._connected else self._clock()
+        ends = since + self._idle_seconds
         if self._clock() < ends:
             wait = ends - self._clock()
             self._idle_timer = self._loop.call_later(wait, self._watch_idleness)
@@ -196,16 +291,16 @@ class CallRunner:
             reason = f"nothing was received for {self._idle_seconds:.0f} s"
             self._hang_up(NORMAL_CLOSURE, reason)
 
-    async def _send(self) -> None:
+    async def _send(self, transport: Transport) -> None:
+        unsent = self._unsent
         try:
             while True:
-                notice = await self._unsent.get()
+                notice = await unsent.get()
                 async with asyncio.timeout(SEND_SECONDS):
-                    await self._transport.send(notice)
+                    await transport.send(notice)
         except (Disconnected, TimeoutError) as error:
             reason = f"nothing can be sent any more: {type(error).__name__}"
-            self._end_of_call = CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason)
-            self._over.set()
+            self._lose(transport, CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason))
 
     def _hang_up(self, code: int, reason: str) -> None:
         if self._ending:
@@ -214,7 +309,8 @@ class CallRunner:
         self._group.create_task(self._end(code, reason))
 
     async def _end(self, code: int, reason: str) -> None:
-        self._end_of_call = CallEnd(Outcome.COMPLETED, code, reason)
+        outcome = Outcome.COMPLETED if self._connected else Outcome.DISCONNECTED
+        self._end_of_call = CallEnd(outcome, code, reason)
         await self._decide_at_end()
         try:
             async with asyncio.timeout(1.0):
@@ -308,7 +404,25 @@ class CallRunner:
 
     def _notify(self, notice: Notice) -> None:
         self._turn_log.see(notice)
+        if not self._connected:
+            return
         try:
             self._unsent.put_nowait(notice)
         except asyncio.QueueFull:
-            self._hang_up(POLICY_VIOLATION, "the client reads too slowly")
+            if self._slot is None:
+                self._hang_up(POLICY_VIOLATION, "the client reads too slowly")
+            else:
+                end = CallEnd(Outcome.DISCONNECTED, POLICY_VIOLATION, "the client reads too slowly")
+                self._lose(self._transport, end)
+
+
+async def _closed(transport: Transport) -> None:
+    """Close a connection that another one replaces."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            reason = "the session goes on over another connection, or waits for one"
+            await transport.close(RESUMED_ELSEWHERE, reason)
+    except (Disconnected, TimeoutError):
+        log.info("the old connection did not take the close")
+    except Exception:  # the call goes on without it
+        log.exception("the old connection could not be closed")

@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -15,11 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from agent.close_codes import TRY_AGAIN_LATER
+from agent.close_codes import POLICY_VIOLATION, TRY_AGAIN_LATER
 from agent.config.settings import Settings
 from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
+from agent.runtime.connection_slot import ConnectionSlot
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.watchdog import Watchdog
 from agent.server.access import Access, Refused
@@ -31,9 +32,10 @@ from agent.server.health import Health
 from agent.server.http_server import HARD_MESSAGE_LIMIT as HARD_MESSAGE_LIMIT
 from agent.server.http_server import HttpServer
 from agent.server.identity import Identity
-from agent.server.keys import Keys
+from agent.server.keys import Caller, Keys
 from agent.server.pages import ClientPages
 from agent.server.ports import listen as listen
+from agent.server.resumption import RESUME, Resumption
 from agent.server.sessions import OpenedSession, Sessions, model_name
 from agent.server.sideband import Sideband
 from agent.server.stopping import Stopping
@@ -42,7 +44,7 @@ from agent.session.notices import Trouble
 from agent.session.playback import Delivery
 from agent.telephony.access.webhooks import Webhooks
 from agent.telephony.media.endpoint import TelephonyEndpoint
-from agent.transports.base import Disconnected, Transport
+from agent.transports.base import Disconnected, Transport, WayBack
 from agent.transports.pace import Paces
 from agent.transports.websocket import WebsocketTransport
 
@@ -52,6 +54,9 @@ OPENINGS = 1.0
 """Websocket calls that one address may open each second; as many as there are lines, and
 ``SPARE_OPENINGS`` more, may come at once."""
 SPARE_OPENINGS = 16
+RESUMPTIONS = 2.0
+"""Sessions that one address may resume each second; ``SPARE_RESUMPTIONS`` may come at once."""
+SPARE_RESUMPTIONS = 60
 SPARE_CONNECTIONS = 64
 """Connections besides calls (pages, health, refusals); more are answered with 503."""
 
@@ -72,6 +77,7 @@ class AgentServer:
         )
         self._paces = Paces()
         self._openings = AddressRates(OPENINGS, settings.server.max_calls + SPARE_OPENINGS)
+        self._resumptions = AddressRates(RESUMPTIONS, SPARE_RESUMPTIONS)
         self.watchdog = Watchdog()
         self.health = Health(self.calls, engines, self.watchdog, identity.folder)
         keys = Keys(settings.server.api_keys, places=self.calls.places, seal=identity.seal())
@@ -79,6 +85,7 @@ class AgentServer:
         self.sessions = Sessions(settings, engines)
         self._secrets = ClientSecrets(self.access, self.sessions)
         self._sideband = Sideband(self.calls, Forwarding(identity))
+        self.resumption = Resumption(settings.server.resume_seconds, identity.worker or 0)
         self._offers = WebRtcOffers(
             settings,
             self.calls,
@@ -87,6 +94,7 @@ class AgentServer:
             self._converse,
             self._paces,
             identity,
+            self.resumption,
         )
         self.tokens, clock = identity.tokens(), identity.token_clock
         self.telephony = TelephonyEndpoint(
@@ -160,11 +168,14 @@ class AgentServer:
         self.access.take(settings.server)
         self.sessions.settings = settings
         self.telephony.settings = settings
+        self.resumption.seconds = settings.server.resume_seconds
 
     async def _realtime(self, websocket: WebSocket) -> None:
         protocols = websocket.scope.get("subprotocols", [])
         address = address_of(websocket)
-        if not self._openings.allow(address):
+        token = websocket.query_params.get(RESUME)
+        rates = self._openings if token is None else self._resumptions
+        if not rates.allow(address):
             await websocket.close()  # before accept, so that it costs next to nothing
             return
         try:
@@ -172,36 +183,87 @@ class AgentServer:
             if (call_id := websocket.query_params.get("call_id")) is not None:
                 await self._sideband.attach(websocket, call_id)
                 return
+            if token is not None:
+                await self._resume(websocket, token, admission.caller)
+                return
             beta = asks_for_beta(websocket.headers.get(HEADER), protocols)
             opened = self.sessions.open(websocket.query_params, admission.session, beta=beta)
         except Refused as refused:
             await websocket.send_denial_response(refused.response())
             return
         await websocket.accept("realtime" if "realtime" in protocols else None)
+        transport = self._transport(websocket, opened, admission.caller)
+        try:
+            await self._call(transport, opened, admission.caller, websocket)
+        except CallRefused as refusal:
+            await self._refuse(transport, refusal)
+
+    def _transport(
+        self, websocket: WebSocket, opened: OpenedSession, caller: Caller
+    ) -> WebsocketTransport:
         transport = WebsocketTransport(
             websocket,
             opened.writer,
             self.settings.server,
             opened.reading,
-            self._paces.of(address),
+            self._paces.of(address_of(websocket)),
         )
-        transport.reader.allowance = admission.caller.events
-        try:
-            with admission.caller.line():
-                call = self.calls.admit("websocket", "ws", address)
-                await call.run(transport, lambda: self._greet_and_converse(transport, opened))
-        except CallRefused as refusal:
-            await self._refuse(transport, refusal)
+        transport.reader.allowance = caller.events
+        return transport
+
+    async def _call(
+        self,
+        transport: WebsocketTransport,
+        opened: OpenedSession,
+        caller: Caller,
+        websocket: WebSocket,
+    ) -> None:
+        """Carry on the call of an accepted websocket: to its end, or to that of the websocket."""
+        with ExitStack() as line:
+            line.enter_context(caller.line())
+            call = self.calls.admit("websocket", "ws", address_of(websocket))
+            call.on_end = line.pop_all().close
+        if not self.resumption.wanted(websocket.query_params):
+            await call.run(transport, lambda: self._greet_and_converse(transport, opened))
+            return
+        slot, way_back = self.resumption.register(call, opened, caller, transport)
+        call.start(slot, lambda: self._greet_and_converse(transport, opened, slot, way_back))
+        await transport.released.wait()
+
+    async def _resume(self, websocket: WebSocket, token: str, caller: Caller) -> None:
+        """Go on with a session over this websocket.
+
+        Raises:
+            Refused: the token opens nothing.
+        """
+        address, protocols = address_of(websocket), websocket.scope.get("subprotocols", [])
+        with self.resumption.redeeming(token, caller, address) as resumable:
+            await websocket.accept("realtime" if "realtime" in protocols else None)
+            transport = self._transport(websocket, resumable.opened, caller)
+            try:
+                query = websocket.query_params
+                self.resumption.hand_over(resumable, token, transport, query, rtc=False)
+            except Refused as refused:
+                await transport.close(POLICY_VIOLATION, str(refused))
+        await transport.released.wait()
 
     async def _greet_and_converse(
-        self, transport: WebsocketTransport, opened: OpenedSession
+        self,
+        transport: WebsocketTransport,
+        opened: OpenedSession,
+        slot: ConnectionSlot | None = None,
+        way_back: WayBack | None = None,
     ) -> CallEnd:
-        await transport.open()
+        await transport.open(way_back)
         paced = Delivery.PACED if opened.paced else Delivery.AT_ONCE
-        return await self._converse(transport, opened, paced)
+        return await self._converse(transport, opened, paced, slot)
 
     async def _converse(
-        self, transport: Transport, opened: OpenedSession, delivery: Delivery
+        self,
+        transport: Transport,
+        opened: OpenedSession,
+        delivery: Delivery,
+        slot: ConnectionSlot | None = None,
     ) -> CallEnd:
         runner = CallRunner(
             self.engines,
@@ -211,6 +273,7 @@ class AgentServer:
             self.calls,
             delivery,
             opened.initial,
+            slot,
         )
         return await runner.run()
 

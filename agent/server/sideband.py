@@ -8,6 +8,7 @@ import json
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent.runtime.calls import CallRegistry
+from agent.runtime.connection_slot import ConnectionSlot
 from agent.server.access import Refused
 from agent.server.forwarding import Forwarding
 from agent.transports.webrtc import WebRtcTransport
@@ -41,6 +42,8 @@ class Sideband:
             await self._forwarding.websocket(target, websocket)
             return
         transport = None if call is None else call.transport
+        if isinstance(transport, ConnectionSlot):
+            transport = transport.transport
         if not isinstance(transport, WebRtcTransport):
             raise Refused(404, "call_not_found", f"there is no WebRTC call {call_id[:80]!r}")
         if len(transport.observers) >= MAX_OBSERVERS:

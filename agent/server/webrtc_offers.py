@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,17 +22,20 @@ from agent.config.settings import IceServer, Settings
 from agent.protocol import BadEvent
 from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
+from agent.runtime.connection_slot import ConnectionSlot
 from agent.server.access import Access, Refused
 from agent.server.bodies import BodyRefused, read_body, with_body
 from agent.server.fair_share import AddressRates, address_of
 from agent.server.forwarding import Forwarding
 from agent.server.identity import Identity
 from agent.server.keys import Admission, Caller
+from agent.server.resumption import RESUME, ResumableCall, Resumption
 from agent.server.sessions import OpenedSession
 from agent.session.playback import Delivery
-from agent.transports.base import Disconnected
+from agent.transports.base import Disconnected, WayBack
 from agent.transports.pace import Paces
 from agent.transports.rtc_peer import BadOffer, check_offer
+from agent.transports.turn import credentials
 from agent.transports.webrtc import WebRtcTransport
 
 KIND = "webrtc"
@@ -41,6 +45,14 @@ MAX_BODY = 131_072
 PENDING_SECONDS = 10.0
 """Seconds within which an answered offer must become a connection."""
 ASKED_TO_HANG_UP = CallEnd(Outcome.ENDED, NORMAL_CLOSURE, "a request to hang up")
+
+
+log = logging.getLogger("onebreath.webrtc")
+
+
+Converse = Callable[..., Awaitable[CallEnd]]
+"""Carries on a conversation to its end, given its transport, session and delivery, and the
+``ConnectionSlot`` of one that can be resumed."""
 
 
 class OfferRefused(Exception):
@@ -102,6 +114,7 @@ class WebRtcOffers:
         converse: carries on a conversation over an open transport, to its end.
         paces: how fast the events of each client may come.
         identity: of this server among others.
+        resumption: the calls that clients can come back to.
     """
 
     def __init__(
@@ -110,10 +123,13 @@ class WebRtcOffers:
         calls: CallRegistry,
         access: Access,
         open_session: Callable[..., OpenedSession],
-        converse: Callable[[WebRtcTransport, OpenedSession, Delivery], Awaitable[CallEnd]],
+        converse: Converse,
         paces: Paces | None = None,
         identity: Identity | None = None,
+        resumption: Resumption | None = None,
     ) -> None:
+        self._resumption = Resumption(0.0) if resumption is None else resumption
+        self._resuming: set[asyncio.Task[None]] = set()
         identity = identity or Identity()
         self._suffix = identity.call_suffix()
         self._forwarding = Forwarding(identity)
@@ -149,10 +165,14 @@ class WebRtcOffers:
             if not self._rates.allow(address_of(request)):
                 raise _too_many()
             offer = await _read_offer(request)
-            opened = self._opened(request, offer, admission)
-            call_id, answer = await self._set_up(
-                offer, opened, admission.caller, address_of(request)
-            )
+            if (token := request.query_params.get(RESUME)) is not None:
+                call_id, answer = await self._resume(request, offer, token, admission.caller)
+            else:
+                opened = self._opened(request, offer, admission)
+                resumable = self._resumption.wanted(request.query_params)
+                call_id, answer = await self._set_up(
+                    offer, opened, admission.caller, address_of(request), resumable
+                )
         except (OfferRefused, Refused) as refusal:
             return refusal.response()
         except BodyRefused as refused:
@@ -191,7 +211,12 @@ class WebRtcOffers:
             raise OfferRefused(400, trouble.code, trouble.message, trouble.param) from None
 
     async def _set_up(
-        self, offer: Offer, opened: OpenedSession, caller: Caller, address: str
+        self,
+        offer: Offer,
+        opened: OpenedSession,
+        caller: Caller,
+        address: str,
+        resumable: bool = False,
     ) -> tuple[str, str]:
         """Start a call; returns its id and the answer to the offer."""
         try:
@@ -203,28 +228,79 @@ class WebRtcOffers:
         except CallRefused as refusal:
             raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None
         with call.setting_up():
-            transport = WebRtcTransport(
-                opened.writer,
-                self.settings.webrtc,
-                reading=opened.reading,
-                pace=self._paces.of(address),
-            )
-            transport.reader.allowance = caller.events
+            transport = self._transport(opened, caller, address)
             answer = await _answered(transport, offer.sdp)
-        call.start(transport, lambda: self._connect_and_converse(transport, opened))
+        if not resumable:
+            call.start(transport, lambda: self._connect_and_converse(transport, opened))
+            return call.id, answer
+        slot, way_back = self._resumption.register(call, opened, caller, transport)
+        call.start(slot, lambda: self._connect_and_converse(transport, opened, slot, way_back))
         return call.id, answer
 
+    def _transport(self, opened: OpenedSession, caller: Caller, address: str) -> WebRtcTransport:
+        transport = WebRtcTransport(
+            opened.writer,
+            self.settings.webrtc,
+            reading=opened.reading,
+            pace=self._paces.of(address),
+        )
+        transport.reader.allowance = caller.events
+        return transport
+
     async def _connect_and_converse(
-        self, transport: WebRtcTransport, opened: OpenedSession
+        self,
+        transport: WebRtcTransport,
+        opened: OpenedSession,
+        slot: ConnectionSlot | None = None,
+        way_back: WayBack | None = None,
     ) -> CallEnd:
         """The conversation, once the answered offer has become a connection."""
         try:
             async with asyncio.timeout(PENDING_SECONDS):
-                await transport.open()
+                await transport.open(way_back)
         except TimeoutError:
             reason = f"no connection within {PENDING_SECONDS:.0f} s of the answer"
             raise Disconnected(reason) from None
-        return await self._converse(transport, opened, Delivery.TRACK)
+        more = () if slot is None else (slot,)
+        return await self._converse(transport, opened, Delivery.TRACK, *more)
+
+    # ---- coming back -----------------------------------------------------------------
+
+    async def _resume(
+        self, request: Request, offer: Offer, token: str, caller: Caller
+    ) -> tuple[str, str]:
+        """Answer an offer that goes on with a call; returns its id and the answer."""
+        address = address_of(request)
+        with ExitStack() as stack:
+            resumable = stack.enter_context(self._resumption.redeeming(token, caller, address))
+            transport = self._transport(resumable.opened, caller, address)
+            transport.expect_return()
+            answer = await _answered(transport, offer.sdp)
+            redeeming = stack.pop_all()
+        resuming = asyncio.create_task(
+            self._hand_over(transport, resumable, token, request.query_params, redeeming)
+        )
+        self._resuming.add(resuming)
+        resuming.add_done_callback(self._resuming.discard)
+        return resumable.call.id, answer
+
+    async def _hand_over(
+        self,
+        transport: WebRtcTransport,
+        resumable: ResumableCall,
+        token: str,
+        query: Mapping[str, str],
+        redeeming: ExitStack,
+    ) -> None:
+        """Give the call its connection once that is there; else the token can be used again."""
+        with redeeming:
+            try:
+                async with asyncio.timeout(PENDING_SECONDS):
+                    await transport.connected()
+                self._resumption.hand_over(resumable, token, transport, query, rtc=True)
+            except (TimeoutError, Disconnected, Refused) as error:
+                log.info("a call was not resumed: %s", error or "no connection in time")
+                await transport.hang_up()
 
 
 async def _answered(transport: WebRtcTransport, sdp: str) -> str:
@@ -240,10 +316,9 @@ async def _answered(transport: WebRtcTransport, sdp: str) -> str:
 
 def _for_browsers(server: IceServer) -> dict[str, str]:
     """One of RTCPeerConnection's ``iceServers``; the page needs the credential in the clear."""
-    fields = server.model_dump(exclude_none=True)
-    if server.credential is not None:
-        fields["credential"] = server.credential.get_secret_value()
-    return fields
+    username, credential = credentials(server)
+    fields = {"urls": server.urls, "username": username, "credential": credential}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _too_many() -> OfferRefused:

@@ -14,6 +14,12 @@ from agent.session.replies import Replies
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
 from agent.turn_taking.completeness import TurnVerdict, completeness
+from agent.turn_taking.own_words import is_own
+
+LONGEST_ECHO = 0.8
+"""Seconds from a word at the server's clock to its echo in the transcript's sound: the way there
+and back, the client's buffers, the room; and some of the word before."""
+ASKING_FOR_NOTHING = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.OWN)
 
 
 @dataclass(slots=True)
@@ -32,6 +38,8 @@ class BargeIn:
     uninterruptible: bool = False
     _caused_by: int = 0
     """Id of the turn that cut the last interrupted reply."""
+    _said_over: tuple[int, str] = (0, "")
+    """Id of the last overlapping turn, and what the agent said while it was spoken."""
 
     def begin(self, turn: Turn, now: float, *, may_interrupt: bool) -> Iterator[Command]:
         """Open the caller's turn; over a reply, duck it and judge, or interrupt it at once."""
@@ -54,13 +62,31 @@ class BargeIn:
         whole = completeness(asked, language=language).verdict is TurnVerdict.COMPLETE
         position = self.user_turn.position
         unheard = reply.turn is not None and reply.playback.sent == 0
-        return Overlap(turn.id, detector.began, position, language, unheard, whole)
+        unsettled = self.replies.sounded < self.settings.echo_settling
+        overlap = Overlap(turn.id, detector.began, position, language, unheard, whole)
+        overlap.unsettled = unsettled
+        return overlap
 
     def transcribed(self, turn: int, words: str, now: float, *, final: bool) -> Iterator[Command]:
         """Take the transcript of the overlapping speech so far, or up to a pause (``final``)."""
         if self.overlap is not None and self.overlap.turn == turn:
             self.overlap.words, self.overlap.final = words, final
+            self._note_own_words(self.overlap, now)
             yield from self.judge(now)
+
+    def _note_own_words(self, overlap: Overlap, now: float) -> None:
+        """Note what the agent has said since the overlapping speech began."""
+        reply = self.replies.current
+        if reply is None or not self.settings.echo:
+            return
+        since = self.user_turn.position - overlap.began + LONGEST_ECHO
+        overlap.own = reply.spoken_lately(since, now)
+        self._said_over = (overlap.turn, overlap.own)
+
+    def echoes(self, turn: Turn) -> bool:
+        """Whether the words of ``turn`` are the agent's own, said while it began."""
+        over, own = self._said_over
+        return over == turn.id and is_own(turn.transcript, own)
 
     def resumed(self) -> None:
         """Take the end of a pause: the words up to it are no longer all of them."""
@@ -73,7 +99,7 @@ class BargeIn:
         if overlap is None or self.user_turn.open is None:
             return
         judgement = self._judgement(overlap)
-        if overlap.unheard and classify(overlap.words, overlap.language) in CONTENT:
+        if overlap.unheard and overlap.kind in CONTENT:
             # The reply stays held back, and the client sees who speaks.
             yield from self.user_turn.announce()
         if judgement is Judgement.INTERRUPTION and not self.uninterruptible:
@@ -109,9 +135,9 @@ class BargeIn:
         """Whether the overlapping words are no reason to stop the reply."""
         if self.overlap is None:
             return False
-        kind = classify(self.overlap.words, self.overlap.language)
+        kind = self.overlap.kind
         calls = kind is WordKind.ATTENTION and self.overlap.unheard
-        return self.uninterruptible or calls or kind in (WordKind.NO_WORDS, WordKind.BACKCHANNEL)
+        return self.uninterruptible or calls or kind in ASKING_FOR_NOTHING
 
     def interrupt(self, now: float) -> Iterator[Command]:
         """Cut the reply for the overlapping speech, if any, and announce the caller's turn.
@@ -141,9 +167,15 @@ class BargeIn:
             dismissed, self.overlap = self.overlap.dismissed, None
             if not dismissed:
                 yield from self._unduck()
+        elif self.replies.current is None and self.overlap.final and self._is_echo:
+            yield from self.dismiss(self.overlap.words or "")
         elif self.replies.current is None:
             self.overlap = None
             yield from self.user_turn.announce()
+
+    @property
+    def _is_echo(self) -> bool:
+        return self.overlap is not None and self.overlap.kind is WordKind.OWN
 
     def _unduck(self) -> Iterator[Command]:
         reply = self.replies.current

@@ -26,6 +26,8 @@ class FunctionCall:
         item_id: id of the call's item.
         output: what the function returned; None while it runs.
         output_item_id: id of the output's item; None while there is none.
+        told_at: monotonic second at which the client was told to run it; None while its
+            arguments are made.
         run_by: who runs the function.
         overdue: whether its time is up.
         deleted: whether the call's own item was deleted; its output is an item still.
@@ -35,6 +37,7 @@ class FunctionCall:
     call: ToolCall
     output: str | None = None
     output_item_id: str | None = None
+    told_at: float | None = None
     run_by: Literal["client", "server"] = "client"
     overdue: bool = False
     deleted: bool = False
@@ -255,6 +258,11 @@ class Conversation:
         before = [name for known in self.turns[:index] for name in known.item_ids]
         return before[-1] if before else None
 
+    @property
+    def item_ids(self) -> list[str]:
+        """The ids of all items that the client knows, in order."""
+        return [name for turn in self.turns for name in turn.item_ids]
+
     def _index(self, item_id: str) -> int:
         for index, turn in enumerate(self.turns):
             if item_id in turn.item_ids:
@@ -279,7 +287,7 @@ class Conversation:
         elif turn.reply is not None:
             _forget(turn.reply, item_id)
         if self.newest == item_id:
-            known = [name for turn in self.turns for name in turn.item_ids]
+            known = self.item_ids
             self.newest = known[-1] if known else None
         return True
 

@@ -13,6 +13,7 @@ from agent.audio.samples import AudioChunk, Samples
 from agent.audio.wire_format import WireFormat
 from agent.decision import Answer, Question
 from agent.reply import FunctionTool, Message, ReplyPiece, Role
+from agent.session.playback import Delivery
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk
 
@@ -322,6 +323,39 @@ class CallStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """The connection ended without hang-up; the session waits for another.
+
+    Attributes:
+        last_seen: monotonic second at which the client was last known to be there.
+    """
+
+    last_seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionResumed:
+    """The client is there over another connection.
+
+    Attributes:
+        last_seen: monotonic second at which it was last known to be there over the old one.
+        delivery: the way of a reply's sound over the new one.
+        played: item and seconds of the reply that it was playing, where the client tells.
+        token: the secret by which it may come back once more.
+    """
+
+    last_seen: float
+    delivery: Delivery
+    played: tuple[str, float] | None = None
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChanged:
+    """The client has another microphone or speaker: its echo cancellation begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The server asks for the end of the call, after a goodbye."""
 
@@ -356,6 +390,9 @@ Input = (
     | StageFailed
     | Decided
     | CallEnding
+    | ConnectionLost
+    | ConnectionResumed
+    | DeviceChanged
     | ToolReturned
     | Leave
     | Tick

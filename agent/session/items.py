@@ -151,6 +151,20 @@ class Items:
         role = "user" if found.role == "tool" else found.role
         return ClientItem(found.kind, item_id, role, found.text, found.call_id, found.name)
 
+    def shown(self, without: set[str]) -> tuple[tuple[Item, str | None], ...]:
+        """All items that the client knows, each with the id of the one before it.
+
+        Args:
+            without: ids that are left out.
+        """
+        names = self.conversation.item_ids
+        found = [
+            (self.find(name), before)
+            for before, name in zip([None, *names], names, strict=False)
+            if name not in without
+        ]
+        return tuple((item, before) for item, before in found if item is not None)
+
     def find(self, item_id: str) -> Item | None:
         """The item with this id, as the client sees it."""
         for turn in self.conversation.turns:

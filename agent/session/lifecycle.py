@@ -98,6 +98,17 @@ class Lifecycle:
             self.ends_at, self._ends_because, self._says_goodbye = now, reason, goodbye
         yield from ()
 
+    def due_to_end(self, now: float) -> bool:
+        """Whether the call has reached its maximum length, or was asked to end."""
+        return self.phase is Phase.TALKING and now >= self.ends_at
+
+    def end(self, reason: str = "") -> Iterator[Command]:
+        """End the call at once, without a goodbye: nobody is there to hear it."""
+        if self.phase is not Phase.OVER:
+            self.phase = Phase.OVER
+            self.reason = reason or self._ends_because
+            yield HangUp(NORMAL_CLOSURE, self.reason)
+
     def act(self, now: float) -> Iterator[Command]:
         """Carry out what is due: a filler, a question, goodbye, the end of the call."""
         filler_at = self.filler_at

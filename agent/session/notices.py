@@ -385,6 +385,24 @@ class TransferRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """The session goes on over another connection, which is told where it stands.
+
+    Responses of the old connection are over: one that goes on is begun again, under another id.
+
+    Attributes:
+        items: of the conversation, in order, each with the id of the one before it; without the
+            items of a response that is begun again.
+        token: the secret by which the client may come back once more.
+        seconds: how long the session waits for it.
+    """
+
+    items: tuple[tuple[Item, str | None], ...]
+    token: str = field(default="", repr=False)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """An error that the client is told of; the call goes on."""
 
@@ -434,6 +452,7 @@ Notice = (
     | Configured
     | DecisionMade
     | TransferRequested
+    | Resumed
     | Trouble
     | Remark
 )

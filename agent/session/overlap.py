@@ -13,6 +13,7 @@ from enum import Enum, auto
 from agent.turn_taking.backchannel import is_backchannel
 from agent.turn_taking.completeness import LANGUAGE, is_whole_request
 from agent.turn_taking.floor import FloorRequest, floor_request
+from agent.turn_taking.own_words import is_own
 
 LONG = 1.2
 """Seconds of speech from which on it is an interruption, whatever its transcript."""
@@ -53,6 +54,8 @@ class WordKind(Enum):
     """A question or command that is whole by itself."""
     WORDS = auto()
     """Other words, and words about the floor such as "stop"."""
+    OWN = auto()
+    """The agent's own words of that moment, which the microphone returned."""
 
 
 class VoiceState(Enum):
@@ -101,6 +104,15 @@ JUDGEMENTS |= {
     for voice in VoiceState
 }
 
+JUDGEMENTS |= {(WordKind.OWN, voice): Judgement.NOTHING for voice in VoiceState}
+UNSETTLED_JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
+    (kind, voice): Judgement.NOTHING if voice is VoiceState.STOPPED else Judgement.WAIT
+    for kind in (WordKind.UNKNOWN, WordKind.NO_WORDS)
+    for voice in VoiceState
+}
+"""The same, in place of ``JUDGEMENTS``, while the client's echo cancellation has not settled: a
+voice without words may be the agent's own."""
+
 UNHEARD_JUDGEMENTS: dict[tuple[WordKind, Evidence], Judgement] = {
     (WordKind.UNKNOWN, Evidence.LASTING): Judgement.NOTHING,
     (WordKind.NO_WORDS, Evidence.LASTING): Judgement.NOTHING,
@@ -148,6 +160,8 @@ class Overlap:
         words: its transcript so far; None before there is one.
         final: whether ``words`` are those up to a pause.
         dismissed: whether it was judged to be no interruption; the agent speaks on.
+        unsettled: whether the client's echo cancellation may not have settled yet.
+        own: what the agent said meanwhile.
     """
 
     turn: int
@@ -159,6 +173,15 @@ class Overlap:
     words: str | None = None
     final: bool = False
     dismissed: bool = False
+    unsettled: bool = False
+    own: str = ""
+
+    @property
+    def kind(self) -> WordKind:
+        """The kind of its words."""
+        if self.words is not None and is_own(self.words, self.own):
+            return WordKind.OWN
+        return classify(self.words, self.language)
 
     def judge(
         self, position: float, speech_end: float, within: float, *, heard: bool = False
@@ -171,9 +194,11 @@ class Overlap:
             within: the time to decide, in seconds since the speech was detected.
             heard: whether some of the reply has been heard by now.
         """
-        kind = classify(self.words, self.language)
+        kind = self.kind
         if not self.unheard or (heard and kind in CONTENT):
             sounding = self._sounding(position, speech_end, within)
+            if self.unsettled and (kind, sounding) in UNSETTLED_JUDGEMENTS:
+                return UNSETTLED_JUDGEMENTS[kind, sounding]
             return JUDGEMENTS.get((kind, sounding), Judgement.WAIT)
         if kind is WordKind.REQUEST and not self.follows_whole:
             kind = WordKind.WORDS

@@ -59,10 +59,12 @@ class Playback:
     Attributes:
         lead: seconds of sound that may be at the client unplayed.
         not_before: monotonic second until which the client plays the reply before it.
+        keeps: seconds of sent sound that are kept, in case that it did not arrive.
     """
 
     lead: float
     not_before: float = 0.0
+    keeps: float = 0.0
     rate: int = 0
     marks: list[SpokenMark] = field(default_factory=list)
     _waiting: deque[Samples] = field(default_factory=deque)
@@ -73,6 +75,9 @@ class Playback:
     _anchor_at: float = 0.0
     _words: dict[int, int] = field(default_factory=dict)
     _first_audible: float | None = None
+    _kept: deque[Samples] = field(default_factory=deque)
+    """The sound before ``_sent``, at most ``keeps`` seconds of it and one piece."""
+    _kept_seconds: float = 0.0
 
     def queue(
         self, segment: int, chunk: SpeechChunk, *, answers: bool = True
@@ -114,7 +119,33 @@ class Playback:
                 self._anchor_position, self._anchor_at = self._sent, max(now, self.not_before)
             piece = self._take(size)
             self._sent += len(piece) / self.rate
+            if self.keeps:
+                self._keep(piece)
             yield piece
+
+    def _keep(self, piece: Samples) -> None:
+        self._kept.append(piece)
+        self._kept_seconds += len(piece) / self.rate
+        while self._kept_seconds - len(self._kept[0]) / self.rate > self.keeps:
+            self._kept_seconds -= len(self._kept.popleft()) / self.rate
+
+    def rewind(self, position: float) -> float:
+        """Send again what follows the last word that ended by ``position``.
+
+        Returns:
+            the position at which the sound goes on.
+        """
+        mark = self.mark_at(position)
+        wanted = 0.0 if mark is None else mark.position
+        if self._kept and wanted < self._sent:
+            sound = np.concatenate(self._kept)
+            back = min(len(sound), round((self._sent - wanted) * self.rate))
+            self._waiting.appendleft(sound[len(sound) - back :])
+            self._kept = deque([sound[: len(sound) - back]] if back < len(sound) else [])
+            self._kept_seconds -= back / self.rate
+            self._sent -= back / self.rate
+        self._anchor_position, self._anchor_at = self._sent, math.inf
+        return self._sent
 
     def _take(self, size: int) -> Samples:
         pieces: list[Samples] = []

@@ -22,9 +22,11 @@ from agent.reply import (
     ToolCallStarted,
 )
 from agent.session.commands import Abandon, AbandonSpeech, Command, Respond, Speak
+from agent.session.connection import Connection
 from agent.session.conversation import AgentReply, Conversation, FunctionCall, Turn
 from agent.session.events import (
     CancelReply,
+    ConnectionResumed,
     ReplyEvent,
     RespondNow,
     SegmentSpoken,
@@ -54,6 +56,8 @@ MAX_REPLY = 4000
 """Characters of one reply, about four minutes of speech; a longer one fails."""
 TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
 
+TAIL_SECONDS = 0.1
+"""The end of a finished reply that is not said again for another connection."""
 MAX_UNPLAYED = 16
 """Replies that a client may hold unplayed and still report on."""
 MAX_APART = 8
@@ -111,6 +115,7 @@ class Replies:
         text_only: whether replies are words without sound, unless the client asks otherwise.
         options: functions and length of replies, unless the client asks otherwise.
         lexicon: the user's own words, for the spoken form.
+        connection: the connection to the client.
     """
 
     conversation: Conversation
@@ -129,6 +134,8 @@ class Replies:
     delivery: Delivery = Delivery.PACED
     text_only: bool = False
     options: ReplyOptions = field(default_factory=ReplyOptions)
+    connection: Connection = field(default_factory=Connection)
+    _sounded: float = 0.0
     _resuming: bool = False
     """Whether the rest of ``kept`` is spoken once it is complete."""
 
@@ -230,17 +237,17 @@ class Replies:
         text_only = self.text_only if request.text_only is None else request.text_only
         entry = AgentReply(self.new_id("item"), spoken=not text_only)
         response_id = self.new_id("resp")
-        lead = math.inf if self.delivery is Delivery.AT_ONCE else self.lead
         reply = ReplyInFlight(
             self.generation,
             response_id,
             entry,
-            lead,
+            self._lead,
             now,
             budget=self.budget,
             request=request,
             report_cut=self.delivery is Delivery.AT_ONCE and not text_only,
             lexicon=self.lexicon,
+            connection=self.connection,
             options=self.options_of(request),
         )
         reply.playback.not_before = max(
@@ -252,6 +259,10 @@ class Replies:
     def _played_before(self) -> list[ReplyInFlight]:
         """Replies whose sound a client may still be playing, oldest first."""
         return [*self.unplayed, *([self.finished] if self.finished is not None else [])]
+
+    @property
+    def _lead(self) -> float:
+        return math.inf if self.delivery is Delivery.AT_ONCE else self.lead
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:
         if not reply.request.apart:
@@ -410,6 +421,7 @@ class Replies:
             yield from self._call_started(reply, ToolCallStarted(piece.call_id, piece.name))
         running = reply.running_calls[piece.call_id]
         if running.run_by == "client" and not piece.problem:
+            running.told_at = now
             yield from self._for_client(reply, running, piece)
         entry = reply.call_complete(piece)
         if not reply.request.apart:
@@ -443,7 +455,12 @@ class Replies:
         )
 
     def pump(self, now: float) -> Iterator[Command]:
-        """Send the sound that is due; finish the reply once all of it was heard."""
+        """Send the sound that is due; finish the reply once all of it was heard.
+
+        While the client is not there, a complete reply waits, too.
+        """
+        if not self.connection.up:
+            return
         for reply in [reply for reply in self.apart.values() if reply.generated]:
             del self.apart[reply.generation]
             yield from reply.tell_end(sound_in_events=False)
@@ -455,6 +472,7 @@ class Replies:
         yield from self.current.tell_end(sound_in_events=events)
         if self.current.over(now):
             yield self.current.finish()
+            self._sounded = self.sounded
             self.finished, self.current = self.current, None
             yield from self.tool_calls.reply_ended(self.finished, now, cut=False)
 
@@ -487,11 +505,76 @@ class Replies:
 
     def next_due(self, now: float) -> float | None:
         """Monotonic second at which `pump` has work; None while there is none."""
-        if self.current is None or self.current.paused:
+        if self.current is None or self.current.paused or not self.connection.up:
             return None
         if self.current.over(now):
             return now  # a draft without sound, complete before it was used
         return self.current.playback.next_due(now)
+
+    @property
+    def sounded(self) -> float:
+        """Seconds of sound that the client's present connection and devices have had."""
+        current = self.current
+        now = 0.0 if current is None else current.playback.sent - current.resumed_from
+        return self._sounded + now
+
+    def unsettle(self) -> None:
+        """Count sound anew: the client's echo cancellation begins again."""
+        self._sounded -= self.sounded
+
+    # ---- another connection --------------------------------------------------------
+
+    def resume_over(self, event: ConnectionResumed, now: float) -> list[ReplyInFlight]:
+        """Take another connection; returns the replies that it is to be told of."""
+        self.delivery, seen = event.delivery, self.connection.last_seen
+        self._sounded = 0.0
+        last = self.finished
+        if self.current is None and last is not None and _lost(last, seen):
+            self.current, self.finished = last, None
+        running = [reply for reply in (self.current, *self.apart.values()) if reply is not None]
+        for reply in running:
+            heard = reply.playback.heard(seen)
+            if event.played is not None and event.played[0] == reply.entry.item_id:
+                heard = min(event.played[1] + reply.resumed_from, reply.playback.sent)
+            reply.lead = self._lead
+            reply.report_cut = self.delivery is Delivery.AT_ONCE and reply.entry.spoken
+            reply.resume(self.new_id("resp"), heard, now)
+        return running
+
+    def retold(self, reply: ReplyInFlight) -> list[str]:
+        """The ids of the items of a reply that another connection is told of with it."""
+        names = [reply.entry.item_id] if reply.entry.shown else []
+        return names + [call.item_id for call in self._untold(reply)]
+
+    def _untold(self, reply: ReplyInFlight) -> list[FunctionCall]:
+        """The calls that the client may not have been told to run."""
+        seen = self.connection.last_seen
+        calls = reply.running_calls.values()
+        return [
+            call
+            for call in calls
+            if call.run_by == "client" and (call.told_at is None or call.told_at > seen)
+        ]
+
+    def tell_again(self, reply: ReplyInFlight, now: float) -> Iterator[Command]:
+        """Tell another connection of a reply from its beginning."""
+        yield self._started(reply)
+        if reply.entry.shown:
+            yield from reply.tell_words(self._before(reply, reply.entry.item_id))
+        for call in self._untold(reply):
+            known, ids = call.call, (reply.response_id, call.item_id)
+            previous = self._before(reply, call.item_id)
+            yield FunctionCallStarted(*ids, previous, known.call_id, known.name)
+            if known.arguments:
+                yield FunctionArgumentsDelta(*ids, known.call_id, known.arguments)
+            if call.told_at is not None:
+                call.told_at = now
+                yield FunctionCallDone(*ids, None, known.call_id, known.name, known.arguments)
+
+    def _before(self, reply: ReplyInFlight, item_id: str) -> str | None:
+        names = [] if reply.request.apart else self.conversation.item_ids
+        place = names.index(item_id) if item_id in names else len(names)
+        return names[place - 1] if place else None
 
     # ---- the end -------------------------------------------------------------------
 
@@ -508,6 +591,7 @@ class Replies:
         With ``keep`` its text goes on being generated: what cut it may prove to be noise.
         """
         yield from self._release()
+        self._sounded = self.sounded
         reply, self.current = self.current, None
         if reply is None:
             return
@@ -554,7 +638,7 @@ class Replies:
         """Cut the newest reply in the history to what the client has played; ends it if it runs."""
         for reply in (self.current, *self._played_before):
             if reply is not None and reply.entry.item_id == event.item_id:
-                reply.truncate(event.played)
+                reply.truncate(event.played + reply.resumed_from)
                 if reply is self.current:
                     reply.report_cut = False
                     yield from self.stop(now, "client_cancelled")
@@ -580,6 +664,15 @@ class Replies:
         elif self.current is not None and self.current.generation == event.generation:
             yield Trouble(f"{event.stage}_failed", event.message, kind="server_error")
             yield from self.stop(now, event.message, "failed")
+
+
+def _lost(reply: ReplyInFlight, seen: float) -> bool:
+    """Whether a reply ended after the client was ``seen`` last, so that its end was not heard."""
+    untold = any(
+        call.told_at is not None and call.told_at > seen and call.output is None
+        for call in reply.entry.calls
+    )
+    return untold or reply.unheard_at(seen + TAIL_SECONDS)
 
 
 def whole(tokens: float) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from agent.reply import PLAIN, FunctionTool, Prefilled, ReplyDone, ReplyOptions, ToolCall
 from agent.session.commands import Command, EndSpeech, Speak
+from agent.session.connection import Connection
 from agent.session.conversation import AgentReply, FunctionCall, Turn
 from agent.session.events import RespondNow, SegmentSpoken, SoundReady
 from agent.session.notices import (
@@ -18,6 +19,7 @@ from agent.session.notices import (
     Remark,
     ReplyFinished,
     ReplyGenerated,
+    ReplyItemStarted,
     ReplyTextDelta,
     StopPlaying,
     TurnTimed,
@@ -61,6 +63,8 @@ class ReplyInFlight:
         report_cut: whether the client, which may hold unplayed sound of a reply that was told to
             be complete, is told how much of it counts as heard when it is cut.
         lexicon: the user's own words, for the spoken form.
+        connection: the connection to the client; nothing is sent while it is lost.
+        resumed_from: position in its sound at which the client's present connection begins.
         options: the functions that it may call, and its length.
     """
 
@@ -84,6 +88,8 @@ class ReplyInFlight:
     told: bool = False
     report_cut: bool = False
     lexicon: Lexicon = EMPTY
+    connection: Connection = field(default_factory=Connection)
+    resumed_from: float = 0.0
     options: ReplyOptions = PLAIN
     _segmenter: Segmenter = field(default_factory=Segmenter)
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
@@ -94,7 +100,8 @@ class ReplyInFlight:
     """Seconds that the client reported as played; they take precedence over the clock."""
 
     def __post_init__(self) -> None:
-        self.playback = Playback(self.lead)
+        # What was sent since the client was last seen is sent again if it did not arrive.
+        self.playback = Playback(self.lead, keeps=self.connection.patience)
 
     @property
     def shown_ids(self) -> list[str]:
@@ -168,8 +175,10 @@ class ReplyInFlight:
         yield from self.pump(now)
 
     def _placed(self, marks: Sequence[SpokenMark]) -> WordTimestamps:
+        start = self.resumed_from
         places = (
-            WordTimestamp(mark.position, len(self._source_by(mark).strip())) for mark in marks
+            WordTimestamp(mark.position - start, len(self._source_by(mark).strip()))
+            for mark in marks
         )
         return WordTimestamps(self.response_id, self.entry.item_id, tuple(places))
 
@@ -179,8 +188,8 @@ class ReplyInFlight:
         self.playback.close_segment(spoken.segment)
 
     def pump(self, now: float) -> Iterator[Command]:
-        """Send the sound that is due, unless the reply is paused."""
-        if self.paused:
+        """Send the sound that is due, unless the reply is paused or nobody is there."""
+        if self.paused or not self.connection.up:
             return
         for samples in self.playback.due(now):
             yield Play(self.response_id, self.entry.item_id, samples, self.playback.rate)
@@ -202,6 +211,44 @@ class ReplyInFlight:
             self.speculation,
             self.budget,
         )
+
+    # ---- another connection ----------------------------------------------------------
+
+    def unheard_at(self, when: float) -> bool:
+        """Whether some of its sound had been sent and not been heard at monotonic second ``when``.
+
+        A reply that was cut has none.
+        """
+        return self._truncated_at is None and self.playback.heard(when) < self.playback.sent
+
+    def resume(self, response_id: str, position: float, now: float) -> None:
+        """Go on over another connection, after the last word that ended by ``position``.
+
+        Args:
+            response_id: of the response that the client is told of there.
+        """
+        self.response_id, self.told = response_id, False
+        self.playback.lead = self.lead
+        if self.entry.spoken:
+            self.resumed_from = self.playback.rewind(position)
+
+    def tell_words(self, previous: str | None) -> Iterator[Command]:
+        """Tell the client's new connection of the message so far.
+
+        Args:
+            previous: id of the item before it.
+        """
+        ids = (self.response_id, self.entry.item_id)
+        yield ReplyItemStarted(*ids, previous)
+        if self.entry.text:
+            yield ReplyTextDelta(*ids, self.entry.text)
+        marks = [
+            mark
+            for mark in self.playback.marks
+            if mark.position > self.resumed_from and mark.words is not None
+        ]
+        if answered := [mark for mark in marks if self._segments[mark.segment][0]]:
+            yield self._placed(answered)
 
     @property
     def begun(self) -> bool:
@@ -265,6 +312,27 @@ class ReplyInFlight:
         """The words of the reply up to ``position`` seconds of its sound."""
         return self._heard_source(position).strip()
 
+    def spoken_lately(self, seconds: float, now: float) -> str:
+        """The words that were being spoken in the last ``seconds``, as text and as spoken."""
+        until = self.playback.heard(now)
+        marks = self.playback.marks
+        first = self.playback.mark_at(until - seconds)
+        begun = 0 if first is None else marks.index(first) + 1
+        passed = [mark for mark in marks[begun:] if mark.position <= until]
+        last = marks[begun + len(passed) : begun + len(passed) + 1]  # the word being spoken
+        within = [mark for mark in (*passed, *last) if self._segments[mark.segment][0]]
+        if not within:
+            return ""
+        before = "" if first is None else self._source_by(first)
+        said = self._source_by(within[-1])[len(before) :]
+        return " ".join([said, *(self._word_at(mark) for mark in within)])
+
+    def _word_at(self, mark: SpokenMark) -> str:
+        """The spoken word that ends at ``mark``: "42" is two of them."""
+        words = self._segments[mark.segment][1].text.split()
+        place = len(words) if mark.words is None else mark.words
+        return words[place - 1] if 0 < place <= len(words) else ""
+
     def _heard_source(self, position: float) -> str:
         mark = self.playback.mark_at(position)
         return "" if mark is None else self._source_by(mark)
@@ -314,7 +382,8 @@ class ReplyInFlight:
         self.entry.failed = status == "failed"
         self.truncate(position if self._truncated_at is None else self._truncated_at)
         ids = (self.response_id, self.entry.item_id)
-        yield StopPlaying(*ids, position)
+        played = max(0.0, position - self.resumed_from)
+        yield StopPlaying(*ids, played)
         if self.told and self.report_cut:
-            yield ItemTruncated(self.entry.item_id, position)
+            yield ItemTruncated(self.entry.item_id, played)
         yield ReplyFinished(*ids, status, reason, self.entry.heard, usage=self.usage)

@@ -15,6 +15,7 @@ from agent.config.settings import Settings
 from agent.reply import FunctionTool, Prefilled, ReplyOptions
 from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
+from agent.session.connection import Connection, ConnectionAction, ConnectionEvent
 from agent.session.conversation import Conversation, Turn
 from agent.session.decisions import Decisions
 from agent.session.effects import Effects
@@ -26,10 +27,13 @@ from agent.session.events import (
     ClearAudio,
     CommitAudio,
     Configure,
+    ConnectionLost,
+    ConnectionResumed,
     CreateItem,
     Decided,
     DecideNow,
     DeleteItem,
+    DeviceChanged,
     FinalTranscript,
     Input,
     Leave,
@@ -52,6 +56,7 @@ from agent.session.lifecycle import Lifecycle
 from agent.session.notices import (
     Configured,
     Remark,
+    Resumed,
     TranscriptFailed,
     TranscriptUpdated,
     Trouble,
@@ -62,7 +67,7 @@ from agent.session.playback import Delivery
 from agent.session.replies import Replies, whole
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.tool_calls import ToolCalls
-from agent.session.user_turn import UserTurn
+from agent.session.user_turn import STARVED_RESUMABLE_SECONDS, UserTurn
 from agent.timing import Stage
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
@@ -85,12 +90,14 @@ class Session:
         create_response: whether the end of a turn starts a reply.
         interrupt_response: whether the caller's speech may interrupt a reply.
         transcription_only: whether the caller is written down and never answered.
+        connection: the connection to the client, which may be lost for a while.
     """
 
     settings: Settings
     started_at: float
     delivery: Delivery = Delivery.PACED
     tools: tuple[FunctionTool, ...] = ()
+    connection: Connection = field(default_factory=Connection)
     conversation: Conversation = field(init=False)
     user_turn: UserTurn = field(init=False)
     replies: Replies = field(init=False)
@@ -110,6 +117,8 @@ class Session:
         responder = settings.responder
         self.conversation = Conversation(responder.instructions, responder.history_characters)
         self.user_turn = UserTurn(settings.turns, settings.asr.language)
+        if self.connection.patience:
+            self.user_turn.starved_seconds = STARVED_RESUMABLE_SECONDS
         self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
         self.tool_calls = ToolCalls(
@@ -129,7 +138,7 @@ class Session:
             lexicon=settings.tts.words,
             options=ReplyOptions(self.tools),
         )
-        self.replies.delivery = self.delivery
+        self.replies.delivery, self.replies.connection = self.delivery, self.connection
         self.tool_calls.say = partial(self.replies.say, aside=True)
         self.items = Items(self.conversation, self.user_turn, self.ids)
         self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)
@@ -201,6 +210,13 @@ class Session:
                 return self._tool_returned(event, now)
             case CallStarted():
                 return self._started(now)
+            case ConnectionLost():
+                return self._connection_lost(event, now)
+            case ConnectionResumed():
+                return self._resumed(event, now)
+            case DeviceChanged():
+                self.replies.unsettle()
+                return iter(())
             case Leave():
                 return self.lifecycle.leave(event.reason, now)
             case Tick():
@@ -337,6 +353,9 @@ class Session:
         if self.barge_in.is_false_barge_in(turn):
             yield from self._resume_reply(now)
             return
+        if self.barge_in.echoes(turn):
+            turn.aside = True
+            return
         if text and self._answers and not turn.on_request:
             self._decide_on_reply(turn)
         yield from self.decisions.turn_over(turn, now)
@@ -454,6 +473,37 @@ class Session:
         turn = None if self.user_turn.open is None else self.user_turn.open.turn
         yield from self.replies.discard(turn, now)
 
+    # ---- the connection ------------------------------------------------------------
+
+    def _connection_lost(self, event: ConnectionLost, now: float) -> Iterator[Command]:
+        self.connection.take(ConnectionEvent.LOST, now, event.last_seen)
+        if self.lifecycle.leaving:
+            yield from self.lifecycle.end(self.lifecycle.reason)
+
+    def _resumed(self, event: ConnectionResumed, now: float) -> Iterator[Command]:
+        """Tell another connection where the conversation stands, and go on."""
+        action = self.connection.take(ConnectionEvent.RESUMED, now, event.last_seen)
+        if action is not ConnectionAction.GO_ON:
+            return
+        self.user_turn.reconnected(now)
+        running = self.replies.resume_over(event, now)
+        retold = {name for reply in running for name in self.replies.retold(reply)}
+        yield Resumed(self.items.shown(retold), event.token, self.connection.patience)
+        yield from self.user_turn.tell_again()
+        for reply in running:
+            yield from self.replies.tell_again(reply, now)
+
+    def _wait_for_client(self, now: float) -> Iterator[Command]:
+        """Carry out what time makes due while nobody is there."""
+        yield from self._settle_tools(now)
+        yield from self.pending_reply.settle(now)
+        self.lifecycle.observe(now, quiet=False)
+        if self.connection.expire(now) is ConnectionAction.END:
+            waited = f"{self.connection.patience:.0f} s"
+            yield from self.lifecycle.end(f"the client did not come back within {waited}")
+        elif self.lifecycle.due_to_end(now):
+            yield from self.lifecycle.end()
+
     # ---- everything else -----------------------------------------------------------
 
     def _configure(self, event: Configure, now: float) -> Iterator[Command]:
@@ -518,6 +568,9 @@ class Session:
 
     def _settle(self, now: float) -> Iterator[Command]:
         """Carry out everything that the time or the new state makes due."""
+        if not self.connection.up:
+            yield from self._wait_for_client(now)
+            return
         starved = self.user_turn.starved_at
         if starved is not None and now >= starved:
             yield from self._end_turn(now)
@@ -555,6 +608,9 @@ class Session:
                 yield Remark("budget_overrun", message)
 
     def _next_wake(self, now: float) -> float | None:
+        if not self.connection.up:
+            due = [self.connection.deadline, self.lifecycle.ends_at, self.tool_calls.wakes_at]
+            return min(time for time in due if time is not None)
         times = [self.user_turn.starved_at, self.replies.next_due(now), self.tool_calls.wakes_at]
         fixed = (self.lifecycle.wakes_at, self.decisions.wakes_at(now))
         return min((*fixed, *(time for time in times if time is not None)))

@@ -38,6 +38,9 @@ from asr.transcript import Transcript
 
 STARVED_SECONDS = 1.0
 """Seconds without any sound, after the endpoint delay, that end a turn."""
+STARVED_RESUMABLE_SECONDS = 5.0
+"""The same where the client can come back over another connection: the sound may be missing
+because the old one is dead and nobody has noticed yet."""
 
 
 @dataclass(slots=True)
@@ -80,6 +83,7 @@ class UserTurn:
         position: seconds of sound received since the call began.
         last_sound_at: monotonic second at which the last frame arrived.
         has_head: whether the responder judges the words up to a pause that it drafts a reply to.
+        starved_seconds: seconds without any sound, after the endpoint delay, that end a turn.
     """
 
     settings: TurnSettings
@@ -92,6 +96,7 @@ class UserTurn:
     position: float = 0.0
     last_sound_at: float = 0.0
     has_head: bool = False
+    starved_seconds: float = STARVED_SECONDS
     _last_speech_at: float = 0.0
     _release: float = 0.0
     """The configured release threshold; a client's threshold may lower the one in use."""
@@ -165,6 +170,19 @@ class UserTurn:
         yield SpeechStarted(turn.item_id, turn.speech_start)
         if shown:
             yield TranscriptUpdated(turn.item_id, shown, shown, final=False)
+
+    def tell_again(self) -> Iterator[Command]:
+        """Tell another connection of the open turn, which goes on."""
+        if self.open is None or not self.open.turn.announced or not self.detection:
+            return
+        turn, shown = self.open.turn, self.open.shown
+        yield SpeechStarted(turn.item_id, turn.speech_start)
+        if shown:
+            yield TranscriptUpdated(turn.item_id, shown, shown, final=False)
+
+    def reconnected(self, now: float) -> None:
+        """Wait for sound from now on: there was nobody to send it."""
+        self.last_sound_at = now
 
     def feed(self) -> Iterator[Command]:
         """Give the sound that arrived since the last call to the recogniser."""
@@ -352,4 +370,4 @@ class UserTurn:
         """Monotonic second at which the open turn ends if no sound arrives; None without one."""
         if self.open is None or not self.detection:
             return None
-        return self.last_sound_at + self.endpointing.default_delay + STARVED_SECONDS
+        return self.last_sound_at + self.endpointing.default_delay + self.starved_seconds

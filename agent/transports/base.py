@@ -13,6 +13,10 @@ class Disconnected(Exception):
     """The client is gone, or never connected."""
 
 
+WayBack = tuple[str, float]
+"""The token by which a client may come back, and the seconds that it has for it."""
+
+
 class Transport(Protocol):
     """The connection to one client. ``receive`` and ``send`` run at the same time."""
 
@@ -21,7 +25,11 @@ class Transport(Protocol):
         """Samples per second of the audio that ``receive`` yields."""
 
     def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
-        """Yield the client's messages until it hangs up; unreadable ones as ``Trouble``."""
+        """Yield the client's messages until it hangs up; unreadable ones as ``Trouble``.
+
+        Raises:
+            Disconnected: the connection ended without hang-up.
+        """
 
     async def send(self, notice: Notice) -> None:
         """Send ``notice`` to the client, waiting while the connection is congested.

@@ -96,6 +96,11 @@ class FairWebsocket(WebSocketsSansIOProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._unparsed.clear()
+        if self.conn.close_rcvd is None and self.conn.close_sent is None:
+            # Uvicorn reports 1005, as for a close frame without a code, which is a hang-up.
+            self.queue.put_nowait(
+                {"type": "websocket.disconnect", "code": CloseCode.ABNORMAL_CLOSURE}
+            )
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

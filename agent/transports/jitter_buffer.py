@@ -65,6 +65,7 @@ class JitterBuffer:
 
     Attributes:
         late: packets that came twice, or after their time was filled.
+        silence_limit: seconds without packets after which no more silence is inserted.
     """
 
     def __init__(self, rate: int) -> None:
@@ -79,6 +80,7 @@ class JitterBuffer:
         self._blocked_since: float | None = None
         self._stray: int | None = None
         self.late = 0
+        self.silence_limit = MAX_SILENCE_SECONDS
 
     def add(self, packet: RtpSound, now: float) -> list[RtpSound | Gap]:
         """Take a packet that arrived at second ``now``; returns the audio ready, in order."""
@@ -159,7 +161,7 @@ class JitterBuffer:
     def _silence(self, now: float) -> Iterator[Gap]:
         """Silence in whole frames, inserted as late as possible, so that a stall loses no words."""
         quiet = now - self._arrived_at
-        if self._waiting or not self._frame or quiet > MAX_SILENCE_SECONDS:
+        if self._waiting or not self._frame or quiet > self.silence_limit:
             return
         due = int((quiet - SILENT_SECONDS) * self._rate)
         due += _signed(self._newest_end - self._next_time, 32)

@@ -23,12 +23,12 @@ from aiortc import (
 from aiortc.jitterbuffer import JitterBuffer as AioRtcJitterBuffer
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
-from pydantic import SecretStr
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
 from agent.transports.rtc_guard import guard
 from agent.transports.rtc_track import SpeechTrack
+from agent.transports.turn import credentials
 
 log = logging.getLogger("onebreath.webrtc")
 
@@ -99,7 +99,7 @@ def new_peer(
     track: SpeechTrack, take: Callable[[RtpPacket], None], servers: Sequence[IceServer]
 ) -> RTCPeerConnection:
     """A connection that sends ``track`` as Opus and gives received packets to ``take``."""
-    ice = [RTCIceServer(s.urls, s.username, _revealed(s.credential)) for s in servers]
+    ice = [RTCIceServer(server.urls, *credentials(server)) for server in servers]
     peer = RTCPeerConnection(RTCConfiguration(iceServers=ice))
     peer.addTrack(track)
     (transceiver,) = peer.getTransceivers()
@@ -122,10 +122,6 @@ def _close_if_it_cannot_connect(peer: RTCPeerConnection) -> None:
             await peer.close()
 
     setattr(peer, _CONNECT, connect_or_close)
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
 
 
 async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str:

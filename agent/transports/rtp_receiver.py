@@ -25,6 +25,10 @@ class RtpReceiver:
         self._jitter = JitterBuffer(RATE)
         self._decoder = OpusDecoder()
 
+    def limit_silence(self, seconds: float) -> None:
+        """Insert silence for at most ``seconds`` without packets."""
+        self._jitter.silence_limit = seconds
+
     def take(self, packet: RtpPacket) -> None:
         """Take a packet as it arrives; a packet that is not Opus counts as lost."""
         try:

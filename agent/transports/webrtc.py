@@ -15,6 +15,7 @@ from agent.audio.samples import Samples, StreamResampler
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import WebRtcSettings
 from agent.protocol import (
+    RESUMABLE,
     AppendedAudio,
     ClientMessage,
     EventWriter,
@@ -25,7 +26,7 @@ from agent.protocol import (
 from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_guard, rtc_peer
-from agent.transports.base import Disconnected
+from agent.transports.base import Disconnected, WayBack
 from agent.transports.opus import RATE
 from agent.transports.pace import TOO_FAST, Pace, Paces
 from agent.transports.reading import EventReader, begins_turn
@@ -47,6 +48,9 @@ PLAYOUT_SECONDS = 0.08
 """Seconds from sending audio to its playout: half a round trip, the client's jitter buffer
 (33-66 ms in Chromium on a good line), its sound card. A client that knows better reports
 ``conversation.item.truncate``."""
+RESUMABLE_SILENCE = 1.0
+"""Seconds of missing packets that silence stands for where the client can come back: more of it
+would end a turn that goes on over the next connection."""
 GOODBYE_SECONDS = 0.5
 """Seconds for telling the client why the call ends."""
 NOT_HERE = Trouble(
@@ -96,6 +100,8 @@ class WebRtcTransport:
         self._ready = asyncio.Event()
         self._roomy = asyncio.Event()
         self._gone = False
+        self._refused = False
+        """Whether the client broke a limit, so that its call ends with the connection."""
         self._ticking: asyncio.Task[None] | None = None
         self.observers: list[asyncio.Queue[dict[str, object] | None]] = []
         self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
@@ -113,15 +119,35 @@ class WebRtcTransport:
         """
         return await rtc_peer.answer(self._peer, offer, self._settings.ice_hosts)
 
-    async def open(self) -> None:
+    async def open(self, way_back: WayBack | None = None) -> None:
         """Wait until events can be exchanged, then send ``session.created``.
+
+        Args:
+            way_back: the client is told how to come back after a lost connection.
+
+        Raises:
+            Disconnected: the connection failed.
+        """
+        await self.connected()
+        self._send_event(self._writer.created())
+        if way_back is not None:
+            self.expect_return()
+            self._send_event(self._writer.resumable(*way_back))
+
+    def expect_return(self) -> None:
+        """Invent little silence: the client may come back over another connection."""
+        self._receiver.limit_silence(RESUMABLE_SILENCE)
+
+    async def connected(self) -> None:
+        """Wait until events can be exchanged.
 
         Raises:
             Disconnected: the connection failed.
         """
         await self._ready.wait()
+        if self._gone:
+            raise Disconnected("the connection failed")
         self._ticking = asyncio.create_task(self._keep_time())
-        self._send_event(self._writer.created())
 
     def _state_changed(self) -> None:
         log.debug("connection %s", self._peer.connectionState)
@@ -136,6 +162,11 @@ class WebRtcTransport:
         self._roomy.set()
         with contextlib.suppress(asyncio.QueueFull):  # then `receive` looks at `_gone`
             self._inbox.put_nowait(None)
+
+    def _refuse(self) -> None:
+        """End the call of a client that breaks a limit."""
+        self._refused = True
+        self._lose()
 
     async def hang_up(self) -> None:
         """Close the connection without a word to the client; may be called twice."""
@@ -161,18 +192,21 @@ class WebRtcTransport:
         while not self._gone or not self._inbox.empty():
             message = await self._inbox.get()
             if message is None:
-                return
+                break
             yield message
             if self.reader.exhausted:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
+        if not self._refused:
+            # Closing a peer connection looks like losing it; who means to hang up says so.
+            raise Disconnected("the connection was lost")
 
     def _put(self, message: ClientMessage | Trouble) -> None:
         try:
             self._inbox.put_nowait(message)
         except asyncio.QueueFull:
             log.warning("%d messages are unread; the call is ended", MAX_UNREAD)
-            self._lose()
+            self._refuse()
 
     def _take_channel(self, channel: RTCDataChannel) -> None:
         self._channels += 1
@@ -180,7 +214,7 @@ class WebRtcTransport:
             log.info("refused a data channel %r", channel.label[:40])
             channel.close()
             if self._channels > MAX_CHANNELS:
-                self._lose()
+                self._refuse()
             return
         self._channel = channel
         channel.on("message", self.take_message)
@@ -214,7 +248,7 @@ class WebRtcTransport:
             await asyncio.sleep(TICK_SECONDS)
             if rtc_guard.overrun(self._peer):
                 log.warning("the client sends a message without end; the call is ended")
-                self._lose()
+                self._refuse()
             self._receiver.tick()
 
     # ---- to the client -------------------------------------------------------------
@@ -276,7 +310,8 @@ class WebRtcTransport:
                 self.observers.remove(events)
 
     def _send_event(self, event: dict[str, object]) -> None:
-        self._show_observers(event)
+        if event["type"] != RESUMABLE:  # a secret of the client's
+            self._show_observers(event)
         if self._gone or self._channel is None:
             raise Disconnected
         try:

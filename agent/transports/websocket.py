@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from agent.close_codes import POLICY_VIOLATION
+from agent.close_codes import HANG_UPS, POLICY_VIOLATION
 from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged, Reading
 from agent.session.notices import Notice, Trouble
-from agent.transports.base import Disconnected
+from agent.transports.base import Disconnected, WayBack
 from agent.transports.pace import Pace, Paces
 from agent.transports.reading import EventReader, begins_turn
 
@@ -23,6 +24,9 @@ class WebsocketTransport:
     Args:
         reading: the state of the session that the meaning of events depends on.
         pace: how fast the client's events may come; None: as for a client of its own address.
+
+    Attributes:
+        released: set once nothing more is to be done with the socket.
     """
 
     rate = WIRE_RATE
@@ -39,19 +43,24 @@ class WebsocketTransport:
         self._writer = writer
         self.reader = EventReader(settings.max_message_bytes, reading)
         self._pace = pace or Paces().of("")
+        self.released = asyncio.Event()
 
-    async def open(self) -> None:
-        """Send ``session.created``.
+    async def open(self, way_back: WayBack | None = None) -> None:
+        """Send ``session.created``, and how to come back after a lost connection.
 
         Raises:
             Disconnected: the client is gone.
         """
         await self._send_event(self._writer.created())
+        if way_back is not None:
+            await self._send_event(self._writer.resumable(*way_back))
 
     async def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
+                if message.get("code") not in HANG_UPS:
+                    raise Disconnected("the connection was lost")
                 return
             self._pace.begin()
             text = message.get("text")
@@ -84,6 +93,7 @@ class WebsocketTransport:
             raise Disconnected from error
 
     async def close(self, code: int, reason: str) -> None:
+        self.released.set()
         if self._socket.application_state is WebSocketState.CONNECTED:
             try:
                 await self._socket.close(code, reason[:120])

@@ -2,16 +2,18 @@
 /** One call from the page: what the buttons do, what is measured, what is written down. */
 
 import { ServerClock, now } from "./clock.js";
+import { DeviceWatch } from "./device_watch.js";
 import { HoldToTalk } from "./hold.js";
 import { asked, remembered } from "./opening.js";
+import { Measurements } from "./measurements.js";
 import { Pulse } from "./pulse.js";
 import { Problem } from "./problems.js";
+import { NoTransport, Reconnection, isLoss } from "./reconnection.js";
 import { Recording, withoutSound } from "./recording.js";
 import { Session } from "./session.js";
 import { AudioEngine } from "./sound/audio_engine.js";
+import { cue } from "./sound/cue.js";
 import { dial } from "./transports/dial.js";
-
-const SPEECH_WITHIN_MS = 5000; // how long before its endpoint a turn's last sound may lie
 
 /**
  * @typedef {object} CallOptions
@@ -40,6 +42,10 @@ export class Call {
     this.transport = null;
     this.pulse = new Pulse(server, (ping) => this.transport?.send(ping), () => this.time);
     this.hold = new HoldToTalk(this, (event) => this.#send(event), (event) => this.#note(event));
+    this.measured = new Measurements(this, (event) => this.#send(event), (event) => this.#note(event));
+    this.reconnection = new Reconnection();
+    this.devices = new DeviceWatch(this, (event) => this.#note(event));
+    this.wanted = /** @type {CallOptions["transport"]} */ ("auto");
     /** Grows with every beginning and end: what an earlier one still waits for is not wanted. */
     this.attempt = 0;
   }
@@ -60,6 +66,7 @@ export class Call {
     const attempt = ++this.attempt;
     const unwanted = () => this.attempt !== attempt;
     const began = now();
+    this.wanted = options.transport;
     this.#note({ type: "page.connecting" });
     /** @type {AudioEngine | null} */
     let audio = null;
@@ -69,7 +76,7 @@ export class Call {
       this.audio = audio;
       this.useSpeaker(options);
       if (microphone) await audio.microphone.open(options.deviceId);
-      audio.microphone.onLost = () => this.report(new Problem("microphone_lost"));
+      this.devices.start(audio, options.deviceId);
       const transport = await dial(audio, this.#listener(unwanted), options.transport, this.server);
       if (unwanted()) {
         transport.hangUp();
@@ -85,7 +92,7 @@ export class Call {
     }
     const ms = Math.round(now() - began);
     this.#note({ type: "page.connected", transport: this.transport.name, ms, microphone });
-    audio.onAudible = (at) => this.#audible(at - this.began);
+    audio.onAudible = (at) => this.measured.audible(at - this.began);
     this.#begin(options.agent);
   }
 
@@ -93,16 +100,51 @@ export class Call {
   #begin(wishes) {
     if (wishes) this.ask(wishes);
     for (const event of remembered(this.session.items)) this.#send(event);
-    this.clock = new ServerClock();
-    this.pulse.start(() => this.#lose());
+    this.#goOn();
   }
 
-  /** The server is gone without a word, which WebRTC notices late. */
-  #lose() {
-    const { transport } = this;
+  /** A connection is there. */
+  #goOn() {
+    this.clock = new ServerClock();
+    // A server may be gone without a word, which WebRTC notices late.
+    this.pulse.start(() => this.#lose("server_gone", ""));
+    for (const text of this.reconnection.typed.splice(0)) this.say(text);
+  }
+
+  /** The connection is gone: another one is tried, where the session waits for one.
+   * @param {string} code @param {string} reason */
+  #lose(code, reason) {
+    const { transport, audio, reconnection, attempt } = this;
+    if (transport && audio && reconnection.token && isLoss(code)) {
+      void this.#reconnect(transport, audio, () => this.attempt !== attempt);
+      return;
+    }
     transport?.hangUp();
-    void this.#end("server_gone");
-    this.#note({ type: "page.problem", code: "server_gone", details: "" });
+    this.#fail(code, reason);
+  }
+
+  /** @param {string} code @param {string} reason */
+  #fail(code, reason) {
+    void this.#end(reason || code);
+    this.#note({ type: "page.problem", code, details: reason });
+  }
+
+  /** @param {Transport} lost @param {AudioEngine} audio @param {() => boolean} unwanted */
+  async #reconnect(lost, audio, unwanted) {
+    const began = now();
+    this.pulse.stop();
+    lost.drop();
+    this.transport = new NoTransport(lost);
+    this.#note({ type: "page.reconnecting" });
+    cue(audio.context, "lost");
+    const about = { lost, wanted: this.wanted, server: this.server, played: await this.measured.played() };
+    const transport = await this.reconnection.run(audio, this.#listener(unwanted), about, unwanted);
+    if (unwanted()) return transport?.hangUp();
+    if (!transport) return this.#fail("connection_lost", "");
+    this.transport = transport;
+    this.#note({ type: "page.reconnected", transport: transport.name, ms: Math.round(now() - began) });
+    cue(audio.context, "back");
+    this.#goOn();
   }
 
   /** Tell the server what is wanted of the agent. @param {import("./opening.js").Wishes} wishes */
@@ -125,6 +167,10 @@ export class Call {
 
   /** @param {string} text */
   say(text) {
+    if (this.reconnection.running) {
+      this.reconnection.typed.push(text);
+      return;
+    }
     if (this.session.running) this.interrupt();
     const content = [{ type: "input_text", text }];
     this.#send({ type: "conversation.item.create", item: { type: "message", role: "user", content } });
@@ -136,7 +182,7 @@ export class Call {
     const turn = this.session.running;
     if (!turn) return;
     this.#send({ type: "response.cancel", response_id: turn.id });
-    this.#silence(turn.id);
+    this.measured.silence(turn.id);
   }
 
   /** @param {boolean} muted */
@@ -147,13 +193,7 @@ export class Call {
 
   /** @param {string} deviceId */
   async useMicrophone(deviceId) {
-    try {
-      await this.audio?.microphone.open(deviceId);
-      await this.transport?.microphoneChanged();
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      this.report(error);
-    }
+    await this.devices.use(deviceId);
   }
 
   /** @param {Problem} problem */
@@ -176,9 +216,7 @@ export class Call {
       problem: (code) => unwanted() || this.#note({ type: "page.problem", code, details: "" }),
       fellBack: (why) => unwanted() || this.#note({ type: "page.fell_back", to: "websocket", why }),
       closed: (code, reason) => {
-        if (unwanted()) return;
-        void this.#end(reason || code);
-        this.#note({ type: "page.problem", code, details: reason });
+        if (!unwanted()) this.#lose(code, reason);
       },
     };
   }
@@ -187,7 +225,11 @@ export class Call {
   #receive(event) {
     this.pulse.heard();
     if (event.type === "onebreath.pong") {
-      this.#pong(event);
+      this.measured.pong(event);
+      return;
+    }
+    if (event.type === "onebreath.session.resumable") {
+      this.reconnection.take(event); // a secret: it is neither shown nor recorded
       return;
     }
     this.#take("server", event);
@@ -199,10 +241,10 @@ export class Call {
     switch (event.type) {
       case "input_audio_buffer.speech_stopped":
       case "input_audio_buffer.committed":
-        this.#measureSpeechEnd(event.item_id);
+        this.measured.speechEnd(event.item_id);
         break;
       case "onebreath.playback.stop":
-        this.#silence(event.response_id);
+        this.measured.silence(event.response_id);
         break;
       case "onebreath.playback.duck":
         this.audio?.speaker.duck(event.gain_db);
@@ -215,54 +257,6 @@ export class Call {
         if (this.transport?.name === "websocket") this.audio?.speaker.restore();
         break;
     }
-  }
-
-  /** @param {string} itemId */
-  #measureSpeechEnd(itemId) {
-    const question = this.session.questionOf(itemId);
-    if (question.speechEndAt !== null || question.stoppedAt === null) return;
-    const end = this.audio?.speechEndBefore(question.stoppedAt + this.began, SPEECH_WITHIN_MS);
-    if (typeof end === "number") {
-      this.#note({ type: "page.speech.ended", item_id: itemId, at: end - this.began });
-    }
-  }
-
-  /** @param {number} at */
-  #audible(at) {
-    const turn = this.session.running;
-    if (!turn || turn.firstSoundAt !== null || at < turn.createdAt) return;
-    this.#note({ type: "page.sound.first", response_id: turn.id, at });
-  }
-
-  /** @param {string} id */
-  #silence(id) {
-    const turn = this.session.turnOf(id);
-    const speaker = this.audio?.speaker;
-    if (!turn || !speaker || speaker.silenced.has(id)) return;
-    const estimate = turn.playedBy(this.time);
-    this.#note({ type: "page.silenced", response_id: id });
-    void speaker.silence(id).then((counted) => {
-      const played = Math.round(counted ?? estimate);
-      if (!turn.itemId || played <= 0) return;
-      this.#send({
-        type: "conversation.item.truncate",
-        item_id: turn.itemId,
-        content_index: 0,
-        audio_end_ms: played,
-      });
-    });
-  }
-
-  /** @param {WireEvent} pong */
-  #pong({ client_time_ms, server_time_ms }) {
-    this.clock.observe(client_time_ms, server_time_ms, this.time);
-    const best = this.clock.best;
-    if (!best || best.roundTrip === this.session.roundTrip) return;
-    this.#note({
-      type: "page.clock",
-      round_trip_ms: best.roundTrip,
-      server_offset_ms: best.offset,
-    });
   }
 
   /** @param {WireEvent} event */
@@ -288,6 +282,8 @@ export class Call {
   async #end(reason) {
     this.attempt++;
     this.pulse.stop();
+    this.reconnection.forget();
+    this.devices.stop();
     const { transport, audio } = this;
     this.transport = null;
     this.audio = null;

@@ -29,6 +29,10 @@ const ADVICE = {
     title: "The microphone was unplugged.",
     next: "Choose another one in the settings, or go on by typing.",
   },
+  microphone_silent: {
+    title: "The microphone gives no sound.",
+    next: "Another app may use your microphone, or a switch on it is off. Close that app or choose another microphone; the call goes on.",
+  },
   insecure_origin: {
     title: "This page cannot use the microphone, because it did not come by https.",
     next:

@@ -4,7 +4,10 @@
  * sent, received and measured, so a recorded session shows the same.
  */
 
+import { addItem, resumed } from "./items.js";
 import { Question, Turn } from "./turn.js";
+
+export { KEPT } from "./items.js";
 
 /** @typedef {"idle" | "connecting" | "listening" | "thinking" | "speaking"} Phase */
 
@@ -27,8 +30,6 @@ import { Question, Turn } from "./turn.js";
 
 const MAX_TURNS = 200;
 
-/** Begins the ids of messages that a new call begins with. */
-export const KEPT = "kept_";
 /** Id of the event that tells the server what the visitor wants of the agent. */
 export const WISHES = "page_wishes";
 
@@ -64,6 +65,8 @@ export class Session {
     this.calls = 0;
     /** Whether the call has a microphone; without one it is typed only. */
     this.microphone = true;
+    /** Whether the connection was lost, and another one is tried. */
+    this.reconnecting = false;
   }
 
   /** Another call begins, whose server counts its ids anew. */
@@ -123,6 +126,7 @@ const TRANSCRIPTION = "conversation.item.input_audio_transcription";
 const SERVER = {
   "session.created": (session, event) => {
     session.facts = event.session;
+    if (event.resumed) resumed(session);
   },
   "session.updated": (session, event) => {
     session.facts = event.session;
@@ -152,16 +156,7 @@ const SERVER = {
     const stable = session.partial.stable + event.stable_delta;
     session.partial = { text: event.text, stable };
   },
-  "conversation.item.added": (session, { item }) => {
-    if (item.role !== "user" && item.role !== "assistant") return;
-    if (item.id.startsWith(KEPT)) return; // it is shown already
-    const text = item.content[0]?.text ?? "";
-    session.items.push({ id: item.id, role: item.role, text, finished: !!text, cut: false });
-    if (text) {
-      session.question.itemId = item.id;
-      session.question.typed = true;
-    }
-  },
+  "conversation.item.added": (session, { item }) => addItem(session, item),
   [`${TRANSCRIPTION}.completed`]: (session, event) => {
     session.partial = { text: "", stable: "" };
     const item = session.item(event.item_id);
@@ -252,8 +247,18 @@ const PAGE = {
     session.transport = event.transport;
     session.microphone = event.microphone ?? true;
   },
+  "page.reconnecting": (session) => {
+    session.reconnecting = true;
+    session.phase = "connecting";
+  },
+  "page.reconnected": (session, event) => {
+    session.reconnecting = false;
+    session.transport = event.transport;
+    if (session.phase === "connecting") session.phase = "listening";
+  },
   "page.ended": (session) => {
     session.phase = "idle";
+    session.reconnecting = false;
     session.callerSpeaks = false;
     session.holding = false;
     session.partial = { text: "", stable: "" };

@@ -75,7 +75,8 @@ export class Turn {
 
   /** Milliseconds from the end of the caller's speech to the first sound in the page. */
   get voiceToVoice() {
-    return this.firstSoundAt === null ? null : this.firstSoundAt - this.zero;
+    if (this.firstSoundAt === null || this.question.resumed) return null;
+    return this.firstSoundAt - this.zero;
   }
 
   /** Milliseconds of the reply's sound that were played by `t`. @param {number} t */
@@ -97,5 +98,7 @@ export class Question {
     /** When the reply to typed words was asked for. @type {number | null} */
     this.askedAt = null;
     this.typed = false;
+    /** Whether its reply goes on over another connection, so that there is nothing to time. */
+    this.resumed = false;
   }
 }

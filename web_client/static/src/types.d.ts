@@ -31,4 +31,6 @@ interface Transport {
   send(event: WireEvent): void;
   microphoneChanged(): Promise<void>;
   hangUp(): void;
+  /** Let go of a connection without ending the session. */
+  drop(): void;
 }

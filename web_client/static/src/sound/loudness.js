@@ -33,6 +33,15 @@ export class Loudness {
     return this.count ? this.#peak(this.count - 1) : 0;
   }
 
+  /** The loudest of the newest peaks, from 0 to 1. @param {number} blocks */
+  loudest(blocks) {
+    let most = 0;
+    for (let k = 1; k <= Math.min(blocks, this.count, this.peaks.length); k++) {
+      most = Math.max(most, this.#peak(this.count - k));
+    }
+    return most;
+  }
+
   /** Steady noise of the last seconds; 0 while nothing is known. */
   get floor() {
     const span = Math.min(this.count, Math.round(FLOOR_SECONDS / this.block), this.peaks.length);

@@ -17,9 +17,11 @@ export class WebrtcTransport {
    * @param {import("../sound/audio_engine.js").AudioEngine} audio
    * @param {Listener} listener
    * @param {string} server its origin; empty: the page's
+   * @param {string} [query] of the address, besides what every call asks for
    */
-  constructor(audio, listener, server) {
+  constructor(audio, listener, server, query = "resumable=true") {
     this.server = server;
+    this.query = query;
     this.audio = audio;
     this.listener = listener;
     /** @type {RTCPeerConnection | null} */
@@ -43,7 +45,9 @@ export class WebrtcTransport {
     try {
       await Promise.race([this.#connect(), deadline]);
     } catch (error) {
-      this.hangUp();
+      // A session that waits goes on waiting.
+      if (this.query.startsWith("resume=")) this.drop();
+      else this.hangUp();
       throw error;
     }
   }
@@ -57,6 +61,11 @@ export class WebrtcTransport {
   async microphoneChanged() {
     const sender = this.peer?.getSenders()[0];
     await sender?.replaceTrack(this.audio.microphone.track);
+  }
+
+  drop() {
+    this.hungUp = true;
+    this.peer?.close();
   }
 
   hangUp() {
@@ -87,7 +96,7 @@ export class WebrtcTransport {
   async #offer(peer) {
     let response;
     try {
-      response = await fetch(`${this.server}/v1/realtime/calls?onebreath=1`, {
+      response = await fetch(`${this.server}/v1/realtime/calls?onebreath=1&${this.query}`, {
         method: "POST",
         headers: { "Content-Type": "application/sdp", ...bearer(this.secret) },
         body: peer.localDescription?.sdp,
@@ -96,12 +105,13 @@ export class WebrtcTransport {
       throw new Problem("server_gone", String(error));
     }
     if (response.status === 403) throw new Problem("host_refused", location.host);
+    if (response.status === 404) throw new Problem("session_gone");
     if (response.status === 401) throw new Problem("key_refused");
     if (response.status === 503 || response.status === 429) throw new Problem("server_full");
     if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
     const place = response.headers.get("Location");
     this.call = place && this.server + place;
-    if (this.hungUp) this.hangUp(); // the deadline passed meanwhile
+    if (this.hungUp && !this.query.startsWith("resume=")) this.hangUp(); // the deadline passed meanwhile
     return response.text();
   }
 
@@ -129,7 +139,6 @@ export class WebrtcTransport {
   /** @param {string} code */
   #lost(code) {
     if (this.hungUp) return;
-    this.hangUp();
     this.listener.closed(code, "");
   }
 }

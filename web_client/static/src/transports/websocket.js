@@ -23,9 +23,11 @@ export class WebsocketTransport {
    * @param {import("../sound/audio_engine.js").AudioEngine} audio
    * @param {Listener} listener
    * @param {string} server its origin; empty: the page's
+   * @param {string} [query] of the address, besides what every call asks for
    */
-  constructor(audio, listener, server) {
+  constructor(audio, listener, server, query = "resumable=true") {
     this.server = server;
+    this.query = query;
     this.audio = audio;
     this.listener = listener;
     this.slow = false;
@@ -36,7 +38,7 @@ export class WebsocketTransport {
 
   /** Connect and wait for the server's greeting. */
   async open() {
-    const url = new URL("/v1/realtime?onebreath=1", this.server || location.href);
+    const url = new URL(`/v1/realtime?onebreath=1&${this.query}`, this.server || location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const secret = await clientSecret(this.server).catch(() => null);
     const protocols = secret ? ["realtime", `openai-insecure-api-key.${secret}`] : ["realtime"];
@@ -52,7 +54,8 @@ export class WebsocketTransport {
       };
       socket.onclose = ({ code }) => reject(new Problem(CLOSED.get(code) ?? "server_gone"));
     }).catch((problem) => {
-      this.hangUp();
+      if (this.query.startsWith("resume=")) this.drop();
+      else this.hangUp();
       throw problem;
     });
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
@@ -67,6 +70,12 @@ export class WebsocketTransport {
 
   /** The frames go on with the new one by themselves. */
   async microphoneChanged() {}
+
+  /** Any other code than 1000 leaves the session waiting. */
+  drop() {
+    this.hungUp = true;
+    this.socket?.close(4000);
+  }
 
   hangUp() {
     this.hungUp = true;

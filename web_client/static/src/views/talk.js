@@ -137,6 +137,7 @@ export class Talk extends HTMLElement {
 
 /** @param {import("../session.js").Session} session @param {boolean} kept */
 function describe(session, kept) {
+  if (session.reconnecting) return "Reconnecting, your conversation is kept";
   if (session.phase === "idle" && kept) return "Call again";
   if (session.phase === "listening" && !session.microphone) return "Type a message";
   if (session.holding) return "Listening: let go when you are done";

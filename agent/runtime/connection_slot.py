@@ -1,0 +1,69 @@
+"""The place of a call's connection: another connection of the same client may take it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.errors import CallError
+from agent.session.playback import Delivery
+from agent.transports.base import Transport
+
+
+class CallOver(CallError):
+    """A call that cannot be gone on with: it is over, or ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextConnection:
+    """A connection over which a running call goes on.
+
+    Attributes:
+        transport: open, but for the first events.
+        delivery: the way of a reply's sound over it.
+        token: the secret by which the client may come back once more.
+        played: item and seconds of the reply that the client was playing, where it tells.
+    """
+
+    transport: Transport
+    delivery: Delivery
+    token: str = field(repr=False)
+    played: tuple[str, float] | None = None
+
+
+def _not_running(_: NextConnection) -> None:
+    raise CallOver("the call does not run")
+
+
+@dataclass(slots=True)
+class ConnectionSlot:
+    """Holds the connection of a call, for its runner, its end and its client's return.
+
+    Attributes:
+        transport: the present connection; of a lost one, the last.
+        patience: seconds for which the call goes on without a connection.
+        heard: whether the client was heard over the present connection.
+        replace: gives the call another connection; raises ``CallOver``.
+    """
+
+    transport: Transport
+    patience: float
+    heard: bool = False
+    replace: Callable[[NextConnection], None] = _not_running
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+    """Old connections that are being closed."""
+
+    def release(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Close an old connection in a task that the end of the call waits for."""
+        task = asyncio.create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the present connection and wait for old ones; closing twice is harmless."""
+        self.replace = _not_running
+        await self.transport.close(code, reason)
+        if self._closing:
+            await asyncio.wait(self._closing)

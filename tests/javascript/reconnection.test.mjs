@@ -1,0 +1,30 @@
+/** When and over what a lost connection is tried again. */
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { isLoss, pauseBefore, wayOf } from "../../web_client/static/src/reconnection.js";
+
+const most = (tries) => pauseBefore(tries, () => 1);
+const least = (tries) => pauseBefore(tries, () => 0);
+
+test("the first try comes at once, later ones later and later, up to 30 s", () => {
+  assert.ok(most(0) <= 250);
+  assert.deepEqual([1, 2, 3, 4].map(most), [500, 1000, 2000, 4000]);
+  assert.equal(most(40), 30_000);
+});
+
+test("not all clients come at the same moment", () => {
+  for (const tries of [1, 5, 40]) assert.equal(least(tries), most(tries) / 2);
+});
+
+test("after two failures the other transport has its turn", () => {
+  const ways = (lost, wanted) => [0, 1, 2, 3, 4].map((tries) => wayOf(lost, wanted, tries));
+  assert.deepEqual(ways("webrtc", "auto"), ["webrtc", "webrtc", "websocket", "websocket", "webrtc"]);
+  assert.deepEqual(ways("websocket", "auto").slice(1, 3), ["websocket", "webrtc"]);
+  assert.deepEqual(new Set(ways("webrtc", "websocket")), new Set(["websocket"]));
+});
+
+test("a call that was ended is not a connection that was lost", () => {
+  assert.ok(isLoss("connection_lost") && isLoss("server_gone"));
+  assert.ok(!isLoss("call_ended") && !isLoss("server_full"));
+});

@@ -1,0 +1,137 @@
+// @ts-check
+/**
+ * A lost connection: other ones are tried until the session goes on over one of them, or does not
+ * wait any longer.
+ */
+
+import { now } from "./clock.js";
+import { Problem } from "./problems.js";
+import { WebrtcTransport } from "./transports/webrtc.js";
+import { WebsocketTransport } from "./transports/websocket.js";
+
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
+const SAME_WAY = 2; // tries over one transport before the other has its turn
+const LOST = new Set(["connection_lost", "server_gone"]);
+
+/** Whether a session may be gone on with after its connection ended so. @param {string} code */
+export function isLoss(code) {
+  return LOST.has(code);
+}
+
+/**
+ * Milliseconds before a try: at once at first, then longer and longer, never all clients at the
+ * same moment.
+ * @param {number} tries made so far
+ * @param {() => number} [random] from 0 to 1
+ */
+export function pauseBefore(tries, random = Math.random) {
+  if (tries === 0) return 250 * random();
+  return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (tries - 1)) * (0.5 + random() / 2);
+}
+
+/**
+ * The transport of a try: the one that was lost, then the other, in turn.
+ * @param {"webrtc" | "websocket"} lost
+ * @param {"auto" | "webrtc" | "websocket"} wanted by the visitor
+ * @param {number} tries made so far
+ * @returns {"webrtc" | "websocket"}
+ */
+export function wayOf(lost, wanted, tries) {
+  if (wanted !== "auto") return wanted;
+  const other = lost === "webrtc" ? "websocket" : "webrtc";
+  return Math.floor(tries / SAME_WAY) % 2 ? other : lost;
+}
+
+/** Takes the place of a transport while there is none. @implements {Transport} */
+export class NoTransport {
+  /** @param {Transport} lost */
+  constructor(lost) {
+    this.name = lost.name;
+    this.lost = lost;
+  }
+
+  async open() {}
+
+  send() {}
+
+  async microphoneChanged() {}
+
+  drop() {}
+
+  /** The session is told not to wait, where it can be. */
+  hangUp() {
+    this.lost.hangUp();
+  }
+}
+
+export class Reconnection {
+  constructor() {
+    /** The secret by which the session can be gone on with. @type {string | null} */
+    this.token = null;
+    /** How long it waits. */
+    this.patienceMs = 0;
+    this.running = false;
+    this.wake = () => {};
+    /** Words that were typed while there was no connection. @type {string[]} */
+    this.typed = [];
+  }
+
+  /** @param {WireEvent} event `onebreath.session.resumable` */
+  take({ token, resume_seconds }) {
+    this.token = token;
+    this.patienceMs = resume_seconds * 1000;
+  }
+
+  forget() {
+    this.token = null;
+    this.wake();
+  }
+
+  /**
+   * @param {import("./sound/audio_engine.js").AudioEngine} audio
+   * @param {Listener} listener
+   * @param {{lost: Transport, wanted: "auto" | "webrtc" | "websocket", server: string, played: string}} about
+   * @param {() => boolean} unwanted
+   * @returns {Promise<Transport | null>} connected; null: the session does not wait any more
+   */
+  async run(audio, listener, { lost, wanted, server, played }, unwanted) {
+    const until = now() + this.patienceMs;
+    this.running = true;
+    const woken = () => document.visibilityState === "visible" && this.wake();
+    addEventListener("online", woken);
+    document.addEventListener("visibilitychange", woken);
+    try {
+      for (let tries = 0; this.token && !unwanted(); tries++) {
+        await this.#pause(Math.min(pauseBefore(tries), Math.max(0, until - now())));
+        if (now() >= until || !this.token || unwanted()) return null;
+        if (!navigator.onLine) continue;
+        const Way = wayOf(lost.name, wanted, tries) === "webrtc" ? WebrtcTransport : WebsocketTransport;
+        const transport = new Way(audio, listener, server, `resume=${this.token}${played}`);
+        try {
+          await transport.open();
+          return transport;
+        } catch (error) {
+          transport.drop();
+          if (error instanceof Problem && error.code === "session_gone") return null;
+        }
+      }
+      return null;
+    } finally {
+      removeEventListener("online", woken);
+      document.removeEventListener("visibilitychange", woken);
+      this.running = false;
+    }
+  }
+
+  /** @param {number} ms */
+  #pause(ms) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve(null);
+      };
+    });
+  }
+}
