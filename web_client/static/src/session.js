@@ -4,6 +4,7 @@
  * sent, received and measured, so a recorded session shows the same.
  */
 
+import { addDecisions } from "./decided.js";
 import { addItem, resumed } from "./items.js";
 import { Question, Turn } from "./turn.js";
 
@@ -18,14 +19,6 @@ export { KEPT } from "./items.js";
  * @property {string} text
  * @property {boolean} finished
  * @property {boolean} cut the caller interrupted it
- */
-
-/**
- * @typedef {object} Decision the answer to a question about the call
- * @property {string} name
- * @property {string} label
- * @property {number} probability
- * @property {"rule" | "head" | "model"} by
  */
 
 const MAX_TURNS = 200;
@@ -57,7 +50,7 @@ export class Session {
     /** @type {{code: string, details: string} | null} */
     this.problem = null;
     /** The decisions on the last turn.
-     * @type {{itemId: string | null, answers: Decision[], tags: string[], effects: string[]}} */
+     * @type {import("./decided.js").Decisions} */
     this.decisions = { itemId: null, answers: [], tags: [], effects: [] };
     this.question = new Question();
     this.turnCount = 0;
@@ -188,14 +181,7 @@ const SERVER = {
   "onebreath.playback.words": (session, event) => {
     session.turnOf(event.response_id)?.places.push(...event.words);
   },
-  "onebreath.decision": (session, { item_id, decisions, tags, effects }) => {
-    const same = session.decisions.itemId === item_id;
-    const known = same ? session.decisions.answers : [];
-    const named = new Set(decisions.map((/** @type {Decision} */ { name }) => name));
-    const answers = [...known.filter(({ name }) => !named.has(name)), ...decisions];
-    const before = same ? session.decisions.effects : [];
-    session.decisions = { itemId: item_id, answers, tags, effects: [...before, ...effects] };
-  },
+  "onebreath.decision": (session, event) => addDecisions(session, event),
   "onebreath.turn.timings": (session, event, t) => {
     const turn = session.turnOf(event.response_id);
     if (turn) Object.assign(turn, { timings: event, timingsAt: t });

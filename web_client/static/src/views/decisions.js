@@ -29,7 +29,7 @@ export class Decisions extends HTMLElement {
   }
 }
 
-/** @param {import("../session.js").Decision} decision */
+/** @param {import("../decided.js").Decision} decision */
 function row({ name, label, probability, by }) {
   const meter = h("meter", { min: "0", max: "1", value: String(probability), "aria-hidden": "true" });
   const value = h("dd", { title: `answered by a ${by}` }, `${label} `, meter, ` ${percent(probability)}`);
