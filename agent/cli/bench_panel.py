@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -15,6 +19,8 @@ from agent.latency.transport_names import TransportName
 
 if TYPE_CHECKING:
     from agent.bench.panel import PanelCall
+    from agent.bench.panel_voices import SpokenConversation
+    from agent.config.settings import Settings
 
 
 def panel(
@@ -51,6 +57,13 @@ def panel(
     session: Annotated[
         Path | None, typer.Option(help="JSON file with the body of a session.update to send first.")
     ] = None,
+    virtual: Annotated[
+        bool,
+        typer.Option(
+            help="Run the agent in this process on a clock that counts the CPU time of its engines "
+            "(one thread each): for machines that do other things, too. Linux only."
+        ),
+    ] = False,
     endpoint: Annotated[
         bool,
         typer.Option(
@@ -72,61 +85,103 @@ def panel(
 
     A conversation takes about a minute. The caller's voices need espeak-ng.
     """
-    from agent.bench.panel import (
-        endpoint_points,
-        events_scored,
-        hold_all,
-        speak_all,
-        summary,
-        write_recording,
-    )
+    from agent.bench import panel as bench
     from agent.bench.panel_script import conversations as scripts
     from agent.bench.rows import write_rows
-    from agent.cli.latency_run import running_agent, session_body
     from agent.cli.tables import rows_table
-    from agent.latency.connection_factory import ConnectionFactory
 
     settings = settings_from(config)
     if model is not None and url is None:
         raise ConfigError("--model names a model of the server at --url; give both")
+    if virtual and (url is not None or transport is not TransportName.REALTIME):
+        raise ConfigError("--virtual starts its own agent; leave --url and --transport out")
     _check_places(rows, record)
     chosen = scripts(half, min(CONVERSATIONS, first - 1 + conversations))[first - 1 :]
-    with err.status("loading") as status:
-        spoken = speak_all(chosen, settings, status.update)
-        points = endpoint_points(spoken, settings, status.update) if endpoint else {}
     calls: list[PanelCall] = []
 
     def take(call: PanelCall) -> None:
         calls.append(call)
         err.print(f"{call.script.name}: {call.error or 'done'}", style="dim")
         if record is not None:
-            write_recording(record, call)
+            bench.write_recording(record, call)
         if as_json:
-            for row in call.rows():
-                print(json.dumps(row, ensure_ascii=False), flush=True)
+            _print_rows(call.rows())
 
-    with running_agent(url, transport, config, ()) as address:
-        if model is not None:
-            address += f"{'&' if '?' in address else '?'}model={model}"
-        factory = ConnectionFactory(transport, address, key, session_body(session))
-        run_loop(hold_all(factory.new_connection, spoken, at_once, take))
-    table = summary(calls)
-    table += [
-        {"figure": name, "exact": value, "ticks": "", "n": ""} for name, value in points.items()
-    ]
+    with err.status("loading") as status:
+        spoken = bench.speak_all(chosen, settings, status.update)
+        points = bench.endpoint_points(spoken, settings, status.update) if endpoint else {}
+    if virtual:
+        _hold_virtually(settings, spoken, at_once, take)
+    else:
+        place = _Place(url, model, transport, key, session, config)
+        _hold_live(place, spoken, at_once, take)
+    table = [*bench.summary(calls), *({"figure": k, "exact": v} for k, v in points.items())]
+    figures = [{"what": "figure", **row} for row in table]
     if rows is not None:
-        command = (
-            f"onebreath bench panel --half {half} --first {first} --conversations {len(chosen)}"
-        )
-        every = [row for call in calls for row in call.rows()]
-        write_rows(rows, [*every, *({"what": "figure", **row} for row in table)], command)
+        command = f"onebreath bench panel --half {half} --first {first}"
+        command += f" --conversations {len(chosen)}{' --virtual' if virtual else ''}"
+        write_rows(rows, [*(row for call in calls for row in call.rows()), *figures], command)
     if as_json:
-        for row in table:
-            print(json.dumps({"what": "figure", **row}, ensure_ascii=False))
+        _print_rows(figures)
     else:
         out.print(rows_table(table))
-        out.print(f"{len(calls)} conversations, {events_scored(calls)} outcomes")
+        out.print(f"{len(calls)} conversations, {bench.events_scored(calls)} outcomes")
     raise typer.Exit(1 if all(call.error for call in calls) else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the agent is; see the options of `panel`."""
+
+    url: str | None
+    model: str | None
+    transport: TransportName
+    key: str | None
+    session: Path | None
+    config: Path | None
+
+
+def _hold_live(
+    place: _Place,
+    spoken: Sequence[SpokenConversation],
+    at_once: int,
+    take: Callable[[PanelCall], None],
+) -> None:
+    """Hold the conversations in real time with the agent at ``place``."""
+    from agent.bench.panel import hold_all
+    from agent.cli.latency_run import running_agent, session_body
+    from agent.latency.connection_factory import ConnectionFactory
+
+    body = session_body(place.session)
+    with running_agent(place.url, place.transport, place.config, ()) as address:
+        if place.model is not None:
+            address += f"{'&' if '?' in address else '?'}model={quote(place.model)}"
+        factory = ConnectionFactory(place.transport, address, place.key, body)
+        run_loop(hold_all(factory.new_connection, spoken, at_once, take))
+
+
+def _hold_virtually(
+    settings: Settings,
+    spoken: Sequence[SpokenConversation],
+    at_once: int,
+    take: Callable[[PanelCall], None],
+) -> None:
+    """Hold the conversations in virtual time with an agent in this process."""
+    from agent.bench.panel import hold_all
+    from agent.bench.virtual_call import VirtualConnection, measured_engines
+    from agent.bench.virtual_time import in_virtual_time
+
+    if sys.platform != "linux":
+        raise ConfigError("--virtual reads the CPU clock of another process, as Linux has it")
+    with measured_engines(settings, err.print) as engines:
+        in_virtual_time(
+            hold_all(lambda: VirtualConnection(engines, settings), spoken, at_once, take)
+        )
+
+
+def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
 def _check_places(rows: Path | None, record: Path | None) -> None:
