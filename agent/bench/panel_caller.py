@@ -196,7 +196,10 @@ class PanelCaller:
         if self._awaits_reply:
             await self._until(lambda: self._reply_start() is not None, ANSWER_SECONDS)
         self._awaits_reply = False
-        await self._until(lambda: self._quiet_for() > seconds, PATIENCE_SECONDS)
+        last = self._events[-1].end if self._events else 0.0
+        await self._until(
+            lambda: min(self._quiet_for(), self._caller.now - last) > seconds, PATIENCE_SECONDS
+        )
 
     async def _over_reply(self, after: float) -> bool:
         """Wait until the reply has been heard for ``after`` seconds; False: it is over before."""

@@ -6,9 +6,9 @@ The build half and the held-out half have different texts and seeds. All functio
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -152,7 +152,7 @@ def conversations(half: Half, count: int = CONVERSATIONS) -> list[Conversation]:
 
 
 def _conversation(half: Half, number: int, texts: Texts) -> Conversation:
-    draw = _Draw(texts, number, random.Random(f"{SEEDS[half]} {number}"))
+    draw = _Draw(texts, number, SEEDS[half], random.Random(f"{SEEDS[half]} {number}"))
     return Conversation(
         name=f"{half} {number + 1}",
         voice=VOICES[number % len(VOICES)],
@@ -168,18 +168,22 @@ def _steps(draw: _Draw) -> Iterator[Step]:
     yield draw.turn("question" if draw.number % 2 else "command")
     yield draw.turn("story")
     yield draw.spoken(EventKind.BACKCHANNEL, "backchannel", Moment.OVER, 1.0)
-    yield draw.tic(Moment.OVER, 3.2)
-    yield draw.interruption("interruption", 5.2)
+    yield draw.tic(Moment.OVER, 2.5)
+    yield draw.interruption("interruption", 4.0)
     yield draw.tic(Moment.IDLE)
     yield draw.turn("hesitant")
     yield draw.spoken(EventKind.BACKCHANNEL, "backchannel", Moment.OVER, 0.9)
+    yield draw.noise(Moment.OVER, 2.4)
     yield draw.aside(Moment.IDLE)
     yield draw.turn("story")
-    yield draw.aside(Moment.OVER, 1.2)
-    yield draw.noise(Moment.OVER, 4.0)
-    yield draw.interruption("stop", 5.5)
+    yield draw.aside(Moment.OVER, 1.0)
+    yield draw.interruption("stop", 3.8)
     yield draw.turn("dictation" if draw.number % 3 else "hesitant")
     yield draw.noise(Moment.IDLE)
+
+
+USES: Final = {"story": 2, "backchannel": 2, "near": 2, "far": 2, "tic": 2, "hesitant": 2}
+"""Texts of a kind that one conversation may use, if more than one."""
 
 
 @dataclass(slots=True)
@@ -188,14 +192,17 @@ class _Draw:
 
     texts: Texts
     number: int
+    seed: int
     random: random.Random
-    _used: int = 0
+    _used: Counter[str] = field(default_factory=Counter)
 
     def text(self, kind: str) -> str:
-        """The next text of a kind: conversations take turns through the list."""
-        self._used += 1
-        options = self.texts[kind]
-        return options[(self.number * 7 + self._used * 3 + self.random.randrange(2)) % len(options)]
+        """The next text of a kind; conversations go on where the one before them stopped."""
+        options = list(self.texts[kind])
+        random.Random(f"{self.seed} {kind}").shuffle(options)
+        place = USES.get(kind, 1) * self.number + self._used[kind]
+        self._used[kind] += 1
+        return options[place % len(options)]
 
     def one_of(self, options: Sequence[str]) -> str:
         return self.random.choice(options)

@@ -142,6 +142,7 @@ class TurnSettings(Section):
         echo: whether the agent's own voice is told apart from the caller's in the microphone.
         far_voices: whether voices far below the caller's level, such as a television, are left
             out.
+        asides: whether what the caller says to somebody beside him gets no reply.
         duck_db: gain of the agent's voice during a possible interruption, in dB.
     """
 
@@ -163,6 +164,7 @@ class TurnSettings(Section):
     decide_within: float = Field(0.3, gt=0, le=2)
     echo: bool = True
     far_voices: bool = True
+    asides: bool = True
     duck_db: float = Field(-12.0, ge=-60, le=0)
 
 

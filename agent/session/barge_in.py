@@ -15,6 +15,9 @@ from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
 from agent.turn_taking.completeness import TurnVerdict, completeness
 
+NOTHING_ASKED = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ASIDE)
+"""Kinds of words that are no reason to stop a reply."""
+
 
 @dataclass(slots=True)
 class BargeIn:
@@ -111,7 +114,7 @@ class BargeIn:
             return False
         kind = classify(self.overlap.words, self.overlap.language)
         calls = kind is WordKind.ATTENTION and self.overlap.unheard
-        return self.uninterruptible or calls or kind in (WordKind.NO_WORDS, WordKind.BACKCHANNEL)
+        return self.uninterruptible or calls or kind in NOTHING_ASKED
 
     def interrupt(self, now: float) -> Iterator[Command]:
         """Cut the reply for the overlapping speech, if any, and announce the caller's turn.
@@ -121,7 +124,7 @@ class BargeIn:
         if self.overlap is None or self.uninterruptible:
             return
         said = classify(self.overlap.words)
-        wordless = said in (WordKind.UNKNOWN, WordKind.NO_WORDS, WordKind.BACKCHANNEL)
+        wordless = said in (WordKind.UNKNOWN, *NOTHING_ASKED)
         self._caused_by, self.overlap = self.overlap.turn, None
         yield from self.replies.stop(now, "turn_detected", keep=wordless)
         yield from self.user_turn.announce()
@@ -154,13 +157,13 @@ class BargeIn:
     def is_false_barge_in(self, turn: Turn) -> bool:
         """Whether ``turn`` cut a reply and asks for nothing else.
 
-        It is noise, a backchannel, or "hello?" before anything of the reply was heard.
+        It is noise, a backchannel, speech to others, or "hello?" before the reply was heard.
         """
         said = classify(turn.transcript, self.user_turn.language)
         finished = self.replies.finished
         unheard = finished is not None and finished.turn is not None and not finished.entry.heard
         nothing = (
-            said is WordKind.NO_WORDS
+            said in (WordKind.NO_WORDS, WordKind.ASIDE)
             or (said is WordKind.BACKCHANNEL and self.settings.backchannels)
             or (said is WordKind.ATTENTION and unheard)
         )
@@ -168,7 +171,7 @@ class BargeIn:
 
     def is_wordless(self, turn: Turn, words: str) -> bool:
         """Whether ``turn`` cut a reply and its ``words`` so far may be noise or a backchannel."""
-        kinds = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ATTENTION)
+        kinds = (*NOTHING_ASKED, WordKind.ATTENTION)
         return self.caused_by(turn) and classify(words, self.user_turn.language) in kinds
 
     def caused_by(self, turn: Turn) -> bool:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from agent.turn_taking.addressee import speaks_to_others
 from agent.turn_taking.backchannel import is_backchannel
 from agent.turn_taking.completeness import LANGUAGE, is_whole_request
 from agent.turn_taking.floor import FloorRequest, floor_request
@@ -47,6 +48,8 @@ class WordKind(Enum):
     UNKNOWN = auto()
     NO_WORDS = auto()
     BACKCHANNEL = auto()
+    ASIDE = auto()
+    """Words to somebody beside the caller: "honey, ..."."""
     ATTENTION = auto()
     """"Hello?", "are you there?": the caller asks whether anybody listens."""
     REQUEST = auto()
@@ -89,6 +92,9 @@ JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
     (WordKind.BACKCHANNEL, VoiceState.STEADY): Judgement.NOTHING,
     (WordKind.BACKCHANNEL, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.BACKCHANNEL, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.ASIDE, VoiceState.STEADY): Judgement.NOTHING,
+    (WordKind.ASIDE, VoiceState.LONG): Judgement.NOTHING,
+    (WordKind.ASIDE, VoiceState.STOPPED): Judgement.NOTHING,
     (WordKind.WORDS, VoiceState.SHORT): Judgement.INTERRUPTION,
     (WordKind.WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
@@ -106,6 +112,7 @@ UNHEARD_JUDGEMENTS: dict[tuple[WordKind, Evidence], Judgement] = {
     (WordKind.NO_WORDS, Evidence.LASTING): Judgement.NOTHING,
     (WordKind.NO_WORDS, Evidence.FINAL): Judgement.NOTHING,
     (WordKind.BACKCHANNEL, Evidence.FINAL): Judgement.NOTHING,
+    (WordKind.ASIDE, Evidence.FINAL): Judgement.NOTHING,
     (WordKind.ATTENTION, Evidence.FINAL): Judgement.NOTHING,
     (WordKind.REQUEST, Evidence.FINAL): Judgement.FURTHER_QUESTION,
 }
@@ -117,7 +124,7 @@ so that it goes on generating and waits for the end of the words. A pair that is
 def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
     """The kind of ``words``; None stands for words that are not known yet.
 
-    Calls for attention and requests are known in English only.
+    Asides, calls for attention and requests are known in English only.
     """
     if words is None:
         return WordKind.UNKNOWN
@@ -126,6 +133,8 @@ def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
         return WordKind.NO_WORDS
     if is_backchannel(words):
         return WordKind.BACKCHANNEL
+    if language == LANGUAGE and speaks_to_others(words):
+        return WordKind.ASIDE
     if language == LANGUAGE and floor_request(words) is FloorRequest.ATTENTION:
         return WordKind.ATTENTION
     return WordKind.REQUEST if is_whole_request(words, language) else WordKind.WORDS

@@ -56,6 +56,7 @@ from agent.session.replies import Replies, whole
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
+from agent.turn_taking.addressee import Addressee
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
 from agent.turn_taking.floor import FloorRequest, floor_request
@@ -73,6 +74,7 @@ class Session:
     Attributes:
         started_at: monotonic second at which the call began.
         delivery: the way of a reply's sound to the client.
+        addressee: tells turns that are meant for others.
         create_response: whether the end of a turn starts a reply.
         interrupt_response: whether the caller's speech may interrupt a reply.
         transcription_only: whether the caller is written down and never answered.
@@ -89,6 +91,7 @@ class Session:
     pending_reply: PendingReply = field(init=False)
     ids: Ids = field(init=False)
     items: Items = field(init=False)
+    addressee: Addressee = field(default_factory=Addressee)
     create_response: bool = True
     interrupt_response: bool = True
     transcription_only: bool = False
@@ -293,7 +296,7 @@ class Session:
             self._decide_on_reply(turn)
 
     def _decide_on_reply(self, turn: Turn) -> None:
-        """Request a reply to the words of a finished turn, unless they are about the floor."""
+        """Request a reply to a finished turn, unless it is about the floor or for others."""
         turn.aside = True
         waits = self.conversation.unanswered() is not None
         match self._floor_request(turn.transcript):
@@ -304,6 +307,8 @@ class Session:
                 self.pending_reply.wanted = False
             case FloorRequest.ATTENTION if waits:
                 self.pending_reply.wanted = True
+            case _ if not self.addressee.is_agent(turn.transcript, turn.to_others):
+                pass  # a reply that is due is still due
             case _:
                 turn.aside = False
                 self.pending_reply.wanted = True

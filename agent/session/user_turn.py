@@ -295,7 +295,9 @@ class UserTurn:
         """End the turn; asks for its transcript unless the pause did already."""
         if self.open is None:
             return
-        turn = self.open.turn
+        turn, words = self.open.turn, self.open.words
+        if words is not None:
+            turn.to_others = self.endpointing.to_others(words.text, self.open.ending)
         self._mark_end(turn, now)
         self.open = None
         self.detector.reset()
