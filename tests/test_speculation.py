@@ -10,6 +10,7 @@ from agent.session.commands import (
     Abandon,
     CancelDecode,
     DecodeFinal,
+    DecodePartial,
     DropTurnAudio,
     EndSpeech,
     JudgePause,
@@ -275,9 +276,28 @@ def test_pauses_that_are_tried_are_bounded():
     for _ in range(5):
         desk.hear(0.5, 0.9)
         desk.hear(0.1, 0.0)
+        understand(desk, "I went to the market")
     assert [task.revision for task in desk.all(DecodeFinal)] == [0, 1]
     desk.hear(1.0, 0.0)
     assert [task.revision for task in desk.all(DecodeFinal)] == [0, 1, 2]
+
+
+def test_gaps_within_words_leave_the_pauses_of_a_turn_to_be_tried():
+    desk = new_desk(max_revisions=2)
+    for _ in range(12):
+        desk.hear(0.2, 0.9)
+        desk.hear(0.1, 0.0)  # its words would be known too late
+    assert len(desk.all(DecodeFinal)) == 8
+
+
+def test_a_final_decode_leaves_the_next_partial_one_to_be_asked_for():
+    desk = new_desk()
+    desk.hear(0.95, 0.9)
+    assert len(desk.all(DecodePartial)) == 1
+    desk.hear(0.1, 0.0)
+    assert desk.all(DecodeFinal)  # which drops the partial one
+    desk.hear(0.5, 0.9)
+    assert len(desk.all(DecodePartial)) == 2
 
 
 def test_without_speculation_the_pause_is_only_waited_for():

@@ -21,6 +21,10 @@ LONG = 1.2
 LASTING = 2.5
 """Seconds of sound without known words from which on a reply is no longer held back for it."""
 
+WORDLESS_PATIENCE = 2.0
+"""Times to decide after which a voice without known words interrupts by going on. Words are known
+after about one; "mm-hmm" and a cough last longer than that, and have none."""
+
 GAP = 0.09
 """Seconds of silence that do not end speech yet."""
 
@@ -141,6 +145,7 @@ def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
 
 
 CONTENT = (WordKind.REQUEST, WordKind.WORDS)
+WORDLESS = (WordKind.UNKNOWN, WordKind.NO_WORDS)
 
 
 @dataclass(slots=True)
@@ -182,7 +187,8 @@ class Overlap:
         """
         kind = classify(self.words, self.language)
         if not self.unheard or (heard and kind in CONTENT):
-            sounding = self._sounding(position, speech_end, within)
+            patience = WORDLESS_PATIENCE if kind in WORDLESS else 1.0
+            sounding = self._sounding(position, speech_end, within, patience)
             return JUDGEMENTS.get((kind, sounding), Judgement.WAIT)
         if kind is WordKind.REQUEST and not self.follows_whole:
             kind = WordKind.WORDS
@@ -193,10 +199,12 @@ class Overlap:
             return Evidence.FINAL
         return Evidence.LASTING if speech_end - self.began >= LASTING else Evidence.EARLY
 
-    def _sounding(self, position: float, speech_end: float, within: float) -> VoiceState:
+    def _sounding(
+        self, position: float, speech_end: float, within: float, patience: float
+    ) -> VoiceState:
         if speech_end - self.began >= LONG:
             return VoiceState.LONG
-        due = position - self.noticed >= within
-        if due and position - speech_end >= GAP:
+        since = position - self.noticed
+        if since >= within and position - speech_end >= GAP:
             return VoiceState.STOPPED
-        return VoiceState.STEADY if due else VoiceState.SHORT
+        return VoiceState.STEADY if since >= patience * within else VoiceState.SHORT
