@@ -258,6 +258,14 @@ def test_a_hum_that_is_shorter_than_words_does_not_interrupt(desk):
     assert not desk.all(StopPlaying)
 
 
+def test_two_short_sounds_are_no_long_voice(desk):
+    for _ in range(3):
+        desk.hear(0.45, 0.9)
+        desk.hear(0.4, 0.0)
+        understand(desk, "Mm-hmm.")
+    assert not desk.all(StopPlaying)
+
+
 def test_words_that_are_known_interrupt_in_the_time_to_decide_whatever_they_are(desk):
     desk.hear(0.3, 0.9)
     task = desk.last(DecodePartial)

@@ -87,7 +87,7 @@ def panel(
     """
     from agent.bench import panel as bench
     from agent.bench.panel_script import conversations as scripts
-    from agent.bench.rows import write_rows
+    from agent.bench.rows import append_rows, write_rows
     from agent.cli.tables import rows_table
 
     settings = settings_from(config)
@@ -104,8 +104,15 @@ def panel(
         err.print(f"{call.script.name}: {call.error or 'done'}", style="dim")
         if record is not None:
             bench.write_recording(record, call)
+        if rows is not None:
+            append_rows(rows, call.rows())
         if as_json:
             _print_rows(call.rows())
+
+    if rows is not None:
+        command = f"onebreath bench panel --half {half} --first {first}"
+        command += f" --conversations {len(chosen)}{' --virtual' if virtual else ''}"
+        write_rows(rows, [], command)
 
     with err.status("loading") as status:
         spoken = bench.speak_all(chosen, settings, status.update)
@@ -118,9 +125,7 @@ def panel(
     table = [*bench.summary(calls), *({"figure": k, "exact": v} for k, v in points.items())]
     figures = [{"what": "figure", **row} for row in table]
     if rows is not None:
-        command = f"onebreath bench panel --half {half} --first {first}"
-        command += f" --conversations {len(chosen)}{' --virtual' if virtual else ''}"
-        write_rows(rows, [*(row for call in calls for row in call.rows()), *figures], command)
+        append_rows(rows, figures)
     if as_json:
         _print_rows(figures)
     else:

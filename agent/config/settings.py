@@ -158,7 +158,7 @@ class TurnSettings(Section):
     max_turn: float = Field(60.0, gt=1, le=300)
     partial_every: float = Field(0.8, gt=0)
     speculation: bool = True
-    speculate_after: float = Field(0.08, ge=0.03, le=1)
+    speculate_after: float = Field(0.05, ge=0.03, le=1)
     max_revisions: int = Field(4, ge=0, le=20)
     backchannels: bool = True
     decide_within: float = Field(0.3, gt=0, le=2)

@@ -15,6 +15,8 @@ from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
 from agent.turn_taking.completeness import TurnVerdict, completeness
 
+ANEW = 0.3
+"""Seconds of silence after which the length of overlapping speech is counted anew."""
 NOTHING_ASKED = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ASIDE)
 """Kinds of words that are no reason to stop a reply."""
 
@@ -69,6 +71,10 @@ class BargeIn:
         """Take the end of a pause: the words up to it are no longer all of them."""
         if self.overlap is not None:
             self.overlap.final = False
+            detector = self.user_turn.detector
+            if detector.last_pause >= ANEW:
+                # The length of a second sound is its own; two coughs are no long voice.
+                self.overlap.began, self.overlap.noticed = detector.set_in, self.user_turn.position
 
     def judge(self, now: float) -> Iterator[Command]:
         """Judge the overlapping speech; interrupt the reply or let it go on."""

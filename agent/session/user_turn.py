@@ -272,7 +272,7 @@ class UserTurn:
             return
         opened.end_probability = 0.0
         opened.ending, opened.awaits_ending = None, False
-        self.endpointing.pace.went_on_after(self.detector.set_in - self.detector.speech_end)
+        self.endpointing.pace.went_on_after(self.detector.last_pause)
         if opened.turn.asked_at is None:
             return
         turn = opened.turn
