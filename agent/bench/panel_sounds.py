@@ -123,12 +123,12 @@ def far(samples: Samples, random: np.random.Generator, db: float) -> Samples:
     length = len(samples) + len(echo) - 1
     room = np.fft.irfft(np.fft.rfft(samples, length) * np.fft.rfft(echo, length), length)
     wet = band(room.astype(np.float32), 120.0, 4000.0)
-    gain = 10 ** (-db / 20) * np.abs(samples).max() / max(float(np.abs(wet).max()), 1e-9)
-    return (wet * gain).astype(np.float32)
+    return _leveled(wet, 10 ** (-db / 20) * float(np.abs(samples).max()))
 
 
 def _leveled(samples: Samples, peak: float) -> Samples:
-    return (samples * (peak / max(float(np.abs(samples).max()), 1e-9))).astype(np.float32)
+    gain = peak / max(float(np.abs(samples).max()), 1e-9)
+    return np.asarray(samples * gain, np.float32)
 
 
 def _time(seconds: float) -> Samples:
@@ -146,7 +146,7 @@ def _white(random: np.random.Generator, seconds: float) -> Samples:
 def _decay(seconds: float, half: float) -> Samples:
     """A sharp beginning that fades, to 1/e in ``half`` seconds."""
     time = _time(seconds)
-    return (np.minimum(1.0, time / 0.008) * np.exp(-time / half)).astype(np.float32)
+    return np.asarray(np.minimum(1.0, time / 0.008) * np.exp(-time / half), np.float32)
 
 
 def _hump(seconds: float) -> Samples:
@@ -161,4 +161,4 @@ def _voiced(random: np.random.Generator, seconds: float, hertz: float) -> Sample
         out[int(at)] = 1.0
         at += RATE / hertz * random.uniform(0.85, 1.15)
     pulses = band(out, 60.0, 1800.0)
-    return pulses / max(float(np.abs(pulses).max()), 1e-9)
+    return _leveled(pulses, 1.0)
