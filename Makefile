@@ -9,12 +9,15 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
 
-# Tests run in so many processes; each loads torch (some 1 GB with the default models).
-WORKERS ?= 2
+# Tests run in so many processes; each loads torch (some 1 GB with the default models). For
+# two cores: browsers and calls in real time wait a lot, so the whole run has a third one.
+WORKERS ?= 3
+FAST_WORKERS ?= 2
 # Compiled files are kept: some tests start Python again, and every worker reads all tests.
 PYTEST  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # A model is loaded once, in one worker (tests/support/groups.py).
-SHARED  := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+LONG    := slow or model or browser or kernels or crossed or gpu or alone
+SHARED  := --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup run demo test test-fast test-long browser clients check bench clean
 
@@ -29,16 +32,16 @@ run: $(VENV)/.base $(VENV)/.models ## serve on 127.0.0.1:8080
 demo: $(VENV)/.base $(VENV)/.models ## answer a spoken question in the terminal
 	$(BIN)/onebreath demo
 
-test: setup browser clients ## run all tests (WORKERS=2 processes)
-	$(PYTEST) $(SHARED) -m "not alone"
+test: setup browser clients ## run all tests (WORKERS=3 processes)
+	$(PYTEST) -n $(WORKERS) $(SHARED) -m "not alone"
 	$(PYTEST) -m alone
 
 test-fast: setup ## run the tests without models, browser, kernels and long waits: a minute
-	$(PYTEST) $(SHARED) -m "not (slow or model or browser or kernels or gpu or alone)"
+	$(PYTEST) -n $(FAST_WORKERS) $(SHARED) -m "not ($(LONG))"
 
 test-long: setup ## run 10,000 random conversations, and every scenario in real time
 	SEQUENCES=$${SEQUENCES:-10000} SEED=$${SEED:-new} $(PYTEST) tests/test_session_machine.py
-	$(PYTEST) $(SHARED) -m slow --all-live tests/test_scenarios.py
+	$(PYTEST) -n $(WORKERS) $(SHARED) -m slow --all-live tests/test_scenarios.py
 
 browser: ## install what the browser tests need
 	@{ $(FIND_CHROMIUM) && command -v node && command -v npm; } >/dev/null || $(DEBIAN_BROWSER) || \

@@ -56,6 +56,7 @@ def train(model: Path, pairs: Path, run: Path, *more: object, code: int = 0) -> 
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_train_load_reply_and_evaluate(model: Path, pairs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert "GiB in all: weights" in train(model, pairs, run, "--plan")
@@ -112,6 +113,7 @@ def test_time_that_is_up_is_told_and_the_same_command_goes_on(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_rows_of_an_evaluation(llama: Path, pairs: Path, tmp_path: Path) -> None:
     train(llama, pairs, tmp_path / "run")
     printed = call(
@@ -143,6 +145,7 @@ def test_data_are_resumed_and_need_no_network(llama: Path, pairs: Path, tmp_path
     assert said[-1].startswith("6 of 6 prompts")
 
 
+@pytest.mark.slow
 def test_an_exported_adapter_is_half_as_large_and_says_the_same(
     llama: Path, pairs: Path, tmp_path: Path
 ) -> None:
@@ -200,6 +203,7 @@ def test_data_that_are_no_text_are_named(
     assert words in str(result.exception)
 
 
+@pytest.mark.slow
 def test_another_rank_is_refused_in_a_sentence(llama: Path, pairs: Path, tmp_path: Path) -> None:
     train(llama, pairs, tmp_path / "run", "--seconds", 1000)
     arguments = [

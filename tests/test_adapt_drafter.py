@@ -140,6 +140,7 @@ def hidden_states(engine: Engine, ids: list[int], layers: tuple[int, ...]) -> to
     return taps.features
 
 
+@pytest.mark.slow
 def test_recording_goes_on_where_it_stopped_and_makes_the_same_shards(
     engine: Engine, base: Path, recorded: Path, tmp_path: Path
 ) -> None:
@@ -223,6 +224,7 @@ def test_training_lowers_the_loss_and_resumes_to_the_last_bit(
         DraftTrainer(whole.network, corpus, replace(task.training, batch=500), tmp_path)
 
 
+@pytest.mark.slow
 def test_all_stages_end_in_a_drafter_that_changes_no_word(base: Path, recorded: Path) -> None:
     told: list[str] = []
     task = task_for(base, recorded)

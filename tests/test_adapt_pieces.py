@@ -43,7 +43,6 @@ SHORT = ("--steps", 2, "--batch", 2, "--longest", 420)
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["full", "light"])
 def test_all_pieces_in_their_order(tmp_path: Path, variant: str) -> None:
     base = write_checkpoint(tmp_path / "base", "llama", layers=30)
@@ -68,6 +67,7 @@ def test_all_pieces_in_their_order(tmp_path: Path, variant: str) -> None:
     assert len(home_bytes) < 0.7 * kept.stat().st_size  # half, and its names
 
 
+@pytest.mark.slow
 def test_files_travel_in_parts(tmp_path: Path) -> None:
     whole = tmp_path / "model.gguf"
     whole.write_bytes(os.urandom(1 << 20) * 33)

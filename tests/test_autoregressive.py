@@ -72,6 +72,7 @@ def ask(call: CausalCall, messages: list[Message]) -> tuple[Prefilled, str]:
     return prefilled, text
 
 
+@pytest.mark.slow
 def test_the_tokens_are_those_of_generate(responder: CausalResponder) -> None:
     responder.warm_up()
     _, text = ask(responder.open(), FIRST)

@@ -72,6 +72,7 @@ def test_the_approximations_of_a_bidirectional_model_are_measured() -> None:
     assert any(row["equal_tokens"] < 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_an_engine_agrees_with_itself_and_not_with_another() -> None:
     lines: list[str] = []
     (same,) = agree(CAUSAL, CAUSAL, lines.append, count=4)

@@ -42,6 +42,7 @@ def test_a_line_is_heard_right_by_its_digits_however_they_are_written() -> None:
     assert not Heard(form, "five dollars and fifty cents", "$5.15").right
 
 
+@pytest.mark.slow
 def test_lines_are_taken_from_all_classes() -> None:
     lines = chosen(read_forms(), 100)
     assert len(lines) == len(set(lines)) == 100
@@ -75,6 +76,7 @@ def run(monkeypatch, capfd, *words):
     return ended.value.code or 0, printed.out, printed.err
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_row_for_each_class(monkeypatch, capfd, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, out, _ = run(monkeypatch, capfd, "bench", "speech", "--json")

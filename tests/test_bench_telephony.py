@@ -15,6 +15,7 @@ from agent.latency.kernel_timestamps import TimestampedSocket
 from agent.latency.telephony import RATE
 
 
+@pytest.mark.slow
 async def test_the_telephone_hears_every_sample_of_a_reply():
     async with server(require_token=False) as (address, _):
         host, port = address.split(":")

@@ -13,6 +13,8 @@ from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import OptionError, PromptTooLongError
 
+pytestmark = pytest.mark.crossed
+
 LENGTHS = (1, 2, 7, 8, 9, 15, 16, 17)
 
 

@@ -122,6 +122,7 @@ def test_abandoned_work_is_stopped_between_two_steps():
     assert 2.9 < max(step for step in steps if step < 4.9) < 3.0 + 0.3 + 0.34 + 2 * 0.05
 
 
+@pytest.mark.slow
 def test_two_callers_share_the_engines_and_do_not_mix():
     async def run():
         answers = {"one": "First answer here.", "two": "Second answer here."}

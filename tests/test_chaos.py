@@ -66,6 +66,7 @@ def broken(words):
     raise RuntimeError("a bug")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 async def test_nothing_is_stuck_and_nothing_is_lost():
     draw, outcomes = random.Random(7), []

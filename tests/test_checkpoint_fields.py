@@ -119,6 +119,7 @@ def test_another_checkpoint_with_a_mask_must_say_how_it_attends(tmp_path: Path) 
     assert plain.default_options.rule == "fixed_point"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("token", ["<|mask|>", "<|MASK|>", "[MASK]", "<mask>"])
 @pytest.mark.parametrize("family", ["a2d-llama", "a2d-qwen3"])

@@ -152,6 +152,7 @@ def test_two_runs_are_compared(onebreath, tmp_path):
     assert "faster" not in printed
 
 
+@pytest.mark.slow
 def test_a_report_is_one_page_and_plots(onebreath, tmp_path):
     run = written(tmp_path / "a.jsonl", [500.0, 700.0], error="<b>no</b>")
     code, _, _ = onebreath("report", run, "--html", "report.html", "--plots", "plots")

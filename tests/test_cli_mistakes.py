@@ -6,6 +6,7 @@ as it exists.
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
 import sys
@@ -128,6 +129,13 @@ def fault(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str | N
 NAMES = sorted({path[0] for path in COMMANDS} | {"no-such-command"})
 
 
+@pytest.fixture
+def built_once(monkeypatch):
+    """The tree of commands is built once, which else is nearly all of an invocation's time."""
+    monkeypatch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+
+
+@pytest.mark.usefixtures("built_once")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mistake_is_answered_by_a_sentence(name, tmp_path, monkeypatch, capsys):

@@ -48,6 +48,7 @@ def test_questions_stand_at_hidden_places_and_before_them_where_logits_are_shift
     assert bool((batch.ids.flatten()[batch.rows] == 60).all())
 
 
+@pytest.mark.slow
 def test_the_loss_is_lladas_where_nothing_is_bounded() -> None:
     """Sum over hidden places of cross-entropy / t / length, mean over the batch (arXiv 2502.09992).
 

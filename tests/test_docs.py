@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -53,14 +54,16 @@ def test_the_protocol_page_lists_exactly_the_error_codes_of_the_code():
 
 def _codes(name: str, place: int = 0) -> set[str]:
     """Arguments at ``place`` of all calls of ``name`` in the agent that are plain strings."""
-    found = set()
-    for path in (ROOT / "agent").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-                continue
-            given = node.args[place : place + 1] if node.func.id == name else []
-            found |= {argument.value for argument in given if isinstance(argument, ast.Constant)}
-    return found
+    given = [call.args[place : place + 1] for called, call in _calls() if called == name]
+    return {word.value for words in given for word in words if isinstance(word, ast.Constant)}
+
+
+@functools.cache
+def _calls() -> list[tuple[str, ast.Call]]:
+    """Every call of a plain name in the agent."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "agent").rglob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [(call.func.id, call) for call in calls if isinstance(call.func, ast.Name)]
 
 
 def _tree() -> dict[str, str]:

@@ -46,6 +46,7 @@ def reply(engine: Engine, ids: Sequence[int], options: DecodeOptions) -> Reply:
     return engine.reply(list(ids), options=options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Int8Linear, Int4Linear])
 @pytest.mark.parametrize("rows", [1, 2, 5, 8, 32])
 def test_words_are_those_of_the_model_with_drafts_that_are_mostly_wrong(
@@ -130,6 +131,7 @@ def test_the_end_of_a_reply_inside_a_draft_ends_it(tmp_path: Path) -> None:
     assert found.final() == [*plain.ids, end]
 
 
+@pytest.mark.slow
 def test_a_drawn_reply_has_the_distribution_of_drawing_token_by_token(tmp_path: Path) -> None:
     drafting = engine(tmp_path, eos_ids=())
     prompt, draws = PROMPTS[1], 500

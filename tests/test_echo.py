@@ -49,6 +49,7 @@ def adjusted(sound: Sound, agent: Sound) -> Sound:
     return probability * (1 - judged(sound, agent, probabilities=probability))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.02, 0.12, 0.4])
 @pytest.mark.parametrize("decibels", [-10, -20, -30])
 def test_the_agent_does_not_hear_itself(agent: Sound, decibels: float, delay: float) -> None:

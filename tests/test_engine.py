@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -112,16 +113,30 @@ def test_fp32_replies_are_the_greedy_ones_of_transformers() -> None:
     reference = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name).eval()
     asked = questions()
     assert len(asked) == 50
-    options = DecodeOptions(max_tokens=24, canvas_length=3)
-    for i, question in enumerate(asked):
+    for i, (question, reply) in enumerate(zip(asked, _replies(engine, asked), strict=True)):
         ids = prompt(engine, question)
-        reply = engine.reply(ids, options=options)
-        expected = [*reply.ids, *engine.config.eos_ids][: options.max_tokens]
+        expected = [*reply, *engine.config.eos_ids][:24]
         with torch.inference_mode():
-            logits = reference(torch.tensor([ids + list(reply.ids)])).logits[0]
+            logits = reference(torch.tensor([ids + reply])).logits[0]
         assert logits.argmax(-1)[len(ids) - 1 :].tolist()[: len(expected)] == expected, question
         if i < 3:
             generated = reference.generate(
                 torch.tensor([ids]), max_new_tokens=24, do_sample=False, eos_token_id=2
             )
             assert generated[0, len(ids) :].tolist() == expected
+
+
+TOGETHER = 10
+"""Replies of one batch: a step reads the weights, which takes the most time, once for all."""
+
+
+def _replies(engine: Engine, asked: Sequence[str]) -> Iterator[list[int]]:
+    options = DecodeOptions(max_tokens=24, canvas_length=3)
+    for at in range(0, len(asked), TOGETHER):
+        under_way = [
+            engine.submit(prompt(engine, question), engine.new_cache(), options)
+            for question in asked[at : at + TOGETHER]
+        ]
+        for steps in under_way:
+            *_, last = steps
+            yield list(last.canvas.ids)

@@ -2,9 +2,12 @@
 
 import gc
 
+import pytest
+
 from agent.runtime.engines import keep_loaded
 
 
+@pytest.mark.slow
 def test_what_is_loaded_is_not_collected_again():
     before = gc.get_freeze_count()
     try:

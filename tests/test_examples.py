@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import wave
@@ -59,10 +60,21 @@ WRONG = [
 
 @pytest.mark.parametrize("arguments", WRONG, ids=[" ".join(words) or "none" for words in WRONG])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_examples_answer_wrong_input_with_a_sentence(name, arguments, tmp_path):
+def test_examples_answer_wrong_input(name, arguments, tmp_path, monkeypatch, capsys):
+    """In this process, which has the packages loaded; a traceback would be another exception."""
     if name == "openai_client.py" and arguments:
         return  # every word is a question to it
-    done = run([sys.executable, ROOT / "examples" / name, *arguments], tmp_path)
+    program = str(ROOT / "examples" / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(program, run_name="__main__")
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) <= 3
+
+
+def test_a_program_of_its_own_answers_wrong_input_with_a_sentence(tmp_path):
+    done = run([sys.executable, ROOT / "examples" / "own_checkpoint.py", "/nowhere"], tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3

@@ -27,6 +27,7 @@ def test_extras_are_those_of_the_project(extra):
     assert list(EXTRAS[extra]) == PROJECT["optional-dependencies"][extra]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_command_is_accepted_by_pip(extra):
     """Everything is installed here, so pip answers without a network."""

@@ -16,6 +16,8 @@ from dllm_core.errors import OptionError
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.transformer import Span
 
+pytestmark = pytest.mark.crossed
+
 MASK, CPU = 60, torch.device("cpu")
 RULES = ["sequential", "quota", "threshold", "factor", "entropy_bound", "dynamic", "remask"]
 SHAPES: dict[str, dict[str, Any]] = {

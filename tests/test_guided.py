@@ -60,6 +60,7 @@ def test_it_stops_where_the_judge_ends_the_reply() -> None:
         assert rounds[-1].ended == "eos"
 
 
+@pytest.mark.slow
 def test_a_lenient_judge_accepts_more() -> None:
     draft = DecodeOptions(rule="sequential", canvas_length=8, temperature=1.0)
     accepted = [

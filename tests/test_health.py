@@ -46,6 +46,7 @@ async def test_readiness_follows_the_voice():
         assert (await web.get(url)).status_code == 200
 
 
+@pytest.mark.slow
 async def test_health_on_a_port_of_its_own_tells_of_a_blocked_loop():
     """The loop of the calls is blocked for two seconds, and health answers meanwhile."""
     watchdog = Watchdog(blocked_seconds=0.2)

@@ -36,6 +36,7 @@ def run(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [("-m", "onebreath"), (str(ROOT / "onebreath.py"),)])
 def test_commands_find_their_own_packages(project, start):
     done = run(project, *start, "reply", "hello there", "--responder", "shouting:Shouting")

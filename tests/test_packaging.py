@@ -52,6 +52,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
         yield opened
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_exactly_the_files_of_the_five_packages(wheel):
     # New files count before they are committed; deleted ones no longer do.
     paths = ["onebreath.py", *PACKAGES]
@@ -108,6 +109,7 @@ def _imports(source: str) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+@pytest.mark.slow
 def test_every_package_that_is_imported_is_declared():
     declared = {
         canonicalize_name(name)

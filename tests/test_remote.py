@@ -103,6 +103,7 @@ def test_the_next_request_gets_a_new_worker(remote: RemoteSynthesizer) -> None:
     assert not psutil.pid_exists(before), "no zombie"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_again_and_again_always_comes_back() -> None:
     """It was given up after the third death in a row, for ever."""
     remote = RemoteSynthesizer("support.tone_worker", first_pause=0.02, revival_seconds=30.0)
@@ -195,6 +196,7 @@ def test_close_ends_the_process_and_the_running_requests() -> None:
         spoken(remote, "late")
 
 
+@pytest.mark.slow
 def test_the_worker_does_not_outlive_its_parent() -> None:
     program = """
         import os

@@ -137,6 +137,7 @@ def test_a_flood_from_one_address_takes_no_share_of_another():
     assert not sources.allow("192.0.2.99", 0.0)
 
 
+@pytest.mark.slow
 async def test_an_offer_makes_the_server_send_few_packets():
     """Each of 32 named addresses would get five in ten seconds, 155 in all."""
     names = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(30)]

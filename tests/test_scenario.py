@@ -61,6 +61,7 @@ def test_a_reply_that_does_not_stop_is_found():
     assert "sounded until" in failure(turns=steps)
 
 
+@pytest.mark.slow
 def test_what_never_comes_is_named():
     assert "without a reply" in failure(turns=[{"noise": 0.05, "expect": "Yes."}])
     steps = [{"press": "hang_up"}, {"say": "Hello"}]

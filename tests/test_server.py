@@ -110,6 +110,7 @@ async def test_page_and_health():
             assert (await web.get("/readyz")).json()["calls"] == 1
 
 
+@pytest.mark.slow
 async def test_a_spoken_turn():
     async with server("how are you") as (address, _), dial(address) as line:
         await line.send(QUESTION)
@@ -123,6 +124,7 @@ async def test_a_spoken_turn():
     assert "onebreath.turn.timings" in kinds
 
 
+@pytest.mark.slow
 async def test_the_official_client_completes_a_spoken_turn():
     async with server("how are you") as (address, _):
         client = openai.AsyncOpenAI(base_url=f"http://{address}/v1", api_key="none")
@@ -165,6 +167,7 @@ async def test_the_official_client_types_and_configures():
         assert engines.responder.prompts[-1][0].content == "Be brief."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("message", "code"),
     [
@@ -247,6 +250,7 @@ async def test_our_own_page_may_call():
         await until(line, "session.created")
 
 
+@pytest.mark.slow
 async def test_a_client_that_vanishes_mid_reply_frees_its_line():
     async with server("talk", "how are you") as (address, _):
         line = await dial(address)
@@ -261,6 +265,7 @@ async def test_a_client_that_vanishes_mid_reply_frees_its_line():
             await until(line, "response.done")
 
 
+@pytest.mark.slow
 async def test_a_fault_in_one_call_does_not_end_the_others(monkeypatch):
     def faulty(session, event, now):
         raise RuntimeError("a bug")
@@ -276,6 +281,7 @@ async def test_a_fault_in_one_call_does_not_end_the_others(monkeypatch):
             await until(line, "response.done")
 
 
+@pytest.mark.slow
 async def test_two_callers_at_once_do_not_mix():
     async def ask(address):
         async with dial(address) as line:

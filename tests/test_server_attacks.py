@@ -184,6 +184,7 @@ async def test_a_flood_leaves_the_loop_its_turns(flood):
             assert (await web.get("/healthz")).status_code == 200
 
 
+@pytest.mark.slow
 async def test_half_a_minute_of_sound_in_one_event_leaves_the_loop_its_turns(monkeypatch):
     def slow(self, frame):
         ends = time.thread_time() + 0.001

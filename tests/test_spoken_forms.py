@@ -74,6 +74,7 @@ PLACES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES, ids=["inside", "clause", "last"])
 def test_a_reply_that_streams_word_by_word_is_spoken_as_the_whole(place: tuple[str, str]) -> None:
     """No segment ends within a number, a code or the words that decide how it is said."""

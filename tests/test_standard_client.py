@@ -64,6 +64,7 @@ async def client(*heard, query="", **settings):
         yield opened
 
 
+@pytest.mark.slow
 async def test_events_of_this_project_come_only_when_asked_for():
     async with client("how are you") as it:
         await it.line.send(append(silence(0.5, WIRE), speech(1.0, WIRE), silence(0.7, WIRE)))
@@ -314,6 +315,7 @@ async def test_hundreds_of_harmless_errors_do_not_close_the_call():
         await it.until("response.done")
 
 
+@pytest.mark.slow
 async def test_megabytes_of_tools_are_an_error_and_the_call_goes_on():
     async with client() as it:
         tools = [{**TOOL, "name": f"f{n}", "description": "x" * 20_000} for n in range(100)]
@@ -326,6 +328,7 @@ async def test_megabytes_of_tools_are_an_error_and_the_call_goes_on():
         await it.until("response.done")
 
 
+@pytest.mark.slow
 async def test_g711_both_ways():
     async with client("how are you") as it:
         formats = {

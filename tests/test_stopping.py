@@ -132,6 +132,7 @@ async def ready(web, status):
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 async def test_signals_of_a_real_process(tmp_path):
     """SIGHUP reads settings, SIGTERM lets the call end, with a log line for each step."""
@@ -160,6 +161,7 @@ async def test_signals_of_a_real_process(tmp_path):
     assert ended["call"].startswith("ws_")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 async def test_a_second_sigterm_ends_the_calls_of_a_real_process(tmp_path):
     with process(tmp_path, drain=60) as (running, address, health):

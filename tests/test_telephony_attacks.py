@@ -84,6 +84,7 @@ async def test_sound_far_faster_than_real_time_ends_the_call() -> None:
         await asyncio.wait_for(server.until_calls(0), 5)
 
 
+@pytest.mark.slow
 async def test_a_storm_of_keys_and_marks() -> None:
     """Thousands of keys are a few messages; marks that were never set are nothing."""
     mark = '{"event":"mark","streamSid":"MZ0","mark":{"name":"%d"}}'
@@ -132,6 +133,7 @@ class _Impatient(_Narrow):
         super().handle_connect(event)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "send_seconds"),
     [pytest.param(_Narrow, 0.2, id="by a send"), pytest.param(_Impatient, 60.0, id="by a ping")],
@@ -187,6 +189,7 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
 
 
 # Telnyx alone can sign its webhook, so that no token of its own can be had here.
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", sorted(DIALECTS.keys() - {"telnyx"}))
 @pytest.mark.parametrize(
     "message",

@@ -74,6 +74,7 @@ async def status(connection):
     return refused.value.response.status_code
 
 
+@pytest.mark.slow
 async def test_a_question_over_twilio_is_answered_and_interrupted(tokens):
     async with server("talk", "how are you") as (address, engines), dial(address) as line:
         await line.send(CONNECTED)
@@ -96,6 +97,7 @@ async def test_a_question_over_twilio_is_answered_and_interrupted(tokens):
         assert 0 < len(said.split()) < 10
 
 
+@pytest.mark.slow
 async def test_the_provider_is_told_from_the_first_messages(tokens):
     async with server("how are you") as (address, _), dial(address, "auto") as line:
         await line.send(CONNECTED)
@@ -200,6 +202,7 @@ ASTERISK_START = (
 )
 
 
+@pytest.mark.slow
 async def test_an_asterisk_call_at_16_khz():
     headers = password("agent:s3cret-s3cret")
     async with (
@@ -264,6 +267,7 @@ async def test_a_call_can_be_hung_up_and_not_transferred(telephony):
 AUDIOSOCKET = {"audiosocket_port": 0, "audiosocket_uuid": CALL}
 
 
+@pytest.mark.slow
 async def test_an_audiosocket_call(telephony):
     async with server("how are you", **AUDIOSOCKET):
         reader, writer = await asyncio.open_connection("127.0.0.1", telephony().audiosocket_port)
@@ -295,6 +299,7 @@ async def test_a_taken_audiosocket_port_is_named():
             await serve(settings, None, sock)
 
 
+@pytest.mark.slow
 async def test_programs_of_this_machine_need_no_token_where_the_settings_say_so():
     trusting = server("how are you", require_token=False)
     async with trusting as (address, _), dial(address, "signalwire") as line:
@@ -303,6 +308,7 @@ async def test_programs_of_this_machine_need_no_token_where_the_settings_say_so(
         await until(line, "media")
 
 
+@pytest.mark.slow
 async def test_a_call_is_announced_then_recorded(tokens, tmp_path):
     tmp_path.chmod(0o755)
     recording = server("how are you", record=tmp_path, announce_recording="word")
@@ -340,6 +346,7 @@ async def test_a_call_that_cannot_be_announced_is_not_recorded(tokens, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_metadata_reaches_the_prompt_by_the_template_only(tokens):
     template = "Plan: {parameter.plan}."
     async with server("how are you", instructions_template=template) as (address, engines):

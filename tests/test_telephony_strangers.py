@@ -86,6 +86,7 @@ async def test_the_refusal_tells_a_stranger_nothing() -> None:
     assert "hmac" not in reason.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "message",
     [
@@ -136,6 +137,7 @@ async def test_a_message_beyond_all_bounds_is_not_read() -> None:
         assert await closed(line) in (1002, 1009)
 
 
+@pytest.mark.slow
 async def test_a_flood_of_sockets() -> None:
     """Strangers fill the places for opening sockets; the server goes on, and so do its calls."""
     limits = {"max_calls": 8, "max_calls_per_address": 8, "start_seconds": 1.0}
@@ -193,6 +195,7 @@ STRANGER = HEAD.pack(1, 16) + bytes(16)
 SOUND = HEAD.pack(0x10, 320) + bytes(320)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

@@ -28,6 +28,7 @@ def test_several_keys_are_one_message_and_hash_ends_it():
     assert keys.press("#", 4.95) == "pressed 1 2 * 4"
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=2), max_size=200))
 def test_keys_are_bounded_and_only_keys_count(digits):
     keys = DtmfCollector()

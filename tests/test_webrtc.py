@@ -39,6 +39,7 @@ from agent.transports.webrtc import (
 # ---- conversations -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_spoken_question_is_answered_in_sound():
     ear = Ear()
     async with agent("how are you") as (url, _), call(url, ear) as caller:
@@ -86,6 +87,7 @@ async def test_a_typed_message_is_answered_in_sound():
         assert ear.loudest(0.0) > 0.1
 
 
+@pytest.mark.slow
 async def test_the_client_clears_the_output():
     async with agent("talk") as (url, _), call(url) as caller:
         caller.say(QUESTION)
@@ -96,6 +98,7 @@ async def test_the_client_clears_the_output():
         assert done["response"]["status_details"]["reason"] == "client_cancelled"
 
 
+@pytest.mark.slow
 async def test_what_was_not_played_is_truncated_by_the_server_unless_the_client_did():
     async with agent("talk", "talk") as (url, _), call(url) as caller:
         caller.say(QUESTION)
@@ -126,6 +129,7 @@ async def test_a_ping_is_answered():
         assert before - 0.001 <= pong["server_time_ms"] <= time.monotonic() * 1000
 
 
+@pytest.mark.slow
 async def test_sound_keeps_real_time_though_packets_are_lost():
     """A turn's end is counted in received sound, so a loss must not shorten it."""
     async with agent("how are you") as (url, _), call(url) as caller:
@@ -172,6 +176,7 @@ async def test_endless_garbage_ends_the_call_with_the_reason():
         await caller.hung_up()
 
 
+@pytest.mark.slow
 async def test_a_message_without_end_ends_the_call():
     async with agent() as (url, _), call(url) as caller:
         sctp = caller.peer.sctp
@@ -259,6 +264,7 @@ async def test_a_client_is_told_that_the_server_is_being_stopped():
         await caller.close()
 
 
+@pytest.mark.slow
 async def test_the_client_hangs_up():
     async with agent("talk") as (url, _):
         async with call(url) as caller:
@@ -280,6 +286,7 @@ async def test_a_page_that_is_left_hangs_up_by_beacon():
         assert gone.json()["error"]["code"] == "call_not_found"
 
 
+@pytest.mark.slow
 async def test_a_client_that_vanishes_frees_its_line(monkeypatch):
     monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.05)
     monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 2)

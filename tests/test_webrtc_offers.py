@@ -152,6 +152,7 @@ async def test_nobody_answers():
     await caller.close()
 
 
+@pytest.mark.slow
 async def test_an_offer_that_nobody_follows_up_is_dropped(monkeypatch):
     monkeypatch.setattr(webrtc_offers, "PENDING_SECONDS", 1.5)
     async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
