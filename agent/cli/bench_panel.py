@@ -88,6 +88,7 @@ def panel(
     from agent.bench import panel as bench
     from agent.bench.panel_script import conversations as scripts
     from agent.bench.rows import append_rows, write_rows
+    from agent.cli.latency_run import session_body
     from agent.cli.tables import rows_table
 
     settings = settings_from(config)
@@ -96,6 +97,7 @@ def panel(
     if virtual and (url is not None or transport is not TransportName.REALTIME):
         raise ConfigError("--virtual starts its own agent; leave --url and --transport out")
     _check_places(rows, record)
+    body = session_body(session)
     chosen = scripts(half, min(CONVERSATIONS, first - 1 + conversations))[first - 1 :]
     calls: list[PanelCall] = []
 
@@ -120,7 +122,7 @@ def panel(
     if virtual:
         _hold_virtually(settings, spoken, at_once, take)
     else:
-        place = _Place(url, model, transport, key, session, config)
+        place = _Place(url, model, transport, key, body, config)
         _hold_live(place, spoken, at_once, take)
     table = [*bench.summary(calls), *({"figure": k, "exact": v} for k, v in points.items())]
     figures = [{"what": "figure", **row} for row in table]
@@ -142,7 +144,7 @@ class _Place:
     model: str | None
     transport: TransportName
     key: str | None
-    session: Path | None
+    session: Mapping[str, object] | None
     config: Path | None
 
 
@@ -154,14 +156,13 @@ def _hold_live(
 ) -> None:
     """Hold the conversations in real time with the agent at ``place``."""
     from agent.bench.panel import hold_all
-    from agent.cli.latency_run import running_agent, session_body
+    from agent.cli.latency_run import running_agent
     from agent.latency.connection_factory import ConnectionFactory
 
-    body = session_body(place.session)
     with running_agent(place.url, place.transport, place.config, ()) as address:
         if place.model is not None:
             address += f"{'&' if '?' in address else '?'}model={quote(place.model)}"
-        factory = ConnectionFactory(place.transport, address, place.key, body)
+        factory = ConnectionFactory(place.transport, address, place.key, place.session)
         run_loop(hold_all(factory.new_connection, spoken, at_once, take))
 
 
