@@ -128,6 +128,10 @@ def test_speech_of_the_agent_that_begins_in_a_turn_interrupts_the_caller():
 
 def test_a_turn_that_was_ended_in_a_pause_is_cut_off_even_if_nothing_was_said():
     paused = replace(TURN, pauses=((1.8, 2.4),))
+    late = figures(Timeline((paused,), (REPLY,), turn_ends=(2.45, 3.3)))
+    assert late["cut_off"] == 1.0
+    before = figures(Timeline((paused,), (REPLY,), turn_ends=(1.2, 3.3)))
+    assert before["cut_off"] == 0.0
     found = figures(Timeline((paused,), (REPLY,), turn_ends=(2.2, 3.3)))
     assert (found["cut_off"], found["I_A"]) == (1.0, 0.0)
     assert found["turn_end"] == pytest.approx(0.3)

@@ -96,7 +96,7 @@ class ScoredEvent:
         ignored: whether the agent took a backchannel, a tic, noise or speech to others for what
             it is; None where that cannot be told, because its reply ended by itself.
         onsets: beginnings of the agent's speech during a turn.
-        cut_off: whether the agent ended a turn in one of its pauses; None without pauses.
+        cut_off: whether the agent ended a turn with pauses before its end; None without pauses.
         turn_end_after: seconds from the end of a turn to the report of its end.
     """
 
@@ -131,8 +131,8 @@ def _score_speech(timeline: Timeline, number: int) -> ScoredEvent:
     onsets = [s.start for s in timeline.agent if event.start < s.start < event.end]
     scored = replace(scored, onsets=len(onsets))
     if event.pauses:
-        last = event.pauses[-1][1]
-        ended = [at for at in timeline.turn_ends if event.pauses[0][0] < at < last]
+        # The end may be told as the caller goes on.
+        ended = [at for at in timeline.turn_ends if event.pauses[0][0] < at < event.end]
         scored = replace(scored, cut_off=bool(onsets or ended))
     return _score_reply(timeline, number, scored)
 
