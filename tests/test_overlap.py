@@ -250,7 +250,10 @@ def test_a_backchannel_that_goes_on_is_an_interruption(desk):
 
 
 def test_a_hum_that_is_shorter_than_words_does_not_interrupt(desk):
-    desk.hear(0.55, 0.9)
+    desk.hear(0.3, 0.9)
+    held_back = len(desk.all(Play))
+    desk.hear(0.25, 0.9)
+    assert len(desk.all(Play)) > held_back, "the agent speaks on while nothing is known"
     desk.hear(0.3, 0.0)
     assert not desk.all(StopPlaying)
     understand(desk, "Mm-hmm.")
@@ -550,7 +553,8 @@ def test_classes_of_words():
 
 def test_a_gap_of_a_frame_is_no_end():
     overlap = Overlap(1, began=0.0, noticed=0.128)
-    assert overlap.judge(0.448, 0.416, 0.3) is Judgement.WAIT
+    assert overlap.judge(0.416, 0.384, 0.3) is Judgement.WAIT
+    assert overlap.judge(0.448, 0.416, 0.3) is Judgement.NOTHING
     assert overlap.judge(0.736, 0.704, 0.3) is Judgement.INTERRUPTION
     overlap.words = "mm-hmm"
     assert overlap.judge(0.736, 0.704, 0.3) is Judgement.NOTHING

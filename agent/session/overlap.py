@@ -23,7 +23,8 @@ LASTING = 2.5
 
 WORDLESS_PATIENCE = 2.0
 """Times to decide after which a voice without known words interrupts by going on. Words are known
-after about one; "mm-hmm" and a cough last longer than that, and have none."""
+after about one; "mm-hmm" and a cough last longer than that, and have none. In between the agent goes
+on speaking."""
 
 GAP = 0.09
 """Seconds of silence that do not end speech yet."""
@@ -67,8 +68,10 @@ class VoiceState(Enum):
 
     SHORT = auto()
     """Speech that goes on within the time to decide."""
+    GOING_ON = auto()
+    """Speech without known words that goes on at the end of the time to decide."""
     STEADY = auto()
-    """Speech that goes on at the end of the time to decide."""
+    """Speech that goes on at the end of the time to decide, or of twice that without words."""
     LONG = auto()
     """Speech that is longer than a backchannel."""
     STOPPED = auto()
@@ -87,9 +90,11 @@ class Evidence(Enum):
 
 
 JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
+    (WordKind.UNKNOWN, VoiceState.GOING_ON): Judgement.NOTHING,
     (WordKind.UNKNOWN, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.NO_WORDS, VoiceState.GOING_ON): Judgement.NOTHING,
     (WordKind.NO_WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.NO_WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.NO_WORDS, VoiceState.STOPPED): Judgement.NOTHING,
@@ -100,6 +105,7 @@ JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
     (WordKind.ASIDE, VoiceState.LONG): Judgement.NOTHING,
     (WordKind.ASIDE, VoiceState.STOPPED): Judgement.NOTHING,
     (WordKind.WORDS, VoiceState.SHORT): Judgement.INTERRUPTION,
+    (WordKind.WORDS, VoiceState.GOING_ON): Judgement.INTERRUPTION,
     (WordKind.WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.WORDS, VoiceState.STOPPED): Judgement.INTERRUPTION,
@@ -207,4 +213,6 @@ class Overlap:
         since = position - self.noticed
         if since >= within and position - speech_end >= GAP:
             return VoiceState.STOPPED
-        return VoiceState.STEADY if since >= patience * within else VoiceState.SHORT
+        if since >= patience * within:
+            return VoiceState.STEADY
+        return VoiceState.GOING_ON if since >= within else VoiceState.SHORT
