@@ -14,17 +14,24 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True, slots=True)
 class FunctionTool:
-    """A function that the client offers and runs.
+    """A function that a reply may call.
 
     Attributes:
         name: the name that a call of it carries.
         description: when and how to use it, in words for the model.
         parameters: JSON schema of its arguments, of type ``object``.
+        run_by: who runs it: the client that offers it, or this server.
+        after_reply: whether the server runs it only once the reply that calls it was heard, and
+            not at all if the caller interrupts that reply.
+        announcement: sentence spoken before such a function runs, if the reply has no words.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    run_by: Literal["client", "server"] = "client"
+    after_reply: bool = False
+    announcement: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +80,13 @@ class ToolCall:
         call_id: id that its output names; unique within the conversation.
         name: name of the function.
         arguments: JSON text of an object.
+        problem: why it cannot be run, in a sentence for the model; empty for a sound call.
     """
 
     call_id: str
     name: str
     arguments: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 from agent.audio.samples import Samples, read_sound_file, resample
 from agent.compute import Urgency
 from agent.config.settings import Settings
+from agent.reply import ToolCall
 from agent.runtime.engines import close_engines, load_engines
 from agent.telephony.dialects.asterisk import AsteriskStream
 from agent.telephony.dialects.audiosocket import AudioSocketStream
@@ -77,7 +78,7 @@ def office(asterisk: Path, tmp_path: Path) -> Opens:
     @asynccontextmanager
     async def opened(
         *heard: str,
-        script: Callable[[str], str] | Mapping[str, str] = ANSWERS,
+        script: Callable[[str], str] | Mapping[str, str | ToolCall] = ANSWERS,
         password: str = SECRET,
         **sections: Any,
     ) -> AsyncIterator[Office]:
@@ -131,6 +132,20 @@ async def test_barge_in(office: Opens) -> None:
     assert len(cut) == len(WAYS)
     # 40 loud packets are ten words; the rest was said while the caller began to speak.
     assert all(8 <= len(words) <= 22 for words in cut), [len(words) for words in cut]
+
+
+async def test_a_caller_is_transferred(office: Opens) -> None:
+    """The dialplan goes on with the extension that the agent's tool chose, the echo of the PBX."""
+    tools = {"built_in": ["transfer"], "transfer": {"echo": {"number": "echo"}}}
+    script = {"talk": ToolCall("", "transfer", '{"target": "echo"}')}
+    async with office("talk", script=script, tools=tools) as at, at.calls("transfer") as phones:
+        (phone,) = phones
+        asked = await phone.say(QUESTION)
+        await phone.until_loud(since=asked)  # the announcement
+        await at.server.until_calls(0)
+        began = time.monotonic()
+        await phone.say(QUESTION)
+        await phone.until_loud(20, since=began)  # his own voice
 
 
 async def test_how_soon_the_caller_hears_nothing(

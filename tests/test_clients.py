@@ -26,13 +26,16 @@ async def test_a_client_runs_unchanged(name):
 def test_every_client_has_a_pinned_version_and_a_script():
     known = clients.versions()
     for client in clients.CLIENTS.values():
-        assert known[client.package]
+        assert not client.package or known[client.package]
+        assert not client.page or (clients.HERE / client.page).is_file()
         assert (clients.HERE / client.script).is_file()
 
 
 def test_the_table_tells_what_works_and_what_does_not():
     result = clients.Results({"tools": None, "typed text": "KeyError: no\nmore"})
-    page = clients.table({"openai-py": result})
+    told = clients.Results({"tools": None}, version="7.1")
+    page = clients.table({"openai-py": result, "Chromium's RTCPeerConnection": told})
     assert "| client | version | tools | typed text |" in page
     assert "| openai-py | 3.57.0 | yes | **no** |" in page
+    assert "| Chromium's RTCPeerConnection | 7.1 | yes |  |" in page
     assert "- openai-py, typed text: KeyError: no" in page

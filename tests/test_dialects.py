@@ -24,7 +24,6 @@ from agent.telephony.dialects.base import (
     Resumed,
     Started,
     Stopped,
-    Unsupported,
 )
 from agent.telephony.dialects.json_fields import MAX_MESSAGE
 from agent.telephony.dialects.registry import DIALECTS, provider_of
@@ -269,12 +268,6 @@ def test_hanging_up():
     for name in ("twilio", "telnyx", "plivo", "vonage"):
         assert started(name)[0].hang_up() == []  # closing the socket does it
     assert isinstance(only(started("twilio")[0].read('{"event":"stop"}'), Stopped), Stopped)
-
-
-@pytest.mark.parametrize("name", STARTS)
-def test_no_media_socket_transfers_and_the_error_says_what_does(name):
-    with pytest.raises(Unsupported, match=r"API|hang up"):
-        started(name)[0].transfer("+15550199")
 
 
 def test_asterisk_in_plain_text():

@@ -18,7 +18,7 @@ from agent.responders.base import (
     uses_tools,
 )
 from agent.responders.diffusion import DiffusionCall, DiffusionResponder
-from agent.responders.engine_tools import EngineTools
+from agent.responders.engine_tools import EngineTools, routed_words
 from dllm_core import DecodeOptions, OptionError
 from dllm_core.engine import Engine
 from dllm_core.tasks.routing import Router
@@ -188,3 +188,32 @@ def test_the_engine_responders_use_tools() -> None:
     responder = DiffusionResponder.__new__(DiffusionResponder)
     assert uses_tools(responder)
     assert isinstance(call_of(chatting()), ToolUsingCall)
+
+
+USER, AGENT = "user", "assistant"
+CALL = ToolCall("c", "book", "{}")
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([(USER, "a table"), (AGENT, "For how many? "), (USER, "four")],
+         'a table" Assistant: "For how many?" Caller: "four'),
+        ([(USER, "a table"), (AGENT, "It is booked."), (USER, "four")], "four"),
+        ([(AGENT, "How can I help?"), (USER, "a table")], "a table"),
+        ([("system", "x"), (AGENT, "How can I help?"), (USER, "a table")], "a table"),
+        ([(USER, "a table"), ("tool", "done"), (AGENT, "Anything else?"), (USER, "no")], "no"),
+        ([(USER, "a"), (USER, "b")], "b"),
+        ([("system", "x")], ""),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_words_that_answer_a_question_are_read_behind_it(
+    messages: list[tuple[Any, str]], words: str
+) -> None:
+    assert routed_words([Message(role, content) for role, content in messages]) == words
+
+
+def test_a_question_beside_a_call_begins_something_new() -> None:
+    asked = Message(AGENT, "Shall I?", (CALL,))  # type: ignore[arg-type]
+    assert routed_words([Message("user", "a"), asked, Message("user", "b")]) == "b"

@@ -31,10 +31,12 @@ from agent.session.notices import (
 )
 from agent.session.replies import Replies
 from agent.session.session import Session
+from agent.session.tool_calls import ToolCalls
 
 
 def new_lifecycle(ends_at=math.inf, **call):
-    replies = Replies(Conversation("", 1000), 0.3, None, str)
+    conversation = Conversation("", 1000)
+    replies = Replies(conversation, ToolCalls(conversation, str), 0.3, None, str)
     return Lifecycle(CallSettings(**call), replies, ends_at)
 
 

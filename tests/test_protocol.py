@@ -168,7 +168,7 @@ def test_client_events(text, expected):
         (event("make.coffee"), "unknown_event", "response.create"),
         (event("input_audio_buffer.append"), "missing_required_parameter", "audio"),
         (event("input_audio_buffer.append", audio="?!"), "invalid_audio", "base64"),
-        (event("input_audio_buffer.append", audio="YWJj"), "invalid_audio", "even number"),
+        (event("input_audio_buffer.append", audio="YWJjZ"), "invalid_audio", "base64"),
         (event("response.create", response={"tools": 7}), "invalid_type", "response.tools"),
         (session_update(tools=[{"name": "a b"}]), "invalid_value", "session.tools[0].name"),
         (session_update(instructions=7), "invalid_type", "session.instructions"),

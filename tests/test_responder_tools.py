@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from openai.types.chat.chat_completion_chunk import (
+    ChoiceDeltaToolCall,
+    ChoiceDeltaToolCallFunction,
+)
 from support.chat_server import Answer, chat_server
 
 from agent.compute import Compute
@@ -19,6 +23,7 @@ from agent.responders.base import (
 )
 from agent.responders.computed import awaited
 from agent.responders.hosted import HostedResponder
+from agent.responders.hosted_calls import StreamedCalls
 from agent.responders.scripted import ScriptedResponder
 from agent.responders.service import Service
 
@@ -87,12 +92,27 @@ async def test_two_calls_of_a_hosted_model_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "kept", "words"),
+    [
+        ('{"city": ', "{}", "no JSON"),
+        ('["Oslo"]', "{}", "no JSON object"),
+        ('{"town": "Oslo"}', '{"town": "Oslo"}', "'city' is a required property"),
+        ('{"city": 7}', '{"city": 7}', "at city"),
+    ],
+)
+async def test_a_hosted_models_wrong_arguments_are_a_call_with_a_problem(
+    arguments: str, kept: str, words: str
+) -> None:
+    answer = Answer(calls=[[piece(arguments, id="a", name="get_weather")]])
+    pieces, _ = await hosted(answer, ASKED, ReplyOptions((WEATHER,)))
+    (call,) = [each for each in pieces if isinstance(each, ToolCall)]
+    assert (call.call_id, call.arguments) == ("a", kept)
+    assert words in call.problem
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("get_weather", '{"city": ', "no JSON"),
-        ("get_weather", '["Oslo"]', "no JSON object"),
-        ("get_weather", '{"town": "Oslo"}', "'city' is a required property"),
-        ("get_weather", '{"city": 7}', "at city"),
         ("launch", "{}", "was offered get_weather"),
         ("get_weather", '{"city": "' + "x" * 40_000 + '"}', "32768 characters"),
     ],
@@ -154,3 +174,16 @@ def test_a_responder_without_tools_reads_outputs_as_words() -> None:
 )
 def test_what_may_be_called(options: ReplyOptions, usable: int, must: bool) -> None:
     assert (len(options.usable), options.must_call) == (usable, must)
+
+
+def test_no_document_is_fetched_for_a_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*args: Any, **options: Any) -> None:
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr("urllib.request.urlopen", fetch)
+    schema = {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/a.json"}}}
+    calls = StreamedCalls([FunctionTool("f", "", schema)])
+    function = ChoiceDeltaToolCallFunction(name="f", arguments='{"a": 1}')
+    list(calls.take([ChoiceDeltaToolCall(index=0, id="c", function=function)]))
+    with pytest.raises(ResponderError, match="refers to other documents"):
+        list(calls.complete())

@@ -24,6 +24,7 @@ from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import listen, serve
 from agent.session.session import Session
+from agent.tools.toolbox import load_tools
 from asr.scripted import ScriptedTranscriber
 from tts.tone import ToneSynthesizer
 
@@ -36,8 +37,10 @@ def utterances(*texts):
 
 
 @asynccontextmanager
-async def server(*heard, webrtc=None, answers=ANSWERS, **server_settings):
-    settings = Settings(server={"max_calls": 2, **server_settings}, webrtc=webrtc or {})
+async def server(*heard, webrtc=None, answers=ANSWERS, tools=None, **server_settings):
+    settings = Settings(
+        server={"max_calls": 2, **server_settings}, webrtc=webrtc or {}, tools=tools or {}
+    )
     engines = Engines(
         utterances(*heard),
         ScriptedResponder(answers),
@@ -45,6 +48,7 @@ async def server(*heard, webrtc=None, answers=ANSWERS, **server_settings):
         LoudIsSpeech,
         Compute(),
         ThreadPoolExecutor(2),
+        tools=load_tools(settings.tools),
     )
     sock = listen("127.0.0.1", 0)
     ready = asyncio.Event()

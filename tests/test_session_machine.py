@@ -48,6 +48,7 @@ from agent.session.events import (
     Truncate,
 )
 from agent.session.notices import ReplyStarted
+from agent.session.playback import Delivery
 from agent.session.session import Session
 from asr.transcript import Transcript
 
@@ -177,9 +178,9 @@ class AnyConversation(RuleBasedStateMachine):
         super().__init__()
         AnyConversation.sequences += 1
 
-    @initialize(settings=st.sampled_from(SETTINGS))
-    def begin(self, settings: dict[str, object]) -> None:
-        session = Session(Settings(**settings), 0.0)
+    @initialize(settings=st.sampled_from(SETTINGS), delivery=st.sampled_from(Delivery))
+    def begin(self, settings: dict[str, object], delivery: Delivery) -> None:
+        session = Session(Settings(**settings), 0.0, delivery)
         self.desk = WatchedDesk(session, witness=Witness(session))
         self.desk.tell(CallStarted())
 
@@ -209,6 +210,13 @@ class AnyConversation(RuleBasedStateMachine):
                 Configure(interrupt_response=False),
                 Configure(endpoint_delay=0.2, threshold=0.6),
                 RespondNow(instructions="Be brief.", metadata={"a": "b"}),
+                RespondNow(text_only=True),
+                RespondNow(apart=True),
+                RespondNow(apart=True, text_only=True, metadata={"topic": "x"}),
+                RespondNow(apart=True, text_only=True, items=(ClientItem(text="sort"),)),
+                RespondNow(apart=True, text_only=True, items=(ClientItem("reference", "no"),)),
+                Configure(text_only=True),
+                Configure(text_only=False),
                 CreateItem(ClientItem(role="system", text="a rule")),
                 CreateItem(ClientItem(role="assistant", text="")),
                 CreateItem(ClientItem("function_call_output", call_id="c", text="out")),
@@ -227,6 +235,11 @@ class AnyConversation(RuleBasedStateMachine):
         """The player says how much of a reply it has played, of what it was sent."""
         item_id = self.desk.replies[-back:][0]
         self.desk.tell(Truncate(item_id, part * self.desk.witness.sent(item_id)))
+
+    @precondition(lambda self: self.desk.witness.apart)
+    @rule()
+    def cancel_one_apart(self) -> None:
+        self.desk.tell(CancelReply(min(self.desk.witness.apart)))
 
     # ---- time ----------------------------------------------------------------------
 
@@ -303,10 +316,12 @@ class AnyConversation(RuleBasedStateMachine):
             return
         desk, witness = self.desk, self.desk.witness
         desk.tell(Configure(turn_detection=True, create_response=True, interrupt_response=True))
+        desk.tell(Configure(text_only=False))
         self._come_to_rest()
         if witness.hung_up:
             return
         assert witness.running is None, "a reply never ends"
+        assert not witness.apart, "a reply outside the conversation never ends"
         assert not witness.owed, "an answer is owed and never given"
         before = len(witness.statuses)
         desk.hear(0.5, 0.9)
@@ -321,7 +336,7 @@ class AnyConversation(RuleBasedStateMachine):
             desk.hear(0.4, 0.0)
             for task in list(desk.unanswered.values()):
                 desk.understand(task, "what time is it?")
-            for engine in list(desk.engines.values())[-3:]:
+            for engine in list(desk.engines.values()):
                 while piece := engine.think():
                     desk.tell(piece)
                 while desk.sound(engine):

@@ -27,7 +27,7 @@ from agent.runtime.engine_tasks import Engines
 from agent.session.events import Truncate
 from agent.session.notices import Play
 from agent.session.playback import Playback
-from agent.telephony.dialects.base import Capabilities, Unsupported
+from agent.telephony.dialects.base import Capabilities
 from agent.telephony.media.announce import announce, announce_alone
 from agent.telephony.media.handshake import read_handshake
 from agent.telephony.media.outbound import Outbound
@@ -286,16 +286,6 @@ def test_hanging_up_during_an_announcement_ends_it():
         return asyncio.get_running_loop().time()
 
     assert in_virtual_time(whole()) < 2.0
-
-
-def test_a_transfer_says_what_to_do_instead():
-    parts = engines({})
-
-    async def ask(transport):
-        with pytest.raises(Unsupported, match="Dial verb"):
-            await transport.transfer("+15550199")
-
-    run(parts, said(silence(0.1, RATE), hang_up_at=0.2), before=ask)
 
 
 # ---- the way out, without a session -------------------------------------------------

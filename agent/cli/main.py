@@ -102,6 +102,15 @@ def serve(
             "--insecure", help="Let other machines call although the settings have no API key."
         ),
     ] = False,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tools",
+            metavar="MODULE:FUNCTION",
+            help="Python function that replies may call, as package.module:function. Repeat it for "
+            "more; without it, those of the settings are offered.",
+        ),
+    ] = None,
 ) -> None:
     """Serve calls over websockets, WebRTC and telephony until Ctrl-C.
 
@@ -117,6 +126,7 @@ def serve(
     from agent.server.tls import own_addresses
 
     flags = {**engines.settings(), "server": {"host": host, "port": port}}
+    flags["tools"] = {"functions": tools or None}
     chosen = settings_from(config, flags)
     ignore_hangups()
     if self_signed and host is None and chosen.server.host == "127.0.0.1":

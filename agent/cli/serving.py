@@ -47,6 +47,7 @@ def listening(settings: Settings, *, self_signed: bool, insecure: bool) -> Liste
     Raises:
         ConfigError: other machines could call, and no key is needed.
     """
+    from agent.runtime.reload import KEY_OF_RUN
     from agent.server.access import is_loopback
     from agent.server.keys import new_key
 
@@ -56,7 +57,7 @@ def listening(settings: Settings, *, self_signed: bool, insecure: bool) -> Liste
         server = _certificate()
         if not settings.server.api_keys and not insecure:
             key, digest = new_key()
-            server["api_keys"] = {"this_run": {"hash": digest}}
+            server["api_keys"] = {KEY_OF_RUN: {"hash": digest}}
             fragment = f"#key={key}"
     keyless = not settings.server.api_keys and "api_keys" not in server
     if keyless and not insecure and not is_loopback(settings.server.host):

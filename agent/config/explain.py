@@ -38,7 +38,8 @@ def _may_hold_a_secret(where: str) -> bool:
     """Whether a setting's value is not to be repeated: keys, passwords, addresses with them."""
     secret = ("api_key", "credential", "username", "base_url", "request", "key", "token")
     names = where.split(".")
-    return names[0] == "telephony" or "ice_servers" in names or any(n in secret for n in names)
+    private = names[0] == "telephony" or names[:2] == ["tools", "mcp"]
+    return private or "ice_servers" in names or any(n in secret for n in names)
 
 
 def _source_of(place: Place, sources: Mapping[str, Mapping[str, Any]]) -> str:

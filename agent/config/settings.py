@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from agent.config.decoding import DecodingSettings
 from agent.config.telephony import TelephonySettings
+from agent.config.tools import ToolSettings
 from agent.timing import LatencyBudget
 from tts.engine import TtsError
 from tts.lexicon import EMPTY, Lexicon, read_lexicon
@@ -78,7 +79,8 @@ class ServerSettings(Section):
         allowed_origins: web origins that may open a call besides the server's own, such as
             ``https://example.org``.
         allowed_hosts: host names by which clients may call besides the bound address.
-        api_keys: keys by name; a client needs one of them where there are any.
+        api_keys: keys by name; a client needs one of them where there are any; read again on
+            SIGHUP.
         certificate: PEM file of the TLS certificate with its chain; read again on SIGHUP.
         key: PEM file of the certificate's private key.
     """
@@ -414,6 +416,7 @@ class Settings(BaseSettings):
         playback: playback of the agent's voice.
         webrtc: WebRTC calls.
         telephony: telephone calls.
+        tools: functions that this server offers to its responder and runs.
         log: format of the log, and what it may hold.
         log_level: least severe level of the log: ``debug``, ``info``, ``warning`` or ``error``.
     """
@@ -432,6 +435,7 @@ class Settings(BaseSettings):
     playback: PlaybackSettings = PlaybackSettings()
     webrtc: WebRtcSettings = WebRtcSettings()
     telephony: TelephonySettings = TelephonySettings()
+    tools: ToolSettings = ToolSettings()
     log: LogSettings = LogSettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.audio.wire_format import WireFormat
@@ -18,6 +19,9 @@ class Abilities:
         recogniser: name of the model that transcribes.
         language: language code of the recogniser.
         voice: name of the voice.
+        refuses: why a function cannot be called, with the path in its schema, which begins with
+            ``#``; None for a function that can.
+        own_tools: the functions that this server runs.
     """
 
     tools: bool = True
@@ -25,6 +29,8 @@ class Abilities:
     recogniser: str = ""
     language: str = ""
     voice: str = ""
+    refuses: Callable[[FunctionTool], str | None] = lambda tool: None
+    own_tools: Callable[[], tuple[FunctionTool, ...]] = tuple
 
 
 @dataclass(slots=True)

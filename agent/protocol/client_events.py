@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import from_json
 
-from agent.audio.samples import Samples, StreamResampler
-from agent.audio.wire_format import WireFormat
-from agent.errors import AudioError
+from agent.audio.samples import Samples
 from agent.protocol.abilities import Reading
 from agent.protocol.client_schema import (
     EVENTS,
@@ -35,6 +31,7 @@ from agent.protocol.objects import WIRE_RATE
 from agent.protocol.problems import BadEvent, bad_value, checked
 from agent.protocol.response_options import read_response
 from agent.protocol.session_settings import read_session
+from agent.protocol.sound import SoundReader
 from agent.session.events import (
     CancelReply,
     ClearAudio,
@@ -97,8 +94,7 @@ class ClientEvents:
 
     def __init__(self, reading: Reading | None = None) -> None:
         self.reading = reading or Reading()
-        self._format: WireFormat | None = None
-        self._resampler: StreamResampler | None = None
+        self._sound = SoundReader(WIRE_RATE)
 
     def parse(self, text: str | bytes) -> Sequence[ClientMessage | Pinged]:
         """Read one client event.
@@ -121,10 +117,12 @@ class ClientEvents:
     def _translate(self, event: BaseEvent) -> AppendedAudio | Pinged | Input:
         match event:
             case Append():
-                return AppendedAudio(self._samples(event.audio))
+                return AppendedAudio(self._sound.read(event.audio, self.reading.input_format))
             case Commit():
+                self._sound.forget()
                 return CommitAudio()
             case Clear():
+                self._sound.forget()
                 return ClearAudio()
             case ItemCreate():
                 item = read_item(event.item, self.reading.input_format, "item")
@@ -149,21 +147,6 @@ class ClientEvents:
                 return Pinged(event.client_time_ms)
             case _:
                 raise AssertionError(event)
-
-    def _samples(self, audio: str) -> Samples:
-        """The sound at the rate of the wire."""
-        given = self.reading.input_format
-        if given != self._format:
-            self._format, same = given, given.rate == WIRE_RATE
-            self._resampler = None if same else StreamResampler(given.rate, WIRE_RATE)
-        try:
-            samples = given.decode(base64.b64decode(audio, validate=True))
-        except (binascii.Error, ValueError, AudioError) as error:
-            reason = str(error) if isinstance(error, AudioError) else "not valid base64"
-            wanted = {"pcm": "16-bit little-endian mono PCM", "pcmu": "mu-law", "pcma": "A-law"}
-            message = f"this must be base64 of {wanted[given.kind]} at {given.rate} Hz: {reason}"
-            raise bad_value("audio", message, "invalid_audio") from None
-        return samples if self._resampler is None else self._resampler.push(samples)
 
 
 def parse(text: str | bytes) -> Sequence[ClientMessage | Pinged]:

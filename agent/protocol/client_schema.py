@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 MAX_TEXT = 32_768
 """Characters of one message, or of one function's output, at most."""
@@ -14,6 +15,14 @@ MAX_PARTS = 32
 """Parts of one message, at most."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
+
+
+def _whole(value: Any) -> Any:
+    """A fraction of a millisecond, which divisions of clients yield, is rounded."""
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+Milliseconds = Annotated[int, BeforeValidator(_whole)]
 
 
 class Lenient(BaseModel):
@@ -82,7 +91,7 @@ class FunctionCallOutputItem(Lenient):
     type: Literal["function_call_output"]
     id: Id | None = None
     call_id: Id
-    output: str | list[dict[str, Any]] = Field(max_length=MAX_TEXT)
+    output: Any
 
 
 class ItemReference(Lenient):
@@ -104,7 +113,7 @@ class ItemTruncate(BaseEvent):
 
     item_id: str = Field(max_length=MAX_ID)
     content_index: int = 0
-    audio_end_ms: int = Field(ge=0, le=86_400_000)
+    audio_end_ms: Milliseconds = Field(ge=0, le=86_400_000)
 
 
 class ItemRetrieve(BaseEvent):

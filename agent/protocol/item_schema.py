@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import secrets
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from agent.protocol.client_schema import (
     MessageItem,
 )
 from agent.protocol.problems import bad_value, checked
+from agent.protocol.sound import from_base64
 from agent.session.events import ClientItem
 from asr.engine import RATE
 
@@ -70,7 +68,7 @@ def read_item(value: Any, sound: WireFormat, path: str) -> ClientItem:
             text = _arguments(item.arguments, path)
             return ClientItem("function_call", item.id, "assistant", text, call_id, item.name)
         case FunctionCallOutputItem():
-            text = item.output if isinstance(item.output, str) else _texts(item.output, path)
+            text = _output(item.output, path)
             return ClientItem("function_call_output", item.id, "user", text, item.call_id)
         case ItemReference():
             return ClientItem("reference", item.id)
@@ -88,10 +86,22 @@ def _arguments(text: str, path: str) -> str:
     return text
 
 
-def _texts(parts: Sequence[Any], path: str) -> str:
-    """The words of an output that has parts, as newer clients send it."""
-    known = [_part(part, f"{path}.output[{n}]") for n, part in enumerate(parts)]
-    return "".join(part.text or "" for part in known)
+def _output(output: Any, path: str) -> str:
+    """The words of a function's output.
+
+    Newer clients send parts; an object or a number, which some send by mistake, is written as JSON.
+    """
+    if isinstance(output, str):
+        return output
+    if isinstance(output, list) and all(isinstance(p, dict) and "type" in p for p in output):
+        known = [_part(part, f"{path}.output[{n}]") for n, part in enumerate(output)]
+        text = "".join(part.text or "" for part in known)
+    else:
+        text = json.dumps(output, ensure_ascii=False)
+    if len(text) > MAX_TEXT:
+        message = f"the output has {len(text)} characters; {MAX_TEXT} are allowed"
+        raise bad_value(f"{path}.output", message, "string_above_max_length")
+    return text
 
 
 def _message(item: MessageItem, sound: WireFormat, path: str) -> ClientItem:
@@ -134,8 +144,8 @@ def _part(value: Any, path: str) -> ContentPart:
 
 def _samples(audio: str, sound: WireFormat, path: str) -> Samples:
     try:
-        samples = sound.decode(base64.b64decode(audio, validate=True))
-    except (binascii.Error, ValueError, AudioError) as error:
+        samples = sound.decode(from_base64(audio))
+    except (ValueError, AudioError) as error:
         raise bad_value(
             path, f"no base64 of {sound.kind} sound: {error}", "invalid_audio"
         ) from None

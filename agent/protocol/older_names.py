@@ -31,8 +31,17 @@ def modern(session: dict[str, Any]) -> dict[str, Any]:
     if moved_in or moved_out:
         body["audio"] = _with(body.get("audio"), moved_in, moved_out)
     if isinstance(body.get("audio"), dict):
-        body["audio"] = _by_object(body["audio"])
+        body["audio"] = _without_off(_by_object(body["audio"]))
     return body
+
+
+def _without_off(audio: dict[str, Any]) -> dict[str, Any]:
+    """Turn detection of the type ``none``, which some clients send, as null."""
+    given = audio.get("input")
+    detection = given.get("turn_detection") if isinstance(given, dict) else None
+    if not isinstance(detection, dict) or detection.get("type") != "none":
+        return audio
+    return {**audio, "input": {**given, "turn_detection": None}}  # type: ignore[dict-item]
 
 
 def _with(audio: Any, moved_in: dict[str, Any], moved_out: dict[str, Any]) -> Any:

@@ -38,17 +38,19 @@ def checked(model: type[M], value: Any, path: str = "") -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise explained(error.errors(include_url=False)[0], path) from None
+        raise explained(error.errors(include_url=False)[0], path, value) from None
 
 
-def explained(problem: ErrorDetails, path: str) -> BadEvent:
-    """The error event for a problem that pydantic found."""
+def explained(problem: ErrorDetails, path: str, value: Any) -> BadEvent:
+    """The error event for a problem that pydantic found in ``value``."""
     param = path
     for part in problem["loc"]:
         if isinstance(part, int):
             param += f"[{part}]"
-        elif part.isidentifier() or not param:
+            value = value[part] if isinstance(value, list) and part < len(value) else None
+        elif isinstance(value, dict):  # else it names an alternative of the schema, not a field
             param += f".{part}" if param else part
+            value = value.get(part)
     kind = problem["type"]
     if kind == "missing":
         return bad_value(param, "this field is missing", "missing_required_parameter")

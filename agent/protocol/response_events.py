@@ -33,10 +33,12 @@ class ResponseEvents:
     Attributes:
         started: the reply.
         shared: fields of the response object that the session decides on.
+        output_format: the sound of the response; a later `session.update` is for later ones.
     """
 
     started: ReplyStarted
     shared: Event
+    output_format: WireFormat = field(default_factory=WireFormat)
     own_fields: bool = False
     _items: list[str] = field(default_factory=list)
     """Ids of the output's items, in order."""
@@ -113,15 +115,15 @@ class ResponseEvents:
         place = self._part_place(notice.item_id)
         yield f"response.{kind}.delta", {**place, "delta": notice.delta}
 
-    def sound(self, notice: Play, given: WireFormat) -> Iterator[Named]:
+    def sound(self, notice: Play) -> Iterator[Named]:
         """The event of the message's next sound."""
         if self._resampler is None or self._resampler.source_rate != notice.rate:
-            self._resampler = StreamResampler(notice.rate, given.rate)
-        yield from self._audio(self._resampler.push(notice.samples), given)
+            self._resampler = StreamResampler(notice.rate, self.output_format.rate)
+        yield from self._audio(self._resampler.push(notice.samples))
 
-    def _audio(self, samples: Samples, given: WireFormat) -> Iterator[Named]:
+    def _audio(self, samples: Samples) -> Iterator[Named]:
         if len(samples):
-            delta = base64.b64encode(given.encode(samples)).decode("ascii")
+            delta = base64.b64encode(self.output_format.encode(samples)).decode("ascii")
             place = self._part_place(self.started.item_id)
             yield "response.output_audio.delta", {**place, "delta": delta}
 
@@ -154,7 +156,7 @@ class ResponseEvents:
 
     # ---- the end ---------------------------------------------------------------------
 
-    def end(self, notice: ReplyGenerated | ReplyFinished, given: WireFormat) -> Iterator[Named]:
+    def end(self, notice: ReplyGenerated | ReplyFinished) -> Iterator[Named]:
         """The events of the end; nothing if they were written already."""
         if self.done:
             return
@@ -162,7 +164,7 @@ class ResponseEvents:
         if self._resampler is not None:
             tail = self._resampler.flush()
             self._resampler = None
-            yield from self._audio(tail, given)
+            yield from self._audio(tail)
         complete = notice.status == "completed"
         if notice.item_id in self._items:
             yield from self._message_done(notice.item_id, notice.text, complete=complete)

@@ -13,7 +13,7 @@ from agent.protocol.item_schema import read_items
 from agent.protocol.problems import bad_value, checked
 from agent.protocol.session_schema import MAX_INSTRUCTIONS
 from agent.protocol.session_settings import read_limit
-from agent.protocol.tool_schema import read_choice, read_tools
+from agent.protocol.tool_schema import names_other_tool, read_choice, read_tools
 from agent.session.events import RespondNow, ToolChoice
 
 PATH = "response"
@@ -54,7 +54,7 @@ def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
         items = read_items(given.input, reading.input_format, f"{PATH}.input")
         if any(item.sound is not None for item in items):
             raise bad_value(f"{PATH}.input", "sound needs a transcript here")
-    tools, choice = _tools(given, reading)
+    tools, choice, ignored = _tools(given, reading)
     return RespondNow(
         instructions=given.instructions,
         items=items,
@@ -64,6 +64,7 @@ def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
         tools=tools,
         tool_choice=choice,
         apart=given.conversation == "none",
+        ignored=ignored,
     )
 
 
@@ -74,15 +75,20 @@ def _limit(value: int | str | None, reading: Reading) -> float | None:
     return limit if reading.abilities.tools else math.inf
 
 
-def _tools(given: ResponseConfig, reading: Reading) -> tuple[Any, ToolChoice | None]:
-    tools = None if given.tools is None else read_tools(given.tools, f"{PATH}.tools")[0]
-    known = reading.tools if tools is None else tools
+def _tools(
+    given: ResponseConfig, reading: Reading
+) -> tuple[Any, ToolChoice | None, tuple[str, ...]]:
+    """(functions, choice among them, functions that cannot be called, each in a few words)."""
+    tools, ignored = None, list[str]()
+    if given.tools is not None:
+        tools, ignored = read_tools(given.tools, f"{PATH}.tools", reading.abilities.refuses)
+    known = (*(reading.tools if tools is None else tools), *reading.abilities.own_tools())
     choice = None
-    if given.tool_choice is not None:
+    if given.tool_choice is not None and not names_other_tool(given.tool_choice):
         choice = read_choice(given.tool_choice, known, f"{PATH}.tool_choice")
     if not reading.abilities.tools:
-        return None, None
-    return tools, choice
+        return None, None, ()
+    return tools, choice, tuple(ignored)
 
 
 def _metadata(given: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 from agent.protocol import objects
 from agent.protocol.client_events import Pinged
 from agent.protocol.objects import Event
+from agent.protocol.older_events import as_beta
 from agent.protocol.response_events import Named, ResponseEvents
 from agent.protocol.session_object import SessionFacts, SessionObject
 from agent.session.events import Configure
@@ -72,11 +73,13 @@ class EventWriter:
         facts: the settings that the session object shows.
         own_events: whether the client takes the events of this project beside the API's.
         done_when_heard: whether a response is done once it was heard, not once it was generated.
+        beta: whether events have the form of the API's beta.
     """
 
     facts: SessionFacts
     own_events: bool = False
     done_when_heard: bool = False
+    beta: bool = False
     _session: SessionObject = field(init=False)
     _count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _responses: dict[str, ResponseEvents] = field(default_factory=dict)
@@ -100,7 +103,10 @@ class EventWriter:
 
     def created(self) -> Event:
         """The first event of a connection."""
-        return self._event("session.created", session=self._session.body())
+        kind, body = "session.created", {"session": self._session.body()}
+        if self.beta:
+            kind, body = as_beta(kind, body) or (kind, body)
+        return self._event(kind, **body)
 
     def output_buffer(self, change: str, response_id: str) -> Event:
         """WebRTC only: the event that a reply's audio ``started``, ``stopped`` or ``cleared``."""
@@ -114,8 +120,12 @@ class EventWriter:
     def write(self, notice: Notice) -> Iterator[Event]:
         """The events that tell a client about ``notice``."""
         for kind, body in self._bodies(notice):
-            if self.own_events or not kind.startswith(OWN):
+            if not self.own_events and kind.startswith(OWN):
+                continue
+            if not self.beta:
                 yield self._event(kind, **body)
+            elif (older := as_beta(kind, body)) is not None:
+                yield self._event(older[0], **older[1])
 
     def _event(self, kind: str, **body: Any) -> Event:
         return {"type": kind, "event_id": f"event_{next(self._count):06d}", **body}
@@ -235,7 +245,10 @@ class EventWriter:
     # ---- the agent's side --------------------------------------------------------------
 
     def _reply_started(self, notice: ReplyStarted) -> Iterator[Named]:
-        reply = ResponseEvents(notice, self._session.of_responses(), self.own_events)
+        session = self._session
+        reply = ResponseEvents(
+            notice, session.of_responses(), session.output_format, self.own_events
+        )
         self._responses[notice.response_id] = reply
         yield from reply.begin()
         yield "rate_limits.updated", {"rate_limits": []}
@@ -254,7 +267,7 @@ class EventWriter:
             case FunctionCallDone():
                 yield from reply.call_done(notice)
             case Play():
-                yield from reply.sound(notice, self._session.output_format)
+                yield from reply.sound(notice)
             case StopPlaying():
                 reply.drop_sound()
                 ids = {"response_id": notice.response_id, "item_id": notice.item_id}
@@ -262,9 +275,9 @@ class EventWriter:
             case ReplyGenerated() if self.done_when_heard:
                 pass
             case ReplyGenerated():
-                yield from reply.end(notice, self._session.output_format)
+                yield from reply.end(notice)
             case ReplyFinished():
-                yield from reply.end(notice, self._session.output_format)
+                yield from reply.end(notice)
                 del self._responses[notice.response_id]
 
 

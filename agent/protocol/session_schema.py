@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from agent.protocol.client_schema import Lenient
+from agent.protocol.client_schema import Lenient, Milliseconds
 
 MAX_INSTRUCTIONS = 32_768
 """Characters of the instructions, at most."""
@@ -24,11 +24,11 @@ class TurnDetection(Lenient):
 
     type: Literal["server_vad", "semantic_vad"] | None = None
     threshold: float | None = Field(None, ge=0, le=1)
-    prefix_padding_ms: int | None = Field(None, ge=0)
-    silence_duration_ms: int | None = Field(None, ge=0)
+    prefix_padding_ms: Milliseconds | None = Field(None, ge=0)
+    silence_duration_ms: Milliseconds | None = Field(None, ge=0)
     create_response: bool | None = None
     interrupt_response: bool | None = None
-    idle_timeout_ms: int | None = Field(None, ge=5000, le=30_000)
+    idle_timeout_ms: Milliseconds | None = Field(None, ge=5000, le=30_000)
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
 
 

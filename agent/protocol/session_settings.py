@@ -20,7 +20,7 @@ from agent.protocol.session_schema import (
     SessionConfig,
     TurnDetection,
 )
-from agent.protocol.tool_schema import read_choice, read_tools
+from agent.protocol.tool_schema import names_other_tool, read_choice, read_tools
 from agent.session.events import Configure
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -90,11 +90,14 @@ def _tools(
 ) -> Configure:
     tools = reading.tools
     if session.tools is not None:
-        tools, unusable = read_tools(session.tools, "session.tools")
+        tools, unusable = read_tools(session.tools, "session.tools", reading.abilities.refuses)
         ignored += unusable
     choice = None
-    if session.tool_choice is not None:
-        choice = read_choice(session.tool_choice, tools, "session.tool_choice")
+    if names_other_tool(session.tool_choice):
+        ignored.append("session.tool_choice (only functions are run by the client)")
+    elif session.tool_choice is not None:
+        known = (*tools, *reading.abilities.own_tools())
+        choice = read_choice(session.tool_choice, known, "session.tool_choice")
     reading.tools = tools
     if not reading.abilities.tools:
         if tools and session.tools is not None:

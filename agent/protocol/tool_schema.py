@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from pydantic import Field
 
 from agent.protocol.client_schema import Lenient
+from agent.protocol.json_schema import problem_of
 from agent.protocol.problems import bad_value, checked
 from agent.reply import FunctionTool
 from agent.session.events import ToolChoice
@@ -19,6 +19,7 @@ MAX_TOOLS = 128
 """Functions of one session, at most."""
 MAX_SCHEMAS = 262_144
 """Characters of the descriptions and schemas of all functions, at most."""
+_PLACE = re.compile(r"#(\S*)")
 CHOICES = ("auto", "none", "required")
 
 
@@ -29,8 +30,14 @@ class _Function(Lenient):
     parameters: dict[str, Any] | None = None
 
 
-def read_tools(value: Any, path: str) -> tuple[tuple[FunctionTool, ...], list[str]]:
+def read_tools(
+    value: Any, path: str, refuses: Callable[[FunctionTool], str | None] = lambda tool: None
+) -> tuple[tuple[FunctionTool, ...], list[str]]:
     """(the functions, the tools that cannot be used, each in a few words).
+
+    Args:
+        path: of the list in the event.
+        refuses: why the responder cannot call a function; None if it can.
 
     Raises:
         BadEvent: a function has no name, its schema is none, or there are too many of them.
@@ -41,6 +48,7 @@ def read_tools(value: Any, path: str) -> tuple[tuple[FunctionTool, ...], list[st
         raise bad_value(path, f"{len(value)} tools; at most {MAX_TOOLS} are allowed")
     tools: dict[str, FunctionTool] = {}
     ignored: list[str] = []
+    names: set[str] = set()
     size = 0
     for index, given in enumerate(value):
         where = f"{path}[{index}]"
@@ -48,13 +56,25 @@ def read_tools(value: Any, path: str) -> tuple[tuple[FunctionTool, ...], list[st
             ignored.append(f"{where} (only functions are run by the client)")
             continue
         tool = _tool(given, where)
-        if tool.name in tools:
+        if tool.name in names:
             raise bad_value(f"{where}.name", f"there is another function {tool.name!r}")
-        tools[tool.name] = tool
+        problem = refuses(tool)
+        if problem is None:
+            tools[tool.name] = tool
+        else:
+            ignored.append(_in_event(problem, f"{where}.parameters"))
+        names.add(tool.name)
         size += len(tool.description) + len(json.dumps(tool.parameters))
         if size > MAX_SCHEMAS:
             raise bad_value(path, f"the functions have more than {MAX_SCHEMAS} characters")
     return tuple(tools.values()), ignored
+
+
+def _in_event(problem: str, path: str) -> str:
+    """A problem with a schema, with the place in the event in front of it."""
+    found = _PLACE.search(problem)
+    place = found[1].rstrip(".,:").replace("/", ".") if found else ""
+    return f"{path}{place} ({problem.rstrip('.')})"
 
 
 def _tool(given: Any, where: str) -> FunctionTool:
@@ -63,14 +83,16 @@ def _tool(given: Any, where: str) -> FunctionTool:
         given = {**given["function"], "type": "function"}
     function = checked(_Function, given, where)
     schema = function.parameters or {"type": "object", "properties": {}}
-    try:
-        Draft202012Validator.check_schema(schema)
-    except (SchemaError, RecursionError) as error:
-        message = getattr(error, "message", "it is too deep")
-        raise bad_value(f"{where}.parameters", f"this is no JSON schema: {message[:200]}") from None
+    if (problem := problem_of(schema)) is not None:
+        raise bad_value(f"{where}.parameters", problem)
     if schema.get("type", "object") != "object":
         raise bad_value(f"{where}.parameters.type", "arguments are an object")
     return FunctionTool(function.name, function.description or "", schema)
+
+
+def names_other_tool(value: Any) -> bool:
+    """Whether a choice names a tool that is no function, such as one of an MCP server."""
+    return isinstance(value, dict) and value.get("type", "function") != "function"
 
 
 def read_choice(value: Any, tools: Sequence[FunctionTool], path: str) -> ToolChoice:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.responders.base import Responder, ResponderCall, WaitingCall, uses_tools
+from agent.responders.base import FunctionTool, Responder, ResponderCall, WaitingCall, uses_tools
 from agent.responders.causal import CausalResponder
 from agent.responders.diffusion import DiffusionResponder
 from dllm_core.config import DecodeOptions
@@ -71,6 +71,12 @@ class AutoregressiveResponder:
     def uses_tools(self) -> bool:
         """Whether the model runs on the engine, which chooses and fills function tools."""
         return uses_tools(self._runs_on)
+
+    def refuses(self, tool: FunctionTool) -> str | None:
+        """Why a function of such a schema cannot be called; None if it can."""
+        refuses = getattr(self._runs_on, "refuses", None)
+        problem: str | None = None if refuses is None else refuses(tool)
+        return problem
 
     def open(self) -> ResponderCall | WaitingCall:
         return self._runs_on.open()

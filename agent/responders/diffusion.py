@@ -16,6 +16,7 @@ from agent.responders.base import (
     PLAIN,
     CanvasStep,
     DraftRound,
+    FunctionTool,
     Message,
     Prefilled,
     ReplyDone,
@@ -29,7 +30,7 @@ from agent.responders.base import (
     TurnEnding,
     plain_messages,
 )
-from agent.responders.engine_tools import Decision, EngineTools
+from agent.responders.engine_tools import Decision, EngineTools, schema_problem
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
 from dllm_core.decode.options import longest_prompt
@@ -65,6 +66,11 @@ class DiffusionResponder:
     """
 
     uses_tools = True
+
+    @staticmethod
+    def refuses(tool: FunctionTool) -> str | None:
+        """See `agent.responders.engine_tools.schema_problem`."""
+        return schema_problem(tool)
 
     def __init__(
         self,

@@ -79,8 +79,7 @@ class EngineTools:
             return Decision(None, 1.0, 0.0)
         if options.must_call and len(tools) == 1:
             return Decision(tools[0], 1.0, 0.0)
-        words = next((m.content for m in reversed(messages) if m.role == "user"), "")
-        route = self._router(tools).route(words, required=options.must_call)
+        route = self._router(tools).route(routed_words(messages), required=options.must_call)
         tool = None if route.task is None else tools[route.task]
         return Decision(tool, route.probability, (perf_counter() - begin) * 1e3)
 
@@ -127,18 +126,46 @@ class EngineTools:
         return usable[:MOST_TASKS]
 
     def _can_fill(self, tool: FunctionTool) -> bool:
-        try:
-            if not isinstance(scaffold(_schema(tool)), Fields):
-                raise OptionError("The parameters of a tool must be an object.")
-        except OptionError as error:
-            self._refuse(f"The tool {tool.name!r} is left out: {error}")
-            return False
-        return True
+        problem = schema_problem(tool)
+        if problem is not None:
+            self._refuse(f"The tool {tool.name!r} is left out: {problem}")
+        return problem is None
 
     def _refuse(self, reason: str) -> None:
         if reason not in self._refused and len(self._refused) < 1000:
             self._refused.add(reason)
             _log.warning("%s", reason)
+
+
+def routed_words(messages: Sequence[Message]) -> str:
+    """The words that a tool is chosen by: the caller's last ones.
+
+    Where they answer a question of the agent ("for how many?"), they stand behind that question and
+    the words that led to it. A question after the output of a tool begins something new.
+    """
+    places = [i for i, message in enumerate(messages) if message.role == "user"]
+    if not places:
+        return ""
+    words, before = messages[places[-1]].content, messages[max(0, places[-1] - 2) : places[-1]]
+    if [message.role for message in before] != ["user", "assistant"]:
+        return words
+    wish, question = (message.content.strip() for message in before)
+    if before[1].calls or not question.endswith("?"):
+        return words
+    return f'{wish}" Assistant: "{question}" Caller: "{words}'
+
+
+def schema_problem(tool: FunctionTool) -> str | None:
+    """Why the arguments of a tool cannot be written, with the path in its schema; None if they can.
+
+    A path begins with ``#``.
+    """
+    try:
+        if not isinstance(scaffold(_schema(tool)), Fields):
+            return "The parameters of a tool must be an object."
+    except OptionError as error:
+        return str(error)
+    return None
 
 
 def _schema(tool: FunctionTool) -> Mapping[str, Any]:

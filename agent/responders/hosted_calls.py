@@ -6,10 +6,13 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from agent.responders.base import (
     FunctionTool,
@@ -77,29 +80,37 @@ class StreamedCalls:
         return _Growing(piece.id or f"call_{secrets.token_hex(8)}", name)
 
     def complete(self) -> Iterator[ToolCall]:
-        """The finished calls.
+        """The finished calls; one that cannot be run carries its problem.
 
-        Raises:
-            ResponderError: arguments are no JSON object, or not valid by the function's schema.
+        Arguments that are no JSON object are left out: a service refuses to read them again.
         """
         for call in self._growing.values():
             text = call.arguments.strip() or "{}"
-            self._check(call.name, text)
-            yield ToolCall(call.call_id, call.name, text)
+            arguments, problem = self._read(call.name, text)
+            if arguments is None:
+                text = "{}"
+            yield ToolCall(call.call_id, call.name, text, problem)
 
-    def _check(self, name: str, text: str) -> None:
+    def _read(self, name: str, text: str) -> tuple[dict[str, Any] | None, str]:
+        """(the arguments; None where they are no object, what is wrong with them)."""
         try:
             arguments = json.loads(text)
         except (ValueError, RecursionError):
-            raise ResponderError(f"the service's arguments of {name} are no JSON") from None
+            return None, f"the arguments of {name} are no JSON"
         if not isinstance(arguments, dict):
-            raise ResponderError(f"the service's arguments of {name} are no JSON object")
+            return None, f"the arguments of {name} are no JSON object"
         schema = dict(self._tools[name].parameters)
         try:
-            Draft202012Validator(schema).validate(arguments)
+            # Without a registry of its own it would fetch references from anywhere.
+            Draft202012Validator(schema, registry=Registry()).validate(arguments)
+        except Unresolvable as error:
+            message = f"the schema of {name} refers to other documents: {error}"
+            raise ResponderError(message[:300]) from None
         except ValidationError as error:
             where = "/".join(str(part) for part in error.path)
-            raise ResponderError(
-                f"the service's arguments of {name} do not fit its schema"
-                f"{f' at {where}' if where else ''}: {error.message[:200]}"
-            ) from None
+            place = f" at {where}" if where else ""
+            said = f"the arguments of {name} do not fit its schema{place}: {error.message[:200]}"
+            return arguments, said
+        except Exception as error:  # a reference that leads nowhere; the schema is the client's
+            return arguments, f"the schema of {name} cannot be used: {str(error)[:200]}"
+        return arguments, ""

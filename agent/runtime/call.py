@@ -14,11 +14,13 @@ from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import Settings
 from agent.errors import AudioError
 from agent.protocol import AppendedAudio, Identified
+from agent.responders.base import uses_tools
 from agent.runtime.audio_input import CallerAudio
 from agent.runtime.call_log import TurnLog, current_call
 from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry, Outcome
 from agent.runtime.engine_tasks import Engines, EngineTasks
-from agent.session.commands import Command, EngineTask, HangUp, WakeAt
+from agent.runtime.tool_tasks import ToolTasks
+from agent.session.commands import Command, EngineTask, HangUp, ToolTask, WakeAt
 from agent.session.events import (
     CallStarted,
     Configure,
@@ -70,7 +72,8 @@ class CallRunner:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
-        self._session = Session(settings, self._clock(), delivery)
+        tools = engines.tools.offered(transport) if uses_tools(engines.responder) else ()
+        self._session = Session(settings, self._clock(), delivery, tools)
         self._session.user_turn.has_head = getattr(engines.responder, "judges_turns", False)
         self._initial = initial
         echo = EchoDetector() if settings.turns.echo else None
@@ -95,6 +98,8 @@ class CallRunner:
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._engine_tasks = EngineTasks(self._engines, self._group, self._handle)
+                box = self._engines.tools
+                self._tools = ToolTasks(box, self._transport, self._group, self._handle)
                 try:
                     await self._serve(self._group)
                 finally:
@@ -102,6 +107,7 @@ class CallRunner:
                         if timer is not None:
                             timer.cancel()
                     self._engine_tasks.stop()
+                    self._tools.stop()
         finally:
             await self._engine_tasks.release()
         return self._end_of_call
@@ -219,6 +225,8 @@ class CallRunner:
             self._hang_up(command.code, command.reason)
         elif isinstance(command, EngineTask):
             self._engine_tasks.do(command)
+        elif isinstance(command, ToolTask):
+            self._tools.do(command)
         else:
             if isinstance(command, Play):
                 self._caller_audio.note_playback(command.samples, command.rate, self._clock())

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Executor, Future
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Protocol, assert_never, cast, get_args
 
@@ -43,6 +43,7 @@ from agent.session.events import (
     SoundReady,
     StageFailed,
 )
+from agent.tools.toolbox import Toolbox
 from asr.engine import AsrError, Listening, SteppedListening, Transcriber
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk, Synthesizer, TtsError
@@ -64,6 +65,7 @@ class Engines:
         compute: the thread of recogniser and responder.
         voices: threads that wait for the synthesiser's process.
         turn_model: judges pauses by their sound; None where the words alone decide.
+        tools: the functions that replies may call and this server runs.
     """
 
     asr: Transcriber
@@ -73,6 +75,7 @@ class Engines:
     compute: Compute
     voices: Executor
     turn_model: TurnModel | None = None
+    tools: Toolbox = field(default_factory=Toolbox)
 
 
 class TurnModel(Protocol):

@@ -28,6 +28,7 @@ from agent.runtime import engine_names, plugins
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences
 from agent.runtime.threads import ThreadPlan, cores, plan
+from agent.tools.toolbox import load_tools
 from asr.engine import Transcriber
 from tts.engine import Synthesizer
 
@@ -259,6 +260,7 @@ def load_engines(
             says what to do.
     """
     engine_names.check(settings)
+    tools = load_tools(settings.tools)
     shares = thread_plan(settings)
     table: dict[str, LoadedEngine] = {}
     with ExitStack() as on_failure:
@@ -279,6 +281,7 @@ def load_engines(
             new_gate,
             compute,
             ThreadPoolExecutor(settings.server.max_calls, thread_name_prefix="voice"),
+            tools=tools,
         )
         if settings.turns.turn_model == "smart-turn":
             turn_model = SmartTurn.load()

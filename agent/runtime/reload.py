@@ -24,6 +24,8 @@ OF_SERVER = (
     "allowed_hosts",
     "drain_seconds",
 )
+KEY_OF_RUN = "this_run"
+"""Name of the key that a server makes for itself; no file has it."""
 OF_RESPONDER = ("instructions", "history_characters")
 
 
@@ -38,9 +40,10 @@ def reloaded(old: Settings, config: Path | None) -> Settings:
         log.error("the settings stay as they are: %s", error)
         return old
     parts = {name: getattr(new, name) for name in SECTIONS}
-    parts["server"] = old.server.model_copy(
-        update={name: getattr(new.server, name) for name in OF_SERVER}
-    )
+    of_server = {name: getattr(new.server, name) for name in OF_SERVER}
+    own = {name: key for name, key in old.server.api_keys.items() if name == KEY_OF_RUN}
+    of_server["api_keys"] = {**new.server.api_keys, **own}
+    parts["server"] = old.server.model_copy(update=of_server)
     parts["responder"] = old.responder.model_copy(
         update={name: getattr(new.responder, name) for name in OF_RESPONDER}
     )

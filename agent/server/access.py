@@ -53,6 +53,17 @@ class Access:
         self.settings = settings
         self.keys = keys
 
+    def take(self, settings: ServerSettings) -> None:
+        """Use ``settings``, with their keys, for requests from now on."""
+        before, now = set(self.settings.api_keys), set(settings.api_keys)
+        if before != now:
+            added, removed = sorted(now - before), sorted(before - now)
+            log.warning("API keys added: %s; removed: %s", _names(added), _names(removed))
+        if before and not now:
+            log.warning("no API key is left: nobody can call until there is one, or a restart")
+        self.settings = settings
+        self.keys.take(settings.api_keys)
+
     def admit(self, headers: Headers, subprotocols: Iterable[str] = ()) -> Admission:
         """The admission of a request.
 
@@ -87,6 +98,10 @@ class Access:
             return True
         log.warning("refused a call from the page %r; see server.allowed_origins", origin)
         return False
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _token(headers: Headers, subprotocols: Iterable[str]) -> str | None:

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext, suppres
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -22,12 +21,14 @@ from starlette.websockets import WebSocket
 from agent.close_codes import TRY_AGAIN_LATER
 from agent.config.settings import Settings
 from agent.errors import ConfigError, PortInUse
+from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.watchdog import Watchdog
 from agent.server.access import Access, Refused
 from agent.server.client_secrets import ClientSecrets
+from agent.server.cors import Cors
 from agent.server.fair_share import AddressRates, BoundedRequests, address_of
 from agent.server.health import Health
 from agent.server.http_deadlines import HttpWithDeadlines
@@ -86,7 +87,6 @@ class AgentServer:
 
     def app(self) -> Starlette:
         """The ASGI application."""
-        allowed = self.settings.server.allowed_origins
         return Starlette(
             routes=[
                 *self.health.routes(),
@@ -94,33 +94,31 @@ class AgentServer:
                 *self._offers.routes(),
                 *self._secrets.routes(),
                 *self.telephony.routes(),
-                *Webhooks(self.settings.telephony, self.tokens).routes(),
+                *self._webhooks().routes(),
                 Route("/about.json", self._about),
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
-            # Pages of allowed origins may read the answers to their requests; where a key is
-            # needed, those of any origin: no cookie admits a page that knows no key.
             middleware=[
                 Middleware(
                     BoundedRequests, limit=self.settings.server.max_calls + SPARE_CONNECTIONS
                 ),
-                Middleware(
-                    CORSMiddleware,
-                    allow_origins=["*"] if self.access.keys.needed else allowed,
-                    allow_methods=["GET", "POST"],
-                    allow_headers=["*"],
-                    expose_headers=["location"],
-                ),
+                Middleware(Cors, access=self.access),
             ],
             lifespan=self._lifespan,
         )
+
+    def _webhooks(self) -> Webhooks:
+        wanted = "transfer" in self.settings.tools.built_in
+        transfers = self.telephony.transfers if wanted else None
+        return Webhooks(self.settings.telephony, self.tokens, transfers=transfers)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.watchdog.start()
         try:
-            yield
-            await self.calls.end_all()
+            async with self.engines.tools.running():
+                yield
+                await self.calls.end_all()
         finally:
             self.watchdog.stop()
 
@@ -142,7 +140,7 @@ class AgentServer:
         self.settings = settings
         self.calls.bound(settings.server.max_calls, settings.server.max_calls_per_address)
         self._offers.settings = settings
-        self.access.settings = settings.server
+        self.access.take(settings.server)
         self.sessions.settings = settings
         self.telephony.settings = settings
 
@@ -157,7 +155,8 @@ class AgentServer:
             if (call_id := websocket.query_params.get("call_id")) is not None:
                 await self._sideband.attach(websocket, call_id)
                 return
-            opened = self.sessions.open(websocket.query_params, admission.session)
+            beta = asks_for_beta(websocket.headers.get(HEADER), protocols)
+            opened = self.sessions.open(websocket.query_params, admission.session, beta=beta)
         except Refused as refused:
             await websocket.send_denial_response(refused.response())
             return

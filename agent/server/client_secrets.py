@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from agent.protocol import BadEvent
 from agent.protocol.client_schema import Lenient
+from agent.protocol.older_events import beta_session
 from agent.protocol.problems import bad_value, checked
 from agent.server.access import Access, Refused
 from agent.server.keys import LONGEST_SECRET_SECONDS, SECRET_PREFIX, SECRET_SECONDS, ClientSecret
@@ -68,9 +69,8 @@ class ClientSecrets:
         except (BadEvent, Refused) as error:
             return _refusal(error)
         value = {"value": secret.value, "expires_at": secret.expires_at}
-        return JSONResponse(
-            {**session, "client_secret": value}, headers={"Cache-Control": "no-store"}
-        )
+        shown = {**session, **beta_session(session), "client_secret": value}
+        return JSONResponse(shown, headers={"Cache-Control": "no-store"})
 
     def _make(
         self, request: Request, session: dict[str, Any], seconds: int

@@ -138,6 +138,10 @@ class Keys:
     Args:
         keys: the settings of each key, by name.
         wall_clock: seconds since 1970.
+
+    Attributes:
+        needed: whether requests need a key.
+        anybody: the caller of a server that needs none.
     """
 
     def __init__(
@@ -145,25 +149,36 @@ class Keys:
         keys: Mapping[str, ApiKeySettings],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._keys = dict(keys)
+        self._keys: dict[str, ApiKeySettings] = {}
         self._clock = wall_clock
-        self._callers = {
-            name: Caller(name, 0, key.max_calls, Allowance(key.events_per_minute))
-            for name, key in keys.items()
-        }
+        self._callers: dict[str, Caller] = {}
         self._secrets: dict[str, ClientSecret] = {}
         self.anybody = Caller()
+        self.needed = False
+        self.take(keys)
 
-    @property
-    def needed(self) -> bool:
-        """Whether requests need a key."""
-        return bool(self._keys)
+    def take(self, keys: Mapping[str, ApiKeySettings]) -> None:
+        """Use ``keys`` from now on.
+
+        Calls that are up go on and count for the key of their name. Secrets of a key that is gone
+        or has another hash are forgotten. A server that had keys never goes without: where none
+        is left, nobody is admitted.
+        """
+        gone = {name for name, old in self._keys.items() if _hash(keys, name) != old.hash}
+        if keys and not self.needed:
+            gone.add(self.anybody.name)
+        self._secrets = {d: s for d, s in self._secrets.items() if s.caller.name not in gone}
+        for name, key in keys.items():
+            caller = self._callers.setdefault(name, Caller(name))
+            caller.max_calls, caller.events.per_minute = key.max_calls, key.events_per_minute
+        self._keys = dict(keys)
+        self.needed = self.needed or bool(keys)
 
     def admit(self, token: str | None) -> Admission | None:
         """The admission of a request with this key or client secret; None if it is refused."""
         if token is not None and token.startswith(SECRET_PREFIX):
             secret = self._secrets.get(_digest(token))
-            if secret is not None and secret.expires_at > self._clock():
+            if secret is not None and self._lives(secret):
                 return Admission(secret.caller, secret.session)
         if not self.needed:
             return Admission(self.anybody)
@@ -175,12 +190,16 @@ class Keys:
         for name, key in self._keys.items():  # all of them: the time tells nothing
             if hmac.compare_digest(digest, key.hash):
                 found = name
-        if found is None:
-            return None
-        expires = self._keys[found].expires
-        if expires is not None and expires.timestamp() <= self._clock():
-            return None
-        return self._callers[found]
+        return None if found is None or self._expired(found) else self._callers[found]
+
+    def _lives(self, secret: ClientSecret) -> bool:
+        """Whether a secret still admits; one of a key that has expired does not."""
+        return secret.expires_at > self._clock() and not self._expired(secret.caller.name)
+
+    def _expired(self, name: str) -> bool:
+        key = self._keys.get(name)
+        expires = None if key is None else key.expires
+        return expires is not None and expires.timestamp() <= self._clock()
 
     def make_secret(
         self, caller: Caller, session: Mapping[str, Any], seconds: int = SECRET_SECONDS
@@ -195,6 +214,10 @@ class Keys:
         secret = ClientSecret(value, int(now) + seconds, session, caller)
         self._secrets[_digest(value)] = secret
         return secret
+
+
+def _hash(keys: Mapping[str, ApiKeySettings], name: str) -> str | None:
+    return keys[name].hash if name in keys else None
 
 
 def _digest(token: str) -> str:

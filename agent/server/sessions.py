@@ -55,10 +55,16 @@ class Sessions:
             recogniser=model_name(settings.asr.engine, "whisper", settings.asr.model),
             language=settings.asr.language,
             voice=model_name(tts.engine, "piper", tts.voice),
+            refuses=getattr(engines.responder, "refuses", lambda tool: None),
+            own_tools=engines.tools.offered,
         )
 
     def open(
-        self, query: Mapping[str, str], session: Mapping[str, Any] | None = None
+        self,
+        query: Mapping[str, str],
+        session: Mapping[str, Any] | None = None,
+        *,
+        beta: bool = False,
     ) -> OpenedSession:
         """A new session.
 
@@ -66,6 +72,7 @@ class Sessions:
             query: of the request: ``onebreath=1`` for this project's own events,
                 ``intent=transcription`` for a session without replies.
             session: the session object that comes with the request or with its secret.
+            beta: whether the client asks for the events of the API's beta.
 
         Raises:
             BadEvent: the session object makes no sense.
@@ -76,7 +83,7 @@ class Sessions:
             initial = replace(initial, transcription_only=True)
             reading.transcription_only = True
         own = query.get(OWN_EVENTS, "") in ("1", "true", "events")
-        writer = EventWriter(self._facts(), own, done_when_heard=own)
+        writer = EventWriter(self._facts(), own, done_when_heard=own, beta=beta)
         writer.configure(initial)
         return OpenedSession(writer, reading, initial, own)
 

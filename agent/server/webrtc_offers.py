@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from starlette.routing import Route
 from agent.close_codes import NORMAL_CLOSURE
 from agent.config.settings import IceServer, Settings
 from agent.protocol import BadEvent
+from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
 from agent.server.access import Access, Refused
 from agent.server.bodies import BodyRefused, read_body, with_body
@@ -95,7 +96,7 @@ class WebRtcOffers:
     Args:
         calls: the server's calls, of every transport.
         access: decides who may call.
-        open_session: makes a session from a request's query and its session object.
+        open_session: makes a session; see ``Sessions.open``.
         converse: carries on a conversation over an open transport, to its end.
         paces: how fast the events of each client may come.
     """
@@ -105,7 +106,7 @@ class WebRtcOffers:
         settings: Settings,
         calls: CallRegistry,
         access: Access,
-        open_session: Callable[[Mapping[str, str], Mapping[str, Any] | None], OpenedSession],
+        open_session: Callable[..., OpenedSession],
         converse: Callable[[WebRtcTransport, OpenedSession, Delivery], Awaitable[CallEnd]],
         paces: Paces | None = None,
     ) -> None:
@@ -170,7 +171,8 @@ class WebRtcOffers:
     def _opened(self, request: Request, offer: Offer, admission: Admission) -> OpenedSession:
         session = {**(admission.session or {}), **(offer.session or {})}
         try:
-            return self._open_session(request.query_params, session or None)
+            beta = asks_for_beta(request.headers.get(HEADER))
+            return self._open_session(request.query_params, session or None, beta=beta)
         except BadEvent as error:
             trouble = error.trouble
             raise OfferRefused(400, trouble.code, trouble.message, trouble.param) from None

@@ -111,6 +111,26 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTool:
+    """Run a function of this server; its result comes back as ``ToolReturned``.
+
+    Attributes:
+        arguments: JSON text of an object.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopTool:
+    """Stop a function that runs; its result is not wanted any more."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Send a ``Tick`` at this monotonic second; a later command replaces an earlier one."""
 
@@ -141,4 +161,7 @@ EngineTask = (
 )
 """Commands that are work for the engines."""
 
-Command = EngineTask | WakeAt | HangUp | Notice
+ToolTask = RunTool | StopTool
+"""Commands about functions of this server."""
+
+Command = EngineTask | ToolTask | WakeAt | HangUp | Notice

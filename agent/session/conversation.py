@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from agent.reply import Message, ToolCall
 from agent.timing import StageTimings, WorkSpan
@@ -12,7 +13,9 @@ MAX_TURNS = 200
 
 
 NO_OUTPUT = "(no output yet)"
-"""The output of a call in the prompt while the client runs the function."""
+"""The output of a call in the prompt while the function runs."""
+OVERDUE = "(no answer came in time)"
+"""The output of a call in the prompt once its time is up; a late one takes its place."""
 
 
 @dataclass(slots=True)
@@ -23,16 +26,29 @@ class FunctionCall:
         item_id: id of the call's item.
         output: what the function returned; None while it runs.
         output_item_id: id of the output's item; None while there is none.
+        run_by: who runs the function.
+        overdue: whether its time is up.
+        deleted: whether the call's own item was deleted; its output is an item still.
     """
 
     item_id: str
     call: ToolCall
     output: str | None = None
     output_item_id: str | None = None
+    run_by: Literal["client", "server"] = "client"
+    overdue: bool = False
+    deleted: bool = False
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The ids of its items that the client knows."""
+        output = [self.output_item_id] if self.output_item_id else []
+        return output if self.deleted else [self.item_id, *output]
 
     def answer(self) -> Message:
         """The output as a message of the prompt."""
-        output = NO_OUTPUT if self.output is None else self.output
+        missing = OVERDUE if self.overdue else NO_OUTPUT
+        output = missing if self.output is None else self.output
         return Message("tool", output, call_id=self.call.call_id)
 
 
@@ -48,6 +64,7 @@ class AgentReply:
         heard: the words that the caller heard.
         interrupted: whether only ``heard`` is remembered.
         failed: whether an engine failed on it.
+        aside: whether its words are left out of prompts: they only bridged a wait.
     """
 
     item_id: str
@@ -58,6 +75,7 @@ class AgentReply:
     shown: bool = False
     spoken: bool = True
     calls: list[FunctionCall] = field(default_factory=list)
+    aside: bool = False
 
     @property
     def remembered(self) -> str:
@@ -116,7 +134,7 @@ class Turn:
         if self.reply is not None:
             ids += [self.reply.item_id] if self.reply.shown else []
             for call in self.reply.calls:
-                ids += [call.item_id] + ([call.output_item_id] if call.output_item_id else [])
+                ids += call.item_ids
         return ids
 
     @property
@@ -207,7 +225,7 @@ class Conversation:
             failed = reply and reply.failed and not reply.remembered and not reply.calls
             if failed and all(message.role == "user" for message in current):
                 current = []
-            for message in _answered(reply):
+            for message in answered(reply):
                 _join(current, message)
         if said and any(message.role == "assistant" for message in current):
             groups.append(current)
@@ -288,12 +306,13 @@ def _asked(turn: Turn) -> list[Message]:
     return [Message("user", turn.said)] if turn.said else []
 
 
-def _answered(reply: AgentReply | None) -> list[Message]:
+def answered(reply: AgentReply | None) -> list[Message]:
     """The words of a reply with the functions that it called, and their outputs."""
-    if reply is None or not (reply.remembered or reply.calls):
+    known = [] if reply is None else [call for call in reply.calls if not call.deleted]
+    if reply is None or reply.aside or not (reply.remembered or known):
         return []
-    calls = tuple(call.call for call in reply.calls)
-    outputs = [call.answer() for call in reply.calls]
+    calls = tuple(call.call for call in known)
+    outputs = [call.answer() for call in known]
     return [Message("assistant", reply.remembered, calls), *outputs]
 
 
@@ -314,4 +333,6 @@ def _forget(reply: AgentReply, item_id: str) -> None:
     for call in reply.calls:
         if item_id == call.output_item_id:
             call.output = call.output_item_id = None
-    reply.calls = [call for call in reply.calls if call.item_id != item_id]
+        elif item_id == call.item_id:
+            call.deleted = True
+    reply.calls = [call for call in reply.calls if call.item_ids]

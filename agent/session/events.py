@@ -115,6 +115,7 @@ class RespondNow:
         tools: functions that this reply may call.
         tool_choice: whether it calls one.
         apart: whether it stays out of the conversation.
+        ignored: the client's wishes that were not applied, each in a few words.
     """
 
     instructions: str | None = None
@@ -126,6 +127,7 @@ class RespondNow:
     tools: tuple[FunctionTool, ...] | None = None
     tool_choice: ToolChoice | None = None
     apart: bool = False
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,24 @@ class StageFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A function that the server ran is done.
+
+    Attributes:
+        output: its result or its error, as text for the model.
+        reply: whether a reply follows.
+        leave: why the call ends now; empty for a call that goes on.
+        goodbye: whether the agent says goodbye first, if it has not said anything yet.
+    """
+
+    call_id: str
+    output: str
+    reply: bool = True
+    leave: str = ""
+    goodbye: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CallStarted:
     """The media path to the caller is open."""
 
@@ -297,6 +317,7 @@ Input = (
     | SoundReady
     | SegmentSpoken
     | StageFailed
+    | ToolReturned
     | Leave
     | Tick
 )

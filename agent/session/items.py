@@ -99,6 +99,9 @@ class Items:
         if call is None:
             message = f"no function was called with the id {item.call_id}"
             raise Unplaced("item_create_invalid_call_id", message, "item.call_id")
+        if call.run_by == "server":
+            message = f"this server runs {call.call.name}; its output needs no client"
+            raise Unplaced("item_create_invalid_call_id", message, "item.call_id")
         if call.output is not None:
             message = f"the call {item.call_id} has its output already"
             raise Unplaced("item_create_duplicate_output", message, "item.call_id")

@@ -61,6 +61,7 @@ class Lifecycle:
     _position: float = 0.0
     _prompts: int = 0
     _left_at: float = 0.0
+    _says_goodbye: bool = True
 
     def __post_init__(self) -> None:
         after = self.settings.idle_after
@@ -87,10 +88,14 @@ class Lifecycle:
         if self.settings.greeting:
             yield from self.replies.say(self.settings.greeting, now, LINE_OPENS)
 
-    def leave(self, reason: str, now: float) -> Iterator[Command]:
-        """End the call as at its maximum length, after a goodbye; ``act`` begins it."""
+    def leave(self, reason: str, now: float, *, goodbye: bool = True) -> Iterator[Command]:
+        """End the call as at its maximum length; ``act`` begins it.
+
+        Args:
+            goodbye: whether the agent says goodbye first.
+        """
         if not self.leaving:
-            self.ends_at, self._ends_because = now, reason
+            self.ends_at, self._ends_because, self._says_goodbye = now, reason, goodbye
         yield from ()
 
     def act(self, now: float) -> Iterator[Command]:
@@ -143,8 +148,9 @@ class Lifecycle:
     def _leave(self, now: float, reason: str) -> LifecycleAction:
         self.reason = reason
         self._left_at, self._quiet_since = now, None
-        self.phase = Phase.LEAVING if self.settings.goodbye else Phase.OVER
-        return LifecycleAction.GOODBYE if self.settings.goodbye else LifecycleAction.HANG_UP
+        goodbye = self._says_goodbye and self.settings.goodbye
+        self.phase = Phase.LEAVING if goodbye else Phase.OVER
+        return LifecycleAction.GOODBYE if goodbye else LifecycleAction.HANG_UP
 
     @property
     def _prompt_at(self) -> float:

@@ -23,8 +23,8 @@ LASTING = 2.5
 
 WORDLESS_PATIENCE = 2.0
 """Times to decide after which a voice without known words interrupts by going on. Words are known
-after about one; "mm-hmm" and a cough last longer than that, and have none. In between the agent goes
-on speaking."""
+after about one; "mm-hmm" and a cough last longer than that, and have none. In between the agent
+goes on speaking."""
 
 GAP = 0.09
 """Seconds of silence that do not end speech yet."""

@@ -24,7 +24,8 @@ class PendingReply:
     """The replies that are due and wait until they can begin, one after another.
 
     Attributes:
-        wanted: whether a reply is due that has not begun.
+        wanted: whether a reply of the conversation is due that has not begun. One apart from it
+            is due without that.
     """
 
     conversation: Conversation
@@ -34,6 +35,7 @@ class PendingReply:
     wanted: bool = False
     _asked: deque[RespondNow] = field(default_factory=deque)
     """The requests of the client among them."""
+    _following: RespondNow | None = None
     _trimmed: int = 0
 
     def ask(self, request: RespondNow, now: float) -> Iterator[Command]:
@@ -49,28 +51,47 @@ class PendingReply:
             )
         else:
             self._asked.append(request)
-            self.wanted = True
+            self.wanted = self.wanted or not request.apart
 
     def ask_again(self) -> None:
         """Request a reply as if the client had asked, also in place of one that was cut."""
-        if not self._asked:
+        if all(request.apart for request in self._asked):
             self._asked.append(BY_SESSION)
         self.wanted = True
+
+    def follow(self, request: RespondNow) -> None:
+        """Request the reply that follows calls of functions, once."""
+        if not any(asked is request for asked in self._asked):
+            self._asked.append(request)
+            self._following = request
+            self.wanted = True
+
+    def withdraw(self) -> None:
+        """Want no reply, neither to the caller's words nor to calls of functions."""
+        self._asked = deque(asked for asked in self._asked if asked is not self._following)
+        self.wanted = False
 
     def settle(self, now: float) -> Iterator[Command]:
         """Begin the reply once all transcripts are final, nobody speaks and no reply is current."""
         speaks = self.user_turn.open is not None and self.user_turn.detection
-        if not self.wanted or speaks or self.user_turn.closed or self.replies.current is not None:
+        apart = bool(self._asked) and self._asked[0].apart
+        due = self.wanted or apart
+        if not due or speaks or self.user_turn.closed:
+            return
+        if self._asked:
+            yield from self.replies.make_room(now)
+        if self.replies.current is not None:
             return
         request = self._asked.popleft() if self._asked else None
-        self.wanted = bool(self._asked)
+        if not apart:
+            self.wanted = any(not other.apart for other in self._asked)
         turn = self.conversation.unanswered()
-        if turn is None or (request is not None and request.apart):
+        if turn is None or apart:
             if request is None:
                 return
             turn = self.ids.turn()
             turn.shown = False
-            if not request.apart:
+            if not apart:
                 self.conversation.add(turn)
         turn.timings.mark(Stage.TRANSCRIPT, now)
         yield from self.replies.respond(turn, now, request or BY_SESSION)

@@ -54,13 +54,20 @@ class SpokenMark:
 
 @dataclass(slots=True)
 class Playback:
-    """Playout of one reply; ``lead`` is the sound in seconds that may be at the client unplayed."""
+    """Playout of one reply.
+
+    Attributes:
+        lead: seconds of sound that may be at the client unplayed.
+        not_before: monotonic second until which the client plays the reply before it.
+    """
 
     lead: float
+    not_before: float = 0.0
     rate: int = 0
     marks: list[SpokenMark] = field(default_factory=list)
     _waiting: deque[Samples] = field(default_factory=deque)
     _queued: float = 0.0
+    _dropped: bool = False
     _sent: float = 0.0
     _anchor_position: float = 0.0
     _anchor_at: float = 0.0
@@ -104,7 +111,7 @@ class Playback:
         size = int((SLICE_SECONDS if self.lead < math.inf else LONG_SLICE_SECONDS) * self.rate)
         while self._waiting and self.ahead(now) < self.lead:
             if self.ahead(now) <= 0:
-                self._anchor_position, self._anchor_at = self._sent, now
+                self._anchor_position, self._anchor_at = self._sent, max(now, self.not_before)
             piece = self._take(size)
             self._sent += len(piece) / self.rate
             yield piece
@@ -129,11 +136,16 @@ class Playback:
         left = self._sent - self.heard(now)
         return left if left > INSTANT else 0.0
 
+    def left(self, now: float) -> float:
+        """Seconds until all sound that was sent will have been heard; 0 where it was dropped."""
+        ahead = 0.0 if self._dropped else self.ahead(now)
+        return ahead + max(0.0, self._anchor_at - now) if ahead else 0.0
+
     def next_due(self, now: float) -> float | None:
         """Monotonic second at which more may be sent, or all sent sound will have been heard."""
         if self._waiting:
             return now + max(0.0, self.ahead(now) - self.lead + SLICE_SECONDS / 2)
-        return now + self.ahead(now) if self.ahead(now) > 0 else None
+        return now + self.left(now) if self.left(now) > 0 else None
 
     @property
     def sent(self) -> float:
@@ -146,8 +158,9 @@ class Playback:
         return not self._waiting
 
     def cut(self) -> None:
-        """Drop the sound that was not sent yet."""
+        """Drop the sound that was not sent yet; the client drops what it has not played."""
         self._waiting.clear()
+        self._dropped = True
 
     def mark_at(self, position: float) -> SpokenMark | None:
         """The last mark at or before ``position``."""

@@ -46,6 +46,7 @@ from agent.session.notices import (
 )
 from agent.session.playback import Delivery
 from agent.session.reply_in_flight import ReplyInFlight
+from agent.session.tool_calls import ToolCalls
 from agent.timing import Speculation, Stage
 from tts.lexicon import EMPTY, Lexicon
 
@@ -53,6 +54,8 @@ MAX_REPLY = 4000
 """Characters of one reply, about four minutes of speech; a longer one fails."""
 TOO_LONG = f"the reply has more than {MAX_REPLY} characters"
 
+MAX_UNPLAYED = 16
+"""Replies that a client may hold unplayed and still report on."""
 MAX_APART = 8
 """Replies outside the conversation that may be generated at once."""
 OPENING = Message("user", "Hello.")
@@ -91,6 +94,7 @@ class Replies:
     """The replies of a call.
 
     Attributes:
+        tool_calls: the calls of functions that run.
         lead: seconds of sound that may be at the client unplayed.
         budget: seconds from the end of speech to the first sound that a reply may take.
         new_id: makes an id from its kind.
@@ -101,6 +105,7 @@ class Replies:
             that it goes on; None while there is none.
         finished: the reply before the current one; the client may still report how much of it
             was played.
+        unplayed: older ones of which a client that keeps sound may not have played all.
         apart: replies outside the conversation that are being generated, by generation.
         delivery: the way of the sound to the client.
         text_only: whether replies are words without sound, unless the client asks otherwise.
@@ -109,6 +114,7 @@ class Replies:
     """
 
     conversation: Conversation
+    tool_calls: ToolCalls
     lead: float
     budget: float | None
     new_id: Callable[[str], str]
@@ -118,6 +124,7 @@ class Replies:
     kept: ReplyInFlight | None = None
     lexicon: Lexicon = EMPTY
     finished: ReplyInFlight | None = None
+    unplayed: list[ReplyInFlight] = field(default_factory=list)
     apart: dict[int, ReplyInFlight] = field(default_factory=dict)
     delivery: Delivery = Delivery.PACED
     text_only: bool = False
@@ -137,6 +144,7 @@ class Replies:
     ) -> Iterator[Command]:
         """Reply to ``turn``, the conversation's newest; uses the draft if its prompt is equal."""
         messages = self._prompt(request)
+        self.tool_calls.reply_began(request)
         draft = self.draft
         if draft is not None and draft.messages == messages and request == BY_SESSION:
             yield from self._adopt(draft, turn, now)
@@ -147,8 +155,8 @@ class Replies:
         self._note_speculation(reply, turn, now, hit=False)
         yield from self._release()
         yield from self._start(reply, turn)
-        options = self.options_of(request)
-        yield Respond(reply.generation, messages, self._deadline(turn, now), options)
+        deadline = self._deadline(turn, now)
+        yield Respond(reply.generation, messages, deadline, reply.options)
 
     def respond_apart(self, request: RespondNow, now: float) -> Iterator[Command]:
         """Generate words outside the conversation, beside whatever is spoken."""
@@ -159,8 +167,7 @@ class Replies:
         reply = self._new(now, request)
         self.apart[reply.generation] = reply
         yield self._started(reply)
-        options = self.options_of(request)
-        yield Respond(reply.generation, self._prompt(request), None, options, apart=True)
+        yield Respond(reply.generation, self._prompt(request), None, reply.options, apart=True)
 
     def _prompt(self, request: RespondNow) -> tuple[Message, ...]:
         """The prompt of a reply, with something to answer where nothing was said yet."""
@@ -171,22 +178,36 @@ class Replies:
         return (*messages, OPENING) if nobody else messages
 
     def options_of(self, request: RespondNow) -> ReplyOptions:
-        """The options of a reply: the request's, else the session's."""
+        """The options of a reply: the request's, else the session's.
+
+        A reply outside the conversation calls no function of this server: its output would have
+        no place.
+        """
         given: dict[str, object] = {}
-        if request.tools is not None:
-            given["tools"] = request.tools
+        if request.apart:
+            tools = self.options.tools if request.tools is None else request.tools
+            given["tools"] = tuple(tool for tool in tools if tool.run_by == "client")
+        elif request.tools is not None:
+            given["tools"] = self.tool_calls.offered(request.tools)
         if request.tool_choice is not None:
             given |= _choice(request.tool_choice)
         if request.max_tokens is not None:
             given["max_tokens"] = whole(request.max_tokens)
         return replace(self.options, **given)  # type: ignore[arg-type]
 
-    def say(self, words: str, now: float, silence: float = 0.0) -> Iterator[Command]:
-        """Speak fixed ``words`` without a responder, after ``silence`` seconds of silence."""
+    def say(
+        self, words: str, now: float, silence: float = 0.0, *, aside: bool = False
+    ) -> Iterator[Command]:
+        """Speak fixed ``words`` without a responder.
+
+        Args:
+            silence: seconds of silence before them.
+            aside: whether prompts leave them out.
+        """
         turn = Turn(0, self.new_id("item"), shown=False)
         self.conversation.add(turn)
         reply = self._new(now)
-        reply.silence = silence
+        reply.silence, reply.entry.aside = silence, aside
         yield from self._start(reply, turn)
         yield from self._show(reply)
         yield from reply.text(words, now)
@@ -208,7 +229,7 @@ class Replies:
         entry = AgentReply(self.new_id("item"), spoken=not text_only)
         response_id = self.new_id("resp")
         lead = math.inf if self.delivery is Delivery.AT_ONCE else self.lead
-        return ReplyInFlight(
+        reply = ReplyInFlight(
             self.generation,
             response_id,
             entry,
@@ -218,7 +239,17 @@ class Replies:
             request=request,
             report_cut=self.delivery is Delivery.AT_ONCE and not text_only,
             lexicon=self.lexicon,
+            options=self.options_of(request),
         )
+        reply.playback.not_before = max(
+            (now + known.playback.left(now) for known in self._played_before), default=0.0
+        )
+        return reply
+
+    @property
+    def _played_before(self) -> list[ReplyInFlight]:
+        """Replies whose sound a client may still be playing, oldest first."""
+        return [*self.unplayed, *([self.finished] if self.finished is not None else [])]
 
     def _start(self, reply: ReplyInFlight, turn: Turn) -> Iterator[Command]:
         if not reply.request.apart:
@@ -227,7 +258,7 @@ class Replies:
         yield self._started(reply)
 
     def _started(self, reply: ReplyInFlight) -> ReplyStarted:
-        longest = self.options_of(reply.request).max_tokens
+        longest = reply.options.max_tokens
         return ReplyStarted(
             reply.response_id,
             reply.entry.item_id,
@@ -348,31 +379,49 @@ class Replies:
                     known = call.call
                     call.call = replace(known, arguments=known.arguments + delta)
                     ids = (reply.response_id, call.item_id, known.call_id)
-                    yield FunctionArgumentsDelta(*ids, delta)
+                    if call.run_by == "client":
+                        yield FunctionArgumentsDelta(*ids, delta)
             case ReplyEvent(piece=ToolCall() as piece):
-                yield from self._called(reply, piece)
+                yield from self._called(reply, piece, now)
             case ReplyEvent(piece=ReplyDone()) if not reply.entry.calls:
                 yield from self._show(reply)
         yield from _plain_piece(reply, event, now)
 
     def _call_started(self, reply: ReplyInFlight, piece: ToolCallStarted) -> Iterator[Command]:
-        """Give the call an item, and another id where the conversation has a call of its id."""
+        """Give the call an item, and another id where the conversation has a call of its id.
+
+        A client runs every call in the output of a response. A call of this server's function is
+        therefore no part of that: its item is shown once the call is complete.
+        """
         taken = self.conversation.call(piece.call_id) is not None or not piece.call_id
         call_id = self.new_id("call") if taken else piece.call_id
         call = FunctionCall(self.new_id("item"), ToolCall(call_id, piece.name, ""))
+        call.run_by = reply.tool(piece.name).run_by
         reply.running_calls[piece.call_id] = call
+        if call.run_by == "server":
+            return
         previous = self._follow(reply, call.item_id)
         yield FunctionCallStarted(reply.response_id, call.item_id, previous, call_id, piece.name)
 
-    def _called(self, reply: ReplyInFlight, piece: ToolCall) -> Iterator[Command]:
+    def _called(self, reply: ReplyInFlight, piece: ToolCall, now: float) -> Iterator[Command]:
         if piece.call_id not in reply.running_calls:
             yield from self._call_started(reply, ToolCallStarted(piece.call_id, piece.name))
         running = reply.running_calls[piece.call_id]
-        ids = (reply.response_id, running.item_id)
+        if running.run_by == "client" and not piece.problem:
+            yield from self._for_client(reply, running, piece)
+        entry = reply.call_complete(piece)
+        if not reply.request.apart:
+            yield from self.tool_calls.begin(reply, entry, now)
+
+    @staticmethod
+    def _for_client(
+        reply: ReplyInFlight, running: FunctionCall, piece: ToolCall
+    ) -> Iterator[Command]:
+        """Let the client run a call."""
+        ids, call_id = (reply.response_id, running.item_id), running.call.call_id
         if not running.call.arguments:
-            yield FunctionArgumentsDelta(*ids, running.call.call_id, piece.arguments)
-        call = reply.call_complete(piece).call
-        yield FunctionCallDone(*ids, None, call.call_id, call.name, call.arguments)
+            yield FunctionArgumentsDelta(*ids, call_id, piece.arguments)
+        yield FunctionCallDone(*ids, None, call_id, piece.name, piece.arguments)
 
     def fill(self, words: str) -> Iterator[Command]:
         """Speak a filler while the caller waits for the current reply."""
@@ -405,11 +454,41 @@ class Replies:
         if self.current.over(now):
             yield self.current.finish()
             self.finished, self.current = self.current, None
+            yield from self.tool_calls.reply_ended(self.finished, now, cut=False)
+
+    def make_room(self, now: float) -> Iterator[Command]:
+        """End the current reply for the next one if the client has all of its sound.
+
+        A client that takes sound at once plays the next one after it.
+        """
+        reply = self.current
+        if reply is None or self.delivery is not Delivery.AT_ONCE or not reply.told:
+            return
+        yield reply.finish()
+        self._keep_unplayed(now)
+        self.finished, self.current = reply, None
+
+    def _keep_unplayed(self, now: float) -> None:
+        """Remember the replies of which the client still has sound."""
+        earlier = [known for known in self._played_before if known.playback.left(now) > 0]
+        self.unplayed = earlier[-MAX_UNPLAYED:]
+
+    def _cut_unplayed(self, now: float) -> Iterator[Command]:
+        """Cut what the client had not played of earlier replies when the caller interrupted."""
+        for reply in self._played_before:
+            if reply.report_cut and reply.playback.left(now) > 0:
+                position = reply.playback.heard(now)
+                reply.playback.cut()
+                reply.truncate(position)
+                yield ItemTruncated(reply.entry.item_id, position)
+        self.unplayed = []
 
     def next_due(self, now: float) -> float | None:
         """Monotonic second at which `pump` has work; None while there is none."""
         if self.current is None or self.current.paused:
             return None
+        if self.current.over(now):
+            return now  # a draft without sound, complete before it was used
         return self.current.playback.next_due(now)
 
     # ---- the end -------------------------------------------------------------------
@@ -430,6 +509,10 @@ class Replies:
         reply, self.current = self.current, None
         if reply is None:
             return
+        if reason == "turn_detected":
+            yield from self._cut_unplayed(now)
+        else:
+            self._keep_unplayed(now)
         self.generation += 1
         self.finished = reply
         yield from reply.cut(now, reason, status)
@@ -438,6 +521,7 @@ class Replies:
             yield AbandonSpeech(reply.generation)
         else:
             yield Abandon(reply.generation)
+        yield from self.tool_calls.reply_ended(reply, now, cut=True)
 
     def cancel(self, event: CancelReply, now: float) -> Iterator[Command]:
         """Stop the current reply, or the one that the client names."""
@@ -452,6 +536,8 @@ class Replies:
                 message = f"Cancellation failed: {name or 'no active response found'}"
                 yield Trouble("response_cancel_not_active", message)
         else:
+            if self.current is not None:
+                self.tool_calls.cancelled(self.current)
             yield from self.stop(now, "client_cancelled")
 
     def _stop_apart(
@@ -464,7 +550,7 @@ class Replies:
 
     def truncate(self, event: Truncate, now: float) -> Iterator[Command]:
         """Cut the newest reply in the history to what the client has played; ends it if it runs."""
-        for reply in (self.current, self.finished):
+        for reply in (self.current, *self._played_before):
             if reply is not None and reply.entry.item_id == event.item_id:
                 reply.truncate(event.played)
                 if reply is self.current:

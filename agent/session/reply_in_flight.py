@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from agent.reply import Prefilled, ReplyDone, ToolCall
+from agent.reply import PLAIN, FunctionTool, Prefilled, ReplyDone, ReplyOptions, ToolCall
 from agent.session.commands import Command, EndSpeech, Speak
 from agent.session.conversation import AgentReply, FunctionCall, Turn
 from agent.session.events import RespondNow, SegmentSpoken, SoundReady
@@ -61,6 +61,7 @@ class ReplyInFlight:
         report_cut: whether the client, which may hold unplayed sound of a reply that was told to
             be complete, is told how much of it counts as heard when it is cut.
         lexicon: the user's own words, for the spoken form.
+        options: the functions that it may call, and its length.
     """
 
     generation: int
@@ -83,6 +84,7 @@ class ReplyInFlight:
     told: bool = False
     report_cut: bool = False
     lexicon: Lexicon = EMPTY
+    options: ReplyOptions = PLAIN
     _segmenter: Segmenter = field(default_factory=Segmenter)
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
     _spoken: int = 0
@@ -93,6 +95,12 @@ class ReplyInFlight:
 
     def __post_init__(self) -> None:
         self.playback = Playback(self.lead)
+
+    @property
+    def shown_ids(self) -> list[str]:
+        """The ids of its items that the client knows."""
+        message = [self.entry.item_id] if self.entry.shown else []
+        return message + [call.item_id for call in self.entry.calls]
 
     def reached(self, stage: Stage, now: float) -> None:
         """Mark a stage, once, and the work that ended with it."""
@@ -241,10 +249,15 @@ class ReplyInFlight:
             return None
         return Usage(int(read), prompt.cached_tokens, int(made))
 
+    def tool(self, name: str) -> FunctionTool:
+        """The function of this name; one that was not offered is the client's to explain."""
+        found = (tool for tool in self.options.tools if tool.name == name)
+        return next(found, FunctionTool(name))
+
     def call_complete(self, call: ToolCall) -> FunctionCall:
         """Take a complete call of a function into the reply."""
         entry = self.running_calls[call.call_id]
-        entry.call = ToolCall(entry.call.call_id, call.name, call.arguments)
+        entry.call = replace(call, call_id=entry.call.call_id)
         self.entry.calls.append(entry)
         return entry
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import assert_never
 
 from agent.config.settings import Settings
-from agent.reply import Prefilled
+from agent.reply import FunctionTool, Prefilled, ReplyOptions
 from agent.session.barge_in import BargeIn
 from agent.session.commands import Command, DropTurnAudio, Prepare, WakeAt
 from agent.session.conversation import Conversation, Turn
@@ -37,6 +38,7 @@ from agent.session.events import (
     StageFailed,
     TextTyped,
     Tick,
+    ToolReturned,
     Truncate,
 )
 from agent.session.ids import Ids
@@ -54,6 +56,7 @@ from agent.session.pending_reply import PendingReply
 from agent.session.playback import Delivery
 from agent.session.replies import Replies, whole
 from agent.session.reply_in_flight import ReplyInFlight
+from agent.session.tool_calls import ToolCalls
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 from agent.turn_taking.addressee import Addressee
@@ -75,6 +78,7 @@ class Session:
         started_at: monotonic second at which the call began.
         delivery: the way of a reply's sound to the client.
         addressee: tells turns that are meant for others.
+        tools: the functions of this server that replies may call.
         create_response: whether the end of a turn starts a reply.
         interrupt_response: whether the caller's speech may interrupt a reply.
         transcription_only: whether the caller is written down and never answered.
@@ -83,12 +87,14 @@ class Session:
     settings: Settings
     started_at: float
     delivery: Delivery = Delivery.PACED
+    tools: tuple[FunctionTool, ...] = ()
     conversation: Conversation = field(init=False)
     user_turn: UserTurn = field(init=False)
     replies: Replies = field(init=False)
     barge_in: BargeIn = field(init=False)
     lifecycle: Lifecycle = field(init=False)
     pending_reply: PendingReply = field(init=False)
+    tool_calls: ToolCalls = field(init=False)
     ids: Ids = field(init=False)
     items: Items = field(init=False)
     addressee: Addressee = field(default_factory=Addressee)
@@ -103,10 +109,25 @@ class Session:
         self.user_turn = UserTurn(settings.turns, settings.asr.language)
         self.ids = Ids(self.conversation, self.user_turn)
         lead, budget = settings.playback.lead, settings.budget.total
+        self.tool_calls = ToolCalls(
+            self.conversation,
+            self.ids.new,
+            self.tools,
+            settings.tools.seconds,
+            settings.call.filler or "",
+            settings.call.filler_after,
+        )
         self.replies = Replies(
-            self.conversation, lead, budget, self.ids.new, lexicon=settings.tts.words
+            self.conversation,
+            self.tool_calls,
+            lead,
+            budget,
+            self.ids.new,
+            lexicon=settings.tts.words,
+            options=ReplyOptions(self.tools),
         )
         self.replies.delivery = self.delivery
+        self.tool_calls.say = partial(self.replies.say, aside=True)
         self.items = Items(self.conversation, self.user_turn, self.ids)
         self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)
         self.barge_in = BargeIn(settings.turns, self.user_turn, self.replies)
@@ -132,11 +153,11 @@ class Session:
                 self.lifecycle.caller_spoke()
                 return self.items.type_text(event)
             case CreateItem():
-                return self._create_item(event)
+                return self._create_item(event, now)
             case RetrieveItem():
                 return self.items.retrieve(event)
             case DeleteItem():
-                return self.items.delete(event)
+                return self._delete_item(event, now)
             case RespondNow():
                 return self._respond_now(event, now)
             case CancelReply():
@@ -157,6 +178,8 @@ class Session:
                 return self.replies.take(event, now)
             case StageFailed():
                 return self._failed(event, now)
+            case ToolReturned():
+                return self._tool_returned(event, now)
             case CallStarted():
                 return self._started(now)
             case Leave():
@@ -302,7 +325,8 @@ class Session:
         match self._floor_request(turn.transcript):
             case FloorRequest.STOP:
                 self.conversation.withdraw()
-                self.pending_reply.wanted = False
+                self.tool_calls.supersede()
+                self.pending_reply.withdraw()
             case FloorRequest.WAIT:
                 self.pending_reply.wanted = False
             case FloorRequest.ATTENTION if waits:
@@ -334,7 +358,7 @@ class Session:
         if interrupted:
             yield from self._resume_reply(now)
 
-    def _create_item(self, event: CreateItem) -> Iterator[Command]:
+    def _create_item(self, event: CreateItem, now: float) -> Iterator[Command]:
         sound = event.item.sound is not None
         if sound and len(self.user_turn.closed) >= MAX_UNTRANSCRIBED:
             message = f"{MAX_UNTRANSCRIBED} turns wait for their words already; try again later"
@@ -342,12 +366,24 @@ class Session:
             return
         self.lifecycle.caller_spoke()
         yield from self.items.create(event)
+        call = self.conversation.call(event.item.call_id)
+        if call is not None and call.run_by == "client" and call.output is not None:
+            yield from self.tool_calls.answered(event.item.call_id, now)
+
+    def _delete_item(self, event: DeleteItem, now: float) -> Iterator[Command]:
+        current = self.replies.current
+        if current is not None and event.item_id in current.shown_ids:
+            yield from self.replies.stop(now, "client_cancelled")
+        yield from self.items.delete(event)
 
     def _respond_now(self, event: RespondNow, now: float) -> Iterator[Command]:
         if self.transcription_only:
             message = "this session only transcribes; open one of type realtime for replies"
             yield Trouble("invalid_value", message, param="type")
             return
+        if event.ignored:
+            yield Remark("settings_ignored", "not applied: " + "; ".join(event.ignored))
+            event = replace(event, ignored=())
         try:
             if event.items is not None:
                 context = self.items.conversation_of(event.items).messages()[1:]
@@ -372,6 +408,15 @@ class Session:
         if draft is not None and draft.reply.generation == event.generation:
             self.user_turn.take_ending(piece.ending)
             yield from self._expire(now)
+
+    def _tool_returned(self, event: ToolReturned, now: float) -> Iterator[Command]:
+        """Take what a function of this server returned; it may end the call."""
+        if not self.tool_calls.runs(event.call_id):
+            return  # it was given up
+        goodbye = event.goodbye and not self.tool_calls.spoke(event.call_id)
+        yield from self.tool_calls.returned(event, now)
+        if event.leave:
+            yield from self.lifecycle.leave(event.leave, now, goodbye=goodbye)
 
     def _prepare(self, words: str = "") -> Prepare:
         return Prepare(self.conversation.messages(words), self.replies.options)
@@ -412,7 +457,7 @@ class Session:
             replies.text_only = event.text_only
         options = replies.options
         if event.tools is not None:
-            options = replace(options, tools=event.tools)
+            options = replace(options, tools=self.tool_calls.offered(event.tools))
         if (choice := event.tool_choice) is not None:
             options = replace(options, tool_choice=choice.choice, tool_name=choice.name)
         if event.max_tokens is not None:
@@ -448,15 +493,26 @@ class Session:
             yield from self._end_turn(now)
         yield from self.replies.pump(now)
         yield from self.barge_in.settle()
+        yield from self._settle_tools(now)
         yield from self.pending_reply.settle(now)
         if self.user_turn.open is None and not self.pending_reply.wanted:
             yield from self._discard_draft(now)
         yield from self._advance_lifecycle(now)
 
+    def _settle_tools(self, now: float) -> Iterator[Command]:
+        """Carry out what is due about calls of functions; a reply may follow them."""
+        listening = self.user_turn.open is not None or bool(self.user_turn.closed)
+        idle = self.replies.idle and not (listening or self.pending_reply.wanted)
+        quiet = idle and not self.lifecycle.leaving
+        yield from self.tool_calls.settle(now, quiet=quiet, answers=self.create_response)
+        if self.tool_calls.due is not None:
+            self.pending_reply.follow(self.tool_calls.due)
+
     def _advance_lifecycle(self, now: float) -> Iterator[Command]:
         yield from self.lifecycle.act(now)
         self.barge_in.uninterruptible = leaving = self.lifecycle.leaving
         busy = self.replies.current is not None or self.pending_reply.wanted
+        busy = busy or (self.tool_calls.busy and not leaving)
         listening = self.user_turn.open is not None or bool(self.user_turn.closed)
         quiet = not busy and (leaving or not listening)
         self.lifecycle.observe(now, quiet=quiet, position=self.user_turn.position)
@@ -468,5 +524,5 @@ class Session:
                 yield Remark("budget_overrun", message)
 
     def _next_wake(self, now: float) -> float | None:
-        times = [self.user_turn.starved_at, self.replies.next_due(now)]
+        times = [self.user_turn.starved_at, self.replies.next_due(now), self.tool_calls.wakes_at]
         return min((self.lifecycle.wakes_at, *(time for time in times if time is not None)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from agent.protocol import BadEvent, ClientEvents, ClientMessage, Identified, Pinged, Reading
@@ -10,6 +11,9 @@ from agent.session.notices import Trouble
 
 MAX_BAD_EVENTS = 100
 """Messages that are no events at all (no JSON, binary, too large) after which a call is ended."""
+EVENT_ID = re.compile(r'"event_id"\s*:\s*"([^"\\]{1,512})"')
+ENDS = 1024
+"""Characters of both ends of a message that are searched for its id."""
 UNREADABLE = frozenset({"invalid_json", "invalid_message", "message_too_large"})
 
 
@@ -83,5 +87,11 @@ class EventReader:
                 f"the event has {len(message)} characters; "
                 f"{self._max_message} are allowed, so send less at once"
             )
-            raise BadEvent(Trouble("message_too_large", text))
+            raise BadEvent(Trouble("message_too_large", text, event_id=_event_id(message)))
         return message
+
+
+def _event_id(message: str) -> str | None:
+    """The id of an event that is too large to be parsed, from its beginning or its end."""
+    found = EVENT_ID.search(message[:ENDS]) or EVENT_ID.search(message[-ENDS:])
+    return None if found is None else found[1]

@@ -19,6 +19,15 @@ RATE = 24_000
 asked: list[str] = []
 
 
+EXPERT = "You are the expert."
+
+
+@function_tool
+async def transfer_to_expert() -> Any:
+    """Transfer to the expert."""
+    return Agent(instructions=EXPERT), "transferred"
+
+
 @function_tool
 async def get_weather(city: str) -> str:
     """The weather in a city.
@@ -77,7 +86,7 @@ class Loudspeaker(AudioOutput):
 async def session(speaks: bool = False, **options: Any) -> AsyncIterator[Any]:
     """A session that is started, with a loudspeaker and, if ``speaks``, a microphone."""
     model = RealtimeModel(base_url=URL, api_key="none", **options)
-    agent = Agent(instructions="You are kind. " * 400, tools=[get_weather])
+    agent = Agent(instructions="You are kind. " * 400, tools=[get_weather, transfer_to_expert])
     opened: Any = AgentSession(llm=model)
     errors: list[Any] = []
     opened.on("error", lambda event: errors.append(event.error))
@@ -151,6 +160,19 @@ async def interrupts() -> None:
             await asyncio.sleep(0.01)
         await opened.interrupt()
         await speech
+        await opened.generate_reply(user_input="how are you")
+        await until_said(opened, "Fine, thank you.")
+
+
+@feature("handoff")
+async def handoff() -> None:
+    """Another agent takes over: items are deleted and written anew, the settings change."""
+    async with session() as opened:
+        await opened.generate_reply(user_input="the expert, please")
+        while opened.current_agent.instructions != EXPERT:
+            await asyncio.sleep(0.02)
+        await until_said(opened, "You said: transferred")
+        await asyncio.sleep(1)  # until the agent's speech is played and its turn over
         await opened.generate_reply(user_input="how are you")
         await until_said(opened, "Fine, thank you.")
 

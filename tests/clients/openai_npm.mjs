@@ -4,6 +4,7 @@ import { assert, feature, load, main, question } from "./report.mjs";
 
 const { default: OpenAI } = await load("openai");
 const { OpenAIRealtimeWS } = await load("openai/realtime/ws");
+const { OpenAIRealtimeWS: BetaWS } = await load("openai/beta/realtime/ws");
 const client = new OpenAI({ apiKey: "none", baseURL: `https://${process.argv[2]}/v1` });
 const WEATHER = {
   type: "function",
@@ -12,8 +13,8 @@ const WEATHER = {
   parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
 };
 
-async function talk(steps) {
-  const line = new OpenAIRealtimeWS({ model: "gpt-realtime" }, client);
+async function talk(steps, Socket = OpenAIRealtimeWS) {
+  const line = new Socket({ model: "gpt-realtime" }, client);
   const waiting = [];
   const seen = [];
   let failed;
@@ -97,5 +98,17 @@ feature("client secrets", async () => {
   const made = await client.realtime.clientSecrets.create({ session: { type: "realtime" } });
   assert(made.value.startsWith("ek_"), "no secret");
 });
+
+feature("the API's beta", () =>
+  talk(async (line, until, seen) => {
+    const session = { modalities: ["text", "audio"], input_audio_format: "pcm16", voice: "alloy" };
+    line.send({ type: "session.update", session });
+    type(line, "how are you");
+    const said = await until("response.audio_transcript.done");
+    assert(said.transcript === "Fine, thank you.", "other words");
+    assert(seen.some((event) => event.type === "response.audio.delta"), "no sound");
+    await until("response.done");
+  }, BetaWS),
+);
 
 await main();

@@ -209,4 +209,39 @@ async def synchronous() -> None:
     await asyncio.to_thread(talk)
 
 
+@feature("bad input")
+async def bad_input() -> None:
+    """Each is an error with the path, the code and the event's id; then the call goes on."""
+    huge = [{**WEATHER, "name": f"f{n}", "description": "x" * 20_000} for n in range(100)]
+    named = {"type": "function", "name": "no_such_function"}
+    no_schema = {**WEATHER, "parameters": {"type": "objekt"}}
+    wishes: Any = [
+        ({"tools": [WEATHER], "tool_choice": named}, "session.tool_choice.name", "invalid_value"),
+        ({"tools": [no_schema]}, "session.tools[0].parameters", "invalid_value"),
+        ({"tools": [{"type": "function"}]}, "session.tools[0].name", "missing_required_parameter"),
+        ({"tools": huge}, None, "message_too_large"),
+        ({"tools": huge[:20]}, "session.tools", "invalid_value"),
+        ({"instructions": 7}, "session.instructions", "invalid_type"),
+    ]
+    async with client().realtime.connect(model="gpt-realtime") as connection:
+        for number, (wish, param, code) in enumerate(wishes):
+            session = {"type": "realtime", **wish}
+            event: Any = {"type": "session.update", "event_id": f"ev_{number}", "session": session}
+            await connection.send(event)
+            error = None
+            async for answer in connection:
+                if answer.type == "error":
+                    error = answer.error
+                    if error.code != "rate_limit_exceeded":  # so large an event is told of twice
+                        break
+            assert error is not None
+            assert (error.param, error.code, error.event_id) == (param, code, f"ev_{number}"), error
+        await type_text(connection, "how are you")
+        await connection.response.create()
+        async for answer in connection:
+            if answer.type == "response.done":
+                assert words(answer) == "Fine, thank you."
+                return
+
+
 main()

@@ -25,6 +25,11 @@ def feature(name: str) -> Callable[[Callable[[], Awaitable[None]]], Callable[[],
     return mark
 
 
+def note_version(version: str) -> None:
+    """Name the version of a client that is none of the pinned packages."""
+    print("VERSION " + version, flush=True)
+
+
 async def run_all() -> None:
     """Show all features, one after another, each with its result on a line of its own."""
     for name, show in FEATURES:
@@ -45,10 +50,13 @@ def main() -> None:
     asyncio.run(run_all())
 
 
-def question(rate: int = 24_000) -> bytes:
-    """A spoken turn as 16-bit PCM: half a second of silence, a loud second, a pause."""
+def question(rate: int = 24_000, pitch: int = 220) -> bytes:
+    """A spoken turn as 16-bit PCM: half a second of silence, a loud second, a pause.
+
+    The server hears "is it cold" at a ``pitch`` of 440 Hz, "how are you" at others.
+    """
     spoken = [
-        int(16_000 * math.sin(2 * math.pi * 220 * n / rate))
+        int(16_000 * math.sin(2 * math.pi * pitch * n / rate))
         if rate // 2 <= n < rate * 3 // 2
         else 0
         for n in range(rate * 5 // 2)

@@ -10,6 +10,7 @@ import asyncio
 import datetime
 import json
 import os
+import shutil
 import sys
 import tempfile
 import tomllib
@@ -23,10 +24,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(HERE)]
 
 from server import scripted_server  # noqa: E402
 
+from agent.server.keys import new_key  # noqa: E402
 from agent.server.tls import self_signed  # noqa: E402
 
 ENVIRONMENTS = Path(os.environ.get("CLIENTS_DIR") or ROOT / ".clients")
 TABLE = ROOT / "docs" / "clients.md"
+BROWSERS = ("chromium", "chromium-browser")
 CLIENT_SECONDS = 240.0
 """Seconds that all features of one client may take."""
 
@@ -38,26 +41,33 @@ class Client:
     Attributes:
         script: file in this folder that shows its features.
         environment: Python environment of `versions.toml`, or ``npm``.
-        package: the package whose version the table names.
+        package: the package whose version the table names; empty: the script tells a version.
+        page: module in this folder that a page of Chromium runs.
         tls: whether it speaks wss only.
+        keys: whether the server needs a key.
     """
 
     script: str
     environment: str
-    package: str
+    package: str = ""
+    page: str = ""
     tls: bool = False
+    keys: bool = False
 
-    @property
-    def command(self) -> list[str]:
-        """The interpreter and the script."""
+    def command(self, address: str) -> list[str]:
+        """The interpreter, the script and its arguments."""
+        if self.page:
+            return [sys.executable, str(HERE / self.script), address, self.page]
         if self.environment == "npm":
-            return ["node", str(HERE / self.script)]
+            return ["node", str(HERE / self.script), address]
         python = ENVIRONMENTS / self.environment / "bin" / "python"
-        return [str(python), str(HERE / self.script)]
+        return [str(python), str(HERE / self.script), address]
 
     @property
     def installed(self) -> bool:
         """Whether its environment was built."""
+        if self.page and not (os.environ.get("CHROMIUM") or any(map(shutil.which, BROWSERS))):
+            return False
         if self.environment == "npm":
             return (ENVIRONMENTS / "npm" / "node_modules" / self.package).is_dir()
         return (ENVIRONMENTS / self.environment / ".built").is_file()
@@ -66,11 +76,18 @@ class Client:
 CLIENTS = {
     "openai-py": Client("openai_py.py", "openai", "openai[realtime]"),
     "openai-agents (Python)": Client("openai_agents.py", "openai", "openai-agents"),
+    "openai-agents (Twilio example)": Client("twilio_bridge.py", "openai", "openai-agents"),
     "openai (npm)": Client("openai_npm.mjs", "npm", "openai", tls=True),
     "@openai/agents-realtime": Client("agents_realtime.mjs", "npm", "@openai/agents-realtime"),
     "livekit-plugins-openai": Client("livekit_plugin.py", "livekit", "livekit-plugins-openai"),
     "pipecat": Client("pipecat_service.py", "pipecat", "pipecat-ai[openai]"),
     "litellm": Client("litellm_proxy.py", "litellm", "litellm"),
+    "tau2-bench's voice harness": Client("tau_voice.py", "openai"),
+    "aiortc": Client("aiortc_call.py", "aiortc", "aiortc", keys=True),
+    "@openai/agents-realtime (WebRTC in Chromium)": Client(
+        "chromium.py", "npm", "@openai/agents-realtime", "page_agents.mjs", keys=True
+    ),
+    "Chromium's RTCPeerConnection": Client("chromium.py", "npm", page="page_plain.mjs", keys=True),
 }
 
 
@@ -82,26 +99,28 @@ class Results:
         problems: the problem of each feature; None where it works.
         output: the script's output without the lines of results.
         code: the exit code of the script.
+        version: the version that the script told.
     """
 
     problems: dict[str, str | None] = field(default_factory=dict)
     output: list[str] = field(default_factory=list)
     code: int | None = None
+    version: str = ""
 
 
 async def run(client: Client) -> Results:
     """Run one client against a new server."""
     with tempfile.TemporaryDirectory() as folder:
         certificate, key = self_signed(Path(folder)) if client.tls else (None, None)
-        async with scripted_server(certificate, key) as address:
-            environment = {**os.environ, "PYTHONPATH": str(HERE), "OPENAI_API_KEY": "none"}
+        api_key, digest = new_key() if client.keys else ("none", None)
+        async with scripted_server(certificate, key, digest) as address:
+            environment = {**os.environ, "PYTHONPATH": str(HERE), "OPENAI_API_KEY": api_key}
             environment["NODE_PATH"] = str(ENVIRONMENTS / "npm" / "node_modules")
             environment["CLIENTS_NODE_MODULES"] = environment["NODE_PATH"]
             if certificate is not None:
                 environment["NODE_EXTRA_CA_CERTS"] = str(certificate)
             process = await asyncio.create_subprocess_exec(
-                *client.command,
-                address,
+                *client.command(address),
                 env=environment,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -119,6 +138,8 @@ async def _results(process: asyncio.subprocess.Process) -> Results:
                 if text.startswith("RESULT "):
                     shown = json.loads(text.removeprefix("RESULT "))
                     results.problems[shown["feature"]] = shown["problem"]
+                elif text.startswith("VERSION "):
+                    results.version = text.removeprefix("VERSION ")
                 else:
                     results.output.append(text)
             results.code = await process.wait()
@@ -146,7 +167,7 @@ def table(results: Mapping[str, Results]) -> str:
     rows = []
     for name, result in results.items():
         cells = [_cell(result, feature) for feature in features]
-        version = known[CLIENTS[name].package]
+        version = known.get(CLIENTS[name].package, result.version)
         rows.append(f"| {name} | {version} | " + " | ".join(cells) + " |")
     problems = [
         f"- {name}, {feature}: {problem.splitlines()[0][:200]}"

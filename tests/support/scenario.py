@@ -15,6 +15,8 @@ A file in tests/scenarios/ is one conversation. It runs in virtual time through 
       mishears: {"": "Thank you."}            # what the recogniser makes of a transcript
       fail: {asr: x, responder: x, tts: x}    # breaks on the words that contain x
     answers: {"What is it?": "It is a pen."}  # other words are repeated: "You said: ..."
+                                  # "call NAME": the reply calls a function, without arguments
+    tools: {NAME: {output: words, seconds: 1}}  # functions of the server, and how long each takes
     callers_word: 0.3             # seconds of a spoken word, gap included; agents_word: 0.2
     echo: -20                     # dB at which the caller's microphone hears the agent
     callers: 1                    # so many do the same at once and share the engines
@@ -31,6 +33,8 @@ A step has at most one **action**:
     pause: seconds      he says nothing
     type: words         a typed message (without asking for a reply)
     press: button       commit, clear, respond, cancel, hang_up, mute, unmute, stop_reading
+    respond: {...}      response.create with these options
+    cancel: topic       response.cancel of the reply whose metadata has this topic
     truncate: ms        his player says how much of the newest reply it has played
     configure: {...}    session.update: instructions, and fields of turn_detection (or null)
 
@@ -51,7 +55,9 @@ and may **check** what follows. Times are those of the caller's ear:
 ``outcome`` is judged when all has come to rest, or the call is over:
 
     replies: n               responses that were created
-    heard: [words]           of each, what reached the ear
+    heard: [words]           of each, what reached the ear, or was read where it has no sound
+    apart: {topic: words}    replies of words outside the conversation, by the topic of their
+                             metadata: their words, or their status where it is not completed
     statuses: [status]       of each: completed, cancelled, failed
     ear: words               all that he heard, in one string
     history: [who: words]    what the next prompt will hold: ``user: ...``, ``agent: ...``
@@ -74,7 +80,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
-ACTIONS = ("say", "noise", "pause", "type", "press", "truncate", "configure")
+ACTIONS = (
+    "say",
+    "noise",
+    "pause",
+    "type",
+    "press",
+    "respond",
+    "cancel",
+    "truncate",
+    "configure",
+)
 Event = str | dict[str, dict[str, Any]]
 
 
@@ -105,6 +121,13 @@ class EngineCosts(_Part):
     fail: Failures = Failures()
 
 
+class ToolScript(_Part):
+    """A function of the server that returns ``output`` after so many seconds."""
+
+    output: str
+    seconds: float = Field(0.0, ge=0)
+
+
 class Step(_Part):
     say: str | None = None
     noise: float | None = Field(None, gt=0)
@@ -114,6 +137,8 @@ class Step(_Part):
         Literal["commit", "clear", "respond", "cancel", "hang_up", "mute", "unmute", "stop_reading"]
         | None
     ) = None
+    respond: dict[str, Any] | None = None
+    cancel: str | None = None
     truncate: int | None = Field(None, ge=0)
     configure: dict[str, Any] | None = None
 
@@ -145,6 +170,7 @@ class Step(_Part):
 class Outcome(_Part):
     replies: int | None = None
     heard: list[str] | None = None
+    apart: dict[str, str] | None = None
     statuses: list[Literal["completed", "cancelled", "failed"] | None] | None = None
     ear: str | None = None
     history: list[str] | None = None
@@ -164,6 +190,7 @@ class Scenario(_Part):
     settings: dict[str, Any] = {}
     engines: EngineCosts = EngineCosts()
     answers: dict[str, str] = {}
+    tools: dict[str, ToolScript] = {}
     callers_word: float = Field(0.3, ge=0.15, le=2)
     agents_word: float = Field(0.2, ge=0.1, le=2)
     echo: float | None = Field(None, lt=0)

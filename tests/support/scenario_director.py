@@ -108,6 +108,11 @@ class Director:
             await phone.until(lambda: phone.now >= end or phone.over, "the end of the pause")
         elif step.type is not None:
             await self._type(step.type)
+        elif step.respond is not None:
+            await phone.tell("response.create", response=step.respond)
+        elif step.cancel is not None:
+            (named,) = [r.id for r in phone.apart.values() if r.topic == step.cancel]
+            await phone.tell("response.cancel", response_id=named)
         elif step.truncate is not None:
             reply = phone.newest
             assert reply is not None, "there is no reply to truncate"

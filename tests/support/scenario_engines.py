@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,16 +14,20 @@ import numpy as np
 
 from agent.audio.samples import Samples
 from agent.compute import Compute, Urgency
-from agent.reply import CanvasStep, Message, Prefilled, ReplyPiece
+from agent.config.tools import ToolSettings
+from agent.reply import CanvasStep, FunctionTool, Message, Prefilled, ReplyPiece, ToolCall
 from agent.responders.base import ResponderError
 from agent.responders.scripted import ScriptedCall, ScriptedResponder
 from agent.runtime.engine_tasks import Engines
+from agent.tools.base import ToolResult
+from agent.tools.built_in import built_in
+from agent.tools.toolbox import Toolbox
 from asr.engine import RATE, AsrError
 from asr.recording import Recording
 from asr.stable_prefix import StablePrefix
 from asr.transcript import Transcript, Word
 from support.fakes import FRAME
-from support.scenario import EngineCosts, Scenario
+from support.scenario import EngineCosts, Scenario, ToolScript
 from support.tone_language import ToneLanguage, agents_tongue, callers_tongue
 from tts.engine import SpeechChunk, TtsError, WordSpan, check_text
 
@@ -221,11 +225,31 @@ class TimedResponder(ScriptedResponder):
     """The scripted responder, at a price."""
 
     def __init__(self, scenario: Scenario, spend: Spend) -> None:
-        super().__init__(scenario.answers, steps=scenario.engines.steps)
+        script = {words: _line(answer) for words, answer in scenario.answers.items()}
+        super().__init__(script, steps=scenario.engines.steps)
         self.costs, self.spend = scenario.engines, spend
 
     def open(self) -> TimedCall:
         return TimedCall(self)
+
+
+def _line(answer: str) -> str | ToolCall:
+    return ToolCall("", answer.removeprefix("call "), "{}") if answer[:5] == "call " else answer
+
+
+class TimedTool:
+    """A function of the server that takes its time."""
+
+    def __init__(self, name: str, script: ToolScript) -> None:
+        self.offer = FunctionTool(name, name, {"type": "object"}, "server")
+        self._script = script
+
+    def can_use(self, line: object) -> bool:
+        return True
+
+    async def run(self, arguments: Mapping[str, Any], line: object) -> ToolResult:
+        await asyncio.sleep(self._script.seconds)
+        return ToolResult(self._script.output)
 
 
 class TimedCall(ScriptedCall):
@@ -266,6 +290,7 @@ def live_engines(scenario: Scenario) -> Engines:
 
 def _engines(scenario: Scenario, spend: Spend, compute: Compute, voices: Executor) -> Engines:
     costs = scenario.engines
+    timed = [TimedTool(name, script) for name, script in scenario.tools.items()]
     callers, agents = callers_tongue(scenario.callers_word), agents_tongue(scenario.agents_word)
     return Engines(
         asr=ToneTranscriber(callers, agents, costs, spend),
@@ -274,4 +299,5 @@ def _engines(scenario: Scenario, spend: Spend, compute: Compute, voices: Executo
         new_gate=LowGate,
         compute=compute,
         voices=voices,
+        tools=Toolbox(None, [*built_in(ToolSettings(built_in=("hang_up",))), *timed]),
     )

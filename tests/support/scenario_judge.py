@@ -14,6 +14,8 @@ from support.scenario_director import Director
 from support.scenario_phone import Phone
 from tts.speakable import speakable
 
+APART = "Classify."
+"""Instructions of replies outside the conversation, whose prompts their client composes."""
 Log = list[tuple[float, dict[str, Any]]]
 
 
@@ -32,6 +34,10 @@ def judge(call: Director) -> None:
         "ear": phone.all_words() if outcome.ear is not None else None,
         "errors": [e["error"]["code"] for _, e in call.log if e["type"] == "error"],
         "closed": phone.close_code,
+        "apart": {
+            reply.topic: reply.said if reply.status == "completed" else reply.status
+            for reply in phone.apart.values()
+        },
     }
     for name, found in facts.items():
         wanted = getattr(outcome, name)
@@ -77,8 +83,10 @@ def _memory(call: Director) -> Iterator[str]:
     truncated = {e["item_id"] for _, e in call.log if e["type"].endswith(".truncated")}
     for reply in call.replies:
         heard = call.phone.words_of(reply)
-        heard = "" if filler.startswith(heard) else heard.removeprefix(filler).strip()
-        if reply.over and reply.item_id not in truncated and not _same(call, heard, reply.said):
+        if reply.said != filler:
+            heard = "" if filler.startswith(heard) else heard.removeprefix(filler).strip()
+        checked = reply.over and not reply.text_only and reply.item_id not in truncated
+        if checked and not _same(call, heard, reply.said):
             yield f"heard {heard!r}, remembered {reply.said!r}"
 
 
@@ -94,8 +102,12 @@ def _same(call: Director, heard: str, said: str) -> bool:
 def _prompts(call: Director) -> Iterator[str]:
     for prompt in call.engines.responder.prompts:
         roles = [message.role for message in prompt]
-        alternate = all(a != b for a, b in itertools.pairwise(roles))
-        if roles[0] != "system" or roles[-1] != "user" or not alternate:
+        # The agent may speak after the output of a function that it called.
+        sides = [message for message in prompt if message.role != "tool"]
+        alternate = all(a.role != b.role or a.calls for a, b in itertools.pairwise(sides))
+        apart = prompt[0].content == APART
+        asked = roles[-1] in ("user", "tool") and alternate
+        if roles[0] != "system" or not (apart or asked):
             yield f"a prompt with the roles {roles}"
 
 

@@ -39,6 +39,9 @@ class HeardReply:
     """What the server says was heard."""
     pieces: list[tuple[int, int]] = field(default_factory=list)
     """Places of its sound on the ear's timeline, in samples."""
+    text_only: bool = False
+    topic: str = ""
+    """Of its metadata."""
 
     @property
     def over(self) -> bool:
@@ -59,6 +62,8 @@ class Phone:
         self.audio = CallAudio(WIRE_RATE)
         self.log: list[tuple[float, dict[str, Any]]] = []
         self.replies: dict[str, HeardReply] = {}
+        self.apart: dict[str, HeardReply] = {}
+        """Replies of words outside the conversation, beside the others."""
         self.faults: list[str] = []
         """What no server may do in any conversation."""
         self.muted = False
@@ -134,7 +139,11 @@ class Phone:
         self.log.append((self.now, event))
         match event["type"]:
             case "response.created":
-                self._reply_begins(event["response"]["id"])
+                self._reply_begins(event["response"])
+            case "response.done" if event["response"]["id"] in self.apart:
+                self._read(self.apart[event["response"]["id"]], event["response"])
+            case _ if event.get("response_id") in self.apart:
+                pass
             case "response.output_item.added":
                 self.replies[event["response_id"]].item_id = event["item"]["id"]
             case "response.output_audio.delta":
@@ -152,12 +161,18 @@ class Phone:
                 self._reply_ends(event["response"])
         self._changed.set()
 
-    def _reply_begins(self, response_id: str) -> None:
+    def _reply_begins(self, response: dict[str, Any]) -> None:
+        response_id = response["id"]
+        text_only = response["output_modalities"] == ["text"]
+        if text_only and response["conversation_id"] is None:
+            topic = response["metadata"]["topic"]
+            self.apart[response_id] = HeardReply(response_id, text_only=True, topic=topic)
+            return
         if any(not reply.over for reply in self.replies.values()):
             self.faults.append(f"{response_id} began while another reply ran")
         if response_id in self.replies:
             self.faults.append(f"{response_id} began twice")
-        self.replies[response_id] = HeardReply(response_id)
+        self.replies[response_id] = HeardReply(response_id, text_only=text_only)
 
     def _hear(self, event: dict[str, Any]) -> None:
         reply = self.replies[event["response_id"]]
@@ -175,12 +190,15 @@ class Phone:
             reply.pieces = [(start, min(end, now)) for start, end in reply.pieces if start < now]
 
     def _reply_ends(self, response: dict[str, Any]) -> None:
-        reply = self.replies[response["id"]]
+        self._read(self.replies[response["id"]], response)
+
+    def _read(self, reply: HeardReply, response: dict[str, Any]) -> None:
         if reply.over:
             self.faults.append(f"{reply.id} ended twice")
         reply.status = response["status"]
         parts = [part for item in response["output"] for part in item["content"]]
-        reply.said = " ".join(part["transcript"] for part in parts).strip()
+        key = "text" if reply.text_only else "transcript"
+        reply.said = " ".join(part[key] for part in parts).strip()
 
     # ---- what was heard ------------------------------------------------------------
 
@@ -201,6 +219,8 @@ class Phone:
         return start, self.audio.ear[start:end]
 
     def words_of(self, reply: HeardReply) -> str:
+        if reply.text_only:
+            return reply.said
         return self._words(self.sound_of(reply)[1])
 
     def all_words(self) -> str:

@@ -82,6 +82,12 @@ class Witness:
     owed: bool = False
     answers: bool = False
     """Whether the running reply is one that was owed."""
+    apart: set[str] = field(default_factory=set)
+    """Replies of words alone outside the conversation that are being generated."""
+    apart_generations: set[int] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+    """Words of replies without sound that belong to the conversation."""
+    text_only: set[str] = field(default_factory=set)
     hung_up: bool = False
 
     def see(self, command: Command) -> None:
@@ -90,6 +96,7 @@ class Witness:
                 self._responds(command)
             case Speak():
                 assert command.generation not in self.abandoned, "work for a generation given up"
+                assert command.generation not in self.apart_generations, "sound of words alone"
             case Abandon():
                 assert command.generation not in self.abandoned, "given up twice"
                 self.abandoned.add(command.generation)
@@ -98,6 +105,14 @@ class Witness:
                 assert len(self.listening) <= MAX_UNTRANSCRIBED + 2, "recordings pile up"
             case DropTurnAudio():
                 self.listening.discard(command.turn)
+            case ReplyStarted(text_only=True, apart=True):
+                assert command.response_id not in self.apart, f"{command} twice"
+                self._new_item(command.item_id)
+                self.apart.add(command.response_id)
+            case ReplyFinished() if command.response_id in self.apart:
+                self.apart.discard(command.response_id)
+            case ReplyTextDelta() if command.response_id in self.apart:
+                pass
             case ReplyStarted() | ReplyFinished():
                 self._reply(command)
             case Play():
@@ -113,6 +128,8 @@ class Witness:
                 assert command.response_id == self.running, f"{command} and it does not run"
                 assert not self.stopped, f"{command} after its stop"
                 self.stopped = isinstance(command, StopPlaying)
+                if isinstance(command, ReplyTextDelta) and command.response_id in self.text_only:
+                    self.written |= set(bare(command.delta))
             case SpeechStarted() | SpeechStopped() | AudioCleared():
                 self._caller(command)
             case TurnCommitted() | TextAccepted():
@@ -130,7 +147,12 @@ class Witness:
         assert command.generation > self.newest, "generations only rise"
         self.newest = command.generation
         assert command.messages[0].role == "system"
-        known = {word for generation in self.spoken for word in self.heard(generation)}
+        if command.apart:
+            self.apart_generations.add(command.generation)
+            return  # it may see the words of the reply that runs, heard or not
+        known = self.written | {
+            word for generation in self.spoken for word in self.heard(generation)
+        }
         for message in command.messages:
             if message.role == "assistant":
                 unheard = set(bare(message.content)) - known
@@ -151,12 +173,18 @@ class Witness:
             assert response_id not in self.statuses, "a reply that was over begins"
             self._new_item(command.item_id)
             self.running, self.stopped = response_id, False
-            self.answers, self.owed = self.owed, False
+            if command.text_only:
+                self.text_only.add(response_id)
+            # A reply outside the conversation answers nobody.
+            self.answers = self.owed and not command.apart
+            self.owed = self.owed and command.apart
             return
         assert response_id == self.running, "the end of a reply that does not run"
         self.statuses[response_id], self.running = command.status, None
         generation = self.generations.get(response_id)
         heard = [] if generation is None else self.heard(generation)
+        if response_id in self.text_only:
+            return
         if command.status == "completed":
             assert set(bare(command.text)) <= set(heard), "completed, and not heard"
         else:

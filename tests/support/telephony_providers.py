@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -18,11 +18,13 @@ from websockets.exceptions import ConnectionClosed
 
 from agent.compute import Compute
 from agent.config.settings import Settings
+from agent.reply import ToolCall
 from agent.responders.scripted import ScriptedResponder, repeat
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import listen, serve
 from agent.telephony.check.fake_providers import ProviderMessage, Twilio
 from agent.telephony.check.signing import MediaAddress, read_answer, signed_webhook
+from agent.tools.toolbox import load_tools
 from asr.scripted import ScriptedTranscriber
 from support.fakes import LoudIsSpeech
 from tts.tone import ToneSynthesizer
@@ -75,7 +77,9 @@ class TelephonyServer:
             await asyncio.sleep(0.02)
 
 
-def scripted(*heard: str, script: Callable[[str], str] | Mapping[str, str] = repeat) -> Engines:
+def scripted(
+    *heard: str, script: Callable[[str], str] | Mapping[str, str | ToolCall] = repeat
+) -> Engines:
     """Engines without models, whose caller says ``heard``."""
     utterances = [[(1, word) for word in text.split()] for text in heard]
     return Engines(
@@ -91,7 +95,7 @@ def scripted(*heard: str, script: Callable[[str], str] | Mapping[str, str] = rep
 @asynccontextmanager
 async def telephony_server(
     *heard: str,
-    script: Callable[[str], str] | Mapping[str, str] = repeat,
+    script: Callable[[str], str] | Mapping[str, str | ToolCall] = repeat,
     telephony: Mapping[str, Any] | None = None,
     engines: Engines | None = None,
     **sections: Any,
@@ -110,6 +114,7 @@ async def telephony_server(
     settings = Settings.model_validate({"telephony": providers, **sections})
     own = engines is None
     engines = engines or scripted(*heard, script=script)
+    engines = replace(engines, tools=load_tools(settings.tools))
     ready = asyncio.Event()
     serving = asyncio.create_task(serve(settings, engines, sock, ready.set))
     try:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
 from agent.compute import Compute
 from agent.config.settings import Settings
+from agent.reply import ToolCall
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import listen, serve
+from agent.tools.toolbox import load_tools
 from asr.scripted import ScriptedTranscriber
 from support.fakes import LoudIsSpeech
 from tts.engine import Synthesizer
@@ -28,18 +30,26 @@ SECTIONS = {
 
 @asynccontextmanager
 async def server(
-    *heard: str, tts: Synthesizer | None = None, max_calls: int = 2, **telephony: Any
+    *heard: str,
+    tts: Synthesizer | None = None,
+    max_calls: int = 2,
+    answers: Mapping[str, str | ToolCall] = ANSWERS,
+    tools: Mapping[str, Any] | None = None,
+    **telephony: Any,
 ) -> AsyncIterator[tuple[str, Engines]]:
     """Address and engines; the recogniser hears one of ``heard`` after the other."""
-    settings = Settings(server={"max_calls": max_calls}, telephony={**SECTIONS, **telephony})
+    settings = Settings(
+        server={"max_calls": max_calls}, telephony={**SECTIONS, **telephony}, tools=tools or {}
+    )
     words = ScriptedTranscriber([[(1, word) for word in text.split()] for text in heard])
     engines = Engines(
         words,
-        ScriptedResponder(ANSWERS),
+        ScriptedResponder(answers),
         tts or ToneSynthesizer(),
         LoudIsSpeech,
         Compute(),
         ThreadPoolExecutor(2),
+        tools=load_tools(settings.tools),
     )
     sock = listen("127.0.0.1", 0)
     ready = asyncio.Event()

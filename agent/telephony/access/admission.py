@@ -32,11 +32,13 @@ class SocketRequest:
         address: IP address of the peer; empty where it is gone already.
         headers: HTTP headers, names in lower case.
         token: ``token`` in the query of the URL; empty where there is none.
+        call: ``call`` in it, by which a dialplan may name its call.
     """
 
     address: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     token: str = field(default="", repr=False)
+    call: str = ""
 
 
 class TokenCheck(Protocol):

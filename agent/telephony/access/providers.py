@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.config.telephony import (
+    AsteriskSettings,
     ExotelSettings,
     JambonzSettings,
     PlivoSettings,
@@ -36,12 +37,16 @@ class ProviderWebhook:
     Attributes:
         verify: raises ``SignatureError`` unless the provider signed the request.
         call_id: name of the field with the call's id, as the media stream will give it too.
-        answer: makes the answer from the media socket's URL, the token and the call's id.
+        answer: makes the answer from the media socket's URL, the token, the call's id, and the
+            address that is asked after the stream (None: nothing comes after it).
+        next: makes the answer there from a destination; None for the end of the call. None where
+            the provider cannot be told so.
     """
 
     verify: Callable[[SignedRequest], None]
     call_id: str
-    answer: Callable[[str, str, str], WebhookAnswer]
+    answer: Callable[[str, str, str, str | None], WebhookAnswer]
+    next: Callable[[str | None], WebhookAnswer] | None = None
 
 
 def provider_webhooks(settings: TelephonySettings, wall: Clock) -> Mapping[str, ProviderWebhook]:
@@ -67,7 +72,8 @@ def _twilio(settings: TwilioSettings) -> ProviderWebhook:
     return ProviderWebhook(
         lambda request: verify_twilio(request, secret),
         "CallSid",
-        lambda url, token, call_id: answers.twiml(url, token),
+        lambda url, token, call_id, after: answers.twiml(url, token, after),
+        answers.dial_xml,
     )
 
 
@@ -76,7 +82,8 @@ def _signalwire(settings: SignalWireSettings) -> ProviderWebhook:
     return ProviderWebhook(
         lambda request: verify_twilio(request, secret, "x-signalwire-signature"),
         "CallSid",
-        lambda url, token, call_id: answers.twiml(url, token),
+        lambda url, token, call_id, after: answers.twiml(url, token, after),
+        answers.dial_xml,
     )
 
 
@@ -85,7 +92,7 @@ def _exotel(settings: ExotelSettings) -> ProviderWebhook:
     return ProviderWebhook(
         lambda request: verify_basic(request, settings.username, password),
         "CallSid",
-        lambda url, token, call_id: answers.exotel_url(url, token, settings.rate),
+        lambda url, token, call_id, after: answers.exotel_url(url, token, settings.rate),
     )
 
 
@@ -93,7 +100,8 @@ def _telnyx(settings: TelnyxSettings, wall: Clock) -> ProviderWebhook:
     return ProviderWebhook(
         lambda request: verify_telnyx(request, settings.public_key, wall()),
         "CallSid",  # of TeXML; the stream calls it call_control_id
-        lambda url, token, call_id: answers.texml(url, token),
+        lambda url, token, call_id, after: answers.texml(url, token, after),
+        answers.dial_xml,
     )
 
 
@@ -102,7 +110,8 @@ def _plivo(settings: PlivoSettings) -> ProviderWebhook:
     return ProviderWebhook(
         lambda request: verify_plivo(request, secret),
         "CallUUID",
-        lambda url, token, call_id: answers.plivo_xml(url, token, settings.rate),
+        lambda url, token, call_id, after: answers.plivo_xml(url, token, settings.rate, after),
+        answers.plivo_dial_xml,
     )
 
 
@@ -111,7 +120,8 @@ def _vonage(settings: VonageSettings, wall: Clock) -> ProviderWebhook:
     return ProviderWebhook(
         lambda request: verify_vonage(request, secret, wall(), settings.application_id),
         "uuid",
-        lambda url, token, call_id: answers.ncco(url, token, settings.rate, call_id),
+        lambda url, token, call_id, after: answers.ncco(url, token, settings.rate, call_id, after),
+        answers.connect_ncco,
     )
 
 
@@ -120,5 +130,17 @@ def _jambonz(settings: JambonzSettings) -> ProviderWebhook:
     return ProviderWebhook(
         lambda request: verify_basic(request, settings.username, password),
         "call_sid",
-        lambda url, token, call_id: answers.jambonz_verbs(url, token, settings.rate),
+        lambda url, token, call_id, after: answers.jambonz_verbs(url, token, settings.rate, after),
+        answers.jambonz_dial,
+    )
+
+
+def exchange_hook(settings: AsteriskSettings) -> ProviderWebhook:
+    """The question of a dialplan after the stream; it gets its socket without a webhook."""
+    password = settings.password.get_secret_value()
+    return ProviderWebhook(
+        lambda request: verify_basic(request, settings.username, password),
+        "call",
+        lambda url, token, call_id, after: answers.plain(None),
+        answers.plain,
     )

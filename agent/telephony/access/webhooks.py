@@ -1,5 +1,7 @@
 """The webhooks ``/telephony/{provider}/answer``, which providers ask about incoming calls.
 
+At ``/telephony/{provider}/next`` they ask what comes after the stream, where transfers are on.
+
 A request is read up to a bound, its signature is verified, and only then is a token issued. The
 token is checked at the media socket (``agent.telephony.access.admission``).
 """
@@ -10,7 +12,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -18,9 +20,14 @@ from starlette.routing import Route
 
 from agent.config.telephony import TelephonySettings
 from agent.telephony.access.answers import ENDED, WebhookAnswer
-from agent.telephony.access.providers import provider_webhooks
+from agent.telephony.access.providers import (
+    ProviderWebhook,
+    exchange_hook,
+    provider_webhooks,
+)
 from agent.telephony.access.signatures import SignatureError, SignedRequest
 from agent.telephony.access.tokens import Tokens
+from agent.telephony.access.transfers import Transfers
 
 log = logging.getLogger("onebreath.telephony")
 
@@ -47,6 +54,7 @@ class Webhooks:
         tokens: shared with the media sockets.
         clock: monotonic seconds, as for taking tokens back.
         wall: clock in seconds since 1970, for signed times.
+        transfers: shared with the calls; None where the agent transfers nobody.
     """
 
     def __init__(
@@ -55,25 +63,41 @@ class Webhooks:
         tokens: Tokens,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        transfers: Transfers | None = None,
     ) -> None:
         self._public_url = settings.public_url
         self._tokens = tokens
         self._clock = clock
+        self._transfers = transfers
         self._hooks = provider_webhooks(settings, wall)
+        exchange = settings.asterisk
+        self._next = {**self._hooks}
+        if exchange is not None:
+            self._next["asterisk"] = exchange_hook(exchange)
 
     def routes(self) -> list[Route]:
         """The routes; empty where no provider is set up."""
-        if not self._hooks:
-            return []
-        return [
-            Route(ENDED, _ended, methods=["POST"]),
-            Route("/telephony/{provider}/answer", self._answer, methods=["GET", "POST"]),
-        ]
+        methods = ["GET", "POST"]
+        routes = []
+        if self._transfers is not None and self._next:
+            routes.append(Route("/telephony/{provider}/next", self._go_on, methods=methods))
+        if self._hooks:
+            routes.append(Route(ENDED, _ended, methods=["POST"]))
+            routes.append(Route("/telephony/{provider}/answer", self._answer, methods=methods))
+        return routes
 
     async def _answer(self, request: Request) -> Response:
+        return await self._answered(request, self._decide)
+
+    async def _go_on(self, request: Request) -> Response:
+        return await self._answered(request, self._what_is_next)
+
+    async def _answered(
+        self, request: Request, decide: Callable[[str, Request], Awaitable[WebhookAnswer]]
+    ) -> Response:
         provider = request.path_params["provider"]
         try:
-            answer = await self._decide(provider, request)
+            answer = await decide(provider, request)
         except WebhookRefused as refused:
             log.warning("refused a webhook of %.20r: %s", provider, refused)
             return PlainTextResponse(f"{refused}\n", refused.status)
@@ -82,7 +106,27 @@ class Webhooks:
         return Response(answer.body, media_type=answer.media_type)
 
     async def _decide(self, provider: str, request: Request) -> WebhookAnswer:
-        hook = self._hooks.get(provider)
+        hook, call_id = await self._verified(self._hooks, provider, request)
+        token = self._tokens.issue(call_id, self._clock(), provider)
+        here = f"{self._public_url}/telephony/{provider}"
+        after = None if self._transfers is None else f"{here}/next"
+        return hook.answer(here.replace("http", "ws", 1), token, call_id, after)
+
+    async def _what_is_next(self, provider: str, request: Request) -> WebhookAnswer:
+        """The answer to the question what comes after the stream of a call."""
+        hook, call_id = await self._verified(self._next, provider, request)
+        if hook.next is None or self._transfers is None:
+            raise WebhookRefused(404, f"{provider} is told nothing after the stream")
+        destination = self._transfers.take(provider, call_id)
+        if destination is not None:
+            log.info("%s connects a caller to another party", provider)
+        return hook.next(destination)
+
+    async def _verified(
+        self, hooks: Mapping[str, ProviderWebhook], provider: str, request: Request
+    ) -> tuple[ProviderWebhook, str]:
+        """(the provider's webhook, the call's id) of a request that the provider signed."""
+        hook = hooks.get(provider)
         if hook is None:
             raise WebhookRefused(
                 404, f"no [telephony.{provider:.20}] in the settings of this server"
@@ -95,12 +139,9 @@ class Webhooks:
         )
         try:
             hook.verify(signed)
-            call_id = _call_id(signed, hook.call_id)
+            return hook, _call_id(signed, hook.call_id)
         except SignatureError as error:
             raise WebhookRefused(403, str(error)) from None
-        token = self._tokens.issue(call_id, self._clock(), provider)
-        socket = f"{self._public_url}/telephony/{provider}".replace("http", "ws", 1)
-        return hook.answer(socket, token, call_id)
 
     def _public_url_of(self, request: Request) -> str:
         """The URL as the provider knows it, byte for byte."""

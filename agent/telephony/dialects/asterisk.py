@@ -34,10 +34,6 @@ _SLIN = re.compile(r"slin(\d*)")
 class AsteriskStream(BinaryStream):
     """One channel, in the form of control messages that its first message has."""
 
-    no_transfer = (
-        "let the dialplan go on after Dial(WebSocket/...) with the other party, and hang up"
-    )
-
     def __init__(self) -> None:
         super().__init__()
         # A channel whose caller is muted or on hold sends no sound.

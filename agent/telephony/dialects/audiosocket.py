@@ -20,7 +20,6 @@ from agent.telephony.dialects.base import (
     PeerEvent,
     Started,
     Stopped,
-    Unsupported,
     WireMessage,
 )
 from agent.telephony.dialects.encodings import Encoding, check_rate
@@ -132,9 +131,6 @@ class AudioSocketStream:
 
     def hang_up(self) -> list[WireMessage]:
         return [_frame(FrameKind.HANG_UP)]
-
-    def transfer(self, destination: str) -> list[WireMessage]:
-        raise Unsupported("let the dialplan go on after AudioSocket with the other party")
 
 
 def _frame(kind: int, payload: bytes = b"") -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.audio.samples import Samples
-from agent.errors import CallError, ProtocolError
+from agent.errors import ProtocolError
 
 WireMessage = str | bytes
 """One message of a media connection: text or binary."""
@@ -19,10 +19,6 @@ WireMessage = str | bytes
 
 class DialectError(ProtocolError):
     """The peer violated its protocol; the call cannot go on."""
-
-
-class Unsupported(CallError):
-    """The peer's protocol has no such command; the message says how to do it instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +139,3 @@ class Dialect(Protocol):
 
     def hang_up(self) -> list[WireMessage]:
         """Messages that end the call; at most providers, closing the socket does."""
-
-    def transfer(self, destination: str) -> list[WireMessage]:
-        """Messages that hand the call to another party.
-
-        Raises:
-            Unsupported: the protocol has no transfer.
-        """

@@ -20,7 +20,6 @@ class PlivoStream(JsonStream):
     names = FieldNames("streamId", "callId", "mediaFormat", "sampleRate", "extra_headers")
     encodings = frozenset(CONTENT_TYPES)
     encoding_advice = "Plivo streams mu-law or 16-bit linear sound only"
-    no_transfer = "Plivo transfers over its REST API, not over the media socket"
 
     def _other(self, event: str, message: JsonFields) -> list[PeerEvent]:
         return [MarkReached(message.text("name"))] if event == "playedStream" else []

@@ -1,11 +1,9 @@
-"""The common part of all dialects over a websocket: the encoding, and no transfer."""
+"""The common part of all dialects over a websocket: the encoding."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from agent.audio.samples import Samples
-from agent.telephony.dialects.base import Capabilities, DialectError, Unsupported, WireMessage
+from agent.telephony.dialects.base import Capabilities, DialectError, WireMessage
 from agent.telephony.dialects.encodings import Encoding
 
 
@@ -13,8 +11,6 @@ class ProviderStream:
     """One stream of a provider. Its encoding is known once the call has started."""
 
     capabilities = Capabilities()
-    no_transfer: ClassVar[str]
-    """The reason why there is no transfer over the socket, and the way to do it instead."""
 
     def __init__(self) -> None:
         self._encoding: Encoding | None = None
@@ -33,6 +29,3 @@ class ProviderStream:
 
     def hang_up(self) -> list[WireMessage]:
         return []
-
-    def transfer(self, destination: str) -> list[WireMessage]:
-        raise Unsupported(self.no_transfer)

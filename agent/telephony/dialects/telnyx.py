@@ -50,7 +50,6 @@ class TelnyxStream(JsonStream):
     )
     encodings = frozenset({Encoding.MULAW, Encoding.ALAW})
     encoding_advice = "choose PCMU or PCMA: Telnyx does not tell the byte order of L16"
-    no_transfer = "Telnyx transfers over its Call Control API, not over the media socket"
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,11 +16,6 @@ from agent.telephony.dialects.json_stream import SNAKE_CASE, JsonStream
 class TwilioStream(JsonStream):
     """One stream, whose timestamps count the milliseconds of audio."""
 
-    no_transfer = (
-        "this provider transfers over its REST API; let the answer of the webhook go on with "
-        "a Dial verb, and hang up"
-    )
-
     def _received(self, samples: Samples, media: JsonFields) -> list[PeerEvent]:
         at = media.integer("timestamp") / 1000 if media.has("timestamp") else None
         return [AudioReceived(samples, at)]

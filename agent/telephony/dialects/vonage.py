@@ -26,8 +26,6 @@ _CONTENT_TYPE = re.compile(r"audio/l16;\s*rate=(\d{1,6})")
 class VonageStream(BinaryStream):
     """One connection. The headers of the NCCO come in the first message."""
 
-    no_transfer = "Vonage transfers over its REST API, not over the media socket"
-
     def _text(self, message: str) -> list[PeerEvent]:
         fields = read_object(message)
         match fields.text("event"):
@@ -60,8 +58,6 @@ class VonageStream(BinaryStream):
 
 class JambonzStream(BinaryStream):
     """One ``listen``; a mark goes with the audio that follows it, up to 30 at once."""
-
-    no_transfer = "let the verb after listen dial the other party, and hang up"
 
     def _text(self, message: str) -> list[PeerEvent]:
         fields = read_object(message)

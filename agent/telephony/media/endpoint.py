@@ -20,6 +20,7 @@ from agent.runtime.call import CallRunner
 from agent.runtime.calls import AdmittedCall, CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
 from agent.telephony.access.admission import Admission, SocketRequest, TokenCheck
+from agent.telephony.access.transfers import Transfers
 from agent.telephony.dialects.base import DialectError
 from agent.telephony.dialects.registry import AUTO, DIALECTS
 from agent.telephony.media.announce import announce_alone
@@ -35,6 +36,8 @@ from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.telephony")
 
+ASK_WHAT_IS_NEXT = ("twilio", "signalwire", "telnyx", "plivo", "vonage", "jambonz", "asterisk")
+"""Providers that ask what comes after the stream, and can be told to dial."""
 SUBPROTOCOLS = ("media", "audio.jambonz.org", "audio.drachtio.org")
 
 
@@ -47,7 +50,8 @@ class TelephonyEndpoint:
         clock: monotonic seconds.
 
     Attributes:
-        transports: the running calls by the provider's id, to hang up or transfer one.
+        transports: the running calls by the provider's id.
+        transfers: the callers who are to be connected to another party.
         audiosocket_port: the TCP port of AudioSocket calls while ``listening``.
     """
 
@@ -64,6 +68,7 @@ class TelephonyEndpoint:
         self._calls = calls
         self._clock = clock
         self._admission = Admission(settings.telephony, tokens, clock)
+        self.transfers = Transfers(clock)
         self.transports: dict[str, TelephonyTransport] = {}
         self.audiosocket_port: int | None = None
 
@@ -96,7 +101,10 @@ class TelephonyEndpoint:
     async def _websocket(self, socket: WebSocket) -> None:
         provider = socket.path_params["provider"]
         address = socket.client.host if socket.client else ""
-        request = SocketRequest(address, socket.headers, socket.query_params.get("token", ""))
+        query = socket.query_params
+        request = SocketRequest(
+            address, socket.headers, query.get("token", ""), query.get("call", "")
+        )
         try:
             if provider not in DIALECTS and provider != AUTO:
                 raise CallRefused("no such provider", 404)
@@ -147,12 +155,31 @@ class TelephonyEndpoint:
             await connection.close(code, "this call is not let in")
         else:
             with call.setting_up():
-                transport = self._transport(connection, handshake)
+                transport = self._transport(connection, handshake, request)
             await self._run(call, transport, handshake.started.call_id)
 
-    def _transport(self, connection: MediaConnection, handshake: Handshake) -> TelephonyTransport:
+    def _transport(
+        self, connection: MediaConnection, handshake: Handshake, request: SocketRequest
+    ) -> TelephonyTransport:
         lead, instructions = self.settings.telephony.lead, self._instructions(handshake)
-        return TelephonyTransport(connection, handshake, lead, instructions, self._clock)
+        connect_to = self._connects(handshake, request)
+        return TelephonyTransport(
+            connection, handshake, lead, instructions, self._clock, connect_to
+        )
+
+    def _connects(
+        self, handshake: Handshake, request: SocketRequest
+    ) -> Callable[[str], None] | None:
+        """What notes a transfer of this call; None where the provider will not ask for one.
+
+        A dialplan asks by an id of its own, which it gives in the address of the socket.
+        """
+        provider, call_id = handshake.provider, handshake.started.call_id
+        if provider == "asterisk":
+            call_id = request.call
+        if provider not in ASK_WHAT_IS_NEXT or not call_id:
+            return None
+        return lambda destination: self.transfers.expect(provider, call_id, destination)
 
     async def _run(self, call: AdmittedCall, transport: TelephonyTransport, call_id: str) -> None:
         """Run the call while its transport moves the sound.

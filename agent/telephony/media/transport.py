@@ -43,6 +43,7 @@ from agent.telephony.media.handshake import Handshake
 from agent.telephony.media.outbound import Outbound
 from agent.telephony.media.pacer import FRAME_SECONDS, Mark
 from agent.telephony.media.recorder import StereoTrack
+from agent.telephony.media.tones import key_tones
 from agent.transports.base import Disconnected
 
 log = logging.getLogger("onebreath.telephony")
@@ -62,11 +63,14 @@ class TelephonyTransport:
         lead: seconds of audio that the peer may hold ahead of the caller's ear.
         instructions: the session's instructions; None leaves those of the settings.
         clock: monotonic seconds.
+        connect_to: notes the party to which the provider is to connect the caller after this call;
+            None where it cannot be told.
 
     Attributes:
         rate: samples per second, both ways.
         over: whether the peer is gone.
         deaf: whether the caller's audio and keys are dropped for now.
+        transfers: whether the caller can be transferred.
     """
 
     def __init__(
@@ -76,7 +80,10 @@ class TelephonyTransport:
         lead: float,
         instructions: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        connect_to: Callable[[str], None] | None = None,
     ) -> None:
+        self._connect_to = connect_to
+        self.transfers = connect_to is not None
         self.rate = handshake.started.rate
         can = handshake.dialect.capabilities
         self._connection = connection
@@ -94,6 +101,8 @@ class TelephonyTransport:
         self._keys_timer: asyncio.TimerHandle | None = None
         self._last_message_at = clock()
         self._replying = False
+        self._keying = False
+        """Whether tones of keys are being played, which no voice of the other side cuts."""
         self.over = False
         self.deaf = False
 
@@ -109,6 +118,8 @@ class TelephonyTransport:
                 self.play(notice.samples, notice.rate, notice.item_id)
             case StopPlaying():
                 await self._stop()
+            case SpeechStarted() if self._keying:
+                pass
             case SpeechStarted() if self._out.pacer.outstanding(self._clock()):
                 # The session counts this audio as played, or it was an announcement.
                 await self._stop()
@@ -160,13 +171,18 @@ class TelephonyTransport:
         await self._connection.close(code, reason)
 
     async def transfer(self, destination: str) -> None:
-        """Hand the call to another party.
+        """Let the provider connect the caller to another party once this call has ended."""
+        assert self._connect_to is not None
+        self._connect_to(destination)
 
-        Raises:
-            Unsupported: the peer's protocol has no transfer; the message says how to do it.
-            Disconnected: the peer is gone.
-        """
-        await self._send(self._dialect.transfer(destination))
+    async def send_dtmf(self, digits: str) -> None:
+        """Play the tones of keys, and wait until they were played or the peer is gone."""
+        self._keying = True
+        try:
+            self.play(key_tones(digits, self.rate), self.rate)
+            await self.all_played()
+        finally:
+            self._keying = False
 
     # ---- the peer's side -----------------------------------------------------------
 
