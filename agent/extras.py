@@ -10,7 +10,7 @@ EXTRAS = {
     "browser": ("playwright>=1.50",),
     "hosted": ("openai>=2",),
     "lab": ("jiwer>=3", "matplotlib>=3.9", "whisper-normalizer>=0.1"),
-    "mcp": ("mcp>=2,<3",),
+    "mcp": ("httpx2>=2", "mcp>=2,<3"),
 }
 """Requirements by extra, as pyproject.toml has them.
 

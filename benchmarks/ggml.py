@@ -1,8 +1,9 @@
-"""CPU kernels beside ggml's: products with a Q4_1 file's weights, and whole forward passes.
+"""CPU kernels beside ggml's: products with a Q4_1 file's weights, forward passes, whole replies.
 
     python benchmarks/ggml.py [MODEL.gguf] [--threads 1] [--llama-python PYTHON] [--json]
 
-The model is the default one unless another GGUF file with Q4_1 layers is named. ggml comes with
+The model is the default one unless another GGUF file is named; products are measured for one with
+Q4_1 layers. ``python -m dllm_core.bench.geometry`` writes files of published sizes. ggml comes with
 llama-cpp-python, which onebreath does not need: install it into an environment of its own,
 
     python -m venv llama && llama/bin/pip install llama-cpp-python    # builds from source, minutes
@@ -13,8 +14,9 @@ are loaded into this process, so that both sides run in turn on the same process
 ``"what": "product"``: the rows of one projection's input times its weights in all layers, one
 layer after another, so that weights come from memory as in a step; ``us`` is the median time of
 one layer. ``"what": "step"``: a forward pass over so many tokens behind 200 cached ones, with the
-logits of all of them and their largest. llama.cpp runs the file itself and, as ``q4_0``, the same
-model requantised to the 4-bit format that ggml repacks for this processor.
+logits of all of them and their largest. llama.cpp runs the file itself and, of a Q4_1 file, as
+``q4_0`` the same model requantised to the 4-bit format that ggml repacks for this processor.
+``"what": "reply"``: 24 greedy tokens behind the 200, token by token on both sides.
 
 Of one thread the CPU time is taken, which other programs on the machine hardly lengthen, of
 several the wall clock. ``times_faster`` is the median, over the rounds, of ggml's time over this
@@ -30,7 +32,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -49,13 +51,16 @@ from agent.models import store  # noqa: E402
 from dllm_core import Engine  # noqa: E402
 from dllm_core.bench.timing import CACHED, Row, Time, in_turn  # noqa: E402
 from dllm_core.cpu import product  # noqa: E402
-from dllm_core.cpu.packed import FOUR_BITS, PackedRows  # noqa: E402
+from dllm_core.cpu.formats import FOUR_BITS  # noqa: E402
+from dllm_core.cpu.packed import PackedRows  # noqa: E402
 from dllm_core.cpu.team import Program  # noqa: E402
 from dllm_core.decode.denoise import Forward, run  # noqa: E402
 from dllm_core.model.cache import KeyValues  # noqa: E402
 from dllm_core.model.transformer import Span  # noqa: E402
 
 ROWS = (1, 2, 4, 8, 16, 32)
+REPLY = 24
+"""Tokens of a reply."""
 MODEL = "smollm2-135m-instruct"
 PROJECTIONS = {
     "qkv": ("attn_q", "attn_k", "attn_v"),
@@ -145,6 +150,12 @@ def llama_cpp(python: str) -> Any:
     # At the end of the path: everything that both environments have is taken from this one.
     sys.path.append(str(Path(done.stdout.strip()).parent))
     return importlib.import_module("llama_cpp")
+
+
+def has_q4_1(path: Path) -> bool:
+    """Whether the file's first projection is of that format."""
+    kinds = {tensor.name: int(tensor.tensor_type) for tensor in GGUFReader(path).tensors}
+    return kinds.get("blk.0.ffn_gate.weight") == _Q4_1
 
 
 def read_weights(path: Path) -> dict[str, list[Weights]]:
@@ -300,6 +311,24 @@ class LlamaSteps:
 
         return work
 
+    def reply(self) -> Callable[[], object]:
+        """An action that runs ``REPLY`` tokens, each the likeliest after the one before."""
+        package, context = self._package, self._llama.ctx
+        batch = package.llama_batch_init(1, 0, 1)
+        batch.n_tokens, batch.n_seq_id[0], batch.seq_id[0][0], batch.logits[0] = 1, 1, 0, 1
+
+        def work() -> object:
+            package.llama_memory_seq_rm(self._memory, 0, CACHED, -1)
+            token = self._ids[CACHED]
+            for i in range(REPLY):
+                batch.token[0], batch.pos[0] = token, CACHED + i
+                if package.llama_decode(context, batch):
+                    raise SystemExit("llama_decode failed")
+                token = int(self.logits(1)[0].argmax())
+            return token
+
+        return work
+
     def logits(self, rows: int) -> Tensor:
         """Logits (rows, vocabulary) of the last step, where llama.cpp keeps them."""
         vocabulary = self._llama.n_vocab()
@@ -317,17 +346,29 @@ class OwnSteps:
         self._logits(0, CACHED)
 
     @torch.inference_mode()
-    def _logits(self, start: int, rows: int) -> Tensor:
+    def _logits(self, start: int, rows: int, given: Tensor | None = None) -> Tensor:
         """Logits of ``rows`` tokens from ``start`` on; each sees itself and those before it."""
         visible = start + rows
         mask = torch.ones(rows, visible, dtype=torch.bool).tril(start)
         span = Span(self._store, start, rows, visible, mask)
-        ids = self._ids[start:visible]
+        ids = (self._ids if given is None else given)[start:visible]
         return run(self._model, Forward(ids, (span,), torch.arange(rows)))
 
     def step(self, rows: int) -> Callable[[], object]:
         """An action that runs ``rows`` tokens and takes the largest logit of each."""
         return lambda: self._logits(CACHED, rows).argmax(-1).tolist()
+
+    def reply(self) -> Callable[[], object]:
+        """An action that runs ``REPLY`` tokens, each the likeliest after the one before."""
+
+        def work() -> object:
+            given = self._ids.clone()
+            for i in range(REPLY):
+                at = CACHED + i
+                given[at + 1] = self._logits(at, 1, given)[0].argmax()
+            return given
+
+        return work
 
     def logits(self, rows: int) -> Tensor:
         """Logits (rows, vocabulary) of a step."""
@@ -344,28 +385,42 @@ def requantised(package: Any, path: Path, folder: str) -> Path:
     return target
 
 
-def steps(package: Any, path: Path, threads: int, repeats: int) -> Iterator[Row]:
-    """A row for each number of tokens: an engine in int4 beside llama.cpp."""
+def steps(
+    package: Any, path: Path, threads: int, repeats: int, counts: Sequence[int], exact: bool
+) -> Iterator[Row]:
+    """A row for each number of tokens and one for a reply: an engine in int4 beside llama.cpp.
+
+    With `exact`, logits are compared with those of float32.
+    """
     engines = {
         dtype: Engine.load(path, dtype=dtype, device="cpu", threads=threads)  # type: ignore[arg-type]
-        for dtype in ("int4", "float32")
+        for dtype in ("int4", "float32")[: 1 + exact]
     }
     generator = torch.Generator().manual_seed(0)
     vocabulary = engines["int4"].config.vocab_size
     ids = torch.randint(vocabulary, (CACHED + ROWS[-1],), generator=generator).tolist()
-    own, plain = (OwnSteps(engines[dtype], ids) for dtype in ("int4", "float32"))
+    own, *plain = (OwnSteps(engine, ids) for engine in engines.values())
     with TemporaryDirectory() as folder:
-        files = {"q4_1": path, "q4_0": requantised(package, path, folder)}
+        files = {path.stem: path}
+        if has_q4_1(path):
+            files = {"q4_1": path, "q4_0": requantised(package, path, folder)}
         theirs = {kind: LlamaSteps(package, file, ids, threads) for kind, file in files.items()}
-    for rows in ROWS:
+    for rows in counts:
         actions = [own.step(rows), *(each.step(rows) for each in theirs.values())]
         times = in_turn(actions, repeats)
-        exact, ours = plain.logits(rows), own.logits(rows)
+        ours = own.logits(rows)
         for taken, (kind, each) in zip(times[1:], theirs.items(), strict=True):
             label: Row = {"what": "step", "ggml": kind, "rows": rows, "threads": threads}
             compared = _compared([times[0], taken], threads, 1.0, "ms")
-            errors = {"error": _error(ours, exact), "ggml_error": _error(each.logits(rows), exact)}
+            errors: Row = {}
+            if plain:
+                truth, found = plain[0].logits(rows), each.logits(rows)
+                errors = {"error": _error(ours, truth), "ggml_error": _error(found, truth)}
             yield label | compared | errors
+    replies = in_turn([own.reply(), *(each.reply() for each in theirs.values())], -(-repeats // 5))
+    for taken, kind in zip(replies[1:], theirs, strict=True):
+        label = {"what": "reply", "ggml": kind, "tokens": REPLY, "threads": threads}
+        yield label | _compared([replies[0], taken], threads, 1.0, "ms")
 
 
 def main() -> None:
@@ -373,9 +428,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path, nargs="?", help="a GGUF file with Q4_1 layers")
+    parser.add_argument("model", type=Path, nargs="?", help="a GGUF file")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=30, help="rounds per row")
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="tokens of the steps")
+    parser.add_argument(
+        "--no-errors", action="store_true", help="do not load the model in float32, too"
+    )
+    parser.add_argument("--no-products", action="store_true", help="measure whole passes only")
     parser.add_argument("--llama-python", default=sys.executable)
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     given = parser.parse_args()
@@ -385,8 +445,10 @@ def main() -> None:
     ggml = Ggml(Path(package.__file__).parent / "lib")
     system = package.llama_print_system_info().decode().strip()
     head: Row = {"what": "llama.cpp", "version": package.__version__, "system": system}
-    measured = products(ggml, read_weights(path), given.threads, given.repeats)
-    passes = steps(package, path, given.threads, given.repeats)
+    wanted = has_q4_1(path) and not given.no_products
+    measured = products(ggml, read_weights(path), given.threads, given.repeats) if wanted else []
+    exact = not given.no_errors
+    passes = steps(package, path, given.threads, given.repeats, given.rows, exact)
     for rows in ([head], measured, passes):
         for row in rows:
             line = "  ".join(f"{name} {value}" for name, value in row.items())

@@ -33,7 +33,7 @@ from dllm_core.gpu.device_batch import MOST_SEQUENCES
 from dllm_core.gpu.memory_plan import MemoryPlan
 from dllm_core.gpu.paged_backend import PagedBackend
 from dllm_core.gpu.paged_model import PagedModel
-from dllm_core.model import lora, weights
+from dllm_core.model import lora, packed_store, weights
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.loading import load
 from dllm_core.model.place import Dtype
@@ -103,15 +103,17 @@ class Engine:
         adapter: str | Path | None = None,
         merge: bool = True,
         progress: weights.Progress | None = None,
+        packed: str | Path = "auto",
+        packed_limit: int = packed_store.LIMIT,
     ) -> Engine:
         """Load a checkpoint.
 
         Args:
             source: path of a GGUF file, a directory of safetensors shards with config.json and
                 tokenizer.json, or a Hugging Face name.
-            dtype: number format of the weights. `auto` is int4 on a CPU (a checkpoint's own 4-bit
-                weights, int8 where it has no such; float32 where the system forbids kernels) and
-                bfloat16 on a GPU;
+            dtype: number format of the weights. `auto` is int4 on a CPU (a checkpoint's own
+                quantised weights, int8 where it has no such; float32 where the system forbids
+                kernels) and bfloat16 on a GPU;
                 `fp8` quantises the blocks' matrices while they are loaded, on a GPU that
                 multiplies them.
             device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
@@ -122,8 +124,12 @@ class Engine:
             adapter: directory of a LoRA adapter in PEFT's format; it may turn an autoregressive
                 checkpoint into one that denoises (`onebreath adapt`).
             merge: whether the adapter is added to the weights once, or at every pass. The latter
-                keeps a checkpoint's own 4-bit weights.
+                keeps a checkpoint's own quantised weights.
             progress: called with the share done (0 to 1) and a description of the work.
+            packed: where packed weights are kept between runs, so that int4 and int8 are loaded at
+                once: a directory, `off`, or `auto` (ONEBREATH_PACKED_WEIGHTS, or the user's cache
+                directory).
+            packed_limit: bytes of all files there.
 
         Raises:
             AdapterError: the adapter is damaged or belongs to another base.
@@ -143,6 +149,8 @@ class Engine:
             adapter=adapter,
             merge=merge,
             progress=progress,
+            packed=packed,
+            packed_limit=packed_limit,
         )
         engine = cls(loaded.model, loaded.tokenizer, loaded.context, loaded.denoiser)
         if engine._may_use_pages:

@@ -19,9 +19,13 @@ class ThinkingFilter:
 
     A piece that may be the beginning of a tag is held until it is decided. White space behind a
     chain of thought is removed, too.
+
+    Attributes:
+        thought: whether there was a tag so far.
     """
 
     def __init__(self) -> None:
+        self.thought = False
         self._held = ""
         self._inside = False
         self._strips = False
@@ -34,7 +38,7 @@ class ThinkingFilter:
             said += "" if self._inside else self._held[: tag.start()]
             self._held = self._held[tag.end() :]
             self._inside = tag[0] in OPENING
-            self._strips = True
+            self._strips = self.thought = True
         keep = _maybe_a_tag(self._held)
         rest = self._held[: len(self._held) - keep]
         self._held = self._held[len(rest) :]

@@ -18,6 +18,8 @@ from agent.runtime.threads import calm
 calm()
 for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(pool, "1")
+# Tests pack weights anew, and leave none in the user's cache directory.
+os.environ.setdefault("ONEBREATH_PACKED_WEIGHTS", "off")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

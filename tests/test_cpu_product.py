@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from support.packed import packed
 
 from dllm_core.cpu import team
-from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, Format, PackedRows
+from dllm_core.cpu.formats import EIGHT_BITS, FOUR_BITS, Format
+from dllm_core.cpu.packed import PackedRows
 from dllm_core.cpu.product import Norm, multiply, panel
 
 pytestmark = pytest.mark.kernels

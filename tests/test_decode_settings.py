@@ -55,7 +55,8 @@ def test_the_settings_have_the_words_of_the_engine() -> None:
         assert get_args(ours) == get_args(theirs)
     assert set(get_args(engine_config.Rule)) <= set(get_args(decoding.Rule))
     names = {field.name for field in fields(DecodeOptions)}
-    assert set(DecodingSettings.model_fields) - {"context", "config"} <= names
+    of_loading = {"context", "config", "packed_weights", "packed_limit"}
+    assert set(DecodingSettings.model_fields) - of_loading <= names
 
 
 def test_options_reach_the_engine(llada: Path) -> None:

@@ -110,6 +110,7 @@ def assert_same(device: list[CanvasView], host: list[CanvasView]) -> None:
         {"rule": "threshold", "threshold": 0.3},
         {"steps": 1},
         {"steps": 40},
+        {"banned": (3, 17, 40, 50)},
     ],
 )
 @torch.inference_mode()
@@ -123,6 +124,7 @@ def test_a_batch_denoises_step_by_step_as_the_host_does(
         host_views, host_final = by_host(model, prompt, length, chosen)
         assert_same(views, host_views)
         assert final == host_final
+        assert not set(final) & set(chosen.banned)
 
 
 @pytest.mark.parametrize("name", ["llada", "dream", "sdar", "adapted"])

@@ -76,16 +76,16 @@ def test_a_full_or_read_only_disk_is_no_error(folder):
 
 
 def test_other_sources_or_processors_have_other_code(monkeypatch):
-    before = kernel_files._version()
-    kernel_files._version.cache_clear()
+    before = kernel_files.version()
+    kernel_files.version.cache_clear()
     monkeypatch.setattr(kernel_files.llvm, "get_host_cpu_name", lambda: "another")
-    assert kernel_files._version() != before
-    kernel_files._version.cache_clear()
+    assert kernel_files.version() != before
+    kernel_files.version.cache_clear()
 
 
 def test_only_the_newest_versions_stay(folder, monkeypatch):
     for n in range(6):
-        monkeypatch.setattr(kernel_files, "_version", lambda n=n: f"version-{n}")
+        monkeypatch.setattr(kernel_files, "version", lambda n=n: f"version-{n}")
         kernel_files.write("kernel", b"code")
     assert len(list(folder.iterdir())) == 3
     assert kernel_files.read("kernel") == b"code"

@@ -17,7 +17,7 @@ from dllm_core.cpu.packed import PackedRows
 from dllm_core.model import lora
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.packed_transformer import PackedTransformer, prepare
-from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
+from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear, Part
 from dllm_core.model.transformer import Span, Transformer, visibility
 from dllm_core.model.weights import build
 
@@ -242,7 +242,7 @@ def test_weights_may_be_replaced_between_two_passes() -> None:
     model = packed_model(CONFIGS["llama"])
     first = logits(model, [[(0, 9)]])
     layer = layers_of(model)[0]
-    layer._keep(PackedRows(layer.in_features, layer.out_features, layer.form))
+    layer.adopt([Part(0, PackedRows(layer.in_features, layer.out_features, layer.form))])
     layer.store_rows(0, drawn(layer.out_features, layer.in_features, seed=7) * 0.2)
     changed = logits(model, [[(0, 9)]])
     assert not torch.equal(changed, first)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from support.packed import four_bit
 
-from dllm_core.cpu.packed import EIGHT_BITS, FOUR_BITS, PackedRows
+from dllm_core.cpu.formats import EIGHT_BITS, FOUR_BITS
+from dllm_core.cpu.packed import PackedRows
 from dllm_core.model.quantize import Int4Linear, Int8Linear
 
 

@@ -75,7 +75,10 @@ def models(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List models, verify their files and download missing ones.
+    """List models, verify their files and packed weights, and download missing ones.
+
+    Packed weights are those that the engine keeps between runs. A damaged file of them is deleted,
+    and made again when its model is loaded.
 
     Example: onebreath models --fetch smart-turn
     """
@@ -87,6 +90,7 @@ def models(
         registry.fetch([model.name for model in chosen], lambda line: err.print(line, style="dim"))
     with err.status("verifying"):
         found = {model.name: registry.problems(model.name) for model in chosen}
+        _drop_damaged_packed()
     if as_json:
         for model in chosen:
             row = {"name": model.name, "role": model.role, "bytes": model.size}
@@ -97,3 +101,20 @@ def models(
         for problem in (line for lines in found.values() for line in lines):
             err.print(problem, style="red", soft_wrap=True)
     raise typer.Exit(1 if any(found.values()) else 0)
+
+
+def _drop_damaged_packed() -> None:
+    """Read the packed weights that are kept between runs; delete what is damaged."""
+    from agent.config.sources import load_settings
+    from agent.errors import ConfigError
+    from dllm_core.model import packed_store
+
+    try:
+        chosen = load_settings().responder.packed_weights
+    except ConfigError:  # models are fetched before settings are right
+        chosen = None
+    packed = packed_store.choose(chosen or "auto")
+    for path, problem in () if packed is None else packed.problems():
+        if problem is not None:
+            err.print(f"{path} is deleted: {problem}", style="yellow", soft_wrap=True)
+            path.unlink(missing_ok=True)

@@ -39,6 +39,9 @@ class DecodingSettings(BaseModel):
         context: longest prompt plus reply, in tokens.
         config: fields of the model's configuration that its files leave out, such as
             ``{ attention = "block_causal", block_length = 32 }``.
+        packed_weights: directory in which packed weights are kept between runs, or ``off``; None:
+            in ``ONEBREATH_PACKED_WEIGHTS``, or in the user's cache directory.
+        packed_limit: most gigabytes of all packed weights there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +66,8 @@ class DecodingSettings(BaseModel):
     eos_last: bool | None = None
     context: int | None = Field(None, ge=16)
     config: dict[str, Any] = Field({})
+    packed_weights: str | None = Field(None, min_length=1)
+    packed_limit: float | None = Field(None, gt=0, le=1e6)
 
     def decoding(self) -> dict[str, Any]:
         """The options of a reply that are set, by their names in `dllm_core.DecodeOptions`."""
@@ -71,8 +76,13 @@ class DecodingSettings(BaseModel):
 
     def loading(self) -> dict[str, Any]:
         """The arguments of `dllm_core.Engine.load` that are set."""
-        values = {"context": self.context, "config": self.config or None}
+        values = {
+            "context": self.context,
+            "config": self.config or None,
+            "packed": self.packed_weights,
+            "packed_limit": None if self.packed_limit is None else int(self.packed_limit * 1e9),
+        }
         return {name: value for name, value in values.items() if value is not None}
 
 
-_OF_LOADING = ("context", "config")
+_OF_LOADING = ("context", "config", "packed_weights", "packed_limit")

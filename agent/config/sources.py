@@ -19,7 +19,7 @@ from agent.config.explain import explain
 from agent.config.settings import ENV_PREFIX, Settings
 from agent.errors import ConfigError
 
-OTHER_VARIABLES = {"ONEBREATH_CONFIG", "ONEBREATH_MODELS"}
+OTHER_VARIABLES = {"ONEBREATH_CONFIG", "ONEBREATH_MODELS", "ONEBREATH_PACKED_WEIGHTS"}
 DEFAULT_FILE = Path("onebreath.toml")
 
 

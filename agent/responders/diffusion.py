@@ -37,6 +37,7 @@ from dllm_core.decode.options import longest_prompt
 from dllm_core.decode.stats import DenoiseStats, DenoiseStep, DraftStats, PrefillStats
 from dllm_core.engine import DEFAULT_CONTEXT, Engine
 from dllm_core.errors import DllmError
+from dllm_core.model import packed_store
 from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
 from dllm_core.model.turn_head import TurnHead, word_ids
@@ -49,8 +50,8 @@ class DiffusionResponder:
     """A loaded engine, shared by all calls; each call owns its prompt cache.
 
     Args:
-        source, dtype, device, threads, adapter, context, config, progress: see
-            `dllm_core.Engine.load`.
+        source, dtype, device, threads, adapter, context, config, progress, packed, packed_limit:
+            see `dllm_core.Engine.load`.
         max_tokens: longest reply, in tokens; None for that of the options.
         options: how replies are denoised; None for the engine's default options.
         decoding: values that replace some of these options, by name.
@@ -88,6 +89,8 @@ class DiffusionResponder:
         config: Mapping[str, Any] | None = None,
         drafter: str | Path = "auto",
         progress: Callable[[float, str], None] | None = None,
+        packed: str | Path = "auto",
+        packed_limit: int = packed_store.LIMIT,
     ) -> None:
         self.head: TurnHead | None = None
         """Judges the end of the caller's words; None without one for this model."""
@@ -101,6 +104,8 @@ class DiffusionResponder:
                 context=context,
                 config=config,
                 progress=progress,
+                packed=packed,
+                packed_limit=packed_limit,
             )
             if turn_head is not None and self.engine.config.autoregressive:
                 self.head = TurnHead.load(Path(turn_head), self.engine.model)
@@ -110,8 +115,7 @@ class DiffusionResponder:
         except DllmError as error:
             raise ResponderError(str(error)) from error
         self.tools = EngineTools(self.engine)
-        if self.engine.gpu is None:  # whose rounds predict any token but the mask
-            self.options = replace(self.options, banned=self.engine.tokenizer.thinking_ids)
+        self.options = replace(self.options, banned=self.engine.tokenizer.thinking_ids)
 
     def _use_drafter(self, drafter: str | Path) -> None:
         place = self.engine.bundled_drafter() if drafter == "auto" else drafter

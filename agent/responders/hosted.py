@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from time import perf_counter
 from typing import cast
 
@@ -44,6 +45,19 @@ except ImportError as error:
 
 NO_KEY = "none"
 """Key that is sent where the settings have no key: local servers accept any."""
+_ROOM = 1024
+"""Tokens for the thoughts of a model that was seen to think, beside those of its reply."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What replies so far have shown of the model.
+
+    Attributes:
+        thinks: whether it thinks before it speaks.
+    """
+
+    thinks: bool = False
 
 
 def _client(service: Service) -> AsyncOpenAI:
@@ -70,9 +84,10 @@ class HostedResponder:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self._seen = _Seen()
 
     def open(self) -> HostedCall:
-        return HostedCall(self.service)
+        return HostedCall(self.service, self._seen)
 
     def warm_up(self) -> None:
         """Ask for one reply, to find a wrong key, model or address before the first call."""
@@ -93,8 +108,8 @@ class HostedResponder:
 class HostedCall(WaitingCall):
     """One call: a connection to the service, kept between turns."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, seen: _Seen) -> None:
+        self._service, self._seen = service, seen
         self._client = _client(service)
         self._connected = False
 
@@ -118,19 +133,22 @@ class HostedCall(WaitingCall):
     ) -> AsyncGenerator[ReplyPiece, None]:
         """See `ResponderCall.reply`; `Prefilled` has the time until the first word.
 
-        The service cannot be given a deadline, so it changes nothing.
+        The service cannot be given a deadline, so it changes nothing. The limit of a reply is that
+        of its spoken words: a model that was seen to think gets room for it, and is asked again
+        where its first thoughts left no word.
         """
         began, text, count, cut, called = perf_counter(), "", 0, False, False
-        aloud = ThinkingFilter()
+        aloud, room = ThinkingFilter(), _ROOM if self._seen.thinks else 0
+        spoken, longest = 0, self._service.longest(options)
         usage: CompletionUsage | None = None
         stream: AsyncStream[ChatCompletionChunk] | None = None
         prefilled: Prefilled | None = None
         calls = StreamedCalls(options.tools)
         try:
-            stream, chunk = await self._begin(messages, options)
+            stream, chunk = await self._begin(messages, options, room)
             prefilled = Prefilled(0, 0, _since(began))
             yield prefilled
-            while chunk is not None:
+            while chunk is not None and not (room and spoken >= longest):
                 usage = chunk.usage or usage
                 for choice in chunk.choices:
                     cut = cut or choice.finish_reason == "length"
@@ -138,10 +156,13 @@ class HostedCall(WaitingCall):
                         count += 1
                         if said := aloud.push(choice.delta.content):
                             text += said
+                            spoken += 1
                             yield ReplyText(said)
+                    self._seen.thinks |= aloud.thought or _thinks(choice)
                     for piece in calls.take(choice.delta.tool_calls or ()):
                         yield piece
                 chunk = await self._following(stream)
+            cut = cut or chunk is not None
             if rest := aloud.finish():
                 text += rest
                 yield ReplyText(rest)
@@ -162,7 +183,19 @@ class HostedCall(WaitingCall):
         stats = {"cut": float(cut), "pieces": count}
         if usage is not None:
             stats |= {"tokens": usage.completion_tokens, "prompt_tokens": usage.prompt_tokens}
-        if not text.strip() and not called:
+        wordless = not text.strip() and not called
+        if wordless and cut and self._seen.thinks and not room:
+            async for piece in self.reply(messages, deadline, options):
+                if not isinstance(piece, Prefilled):
+                    yield piece
+            return
+        if wordless and cut and self._seen.thinks:
+            raise ResponderError(
+                f"{self._service.place} spent the {longest + room} tokens of a reply on thinking: "
+                'switch that off in responder.request, as with reasoning_effort = "none" or '
+                "chat_template_kwargs = { enable_thinking = false }"
+            )
+        if wordless:
             raise ResponderError(
                 f"{self._service.place} answered without a word; is responder.base_url the address "
                 "of a chat API?"
@@ -171,16 +204,17 @@ class HostedCall(WaitingCall):
         yield ReplyDone(text, 0, 0, prefilled.ms, took, stats)
 
     async def _begin(
-        self, messages: Sequence[Message], options: ReplyOptions
+        self, messages: Sequence[Message], options: ReplyOptions, room: int
     ) -> tuple[AsyncStream[ChatCompletionChunk], ChatCompletionChunk | None]:
         """(stream of the reply, its first chunk that says something or ends it; None without)."""
         stream: AsyncStream[ChatCompletionChunk] | None = None
         try:
             async with asyncio.timeout(self._service.word_timeout):
-                body = self._service.body(messages, options)
+                body = self._service.body(messages, options, room)
                 created = await self._client.chat.completions.create(**body)
                 stream = cast("AsyncStream[ChatCompletionChunk]", created)
                 async for chunk in stream:
+                    self._seen.thinks |= any(_thinks(choice) for choice in chunk.choices)
                     if any(_says_something(choice) for choice in chunk.choices):
                         return stream, chunk
         except BaseException:  # cancelled or failed, the connection must not be left half read
@@ -244,6 +278,12 @@ class HostedCall(WaitingCall):
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _thinks(choice: Choice) -> bool:
+    """Whether a piece holds a thought, in a field that some services have for it."""
+    fields = ("reasoning_content", "reasoning")
+    return any(getattr(choice.delta, name, None) for name in fields)
 
 
 def _says_something(choice: Choice) -> bool:

@@ -78,13 +78,19 @@ class Service:
             words = words.replace(secret, "***").replace(unquote(secret), "***")
         return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."
 
-    def body(self, messages: Sequence[Message], options: ReplyOptions = PLAIN) -> dict[str, Any]:
-        """Fields of the request for a reply to `messages`.
+    def longest(self, options: ReplyOptions = PLAIN) -> int:
+        """Longest reply, in tokens."""
+        return self.max_tokens if options.max_tokens is None else options.max_tokens
+
+    def body(
+        self, messages: Sequence[Message], options: ReplyOptions = PLAIN, room: int = 0
+    ) -> dict[str, Any]:
+        """Fields of the request for a reply to `messages`, with `room` for tokens of thought.
 
         `max_tokens` is left out where `request` has `max_completion_tokens`, the only name that
         newer OpenAI models accept for it. Special tokens written out in a message stay text.
         """
-        longest = self.max_tokens if options.max_tokens is None else options.max_tokens
+        longest = self.longest(options) + room
         request = dict(self.request)
         bound = {} if "max_completion_tokens" in request else {"max_tokens": longest}
         if options.max_tokens is not None and not bound:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("onebreath.tools")
 
+READ_SECONDS = 300.0
+"""Seconds for which a server may hold the stream of an answer open."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before another attempt to connect; they double from one to the next."""
 CHECK_SECONDS = 30.0
@@ -110,12 +112,14 @@ class McpServer:
             wait = min(2 * wait, LONGEST_WAIT)
 
     async def _connect(self, stack: AsyncExitStack) -> Client:
+        from httpx2 import AsyncClient, Timeout
         from mcp import Client, StdioServerParameters
-        from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
+        from mcp.client.streamable_http import streamable_http_client
 
         chosen = self._settings
         if chosen.url is not None:
-            http = create_mcp_http_client(headers=filled(chosen.headers))
+            patience = Timeout(chosen.seconds, read=READ_SECONDS)
+            http = AsyncClient(headers=filled(chosen.headers), timeout=patience)
             await stack.enter_async_context(http)
             server: Any = streamable_http_client(chosen.url, http_client=http)
         else:

@@ -31,8 +31,8 @@ def directory() -> Path:
 
 
 @cache
-def _version() -> str:
-    """Digest of all that the code depends on, but for the name of the kernel."""
+def version() -> str:
+    """Digest of the kernels' sources, the processor and the compiler."""
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
@@ -44,7 +44,7 @@ def _version() -> str:
 
 def read(name: str) -> bytes | None:
     """Code of a kernel; None where there is none that can be trusted."""
-    path = directory() / _version() / name
+    path = directory() / version() / name
     try:
         if not _is_private(path.parent):
             return None
@@ -57,7 +57,7 @@ def read(name: str) -> bytes | None:
 
 def write(name: str, code: bytes) -> None:
     """Keep the code of a kernel; where that is impossible it is compiled again next time."""
-    target = directory() / _version() / name
+    target = directory() / version() / name
     try:
         if not target.parent.is_dir():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,67 +1,28 @@
-"""Weights of 4 or 8 bits with a step and a least value per group of 32, laid out for the kernel.
+"""Weights as levels on grids, laid out for the kernels (formats.py).
 
-    weight[n, k] = least[n, g] + step[n, g] * level[n, k],   g = k // 32
+With 8 bits and no format of the checkpoint's own, each group takes the nearer of two grids: from
+its least value to its largest, which is exact for weights that have at most 4 bits already (as 255
+is 15 times 17), or symmetric about zero, as in Q8_0.
 
-With 8 bits each group takes the nearer of two grids: from its least value to its largest, which is
-exact for weights that have at most 4 bits already (GGUF's Q4_1, as 255 is 15 times 17), or
-symmetric about zero, as in Q8_0.
+What is here is the plain version of the packing; pack.py has that of the kernels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dllm_core.cpu.emit import FLOAT, LANES, VECTOR
+from dllm_core.cpu import pack
+from dllm_core.cpu.emit import LANES
+from dllm_core.cpu.formats import COLUMNS, GROUP, TILE, WORD, Format
+from dllm_core.cpu.pack import Blocks
 
-GROUP = 32
-"""Weights of a row that share a grid."""
-COLUMNS = 2
-"""Vectors of outputs in a tile; the kernel multiplies one tile at a time."""
-_TILE = COLUMNS * LANES
-_WORD = 16
-"""Bits of a word of packed levels; a lane has two words."""
 _NEAR = 0.01
 """Distance from the nearest level, in steps, up to which a weight counts as that level; rounding of
 another format makes the difference."""
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """Layout of a group of 16 outputs in memory: levels, then 16 steps, then 16 least values.
-
-    Attributes:
-        bits: bits of a level.
-        grid_bytes: bytes of a step or a least value, a float.
-    """
-
-    bits: int
-    grid_bytes: int
-
-    @property
-    def per_word(self) -> int:
-        """Levels in a word."""
-        return _WORD // self.bits
-
-    @property
-    def level_bytes(self) -> int:
-        """Bytes of the levels of a group of 16 outputs."""
-        return GROUP // 2 // self.per_word * VECTOR
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of a group of 16 outputs."""
-        return self.level_bytes + 2 * LANES * self.grid_bytes
-
-
-FOUR_BITS = Format(4, 2)
-"""Values of Q4_1: its steps and least values are float16."""
-EIGHT_BITS = Format(8, FLOAT)
 
 
 class Quantised(NamedTuple):
@@ -69,41 +30,73 @@ class Quantised(NamedTuple):
 
     Attributes:
         levels: (rows, groups, 32), uint8, or floats that are whole numbers.
-        step: (rows, groups, 1), floating point.
-        least: (rows, groups, 1), floating point.
-        bits: bits that a level needs, 4 or 8.
+        step, least: (rows, groups, halves), floating point; two halves have a grid each.
+        bits: bits that a level needs.
+        scales: (rows, groups, 2), numbers of a group's grid in a format with super-blocks.
+        supers: float16 (rows, groups / 8, 1 or 2), those of its super-blocks.
     """
 
     levels: Tensor
     step: Tensor
     least: Tensor
     bits: int
+    scales: Tensor | None = None
+    supers: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Quantised:
-        """The same change of rows, such as another order, made to all three."""
-        return Quantised(change(self.levels), change(self.step), change(self.least), self.bits)
+        """The same change of rows, such as another order, made to all parts."""
+        parts = [part if part is None else change(part) for part in (self.scales, self.supers)]
+        kept = (change(self.levels), change(self.step), change(self.least))
+        return Quantised(*kept, self.bits, *parts)
+
+    def weights(self) -> Tensor:
+        """The weights, float32 (rows, groups * 32)."""
+        levels = _split(self.levels.float(), (self.step.shape[-1], -1))
+        found: Tensor = self.least.float()[..., None] + self.step.float()[..., None] * levels
+        return found.flatten(1)
 
 
 class PackedRows:
-    """A matrix (out_features, in_features), zero until its rows are stored."""
+    """A matrix (out_features, in_features); rows that are not stored yet are undefined.
+
+    Attributes:
+        data: uint8 (tiles, super-blocks, bytes).
+    """
 
     def __init__(
-        self, in_features: int, out_features: int, form: Format, *, paired: bool = False
+        self,
+        in_features: int,
+        out_features: int,
+        form: Format,
+        *,
+        paired: bool = False,
+        data: Tensor | None = None,
     ) -> None:
-        """Make a matrix of zeros.
+        """Make a matrix of zeros, or one of packed `data`.
 
         With `paired` a tile has 16 outputs of each half of the rows, gates and gated values.
         """
         self.in_features, self.out_features = in_features, out_features
         self.form, self.paired = form, paired
         self.groups = -(-in_features // GROUP)
-        self.tiles = out_features // _TILE if paired else -(-out_features // _TILE)
-        self.data = torch.zeros(self.tiles, self.groups, COLUMNS, form.bytes, dtype=torch.uint8)
+        self.tiles = out_features // TILE if paired else -(-out_features // TILE)
+        if self.groups % form.span:
+            raise ValueError(f"{form.name} has super-blocks of {form.span} groups")
+        if data is None:
+            data = torch.zeros(self.shape, dtype=torch.uint8)
+        if data.shape != self.shape:
+            raise ValueError(f"data of {tuple(data.shape)}, not {self.shape}")
+        self.data = data
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of `data`."""
+        return self.tiles, self.groups // self.form.span, self.form.super_bytes
 
     @property
     def padded(self) -> int:
         """Number of outputs of all tiles, padding included."""
-        return self.tiles * _TILE
+        return self.tiles * TILE
 
     @property
     def nbytes(self) -> int:
@@ -116,13 +109,23 @@ class PackedRows:
         The 4-bit format takes only rows that lie on 4-bit grids already; for others it stores
         nothing and returns False.
         """
+        if self.form.bits != 4 and pack.serves(self, start, len(rows)):
+            pack.floats(self, start, rows)
+            return True
         groups = torch.nn.functional.pad(rows.float(), (0, self.groups * GROUP - rows.shape[1]))
         groups = groups.view(len(rows), self.groups, GROUP)
-        levels, step, least = _four_bits(groups) if self.form.bits == 4 else _eight_bits(groups)
+        levels, step, least = _four_bits(groups) if self.form.bits == 4 else eight_bits(groups)
         if self.form.bits == 4 and not bool(_fits(groups, levels, step, least).all()):
             return False
         self.write(start, Quantised(levels, step, least, self.form.bits))
         return True
+
+    def write_blocks(self, start: int, blocks: Blocks, split: Callable[[], Quantised]) -> None:
+        """Store rows of a file in this format from row `start` on; `split` is the plain way."""
+        if pack.serves(self, start, len(blocks.raw)):
+            pack.blocks(self, start, blocks)
+        else:
+            self.write(start, split())
 
     def write(self, start: int, rows: Quantised) -> None:
         """Store rows that are quantised already, from row `start` on.
@@ -130,99 +133,119 @@ class PackedRows:
         Raises:
             ValueError: their levels need more bits than this format has.
         """
-        if rows.bits > self.form.bits:
-            raise ValueError(f"levels of {rows.bits} bits in a format of {self.form.bits}")
-        words = self._words(rows.levels)
-        grids = [part.squeeze(-1).to(self._grid().dtype) for part in (rows.step, rows.least)]
-        if self._write_tiles(start, words, grids):
-            return
-        at = self._places(start, len(words))
-        self._levels()[at] = words
-        for i, values in enumerate(grids):
-            grid = self._grid()[:, :, :, i]
-            grid[at[0], :, at[2], at[4]] = values
-
-    def _write_tiles(self, start: int, words: Tensor, grids: list[Tensor]) -> bool:
-        """Copy rows that fill whole tiles, which takes a tenth of the time; False for others.
-
-        With numpy, on this thread alone: a team of threads that wait for each other at every piece
-        is far slower on a busy machine.
-        """
-        count, half = len(words), self.out_features // 2
-        height = LANES if self.paired else _TILE
-        column, first = divmod(start, half) if self.paired else (0, start)
-        inside = not self.paired or first + count <= half
-        if count % height or first % height or not inside:
-            return False
-        tiles = slice(first // height, (first + count) // height)
-        columns = slice(column, column + 1) if self.paired else slice(None)
-        pairs = words.view(torch.int32).squeeze(-1).numpy()  # a lane's two words move as one
-        shape = (-1, height // LANES, LANES, self.groups)
-        levels = self._levels().view(torch.int32).squeeze(-1)[tiles, :, columns].numpy()
-        np.copyto(levels.transpose(0, 2, 4, 1, 3), pairs.reshape(*shape, pairs.shape[-1]))
-        for i, values in enumerate(grids):
-            grid = self._grid()[tiles, :, columns, i].numpy()
-            np.copyto(grid.transpose(0, 2, 3, 1), values.numpy().reshape(shape))
-        return True
+        form = self.form
+        if rows.bits > form.bits:
+            raise ValueError(f"levels of {rows.bits} bits in a format of {form.bits}")
+        tile, column, lane = self._places(start, len(rows.levels))
+        shape = (len(rows.levels), -1, form.span)
+        levels = rows.levels.to(torch.uint8)
+        for part, bits, shift in ((self._low(), form.low, 0), (self._high(), form.high, form.low)):
+            if bits:
+                words = _words(levels >> shift & 2**bits - 1, bits)
+                part[tile, :, :, column, :, lane] = _split(words, shape[1:], 1)
+        numbers = rows.scales if form.supers else torch.cat([rows.step, rows.least], -1)
+        assert numbers is not None
+        kept = numbers[..., : form.grids].to(form.grid)
+        self._grid()[tile, :, :, column, :, lane] = _split(kept, shape[1:], 1)
+        if rows.supers is not None and form.supers:
+            self._supers()[tile, :, column, :, lane] = rows.supers
 
     def unpacked(self, start: int = 0, stop: int | None = None) -> Tensor:
         """Rows `start` to `stop` as float32 (n, in_features), the plain version of the weights."""
-        levels, step, least, _ = self.quantised(start, self.out_features if stop is None else stop)
-        rows: Tensor = least.float() + step.float() * levels
-        return rows.flatten(1)[:, : self.in_features]
+        rows = self.quantised(start, self.out_features if stop is None else stop)
+        return rows.weights()[:, : self.in_features]
 
     def quantised(self, start: int, stop: int) -> Quantised:
         """Rows `start` to `stop` as they were written."""
-        at = self._places(start, stop - start)
-        words = self._levels()[at].int() & 0xFFFF
-        shifts = torch.arange(self.form.per_word, dtype=torch.int32) * self.form.bits
-        levels = (words[..., None, :] >> shifts[:, None]) & (2**self.form.bits - 1)
-        step, least = (
-            self._grid()[:, :, :, i][at[0], :, at[2], at[4]][..., None] for i in range(2)
-        )
-        levels = levels.reshape(stop - start, self.groups, GROUP)
-        return Quantised(levels, step, least, self.form.bits)
+        form = self.form
+        tile, column, lane = self._places(start, stop - start)
+        levels = torch.zeros(stop - start, self.groups, GROUP, dtype=torch.int32)
+        for part, bits, shift in ((self._low(), form.low, 0), (self._high(), form.high, form.low)):
+            if bits:
+                words = part[tile, :, :, column, :, lane].flatten(1, 2).int() & 0xFFFF
+                levels |= _levels(words, bits) << shift
+        numbers = self._grid()[tile, :, :, column, :, lane].flatten(1, 2)
+        if not form.supers:
+            step = numbers[..., :1]
+            least = numbers[..., 1:] if form.grids > 1 else -form.zero * step.float()
+            return Quantised(levels, step, least, form.bits)
+        supers = self._supers()[tile, :, column, :, lane]
+        wide = supers.float().repeat_interleave(form.span, 1)
+        if form.halves > 1:
+            step = wide * numbers.float()
+            least = -form.zero * step
+        else:
+            grids = wide * numbers.float()
+            step, least = grids[..., :1], -grids[..., 1:]
+        return Quantised(levels, step, least, form.bits, numbers, supers)
 
-    def _levels(self) -> Tensor:
-        """(tiles, groups, columns, words, lanes, 2), int16."""
-        levels = self.data[..., : self.form.level_bytes].view(torch.int16)
-        return levels.view(self.tiles, self.groups, COLUMNS, -1, LANES, 2)
+    def _groups(self) -> Tensor:
+        """(tiles, super-blocks, groups, bytes)"""
+        return _split(self.data[..., self.form.head_bytes :], (self.form.span, -1))
+
+    def _part(self, at: int, size: int, kind: torch.dtype) -> Tensor:
+        """Part of the groups at a place, `size` bytes a column: (..., columns, numbers)."""
+        return _split(self._groups()[..., at : at + COLUMNS * size].view(kind), (COLUMNS, -1))
+
+    def _low(self) -> Tensor:
+        """(tiles, super-blocks, groups, columns, words, lanes, 2), int16."""
+        part = self._part(0, self.form.low_bytes, torch.int16)
+        return _split(part, (-1, LANES, 2))
+
+    def _high(self) -> Tensor:
+        """As `_low`, for the high bits."""
+        form = self.form
+        part = self._part(COLUMNS * form.low_bytes, form.high_bytes, torch.int16)
+        return _split(part, (-1, LANES, 2)) if form.high else part
 
     def _grid(self) -> Tensor:
-        """(tiles, groups, columns, 2, lanes): steps and least values."""
-        kind = torch.float16 if self.form.grid_bytes == 2 else torch.float32
-        grid = self.data[..., self.form.level_bytes :].view(kind)
-        return grid.view(self.tiles, self.groups, COLUMNS, 2, LANES)
+        """(tiles, super-blocks, groups, columns, numbers, lanes)"""
+        form = self.form
+        at = COLUMNS * (form.low_bytes + form.high_bytes)
+        return _split(self._part(at, form.grid_bytes, form.grid), (form.grids, LANES))
 
-    def _places(self, start: int, count: int) -> tuple[Any, ...]:
-        """Indices of the levels of some rows: tile, all groups, column, all words, lane."""
+    def _supers(self) -> Tensor:
+        """float16 (tiles, super-blocks, columns, numbers, lanes)"""
+        head = self.data[..., : self.form.head_bytes].view(torch.float16)
+        return _split(head, (COLUMNS, self.form.supers, LANES))
+
+    def _places(self, start: int, count: int) -> tuple[Any, Any, Any]:
+        """Tile, column and lane of some rows."""
         rows = torch.arange(start, start + count)
         if self.paired:
             half = self.out_features // 2
             column, rows = rows // half, rows % half
-            return rows // LANES, slice(None), column, slice(None), rows % LANES
+            return rows // LANES, column, rows % LANES
         vector = rows // LANES
-        return vector // COLUMNS, slice(None), vector % COLUMNS, slice(None), rows % LANES
-
-    def _words(self, levels: Tensor) -> Tensor:
-        """Pack levels (rows, groups, 32) into 16-bit words (rows, groups, words, 2)."""
-        # One number holds the levels of both words of a lane, which alternate from its low end.
-        given = np.ascontiguousarray(levels.to(torch.uint8).numpy())
-        both = given.view("<u4" if self.form.bits == 8 else "<u8")
-        if self.form.bits == 4:
-            both = both | both >> 12  # the next level of each word, into the high half of the byte
-            both = ((both & 0xFFFF) | (both >> 16 & 0xFFFF0000)).astype("<u4")
-        # Bytes are now those of the first, second, first and second word.
-        words = (both & 0xFF0000FF) | (both >> 8 & 0xFF00) | (both & 0xFF00) << 8
-        found = torch.from_numpy(words.astype("<u4").view(np.int16))
-        return found.view(len(levels), self.groups, -1, 2)
+        return vector // COLUMNS, vector % COLUMNS, rows % LANES
 
 
-_Quantised = tuple[Tensor, Tensor, Tensor]
+def _split(x: Tensor, sizes: tuple[int, ...], dim: int = -1) -> Tensor:
+    """A view with several dimensions in place of one."""
+    found: Tensor = x.unflatten(dim, sizes)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _words(levels: Tensor, bits: int) -> Tensor:
+    """Pack levels (rows, groups, 32) into words (rows, groups, words, 2), int16."""
+    per = WORD // bits
+    pairs = _split(levels.int(), (-1, per, 2))
+    shifts = torch.arange(per, dtype=torch.int32)[:, None] * bits
+    return (pairs << shifts).sum(-2, dtype=torch.int32).to(torch.int16)
+
+
+def _levels(words: Tensor, bits: int) -> Tensor:
+    """The levels in words (rows, groups, words, 2): int32 (rows, groups, 32)."""
+    shifts = torch.arange(WORD // bits, dtype=torch.int32)[:, None] * bits
+    found: Tensor = ((words[..., None, :] >> shifts) & 2**bits - 1).flatten(2)
+    return found
+
+
+_Parts = tuple[Tensor, Tensor, Tensor]
 """Levels (rows, groups, 32), steps and least values (rows, groups, 1)."""
 
 
-def _four_bits(groups: Tensor) -> _Quantised:
+def _four_bits(groups: Tensor) -> _Parts:
     """Quantise groups on the 4-bit grid that their weights lie on, if there is one.
 
     Most groups contain the first and the last level of their grid, 15 steps apart. For others
@@ -240,7 +263,7 @@ def _four_bits(groups: Tensor) -> _Quantised:
     return found
 
 
-def _between(groups: Tensor, steps: int) -> _Quantised:
+def _between(groups: Tensor, steps: int) -> _Parts:
     """Quantise on a grid with `steps` steps from the least weight of a group to the largest."""
     least, most = groups.aminmax(dim=-1, keepdim=True)
     step, least = ((most - least) / steps).half().float(), least.half().float()
@@ -257,7 +280,8 @@ def _on(groups: Tensor, step: Tensor, least: Tensor, most: int) -> Tensor:
     return ((groups - least) / step.clamp_min(1e-12)).round_().clamp_(0, most)
 
 
-def _eight_bits(groups: Tensor) -> _Quantised:
+def eight_bits(groups: Tensor) -> _Parts:
+    """Quantise groups (rows, groups, 32) on the nearer of two grids of 8 bits."""
     # Two reductions take half the time of torch's joint one.
     least, most = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
     even = torch.maximum(least.abs(), most.abs()).div_(127)
@@ -268,7 +292,7 @@ def _eight_bits(groups: Tensor) -> _Quantised:
     return levels, step, least
 
 
-def _tried(groups: Tensor, step: Tensor, least: Tensor) -> tuple[_Quantised, Tensor]:
+def _tried(groups: Tensor, step: Tensor, least: Tensor) -> tuple[_Parts, Tensor]:
     """The groups on a grid of 8 bits, and their largest errors (rows, groups, 1)."""
     levels = torch.sub(groups, least).div_(step.clamp_min(1e-12)).round_().clamp_(0, 255)
     wrong = torch.mul(levels, step).add_(least).sub_(groups).abs_().amax(-1, keepdim=True)

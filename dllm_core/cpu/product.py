@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dllm_core.cpu import team
+from dllm_core.cpu.formats import GROUP, Format
 from dllm_core.cpu.jit import Kernel, compiled
-from dllm_core.cpu.packed import GROUP, Format, PackedRows
+from dllm_core.cpu.packed import PackedRows
 from dllm_core.cpu.product_kernel import Finish, ProductKernel
 from dllm_core.cpu.team import Launch
 from dllm_core.cpu.workspace import Workspace, float_bits
@@ -31,17 +32,22 @@ class Norm(NamedTuple):
 _workspace = Workspace()
 
 
+_SEVERAL = 5
+"""Least rows of a panel where there are several."""
+
+
 @cache
-def _kernel(form: Format, rows: int, portable: bool) -> Kernel:
-    return compiled(
-        f"product_{form.bits}_{rows}", ProductKernel(form, rows), portable=portable, keep=True
-    )
+def _kernel(form: Format, rows: int, single: bool, portable: bool) -> Kernel:
+    name = f"product_{form.name}_{rows}" + ("" if single else "_several")
+    return compiled(name, ProductKernel(form, rows, single), portable=portable, keep=True)
 
 
 def prepare(form: Format) -> None:
     """Compile all kernels for this format; a second or so."""
     for rows in _PANEL_ROWS:
-        _kernel(form, rows, False)
+        _kernel(form, rows, True, False)
+        if rows >= _SEVERAL:
+            _kernel(form, rows, False, False)
 
 
 def panel(rows: int) -> tuple[int, int]:
@@ -146,4 +152,4 @@ def launch(
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), finish,
     )  # fmt: skip
-    return Launch(_kernel(weights.form, size, portable), arguments)
+    return Launch(_kernel(weights.form, size, panels == 1, portable), arguments)

@@ -2,11 +2,14 @@
 
 The work has two phases, each shared among the threads. First the rows are normalised, if a weight
 is given (RMSNorm, arXiv 1910.07467), and written as 16-bit integers with a scale per group of 32.
-Then every thread takes tiles of 32 outputs: it unpacks one group of their weights into its
-first-level cache and multiplies all rows with them, in panels of as many rows as registers hold.
+Then every thread takes tiles of 32 outputs and multiplies all rows with one group of their weights
+after another, in panels of as many rows as registers hold. A single panel takes the weights as they
+are unpacked; for several they are unpacked once, into the first-level cache.
 
     y[m, n] = sum over groups g of  step[n, g] * (sum over k in g of level[n, k] * a[m, k])
                                   + least[n, g] * (sum over k in g of a[m, k])
+
+Where a format has no least values, levels are made signed, and the second line is not there.
 
 The inner sums are exact in integers, the outer ones have the same order for any number of rows: a
 row's result does not depend on its neighbours in a single bit. Rounding inputs to 16 bits is an
@@ -16,6 +19,7 @@ sum.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum, auto
 from functools import reduce
 from typing import NamedTuple
@@ -26,6 +30,7 @@ from dllm_core.cpu.emit import (
     F32,
     FLOAT,
     FLOATS,
+    I8,
     I16,
     I32,
     INTS,
@@ -36,7 +41,7 @@ from dllm_core.cpu.emit import (
     Emitter,
     Value,
 )
-from dllm_core.cpu.packed import COLUMNS, GROUP, Format
+from dllm_core.cpu.formats import COLUMNS, GROUP, HALF, WORD, Format
 
 _LARGEST = 32767.0
 _TINY = 1e-30
@@ -110,16 +115,39 @@ class _Row(NamedTuple):
     padded: Value
 
 
-class ProductKernel:
-    """Writes the kernel for one format of weights and number of rows per panel."""
+_Levels = Callable[[int, int], Value]
+"""The vector of pair `k` of a group for column `c`: 16-bit integers, two per lane."""
 
-    def __init__(self, form: Format, rows: int) -> None:
-        self._form, self._rows = form, rows
+
+class _Grid(NamedTuple):
+    """Grids of a group for 16 outputs.
+
+    Attributes:
+        steps: one for each half of a group, or one for both.
+        least: the least value; None where levels are signed.
+    """
+
+    steps: list[Value]
+    least: Value | None
+
+
+class ProductKernel:
+    """Writes the kernel for one format of weights and number of rows per panel.
+
+    Args:
+        form: format of the weights.
+        rows: rows of a panel.
+        single: whether there is one panel only.
+    """
+
+    def __init__(self, form: Format, rows: int, single: bool) -> None:
+        self._form, self._rows, self._single = form, rows, single
 
     def __call__(self, e: Emitter) -> None:
         rows = e.argument(ProductSlot.ROWS)
         e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: self._prepare(e, row))
-        self._weights = e.scratch(_STEPS * COLUMNS * VECTOR)
+        if not self._single:
+            self._weights = e.scratch(_STEPS * COLUMNS * VECTOR)
         self._sums = e.scratch(_PANELS * self._rows * COLUMNS * VECTOR)
         blocks = e.ceil_div(e.argument(ProductSlot.PANELS), _PANELS)
         items = e.mul(e.argument(ProductSlot.TILES), blocks)
@@ -194,85 +222,138 @@ class ProductKernel:
         panels = e.least(e.whole(_PANELS), e.builder.sub(e.argument(ProductSlot.PANELS), first))
         sums = e.mul(panels, self._rows * COLUMNS)
         e.loop(sums, lambda i: e.store(e.constant(0.0), e.at(self._sums, e.mul(i, VECTOR)), VECTOR))
-        groups = e.argument(ProductSlot.GROUPS)
-        size = COLUMNS * self._form.bytes
+        form = self._form
+        supers = e.builder.sdiv(e.argument(ProductSlot.GROUPS), e.whole(form.span))
+        start = e.at(e.pointer(ProductSlot.WEIGHTS), e.mul(tile, supers, form.super_bytes))
 
-        def group(g: Value) -> None:
-            packed = e.at(
-                e.pointer(ProductSlot.WEIGHTS), e.mul(e.add(e.mul(tile, groups), g), size)
-            )
-            for line in range(0, size, VECTOR):
+        def one(s: Value) -> None:
+            packed = e.at(start, e.mul(s, form.super_bytes))
+            for line in range(0, form.head_bytes, VECTOR):
                 e.prefetch(e.at(packed, _AHEAD + line))
-            self._unpack(e, packed)
-            grid = [self._grid(e, packed, c) for c in range(COLUMNS)]
-            e.loop(panels, lambda p: self._panel(e, g, first, p, grid))
+            heads = [self._supers(e, packed, c) for c in range(COLUMNS)]
 
-        e.loop(groups, group)
+            def group(i: Value) -> None:
+                at = e.at(packed, form.head_bytes, e.mul(i, form.group_bytes))
+                self._group(e, e.add(e.mul(s, form.span), i), first, panels, at, heads)
+
+            e.loop(form.span, group) if form.span > 1 else group(e.whole(0))
+
+        e.loop(supers, one)
         row = e.mul(first, self._rows)
         rows = e.least(
             e.whole(_PANELS * self._rows), e.builder.sub(e.argument(ProductSlot.ROWS), row)
         )
         e.loop(rows, lambda r: self._finish(e, tile, row, r))
 
-    def _unpack(self, e: Emitter, packed: Value) -> None:
-        """Unpack a group of 32 levels of every column to 16-bit integers, two per lane."""
-        bits, per = self._form.bits, self._form.per_word
-        mask = e.constant(2**bits - 1, PAIRS)
-        for c in range(COLUMNS):
-            for z in range(_STEPS // per):
-                word = e.load(e.at(packed, c * self._form.bytes + z * VECTOR), PAIRS)
-                for j in range(per):
-                    level = e.builder.lshr(word, e.constant(bits * j, PAIRS)) if j else word
-                    if j < per - 1:
-                        level = e.builder.and_(level, mask)
-                    place = ((z * per + j) * COLUMNS + c) * VECTOR
-                    e.store(level, e.at(self._weights, place), VECTOR)
+    def _group(
+        self, e: Emitter, g: Value, first: Value, panels: Value, at: Value, heads: list[list[Value]]
+    ) -> None:
+        """Multiply all panels of a block with the group of weights at an address."""
+        for line in range(0, self._form.group_bytes, VECTOR):
+            e.prefetch(e.at(at, _AHEAD + line))
+        grid = [self._grid(e, at, c, heads[c]) for c in range(COLUMNS)]
+        packed: dict[tuple[int, int, int], Value] = {}
 
-    def _grid(self, e: Emitter, packed: Value, column: int) -> tuple[Value, Value]:
+        def level(k: int, c: int) -> Value:
+            return self._level(e, at, c, k, packed)
+
+        if self._single:
+            self._panel(e, g, first, e.whole(0), grid, level)
+            return
+        for k in range(_STEPS):
+            for c in range(COLUMNS):
+                e.store(level(k, c), e.at(self._weights, (k * COLUMNS + c) * VECTOR), VECTOR)
+
+        def unpacked(k: int, c: int) -> Value:
+            return e.load(e.at(self._weights, (k * COLUMNS + c) * VECTOR), PAIRS, VECTOR)
+
+        e.loop(panels, lambda p: self._panel(e, g, first, p, grid, unpacked))
+
+    def _level(
+        self, e: Emitter, at: Value, c: int, k: int, packed: dict[tuple[int, int, int], Value]
+    ) -> Value:
+        """Unpack pair `k` of a group, a level in each 16-bit half of a lane."""
+        b, form = e.builder, self._form
+
+        def part(start: int, bits: int, to: int) -> Value:
+            per = WORD // bits
+            key, own = (start, c, k // per), k % per * bits
+            if key not in packed:
+                size = GROUP // 2 // per * VECTOR
+                place = e.at(at, start + c * size + k // per * VECTOR)
+                packed[key] = e.load(place, PAIRS, VECTOR)
+            word = packed[key]
+            shift = b.lshr if own > to else b.shl
+            moved = shift(word, e.constant(abs(own - to), PAIRS)) if own != to else word
+            if own + bits == WORD and not to:  # nothing stands above
+                return moved
+            return b.and_(moved, e.constant((2**bits - 1) << to, PAIRS))
+
+        level = part(0, form.low, 0)
+        if form.high:
+            level = b.or_(level, part(COLUMNS * form.low_bytes, form.high, form.low))
+        return b.sub(level, e.constant(form.zero, PAIRS)) if form.zero else level
+
+    def _supers(self, e: Emitter, packed: Value, c: int) -> list[Value]:
+        """Numbers of a super-block for 16 outputs."""
+        count, halves = self._form.supers, ir.VectorType(I16, LANES)
+        places = [e.at(packed, (c * count + i) * LANES * HALF) for i in range(count)]
+        return [e.halves_to_floats(e.load(place, halves)) for place in places]
+
+    def _grid(self, e: Emitter, at: Value, c: int, heads: list[Value]) -> _Grid:
         """Steps and least values of a group for 16 outputs."""
-        form = self._form
-        size = LANES * form.grid_bytes
-        start = column * form.bytes + form.level_bytes
-        kind = FLOATS if form.grid_bytes == FLOAT else ir.VectorType(I16, LANES)
-        found = [e.load(e.at(packed, start + i * size), kind) for i in range(2)]
-        if form.grid_bytes != FLOAT:
-            found = [e.halves_to_floats(value) for value in found]
-        return found[0], found[1]
+        b, form = e.builder, self._form
+        start = COLUMNS * (form.low_bytes + form.high_bytes) + c * form.grid_bytes
+        kinds = {HALF: ir.VectorType(I16, LANES), FLOAT: FLOATS, 1: ir.VectorType(I8, LANES)}
+        size = form.grid.itemsize
+        places = [e.at(at, start + i * LANES * size) for i in range(form.grids)]
+        found = [e.load(place, kinds[size]) for place in places]
+        if form.halves > 1:
+            return _Grid([b.fmul(b.sitofp(b.sext(x, INTS), FLOATS), heads[0]) for x in found], None)
+        if form.supers:
+            step, least = (
+                b.fmul(b.uitofp(b.zext(x, INTS), FLOATS), head)
+                for x, head in zip(found, heads, strict=True)
+            )
+            return _Grid([step], b.fneg(least))
+        found = [e.halves_to_floats(x) for x in found] if size == HALF else found
+        return _Grid(found[:1], found[1] if form.grids > 1 else None)
 
     def _panel(
-        self, e: Emitter, g: Value, first: Value, p: Value, grid: list[tuple[Value, Value]]
+        self, e: Emitter, g: Value, first: Value, p: Value, grid: list[_Grid], level: _Levels
     ) -> None:
         b = e.builder
         padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)
         row = e.add(e.mul(g, padded), e.mul(e.add(first, p), self._rows))
         start = e.at(e.pointer(ProductSlot.LEVELS), e.mul(row, GROUP * 2))
-        products = self._dots(e, [e.at(start, r * GROUP * 2) for r in range(self._rows)])
+        products = self._dots(e, [e.at(start, r * GROUP * 2) for r in range(self._rows)], level)
         place = e.mul(row, FLOAT)
         scales, totals = (e.at(e.pointer(s), place) for s in (ProductSlot.SCALES, ProductSlot.SUMS))
         for r in range(self._rows):
             scale, total = (e.load_splat(e.at(base, r * FLOAT)) for base in (scales, totals))
-            for c, (step, least) in enumerate(grid):
+            for c, (steps, least) in enumerate(grid):
                 sums = e.at(self._sums, e.mul(p, self._rows * COLUMNS * VECTOR))
                 sums = e.at(sums, (r * COLUMNS + c) * VECTOR)
-                exact = b.fmul(b.sitofp(products[r][c], FLOATS), scale)
-                y = e.fma(exact, step, e.load(sums, FLOATS, VECTOR))
-                e.store(e.fma(total, least, y), sums, VECTOR)
+                y = e.load(sums, FLOATS, VECTOR)
+                for product, step in zip(products[r][c], steps, strict=True):
+                    y = e.fma(b.fmul(b.sitofp(product, FLOATS), scale), step, y)
+                e.store(y if least is None else e.fma(total, least, y), sums, VECTOR)
 
-    def _dots(self, e: Emitter, rows: list[Value]) -> list[list[Value]]:
-        """Integer sums over one group for each row and column."""
+    def _dots(self, e: Emitter, rows: list[Value], level: _Levels) -> list[list[list[Value]]]:
+        """Integer sums over each grid of one group, for each row and column."""
         chains = -(-_BUSY // (self._rows * COLUMNS))
+        halves, columns = self._form.halves, range(COLUMNS)
         zero = e.constant(0, INTS)
-        sums = [[[zero] * chains for _ in range(COLUMNS)] for _ in rows]
+        sums = [[[[zero] * chains for _ in range(halves)] for _ in columns] for _ in rows]
         for k in range(_STEPS):
-            columns = range(COLUMNS)
-            places = [e.at(self._weights, (k * COLUMNS + c) * VECTOR) for c in columns]
-            weights = [e.load(place, PAIRS, VECTOR) for place in places]
+            weights = [level(k, c) for c in columns]
             for r, row in enumerate(rows):
                 pair = e.load_splat(e.at(row, k * _PAIR), I32)
                 a = e.builder.bitcast(pair, PAIRS)
                 for c in columns:
-                    sums[r][c][k % chains] = e.dot(sums[r][c][k % chains], a, weights[c])
-        return [[reduce(e.builder.add, chain) for chain in row] for row in sums]
+                    own = sums[r][c][k * halves // _STEPS]
+                    own[k % chains] = e.dot(own[k % chains], a, weights[c])
+        return [[[reduce(e.builder.add, chain) for chain in own] for own in row] for row in sums]
 
     def _finish(self, e: Emitter, tile: Value, first: Value, r: Value) -> None:
         b = e.builder

@@ -71,7 +71,7 @@ def objection(config: ModelConfig, options: DecodeOptions) -> str | None:
     if options.canvas_length > MOST_POSITIONS:
         return f"a canvas of more than {MOST_POSITIONS} positions runs on the host"
     plain = DecodeOptions()
-    for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k", "banned"):
+    for name in ("confidence", "timesteps", "guidance", "temperature", "top_p", "top_k"):
         value = getattr(options, name)
         if value != getattr(plain, name):
             return f"{name}={value} runs on the host"

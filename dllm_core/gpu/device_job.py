@@ -30,7 +30,7 @@ from dllm_core.ops import PAGE
 def round_options_of(options: DecodeOptions) -> RoundOptions:
     """Options that a reply shares with all sequences of its rounds."""
     threshold = options.threshold if options.rule == "threshold" else None
-    return RoundOptions(threshold, options.eos_last, options.canvas_layers)
+    return RoundOptions(threshold, options.eos_last, options.canvas_layers, options.banned)
 
 
 class CanvasJob:

@@ -56,11 +56,13 @@ class RoundOptions:
         threshold: commit tokens that are at least that probable; None commits a quota.
         eos_last: commit end-of-reply tokens after all others.
         layers: layers that the canvas runs through; None means all.
+        banned: tokens that no position becomes, beside the mask.
     """
 
     threshold: float | None = None
     eos_last: bool = True
     layers: tuple[int, ...] | None = None
+    banned: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ class DeviceRound:
         record = (shape.steps + 1, shape.batch, 2 * shape.canvas)
         self._record = torch.zeros(record, dtype=torch.float32, device=device)
         self._read = torch.zeros(record, dtype=torch.float32, pin_memory=pinned)
-        self._banned = torch.tensor([config.mask_id], dtype=torch.int32, device=device)
+        never = [config.mask_id, *options.banned]
+        self._banned = torch.tensor(never, dtype=torch.int32, device=device)
         self._eos_ids = torch.tensor(config.eos_ids, dtype=torch.int64, device=device)
         lead = int(runs_lead(config))
         self._columns = torch.arange(shape.canvas + lead, device=device)
@@ -172,14 +175,15 @@ class DeviceRound:
 
     def full(self) -> list[RoundEntry]:
         """Entries that keep all rows busy, to warm up and to measure; all write to one page."""
-        shape, mask = self.shape, self._banned.item()
+        shape, mask = self.shape, self._config.mask_id
+        assert mask is not None
         visible = shape.pages * PAGE
         lead = int(runs_lead(self._config))
         entry = RoundEntry(
             pages=[SCRATCH] * shape.pages,
             length=visible - shape.canvas - lead,
             visible=visible,
-            ids=[int(mask)] * shape.canvas,
+            ids=[mask] * shape.canvas,
             masked=[True] * shape.canvas,
             share=shape.steps,
         )

@@ -36,12 +36,14 @@ class Checkpoint:
         tokenizer: its tokenizer.
         names: parameter of the model for each tensor name.
         tensors: (name, tensor) in the order of the files.
+        path: GGUF file, or directory of safetensors files.
     """
 
     config: ModelConfig
     tokenizer: Tokenizer
     names: NameMap
     tensors: Iterable[tuple[str, Rows]]
+    path: Path
 
 
 def find(source: str | Path, changes: Mapping[str, Any] | None = None) -> Checkpoint:
@@ -72,7 +74,7 @@ def _from_gguf(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
     config = families.config_from_gguf(file.metadata, file.tensors, divisors, **changes)
     words = tokenizer.from_gguf(file.metadata)
     arranged = arrange_heads(tensors.items(), config, interleaved=config.family == "llama")
-    return Checkpoint(config, words, families.GGUF, arranged)
+    return Checkpoint(config, words, families.GGUF, arranged, path)
 
 
 def _from_directory(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
@@ -92,7 +94,7 @@ def _from_directory(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
         values["eos_token_id"] = _joined(values.get("eos_token_id"), ends)
     config = families.config_from_json(values, **changes)
     tensors = arrange_heads(read_shards(path), config)
-    return Checkpoint(config, words, families.names_of(config), tensors)
+    return Checkpoint(config, words, families.names_of(config), tensors, path)
 
 
 def _joined(*stated: int | list[int] | None) -> list[int] | None:

@@ -22,9 +22,8 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
-from dllm_core.cpu.packed import Quantised
+from dllm_core.cpu.pack import BlockKind
 from dllm_core.errors import ModelFileError
-from dllm_core.model import gguf_blocks
 from dllm_core.model.lazy_tensors import Stored
 
 _SCALARS = {
@@ -173,12 +172,12 @@ class GgufFile:
     def read(self) -> Iterator[tuple[str, Stored]]:
         """Yield every tensor by name; its rows are decoded to float32 when they are read."""
         for name, entry in self.tensors.items():
-            matrix = len(entry.shape) == 2 and entry.kind in gguf_blocks.READABLE
-            quantised = partial(self._quantised, entry) if matrix else None
-            yield name, Stored(entry.shape, partial(self._decoded, entry), quantised)
-
-    def _quantised(self, entry: TensorEntry, rows: slice) -> Quantised:
-        return gguf_blocks.split(self._raw(entry, rows), entry.kind)
+            matrix = len(entry.shape) == 2 and entry.kind.name in BlockKind.__members__
+            kind = BlockKind[entry.kind.name] if matrix else None
+            yield (
+                name,
+                Stored(entry.shape, partial(self._decoded, entry), kind, partial(self._raw, entry)),
+            )
 
     def _decoded(self, entry: TensorEntry, rows: slice) -> torch.Tensor:
         if len(entry.shape) == 1:

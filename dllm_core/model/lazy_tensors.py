@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from dllm_core.cpu.packed import Quantised
+from dllm_core.cpu.formats import Format
+from dllm_core.cpu.pack import BlockKind, Blocks
 
 _ELEMENTS = 2**18
 """Elements of one piece: few beside the weights, many beside the cost of a read of its own."""
@@ -34,12 +37,25 @@ class Stored:
 
     Attributes:
         read: reads some rows as floating-point numbers.
-        quantised: reads some rows as the file has them; None where it has no grids of 32 weights.
+        kind: the file's blocks, if there is a packed format of their width.
+        raw: reads some rows as the file has them, uint8 (rows, bytes); only with a kind.
     """
 
     shape: tuple[int, ...]
     read: Callable[[slice], Tensor]
-    quantised: Callable[[slice], Quantised] | None = None
+    kind: BlockKind | None = None
+    raw: Callable[[slice], NDArray[np.uint8]] | None = None
+
+    @property
+    def form(self) -> Format | None:
+        """Packed format of the width of the file's blocks, if there is one."""
+        return None if self.kind is None else self.kind.form
+
+    def blocks(self, rows: slice) -> Blocks | None:
+        """Some rows as the file has them; None without a kind."""
+        if self.kind is None or self.raw is None:
+            return None
+        return Blocks(self.raw(rows), self.kind)
 
     def __getitem__(self, rows: slice, /) -> Tensor:
         return self.read(rows)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dllm_core.model import checkpoint, lora, weights
+from dllm_core.model import checkpoint, lora, packed_store, weights
+from dllm_core.model.packed_weights import PackedCache
 from dllm_core.model.place import Dtype, choose_device, choose_kind
 from dllm_core.model.tokenizer import Tokenizer
 from dllm_core.model.transformer import Transformer
@@ -43,6 +44,8 @@ def load(
     adapter: str | Path | None,
     merge: bool,
     progress: weights.Progress | None,
+    packed: str | Path,
+    packed_limit: int,
 ) -> LoadedModel:
     """Load a model; arguments and errors are those of `Engine.load`."""
     place = choose_device(device)
@@ -56,11 +59,30 @@ def load(
     context = min(context, found.config.context_length)
     model = weights.build(found.config, kind, context, float_dtype, place)
     tensors = found.tensors
-    if change is not None and merge:
+    merged = change is not None and merge
+    if change is not None and merged:
         tensors = change.merged(tensors, weights.slots(found.config, found.names))
-    weights.fill(model, found.names, tensors, progress)
+
+    def fill() -> None:
+        weights.fill(model, found.names, tensors, progress)
+
+    store = packed_store.choose(packed, packed_limit)
+    folder = Path(adapter) if adapter is not None and merged else None
+    kept = PackedCache.of(store, kind, found.path, folder, repr(found.config))
+    _fill(model, kept, fill)
     if change is not None:
         lora.set_mask_row(model, change)
         if not merge:
             lora.attach(model, change)
     return LoadedModel(model, found.tokenizer, context, denoiser)
+
+
+def _fill(model: Transformer, kept: PackedCache | None, fill: Callable[[], None]) -> None:
+    """Fill an empty model from its file of packed weights, or from the checkpoint."""
+    if kept is None:
+        fill()
+    elif not kept.load(model):
+        with kept.store.locked(kept.key):
+            if not kept.load(model):  # another process may have been faster
+                fill()
+                kept.keep(model)

@@ -16,7 +16,8 @@ from torch import Tensor
 from dllm_core.config import ModelConfig
 from dllm_core.cpu import attention, jit, prediction, product
 from dllm_core.cpu.attention_kernel import AttentionSlot, scratch_bytes
-from dllm_core.cpu.packed import GROUP, PackedRows
+from dllm_core.cpu.formats import GROUP
+from dllm_core.cpu.packed import PackedRows
 from dllm_core.cpu.product import Norm
 from dllm_core.cpu.product_kernel import Finish
 from dllm_core.cpu.team import Launch, Program
@@ -80,9 +81,10 @@ class PackedTransformer(Transformer):
     ) -> Tensor:
         """See `Transformer.through`; several threads run one after another."""
         found = [layer for block in self.blocks_in_order for layer in _layers(block)]
-        weights = [layer.packed for layer in found if isinstance(layer, PackedLinear)]
-        if len(weights) < len(found):  # an adapter stands around a layer
+        packed = [layer for layer in found if isinstance(layer, PackedLinear)]
+        if len(packed) < len(found):  # an adapter stands around a layer
             return super().through(x, spans, layers, taps)
+        weights = [part.packed for layer in packed for part in layer.parts]
         chosen = tuple(range(len(self.blocks)) if layers is None else layers)
         rows = tuple(span.rows for span in spans)
         with self._lock:
@@ -121,17 +123,27 @@ class _Pass:
         blocks = [model.blocks_in_order[i] for i in layers]
         # The kernels are given addresses; the tensors there must outlive the pass.
         self._kept = [(*b.parameters(), *b.buffers(), *_weights(b)) for b in blocks]
-        wide = max(_packed(block.attention.qkv).packed.padded for block in blocks)
+        wide = max(_packed(block.attention.qkv).padded for block in blocks)
         self._x = torch.empty(total, config.hidden_size)
         self._qkv = torch.empty(total, wide)
         self._attended = torch.empty(total, config.num_heads * config.head_dim)
         self._inner = torch.empty(total, config.intermediate_size)
         self._workspace = _workspace(blocks, total)
-        launches = [self._block(block) for block in blocks]
-        self._per_block = len(launches[0])
-        self._program = Program([launch for part in launches for launch in part])
+        launches: list[Launch] = []
+        attends = []
+        self._ends: list[int] = []
+        """Number of launches up to the end of each layer."""
+        for block in blocks:
+            queries, rest = self._block(block)
+            attends.append([len(launches) + len(queries) + i for i in range(len(rows))])
+            launches += queries + rest
+            self._ends.append(len(launches))
+        self._attends: NDArray[np.int64] = np.array(attends, np.int64)
+        """Numbers of the launches of attention, (layers, sequences)."""
+        self._program = Program(launches)
 
-    def _block(self, block: Block) -> list[Launch]:
+    def _block(self, block: Block) -> tuple[list[Launch], list[Launch]]:
+        """Launches before attention, and from attention on."""
         norms = [Norm(w, block.eps) for w in (block.attention_norm, block.mlp_norm)]
         layer, mlp = block.attention, block.mlp
         qk_norms = (layer.q_norm, layer.k_norm) if layer.config.qk_norm else None
@@ -142,21 +154,25 @@ class _Pass:
             qkv, out = self._qkv[rows], self._attended[rows]
             launch = attention.launch(qkv, out, self._heads, nowhere, (0, 0, 0), 0, norms=qk_norms)
             attend.append(launch)
-        return [
-            self._product(self._x, layer.qkv, self._qkv, Finish.STORE, norms[0]),
+        return self._product(self._x, layer.qkv, self._qkv, Finish.STORE, norms[0]), [
             *attend,
-            self._product(self._attended, layer.out, self._x, Finish.ADD),
-            self._product(self._x, mlp.gate_up, self._inner, Finish.SWIGLU, norms[1]),
-            self._product(self._inner, mlp.down, self._x, Finish.ADD),
+            *self._product(self._attended, layer.out, self._x, Finish.ADD),
+            *self._product(self._x, mlp.gate_up, self._inner, Finish.SWIGLU, norms[1]),
+            *self._product(self._inner, mlp.down, self._x, Finish.ADD),
         ]
 
     def _product(
         self, x: Tensor, layer: object, out: Tensor, finish: Finish, norm: Norm | None = None
-    ) -> Launch:
+    ) -> list[Launch]:
         linear = _packed(layer)
-        bias = linear.padded_bias
         given = [part.data_ptr() for part in self._workspace]
-        return product.launch(x, linear.packed, out, given, norm=norm, bias=bias, finish=finish)
+        found = []
+        for part in linear.parts:
+            bias = None if linear.padded_bias is None else linear.padded_bias[part.start :]
+            to = out[:, part.start :]
+            launch = product.launch(x, part.packed, to, given, norm=norm, bias=bias, finish=finish)
+            found.append(launch)
+        return found
 
     def run(self, x: Tensor, spans: Sequence[Span], taps: Taps | None = None) -> Tensor:
         """Run embedded rows (rows, hidden_size) of `spans`; returns hidden states, same shape.
@@ -173,12 +189,11 @@ class _Pass:
         # The kernels are given addresses; the tables there must outlive the run.
         tables = [self._rotary.of(span) for span in spans]
         for i, (span, mask, size) in enumerate(zip(spans, masks, sizes, strict=True)):
-            at = self._point(i, span, mask, tables[i])
-            at[:, AttentionSlot.SCRATCH], at[:, AttentionSlot.SCRATCH_STRIDE] = scratch, size
+            self._point(i, span, mask, tables[i], (scratch, size))
         start = 0
         if taps is not None:
             for i in taps.layers:
-                stop = (self._layers.index(i) + 1) * self._per_block
+                stop = self._ends[self._layers.index(i)]
                 self._program.run(start, stop)
                 taps.take(i, self._x)
                 start = stop
@@ -198,20 +213,35 @@ class _Pass:
                 raise ValueError(f"a mask of {tuple(span.mask.shape)} for {span}")
 
     def _point(
-        self, i: int, span: Span, mask: Tensor | None, tables: tuple[Tensor, Tensor]
-    ) -> NDArray[np.int64]:
-        """Point the attention of sequence `i` at `span` in every layer; returns its arguments."""
+        self,
+        i: int,
+        span: Span,
+        mask: Tensor | None,
+        tables: tuple[Tensor, Tensor],
+        scratch: tuple[int, int],
+    ) -> None:
+        """Point the attention of sequence `i` at `span` in every layer.
+
+        `scratch` is the address of the scratch memory, and its bytes for each thread.
+        """
         keys = [span.store.layers[layer][0] for layer in self._layers]
         values = [span.store.layers[layer][1] for layer in self._layers]
         cos, sin = tables
-        at = self._program.table[1 + i :: self._per_block]
-        at[:, AttentionSlot.COS], at[:, AttentionSlot.SIN] = cos.data_ptr(), sin.data_ptr()
-        at[:, AttentionSlot.KEYS] = [part.data_ptr() for part in keys]
-        at[:, AttentionSlot.VALUES] = [part.data_ptr() for part in values]
-        at[:, AttentionSlot.HEAD_STRIDE] = keys[0].stride(0) * keys[0].element_size()
-        at[:, AttentionSlot.START], at[:, AttentionSlot.VISIBLE] = span.start, span.visible
-        at[:, AttentionSlot.MASK] = 0 if mask is None else mask.data_ptr()
-        return at
+        own, table = self._attends[:, i], self._program.table
+        table[own, AttentionSlot.KEYS] = [part.data_ptr() for part in keys]
+        table[own, AttentionSlot.VALUES] = [part.data_ptr() for part in values]
+        same = {
+            AttentionSlot.COS: cos.data_ptr(),
+            AttentionSlot.SIN: sin.data_ptr(),
+            AttentionSlot.HEAD_STRIDE: keys[0].stride(0) * keys[0].element_size(),
+            AttentionSlot.START: span.start,
+            AttentionSlot.VISIBLE: span.visible,
+            AttentionSlot.MASK: 0 if mask is None else mask.data_ptr(),
+            AttentionSlot.SCRATCH: scratch[0],
+            AttentionSlot.SCRATCH_STRIDE: scratch[1],
+        }
+        for slot, value in same.items():
+            table[own, slot] = value
 
     def _scratch_bytes(self, span: Span) -> int:
         tile = attention.tile_of(span.rows, self._heads)
@@ -231,7 +261,7 @@ def _layers(block: Block) -> tuple[object, ...]:
 
 
 def _weights(block: Block) -> list[PackedRows]:
-    return [_packed(layer).packed for layer in _layers(block)]
+    return [part.packed for layer in _layers(block) for part in _packed(layer).parts]
 
 
 def _packed(layer: object) -> PackedLinear:
@@ -250,7 +280,7 @@ def prepare(model: Transformer) -> None:
     if model.embedding.device.type == "cpu" and jit.allowed():
         prediction.prepare()
     layers = [layer for layer in model.modules() if isinstance(layer, PackedLinear)]
-    for form in {layer.packed.form for layer in layers}:
+    for form in {part.packed.form for layer in layers for part in layer.parts}:
         product.prepare(form)
     if isinstance(model, PackedTransformer):
         attention.prepare(model.config.head_dim)

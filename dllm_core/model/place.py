@@ -38,9 +38,9 @@ def choose_device(name: str) -> torch.device:
 def choose_kind(dtype: Dtype, device: torch.device) -> tuple[LinearKind, torch.dtype]:
     """The class of the linear layers, and the dtype of everything else.
 
-    `auto` is bfloat16 on a GPU and `int4` on a CPU: a checkpoint's own 4-bit weights, or int8
-    where it has no such weights. Where the system forbids the kernels of these (cpu/jit.py), it
-    is float32.
+    `auto` is bfloat16 on a GPU and `int4` on a CPU: a checkpoint's own quantised weights, or int8
+    where it has no such weights. Where the system forbids the kernels of these (cpu/jit.py), it is
+    float32.
 
     Raises:
         OptionError: the dtype is unknown, or does not run on this device or system.

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dllm_core.config import ModelConfig
-from dllm_core.cpu.packed import Quantised
 from dllm_core.errors import WeightsError
 from dllm_core.model.families import NameMap
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.lazy_tensors import Rows, Stored, pieces
 from dllm_core.model.packed_transformer import PackedTransformer
-from dllm_core.model.quantize import PackedLinear
+from dllm_core.model.quantize import PackedLinear, Stretch
 from dllm_core.model.transformer import LinearKind, Transformer
 
 _LISTED = 20
@@ -105,6 +106,7 @@ def fill(
     found, wanted = list(tensors), slots(model.config, names)
     _check(model, names, found, wanted)
     found = [(name, tensor) for name, tensor in found if name in wanted]
+    _plan(model, [(wanted[name], tensor) for name, tensor in found])
     total, done = sum(prod(tensor.shape) for _, tensor in found), 0
     for name, tensor in found:
         slot = wanted[name]
@@ -114,6 +116,24 @@ def fill(
         done += prod(tensor.shape)
         if progress is not None:
             progress(done / total, f"reading {name}")
+
+
+def _plan(model: Transformer, tensors: Sequence[tuple[TensorRows, Rows]]) -> None:
+    """Give every packed layer parts in the formats of the tensors that fill it."""
+    stretches: dict[str, list[Stretch]] = {}
+    for slot, tensor in tensors:
+        names = [slot.parameter]
+        if slot.parameter == "embedding" and model.config.tied_head:
+            names.append("head.weight")
+        start, form = slot.rows.start or 0, tensor.form if isinstance(tensor, Stored) else None
+        for name in names:
+            if name.endswith("weight"):
+                stretch = Stretch(start, start + tensor.shape[0], form)
+                stretches.setdefault(_owner(name), []).append(stretch)
+    for name, own in stretches.items():
+        module = None if name == "head" and model.head is None else model.get_submodule(name)
+        if isinstance(module, PackedLinear):
+            module.plan(own)
 
 
 def _owner(parameter: str) -> str:
@@ -146,13 +166,15 @@ def _store(model: Transformer, slot: TensorRows, tensor: Rows) -> None:
 
 
 def _store_rows(module: PackedLinear | Fp8Linear, start: int, tensor: Rows) -> None:
-    """Quantise rows, or take them as they are quantised: the search for a grid takes far longer."""
-    ready = tensor.quantised if isinstance(tensor, Stored) else None
+    """Quantise rows, or take them as they are quantised, where the layer keeps their format."""
+    form = tensor.form if isinstance(tensor, Stored) else None
     for rows in pieces(tensor.shape):
-        if ready is not None and isinstance(module, PackedLinear):
-            module.store_quantised(start + rows.start, ready(rows))
+        at = start + rows.start
+        blocks = tensor.blocks(rows) if isinstance(tensor, Stored) and form is not None else None
+        if isinstance(module, PackedLinear) and blocks is not None:
+            module.store_blocks(at, blocks)
         else:
-            module.store_rows(start + rows.start, tensor[rows])
+            module.store_rows(at, tensor[rows])
 
 
 def _copy_to_head(model: Transformer, embedding: Rows) -> None:
@@ -246,11 +268,14 @@ def _reordered(tensor: Rows, order: Tensor) -> Stored:
         heads, wanted = whole_heads(rows)
         return reordered(tensor[heads])[wanted]
 
-    ready = tensor.quantised if isinstance(tensor, Stored) else None
+    if not isinstance(tensor, Stored) or tensor.raw is None:
+        return Stored(tuple(tensor.shape), read)
+    stored, places = tensor.raw, order.numpy()
 
-    def quantised(rows: slice) -> Quantised:
-        assert ready is not None
+    def raw(rows: slice) -> NDArray[np.uint8]:
         heads, wanted = whole_heads(rows)
-        return ready(heads).map(lambda part: reordered(part)[wanted])
+        given = stored(heads)
+        whole = given.reshape(-1, size, *given.shape[1:])[:, places]
+        return whole.reshape(given.shape)[wanted]
 
-    return Stored(tuple(tensor.shape), read, None if ready is None else quantised)
+    return Stored(tuple(tensor.shape), read, tensor.kind, raw)

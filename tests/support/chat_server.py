@@ -25,6 +25,8 @@ class Answer:
     breaks: bool = False
     """The connection is cut after the pieces."""
     finish: str = "stop"
+    thoughts: Sequence[str] = ()
+    """The ``reasoning_content`` of pieces before the first word."""
 
 
 @dataclass
@@ -86,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self._send(_event({"role": "assistant", "content": ""}))
+        for thought in answer.thoughts:
+            self._send(_event({"reasoning_content": thought}))
         for piece in answer.pieces:
             self._send(_event({"content": piece}))
         for calls in answer.calls:

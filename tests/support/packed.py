@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from dllm_core.cpu.packed import FOUR_BITS, Format, PackedRows
+from dllm_core.cpu.formats import FOUR_BITS, Format
+from dllm_core.cpu.packed import PackedRows
 
 
 def four_bit(rows: int, columns: int, seed: int = 3) -> torch.Tensor:
