@@ -5,7 +5,8 @@ Implementations block; the caller chooses the thread on which they run.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Generator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,18 @@ class Listening(Protocol):
 
     def close(self) -> None:
         """Free the sound; safe to call twice."""
+
+
+@runtime_checkable
+class SteppedListening(Listening, Protocol):
+    """An utterance whose decoding can be given up, or give way to another, between two steps."""
+
+    def steps(self, *, final: bool) -> Generator[Transcript | None, None, None]:
+        """`finish` if ``final``, else `hypothesis`, step by step; the transcript comes last.
+
+        Raises:
+            AsrError: the engine failed.
+        """
 
 
 class Transcriber(Protocol):

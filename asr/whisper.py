@@ -7,8 +7,9 @@ directly, because its ``transcribe`` always pads to 30 s (see `asr.window`).
 from __future__ import annotations
 
 import os
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ctranslate2
 import numpy as np
@@ -32,6 +33,8 @@ from asr.speech import speech_seconds
 from asr.stable_prefix import StablePrefix
 from asr.transcript import Transcript
 from asr.window import FRAMES_PER_SECOND, FULL, SHORTEST, fit, window_frames
+
+T = TypeVar("T")
 
 _MOST_THREADS = 4
 _LAST_RESORT_NGRAM = 3
@@ -97,11 +100,11 @@ class WhisperTranscriber:
         Raises:
             AsrError: the sound is longer, or the engine failed.
         """
-        return self._hear(samples, careful=True)
+        return _last(self.hear(samples, careful=True))
 
     def guess(self, samples: Samples) -> str:
         """Transcribe in one quick decode; the text is empty if it loops. See `transcribe`."""
-        return self._hear(samples, careful=False)
+        return _last(self.hear(samples, careful=False))
 
     def warm_up(self) -> None:
         """Encode and decode silence in the shortest window.
@@ -111,7 +114,8 @@ class WhisperTranscriber:
         """
         silence = np.zeros(RATE, dtype=np.float32)
         speech_seconds(silence)
-        self._first_opinion(self._features(silence), max_tokens(1.0))
+        features = self._features(silence)
+        self._decode(self._encode(features, self._window(features)), max_tokens(1.0))
 
     def close(self) -> None:
         """Free the model's memory; a decode after this loads it again."""
@@ -122,25 +126,31 @@ class WhisperTranscriber:
         features: NDArray[np.float32] = self._model.feature_extractor(samples)
         return features
 
-    def _hear(self, samples: Samples, *, careful: bool) -> str:
+    def hear(self, samples: Samples, *, careful: bool) -> Generator[str | None, None, None]:
+        """`transcribe` if ``careful``, else `guess`, in steps; the text comes last.
+
+        The encoder takes more than half of the time, and a pause that was none is often known to be
+        so before the decoder begins.
+        """
         if len(samples) > LONGEST:
             raise AsrError("more than 30 s at once: cut it into pieces, as listen() does")
         if speech_seconds(samples) < MIN_SPEECH_SECONDS:
-            return ""
+            yield ""
+            return
         features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
-        # A first decode in the full window needs a second one only if it loops.
-        doubted = is_loop if self._window(features) == FULL else is_doubtful
         try:
-            decoded = self._first_opinion(features, tokens)
+            encoded = self._encode(features, self._window(features))
+            yield None
+            decoded = self._decode(encoded, tokens)
+            # A first decode in the full window needs a second one only if it loops.
+            doubted = is_loop if self._window(features) == FULL else is_doubtful
             if careful and doubted(decoded):
+                yield None
                 decoded = self._second_opinion(features, tokens)
         except RuntimeError as error:  # what CTranslate2 raises for everything
             raise AsrError(f"Whisper failed: {error}") from error
         unusable = is_hallucination(decoded) or (is_loop(decoded) and not careful)
-        return "" if unusable else decoded.text
-
-    def _first_opinion(self, features: NDArray[np.float32], tokens: int) -> Decoded:
-        return self._decode(self._encode(features, self._window(features)), tokens)
+        yield "" if unusable else decoded.text
 
     def _second_opinion(self, features: NDArray[np.float32], tokens: int) -> Decoded:
         """Decode in the full window; if that loops, too, once more without repeated trigrams."""
@@ -202,20 +212,29 @@ class WhisperListening:
 
     def hypothesis(self) -> Transcript:
         """Decode the sound so far in one quick pass; see `asr.engine.Listening.hypothesis`."""
-        tail = self._tail()
-        length = self._cut + len(tail)
-        if self._last is None or self._last_length != length:
-            text, stable = self._prefix.update(self._join(self._transcriber.guess(tail)))
-            self._last = Transcript(text, stable, final=False, audio_end=length / RATE)
-            self._last_length = length
-        return self._last
+        return _last(self.steps(final=False))
 
     def finish(self) -> Transcript:
         """Decode the whole utterance; see `asr.engine.Listening.finish`."""
+        return _last(self.steps(final=True))
+
+    def steps(self, *, final: bool) -> Generator[Transcript | None, None, None]:
+        """Decode in steps; see `asr.engine.SteppedListening.steps`."""
         tail = self._tail()
-        text = self._join(self._transcriber.transcribe(tail))
-        end = (self._cut + len(tail)) / RATE
-        return Transcript(text, stable=len(text), final=True, audio_end=end)
+        length = self._cut + len(tail)
+        if not final and self._last is not None and self._last_length == length:
+            yield self._last
+            return
+        for text in self._transcriber.hear(tail, careful=final):
+            yield None if text is None else self._transcript(self._join(text), length, final)
+
+    def _transcript(self, text: str, length: int, final: bool) -> Transcript:
+        if final:
+            return Transcript(text, stable=len(text), final=True, audio_end=length / RATE)
+        text, stable = self._prefix.update(text)
+        self._last = Transcript(text, stable, final=False, audio_end=length / RATE)
+        self._last_length = length
+        return self._last
 
     def close(self) -> None:
         """Free the sound."""
@@ -232,6 +251,15 @@ class WhisperListening:
 
     def _join(self, last: str) -> str:
         return " ".join(text for text in (*self._heard, last) if text)
+
+
+def _last(steps: Iterable[T | None]) -> T:
+    """Take all steps; the last one is the result."""
+    result = None
+    for result in steps:  # noqa: B007
+        pass
+    assert result is not None
+    return result
 
 
 def _load(directory: Path, device: str, compute_type: str, threads: int | None) -> Any:

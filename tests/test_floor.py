@@ -47,6 +47,15 @@ STOP = """
     Never mind, thanks.
 """
 WAIT = """
+    Um.
+    Uh...
+    Er, um.
+    Uhm
+    Hmm.
+    Ah.
+    So, um...
+    Well, uh.
+    Um, um, uh.
     Hold on.
     Give me a second.
     Wait.
@@ -108,6 +117,15 @@ ATTENTION = """
     Are you even listening to me?
 """
 NONE = """
+    Mm-hmm.
+    Mhm.
+    Uh-huh.
+    Yes, um.
+    Um, yes.
+    Um, what time is it?
+    Ah, I see.
+    Oh.
+    Hm, Boston.
     Stop the timer.
     Wait, I mean Boston.
     Never mind, what time is it?

@@ -260,3 +260,23 @@ def test_the_verdict_on_halves_and_wholes(words: str, verdict: TurnVerdict) -> N
 
 def test_the_table_is_large() -> None:
     assert len(LINES) >= 200
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        ("Set an alarm for half past six.", TurnVerdict.COMPLETE),
+        ("Wake me up at a quarter to seven.", TurnVerdict.COMPLETE),
+        ("Wake me at ten minutes past three.", TurnVerdict.COMPLETE),
+        ("Set a timer for 20.", TurnVerdict.UNSURE),
+        ("Set the heating to twenty", TurnVerdict.UNSURE),
+        ("Wake me up at half past", TurnVerdict.INCOMPLETE),
+        ("You can reach me at anna.smith.", TurnVerdict.INCOMPLETE),
+        ("Write to me at anna.smith@example.com", TurnVerdict.COMPLETE),
+        ("You can find it at example.com.", TurnVerdict.COMPLETE),
+        ("So I've been thinking", TurnVerdict.INCOMPLETE),
+        ("What were you thinking?", TurnVerdict.COMPLETE),
+    ],
+)
+def test_times_names_in_addresses_and_openings_of_a_thought(words, verdict):
+    assert completeness(words).verdict is verdict

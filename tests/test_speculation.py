@@ -10,6 +10,7 @@ from agent.session.commands import (
     Abandon,
     CancelDecode,
     DecodeFinal,
+    DecodePartial,
     DropTurnAudio,
     EndSpeech,
     JudgePause,
@@ -222,7 +223,7 @@ def test_speech_that_goes_on_voids_the_draft(desk):
     assert [command.delta for command in desk.all(ReplyTextDelta)] == ["Paris."]
     tried = desk.last(TurnTimed).speculation
     assert (tried.hit, tried.revisions) == (True, 2)
-    assert tried.wasted == pytest.approx(0.1 + 0.15, abs=0.01)
+    assert tried.wasted == pytest.approx(0.032 + 0.1 + 0.15, abs=0.01)
 
 
 def test_words_of_a_voided_pause_come_too_late(desk):
@@ -275,9 +276,41 @@ def test_pauses_that_are_tried_are_bounded():
     for _ in range(5):
         desk.hear(0.5, 0.9)
         desk.hear(0.1, 0.0)
+        understand(desk, "I went to the market")
     assert [task.revision for task in desk.all(DecodeFinal)] == [0, 1]
     desk.hear(1.0, 0.0)
     assert [task.revision for task in desk.all(DecodeFinal)] == [0, 1, 2]
+
+
+def test_gaps_within_words_leave_the_pauses_of_a_turn_to_be_tried():
+    desk = new_desk(max_revisions=2)
+    for _ in range(12):
+        desk.hear(0.2, 0.9)
+        desk.hear(0.1, 0.0)  # its words would be known too late
+    assert len(desk.all(DecodeFinal)) == 8
+
+
+def test_the_pace_of_a_caller_is_learnt_from_the_pauses_after_which_he_went_on():
+    desk = new_desk()
+    pace = desk.session.user_turn.endpointing.pace
+    desk.hear(0.5, 0.9)
+    for pause in (0.32, 0.42):
+        desk.hear(pause, 0.0)
+        desk.hear(0.5, 0.9)
+    assert list(pace.pauses) == pytest.approx([0.32, 0.416], abs=0.033)
+    desk.hear(0.1, 0.0)
+    desk.hear(0.5, 0.9)
+    assert len(pace.pauses) == 2
+
+
+def test_a_final_decode_leaves_the_next_partial_one_to_be_asked_for():
+    desk = new_desk()
+    desk.hear(0.95, 0.9)
+    assert len(desk.all(DecodePartial)) == 1
+    desk.hear(0.1, 0.0)
+    assert desk.all(DecodeFinal)  # which drops the partial one
+    desk.hear(0.5, 0.9)
+    assert len(desk.all(DecodePartial)) == 2
 
 
 def test_without_speculation_the_pause_is_only_waited_for():
@@ -349,10 +382,10 @@ def test_the_spans_sum_exactly_and_the_work_is_told_from_the_end_of_speech(desk)
     assert begun
     assert sum(timed.spans.values()) == timed.spans["endpoint_wait"]
     assert [span.name for span in timed.work] == ["asr", "prefill", "denoise", "tts"]
-    assert timed.work[0].start == pytest.approx(0.096, abs=0.001)
+    assert timed.work[0].start == pytest.approx(0.064, abs=0.001)
     assert timed.work[-1].end == pytest.approx(0.096 + 0.1 + 0.15, abs=0.001)
     assert timed.spans["endpoint_wait"] + end <= desk.now
-    assert timed.speculation.saved == pytest.approx(0.25, abs=0.001)
+    assert timed.speculation.saved == pytest.approx(0.282, abs=0.001)
 
 
 def test_what_overruns_the_budget_is_told():

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agent.doctor.readings import cpu_features, load_average, memory
 from agent.errors import CallError
@@ -26,10 +26,24 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], command: str) -> N
     Raises:
         CallError: the file cannot be written.
     """
-    everything = [{"what": "machine", "command": command, **_this_machine()}, *rows]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in everything)
+    machine = {"what": "machine", "command": command, **_this_machine()}
+    _write(path, [machine, *rows], "w")
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append rows as JSON lines to a file that `write_rows` has begun.
+
+    Raises:
+        CallError: the file cannot be written.
+    """
+    _write(path, rows, "a")
+
+
+def _write(path: Path, rows: Iterable[Mapping[str, Any]], mode: Literal["w", "a"]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise CallError(f"{path}: cannot be written: {error.strerror}") from error
 

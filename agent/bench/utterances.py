@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -92,6 +92,8 @@ class SpokenUtterance:
 
 
 SpeakUtterance = Callable[[Utterance], SpokenUtterance]
+SpeakParts = Callable[[Sequence[str]], list[Samples]]
+"""Speaks the parts of an utterance: 16 kHz mono without silence around them."""
 
 
 def read_utterances(path: Path = UTTERANCES) -> list[Utterance]:
@@ -105,7 +107,8 @@ def read_utterances(path: Path = UTTERANCES) -> list[Utterance]:
 
 def synthesizer_voice(voice: Synthesizer) -> SpeakUtterance:
     """Speak utterances with a synthesizer of the agent."""
-    return lambda utterance: _assemble(_cut(utterance, voice), utterance)
+    parts = synthesizer_parts(voice)
+    return lambda utterance: _assemble(parts(utterance.parts), utterance)
 
 
 def program_voice(name: str) -> SpeakUtterance:
@@ -114,14 +117,23 @@ def program_voice(name: str) -> SpeakUtterance:
     Raises:
         AudioError: the program is unknown, not installed, or fails.
     """
+    parts = program_parts(name)
+    return lambda utterance: _assemble(parts(utterance.parts), utterance)
+
+
+def synthesizer_parts(voice: Synthesizer) -> SpeakParts:
+    """Speak parts as one sentence with a synthesizer of the agent that knows its words' times."""
+    return lambda parts: _cut(parts, voice)
+
+
+def program_parts(name: str) -> SpeakParts:
+    """Speak parts one by one with a program; see `program_voice`."""
     program, _, voice = name.partition(":")
     if program not in _PROGRAMS:
         raise AudioError(f"no voice {name!r}: give piper, espeak-ng:VOICE or flite:VOICE")
     if shutil.which(program) is None:
         raise AudioError(f"{program} is not installed; leave {name} out or install it")
-    return lambda utterance: _assemble(
-        [_speak(program, voice, part) for part in utterance.parts], utterance
-    )
+    return lambda parts: [_speak(program, voice, part) for part in parts]
 
 
 _PROGRAMS: Final = {
@@ -141,16 +153,16 @@ def _speak(program: str, voice: str, text: str) -> Samples:
         return _trim(read_sound_file(path, RATE).samples)
 
 
-def _cut(utterance: Utterance, voice: Synthesizer) -> list[Samples]:
+def _cut(parts: Sequence[str], voice: Synthesizer) -> list[Samples]:
     """Speak the whole utterance and cut it at the ends of its parts."""
     pieces, ends, said = [], [], 0
-    for chunk in voice.speak(utterance.text):
+    for chunk in voice.speak(" ".join(parts)):
         ends += [said + word.end for word in chunk.words]
         pieces.append(chunk.samples)
         said += len(chunk.samples)
     sound = resample(np.concatenate(pieces), voice.rate, RATE)
     words, cuts = 0, [0]
-    for part in utterance.parts[:-1]:
+    for part in parts[:-1]:
         words += len(part.split())
         cuts.append(round(ends[words - 1] * RATE / voice.rate))
     cuts.append(len(sound))

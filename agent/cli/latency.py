@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -132,7 +132,14 @@ def latency(
 
         onebreath latency --interrupt 1 --budget total=800,interrupt=400,errors=0
     """
-    from agent.cli.latency_run import rows_to, run, run_facts, running_agent, shown
+    from agent.cli.latency_run import (
+        rows_to,
+        run,
+        run_facts,
+        running_agent,
+        session_body,
+        shown,
+    )
     from agent.latency.connection_factory import ConnectionFactory
     from agent.latency.impairment import NetworkImpairment
     from agent.latency.load import CallerBehaviour, LoadTest
@@ -150,7 +157,7 @@ def latency(
     asked = _questions(questions)
     behaviour = CallerBehaviour(timeout, listen, interrupt)
     network = None if link is None else NetworkImpairment.parse(link)
-    body = _session(session)
+    body = session_body(session)
     recordings = None if record is None else _directory(record)
     taken: list[TurnResult] = []
     with (
@@ -271,20 +278,6 @@ def _questions(paths: list[Path] | None) -> list[SpokenQuestion]:
         paths or bundled_questions(),
         lambda note: err.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False),
     )
-
-
-def _session(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise ConfigError(
-            f'{path}: this file must hold a session object, as in {{"type": "realtime", ...}}'
-        )
-    return body
 
 
 def _directory(path: Path) -> Path:

@@ -16,7 +16,7 @@ from agent.bench.server_process import running_server
 from agent.cli.console import err, run_loop
 from agent.cli.tables import run_progress
 from agent.doctor.readings import own_version
-from agent.errors import CallError
+from agent.errors import CallError, ConfigError
 from agent.latency.impairment import NetworkImpairment
 from agent.latency.load import LoadTest
 from agent.latency.plan import LoadPlan
@@ -142,3 +142,22 @@ def run(load: LoadTest) -> None:
         run_loop(load.run())
     except KeyboardInterrupt:
         err.print("interrupted; the summary covers the turns so far", style="yellow")
+
+
+def session_body(path: Path | None) -> dict[str, Any] | None:
+    """Read the body of a ``session.update``; None without a file.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no JSON object.
+    """
+    if path is None:
+        return None
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise ConfigError(
+            f'{path}: this file must hold a session object, as in {{"type": "realtime", ...}}'
+        )
+    return body

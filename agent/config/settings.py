@@ -184,6 +184,7 @@ class TurnSettings(Section):
             has not settled.
         far_voices: whether voices far below the caller's level, such as a television, are left
             out.
+        asides: whether what the caller says to somebody beside him gets no reply.
         duck_db: gain of the agent's voice during a possible interruption, in dB.
     """
 
@@ -199,13 +200,14 @@ class TurnSettings(Section):
     max_turn: float = Field(60.0, gt=1, le=300)
     partial_every: float = Field(0.8, gt=0)
     speculation: bool = True
-    speculate_after: float = Field(0.08, ge=0.03, le=1)
+    speculate_after: float = Field(0.05, ge=0.03, le=1)
     max_revisions: int = Field(4, ge=0, le=20)
     backchannels: bool = True
     decide_within: float = Field(0.3, gt=0, le=2)
     echo: bool = True
     echo_settling: float = Field(1.5, ge=0, le=10)
     far_voices: bool = True
+    asides: bool = True
     duck_db: float = Field(-12.0, ge=-60, le=0)
 
 

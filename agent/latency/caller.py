@@ -99,6 +99,21 @@ class Caller:
         """Seconds since the call began."""
         return asyncio.get_running_loop().time() - self._began
 
+    @property
+    def frame_late(self) -> float:
+        """Most seconds by which a frame was sent late since the last question."""
+        return self._log.frame_late
+
+    def check(self) -> None:
+        """Raise the error of a lost connection.
+
+        Raises:
+            CallError: the connection is lost.
+        """
+        for task in self._tasks:
+            if task.done():
+                raise _why(task)
+
     async def ask(
         self,
         number: int,
@@ -180,9 +195,7 @@ class Caller:
                 deadline = self.now + self._reply_timeout + extra
             if deadline is not None and self.now > deadline:
                 return f"no reply within {self._reply_timeout:.0f} s"
-            for task in self._tasks:
-                if task.done():
-                    raise _why(task)
+            self.check()
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.05):

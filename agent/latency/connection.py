@@ -55,11 +55,13 @@ class ReceivedReplyEnd:
         text: words of the reply.
         stats: counts of the responder by name, if the agent reports them.
         error: reason of a failed reply; None: the reply succeeded.
+        cut: whether the reply was cancelled before its end.
     """
 
     text: str
     stats: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,8 @@ def _reply(response: Event) -> ReceivedReplyEnd:
         details = response.get("status_details") or {}
         message = (details.get("error") or {}).get("message")
         error = message or details.get("reason") or "failed"
-    return ReceivedReplyEnd(text, response.get("onebreath", {}), error)
+    cut = response["status"] == "cancelled"
+    return ReceivedReplyEnd(text, response.get("onebreath", {}), error, cut)
 
 
 def _with_own_events(url: str) -> str:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from types import UnionType
-from typing import Any, Protocol, assert_never, get_args
+from typing import Any, Protocol, assert_never, cast, get_args
 
 import numpy as np
 
@@ -47,7 +47,7 @@ from agent.session.events import (
     StageFailed,
 )
 from agent.tools.toolbox import Toolbox
-from asr.engine import AsrError, Listening, Transcriber
+from asr.engine import AsrError, Listening, SteppedListening, Transcriber
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk, Synthesizer, TtsError
 
@@ -207,8 +207,7 @@ class EngineTasks:
             return
         urgency = Urgency.FINAL if task.urgent else Urgency.PARTIAL
         try:
-            transcript = await self._engines.compute.run(urgency, listening.hypothesis)
-            _expect(Transcript, transcript, "hypothesis()")
+            transcript = await self._decode(urgency, listening, final=False)
         except Exception as error:  # of a plug-in, any
             message = explain("recogniser", error, AsrError)
             self._post(StageFailed("asr", message, turn=task.turn))
@@ -220,13 +219,26 @@ class EngineTasks:
         try:
             if listening is None:
                 raise AsrError("no sound of this turn arrived")
-            transcript = await self._engines.compute.run(Urgency.FINAL, listening.finish)
-            _expect(Transcript, transcript, "finish()")
+            transcript = await self._decode(Urgency.FINAL, listening, final=True)
         except Exception as error:  # of a plug-in, any
             message = explain("recogniser", error, AsrError)
             self._post(StageFailed("asr", message, task.turn, task.revision))
         else:
             self._post(FinalTranscript(task.turn, task.revision, transcript))
+
+    async def _decode(self, urgency: Urgency, listening: Listening, *, final: bool) -> Transcript:
+        """Decode, in steps where the recogniser has them: one that is cancelled ends early."""
+        compute = self._engines.compute
+        found: object = None
+        if isinstance(listening, SteppedListening):
+            async with aclosing(compute.iterate(urgency, listening.steps(final=final))) as steps:
+                async for found in steps:  # noqa: B007
+                    pass
+        else:
+            work = listening.finish if final else listening.hypothesis
+            found = await compute.run(urgency, work)
+        _expect(Transcript, found, "finish()" if final else "hypothesis()")
+        return cast(Transcript, found)
 
     async def _prepare(self) -> None:
         async with self._responder_lock:

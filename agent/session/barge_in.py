@@ -19,7 +19,10 @@ from agent.turn_taking.own_words import is_own
 LONGEST_ECHO = 0.8
 """Seconds from a word at the server's clock to its echo in the transcript's sound: the way there
 and back, the client's buffers, the room; and some of the word before."""
-ASKING_FOR_NOTHING = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.OWN)
+ANEW = 0.3
+"""Seconds of silence after which the length of overlapping speech is counted anew."""
+NOTHING_ASKED = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ASIDE, WordKind.OWN)
+"""Kinds of words that are no reason to stop a reply."""
 
 
 @dataclass(slots=True)
@@ -92,6 +95,10 @@ class BargeIn:
         """Take the end of a pause: the words up to it are no longer all of them."""
         if self.overlap is not None:
             self.overlap.final = False
+            detector = self.user_turn.detector
+            if detector.last_pause >= ANEW:
+                # The length of a second sound is its own; two coughs are no long voice.
+                self.overlap.began, self.overlap.noticed = detector.set_in, self.user_turn.position
 
     def judge(self, now: float) -> Iterator[Command]:
         """Judge the overlapping speech; interrupt the reply or let it go on."""
@@ -137,7 +144,7 @@ class BargeIn:
             return False
         kind = self.overlap.kind
         calls = kind is WordKind.ATTENTION and self.overlap.unheard
-        return self.uninterruptible or calls or kind in ASKING_FOR_NOTHING
+        return self.uninterruptible or calls or kind in NOTHING_ASKED
 
     def interrupt(self, now: float) -> Iterator[Command]:
         """Cut the reply for the overlapping speech, if any, and announce the caller's turn.
@@ -147,7 +154,7 @@ class BargeIn:
         if self.overlap is None or self.uninterruptible:
             return
         said = classify(self.overlap.words)
-        wordless = said in (WordKind.UNKNOWN, WordKind.NO_WORDS, WordKind.BACKCHANNEL)
+        wordless = said in (WordKind.UNKNOWN, *NOTHING_ASKED)
         self._caused_by, self.overlap = self.overlap.turn, None
         yield from self.replies.stop(now, "turn_detected", keep=wordless)
         yield from self.user_turn.announce()
@@ -186,13 +193,13 @@ class BargeIn:
     def is_false_barge_in(self, turn: Turn) -> bool:
         """Whether ``turn`` cut a reply and asks for nothing else.
 
-        It is noise, a backchannel, or "hello?" before anything of the reply was heard.
+        It is noise, a backchannel, speech to others, or "hello?" before the reply was heard.
         """
         said = classify(turn.transcript, self.user_turn.language)
         finished = self.replies.finished
         unheard = finished is not None and finished.turn is not None and not finished.entry.heard
         nothing = (
-            said is WordKind.NO_WORDS
+            said in (WordKind.NO_WORDS, WordKind.ASIDE)
             or (said is WordKind.BACKCHANNEL and self.settings.backchannels)
             or (said is WordKind.ATTENTION and unheard)
         )
@@ -200,7 +207,7 @@ class BargeIn:
 
     def is_wordless(self, turn: Turn, words: str) -> bool:
         """Whether ``turn`` cut a reply and its ``words`` so far may be noise or a backchannel."""
-        kinds = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ATTENTION)
+        kinds = (*NOTHING_ASKED, WordKind.ATTENTION)
         return self.caused_by(turn) and classify(words, self.user_turn.language) in kinds
 
     def caused_by(self, turn: Turn) -> bool:

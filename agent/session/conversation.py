@@ -102,7 +102,9 @@ class Turn:
         speech_start: start of the turn's sound, pre-roll included, in seconds of sound since
             the call began.
         speech_end: end of the caller's speech, in seconds of sound since the call began.
-        aside: whether its words are left out of prompts: they were about the floor ("hold on").
+        aside: whether its words are left out of prompts: they were about the floor ("hold on")
+            or meant for others.
+        to_others: probability that its words are not meant for the agent.
         announced: whether the client was told that the turn began.
         asked_at: monotonic second at which the transcript up to the last pause was asked for.
         work: the recogniser's work for the turn.
@@ -118,6 +120,7 @@ class Turn:
     speech_start: float = 0.0
     speech_end: float | None = None
     aside: bool = False
+    to_others: float = 0.0
     announced: bool = True
     asked_at: float | None = None
     work: list[WorkSpan] = field(default_factory=list)

@@ -9,6 +9,7 @@ from typing import Final
 from agent.config.settings import TurnSettings
 from agent.reply import TurnEnding
 from agent.session.events import Configure
+from agent.turn_taking.addressee import DOUBT, SURE, others_probability
 from agent.turn_taking.completeness import LANGUAGE, TurnVerdict, completeness
 from agent.turn_taking.ending import CallerPace, between, whole_probability
 
@@ -45,7 +46,7 @@ class EndpointDelays:
             (0.0, self.incomplete),
             (DOUBTFUL, self.unsure + LONGER_IN_DOUBT * (self.incomplete - self.unsure)),
             (LIKELY, (self.complete + self.unsure) / 2),
-            (SURE, self.complete),
+            (SURE_END, self.complete),
             (SUREST, SHORTEST_SHARE * self.complete),
             (1.0, SHORTEST_SHARE * self.complete),
         )
@@ -54,11 +55,13 @@ class EndpointDelays:
 
 DOUBTFUL: Final = 0.4
 LIKELY: Final = 0.75
-SURE: Final = 0.9
+SURE_END: Final = 0.9
 SUREST: Final = 0.97
 """Probabilities that a turn is over at which the delay turns; it is linear between them."""
 LONGER_IN_DOUBT: Final = 0.5
 """Share of the way from the unsure to the incomplete delay that a doubtful turn waits."""
+FOR_OTHERS: Final = 1.0
+"""Seconds that words wait beyond the incomplete delay if they may be meant for others."""
 SHORTEST_SHARE: Final = 0.6
 """Share of the complete delay that the surest ends wait: 0.18 s."""
 
@@ -145,6 +148,8 @@ class Endpointing:
         """
         if not self.semantic:
             return self.default_delay
+        if DOUBT <= self.to_others(words, ending) < SURE:
+            return self._delays.incomplete + FOR_OTHERS
         if ending is not None:
             found = completeness(words, seconds_of_speech, self.language)
             melody = end_probability if self.settings.turn_model == "smart-turn" else None
@@ -153,6 +158,12 @@ class Endpointing:
         return self._delays.after(
             verdict_of(words, seconds_of_speech, end_probability, self.language)
         )
+
+    def to_others(self, words: str, ending: TurnEnding | None) -> float:
+        """Probability that the words are not meant for the agent; 0 where nobody is to ask."""
+        if not (self.semantic and self.settings.asides):
+            return 0.0
+        return others_probability(words, ending, self.language)
 
     def expects_more(self, words: str) -> bool:
         """Whether the words are plainly incomplete."""

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from agent.turn_taking.addressee import speaks_to_others
 from agent.turn_taking.backchannel import is_backchannel
 from agent.turn_taking.completeness import LANGUAGE, is_whole_request
 from agent.turn_taking.floor import FloorRequest, floor_request
@@ -20,6 +21,11 @@ LONG = 1.2
 
 LASTING = 2.5
 """Seconds of sound without known words from which on a reply is no longer held back for it."""
+
+WORDLESS_PATIENCE = 2.0
+"""Times to decide after which a voice without known words interrupts by going on. Words are known
+after about one; "mm-hmm" and a cough last longer than that, and have none. In between the agent
+goes on speaking."""
 
 GAP = 0.09
 """Seconds of silence that do not end speech yet."""
@@ -48,6 +54,8 @@ class WordKind(Enum):
     UNKNOWN = auto()
     NO_WORDS = auto()
     BACKCHANNEL = auto()
+    ASIDE = auto()
+    """Words to somebody beside the caller: "honey, ..."."""
     ATTENTION = auto()
     """"Hello?", "are you there?": the caller asks whether anybody listens."""
     REQUEST = auto()
@@ -63,8 +71,10 @@ class VoiceState(Enum):
 
     SHORT = auto()
     """Speech that goes on within the time to decide."""
+    GOING_ON = auto()
+    """Speech without known words that goes on at the end of the time to decide."""
     STEADY = auto()
-    """Speech that goes on at the end of the time to decide."""
+    """Speech that goes on at the end of the time to decide, or of twice that without words."""
     LONG = auto()
     """Speech that is longer than a backchannel."""
     STOPPED = auto()
@@ -83,16 +93,22 @@ class Evidence(Enum):
 
 
 JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
+    (WordKind.UNKNOWN, VoiceState.GOING_ON): Judgement.NOTHING,
     (WordKind.UNKNOWN, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.NO_WORDS, VoiceState.GOING_ON): Judgement.NOTHING,
     (WordKind.NO_WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.NO_WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.NO_WORDS, VoiceState.STOPPED): Judgement.NOTHING,
     (WordKind.BACKCHANNEL, VoiceState.STEADY): Judgement.NOTHING,
     (WordKind.BACKCHANNEL, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.BACKCHANNEL, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.ASIDE, VoiceState.STEADY): Judgement.NOTHING,
+    (WordKind.ASIDE, VoiceState.LONG): Judgement.NOTHING,
+    (WordKind.ASIDE, VoiceState.STOPPED): Judgement.NOTHING,
     (WordKind.WORDS, VoiceState.SHORT): Judgement.INTERRUPTION,
+    (WordKind.WORDS, VoiceState.GOING_ON): Judgement.INTERRUPTION,
     (WordKind.WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.WORDS, VoiceState.STOPPED): Judgement.INTERRUPTION,
@@ -118,6 +134,7 @@ UNHEARD_JUDGEMENTS: dict[tuple[WordKind, Evidence], Judgement] = {
     (WordKind.NO_WORDS, Evidence.LASTING): Judgement.NOTHING,
     (WordKind.NO_WORDS, Evidence.FINAL): Judgement.NOTHING,
     (WordKind.BACKCHANNEL, Evidence.FINAL): Judgement.NOTHING,
+    (WordKind.ASIDE, Evidence.FINAL): Judgement.NOTHING,
     (WordKind.ATTENTION, Evidence.FINAL): Judgement.NOTHING,
     (WordKind.REQUEST, Evidence.FINAL): Judgement.FURTHER_QUESTION,
 }
@@ -129,7 +146,7 @@ so that it goes on generating and waits for the end of the words. A pair that is
 def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
     """The kind of ``words``; None stands for words that are not known yet.
 
-    Calls for attention and requests are known in English only.
+    Asides, calls for attention and requests are known in English only.
     """
     if words is None:
         return WordKind.UNKNOWN
@@ -138,12 +155,15 @@ def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
         return WordKind.NO_WORDS
     if is_backchannel(words):
         return WordKind.BACKCHANNEL
+    if language == LANGUAGE and speaks_to_others(words):
+        return WordKind.ASIDE
     if language == LANGUAGE and floor_request(words) is FloorRequest.ATTENTION:
         return WordKind.ATTENTION
     return WordKind.REQUEST if is_whole_request(words, language) else WordKind.WORDS
 
 
 CONTENT = (WordKind.REQUEST, WordKind.WORDS)
+WORDLESS = (WordKind.UNKNOWN, WordKind.NO_WORDS)
 
 
 @dataclass(slots=True)
@@ -196,7 +216,8 @@ class Overlap:
         """
         kind = self.kind
         if not self.unheard or (heard and kind in CONTENT):
-            sounding = self._sounding(position, speech_end, within)
+            patience = WORDLESS_PATIENCE if kind in WORDLESS else 1.0
+            sounding = self._sounding(position, speech_end, within, patience)
             if self.unsettled and (kind, sounding) in UNSETTLED_JUDGEMENTS:
                 return UNSETTLED_JUDGEMENTS[kind, sounding]
             return JUDGEMENTS.get((kind, sounding), Judgement.WAIT)
@@ -209,10 +230,14 @@ class Overlap:
             return Evidence.FINAL
         return Evidence.LASTING if speech_end - self.began >= LASTING else Evidence.EARLY
 
-    def _sounding(self, position: float, speech_end: float, within: float) -> VoiceState:
+    def _sounding(
+        self, position: float, speech_end: float, within: float, patience: float
+    ) -> VoiceState:
         if speech_end - self.began >= LONG:
             return VoiceState.LONG
-        due = position - self.noticed >= within
-        if due and position - speech_end >= GAP:
+        since = position - self.noticed
+        if since >= within and position - speech_end >= GAP:
             return VoiceState.STOPPED
-        return VoiceState.STEADY if due else VoiceState.SHORT
+        if since >= patience * within:
+            return VoiceState.STEADY
+        return VoiceState.GOING_ON if since >= within else VoiceState.SHORT

@@ -69,6 +69,7 @@ from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.tool_calls import ToolCalls
 from agent.session.user_turn import STARVED_RESUMABLE_SECONDS, UserTurn
 from agent.timing import Stage
+from agent.turn_taking.addressee import Addressee
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
 from agent.turn_taking.floor import FloorRequest, floor_request
@@ -86,6 +87,7 @@ class Session:
     Attributes:
         started_at: monotonic second at which the call began.
         delivery: the way of a reply's sound to the client.
+        addressee: tells turns that are meant for others.
         tools: the functions of this server that replies may call.
         create_response: whether the end of a turn starts a reply.
         interrupt_response: whether the caller's speech may interrupt a reply.
@@ -108,6 +110,7 @@ class Session:
     ids: Ids = field(init=False)
     items: Items = field(init=False)
     decisions: Decisions = field(init=False)
+    addressee: Addressee = field(default_factory=Addressee)
     create_response: bool = True
     interrupt_response: bool = True
     transcription_only: bool = False
@@ -361,7 +364,7 @@ class Session:
         yield from self.decisions.turn_over(turn, now)
 
     def _decide_on_reply(self, turn: Turn) -> None:
-        """Request a reply to the words of a finished turn, unless they are about the floor."""
+        """Request a reply to a finished turn, unless it is about the floor or for others."""
         turn.aside = True
         waits = self.conversation.unanswered() is not None
         match self._floor_request(turn.transcript):
@@ -373,6 +376,8 @@ class Session:
                 self.pending_reply.wanted = False
             case FloorRequest.ATTENTION if waits:
                 self.pending_reply.wanted = True
+            case _ if not self.addressee.is_agent(turn.transcript, turn.to_others):
+                pass  # a reply that is due is still due
             case _:
                 turn.aside = False
                 self.pending_reply.wanted = True

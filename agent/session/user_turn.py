@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from agent.config.settings import TurnSettings
 from agent.reply import TurnEnding
@@ -43,6 +44,12 @@ STARVED_RESUMABLE_SECONDS = 5.0
 because the old one is dead and nobody has noticed yet."""
 
 
+GAPS_PER_PAUSE: Final = 4
+"""Pauses that may begin work, over those whose words become known: most are gaps within words."""
+RETRY_SHARE: Final = 1 / 3
+"""Share of the time to decide after which the words of an overlap are asked for again."""
+
+
 @dataclass(slots=True)
 class OpenTurn:
     """The turn that the caller has begun and not ended.
@@ -55,6 +62,7 @@ class OpenTurn:
         end_probability: the turn model's probability that the current pause ends the turn.
         ending: what the responder's head says of the words up to the current pause.
         awaits_ending: whether the head has been asked and has not answered.
+        drafts: number of pauses whose words became known while they lasted.
     """
 
     turn: Turn
@@ -65,6 +73,7 @@ class OpenTurn:
     end_probability: float = 0.0
     ending: TurnEnding | None = None
     awaits_ending: bool = False
+    drafts: int = 0
 
     def awaits(self, turn: int, revision: int) -> bool:
         """Whether ``turn`` and ``revision`` name the current pause of this turn."""
@@ -154,7 +163,7 @@ class UserTurn:
         """
         turn.speech_start, turn.announced = self._pre_roll.start, announced
         settings = self.settings
-        wait = settings.partial_every if announced else settings.decide_within / 3
+        wait = settings.partial_every if announced else settings.decide_within * RETRY_SHARE
         self.open = OpenTurn(turn, self.position + wait)
         self._update_delay()
         if announced and self.detection:
@@ -206,7 +215,8 @@ class UserTurn:
             return
         self.open.partial_running = False
         settings = self.settings
-        wait = settings.partial_every if self.open.turn.announced else settings.decide_within
+        announced = self.open.turn.announced
+        wait = settings.partial_every if announced else settings.decide_within * RETRY_SHARE
         self.open.partial_due = self.position + wait
         stable = transcript.stable_text
         if stable.startswith(self.open.shown) and stable != self.open.shown:
@@ -250,10 +260,17 @@ class UserTurn:
             self.detector.state is TurnState.PAUSED
             and self.detector.pause(self.position) >= settings.speculate_after
         )
-        if settled and opened.turn.revision < settings.max_revisions:
+        if settled and self._may_revise(opened):
             opened.turn.asked_at = now
+            # The final decode takes the place of a partial one, whose words never come.
+            opened.partial_running = False
             self._update_delay()
             yield DecodeFinal(opened.turn.id, opened.turn.revision)
+
+    def _may_revise(self, opened: OpenTurn) -> bool:
+        """Whether one more pause may begin work; a gap within a word costs little of it."""
+        most = self.settings.max_revisions
+        return opened.drafts < most and opened.turn.revision < GAPS_PER_PAUSE * most
 
     def take_revision(self, turn: int, revision: int, words: Transcript, now: float) -> bool:
         """Take the transcript up to a pause of the open turn; returns whether the pause lasts."""
@@ -262,6 +279,7 @@ class UserTurn:
             return False
         opened.turn.work.append(WorkSpan("asr", opened.turn.asked_at, now))
         opened.words = words
+        opened.drafts += 1
         self._update_delay()
         return True
 
@@ -272,7 +290,7 @@ class UserTurn:
             return
         opened.end_probability = 0.0
         opened.ending, opened.awaits_ending = None, False
-        self.endpointing.pace.went_on_after(self.detector.set_in - self.detector.speech_end)
+        self.endpointing.pace.went_on_after(self.detector.last_pause)
         if opened.turn.asked_at is None:
             return
         turn = opened.turn
@@ -313,7 +331,9 @@ class UserTurn:
         """End the turn; asks for its transcript unless the pause did already."""
         if self.open is None:
             return
-        turn = self.open.turn
+        turn, words = self.open.turn, self.open.words
+        if words is not None:
+            turn.to_others = self.endpointing.to_others(words.text, self.open.ending)
         self._mark_end(turn, now)
         self.open = None
         self.detector.reset()

@@ -79,6 +79,7 @@ class TurnDetector:
         began: start of the onset or of the turn.
         speech_end: end of the last speech in the turn.
         set_in: start of the sound that is or may become speech.
+        last_pause: seconds of the last pause after which the caller went on.
     """
 
     settings: TurnSettings
@@ -87,6 +88,7 @@ class TurnDetector:
     began: float = 0.0
     speech_end: float = 0.0
     set_in: float = 0.0
+    last_pause: float = 0.0
 
     def __post_init__(self) -> None:
         self.delay = self.settings.endpoint_delay
@@ -98,6 +100,8 @@ class TurnDetector:
         if self.state in (TurnState.QUIET, TurnState.PAUSED):
             self.set_in = start
         event = self._change(self._kind(probability, end))
+        if event is TurnEvent.RESUMED:
+            self.last_pause = self.set_in - self.speech_end
         if self.state is TurnState.SPEAKING:
             self.speech_end = end
         return event

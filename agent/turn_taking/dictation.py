@@ -58,6 +58,7 @@ _NUMBER_DIGITS = 3
 _ADDRESS_WORDS = frozenset({"email", "e-mail", "mail"})
 _TOP_LEVEL = frozenset({"com", "org", "net", "edu", "gov", "co", "uk", "de", "io", "us", "info"})
 _DOMAIN = re.compile(r"(?:[\w-]+\.)+[a-z]{2,}")
+_NAME = re.compile(r"[a-z][\w-]*(?:\.[a-z][\w-]*)+")
 _SITE = re.compile(r"(?:[\w-]+\.)+(?:com|org|net|edu|gov|io)")
 
 _SPELLING_WORDS = frozenset({"spelled", "spelt"})
@@ -99,6 +100,8 @@ def _address(tokens: tuple[str, ...]) -> Dictation:
     if "@" in last or last in ("dot", "underscore", "hyphen", "dash"):
         return Dictation.OPEN
     spoken = "dot" in tokens[-4:] or any("@" in token for token in tokens[-4:])
+    # Whisper writes "anna dot smith" as "anna.smith": a name, to which a domain is missing.
+    spoken = spoken or (tokens[-2:-1] == ("at",) and _NAME.fullmatch(last) is not None)
     named = not _ADDRESS_WORDS.isdisjoint(tokens[-8:]) and _announced(tokens)
     return Dictation.OPEN if spoken or named else Dictation.NONE
 

@@ -98,7 +98,7 @@ class CallerPace:
 
     @property
     def extra(self) -> float:
-        """Seconds that a doubtful pause may last longer, or shorter, than usual."""
+        """Seconds that a doubtful pause may last longer than usual."""
         if len(self.pauses) < ENOUGH:
             return 0.0
         longest = mean(sorted(self.pauses)[-ENOUGH:])
@@ -113,5 +113,7 @@ SHORTEST: Final = 0.2
 """Seconds; shorter pauses belong to the flow of speech."""
 USUAL: Final = 0.7
 """Seconds of a pause for thought that the endpoint delays are made for."""
-LEAST_EXTRA: Final = -0.1
+LEAST_EXTRA: Final = 0.0
+"""A quick caller is not cut off the sooner: the delays are calibrated, and gaps between words count
+among his pauses."""
 MOST_EXTRA: Final = 0.6

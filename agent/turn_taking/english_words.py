@@ -21,7 +21,8 @@ STALLING = _phrases(
     """
     you know, i mean, let me see, let me think, let me check, let's see, how do i say, how do you
     say, what's it called, what is it called, hold on, hang on, one moment, one second, just a
-    moment, just a second, wait a minute, where was i
+    moment, just a second, wait a minute, where was i, i've been thinking, i have been thinking,
+    here's the thing
 """
 )
 """Phrases with which a speaker keeps the turn."""
@@ -133,6 +134,7 @@ BEFORE_VERB = _words("to i we can could would i'd please wanna gonna just you sh
 OPENERS = frozenset(
     _phrases(
         """
+        i was thinking, so i was thinking, i was just thinking,
         i, i'd like, i'd like to, i would like, i want, i want to, i need, i need to, i am, i was, i
         have, can you, can i, can we, can i have, can i get, could you, could i, could you please,
         can you please, would you, would you please, will you, do you, do you have, are you, is

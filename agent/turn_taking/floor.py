@@ -22,7 +22,7 @@ class FloorRequest(Enum):
     STOP = auto()
     """The agent is to fall silent, and what was asked need not be answered: "never mind"."""
     WAIT = auto()
-    """The agent is to wait until the caller goes on: "one moment"."""
+    """The agent is to wait until the caller goes on: "one moment", or only "um"."""
     ATTENTION = auto()
     """The caller asks whether anybody listens: "hello?", "can you hear me?"."""
 
@@ -70,6 +70,8 @@ _ATTENTION: Final = (
     r"|still there|(?:are you|you) (?:still )?(?:listening|working|thinking|frozen|with me)"
     r"|did i lose you|have i lost you|is this (?:thing )?(?:on|working)|what's taking so long"
 )
+_HESITATION: Final = r"u+h+m*|u+m+|er+m*|e+h+m*|h+m+|a+h+m+|a+h+"
+"""Sounds of a caller who is about to speak; "mm" may be a yes."""
 _AROUND: Final = (
     r"please|okay|ok|oh|no|nope|yes|yeah|hey|um|uh|er|ah|so|but|well|now|just|right|alright"
     r"|all right|sorry|thanks|thank you|excuse me|actually|then|will you|would you|can you"
@@ -86,6 +88,9 @@ def _whole(core: str) -> re.Pattern[str]:
 _STOP_WORDS: Final = _whole(rf"{_STOP}|{_WAIT}")
 _WAIT_WORDS: Final = _whole(_WAIT)
 _ATTENTION_WORDS: Final = _whole(_ATTENTION)
+_HESITATIONS: Final = re.compile(
+    rf"(?:(?:so|well|but|and|like|oh) )*(?:{_HESITATION})(?: (?:{_HESITATION}|so|well|like|oh))*"
+)
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–\-()\[\]*♪\"“”]+")
 
 
@@ -97,7 +102,7 @@ def floor_request(words: str) -> FloorRequest:
     if len(words) > MAX_CHARACTERS:
         return FloorRequest.NONE
     plain = _SPACE.sub(" ", words.lower().replace("’", "'")).strip()
-    if _WAIT_WORDS.fullmatch(plain):
+    if _WAIT_WORDS.fullmatch(plain) or _HESITATIONS.fullmatch(plain):
         return FloorRequest.WAIT
     if _STOP_WORDS.fullmatch(plain):
         return FloorRequest.STOP

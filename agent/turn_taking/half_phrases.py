@@ -212,10 +212,11 @@ def _lacks_target(sentence: LastSentence) -> bool:
 def ends_in_bare_number(sentence: LastSentence) -> bool:
     """As in "set a timer for 20", "the square root of 100", "remind me on the third".
 
-    Not a year ("in 1990"), a time on the clock, "page 12" and sums of small numbers.
+    Not a year ("in 1990"), a time on the clock ("half past six"), "page 12" and sums of small
+    numbers.
     """
     last, before = sentence.last, sentence.before
-    if len(sentence.tokens) < 2 or _CLOCK.fullmatch(last):
+    if len(sentence.tokens) < 2 or _CLOCK.fullmatch(last) or _is_spoken_time(sentence):
         return False
     if _ORDINAL.fullmatch(last):
         return before in ("the", "on", "for") and words.lead(sentence.tokens) not in words.WH_WORDS
@@ -224,6 +225,14 @@ def ends_in_bare_number(sentence: LastSentence) -> bool:
     if not number or decided or _is_year(sentence) or _is_small_sum(sentence):
         return False
     return _wants_unit(sentence)
+
+
+def _is_spoken_time(sentence: LastSentence) -> bool:
+    """As in "half past six", "a quarter to seven", "ten minutes past three"."""
+    return sentence.before in ("past", "to") and sentence.tokens[-3:-2] in _PARTS_OF_HOURS
+
+
+_PARTS_OF_HOURS: Final = (("half",), ("quarter",), ("minutes",))
 
 
 def _wants_unit(sentence: LastSentence) -> bool:

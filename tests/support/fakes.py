@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agent.audio.samples import AudioChunk, Samples
+from agent.bench.virtual_time import in_virtual_time as in_virtual_time
 from agent.compute import Compute, Urgency
 from agent.protocol import AppendedAudio, ClientMessage
 from agent.session.commands import Command
@@ -24,39 +24,6 @@ T = TypeVar("T")
 RATE = 16_000
 FRAME = 512
 FRAME_SECONDS = FRAME / RATE
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    """Instead of waiting, moves the loop's clock on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise RuntimeError("everything waits and no timer is set: deadlock")
-        if not ready and timeout:
-            self.now += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in which a minute passes in no time."""
-
-    def __init__(self) -> None:
-        self._clock = _JumpingSelector()
-        super().__init__(self._clock)
-
-    def time(self) -> float:
-        return self._clock.now
-
-
-def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` to its end in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(work)
 
 
 class VirtualCompute(Compute):

@@ -1,0 +1,132 @@
+"""A call within this process: the server's own runner behind a socket without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import psutil
+from starlette.websockets import WebSocket, WebSocketState
+
+from agent.audio.samples import Samples, to_pcm16
+from agent.bench.figures import Progress
+from agent.bench.virtual_time import MeasuredCompute, MeasuredVoices, cpu_clock
+from agent.config.settings import Settings
+from agent.errors import CallError
+from agent.latency.connection import ReceivedEvent
+from agent.latency.realtime import received_events
+from agent.protocol import WIRE_RATE
+from agent.runtime.call import CallRunner
+from agent.runtime.engine_tasks import Engines
+from agent.runtime.engines import close_engines, load_engines
+from agent.server.app import AgentServer
+from agent.transports.pace import Paces
+from agent.transports.websocket import WebsocketTransport
+
+
+@contextmanager
+def measured_engines(settings: Settings, progress: Progress) -> Iterator[Engines]:
+    """Load the engines of the settings, on one thread each, with the costs of their CPU time.
+
+    Raises:
+        OnebreathError, AsrError, ResponderError, TtsError: an engine cannot be loaded.
+    """
+    engines, _ = load_engines(single_threaded(settings), progress)
+    try:
+        pids = [child.pid for child in psutil.Process().children(recursive=True)]
+        yield replace(
+            engines,
+            compute=MeasuredCompute(engines.compute),
+            voices=MeasuredVoices(cpu_clock(pids)),
+        )
+    finally:
+        close_engines(engines)
+
+
+def single_threaded(settings: Settings) -> Settings:
+    """The settings with one thread for each engine: its CPU time is then the time it takes."""
+    one = {"threads": 1}
+    return settings.model_copy(
+        update={
+            "asr": settings.asr.model_copy(update=one),
+            "responder": settings.responder.model_copy(update=one),
+            "tts": settings.tts.model_copy(update=one),
+        }
+    )
+
+
+class _LoopbackSocket:
+    """A websocket as far as the transport needs one; texts go from queue to queue."""
+
+    def __init__(self) -> None:
+        self.application_state = WebSocketState.CONNECTED
+        self.to_server: asyncio.Queue[str | None] = asyncio.Queue()
+        self.to_client: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def receive(self) -> dict[str, str]:
+        text = await self.to_server.get()
+        if text is None:
+            return {"type": "websocket.disconnect"}
+        return {"type": "websocket.receive", "text": text}
+
+    async def send_text(self, text: str) -> None:
+        self.to_client.put_nowait(text)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.application_state = WebSocketState.DISCONNECTED
+        self.to_client.put_nowait(None)
+
+
+class VirtualConnection:
+    """One call to a server in this process, on the clock of the running loop.
+
+    Args:
+        engines: loaded engines.
+        settings: settings of the server.
+    """
+
+    rate = WIRE_RATE
+    reports_replies = True
+    resends = True
+
+    def __init__(self, engines: Engines, settings: Settings) -> None:
+        self._engines = engines
+        self._settings = settings
+        self._socket = _LoopbackSocket()
+        self._call: asyncio.Task[Any] | None = None
+
+    async def connect(self) -> None:
+        opened = AgentServer(self._settings, self._engines).sessions.open({"onebreath": "1"})
+        pace = Paces(asyncio.get_running_loop().time).of("")
+        transport = WebsocketTransport(
+            cast(WebSocket, self._socket),
+            opened.writer,
+            self._settings.server,
+            opened.reading,
+            pace,
+        )
+        await transport.open()
+        self._call = asyncio.create_task(CallRunner(self._engines, self._settings, transport).run())
+
+    async def send(self, frame: Samples) -> None:
+        audio = base64.b64encode(to_pcm16(frame)).decode("ascii")
+        event = {"type": "input_audio_buffer.append", "audio": audio}
+        self._socket.to_server.put_nowait(json.dumps(event))
+
+    async def receive(self) -> AsyncIterator[ReceivedEvent]:
+        while (text := await self._socket.to_client.get()) is not None:
+            for received in received_events(json.loads(text)):
+                yield received
+        raise CallError("the agent hung up")
+
+    async def close(self) -> None:
+        self._socket.to_server.put_nowait(None)
+        if self._call is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._call
