@@ -98,7 +98,7 @@ def test_words_of_the_callers_interrupt_in_the_first_seconds_too():
 
 def test_later_a_voice_interrupts_without_words():
     desk = desk_with(echo_settling=0.2)
-    over_a_reply(desk, 0.6)
+    over_a_reply(desk, 0.9)
     assert len(desk.all(StopPlaying)) == 1
 
 

@@ -120,7 +120,7 @@ def test_a_stream_is_followed_by_a_question_only_where_transfers_are_on() -> Non
 
 def client(transfers: Transfers | None) -> httpx.AsyncClient:
     settings = TelephonySettings.model_validate({**SETTINGS, "asterisk": EXCHANGE})
-    hooks = Webhooks(settings, Tokens(), lambda: 5.0, lambda: NOW, transfers)
+    hooks = Webhooks(settings, Tokens(), lambda: 5.0, lambda: NOW, transfers=transfers)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(Starlette(routes=hooks.routes())),
         base_url="http://internal:8080",
@@ -197,7 +197,7 @@ async def call(address: str, tokens: Tokens, provider: str = "twilio") -> Any:
 @pytest.fixture
 def tokens(monkeypatch: pytest.MonkeyPatch) -> Tokens:
     shared = Tokens(b"k" * 32)
-    monkeypatch.setattr("agent.server.app.Tokens", lambda: shared)
+    monkeypatch.setattr("agent.server.identity.Tokens", lambda *_, **__: shared)
     return shared
 
 

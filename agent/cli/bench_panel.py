@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import typer
 
@@ -96,6 +96,8 @@ def panel(
         raise ConfigError("--model names a model of the server at --url; give both")
     if virtual and (url is not None or transport is not TransportName.REALTIME):
         raise ConfigError("--virtual starts its own agent; leave --url and --transport out")
+    if url is not None:
+        _check_address(url)
     _check_places(rows, record)
     body = session_body(session)
     chosen = scripts(half, min(CONVERSATIONS, first - 1 + conversations))[first - 1 :]
@@ -146,6 +148,15 @@ class _Place:
     key: str | None
     session: Mapping[str, object] | None
     config: Path | None
+
+
+def _check_address(url: str) -> None:
+    """Refuse what is no address before the voices are made."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"--url takes an address such as ws://127.0.0.1:8080/v1/realtime, not {url!r}"
+        )
 
 
 def _hold_live(

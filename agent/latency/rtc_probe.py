@@ -223,7 +223,7 @@ def _serve_echo(port: int) -> None:
     calls = CallRegistry(settings.server.max_calls)
     opened = OpenedSession(EventWriter(facts), Reading(), Configure(), paced=True)
     access = Access(settings.server, Keys({}))
-    offers = WebRtcOffers(settings, calls, access, lambda *_: opened, _echo)
+    offers = WebRtcOffers(settings, calls, access, lambda *_, **__: opened, _echo)
     app = Starlette(routes=offers.routes())
     uvicorn.run(app, host=HERE[0], port=port, log_level="error")
 

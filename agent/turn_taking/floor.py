@@ -102,7 +102,8 @@ def floor_request(words: str) -> FloorRequest:
     if len(words) > MAX_CHARACTERS:
         return FloorRequest.NONE
     plain = _SPACE.sub(" ", words.lower().replace("’", "'")).strip()
-    if _WAIT_WORDS.fullmatch(plain) or _HESITATIONS.fullmatch(plain):
+    asks = words.rstrip().endswith("?")  # "hm?" wants to be answered
+    if _WAIT_WORDS.fullmatch(plain) or (_HESITATIONS.fullmatch(plain) and not asks):
         return FloorRequest.WAIT
     if _STOP_WORDS.fullmatch(plain):
         return FloorRequest.STOP
