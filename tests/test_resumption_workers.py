@@ -26,7 +26,7 @@ from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.calls import CallRegistry
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import AgentServer
+from agent.server.app import AgentServer, stopping_of
 from agent.server.forwarding import CLIENT, FORWARDED, Forwarding
 from agent.server.http_server import HttpServer
 from agent.server.identity import Identity
@@ -288,7 +288,8 @@ async def test_a_worker_that_drains_carries_the_sessions_of_others_to_their_end(
         token = await waiting(one)
         async with back(two, token) as line:
             await token_of(line)
-            drained = asyncio.create_task(other.forwarding.drained(60))
+            stopping = stopping_of(other, SimpleNamespace(stop=lambda: None), None)
+            drained = asyncio.create_task(stopping._drain())  # what SIGTERM begins
             await ask(line, "how are you")
             await until(line, "response.done")
             assert not drained.done()

@@ -22,6 +22,7 @@ from test_webhooks import FORM, NOW, PUBLIC, SECRET, SETTINGS, twilio_signature
 from agent.audio.g711 import decode_mulaw
 from agent.config.telephony import TelephonySettings
 from agent.reply import ToolCall
+from agent.server.identity import Identity
 from agent.telephony.access import answers
 from agent.telephony.access.tokens import Tokens
 from agent.telephony.access.transfers import LIFETIME, MAX_WAITING, Transfers
@@ -120,7 +121,7 @@ def test_a_stream_is_followed_by_a_question_only_where_transfers_are_on() -> Non
 
 def client(transfers: Transfers | None) -> httpx.AsyncClient:
     settings = TelephonySettings.model_validate({**SETTINGS, "asterisk": EXCHANGE})
-    hooks = Webhooks(settings, Tokens(), lambda: 5.0, lambda: NOW, transfers)
+    hooks = Webhooks(settings, Tokens(), lambda: 5.0, lambda: NOW, transfers=transfers)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(Starlette(routes=hooks.routes())),
         base_url="http://internal:8080",
@@ -197,7 +198,7 @@ async def call(address: str, tokens: Tokens, provider: str = "twilio") -> Any:
 @pytest.fixture
 def tokens(monkeypatch: pytest.MonkeyPatch) -> Tokens:
     shared = Tokens(b"k" * 32)
-    monkeypatch.setattr("agent.server.app.Tokens", lambda: shared)
+    monkeypatch.setattr(Identity, "tokens", lambda self: shared)
     return shared
 
 
