@@ -40,16 +40,15 @@ def test_a_removed_key_is_refused_and_an_added_one_admitted():
 def test_calls_that_are_up_count_for_the_key_of_their_name():
     keys = Keys({"app": ApiKeySettings(hash=HASH, max_calls=2)})
     caller = keys.admit(KEY).caller
-    caller.begin()
-    keys.take({})
-    keys.take({"app": ApiKeySettings(hash=OTHER_HASH, max_calls=1, events_per_minute=60)})
-    again = keys.admit(OTHER).caller
-    assert again.calls == 1
-    with pytest.raises(Exception, match="1 calls up already"):
-        again.begin()
-    assert again.events.per_minute == 60
-    caller.finish()
-    again.begin()
+    with caller.line():
+        keys.take({})
+        keys.take({"app": ApiKeySettings(hash=OTHER_HASH, max_calls=1, events_per_minute=60)})
+        again = keys.admit(OTHER).caller
+        with pytest.raises(Exception, match="1 calls up already"), again.line():
+            pass
+        assert again.events.per_minute == 60
+    with again.line():
+        pass
 
 
 def test_secrets_go_with_the_key_that_made_them():
