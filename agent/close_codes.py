@@ -10,6 +10,8 @@ from typing import Final
 
 NORMAL_CLOSURE: Final = 1000
 """The call came to its end."""
+GOING_AWAY: Final = 1001
+"""The client of a forwarded connection was lost; it did not hang up."""
 PROTOCOL_ERROR: Final = 1002
 """The peer sent what its protocol does not allow."""
 POLICY_VIOLATION: Final = 1008

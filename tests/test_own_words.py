@@ -66,11 +66,11 @@ def desk_with(**turns):
 
 
 def over_a_reply(desk, after):
-    """The agent has spoken for ``after`` seconds when a voice is heard for half a second."""
+    """The agent has spoken for ``after`` seconds when a voice is heard for 0.8 s."""
     desk.hear(0.1, 0.0)
     say(desk, ask(desk), *WORDS)
     desk.hear(after, 0.0)
-    desk.hear(0.5, 0.9)
+    desk.hear(0.8, 0.9)
 
 
 def words(desk, text, *, final=False):

@@ -22,6 +22,7 @@ from test_webhooks import FORM, NOW, PUBLIC, SECRET, SETTINGS, twilio_signature
 from agent.audio.g711 import decode_mulaw
 from agent.config.telephony import TelephonySettings
 from agent.reply import ToolCall
+from agent.server.identity import Identity
 from agent.telephony.access import answers
 from agent.telephony.access.tokens import Tokens
 from agent.telephony.access.transfers import LIFETIME, MAX_WAITING, Transfers
@@ -197,7 +198,7 @@ async def call(address: str, tokens: Tokens, provider: str = "twilio") -> Any:
 @pytest.fixture
 def tokens(monkeypatch: pytest.MonkeyPatch) -> Tokens:
     shared = Tokens(b"k" * 32)
-    monkeypatch.setattr("agent.server.identity.Tokens", lambda *_, **__: shared)
+    monkeypatch.setattr(Identity, "tokens", lambda self: shared)
     return shared
 
 

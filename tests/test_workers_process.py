@@ -12,8 +12,12 @@ import httpx
 import psutil
 import pytest
 from support.webrtc_calls import call
-from test_server import dial, until
+from test_resumption import RESUMABLE, back, cut, refused, token_of
+from test_server import close_code, dial, until
 from test_shared_servers import answered, is_let_in
+
+from agent.close_codes import INTERNAL_ERROR
+from agent.server.resumption import worker_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -139,6 +143,26 @@ async def test_a_worker_that_is_killed_takes_its_calls_alone_with_it(tmp_path):
             await until(kept, "onebreath.pong")
             await become(web, calls=1)
             await become(web, workers=2)
+
+
+async def test_a_session_is_resumed_by_way_of_a_worker_that_does_not_hold_it(tmp_path):
+    async with program(tmp_path) as (running, address, web):
+        async with dial(address, RESUMABLE) as line:
+            token = await token_of(line)
+            await become(web, calls=1)
+            (holder,) = [row["worker"] for row in (await states(web))["workers"] if row["calls"]]
+            cut(line)
+        assert worker_of(token) == holder == 0  # the next connection goes to the other one
+        async with back(address, token) as line:
+            assert (await until(line, "session.created"))[-1]["resumed"] is True
+            token = await token_of(line)
+            await become(web, calls=1)
+            psutil.Process(running.pid).children()[0].kill()
+            assert await close_code(line) == INTERNAL_ERROR
+        status, error = await refused(address, token)
+        assert (status, error["code"]) == (404, "session_not_found")
+        await become(web, workers=2)
+        assert await refused(address, token) == (status, error)  # its successor knows no more
 
 
 async def _lost_and_kept(one, two):

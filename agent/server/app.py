@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
@@ -19,7 +20,7 @@ from agent.close_codes import POLICY_VIOLATION, TRY_AGAIN_LATER
 from agent.config.settings import Settings
 from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.call import CallRunner
-from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
+from agent.runtime.calls import GOODBYE_SECONDS, CallEnd, CallRefused, CallRegistry
 from agent.runtime.connection_slot import ConnectionSlot
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.watchdog import Watchdog
@@ -35,7 +36,7 @@ from agent.server.identity import Identity
 from agent.server.keys import Caller, Keys
 from agent.server.pages import ClientPages
 from agent.server.ports import listen as listen
-from agent.server.resumption import RESUME, Resumption
+from agent.server.resumption import RESUME, NoSession, Resumption
 from agent.server.sessions import OpenedSession, Sessions, model_name
 from agent.server.sideband import Sideband
 from agent.server.stopping import Stopping
@@ -84,8 +85,11 @@ class AgentServer:
         self.access = Access(settings.server, keys)
         self.sessions = Sessions(settings, engines)
         self._secrets = ClientSecrets(self.access, self.sessions)
-        self._sideband = Sideband(self.calls, Forwarding(identity))
-        self.resumption = Resumption(settings.server.resume_seconds, identity.worker or 0)
+        self.forwarding = Forwarding(identity)
+        self._sideband = Sideband(self.calls, self.forwarding)
+        self.resumption = Resumption(
+            settings.server.resume_seconds, identity.worker or 0, key=identity.resumption_key()
+        )
         self._offers = WebRtcOffers(
             settings,
             self.calls,
@@ -98,7 +102,12 @@ class AgentServer:
         )
         self.tokens, clock = identity.tokens(), identity.token_clock
         self.telephony = TelephonyEndpoint(
-            settings, engines, self.calls, self.tokens, token_clock=clock
+            settings,
+            engines,
+            self.calls,
+            self.tokens,
+            token_clock=clock,
+            transfers=identity.transfers(),
         )
         self._identity = identity
 
@@ -231,11 +240,15 @@ class AgentServer:
         await transport.released.wait()
 
     async def _resume(self, websocket: WebSocket, token: str, caller: Caller) -> None:
-        """Go on with a session over this websocket.
+        """Go on with a session over this websocket, here or in the worker that holds it.
 
         Raises:
             Refused: the token opens nothing.
         """
+        holder = self.resumption.holder(token)
+        if (target := self.forwarding.sibling(holder, websocket)) is not None:
+            await self.forwarding.websocket(target, websocket, NoSession())
+            return
         address, protocols = address_of(websocket), websocket.scope.get("subprotocols", [])
         with self.resumption.redeeming(token, caller, address) as resumable:
             await websocket.accept("realtime" if "realtime" in protocols else None)
@@ -323,7 +336,9 @@ def stopping_of(
         if server.certificate is not None:
             server.certificate.reload()
 
-    def drain() -> Awaitable[None]:
-        return agent.calls.drain(agent.settings.server.drain_seconds)
+    async def drain() -> None:
+        seconds = agent.settings.server.drain_seconds
+        carried = agent.forwarding.drained(seconds + GOODBYE_SECONDS)
+        await asyncio.gather(agent.calls.drain(seconds), carried)
 
     return Stopping(drain, server.stop, take_new_settings)

@@ -98,7 +98,7 @@ class Health:
             answer = await asyncio.to_thread(ask, self._parent, "GET", path)
         except OSError:
             return None
-        return Response(answer.body, answer.status, media_type=answer.media_type)
+        return answer.response()
 
     def set_gauges(self) -> None:
         """Bring the figures up to date that are read off and not counted."""

@@ -15,6 +15,7 @@ from agent.runtime.places import Places, SharedPlaces
 from agent.server.seal import Seal
 from agent.telephony.access.spent import Spent, SpentHere, SpentOnMachine
 from agent.telephony.access.tokens import Tokens
+from agent.telephony.access.transfers import Transfers, TransfersOnMachine
 
 HEALTH_SOCKET = "health.sock"
 """The unix socket of the parent of several processes, in the folder that they share."""
@@ -66,6 +67,17 @@ class Identity:
     def seal(self) -> Seal | None:
         """Seals client secrets; None: they are remembered in this process."""
         return None if self.key is None else Seal(self.key)
+
+    def resumption_key(self) -> bytes | None:
+        """Signs the tokens of sessions of this machine; None: a key of this process does."""
+        if self.key is None:
+            return None
+        return hmac.digest(self.key, b"onebreath session\0" + self.machine.encode(), "sha256")
+
+    def transfers(self) -> Transfers:
+        """Callers of this machine who are to be connected to another party."""
+        folder = self.folder
+        return Transfers() if folder is None else TransfersOnMachine(folder / "transfers.sqlite")
 
     def tokens(self) -> Tokens:
         """One-time tokens for media sockets, of this machine."""

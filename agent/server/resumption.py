@@ -1,9 +1,9 @@
 """Tokens by which clients come back to their sessions over another connection.
 
 A token is ``rs_`` and base64url of: the worker (2 bytes), 24 random bytes, the first 16 bytes of
-their HMAC-SHA256 under a key of this process. The worker can be read without the key
-(``worker_of``), so that whoever spreads connections over several processes can send one to the
-process that holds its session. The server remembers the SHA-256 of each token only.
+their HMAC-SHA256 under a key that the workers of a machine share. A worker that is sent a token of
+another one verifies it and hands the request on (``Resumption.holder``). The server remembers the
+SHA-256 of each token only.
 """
 
 from __future__ import annotations
@@ -88,15 +88,20 @@ class Resumption:
         seconds: for which a call waits for its client.
         worker: number of this process, from 0 to 65535.
         clock: monotonic seconds.
+        key: signs tokens, for processes that share it; None: a random key of this process.
     """
 
     def __init__(
-        self, seconds: float, worker: int = 0, clock: Callable[[], float] = time.monotonic
+        self,
+        seconds: float,
+        worker: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+        key: bytes | None = None,
     ) -> None:
         self.seconds = seconds
         self._worker = worker
         self._clock = clock
-        self._key = secrets.token_bytes(32)
+        self._key = key or secrets.token_bytes(32)
         self._calls: dict[bytes, ResumableCall] = {}
         self._failures = AddressRates(FAILURES, SPARE_FAILURES, clock)
         logging.getLogger("uvicorn.error").addFilter(hide_tokens)
@@ -107,6 +112,11 @@ class Resumption:
     def wanted(self, query: Mapping[str, str]) -> bool:
         """Whether a request asks for a session that can be resumed, and may have one."""
         return self.seconds > 0 and query.get(RESUMABLE, "") in ("1", "true")
+
+    def holder(self, token: str) -> int | None:
+        """The worker, if it is another one, that gave out ``token``; None for a forged one."""
+        worker = worker_of(token) if self._genuine(token) else None
+        return None if worker == self._worker else worker
 
     def register(
         self, call: AdmittedCall, opened: OpenedSession, caller: Caller, transport: Transport

@@ -39,7 +39,8 @@ class Sideband:
         """
         call = self._calls.find(call_id)
         if call is None and (target := self._forwarding.target(call_id, websocket)) is not None:
-            await self._forwarding.websocket(target, websocket)
+            gone = Refused(404, "call_not_found", "the server of this call is gone")
+            await self._forwarding.websocket(target, websocket, gone)
             return
         transport = None if call is None else call.transport
         if isinstance(transport, ConnectionSlot):

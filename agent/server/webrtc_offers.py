@@ -26,10 +26,10 @@ from agent.runtime.connection_slot import ConnectionSlot
 from agent.server.access import Access, Refused
 from agent.server.bodies import BodyRefused, read_body, with_body
 from agent.server.fair_share import AddressRates, address_of
-from agent.server.forwarding import Forwarding
+from agent.server.forwarding import Forwarding, Target
 from agent.server.identity import Identity
 from agent.server.keys import Admission, Caller
-from agent.server.resumption import RESUME, ResumableCall, Resumption
+from agent.server.resumption import RESUME, NoSession, ResumableCall, Resumption
 from agent.server.sessions import OpenedSession
 from agent.session.playback import Delivery
 from agent.transports.base import Disconnected, WayBack
@@ -164,8 +164,11 @@ class WebRtcOffers:
             admission = self._access.admit(request.headers)
             if not self._rates.allow(address_of(request)):
                 raise _too_many()
+            token = request.query_params.get(RESUME)
+            if (target := self._elsewhere(token, request)) is not None:
+                return await self._pass_on(target, request)
             offer = await _read_offer(request)
-            if (token := request.query_params.get(RESUME)) is not None:
+            if token is not None:
                 call_id, answer = await self._resume(request, offer, token, admission.caller)
             else:
                 opened = self._opened(request, offer, admission)
@@ -193,11 +196,11 @@ class WebRtcOffers:
         call = self._calls.find(call_id)
         if call is None and (target := self._forwarding.target(call_id, request)) is not None:
             try:
-                return await self._forwarding.post(target, request)
+                return await self._forwarding.post(target, request, _no_call())
             except Refused as refused:
                 return refused.response()
         if call is None or call.kind != KIND:
-            return OfferRefused(404, "call_not_found", "there is no call with this id").response()
+            return _no_call().response()
         call.end(ASKED_TO_HANG_UP)
         return Response()
 
@@ -266,6 +269,17 @@ class WebRtcOffers:
 
     # ---- coming back -----------------------------------------------------------------
 
+    def _elsewhere(self, token: str | None, request: Request) -> Target | None:
+        """The worker that holds the session of a token; None where it is this one, or none."""
+        holder = None if token is None else self._resumption.holder(token)
+        return self._forwarding.sibling(holder, request)
+
+    async def _pass_on(self, target: Target, request: Request) -> Response:
+        """Let another worker answer an offer, which it reads and checks itself."""
+        _check_length(request.headers)
+        body = await read_body(request, MAX_BODY)
+        return await self._forwarding.post(target, request, NoSession(), body)
+
     async def _resume(
         self, request: Request, offer: Offer, token: str, caller: Caller
     ) -> tuple[str, str]:
@@ -319,6 +333,10 @@ def _for_browsers(server: IceServer) -> dict[str, str]:
     username, credential = credentials(server)
     fields = {"urls": server.urls, "username": username, "credential": credential}
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _no_call() -> Refused:
+    return Refused(404, "call_not_found", "there is no call with this id")
 
 
 def _too_many() -> OfferRefused:

@@ -7,11 +7,13 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from agent.server.forwarding import FromSibling
 from agent.server.workers.plan import AUDIOSOCKET, report_line
 
 log = logging.getLogger("onebreath.worker")
@@ -57,7 +59,7 @@ class HandedConnections:
         """Take connections meanwhile, and serve siblings at ``own_socket``."""
         loop = asyncio.get_running_loop()
         _unlink(own_socket)  # of a worker that died
-        siblings = await loop.create_unix_server(self._http, own_socket)
+        siblings = await loop.create_unix_server(self._sibling, own_socket)
         self._channel.setblocking(False)
         loop.add_reader(self._channel, self._readable)
         reporting = asyncio.create_task(self._report())
@@ -69,8 +71,15 @@ class HandedConnections:
             siblings.close()
             _unlink(own_socket)
 
+    def _sibling(self) -> asyncio.Protocol:
+        config = copy(self._server.config)
+        config.loaded_app = FromSibling(config.loaded_app)
+        return self._protocol(config)
+
     def _http(self) -> asyncio.Protocol:
-        config = self._server.config
+        return self._protocol(self._server.config)
+
+    def _protocol(self, config: uvicorn.Config) -> asyncio.Protocol:
         return config.http_protocol_class(  # type: ignore[call-arg]
             config=config,
             server_state=self._server.server_state,

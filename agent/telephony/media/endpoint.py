@@ -49,6 +49,7 @@ class TelephonyEndpoint:
         tokens: shared with the webhooks that issue them.
         clock: monotonic seconds.
         token_clock: the clock by which tokens are issued; None: ``clock``.
+        transfers: shared with the webhooks that tell of them; None: of this endpoint alone.
 
     Attributes:
         transports: the running calls by the provider's id.
@@ -64,13 +65,14 @@ class TelephonyEndpoint:
         tokens: TokenCheck,
         clock: Callable[[], float] = time.monotonic,
         token_clock: Callable[[], float] | None = None,
+        transfers: Transfers | None = None,
     ) -> None:
         self.settings = settings
         self._engines = engines
         self._calls = calls
         self._clock = clock
         self._admission = Admission(settings.telephony, tokens, token_clock or clock)
-        self.transfers = Transfers(clock)
+        self.transfers = Transfers(clock) if transfers is None else transfers
         self.transports: dict[str, TelephonyTransport] = {}
         self.audiosocket_port: int | None = None
 
