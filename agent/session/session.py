@@ -64,8 +64,9 @@ from agent.session.notices import (
 )
 from agent.session.pending_reply import PendingReply
 from agent.session.playback import Delivery
-from agent.session.replies import Replies, whole
+from agent.session.replies import Replies
 from agent.session.reply_in_flight import ReplyInFlight
+from agent.session.reply_settings import ReplySettings
 from agent.session.tool_calls import ToolCalls
 from agent.session.user_turn import STARVED_RESUMABLE_SECONDS, UserTurn
 from agent.timing import Stage
@@ -132,16 +133,17 @@ class Session:
             settings.call.filler or "",
             settings.call.filler_after,
         )
-        self.replies = Replies(
-            self.conversation,
+        of_replies = ReplySettings(
             self.tool_calls,
             lead,
             budget,
-            self.ids.new,
-            lexicon=settings.tts.words,
-            options=ReplyOptions(self.tools),
+            settings.tts.words,
+            ReplyOptions(self.tools),
+            self.delivery,
         )
-        self.replies.delivery, self.replies.connection = self.delivery, self.connection
+        self.replies = Replies(
+            self.conversation, self.tool_calls, of_replies, self.ids.new, self.connection
+        )
         self.tool_calls.say = partial(self.replies.say, aside=True)
         self.items = Items(self.conversation, self.user_turn, self.ids)
         self.pending_reply = PendingReply(self.conversation, self.user_turn, self.replies, self.ids)
@@ -472,7 +474,7 @@ class Session:
             yield from self.lifecycle.leave(event.leave, now, goodbye=goodbye)
 
     def _prepare(self, words: str = "") -> Prepare:
-        return Prepare(self.conversation.messages(words), self.replies.options)
+        return Prepare(self.conversation.messages(words), self.replies.settings.options)
 
     def _discard_draft(self, now: float) -> Iterator[Command]:
         turn = None if self.user_turn.open is None else self.user_turn.open.turn
@@ -492,11 +494,11 @@ class Session:
             return
         self.user_turn.reconnected(now)
         running = self.replies.resume_over(event, now)
-        retold = {name for reply in running for name in self.replies.retold(reply)}
+        retold = {name for reply in running for name in self.replies.items.retold(reply)}
         yield Resumed(self.items.shown(retold), event.token, self.connection.patience)
         yield from self.user_turn.tell_again()
         for reply in running:
-            yield from self.replies.tell_again(reply, now)
+            yield from self.replies.items.tell_again(reply, now)
 
     def _wait_for_client(self, now: float) -> Iterator[Command]:
         """Carry out what time makes due while nobody is there."""
@@ -523,7 +525,7 @@ class Session:
         if event.transcription_only is not None:
             self.transcription_only = event.transcription_only
             self.decisions.effects.muted = event.transcription_only
-        self._configure_replies(event)
+        self.replies.settings.configure(event)
         opened = self.user_turn.open
         yield from self.user_turn.configure(event)
         yield Configured(event)
@@ -535,19 +537,6 @@ class Session:
             yield from self._resume_reply(now)
         if event.instructions is not None or event.tools is not None:
             yield self._prepare()
-
-    def _configure_replies(self, event: Configure) -> None:
-        replies = self.replies
-        if event.text_only is not None:
-            replies.text_only = event.text_only
-        options = replies.options
-        if event.tools is not None:
-            options = replace(options, tools=self.tool_calls.offered(event.tools))
-        if (choice := event.tool_choice) is not None:
-            options = replace(options, tool_choice=choice.choice, tool_name=choice.name)
-        if event.max_tokens is not None:
-            options = replace(options, max_tokens=whole(event.max_tokens))
-        replies.options = options
 
     def _failed(self, event: StageFailed, now: float) -> Iterator[Command]:
         if event.stage != "asr":
