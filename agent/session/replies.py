@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from agent.reply import ReplyDone
-from agent.session.commands import Abandon, AbandonSpeech, Command, Respond
+from agent.session.commands import Abandon, AbandonSpeech, Command, Prepare, Respond
 from agent.session.connection import Connection
 from agent.session.conversation import AgentReply, Conversation, Turn
 from agent.session.draft import Draft, note_speculation
@@ -160,6 +160,10 @@ class Replies:
             turn.reply = reply.entry
         self.current = reply
         yield self.items.started(reply)
+
+    def prepare(self, words: str = "") -> Prepare:
+        """The command to read the conversation, followed by ``words``, ahead of the next reply."""
+        return Prepare(self.conversation.messages(words), self.settings.options)
 
     # ---- drafts --------------------------------------------------------------------
 
