@@ -146,7 +146,6 @@ class Session:
             settings.decisions.effects,
             settings.decisions.timeout,
         )
-
         self.turns = Turns(
             self.conversation,
             self.user_turn,
