@@ -30,13 +30,15 @@ from agent.session.notices import (
     WordTimestamps,
 )
 from agent.session.replies import Replies
+from agent.session.reply_settings import ReplySettings
 from agent.session.session import Session
 from agent.session.tool_calls import ToolCalls
 
 
 def new_lifecycle(ends_at=math.inf, **call):
     conversation = Conversation("", 1000)
-    replies = Replies(conversation, ToolCalls(conversation, str), 0.3, None, str)
+    tool_calls = ToolCalls(conversation, str)
+    replies = Replies(conversation, tool_calls, ReplySettings(tool_calls, 0.3, None), str)
     return Lifecycle(CallSettings(**call), replies, ends_at)
 
 

@@ -45,7 +45,8 @@ from agent.session.notices import (
     Unduck,
 )
 from agent.session.overlap import JUDGEMENTS, Judgement, Overlap, VoiceState, WordKind, classify
-from agent.session.session import MAX_UNTRANSCRIBED, Session
+from agent.session.session import Session
+from agent.session.turns import MAX_UNTRANSCRIBED
 from asr.transcript import Transcript
 
 STORY = "Once upon a time there lived a very old fox in a wood."

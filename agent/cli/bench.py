@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from agent.cli.bench_engine import ENGINE_BENCHES, draft
+from agent.cli.bench_output import check_file, show_figures, show_rows
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
-from agent.errors import ConfigError
-
-if TYPE_CHECKING:
-    from agent.bench.figures import Figure
-    from agent.config.settings import Settings
 
 bench = typer.Typer(no_args_is_help=False)
 
@@ -39,167 +34,12 @@ def path(
     settings = settings_from(config)
     with err.status("loading") as status:
         figures = run_bench(settings, config, turns, status.update)
-    _show_figures(figures, as_json)
-
-
-def _show_figures(figures: Sequence[Figure], as_json: bool) -> None:
-    from agent.cli.tables import bench_table
-
-    if not as_json:
-        out.print(bench_table(figures))
-        return
-    for figure in figures:
-        print(json.dumps(figure.to_row(), ensure_ascii=False))
-
-
-@dataclass(frozen=True, slots=True)
-class _EngineBench:
-    """A benchmark of the denoising engine alone.
-
-    Attributes:
-        name: name of the command.
-        help: summary of the command.
-        dtypes: default weight types.
-    """
-
-    name: str
-    help: str
-    dtypes: tuple[str, ...]
-
-    @property
-    def full_help(self) -> str:
-        """Help text of the command with its default weight types."""
-        return f"{self.help}\n\nDefault types of the weights: {', '.join(self.dtypes)}."
-
-
-ENGINE_BENCHES = (
-    _EngineBench(
-        "step",
-        "Measure one denoising step by canvas length, beside transformers, and one word's prefill.",
-        ("int4", "int8", "float32"),
-    ),
-    _EngineBench(
-        "reply", "Measure whole replies with a cached prompt, by canvas length.", ("int4",)
-    ),
-    _EngineBench(
-        "cache",
-        "Compare replies under each cache policy with replies without a cache.",
-        ("float32",),
-    ),
-    _EngineBench(
-        "deadline",
-        "Measure replies of 32 tokens under deadlines of 100, 200 and 400 ms, idle and under load.",
-        ("int8",),
-    ),
-    _EngineBench("batch", "Measure batched replies by number of concurrent calls.", ("int4",)),
-    _EngineBench(
-        "agree",
-        "Compare int4 and int8 replies with float32 replies to 100 questions.",
-        ("int4", "int8"),
-    ),
-)
-
-DtypesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dtype",
-        help="Type of the weights: int4, int8, float32 or bfloat16. May be repeated. "
-        "Default: as above.",
-    ),
-]
-
-
-def _command(engine_bench: _EngineBench) -> Callable[..., None]:
-    def measure_engine(
-        model: ModelOption = None,
-        dtype: DtypesOption = None,
-        config: ConfigOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        settings = settings_from(config, {"responder": {"model": model}})
-        _measure(engine_bench.name, settings, dtype or engine_bench.dtypes, as_json)
-
-    return measure_engine
+    show_figures(figures, as_json)
 
 
 for _bench in ENGINE_BENCHES:
-    bench.command(_bench.name, help=_bench.full_help)(_command(_bench))
-
-
-def _measure(name: str, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
-    from agent.runtime.engines import model_path, thread_plan
-
-    # Imported by name, because the start of the program must not import torch.
-    measure = importlib.import_module("dllm_core.bench.main").measure
-    source = model_path(settings.responder.model, lambda line: None)
-    with err.status("loading") as status:
-        rows = measure(
-            name,
-            source,
-            dtypes,
-            device=settings.responder.device,
-            threads=thread_plan(settings).responder,
-            report=status.update,
-        )
-        _show(rows, as_json)
-
-
-def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
-    """Print rows as JSON as they come, or all in one table."""
-    from agent.cli.tables import rows_table
-
-    if not as_json:
-        out.print(rows_table(list(rows)))
-        return
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False), flush=True)
-
-
-@bench.command()
-def draft(
-    model: ModelOption = None,
-    drafter: Annotated[
-        Path | None, typer.Option(help="Directory; default: the one that comes with the model.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=50, help="Prompts of each domain.")] = 50,
-    max_tokens: Annotated[
-        int, typer.Option(min=4, max=256, help="Tokens of one reply, at most.")
-    ] = 48,
-    dtype: Annotated[
-        str, typer.Option(help="Type of the weights: int4, int8, float32 or auto.")
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads of the engine. Default: as the server would use."),
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(min=1, help="Time limit in seconds. Default: no limit.")
-    ] = None,
-    llama_python: Annotated[
-        Path | None, typer.Option(help="Interpreter with llama-cpp-python, to run beside.")
-    ] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Replies with a drafter beside token by token, on held-out prompts: words equal, time."""
-    from agent.runtime.engines import model_path, thread_plan
-
-    settings = settings_from(config, {"responder": {"model": model}})
-    measure = importlib.import_module("dllm_core.adapt.drafter.bench").measure
-    with err.status("loading") as status:
-        rows = measure(
-            str(model_path(settings.responder.model, lambda line: None)),
-            drafter=drafter,
-            system=settings.responder.instructions,
-            limit=limit,
-            max_tokens=max_tokens,
-            dtype=dtype,
-            seconds=seconds,
-            threads=threads or thread_plan(settings).responder,
-            llama_python=llama_python,
-            report=status.update,
-        )
-        _show(rows, as_json)
+    bench.command(_bench.name, help=_bench.full_help)(_bench.command())
+bench.command()(draft)
 
 
 @bench.command()
@@ -261,12 +101,6 @@ def responders(
     raise typer.Exit(1 if any(score.error for score in scores) else 0)
 
 
-def _check_file(rows: Path | None) -> None:
-    """Refuse a file that cannot be written, before minutes of measuring."""
-    if rows is not None and not rows.absolute().parent.is_dir():
-        raise ConfigError(f"{rows}: name a file in a directory that exists")
-
-
 @bench.command("turns")
 def turn_taking(
     questions: Annotated[int, typer.Option(min=1, max=30, help="Number of spoken questions.")] = 30,
@@ -283,7 +117,7 @@ def turn_taking(
     from agent.cli.tables import rows_table
 
     settings_from(config)
-    _check_file(rows)
+    check_file(rows)
     with err.status("loading") as status:
         figures = run_turns(config, questions, interruptions, status.update)
     if rows is not None:
@@ -314,7 +148,7 @@ def webrtc(
     settings_from(None)
     with err.status("loading") as status:
         figures = run_webrtc_bench(beeps, status.update)
-    _show_figures(figures, as_json)
+    show_figures(figures, as_json)
 
 
 @bench.command()
@@ -334,7 +168,7 @@ def browser(
     settings_from(config)
     with err.status("loading") as status:
         figures = run_browser_bench(config, rounds, status.update)
-    _show_figures(figures, as_json)
+    show_figures(figures, as_json)
 
 
 @bench.command()
@@ -357,7 +191,7 @@ def tools(
     from agent.runtime.engines import make_responder, thread_plan
 
     settings = settings_from(config, {"responder": {"model": model}})
-    _check_file(rows)
+    check_file(rows)
     offered, asked = read_requests(requests or REQUESTS)
     with err.status("loading") as status:
         threads = thread_plan(settings).responder
@@ -367,10 +201,10 @@ def tools(
     if rows is not None:
         write_rows(rows, table, "onebreath bench tools")
     if as_json:
-        _show(table[-1:], as_json=True)
+        show_rows(table[-1:], as_json=True)
         return
-    _show(({k: v for k, v in row.items() if k != "what"} for row in table[:-1]), as_json=False)
-    _show(table[-1:], as_json=False)
+    show_rows(({k: v for k, v in row.items() if k != "what"} for row in table[:-1]), as_json=False)
+    show_rows(table[-1:], as_json=False)
 
 
 @bench.command()
@@ -393,7 +227,7 @@ def decisions(
     # Imported by name, because the start of the program must not import torch.
     run_decisions = importlib.import_module("agent.bench.decisions").run_decisions
     settings = settings_from(config, {"responder": {"model": model}})
-    _check_file(rows)
+    check_file(rows)
     with err.status("loading") as status:
         source = model_path(settings.responder.model, status.update)
         table = list(
@@ -408,7 +242,7 @@ def decisions(
         )
     if rows is not None:
         write_rows(rows, table, f"onebreath bench decisions --rounds {rounds}")
-    _show(table[-1:], as_json)
+    show_rows(table[-1:], as_json)
 
 
 @bench.command()
@@ -433,7 +267,7 @@ def endpoint(
     from agent.models.store import fetch_command
 
     settings = settings_from(config)
-    _check_file(rows)
+    check_file(rows)
     with err.status("loading") as status:
         pauses, with_model = measure(settings, voices or ["piper"], status.update)
     if rows is not None:
@@ -445,7 +279,7 @@ def endpoint(
             style="dim",
         )
     table = list(figures(pauses, settings.turns, with_model))
-    _show(table, as_json)
+    show_rows(table, as_json)
 
 
 @bench.command()
@@ -469,13 +303,13 @@ def speech(
     from agent.bench.spoken_forms import TABLE, read_forms
 
     settings = settings_from(config)
-    _check_file(rows)
+    check_file(rows)
     lines = read_forms(forms or TABLE)
     with err.status("loading") as status:
         listened = heard(settings, chosen(lines, ear), status.update) if ear else []
     if rows is not None:
         write_rows(rows, (line.row() for line in listened), f"onebreath bench speech --ear {ear}")
-    _show(table(lines, listened), as_json)
+    show_rows(table(lines, listened), as_json)
     if wrong:
         for line in wrong_lines(lines, listened):
             err.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -497,7 +331,7 @@ def phone(
 
     with err.status("starting") as status:
         figures = run_phone_bench(calls, rounds, status.update)
-    _show_figures(figures, as_json)
+    show_figures(figures, as_json)
 
 
 @bench.command()
@@ -521,5 +355,5 @@ def neighbours(
     settings_from(config)
     with err.status("loading") as status:
         rows = run_neighbours_bench(calls, turns, config, scripted, status.update)
-    _show(rows, as_json)
+    show_rows(rows, as_json)
     raise typer.Exit(0 if all(row["met"] for row in rows) else 1)

@@ -158,7 +158,7 @@ class BargeIn:
         self._caused_by, self.overlap = self.overlap.turn, None
         yield from self.replies.stop(now, "turn_detected", keep=wordless)
         yield from self.user_turn.announce()
-        yield Prepare(self.replies.conversation.messages(), self.replies.options)
+        yield Prepare(self.replies.conversation.messages(), self.replies.settings.options)
 
     def dismiss(self, words: str) -> Iterator[Command]:
         """Drop the caller's turn: its words, ``words``, were no interruption."""
@@ -196,7 +196,7 @@ class BargeIn:
         It is noise, a backchannel, speech to others, or "hello?" before the reply was heard.
         """
         said = classify(turn.transcript, self.user_turn.language)
-        finished = self.replies.finished
+        finished = self.replies.played.finished
         unheard = finished is not None and finished.turn is not None and not finished.entry.heard
         nothing = (
             said in (WordKind.NO_WORDS, WordKind.ASIDE)
@@ -228,8 +228,8 @@ class BargeIn:
 
         Returns whether the question was reopened: its turn has no reply any more.
         """
-        finished = self.replies.finished
-        if finished is None or finished.turn is None or self.replies.kept is not None:
+        finished = self.replies.played.finished
+        if finished is None or finished.turn is None or self.replies.kept.reply is not None:
             return False
         if finished.done is not None or finished.entry.calls:
             return False

@@ -92,11 +92,11 @@ class Effects:
         """Replies from now on have these instructions, the one that is due too."""
         self.conversation.instructions = action.to
         yield from self.replies.discard(None, now)
-        yield Prepare(self.conversation.messages(), self.replies.options)
+        yield Prepare(self.conversation.messages(), self.replies.settings.options)
 
     def _tool(self, action: Action, now: float) -> Iterator[Command]:
         """A reply that calls the function takes the place of the one that is due."""
-        if all(tool.name != action.to for tool in self.replies.options.tools):
+        if all(tool.name != action.to for tool in self.replies.settings.options.tools):
             yield Remark("decision_failed", f"no function is called {action.to!r} in this session")
             return
         yield from self._end_reply(action, now)
@@ -118,7 +118,7 @@ class Effects:
             return
         quiet = not speaks and self.replies.current is None
         self._quiet_since = (self._quiet_since or now) if quiet else None
-        said = self.replies.finished
+        said = self.replies.played.finished
         heard = last.tries > 0 and said is not None and not said.entry.interrupted
         over = now >= last.until or not last.words
         if over or (quiet and (heard or last.tries >= LAST_WORDS_TRIES)):

@@ -11,7 +11,8 @@ from agent.session.conversation import Conversation
 from agent.session.events import RespondNow
 from agent.session.ids import Ids
 from agent.session.notices import Remark, Trouble
-from agent.session.replies import BY_SESSION, Replies
+from agent.session.replies import Replies
+from agent.session.reply_settings import BY_SESSION
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 
@@ -40,8 +41,7 @@ class PendingReply:
 
     def ask(self, request: RespondNow, now: float) -> Iterator[Command]:
         """Take the client's request for a reply."""
-        text_only = self.replies.text_only if request.text_only is None else request.text_only
-        if request.apart and text_only:
+        if request.apart and self.replies.settings.text_only_of(request):
             yield from self.replies.respond_apart(request, now)
         elif len(self._asked) >= MAX_QUEUED:
             yield Trouble(

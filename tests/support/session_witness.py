@@ -35,7 +35,8 @@ from agent.session.notices import (
     Unduck,
     WordTimestamps,
 )
-from agent.session.session import MAX_UNTRANSCRIBED, Session
+from agent.session.session import Session
+from agent.session.turns import MAX_UNTRANSCRIBED
 from agent.turn_taking.backchannel import is_backchannel
 from agent.turn_taking.floor import FloorRequest, floor_request
 from tts.engine import SpeechChunk, WordSpan
@@ -218,7 +219,7 @@ class Witness:
             self.owed = self.owed and not self.answers
 
     def _words(self, command: TranscriptUpdated) -> None:
-        asked_for = self.session.create_response and self.session.user_turn.detection
+        asked_for = self.session.turns.create_response and self.session.user_turn.detection
         means_something = bool(command.text) and not is_backchannel(command.text)
         if command.final and asked_for and means_something:
             # "Stop" and "hold on" want silence, and take back what was asked.
