@@ -58,10 +58,10 @@ def read_item(value: Any, sound: WireFormat, path: str) -> ClientItem:
     if not isinstance(value, dict):
         raise bad_value(path, "this must be an item", "invalid_type")
     kind = value.get("type", "message" if "role" in value else None)
-    if kind not in ITEMS:
+    if not isinstance(kind, str) or kind not in ITEMS:
         known = ", ".join(sorted(ITEMS))
         raise bad_value(f"{path}.type", f"unknown item type {str(kind)[:40]!r}; there are {known}")
-    item = checked(ITEMS[str(kind)], value, path)
+    item = checked(ITEMS[kind], value, path)
     match item:
         case FunctionCallItem():
             call_id = item.call_id or f"call_{secrets.token_hex(8)}"

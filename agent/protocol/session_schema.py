@@ -10,6 +10,8 @@ from agent.protocol.client_schema import Lenient, Milliseconds
 
 MAX_INSTRUCTIONS = 32_768
 """Characters of the instructions, at most."""
+LONGEST_MS = 86_400_000
+"""Milliseconds of a setting, at most: larger whole numbers of JSON do not fit into a float."""
 
 
 class Format(Lenient):
@@ -24,8 +26,8 @@ class TurnDetection(Lenient):
 
     type: Literal["server_vad", "semantic_vad"] | None = None
     threshold: float | None = Field(None, ge=0, le=1)
-    prefix_padding_ms: Milliseconds | None = Field(None, ge=0)
-    silence_duration_ms: Milliseconds | None = Field(None, ge=0)
+    prefix_padding_ms: Milliseconds | None = Field(None, ge=0, le=LONGEST_MS)
+    silence_duration_ms: Milliseconds | None = Field(None, ge=0, le=LONGEST_MS)
     create_response: bool | None = None
     interrupt_response: bool | None = None
     idle_timeout_ms: Milliseconds | None = Field(None, ge=5000, le=30_000)

@@ -26,6 +26,8 @@ from agent.session.events import Configure
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds of silence that may end a turn."""
 LONGEST_PRE_ROLL = 2.0
+MOST_TOKENS = 1 << 31
+"""Tokens of a reply; a larger limit is this one."""
 
 
 def read_session(value: dict[str, Any], reading: Reading) -> Configure:
@@ -69,7 +71,7 @@ def read_limit(value: int | str, path: str) -> float:
         return math.inf
     if int(value) < 1:
         raise bad_value(f"{path}.max_output_tokens", "at least 1, or 'inf'")
-    return float(value)
+    return float(min(int(value), MOST_TOKENS))  # the whole numbers of JSON have no end
 
 
 def _remember(change: Configure, reading: Reading) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
+from agent.protocol.json_schema import problem_of, too_many_parts
 from agent.protocol.problems import bad_value
 
 MAX_SCHEMA = 32_768
@@ -45,9 +43,6 @@ def _checked(schema: Any, where: str) -> Mapping[str, Any]:
         raise bad_value(where, "this field is missing", "missing_required_parameter")
     if len(str(schema)) > MAX_SCHEMA:
         raise bad_value(where, f"more than {MAX_SCHEMA} characters", "string_above_max_length")
-    try:
-        Draft202012Validator.check_schema(schema)
-    except (SchemaError, RecursionError) as error:
-        message = getattr(error, "message", "it is nested too deeply")
-        raise bad_value(where, f"this is no JSON schema: {message[:200]}") from None
+    if (problem := too_many_parts(schema) or problem_of(schema)) is not None:
+        raise bad_value(where, problem)
     return schema

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from pydantic import Field
 
 from agent.protocol.client_schema import Lenient
-from agent.protocol.json_schema import problem_of
+from agent.protocol.json_schema import problem_of, too_many_parts
 from agent.protocol.problems import bad_value, checked
 from agent.reply import FunctionTool
 from agent.session.events import ToolChoice
@@ -46,6 +46,8 @@ def read_tools(
         raise bad_value(path, "this must be a list of tools", "invalid_type")
     if len(value) > MAX_TOOLS:
         raise bad_value(path, f"{len(value)} tools; at most {MAX_TOOLS} are allowed")
+    if (problem := too_many_parts(value)) is not None:
+        raise bad_value(path, problem)
     tools: dict[str, FunctionTool] = {}
     ignored: list[str] = []
     names: set[str] = set()

@@ -208,6 +208,8 @@ class Resumption:
             NoSession: the call has ended meanwhile.
         """
         slot = resumable.slot
+        if self._calls.get(_digest(used)) is not resumable:
+            raise NoSession  # it ended while the connection was being made
         token = self._new_token(resumable, _digest(used))
         another = NextConnection(transport, resumable.delivery(rtc), token, _played(query))
         try:

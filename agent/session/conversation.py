@@ -257,8 +257,10 @@ class Conversation:
         index = 0 if previous == "root" else self._index(previous) + 1
         if index == len(self.turns):
             return self.place(turn, None)
-        self.turns.insert(index, turn)
         before = [name for known in self.turns[:index] for name in known.item_ids]
+        self.turns.insert(index, turn)
+        if len(self.turns) > MAX_TURNS:
+            del self.turns[0 if index else 1]  # the oldest of the others
         return before[-1] if before else None
 
     @property

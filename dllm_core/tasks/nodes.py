@@ -14,6 +14,8 @@ FORMS = {"date": "2026-01-01", "time": "12:00:00Z", "date-time": "2026-01-01T12:
 """Formats of a string that are filled piece by piece, with an example each."""
 _LISTED = 32
 """Most whole numbers of a range that are chosen from instead of written."""
+_LARGEST = 1e300
+"""Bound on numbers in schemas: whole numbers of JSON may be too large for a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +221,8 @@ def number(schema: Mapping[str, Any], path: str, *, whole: bool) -> Node:
     ):
         raise OptionError(f"No number fits the bounds at {path}.")
     if every is not None and low is not None and high is not None:
-        listed = range(int(low), int(high) + 1, every)
-        if len(listed) <= _LISTED:
-            return Choice(tuple(map(str, listed)))
+        if (int(high) - int(low)) // every < _LISTED:
+            return Choice(tuple(map(str, range(int(low), int(high) + 1, every))))
     return Number(whole or every is not None, low, high, open_low, open_high, every)
 
 
@@ -249,7 +250,9 @@ def _edge(bound: float, step: int, excluded: bool, direction: int) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _LARGEST
 
 
 _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {

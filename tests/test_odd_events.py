@@ -1,0 +1,140 @@
+"""Client events that are JSON and make no sense: each is answered, none ends the call."""
+
+import json
+import random
+
+import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from agent.protocol import BadEvent, ClientEvents, Reading
+from agent.protocol.abilities import Abilities
+from agent.protocol.json_schema import MAX_PARTS, problem_of, too_many_parts
+from agent.responders.engine_tools import schema_problem
+
+HUGE = 10**400
+"""A whole number of JSON that is no float."""
+
+
+def read(kind, **body):
+    return ClientEvents(Reading(Abilities(refuses=schema_problem))).parse(
+        json.dumps({"type": kind, **body})
+    )
+
+
+def refused(kind, **body):
+    with pytest.raises(BadEvent) as caught:
+        read(kind, **body)
+    return caught.value.trouble
+
+
+def with_schema(schema):
+    parameters = {"type": "object", "properties": {"a": schema}}
+    tool = {"type": "function", "name": "look", "parameters": parameters}
+    return {"session": {"type": "realtime", "tools": [tool]}}
+
+
+@pytest.mark.parametrize("kind", [[], {}, ["message"], 1, None, True])
+def test_the_type_of_an_item_may_be_anything(kind):
+    assert refused("conversation.item.create", item={"type": kind}).param == "item.type"
+    trouble = refused("response.create", response={"input": [{"type": kind}]})
+    assert trouble.param == "response.input[0].type"
+
+
+@pytest.mark.parametrize("detection", [{"silence_duration_ms": HUGE}, {"prefix_padding_ms": HUGE}])
+def test_a_pause_without_end_is_refused(detection):
+    body = {"turn_detection": {"type": "server_vad", **detection}}
+    trouble = refused("session.update", session={"audio": {"input": body}})
+    assert trouble.param == f"session.audio.input.turn_detection.{next(iter(detection))}"
+
+
+def test_a_limit_of_tokens_without_end_is_no_limit_to_speak_of():
+    (change,) = read("session.update", session={"max_output_tokens": HUGE})
+    assert change.max_tokens == 1 << 31
+    (asked,) = read("response.create", response={"max_output_tokens": HUGE})
+    assert asked.max_tokens == 1 << 31
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "minimum": HUGE},
+        {"type": "number", "maximum": -HUGE},
+        {"type": "integer", "multipleOf": HUGE, "minimum": 1},
+        {"enum": [HUGE], "minimum": 0.5},
+    ],
+)
+def test_a_function_with_numbers_that_are_no_floats_is_left_out(schema):
+    (change,) = read("session.update", **with_schema(schema))
+    assert change.tools == ()
+    assert "session.tools[0].parameters" in change.ignored[0]
+
+
+def test_the_range_of_64_bits_is_a_range():
+    """Generators of schemas write it for every integer."""
+    (change,) = read(
+        "session.update", **with_schema({"type": "integer", "minimum": 0, "maximum": 2**63 - 1})
+    )
+    assert [tool.name for tool in change.tools] == ["look"]
+
+
+# ---- schemas that take long to check ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{}] * MAX_PARTS},
+        {"properties": {f"a{i}": {} for i in range(MAX_PARTS)}},
+        {"required": [[i] for i in range(MAX_PARTS)] + ["a"]},
+        {"enum": [[[[i] for i in range(MAX_PARTS)]]]},
+    ],
+)
+def test_schemas_that_would_hold_up_all_calls_are_not_checked(schema, monkeypatch):
+    monkeypatch.setattr("agent.protocol.json_schema._problem", pytest.fail)
+    wish = {"type": "json_schema", "schema": schema}
+    assert "more than" in refused("response.create", response={"text": {"format": wish}}).message
+    assert "more than" in refused("session.update", **with_schema(schema)).message
+
+
+def test_many_functions_of_ordinary_size_are_accepted():
+    names = [f"parameter_{i}" for i in range(10)]
+    properties = {name: {"type": "string", "description": "a word"} for name in names}
+    schema = {"type": "object", "properties": properties, "required": names}
+    tools = [{"name": f"f{i}", "parameters": schema} for i in range(128)]
+    assert too_many_parts([{"type": "function", **tool} for tool in tools]) is None
+
+
+def test_structured_output_reads_no_other_documents():
+    schema = {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}}
+    wish = {"type": "json_schema", "schema": schema}
+    trouble = refused("response.create", response={"text": {"format": wish}})
+    assert "other documents" in trouble.message
+
+
+VALUES = (1, 0, -1, 2.5, True, None, "a", "object", "(", [], ["a"], [{}], {}, {"a": {}}, {"a": [1]})
+KEYWORDS = (
+    "type properties items required enum const anyOf allOf not $defs $id $anchor pattern minimum "
+    "minLength multipleOf dependentRequired dependentSchemas prefixItems contains format title "
+    "additionalProperties patternProperties unevaluatedItems $vocabulary definitions dependencies"
+).split()  # noqa: SIM905
+
+
+def schemas(random, depth=0):
+    if depth == 3 or random.random() < 0.4:
+        return random.choice(VALUES)
+    chosen = random.sample(KEYWORDS, random.randint(1, 3))
+    return {name: schemas(random, depth + 1) for name in chosen}
+
+
+def test_the_check_in_one_piece_is_that_of_the_published_metaschema():
+    source, wrong = random.Random(1), 0
+    for _ in range(400):
+        schema = {source.choice(KEYWORDS): schemas(source)}
+        try:
+            Draft202012Validator.check_schema(schema)
+            expected = None
+        except SchemaError as error:
+            expected, wrong = error, wrong + 1
+        assert (problem_of(schema) is None) == (expected is None), schema
+    assert 50 < wrong < 390  # both kinds occur
