@@ -151,6 +151,20 @@ async def test_a_webrtc_call_needs_a_key_and_takes_its_secrets_session():
         assert answer.headers["location"].startswith("/v1/realtime/calls/rtc_")
 
 
+async def test_a_call_of_another_key_has_no_sideband():
+    other, digest = new_key()
+    keys = {**KEYS, "other": {"hash": digest}}
+    async with agent(api_keys=keys) as (url, _), httpx.AsyncClient(base_url=url) as web:
+        headers = {**BEARER, "Content-Type": "application/sdp"}
+        answer = await web.post("/v1/realtime/calls", content=await offer_of(), headers=headers)
+        call_id = answer.headers["location"].rpartition("/")[2]
+        address, query = url.removeprefix("http://"), f"?call_id={call_id}"
+        another = {"Authorization": f"Bearer {other}"}
+        assert await refused(address, query=query, additional_headers=another) == 404
+        async with dial(address, query, additional_headers=BEARER) as line:
+            await until(line, "session.created")
+
+
 async def test_an_unknown_call_has_no_sideband():
     async with server() as (address, _):
         assert await refused(address, query="?call_id=rtc_none") == 404

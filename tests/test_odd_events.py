@@ -2,15 +2,20 @@
 
 import json
 import random
+import re
 
 import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from agent.config.settings import ApiKeySettings
 from agent.protocol import BadEvent, ClientEvents, Reading
 from agent.protocol.abilities import Abilities
 from agent.protocol.json_schema import MAX_PARTS, problem_of, too_many_parts
 from agent.responders.engine_tools import schema_problem
+from agent.server.keys import Keys, new_key
+from agent.session.conversation import MAX_TURNS, Conversation, Turn
+from agent.tools.mcp_servers import _reason
 
 HUGE = 10**400
 """A whole number of JSON that is no float."""
@@ -113,11 +118,12 @@ def test_structured_output_reads_no_other_documents():
 
 
 VALUES = (1, 0, -1, 2.5, True, None, "a", "object", "(", [], ["a"], [{}], {}, {"a": {}}, {"a": [1]})
-KEYWORDS = (
+KEYWORDS = re.findall(
+    r"\S+",
     "type properties items required enum const anyOf allOf not $defs $id $anchor pattern minimum "
     "minLength multipleOf dependentRequired dependentSchemas prefixItems contains format title "
-    "additionalProperties patternProperties unevaluatedItems $vocabulary definitions dependencies"
-).split()  # noqa: SIM905
+    "additionalProperties patternProperties unevaluatedItems $vocabulary definitions dependencies",
+)
 
 
 def schemas(random, depth=0):
@@ -138,3 +144,38 @@ def test_the_check_in_one_piece_is_that_of_the_published_metaschema():
             expected, wrong = error, wrong + 1
         assert (problem_of(schema) is None) == (expected is None), schema
     assert 50 < wrong < 390  # both kinds occur
+
+
+# ---- bounds ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("previous", ["root", "first"])
+def test_items_before_others_are_bounded_as_those_behind_them(previous):
+    conversation = Conversation("Be kind.", 1000)
+    for number in range(MAX_TURNS):
+        conversation.place(Turn(number, f"item_{number}", transcript="word"), None)
+    after = "root" if previous == "root" else "item_100"
+    for number in range(3):
+        conversation.place(Turn(1000 + number, f"new_{number}", transcript="word"), after)
+        assert conversation.has(f"new_{number}")
+    assert len(conversation.turns) == MAX_TURNS
+
+
+def test_the_secrets_of_one_key_push_out_only_its_own(monkeypatch):
+    monkeypatch.setattr("agent.server.keys.MAX_SECRETS", 2)
+    monkeypatch.setattr("agent.server.keys.MAX_SESSIONS", 120)
+    (one, first), (two, second) = new_key(), new_key()
+    keys = Keys({"one": ApiKeySettings(hash=first), "two": ApiKeySettings(hash=second)})
+    others = keys.make_secret(keys.admit(two).caller, {}).value
+    mine = [keys.make_secret(keys.admit(one).caller, {}).value for _ in range(3)]
+    assert [keys.admit(secret) is not None for secret in mine] == [False, True, True]
+    long = keys.make_secret(keys.admit(one).caller, {"instructions": "a" * 80}).value
+    assert [keys.admit(secret) is not None for secret in mine] == [False, False, True]
+    keys.make_secret(keys.admit(one).caller, {"instructions": "a" * 80})
+    assert keys.admit(long) is None
+    assert keys.admit(others) is not None
+
+
+def test_the_address_of_an_mcp_server_is_told_to_nobody():
+    error = RuntimeError("Client error '401' for url 'https://mcp.example/mcp?key=abc'")
+    assert _reason(error) == "Client error '401' for url 'its address'"

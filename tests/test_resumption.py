@@ -306,6 +306,16 @@ def test_the_end_of_a_call_leaves_no_token():
     assert len(kept) == 0
 
 
+def test_a_call_that_ends_while_it_is_resumed_leaves_no_token():
+    kept, calls, admitted, _, token = resumption(lambda: 0.0)
+    with kept.redeeming(token, Caller("me"), "here") as resumable:
+        calls.remove(admitted)
+        with pytest.raises(Refused) as error:
+            kept.hand_over(resumable, token, object(), {}, rtc=False)
+    assert error.value.code == "session_not_found"
+    assert len(kept) == 0
+
+
 def test_tokens_do_not_pile_up():
     kept, _, _, slot, token = resumption(lambda: 0.0)
     tokens = [token]

@@ -106,6 +106,7 @@ class AdmittedCall:
         kind: the transport or the telephony provider, such as ``websocket`` or ``twilio``.
         address: IP address of the client; empty where its calls are not counted by address.
         transport: the connection to its client; None while the call is being set up.
+        key: name of the key that it was begun with; empty where none was needed.
         on_end: called once when the place becomes free.
         places: free what the call holds.
     """
@@ -115,6 +116,7 @@ class AdmittedCall:
         self.kind = kind
         self.address = address
         self.transport: Closable | None = None
+        self.key = ""
         self.on_end: Callable[[], None] | None = None
         self.places: list[Free] = []
         self._registry = registry

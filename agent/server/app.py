@@ -190,7 +190,7 @@ class AgentServer:
         try:
             admission = self.access.admit(websocket.headers, protocols)
             if (call_id := websocket.query_params.get("call_id")) is not None:
-                await self._sideband.attach(websocket, call_id)
+                await self._sideband.attach(websocket, call_id, admission.caller.name)
                 return
             if token is not None:
                 await self._resume(websocket, token, admission.caller)

@@ -22,7 +22,9 @@ SECRET_SECONDS = 60
 """Seconds within which a client secret must be used, unless its maker wants another time."""
 LONGEST_SECRET_SECONDS = 7200
 MAX_SECRETS = 4096
-"""Client secrets that are remembered; the oldest go first."""
+"""Client secrets of one key that are remembered; its oldest go first."""
+MAX_SESSIONS = 16_777_216
+"""Characters of the sessions in them."""
 
 
 def new_key() -> tuple[str, str]:
@@ -108,12 +110,14 @@ class ClientSecret:
         expires_at: second since 1970 until which a call can begin.
         session: the session object that its calls begin with.
         caller: whose key made it.
+        size: characters of ``session``.
     """
 
     value: str
     expires_at: int
     session: Mapping[str, Any]
     caller: Caller
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +240,13 @@ class Keys:
             return ClientSecret(value, sealed.expires_at, session, caller)
         for digest in [d for d, known in self._secrets.items() if known.expires_at <= now]:
             del self._secrets[digest]
-        while len(self._secrets) >= MAX_SECRETS:
-            del self._secrets[next(iter(self._secrets))]
+        mine = [d for d, known in self._secrets.items() if known.caller is caller]
+        size = sum(self._secrets[digest].size for digest in mine) + len(str(session))
+        while mine and (len(mine) >= MAX_SECRETS or size > MAX_SESSIONS):
+            # Its own oldest: nobody pushes out the secrets of another key.
+            size -= self._secrets.pop(mine.pop(0)).size
         value = SECRET_PREFIX + secrets.token_urlsafe(32)
-        secret = ClientSecret(value, int(now) + seconds, session, caller)
+        secret = ClientSecret(value, int(now) + seconds, session, caller, len(str(session)))
         self._secrets[_digest(value)] = secret
         return secret
 

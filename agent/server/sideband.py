@@ -31,8 +31,11 @@ class Sideband:
         self._calls = calls
         self._forwarding = forwarding
 
-    async def attach(self, websocket: WebSocket, call_id: str) -> None:
+    async def attach(self, websocket: WebSocket, call_id: str, key: str) -> None:
         """Serve a websocket as an observer of a call, until either ends.
+
+        Args:
+            key: name of the observer's key; calls of other keys are none of its business.
 
         Raises:
             Refused: there is no such call over WebRTC, or it has observers enough.
@@ -42,7 +45,7 @@ class Sideband:
             gone = Refused(404, "call_not_found", "the server of this call is gone")
             await self._forwarding.websocket(target, websocket, gone)
             return
-        transport = None if call is None else call.transport
+        transport = None if call is None or call.key != key else call.transport
         if isinstance(transport, ConnectionSlot):
             transport = transport.transport
         if not isinstance(transport, WebRtcTransport):

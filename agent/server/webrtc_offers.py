@@ -227,7 +227,7 @@ class WebRtcOffers:
                 line.enter_context(caller.line())
                 # The place is taken before the call is up.
                 call = self._calls.admit(KIND, "rtc", address, self._suffix)
-                call.on_end = line.pop_all().close
+                call.key, call.on_end = caller.name, line.pop_all().close
         except CallRefused as refusal:
             raise OfferRefused(refusal.status, refusal.code, str(refusal)) from None
         with call.setting_up():

@@ -223,4 +223,6 @@ def _reason(error: BaseException) -> str:
         error = error.exceptions[0]
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    # The model repeats it to the caller, and addresses may hold a key.
+    words = re.sub(r"https?://[^\s'\"]+", "its address", str(error))
+    return " ".join(words.split())[:300] or type(error).__name__
