@@ -68,7 +68,8 @@ def _checker() -> Draft202012Validator:
     which takes time by the square of a list of mixed things.
     """
     whole = REGISTRY.contents(f"{_META}schema")
-    fields, definitions = dict(whole["properties"]), {}
+    fields: dict[str, Any] = dict(whole["properties"])
+    definitions: dict[str, Any] = {}
     for part in whole["allOf"]:
         vocabulary = REGISTRY.contents(_META + part["$ref"])
         fields |= vocabulary["properties"]

@@ -240,7 +240,7 @@ class Keys:
             return ClientSecret(value, sealed.expires_at, session, caller)
         for digest in [d for d, known in self._secrets.items() if known.expires_at <= now]:
             del self._secrets[digest]
-        mine = [d for d, known in self._secrets.items() if known.caller is caller]
+        mine = [d for d, known in self._secrets.items() if known.caller.name == caller.name]
         size = sum(self._secrets[digest].size for digest in mine) + len(str(session))
         while mine and (len(mine) >= MAX_SECRETS or size > MAX_SESSIONS):
             # Its own oldest: nobody pushes out the secrets of another key.

@@ -221,8 +221,9 @@ def number(schema: Mapping[str, Any], path: str, *, whole: bool) -> Node:
     ):
         raise OptionError(f"No number fits the bounds at {path}.")
     if every is not None and low is not None and high is not None:
-        if (int(high) - int(low)) // every < _LISTED:
-            return Choice(tuple(map(str, range(int(low), int(high) + 1, every))))
+        first, last = int(low), int(high)
+        if (last - first) // every < _LISTED:
+            return Choice(tuple(map(str, range(first, last + 1, every))))
     return Number(whole or every is not None, low, high, open_low, open_high, every)
 
 
