@@ -274,7 +274,8 @@ def test_escape_in_a_dialog_leaves_the_reply_alone(browser):
 
 @pytest.mark.parametrize("transport", ["webrtc", "websocket"])
 def test_a_server_that_is_gone_is_told_within_two_seconds(browser, transport):
-    with served(scripted([], {})) as server, browser.new_context() as context:
+    resumed = served(scripted([], {}), server={"resume_seconds": 1})
+    with resumed as server, browser.new_context() as context:
         page = context.new_page()
         visit = Visit(page, server.url).open(f"?transport={transport}")
         visit.start()
@@ -282,10 +283,12 @@ def test_a_server_that_is_gone_is_told_within_two_seconds(browser, transport):
         page.route("**/healthz", lambda route: route.abort("connectionrefused"))
         page.evaluate("window.cutAt = performance.now()")
         page.evaluate(f"() => {{ {CONTROLLER}.call.transport.send = () => {{}}; }}")
-        expect(page.get_by_role("alert")).to_contain_text("does not answer", timeout=4000)
-        assert (
-            page.evaluate("performance.now() - window.cutAt") < 2500
-        )  # 2 s, and some for a busy machine
+        context.set_offline(True)  # no new connection either
+        lost = page.get_by_role("status").first
+        expect(lost).to_contain_text("Reconnecting, your conversation is kept", timeout=4000)
+        # 2 s, and some for a busy machine.
+        assert page.evaluate("performance.now() - window.cutAt") < 2500
+        expect(page.get_by_role("alert")).to_contain_text("connection was lost", timeout=10_000)
         expect(page.get_by_role("button", name="Start talking")).to_be_visible()
 
 

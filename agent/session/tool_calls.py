@@ -304,6 +304,8 @@ class ToolCalls:
     @property
     def wakes_at(self) -> float | None:
         """Monotonic second of the next action, if no input changes it."""
+        if not self._rounds:
+            return None  # asked for every frame of sound
         times = [since + self.seconds for since in self._waits()]
         times += [at for round_ in self._rounds if (at := self._filler_at(round_)) is not None]
         return min(times, default=None)
