@@ -7,12 +7,15 @@ import re
 import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 from agent.config.settings import ApiKeySettings
 from agent.protocol import BadEvent, ClientEvents, Reading
 from agent.protocol.abilities import Abilities
 from agent.protocol.json_schema import MAX_PARTS, problem_of, too_many_parts
+from agent.reply import FunctionTool
 from agent.responders.engine_tools import schema_problem
+from agent.responders.hosted_calls import StreamedCalls
 from agent.server.keys import Keys, new_key
 from agent.session.conversation import MAX_TURNS, Conversation, Turn
 from agent.tools.mcp_servers import _reason
@@ -179,3 +182,28 @@ def test_the_secrets_of_one_key_push_out_only_its_own(monkeypatch):
 def test_the_address_of_an_mcp_server_is_told_to_nobody():
     error = RuntimeError("Client error '401' for url 'https://mcp.example/mcp?key=abc'")
     assert _reason(error) == "Client error '401' for url 'its address'"
+
+
+# ---- arguments of a service --------------------------------------------------------------
+
+
+def arguments_of(schema, arguments):
+    calls = StreamedCalls([FunctionTool("f", "", schema)])
+    delta = ChoiceDeltaToolCall(index=0, function={"name": "f", "arguments": json.dumps(arguments)})
+    assert list(calls.take([delta]))
+    (call,) = calls.complete()
+    return call
+
+
+def test_a_regular_expression_of_a_client_is_not_run():
+    schema = {"type": "object", "properties": {"pattern": {"type": "string", "pattern": "^(a+)+$"}}}
+    assert arguments_of(schema, {"pattern": "a" * 40 + "!"}).problem == ""
+    assert "do not fit" in arguments_of(schema, {"pattern": 7}).problem
+    by_name = {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False}
+    assert arguments_of(by_name, {"a" * 40 + "!": 1}).problem == ""
+
+
+def test_references_that_double_are_given_up():
+    doubled = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(30)}
+    schema = {"$ref": "#/$defs/d0", "$defs": {**doubled, "d30": {"type": "object"}}}
+    assert "more than 2000 references" in arguments_of(schema, {}).problem

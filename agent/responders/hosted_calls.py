@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 from referencing import Registry
 from referencing.exceptions import Unresolvable
@@ -27,6 +28,12 @@ MAX_CALLS = 16
 """Calls of functions in one reply, at most."""
 MAX_ARGUMENTS = 32_768
 """Characters of the arguments of one call, at most."""
+MAX_REFERENCES = 2000
+"""References that one check of arguments follows: they may double at every level."""
+_MAPS = ("properties", "$defs", "definitions", "dependentSchemas")
+"""Keywords that hold schemas by names of the client's."""
+_BY_PATTERN = {"pattern", "patternProperties"}
+_REST = {"additionalProperties", "unevaluatedProperties"}
 
 
 @dataclass(slots=True)
@@ -99,10 +106,8 @@ class StreamedCalls:
             return None, f"the arguments of {name} are no JSON"
         if not isinstance(arguments, dict):
             return None, f"the arguments of {name} are no JSON object"
-        schema = dict(self._tools[name].parameters)
         try:
-            # Without a registry of its own it would fetch references from anywhere.
-            Draft202012Validator(schema, registry=Registry()).validate(arguments)
+            _validator(self._tools[name].parameters).validate(arguments)
         except Unresolvable as error:
             message = f"the schema of {name} refers to other documents: {error}"
             raise ResponderError(message[:300]) from None
@@ -114,3 +119,44 @@ class StreamedCalls:
         except Exception as error:  # a reference that leads nowhere; the schema is the client's
             return arguments, f"the schema of {name} cannot be used: {str(error)[:200]}"
         return arguments, ""
+
+
+def _validator(schema: Mapping[str, Any]) -> Draft202012Validator:
+    """A check of arguments by a client's schema, in bounded time.
+
+    Regular expressions are left out: one of a client's may take for ever. Without a registry of
+    its own the validator would fetch references from anywhere.
+    """
+    left = MAX_REFERENCES
+
+    def counted(follow: Callable[..., Any]) -> Callable[..., Iterator[ValidationError]]:
+        def followed(*given: Any) -> Iterator[ValidationError]:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise ValueError(f"it follows more than {MAX_REFERENCES} references")
+            yield from follow(*given) or ()
+
+        return followed
+
+    known = Draft202012Validator.VALIDATORS
+    follows = {name: counted(known[name]) for name in ("$ref", "$dynamicRef")}
+    kind = extend(Draft202012Validator, follows)
+    checker: Draft202012Validator = kind(_without_patterns(dict(schema)), registry=Registry())
+    return checker
+
+
+def _without_patterns(schema: Any) -> Any:
+    """The schema without regular expressions, and without what depends on them."""
+    if isinstance(schema, list):
+        return [_without_patterns(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    left_out = _BY_PATTERN | (_REST if "patternProperties" in schema else set())
+    kept = {name: value for name, value in schema.items() if name not in left_out}
+    for name, value in kept.items():
+        if name in _MAPS and isinstance(value, dict):
+            kept[name] = {key: _without_patterns(each) for key, each in value.items()}
+        elif name not in ("enum", "const", "default", "examples"):
+            kept[name] = _without_patterns(value)
+    return kept
