@@ -36,7 +36,7 @@ test: setup browser clients ## run all tests (WORKERS=3 processes)
 	$(PYTEST) -n $(WORKERS) $(SHARED) -m "not alone"
 	$(PYTEST) -m alone
 
-test-fast: setup ## run the tests without models, browser, kernels and long waits: a minute
+test-fast: setup ## run the tests without models, browser, kernels and long waits: two minutes
 	$(PYTEST) -n $(FAST_WORKERS) $(SHARED) -m "not ($(LONG))"
 
 test-long: setup ## run 10,000 random conversations, and every scenario in real time
