@@ -55,33 +55,13 @@ def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-class MeasuredCompute(Compute):
-    """One piece of work at a time, the most urgent first; each takes its CPU time.
+class UrgentFirst(Compute):
+    """One piece of work at a time on a virtual clock, the most urgent first."""
 
-    The work is done at once on the compute thread, where the engines were loaded, while the virtual
-    clock stands; its result is delivered when the clock has passed its CPU time.
-
-    Args:
-        thread: the compute thread.
-        clock: seconds of CPU time of this process.
-    """
-
-    def __init__(self, thread: Compute, clock: Callable[[], float] = time.process_time) -> None:
-        self._inner = thread
-        self._cpu = clock
+    def __init__(self) -> None:
         self._queue: list[tuple[Urgency, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._busy = False
-
-    async def run(self, urgency: Urgency, work: Callable[[], T]) -> T:
-        await self._admitted(urgency)
-        began = self._cpu()
-        try:
-            return self._inner.do(work)
-        finally:
-            seconds = self._cpu() - began
-            asyncio.get_running_loop().call_later(seconds, self._next)
-            await asyncio.sleep(seconds)
 
     async def _admitted(self, urgency: Urgency) -> None:
         if not self._busy:
@@ -103,6 +83,33 @@ class MeasuredCompute(Compute):
                 turn.set_result(None)
                 return
         self._busy = False
+
+
+class MeasuredCompute(UrgentFirst):
+    """One piece of work at a time, the most urgent first; each takes its CPU time.
+
+    The work is done at once on the compute thread, where the engines were loaded, while the virtual
+    clock stands; its result is delivered when the clock has passed its CPU time.
+
+    Args:
+        thread: the compute thread.
+        clock: seconds of CPU time of this process.
+    """
+
+    def __init__(self, thread: Compute, clock: Callable[[], float] = time.process_time) -> None:
+        super().__init__()
+        self._inner = thread
+        self._cpu = clock
+
+    async def run(self, urgency: Urgency, work: Callable[[], T]) -> T:
+        await self._admitted(urgency)
+        began = self._cpu()
+        try:
+            return self._inner.do(work)
+        finally:
+            seconds = self._cpu() - began
+            asyncio.get_running_loop().call_later(seconds, self._next)
+            await asyncio.sleep(seconds)
 
     def close(self) -> None:
         self._inner.close()

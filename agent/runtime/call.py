@@ -381,6 +381,7 @@ class CallRunner:
                 raise Disconnected("this line has no way to transfer; see docs/telephony.md")
             await line.transfer(request.destination)
         except Exception as error:  # the line cannot, or is gone: the call goes on
+            log.warning("the call was not transferred", exc_info=error)
             message = f"not transferred to {request.destination}: {error}"
             self._notify(Remark("transfer_failed", message))
         else:

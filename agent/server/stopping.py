@@ -17,10 +17,27 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 log = logging.getLogger("onebreath.server")
+
+
+@contextmanager
+def handled(actions: Mapping[int, Callable[[], None]]) -> Iterator[None]:
+    """Let signals call ``actions`` meanwhile; SIGHUP, which by default kills, is ignored after it.
+
+    It is entered in the loop, on the main thread; not on Windows.
+    """
+    loop = asyncio.get_running_loop()
+    for number, action in actions.items():
+        loop.add_signal_handler(number, action)
+    try:
+        yield
+    finally:
+        for number in actions:
+            loop.remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class Stopping:
@@ -53,20 +70,13 @@ class Stopping:
         if sys.platform == "win32":
             yield
             return
-        loop = asyncio.get_running_loop()
-        wanted = {
+        actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self.terminate,
             signal.SIGINT: self.interrupt,
             signal.SIGHUP: self._reload,
         }
-        for number, action in wanted.items():
-            loop.add_signal_handler(number, action)
-        try:
+        with handled(actions):
             yield
-        finally:
-            for number in wanted:
-                loop.remove_signal_handler(number)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by default it would kill
 
     def terminate(self) -> None:
         """SIGTERM: drain; a second one stops at once."""

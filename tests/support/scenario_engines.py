@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agent.audio.samples import Samples
+from agent.bench.virtual_time import UrgentFirst
 from agent.compute import Compute, Urgency
 from agent.config.tools import ToolSettings
 from agent.reply import CanvasStep, FunctionTool, Message, Prefilled, ReplyPiece, ToolCall
@@ -53,17 +52,15 @@ class Meter:
         return spent
 
 
-class VirtualCompute(Compute):
+class VirtualCompute(UrgentFirst):
     """One piece of work at a time, the most urgent first; takes what the meter says.
 
     As on the real thread, a piece that was begun runs to its end when nobody wants it any more.
     """
 
     def __init__(self, meter: Meter) -> None:
+        super().__init__()
         self._meter = meter
-        self._waiting: list[tuple[Urgency, int, asyncio.Future[None]]] = []
-        self._numbers = itertools.count()
-        self._busy = False
 
     async def run(self, urgency: Urgency, work: Callable[[], T]) -> T:
         await self._admitted(urgency)
@@ -74,27 +71,6 @@ class VirtualCompute(Compute):
             seconds = self._meter.take()
             loop.call_later(seconds, self._next)
             await asyncio.sleep(seconds)
-
-    async def _admitted(self, urgency: Urgency) -> None:
-        if not self._busy:
-            self._busy = True
-            return
-        turn = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (urgency, next(self._numbers), turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._next()
-            raise
-
-    def _next(self) -> None:
-        while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._busy = False
 
     def close(self) -> None:
         """There is no thread to stop."""

@@ -20,10 +20,11 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
+from agent.server.stopping import handled
 from agent.server.workers.backoff import Backoff
 from agent.server.workers.dispatch import WorkerState, ranked
 from agent.server.workers.merged_health import MergedHealth
@@ -215,22 +216,13 @@ class Supervisor:
 
     # ---- signals and hung workers ----------------------------------------------------------
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        wanted: dict[int, Callable[[], None]] = {
+    def _signals(self) -> AbstractContextManager[None]:
+        actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: lambda: self.stop(signal.SIGTERM),
             signal.SIGINT: lambda: self.stop(signal.SIGINT),
             signal.SIGHUP: self.reload,
         }
-        for number, action in wanted.items():
-            loop.add_signal_handler(number, action)
-        try:
-            yield
-        finally:
-            for number in wanted:
-                loop.remove_signal_handler(number)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by default it would kill
+        return handled(actions)
 
     def reload(self) -> None:
         """SIGHUP: all workers read the settings again."""
