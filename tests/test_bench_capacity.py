@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from agent.bench import capacity as module
-from agent.bench.capacity import Trial, most_that_pass
+from agent.bench.capacity import Search, Trial, find_capacity, most_that_pass
 from agent.bench.server_process import proportional
 from agent.cli.main import app
 from agent.latency.results import TurnResult
@@ -75,7 +75,8 @@ def test_callers_that_were_too_busy_say_so():
 def test_the_rows_are_all_trials_and_what_they_come_to():
     said = []
     trials = {calls: Trial(calls, [turn(250.0 * calls)], 0.5, 0.1, 1.25) for calls in range(1, 9)}
-    rows = list(module._capacity(trials.__getitem__, 2, 1000, 8, said.append))
+    rows = []
+    find_capacity(trials.__getitem__, 2, Search(1000, 8, 1), rows.append, said.append)
     assert [(row["calls"], row["met"]) for row in rows[:-1]] == [
         (1, True),
         (2, True),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,28 +142,41 @@ def most_that_pass(passes: Callable[[int], bool], most: int) -> int:
     return good
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is searched for, and how long.
+
+    Attributes:
+        limit_ms: voice to voice in milliseconds that 95 % of the turns must not exceed.
+        most: largest number of calls that is tried.
+        seconds: duration of the measurement at each number.
+    """
+
+    limit_ms: float
+    most: int
+    seconds: float
+
+
+Take = Callable[[dict[str, Any]], None]
+"""Takes a row as soon as it is there."""
+
+
 def run_capacity_bench(
     workers: Sequence[int],
-    limit_ms: float,
-    most: int,
-    seconds: float,
+    search: Search,
     config: Path | None,
     scripted: bool,
+    take: Take,
     progress: Progress,
-) -> Iterator[dict[str, Any]]:
+) -> None:
     """Find the capacity of a server with each number of worker processes.
 
     Args:
         workers: numbers of processes, one server after the other.
-        limit_ms: voice to voice in milliseconds that 95 % of the turns must not exceed.
-        most: largest number of calls that is tried.
-        seconds: duration of the measurement at each number.
         config: settings file of the server.
         scripted: whether the engines are scripted ones, so that everything else is measured.
+        take: takes a row for each number that is tried, and one for each number of processes.
         progress: called with a description of each step.
-
-    Yields:
-        A row for each number that was tried, and one for each number of processes.
 
     Raises:
         CallError: the server does not start, or answers not even one call.
@@ -172,7 +185,7 @@ def run_capacity_bench(
     for count in workers:
         variables = {
             "ONEBREATH_SERVER__WORKERS": str(count),
-            "ONEBREATH_SERVER__MAX_CALLS": str(max(most, count)),
+            "ONEBREATH_SERVER__MAX_CALLS": str(max(search.most, count)),
             # Each caller has an address of its own, as behind a proxy on this machine.
             "ONEBREATH_SERVER__TRUSTED_PROXIES": '["127.0.0.1"]',
             "ONEBREATH_LOG_LEVEL": "error",
@@ -181,35 +194,28 @@ def run_capacity_bench(
         server = running_server(progress, config=config, flags=flags, variables=variables)
         with server as (port, process):
             progress(f"{count} processes: the first calls, which do not count")
-            callers = Callers(f"ws://127.0.0.1:{port}/v1/realtime", process, questions, seconds)
+            url = f"ws://127.0.0.1:{port}/v1/realtime"
+            callers = Callers(url, process, questions, search.seconds)
             callers.warm_up(count)
-            yield from _capacity(callers.hold, count, limit_ms, most, progress)
+            find_capacity(callers.hold, count, search, take, progress)
 
 
-def _capacity(
-    hold: Callable[[int], Trial],
-    workers: int,
-    limit_ms: float,
-    most: int,
-    progress: Progress,
-) -> Iterator[dict[str, Any]]:
+def find_capacity(
+    hold: Callable[[int], Trial], workers: int, search: Search, take: Take, progress: Progress
+) -> None:
+    """Try numbers of calls with ``hold``; the last row holds what was found."""
     tried: list[Trial] = []
 
     def passes(calls: int) -> bool:
         before = f", {tried[-1].calls} had p95 {_shown(tried[-1])}" if tried else ""
         progress(f"{workers} processes, {calls} calls at once{before}")
-        tried.append(hold(calls))
-        return tried[-1].met(limit_ms)
+        tried.append(trial := hold(calls))
+        take(trial.row(workers, search.limit_ms))
+        return trial.met(search.limit_ms)
 
-    capacity = most_that_pass(passes, most)
-    yield from (trial.row(workers, limit_ms) for trial in tried)
-    yield {
-        "what": "capacity",
-        "workers": workers,
-        "calls": capacity,
-        "limit_ms": limit_ms,
-        "bounded": capacity == most,
-    }
+    calls = most_that_pass(passes, search.most)
+    found = {"what": "capacity", "workers": workers, "calls": calls}
+    take({**found, "limit_ms": search.limit_ms, "bounded": calls == search.most})
 
 
 def _shown(trial: Trial) -> str:

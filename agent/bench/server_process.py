@@ -101,7 +101,7 @@ def proportional(process: psutil.Process) -> float | None:
     """
     found = [getattr(p.memory_full_info(), "pss", None) for p in _family(process)]
     known = [size for size in found if size is not None]
-    return sum(known) / 1e9 if len(known) == len(found) else None
+    return float(sum(known)) / 1e9 if len(known) == len(found) else None
 
 
 def resident(process: psutil.Process) -> float:

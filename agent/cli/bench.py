@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -387,7 +387,7 @@ def capacity(
 
     Exits with 1 where not even one call is.
     """
-    from agent.bench.capacity import run_capacity_bench
+    from agent.bench.capacity import Search, run_capacity_bench
     from agent.bench.rows import append_rows, write_rows
 
     settings_from(config)
@@ -398,16 +398,18 @@ def capacity(
         command = f"onebreath bench capacity{options} --limit-ms {limit_ms:g} --most {most}"
         command += f" --seconds {seconds:g}{' --scripted' if scripted else ''}"
         write_rows(rows, [], command)
-    table = []
+    table: list[dict[str, Any]] = []
+
+    def take(row: dict[str, Any]) -> None:
+        table.append(row)
+        if rows is not None:
+            append_rows(rows, [row])
+        if as_json:
+            show_rows([row], as_json=True)
+
     with err.status("loading") as status:
-        for row in run_capacity_bench(
-            counts, limit_ms, most, seconds, config, scripted, status.update
-        ):
-            table.append(row)
-            if rows is not None:
-                append_rows(rows, [row])
-            if as_json:
-                show_rows([row], as_json=True)
+        search = Search(limit_ms, most, seconds)
+        run_capacity_bench(counts, search, config, scripted, take, status.update)
     if not as_json:
         show_rows((row for row in table if row["what"] == "trial"), as_json=False)
         show_rows((row for row in table if row["what"] == "capacity"), as_json=False)
