@@ -10,10 +10,12 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_agent import FakeConnection, Manner, question
+from support.fakes import in_virtual_time
 from typer.testing import CliRunner
 
 from agent.bench import capacity as module
-from agent.bench.capacity import Search, Trial, find_capacity, most_that_pass
+from agent.bench.capacity import Callers, Search, Trial, find_capacity, most_that_pass
 from agent.bench.server_process import proportional
 from agent.cli.main import app
 from agent.latency.results import TurnResult
@@ -94,6 +96,44 @@ def test_the_rows_are_all_trials_and_what_they_come_to():
         "bounded": False,
     }
     assert said[1] == "2 processes, 2 calls at once, 1 had p95 250 ms"
+
+
+# ---- callers -------------------------------------------------------------------------------
+
+
+def held(monkeypatch, manner, calls, seconds=60.0):
+    """A trial in virtual time with an agent by script."""
+
+    async def memory(process):
+        return 1.5
+
+    monkeypatch.setattr(module, "read_memory", memory)
+    turns = [0]
+    callers = Callers(
+        lambda: FakeConnection(manner, turns), psutil.Process(), [question(0.4)] * 3, seconds
+    )
+    return in_virtual_time(callers.measure(calls))
+
+
+def test_calls_are_held_at_once_and_their_first_turns_do_not_count(monkeypatch):
+    slow_at_first = Manner(lambda turn: 5.0 if turn < 3 else 0.2, reply=0.5)
+    one, three = (held(monkeypatch, slow_at_first, calls) for calls in (1, 3))
+    assert len({turn.call for turn in three.turns}) == 3
+    assert len(three.turns) > 2 * len(one.turns)
+    assert three.latency(0.5) == pytest.approx(200, abs=25)
+    assert three.memory == 1.5
+    assert three.met(1000)
+    assert not three.met(100)
+
+
+def test_a_turn_without_a_reply_counts_as_one_error(monkeypatch):
+    trial = held(monkeypatch, Manner(lambda turn: 60.0 if turn == 9 else 0.2), 2)
+    assert (trial.errors, trial.first_error) == (1, "no reply within 10 s")
+
+
+def test_calls_that_never_come_to_their_second_turn_are_an_error(monkeypatch):
+    trial = held(monkeypatch, Manner(lambda turn: 9.0, reply=8.0), 2, seconds=1.0)
+    assert (len(trial.turns), trial.errors) == (0, 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the share of a page")

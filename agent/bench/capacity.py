@@ -23,6 +23,7 @@ from agent.bench.figures import Progress
 from agent.bench.questions import bundled
 from agent.bench.server_process import SCRIPTED, cpu_seconds, proportional, running_server
 from agent.errors import CallError
+from agent.latency.connection import AgentConnection
 from agent.latency.estimate import quantile
 from agent.latency.load import CallerBehaviour, LoadTest
 from agent.latency.plan import LoadPlan
@@ -195,7 +196,7 @@ def run_capacity_bench(
         with server as (port, process):
             progress(f"{count} processes: the first calls, which do not count")
             url = f"ws://127.0.0.1:{port}/v1/realtime"
-            callers = Callers(url, process, questions, search.seconds)
+            callers = Callers(connections(url), process, questions, search.seconds)
             callers.warm_up(count)
             find_capacity(callers.hold, count, search, take, progress)
 
@@ -228,13 +229,13 @@ class Callers:
     """Holds calls with one server.
 
     Attributes:
-        url: of its Realtime protocol.
+        new_connection: makes the connection of one more call.
         process: the server, or the parent of its workers.
         questions: recordings to play.
         seconds: duration of the measurement; a turn that began in it is ended.
     """
 
-    url: str
+    new_connection: Callable[[], AgentConnection]
     process: psutil.Process
     questions: Sequence[SpokenQuestion]
     seconds: float
@@ -256,7 +257,7 @@ class Callers:
             CallError: a single call is not answered.
         """
         try:
-            trial = asyncio.run(self._hold(calls))
+            trial = asyncio.run(self.measure(calls))
         except CallError as error:
             if calls == 1:
                 raise
@@ -264,7 +265,12 @@ class Callers:
         time.sleep(SETTLE_SECONDS)
         return trial
 
-    async def _hold(self, calls: int) -> Trial:
+    async def measure(self, calls: int) -> Trial:
+        """Hold so many calls at once, in the running loop.
+
+        Raises:
+            CallError: the first call is not answered.
+        """
         turns: list[TurnResult] = []
         duration = WARM_SECONDS + self.seconds
         plan = LoadPlan(None, duration, calls, warmup=1, turns_per_call=MAX_TURNS)
@@ -289,18 +295,28 @@ class Callers:
 
     def _load(self, plan: LoadPlan, turns: list[TurnResult]) -> LoadTest:
         behaviour = CallerBehaviour(reply_timeout=REPLY_SECONDS)
-        addresses = itertools.count()
-
-        def connection() -> RealtimeConnection:
-            return RealtimeConnection(self.url, address=f"192.0.2.{1 + next(addresses) % 254}")
-
-        return LoadTest(plan, self.questions, connection, turns.append, behaviour)
+        return LoadTest(plan, self.questions, self.new_connection, turns.append, behaviour)
 
     async def _memory(self) -> float | None:
         await asyncio.sleep(WARM_SECONDS + MEMORY_AT * self.seconds)
-        with suppress(psutil.Error):
-            return await asyncio.to_thread(proportional, self.process)
-        return None
+        return await read_memory(self.process)
+
+
+async def read_memory(process: psutil.Process) -> float | None:
+    """`proportional`, in a thread: it takes milliseconds for each process."""
+    with suppress(psutil.Error):
+        return await asyncio.to_thread(proportional, process)
+    return None
+
+
+def connections(url: str) -> Callable[[], AgentConnection]:
+    """Make connections to a server, each from an address of its own by what the server is told."""
+    numbers = itertools.count()
+
+    def new_connection() -> AgentConnection:
+        return RealtimeConnection(url, address=f"192.0.2.{1 + next(numbers) % 254}")
+
+    return new_connection
 
 
 def _cpu(process: psutil.Process) -> float:
