@@ -25,7 +25,7 @@ from agent.bench.server_process import SCRIPTED, cpu_seconds, proportional, runn
 from agent.errors import CallError
 from agent.latency.connection import AgentConnection
 from agent.latency.estimate import quantile
-from agent.latency.load import CallerBehaviour, LoadTest
+from agent.latency.load import LoadTest
 from agent.latency.plan import LoadPlan
 from agent.latency.question import SpokenQuestion
 from agent.latency.realtime import RealtimeConnection
@@ -33,8 +33,6 @@ from agent.latency.results import TurnResult
 from agent.latency.summary import BUSY_MS
 from agent.runtime.threads import cores
 
-REPLY_SECONDS = 10.0
-"""Seconds after which a turn counts as unanswered."""
 MAX_TURNS = 10_000
 """Turns of a call: none hangs up before the end."""
 SETTLE_SECONDS = 3.0
@@ -294,8 +292,7 @@ class Callers:
         )
 
     def _load(self, plan: LoadPlan, turns: list[TurnResult]) -> LoadTest:
-        behaviour = CallerBehaviour(reply_timeout=REPLY_SECONDS)
-        return LoadTest(plan, self.questions, self.new_connection, turns.append, behaviour)
+        return LoadTest(plan, self.questions, self.new_connection, turns.append)
 
     async def _memory(self) -> float | None:
         await asyncio.sleep(WARM_SECONDS + MEMORY_AT * self.seconds)
