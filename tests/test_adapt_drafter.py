@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from dllm_core.adapt.drafter.measure import accepted
 from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record
 from dllm_core.adapt.drafter.replies import Writer
 from dllm_core.adapt.drafter.shards import Corpus, shard_paths
-from dllm_core.adapt.drafter.training import DraftTrainer, DraftTraining
+from dllm_core.adapt.drafter.training import DraftTrainer, DraftTraining, Precision
 from dllm_core.adapt.held_out import (
     HeldOutConversation,
     conversations,
@@ -154,6 +153,43 @@ def test_recording_goes_on_where_it_stopped_and_makes_the_same_shards(
         record(engine, replace(plan, features=(0, 1, 2)), tmp_path, 48)
 
 
+@pytest.mark.slow
+def test_several_processes_make_the_same_shards(
+    base: Path, engine: Engine, recorded: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    assert record(
+        engine, small_plan(engine, base), tmp_path, 48,
+        source=str(base), processes=2, tell=told.append,
+    )  # fmt: skip
+    for mine, alone in zip(shard_paths(tmp_path), shard_paths(recorded), strict=True):
+        assert mine.read_bytes() == alone.read_bytes()
+    assert len(told) == 2
+    assert "0 s left" in told[-1]
+
+
+def test_products_in_bfloat16_learn_the_same(
+    base: Path, recorded: Path, tmp_path: Path, engine: Engine
+) -> None:
+    task = task_for(base, recorded)
+    corpus, plan = Corpus(recorded), RecordPlan.read(recorded)
+    task = replace(task, out=tmp_path)
+    task.run.mkdir()
+    network = tasks._network(task, engine, plan, corpus)
+
+    def gradient(precision: Precision) -> torch.Tensor:
+        network.zero_grad()
+        options = replace(task.training, precision=precision)
+        trainer = DraftTrainer(network, corpus, options, task.run)
+        trainer._loss(trainer._batch(0)).backward()
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    exact, short = gradient("float32"), gradient("bfloat16")
+    assert torch.equal(exact, gradient("float32"))
+    assert not torch.equal(exact, short)
+    assert torch.nn.functional.cosine_similarity(exact, short, dim=0) > 0.99
+
+
 def test_a_damaged_shard_is_named(recorded: Path, tmp_path: Path) -> None:
     shard = tmp_path / shard_paths(recorded)[0].name
     shard.write_bytes(shard_paths(recorded)[0].read_bytes()[:100])
@@ -205,19 +241,19 @@ def test_training_lowers_the_loss_and_resumes_to_the_last_bit(
         return found
 
     whole = trainer("whole")
-    losses = []
+    batch = whole._batch(0)
+    before = whole._loss(batch).item()
     for _ in range(12):
-        whole._advance()
-        losses.append(whole._smooth)
-    assert losses[-1] < losses[0]
+        whole._advance(whole._batch(whole.step))
+    assert whole._loss(batch).item() < before
     pieces = trainer("pieces")
     for _ in range(6):
-        pieces._advance()
+        pieces._advance(pieces._batch(pieces.step))
     pieces.save(1.0)
     pieces = trainer("pieces")
     assert pieces.step == 6
     for _ in range(6):
-        pieces._advance()
+        pieces._advance(pieces._batch(pieces.step))
     for mine, theirs in zip(pieces.network.parameters(), whole.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     with pytest.raises(DataError, match="too few to train on"):
@@ -279,17 +315,12 @@ def test_a_drafter_needs_a_base_that_writes_from_left_to_right(tmp_path: Path) -
         make_plan(masked, "llada", SYSTEM, "float32", seed=1)
 
 
-def test_the_command_refuses_a_stage_that_there_is_not(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["adapt", "drafter", "--stage", "cook", "--out", str(tmp_path)])
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("stage", "cook is no stage"), ("precision", "cook is no precision")],
+)
+def test_the_command_refuses_what_there_is_not(option: str, told: str, tmp_path: Path) -> None:
+    arguments = ["adapt", "drafter", f"--{option}", "cook", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2
-    assert "cook is no stage" in done.output
-
-
-def test_shards_are_read_as_they_come(recorded: Path, tmp_path: Path) -> None:
-    first, second = shard_paths(recorded)
-    (tmp_path / first.name).write_bytes(first.read_bytes())
-    corpus = Corpus(tmp_path)
-    assert len(corpus) == 24
-    (tmp_path / second.name).write_bytes(second.read_bytes())
-    assert corpus.refresh() == len(corpus) == 48
-    assert len(list(islice(corpus.ids, 48))) == 48
+    assert told in done.output

@@ -198,6 +198,13 @@ def drafter(
     batch: Annotated[int, typer.Option(min=1, help="Conversations per step.")] = 8,
     blocks: Annotated[int, typer.Option(min=1, help="Drafts per conversation and step.")] = 12,
     rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1.5e-3,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Number format of the training's products: float32, bfloat16, or auto for "
+            "bfloat16 on CPUs that have units for it."
+        ),
+    ] = "auto",
     words: Annotated[int, typer.Option(min=64, help="Number of tokens that it can draft.")] = 6144,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     seconds: SecondsOption = None,
@@ -212,15 +219,18 @@ def drafter(
     """Train a drafter, with which a model writes several words per pass; resumes with --out."""
     if stage not in ("all", "record", "train", "pack"):
         raise typer.BadParameter(f"{stage} is no stage: use record, train, pack or all.")
+    if precision not in ("float32", "bfloat16", "auto"):
+        raise typer.BadParameter(f"{precision} is no precision: use float32, bfloat16 or auto.")
     _check_directory(out_directory)
     source, instructions = _base(base, config)
-    tasks = _engine("drafter.tasks")
+    tasks, training = _engine("drafter.tasks"), _engine("drafter.training")
     own = _engine("tasks").read_prompts(prompts) if prompts else ()
     task = tasks.DrafterTask(
         base=source, out=out_directory, system=instructions, own=own,
         conversations=conversations, words=words, seconds=seconds, dtype=dtype, threads=threads,
-        training=_engine("drafter.training").DraftTraining(
-            steps=steps, batch=batch, blocks=blocks, rate=rate, seed=seed
+        training=training.DraftTraining(
+            steps=steps, batch=batch, blocks=blocks, rate=rate, seed=seed,
+            precision=training.fast_precision() if precision == "auto" else precision,
         ),
     )  # fmt: skip
     _finish(tasks.make(task, stage, _report, lambda report: _report(report.describe())))

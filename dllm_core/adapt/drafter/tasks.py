@@ -83,6 +83,7 @@ def make(
         done = record(
             engine, plan, task.recordings, task.conversations,
             own=task.own, seconds=task.seconds, tell=tell,
+            source=task.base, processes=task.threads or torch.get_num_threads(),
         )  # fmt: skip
         if not done:
             return False

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 from dllm_core.adapt.drafter.batches import Batch, batch_of
 from dllm_core.adapt.drafter.measure import Accepted, accepted
 from dllm_core.adapt.drafter.shards import Corpus
+from dllm_core.adapt.heap import keep_freed_memory
 from dllm_core.draft.config import DrafterConfig
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.errors import DataError
@@ -35,6 +37,19 @@ _MEASURED = 60
 _SAMPLED = 40
 """Every so many rows of a conversation's features go into mean and deviation."""
 _LEAST_DEVIATION = 1e-3
+_AVERAGED = 4
+"""Every so many steps the weights go into their average."""
+_IGNORED = -100
+"""The word of a row that does not count."""
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def fast_precision() -> Precision:
+    """bfloat16 where this CPU has units for its products (AMX), float32 elsewhere: without them
+    bfloat16 takes four times as long."""
+    find = getattr(torch.cpu, "get_capabilities", dict)
+    return "bfloat16" if find().get("amx_bf16") else "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +67,10 @@ class DraftTraining:
     """Share of the steps at the full rate, which then falls to nothing in a straight line."""
     clip: float = 1.0
     average: float = 0.998
-    """Weight of the average of weights at every step, less in the beginning."""
+    """Weight of the average of weights over a step, less in the beginning."""
     seed: int = 0
+    precision: Precision = "float32"
+    """Of the products; weights and sums stay in float32."""
     every_seconds: float = 150.0
     """Between two measurements, each with a checkpoint."""
     seconds: float | None = None
@@ -116,6 +133,7 @@ class DraftTrainer:
     ) -> None:
         self.network, self.corpus, self.options, self._out = network, corpus, options, out
         self.step, self._before = 0, 0.0
+        self._short = options.precision == "bfloat16"
         self._smooth = float("nan")
         self._average = [p.detach().clone() for p in network.parameters()]
         self._optimizer = torch.optim.AdamW(
@@ -147,22 +165,24 @@ class DraftTrainer:
         """Train until all steps are done or the time is up; returns whether all are done."""
         begin = last = monotonic()
         first = self.step
-        while self.step < self.options.steps:
-            now = monotonic()
-            late = self.options.seconds is not None and now - begin > self.options.seconds
-            if late or now - last > self.options.every_seconds:
-                listen(self._pause(now - begin, first))
-                last = monotonic()
-            if late:
-                return False
-            self._advance()
+        keep_freed_memory()
+        with ThreadPoolExecutor(1, "batches") as ahead:
+            following = ahead.submit(self._batch, self.step)
+            while self.step < self.options.steps:
+                now = monotonic()
+                late = self.options.seconds is not None and now - begin > self.options.seconds
+                if late or now - last > self.options.every_seconds:
+                    listen(self._pause(now - begin, first))
+                    last = monotonic()
+                if late:
+                    return False
+                batch, following = following.result(), ahead.submit(self._batch, self.step + 1)
+                self._advance(batch)
         listen(self._pause(monotonic() - begin, first))
         return True
 
     def _pause(self, seconds: float, first: int) -> Report:
         """Measure, note and keep what there is."""
-        if self.corpus.refresh() and self.step:
-            self._sort()
         with self.averaged():
             found = self.measure()
         pace = seconds / max(1, self.step - first)
@@ -188,12 +208,15 @@ class DraftTrainer:
         """Chains of a whole block on conversations that are kept out."""
         return accepted(self.network, self.corpus, held_out(self.corpus)[-_MEASURED:])
 
-    def _advance(self) -> None:
-        options, config = self.options, self.network.config
-        random = np.random.default_rng((options.seed, self.step))
-        chunk = self._chunks[int(random.integers(len(self._chunks)))]
-        seed = (options.seed, self.step, 1)
-        batch = batch_of(self.corpus, chunk, options.blocks, config.block, seed)
+    def _batch(self, step: int) -> Batch:
+        """What this step learns from, the same whenever it is made."""
+        options, seed = self.options, self.options.seed
+        chunk = self._chunks[int(np.random.default_rng((seed, step)).integers(len(self._chunks)))]
+        block = self.network.config.block
+        return batch_of(self.corpus, chunk, options.blocks, block, (seed, step, 1))
+
+    def _advance(self, batch: Batch) -> None:
+        options = self.options
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate()
         loss = self._loss(batch)
@@ -204,22 +227,26 @@ class DraftTrainer:
         self.step += 1
         value = float(loss.detach())
         self._smooth = value if np.isnan(self._smooth) else 0.98 * self._smooth + 0.02 * value
-        keep = min(options.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            now = [p.detach() for p in self.network.parameters()]
-            torch._foreach_lerp_(self._average, now, 1 - keep)
+        if self.step % _AVERAGED == 0:
+            keep = min(options.average, (1 + self.step) / (10 + self.step)) ** _AVERAGED
+            with torch.no_grad():
+                now = [p.detach() for p in self.network.parameters()]
+                torch._foreach_lerp_(self._average, now, 1 - keep)
 
     def _loss(self, batch: Batch) -> Tensor:
         """Weighted cross-entropy; words that cannot be drafted are nobody's fault."""
         network = self.network
         places = torch.arange(batch.features.shape[1])
-        hidden = network(network.context(batch.features, places), batch.tokens, batch.positions)
         words = network.places[batch.targets.clamp_min(0)]
         counts = (batch.targets >= 0) & (words < network.config.words)
-        scores = network.logits(hidden[counts], batch.previous[counts])
-        each = F.cross_entropy(scores, words[counts], reduction="none")
-        weights = self._weights.expand(counts.shape)[counts]
-        return (each * weights).sum() / weights.sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._short):
+            context = network.context(batch.features, places)
+            hidden = network(context, batch.tokens, batch.positions)
+            # Every row, though not all count: products of ever new sizes are slow to set up.
+            scores = network.logits(hidden, batch.previous).flatten(0, -2).float()
+        each = F.cross_entropy(scores, words.where(counts, _IGNORED).flatten(), reduction="none")
+        weights = self._weights.where(counts, 0.0)
+        return (each * weights.flatten()).sum() / weights.sum()
 
     def averaged(self) -> _Swapped:
         """A context in which the network has the average of its weights."""
