@@ -267,11 +267,17 @@ def test_all_stages_end_in_a_drafter_that_changes_no_word(base: Path, recorded: 
     assert tasks.make(task, "train", told.append, lambda report: told.append(report.describe()))
     assert tasks.make(task, "pack", told.append)
     assert "step 4 of 4" in " ".join(told)
+    told.clear()
+    task = replace(task, evaluated=1)
+    assert [tasks.make(task, "evaluate", told.append) for _ in range(2)] == [True, True]
+    assert "of 7 replies equal the base's" in told[-1]
     place = task.out / tasks.DRAFTER
     card = (place / packing.CARD).read_text()
     values = json.loads((place / "config.json").read_text())
     assert values["sha256"] in card
     assert "48 conversations" in card
+    assert card.count("| all | 7 | 1.0 |") == 1
+    assert len((place / packing.EVALUATION).read_text().splitlines()) == 8
     assert values["training"]["blocks"] == 4 * 4 * 3
     engine = Engine.load(base, dtype="float32", device="cpu")
     engine.use_drafter(place)

@@ -189,7 +189,7 @@ def drafter(
         ),
     ] = None,
     stage: Annotated[
-        str, typer.Option(help="Stage to run: record, train, pack, or all of them.")
+        str, typer.Option(help="Stage to run: record, train, pack, evaluate, or all of them.")
     ] = "all",
     conversations: Annotated[
         int, typer.Option(min=128, help="Number of conversations to record.")
@@ -217,8 +217,10 @@ def drafter(
     config: ConfigOption = None,
 ) -> None:
     """Train a drafter, with which a model writes several words per pass; resumes with --out."""
-    if stage not in ("all", "record", "train", "pack"):
-        raise typer.BadParameter(f"{stage} is no stage: use record, train, pack or all.")
+    if stage not in ("all", "record", "train", "pack", "evaluate"):
+        raise typer.BadParameter(
+            f"{stage} is no stage: use record, train, pack, evaluate or all."
+        )
     if precision not in ("float32", "bfloat16", "auto"):
         raise typer.BadParameter(f"{precision} is no precision: use float32, bfloat16 or auto.")
     _check_directory(out_directory)

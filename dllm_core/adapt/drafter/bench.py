@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dllm_core.adapt.drafter.comparison import Llama, cases_of, compare, rows_of
-from dllm_core.adapt.held_out import HeldOutConversation, conversations
+from dllm_core.adapt.drafter.comparison import Llama, cases_of, compare, in_turn, rows_of
+from dllm_core.adapt.held_out import conversations
 from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import OptionError
@@ -64,13 +63,3 @@ def measure(
     with closing(Llama(command)) as llama:
         found = list(run(llama=llama))
     yield from rows_of(found)
-
-
-def in_turn(asked: Sequence[HeldOutConversation]) -> list[HeldOutConversation]:
-    """One conversation of every domain, then the next of each: a time limit cuts all alike."""
-    places: Counter[str] = Counter()
-    numbered = []
-    for each in asked:
-        numbered.append((places[each.domain], each))
-        places[each.domain] += 1
-    return [each for _, each in sorted(numbered, key=lambda pair: pair[0])]

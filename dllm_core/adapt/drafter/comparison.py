@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -236,3 +237,13 @@ def cases_of(
             messages.append(("assistant", said))
         messages.append(("user", each.turns[-1]))
         yield Case(each.domain, tuple(messages), each.answers)
+
+
+def in_turn(asked: Sequence[HeldOutConversation]) -> list[HeldOutConversation]:
+    """One conversation of every domain, then the next of each: a time limit cuts all alike."""
+    places: Counter[str] = Counter()
+    numbered = []
+    for each in asked:
+        numbered.append((places[each.domain], each))
+        places[each.domain] += 1
+    return [each for _, each in sorted(numbered, key=lambda pair: pair[0])]

@@ -195,6 +195,7 @@ class DraftTrainer:
             "seconds": round(report.seconds, 1),
             "blocks": report.step * self.options.batch * self.options.blocks,
             "conversations": len(self.corpus),
+            "precision": self.options.precision,
             "loss": round(report.loss, 4),
             "tokens_a_pass": round(report.tokens_a_pass, 4),
             "right": [round(share, 4) for share in found.right],
