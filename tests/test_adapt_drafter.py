@@ -304,14 +304,20 @@ def test_the_bench_compares_reply_by_reply(base: Path, recorded: Path) -> None:
         HeldOutConversation("facts", ("Hi.",), answers=("no such answer",)),
         HeldOutConversation("turns", ("A.", "B."), system="Sing."),
     ]
-    cases = list(cases_of(engine, asked, SYSTEM))
+    cases, costs = list(cases_of(engine, asked, SYSTEM)), engine.host.draft_costs
     assert [len(case.messages) for case in cases] == [2, 4]
-    found: list[Compared] = list(compare(engine, cases, max_tokens=8))
+    found: list[Compared] = list(compare(engine, cases, max_tokens=8, wide=True, rounds=2))
     rows = list(rows_of(found))
     assert [row["domain"] for row in rows] == ["facts", "turns", "all"]
     assert all(row["equal"] == 1.0 for row in rows)
     assert rows[-1]["facts_asked"] == 1
     assert rows[0]["tokens_a_pass"] >= 1.0
+    assert rows[0]["tokens_a_pass_wide"] >= 1.0
+    assert 0 <= rows[0]["unverified_bounded"] < 8
+    assert 0 <= rows[0]["beginnings_bounded"] <= 1
+    assert all(each.wide is not None and each.wide.ids == each.plain.ids for each in found)
+    assert all(each.bounded is not None and each.bounded.forwards <= 2 for each in found)
+    assert engine.host.draft_costs == costs
     assert all(each.drafted.forwards <= each.plain.forwards for each in found)
 
 

@@ -125,6 +125,16 @@ def draft(
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Time limit in seconds. Default: no limit.")
     ] = None,
+    wide: Annotated[
+        bool,
+        typer.Option("--wide", help="Also reply with drafts of all rows, whatever they cost."),
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Also reply in so many passes, the last tokens unverified. Default: not."
+        ),
+    ] = None,
     llama_python: Annotated[
         Path | None, typer.Option(help="Interpreter with llama-cpp-python, to run beside.")
     ] = None,
@@ -146,6 +156,8 @@ def draft(
             dtype=dtype,
             seconds=seconds,
             threads=threads or thread_plan(settings).responder,
+            wide=wide,
+            rounds=rounds,
             llama_python=llama_python,
             report=status.update,
         )

@@ -29,6 +29,8 @@ def measure(
     dtype: Dtype,
     threads: int,
     seconds: float | None = None,
+    wide: bool = False,
+    rounds: int | None = None,
     llama_python: Path | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Iterator[dict[str, Any]]:
@@ -55,7 +57,10 @@ def measure(
         "draft_ms": round(costs.draft, 2),
     }
     cases = cases_of(engine, in_turn(conversations(limit)), system)
-    run = partial(compare, engine, cases, seconds=seconds, max_tokens=max_tokens, report=report)
+    run = partial(
+        compare, engine, cases, seconds=seconds, max_tokens=max_tokens, wide=wide, rounds=rounds,
+        report=report,
+    )  # fmt: skip
     if llama_python is None:
         yield from rows_of(list(run()))
         return
