@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,18 +19,20 @@ from dllm_core.adapt.drafter import packing, tasks
 from dllm_core.adapt.drafter.batches import NOTHING, anchors_of, batch_of
 from dllm_core.adapt.drafter.comparison import Compared, cases_of, compare, rows_of
 from dllm_core.adapt.drafter.conversations import Conversation, Source
+from dllm_core.adapt.drafter.gradients import Gradients, StepLoss
 from dllm_core.adapt.drafter.measure import accepted
+from dllm_core.adapt.drafter.options import DraftTraining, Precision
 from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record
 from dllm_core.adapt.drafter.replies import Writer
 from dllm_core.adapt.drafter.shards import Corpus, shard_paths
-from dllm_core.adapt.drafter.training import DraftTrainer, DraftTraining, Precision
+from dllm_core.adapt.drafter.training import DraftTrainer
 from dllm_core.adapt.held_out import (
     HeldOutConversation,
     conversations,
     held_out_prompts,
     plain,
 )
-from dllm_core.errors import DataError, OptionError
+from dllm_core.errors import DataError, OptionError, TooLargeError
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.transformer import Span, Taps, visibility
 
@@ -168,6 +171,41 @@ def test_several_processes_make_the_same_shards(
     assert "0 s left" in told[-1]
 
 
+@pytest.mark.slow
+def test_a_second_process_changes_nothing(
+    base: Path, recorded: Path, tmp_path: Path, engine: Engine
+) -> None:
+    corpus, plan = Corpus(recorded), RecordPlan.read(recorded)
+
+    def trained(processes: int) -> DraftTrainer:
+        task = replace(task_for(base, recorded), out=tmp_path / str(processes))
+        task.run.mkdir(parents=True)
+        options = replace(task.training, processes=processes)
+        network = tasks._network(task, engine, plan, corpus)
+        trainer = DraftTrainer(network, corpus, options, task.run)
+        assert trainer.run()
+        return trainer
+
+    alone, beside = trained(1), trained(2)
+    for mine, theirs in zip(alone.network.parameters(), beside.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert alone._smooth == beside._smooth
+
+
+def test_the_end_of_the_second_process_is_told(
+    base: Path, recorded: Path, tmp_path: Path, engine: Engine
+) -> None:
+    corpus, plan = Corpus(recorded), RecordPlan.read(recorded)
+    task = replace(task_for(base, recorded), out=tmp_path)
+    task.run.mkdir()
+    network = tasks._network(task, engine, plan, corpus)
+    gradients = Gradients(network, StepLoss(network, corpus, task.training))
+    gradients._other, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with pytest.raises(TooLargeError, match="second process"):
+        gradients.step(0)
+
+
 def test_products_in_bfloat16_learn_the_same(
     base: Path, recorded: Path, tmp_path: Path, engine: Engine
 ) -> None:
@@ -180,8 +218,7 @@ def test_products_in_bfloat16_learn_the_same(
     def gradient(precision: Precision) -> torch.Tensor:
         network.zero_grad()
         options = replace(task.training, precision=precision)
-        trainer = DraftTrainer(network, corpus, options, task.run)
-        trainer._loss(trainer._batch(0)).backward()
+        StepLoss(network, corpus, options).backward(0, 0)
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
     exact, short = gradient("float32"), gradient("bfloat16")
@@ -241,19 +278,20 @@ def test_training_lowers_the_loss_and_resumes_to_the_last_bit(
         return found
 
     whole = trainer("whole")
-    batch = whole._batch(0)
-    before = whole._loss(batch).item()
+    losses = whole._gradients._losses
+    batch = losses.batch(0, 0)
+    before = losses.of(batch).item()
     for _ in range(12):
-        whole._advance(whole._batch(whole.step))
-    assert whole._loss(batch).item() < before
+        whole._advance()
+    assert losses.of(batch).item() < before
     pieces = trainer("pieces")
     for _ in range(6):
-        pieces._advance(pieces._batch(pieces.step))
+        pieces._advance()
     pieces.save(1.0)
     pieces = trainer("pieces")
     assert pieces.step == 6
     for _ in range(6):
-        pieces._advance(pieces._batch(pieces.step))
+        pieces._advance()
     for mine, theirs in zip(pieces.network.parameters(), whole.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     with pytest.raises(DataError, match="too few to train on"):

@@ -195,7 +195,7 @@ def drafter(
         int, typer.Option(min=128, help="Number of conversations to record.")
     ] = 12_800,
     steps: Annotated[int, typer.Option(min=1, help="Number of training steps.")] = 10_000,
-    batch: Annotated[int, typer.Option(min=1, help="Conversations per step.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Conversations per step.")] = 16,
     blocks: Annotated[int, typer.Option(min=1, help="Drafts per conversation and step.")] = 12,
     rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1.5e-3,
     precision: Annotated[
@@ -218,21 +218,19 @@ def drafter(
 ) -> None:
     """Train a drafter, with which a model writes several words per pass; resumes with --out."""
     if stage not in ("all", "record", "train", "pack", "evaluate"):
-        raise typer.BadParameter(
-            f"{stage} is no stage: use record, train, pack, evaluate or all."
-        )
+        raise typer.BadParameter(f"{stage} is no stage: use record, train, pack, evaluate or all.")
     if precision not in ("float32", "bfloat16", "auto"):
         raise typer.BadParameter(f"{precision} is no precision: use float32, bfloat16 or auto.")
     _check_directory(out_directory)
     source, instructions = _base(base, config)
-    tasks, training = _engine("drafter.tasks"), _engine("drafter.training")
+    tasks, options = _engine("drafter.tasks"), _engine("drafter.options")
     own = _engine("tasks").read_prompts(prompts) if prompts else ()
     task = tasks.DrafterTask(
         base=source, out=out_directory, system=instructions, own=own,
         conversations=conversations, words=words, seconds=seconds, dtype=dtype, threads=threads,
-        training=training.DraftTraining(
+        training=options.DraftTraining(
             steps=steps, batch=batch, blocks=blocks, rate=rate, seed=seed,
-            precision=training.fast_precision() if precision == "auto" else precision,
+            precision=options.fast_precision() if precision == "auto" else precision,
         ),
     )  # fmt: skip
     _finish(tasks.make(task, stage, _report, lambda report: _report(report.describe())))

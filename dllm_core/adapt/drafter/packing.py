@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from dllm_core.adapt.drafter.gradients import held_out
 from dllm_core.adapt.drafter.measure import replayed, shares
 from dllm_core.adapt.drafter.recording import RecordPlan
 from dllm_core.adapt.drafter.shards import Corpus
-from dllm_core.adapt.drafter.training import LOG, held_out
+from dllm_core.adapt.drafter.training import LOG
 from dllm_core.draft import files
 from dllm_core.draft.calibration import Calibration
 from dllm_core.draft.network import DraftNetwork

@@ -163,9 +163,7 @@ _Beginning = tuple[str, RecordPlan, Path, Sequence[str]]
 _Made = tuple[int, int, int]
 
 
-def _made_by_many(
-    beginning: _Beginning, numbers: Iterator[int], processes: int
-) -> Iterator[_Made]:
+def _made_by_many(beginning: _Beginning, numbers: Iterator[int], processes: int) -> Iterator[_Made]:
     """Shards as they are done, with one under way in each process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _begin_process, beginning) as pool:

@@ -13,13 +13,13 @@ import torch
 
 from dllm_core.adapt.drafter import packing
 from dllm_core.adapt.drafter.comparison import cases_of, compare, in_turn, rows_of
+from dllm_core.adapt.drafter.options import DraftTraining
 from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record
 from dllm_core.adapt.drafter.shards import Corpus
 from dllm_core.adapt.drafter.training import (
     CHECKPOINT,
     CONFIG,
     DraftTrainer,
-    DraftTraining,
     Listener,
     new_network,
     read_checkpoint,
@@ -112,7 +112,8 @@ def train(
     plan, corpus = RecordPlan.read(task.recordings), Corpus(task.recordings)
     task.run.mkdir(parents=True, exist_ok=True)
     network = _network(task, engine, plan, corpus)
-    options = replace(task.training, seconds=seconds)
+    processes = task.threads or torch.get_num_threads()
+    options = replace(task.training, seconds=seconds, processes=processes)
     trainer = DraftTrainer(network, corpus, options, task.run)
     weights = sum(p.numel() for p in network.parameters())
     tell(f"{len(corpus)} conversations, {weights / 1e6:.1f} million weights")

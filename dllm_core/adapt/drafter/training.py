@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dllm_core.adapt.drafter.batches import Batch, batch_of
+from dllm_core.adapt.drafter.gradients import Gradients, StepLoss, held_out
 from dllm_core.adapt.drafter.measure import Accepted, accepted
+from dllm_core.adapt.drafter.options import DraftTraining
 from dllm_core.adapt.drafter.shards import Corpus
 from dllm_core.adapt.heap import keep_freed_memory
 from dllm_core.draft.config import DrafterConfig
@@ -30,8 +29,6 @@ from dllm_core.draft.network import DraftNetwork
 from dllm_core.errors import DataError
 
 CONFIG, LOG, CHECKPOINT = "config.json", "log.jsonl", "checkpoint.pt"
-_HELD = 64
-"""Every so many conversations one is kept for measuring."""
 _MEASURED = 60
 """Conversations that a measurement takes."""
 _SAMPLED = 40
@@ -39,41 +36,6 @@ _SAMPLED = 40
 _LEAST_DEVIATION = 1e-3
 _AVERAGED = 4
 """Every so many steps the weights go into their average."""
-_IGNORED = -100
-"""The word of a row that does not count."""
-
-Precision = Literal["float32", "bfloat16"]
-
-
-def fast_precision() -> Precision:
-    """bfloat16 where this CPU has units for its products (AMX), float32 elsewhere: without them
-    bfloat16 takes four times as long."""
-    find = getattr(torch.cpu, "get_capabilities", dict)
-    return "bfloat16" if find().get("amx_bf16") else "float32"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DraftTraining:
-    """How a drafter is trained."""
-
-    steps: int
-    batch: int = 8
-    """Conversations a step."""
-    blocks: int = 12
-    """Of each."""
-    rate: float = 1.5e-3
-    warm_up: int = 100
-    flat: float = 0.4
-    """Share of the steps at the full rate, which then falls to nothing in a straight line."""
-    clip: float = 1.0
-    average: float = 0.998
-    """Weight of the average of weights over a step, less in the beginning."""
-    seed: int = 0
-    precision: Precision = "float32"
-    """Of the products; weights and sums stay in float32."""
-    every_seconds: float = 150.0
-    """Between two measurements, each with a checkpoint."""
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +64,6 @@ class Report:
 Listener = Callable[[Report], None]
 
 
-def held_out(corpus: Corpus) -> list[int]:
-    """Conversations that are not trained on."""
-    return [i for i in range(len(corpus)) if i % _HELD == _HELD - 1]
-
-
 def draft_vocabulary(corpus: Corpus, vocab_size: int, words: int) -> Tensor:
     """The most frequent tokens of all replies, most frequent first."""
     counts = np.zeros(vocab_size, np.int64)
@@ -133,28 +90,12 @@ class DraftTrainer:
     ) -> None:
         self.network, self.corpus, self.options, self._out = network, corpus, options, out
         self.step, self._before = 0, 0.0
-        self._short = options.precision == "bfloat16"
         self._smooth = float("nan")
         self._average = [p.detach().clone() for p in network.parameters()]
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=options.rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
         )
-        depth = torch.arange(network.config.block, dtype=torch.float32)
-        self._weights = torch.exp(-depth / network.config.depth_decay)
-        self._sort()
-
-    def _sort(self) -> None:
-        """Conversations of like length share a batch."""
-        held = set(held_out(self.corpus))
-        kept = [i for i in range(len(self.corpus)) if i not in held]
-        if len(kept) < self.options.batch:
-            raise DataError(
-                f"{len(kept)} conversations are too few to train on: make at least "
-                f"{self.options.batch}."
-            )
-        order = sorted(kept, key=lambda i: len(self.corpus.ids[i]))
-        size = self.options.batch
-        self._chunks = [np.array(order[i : i + size]) for i in range(0, len(order), size)]
+        self._gradients = Gradients(network, StepLoss(network, corpus, options))
 
     def _rate(self) -> float:
         options, share = self.options, self.step / self.options.steps
@@ -162,22 +103,34 @@ class DraftTrainer:
         return options.rate * min(1.0, (self.step + 1) / options.warm_up) * max(0.0, falling)
 
     def run(self, listen: Listener = lambda report: None) -> bool:
-        """Train until all steps are done or the time is up; returns whether all are done."""
+        """Train until all steps are done or the time is up; returns whether all are done.
+
+        Raises:
+            TooLargeError: the second process was ended.
+        """
+        keep_freed_memory()
+        if self.options.processes < 2:
+            return self._run(listen)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with self._gradients.beside(self.corpus.directory, self.options):
+                return self._run(listen)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _run(self, listen: Listener) -> bool:
         begin = last = monotonic()
         first = self.step
-        keep_freed_memory()
-        with ThreadPoolExecutor(1, "batches") as ahead:
-            following = ahead.submit(self._batch, self.step)
-            while self.step < self.options.steps:
-                now = monotonic()
-                late = self.options.seconds is not None and now - begin > self.options.seconds
-                if late or now - last > self.options.every_seconds:
-                    listen(self._pause(now - begin, first))
-                    last = monotonic()
-                if late:
-                    return False
-                batch, following = following.result(), ahead.submit(self._batch, self.step + 1)
-                self._advance(batch)
+        while self.step < self.options.steps:
+            now = monotonic()
+            late = self.options.seconds is not None and now - begin > self.options.seconds
+            if late or now - last > self.options.every_seconds:
+                listen(self._pause(now - begin, first))
+                last = monotonic()
+            if late:
+                return False
+            self._advance()
         listen(self._pause(monotonic() - begin, first))
         return True
 
@@ -209,45 +162,20 @@ class DraftTrainer:
         """Chains of a whole block on conversations that are kept out."""
         return accepted(self.network, self.corpus, held_out(self.corpus)[-_MEASURED:])
 
-    def _batch(self, step: int) -> Batch:
-        """What this step learns from, the same whenever it is made."""
-        options, seed = self.options, self.options.seed
-        chunk = self._chunks[int(np.random.default_rng((seed, step)).integers(len(self._chunks)))]
-        block = self.network.config.block
-        return batch_of(self.corpus, chunk, options.blocks, block, (seed, step, 1))
-
-    def _advance(self, batch: Batch) -> None:
+    def _advance(self) -> None:
         options = self.options
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate()
-        loss = self._loss(batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._gradients.step(self.step)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.clip)
         self._optimizer.step()
         self.step += 1
-        value = float(loss.detach())
-        self._smooth = value if np.isnan(self._smooth) else 0.98 * self._smooth + 0.02 * value
+        self._smooth = loss if np.isnan(self._smooth) else 0.98 * self._smooth + 0.02 * loss
         if self.step % _AVERAGED == 0:
             keep = min(options.average, (1 + self.step) / (10 + self.step)) ** _AVERAGED
             with torch.no_grad():
                 now = [p.detach() for p in self.network.parameters()]
                 torch._foreach_lerp_(self._average, now, 1 - keep)
-
-    def _loss(self, batch: Batch) -> Tensor:
-        """Weighted cross-entropy; words that cannot be drafted are nobody's fault."""
-        network = self.network
-        places = torch.arange(batch.features.shape[1])
-        words = network.places[batch.targets.clamp_min(0)]
-        counts = (batch.targets >= 0) & (words < network.config.words)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._short):
-            context = network.context(batch.features, places)
-            hidden = network(context, batch.tokens, batch.positions)
-            # Every row, though not all count: products of ever new sizes are slow to set up.
-            scores = network.logits(hidden, batch.previous).flatten(0, -2).float()
-        each = F.cross_entropy(scores, words.where(counts, _IGNORED).flatten(), reduction="none")
-        weights = self._weights.where(counts, 0.0)
-        return (each * weights.flatten()).sum() / weights.sum()
 
     def averaged(self) -> _Swapped:
         """A context in which the network has the average of its weights."""
