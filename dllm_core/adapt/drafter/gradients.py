@@ -127,7 +127,9 @@ class Gradients:
         """Run a second process for the second part of all steps within this context."""
         context = multiprocessing.get_context("spawn")
         self._network.share_memory()
-        self._shared = [torch.zeros_like(p).share_memory_() for p in self._network.parameters()]
+        self._shared = [torch.zeros_like(p) for p in self._network.parameters()]
+        for gradient in self._shared:
+            gradient.share_memory_()  # type: ignore[no-untyped-call]
         self._other, theirs = context.Pipe()
         process = context.Process(
             target=_work,

@@ -13,8 +13,8 @@ Precision = Literal["float32", "bfloat16"]
 def fast_precision() -> Precision:
     """bfloat16 where this CPU has units for its products (AMX), float32 elsewhere: without them
     bfloat16 takes four times as long."""
-    find = getattr(torch.cpu, "get_capabilities", dict)
-    return "bfloat16" if find().get("amx_bf16") else "float32"
+    find = getattr(torch.cpu, "get_capabilities", None)  # older ones have none
+    return "bfloat16" if find is not None and find().get("amx_bf16") else "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

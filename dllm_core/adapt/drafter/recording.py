@@ -22,6 +22,7 @@ from dllm_core.adapt.drafter.shards import shard_path, write_shard
 from dllm_core.draft.config import fingerprint, shape_for
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError, OptionError
+from dllm_core.model.place import Dtype
 
 Tell = Callable[[str], None]
 
@@ -42,7 +43,7 @@ class RecordPlan:
     """Conversations of one file."""
     together: int = 32
     max_tokens: int = 40
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     own: str = ""
     """SHA-256 of the user's own prompts, in their order."""
 
@@ -68,7 +69,7 @@ class RecordPlan:
 
 
 def make_plan(
-    engine: Engine, base: str, system: str, dtype: str, seed: int, own: Sequence[str] = ()
+    engine: Engine, base: str, system: str, dtype: Dtype, seed: int, own: Sequence[str] = ()
 ) -> RecordPlan:
     """The plan for this base, and for prompts of the user's.
 
@@ -146,7 +147,7 @@ def record(
 
     if source is None or processes < 2 or len(todo) < 2:
         maker = ShardMaker(engine, plan, directory, own)
-        results = map(maker.make, in_time())
+        results: Iterator[_Made] = map(maker.make, in_time())
     else:
         results = _made_by_many((source, plan, directory, own), in_time(), processes)
     for number, conversations, tokens in results:
