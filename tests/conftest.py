@@ -26,8 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-live", action="store_true", help="run every scenario in real time, too")
 
 
-def pytest_configure() -> None:
-    """Before Triton is imported, which then decides how its kernels run."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Before Triton is imported, which then decides how its kernels run.
+
+    The process that hands tests to workers runs none: without torch it starts them sooner.
+    """
+    if config.getoption("dist", "no") != "no":
+        return
     from dllm_core.ops.interpret import interpret_without_gpu
 
     interpret_without_gpu()
