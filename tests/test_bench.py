@@ -101,6 +101,7 @@ def test_float32_is_not_compared_with_itself() -> None:
 
 @pytest.mark.model
 @pytest.mark.slow
+@pytest.mark.long
 def test_transformers_runs_the_same_positions_from_the_same_file_in_turn() -> None:
     path = smollm_path()
     engine = Engine.load(path, dtype="int4")

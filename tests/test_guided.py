@@ -26,6 +26,7 @@ def reply_of(rounds: list[DraftRound]) -> tuple[int, ...]:
     return tuple(token for each in rounds for token in each.ids)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("drafter", [SAME, STRANGER, BLOCKS])
 @pytest.mark.parametrize("max_tokens", [1, 8, 9, 30])
 @pytest.mark.parametrize("length", [1, 5, 8])
