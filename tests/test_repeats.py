@@ -28,12 +28,12 @@ class Case:
 
 def cases(name: str, **sizes: int) -> list[Case]:
     places = product(*map(range, sizes.values()))
-    specs = [SimpleNamespace(indices=dict(zip(sizes, at, strict=True))) for at in places]
+    specs = [SimpleNamespace(params=dict(zip(sizes, at, strict=True))) for at in places]
     return [Case(f"{name}[{i}]", spec) for i, spec in enumerate(specs)]
 
 
 def kept(items: list[Case]) -> list[dict[str, int]]:
-    return [item.callspec.indices for item in items if "long" not in item.marks]
+    return [item.callspec.params for item in items if "long" not in item.marks]
 
 
 def test_every_value_is_left_and_no_combination_of_shown_ones() -> None:

@@ -21,7 +21,8 @@ def mark(items: Iterable[pytest.Item]) -> None:
         combination = getattr(item, "callspec", None)
         if combination is None or not any(map(item.get_closest_marker, MANY)):
             continue
-        values = set(combination.indices.items())
+        # Each value is one object in all its combinations; not all of them can be hashed.
+        values = {(name, id(value)) for name, value in combination.params.items()}
         seen = shown[item.nodeid.partition("[")[0]]
         if values <= seen:
             item.add_marker("long")
