@@ -75,6 +75,7 @@ def task_for(base: Path, recorded: Path, steps: int = 4) -> tasks.DrafterTask:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_conversations_are_the_same_for_a_seed_and_keep_away_from_the_evaluation() -> None:
     first, second = (Source(5, SYSTEM) for _ in range(2))
     drawn = [first.draw() for _ in range(1500)]
@@ -105,6 +106,7 @@ def test_every_domain_of_the_evaluation_has_fifty_conversations() -> None:
     assert {len(each.turns) for each in found} == {1, 2, 4}
 
 
+@pytest.mark.slow
 def test_a_recording_has_the_bases_own_replies_and_hidden_states(engine: Engine) -> None:
     layers = (0, 2, 3)
     writer = Writer(engine, layers, together=3, max_tokens=9, longest=200)
@@ -262,6 +264,7 @@ def test_blocks_ask_for_what_was_said_and_for_nothing_beyond(recorded: Path) -> 
     assert len(anchors_of(np.array([[3, 6], [9, 10]], np.int32)).every) == 4
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_resumes_to_the_last_bit(
     engine: Engine, base: Path, recorded: Path, tmp_path: Path
 ) -> None:
@@ -332,6 +335,7 @@ def test_all_stages_end_in_a_drafter_that_changes_no_word(base: Path, recorded: 
     assert accepted(tasks.averaged_network(task.run, engine), Corpus(recorded), [0, 1]).right
 
 
+@pytest.mark.slow
 def test_the_bench_compares_reply_by_reply(base: Path, recorded: Path) -> None:
     task = task_for(base, recorded)
     tasks.make(task, "train")
