@@ -98,6 +98,7 @@ async def test_a_session_goes_on_over_another_websocket():
             assert done["response"]["output"][0]["content"][0]["transcript"] == "Again and again."
 
 
+@pytest.mark.slow
 async def test_what_was_being_spoken_goes_on():
     async with server() as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -125,6 +126,7 @@ async def test_what_was_being_spoken_goes_on():
             assert len(heard["content"][0]["transcript"].split()) >= 5
 
 
+@pytest.mark.slow
 async def test_a_turn_that_was_half_spoken_goes_on():
     async with server("how are you") as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -141,6 +143,7 @@ async def test_a_turn_that_was_half_spoken_goes_on():
             await until(line, "response.done")
 
 
+@pytest.mark.slow
 async def test_the_old_connection_is_closed_with_a_reason():
     async with server() as (address, _), dial(address, RESUMABLE) as old:
         token = await token_of(old)
@@ -152,6 +155,7 @@ async def test_the_old_connection_is_closed_with_a_reason():
             await until(line, "response.done")
 
 
+@pytest.mark.slow
 async def test_a_hang_up_is_the_end():
     async with server() as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -160,6 +164,7 @@ async def test_a_hang_up_is_the_end():
         assert (await refused(address, token))[0] == 404
 
 
+@pytest.mark.slow
 async def test_who_does_not_ask_sees_no_difference():
     async with server() as (address, _):
         async with dial(address, "") as line:
@@ -170,6 +175,7 @@ async def test_who_does_not_ask_sees_no_difference():
         await until_free(f"http://{address}")
 
 
+@pytest.mark.slow
 async def test_a_server_may_be_set_to_wait_for_nobody():
     async with server(resume_seconds=0) as (address, _), dial(address, RESUMABLE) as line:
         await ask(line, "how are you")
@@ -177,6 +183,7 @@ async def test_a_server_may_be_set_to_wait_for_nobody():
         assert "onebreath.session.resumable" not in kinds
 
 
+@pytest.mark.slow
 async def test_nobody_is_waited_for_for_ever():
     async with server(resume_seconds=0.05) as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -226,12 +233,14 @@ async def test_a_token_is_of_no_use_to_another_key():
             assert (await until(line, "session.created"))[-1]["resumed"]
 
 
+@pytest.mark.slow
 async def test_tokens_cannot_be_tried_by_the_thousand():
     async with server(max_calls=100) as (address, _):
         answers = [await refused(address, f"rs_{n}") for n in range(25)]
     assert {status for status, _ in answers} == {404, 429}
 
 
+@pytest.mark.slow
 async def test_a_token_is_in_no_log(caplog, monkeypatch):
     log = logging.getLogger("uvicorn.error")  # which other tests may have set up otherwise
     monkeypatch.setattr(log, "disabled", False)
@@ -345,6 +354,7 @@ def rtc(url, query, ear=None):
     return RtcCaller(url, HERE, ear, query=query)
 
 
+@pytest.mark.slow
 async def test_a_session_goes_on_over_a_new_offer():
     ear = Ear()
     async with agent() as (url, _):
@@ -372,6 +382,7 @@ async def test_a_session_goes_on_over_a_new_offer():
                 await second.close()
 
 
+@pytest.mark.slow
 async def test_from_webrtc_to_the_websocket_and_back():
     async with agent() as (url, _):
         first = rtc(url, RESUMABLE)
@@ -396,6 +407,7 @@ async def test_from_webrtc_to_the_websocket_and_back():
                 await third.close()
 
 
+@pytest.mark.slow
 async def test_an_offer_with_a_bad_token_is_answered_like_any():
     sdp = await offer_of()
     async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
@@ -405,6 +417,7 @@ async def test_an_offer_with_a_bad_token_is_answered_like_any():
         assert answer.json()["error"]["code"] == "session_not_found"
 
 
+@pytest.mark.slow
 async def test_a_lost_peer_is_waited_for():
     async with agent() as (url, _):
         async with call(url) as caller:
