@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from itertools import accumulate
-from time import perf_counter, process_time
+from time import perf_counter
 
 import torch
 
@@ -16,9 +17,12 @@ from dllm_core.draft.drafter import Drafter
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.transformer import Span, Transformer
 
-_DRAFTED_ROWS, _DRAFTED_AT = 8, 160
-"""Rows of a checking pass that are measured, and the positions they attend to."""
-_TURNS = 3
+_DRAFTED_ROWS = (1, 2, 3, 4, 6, 8)
+"""Rows of a checking pass that are measured: those that a kernel is made for."""
+_DRAFTED_AT, _ACCEPTED = 160, 3
+"""Positions that they attend to; those of them that the round before has added."""
+_TURNS = 6
+"""The first two are slow: weights come from memory, and kernels are looked up."""
 _SHAPES = ((2, 32), (2, 256), (16, 64), (32, 64), (32, 256))
 """(rows of a step, positions they attend to)."""
 
@@ -49,29 +53,36 @@ def step_ms(model: Transformer, rows: int, visible: int, context: int, repeats: 
 def draft_costs(model: Transformer, drafter: Drafter, context: int) -> DraftCosts:
     """The cost of rounds of the rule `draft` on this machine: the least of several measurements.
 
-    They take turns, so that a busy moment does not fall on one of them alone, and count the
-    processor's time: other programs are no reason to draft less. A pass over fewer rows never
-    counts as dearer than one over more: what is disturbed takes longer, not shorter.
+    They take turns, so that a busy moment does not fall on one of them alone. The clock counts and
+    not the processor's time, to which idle threads add while they spin. A pass over fewer rows
+    never counts as dearer than one over more: what is disturbed takes longer, not shorter.
     """
     visible = min(_DRAFTED_AT, context)
     store = scratch(model, visible, context)
-    steps = [step_on(model, rows, visible, store) for rows in range(1, _DRAFTED_ROWS + 1)]
-    least = [float("inf")] * (len(steps) + 1)
+    steps = [step_on(model, rows, visible, store) for rows in _DRAFTED_ROWS]
+    actions = [*steps, drafting_over(drafter, visible)]
+    least = [float("inf")] * len(actions)
     for _ in range(_TURNS):
-        for i, step in enumerate([*steps, drafting_over(drafter, visible)]):
-            begin = process_time()
-            step()
-            least[i] = min(least[i], (process_time() - begin) * 1e3 / torch.get_num_threads())
-    rows = list(accumulate(reversed(least[:-1]), min))[::-1]
-    return DraftCosts(tuple(rows), least[-1])
+        for i, action in enumerate(actions):
+            begin = perf_counter()
+            action()
+            least[i] = min(least[i], (perf_counter() - begin) * 1e3)
+    known = list(accumulate(reversed(least[:-1]), min))[::-1]
+    sizes = range(1, _DRAFTED_ROWS[-1] + 1)
+    rows = tuple(known[bisect_left(_DRAFTED_ROWS, size)] for size in sizes)
+    return DraftCosts(rows, least[-1])
 
 
 def drafting_over(drafter: Drafter, visible: int) -> Callable[[], object]:
-    """An action that drafts a block after so many positions and looks at its candidates."""
+    """An action that takes in a few positions, drafts a block after them and looks at its
+    candidates, as a round does."""
     cache = drafter.new_cache()
-    drafter.extend(cache, drafter.taps(visible).features.zero_())
+    features = drafter.taps(visible).features.zero_()
+    drafter.extend(cache, features)
 
     def draft() -> object:
+        cache.crop(visible - _ACCEPTED)
+        drafter.extend(cache, features[:_ACCEPTED], later=True)
         proposal = drafter.draft([(cache, 0)])[0]
         return [proposal.after(0, depth, 3) for depth in range(proposal.depth)]
 
