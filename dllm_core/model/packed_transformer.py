@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from dllm_core.config import ModelConfig
 from dllm_core.cpu import attention, jit, prediction, product
@@ -29,6 +29,9 @@ _KEPT = 16
 """Passes whose programs are kept, to run again on rows of the same shape."""
 _MOST_ROWS = 128
 """Most rows of a pass that is kept; longer prompts are read once."""
+
+_LAYERS = ("qkv", "out", "gate_up", "down")
+"""Names of the linear layers of a block."""
 
 _scratch = Workspace()
 """Scratch memory of attention, shared by all passes."""
@@ -50,10 +53,12 @@ class PackedTransformer(Transformer):
     def _begin(self) -> None:
         self._passes: OrderedDict[tuple[object, ...], _Pass] = OrderedDict()
         self._lock = Lock()
+        self._tables: list[dict[str, nn.Module | None]] = []
+        """Modules of the attention and of the MLP of every block."""
 
     def __getstate__(self) -> dict[str, Any]:
         """State without the passes, which hold addresses of this model; a copy makes its own."""
-        own = ("_passes", "_lock")
+        own = ("_passes", "_lock", "_tables")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -80,15 +85,28 @@ class PackedTransformer(Transformer):
         taps: Taps | None = None,
     ) -> Tensor:
         """See `Transformer.through`; several threads run one after another."""
-        found = [layer for block in self.blocks_in_order for layer in _layers(block)]
-        packed = [layer for layer in found if isinstance(layer, PackedLinear)]
-        if len(packed) < len(found):  # an adapter stands around a layer
+        weights = self._packed_weights()
+        if weights is None:
             return super().through(x, spans, layers, taps)
-        weights = [part.packed for layer in packed for part in layer.parts]
         chosen = tuple(range(len(self.blocks)) if layers is None else layers)
         rows = tuple(span.rows for span in spans)
         with self._lock:
             return self._pass(chosen, rows, weights).run(x, spans, taps)
+
+    def _packed_weights(self) -> list[PackedRows] | None:
+        """All weights in order; None where an adapter stands around a layer.
+
+        They may be others at every pass, so that the tables of modules are looked up: by the
+        attributes of a module this takes a twentieth of a pass over one row.
+        """
+        if not self._tables:
+            parts = [part for b in self.blocks_in_order for part in (b.attention, b.mlp)]
+            self._tables = [part._modules for part in parts]
+        found = [table[name] for table in self._tables for name in _LAYERS if name in table]
+        packed = [layer for layer in found if isinstance(layer, PackedLinear)]
+        if len(packed) < len(found):
+            return None
+        return [part.packed for layer in packed for part in layer.parts]
 
     def _pass(
         self, layers: tuple[int, ...], rows: tuple[int, ...], weights: list[PackedRows]
