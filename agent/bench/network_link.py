@@ -198,7 +198,10 @@ class StreamLink:
         if condition.overtaken and self._chance.random() < condition.overtaken:
             return OVERTAKEN_SECONDS
         wait, late = max(RETRANSMISSION_SECONDS, 2 * condition.delay), 0.0
-        while self._losses.lost():
+        lost = self._losses.lost()
+        while lost:
             late += wait
             wait = min(2 * wait, MAX_BACKOFF)
+            # By then the burst is over: what is lost again is lost for itself.
+            lost = self._chance.random() < condition.loss
         return late

@@ -58,11 +58,8 @@ class _Side(asyncio.DatagramProtocol):
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: self, local_addr=(HERE, 0))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        opened = await loop.create_datagram_endpoint(lambda: self, local_addr=(HERE, 0))
+        self.transport = opened[0]
 
     def datagram_received(self, data: bytes, address: Address) -> None:
         self.peer = address
@@ -192,13 +189,14 @@ class TcpRelay:
         self._connections = 0
         self._began: float | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
         """Listen."""
         sock = _small_socket()
         sock.bind((HERE, 0))
-        self._server = await asyncio.start_server(self._take, sock=sock, limit=READ_BYTES)
+        self._server = await asyncio.start_server(self._accept, sock=sock, limit=READ_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]
 
     @property
@@ -216,16 +214,24 @@ class TcpRelay:
         """Take connections again."""
         self._refuses = False
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Break all connections and listen no more."""
-        self.cut(down=True)
         if self._server is not None:
             self._server.close()
+        self.cut(down=True)
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refuses:
             writer.transport.abort()
             return
+        task = asyncio.create_task(self._take(reader, writer))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._began is None:
             self._began = asyncio.get_running_loop().time()
         sock = _small_socket()
@@ -252,15 +258,20 @@ class TcpRelay:
         room = asyncio.Event()
         room.set()
         delivering = asyncio.create_task(self._deliver(under_way, writer, waiting, room))
-        with contextlib.suppress(OSError):  # cut
+        try:
             while (data := await reader.read(READ_BYTES)) and not delivering.done():
                 waiting.add(len(data))
                 under_way.put_nowait((link.arrival(len(data), self.age), data))
                 if waiting.bytes >= WINDOW_BYTES:
                     room.clear()
                 await room.wait()
-        under_way.put_nowait((self.age, b""))
-        await delivering
+            under_way.put_nowait((self.age, b""))
+            await delivering
+        except OSError:
+            pass  # cut
+        finally:
+            delivering.cancel()
+            writer.close()
 
     async def _deliver(
         self,
@@ -281,7 +292,6 @@ class TcpRelay:
                 if waiting.bytes < WINDOW_BYTES:
                     room.set()
         room.set()
-        writer.close()
 
 
 def _small_socket() -> socket.socket:

@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from aiortc import RTCDataChannel, RTCSessionDescription
 from aiortc.rtp import RtpPacket
@@ -27,6 +27,16 @@ CONNECT_SECONDS = 10.0
 Hear = Callable[[Samples, float], None]
 
 
+class MediaRelay(Protocol):
+    """A relay through which the media of a call go, while its signalling does not."""
+
+    def offer(self, sdp: str) -> str:
+        """The offer as the server is to read it."""
+
+    def answer(self, sdp: str) -> str:
+        """The answer as the caller is to read it."""
+
+
 class RtcCaller:
     """One WebRTC call.
 
@@ -36,6 +46,7 @@ class RtcCaller:
         hear: called with each piece of received audio, float32 mono at 48 kHz, and the monotonic
             second at which it arrived.
         query: of the offer's address.
+        relay: relay between the caller and the server; None: they talk directly.
 
     Attributes:
         created: the first event of the server.
@@ -47,8 +58,10 @@ class RtcCaller:
         hosts: Sequence[str] = (),
         hear: Hear | None = None,
         query: str = "?onebreath=1",
+        relay: MediaRelay | None = None,
     ) -> None:
         self._url = url
+        self._relay = relay
         self._query = query
         self.created: dict[str, Any] = {}
         self._hosts = hosts
@@ -78,9 +91,12 @@ class RtcCaller:
         Raises:
             CallError: the server refuses the call, or the connection fails.
         """
-        answer = await asyncio.to_thread(self._signal, await self.offer(), session)
+        relay, offer = self._relay, await self.offer()
+        offer = offer if relay is None else relay.offer(offer)
+        answer = await asyncio.to_thread(self._signal, offer, session)
         self.call_id = answer["call_id"]
-        await self.peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
+        sdp = answer["sdp"] if relay is None else relay.answer(answer["sdp"])
+        await self.peer.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._opened.wait()
@@ -128,6 +144,11 @@ class RtcCaller:
         """Drop the media packets, in both directions, for which ``lost()`` is true."""
         lose_packets(self.peer, lost)
         self._lost = lost
+
+    @property
+    def concealed(self) -> int:
+        """Samples of the received audio that were made up in place of lost ones."""
+        return self._ear.concealed
 
     async def hung_up(self) -> None:
         """Wait until the server ends the call."""

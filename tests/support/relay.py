@@ -29,7 +29,7 @@ class Relay:
         await self._relay.open()
         self._ready.set()
         await self._over.wait()
-        self._relay.close()
+        await self._relay.close()
 
     @property
     def port(self) -> int:
