@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
@@ -16,16 +17,21 @@ from agent.latency.connection import (
     ReceivedAudio,
     ReceivedClear,
     ReceivedEvent,
+    ReceivedReplyEnd,
     ReceivedReplyStart,
 )
 from agent.latency.playout_buffer import FRAME_SECONDS, PlayoutBuffer
 from agent.latency.realtime import RealtimeConnection
+from agent.latency.rtc_caller import BROWSER_CODING
 from agent.latency.turn_log import MIN_GAP
 from agent.latency.webrtc import WebRtcConnection
 
 SLOW_BYTES: Final = 64_000
 """Bytes that the network has not taken, from which on the microphone's sound is dropped; the page
 does the same."""
+
+TAIL_SECONDS: Final = 0.2
+"""Seconds by which the event of a reply's end may be ahead of its last sound."""
 
 
 class NetworkCaller(AgentConnection, Protocol):
@@ -125,9 +131,10 @@ class WebRtcCaller(WebRtcConnection):
 
     def __init__(self, port: int, condition: Condition, seed: int) -> None:
         self.relay = UdpRelay(condition, seed)
-        super().__init__(f"http://{HERE}:{port}", (HERE,), self.relay)
+        super().__init__(f"http://{HERE}:{port}", (HERE,), self.relay, BROWSER_CODING)
         self._buffer = PlayoutBuffer(self.rate)
         self._made_up = 0
+        self._ends: deque[tuple[float, ReceivedReplyEnd]] = deque()
 
     @property
     def glitches(self) -> int:
@@ -156,7 +163,19 @@ class WebRtcCaller(WebRtcConnection):
         made_up, self._made_up = self._made_up, self._caller.concealed
         self._buffer.push(samples, self._made_up > made_up)
 
+    async def receive(self) -> AsyncIterator[ReceivedEvent]:
+        async for received in super().receive():
+            while self._ends and (
+                isinstance(received, ReceivedReplyStart) or self._ends[0][0] <= _now()
+            ):
+                yield self._ends.popleft()[1]
+            if isinstance(received, ReceivedReplyEnd):
+                self._ends.append((_now() + self.behind + TAIL_SECONDS, received))
+            else:
+                yield received
+
     async def _play(self) -> None:
+        """Hear one frame after the other, and the end of a reply once its sound was heard."""
         due = _now()
         while True:
             due += FRAME_SECONDS

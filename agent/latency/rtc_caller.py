@@ -18,9 +18,12 @@ from agent.errors import CallError
 from agent.transports.rtc_peer import listen_on, lose_packets, new_peer
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 from agent.transports.rtp_receiver import RtpReceiver
+from agent.transports.voice_rate import VoiceCoding
 
-BITRATE = 64_000
-"""Bits per second of the caller's voice."""
+CODING = VoiceCoding(64_000)
+"""Of the caller's voice."""
+BROWSER_CODING = VoiceCoding(32_000, 5)
+"""Of the caller's voice in Chromium."""
 CONNECT_SECONDS = 10.0
 """Time limit for signalling, and for the connection, in seconds."""
 
@@ -47,6 +50,7 @@ class RtcCaller:
             second at which it arrived.
         query: of the offer's address.
         relay: relay between the caller and the server; None: they talk directly.
+        coding: of the caller's voice.
 
     Attributes:
         created: the first event of the server.
@@ -59,6 +63,7 @@ class RtcCaller:
         hear: Hear | None = None,
         query: str = "?onebreath=1",
         relay: MediaRelay | None = None,
+        coding: VoiceCoding = CODING,
     ) -> None:
         self._url = url
         self._relay = relay
@@ -69,7 +74,8 @@ class RtcCaller:
         self._ear = RtpReceiver(self._heard)
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
-        self.microphone = SpeechTrack(BITRATE, self._mouth_changed)
+        self.microphone = SpeechTrack(CODING.bitrate, self._mouth_changed)
+        self.microphone.code(coding)
         self.peer = new_peer(self.microphone, self._take_packet, ())
         self.channel: RTCDataChannel = self.peer.createDataChannel("oai-events")
         self.channel.on("open", self._opened.set)

@@ -9,8 +9,9 @@ from agent.audio.samples import Samples
 from agent.errors import CallError
 from agent.latency.connection import ReceivedAudio, ReceivedEvent
 from agent.latency.realtime import received_events
-from agent.latency.rtc_caller import MediaRelay, RtcCaller
+from agent.latency.rtc_caller import CODING, MediaRelay, RtcCaller
 from agent.transports.opus import RATE
+from agent.transports.voice_rate import VoiceCoding
 
 MAX_UNREAD = 10_000
 """Pieces of audio and events that may wait to be read."""
@@ -23,6 +24,7 @@ class WebRtcConnection:
         url: ``http://host:port`` of a server with ``/v1/realtime/calls``.
         hosts: local addresses to offer as ICE candidates; empty: all but loopback.
         relay: relay between the caller and the server; None: they talk directly.
+        coding: of the caller's voice.
     """
 
     rate = RATE
@@ -30,10 +32,14 @@ class WebRtcConnection:
     resends = False
 
     def __init__(
-        self, url: str, hosts: Sequence[str] = (), relay: MediaRelay | None = None
+        self,
+        url: str,
+        hosts: Sequence[str] = (),
+        relay: MediaRelay | None = None,
+        coding: VoiceCoding = CODING,
     ) -> None:
         self._incoming: asyncio.Queue[ReceivedEvent | CallError] = asyncio.Queue(MAX_UNREAD)
-        self._caller = RtcCaller(url, hosts, self._hear, relay=relay)
+        self._caller = RtcCaller(url, hosts, self._hear, relay=relay, coding=coding)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def connect(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 from aiortc import InvalidStateError, RTCDataChannel
 
@@ -32,6 +34,7 @@ from agent.transports.pace import TOO_FAST, Pace, Paces
 from agent.transports.reading import EventReader, begins_turn
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 from agent.transports.rtp_receiver import RtpReceiver
+from agent.transports.voice_rate import VoiceRate
 
 log = logging.getLogger("onebreath.webrtc")
 
@@ -44,6 +47,8 @@ MAX_UNSENT_BYTES = 262_144
 """Bytes that may wait in the data channel before ``send`` waits."""
 MAX_CHANNELS = 4
 TICK_SECONDS = 0.02
+TICKS_BETWEEN_REPORTS = 25
+"""Ticks after which the client's report of losses is read again; one comes about every second."""
 PLAYOUT_SECONDS = 0.08
 """Seconds from sending audio to its playout: half a round trip, the client's jitter buffer
 (33-66 ms in Chromium on a good line), its sound card. A client that knows better reports
@@ -105,6 +110,9 @@ class WebRtcTransport:
         self._ticking: asyncio.Task[None] | None = None
         self.observers: list[asyncio.Queue[dict[str, object] | None]] = []
         self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
+        self._rate = VoiceRate(settings.bitrate)
+        self._reported: tuple[datetime, float] | None = None
+        """The newest report of losses, and the seconds of sound that were sent by then."""
         self._peer = rtc_peer.new_peer(self._track, self._receiver.take, settings.ice_servers)
         self._peer.on("datachannel", self._take_channel)
         self._peer.on("connectionstatechange", self._state_changed)
@@ -244,12 +252,29 @@ class WebRtcTransport:
         self._put(AppendedAudio(samples))
 
     async def _keep_time(self) -> None:
-        while not self._gone:
+        for tick in itertools.count():
+            if self._gone:
+                return
             await asyncio.sleep(TICK_SECONDS)
+            if tick % TICKS_BETWEEN_REPORTS == 0:
+                await self._adapt()
             if rtc_guard.overrun(self._peer):
                 log.warning("the client sends a message without end; the call is ended")
                 self._refuse()
             self._receiver.tick()
+
+    async def _adapt(self) -> None:
+        """Code the voice for the losses that the client reports, once for each report."""
+        report = await rtc_peer.reported_loss(self._peer)
+        if report is None or (self._reported is not None and report[0] == self._reported[0]):
+            return
+        sounded_before = 0.0 if self._reported is None else self._reported[1]
+        before = self._rate.coding
+        self._rate.report(report[1], self._track.sounded - sounded_before)
+        self._reported = report[0], self._track.sounded
+        if self._rate.coding != before:
+            log.info("the voice has %d bit/s from now on", self._rate.coding.bitrate)
+            self._track.code(self._rate.coding)
 
     # ---- to the client -------------------------------------------------------------
 
