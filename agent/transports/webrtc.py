@@ -17,7 +17,6 @@ from agent.audio.samples import Samples, StreamResampler
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import WebRtcSettings
 from agent.protocol import (
-    RESUMABLE,
     AppendedAudio,
     ClientMessage,
     EventWriter,
@@ -29,6 +28,7 @@ from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_guard, rtc_peer
 from agent.transports.base import Disconnected, WayBack
+from agent.transports.observers import Observers
 from agent.transports.opus import RATE
 from agent.transports.pace import TOO_FAST, Pace, Paces
 from agent.transports.reading import EventReader, begins_turn
@@ -75,7 +75,7 @@ class WebRtcTransport:
         reading: the state of the session that the meaning of events depends on.
 
     Attributes:
-        observers: queues of those who see the events of the call; None ends one.
+        observers: of the events of the call.
     """
 
     rate = RATE
@@ -108,7 +108,9 @@ class WebRtcTransport:
         self._refused = False
         """Whether the client broke a limit, so that its call ends with the connection."""
         self._ticking: asyncio.Task[None] | None = None
-        self.observers: list[asyncio.Queue[dict[str, object] | None]] = []
+        self.observers = Observers()
+        self._returns = False
+        """Whether the call outlives this connection, and its observers with it."""
         self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
         self._rate = VoiceRate(settings.bitrate)
         self._reported: tuple[datetime, float] | None = None
@@ -144,6 +146,7 @@ class WebRtcTransport:
 
     def expect_return(self) -> None:
         """Invent little silence: the client may come back over another connection."""
+        self._returns = True
         self._receiver.limit_silence(RESUMABLE_SILENCE)
 
     async def connected(self) -> None:
@@ -165,7 +168,8 @@ class WebRtcTransport:
     def _lose(self) -> None:
         """Mark the client as gone and wake all waiters."""
         self._gone = True
-        self._show_observers(None)
+        if not self._returns:
+            self.observers.end()
         self._ready.set()
         self._roomy.set()
         with contextlib.suppress(asyncio.QueueFull):  # then `receive` looks at `_gone`
@@ -326,17 +330,8 @@ class WebRtcTransport:
         """The event ``session.created`` with the session as it is now, for an observer."""
         return self._writer.created()
 
-    def _show_observers(self, event: dict[str, object] | None) -> None:
-        for events in list(self.observers):
-            try:
-                events.put_nowait(event)
-            except asyncio.QueueFull:
-                log.warning("an observer reads too slowly and is let go")
-                self.observers.remove(events)
-
     def _send_event(self, event: dict[str, object]) -> None:
-        if event["type"] != RESUMABLE:  # a secret of the client's
-            self._show_observers(event)
+        self.observers.show(event)
         if self._gone or self._channel is None:
             raise Disconnected
         try:
