@@ -1,4 +1,4 @@
-"""Calls on a loudspeaker: the room, and an agent that hears itself, or does not, in virtual time."""
+"""Calls on a loudspeaker in virtual time: rooms, and agents that hear themselves, or do not."""
 
 from __future__ import annotations
 

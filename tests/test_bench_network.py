@@ -181,7 +181,7 @@ async def test_a_network_that_is_cut_ends_the_call_with_a_sentence():
         call = NetworkCall(TransportName.REALTIME, CONDITIONS[0], 2)
 
         async def cut():
-            while caller.relay.up.most < 1000:  # the first frame of sound
+            while caller.relay.up.most < 1000:  # noqa: ASYNC110 - the first frame of sound
                 await asyncio.sleep(0.01)
             caller.relay.cut()
 

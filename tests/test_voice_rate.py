@@ -13,8 +13,8 @@ from agent.config.settings import WebRtcSettings
 from agent.protocol import EventWriter
 from agent.transports import rtc_peer
 from agent.transports.opus import FRAME, RATE, OpusDecoder, OpusEncoder
-from agent.transports.voice_rate import MAX_PATIENCE, PATIENCE_SECONDS, VoiceCoding, VoiceRate
 from agent.transports.rtc_track import SpeechTrack
+from agent.transports.voice_rate import MAX_PATIENCE, PATIENCE_SECONDS, VoiceCoding, VoiceRate
 from agent.transports.webrtc import WebRtcTransport
 
 RTP_BYTES = 34

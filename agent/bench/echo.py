@@ -35,7 +35,7 @@ STORIES: Final = (
     "fisherman before dark, cold but well. Since that evening there is always a warm place for the "
     "dog beside the oven, and a fresh bun on Sundays.",
     "Paris is the capital of France and lies on the river Seine. About two million people live in "
-    "the city itself, and more than ten million around it. The tower that everybody knows was built "
+    "the city itself, and more than ten million around it. The tower that all know was built "
     "for a fair, and was meant to stand for twenty years. The museum in the old palace holds more "
     "paintings than anyone can see in a week. In summer there are chairs and sand on the banks of "
     "the river, and music in the parks until late in the evening.",

@@ -86,7 +86,9 @@ def loudspeaker(sound: Samples) -> Samples:
 def _response(room: EchoRoom, rate: int, seed: int) -> Samples:
     """Impulse response of power 1: a direct sound, and noise that decays."""
     length = int(room.reverberation * rate)
-    tail = np.random.default_rng(seed).normal(0, 1, length) * 10 ** (-3 * np.arange(length) / length)
+    tail = np.random.default_rng(seed).normal(0, 1, length) * 10 ** (
+        -3 * np.arange(length) / length
+    )
     tail *= np.sqrt(0.7 / np.square(tail).sum())
     tail[0] += np.sqrt(0.3)
     return np.pad(tail, (round(room.delay * rate), 0)).astype(np.float32)

@@ -35,15 +35,15 @@ TAIL_SECONDS: Final = 0.2
 
 
 class NetworkCaller(AgentConnection, Protocol):
-    """A connection through a relay.
+    """A connection through a relay."""
 
-    Attributes:
-        glitches: interruptions of the agent's sound at the ear so far.
-        relay: the network.
-    """
+    @property
+    def glitches(self) -> int:
+        """Interruptions of the agent's sound at the ear so far."""
 
-    glitches: int
-    relay: TcpRelay | UdpRelay
+    @property
+    def relay(self) -> TcpRelay | UdpRelay:
+        """The network."""
 
     @property
     def behind(self) -> float:
@@ -126,8 +126,6 @@ class WebRtcCaller(WebRtcConnection):
         condition: the network.
         seed: of losses and delays.
     """
-
-    relay: UdpRelay
 
     def __init__(self, port: int, condition: Condition, seed: int) -> None:
         self.relay = UdpRelay(condition, seed)

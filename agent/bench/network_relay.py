@@ -205,7 +205,7 @@ class TcpRelay:
         return 0.0 if self._began is None else asyncio.get_running_loop().time() - self._began
 
     def cut(self, *, down: bool = False) -> None:
-        """Break all connections without a word; ``down``: and refuse new ones until ``up_again``."""
+        """Break all connections without a word; ``down``: and refuse new ones."""
         self._refuses = down
         for writer in self._writers:
             writer.transport.abort()

@@ -55,9 +55,7 @@ def network(
         write_rows(rows, [], f"onebreath bench network --questions {questions} --seed {seed}")
     table = []
     with err.status("loading") as status:
-        for call in run_network_bench(
-            transports, networks, questions, seed, config, status.update
-        ):
+        for call in run_network_bench(transports, networks, questions, seed, config, status.update):
             row = call.row()
             table.append(row)
             if rows is not None:

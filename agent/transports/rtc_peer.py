@@ -24,6 +24,7 @@ from aiortc import (
 from aiortc.jitterbuffer import JitterBuffer as AioRtcJitterBuffer
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
+from aiortc.stats import RTCRemoteInboundRtpStreamStats
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
@@ -151,7 +152,7 @@ async def reported_loss(peer: RTCPeerConnection) -> tuple[datetime, float] | Non
     """
     for sender in peer.getSenders():
         for stats in (await sender.getStats()).values():
-            if stats.type == "remote-inbound-rtp":
+            if isinstance(stats, RTCRemoteInboundRtpStreamStats):
                 return stats.timestamp, stats.fractionLost / 256
     return None
 
