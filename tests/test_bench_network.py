@@ -23,6 +23,7 @@ from agent.bench.network_link import (
     DatagramLink,
     StreamLink,
 )
+from agent.bench.network_relay import READ_BYTES, WINDOW_BYTES, TcpRelay
 from agent.errors import ConfigError
 from agent.latency.question import SpokenQuestion
 from agent.latency.results import TurnResult
@@ -188,3 +189,31 @@ async def test_a_network_that_is_cut_ends_the_call_with_a_sentence():
         await asyncio.gather(converse(caller, asked("how are you", "again"), call), cut())
     assert "lost" in call.error
     assert call.row()["words_right"] == 0.0
+
+
+async def test_a_stream_that_is_too_fast_for_its_link_waits_at_its_sender():
+    gone = asyncio.Event()
+
+    async def read(reader, writer):
+        while await reader.read(65_536):
+            pass
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(read, "127.0.0.1", 0)
+    relay = TcpRelay(server.sockets[0].getsockname()[1], Condition("slow", rate=64_000), 1)
+    await relay.open()
+    _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+    writer.write(bytes(2_000_000))
+    async with asyncio.timeout(60):
+        while relay.up.bytes < WINDOW_BYTES:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert relay.up.most < WINDOW_BYTES + READ_BYTES
+    assert writer.transport.get_write_buffer_size() > 0
+    writer.transport.abort()
+    await relay.close()
+    async with asyncio.timeout(60):
+        await gone.wait()
+    server.close()

@@ -48,8 +48,8 @@ class PlayoutBuffer:
         self._target = LEAST_SECONDS
         self._fills = True
         self._calm = 0.0
-        self._audible = False
-        """Whether the newest whole frame was."""
+        self._audible: bool | None = None
+        """Whether the newest whole frame was; None before the first."""
         self._broken: bool | None = None
         """In a run of frames that are not whole: whether the sound before it was audible."""
 
@@ -115,7 +115,7 @@ class PlayoutBuffer:
 
     def _break(self) -> None:
         if self._broken is None:
-            self._broken = self._audible
+            self._broken = self._audible  # before the first frame there is nothing to break
 
     def _judge(self, audible: bool, whole: bool) -> None:
         """Count a run of broken frames, at its end, if there was something to hear beside it."""
