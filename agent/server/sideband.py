@@ -11,9 +11,8 @@ from agent.runtime.calls import CallRegistry
 from agent.runtime.connection_slot import ConnectionSlot
 from agent.server.access import Refused
 from agent.server.forwarding import Forwarding
-from agent.transports.observers import Events
+from agent.transports.observers import Events, Observable
 from agent.transports.webrtc import WebRtcTransport
-from agent.transports.websocket import WebsocketTransport
 
 MAX_UNSENT = 1024
 """Events that may wait for a slow observer; then it is let go."""
@@ -82,11 +81,11 @@ async def _read(websocket: WebSocket, steered: ConnectionSlot | WebRtcTransport)
 
 
 def _steer(steered: ConnectionSlot | WebRtcTransport, message: str | bytes) -> None:
-    transport = steered.transport if isinstance(steered, ConnectionSlot) else steered
-    if isinstance(transport, WebRtcTransport):
-        transport.take_message(message)
-    elif isinstance(steered, ConnectionSlot) and isinstance(transport, WebsocketTransport):
-        for item in transport.beside(message):
+    if isinstance(steered, WebRtcTransport):
+        steered.take_message(message)
+    elif isinstance(steered.transport, Observable):
+        # Not by way of the connection, which may be lost at present.
+        for item in steered.transport.beside(message):
             steered.steer(item)
 
 

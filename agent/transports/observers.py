@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-from agent.protocol import RESUMABLE
+from agent.protocol import RESUMABLE, ClientMessage
+from agent.session.notices import Trouble
 
 log = logging.getLogger("onebreath.observers")
 
@@ -55,6 +57,9 @@ class Observers:
 
 @runtime_checkable
 class Observable(Protocol):
-    """A transport that shows its events to observers."""
+    """A transport that shows its events to observers, and reads theirs."""
 
     observers: Observers
+
+    def beside(self, message: str | bytes) -> Iterator[ClientMessage | Trouble]:
+        """Read an event of an observer."""

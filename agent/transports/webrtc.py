@@ -8,7 +8,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 
 from aiortc import InvalidStateError, RTCDataChannel
@@ -31,7 +31,7 @@ from agent.transports.base import Disconnected, WayBack
 from agent.transports.observers import Observers
 from agent.transports.opus import RATE
 from agent.transports.pace import TOO_FAST, Pace, Paces
-from agent.transports.reading import EventReader, begins_turn
+from agent.transports.reading import EventReader, begins_turn, read_beside
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 from agent.transports.rtp_receiver import RtpReceiver
 from agent.transports.voice_rate import VoiceRate
@@ -251,6 +251,10 @@ class WebRtcTransport:
                     if isinstance(asked, Truncate):
                         self._truncated = asked.item_id
                     self._put(item)
+
+    def beside(self, message: str | bytes) -> Iterator[ClientMessage | Trouble]:
+        """Read an event of one that controls the call beside its client."""
+        return read_beside(self.reader, self._pace, message)
 
     def _put_audio(self, samples: Samples) -> None:
         self._put(AppendedAudio(samples))

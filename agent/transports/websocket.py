@@ -11,23 +11,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from agent.close_codes import HANG_UPS, POLICY_VIOLATION
 from agent.config.settings import ServerSettings
-from agent.protocol import (
-    WIRE_RATE,
-    AppendedAudio,
-    ClientMessage,
-    EventWriter,
-    Pinged,
-    Reading,
-)
+from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged, Reading
 from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected, WayBack
 from agent.transports.observers import Observers
-from agent.transports.pace import TOO_FAST, Pace, Paces
-from agent.transports.reading import EventReader, begins_turn
-
-ITS_CLIENTS = Trouble(
-    "invalid_value", "the sound of this call is its client's; send events only", param="type"
-)
+from agent.transports.pace import Pace, Paces
+from agent.transports.reading import EventReader, begins_turn, read_beside
 
 
 class WebsocketTransport:
@@ -97,13 +86,7 @@ class WebsocketTransport:
 
     def beside(self, message: str | bytes) -> Iterator[ClientMessage | Trouble]:
         """Read an event of one that controls the call beside its client."""
-        for item in self.reader.read(message):
-            if not self._pace.allow(len(message), begins_turn(item)):
-                yield self.reader.refuse(TOO_FAST)
-            elif isinstance(item, AppendedAudio):
-                yield self.reader.refuse(ITS_CLIENTS)
-            elif not isinstance(item, Pinged):
-                yield item
+        return read_beside(self.reader, self._pace, message)
 
     async def send(self, notice: Notice) -> None:
         for event in self._writer.write(notice):
