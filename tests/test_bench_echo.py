@@ -69,7 +69,7 @@ def test_few_rooms_differ_much_from_each_other():
 
 
 def agent(yields):
-    return FakeConnection(Manner(lambda turn: 0.3, reply=4.0, paced=0.1, yields=yields))
+    return FakeConnection(Manner(lambda turn: 0.3, reply=8.0, paced=0.1, yields=yields))
 
 
 LOUD = EchoRoom(0.02, 6.0)
@@ -83,8 +83,8 @@ def held(room, yields, seconds=6.0, interruptions=0):
 
 
 def test_an_agent_that_yields_to_its_echo_is_found_out():
-    call = held(LOUD, 0.2)
-    assert call.cuts >= 2
+    call = held(LOUD, 0.2, 0.5)
+    assert call.cuts >= 1
     assert call.error is None
     assert held(QUIET, 0.2).cuts == held(None, 0.2).cuts == 0
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 
 import numpy as np
 import pytest
 from support.fakes import silence, speech
 from support.webrtc_calls import agent
 
-from agent.bench.network import NetworkCall, NetworkTurn, conditions_of, converse, hold_call
+from agent.bench.network import CALLERS, NetworkCall, NetworkTurn, conditions_of, converse
 from agent.bench.network_caller import WebsocketCaller
 from agent.bench.network_link import (
     CONDITIONS,
@@ -164,9 +165,11 @@ def asked(*texts):
 @pytest.mark.parametrize("transport", [TransportName.WEBRTC, TransportName.REALTIME])
 async def test_a_call_over_a_bad_network_goes_to_its_end(transport):
     condition = Condition("bad", loss=0.02, jitter=0.03, overtaken=0.05, duplicated=0.05)
-    async with agent("how are you", "again", within=60) as (url, _):
+    async with agent("how are you", "again", within=300) as (url, _):
         port = int(url.rpartition(":")[2])
-        call = await hold_call(transport, port, condition, asked("how are you", "again"), 1)
+        connection = CALLERS[transport](port, condition, 1)
+        call = NetworkCall(transport, condition, 2)
+        await converse(connection, asked("how are you", "again"), call, reply_timeout=120)
     assert call.error is None
     assert [turn.result.answered for turn in call.turns] == ["Fine.", "Again and again."]
     assert call.row()["words_right"] == 1.0
@@ -177,7 +180,7 @@ async def test_a_call_over_a_bad_network_goes_to_its_end(transport):
 
 
 async def test_a_network_that_is_cut_ends_the_call_with_a_sentence():
-    async with agent("how are you", within=60) as (url, _):
+    async with agent("how are you", within=300) as (url, _):
         caller = WebsocketCaller(int(url.rpartition(":")[2]), CONDITIONS[0], 1)
         call = NetworkCall(TransportName.REALTIME, CONDITIONS[0], 2)
 
@@ -204,6 +207,8 @@ async def test_a_stream_that_is_too_fast_for_its_link_waits_at_its_sender():
     relay = TcpRelay(server.sockets[0].getsockname()[1], Condition("slow", rate=64_000), 1)
     await relay.open()
     _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WINDOW_BYTES)
     writer.write(bytes(2_000_000))
     async with asyncio.timeout(60):
         while relay.up.bytes < WINDOW_BYTES:  # noqa: ASYNC110

@@ -19,7 +19,7 @@ from agent.bench.network_link import CONDITIONS, Condition
 from agent.bench.questions import spoken_questions
 from agent.bench.server_process import resident, running_server
 from agent.errors import CallError, ConfigError
-from agent.latency.caller import Caller
+from agent.latency.caller import REPLY_TIMEOUT, Caller
 from agent.latency.question import SpokenQuestion
 from agent.latency.results import TurnResult
 from agent.latency.transport_names import TransportName
@@ -196,10 +196,14 @@ async def hold_call(
 
 
 async def converse(
-    connection: NetworkCaller, questions: Sequence[SpokenQuestion], call: NetworkCall
+    connection: NetworkCaller,
+    questions: Sequence[SpokenQuestion],
+    call: NetworkCall,
+    *,
+    reply_timeout: float = REPLY_TIMEOUT,
 ) -> None:
     """Ask the questions over a connection, and write the measurements into ``call``."""
-    caller = Caller(connection)
+    caller = Caller(connection, reply_timeout=reply_timeout)
     try:
         async with caller.silence():
             await _ask_all(caller, connection, questions, call)
