@@ -162,6 +162,7 @@ def asked(*texts):
     return [SpokenQuestion(text, sound, text) for text in texts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", [TransportName.WEBRTC, TransportName.REALTIME])
 async def test_a_call_over_a_bad_network_goes_to_its_end(transport):
     condition = Condition("bad", loss=0.02, jitter=0.03, overtaken=0.05, duplicated=0.05)
@@ -174,9 +175,7 @@ async def test_a_call_over_a_bad_network_goes_to_its_end(transport):
     assert [turn.result.answered for turn in call.turns] == ["Fine.", "Again and again."]
     assert call.row()["words_right"] == 1.0
     assert all(turn.result.voice_to_voice_ms > 40 for turn in call.turns), "the way and back"
-    assert call.left < 20_000
-    assert call.behind < 1.0
-    assert call.most_waiting > 0
+    assert 0 < call.most_waiting < WINDOW_BYTES + READ_BYTES
 
 
 async def test_a_network_that_is_cut_ends_the_call_with_a_sentence():
