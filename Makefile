@@ -16,10 +16,10 @@ FAST_WORKERS ?= 2
 # Compiled files are kept: some tests start Python again, and every worker reads all tests.
 PYTEST  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # A model is loaded once, in one worker (tests/support/groups.py).
-LONG    := slow or model or browser or kernels or crossed or gpu or alone
+LONG    := slow or model or browser or transformers or kernels or crossed or gpu or alone or long
 SHARED  := --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup run demo test test-fast test-long browser clients check bench clean
+.PHONY: help setup run demo test test-fast test-all test-long browser clients check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -32,11 +32,14 @@ run: $(VENV)/.base $(VENV)/.models ## serve on 127.0.0.1:8080
 demo: $(VENV)/.base $(VENV)/.models ## answer a spoken question in the terminal
 	$(BIN)/onebreath demo
 
-test: setup browser clients ## run all tests (WORKERS=3 processes)
+test: setup browser clients ## run the tests of a change: every feature, real models, a browser (WORKERS=3 processes)
+	$(PYTEST) -n $(WORKERS) $(SHARED) -m "not (long or alone)"
+
+test-all: setup browser clients ## run all tests, as CI does: the other sizes, precisions and clients, too
 	$(PYTEST) -n $(WORKERS) $(SHARED) -m "not alone"
 	$(PYTEST) -m alone
 
-test-fast: setup ## run the tests without models, browser, kernels and long waits: two minutes
+test-fast: setup ## run the tests that are quick: no models, no browser, no kernels, no waits
 	$(PYTEST) -n $(FAST_WORKERS) $(SHARED) -m "not ($(LONG))"
 
 test-long: setup ## run 10,000 random conversations, and every scenario in real time

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from support.groups import arrange
+from support.repeats import mark
 
 from agent.models import store
 from agent.runtime.threads import calm
@@ -26,8 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-live", action="store_true", help="run every scenario in real time, too")
 
 
-def pytest_configure() -> None:
-    """Before Triton is imported, which then decides how its kernels run."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Before Triton is imported, which then decides how its kernels run.
+
+    The process that hands tests to workers runs none: without torch it starts them sooner.
+    """
+    if config.getoption("dist", "no") != "no":
+        return
     from dllm_core.ops.interpret import interpret_without_gpu
 
     interpret_without_gpu()
@@ -35,9 +43,19 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Groups in the workers of pytest-xdist, whose own hook then reads them."""
+    """Before tests are chosen by their marks, and grouped by pytest-xdist."""
+    mark(items)
     if hasattr(config, "workerinput"):
         arrange(items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_trust_store() -> Iterator[None]:
+    """Clients of httpx share one context of TLS, which reads certifi's bundle once."""
+    with pytest.MonkeyPatch.context() as patch:
+        if transports := sys.modules.get("httpx._transports.default"):
+            patch.setattr(transports, "create_ssl_context", cache(transports.create_ssl_context))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -191,6 +191,7 @@ def test_keys_and_secrets_expire():
     assert keys.admit(KEY) is None
 
 
+@pytest.mark.slow
 def test_the_oldest_secrets_go_first():
     keys = Keys({}, Clock())
     first, *_ = [keys.make_secret(Caller(), {"n": n}) for n in range(4097)]

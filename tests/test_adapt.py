@@ -77,6 +77,7 @@ def test_train_load_reply_and_evaluate(model: Path, pairs: Path, tmp_path: Path)
         assert (default.rule, default.canvas_length, default.steps) == ("quota", 16, 8)
 
 
+@pytest.mark.slow
 def test_the_agent_loads_the_adapter_of_its_settings(
     llama: Path, pairs: Path, tmp_path: Path
 ) -> None:

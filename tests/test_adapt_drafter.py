@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +19,20 @@ from dllm_core.adapt.drafter import packing, tasks
 from dllm_core.adapt.drafter.batches import NOTHING, anchors_of, batch_of
 from dllm_core.adapt.drafter.comparison import Compared, cases_of, compare, rows_of
 from dllm_core.adapt.drafter.conversations import Conversation, Source
+from dllm_core.adapt.drafter.gradients import Gradients, StepLoss
 from dllm_core.adapt.drafter.measure import accepted
+from dllm_core.adapt.drafter.options import DraftTraining, Precision
 from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record
 from dllm_core.adapt.drafter.replies import Writer
 from dllm_core.adapt.drafter.shards import Corpus, shard_paths
-from dllm_core.adapt.drafter.training import DraftTrainer, DraftTraining
+from dllm_core.adapt.drafter.training import DraftTrainer
 from dllm_core.adapt.held_out import (
     HeldOutConversation,
     conversations,
     held_out_prompts,
     plain,
 )
-from dllm_core.errors import DataError, OptionError
+from dllm_core.errors import DataError, OptionError, TooLargeError
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.transformer import Span, Taps, visibility
 
@@ -73,6 +75,7 @@ def task_for(base: Path, recorded: Path, steps: int = 4) -> tasks.DrafterTask:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_conversations_are_the_same_for_a_seed_and_keep_away_from_the_evaluation() -> None:
     first, second = (Source(5, SYSTEM) for _ in range(2))
     drawn = [first.draw() for _ in range(1500)]
@@ -103,6 +106,7 @@ def test_every_domain_of_the_evaluation_has_fifty_conversations() -> None:
     assert {len(each.turns) for each in found} == {1, 2, 4}
 
 
+@pytest.mark.slow
 def test_a_recording_has_the_bases_own_replies_and_hidden_states(engine: Engine) -> None:
     layers = (0, 2, 3)
     writer = Writer(engine, layers, together=3, max_tokens=9, longest=200)
@@ -154,6 +158,77 @@ def test_recording_goes_on_where_it_stopped_and_makes_the_same_shards(
         record(engine, replace(plan, features=(0, 1, 2)), tmp_path, 48)
 
 
+@pytest.mark.slow
+def test_several_processes_make_the_same_shards(
+    base: Path, engine: Engine, recorded: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    assert record(
+        engine, small_plan(engine, base), tmp_path, 48,
+        source=str(base), processes=2, tell=told.append,
+    )  # fmt: skip
+    for mine, alone in zip(shard_paths(tmp_path), shard_paths(recorded), strict=True):
+        assert mine.read_bytes() == alone.read_bytes()
+    assert len(told) == 2
+    assert "0 s left" in told[-1]
+
+
+@pytest.mark.slow
+def test_a_second_process_changes_nothing(
+    base: Path, recorded: Path, tmp_path: Path, engine: Engine
+) -> None:
+    corpus, plan = Corpus(recorded), RecordPlan.read(recorded)
+
+    def trained(processes: int) -> DraftTrainer:
+        task = replace(task_for(base, recorded), out=tmp_path / str(processes))
+        task.run.mkdir(parents=True)
+        options = replace(task.training, processes=processes)
+        network = tasks._network(task, engine, plan, corpus)
+        trainer = DraftTrainer(network, corpus, options, task.run)
+        assert trainer.run()
+        return trainer
+
+    alone, beside = trained(1), trained(2)
+    for mine, theirs in zip(alone.network.parameters(), beside.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert alone._smooth == beside._smooth
+
+
+def test_the_end_of_the_second_process_is_told(
+    base: Path, recorded: Path, tmp_path: Path, engine: Engine
+) -> None:
+    corpus, plan = Corpus(recorded), RecordPlan.read(recorded)
+    task = replace(task_for(base, recorded), out=tmp_path)
+    task.run.mkdir()
+    network = tasks._network(task, engine, plan, corpus)
+    gradients = Gradients(network, StepLoss(network, corpus, task.training))
+    gradients._other, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with pytest.raises(TooLargeError, match="second process"):
+        gradients.step(0)
+
+
+def test_products_in_bfloat16_learn_the_same(
+    base: Path, recorded: Path, tmp_path: Path, engine: Engine
+) -> None:
+    task = task_for(base, recorded)
+    corpus, plan = Corpus(recorded), RecordPlan.read(recorded)
+    task = replace(task, out=tmp_path)
+    task.run.mkdir()
+    network = tasks._network(task, engine, plan, corpus)
+
+    def gradient(precision: Precision) -> torch.Tensor:
+        network.zero_grad()
+        options = replace(task.training, precision=precision)
+        StepLoss(network, corpus, options).backward(0, 0)
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    exact, short = gradient("float32"), gradient("bfloat16")
+    assert torch.equal(exact, gradient("float32"))
+    assert not torch.equal(exact, short)
+    assert torch.nn.functional.cosine_similarity(exact, short, dim=0) > 0.99
+
+
 def test_a_damaged_shard_is_named(recorded: Path, tmp_path: Path) -> None:
     shard = tmp_path / shard_paths(recorded)[0].name
     shard.write_bytes(shard_paths(recorded)[0].read_bytes()[:100])
@@ -189,6 +264,7 @@ def test_blocks_ask_for_what_was_said_and_for_nothing_beyond(recorded: Path) -> 
     assert len(anchors_of(np.array([[3, 6], [9, 10]], np.int32)).every) == 4
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_resumes_to_the_last_bit(
     engine: Engine, base: Path, recorded: Path, tmp_path: Path
 ) -> None:
@@ -205,11 +281,12 @@ def test_training_lowers_the_loss_and_resumes_to_the_last_bit(
         return found
 
     whole = trainer("whole")
-    losses = []
+    losses = whole._gradients._losses
+    batch = losses.batch(0, 0)
+    before = losses.of(batch).item()
     for _ in range(12):
         whole._advance()
-        losses.append(whole._smooth)
-    assert losses[-1] < losses[0]
+    assert losses.of(batch).item() < before
     pieces = trainer("pieces")
     for _ in range(6):
         pieces._advance()
@@ -231,11 +308,17 @@ def test_all_stages_end_in_a_drafter_that_changes_no_word(base: Path, recorded: 
     assert tasks.make(task, "train", told.append, lambda report: told.append(report.describe()))
     assert tasks.make(task, "pack", told.append)
     assert "step 4 of 4" in " ".join(told)
+    told.clear()
+    task = replace(task, evaluated=1)
+    assert [tasks.make(task, "evaluate", told.append) for _ in range(2)] == [True, True]
+    assert "of 7 replies equal the base's" in told[-1]
     place = task.out / tasks.DRAFTER
     card = (place / packing.CARD).read_text()
     values = json.loads((place / "config.json").read_text())
     assert values["sha256"] in card
     assert "48 conversations" in card
+    assert card.count("| all | 7 | 1.0 |") == 1
+    assert len((place / packing.EVALUATION).read_text().splitlines()) == 8
     assert values["training"]["blocks"] == 4 * 4 * 3
     engine = Engine.load(base, dtype="float32", device="cpu")
     engine.use_drafter(place)
@@ -252,6 +335,7 @@ def test_all_stages_end_in_a_drafter_that_changes_no_word(base: Path, recorded: 
     assert accepted(tasks.averaged_network(task.run, engine), Corpus(recorded), [0, 1]).right
 
 
+@pytest.mark.slow
 def test_the_bench_compares_reply_by_reply(base: Path, recorded: Path) -> None:
     task = task_for(base, recorded)
     tasks.make(task, "train")
@@ -262,14 +346,20 @@ def test_the_bench_compares_reply_by_reply(base: Path, recorded: Path) -> None:
         HeldOutConversation("facts", ("Hi.",), answers=("no such answer",)),
         HeldOutConversation("turns", ("A.", "B."), system="Sing."),
     ]
-    cases = list(cases_of(engine, asked, SYSTEM))
+    cases, costs = list(cases_of(engine, asked, SYSTEM)), engine.host.draft_costs
     assert [len(case.messages) for case in cases] == [2, 4]
-    found: list[Compared] = list(compare(engine, cases, max_tokens=8))
+    found: list[Compared] = list(compare(engine, cases, max_tokens=8, wide=True, rounds=2))
     rows = list(rows_of(found))
     assert [row["domain"] for row in rows] == ["facts", "turns", "all"]
     assert all(row["equal"] == 1.0 for row in rows)
     assert rows[-1]["facts_asked"] == 1
     assert rows[0]["tokens_a_pass"] >= 1.0
+    assert rows[0]["tokens_a_pass_wide"] >= 1.0
+    assert 0 <= rows[0]["unverified_bounded"] < 8
+    assert 0 <= rows[0]["beginnings_bounded"] <= 1
+    assert all(each.wide is not None and each.wide.ids == each.plain.ids for each in found)
+    assert all(each.bounded is not None and each.bounded.forwards <= 2 for each in found)
+    assert engine.host.draft_costs == costs
     assert all(each.drafted.forwards <= each.plain.forwards for each in found)
 
 
@@ -279,17 +369,12 @@ def test_a_drafter_needs_a_base_that_writes_from_left_to_right(tmp_path: Path) -
         make_plan(masked, "llada", SYSTEM, "float32", seed=1)
 
 
-def test_the_command_refuses_a_stage_that_there_is_not(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["adapt", "drafter", "--stage", "cook", "--out", str(tmp_path)])
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("stage", "cook is no stage"), ("precision", "cook is no precision")],
+)
+def test_the_command_refuses_what_there_is_not(option: str, told: str, tmp_path: Path) -> None:
+    arguments = ["adapt", "drafter", f"--{option}", "cook", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2
-    assert "cook is no stage" in done.output
-
-
-def test_shards_are_read_as_they_come(recorded: Path, tmp_path: Path) -> None:
-    first, second = shard_paths(recorded)
-    (tmp_path / first.name).write_bytes(first.read_bytes())
-    corpus = Corpus(tmp_path)
-    assert len(corpus) == 24
-    (tmp_path / second.name).write_bytes(second.read_bytes())
-    assert corpus.refresh() == len(corpus) == 48
-    assert len(list(islice(corpus.ids, 48))) == 48
+    assert told in done.output

@@ -43,7 +43,7 @@ SHORT = ("--steps", 2, "--batch", 2, "--longest", 420)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["full", "light"])
+@pytest.mark.parametrize("variant", ["full", pytest.param("light", marks=pytest.mark.long)])
 def test_all_pieces_in_their_order(tmp_path: Path, variant: str) -> None:
     base = write_checkpoint(tmp_path / "base", "llama", layers=30)
     work, ship = tmp_path / "work", tmp_path / "ship"

@@ -46,6 +46,7 @@ def test_without_any_match_the_words_share_in_proportion() -> None:
     assert got == ["ab", "cdefgh"]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.text("ab1-.", min_size=1, max_size=4), max_size=6),
     st.text("abc ,.", max_size=20),

@@ -261,6 +261,7 @@ class _Noting:
 
 
 @pytest.mark.model
+@pytest.mark.long
 async def test_a_spoken_answer_of_the_real_models(office: Opens) -> None:
     """A recorded question over mu-law and SIP; what comes back is transcribed."""
     loaded, _ = load_engines(Settings())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from support.smollm import SYSTEM, smollm_path
 from test_diffusion_gemma import tiny_tokenizer
-from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, MistralConfig
 
 from agent.config.settings import Settings
 from agent.responders.autoregressive import AutoregressiveResponder
@@ -20,8 +20,12 @@ from agent.responders.base import (
     ReplyText,
     ResponderError,
 )
-from agent.responders.causal import CausalCall, CausalResponder
 from agent.runtime.engines import make_responder
+
+if TYPE_CHECKING:
+    from agent.responders.causal import CausalCall, CausalResponder
+
+pytestmark = pytest.mark.transformers
 
 FIRST = [Message("system", "be short"), Message("user", "what is the capital of japan")]
 WINDOW, BOUND = 12, 10
@@ -39,6 +43,8 @@ SHAPE = {
 
 
 def save(config: object, path: Path) -> Path:
+    from transformers import AutoModelForCausalLM
+
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(path)
     tiny_tokenizer().save_pretrained(path)
@@ -47,6 +53,8 @@ def save(config: object, path: Path) -> Path:
 
 @pytest.fixture(scope="module", params=["llama", "a window shorter than the prompt"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import LlamaConfig, MistralConfig
+
     size = {**SHAPE, "vocab_size": len(tiny_tokenizer())}
     llama = request.param == "llama"
     config = LlamaConfig(**size) if llama else MistralConfig(**size, sliding_window=WINDOW)
@@ -55,6 +63,8 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def responder(checkpoint: Path) -> CausalResponder:
+    from agent.responders.causal import CausalResponder
+
     return CausalResponder(checkpoint, device="cpu", max_tokens=BOUND)
 
 
@@ -120,6 +130,10 @@ def test_the_settings_reach_the_responder(checkpoint: Path) -> None:
 
 
 def test_what_cannot_run_says_what_to_do(checkpoint: Path, tmp_path: Path) -> None:
+    from transformers import MambaConfig
+
+    from agent.responders.causal import CausalResponder
+
     with pytest.raises(ResponderError, match="or a GGUF file"):
         AutoregressiveResponder(tmp_path)
     with pytest.raises(ResponderError, match="does not run in int8"):

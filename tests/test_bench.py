@@ -28,6 +28,7 @@ def test_there_are_a_hundred_different_questions() -> None:
     assert len(QUESTIONS) == len(set(QUESTIONS)) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [CAUSAL, BLOCKS, BIDIRECTIONAL])
 def test_step_times_every_canvas_length_and_the_overhead(engine) -> None:
     rows = list(step({"float32": engine}, cached=20))
@@ -52,6 +53,7 @@ def test_a_measured_step_makes_no_new_memory(monkeypatch) -> None:
     assert made[0].capacity >= 24
 
 
+@pytest.mark.slow
 def test_reply_counts_tokens_and_forwards() -> None:
     rows = list(reply(CAUSAL, (1, 3)))
     assert [row["canvas"] for row in rows] == [1, 3]
@@ -59,12 +61,14 @@ def test_reply_counts_tokens_and_forwards() -> None:
     assert rows[0]["tokens"] == rows[1]["tokens"] > 0
 
 
+@pytest.mark.slow
 def test_the_exact_cache_agrees_exactly_on_a_model_never_taught_to_denoise() -> None:
     (row,) = cache(CAUSAL)
     assert row["policy"] == "exact"
     assert row["equal_tokens"] == row["equal_replies"] == 1.0
 
 
+@pytest.mark.slow
 def test_the_approximations_of_a_bidirectional_model_are_measured() -> None:
     rows = list(cache(BIDIRECTIONAL))
     assert [row["policy"] for row in rows] == ["prompt_frozen", "prefix", "dual"]
@@ -97,6 +101,7 @@ def test_float32_is_not_compared_with_itself() -> None:
 
 @pytest.mark.model
 @pytest.mark.slow
+@pytest.mark.long
 def test_transformers_runs_the_same_positions_from_the_same_file_in_turn() -> None:
     path = smollm_path()
     engine = Engine.load(path, dtype="int4")

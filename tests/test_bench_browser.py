@@ -35,6 +35,7 @@ def test_without_playwright_the_command_says_what_to_install(monkeypatch):
     assert "pip install 'playwright" in str(done.exception)
 
 
+@pytest.mark.slow
 def test_without_chromium_the_command_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.delenv("CHROMIUM", raising=False)
     monkeypatch.setattr("agent.bench.browser_page.shutil.which", lambda name: None)

@@ -201,6 +201,7 @@ def test_an_agent_that_yields_to_everything():
     assert figures["S_VT"] == 0.0
 
 
+@pytest.mark.slow
 def test_an_agent_that_yields_to_nobody():
     call = held(ScriptedAgent(6.0, yields=False), *CONVERSATION)
     figures = {row["figure"]: row["exact"] for row in summary([call])}

@@ -260,6 +260,7 @@ def test_steps_are_refused_where_there_are_none(
         DiffusionResponder("tiny").with_steps(4)
 
 
+@pytest.mark.slow
 def test_the_command_prints_rows_then_a_summary_each(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(

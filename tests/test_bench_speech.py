@@ -102,6 +102,7 @@ def test_say_prints_and_saves(monkeypatch, capfd, tmp_path):
     assert "wrote say.wav" in err
 
 
+@pytest.mark.slow
 def test_say_tells_what_it_skips_and_what_it_cannot_do(monkeypatch, capfd, tmp_path):
     monkeypatch.chdir(tmp_path)
     _, out, err = run(monkeypatch, capfd, "say", "Hi 東京", "--silent", "--json")

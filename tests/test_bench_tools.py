@@ -70,6 +70,7 @@ class Local:
         """Nothing to do."""
 
 
+@pytest.mark.slow
 def test_a_responder_is_asked_all_requests() -> None:
     tools, requests = read_requests(REQUESTS)
     found = run_tools(Local(), tools, requests[:6], lambda line: None)

@@ -38,7 +38,7 @@ from agent.runtime.engines import load_engines
 
 pytestmark = pytest.mark.browser
 
-TRANSPORTS = ["webrtc", "websocket"]
+TRANSPORTS = ["webrtc", pytest.param("websocket", marks=pytest.mark.long)]
 FRANCE = "What is the capital of France?"
 SPIDER = "How many legs does a spider have?"
 ANSWERS = {FRANCE: "The capital of France is Paris.", SPIDER: "It has eight of them."}
@@ -96,7 +96,7 @@ def calls_of(visit: Visit) -> int:
 # ---- a call ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", ["webrtc", "websocket"])
 def test_two_spoken_turns_are_answered_and_timed(recording_page, transport):
     page = recording_page
     with visiting(page, [FRANCE, SPIDER], ANSWERS, recording=True) as visit:
@@ -383,7 +383,7 @@ def test_a_reload_leaves_no_call_behind(page, transport):
         assert calls_of(visit) == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_nothing_stands_in_the_way_of_assistive_technology(browser, modules, scheme):
     with browser.new_context(bypass_csp=True, color_scheme=scheme) as context:
         page = context.new_page()
@@ -406,7 +406,7 @@ def test_nothing_stands_in_the_way_of_assistive_technology(browser, modules, sch
             assert found == []
 
 
-@pytest.mark.parametrize("width", [360, 900])
+@pytest.mark.parametrize("width", [360, pytest.param(900, marks=pytest.mark.long)])
 def test_nothing_is_cut_off_on_small_screens(browser, width):
     with browser.new_context(viewport={"width": width, "height": 740}) as context:
         page = context.new_page()

@@ -262,6 +262,7 @@ def test_a_client_that_vanishes_mid_reply_leaves_nothing_behind():
     assert in_virtual_time(run()) == []
 
 
+@pytest.mark.slow
 def test_sound_much_faster_than_real_time_ends_the_call():
     minute = [(0.0, message) for _, message in spoken_script(silence(70.0))]
     line = call(engines({}), ScriptedTransport(minute, hang_up_at=80.0))
@@ -430,6 +431,7 @@ def test_a_call_whose_responder_breaks_gives_back_what_it_held():
     assert (CountingResponder.opened, CountingResponder.closed) == (opened + 1, closed + 1)
 
 
+@pytest.mark.slow
 def test_a_flood_of_messages_is_answered_and_not_taken_for_slow_reading():
     script = [(0.1, events.TextTyped(f"line {n}")) for n in range(2000)]
     line = call(engines({}), ScriptedTransport(script, hang_up_at=5.0))

@@ -38,6 +38,7 @@ def test_a_known_delay_is_measured(delay_ms):
     assert all(row.error is None for row in rows)
 
 
+@pytest.mark.slow
 def test_delays_that_vary_are_measured_one_by_one():
     drawn = random.Random(3)
     delays = [drawn.uniform(0.02, 0.9) for _ in range(50)]

@@ -103,6 +103,7 @@ def test_the_level_falls_no_deeper_than_its_bound(line):
         assert line.voice(LOUD - FAR - MOST_STEPS_DB - 12, 1.5) == 0.0
 
 
+@pytest.mark.slow
 def test_a_television_that_never_waits_lowers_nothing(line):
     line.silence(3.0)
     for _ in range(20):
@@ -170,6 +171,7 @@ def test_a_turn_ends_although_somebody_far_away_speaks_on(name, under, loudness,
     assert end - 0.5 < ends[0] < end + 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("under", [26, 30])
 def test_somebody_far_away_takes_no_turn(under):
     sound, _ = question_over("capital_of_france.wav", under)

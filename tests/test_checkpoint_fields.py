@@ -74,6 +74,7 @@ def test_lladas_fields(llada: Path, field: str, value: Any) -> None:
         Engine.load(changed(llada, **{field: value}))
 
 
+@pytest.mark.transformers
 @pytest.mark.parametrize(
     "values",
     [
@@ -100,12 +101,14 @@ def with_mask(path: Path, token: str, *, named: bool) -> Path:
     return changed(path, "tokenizer_config.json", **settings)
 
 
+@pytest.mark.transformers
 def test_an_open_dllm_checkpoint_is_a_diffusion_model(tmp_path: Path) -> None:
     path = with_mask(save(reference("Qwen2", True), "qwen2", tmp_path), "<M>", named=True)
     config = Engine.load(path, dtype="float32").config
     assert (config.attention, config.shift, config.mask_id) == ("bidirectional", True, 259)
 
 
+@pytest.mark.transformers
 def test_another_checkpoint_with_a_mask_must_say_how_it_attends(tmp_path: Path) -> None:
     path = with_mask(save(reference("Qwen2", True), "qwen2", tmp_path), "[MASK]", named=True)
     with pytest.raises(UnsupportedModelError, match=r"config=\{\"attention\": \"bidirectional\""):
@@ -119,6 +122,7 @@ def test_another_checkpoint_with_a_mask_must_say_how_it_attends(tmp_path: Path) 
     assert plain.default_options.rule == "fixed_point"
 
 
+@pytest.mark.transformers
 @pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("token", ["<|mask|>", "<|MASK|>", "[MASK]", "<mask>"])
@@ -135,6 +139,7 @@ def test_the_mask_token_of_a2d_has_several_names(
     assert (config.mask_id, config.attention, config.shift) == (259, "bidirectional", False)
 
 
+@pytest.mark.transformers
 def test_a_name_that_only_the_tokenizers_settings_know(tmp_path: Path) -> None:
     path = with_mask(save(reference("Qwen3", True), "a2d-qwen3", tmp_path), "<gap>", named=True)
     values = json.loads((path / "config.json").read_text())

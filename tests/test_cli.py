@@ -135,6 +135,7 @@ def test_a_reply_in_text(onebreath):
     assert "2 steps" in printed
 
 
+@pytest.mark.slow
 def test_a_call_that_nobody_understands_says_so(onebreath, tmp_path):
     path = wav(tmp_path / "quiet.wav", np.zeros(4000))
     code, printed, _ = onebreath("call", path, *SCRIPTED, "--json", "--timeout", 0.5)

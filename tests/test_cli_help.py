@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from agent.cli.main import app
 
@@ -86,3 +87,10 @@ def test_sub_commands_are_walked():
 )
 def test_faults_of_help_texts_are_found(text, fault):
     assert complaint(text) == fault
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_options_without_a_value_name_none(path):
+    done = CliRunner().invoke(app, [*path.split()[1:], "--help"], env={"COLUMNS": "120"})
+    assert done.exit_code == 0
+    assert "bool" not in done.output

@@ -137,6 +137,7 @@ def lines_of(path, count):
     raise AssertionError(f"{path} has no {count} lines")
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared(onebreath, tmp_path):
     first = written(tmp_path / "a.jsonl", [500.0 + turn % 7 for turn in range(60)])
     second = written(tmp_path / "b.jsonl", [600.0 + turn % 7 for turn in range(60)])
@@ -165,6 +166,7 @@ def test_a_report_is_one_page_and_plots(onebreath, tmp_path):
     assert code == 1  # not one turn without an error
 
 
+@pytest.mark.slow
 def test_a_run_without_spans_or_latencies_has_plots_too(onebreath, tmp_path):
     (tmp_path / "none.jsonl").write_text(
         json.dumps(turn_row(TurnResult(1, "q.wav", "", "", None, error="lost"))) + "\n"

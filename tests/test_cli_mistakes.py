@@ -148,6 +148,7 @@ def built_once(monkeypatch):
     monkeypatch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("built_once")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("name", NAMES)

@@ -61,6 +61,7 @@ def reached(start: Path) -> set[Path]:
     return found
 
 
+@pytest.mark.slow
 def test_the_package_has_what_it_needs_and_nothing_of_the_page(package):
     files = {str(p.relative_to(package)) for p in package.rglob("*") if p.is_file()}
     modules = {str(p.relative_to(package)) for p in reached(package / "static/src/index.js")}

@@ -46,6 +46,7 @@ def held(cache: PromptCache) -> tuple[list[int], list[torch.Tensor]]:
     return list(cache.ids), rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_pass_equals_a_pass_for_each_question(kind: str) -> None:
     engine = engine_of(kind)
@@ -61,6 +62,7 @@ def test_one_pass_equals_a_pass_for_each_question(kind: str) -> None:
         assert sum(one.probabilities.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_cache_stays_as_it_was(kind: str) -> None:
     engine = engine_of(kind)
@@ -77,6 +79,7 @@ def test_the_cache_stays_as_it_was(kind: str) -> None:
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_reply_after_decisions_is_the_reply_without_them() -> None:
     engine, cache = engine_of("causal", 512), None
     ids, decider = engine.tokenizer.encode("hello"), Decider(engine, QUESTIONS[:3])

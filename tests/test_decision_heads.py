@@ -109,6 +109,7 @@ def test_a_head_is_fitted_cross_validated_and_calibrated() -> None:
     assert "mood: " in quality.describe()
 
 
+@pytest.mark.slow
 def test_examples_that_say_nothing_give_a_head_that_is_not_sure() -> None:
     generator = torch.Generator().manual_seed(1)
     rows = [torch.randn(1, 12, generator=generator) for _ in range(60)]
@@ -259,6 +260,7 @@ _QUESTIONS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(words=_WORDS, asked=st.lists(_QUESTIONS, min_size=1, max_size=4, unique_by=lambda q: q.name))
 def test_every_answer_has_its_type_whatever_was_said(words: str, asked: list[object]) -> None:

@@ -152,6 +152,7 @@ def test_an_unknown_option_is_refused_with_the_nearest() -> None:
         engine.options(canvas_lenght=4)
 
 
+@pytest.mark.slow
 def test_reply_takes_the_options_as_flags(llada: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEBREATH_RESPONDER__DTYPE", "float32")
     common = ["reply", "Hello?", "--model", str(llada), "--json", "--max-tokens", "8"]

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.model
 MOST = 20
 
 
-@pytest.fixture(scope="module", params=["int4", "float32"])
+@pytest.fixture(scope="module", params=["int4", pytest.param("float32", marks=pytest.mark.long)])
 def engine(request: pytest.FixtureRequest) -> Engine:
     found = Engine.load(smollm_path(), dtype=request.param, device="cpu")
     place = found.bundled_drafter()

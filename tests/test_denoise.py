@@ -29,6 +29,7 @@ def prefilled(model: Transformer, prompt: list[int]) -> PromptCache:
     return cache
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 2, 3, 8])
 @pytest.mark.parametrize("seed", range(3))
 def test_fixed_point_is_greedy_decoding(length: int, seed: int) -> None:

@@ -33,6 +33,7 @@ def finish(batch: DeviceBatch) -> list[CanvasTicket]:
     return done
 
 
+@pytest.mark.slow
 def test_calls_join_between_rounds_and_none_changes_another() -> None:
     alone = []
     for i in range(5):
@@ -49,6 +50,7 @@ def test_calls_join_between_rounds_and_none_changes_another() -> None:
     assert [ticket.work.job.final() for ticket in tickets] == alone
 
 
+@pytest.mark.slow
 def test_the_earliest_due_is_served_first_and_patience_is_finite() -> None:
     batch = make_batch(size=1, patience=5.0, clock=lambda: 0.0)
     patient = batch.submit(job(0))

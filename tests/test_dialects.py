@@ -339,6 +339,7 @@ def test_an_audiosocket_call():
         dialect.read(frame(0x10, b"\0\0"))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=700)), max_size=8), st.data())
 def test_audiosocket_frames_survive_any_cutting_of_the_stream(frames, data):
     stream = b"".join(frame(kind, payload) for kind, payload in frames)
@@ -424,6 +425,7 @@ MESSAGES = (
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from([*DIALECTS, "audiosocket"]), st.lists(MESSAGES, max_size=6))
 def test_nothing_but_our_error_whatever_is_said(name, messages):
     dialect = AudioSocketStream() if name == "audiosocket" else DIALECTS[name]()
@@ -436,6 +438,7 @@ def test_nothing_but_our_error_whatever_is_said(name, messages):
             continue
 
 
+@pytest.mark.slow
 @given(MESSAGES)
 def test_detection_fails_only_with_our_error(message):
     try:

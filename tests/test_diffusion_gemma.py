@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    DiffusionGemmaConfig,
-    DiffusionGemmaForBlockDiffusion,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
-)
 
 from agent.config.settings import Settings
 from agent.responders.base import (
@@ -24,8 +19,14 @@ from agent.responders.base import (
     ReplyText,
     ResponderError,
 )
-from agent.responders.diffusion_gemma import DiffusionGemmaCall, DiffusionGemmaResponder
 from agent.runtime.engines import make_responder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from agent.responders.diffusion_gemma import DiffusionGemmaCall, DiffusionGemmaResponder
+
+pytestmark = pytest.mark.transformers
 
 WINDOW, CANVAS, STEPS = 16, 8, 4
 TEMPLATE = (
@@ -37,6 +38,8 @@ FIRST = [Message("system", "be short"), Message("user", "what is the capital of 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A token a letter, so that any reply is text that encodes to the same tokens again."""
+    from transformers import PreTrainedTokenizerFast
+
     letters = [*"abcdefghijklmnopqrstuvwxyz:", "Ġ", "Ċ"]
     vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", "<bos>", *letters])}
     backend = Tokenizer(models.BPE(vocabulary, []))
@@ -51,6 +54,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("diffusion_gemma")
+    from transformers import DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
+
     tokenizer = tiny_tokenizer()
     text = {
         "vocab_size": len(tokenizer) + 1,
@@ -91,6 +96,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def responder(checkpoint: Path) -> DiffusionGemmaResponder:
+    from agent.responders.diffusion_gemma import DiffusionGemmaResponder
+
     return DiffusionGemmaResponder(checkpoint, device="cpu", max_tokens=20)
 
 
@@ -198,6 +205,8 @@ def test_an_abandoned_reply_leaves_the_cache_valid(responder: DiffusionGemmaResp
 
 
 def test_the_settings_reach_the_responder(checkpoint: Path) -> None:
+    from agent.responders.diffusion_gemma import DiffusionGemmaResponder
+
     chosen = {"engine": "diffusion-gemma", "model": str(checkpoint), "max_tokens": 7}
     settings = Settings(responder={**chosen, "device": "cpu"})  # type: ignore[arg-type]
     lines: list[str] = []
@@ -208,6 +217,10 @@ def test_the_settings_reach_the_responder(checkpoint: Path) -> None:
 
 
 def test_what_cannot_run_says_what_to_do(checkpoint: Path, tmp_path: Path) -> None:
+    from transformers import LlamaConfig
+
+    from agent.responders.diffusion_gemma import DiffusionGemmaResponder
+
     with pytest.raises(ResponderError, match="Give the model as google/diffusiongemma"):
         DiffusionGemmaResponder(tmp_path)
     LlamaConfig(num_hidden_layers=1).save_pretrained(tmp_path)

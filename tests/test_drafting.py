@@ -83,6 +83,7 @@ def oracle_run(
     return found, passes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [2, 4, 8, 13, 32])
 def test_right_drafts_spare_passes_and_change_no_word(tmp_path: Path, rows: int) -> None:
     drafting = engine(tmp_path, eos_ids=())
@@ -155,6 +156,7 @@ def test_a_drawn_reply_has_the_distribution_of_drawing_token_by_token(tmp_path: 
     assert statistic < freedom + 4 * math.sqrt(2 * freedom)
 
 
+@pytest.mark.slow
 def test_a_drawn_reply_is_the_same_for_the_same_seed_with_and_without_drafts(
     tmp_path: Path,
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_drawn_reply_is_the_same_for_the_same_seed_with_and_without_drafts(
         assert drafting.reply(PROMPTS[0], options=DecodeOptions(**given)).ids == alone.ids
 
 
+@pytest.mark.slow
 def test_drafts_that_are_no_numbers_cost_rounds_and_no_word(tmp_path: Path) -> None:
     model = packed_model(base_config(), Int8Linear, SHAPE["context_length"])
     network = drawn_network(model)
@@ -194,6 +197,7 @@ def test_features_that_are_no_numbers_cost_rounds_and_no_word(tmp_path: Path) ->
     assert reply(broken, PROMPTS[1], DRAFT).ids == reply(broken, PROMPTS[1], PLAIN).ids
 
 
+@pytest.mark.slow
 def test_replies_that_share_passes_are_those_of_single_ones(tmp_path: Path) -> None:
     drafting = engine(tmp_path, eos_ids=())
     alone = [reply(drafting, prompt, DRAFT).ids for prompt in PROMPTS]
@@ -298,6 +302,7 @@ def test_steps_tell_what_became_of_their_drafts(tmp_path: Path) -> None:
     assert stats.tokens == len(steps) + sum(r.accepted for r in rounds)
 
 
+@pytest.mark.slow
 def test_a_shared_prefix_is_read_once_with_its_context_of_drafts(tmp_path: Path) -> None:
     drafting = engine(tmp_path, eos_ids=())
     first = [9, 8, 7, 6, 5, 4]

@@ -58,6 +58,7 @@ def test_the_agent_does_not_hear_itself(agent: Sound, decibels: float, delay: fl
     assert starts(adjusted(heard, agent)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["capital_of_france", "color_of_the_sky", "stop"])
 @pytest.mark.parametrize("delay", [0.02, 0.25])
 def test_a_caller_who_speaks_over_it_is_heard_as_soon(
@@ -95,11 +96,13 @@ def test_while_nothing_is_played_nothing_is_an_echo() -> None:
     assert judged(librivox("0880"), silence(0)).max() == 0.0
 
 
+@pytest.mark.slow
 def test_a_jittery_line_changes_nothing(agent: Sound) -> None:
     heard = microphone(agent, -20, 0.1)
     assert starts(speech(silero(), heard) * (1 - judged(heard, agent, jitter=0.08))) == []
 
 
+@pytest.mark.slow
 def test_the_echo_is_learnt_again_when_the_volume_is_turned_up(agent: Sound) -> None:
     returned = echo(agent, 0.12, -26, 0.3)
     turned = len(returned) // 2
@@ -123,6 +126,7 @@ def test_what_was_stopped_explains_nothing(agent: Sound) -> None:
     assert max(likelihoods[60:]) < 0.2
 
 
+@pytest.mark.slow
 def test_playback_may_have_another_rate(agent: Sound) -> None:
     heard = microphone(agent, -20, 0.1)
     judge, likelihoods, piece = EchoDetector(), [], 1440
@@ -156,6 +160,7 @@ PIECES = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(PIECES, max_size=12), st.floats(0, 1), st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=50)
 def test_whatever_is_played_the_likelihood_is_a_share(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,27 +104,47 @@ def test_the_package_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
-@pytest.mark.slow
-def test_fp32_replies_are_the_greedy_ones_of_transformers() -> None:
-    """A reply is greedy if every token is the argmax of the reference after those before it."""
+@pytest.fixture(scope="module")
+def exact() -> Engine:
+    return Engine.load(smollm_path(), dtype="float32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
     from transformers import AutoModelForCausalLM
 
     path = smollm_path()
-    engine = Engine.load(path, dtype="float32", threads=1)
-    reference = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name).eval()
-    asked = questions()
-    assert len(asked) == 50
-    for i, (question, reply) in enumerate(zip(asked, _replies(engine, asked), strict=True)):
-        ids = prompt(engine, question)
-        expected = [*reply, *engine.config.eos_ids][:24]
+    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked", [questions()[:8], pytest.param(questions()[8:], marks=pytest.mark.long)], ids=len
+)
+def test_fp32_replies_are_the_greedy_ones_of_transformers(
+    exact: Engine, reference: Any, asked: Sequence[str]
+) -> None:
+    """A reply is greedy if every token is the argmax of the reference after those before it."""
+    assert len(questions()) == 50
+    for question, reply in zip(asked, _replies(exact, asked), strict=True):
+        ids = prompt(exact, question)
+        expected = [*reply, *exact.config.eos_ids][:24]
         with torch.inference_mode():
             logits = reference(torch.tensor([ids + reply])).logits[0]
         assert logits.argmax(-1)[len(ids) - 1 :].tolist()[: len(expected)] == expected, question
-        if i < 3:
-            generated = reference.generate(
-                torch.tensor([ids]), max_new_tokens=24, do_sample=False, eos_token_id=2
-            )
-            assert generated[0, len(ids) :].tolist() == expected
+
+
+@pytest.mark.slow
+def test_the_greedy_replies_are_those_that_transformers_generates(
+    exact: Engine, reference: Any
+) -> None:
+    asked = questions()[:3]
+    for question, reply in zip(asked, _replies(exact, asked), strict=True):
+        ids = prompt(exact, question)
+        generated = reference.generate(
+            torch.tensor([ids]), max_new_tokens=24, do_sample=False, eos_token_id=2
+        )
+        assert generated[0, len(ids) :].tolist() == [*reply, *exact.config.eos_ids][:24]
 
 
 TOGETHER = 10

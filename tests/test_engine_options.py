@@ -18,6 +18,7 @@ CAUSAL = tiny_engine(tiny_config(eos_ids=()))
 QUOTA = DecodeOptions(rule="quota", canvas_length=8, steps=8, max_tokens=24, eos_last=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("scale", [0.7, 2.5])
 def test_guidance_steers_every_canvas_of_a_reply(seed: int, scale: float) -> None:
@@ -31,6 +32,7 @@ def test_guidance_steers_every_canvas_of_a_reply(seed: int, scale: float) -> Non
     assert list(engine.reply(PROMPT, options=QUOTA).ids) != expected
 
 
+@pytest.mark.slow
 def test_a_light_canvas_runs_through_its_layers_only_and_leaves_the_prompt_whole() -> None:
     light = replace(QUOTA, canvas_layers=(1,))
     cache = LIGHT.new_cache()
@@ -42,12 +44,14 @@ def test_a_light_canvas_runs_through_its_layers_only_and_leaves_the_prompt_whole
     assert again.ids == LIGHT.reply(longer, options=light).ids
 
 
+@pytest.mark.slow
 def test_a_seed_is_a_reply() -> None:
     warm = replace(QUOTA, temperature=1.0, top_p=0.9)
     replies = [LIGHT.reply(PROMPT, options=replace(warm, seed=seed)).ids for seed in (0, 0, 1)]
     assert replies[0] == replies[1] != replies[2]
 
 
+@pytest.mark.slow
 def test_a_reply_may_be_begun_and_left_to_others() -> None:
     prompts = [PROMPT, [3, 3, 8], [*PROMPT, 11]]
     batch = Batch(LIGHT.model)

@@ -159,6 +159,7 @@ def test_parameters_that_are_no_schema_or_too_large(
     assert len(caplog.text) < 4000
 
 
+@pytest.mark.slow
 def test_many_tools_are_read_shortened_or_refused() -> None:
     few = tuple(FunctionTool(f"t{i}", f"{i}. " + "Do it. " * 200) for i in range(8))
     assert EngineTools(chatting()).decide(ASKED, ReplyOptions(few, "required")).tool in few

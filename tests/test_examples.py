@@ -73,6 +73,7 @@ def test_examples_answer_wrong_input(name, arguments, tmp_path, monkeypatch, cap
     assert len(capsys.readouterr().err.strip().splitlines()) <= 3
 
 
+@pytest.mark.slow
 def test_a_program_of_its_own_answers_wrong_input_with_a_sentence(tmp_path):
     done = run([sys.executable, ROOT / "examples" / "own_checkpoint.py", "/nowhere"], tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr

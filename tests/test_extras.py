@@ -45,6 +45,7 @@ def test_no_sentence_names_an_extra_that_no_index_has():
     assert found == []
 
 
+@pytest.mark.slow
 def test_the_own_command_is_one_that_the_shell_finds(tmp_path):
     command = shlex.split(own_command("--version"))
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from safetensors.torch import save_file
 from support.checkpoints import byte_backend
 from support.tiny import tiny_cache
@@ -30,6 +29,7 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 256,
     "attn_implementation": "eager",
 }
+pytestmark = pytest.mark.transformers
 FAMILIES = [
     ("llama", "Llama", 1),
     ("qwen2", "Qwen2", 1),
@@ -41,6 +41,8 @@ FAMILIES = [
 
 
 def reference(kind: str, tied: bool) -> Any:
+    import transformers
+
     torch.manual_seed(0)
     # Only Qwen3 allows heads that do not fill the width.
     sizes = SIZES if kind == "Qwen3" else SIZES | {"hidden_size": 48}

@@ -23,6 +23,7 @@ BIDIRECTIONAL = Engine(
 CAUSAL = Engine(tiny_model(tiny_config()), byte_tokenizer(), 128)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(
     TEMPLATES,

@@ -14,6 +14,7 @@ PHASE = f"{CONTROLLER}.session.phase"
 
 @pytest.mark.browser
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 async def test_a_typed_message_is_answered_and_heard(tmp_path, transport):
     instruments = INSTRUMENTS.read_text()

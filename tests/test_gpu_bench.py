@@ -27,7 +27,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@pytest.mark.slow  # imports transformers
+@pytest.mark.transformers
+@pytest.mark.slow
 def test_every_piece_runs_once(
     bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

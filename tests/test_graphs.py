@@ -116,6 +116,7 @@ def test_what_cannot_be_captured_is_said_once_and_not_tried_again(
     assert graphs.runner(failing) == failing.run
 
 
+@pytest.mark.slow
 def test_replies_replay_what_was_captured_and_run_the_rest() -> None:
     recorder = FakeRecorder()
     plain, engine = Engine(MODEL, tiny_tokenizer(), 256), Engine(MODEL, tiny_tokenizer(), 256)
@@ -136,6 +137,7 @@ def test_replies_replay_what_was_captured_and_run_the_rest() -> None:
     assert recorder.replayed - before == replayed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step_ms", "steps"), [(1.0, 6), (1e6 / 4, 3), (1e6 / 2, 2), (1e6, 1), (1e9, 1)]
 )

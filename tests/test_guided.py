@@ -26,6 +26,7 @@ def reply_of(rounds: list[DraftRound]) -> tuple[int, ...]:
     return tuple(token for each in rounds for token in each.ids)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("drafter", [SAME, STRANGER, BLOCKS])
 @pytest.mark.parametrize("max_tokens", [1, 8, 9, 30])
 @pytest.mark.parametrize("length", [1, 5, 8])
@@ -40,6 +41,7 @@ def test_the_reply_is_the_judges_greedy_one(drafter: Engine, max_tokens: int, le
     assert all(each.accepted <= each.drafted <= length for each in rounds)
 
 
+@pytest.mark.slow
 def test_a_good_draft_saves_passes_and_a_strange_one_none() -> None:
     draft = DecodeOptions(rule="sequential", canvas_length=1)
     good = list(Guided(JUDGE, SAME, draft).iterate(PROMPT, 30))
@@ -48,6 +50,7 @@ def test_a_good_draft_saves_passes_and_a_strange_one_none() -> None:
     assert len(strange) > 25
 
 
+@pytest.mark.slow
 def test_it_stops_where_the_judge_ends_the_reply() -> None:
     expected = greedy(JUDGE, 12)
     end = expected[7]

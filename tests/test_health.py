@@ -118,6 +118,7 @@ def lines_of(caplog, **settings):
     return [record for record in caplog.records if record.getMessage() == "turn"]
 
 
+@pytest.mark.slow
 def test_a_turn_is_one_line_without_words(caplog):
     (turn,) = lines_of(caplog)
     fields = turn.fields

@@ -28,6 +28,7 @@ def test_the_questions_are_as_many_as_the_tables_say() -> None:
     assert len(questions(limit=3)) == 12
 
 
+@pytest.mark.slow
 def test_no_question_is_trained_on_in_any_spelling() -> None:
     prompts = read_prompts(FILES)
     assert len(prompts) > 40_000

@@ -73,6 +73,7 @@ class Passes:
         monkeypatch.setattr(engine.model, "forward", counted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "options"),
     [
@@ -103,6 +104,7 @@ def test_a_step_of_one_reply_is_a_step_of_all(monkeypatch: pytest.MonkeyPatch) -
     assert passes.rows == [6]
 
 
+@pytest.mark.slow
 def test_replies_of_different_options_share_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(LLADA)
     kinds = [canvases("quota", 8), canvases("threshold", 5), canvases("remask", 6)]
@@ -192,6 +194,7 @@ def test_requests_are_checked_and_bounded() -> None:
     engine.submit([5], engine.new_cache(), TOKENS).close()
 
 
+@pytest.mark.slow
 def test_replies_may_be_advanced_from_several_threads() -> None:
     engine = engine_of(CAUSAL)
     alone = [engine.reply(prompt, options=TOKENS).ids for prompt in PROMPTS]
@@ -203,6 +206,7 @@ def test_replies_may_be_advanced_from_several_threads() -> None:
         assert list(threads.map(reply, PROMPTS)) == alone
 
 
+@pytest.mark.slow
 def test_rules_that_pages_do_not_serve_share_the_hosts_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,6 +247,7 @@ def test_a_bidirectional_model_shares_no_prefix() -> None:
     assert engine.new_cache().ids == []
 
 
+@pytest.mark.slow
 def test_on_pages_the_earliest_due_takes_the_free_place() -> None:
     engine, options = engine_of(DREAM), canvases(cache="prompt_frozen")
     engine.use_pages(40, sequences=1)

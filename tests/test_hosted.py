@@ -94,6 +94,7 @@ async def test_a_refusal_is_final_and_says_what_to_do(status: int, words: str) -
     assert len(server.bodies) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "words"), [(429, "429, 3 tries"), (503, "out of order .503, 3 tries")]
 )
@@ -121,6 +122,7 @@ async def test_nothing_is_tried_again_after_the_first_word() -> None:
     assert len(server.bodies) == 1
 
 
+@pytest.mark.slow
 async def test_a_service_without_a_first_word_is_given_up_and_its_connection_closed() -> None:
     with chat_server(Answer(hangs=True)) as server:
         with pytest.raises(ResponderError, match=r"a first word within 0\.1 s"):
@@ -162,6 +164,7 @@ async def test_the_key_is_in_no_log_and_no_error(caplog: pytest.LogCaptureFixtur
     assert KEY not in repr(asked)
 
 
+@pytest.mark.slow
 def test_the_settings_reach_the_service_and_warming_up_asks_it() -> None:
     with chat_server(Answer(["Hello."]), Answer(status=401)) as server:
         chosen = {"engine": "hosted", "model": "m", "base_url": server.url, "max_tokens": 9}
@@ -176,6 +179,7 @@ def test_the_settings_reach_the_service_and_warming_up_asks_it() -> None:
             responder.warm_up()
 
 
+@pytest.mark.slow
 async def test_the_connection_is_made_ahead_and_its_failure_waits_for_the_reply() -> None:
     with chat_server(Answer(["Yes."])) as server:
         call = HostedResponder(service(server)).open()

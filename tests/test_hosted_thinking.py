@@ -24,6 +24,7 @@ async def replies(server: object, count: int, **settings: object) -> list[list[o
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thinking", [THOUGHT, FIELD], ids=["tags", "field"])
 async def test_a_model_that_was_seen_to_think_has_room_for_it(thinking: Answer) -> None:
     with chat_server(thinking, thinking) as server:
@@ -31,6 +32,7 @@ async def test_a_model_that_was_seen_to_think_has_room_for_it(thinking: Answer) 
     assert [body["max_tokens"] for body in server.bodies] == [10, 1034]
 
 
+@pytest.mark.slow
 async def test_the_spoken_words_keep_to_their_limit() -> None:
     with chat_server(THOUGHT, THOUGHT) as server:
         first, second = await replies(server, 2, max_tokens=3)
@@ -59,6 +61,7 @@ async def test_thoughts_without_end_are_told_with_the_way_out() -> None:
     assert len(server.bodies) == 2
 
 
+@pytest.mark.slow
 async def test_others_are_asked_as_before() -> None:
     plain = Answer(["Yes."])
     with chat_server(plain, plain, Answer(finish="length")) as server:

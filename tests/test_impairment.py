@@ -23,6 +23,7 @@ def test_a_delay_is_paid_both_ways():
     assert [row.voice_to_voice_ms for row in rows] == pytest.approx([300] * 5, abs=0.1)
 
 
+@pytest.mark.slow
 def test_jitter_adds_at_most_itself_each_way():
     rows = ask(NetworkImpairment(delay=0.05, jitter=0.02), count=20)
     measured = [row.voice_to_voice_ms for row in rows]
@@ -30,6 +31,7 @@ def test_jitter_adds_at_most_itself_each_way():
     assert len(set(measured)) > 10
 
 
+@pytest.mark.slow
 def test_what_tcp_loses_comes_later():
     rows = ask(NetworkImpairment(delay=0.01, loss=0.05), count=20)
     measured = sorted(row.voice_to_voice_ms for row in rows)

@@ -44,6 +44,7 @@ def test_commands_find_their_own_packages(project, start):
     assert "HELLO THERE" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_voices_process_finds_its_own_packages(project):
     script = (
         "import sys, onebreath; sys.meta_path.insert(0, onebreath.OwnPackages);"

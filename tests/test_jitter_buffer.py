@@ -159,6 +159,7 @@ lines = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(lines, st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.floats(-5e-4, 5e-4))
 def test_whatever_the_line_does(line, first_sequence, first_time, drift):
     """Loss, order, delay, duplicates, wrap-around, a clock that drifts: time stays whole."""

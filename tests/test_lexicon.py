@@ -68,6 +68,7 @@ def test_other_languages_have_lexicons_too() -> None:
     assert said == "fünf engine x für drei Euro"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_no_text_raises(text: str) -> None:
     said = speakable(text, lexicon=LEXICON)

@@ -32,6 +32,7 @@ def p95(rows):
 STALL = Manner(lambda turn: 0.137, reply=0.3, stalls=[(50.9, 52.9)])
 
 
+@pytest.mark.slow
 def test_a_stall_shows_in_p95_when_the_loop_is_open():
     """Work takes 1.14 s of every 1.4 s: after a stall of 2 s, eight turns come late."""
     rows = run(LoadPlan(turns=100, rate=60 / 1.4, warmup=0), STALL)
@@ -40,12 +41,14 @@ def test_a_stall_shows_in_p95_when_the_loop_is_open():
     assert p95(rows) > 1000
 
 
+@pytest.mark.slow
 def test_the_same_stall_hides_from_a_caller_that_waits():
     rows = run(LoadPlan(turns=100, warmup=0), STALL)
     assert max(row.voice_to_voice_ms for row in rows) > 1000
     assert p95(rows) == pytest.approx(137, abs=1)
 
 
+@pytest.mark.slow
 def test_jitter_is_measured_within_a_millisecond():
     drawn = random.Random(1)
     delays = [drawn.gauss(0.5, 0.08) for _ in range(100)]
@@ -63,6 +66,7 @@ def test_every_line_warms_up_and_all_turns_are_asked_once():
     assert len({row.call for row in rows}) == 9  # 6, 6 and 5 turns, two in each call
 
 
+@pytest.mark.slow
 def test_a_duration_ends_the_run():
     rows = run(LoadPlan(turns=None, duration=30.0, rate=30, warmup=0), Manner(lambda turn: 0.1))
     assert len(rows) == 15

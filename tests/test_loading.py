@@ -48,7 +48,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("dtype", "megabytes"), [("float32", 538), ("bfloat16", 269), ("int8", 281)]
+    ("dtype", "megabytes"),
+    [
+        pytest.param("float32", 538, marks=pytest.mark.long),
+        pytest.param("bfloat16", 269, marks=pytest.mark.long),
+        ("int8", 281),
+    ],
 )
 def test_loading_holds_little_more_than_the_weights(
     shards: Path, dtype: str, megabytes: int, tmp_path: Path

@@ -92,6 +92,7 @@ def peft_llama(config: ModelConfig, directory: Path | None, layers: list[int] | 
         return get_peft_model(base, chosen).eval()
 
 
+@pytest.mark.transformers
 @pytest.mark.slow
 def test_peft_loads_what_is_saved_here(tmp_path: Path) -> None:
     adapter = random_adapter(LLAMA, layers=(1,))
@@ -108,6 +109,7 @@ def test_peft_loads_what_is_saved_here(tmp_path: Path) -> None:
     assert float((ours - plain).abs().max()) > 0.1
 
 
+@pytest.mark.transformers
 @pytest.mark.slow
 def test_what_peft_saves_loads_here(tmp_path: Path) -> None:
     theirs = peft_llama(LLAMA, None, layers=[0])

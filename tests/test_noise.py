@@ -32,6 +32,7 @@ def test_canvases_of_one_reply_draw_noise_of_their_own() -> None:
     assert len(canvases) == 3
 
 
+@pytest.mark.slow
 def test_turns_draw_noise_of_their_own_and_the_same_prompt_the_same() -> None:
     engine = flat(tiny_config(**DIFFUSION))
     replies = [engine.reply(ids, options=NOISY).ids for ids in ([1], [2], [1, 2], [2, 1], [1])]

@@ -136,6 +136,7 @@ def schemas(random, depth=0):
     return {name: schemas(random, depth + 1) for name in chosen}
 
 
+@pytest.mark.slow
 def test_the_check_in_one_piece_is_that_of_the_published_metaschema():
     source, wrong = random.Random(1), 0
     for _ in range(400):

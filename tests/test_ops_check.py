@@ -27,6 +27,7 @@ TINY = Geometry(
 )
 
 
+@pytest.mark.kernels
 @needs_triton
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
 def test_every_kernel_is_right_at_a_small_geometry(case):

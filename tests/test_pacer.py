@@ -186,6 +186,7 @@ def test_marks_of_a_silent_peer_do_not_pile_up():
     assert len(line._asked) < 10
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.one_of(

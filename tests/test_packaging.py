@@ -63,6 +63,7 @@ def test_the_wheel_holds_exactly_the_files_of_the_five_packages(wheel):
     assert shipped == expected
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_types_pins_and_licences(wheel):
     names = wheel.namelist()
     assert {f"{package}/py.typed" for package in PACKAGES} < set(names)

@@ -22,6 +22,7 @@ SENTENCE = (
 )
 WORD = "Donaudampfschifffahrtsgesellschaftskapitaensmuetzenabzeichenverordnungen" * 2
 CONNECTED = {"transport": "webrtc"}
+TRANSPORTS = ["webrtc", pytest.param("websocket", marks=pytest.mark.long)]
 WINDOWS = {
     "small phone": (320, 640),
     "landscape phone": (640, 320),
@@ -29,6 +30,10 @@ WINDOWS = {
     "tablet": (768, 1024),
     "desk": (1280, 800),
 }
+SIZES = [
+    name if name in ("small phone", "desk") else pytest.param(name, marks=pytest.mark.long)
+    for name in WINDOWS
+]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,7 @@ def latency_turns(count: int, text: str) -> str:
 
 
 @pytest.mark.parametrize("text", [SENTENCE, WORD], ids=["sentence", "word"])
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", SIZES)
 def test_long_questions_leave_the_latency_view_in_its_place(browser, window, text):
     with visiting(browser, [], viewport=WINDOWS[window]) as visit:
         page = visit.page
@@ -142,7 +147,7 @@ def test_every_turn_can_be_reached(browser):
 # ---- plain http from another host --------------------------------------------------
 
 
-@pytest.mark.parametrize("transport", ["webrtc", "websocket"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_plain_http_from_another_host_is_explained_and_typing_works(playwright, transport):
     browser = chromium(playwright, "--host-resolver-rules=MAP agent.test 127.0.0.1")
     hosts = {"allowed_hosts": ("agent.test",)}
@@ -198,7 +203,7 @@ def test_a_first_visitor_is_told_what_answers_and_can_ask_at_once(browser):
         expect(page.get_by_role("button", name="Hold to talk")).to_be_hidden()
 
 
-@pytest.mark.parametrize("transport", ["webrtc", "websocket"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_call_that_was_ended_goes_on_with_its_conversation(browser, transport):
     with visiting(browser, [FRANCE], f"?transport={transport}") as visit:
         page = visit.page
@@ -244,7 +249,7 @@ def test_the_button_that_ends_the_call_is_red_and_apart(browser):
         assert len(tops) == 1, "one row"
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", SIZES)
 def test_controls_stand_in_one_row_and_nothing_is_cut_off(browser, window):
     with visiting(browser, [], viewport=WINDOWS[window]) as visit:
         visit.start()
@@ -272,7 +277,7 @@ def test_escape_in_a_dialog_leaves_the_reply_alone(browser):
         assert visit.entries("response.cancel")
 
 
-@pytest.mark.parametrize("transport", ["webrtc", "websocket"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_server_that_is_gone_is_told_within_two_seconds(browser, transport):
     resumed = served(scripted([], {}), server={"resume_seconds": 1})
     with resumed as server, browser.new_context() as context:

@@ -130,7 +130,7 @@ class Calls(RuleBasedStateMachine):
 
 
 Calls.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-TestCalls = Calls.TestCase
+TestCalls = pytest.mark.slow(Calls.TestCase)
 
 
 def test_a_common_beginning_is_stored_once_and_copied_at_its_border() -> None:
@@ -165,6 +165,7 @@ def test_a_common_beginning_makes_room_for_another_call() -> None:
         calls[0].reserve(LIMIT)
 
 
+@pytest.mark.slow
 def test_a_forgotten_call_gives_its_pages_back() -> None:
     pool = make_pool()
     write(PagedCache(pool, LIMIT), [1] * 200)

@@ -66,6 +66,7 @@ def test_what_was_not_sent_can_be_dropped():
     assert seconds_sent(playback, 1.0) == 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0.01, 0.5), st.floats(0, 0.4)), max_size=30))
 def test_everything_is_sent_once_and_the_ear_never_overtakes(steps):
     playback = Playback(lead=0.3)

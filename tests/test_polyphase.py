@@ -49,6 +49,7 @@ def test_no_image_above_half_of_the_lower_rate(hertz):
     assert 20 * np.log10(spectrum[upper:].max() / spectrum.max()) < -55
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(RATES), st.lists(st.integers(0, 700), max_size=12), st.integers(0, 2**32 - 1)
 )

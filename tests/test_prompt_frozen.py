@@ -29,6 +29,7 @@ def made(shape: str) -> tuple[Engine, DecodeOptions]:
     return engine, options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_words_that_were_spoken_do_not_change_the_reply(shape: str) -> None:
     engine, options = made(shape)
@@ -42,6 +43,7 @@ def test_words_that_were_spoken_do_not_change_the_reply(shape: str) -> None:
         assert engine.reply(prompt, cache, options).ids == once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_other_words_and_earlier_turns_do_not_change_the_reply(shape: str) -> None:
     engine, options = made(shape)

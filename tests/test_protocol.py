@@ -208,6 +208,7 @@ def test_long_texts_are_refused():
     assert bad(event("conversation.item.create", item=item)).code == "string_above_max_length"
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_garbage_is_never_more_than_a_bad_event(garbage):
     with contextlib.suppress(BadEvent):

@@ -102,6 +102,7 @@ def said(notices: Sequence[Notice]) -> list[str]:
     return [n.text for n in notices if isinstance(n, ReplyFinished) and n.status == "completed"]
 
 
+@pytest.mark.slow
 def test_a_machine_gets_the_whole_message_and_the_call_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_machine_gets_the_whole_message_and_the_call_ends(
     assert made.effects == ("hang_up",)
 
 
+@pytest.mark.slow
 def test_a_machine_that_goes_on_gets_the_message_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first = "you have reached anna please leave a message after the tone"
     peer, notices, _ = call(monkeypatch, first, "to send it press one", seconds=90.0)
@@ -120,12 +122,14 @@ def test_a_machine_that_goes_on_gets_the_message_again(monkeypatch: pytest.Monke
     assert peer.closed is not None
 
 
+@pytest.mark.slow
 def test_an_opt_out_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
     peer, notices, _ = call(monkeypatch, "please stop calling me")
     assert said(notices)[-1] == "We will not call you again. Goodbye."
     assert peer.closed is not None
 
 
+@pytest.mark.slow
 def test_a_person_is_routed_by_intent(monkeypatch: pytest.MonkeyPatch) -> None:
     _, notices, responder = call(monkeypatch, "another time please", "another one", seconds=30.0)
     made = [each for each in notices if isinstance(each, DecisionMade)]
@@ -133,6 +137,7 @@ def test_a_person_is_routed_by_intent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert responder.prompts[-1][0].content.startswith("You are Mia of Oak Street Dental.")
 
 
+@pytest.mark.slow
 def test_a_confirmation_is_tagged_and_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     _, notices, responder = call(monkeypatch, "yes i will be there", seconds=25.0)
     tags = [each.tags for each in notices if isinstance(each, DecisionMade)]
@@ -140,6 +145,7 @@ def test_a_confirmation_is_tagged_and_answered(monkeypatch: pytest.MonkeyPatch) 
     assert responder.prompts
 
 
+@pytest.mark.slow
 def test_a_wish_for_a_person_is_a_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted: list[str] = []
     peer, notices, _ = call(
@@ -150,6 +156,7 @@ def test_a_wish_for_a_person_is_a_transfer(monkeypatch: pytest.MonkeyPatch) -> N
     assert peer.closed == (1000, "transferred to +15550100")
 
 
+@pytest.mark.slow
 def test_a_line_without_transfers_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     _, notices, _ = call(monkeypatch, "can i talk to a real person", seconds=40.0)
     asked = next(each for each in notices if isinstance(each, TransferRequested))
@@ -157,12 +164,14 @@ def test_a_line_without_transfers_says_so_and_goes_on(monkeypatch: pytest.Monkey
     assert any(isinstance(n, Remark) and n.code == "transfer_failed" for n in notices)
 
 
+@pytest.mark.slow
 def test_the_end_of_the_call_is_decided_on(monkeypatch: pytest.MonkeyPatch) -> None:
     _, notices, _ = call(monkeypatch, "yes i will be there", seconds=25.0)
     (ended,) = (each for each in notices if isinstance(each, DecisionMade) and each.when == "end")
     assert [answer.name for answer in ended.answers] == ["follow_up"]
 
 
+@pytest.mark.slow
 def test_decisions_delay_no_reply(monkeypatch: pytest.MonkeyPatch) -> None:
     """In virtual time, in which every piece of work has its cost, replies begin as without them."""
 

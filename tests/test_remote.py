@@ -32,6 +32,7 @@ def spoken(synthesizer: RemoteSynthesizer, text: str) -> str:
     return " ".join(chunk.text for chunk in synthesizer.speak(text))
 
 
+@pytest.mark.slow
 def test_sound_and_words_come_through_unchanged(remote: RemoteSynthesizer) -> None:
     direct, piped = ToneSynthesizer().speak("one two"), remote.speak("one two")
     for here, there in zip(direct, piped, strict=True):
@@ -40,6 +41,7 @@ def test_sound_and_words_come_through_unchanged(remote: RemoteSynthesizer) -> No
         assert here.rate == there.rate
 
 
+@pytest.mark.slow
 def test_a_short_text_does_not_wait_for_a_long_one(remote: RemoteSynthesizer) -> None:
     long = remote.speak(_LONG)
     next(long)
@@ -47,12 +49,14 @@ def test_a_short_text_does_not_wait_for_a_long_one(remote: RemoteSynthesizer) ->
     assert len(list(long)) == 199
 
 
+@pytest.mark.slow
 def test_many_callers_at_once_do_not_mix(remote: RemoteSynthesizer) -> None:
     texts = [" ".join(f"caller{caller}word{word}" for word in range(20)) for caller in range(8)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda text: spoken(remote, text), texts)) == texts
 
 
+@pytest.mark.slow
 def test_closing_the_generator_cancels_and_frees_the_slot() -> None:
     remote = RemoteSynthesizer("support.tone_worker", max_requests=1)
     try:
@@ -66,6 +70,7 @@ def test_closing_the_generator_cancels_and_frees_the_slot() -> None:
         remote.close()
 
 
+@pytest.mark.slow
 def test_a_closed_generator_reaches_the_voice(remote: RemoteSynthesizer) -> None:
     running = remote.speak(_LONG)
     next(running)
@@ -74,6 +79,7 @@ def test_a_closed_generator_reaches_the_voice(remote: RemoteSynthesizer) -> None
         spoken(remote, "crash")
 
 
+@pytest.mark.slow
 def test_a_failed_request_leaves_the_others_alone(remote: RemoteSynthesizer) -> None:
     other = remote.speak(_LONG)
     next(other)
@@ -82,6 +88,7 @@ def test_a_failed_request_leaves_the_others_alone(remote: RemoteSynthesizer) -> 
     assert len(list(other)) == 199
 
 
+@pytest.mark.slow
 def test_death_ends_the_running_requests_with_its_last_words(remote: RemoteSynthesizer) -> None:
     other = remote.speak(_LONG)
     next(other)
@@ -91,6 +98,7 @@ def test_death_ends_the_running_requests_with_its_last_words(remote: RemoteSynth
         list(other)
 
 
+@pytest.mark.slow
 def test_the_next_request_gets_a_new_worker(remote: RemoteSynthesizer) -> None:
     before = remote.pid
     running = remote.speak(_LONG)
@@ -117,6 +125,7 @@ def test_a_worker_that_dies_again_and_again_always_comes_back() -> None:
         remote.close()
 
 
+@pytest.mark.slow
 def test_starts_in_a_row_wait_longer_and_a_success_forgets_it(remote: RemoteSynthesizer) -> None:
     with pytest.raises(TtsError, match="exit code 3"):
         spoken(remote, "crash")
@@ -137,6 +146,7 @@ def test_starts_in_a_row_wait_longer_and_a_success_forgets_it(remote: RemoteSynt
         spoken(remote, "late")
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     remote = RemoteSynthesizer("support.tone_worker", first_pause=0.02, revival_seconds=30.0)
     try:
@@ -155,6 +165,7 @@ def test_a_start_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> N
         remote.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_ended() -> None:
     remote = RemoteSynthesizer("support.tone_worker", stall_seconds=0.2)
     try:
@@ -164,11 +175,13 @@ def test_a_worker_that_hangs_is_ended() -> None:
         remote.close()
 
 
+@pytest.mark.slow
 def test_garbage_on_the_pipe_is_an_error(remote: RemoteSynthesizer) -> None:
     with pytest.raises(TtsError, match="out of bounds"):
         spoken(remote, "some garbage")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
@@ -183,6 +196,7 @@ def test_a_failed_start_says_why(option: str, reason: str) -> None:
         RemoteSynthesizer("support.tone_worker", [option], start_seconds=seconds)
 
 
+@pytest.mark.slow
 def test_close_ends_the_process_and_the_running_requests() -> None:
     remote = RemoteSynthesizer("support.tone_worker")
     running = remote.speak(_LONG)

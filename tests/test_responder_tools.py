@@ -51,6 +51,7 @@ async def hosted(
         return pieces, server.bodies[0]
 
 
+@pytest.mark.slow
 async def test_a_hosted_model_is_offered_tools_and_its_arguments_stream() -> None:
     script = [
         [piece("", id="call_1", name="get_weather")],

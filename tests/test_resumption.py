@@ -100,6 +100,7 @@ async def test_a_session_goes_on_over_another_websocket():
             assert done["response"]["output"][0]["content"][0]["transcript"] == "Again and again."
 
 
+@pytest.mark.slow
 async def test_what_was_being_spoken_goes_on():
     async with server() as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -127,6 +128,7 @@ async def test_what_was_being_spoken_goes_on():
             assert len(heard["content"][0]["transcript"].split()) >= 5
 
 
+@pytest.mark.slow
 async def test_a_turn_that_was_half_spoken_goes_on():
     async with server("how are you") as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -143,6 +145,7 @@ async def test_a_turn_that_was_half_spoken_goes_on():
             await until(line, "response.done")
 
 
+@pytest.mark.slow
 async def test_the_old_connection_is_closed_with_a_reason():
     async with server() as (address, _), dial(address, RESUMABLE) as old:
         token = await token_of(old)
@@ -154,6 +157,7 @@ async def test_the_old_connection_is_closed_with_a_reason():
             await until(line, "response.done")
 
 
+@pytest.mark.slow
 async def test_a_hang_up_is_the_end():
     async with server() as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -162,6 +166,7 @@ async def test_a_hang_up_is_the_end():
         assert (await refused(address, token))[0] == 404
 
 
+@pytest.mark.slow
 async def test_who_does_not_ask_sees_no_difference():
     async with server() as (address, _):
         async with dial(address, "") as line:
@@ -172,6 +177,7 @@ async def test_who_does_not_ask_sees_no_difference():
         await until_free(f"http://{address}")
 
 
+@pytest.mark.slow
 async def test_a_server_may_be_set_to_wait_for_nobody():
     async with server(resume_seconds=0) as (address, _), dial(address, RESUMABLE) as line:
         await ask(line, "how are you")
@@ -179,6 +185,7 @@ async def test_a_server_may_be_set_to_wait_for_nobody():
         assert "onebreath.session.resumable" not in kinds
 
 
+@pytest.mark.slow
 async def test_nobody_is_waited_for_for_ever():
     async with server(resume_seconds=0.05) as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -301,12 +308,14 @@ def test_a_session_that_a_key_began_needs_the_key():
     assert error.value.status == 404
 
 
+@pytest.mark.slow
 async def test_tokens_cannot_be_tried_by_the_thousand():
     async with server(max_calls=100) as (address, _):
         answers = [await refused(address, f"rs_{n}") for n in range(25)]
     assert {status for status, _ in answers} == {404, 429}
 
 
+@pytest.mark.slow
 async def test_a_token_is_in_no_log(caplog, monkeypatch):
     log = logging.getLogger("uvicorn.error")  # which other tests may have set up otherwise
     monkeypatch.setattr(log, "disabled", False)
@@ -420,6 +429,7 @@ def rtc(url, query, ear=None):
     return RtcCaller(url, HERE, ear, query=query)
 
 
+@pytest.mark.slow
 async def test_a_session_goes_on_over_a_new_offer():
     ear = Ear()
     async with agent() as (url, _):
@@ -447,6 +457,7 @@ async def test_a_session_goes_on_over_a_new_offer():
                 await second.close()
 
 
+@pytest.mark.slow
 async def test_from_webrtc_to_the_websocket_and_back():
     async with agent() as (url, _):
         first = rtc(url, RESUMABLE)
@@ -502,6 +513,7 @@ async def test_a_sideband_stays_with_the_session():
                 await third.close()
 
 
+@pytest.mark.slow
 async def test_an_offer_with_a_bad_token_is_answered_like_any():
     sdp = await offer_of()
     async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
@@ -511,6 +523,7 @@ async def test_an_offer_with_a_bad_token_is_answered_like_any():
         assert answer.json()["error"]["code"] == "session_not_found"
 
 
+@pytest.mark.slow
 async def test_a_lost_peer_is_waited_for():
     async with agent() as (url, _):
         async with call(url) as caller:

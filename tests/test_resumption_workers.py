@@ -63,6 +63,7 @@ def forged(token, worker):
     return PREFIX + base64.urlsafe_b64encode(worker.to_bytes(2, "big") + content[2:]).decode()
 
 
+@pytest.mark.slow
 def test_a_token_names_its_worker_to_those_that_share_its_key():
     token = token_from(resumption(7))
     assert resumption(0).holder(token) == 7
@@ -78,6 +79,7 @@ def test_a_forged_token_leads_nowhere():
     assert [resumption(0).holder(each) for each in wrong] == [None] * len(wrong)
 
 
+@pytest.mark.slow
 def test_a_request_goes_one_hop_to_another_process_of_this_machine(tmp_path):
     here = Forwarding(Identity(KEY, "", 0, tmp_path))
 
@@ -95,6 +97,7 @@ def test_a_request_goes_one_hop_to_another_process_of_this_machine(tmp_path):
 # ---- transfers -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_transfer_is_told_once_by_any_process_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(transfers, "MAX_WAITING", 5)
     now = [0.0]
@@ -185,6 +188,7 @@ async def waiting(address):
     return token
 
 
+@pytest.mark.slow
 async def test_a_websocket_at_another_worker_goes_on_with_the_session(tmp_path):
     async with workers(tmp_path) as ((one, agent), (two, other)):
         token = await waiting(one)
@@ -210,6 +214,7 @@ async def test_a_websocket_at_another_worker_goes_on_with_the_session(tmp_path):
         assert call.task.done()
 
 
+@pytest.mark.slow
 async def test_an_offer_at_another_worker_goes_on_with_the_session(tmp_path):
     async with workers(tmp_path) as ((one, agent), (two, _)):
         first, second = rtc(f"http://{one}", RESUMABLE), rtc(f"http://{two}", "")
@@ -232,6 +237,7 @@ async def test_an_offer_at_another_worker_goes_on_with_the_session(tmp_path):
             await second.close()
 
 
+@pytest.mark.slow
 async def test_a_wrong_token_gets_the_same_answer_at_every_worker(tmp_path):
     async with workers(tmp_path) as ((one, agent), (two, _)):
         token = await waiting(one)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from gguf import GGUFWriter
 from support.checkpoints import byte_backend
 from support.tiny import tiny_cache
@@ -20,6 +19,7 @@ from dllm_core import Engine, OptionError, UnsupportedModelError
 from dllm_core.model.transformer import Span, visibility
 from dllm_core.rope import Rope
 
+pytestmark = pytest.mark.transformers
 POSITIONS = 120
 SIZES: dict[str, Any] = {
     "vocab_size": 260, "hidden_size": 48, "intermediate_size": 52, "num_hidden_layers": 2,
@@ -54,6 +54,8 @@ SCALINGS: dict[str, dict[str, Any]] = {
 
 
 def reference(kind: str, scaling: dict[str, Any]) -> Any:
+    import transformers
+
     torch.manual_seed(0)
     config = getattr(transformers, f"{kind}Config")(
         **SIZES, rope_parameters={"rope_theta": 500.0, **scaling}

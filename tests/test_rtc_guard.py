@@ -215,6 +215,7 @@ async def send_sctp(caller, packet):
     await association.transport._send_data(packet)
 
 
+@pytest.mark.slow
 async def test_a_live_peer_is_fuzzed_with_sctp(caplog):
     chunks = [packet[12:] for packet in GOOD]
     async with agent() as (url, _), call(url) as caller:
@@ -237,6 +238,7 @@ RTCP = [
 ]
 
 
+@pytest.mark.slow
 async def test_a_live_peer_is_fuzzed_with_rtp_and_rtcp(caplog):
     async with agent() as (url, _), call(url) as caller:
         dtls = caller.peer.sctp.transport
@@ -254,6 +256,7 @@ async def test_a_live_peer_is_fuzzed_with_rtp_and_rtcp(caplog):
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_stranger_fuzzes_the_socket_with_stun_and_dtls(caplog):
     """Anybody who finds the port may send to it; the call goes on, and the log stays quiet."""
     request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
@@ -276,6 +279,7 @@ async def test_a_stranger_fuzzes_the_socket_with_stun_and_dtls(caplog):
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_peer_cannot_have_packets_sent_again_without_end():
     class Sender:
         sent = 0

@@ -263,6 +263,7 @@ def test_numbers_are_brought_into_bounds() -> None:
     assert Number(True, None, 100, step=7).nearest(1e9) == 98
 
 
+@pytest.mark.slow
 def test_schemas_of_pydantic_are_filled() -> None:
     class Guest(BaseModel):
         name: str = PydanticField(max_length=12)

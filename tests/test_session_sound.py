@@ -53,7 +53,7 @@ def sounds(entries: list[dict]) -> list[dict]:
     return [e for e in entries if e["event"]["type"] == "page.sound.recorded"]
 
 
-@pytest.mark.parametrize("transport", ["webrtc", "websocket"])
+@pytest.mark.parametrize("transport", ["webrtc", pytest.param("websocket", marks=pytest.mark.long)])
 def test_a_session_keeps_the_sound_of_its_calls(browser: Browser, tmp_path, transport):
     with visiting(browser, [], f"?transport={transport}") as visit:
         page, path = visit.page, tmp_path / "session.jsonl"

@@ -51,6 +51,7 @@ def turn(network: Path) -> Iterator[SmartTurn]:
     loaded.close()
 
 
+@pytest.mark.transformers
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 8.0, 11.0])
 def test_the_features_are_those_of_transformers(seconds: float) -> None:
     from transformers import WhisperFeatureExtractor

@@ -88,6 +88,7 @@ def same(a: Trainer, b: Trainer) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, monkeypatch) -> None:
     whole = trainer(tmp_path / "whole", steps=12)
     assert whole.run(EXAMPLES)

@@ -69,10 +69,21 @@ async def ask(address, *questions):
 @pytest.mark.parametrize(
     ("path", "words", "answer", "audible"),
     [
-        (DATA / "months_in_a_year.wav", "how many months", *[r"\b(12|twelve)\b"] * 2),
+        pytest.param(
+            DATA / "months_in_a_year.wav",
+            "how many months",
+            *[r"\b(12|twelve)\b"] * 2,
+            marks=pytest.mark.long,
+        ),
         (DATA / "color_of_the_sky.wav", "the sky", *[r"\bblue\b"] * 2),
         # Of "France is Paris" the recogniser often makes "Francis".
-        (BUNDLED["capital_of_france"], "capital of france", r"\bparis\b", "capital"),
+        pytest.param(
+            BUNDLED["capital_of_france"],
+            "capital of france",
+            r"\bparis\b",
+            "capital",
+            marks=pytest.mark.long,
+        ),
     ],
     ids=lambda value: value.stem if isinstance(value, Path) else "",
 )
@@ -173,6 +184,7 @@ async def test_barge_in_silences_the_agent_and_it_remembers_what_was_heard(engin
     assert len(said.split()) <= seconds * 5
 
 
+@pytest.mark.long
 async def test_the_official_client_hears_a_spoken_answer(engines):
     recording = read_sound_file(DATA / "color_of_the_sky.wav", WIRE_RATE).samples
     sound = np.concatenate([recording, np.zeros(WIRE_RATE, np.float32)])

@@ -74,6 +74,7 @@ def test_a_module_is_checked_and_short(path: Path):
     assert not [line for line in lines if "innerHTML" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(JAVASCRIPT.glob("*.test.mjs")), ids=lambda p: p.name)
 def test_the_javascript_tests_pass_in_node(path, tmp_path):
     session = tmp_path / "session.jsonl"

@@ -166,6 +166,7 @@ async def test_bad_events_are_answered_and_the_call_goes_on(message, code):
         await caller.until("onebreath.pong")
 
 
+@pytest.mark.slow
 async def test_endless_garbage_ends_the_call_with_the_reason():
     async with agent() as (url, _), call(url) as caller:
         for _ in range(102):
@@ -232,6 +233,7 @@ async def test_sending_waits_for_a_slow_client_and_ends_when_it_leaves():
     await transport.hang_up()
 
 
+@pytest.mark.slow
 async def test_more_messages_than_anybody_reads_end_the_call():
     transport = WebRtcTransport(EventWriter(FACTS), WebRtcSettings())
     transport._take_channel(channel := SlowChannel())
@@ -241,6 +243,7 @@ async def test_more_messages_than_anybody_reads_end_the_call():
     await transport.hang_up()
 
 
+@pytest.mark.slow
 async def test_a_client_that_opens_channel_after_channel_is_dropped():
     async with agent() as (url, _), call(url) as caller:
         for number in range(MAX_CHANNELS):
@@ -252,6 +255,7 @@ async def test_a_client_that_opens_channel_after_channel_is_dropped():
 # ---- the ends of calls -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_client_is_told_that_the_server_is_being_stopped():
     async with agent() as (url, _):
         caller = RtcCaller(url, HERE)
@@ -274,6 +278,7 @@ async def test_the_client_hangs_up():
         await until_free(url)
 
 
+@pytest.mark.slow
 async def test_a_page_that_is_left_hangs_up_by_beacon():
     async with agent() as (url, _), call(url) as caller, httpx.AsyncClient(base_url=url) as web:
         headers = {"Content-Type": "text/plain;charset=UTF-8"}
@@ -297,12 +302,14 @@ async def test_a_client_that_vanishes_frees_its_line(monkeypatch):
         await until_free(url)
 
 
+@pytest.mark.slow
 async def test_the_server_ends_a_call_that_is_too_long():
     async with agent(max_call_seconds=0.3) as (url, _), call(url) as caller:
         await caller.hung_up()
         await until_free(url)
 
 
+@pytest.mark.slow
 async def test_a_fault_ends_the_call_with_an_error(monkeypatch):
     def faulty(session, event, now):
         raise RuntimeError("a bug")

@@ -155,6 +155,7 @@ async def test_connections_are_spread_over_the_workers(tmp_path):
         assert [row["worker"] for row in ready["workers"]] == [0, 1]
 
 
+@pytest.mark.slow
 async def test_a_worker_that_dies_is_started_again_and_counted(tmp_path):
     async with parent(tmp_path) as server:
         await server.serving(2)
@@ -175,6 +176,7 @@ async def test_a_mistake_of_the_user_ends_all_after_one_start(tmp_path):
         assert server.starts == [0]
 
 
+@pytest.mark.slow
 async def test_a_mistake_at_a_later_start_leaves_the_others_serving(tmp_path):
     async with parent(tmp_path, "serve", "serve", "mistake") as server:
         await server.serving(2)
@@ -185,6 +187,7 @@ async def test_a_mistake_at_a_later_start_leaves_the_others_serving(tmp_path):
         await server.serving(2)
 
 
+@pytest.mark.slow
 async def test_sigterm_is_passed_on_and_all_end_with_0(tmp_path):
     async with parent(tmp_path) as server:
         await server.serving(2)
@@ -192,6 +195,7 @@ async def test_sigterm_is_passed_on_and_all_end_with_0(tmp_path):
         assert await server.running == 0
 
 
+@pytest.mark.slow
 async def test_the_second_signal_makes_the_exit_code(tmp_path):
     async with parent(tmp_path, "stubborn", "stubborn") as server:
         await server.serving(2)
@@ -202,6 +206,7 @@ async def test_the_second_signal_makes_the_exit_code(tmp_path):
         assert await server.running == 143
 
 
+@pytest.mark.slow
 async def test_a_worker_that_does_not_end_in_time_is_killed(tmp_path):
     async with parent(tmp_path, "stubborn") as server:
         await server.serving(2)
@@ -209,6 +214,7 @@ async def test_a_worker_that_does_not_end_in_time_is_killed(tmp_path):
         assert await server.running == 1
 
 
+@pytest.mark.slow
 async def test_sighup_reaches_all_workers_and_kills_none(tmp_path):
     async with parent(tmp_path) as server:
         server.supervisor.reload()  # the second worker is only being started
@@ -220,6 +226,7 @@ async def test_sighup_reaches_all_workers_and_kills_none(tmp_path):
         assert server.starts == [0, 1]
 
 
+@pytest.mark.slow
 async def test_a_worker_that_hangs_is_killed_and_started_again(tmp_path):
     async with parent(tmp_path, "silent", count=1, hung=0.3) as server:
         while len(server.starts) < 2:  # noqa: ASYNC110

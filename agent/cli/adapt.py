@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
-from agent.errors import ConfigError
+from agent.cli.adapt_common import (
+    DataArgument,
+    SecondsOption,
+    base_of,
+    check_directory,
+    engine,
+    finish,
+    report,
+)
+from agent.cli.adapt_heads import decisions, drafter, turns
+from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out
+from agent.cli.groups import Commands
 
-adapt = typer.Typer(help="Train and evaluate LoRA adapters that teach a model to denoise.")
+adapt = typer.Typer(
+    cls=Commands, help="Train and evaluate LoRA adapters that teach a model to denoise."
+)
 
 DeviceOption = Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")]
 DtypeOption = Annotated[str, typer.Option(help="Type of the weights: float32, bfloat16 or auto.")]
-SecondsOption = Annotated[
-    float | None,
-    typer.Option(
-        min=1,
-        help="Time limit in seconds; the same command resumes later (exit code 3). "
-        "Default: no limit.",
-    ),
-]
-DataArgument = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Files of examples, one JSON object per line with prompt and reply, or messages.",
-        exists=True,
-    ),
-]
 PromptsArgument = Annotated[
     list[Path],
     typer.Argument(help="Files of prompts, one JSON object per line.", exists=True),
@@ -43,47 +36,11 @@ AdapterOutOption = Annotated[
 ]
 RepliesOutOption = Annotated[Path, typer.Option("--out", help="File for the examples.")]
 RecordOutOption = Annotated[Path, typer.Option("--out", help="File for the recorded replies.")]
-DrafterOutOption = Annotated[
-    Path, typer.Option("--out", help="Directory of recordings, training run and drafter.")
-]
-HeadOutOption = Annotated[Path, typer.Option("--out", help="File for the head.")]
-HeadsOutOption = Annotated[Path, typer.Option("--out", help="File for the heads.")]
 ExportOutOption = Annotated[Path, typer.Option("--out", help="Directory for the adapter.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Replies per batch.")]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, help="Number of prompts to use. Default: all.")
 ]
-
-
-def _engine(name: str) -> Any:
-    # Imported by name, because the start of the program must not import torch.
-    return importlib.import_module(f"dllm_core.adapt.{name}")
-
-
-def _base(model: str | None, config: Path | None) -> tuple[str, str]:
-    """Path of the base model, and the agent's instructions."""
-    from agent.runtime.engines import model_path
-
-    settings = settings_from(config, {"responder": {"model": model}})
-    source = model_path(settings.responder.model, lambda text: None)
-    return str(source), settings.responder.instructions
-
-
-def _check_directory(path: Path) -> None:
-    """Refuse a directory that cannot be made, before hours of work that should go there."""
-    place = next(each for each in (path, *path.absolute().parents) if each.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise ConfigError(f"{path} cannot be written to: name a directory with --out that can")
-
-
-def _report(text: str) -> None:
-    err.print(text, highlight=False, soft_wrap=True)
-
-
-def _finish(done: bool) -> None:
-    if not done:
-        _report("stopped at the time limit; run the same command again to resume")
-        raise typer.Exit(3)
 
 
 @adapt.command()
@@ -143,17 +100,17 @@ def train(
 
     Example: onebreath adapt train pairs.jsonl --out run --steps 2000 --seconds 3000
     """
-    _check_directory(out_directory)
-    tasks = _engine("tasks")
-    source, instructions = _base(model, config)
+    check_directory(out_directory)
+    tasks = engine("tasks")
+    source, instructions = base_of(model, config)
     task = tasks.TrainTask(
         base=source,
         data=data,
         out=out_directory,
-        options=_engine("train").TrainOptions(
+        options=engine("train").TrainOptions(
             steps=steps, batch=batch, rate=rate, seed=seed, seconds=seconds
         ),
-        collate=_engine("collate").CollateOptions(
+        collate=engine("collate").CollateOptions(
             canvas_lengths=tuple(canvas or [32]), commit=commit
         ),
         system=instructions,
@@ -169,61 +126,8 @@ def train(
     if plan:
         out.print(tasks.plan(task).needed.describe(), highlight=False, soft_wrap=True)
         return
-    _finish(_with_progress(tasks, task))
+    finish(_with_progress(tasks, task))
     out.print(f"adapter: {tasks.finished_adapter(out_directory)}", highlight=False)
-
-
-@adapt.command()
-def drafter(
-    base: Annotated[
-        str | None,
-        typer.Argument(help="Model: a name, a GGUF file or a directory. Default: the responder's."),
-    ] = None,
-    out_directory: DrafterOutOption = Path("drafter"),
-    prompts: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="File of your own prompts, one JSON object per line; repeatable. They make half "
-            "of all first turns. Default: the bundled prompts alone.",
-            exists=True,
-        ),
-    ] = None,
-    stage: Annotated[
-        str, typer.Option(help="Stage to run: record, train, pack, or all of them.")
-    ] = "all",
-    conversations: Annotated[
-        int, typer.Option(min=128, help="Number of conversations to record.")
-    ] = 12_800,
-    steps: Annotated[int, typer.Option(min=1, help="Number of training steps.")] = 10_000,
-    batch: Annotated[int, typer.Option(min=1, help="Conversations per step.")] = 8,
-    blocks: Annotated[int, typer.Option(min=1, help="Drafts per conversation and step.")] = 12,
-    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1.5e-3,
-    words: Annotated[int, typer.Option(min=64, help="Number of tokens that it can draft.")] = 6144,
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
-    seconds: SecondsOption = None,
-    dtype: Annotated[
-        str, typer.Option(help="Type of the base's weights: int4, int8, float32 or auto.")
-    ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
-    ] = None,
-    config: ConfigOption = None,
-) -> None:
-    """Train a drafter, with which a model writes several words per pass; resumes with --out."""
-    if stage not in ("all", "record", "train", "pack"):
-        raise typer.BadParameter(f"{stage} is no stage: use record, train, pack or all.")
-    _check_directory(out_directory)
-    source, instructions = _base(base, config)
-    tasks = _engine("drafter.tasks")
-    own = _engine("tasks").read_prompts(prompts) if prompts else ()
-    task = tasks.DrafterTask(
-        base=source, out=out_directory, system=instructions, own=own,
-        conversations=conversations, words=words, seconds=seconds, dtype=dtype, threads=threads,
-        training=_engine("drafter.training").DraftTraining(
-            steps=steps, batch=batch, blocks=blocks, rate=rate, seed=seed
-        ),
-    )  # fmt: skip
-    _finish(tasks.make(task, stage, _report, lambda report: _report(report.describe())))
 
 
 def _with_progress(tasks: Any, task: Any) -> bool:
@@ -238,7 +142,7 @@ def _with_progress(tasks: Any, task: Any) -> bool:
             text = f"entropy {report.entropy:.3f}, accuracy {report.accuracy:.1%}"
             progress.update(bar, completed=report.step, description=text)
 
-        done: bool = tasks.train(task, _report, listen)
+        done: bool = tasks.train(task, report, listen)
     return done
 
 
@@ -261,16 +165,16 @@ def make_data(
 
     Prompts that the evaluation uses are left out.
     """
-    source, instructions = _base(model, config)
-    options = _engine("distill").DistillOptions(
+    source, instructions = base_of(model, config)
+    options = engine("distill").DistillOptions(
         system=instructions, batch=batch, max_tokens=max_tokens, samples=samples, seconds=seconds
     )
-    tasks = _engine("tasks")
+    tasks = engine("tasks")
     with err.status("loading") as status:
         done = tasks.make_data(
             source, prompts, out_file, options, limit=limit, device=device, tell=status.update
         )
-    _finish(done)
+    finish(done)
 
 
 @adapt.command()
@@ -287,14 +191,14 @@ def record(
     config: ConfigOption = None,
 ) -> None:
     """Record the order in which an adapted model commits tokens, for train --commit."""
-    source, instructions = _base(model, config)
-    tasks = _engine("tasks")
+    source, instructions = base_of(model, config)
+    tasks = engine("tasks")
     with err.status("loading") as status:
         done = tasks.make_trajectories(
             source, tasks.finished_adapter(adapter), data, out_file, canvas=canvas, batch=batch,
             limit=limit, seconds=seconds, device=device, system=instructions, tell=status.update,
         )  # fmt: skip
-    _finish(done)
+    finish(done)
 
 
 @adapt.command()
@@ -335,8 +239,8 @@ def evaluate(
     """
     from agent.cli.tables import rows_table
 
-    source, instructions = _base(model, config)
-    tasks = _engine("tasks")
+    source, instructions = base_of(model, config)
+    tasks = engine("tasks")
     chosen = tuple(k if not k.isdigit() else int(k) for k in steps) if steps else tasks.STEPS
     unknown = [k for k in chosen if isinstance(k, str) and k not in tasks.STEPS]
     if unknown:
@@ -356,90 +260,6 @@ def evaluate(
 
 
 @adapt.command()
-def turns(
-    data: DataArgument,
-    out_file: HeadOutOption = Path("turn_head.safetensors"),
-    model: ModelOption = None,
-    limit: Annotated[
-        int | None, typer.Option(min=10, help="Plain utterances taken of each file.")
-    ] = 6000,
-    seed: Annotated[int, typer.Option(help="Seed of the choice and the cuts.")] = 0,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit the head that tells whole turns from unfinished ones by the model's own state.
-
-    Takes minutes on a CPU. Set responder.turn_head to the file to use it.
-    """
-    from dataclasses import asdict
-
-    source, instructions = _base(model, config)
-    fit = _engine("turn_fit")
-    with _reading("utterances") as listen:
-        quality = fit.make_turn_head(
-            source, data, out_file, instructions, limit=limit, seed=seed, tell=listen
-        )
-    if as_json:
-        print(json.dumps(asdict(quality)), flush=True)
-        return
-    out.print(quality.describe(), highlight=False, soft_wrap=True)
-    out.print(f"head: {out_file} (sha256 {fit.digest(out_file)})", highlight=False, soft_wrap=True)
-
-
-@adapt.command()
-def decisions(
-    data: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Files of examples, one JSON object per line with text, answer and perhaps "
-            "question.",
-            exists=True,
-        ),
-    ],
-    out_file: HeadsOutOption = Path("decisions.safetensors"),
-    model: ModelOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
-    ] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit heads that answer questions about the caller's words by the prompt cache alone.
-
-    Takes seconds on a CPU; five examples of each answer suffice, twenty are good. Set
-    decisions.heads to the file to use it.
-
-    Example: onebreath adapt decisions intents.jsonl --out intents.safetensors
-    """
-    source, instructions = _base(model, config)
-    fit = importlib.import_module("dllm_core.tasks.decision_fit")
-    with _reading("examples") as listen:
-        rows = fit.make_heads(
-            source, data, out_file, instructions, seed=seed, threads=threads, tell=listen
-        )
-    for row in rows:
-        text = row.pop("text")
-        if as_json:
-            print(json.dumps(row), flush=True)
-        else:
-            out.print(text, highlight=False, soft_wrap=True)
-    if not as_json:
-        out.print(f"heads: {out_file}", highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _reading(what: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = (BarColumn(), MofNCompleteColumn(), Remaining(), TextColumn("{task.description}"))
-    with Progress(*columns, console=err) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
-
-
-@adapt.command()
 def plot(
     run: Annotated[Path, typer.Argument(help="Directory of a training run.")],
     picture: Annotated[
@@ -450,7 +270,7 @@ def plot(
 
     Needs matplotlib, from the extra `adapt`.
     """
-    _engine("plot").plot_log(run / "log.jsonl", picture)
+    engine("plot").plot_log(run / "log.jsonl", picture)
     out.print(str(picture), highlight=False)
 
 
@@ -462,6 +282,10 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Export the adapter of a training run in bfloat16 and print its SHA-256."""
-    _check_directory(out_directory)
-    source, _ = _base(model, config)
-    out.print(_engine("tasks").export(source, run, out_directory), highlight=False)
+    check_directory(out_directory)
+    source, _ = base_of(model, config)
+    out.print(engine("tasks").export(source, run, out_directory), highlight=False)
+
+
+for command in (drafter, turns, decisions):
+    adapt.command()(command)

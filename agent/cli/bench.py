@@ -12,8 +12,9 @@ import typer
 from agent.cli.bench_engine import ENGINE_BENCHES, draft
 from agent.cli.bench_output import check_file, show_figures, show_rows
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
+from agent.cli.groups import Commands
 
-bench = typer.Typer(no_args_is_help=False)
+bench = typer.Typer(cls=Commands, no_args_is_help=False)
 
 
 @bench.callback(invoke_without_command=True)

@@ -109,7 +109,7 @@ def _measure(name: str, settings: Settings, dtypes: Sequence[str], as_json: bool
 def draft(
     model: ModelOption = None,
     drafter: Annotated[
-        Path | None, typer.Option(help="Directory; default: the one that comes with the model.")
+        Path | None, typer.Option(help="Directory of a drafter. Default: the model's own.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=50, help="Prompts of each domain.")] = 50,
     max_tokens: Annotated[
@@ -125,13 +125,21 @@ def draft(
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Time limit in seconds. Default: no limit.")
     ] = None,
+    wide: Annotated[
+        bool,
+        typer.Option("--wide", help="Also reply with drafts of all rows, whatever they cost."),
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also reply in so many passes, the last tokens unverified."),
+    ] = None,
     llama_python: Annotated[
-        Path | None, typer.Option(help="Interpreter with llama-cpp-python, to run beside.")
+        Path | None, typer.Option(help="Interpreter that has llama-cpp-python, to measure beside.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replies with a drafter beside token by token, on held-out prompts: words equal, time."""
+    """Measure replies with a drafter beside the same ones token by token: words, passes, time."""
     from agent.runtime.engines import model_path, thread_plan
 
     settings = settings_from(config, {"responder": {"model": model}})
@@ -146,6 +154,8 @@ def draft(
             dtype=dtype,
             seconds=seconds,
             threads=threads or thread_plan(settings).responder,
+            wide=wide,
+            rounds=rounds,
             llama_python=llama_python,
             report=status.update,
         )

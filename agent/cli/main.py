@@ -34,6 +34,7 @@ from agent.cli.console import (
 )
 from agent.cli.decode_flags import DecodeFlags, takes_decoding
 from agent.cli.engine_options import EngineChoice, takes_engines
+from agent.cli.groups import Commands
 from agent.cli.say import say
 from agent.cli.serve import serve_settings, serve_worker
 from agent.errors import AudioError, ConfigError, OnebreathError
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 OWN = ("agent", "asr", "dllm_core", "onebreath", "tts", "web_client")
 
 app = typer.Typer(
+    cls=Commands,
     name="onebreath",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -1,15 +1,15 @@
 """Which tests run in one worker of pytest-xdist, and which come first.
 
 Tests of one file stay together, so that its module fixtures (a served page, an Asterisk, a loaded
-model) are made once. Tests of the default models and those of a browser are one group each, the
-longest two, and hence come first; short files fill up what time is left to each worker.
+model) are made once. Tests of the default models, those of a browser and those with transformers
+are one group each, and come first; short files fill up what time is left to each worker.
 """
 
 from __future__ import annotations
 
 import pytest
 
-LARGE = ("model", "browser")
+LARGE = ("model", "browser", "transformers")
 """Markers whose tests are one group, whatever their files."""
 
 

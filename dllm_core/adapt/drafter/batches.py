@@ -14,6 +14,8 @@ from dllm_core.adapt.drafter.shards import Corpus
 
 NOTHING = -1
 """Stands where a reply is over."""
+_STEP = 32
+"""Lengths are rounded up to multiples: products of few different sizes are set up once."""
 
 
 class Batch(NamedTuple):
@@ -64,7 +66,8 @@ def batch_of(
     random = np.random.default_rng(seed)
     drawn = [(i, anchors_of(corpus.replies[i])) for i in indices]
     picks = [(i, a, _chosen(a, count, random)) for i, a in drawn]
-    longest = max(int(a.every[pick].max()) for _, a, pick in picks) + 1
+    last = max(int(a.every[pick].max()) for _, a, pick in picks)
+    longest = -(-(last + 1) // _STEP) * _STEP
     width = corpus.features(int(indices[0])).shape[1]
     features = torch.zeros(len(indices), longest, width)
     tokens = np.zeros((len(indices), count), np.int64)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dllm_core.adapt.drafter.comparison import Llama, cases_of, compare, rows_of
-from dllm_core.adapt.held_out import HeldOutConversation, conversations
+from dllm_core.adapt.drafter.comparison import Llama, cases_of, compare, in_turn, rows_of
+from dllm_core.adapt.held_out import conversations
 from dllm_core.config import DecodeOptions
 from dllm_core.engine import Engine
 from dllm_core.errors import OptionError
@@ -30,6 +29,8 @@ def measure(
     dtype: Dtype,
     threads: int,
     seconds: float | None = None,
+    wide: bool = False,
+    rounds: int | None = None,
     llama_python: Path | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Iterator[dict[str, Any]]:
@@ -56,7 +57,10 @@ def measure(
         "draft_ms": round(costs.draft, 2),
     }
     cases = cases_of(engine, in_turn(conversations(limit)), system)
-    run = partial(compare, engine, cases, seconds=seconds, max_tokens=max_tokens, report=report)
+    run = partial(
+        compare, engine, cases, seconds=seconds, max_tokens=max_tokens, wide=wide, rounds=rounds,
+        report=report,
+    )  # fmt: skip
     if llama_python is None:
         yield from rows_of(list(run()))
         return
@@ -64,13 +68,3 @@ def measure(
     with closing(Llama(command)) as llama:
         found = list(run(llama=llama))
     yield from rows_of(found)
-
-
-def in_turn(asked: Sequence[HeldOutConversation]) -> list[HeldOutConversation]:
-    """One conversation of every domain, then the next of each: a time limit cuts all alike."""
-    places: Counter[str] = Counter()
-    numbered = []
-    for each in asked:
-        numbered.append((places[each.domain], each))
-        places[each.domain] += 1
-    return [each for _, each in sorted(numbered, key=lambda pair: pair[0])]

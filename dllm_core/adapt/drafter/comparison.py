@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import monotonic, perf_counter, process_time
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from dllm_core.adapt.held_out import HeldOutConversation
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.backend import Cache
+from dllm_core.decode.draft_economy import DraftCosts
 from dllm_core.decode.stats import DraftStats
 from dllm_core.engine import Engine
 from dllm_core.errors import OptionError
@@ -55,12 +57,16 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A reply in both ways, and llama.cpp's times."""
+    """A reply in both ways, and in others where they were asked for."""
 
     case: Case
     plain: Timed
     drafted: Timed
-    llama: tuple[float, float] | None
+    wide: Timed | None = None
+    """With drafts as wide as they may be, whatever they cost."""
+    bounded: Timed | None = None
+    """In a bounded number of passes, the last tokens without a check."""
+    llama: tuple[float, float] | None = None
 
     @property
     def equal(self) -> bool:
@@ -134,10 +140,15 @@ def compare(
     *,
     seconds: float | None = None,
     max_tokens: int = 48,
+    wide: bool = False,
+    rounds: int | None = None,
     llama: Llama | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Compared]:
-    """Every case both ways until the time is up; which way comes first changes every time."""
+    """Every case both ways until the time is up; which way comes first changes every time.
+
+    `wide` adds the reply with whole drafts, `rounds` the one in so many passes.
+    """
     start = monotonic()
     plain = DecodeOptions(rule="fixed_point", max_tokens=max_tokens)
     draft = DecodeOptions(rule="draft", max_tokens=max_tokens)
@@ -151,8 +162,26 @@ def compare(
         for drafts in (False, True) if number % 2 else (True, False):
             cache = caches.setdefault(drafts, engine.new_cache())
             found[drafts] = timed_reply(engine, ids, cache, draft if drafts else plain)
-        times = None if llama is None else llama.time(case, max_tokens)
-        yield Compared(case, found[False], found[True], times)
+        cache = caches[True]
+        yield Compared(
+            case, found[False], found[True],
+            wide=_whole_drafts(engine, ids, cache, draft) if wide else None,
+            bounded=timed_reply(engine, ids, cache, replace(draft, rounds=rounds))
+            if rounds else None,
+            llama=None if llama is None else llama.time(case, max_tokens),
+        )  # fmt: skip
+
+
+def _whole_drafts(
+    engine: Engine, ids: Sequence[int], cache: Cache, options: DecodeOptions
+) -> Timed:
+    """The reply when rows cost nothing, so that every draft is as wide as it may be."""
+    host = engine.host
+    costs, host.draft_costs = host.draft_costs, DraftCosts((1.0,) * options.draft_rows, 0.0)
+    try:
+        return timed_reply(engine, ids, cache, options)
+    finally:
+        host.draft_costs = costs
 
 
 def rows_of(found: Sequence[Compared]) -> Iterator[Row]:
@@ -178,6 +207,7 @@ def _row(domain: str, found: Sequence[Compared]) -> Row:
         "tokens": round(tokens / len(found), 1),
         **_times(found),
     }
+    row.update(_wide(found), **_bounded(found))
     if asked:
         row["facts_right"] = sum(_right(each.drafted.text, each.case) for each in asked)
         row["facts_right_plain"] = sum(_right(each.plain.text, each.case) for each in asked)
@@ -209,6 +239,29 @@ def _times(found: Sequence[Compared]) -> Row:
     return row
 
 
+def _wide(found: Sequence[Compared]) -> Row:
+    """What whole drafts reach."""
+    replies = [each.wide for each in found if each.wide is not None]
+    if not replies:
+        return {}
+    passes = sum(each.forwards for each in replies)
+    return {"tokens_a_pass_wide": round(sum(each.tokens for each in replies) / passes, 3)}
+
+
+def _bounded(found: Sequence[Compared]) -> Row:
+    """What a bounded number of passes reaches, and how far its words are the base's."""
+    pairs = [(each.plain, each.bounded) for each in found if each.bounded is not None]
+    if not pairs:
+        return {}
+    unverified = [b.drafts.unverified for _, b in pairs if b.drafts is not None]
+    return {
+        "ms_bounded": round(median(b.ms for _, b in pairs), 1),
+        "tokens_bounded": round(sum(b.tokens for _, b in pairs) / len(pairs), 1),
+        "unverified_bounded": round(sum(unverified) / len(pairs), 2),
+        "beginnings_bounded": sum(p.ids[: len(b.ids)] == b.ids for p, b in pairs) / len(pairs),
+    }
+
+
 def _acceptance(drafts: Sequence[DraftStats]) -> list[float]:
     """Share of accepted tokens by depth, where all before were accepted."""
     deepest = max((len(d.tried) for d in drafts), default=0)
@@ -236,3 +289,13 @@ def cases_of(
             messages.append(("assistant", said))
         messages.append(("user", each.turns[-1]))
         yield Case(each.domain, tuple(messages), each.answers)
+
+
+def in_turn(asked: Sequence[HeldOutConversation]) -> list[HeldOutConversation]:
+    """One conversation of every domain, then the next of each: a time limit cuts all alike."""
+    places: Counter[str] = Counter()
+    numbered = []
+    for each in asked:
+        numbered.append((places[each.domain], each))
+        places[each.domain] += 1
+    return [each for _, each in sorted(numbered, key=lambda pair: pair[0])]

@@ -24,12 +24,12 @@ _OTHER_SYSTEM = 0.28
 _NO_SYSTEM = 0.03
 
 _KINDS = (
-    ("request", 0.24),
-    ("smalltalk", 0.18),
-    ("fact", 0.16),
-    ("advice", 0.10),
-    ("turns", 0.27),
-    ("tools", 0.05),
+    ("request", 0.19),
+    ("smalltalk", 0.14),
+    ("fact", 0.17),
+    ("advice", 0.18),
+    ("turns", 0.28),
+    ("tools", 0.04),
 )
 
 

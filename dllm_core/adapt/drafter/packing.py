@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dllm_core.adapt.drafter.gradients import held_out
 from dllm_core.adapt.drafter.measure import replayed, shares
 from dllm_core.adapt.drafter.recording import RecordPlan
 from dllm_core.adapt.drafter.shards import Corpus
-from dllm_core.adapt.drafter.training import LOG, held_out
+from dllm_core.adapt.drafter.training import LOG
 from dllm_core.draft import files
 from dllm_core.draft.calibration import Calibration
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.json_lines import read_rows
 
-CARD, TEMPLATE = "README.md", "card.md"
+CARD, TEMPLATE, EVALUATION = "README.md", "card.md", "evaluation.jsonl"
+_BY_DOMAIN = "\n## By domain\n"
 
 
 def pack(network: DraftNetwork, corpus: Corpus, run: Path, target: Path) -> str:
@@ -56,6 +58,7 @@ def _training(run: Path, corpus: Corpus) -> dict[str, Any]:
         "blocks": last.get("blocks"),
         "conversations": len(corpus),
         "reply_tokens": replies,
+        "precision": last.get("precision"),
         "seed": plan.seed,
         "torch": torch.__version__,
     }
@@ -83,3 +86,16 @@ def _card(network: DraftNetwork, facts: Mapping[str, Mapping[str, Any]], digest:
     }
     template = (importlib.resources.files(__package__) / TEMPLATE).read_text(encoding="utf-8")
     return template.format(**values)
+
+
+def tell_evaluation(target: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add the rows of an evaluation to the card, in place of earlier ones."""
+    columns = ("domain", "replies", "equal", "tokens_a_pass", "drafted_a_pass")
+    table = [
+        "| domain | replies | words equal | tokens a pass | drafted a pass |",
+        "|---" * len(columns) + "|",
+        *("| " + " | ".join(str(row[name]) for name in columns) + " |" for row in rows),
+    ]
+    card = (target / CARD).read_text(encoding="utf-8").partition(_BY_DOMAIN)[0]
+    text = f"{card}{_BY_DOMAIN}\n" + "\n".join(table) + "\n"
+    (target / CARD).write_text(text, encoding="utf-8")

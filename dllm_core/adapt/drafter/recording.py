@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import torch
+
 from dllm_core.adapt.drafter.conversations import Source
 from dllm_core.adapt.drafter.replies import Writer
-from dllm_core.adapt.drafter.shards import shard_paths, write_shard
+from dllm_core.adapt.drafter.shards import shard_path, write_shard
 from dllm_core.draft.config import fingerprint, shape_for
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError, OptionError
+from dllm_core.model.place import Dtype
 
 Tell = Callable[[str], None]
 
@@ -36,7 +43,7 @@ class RecordPlan:
     """Conversations of one file."""
     together: int = 32
     max_tokens: int = 40
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     own: str = ""
     """SHA-256 of the user's own prompts, in their order."""
 
@@ -62,7 +69,7 @@ class RecordPlan:
 
 
 def make_plan(
-    engine: Engine, base: str, system: str, dtype: str, seed: int, own: Sequence[str] = ()
+    engine: Engine, base: str, system: str, dtype: Dtype, seed: int, own: Sequence[str] = ()
 ) -> RecordPlan:
     """The plan for this base, and for prompts of the user's.
 
@@ -82,6 +89,31 @@ def make_plan(
     )
 
 
+@dataclass(slots=True)
+class ShardMaker:
+    """Makes the shards of a plan, each from a seed of its own: the same whoever makes it and
+    when."""
+
+    engine: Engine
+    plan: RecordPlan
+    directory: Path
+    own: Sequence[str]
+
+    def make(self, number: int) -> _Made:
+        """Write a shard; returns its number, its conversations and their reply tokens."""
+        plan = self.plan
+        source = Source(plan.seed * 1_000_003 + number, plan.system, self.own)
+        # The longest first, so that the last passes are full, too.
+        drawn = sorted((source.draw() for _ in range(plan.shard)), key=lambda c: -len(c.turns))
+        writer = Writer(
+            self.engine, plan.features, together=plan.together, max_tokens=plan.max_tokens
+        )
+        recordings = list(writer.write(iter(drawn)))
+        write_shard(shard_path(self.directory, number), recordings)
+        tokens = sum(int((r.replies[:, 1] - r.replies[:, 0]).sum()) for r in recordings)
+        return number, len(recordings), tokens
+
+
 def record(
     engine: Engine,
     plan: RecordPlan,
@@ -91,37 +123,74 @@ def record(
     own: Sequence[str] = (),
     seconds: float | None = None,
     tell: Tell = lambda text: None,
+    source: str | None = None,
+    processes: int = 1,
 ) -> bool:
     """Write shards until there are so many conversations; goes on where it was stopped.
 
-    Every shard draws from a seed of its own, so that it is the same whoever makes it and when.
+    With several `processes` each loads the base from `source`, for one thread: two cores with a
+    shard each make two in two thirds of the time that they take over one after the other.
 
     Returns:
         Whether all are there; False when the time was up.
     """
     plan.save(directory)
     wanted = -(-conversations // plan.shard)
+    todo = [n for n in range(wanted) if not shard_path(directory, n).exists()]
     begin, made = monotonic(), 0
-    writer = Writer(engine, plan.features, together=plan.together, max_tokens=plan.max_tokens)
-    for number in range(wanted):
-        path = directory / f"shard-{number:05}.safetensors"
-        if path.exists():
-            continue
-        if made and seconds is not None and monotonic() - begin > seconds:
-            return False
-        source = Source(plan.seed * 1_000_003 + number, plan.system, own)
-        # The longest first, so that the last passes are full, too.
-        drawn = sorted((source.draw() for _ in range(plan.shard)), key=lambda c: -len(c.turns))
-        recordings = list(writer.write(iter(drawn)))
-        write_shard(path, recordings)
+
+    def in_time() -> Iterator[int]:
+        for number in todo:
+            if made and seconds is not None and monotonic() - begin > seconds:
+                return
+            yield number
+
+    if source is None or processes < 2 or len(todo) < 2:
+        maker = ShardMaker(engine, plan, directory, own)
+        results: Iterator[_Made] = map(maker.make, in_time())
+    else:
+        results = _made_by_many((source, plan, directory, own), in_time(), processes)
+    for number, conversations, tokens in results:
         made += 1
-        left = (monotonic() - begin) / made * (wanted - len(shard_paths(directory)))
-        tokens = sum(int((r.replies[:, 1] - r.replies[:, 0]).sum()) for r in recordings)
+        left = (monotonic() - begin) / made * (len(todo) - made)
         tell(
-            f"{number + 1} of {wanted} shards, {len(recordings)} conversations with {tokens} "
-            f"reply tokens in the last; {_minutes(left)} left"
+            f"shard {number + 1} of {wanted}: {conversations} conversations with {tokens} reply "
+            f"tokens; {_minutes(left)} left"
         )
-    return True
+    return made == len(todo)
+
+
+_Beginning = tuple[str, RecordPlan, Path, Sequence[str]]
+_Made = tuple[int, int, int]
+
+
+def _made_by_many(beginning: _Beginning, numbers: Iterator[int], processes: int) -> Iterator[_Made]:
+    """Shards as they are done, with one under way in each process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _begin_process, beginning) as pool:
+        running = {pool.submit(_make_here, n) for n in islice(numbers, processes)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for each in done:
+                yield each.result()
+                running |= {pool.submit(_make_here, n) for n in islice(numbers, 1)}
+
+
+_maker: ShardMaker
+"""Of a process that makes shards."""
+
+
+def _begin_process(source: str, plan: RecordPlan, directory: Path, own: Sequence[str]) -> None:
+    """Load the base in a process of the pool, which ends quietly at Ctrl-C."""
+    global _maker
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    engine = Engine.load(source, dtype=plan.dtype, device="cpu", threads=1)
+    _maker = ShardMaker(engine, plan, directory, own)
+
+
+def _make_here(number: int) -> _Made:
+    return _maker.make(number)
 
 
 def _minutes(seconds: float) -> str:

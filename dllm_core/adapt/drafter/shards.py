@@ -42,13 +42,21 @@ def write_shard(path: Path, recordings: Sequence[Recording]) -> None:
     os.replace(partial, path)
 
 
+def shard_path(directory: Path, number: int) -> Path:
+    return directory / f"shard-{number:05}.safetensors"
+
+
 def shard_paths(directory: Path) -> list[Path]:
     """All complete shards, in the order in which they were made."""
     return sorted(directory.glob("shard-*.safetensors"))
 
 
 class Corpus:
-    """All recordings of a directory; features are read when they are asked for."""
+    """All recordings of a directory; features are read when they are asked for.
+
+    Raises:
+        DataError: a shard is damaged.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -56,20 +64,8 @@ class Corpus:
         self.replies: list[NDArray[np.int32]] = []
         self._places: list[tuple[int, int, int]] = []
         self._features: list[NDArray[np.float16]] = []
-        self._read: set[Path] = set()
-        self.refresh()
-
-    def refresh(self) -> int:
-        """Take in shards that have come since; returns how many conversations there are.
-
-        Raises:
-            DataError: a shard is damaged.
-        """
-        for path in shard_paths(self.directory):
-            if path not in self._read:
-                self._add(path)
-                self._read.add(path)
-        return len(self.ids)
+        for path in shard_paths(directory):
+            self._add(path)
 
     def _add(self, path: Path) -> None:
         try:

@@ -12,17 +12,20 @@ from typing import Literal
 import torch
 
 from dllm_core.adapt.drafter import packing
+from dllm_core.adapt.drafter.comparison import cases_of, compare, in_turn, rows_of
+from dllm_core.adapt.drafter.options import DraftTraining
 from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record
 from dllm_core.adapt.drafter.shards import Corpus
 from dllm_core.adapt.drafter.training import (
     CHECKPOINT,
     CONFIG,
     DraftTrainer,
-    DraftTraining,
     Listener,
     new_network,
     read_checkpoint,
 )
+from dllm_core.adapt.held_out import conversations
+from dllm_core.config import DecodeOptions
 from dllm_core.draft.config import DrafterConfig, shape_for
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.engine import Engine
@@ -30,10 +33,12 @@ from dllm_core.errors import DataError
 from dllm_core.model.place import Dtype
 
 Tell = Callable[[str], None]
-Stage = Literal["all", "record", "train", "pack"]
+Stage = Literal["all", "record", "train", "pack", "evaluate"]
 
 RECORDINGS, RUN, DRAFTER = "recordings", "run", "drafter"
 """Directories of a drafter's making: shards, the training run, the weights to be used."""
+_LONGEST_REPLY = 48
+"""Tokens of a reply of the evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,9 @@ class DrafterTask:
     layers: int = 2
     block: int = 6
     seconds: float | None = None
-    """Of this call, all stages together."""
+    """Of this call, recording and training together."""
+    evaluated: int = 50
+    """Held-out conversations of each domain, at most."""
     dtype: Dtype = "auto"
     threads: int | None = None
     seed: int = 1
@@ -83,6 +90,7 @@ def make(
         done = record(
             engine, plan, task.recordings, task.conversations,
             own=task.own, seconds=task.seconds, tell=tell,
+            source=task.base, processes=task.threads or torch.get_num_threads(),
         )  # fmt: skip
         if not done:
             return False
@@ -92,6 +100,8 @@ def make(
             return False
     if stage in ("all", "pack"):
         pack(task, engine, tell)
+    if stage in ("all", "evaluate"):
+        evaluate(task, engine, tell)
     return True
 
 
@@ -102,7 +112,8 @@ def train(
     plan, corpus = RecordPlan.read(task.recordings), Corpus(task.recordings)
     task.run.mkdir(parents=True, exist_ok=True)
     network = _network(task, engine, plan, corpus)
-    options = replace(task.training, seconds=seconds)
+    processes = task.threads or torch.get_num_threads()
+    options = replace(task.training, seconds=seconds, processes=processes)
     trainer = DraftTrainer(network, corpus, options, task.run)
     weights = sum(p.numel() for p in network.parameters())
     tell(f"{len(corpus)} conversations, {weights / 1e6:.1f} million weights")
@@ -154,6 +165,28 @@ def averaged_network(run: Path, engine: Engine) -> DraftNetwork:
         for mine, average in zip(network.parameters(), state["average"], strict=True):
             mine.copy_(average)
     return network.eval()
+
+
+def evaluate(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
+    """Reply to the held-out conversations with the packed drafter and without; a row a domain.
+
+    Returns:
+        The file of the rows, beside the drafter; its card gets them as a table.
+    """
+    target = task.out / DRAFTER
+    engine.use_drafter(target)
+    engine.warm_up(DecodeOptions(rule="draft"))
+    cases = list(cases_of(engine, in_turn(conversations(task.evaluated)), task.system))
+    rows = list(rows_of(list(compare(engine, cases, max_tokens=_LONGEST_REPLY, report=tell))))
+    path = target / packing.EVALUATION
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    packing.tell_evaluation(target, rows)
+    for row in rows:
+        tell(
+            f"{row['domain']}: {row['tokens_a_pass']} tokens a pass, {row['equal']:.0%} of "
+            f"{row['replies']} replies equal the base's"
+        )
+    return path
 
 
 def pack(task: DrafterTask, engine: Engine, tell: Tell) -> Path:

@@ -17,46 +17,25 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dllm_core.adapt.drafter.batches import Batch, batch_of
+from dllm_core.adapt.drafter.gradients import Gradients, StepLoss, held_out
 from dllm_core.adapt.drafter.measure import Accepted, accepted
+from dllm_core.adapt.drafter.options import DraftTraining
 from dllm_core.adapt.drafter.shards import Corpus
+from dllm_core.adapt.heap import keep_freed_memory
 from dllm_core.draft.config import DrafterConfig
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.errors import DataError
 
 CONFIG, LOG, CHECKPOINT = "config.json", "log.jsonl", "checkpoint.pt"
-_HELD = 64
-"""Every so many conversations one is kept for measuring."""
 _MEASURED = 60
 """Conversations that a measurement takes."""
 _SAMPLED = 40
 """Every so many rows of a conversation's features go into mean and deviation."""
 _LEAST_DEVIATION = 1e-3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DraftTraining:
-    """How a drafter is trained."""
-
-    steps: int
-    batch: int = 8
-    """Conversations a step."""
-    blocks: int = 12
-    """Of each."""
-    rate: float = 1.5e-3
-    warm_up: int = 100
-    flat: float = 0.4
-    """Share of the steps at the full rate, which then falls to nothing in a straight line."""
-    clip: float = 1.0
-    average: float = 0.998
-    """Weight of the average of weights at every step, less in the beginning."""
-    seed: int = 0
-    every_seconds: float = 150.0
-    """Between two measurements, each with a checkpoint."""
-    seconds: float | None = None
+_AVERAGED = 4
+"""Every so many steps the weights go into their average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +62,6 @@ class Report:
 
 
 Listener = Callable[[Report], None]
-
-
-def held_out(corpus: Corpus) -> list[int]:
-    """Conversations that are not trained on."""
-    return [i for i in range(len(corpus)) if i % _HELD == _HELD - 1]
 
 
 def draft_vocabulary(corpus: Corpus, vocab_size: int, words: int) -> Tensor:
@@ -121,22 +95,7 @@ class DraftTrainer:
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=options.rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
         )
-        depth = torch.arange(network.config.block, dtype=torch.float32)
-        self._weights = torch.exp(-depth / network.config.depth_decay)
-        self._sort()
-
-    def _sort(self) -> None:
-        """Conversations of like length share a batch."""
-        held = set(held_out(self.corpus))
-        kept = [i for i in range(len(self.corpus)) if i not in held]
-        if len(kept) < self.options.batch:
-            raise DataError(
-                f"{len(kept)} conversations are too few to train on: make at least "
-                f"{self.options.batch}."
-            )
-        order = sorted(kept, key=lambda i: len(self.corpus.ids[i]))
-        size = self.options.batch
-        self._chunks = [np.array(order[i : i + size]) for i in range(0, len(order), size)]
+        self._gradients = Gradients(network, StepLoss(network, corpus, options))
 
     def _rate(self) -> float:
         options, share = self.options, self.step / self.options.steps
@@ -144,7 +103,23 @@ class DraftTrainer:
         return options.rate * min(1.0, (self.step + 1) / options.warm_up) * max(0.0, falling)
 
     def run(self, listen: Listener = lambda report: None) -> bool:
-        """Train until all steps are done or the time is up; returns whether all are done."""
+        """Train until all steps are done or the time is up; returns whether all are done.
+
+        Raises:
+            TooLargeError: the second process was ended.
+        """
+        keep_freed_memory()
+        if self.options.processes < 2:
+            return self._run(listen)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with self._gradients.beside(self.corpus.directory, self.options):
+                return self._run(listen)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _run(self, listen: Listener) -> bool:
         begin = last = monotonic()
         first = self.step
         while self.step < self.options.steps:
@@ -161,8 +136,6 @@ class DraftTrainer:
 
     def _pause(self, seconds: float, first: int) -> Report:
         """Measure, note and keep what there is."""
-        if self.corpus.refresh() and self.step:
-            self._sort()
         with self.averaged():
             found = self.measure()
         pace = seconds / max(1, self.step - first)
@@ -175,6 +148,7 @@ class DraftTrainer:
             "seconds": round(report.seconds, 1),
             "blocks": report.step * self.options.batch * self.options.blocks,
             "conversations": len(self.corpus),
+            "precision": self.options.precision,
             "loss": round(report.loss, 4),
             "tokens_a_pass": round(report.tokens_a_pass, 4),
             "right": [round(share, 4) for share in found.right],
@@ -189,37 +163,19 @@ class DraftTrainer:
         return accepted(self.network, self.corpus, held_out(self.corpus)[-_MEASURED:])
 
     def _advance(self) -> None:
-        options, config = self.options, self.network.config
-        random = np.random.default_rng((options.seed, self.step))
-        chunk = self._chunks[int(random.integers(len(self._chunks)))]
-        seed = (options.seed, self.step, 1)
-        batch = batch_of(self.corpus, chunk, options.blocks, config.block, seed)
+        options = self.options
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate()
-        loss = self._loss(batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._gradients.step(self.step)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.clip)
         self._optimizer.step()
         self.step += 1
-        value = float(loss.detach())
-        self._smooth = value if np.isnan(self._smooth) else 0.98 * self._smooth + 0.02 * value
-        keep = min(options.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            now = [p.detach() for p in self.network.parameters()]
-            torch._foreach_lerp_(self._average, now, 1 - keep)
-
-    def _loss(self, batch: Batch) -> Tensor:
-        """Weighted cross-entropy; words that cannot be drafted are nobody's fault."""
-        network = self.network
-        places = torch.arange(batch.features.shape[1])
-        hidden = network(network.context(batch.features, places), batch.tokens, batch.positions)
-        words = network.places[batch.targets.clamp_min(0)]
-        counts = (batch.targets >= 0) & (words < network.config.words)
-        scores = network.logits(hidden[counts], batch.previous[counts])
-        each = F.cross_entropy(scores, words[counts], reduction="none")
-        weights = self._weights.expand(counts.shape)[counts]
-        return (each * weights).sum() / weights.sum()
+        self._smooth = loss if np.isnan(self._smooth) else 0.98 * self._smooth + 0.02 * loss
+        if self.step % _AVERAGED == 0:
+            keep = min(options.average, (1 + self.step) / (10 + self.step)) ** _AVERAGED
+            with torch.no_grad():
+                now = [p.detach() for p in self.network.parameters()]
+                torch._foreach_lerp_(self._average, now, 1 - keep)
 
     def averaged(self) -> _Swapped:
         """A context in which the network has the average of its weights."""
