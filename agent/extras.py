@@ -13,6 +13,11 @@ EXTRAS = {
     "hosted": ("openai>=2",),
     "lab": ("jiwer>=3", "matplotlib>=3.9", "whisper-normalizer>=0.1"),
     "mcp": ("httpx2>=2", "mcp>=2,<3"),
+    "otel": (
+        "opentelemetry-api>=1.30",
+        "opentelemetry-exporter-otlp-proto-http>=1.30",
+        "opentelemetry-sdk>=1.30",
+    ),
 }
 """Requirements by extra, as pyproject.toml has them.
 

@@ -38,9 +38,14 @@ def utterances(*texts):
 
 
 @asynccontextmanager
-async def server(*heard, webrtc=None, answers=ANSWERS, tools=None, within=20, **server_settings):
+async def server(
+    *heard, webrtc=None, answers=ANSWERS, tools=None, telemetry=None, within=20, **server_settings
+):
     settings = Settings(
-        server={"max_calls": 2, **server_settings}, webrtc=webrtc or {}, tools=tools or {}
+        server={"max_calls": 2, **server_settings},
+        webrtc=webrtc or {},
+        tools=tools or {},
+        telemetry=telemetry or {},
     )
     engines = Engines(
         utterances(*heard),

@@ -94,6 +94,16 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(sum(t.user + t.system for t in times))
 
 
+def proportional(process: psutil.Process) -> float | None:
+    """Memory of the process and its children in gigabytes, each shared page counted once (PSS).
+
+    None where the system does not tell.
+    """
+    found = [getattr(p.memory_full_info(), "pss", None) for p in _family(process)]
+    known = [size for size in found if size is not None]
+    return float(sum(known)) / 1e9 if len(known) == len(found) else None
+
+
 def resident(process: psutil.Process) -> float:
     """Resident memory of the process and its children, in gigabytes; shared pages count in each."""
     return float(sum(p.memory_info().rss for p in _family(process))) / 1e9

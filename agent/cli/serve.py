@@ -80,6 +80,9 @@ def serve_settings(
     Raises:
         ConfigError: the settings are not safe, or a port cannot be had.
     """
+    from agent.runtime.traces import check
+
+    check(chosen)
     where = listening(chosen, self_signed=self_signed, insecure=insecure)
     with _open_ports(where, self_signed=self_signed, insecure=insecure) as ports:
         if where.settings.server.workers > 1:

@@ -447,11 +447,23 @@ class LogSettings(Section):
 
     Attributes:
         format: ``console`` for people, or ``json``: one object a line, for programs.
-        words: whether the lines of turns hold what was said; else only its length.
+        words: whether the lines of turns, and their traces, hold what was said; else only its
+            length.
     """
 
     format: Literal["console", "json"] = "console"
     words: bool = False
+
+
+class TelemetrySettings(Section):
+    """What other programs are told of calls, besides the metrics.
+
+    Attributes:
+        traces: whether calls are traced with OpenTelemetry; its variables, such as
+            ``OTEL_EXPORTER_OTLP_ENDPOINT``, say where the spans go.
+    """
+
+    traces: bool = False
 
 
 class Settings(BaseSettings):
@@ -471,6 +483,7 @@ class Settings(BaseSettings):
         decisions: questions about each call, and what their answers do.
         tools: functions that this server offers to its responder and runs.
         log: format of the log, and what it may hold.
+        telemetry: traces of calls.
         log_level: least severe level of the log: ``debug``, ``info``, ``warning`` or ``error``.
     """
 
@@ -491,6 +504,7 @@ class Settings(BaseSettings):
     decisions: DecisionSettings = DecisionSettings()
     tools: ToolSettings = ToolSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

@@ -44,6 +44,7 @@ class RealtimeConnection:
         session: body of a ``session.update`` to send first, for example to choose a voice or a
             transcription model.
         on_event: called with every event of the server.
+        address: address of a caller behind a proxy, which the server is told; None: there is none.
     """
 
     rate = WIRE_RATE
@@ -57,15 +58,19 @@ class RealtimeConnection:
         key: str | None = None,
         session: Mapping[str, Any] | None = None,
         on_event: Callable[[Event], None] | None = None,
+        address: str | None = None,
     ) -> None:
         self._url = url
         self._key = key
         self._session = session
         self._on_event = on_event
+        self._address = address
         self._websocket: ClientConnection | None = None
 
     async def connect(self) -> None:
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        if self._address is not None:
+            headers["X-Forwarded-For"] = self._address
         self._websocket = await open_socket(_with_own_events(self._url), headers)
         if self._session is not None:
             await self._tell({"type": "session.update", "session": dict(self._session)})

@@ -19,6 +19,7 @@ from agent.protocol import AppendedAudio, ClientMessage, Identified, Pinged
 from agent.responders.base import uses_tools
 from agent.runtime.audio_input import CallerAudio
 from agent.runtime.call_log import TurnLog, current_call
+from agent.runtime.call_trace import current_trace
 from agent.runtime.calls import (
     CLOSE_SECONDS,
     CONNECTION_CLOSED,
@@ -132,6 +133,7 @@ class CallRunner:
         self._ending = False
         self.call_id = current_call.get()
         self._turn_log = TurnLog(settings.log.words)
+        self._trace = current_trace.get()
         self._end_of_call = CONNECTION_CLOSED
 
     async def run(self) -> CallEnd:
@@ -411,6 +413,8 @@ class CallRunner:
 
     def _notify(self, notice: Notice) -> None:
         self._turn_log.see(notice)
+        if self._trace is not None:
+            self._trace.see(notice, self._clock())
         if not self._connected:
             return
         try:

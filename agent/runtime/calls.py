@@ -20,6 +20,7 @@ from typing import Protocol
 from agent.close_codes import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
 from agent.errors import CallError
 from agent.runtime.call_log import CALLS, REFUSED, RUNNING, current_call, line
+from agent.runtime.call_trace import CallTrace, current_trace
 from agent.runtime.places import Free, Places
 from agent.transports.base import Disconnected
 
@@ -82,6 +83,13 @@ class CallEnd:
 CONNECTION_CLOSED = CallEnd(Outcome.COMPLETED, NORMAL_CLOSURE, "the connection was closed")
 SHUT_DOWN = CallEnd(Outcome.ENDED, SERVICE_RESTART, "the server is being stopped")
 FAULT = CallEnd(Outcome.FAILED, INTERNAL_ERROR, "internal error; the server's log says more")
+
+
+class Tracing(Protocol):
+    """The part of ``agent.runtime.traces`` that the registry needs."""
+
+    def call(self, call_id: str, kind: str, now: float, *, words: bool) -> CallTrace:
+        """Begin the trace of a call at monotonic second ``now``."""
 
 
 class Closable(Protocol):
@@ -166,6 +174,7 @@ class AdmittedCall:
         self.transport = transport
         self._task, began = asyncio.current_task(), self._registry.clock()
         current_call.set(self.id)
+        current_trace.set(trace := self._registry.trace(self, began))
         RUNNING.inc()
         line("call started", {"call": self.id, "kind": self.kind, "address": self.address})
         end = SHUT_DOWN
@@ -177,7 +186,7 @@ class AdmittedCall:
             _uncancel()
             end = self._requested
         finally:
-            await self._close(transport, end, began)
+            await self._close(transport, end, began, trace)
         return end
 
     async def _ended(self, conversation: Conversation) -> CallEnd:
@@ -195,7 +204,9 @@ class AdmittedCall:
         finally:
             self._conversing = False  # closing is not cancelled
 
-    async def _close(self, transport: Closable, end: CallEnd, began: float) -> None:
+    async def _close(
+        self, transport: Closable, end: CallEnd, began: float, trace: CallTrace | None
+    ) -> None:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await transport.close(end.code, end.reason)
@@ -211,6 +222,9 @@ class AdmittedCall:
             about = {"call": self.id, "kind": self.kind, "outcome": str(end.outcome)}
             how = {"seconds": round(seconds, 1), "code": end.code, "reason": end.reason}
             line("call ended", {**about, **how})
+            if trace is not None:
+                failed = end.outcome is Outcome.FAILED
+                trace.end(began + seconds, end.outcome, end.code, failed=failed)
 
 
 class CallRegistry:
@@ -241,6 +255,10 @@ class CallRegistry:
         self._closed = False
         self.leavers: set[Callable[[str], None]] = set()
         """What asks each call that is up to end after a goodbye."""
+        self.tracing: Tracing | None = None
+        """Traces the calls; None: they are not traced."""
+        self.traced_words = False
+        """Whether the traces of calls that begin from now on hold what was said."""
 
     def bound(self, max_calls: int, max_calls_per_address: int | None) -> None:
         """Change the bounds; calls beyond them go on."""
@@ -249,6 +267,16 @@ class CallRegistry:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    def trace(self, call: AdmittedCall, now: float) -> CallTrace | None:
+        """Begin the trace of a call; None where calls are not traced, or this one cannot be."""
+        if self.tracing is None:
+            return None
+        try:
+            return self.tracing.call(call.id, call.kind, now, words=self.traced_words)
+        except Exception:  # a trace is worth no call
+            log.exception("call %s is not traced", call.id)
+            return None
 
     def refusal(self) -> CallRefused | None:
         """The refusal that ``admit`` would raise now; None where it would admit a call."""

@@ -23,6 +23,7 @@ from agent.runtime.call import CallRunner
 from agent.runtime.calls import GOODBYE_SECONDS, CallEnd, CallRefused, CallRegistry
 from agent.runtime.connection_slot import ConnectionSlot
 from agent.runtime.engine_tasks import Engines
+from agent.runtime.traces import open_traces
 from agent.runtime.watchdog import Watchdog
 from agent.server.access import Access, Refused
 from agent.server.client_secrets import ClientSecrets
@@ -150,11 +151,23 @@ class AgentServer:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.watchdog.start()
         try:
-            async with self.engines.tools.running():
+            async with self.engines.tools.running(), self._traced():
                 yield
                 await self.calls.end_all()
         finally:
             self.watchdog.stop()
+
+    @asynccontextmanager
+    async def _traced(self) -> AsyncIterator[None]:
+        """Trace calls meanwhile, where the settings say so."""
+        self.calls.tracing = traces = open_traces(self.settings)
+        self.calls.traced_words = self.settings.log.words
+        try:
+            yield
+        finally:
+            self.calls.tracing = None
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
 
     async def _about(self, request: Request) -> Response:
         """Which engines hear, answer and speak, for the page before a call."""
@@ -173,6 +186,7 @@ class AgentServer:
         """Use ``settings`` for calls that begin from now on."""
         self.settings = settings
         self.calls.bound(settings.server.max_calls, settings.server.max_calls_per_address)
+        self.calls.traced_words = settings.log.words
         self._offers.settings = settings
         self.access.take(settings.server)
         self.sessions.settings = settings
