@@ -7,6 +7,7 @@ import logging
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 from support.fakes import silence, speech
 from support.webrtc_calls import CALLS, HERE, Ear, agent, call, lines_in_use, offer_of, until_free
 from test_server import WIRE, append, close_code, dial, server, until
@@ -14,10 +15,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from agent.close_codes import RESUMED_ELSEWHERE
+from agent.config.settings import ApiKeySettings, ServerSettings
 from agent.latency.rtc_caller import RtcCaller
 from agent.runtime.calls import CallRegistry
-from agent.server.access import Refused
-from agent.server.keys import Caller, new_key
+from agent.server.access import Access, Refused
+from agent.server.keys import Caller, Keys, new_key
 from agent.server.resumption import Resumption, hide_tokens, worker_of
 from agent.server.sessions import OpenedSession
 from agent.session.session import Session
@@ -233,6 +235,79 @@ async def test_a_token_is_of_no_use_to_another_key():
             assert (await until(line, "session.created"))[-1]["resumed"]
 
 
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+def begun_by_a_secret(clock):
+    """A session that a client secret of a minute began, and the headers with that secret."""
+    _, digest = new_key()
+    access = Access(ServerSettings(), Keys({"app": ApiKeySettings(hash=digest)}, clock))
+    app = access.keys._callers["app"]
+    secret = access.keys.make_secret(app, {})
+    headers = Headers({"authorization": f"Bearer {secret.value}"})
+    kept, by_secret = Resumption(30.0), access.admit(headers).by_secret
+    call, opened = CallRegistry(4).admit("websocket"), OpenedSession(None, None, None, True)
+    slot, (token, _) = kept.register(call, opened, app, None, by_secret)
+    slot.replace = lambda another: None
+    return kept, access, token, headers
+
+
+def refusal(kept, access, token, headers):
+    with pytest.raises(Refused) as error:
+        kept.caller(access, token, "here", headers)
+    return error.value.status, str(error.value)
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_session_outlives_the_client_secret_that_began_it(sent):
+    clock = Clock()
+    kept, access, token, headers = begun_by_a_secret(clock)
+    headers = headers if sent else Headers()
+    clock.now += 3600
+    caller = kept.caller(access, token, "here", headers)
+    assert caller is None
+    with kept.redeeming(token, caller, "here") as resumable:
+        assert resumable.caller.name == "app"
+        kept.hand_over(resumable, token, None, {}, rtc=False)
+    resumable.slot.heard = True
+    assert refusal(kept, access, token, headers)[0] == (404 if sent else 401), "it was used"
+
+
+def test_an_expired_secret_with_a_bad_token_is_told_no_more_than_anybody():
+    clock = Clock()
+    kept, access, token, headers = begun_by_a_secret(clock)
+    clock.now += 3600
+    wrong = [refusal(kept, access, each, headers) for each in ("", "x", token[:-1], token + "A")]
+    assert set(wrong) == {(404, "no session waits for this token")}
+    assert refusal(kept, access, "x", Headers())[0] == 401
+    tries = {refusal(kept, access, "x", headers)[0] for _ in range(40)}
+    assert tries == {404, 429}
+
+
+def test_a_session_of_a_key_that_is_gone_is_not_resumed():
+    clock = Clock()
+    kept, access, token, headers = begun_by_a_secret(clock)
+    clock.now += 3600
+    _, digest = new_key()
+    access.take(ServerSettings(api_keys={"other": ApiKeySettings(hash=digest)}))
+    assert refusal(kept, access, token, headers)[0] == 404
+
+
+def test_a_session_that_a_key_began_needs_the_key():
+    kept, _, _, _, token = resumption(lambda: 0.0)
+    _, access, _, expired = begun_by_a_secret(clock := Clock())
+    clock.now += 3600
+    assert refusal(kept, access, token, Headers())[0] == 401
+    assert refusal(kept, access, token, expired)[0] == 404
+    with pytest.raises(Refused) as error, kept.redeeming(token, None, "here"):
+        pass
+    assert error.value.status == 404
+
+
 @pytest.mark.slow
 async def test_tokens_cannot_be_tried_by_the_thousand():
     async with server(max_calls=100) as (address, _):
@@ -403,6 +478,37 @@ async def test_from_webrtc_to_the_websocket_and_back():
                     hang_up = await web.post(f"{CALLS}/{third.call_id}/hangup")
                 assert hang_up.status_code == 200
                 await until_free(url)
+            finally:
+                await third.close()
+
+
+async def test_a_sideband_stays_with_the_session():
+    async with agent() as (url, _):
+        address = url.removeprefix("http://")
+        first, third = rtc(url, RESUMABLE), None
+        await first.connect()
+        token = await rtc_token(first)
+        async with dial(address, f"?call_id={first.call_id}") as beside:
+            await until(beside, "session.created")
+            async with back(address, token) as line:
+                await first.close()
+                assert (await until(beside, "session.created"))[-1]["resumed"]
+                token = await token_of(line)
+                await ask(beside, "how are you")
+                seen = [event["type"] for event in await until(beside, "response.done")]
+                assert "response.output_audio.delta" not in seen
+                assert "onebreath.session.resumable" not in seen
+                await until(line, "response.done")
+                third = rtc(url, f"?onebreath=1&resume={token}")
+                await third.connect()
+            try:
+                assert (await until(beside, "session.created"))[-1]["resumed"]
+                await ask(beside, "again")
+                await third.until("response.done")
+                await until(beside, "response.done")
+                async with httpx.AsyncClient(base_url=url) as web:
+                    await web.post(f"{CALLS}/{third.call_id}/hangup")
+                assert await close_code(beside) == 1000
             finally:
                 await third.close()
 

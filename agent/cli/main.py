@@ -18,6 +18,8 @@ import typer
 from agent.cli import latency, maintenance
 from agent.cli.adapt import adapt
 from agent.cli.bench import bench
+from agent.cli.bench_echo import echo
+from agent.cli.bench_network import network
 from agent.cli.bench_panel import panel
 from agent.cli.console import (
     ConfigOption,
@@ -300,6 +302,8 @@ app.command()(maintenance.models)
 app.command("telephony-check")(maintenance.telephony_check)
 app.command("phone-check", hidden=True)(maintenance.telephony_check)  # its former name
 bench.command()(panel)
+bench.command()(network)
+bench.command()(echo)
 app.add_typer(bench, name="bench")
 app.add_typer(adapt, name="adapt")
 

@@ -434,7 +434,7 @@ class WebRtcSettings(Section):
     Attributes:
         ice_hosts: local addresses for media; empty: all but loopback.
         ice_servers: STUN and TURN servers for the server and the page; empty: none is used.
-        bitrate: bits per second of the agent's voice.
+        bitrate: bits per second of the agent's voice; less where the client reports losses.
     """
 
     ice_hosts: tuple[str, ...] = ()

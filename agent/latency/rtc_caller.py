@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from aiortc import RTCDataChannel, RTCSessionDescription
 from aiortc.rtp import RtpPacket
@@ -18,13 +18,26 @@ from agent.errors import CallError
 from agent.transports.rtc_peer import listen_on, lose_packets, new_peer
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 from agent.transports.rtp_receiver import RtpReceiver
+from agent.transports.voice_rate import VoiceCoding
 
-BITRATE = 64_000
-"""Bits per second of the caller's voice."""
+CODING = VoiceCoding(64_000)
+"""Of the caller's voice."""
+BROWSER_CODING = VoiceCoding(32_000, 5)
+"""Of the caller's voice in Chromium."""
 CONNECT_SECONDS = 10.0
 """Time limit for signalling, and for the connection, in seconds."""
 
 Hear = Callable[[Samples, float], None]
+
+
+class MediaRelay(Protocol):
+    """A relay through which the media of a call go, while its signalling does not."""
+
+    def offer(self, sdp: str) -> str:
+        """The offer as the server is to read it."""
+
+    def answer(self, sdp: str) -> str:
+        """The answer as the caller is to read it."""
 
 
 class RtcCaller:
@@ -36,6 +49,8 @@ class RtcCaller:
         hear: called with each piece of received audio, float32 mono at 48 kHz, and the monotonic
             second at which it arrived.
         query: of the offer's address.
+        relay: relay between the caller and the server; None: they talk directly.
+        coding: of the caller's voice.
 
     Attributes:
         created: the first event of the server.
@@ -47,8 +62,11 @@ class RtcCaller:
         hosts: Sequence[str] = (),
         hear: Hear | None = None,
         query: str = "?onebreath=1",
+        relay: MediaRelay | None = None,
+        coding: VoiceCoding = CODING,
     ) -> None:
         self._url = url
+        self._relay = relay
         self._query = query
         self.created: dict[str, Any] = {}
         self._hosts = hosts
@@ -56,7 +74,8 @@ class RtcCaller:
         self._ear = RtpReceiver(self._heard)
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
-        self.microphone = SpeechTrack(BITRATE, self._mouth_changed)
+        self.microphone = SpeechTrack(CODING.bitrate, self._mouth_changed)
+        self.microphone.code(coding)
         self.peer = new_peer(self.microphone, self._take_packet, ())
         self.channel: RTCDataChannel = self.peer.createDataChannel("oai-events")
         self.channel.on("open", self._opened.set)
@@ -78,9 +97,12 @@ class RtcCaller:
         Raises:
             CallError: the server refuses the call, or the connection fails.
         """
-        answer = await asyncio.to_thread(self._signal, await self.offer(), session)
+        relay, offer = self._relay, await self.offer()
+        offer = offer if relay is None else relay.offer(offer)
+        answer = await asyncio.to_thread(self._signal, offer, session)
         self.call_id = answer["call_id"]
-        await self.peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
+        sdp = answer["sdp"] if relay is None else relay.answer(answer["sdp"])
+        await self.peer.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._opened.wait()
@@ -128,6 +150,11 @@ class RtcCaller:
         """Drop the media packets, in both directions, for which ``lost()`` is true."""
         lose_packets(self.peer, lost)
         self._lost = lost
+
+    @property
+    def concealed(self) -> int:
+        """Samples of the received audio that were made up in place of lost ones."""
+        return self._ear.concealed
 
     async def hung_up(self) -> None:
         """Wait until the server ends the call."""

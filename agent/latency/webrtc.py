@@ -9,8 +9,9 @@ from agent.audio.samples import Samples
 from agent.errors import CallError
 from agent.latency.connection import ReceivedAudio, ReceivedEvent
 from agent.latency.realtime import received_events
-from agent.latency.rtc_caller import RtcCaller
+from agent.latency.rtc_caller import CODING, MediaRelay, RtcCaller
 from agent.transports.opus import RATE
+from agent.transports.voice_rate import VoiceCoding
 
 MAX_UNREAD = 10_000
 """Pieces of audio and events that may wait to be read."""
@@ -22,15 +23,23 @@ class WebRtcConnection:
     Args:
         url: ``http://host:port`` of a server with ``/v1/realtime/calls``.
         hosts: local addresses to offer as ICE candidates; empty: all but loopback.
+        relay: relay between the caller and the server; None: they talk directly.
+        coding: of the caller's voice.
     """
 
     rate = RATE
     reports_replies = True
     resends = False
 
-    def __init__(self, url: str, hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        hosts: Sequence[str] = (),
+        relay: MediaRelay | None = None,
+        coding: VoiceCoding = CODING,
+    ) -> None:
         self._incoming: asyncio.Queue[ReceivedEvent | CallError] = asyncio.Queue(MAX_UNREAD)
-        self._caller = RtcCaller(url, hosts, self._hear)
+        self._caller = RtcCaller(url, hosts, self._hear, relay=relay, coding=coding)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def connect(self) -> None:

@@ -15,7 +15,7 @@ from agent.audio.echo import EchoDetector
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION, RESUMED_ELSEWHERE
 from agent.config.settings import Settings
 from agent.errors import AudioError
-from agent.protocol import AppendedAudio, Identified
+from agent.protocol import AppendedAudio, ClientMessage, Identified, Pinged
 from agent.responders.base import uses_tools
 from agent.runtime.audio_input import CallerAudio
 from agent.runtime.call_log import TurnLog, current_call
@@ -166,6 +166,7 @@ class CallRunner:
         self._exchange()
         if self._slot is not None:
             self._slot.replace = self._reconnect
+            self._slot.steer = self._take
         try:
             await self._over.wait()
             await self._decide_at_end()
@@ -244,14 +245,10 @@ class CallRunner:
                 self._note_message(self._clock())
                 if self._slot is not None:
                     self._slot.heard = True
-                if isinstance(message, Trouble):
-                    self._notify(message)
-                elif isinstance(message, AppendedAudio):
+                if isinstance(message, AppendedAudio):
                     await self._hear(message, transport.rate)
-                elif isinstance(message, Identified):
-                    self._handle(message.input, message.event_id)
                 else:
-                    self._handle(message)
+                    self._take(message)
                 # Send first: a client that reads must not be taken for one that does not.
                 while self._crowded and not self._over.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
@@ -262,6 +259,15 @@ class CallRunner:
         except AudioError as error:
             await self._end(POLICY_VIOLATION, str(error))
         self._over.set()
+
+    def _take(self, message: ClientMessage | Trouble) -> None:
+        """Take a message that is no sound."""
+        if isinstance(message, Trouble):
+            self._notify(message)
+        elif isinstance(message, Identified):
+            self._handle(message.input, message.event_id)
+        elif not isinstance(message, AppendedAudio | Pinged):
+            self._handle(message)
 
     async def _hear(self, message: AppendedAudio, rate: int) -> None:
         """Take sound frame by frame; one message may hold half a minute, so others get turns."""

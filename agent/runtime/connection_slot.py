@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.errors import CallError
+from agent.protocol import ClientMessage
+from agent.session.notices import Trouble
 from agent.session.playback import Delivery
 from agent.transports.base import Transport
+from agent.transports.observers import Observable, Observers
 
 
 class CallOver(CallError):
@@ -46,14 +49,30 @@ class ConnectionSlot:
         patience: seconds for which the call goes on without a connection.
         heard: whether the client was heard over the present connection.
         replace: gives the call another connection; raises ``CallOver``.
+        steer: takes a message of one that controls the call beside its client.
+        observers: of the call; they stay over all its connections.
     """
 
     transport: Transport
     patience: float
     heard: bool = False
     replace: Callable[[NextConnection], None] = _not_running
+    steer: Callable[[ClientMessage | Trouble], None] = lambda message: None
+    observers: Observers = field(default_factory=Observers)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
     """Old connections that are being closed."""
+
+    def observe(self) -> None:
+        """Show the observers of the call what goes over the present connection."""
+        if isinstance(self.transport, Observable):
+            self.transport.observers = self.observers
+
+    def move(self, transport: Transport) -> None:
+        """Put another connection in the place of the present one; observers come with it."""
+        if isinstance(self.transport, Observable):
+            self.transport.observers = Observers()  # its goodbye is its own
+        self.transport, self.heard = transport, False
+        self.observe()
 
     def release(self, closing: Coroutine[Any, Any, None]) -> None:
         """Close an old connection in a task that the end of the call waits for."""

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 
 from agent.config.settings import ServerSettings
-from agent.server.keys import Admission, Keys
+from agent.server.keys import SECRET_PREFIX, Admission, Keys
 
 log = logging.getLogger("onebreath.access")
 
@@ -83,6 +83,11 @@ class Access:
         if not self.keys.needed and not self._welcome(headers):
             raise Refused(403, "forbidden", "this page or host name may not call this server")
         return admission
+
+    @staticmethod
+    def has_secret(headers: Headers, subprotocols: Iterable[str] = ()) -> bool:
+        """Whether a request names a client secret, good or not."""
+        return (_token(headers, subprotocols) or "").startswith(SECRET_PREFIX)
 
     def _welcome(self, headers: Headers) -> bool:
         """Whether a request without a key is welcome by its page and the server's name."""

@@ -34,7 +34,7 @@ from agent.server.health import Health
 from agent.server.http_server import HARD_MESSAGE_LIMIT as HARD_MESSAGE_LIMIT
 from agent.server.http_server import HttpServer
 from agent.server.identity import Identity
-from agent.server.keys import Caller, Keys
+from agent.server.keys import Admission, Caller, Keys
 from agent.server.pages import ClientPages
 from agent.server.ports import listen as listen
 from agent.server.resumption import RESUME, NoSession, Resumption
@@ -201,13 +201,16 @@ class AgentServer:
         if not rates.allow(address):
             await websocket.close()  # before accept, so that it costs next to nothing
             return
+        call_id = websocket.query_params.get("call_id")
         try:
-            admission = self.access.admit(websocket.headers, protocols)
-            if (call_id := websocket.query_params.get("call_id")) is not None:
-                await self._sideband.attach(websocket, call_id, admission.caller.name)
+            if token is not None and call_id is None:
+                headers = websocket.headers
+                caller = self.resumption.caller(self.access, token, address, headers, protocols)
+                await self._resume(websocket, token, caller)
                 return
-            if token is not None:
-                await self._resume(websocket, token, admission.caller)
+            admission = self.access.admit(websocket.headers, protocols)
+            if call_id is not None:
+                await self._sideband.attach(websocket, call_id, admission.caller.name)
                 return
             beta = asks_for_beta(websocket.headers.get(HEADER), protocols)
             opened = self.sessions.open(websocket.query_params, admission.session, beta=beta)
@@ -217,7 +220,7 @@ class AgentServer:
         await websocket.accept("realtime" if "realtime" in protocols else None)
         transport = self._transport(websocket, opened, admission.caller)
         try:
-            await self._call(transport, opened, admission.caller, websocket)
+            await self._call(transport, opened, admission, websocket)
         except CallRefused as refusal:
             await self._refuse(transport, refusal)
 
@@ -238,23 +241,28 @@ class AgentServer:
         self,
         transport: WebsocketTransport,
         opened: OpenedSession,
-        caller: Caller,
+        admission: Admission,
         websocket: WebSocket,
     ) -> None:
         """Carry on the call of an accepted websocket: to its end, or to that of the websocket."""
         with ExitStack() as line:
-            line.enter_context(caller.line())
+            line.enter_context(admission.caller.line())
             call = self.calls.admit("websocket", "ws", address_of(websocket))
             call.on_end = line.pop_all().close
         if not self.resumption.wanted(websocket.query_params):
             await call.run(transport, lambda: self._greet_and_converse(transport, opened))
             return
-        slot, way_back = self.resumption.register(call, opened, caller, transport)
+        slot, way_back = self.resumption.register(
+            call, opened, admission.caller, transport, admission.by_secret
+        )
         call.start(slot, lambda: self._greet_and_converse(transport, opened, slot, way_back))
         await transport.released.wait()
 
-    async def _resume(self, websocket: WebSocket, token: str, caller: Caller) -> None:
+    async def _resume(self, websocket: WebSocket, token: str, caller: Caller | None) -> None:
         """Go on with a session over this websocket, here or in the worker that holds it.
+
+        Args:
+            caller: whose request it is; None: the token tells.
 
         Raises:
             Refused: the token opens nothing.
@@ -266,7 +274,7 @@ class AgentServer:
         address, protocols = address_of(websocket), websocket.scope.get("subprotocols", [])
         with self.resumption.redeeming(token, caller, address) as resumable:
             await websocket.accept("realtime" if "realtime" in protocols else None)
-            transport = self._transport(websocket, resumable.opened, caller)
+            transport = self._transport(websocket, resumable.opened, resumable.caller)
             try:
                 query = websocket.query_params
                 self.resumption.hand_over(resumable, token, transport, query, rtc=False)

@@ -126,11 +126,16 @@ class Admission:
 
     Attributes:
         caller: who asks.
-        session: the session object that a client secret is bound to.
+        session: the session object that a client secret is bound to; None: it came with a key.
     """
 
     caller: Caller
     session: Mapping[str, Any] | None = None
+
+    @property
+    def by_secret(self) -> bool:
+        """Whether the request came with a client secret."""
+        return self.session is not None
 
 
 class Keys:
@@ -214,6 +219,10 @@ class Keys:
             if hmac.compare_digest(digest, key.hash):
                 found = name
         return None if found is None or self._expired(found) else self._callers[found]
+
+    def lives(self, name: str) -> bool:
+        """Whether calls of the key with this name may go on; of a server without keys, all may."""
+        return name in self._keys and not self._expired(name) if self.needed else True
 
     def _lives(self, secret: ClientSecret) -> bool:
         """Whether a secret still admits; one of a key that has expired does not."""

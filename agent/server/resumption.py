@@ -16,13 +16,15 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from starlette.datastructures import Headers
+
 from agent.runtime.calls import AdmittedCall
 from agent.runtime.connection_slot import CallOver, ConnectionSlot, NextConnection
-from agent.server.access import Refused
+from agent.server.access import Access, Refused
 from agent.server.fair_share import AddressRates
 from agent.server.keys import Caller
 from agent.server.sessions import OpenedSession
@@ -60,7 +62,8 @@ class ResumableCall:
     Attributes:
         opened: its session.
         slot: its connection.
-        caller: name of the key that it was begun with.
+        caller: whose key it was begun with.
+        by_secret: whether by a client secret of that key, which may have expired since.
         taken: whether a connection is being made for it.
         digests: of its newest token and, before it, of the one that was used last.
         used_at: monotonic second at which that was.
@@ -69,7 +72,8 @@ class ResumableCall:
     call: AdmittedCall
     opened: OpenedSession
     slot: ConnectionSlot
-    caller: str
+    caller: Caller
+    by_secret: bool = False
     taken: bool = False
     digests: list[bytes] = field(default_factory=list)
     used_at: float = 0.0
@@ -119,16 +123,23 @@ class Resumption:
         return None if worker == self._worker else worker
 
     def register(
-        self, call: AdmittedCall, opened: OpenedSession, caller: Caller, transport: Transport
+        self,
+        call: AdmittedCall,
+        opened: OpenedSession,
+        caller: Caller,
+        transport: Transport,
+        by_secret: bool = False,
     ) -> tuple[ConnectionSlot, WayBack]:
         """Make a new call resumable until it ends; returns its slot and its first token."""
         slot = ConnectionSlot(transport, self.seconds)
-        resumable = ResumableCall(call, opened, slot, caller.name)
+        slot.observe()
+        resumable = ResumableCall(call, opened, slot, caller, by_secret)
         before = call.on_end
 
         def forget() -> None:
             for digest in resumable.digests:
                 self._calls.pop(digest, None)
+            slot.observers.end()
             if before is not None:
                 before()
 
@@ -149,18 +160,54 @@ class Resumption:
     def _mac(self, content: bytes) -> bytes:
         return hmac.digest(self._key, content, "sha256")[:MAC_BYTES]
 
+    def caller(
+        self,
+        access: Access,
+        token: str,
+        address: str,
+        headers: Headers,
+        subprotocols: Sequence[str] = (),
+    ) -> Caller | None:
+        """Whose request it is that comes with a token.
+
+        A client secret lives for a minute, and the session that it began for longer: for that
+        session the token suffices, as long as the key that made the secret is good. Of all other
+        sessions nothing is told to one without a key.
+
+        Returns:
+            None: the request has no credentials that are good, and its token does without.
+
+        Raises:
+            Refused: the request may not go on.
+        """
+        try:
+            return access.admit(headers, subprotocols).caller
+        except Refused as refused:
+            if refused.status != 401:
+                raise
+            resumable = self._find(token, None)
+            if resumable is not None and access.keys.lives(resumable.caller.name):
+                return None
+            if self.holder(token) is not None:  # that worker decides
+                return None
+            self._note_failure(address)
+            if access.has_secret(headers, subprotocols):
+                raise NoSession from None
+            raise
+
     @contextmanager
-    def redeeming(self, token: str, caller: Caller, address: str) -> Iterator[ResumableCall]:
+    def redeeming(self, token: str, caller: Caller | None, address: str) -> Iterator[ResumableCall]:
         """A context in which the connection for a token is made; leaving it gives the call back.
+
+        Args:
+            caller: whose request it is, by `caller`.
 
         Raises:
             Refused: the token opens nothing; somebody else is using it; or too many were tried.
         """
         resumable = self._find(token, caller)
         if resumable is None:
-            if not self._failures.allow(address):
-                reason = "too many tokens in vain from this address; wait a little"
-                raise Refused(429, "too_many_tokens", reason)
+            self._note_failure(address)
             raise NoSession
         if resumable.taken:
             reason = "this session is being resumed over another connection already"
@@ -171,12 +218,20 @@ class Resumption:
         finally:
             resumable.taken = False
 
-    def _find(self, token: str, caller: Caller) -> ResumableCall | None:
+    def _note_failure(self, address: str) -> None:
+        if not self._failures.allow(address):
+            reason = "too many tokens in vain from this address; wait a little"
+            raise Refused(429, "too_many_tokens", reason)
+
+    def _find(self, token: str, caller: Caller | None) -> ResumableCall | None:
         if not self._genuine(token):
             return None
         digest = _digest(token)
         resumable = self._calls.get(digest)
-        if resumable is None or resumable.caller != caller.name:
+        if resumable is None:
+            return None
+        good = resumable.by_secret if caller is None else resumable.caller.name == caller.name
+        if not good:
             return None
         newest = hmac.compare_digest(digest, resumable.digests[-1])
         unproven = self._clock() - resumable.used_at >= UNPROVEN_SECONDS
@@ -216,7 +271,7 @@ class Resumption:
             slot.replace(another)
         except CallOver:
             raise NoSession from None
-        slot.transport, slot.heard = transport, False
+        slot.move(transport)
         resumable.used_at = self._clock()
         resumable.call.kind = "webrtc" if rtc else "websocket"
 

@@ -160,22 +160,23 @@ class WebRtcOffers:
         return JSONResponse({"iceServers": servers}, headers={"Cache-Control": "no-store"})
 
     async def _create(self, request: Request) -> Response:
+        address, token = address_of(request), request.query_params.get(RESUME)
         try:
-            admission = self._access.admit(request.headers)
-            if not self._rates.allow(address_of(request)):
+            if token is None:
+                admission = self._access.admit(request.headers)
+            else:
+                caller = self._resumption.caller(self._access, token, address, request.headers)
+            if not self._rates.allow(address):
                 raise _too_many()
-            token = request.query_params.get(RESUME)
             if (target := self._elsewhere(token, request)) is not None:
                 return await self._pass_on(target, request)
             offer = await _read_offer(request)
             if token is not None:
-                call_id, answer = await self._resume(request, offer, token, admission.caller)
+                call_id, answer = await self._resume(request, offer, token, caller)
             else:
                 opened = self._opened(request, offer, admission)
                 resumable = self._resumption.wanted(request.query_params)
-                call_id, answer = await self._set_up(
-                    offer, opened, admission.caller, address_of(request), resumable
-                )
+                call_id, answer = await self._set_up(offer, opened, admission, address, resumable)
         except (OfferRefused, Refused) as refusal:
             return refusal.response()
         except BodyRefused as refused:
@@ -217,11 +218,12 @@ class WebRtcOffers:
         self,
         offer: Offer,
         opened: OpenedSession,
-        caller: Caller,
+        admission: Admission,
         address: str,
         resumable: bool = False,
     ) -> tuple[str, str]:
         """Start a call; returns its id and the answer to the offer."""
+        caller = admission.caller
         try:
             with ExitStack() as line:
                 line.enter_context(caller.line())
@@ -236,7 +238,8 @@ class WebRtcOffers:
         if not resumable:
             call.start(transport, lambda: self._connect_and_converse(transport, opened))
             return call.id, answer
-        slot, way_back = self._resumption.register(call, opened, caller, transport)
+        by_secret = admission.by_secret
+        slot, way_back = self._resumption.register(call, opened, caller, transport, by_secret)
         call.start(slot, lambda: self._connect_and_converse(transport, opened, slot, way_back))
         return call.id, answer
 
@@ -281,13 +284,13 @@ class WebRtcOffers:
         return await self._forwarding.post(target, request, NoSession(), body)
 
     async def _resume(
-        self, request: Request, offer: Offer, token: str, caller: Caller
+        self, request: Request, offer: Offer, token: str, caller: Caller | None
     ) -> tuple[str, str]:
         """Answer an offer that goes on with a call; returns its id and the answer."""
         address = address_of(request)
         with ExitStack() as stack:
             resumable = stack.enter_context(self._resumption.redeeming(token, caller, address))
-            transport = self._transport(resumable.opened, caller, address)
+            transport = self._transport(resumable.opened, resumable.caller, address)
             transport.expect_return()
             answer = await _answered(transport, offer.sdp)
             redeeming = stack.pop_all()

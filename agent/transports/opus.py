@@ -50,16 +50,19 @@ class OpusEncoder:
 
     Args:
         bitrate: bits per second.
+        expected_loss: percent of the packets that are expected to be lost; above 0, packets hold
+            the sound of the one before them, too (in-band FEC, of which a decoder makes use if it
+            can; `OpusDecoder` cannot).
     """
 
-    def __init__(self, bitrate: int) -> None:
+    def __init__(self, bitrate: int, expected_loss: int = 0) -> None:
         self._codec = av.AudioCodecContext.create("libopus", "w")
         self._codec.bit_rate = bitrate
         self._codec.format = "s16"
         self._codec.layout = "mono"
         self._codec.sample_rate = RATE
         self._codec.time_base = CLOCK
-        self._codec.options = {"application": "audio", "frame_duration": "20"}
+        self._codec.options = {"frame_duration": "20", **_application(expected_loss)}
 
     def encode(self, samples: Samples) -> bytes:
         """Encode ``FRAME`` samples of float32 mono as one packet."""
@@ -68,6 +71,13 @@ class OpusEncoder:
         frame.sample_rate = RATE
         (packet,) = self._codec.encode(frame)
         return bytes(packet)
+
+
+def _application(expected_loss: int) -> dict[str, str]:
+    """Options of libopus: only its coding of speech has FEC."""
+    if not expected_loss:
+        return {"application": "audio"}
+    return {"application": "voip", "fec": "1", "packet_loss": str(expected_loss)}
 
 
 class OpusDecoder:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Protocol
 
-from agent.protocol import BadEvent, ClientEvents, ClientMessage, Identified, Pinged, Reading
+from agent.protocol import (
+    AppendedAudio,
+    BadEvent,
+    ClientEvents,
+    ClientMessage,
+    Identified,
+    Pinged,
+    Reading,
+)
 from agent.session.events import CommitAudio, Configure, CreateItem, RespondNow, TextTyped
 from agent.session.notices import Trouble
+from agent.transports.pace import TOO_FAST, Pace
 
 MAX_BAD_EVENTS = 100
 """Messages that are no events at all (no JSON, binary, too large) after which a call is ended."""
@@ -37,6 +47,11 @@ def begins_turn(item: ClientMessage | Pinged | Trouble) -> int:
     """1 for an event that sets engines to work, which has a rate of its own; else 0."""
     event = item.input if isinstance(item, Identified) else item
     return int(isinstance(event, WITH_WORK))
+
+
+NO_SOUND = Trouble(
+    "invalid_value", "the sound of this call is its client's; send other events", param="type"
+)
 
 
 class EventReader:
@@ -89,6 +104,19 @@ class EventReader:
             )
             raise BadEvent(Trouble("message_too_large", text, event_id=_event_id(message)))
         return message
+
+
+def read_beside(
+    reader: EventReader, pace: Pace, message: str | bytes
+) -> Iterator[ClientMessage | Trouble]:
+    """Read an event of one that controls a call beside its client; it counts as the client's."""
+    for item in reader.read(message):
+        if not pace.allow(len(message), begins_turn(item)):
+            yield reader.refuse(TOO_FAST)
+        elif isinstance(item, AppendedAudio):
+            yield reader.refuse(NO_SOUND)
+        elif not isinstance(item, Pinged):
+            yield item
 
 
 def _event_id(message: str) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from aiortc import (
@@ -23,6 +24,7 @@ from aiortc import (
 from aiortc.jitterbuffer import JitterBuffer as AioRtcJitterBuffer
 from aiortc.rtp import RtpPacket
 from aiortc.sdp import SessionDescription
+from aiortc.stats import RTCRemoteInboundRtpStreamStats
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
@@ -139,6 +141,20 @@ async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str
     except Exception as error:  # at an odd offer aiortc raises every kind of error
         raise BadOffer(f"the offer cannot be answered: {error!r}") from None
     return str(peer.localDescription.sdp)
+
+
+async def reported_loss(peer: RTCPeerConnection) -> tuple[datetime, float] | None:
+    """The newest report of the other side about our audio.
+
+    Returns:
+        The time of the report, and the share of the packets that it had lost since the one before,
+        from 0 to 1; None: there is no report yet.
+    """
+    for sender in peer.getSenders():
+        for stats in (await sender.getStats()).values():
+            if isinstance(stats, RTCRemoteInboundRtpStreamStats):
+                return stats.timestamp, stats.fractionLost / 256
+    return None
 
 
 def lose_packets(peer: RTCPeerConnection, lost: Callable[[], bool]) -> None:

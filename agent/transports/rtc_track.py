@@ -14,6 +14,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from agent.audio.samples import Samples
 from agent.transports.opus import CLOCK, FRAME, RATE, OpusEncoder
+from agent.transports.voice_rate import VoiceCoding
 
 FRAME_SECONDS = FRAME / RATE
 MAX_LATE_SECONDS = 0.1
@@ -34,13 +35,18 @@ class SpeechTrack(MediaStreamTrack):
         bitrate: bits per second.
         changed: called with the change and the response id when the first audio of a reply is
             sent, when the last is, and when the rest is dropped.
+
+    Attributes:
+        sounded: seconds of queued audio, as opposed to silence, that were sent so far.
     """
 
     kind = "audio"
 
     def __init__(self, bitrate: int, changed: Callable[[BufferChange, str], None]) -> None:
         super().__init__()
+        self._coding = VoiceCoding(bitrate)
         self._encoder = OpusEncoder(bitrate)
+        self.sounded = 0.0
         self._changed = changed
         self._queue: deque[Samples] = deque()
         self._response: str | None = None
@@ -48,6 +54,12 @@ class SpeechTrack(MediaStreamTrack):
         self._sent = 0
         self._began: float | None = None
         self._slot = 0
+
+    def code(self, coding: VoiceCoding) -> None:
+        """Encode from now on with other settings; decoders go on without a gap."""
+        if coding != self._coding:
+            self._coding = coding
+            self._encoder = OpusEncoder(coding.bitrate, coding.expected_loss)
 
     def begin(self, response_id: str) -> None:
         """Begin the reply ``response_id``, to which audio queued from now on belongs."""
@@ -107,6 +119,7 @@ class SpeechTrack(MediaStreamTrack):
             filled += used
             if used < len(head):
                 self._queue.appendleft(head[used:])
+        self.sounded += filled / RATE
         if filled and self._response is not None:
             if not self._sent:
                 self._changed("started", self._response)

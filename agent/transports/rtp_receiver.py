@@ -18,12 +18,16 @@ class RtpReceiver:
 
     Args:
         deliver: called with every piece of audio, float32 mono at 48 kHz.
+
+    Attributes:
+        concealed: samples so far that were made up in place of lost ones.
     """
 
     def __init__(self, deliver: Callable[[Samples], None]) -> None:
         self._deliver = deliver
         self._jitter = JitterBuffer(RATE)
         self._decoder = OpusDecoder()
+        self.concealed = 0
 
     def limit_silence(self, seconds: float) -> None:
         """Insert silence for at most ``seconds`` without packets."""
@@ -47,6 +51,7 @@ class RtpReceiver:
     def _play(self, pieces: Sequence[RtpSound | Gap]) -> None:
         for piece in pieces:
             if isinstance(piece, Gap):
+                self.concealed += piece.duration
                 self._deliver(self._decoder.conceal(piece.duration))
             else:
                 self._deliver(self._decoded(piece)[piece.skip :])
@@ -55,4 +60,5 @@ class RtpReceiver:
         try:
             return self._decoder.decode(sound.payload)
         except AudioError:
+            self.concealed += sound.duration
             return self._decoder.conceal(sound.duration)

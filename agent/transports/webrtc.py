@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
 
 from aiortc import InvalidStateError, RTCDataChannel
 
@@ -15,7 +17,6 @@ from agent.audio.samples import Samples, StreamResampler
 from agent.close_codes import NORMAL_CLOSURE, POLICY_VIOLATION
 from agent.config.settings import WebRtcSettings
 from agent.protocol import (
-    RESUMABLE,
     AppendedAudio,
     ClientMessage,
     EventWriter,
@@ -27,11 +28,13 @@ from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_guard, rtc_peer
 from agent.transports.base import Disconnected, WayBack
+from agent.transports.observers import Observers
 from agent.transports.opus import RATE
 from agent.transports.pace import TOO_FAST, Pace, Paces
-from agent.transports.reading import EventReader, begins_turn
+from agent.transports.reading import EventReader, begins_turn, read_beside
 from agent.transports.rtc_track import BufferChange, SpeechTrack
 from agent.transports.rtp_receiver import RtpReceiver
+from agent.transports.voice_rate import VoiceRate
 
 log = logging.getLogger("onebreath.webrtc")
 
@@ -44,6 +47,8 @@ MAX_UNSENT_BYTES = 262_144
 """Bytes that may wait in the data channel before ``send`` waits."""
 MAX_CHANNELS = 4
 TICK_SECONDS = 0.02
+TICKS_BETWEEN_REPORTS = 25
+"""Ticks after which the client's report of losses is read again; one comes about every second."""
 PLAYOUT_SECONDS = 0.08
 """Seconds from sending audio to its playout: half a round trip, the client's jitter buffer
 (33-66 ms in Chromium on a good line), its sound card. A client that knows better reports
@@ -70,7 +75,7 @@ class WebRtcTransport:
         reading: the state of the session that the meaning of events depends on.
 
     Attributes:
-        observers: queues of those who see the events of the call; None ends one.
+        observers: of the events of the call.
     """
 
     rate = RATE
@@ -103,8 +108,13 @@ class WebRtcTransport:
         self._refused = False
         """Whether the client broke a limit, so that its call ends with the connection."""
         self._ticking: asyncio.Task[None] | None = None
-        self.observers: list[asyncio.Queue[dict[str, object] | None]] = []
+        self.observers = Observers()
+        self._returns = False
+        """Whether the call outlives this connection, and its observers with it."""
         self._track = SpeechTrack(settings.bitrate, self._buffer_changed)
+        self._rate = VoiceRate(settings.bitrate)
+        self._reported: tuple[datetime, float] | None = None
+        """The newest report of losses, and the seconds of sound that were sent by then."""
         self._peer = rtc_peer.new_peer(self._track, self._receiver.take, settings.ice_servers)
         self._peer.on("datachannel", self._take_channel)
         self._peer.on("connectionstatechange", self._state_changed)
@@ -136,6 +146,7 @@ class WebRtcTransport:
 
     def expect_return(self) -> None:
         """Invent little silence: the client may come back over another connection."""
+        self._returns = True
         self._receiver.limit_silence(RESUMABLE_SILENCE)
 
     async def connected(self) -> None:
@@ -157,7 +168,8 @@ class WebRtcTransport:
     def _lose(self) -> None:
         """Mark the client as gone and wake all waiters."""
         self._gone = True
-        self._show_observers(None)
+        if not self._returns:
+            self.observers.end()
         self._ready.set()
         self._roomy.set()
         with contextlib.suppress(asyncio.QueueFull):  # then `receive` looks at `_gone`
@@ -240,16 +252,37 @@ class WebRtcTransport:
                         self._truncated = asked.item_id
                     self._put(item)
 
+    def beside(self, message: str | bytes) -> Iterator[ClientMessage | Trouble]:
+        """Read an event of one that controls the call beside its client."""
+        return read_beside(self.reader, self._pace, message)
+
     def _put_audio(self, samples: Samples) -> None:
         self._put(AppendedAudio(samples))
 
     async def _keep_time(self) -> None:
-        while not self._gone:
+        for tick in itertools.count():
+            if self._gone:
+                return
             await asyncio.sleep(TICK_SECONDS)
+            if tick % TICKS_BETWEEN_REPORTS == 0:
+                await self._adapt()
             if rtc_guard.overrun(self._peer):
                 log.warning("the client sends a message without end; the call is ended")
                 self._refuse()
             self._receiver.tick()
+
+    async def _adapt(self) -> None:
+        """Code the voice for the losses that the client reports, once for each report."""
+        report = await rtc_peer.reported_loss(self._peer)
+        if report is None or (self._reported is not None and report[0] == self._reported[0]):
+            return
+        sounded_before = 0.0 if self._reported is None else self._reported[1]
+        before = self._rate.coding
+        self._rate.report(report[1], self._track.sounded - sounded_before)
+        self._reported = report[0], self._track.sounded
+        if self._rate.coding != before:
+            log.info("the voice has %d bit/s from now on", self._rate.coding.bitrate)
+            self._track.code(self._rate.coding)
 
     # ---- to the client -------------------------------------------------------------
 
@@ -301,17 +334,8 @@ class WebRtcTransport:
         """The event ``session.created`` with the session as it is now, for an observer."""
         return self._writer.created()
 
-    def _show_observers(self, event: dict[str, object] | None) -> None:
-        for events in list(self.observers):
-            try:
-                events.put_nowait(event)
-            except asyncio.QueueFull:
-                log.warning("an observer reads too slowly and is let go")
-                self.observers.remove(events)
-
     def _send_event(self, event: dict[str, object]) -> None:
-        if event["type"] != RESUMABLE:  # a secret of the client's
-            self._show_observers(event)
+        self.observers.show(event)
         if self._gone or self._channel is None:
             raise Disconnected
         try:

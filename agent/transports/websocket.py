@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -14,8 +14,9 @@ from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged, Reading
 from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected, WayBack
+from agent.transports.observers import Observers
 from agent.transports.pace import Pace, Paces
-from agent.transports.reading import EventReader, begins_turn
+from agent.transports.reading import EventReader, begins_turn, read_beside
 
 
 class WebsocketTransport:
@@ -27,6 +28,7 @@ class WebsocketTransport:
 
     Attributes:
         released: set once nothing more is to be done with the socket.
+        observers: of the events of the call.
     """
 
     rate = WIRE_RATE
@@ -44,6 +46,7 @@ class WebsocketTransport:
         self.reader = EventReader(settings.max_message_bytes, reading)
         self._pace = pace or Paces().of("")
         self.released = asyncio.Event()
+        self.observers = Observers()
 
     async def open(self, way_back: WayBack | None = None) -> None:
         """Send ``session.created``, and how to come back after a lost connection.
@@ -81,11 +84,16 @@ class WebsocketTransport:
                 await self.close(POLICY_VIOLATION, "too many events that could not be read")
                 return
 
+    def beside(self, message: str | bytes) -> Iterator[ClientMessage | Trouble]:
+        """Read an event of one that controls the call beside its client."""
+        return read_beside(self.reader, self._pace, message)
+
     async def send(self, notice: Notice) -> None:
         for event in self._writer.write(notice):
             await self._send_event(event)
 
     async def _send_event(self, event: dict[str, object]) -> None:
+        self.observers.show(event)
         try:
             await self._socket.send_text(json.dumps(event, ensure_ascii=False))
         except (WebSocketDisconnect, RuntimeError) as error:

@@ -156,7 +156,7 @@ class FakeConnection:
     async def _yield(self, speaking: asyncio.Task[None], at: float) -> None:
         await self._at(at)
         speaking.cancel()
-        self._tell(ReceivedSpeechStart(), ReceivedClear(), ReceivedReplyEnd(""))
+        self._tell(ReceivedSpeechStart(), ReceivedClear(), ReceivedReplyEnd("", cut=True))
 
     def _tell(self, *news: ReceivedEvent) -> None:
         for item in news:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from agent.bench.network_relay import TcpRelay
+
 WAIT_SECONDS = 10.0
 
 
@@ -18,43 +20,28 @@ class Relay:
     """
 
     def __init__(self, to: int) -> None:
-        self.port = 0
-        self._to = to
-        self._down = False
-        self._pairs: set[asyncio.StreamWriter] = set()
+        self._relay = TcpRelay(to)
         self._ready, self._over = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._take, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        await self._relay.open()
         self._ready.set()
         await self._over.wait()
-        self._abort()
-        server.close()
+        await self._relay.close()
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._down:
-            writer.transport.abort()
-            return
-        there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        self._pairs |= {writer, back}
-        await asyncio.gather(_pass(reader, back), _pass(there, writer))
-        self._pairs -= {writer, back}
-
-    def _abort(self) -> None:
-        for writer in self._pairs:
-            writer.transport.abort()
+    @property
+    def port(self) -> int:
+        return self._relay.port
 
     def cut(self, *, down: bool = False) -> None:
         """Break all connections without a word; ``down``: and refuse new ones from now on."""
-        self._down = down
-        self._loop.call_soon_threadsafe(self._abort)
+        self._loop.call_soon_threadsafe(lambda: self._relay.cut(down=down))
 
     def up(self) -> None:
         """Take connections again."""
-        self._down = False
+        self._loop.call_soon_threadsafe(self._relay.up_again)
 
     def start(self) -> None:
         self._thread.start()
@@ -63,16 +50,6 @@ class Relay:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(WAIT_SECONDS)
-
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass  # cut
-    writer.close()
 
 
 @contextmanager

@@ -1,0 +1,54 @@
+"""The command ``onebreath bench echo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.bench_output import check_file, show_rows
+from agent.cli.console import ConfigOption, JsonOption, err, settings_from
+from agent.errors import ConfigError
+
+
+def echo(
+    minutes: Annotated[
+        float,
+        typer.Option(min=0.1, max=600, help="Minutes of agent's speech, over all rooms."),
+    ] = 20.0,
+    interruptions: Annotated[
+        int, typer.Option(min=0, max=1000, help="Real interruptions, over all rooms.")
+    ] = 96,
+    rows: Annotated[Path | None, typer.Option("--rows", help="File for the rows.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure whether the agent hears itself from a loudspeaker, and still hears its caller.
+
+    Echoes of 20 to 300 ms and -6 to -30 dB, by a loudspeaker that distorts, through the real VAD
+    and recogniser, on a clock that counts the CPU time of the engines. Linux only.
+    """
+    from agent.bench.echo import run_echo_bench
+    from agent.bench.rows import append_rows, write_rows
+
+    settings = settings_from(config)
+    check_file(rows)
+    if sys.platform != "linux":
+        raise ConfigError("bench echo reads the CPU clock of another process, as Linux has it")
+    if rows is not None:
+        command = f"onebreath bench echo --minutes {minutes:g} --interruptions {interruptions}"
+        write_rows(rows, [], command)
+    table = []
+    with err.status("loading") as status:
+        for row in run_echo_bench(settings, minutes, interruptions, status.update):
+            table.append(row)
+            if rows is not None:
+                append_rows(rows, [row])
+            if as_json:
+                show_rows([row], as_json)
+    if not as_json:
+        show_rows(table[:-1], as_json)
+        show_rows(table[-1:], as_json)
+    raise typer.Exit(0 if table[-1]["met"] else 1)

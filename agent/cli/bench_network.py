@@ -1,0 +1,67 @@
+"""The command ``onebreath bench network``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.bench_output import check_file, show_rows
+from agent.cli.console import ConfigOption, JsonOption, err, settings_from
+from agent.errors import ConfigError
+from agent.latency.transport_names import TransportName
+
+MEASURED = (TransportName.WEBRTC, TransportName.REALTIME)
+
+
+def network(
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--conditions",
+            help="Name of a network, such as clean, loss-5, jitter-200, 64-kbit or stall-3s. May "
+            "be repeated. Default: all.",
+        ),
+    ] = None,
+    questions: Annotated[
+        int, typer.Option(min=1, max=20, help="Number of spoken questions in each call.")
+    ] = 20,
+    transport: Annotated[
+        list[TransportName] | None,
+        typer.Option(help="webrtc, or realtime (the websocket). May be repeated. Default: both."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of losses, delays and their order.")] = 0,
+    rows: Annotated[Path | None, typer.Option("--rows", help="File for the rows.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure calls over bad networks: loss in bursts, jitter, disorder, a slow link, stalls.
+
+    The caller talks to a server on this machine through a relay that loses and delays packets.
+    Nothing but the engines of the server is needed; a condition takes about two minutes.
+    """
+    from agent.bench.network import conditions_of, run_network_bench
+    from agent.bench.rows import append_rows, write_rows
+
+    settings_from(config)
+    check_file(rows)
+    networks = conditions_of(conditions or [])
+    transports = transport or list(MEASURED)
+    for name in transports:
+        if name not in MEASURED:
+            raise ConfigError(f"--transport: {name} is not measured here; choose webrtc, realtime")
+    if rows is not None:
+        write_rows(rows, [], f"onebreath bench network --questions {questions} --seed {seed}")
+    table = []
+    with err.status("loading") as status:
+        for call in run_network_bench(transports, networks, questions, seed, config, status.update):
+            row = call.row()
+            table.append(row)
+            if rows is not None:
+                append_rows(rows, [row])
+            if as_json:
+                show_rows([row], as_json)
+    if not as_json:
+        show_rows(table, as_json)
+    raise typer.Exit(1 if all(row["error"] for row in table) else 0)
