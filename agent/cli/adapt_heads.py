@@ -48,8 +48,8 @@ def drafter(
     ] = "all",
     conversations: Annotated[
         int, typer.Option(min=128, help="Number of conversations to record.")
-    ] = 12_800,
-    steps: Annotated[int, typer.Option(min=1, help="Number of training steps.")] = 10_000,
+    ] = 15_360,
+    steps: Annotated[int, typer.Option(min=1, help="Number of training steps.")] = 15_000,
     batch: Annotated[int, typer.Option(min=1, help="Conversations per step.")] = 16,
     blocks: Annotated[int, typer.Option(min=1, help="Drafts per conversation and step.")] = 12,
     rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1.5e-3,

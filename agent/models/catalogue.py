@@ -125,7 +125,7 @@ _DEFAULTS = (
             ModelFile(
                 "drafter.safetensors",
                 9_842_176,
-                "40aac89a8f66e9557108cb01e3dea91621cdd64d124adfabff77ed53456a60b3",
+                "af33953bbe9d1a68fb255646737e56666aae01a866cc2797bea755c69f58b879",
                 (("dllm_core", f"{_DRAFTER}/drafter.safetensors"),),
             ),
         ),

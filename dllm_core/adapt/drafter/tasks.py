@@ -50,7 +50,7 @@ class DrafterTask:
     system: str
     own: Sequence[str] = ()
     """Prompts of the user's, in place of half of the bundled ones."""
-    conversations: int = 12_800
+    conversations: int = 15_360
     training: DraftTraining
     words: int = 6144
     layers: int = 2
