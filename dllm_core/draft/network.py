@@ -55,7 +55,8 @@ def _attended(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
     scores = (together @ k.transpose(-1, -2)).view(n, kv_heads, -1, rows, length)
     hidden = torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, -torch.inf)
     chances = (scores * width**-0.5 + hidden[:, :, None]).softmax(-1)
-    return (chances.view(n, kv_heads, -1, length) @ v).view(n, heads, rows, width)
+    attended: Tensor = (chances.view(n, kv_heads, -1, length) @ v).view(n, heads, rows, width)
+    return attended
 
 
 class DraftLayer(nn.Module):
