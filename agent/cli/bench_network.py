@@ -29,7 +29,9 @@ def network(
     ] = 20,
     transport: Annotated[
         list[TransportName] | None,
-        typer.Option(help="webrtc, or realtime (the websocket). May be repeated. Default: both."),
+        typer.Option(
+            help="Transport: webrtc, or realtime (the websocket). May be repeated. Default: both."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of losses, delays and their order.")] = 0,
     rows: Annotated[Path | None, typer.Option("--rows", help="File for the rows.")] = None,
