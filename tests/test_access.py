@@ -36,6 +36,7 @@ async def refused(address, **options):
     return caught.value.response.status_code
 
 
+@pytest.mark.slow
 async def test_without_a_key_nobody_calls():
     async with server(api_keys=KEYS) as (address, _), web_at(address) as web:
         assert await refused(address) == 401
@@ -88,6 +89,7 @@ async def test_the_session_of_the_beta_has_its_secret_inside():
         assert kind.json()["type"] == "transcription"
 
 
+@pytest.mark.slow
 async def test_a_browser_of_another_site_reads_the_answers_where_keys_are_needed():
     page = {"Origin": "https://app.example"}
     wanted = {**page, "Access-Control-Request-Method": "POST"}

@@ -115,6 +115,7 @@ def held(monkeypatch, manner, calls, seconds=60.0):
     return in_virtual_time(callers.measure(calls))
 
 
+@pytest.mark.slow
 def test_calls_are_held_at_once_and_their_first_turns_do_not_count(monkeypatch):
     slow_at_first = Manner(lambda turn: 5.0 if turn < 3 else 0.2, reply=0.5)
     one, three = (held(monkeypatch, slow_at_first, calls) for calls in (1, 3))
@@ -126,6 +127,7 @@ def test_calls_are_held_at_once_and_their_first_turns_do_not_count(monkeypatch):
     assert not three.met(100)
 
 
+@pytest.mark.slow
 def test_a_turn_without_a_reply_counts_as_one_error(monkeypatch):
     trial = held(monkeypatch, Manner(lambda turn: 600.0 if turn == 9 else 0.2), 2)
     assert (trial.errors, trial.first_error) == (1, "no reply within 20 s")

@@ -20,6 +20,7 @@ QUESTIONS = (
 )
 
 
+@pytest.mark.slow
 def test_the_service_gives_the_answers_of_the_model() -> None:
     engine = chatting()
     ids = engine.encode_chat([("system", "be short"), ("user", "hello")])

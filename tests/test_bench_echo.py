@@ -82,6 +82,7 @@ def held(room, yields, seconds=6.0, interruptions=0):
     return in_virtual_time(work)
 
 
+@pytest.mark.slow
 def test_an_agent_that_yields_to_its_echo_is_found_out():
     call = held(LOUD, 0.2, 0.5)
     assert call.cuts >= 1
@@ -95,6 +96,7 @@ def test_the_time_without_a_caller_is_counted():
     assert (call.cuts, call.turns, call.yields) == (0, 0, [])
 
 
+@pytest.mark.slow
 def test_real_interruptions_are_timed():
     call = held(QUIET, 0.2, 0.0, 3)
     assert call.yields == pytest.approx([0.2] * 3, abs=0.03)
@@ -123,6 +125,7 @@ def test_the_row_of_all_rooms_has_its_targets():
     assert not summary([EchoCall(QUIET, 60.0, error="lost")], [0.3])["met"]
 
 
+@pytest.mark.slow
 def test_the_whole_bench():
     rows = list(measured(lambda: agent(0.2), 1.0, 5, [question()], question(1.0), lambda _: None))
     names = [row["room"] for row in rows]

@@ -240,6 +240,7 @@ def test_half_a_character_reaches_the_client_as_a_mark():
     assert said.encode().decode() == "Fine \ufffd thanks."
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_reading_is_hung_up_on():
     parts = engines({"talk": "word " * 3000}, words=heard("talk"))
 

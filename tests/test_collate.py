@@ -70,6 +70,7 @@ def test_padding_weighs_less_and_weights_are_bounded() -> None:
     assert float(batch.weights.max()) <= 4 / (5 + 3 * 0.05)
 
 
+@pytest.mark.slow
 def test_the_loss_is_weighted_cross_entropy_without_the_mask_token() -> None:
     batch = collate(IN_PLACE, [Example(PROMPT, REPLY)], 1)
     logits = torch.randn(len(batch.rows), 61, generator=torch.Generator().manual_seed(0))

@@ -146,6 +146,7 @@ def test_without_content_labels_are_equally_likely(monkeypatch: pytest.MonkeyPat
     assert answers[3].mean == pytest.approx(5)
 
 
+@pytest.mark.slow
 def test_a_question_is_calibrated_by_examples() -> None:
     engine = engine_of("causal")
     decider, ids = Decider(engine, QUESTIONS[:1]), engine.tokenizer.encode("a")
@@ -157,6 +158,7 @@ def test_a_question_is_calibrated_by_examples() -> None:
     assert after.value is (wanted == "yes")
 
 
+@pytest.mark.slow
 def test_fitting_keeps_what_examples_confirm_and_bounds_what_they_do_not() -> None:
     scores = torch.tensor([[-0.1, -2.0], [-2.0, -0.1]] * 20).log_softmax(-1)
     good = fit(scores, [0, 1] * 20)

@@ -110,6 +110,7 @@ def test_what_does_not_suit_the_model_is_refused_at_start_up(
         made(llada if family == "llada" else llama, **values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["hosted", "autoregressive", "scripted", "diffusion-gemma"])
 def test_other_engines_do_not_denoise(engine: str) -> None:
     choice = ResponderChoice(engine=engine, steps=4, base_url="http://127.0.0.1:1", context=100)

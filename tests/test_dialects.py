@@ -447,6 +447,7 @@ def test_detection_fails_only_with_our_error(message):
         return
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 10**6), max_size=60))
 def test_telnyx_holds_a_bounded_number_of_chunks(numbers):
     dialect, _ = started("telnyx")

@@ -85,6 +85,7 @@ class Blocks:
         time.sleep(0.5)
 
 
+@pytest.mark.slow
 async def test_the_watchdog_says_which_call_blocks_the_loop_and_where(caplog):
     watchdog = Watchdog(blocked_seconds=0.1)
     watchdog.start()

@@ -109,6 +109,7 @@ async def test_an_overloaded_service_is_tried_again_then_given_up(status: int, w
     assert done.text == "Here."
 
 
+@pytest.mark.slow
 async def test_nothing_is_tried_again_after_the_first_word() -> None:
     with chat_server(Answer(["Once upon"], hangs=True)) as server:
         asked = service(server, word_timeout=0.5)

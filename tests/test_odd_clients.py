@@ -73,6 +73,7 @@ def test_what_is_no_base64_is_told_with_the_format_that_is_wanted():
         SoundReader(WIRE).read("?", PCM)
 
 
+@pytest.mark.slow
 async def test_a_spoken_turn_in_odd_pieces():
     async with client("how are you") as it:
         for at in range(0, len(QUESTION), 9601):
@@ -82,6 +83,7 @@ async def test_a_spoken_turn_in_odd_pieces():
     assert "error" not in it.kinds()
 
 
+@pytest.mark.slow
 async def test_an_output_that_is_an_object_is_written_as_json():
     async with client() as it:
         await it.send("session.update", session={"tools": [TOOL]})
@@ -257,6 +259,7 @@ async def test_a_reply_that_waits_at_the_client_is_known_after_the_next_was_canc
     assert "error" not in it.kinds()
 
 
+@pytest.mark.slow
 async def test_who_speaks_into_several_replies_that_wait_at_the_client_cuts_all_of_them():
     async with client("how are you") as it:
         for _ in range(2):

@@ -37,6 +37,7 @@ def typed(text):
     return {"type": "conversation.item.create", "item": item}
 
 
+@pytest.mark.slow
 async def test_a_spoken_turn_in_the_beta_names():
     async with (
         server("how are you", answers=ANSWERS) as (address, _),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agent.reply import ReplyDone
 from agent.session.commands import Command, Speak
 from agent.session.conversation import AgentReply
@@ -30,6 +32,7 @@ def test_the_users_words_are_spoken() -> None:
     assert spoken(reply("Use nginx.", lexicon=lexicon)) == ["Use engine x."]
 
 
+@pytest.mark.slow
 def test_letters_of_other_scripts_are_told_once() -> None:
     commands = reply("You say 你好. ", "Or 再见. ", "Good.")
     assert [command.code for command in commands if isinstance(command, Remark)] == [

@@ -65,6 +65,7 @@ async def refused(address, token, headers=None):
 # ---- over the websocket -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_session_goes_on_over_another_websocket():
     async with server("how are you") as (address, _):
         async with dial(address, RESUMABLE) as line:
@@ -482,6 +483,7 @@ async def test_from_webrtc_to_the_websocket_and_back():
                 await third.close()
 
 
+@pytest.mark.slow
 async def test_a_sideband_stays_with_the_session():
     async with agent() as (url, _):
         address = url.removeprefix("http://")

@@ -263,12 +263,14 @@ async def test_a_wrong_token_gets_the_same_answer_at_every_worker(tmp_path):
             assert (await until(line, "session.created"))[-1]["resumed"]
 
 
+@pytest.mark.slow
 async def test_nobody_on_the_network_can_say_that_he_is_somebody_else(tmp_path):
     async with workers(tmp_path) as ((one, agent), _):
         await refused(one, "rs_", {CLIENT: "192.0.2.1"})
         assert list(agent._resumptions._buckets) == ["127.0.0.1"]
 
 
+@pytest.mark.slow
 async def test_a_token_of_a_worker_that_is_gone_is_a_wrong_token(tmp_path):
     async with worker(1, tmp_path) as (two, _):
         async with worker(0, tmp_path) as (one, agent):
@@ -289,6 +291,7 @@ async def test_a_token_of_a_worker_that_is_gone_is_a_wrong_token(tmp_path):
         assert (status, error["message"]) == (404, NOBODY)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_drains_carries_the_sessions_of_others_to_their_end(tmp_path):
     async with workers(tmp_path) as ((one, _), (two, other)):
         token = await waiting(one)
@@ -306,6 +309,7 @@ async def test_a_worker_that_drains_carries_the_sessions_of_others_to_their_end(
         assert await lines_in_use(f"http://{two}") == 0
 
 
+@pytest.mark.slow
 async def test_a_provider_may_ask_any_worker_what_comes_after_the_stream(tmp_path):
     async with workers(tmp_path) as ((_, agent), (two, _)):
         agent.telephony.transfers.expect("twilio", "CA1", "+4930123456")

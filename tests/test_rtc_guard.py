@@ -101,6 +101,7 @@ GOOD = [
 ]
 
 
+@pytest.mark.slow
 @given(st.sampled_from(GOOD), st.integers(0, 2**32))
 def test_what_passes_is_parsed_in_no_time(packet, seed):
     """The checksum is made right again, as a hostile peer would."""

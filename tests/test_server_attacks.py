@@ -100,6 +100,7 @@ def test_calls_of_one_address_leave_lines_for_others():
         strict.admit("websocket", address="127.0.0.1")
 
 
+@pytest.mark.slow
 async def test_offers_have_a_rate_for_each_address():
     async with (
         server(offers_per_minute=1) as (address, _),
@@ -165,6 +166,7 @@ async def longest_wait(seconds):
     return longest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flood",
     [
@@ -253,6 +255,7 @@ async def test_a_request_that_does_not_go_on_is_dropped(begun, monkeypatch):
                 await reader.read()
 
 
+@pytest.mark.slow
 async def test_a_websocket_and_a_kept_connection_outlive_the_deadlines(monkeypatch):
     monkeypatch.setattr(http_deadlines, "HEADER_SECONDS", 0.1)
     monkeypatch.setattr(http_deadlines, "BODY_SECONDS", 0.1)
@@ -296,6 +299,7 @@ async def test_a_body_without_an_end_is_cut_off_whatever_its_headers_say():
     assert (refused.value.status, sent) == (413, 3 * 65536)
 
 
+@pytest.mark.slow
 async def test_a_body_that_trickles_is_given_up(monkeypatch):
     monkeypatch.setattr(bodies.read_body, "__defaults__", (0.1,))
     async with (

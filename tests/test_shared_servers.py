@@ -250,6 +250,7 @@ async def machine(name, **server):
         engines.voices.shutdown()
 
 
+@pytest.mark.slow
 async def test_a_client_secret_of_one_machine_is_accepted_by_another():
     key, digest = new_key()
     keys = {"app": {"hash": digest}}
@@ -295,6 +296,7 @@ async def is_let_in(url, token):
         return line.close_code == 1000
 
 
+@pytest.mark.slow
 async def test_a_webhook_sends_the_provider_to_the_machine_that_issued_the_token():
     async with machine("a") as one, machine("b") as two:
         url, token = await answered(one)
@@ -304,6 +306,7 @@ async def test_a_webhook_sends_the_provider_to_the_machine_that_issued_the_token
         assert not await is_let_in(url, token)
 
 
+@pytest.mark.slow
 async def test_a_call_of_one_machine_is_seen_and_hung_up_by_way_of_another():
     async with machine("a") as one, machine("b") as two, call(one) as caller:
         away = two.removeprefix("http://")
@@ -334,6 +337,7 @@ async def test_a_call_of_a_machine_that_is_gone_is_not_found():
         assert answer.status_code == 404
 
 
+@pytest.mark.slow
 async def test_a_request_that_was_forwarded_twice_goes_no_further():
     async with (
         machine("a") as one,

@@ -217,6 +217,7 @@ async def test_the_agent_speaks_first():
     assert it.engines.responder.prompts[-1][0].content == "Greet the caller."
 
 
+@pytest.mark.slow
 async def test_items_of_every_kind_in_their_places():
     async with client() as it:
         await it.type_text("second", id="two")

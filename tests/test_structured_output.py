@@ -98,6 +98,7 @@ def test_what_is_no_schema_is_an_error_with_its_path(fields: dict[str, Any], par
     assert raised.value.trouble.param == param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["causal", "bidirectional"])
 def test_the_engine_writes_a_valid_document_slot_by_slot(kind: str) -> None:
     call = call_of(chatting(kind))

@@ -174,6 +174,7 @@ async def test_an_audiosocket_whose_peer_never_reads_is_closed(
             await asyncio.wait_for(writer.wait_closed(), 5)
 
 
+@pytest.mark.slow
 async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
     """A stranger's, even."""
     async with telephony_server() as server:

@@ -22,6 +22,7 @@ from agent.telephony.check.fake_providers import ProviderMessage, Twilio
 QUIET = silence(0.02, 8000)
 
 
+@pytest.mark.slow
 async def test_a_socket_that_says_nothing_is_closed() -> None:
     async with telephony_server(telephony={"start_seconds": 0.2}) as server, dial(server) as line:
         began = time.monotonic()
@@ -29,6 +30,7 @@ async def test_a_socket_that_says_nothing_is_closed() -> None:
         assert time.monotonic() - began < 2.0
 
 
+@pytest.mark.slow
 async def test_a_socket_that_trickles_is_closed_all_the_same() -> None:
     async with telephony_server(telephony={"start_seconds": 0.3}) as server, dial(server) as line:
         closing = asyncio.create_task(closed(line))
@@ -54,6 +56,7 @@ async def test_forged_tokens(token: str) -> None:
         assert await server.calls() == 0
 
 
+@pytest.mark.slow
 async def test_a_replayed_token() -> None:
     async with telephony_server() as server:
         caller = await admitted(server)

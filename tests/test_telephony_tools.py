@@ -206,6 +206,7 @@ def calling(name: str, arguments: str = "{}") -> dict[str, ToolCall]:
     return {"how are you": ToolCall("", name, arguments)}
 
 
+@pytest.mark.slow
 async def test_a_transferred_call_ends_and_the_provider_is_told_whom_to_dial(
     tokens: Tokens,
 ) -> None:
@@ -226,6 +227,7 @@ async def test_a_transferred_call_ends_and_the_provider_is_told_whom_to_dial(
         assert offered == ["transfer", "send_dtmf", "hang_up"]
 
 
+@pytest.mark.slow
 async def test_keys_are_heard_at_the_other_end_although_it_speaks(tokens: Tokens) -> None:
     script = calling("send_dtmf", '{"digits": "15#"}')
     async with server("how are you", "again", answers=script, tools=TOOLS) as (address, _):
@@ -242,6 +244,7 @@ async def test_keys_are_heard_at_the_other_end_although_it_speaks(tokens: Tokens
         await line.close()
 
 
+@pytest.mark.slow
 async def test_the_agent_hangs_up(tokens: Tokens) -> None:
     async with server("how are you", answers=calling("hang_up"), tools=TOOLS) as (address, _):
         line = await call(address, tokens)

@@ -89,6 +89,7 @@ async def test_an_offer_without_opus_or_with_a_flood_of_candidates_is_refused():
         assert await lines_in_use(url) == 0
 
 
+@pytest.mark.slow
 async def test_requests_that_are_no_offers():
     async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
         assert (await web.post(CALLS, content=b"x")).status_code == 415
@@ -135,6 +136,7 @@ async def test_an_allowed_page_elsewhere_may_call():
         assert answer.headers["access-control-expose-headers"] == "location"
 
 
+@pytest.mark.slow
 async def test_the_page_gets_the_ice_servers_of_the_settings():
     turn = {"urls": "turn:turn.example:3478", "username": "u", "credential": "c"}
     for servers in ([], [turn]):
