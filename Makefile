@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
 # Tests run in so many processes; each loads torch (some 1 GB with the default models). For
 # two cores: browsers and calls in real time wait a lot, so the whole run has a third one.
 WORKERS ?= 3
-FAST_WORKERS ?= 2
+FAST_WORKERS ?= 3
 # Compiled files are kept: some tests start Python again, and every worker reads all tests.
 PYTEST  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # A model is loaded once, in one worker (tests/support/groups.py).

@@ -147,11 +147,12 @@ def test_shared_memory_is_counted_once():
 # ---- a server ------------------------------------------------------------------------------
 
 
+@pytest.mark.model
 @pytest.mark.alone
 def test_a_small_run_with_a_real_server(monkeypatch, tmp_path):
-    """Scripted engines, one process, at most two calls of a few seconds, in real time."""
+    """The default engines, one process, at most two calls of a few seconds, in real time."""
     monkeypatch.setattr(module, "SETTLE_SECONDS", 0.0)
-    options = ["--scripted", "--workers", "1", "--most", "2", "--seconds", "4", "--json"]
+    options = ["--workers", "1", "--most", "2", "--seconds", "8", "--json"]
     options += ["--limit-ms", "60000", "--rows", str(tmp_path / "rows.jsonl")]
     done = CliRunner().invoke(app, ["bench", "capacity", *options])
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

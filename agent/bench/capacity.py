@@ -21,7 +21,7 @@ import psutil
 
 from agent.bench.figures import Progress
 from agent.bench.questions import bundled
-from agent.bench.server_process import SCRIPTED, cpu_seconds, proportional, running_server
+from agent.bench.server_process import cpu_seconds, proportional, running_server
 from agent.errors import CallError
 from agent.latency.connection import AgentConnection
 from agent.latency.estimate import quantile
@@ -164,7 +164,6 @@ def run_capacity_bench(
     workers: Sequence[int],
     search: Search,
     config: Path | None,
-    scripted: bool,
     take: Take,
     progress: Progress,
 ) -> None:
@@ -173,7 +172,6 @@ def run_capacity_bench(
     Args:
         workers: numbers of processes, one server after the other.
         config: settings file of the server.
-        scripted: whether the engines are scripted ones, so that everything else is measured.
         take: takes a row for each number that is tried, and one for each number of processes.
         progress: called with a description of each step.
 
@@ -189,8 +187,7 @@ def run_capacity_bench(
             "ONEBREATH_SERVER__TRUSTED_PROXIES": '["127.0.0.1"]',
             "ONEBREATH_LOG_LEVEL": "error",
         }
-        flags = SCRIPTED if scripted else ()
-        server = running_server(progress, config=config, flags=flags, variables=variables)
+        server = running_server(progress, config=config, variables=variables)
         with server as (port, process):
             progress(f"{count} processes: the first calls, which do not count")
             url = f"ws://127.0.0.1:{port}/v1/realtime"

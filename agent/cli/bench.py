@@ -377,9 +377,6 @@ def capacity(
     seconds: Annotated[
         float, typer.Option(min=1, max=3600, help="Duration of the measurement at each number.")
     ] = 60.0,
-    scripted: Annotated[
-        bool, typer.Option(help="Scripted engines, to measure everything else.")
-    ] = False,
     rows: Annotated[Path | None, typer.Option(help="File for the rows of all numbers.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -397,7 +394,7 @@ def capacity(
     if rows is not None:
         options = "".join(f" --workers {count}" for count in counts)
         command = f"onebreath bench capacity{options} --limit-ms {limit_ms:g} --most {most}"
-        command += f" --seconds {seconds:g}{' --scripted' if scripted else ''}"
+        command += f" --seconds {seconds:g}"
         write_rows(rows, [], command)
     table: list[dict[str, Any]] = []
 
@@ -410,7 +407,7 @@ def capacity(
 
     with err.status("loading") as status:
         search = Search(limit_ms, most, seconds)
-        run_capacity_bench(counts, search, config, scripted, take, status.update)
+        run_capacity_bench(counts, search, config, take, status.update)
     if not as_json:
         show_rows((row for row in table if row["what"] == "trial"), as_json=False)
         show_rows((row for row in table if row["what"] == "capacity"), as_json=False)
