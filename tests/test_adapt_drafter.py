@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -333,6 +334,19 @@ def test_all_stages_end_in_a_drafter_that_changes_no_word(base: Path, recorded: 
     assert done.exit_code == 0, done.output
     assert picture.stat().st_size > 1000
     assert accepted(tasks.averaged_network(task.run, engine), Corpus(recorded), [0, 1]).right
+
+
+@pytest.mark.slow
+def test_the_command_trains_and_tells_its_measurements(
+    base: Path, recorded: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(recorded, tmp_path / tasks.RECORDINGS)
+    options = "--stage train --steps 2 --batch 4 --blocks 3 --words 64 --dtype float32 --threads 1"
+    arguments = ["adapt", "drafter", str(base), "--out", str(tmp_path), *options.split()]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "step 2 of 2" in done.output
+    assert (tmp_path / tasks.RUN / "checkpoint.pt").is_file()
 
 
 @pytest.mark.slow

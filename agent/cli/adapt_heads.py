@@ -88,7 +88,7 @@ def drafter(
             precision=options.fast_precision() if precision == "auto" else precision,
         ),
     )  # fmt: skip
-    finish(tasks.make(task, stage, report, lambda report: report(report.describe())))
+    finish(tasks.make(task, stage, report, lambda measured: report(measured.describe())))
 
 
 def turns(

@@ -6,7 +6,7 @@ it will see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -207,7 +207,3 @@ class Writer:
         return Recording(
             np.array(ids, np.int32), live.features[:known].copy(), np.array(kept, np.int32)
         )
-
-
-Progress = Callable[[int, int], None]
-"""Told conversations and reply tokens so far."""
