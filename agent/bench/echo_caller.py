@@ -14,6 +14,7 @@ from agent.latency.call_audio import CallAudio
 from agent.latency.caller import FRAMES_PER_SECOND
 from agent.latency.connection import (
     AgentConnection,
+    AroundConnection,
     ReceivedAudio,
     ReceivedClear,
     ReceivedEvent,
@@ -25,7 +26,7 @@ ROOM_DBFS: Final = -60.0
 """Level of the noise of the room."""
 
 
-class LoudspeakerConnection:
+class LoudspeakerConnection(AroundConnection):
     """A connection whose caller has no headphones.
 
     Args:
@@ -39,7 +40,7 @@ class LoudspeakerConnection:
     """
 
     def __init__(self, connection: AgentConnection, room: EchoRoom | None) -> None:
-        self._connection = connection
+        super().__init__(connection)
         rate = connection.rate
         self._path = None if room is None else EchoPath(room, rate, rate // FRAMES_PER_SECOND)
         self._noise = np.random.default_rng(1)
@@ -50,20 +51,8 @@ class LoudspeakerConnection:
         self.transcripts: list[str] = []
         self.spoken = 0.0
 
-    @property
-    def rate(self) -> int:
-        return self._connection.rate
-
-    @property
-    def reports_replies(self) -> bool:
-        return self._connection.reports_replies
-
-    @property
-    def resends(self) -> bool:
-        return self._connection.resends
-
     async def connect(self) -> None:
-        await self._connection.connect()
+        await super().connect()
         self._began = asyncio.get_running_loop().time()
 
     async def send(self, frame: Samples) -> None:
@@ -78,9 +67,6 @@ class LoudspeakerConnection:
         async for received in self._connection.receive():
             self._note(received, asyncio.get_running_loop().time() - self._began)
             yield received
-
-    async def close(self) -> None:
-        await self._connection.close()
 
     def _note(self, received: ReceivedEvent, now: float) -> None:
         match received:

@@ -16,6 +16,7 @@ from agent.bench.panel_voices import SpokenConversation, SpokenStep
 from agent.latency.caller import Caller
 from agent.latency.connection import (
     AgentConnection,
+    AroundConnection,
     ReceivedClear,
     ReceivedEvent,
     ReceivedReplyEnd,
@@ -46,7 +47,7 @@ JOINED_GAP: Final = 0.5
 _POLL: Final = 0.02
 
 
-class WatchedConnection:
+class WatchedConnection(AroundConnection):
     """A connection that notes what arrives, with a background behind all sound of the caller.
 
     Args:
@@ -55,25 +56,10 @@ class WatchedConnection:
     """
 
     def __init__(self, connection: AgentConnection, background: Samples) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._background = background
         self._at = 0
         self.on_event: Callable[[ReceivedEvent], None] = lambda event: None
-
-    @property
-    def rate(self) -> int:
-        return self._connection.rate
-
-    @property
-    def reports_replies(self) -> bool:
-        return self._connection.reports_replies
-
-    @property
-    def resends(self) -> bool:
-        return self._connection.resends
-
-    async def connect(self) -> None:
-        await self._connection.connect()
 
     async def send(self, frame: Samples) -> None:
         places = np.arange(self._at, self._at + len(frame)) % len(self._background)
@@ -84,9 +70,6 @@ class WatchedConnection:
         async for event in self._connection.receive():
             self.on_event(event)
             yield event
-
-    async def close(self) -> None:
-        await self._connection.close()
 
 
 @dataclass(slots=True)

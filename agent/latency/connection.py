@@ -138,3 +138,32 @@ class AgentConnection(Protocol):
 
     async def close(self) -> None:
         """Hang up."""
+
+
+class AroundConnection:
+    """The beginning of a connection that changes or notes what goes over another one.
+
+    Args:
+        connection: connection to the agent.
+    """
+
+    def __init__(self, connection: AgentConnection) -> None:
+        self._connection = connection
+
+    @property
+    def rate(self) -> int:
+        return self._connection.rate
+
+    @property
+    def reports_replies(self) -> bool:
+        return self._connection.reports_replies
+
+    @property
+    def resends(self) -> bool:
+        return self._connection.resends
+
+    async def connect(self) -> None:
+        await self._connection.connect()
+
+    async def close(self) -> None:
+        await self._connection.close()

@@ -12,7 +12,7 @@ import numpy as np
 
 from agent.audio.samples import Samples
 from agent.errors import CallError, ConfigError
-from agent.latency.connection import AgentConnection, ReceivedAudio, ReceivedEvent
+from agent.latency.connection import AgentConnection, AroundConnection, ReceivedAudio, ReceivedEvent
 
 RETRANSMISSION_SECONDS = 0.2
 """Shortest time until TCP retransmits a lost segment, in seconds (Linux's TCP_RTO_MIN)."""
@@ -92,7 +92,7 @@ class ImpairedDirection:
         return self._last_arrival, intact
 
 
-class ImpairedConnection:
+class ImpairedConnection(AroundConnection):
     """A connection behind a simulated, impaired network.
 
     Audio and events are delayed; connecting and closing are not. Lost audio is silence at the
@@ -105,7 +105,7 @@ class ImpairedConnection:
     """
 
     def __init__(self, connection: AgentConnection, settings: NetworkImpairment, seed: str) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._up = ImpairedDirection(settings, connection.resends, f"{seed} up")
         self._down = ImpairedDirection(settings, connection.resends, f"{seed} down")
         self._outgoing: asyncio.Queue[tuple[float, Samples]] = asyncio.Queue(MAX_IN_FLIGHT)
@@ -114,20 +114,8 @@ class ImpairedConnection:
         )
         self._tasks: list[asyncio.Task[None]] = []
 
-    @property
-    def rate(self) -> int:
-        return self._connection.rate
-
-    @property
-    def reports_replies(self) -> bool:
-        return self._connection.reports_replies
-
-    @property
-    def resends(self) -> bool:
-        return self._connection.resends
-
     async def connect(self) -> None:
-        await self._connection.connect()
+        await super().connect()
         self._tasks = [
             asyncio.create_task(self._forward_sent()),
             asyncio.create_task(self._collect_received()),
@@ -149,7 +137,7 @@ class ImpairedConnection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connection.close()
+        await super().close()
 
     async def _forward_sent(self) -> None:
         while True:
