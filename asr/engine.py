@@ -69,6 +69,20 @@ class SteppedListening(Listening, Protocol):
         """
 
 
+@runtime_checkable
+class GlancingListening(Listening, Protocol):
+    """An utterance whose first words can be guessed much faster than by a hypothesis."""
+
+    def glance(self) -> Transcript:
+        """Guess the words of the sound so far (blocking), within some 50 ms; none is stable.
+
+        It is for the decision whether a sound has words, and which kind, not for reading.
+
+        Raises:
+            AsrError: the engine failed.
+        """
+
+
 class Transcriber(Protocol):
     """A loaded recogniser, shared by all sessions."""
 

@@ -27,6 +27,7 @@ from asr.gates import (
     is_loop,
     max_tokens,
 )
+from asr.glance import GLANCE, GLANCE_TOKENS, LONGEST_GLANCE, folded
 from asr.pieces import LONGEST, first_cut
 from asr.recording import Recording
 from asr.speech import speech_seconds
@@ -106,6 +107,24 @@ class WhisperTranscriber:
         """Transcribe in one quick decode; the text is empty if it loops. See `transcribe`."""
         return _last(self.hear(samples, careful=False))
 
+    def glance(self, samples: Samples) -> str:
+        """The first words of at most 3 s of 16 kHz float32 mono, in a quick decode of its own.
+
+        See `asr.glance`.
+
+        Raises:
+            AsrError: the engine failed.
+        """
+        if speech_seconds(samples) < MIN_SPEECH_SECONDS:
+            return ""
+        features = self._features(samples)
+        frames = window_frames(features.shape[1], features.shape[0], GLANCE)
+        try:
+            decoded = self._decode(self._encode(features, frames), GLANCE_TOKENS, beam=1)
+        except RuntimeError as error:
+            raise AsrError(f"Whisper failed: {error}") from error
+        return "" if is_hallucination(decoded) else folded(decoded.text)
+
     def warm_up(self) -> None:
         """Encode and decode silence in the shortest window.
 
@@ -168,13 +187,15 @@ class WhisperTranscriber:
     def _encode(self, features: NDArray[np.float32], frames: int) -> Any:
         return self._model.encode(fit(features, frames))
 
-    def _decode(self, encoded: Any, tokens: int, no_repeat_ngram: int = 0) -> Decoded:
+    def _decode(
+        self, encoded: Any, tokens: int, no_repeat_ngram: int = 0, *, beam: int | None = None
+    ) -> Decoded:
         # CTranslate2 stops at half of max_length, or at max_length less the prompt if that is less.
         max_length = max(2 * tokens, len(self._prompt) + tokens)
         result = self._model.model.generate(
             encoded,
             [self._prompt],
-            beam_size=self._beam,
+            beam_size=beam or self._beam,
             no_repeat_ngram_size=no_repeat_ngram,
             max_length=max_length,
             return_scores=True,
@@ -213,6 +234,14 @@ class WhisperListening:
     def hypothesis(self) -> Transcript:
         """Decode the sound so far in one quick pass; see `asr.engine.Listening.hypothesis`."""
         return _last(self.steps(final=False))
+
+    def glance(self) -> Transcript:
+        """Guess the first words; see `asr.engine.GlancingListening.glance`."""
+        sound = self._recording.since(0)
+        if len(sound) > LONGEST_GLANCE * RATE:
+            return self.hypothesis()
+        text = self._transcriber.glance(sound)
+        return Transcript(text, stable=0, final=False, audio_end=len(sound) / RATE)
 
     def finish(self) -> Transcript:
         """Decode the whole utterance; see `asr.engine.Listening.finish`."""

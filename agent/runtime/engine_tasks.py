@@ -47,7 +47,7 @@ from agent.session.events import (
     StageFailed,
 )
 from agent.tools.toolbox import Toolbox
-from asr.engine import AsrError, Listening, SteppedListening, Transcriber
+from asr.engine import AsrError, GlancingListening, Listening, SteppedListening, Transcriber
 from asr.transcript import Transcript
 from tts.engine import SpeechChunk, Synthesizer, TtsError
 
@@ -206,13 +206,18 @@ class EngineTasks:
         if listening is None:
             return
         urgency = Urgency.FINAL if task.urgent else Urgency.PARTIAL
+        glance = listening if isinstance(listening, GlancingListening) and task.urgent else None
         try:
-            transcript = await self._decode(urgency, listening, final=False)
+            if glance is not None:
+                transcript = await self._engines.compute.run(urgency, glance.glance)
+                _expect(Transcript, transcript, "glance()")
+            else:
+                transcript = await self._decode(urgency, listening, final=False)
         except Exception as error:  # of a plug-in, any
             message = explain("recogniser", error, AsrError)
             self._post(StageFailed("asr", message, turn=task.turn))
         else:
-            self._post(PartialTranscript(task.turn, transcript))
+            self._post(PartialTranscript(task.turn, transcript, glance is not None))
 
     async def _decode_final(self, task: DecodeFinal) -> None:
         listening = self._listening.get(task.turn)

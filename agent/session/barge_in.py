@@ -70,10 +70,12 @@ class BargeIn:
         overlap.unsettled = unsettled
         return overlap
 
-    def transcribed(self, turn: int, words: str, now: float, *, final: bool) -> Iterator[Command]:
-        """Take the transcript of the overlapping speech so far, or up to a pause (``final``)."""
+    def transcribed(
+        self, turn: int, words: str, now: float, *, final: bool = False, glance: bool = False
+    ) -> Iterator[Command]:
+        """Take the transcript of the overlapping speech so far; see `Overlap.hear`."""
         if self.overlap is not None and self.overlap.turn == turn:
-            self.overlap.words, self.overlap.final = words, final
+            self.overlap.hear(words, final=final, glance=glance)
             self._note_own_words(self.overlap, now)
             yield from self.judge(now)
 
@@ -153,8 +155,7 @@ class BargeIn:
         """
         if self.overlap is None or self.uninterruptible:
             return
-        said = classify(self.overlap.words)
-        wordless = said in (WordKind.UNKNOWN, *NOTHING_ASKED)
+        wordless = self.overlap.kind in (WordKind.UNKNOWN, WordKind.GUESS, *NOTHING_ASKED)
         self._caused_by, self.overlap = self.overlap.turn, None
         yield from self.replies.stop(now, "turn_detected", keep=wordless)
         yield from self.user_turn.announce()

@@ -219,10 +219,17 @@ class Configure:
 
 @dataclass(frozen=True, slots=True)
 class PartialTranscript:
-    """The recogniser's hypothesis of the open turn; its last words may still change."""
+    """The recogniser's hypothesis of the open turn; its last words may still change.
+
+    Attributes:
+        turn: id of the turn.
+        transcript: the words so far.
+        glance: whether they are a glance, in which the first words may still change, too.
+    """
 
     turn: int
     transcript: Transcript
+    glance: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from agent.turn_taking.addressee import speaks_to_others
-from agent.turn_taking.backchannel import is_backchannel
+from agent.turn_taking.backchannel import is_backchannel, is_hum
 from agent.turn_taking.completeness import LANGUAGE, is_whole_request
-from agent.turn_taking.floor import FloorRequest, floor_request
+from agent.turn_taking.floor import FloorRequest, floor_request, takes_floor
 from agent.turn_taking.own_words import is_own
 
 LONG = 1.2
@@ -52,6 +52,8 @@ class WordKind(Enum):
     """The kind of the caller's words, as far as they are known."""
 
     UNKNOWN = auto()
+    GUESS = auto()
+    """Words that a glance may have made of anything."""
     NO_WORDS = auto()
     BACKCHANNEL = auto()
     ASIDE = auto()
@@ -97,6 +99,10 @@ JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
     (WordKind.UNKNOWN, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.GUESS, VoiceState.GOING_ON): Judgement.NOTHING,
+    (WordKind.GUESS, VoiceState.STEADY): Judgement.INTERRUPTION,
+    (WordKind.GUESS, VoiceState.LONG): Judgement.INTERRUPTION,
+    (WordKind.GUESS, VoiceState.STOPPED): Judgement.NOTHING,
     (WordKind.NO_WORDS, VoiceState.GOING_ON): Judgement.NOTHING,
     (WordKind.NO_WORDS, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.NO_WORDS, VoiceState.LONG): Judgement.INTERRUPTION,
@@ -123,7 +129,7 @@ JUDGEMENTS |= {
 JUDGEMENTS |= {(WordKind.OWN, voice): Judgement.NOTHING for voice in VoiceState}
 UNSETTLED_JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
     (kind, voice): Judgement.NOTHING if voice is VoiceState.STOPPED else Judgement.WAIT
-    for kind in (WordKind.UNKNOWN, WordKind.NO_WORDS)
+    for kind in (WordKind.UNKNOWN, WordKind.GUESS, WordKind.NO_WORDS)
     for voice in VoiceState
 }
 """The same, in place of ``JUDGEMENTS``, while the client's echo cancellation has not settled: a
@@ -131,6 +137,7 @@ voice without words may be the agent's own."""
 
 UNHEARD_JUDGEMENTS: dict[tuple[WordKind, Evidence], Judgement] = {
     (WordKind.UNKNOWN, Evidence.LASTING): Judgement.NOTHING,
+    (WordKind.GUESS, Evidence.LASTING): Judgement.NOTHING,
     (WordKind.NO_WORDS, Evidence.LASTING): Judgement.NOTHING,
     (WordKind.NO_WORDS, Evidence.FINAL): Judgement.NOTHING,
     (WordKind.BACKCHANNEL, Evidence.FINAL): Judgement.NOTHING,
@@ -163,7 +170,16 @@ def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
 
 
 CONTENT = (WordKind.REQUEST, WordKind.WORDS)
-WORDLESS = (WordKind.UNKNOWN, WordKind.NO_WORDS)
+MEANT = (*CONTENT, WordKind.ATTENTION)
+WORDLESS = (WordKind.UNKNOWN, WordKind.GUESS, WordKind.NO_WORDS)
+HUM = "mm"
+"""The words of a hum, whatever a glance makes of it."""
+
+
+def begin_alike(words: str, earlier: str | None) -> bool:
+    """Whether both begin with the same word."""
+    first, before = (re.findall(r"\w+", text.lower())[:1] for text in (words, earlier or ""))
+    return bool(first) and first == before
 
 
 @dataclass(slots=True)
@@ -179,6 +195,7 @@ class Overlap:
         follows_whole: whether the turn that the reply answers was whole by itself.
         words: its transcript so far; None before there is one.
         final: whether ``words`` are those up to a pause.
+        sure: whether the first of ``words`` can be believed.
         dismissed: whether it was judged to be no interruption; the agent speaks on.
         unsettled: whether the client's echo cancellation may not have settled yet.
         own: what the agent said meanwhile.
@@ -192,16 +209,33 @@ class Overlap:
     follows_whole: bool = False
     words: str | None = None
     final: bool = False
+    sure: bool = True
     dismissed: bool = False
     unsettled: bool = False
     own: str = ""
+
+    def hear(self, words: str, *, final: bool = False, glance: bool = False) -> None:
+        """Take its transcript so far.
+
+        Args:
+            words: the transcript.
+            final: whether it is the one up to a pause.
+            glance: whether it is a glance. One that names a word for certain, or the same as the
+                glance before, is believed.
+        """
+        if glance and is_hum(words):
+            words = HUM
+        opens = self.language == LANGUAGE and takes_floor(words)
+        self.sure = not glance or opens or begin_alike(words, self.words)
+        self.words, self.final = words, final
 
     @property
     def kind(self) -> WordKind:
         """The kind of its words."""
         if self.words is not None and is_own(self.words, self.own):
             return WordKind.OWN
-        return classify(self.words, self.language)
+        kind = classify(self.words, self.language)
+        return WordKind.GUESS if kind in MEANT and not self.sure else kind
 
     def judge(
         self, position: float, speech_end: float, within: float, *, heard: bool = False

@@ -85,7 +85,7 @@ class Turns:
         if event.transcript.text:
             # An empty hypothesis is no evidence: there was too little sound for words.
             text = event.transcript.text
-            yield from self.barge_in.transcribed(event.turn, text, now, final=False)
+            yield from self.barge_in.transcribed(event.turn, text, now, glance=event.glance)
         if self._stable_words != before and self.replies.idle:
             yield self.replies.prepare(self._stable_words)
 

@@ -46,7 +46,7 @@ because the old one is dead and nobody has noticed yet."""
 
 GAPS_PER_PAUSE: Final = 4
 """Pauses that may begin work, over those whose words become known: most are gaps within words."""
-RETRY_SHARE: Final = 1 / 3
+RETRY_SHARE: Final = 1 / 5
 """Share of the time to decide after which the words of an overlap are asked for again."""
 
 
@@ -158,12 +158,11 @@ class UserTurn:
         """Open a turn; the pre-roll goes to the recogniser with it.
 
         A turn over the agent's speech is opened unannounced. It may prove to be a backchannel or
-        noise, so that its first partial transcript is asked for earlier, and the client is told
+        noise, so that its first partial transcript is asked for at once, and the client is told
         of the turn only once it proves to be an interruption (``announce``).
         """
         turn.speech_start, turn.announced = self._pre_roll.start, announced
-        settings = self.settings
-        wait = settings.partial_every if announced else settings.decide_within * RETRY_SHARE
+        wait = self.settings.partial_every if announced else 0.0
         self.open = OpenTurn(turn, self.position + wait)
         self._update_delay()
         if announced and self.detection:

@@ -21,6 +21,13 @@ _PHRASES: Final = (
 _BACKCHANNEL: Final = re.compile(rf"(?:{_PHRASES})(?: (?:{_PHRASES}))*")
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
+_HUM: Final = re.compile(r"(?:e?m+|nm|[mn]h)(?:[mnhaiuv\d]| )*")
+
+
+def is_hum(guess: str) -> bool:
+    """Whether a guess at the first words is what a recogniser makes of a hum: "M", "MMI", "Em"."""
+    return _HUM.fullmatch(_SPACE.sub(" ", guess.lower()).strip()) is not None
+
 
 def is_backchannel(words: str) -> bool:
     """Whether the words are a backchannel: "mhm", "yeah, okay", "I see", a laugh, "um".

@@ -94,6 +94,25 @@ _HESITATIONS: Final = re.compile(
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–\-()\[\]*♪\"“”]+")
 
 
+_BEFORE_OPENING: Final = r"okay|ok|yeah|yes|oh|well|so|um|uh|and|hey|please|alright|right|ah"
+_OPENINGS: Final = (
+    r"stop|wait|no|nope|hold|hang on|never|shut|quiet|be quiet|enough|sorry|excuse|pardon|actually"
+    r"|listen|hush|but|what|what's|how|why|where|when|who|which|can|could|would|will|tell|give|let"
+    r"|i (?:mean|meant|want|need|have|would|said|don't|didn't|asked)|that's (?:not|wrong|enough)"
+)
+_TAKES_FLOOR: Final = re.compile(rf"(?:(?:{_BEFORE_OPENING}) )*(?:{_OPENINGS})(?: |$)")
+
+
+def takes_floor(words: str) -> bool:
+    """Whether English words begin like those of a caller who takes the floor.
+
+    "Wait", "no", "what", "can you": no sign of listening and no cough is heard as one of these, so
+    that they are believed at once.
+    """
+    plain = _SPACE.sub(" ", words[:MAX_CHARACTERS].lower().replace("’", "'")).strip()
+    return _TAKES_FLOOR.match(plain) is not None
+
+
 def floor_request(words: str) -> FloorRequest:
     """The wish about the floor that all of the words express; NONE if they say anything else.
 
