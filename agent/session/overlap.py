@@ -53,7 +53,7 @@ class WordKind(Enum):
 
     UNKNOWN = auto()
     GUESS = auto()
-    """Words that a glance may have made of anything."""
+    """Words that a glance may have made of anything: a backchannel, too."""
     NO_WORDS = auto()
     BACKCHANNEL = auto()
     ASIDE = auto()
@@ -99,7 +99,6 @@ JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
     (WordKind.UNKNOWN, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.STOPPED): Judgement.NOTHING,
-    (WordKind.GUESS, VoiceState.GOING_ON): Judgement.NOTHING,
     (WordKind.GUESS, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.GUESS, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.GUESS, VoiceState.STOPPED): Judgement.NOTHING,
@@ -176,6 +175,10 @@ HUM = "mm"
 """The words of a hum, whatever a glance makes of it."""
 
 
+ALIKE = 3
+"""Glances with content in a row that begin with the same word until it is believed: some 0.45 s of speech."""
+
+
 def begin_alike(words: str, earlier: str | None) -> bool:
     """Whether both begin with the same word."""
     first, before = (re.findall(r"\w+", text.lower())[:1] for text in (words, earlier or ""))
@@ -195,7 +198,8 @@ class Overlap:
         follows_whole: whether the turn that the reply answers was whole by itself.
         words: its transcript so far; None before there is one.
         final: whether ``words`` are those up to a pause.
-        sure: whether the first of ``words`` can be believed.
+        alike: number of the last glances with content that begin alike; from ``ALIKE`` on they are
+            believed.
         dismissed: whether it was judged to be no interruption; the agent speaks on.
         unsettled: whether the client's echo cancellation may not have settled yet.
         own: what the agent said meanwhile.
@@ -209,7 +213,7 @@ class Overlap:
     follows_whole: bool = False
     words: str | None = None
     final: bool = False
-    sure: bool = True
+    alike: int = 0
     dismissed: bool = False
     unsettled: bool = False
     own: str = ""
@@ -220,14 +224,18 @@ class Overlap:
         Args:
             words: the transcript.
             final: whether it is the one up to a pause.
-            glance: whether it is a glance. One that names a word for certain, or the same as the
-                glance before, is believed.
+            glance: whether it is a glance. One that begins as only a caller does who takes the
+                floor is believed, and the last of a few that begin alike.
         """
         if glance and is_hum(words):
             words = HUM
-        opens = self.language == LANGUAGE and takes_floor(words)
-        self.sure = not glance or opens or begin_alike(words, self.words)
-        self.words, self.final = words, final
+        earlier, self.words, self.final = self.words, words, final
+        if not glance or (self.language == LANGUAGE and takes_floor(words)):
+            self.alike = ALIKE
+        elif classify(words, self.language) in MEANT:
+            self.alike = self.alike + 1 if begin_alike(words, earlier) else 1
+        else:
+            self.alike = 0
 
     @property
     def kind(self) -> WordKind:
@@ -235,7 +243,7 @@ class Overlap:
         if self.words is not None and is_own(self.words, self.own):
             return WordKind.OWN
         kind = classify(self.words, self.language)
-        return WordKind.GUESS if kind in MEANT and not self.sure else kind
+        return WordKind.GUESS if kind in MEANT and self.alike < ALIKE else kind
 
     def judge(
         self, position: float, speech_end: float, within: float, *, heard: bool = False

@@ -94,11 +94,12 @@ _HESITATIONS: Final = re.compile(
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–\-()\[\]*♪\"“”]+")
 
 
-_BEFORE_OPENING: Final = r"okay|ok|yeah|yes|oh|well|so|um|uh|and|hey|please|alright|right|ah"
+_BEFORE_OPENING: Final = r"okay|ok|yeah|yes|oh|well|so|um|uh|and|hey|alright|right|ah"
 _OPENINGS: Final = (
     r"stop|wait|no|nope|hold|hang on|never|shut|quiet|be quiet|enough|sorry|excuse|pardon|actually"
-    r"|listen|hush|but|what|what's|how|why|where|when|who|which|can|could|would|will|tell|give|let"
-    r"|i (?:mean|meant|want|need|have|would|said|don't|didn't|asked)|that's (?:not|wrong|enough)"
+    r"|listen|hush|but|please|(?:tell|give|let) (?:me|us)|that's (?:not|wrong|enough)"
+    r"|(?:what|what's|how|why|where|when|who|which) [a-z']+|(?:can|could|would|will) (?:you|i|we)"
+    r"|i (?:mean|meant|want|need|said|don't|didn't|asked)"
 )
 _TAKES_FLOOR: Final = re.compile(rf"(?:(?:{_BEFORE_OPENING}) )*(?:{_OPENINGS})(?: |$)")
 
