@@ -73,9 +73,12 @@ class BargeIn:
     def transcribed(
         self, turn: int, words: str, now: float, *, final: bool = False, glance: bool = False
     ) -> Iterator[Command]:
-        """Take the transcript of the overlapping speech so far; see `Overlap.hear`."""
+        """Take the transcript of the overlapping speech so far, or a glance at it."""
         if self.overlap is not None and self.overlap.turn == turn:
-            self.overlap.hear(words, final=final, glance=glance)
+            if glance:
+                self.overlap.glimpse(words, self.user_turn.position)
+            else:
+                self.overlap.hear(words, final=final)
             self._note_own_words(self.overlap, now)
             yield from self.judge(now)
 

@@ -175,8 +175,8 @@ HUM = "mm"
 """The words of a hum, whatever a glance makes of it."""
 
 
-ALIKE = 3
-"""Glances with content in a row that begin with the same word until it is believed: some 0.45 s of speech."""
+AGREED = 0.3
+"""Seconds of sound over which glances must begin with the same word until it is believed."""
 
 
 def begin_alike(words: str, earlier: str | None) -> bool:
@@ -198,8 +198,8 @@ class Overlap:
         follows_whole: whether the turn that the reply answers was whole by itself.
         words: its transcript so far; None before there is one.
         final: whether ``words`` are those up to a pause.
-        alike: number of the last glances with content that begin alike; from ``ALIKE`` on they are
-            believed.
+        alike_since: position since which glances have content and begin alike; None: they do not.
+        believed: whether the first of ``words`` can be believed.
         dismissed: whether it was judged to be no interruption; the agent speaks on.
         unsettled: whether the client's echo cancellation may not have settled yet.
         own: what the agent said meanwhile.
@@ -213,29 +213,31 @@ class Overlap:
     follows_whole: bool = False
     words: str | None = None
     final: bool = False
-    alike: int = 0
+    alike_since: float | None = None
+    believed: bool = True
     dismissed: bool = False
     unsettled: bool = False
     own: str = ""
 
-    def hear(self, words: str, *, final: bool = False, glance: bool = False) -> None:
-        """Take its transcript so far.
+    def hear(self, words: str, *, final: bool) -> None:
+        """Take its transcript so far, or up to a pause (``final``)."""
+        self.words, self.final, self.believed = words, final, True
 
-        Args:
-            words: the transcript.
-            final: whether it is the one up to a pause.
-            glance: whether it is a glance. One that begins as only a caller does who takes the
-                floor is believed, and the last of a few that begin alike.
+    def glimpse(self, guess: str, position: float) -> None:
+        """Take a glance at its first words, up to ``position``.
+
+        One that begins as only a caller does who takes the floor is believed, and one that begins
+        like those before it over ``AGREED`` seconds.
         """
-        if glance and is_hum(words):
-            words = HUM
-        earlier, self.words, self.final = self.words, words, final
-        if not glance or (self.language == LANGUAGE and takes_floor(words)):
-            self.alike = ALIKE
-        elif classify(words, self.language) in MEANT:
-            self.alike = self.alike + 1 if begin_alike(words, earlier) else 1
-        else:
-            self.alike = 0
+        words = HUM if is_hum(guess) else guess
+        earlier, self.words, self.final = self.words, words, False
+        if classify(words, self.language) not in MEANT:
+            self.alike_since = None
+        elif self.alike_since is None or not begin_alike(words, earlier):
+            self.alike_since = position
+        agreed = self.alike_since is not None and position - self.alike_since >= AGREED
+        opens = self.language == LANGUAGE and takes_floor(words)
+        self.believed = agreed or opens
 
     @property
     def kind(self) -> WordKind:
@@ -243,7 +245,7 @@ class Overlap:
         if self.words is not None and is_own(self.words, self.own):
             return WordKind.OWN
         kind = classify(self.words, self.language)
-        return WordKind.GUESS if kind in MEANT and self.alike < ALIKE else kind
+        return WordKind.GUESS if kind in MEANT and not self.believed else kind
 
     def judge(
         self, position: float, speech_end: float, within: float, *, heard: bool = False

@@ -241,6 +241,11 @@ class Replies:
             self.played.finished = over
             yield from self.tool_calls.reply_ended(over, now, cut=False)
 
+    def hold_first_sound(self, until: float) -> None:
+        """Let a reply of which nothing was sent wait until monotonic second ``until``."""
+        if self.current is not None:
+            self.current.waits_until = until
+
     def make_room(self, now: float) -> Iterator[Command]:
         """End the current reply for the next one if the client has all of its sound.
 
@@ -259,6 +264,8 @@ class Replies:
             return None
         if self.current.over(now):
             return now  # a draft without sound, complete before it was used
+        if self.current.waits(now):
+            return self.current.waits_until
         return self.current.playback.next_due(now)
 
     @property

@@ -52,6 +52,8 @@ class ReplyInFlight:
         timings: the latency marks, shared with the turn that it answers.
         silence: seconds of silence before its first sound, for a line that loses its first sound.
         paused: whether its sound is held back.
+        waits_until: monotonic second until which its first sound waits, because the caller may
+            have begun to speak.
         done: the responder's last piece; None while it generates.
         work: the engines' work for it.
         speculation: the outcome of work ahead of the end of the turn.
@@ -77,6 +79,7 @@ class ReplyInFlight:
     timings: StageTimings = field(default_factory=StageTimings)
     silence: float = 0.0
     paused: bool = False
+    waits_until: float = 0.0
     done: ReplyDone | None = None
     playback: Playback = field(init=False)
     work: list[WorkSpan] = field(default_factory=list)
@@ -189,7 +192,7 @@ class ReplyInFlight:
 
     def pump(self, now: float) -> Iterator[Command]:
         """Send the sound that is due, unless the reply is paused or nobody is there."""
-        if self.paused or not self.connection.up:
+        if self.paused or not self.connection.up or self.waits(now):
             return
         for samples in self.playback.due(now):
             yield Play(self.response_id, self.entry.item_id, samples, self.playback.rate)
@@ -199,6 +202,10 @@ class ReplyInFlight:
             self.reached(Stage.FIRST_PLAYED, now)
             if self.turn is not None:
                 yield self._times(self.turn)
+
+    def waits(self, now: float) -> bool:
+        """Whether its first sound waits for what the caller is about to do."""
+        return self.playback.sent == 0 and now < self.waits_until
 
     def _times(self, turn: Turn) -> TurnTimed:
         zero = min(self.timings.marks.values())

@@ -57,6 +57,8 @@ class Turns:
     def take_frame(self, event: AudioFrame, now: float) -> Iterator[Command]:
         """Take the next sound of the caller."""
         change = self.user_turn.take_frame(event)
+        if self.interrupt_response:
+            self.replies.hold_first_sound(now + self.user_turn.onset_left)
         if change is TurnEvent.BEGAN:
             yield from self._turn_began(now)
         yield from self.user_turn.feed()
@@ -73,10 +75,20 @@ class Turns:
 
     def _turn_began(self, now: float) -> Iterator[Command]:
         interrupt = self.interrupt_response and self.user_turn.detection
+        after_statement = self._last_statement
         yield from self.barge_in.begin(self.ids.turn(), now, may_interrupt=interrupt)
+        if self.user_turn.open is not None:
+            self.user_turn.open.after_statement = after_statement
         if self.barge_in.overlap is None:
             # The caller's speech leaves time to read the last turn into the cache.
             yield self.replies.prepare()
+
+    @property
+    def _last_statement(self) -> bool:
+        """Whether the agent's last sentence asked nothing."""
+        reply = self.replies.current or self.replies.played.finished
+        said = "" if reply is None else reply.entry.text.rstrip()
+        return bool(said) and not said.endswith("?")
 
     def take_partial(self, event: PartialTranscript, now: float) -> Iterator[Command]:
         """Take the words of the open turn so far."""

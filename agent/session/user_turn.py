@@ -34,6 +34,7 @@ from agent.session.notices import (
 from agent.timing import Stage, WorkSpan
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnDetector, TurnEvent, TurnState
+from agent.turn_taking.floor import only_opens
 from agent.turn_taking.pre_roll import PreRoll
 from asr.transcript import Transcript
 
@@ -46,7 +47,9 @@ because the old one is dead and nobody has noticed yet."""
 
 GAPS_PER_PAUSE: Final = 4
 """Pauses that may begin work, over those whose words become known: most are gaps within words."""
-RETRY_SHARE: Final = 1 / 5
+ONSET_SECONDS: Final = 0.2
+"""Seconds of a sound that may become speech after which a reply no longer waits for it."""
+RETRY_SHARE: Final = 1 / 10
 """Share of the time to decide after which the words of an overlap are asked for again."""
 
 
@@ -62,6 +65,7 @@ class OpenTurn:
         end_probability: the turn model's probability that the current pause ends the turn.
         ending: what the responder's head says of the words up to the current pause.
         awaits_ending: whether the head has been asked and has not answered.
+        after_statement: whether it follows words of the agent that asked nothing.
         drafts: number of pauses whose words became known while they lasted.
     """
 
@@ -73,6 +77,7 @@ class OpenTurn:
     end_probability: float = 0.0
     ending: TurnEnding | None = None
     awaits_ending: bool = False
+    after_statement: bool = False
     drafts: int = 0
 
     def awaits(self, turn: int, revision: int) -> bool:
@@ -309,9 +314,13 @@ class UserTurn:
             self.detector.delay = endpointing.default_delay
         elif opened.words is not None and not opened.awaits_ending:
             seconds = self.detector.speech_end - self.detector.began
-            self.detector.delay = endpointing.delay_after(
+            delay = endpointing.delay_after(
                 opened.words.text, seconds, opened.end_probability, opened.ending
             )
+            objects = self.language == LANGUAGE and only_opens(opened.words.text)
+            if opened.after_statement and objects:
+                delay = max(delay, endpointing.default_delay)
+            self.detector.delay = delay
         elif endpointing.semantic or not opened.turn.announced:
             self.detector.delay = endpointing.delay_for_words
         else:
@@ -378,6 +387,13 @@ class UserTurn:
         if not turn.work and turn.asked_at is not None:
             turn.work.append(WorkSpan("asr", turn.asked_at, now))
         return self.closed.pop(turn_id)
+
+    @property
+    def onset_left(self) -> float:
+        """Seconds for which a sound that has just set in may still become speech; 0 without one."""
+        if self.detector.state is not TurnState.ONSET:
+            return 0.0
+        return max(0.0, self.detector.began + ONSET_SECONDS - self.position)
 
     @property
     def speech_end_at(self) -> float:

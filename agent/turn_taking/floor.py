@@ -31,14 +31,21 @@ _TIME: Final = (
     r"(?:(?:a|one|another|just a|half a|two|a few|some|a little)? ?"
     r"(?:seconds?|secs?|minutes?|moments?|bit|mo|time|while))"
 )
+_THINGS: Final = (
+    r"(?:(?:my|a|the|some) (?:reading )?(?:glasses|pen|pencil|paper|card|wallet|phone|notes|keys"
+    r"|purse|bag|password))"
+)
 _STOP: Final = (
     r"(?:stop|be quiet)(?: it| that| this| now| here| there| right there| right now)?"
     rf"(?: for {_TIME})?"
     r"|(?:would|do) you mind stopping(?: now| that)?|(?:that will|that'll) do"
-    r"|stop (?:talking|speaking|it now|reading|the story|saying that)"
+    rf"|stop (?:talking|speaking|it now|reading|the story|saying that)(?: for {_TIME})?"
+    r"|(?:let's|let us) stop(?: it)?(?: here| there)?|i told you to (?:stop|be quiet|wait)"
+    r"|scratch that|(?:it )?(?:doesn't|does not) matter"
     r"|(?:you (?:can|may|should)|i (?:want|need) you to) (?:stop|be quiet|shut up)"
     r"(?: talking| speaking| now)?"
-    r"|(?:be |keep |stay )?quiet|be silent|silence|hush(?: up)?|sh+(?:ush)?|shut up|shut it"
+    r"|(?:be |keep |stay )?quiet|be silent|silence|hush(?: up)?|s+h+(?:ush)?|shut up|shut it"
+    r"|shut your mouth"
     r"|pipe down|zip it|knock it off|cut it out|quit it|give it a rest"
     r"|(?:that's|that is|it's|that was|that will be|that'll be)? ?(?:quite |more than )?enough"
     r"|enough(?: of that| already| now| talking)?"
@@ -47,7 +54,7 @@ _STOP: Final = (
 )
 _WAIT: Final = (
     rf"wait(?: up)?(?: for)?(?: {_TIME})?"
-    rf"|hold|(?:hold|hang) (?:on|up|it|that thought|your horses)(?: there)?(?: for)?(?: {_TIME})?"
+    rf"|hold|hold the line|(?:hold|hang) (?:on|up|it|that thought|your horses)(?: there)?(?: for)?(?: {_TIME})?"
     rf"|(?:just )?(?:give|gimme)(?: me| us)? {_TIME}(?: to (?:think|check|look|see))?"
     rf"|(?:just )?(?:one|a|half a|just one|just a) (?:seconds?|secs?|minute|moment|mo|tick)"
     rf"|(?:i|we) (?:need|want|have)(?: to)?(?: just)? (?:{_TIME}|think)"
@@ -58,6 +65,9 @@ _WAIT: Final = (
     rf"(?: {_TIME})?"
     rf"|i'm (?:still )?(?:thinking|not (?:done|finished)(?: yet)?|still talking)"
     rf"|(?:i'm not|i wasn't|i am not) (?:done|finished)(?: yet)?"
+    rf"|let me (?:just |quickly )?(?:check|get|grab|find|fetch|look for) (?:something|{_THINGS})"
+    rf"|excuse me (?:for )?{_TIME}|(?:would|do) you mind (?:waiting|holding)(?: on)?(?: for)?(?: {_TIME})?"
+    rf"|(?:i'll|i will) be (?:with you|there|back)(?: in)? {_TIME}|let me just (?:check|look|see)"
     rf"|bear with me(?: for)?(?: {_TIME})?|not now|pause|stand by|time out|be right back"
     rf"|don't (?:interrupt(?: me)?|talk|speak|say anything)(?: yet| now)?|slow down a second"
 )
@@ -65,10 +75,12 @@ _ATTENTION: Final = (
     r"hell+o+|hallo|halo|hey(?: there)?|hi(?: there)?|yo"
     r"|(?:is |are )?(?:anybody|anyone|someone|somebody|you)(?: still| even)?"
     r" (?:there|here|home|listening|alive|awake|with me|on the line)"
-    r"|(?:can|could|did|do|are) you (?:still |even )?(?:hear|hearing|get|listening to|understand)"
+    r"|can (?:anybody|anyone|someone|somebody) hear me|(?:are we|am i) still (?:connected|on)"
+    r"|(?:can|could|did|do|are) you (?:still |even )?"
+    r"(?:hear|hearing|get|catch|listening to|understand)"
     r" (?:me|that|what i said|my question)"
     r"|still there|(?:are you|you) (?:still )?(?:listening|working|thinking|frozen|with me)"
-    r"|did i lose you|have i lost you|is this (?:thing )?(?:on|working)|what's taking so long"
+    r"|did i lose you|have i lost you|is (?:this|it) (?:thing )?(?:still )?(?:on|working)|what's taking so long"
 )
 _HESITATION: Final = r"u+h+m*|u+m+|er+m*|e+h+m*|h+m+|a+h+m+|a+h+"
 """Sounds of a caller who is about to speak; "mm" may be a yes."""
@@ -96,12 +108,25 @@ _SPACE: Final = re.compile(r"[\s,.!?;:…—–\-()\[\]*♪\"“”]+")
 
 _BEFORE_OPENING: Final = r"okay|ok|yeah|yes|oh|well|so|um|uh|and|hey|alright|right|ah"
 _OPENINGS: Final = (
-    r"stop|wait|no|nope|hold|hang on|never|shut|quiet|be quiet|enough|sorry|excuse|pardon|actually"
+    r"stop|wait|no|nope|hold|hang on|never|shut|quiet|be quiet|sorry|excuse|pardon|actually"
     r"|listen|hush|but|please|(?:tell|give|let) (?:me|us)|that's (?:not|wrong|enough)"
     r"|(?:what|what's|how|why|where|when|who|which) [a-z']+|(?:can|could|would|will) (?:you|i|we)"
     r"|i (?:mean|meant|want|need|said|don't|didn't|asked)"
 )
 _TAKES_FLOOR: Final = re.compile(rf"(?:(?:{_BEFORE_OPENING}) )*(?:{_OPENINGS})(?: |$)")
+_ONLY_OPENS: Final = re.compile(
+    r"(?:(?:no|nope|oh|sorry|i'm sorry|excuse me|pardon me|actually|but|listen|look|well)(?: |$))+"
+)
+
+
+def only_opens(words: str) -> bool:
+    """Whether English words object or ask for the floor, and what they are for is still to come.
+
+    "No", "sorry", "actually": after a statement of the agent's, "I meant Rome" follows. "Sorry?"
+    asks for a repetition, and is whole.
+    """
+    plain = _SPACE.sub(" ", words[:MAX_CHARACTERS].lower().replace("’", "'")).strip()
+    return not words.rstrip().endswith("?") and _ONLY_OPENS.fullmatch(plain) is not None
 
 
 def takes_floor(words: str) -> bool:
