@@ -24,7 +24,7 @@ _LONGEST_PERIOD = 4
 
 
 def folded(text: str) -> str:
-    """The text up to where it begins to repeat itself to its end: "Hold on. Hold on. Ho" is "Hold on."
+    """The text without repetitions up to its end: "Hold on. Hold on. Ho" is "Hold on.".
 
     The last word may be cut off by the bound on tokens.
     """

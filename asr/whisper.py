@@ -165,16 +165,17 @@ class WhisperTranscriber:
             doubted = is_loop if self._window(features) == FULL else is_doubtful
             if careful and doubted(decoded):
                 yield None
-                decoded = self._second_opinion(features, tokens)
+                encoded = self._encode(features, FULL)
+                yield None
+                decoded = self._second_opinion(encoded, tokens)
         except RuntimeError as error:  # what CTranslate2 raises for everything
             raise AsrError(f"Whisper failed: {error}") from error
         unusable = is_hallucination(decoded) or (is_loop(decoded) and not careful)
         yield "" if unusable else decoded.text
 
-    def _second_opinion(self, features: NDArray[np.float32], tokens: int) -> Decoded:
-        """Decode in the full window; if that loops, too, once more without repeated trigrams."""
+    def _second_opinion(self, encoded: Any, tokens: int) -> Decoded:
+        """Decode the full window; if that loops, too, once more without repeated trigrams."""
         self.second_opinions += 1
-        encoded = self._encode(features, FULL)
         decoded = self._decode(encoded, tokens)
         if is_loop(decoded):
             decoded = self._decode(encoded, tokens, _LAST_RESORT_NGRAM)

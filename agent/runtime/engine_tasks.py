@@ -119,6 +119,8 @@ class EngineTasks:
         self._partials: dict[int, asyncio.Task[None]] = {}
         self._finals: dict[int, asyncio.Task[None]] = {}
         """The newest decode of each kind, by turn."""
+        self._glances: dict[int, asyncio.Task[None]] = {}
+        """The newest glance by turn; a final decode does not take its place."""
         self._sound: dict[int, list[Samples]] = {}
         """The sound of turns by id, for the turn model."""
         self._refused_turn = 0
@@ -130,7 +132,8 @@ class EngineTasks:
             case FeedRecogniser():
                 self._feed_recogniser(task)
             case DecodePartial():
-                self._partials[task.turn] = self._start(self._decode_partial(task))
+                decodes = self._partials if self._glancing(task) is None else self._glances
+                decodes[task.turn] = self._start(self._decode_partial(task))
             case DecodeFinal():
                 _drop(self._partials.pop(task.turn, None))
                 self._finals[task.turn] = self._start(self._decode_final(task))
@@ -139,6 +142,7 @@ class EngineTasks:
             case CancelDecode():
                 _drop(self._finals.pop(task.turn, None))
             case DropTurnAudio():
+                _drop(self._glances.pop(task.turn, None))
                 _drop(self._partials.pop(task.turn, None))
                 _drop(self._finals.pop(task.turn, None))
                 self._sound.pop(task.turn, None)
@@ -206,10 +210,10 @@ class EngineTasks:
         if listening is None:
             return
         urgency = Urgency.FINAL if task.urgent else Urgency.PARTIAL
-        glance = listening if isinstance(listening, GlancingListening) and task.urgent else None
+        glancing = self._glancing(task)
         try:
-            if glance is not None:
-                transcript = await self._engines.compute.run(urgency, glance.glance)
+            if glancing is not None:
+                transcript = await self._engines.compute.run(urgency, glancing.glance)
                 _expect(Transcript, transcript, "glance()")
             else:
                 transcript = await self._decode(urgency, listening, final=False)
@@ -217,7 +221,12 @@ class EngineTasks:
             message = explain("recogniser", error, AsrError)
             self._post(StageFailed("asr", message, turn=task.turn))
         else:
-            self._post(PartialTranscript(task.turn, transcript, glance is not None))
+            self._post(PartialTranscript(task.turn, transcript, glancing is not None))
+
+    def _glancing(self, task: DecodePartial) -> GlancingListening | None:
+        """The turn's recognition stream if a glance is wanted and it has one."""
+        listening = self._listening.get(task.turn)
+        return listening if task.urgent and isinstance(listening, GlancingListening) else None
 
     async def _decode_final(self, task: DecodeFinal) -> None:
         listening = self._listening.get(task.turn)

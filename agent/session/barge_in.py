@@ -20,7 +20,10 @@ LONGEST_ECHO = 0.8
 """Seconds from a word at the server's clock to its echo in the transcript's sound: the way there
 and back, the client's buffers, the room; and some of the word before."""
 ANEW = 0.3
-"""Seconds of silence after which the length of overlapping speech is counted anew."""
+"""Seconds of silence after which the length of overlapping speech is counted anew, and which end
+a sign of listening."""
+SIGNS = (WordKind.NO_WORDS, WordKind.BACKCHANNEL)
+"""Kinds of words that nothing belongs to."""
 NOTHING_ASKED = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ASIDE, WordKind.OWN)
 """Kinds of words that are no reason to stop a reply."""
 
@@ -81,6 +84,13 @@ class BargeIn:
                 self.overlap.hear(words, final=final)
             self._note_own_words(self.overlap, now)
             yield from self.judge(now)
+            self._part_sounds()
+
+    def _part_sounds(self) -> None:
+        """End a sound that asks for nothing soon: what the caller says next stands by itself."""
+        if self.overlap is not None and self.overlap.final and self.overlap.kind in SIGNS:
+            detector = self.user_turn.detector
+            detector.delay = min(detector.delay, ANEW)
 
     def _note_own_words(self, overlap: Overlap, now: float) -> None:
         """Note what the agent has said since the overlapping speech began."""

@@ -105,6 +105,7 @@ class Turn:
         aside: whether its words are left out of prompts: they were about the floor ("hold on")
             or meant for others.
         to_others: probability that its words are not meant for the agent.
+        after_statement: whether it follows words of the agent that asked nothing.
         announced: whether the client was told that the turn began.
         asked_at: monotonic second at which the transcript up to the last pause was asked for.
         work: the recogniser's work for the turn.
@@ -121,6 +122,7 @@ class Turn:
     speech_end: float | None = None
     aside: bool = False
     to_others: float = 0.0
+    after_statement: bool = False
     announced: bool = True
     asked_at: float | None = None
     work: list[WorkSpan] = field(default_factory=list)

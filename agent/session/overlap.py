@@ -13,7 +13,8 @@ from enum import Enum, auto
 from agent.turn_taking.addressee import speaks_to_others
 from agent.turn_taking.backchannel import is_backchannel, is_hum
 from agent.turn_taking.completeness import LANGUAGE, is_whole_request
-from agent.turn_taking.floor import FloorRequest, floor_request, takes_floor
+from agent.turn_taking.floor import FloorRequest, floor_request
+from agent.turn_taking.openings import takes_floor
 from agent.turn_taking.own_words import is_own
 
 LONG = 1.2
@@ -229,6 +230,8 @@ class Overlap:
         One that begins as only a caller does who takes the floor is believed, and one that begins
         like those before it over ``AGREED`` seconds.
         """
+        if self.final:
+            return  # it was begun before the pause whose words are known
         words = HUM if is_hum(guess) else guess
         earlier, self.words, self.final = self.words, words, False
         if classify(words, self.language) not in MEANT:

@@ -21,7 +21,7 @@ from agent.timing import Stage
 from agent.turn_taking.addressee import Addressee
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
-from agent.turn_taking.floor import FloorRequest, floor_request
+from agent.turn_taking.floor import FloorRequest, floor_request, is_refusal
 from asr.transcript import Transcript
 
 _ANSWERED = (FloorRequest.NONE, FloorRequest.ATTENTION)
@@ -75,16 +75,15 @@ class Turns:
 
     def _turn_began(self, now: float) -> Iterator[Command]:
         interrupt = self.interrupt_response and self.user_turn.detection
-        after_statement = self._last_statement
-        yield from self.barge_in.begin(self.ids.turn(), now, may_interrupt=interrupt)
-        if self.user_turn.open is not None:
-            self.user_turn.open.after_statement = after_statement
+        turn = self.ids.turn()
+        turn.after_statement = self._has_stated
+        yield from self.barge_in.begin(turn, now, may_interrupt=interrupt)
         if self.barge_in.overlap is None:
             # The caller's speech leaves time to read the last turn into the cache.
             yield self.replies.prepare()
 
     @property
-    def _last_statement(self) -> bool:
+    def _has_stated(self) -> bool:
         """Whether the agent's last sentence asked nothing."""
         reply = self.replies.current or self.replies.played.finished
         said = "" if reply is None else reply.entry.text.rstrip()
@@ -130,11 +129,17 @@ class Turns:
         if opened is None or self.barge_in.is_wordless(opened.turn, words):
             return False
         expects_more = self.user_turn.endpointing.expects_more(words)
-        return not expects_more and self._floor_request(words) in _ANSWERED
+        return not expects_more and self._wish_of(opened.turn, words) in _ANSWERED
 
-    def _floor_request(self, words: str) -> FloorRequest:
-        english = self.user_turn.language == LANGUAGE
-        return floor_request(words) if english else FloorRequest.NONE
+    def _wish_of(self, turn: Turn, words: str) -> FloorRequest:
+        """The wish about the floor of a turn with these words.
+
+        "No, no" that cut a statement of the agent's is "stop".
+        """
+        if self.user_turn.language != LANGUAGE:
+            return FloorRequest.NONE
+        objects = turn.after_statement and self.barge_in.caused_by(turn)
+        return FloorRequest.STOP if objects and is_refusal(words) else floor_request(words)
 
     def pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
         """Take the judgement of the turn model about a pause."""
@@ -209,7 +214,7 @@ class Turns:
         """Request a reply to a finished turn, unless it is about the floor or for others."""
         turn.aside = True
         waits = self.conversation.unanswered() is not None
-        match self._floor_request(turn.transcript):
+        match self._wish_of(turn, turn.transcript):
             case FloorRequest.STOP:
                 self.conversation.withdraw()
                 self.tool_calls.supersede()

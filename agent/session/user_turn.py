@@ -34,7 +34,7 @@ from agent.session.notices import (
 from agent.timing import Stage, WorkSpan
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnDetector, TurnEvent, TurnState
-from agent.turn_taking.floor import only_opens
+from agent.turn_taking.openings import only_opens
 from agent.turn_taking.pre_roll import PreRoll
 from asr.transcript import Transcript
 
@@ -65,7 +65,6 @@ class OpenTurn:
         end_probability: the turn model's probability that the current pause ends the turn.
         ending: what the responder's head says of the words up to the current pause.
         awaits_ending: whether the head has been asked and has not answered.
-        after_statement: whether it follows words of the agent that asked nothing.
         drafts: number of pauses whose words became known while they lasted.
     """
 
@@ -77,7 +76,6 @@ class OpenTurn:
     end_probability: float = 0.0
     ending: TurnEnding | None = None
     awaits_ending: bool = False
-    after_statement: bool = False
     drafts: int = 0
 
     def awaits(self, turn: int, revision: int) -> bool:
@@ -205,6 +203,9 @@ class UserTurn:
         if samples is not None:
             yield FeedRecogniser(self.open.turn.id, samples)
         speaking = not self.detector.open or self.detector.speech_end == self.position
+        if not self.open.turn.announced:
+            # A last word that has just ended is known sooner by a glance than by the final decode.
+            speaking = self.detector.pause(self.position) < self.settings.speculate_after
         due = self.position >= self.open.partial_due and not self.open.partial_running
         if speaking and due:
             # A partial decode that began in a pause would delay the final one.
@@ -317,14 +318,18 @@ class UserTurn:
             delay = endpointing.delay_after(
                 opened.words.text, seconds, opened.end_probability, opened.ending
             )
-            objects = self.language == LANGUAGE and only_opens(opened.words.text)
-            if opened.after_statement and objects:
-                delay = max(delay, endpointing.default_delay)
-            self.detector.delay = delay
+            self.detector.delay = max(delay, self._delay_after_opening(opened))
         elif endpointing.semantic or not opened.turn.announced:
             self.detector.delay = endpointing.delay_for_words
         else:
             self.detector.delay = endpointing.default_delay
+
+    def _delay_after_opening(self, opened: OpenTurn) -> float:
+        """Seconds of silence after a bare "no" or "sorry" to a statement: its reason may follow."""
+        words = "" if opened.words is None else opened.words.text
+        english = self.language == LANGUAGE and self.endpointing.semantic
+        more = english and opened.turn.after_statement and only_opens(words)
+        return self.endpointing.default_delay if more else 0.0
 
     @property
     def untranscribed(self) -> Turn | None:

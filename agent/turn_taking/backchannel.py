@@ -21,7 +21,7 @@ _PHRASES: Final = (
 _BACKCHANNEL: Final = re.compile(rf"(?:{_PHRASES})(?: (?:{_PHRASES}))*")
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
-_HUM: Final = re.compile(r"(?:e?m+|nm|[mn]h)(?:[mnhaiuv\d]| )*")
+_HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+")
 
 
 def is_hum(guess: str) -> bool:

@@ -54,7 +54,8 @@ _STOP: Final = (
 )
 _WAIT: Final = (
     rf"wait(?: up)?(?: for)?(?: {_TIME})?"
-    rf"|hold|hold the line|(?:hold|hang) (?:on|up|it|that thought|your horses)(?: there)?(?: for)?(?: {_TIME})?"
+    rf"|hold|hold the line|(?:hold|hang) (?:on|up|it|that thought|your horses)(?: there)?(?: for)?"
+    rf"(?: {_TIME})?"
     rf"|(?:just )?(?:give|gimme)(?: me| us)? {_TIME}(?: to (?:think|check|look|see))?"
     rf"|(?:just )?(?:one|a|half a|just one|just a) (?:seconds?|secs?|minute|moment|mo|tick)"
     rf"|(?:i|we) (?:need|want|have)(?: to)?(?: just)? (?:{_TIME}|think)"
@@ -66,7 +67,8 @@ _WAIT: Final = (
     rf"|i'm (?:still )?(?:thinking|not (?:done|finished)(?: yet)?|still talking)"
     rf"|(?:i'm not|i wasn't|i am not) (?:done|finished)(?: yet)?"
     rf"|let me (?:just |quickly )?(?:check|get|grab|find|fetch|look for) (?:something|{_THINGS})"
-    rf"|excuse me (?:for )?{_TIME}|(?:would|do) you mind (?:waiting|holding)(?: on)?(?: for)?(?: {_TIME})?"
+    rf"|excuse me (?:for )?{_TIME}"
+    rf"|(?:would|do) you mind (?:waiting|holding)(?: on)?(?: for)?(?: {_TIME})?"
     rf"|(?:i'll|i will) be (?:with you|there|back)(?: in)? {_TIME}|let me just (?:check|look|see)"
     rf"|bear with me(?: for)?(?: {_TIME})?|not now|pause|stand by|time out|be right back"
     rf"|don't (?:interrupt(?: me)?|talk|speak|say anything)(?: yet| now)?|slow down a second"
@@ -80,7 +82,8 @@ _ATTENTION: Final = (
     r"(?:hear|hearing|get|catch|listening to|understand)"
     r" (?:me|that|what i said|my question)"
     r"|still there|(?:are you|you) (?:still )?(?:listening|working|thinking|frozen|with me)"
-    r"|did i lose you|have i lost you|is (?:this|it) (?:thing )?(?:still )?(?:on|working)|what's taking so long"
+    r"|did i lose you|have i lost you|is (?:this|it) (?:thing )?(?:still )?(?:on|working)"
+    r"|what's taking so long"
 )
 _HESITATION: Final = r"u+h+m*|u+m+|er+m*|e+h+m*|h+m+|a+h+m+|a+h+"
 """Sounds of a caller who is about to speak; "mm" may be a yes."""
@@ -104,39 +107,17 @@ _HESITATIONS: Final = re.compile(
     rf"(?:(?:so|well|but|and|like|oh) )*(?:{_HESITATION})(?: (?:{_HESITATION}|so|well|like|oh))*"
 )
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–\-()\[\]*♪\"“”]+")
+_REFUSAL: Final = re.compile(r"(?:(?:oh|okay|ok|hey) )*(?:no|nope)(?: (?:no|nope|please|stop))+")
 
 
-_BEFORE_OPENING: Final = r"okay|ok|yeah|yes|oh|well|so|um|uh|and|hey|alright|right|ah"
-_OPENINGS: Final = (
-    r"stop|wait|no|nope|hold|hang on|never|shut|quiet|be quiet|sorry|excuse|pardon|actually"
-    r"|listen|hush|but|please|(?:tell|give|let) (?:me|us)|that's (?:not|wrong|enough)"
-    r"|(?:what|what's|how|why|where|when|who|which) [a-z']+|(?:can|could|would|will) (?:you|i|we)"
-    r"|i (?:mean|meant|want|need|said|don't|didn't|asked)"
-)
-_TAKES_FLOOR: Final = re.compile(rf"(?:(?:{_BEFORE_OPENING}) )*(?:{_OPENINGS})(?: |$)")
-_ONLY_OPENS: Final = re.compile(
-    r"(?:(?:no|nope|oh|sorry|i'm sorry|excuse me|pardon me|actually|but|listen|look|well)(?: |$))+"
-)
+def plain_words(words: str) -> str:
+    """The words in small letters, without punctuation; at most ``MAX_CHARACTERS`` are read."""
+    return _SPACE.sub(" ", words[:MAX_CHARACTERS].lower().replace("’", "'")).strip()
 
 
-def only_opens(words: str) -> bool:
-    """Whether English words object or ask for the floor, and what they are for is still to come.
-
-    "No", "sorry", "actually": after a statement of the agent's, "I meant Rome" follows. "Sorry?"
-    asks for a repetition, and is whole.
-    """
-    plain = _SPACE.sub(" ", words[:MAX_CHARACTERS].lower().replace("’", "'")).strip()
-    return not words.rstrip().endswith("?") and _ONLY_OPENS.fullmatch(plain) is not None
-
-
-def takes_floor(words: str) -> bool:
-    """Whether English words begin like those of a caller who takes the floor.
-
-    "Wait", "no", "what", "can you": no sign of listening and no cough is heard as one of these, so
-    that they are believed at once.
-    """
-    plain = _SPACE.sub(" ", words[:MAX_CHARACTERS].lower().replace("’", "'")).strip()
-    return _TAKES_FLOOR.match(plain) is not None
+def is_refusal(words: str) -> bool:
+    """Whether English words are "no, no": over a statement they ask for silence."""
+    return _REFUSAL.fullmatch(plain_words(words)) is not None
 
 
 def floor_request(words: str) -> FloorRequest:
@@ -146,7 +127,7 @@ def floor_request(words: str) -> FloorRequest:
     """
     if len(words) > MAX_CHARACTERS:
         return FloorRequest.NONE
-    plain = _SPACE.sub(" ", words.lower().replace("’", "'")).strip()
+    plain = plain_words(words)
     asks = words.rstrip().endswith("?")  # "hm?" wants to be answered
     if _WAIT_WORDS.fullmatch(plain) or (_HESITATIONS.fullmatch(plain) and not asks):
         return FloorRequest.WAIT
