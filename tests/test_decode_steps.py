@@ -49,6 +49,15 @@ class SlowListening:
         """Nothing to free."""
 
 
+class GlancingSlowListening(SlowListening):
+    """Glances within 0.05 s."""
+
+    def glance(self) -> Transcript:
+        self._clock[0] += 0.05
+        self._log.append("glance")
+        return Transcript("glance", 0, final=False)
+
+
 class SlowRecogniser:
     def __init__(self, listening: SlowListening) -> None:
         self.listening = listening
@@ -63,18 +72,23 @@ class SlowRecogniser:
         """Nothing to free."""
 
 
-def run(commands: list[tuple[float, object]], *, fails: bool = False):
+def run(
+    commands: list[tuple[float, object]],
+    *,
+    fails: bool = False,
+    listening: type[SlowListening] = SlowListening,
+):
     """Give commands at their seconds; returns the steps done and the inputs with their seconds."""
     clock, log = [0.0], []
-    listening = SlowListening(clock, log, fails=fails)
-    assert isinstance(listening, SteppedListening)
+    stream = listening(clock, log, fails=fails)
+    assert isinstance(stream, SteppedListening)
     posted: list[tuple[float, Input]] = []
 
     async def call() -> None:
         loop = asyncio.get_running_loop()
         compute = MeasuredCompute(thread, lambda: clock[0])
         engines = Engines(
-            SlowRecogniser(listening), ScriptedResponder(), ToneSynthesizer(), None, compute, None
+            SlowRecogniser(stream), ScriptedResponder(), ToneSynthesizer(), None, compute, None
         )
         async with asyncio.TaskGroup() as group:
             tasks = EngineTasks(engines, group, lambda e: posted.append((loop.time(), e)))
@@ -119,3 +133,29 @@ def test_a_failure_in_a_step_is_told():
     ((_, event),) = posted
     assert isinstance(event, StageFailed)
     assert event.message == "it broke"
+
+
+def test_what_is_urgent_is_glanced_at():
+    log, posted = run([(0.0, DecodePartial(1, urgent=True))], listening=GlancingSlowListening)
+    ((at, event),) = posted
+    assert (log, at) == (["glance"], pytest.approx(0.05))
+    assert isinstance(event, PartialTranscript)
+    assert event.glance
+    assert event.transcript.text == "glance"
+
+
+def test_what_is_not_urgent_is_read_whole():
+    log, posted = run([(0.0, DecodePartial(1))], listening=GlancingSlowListening)
+    assert log == ["partial encode", "partial decode"]
+    ((_, event),) = posted
+    assert isinstance(event, PartialTranscript)
+    assert not event.glance
+
+
+def test_a_final_decode_does_not_take_the_place_of_a_glance():
+    log, posted = run(
+        [(0.0, DecodePartial(1, urgent=True)), (0.01, DecodeFinal(1, 0))],
+        listening=GlancingSlowListening,
+    )
+    assert log == ["glance", "final encode", "final decode"]
+    assert [type(event) for _, event in posted] == [PartialTranscript, FinalTranscript]

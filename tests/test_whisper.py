@@ -66,6 +66,11 @@ def test_a_short_word_survives_the_gates(whisper: WhisperTranscriber, word: str)
     assert normalize(whisper.guess(in_a_call(question(word)))) == word
 
 
+@pytest.mark.parametrize("word", SHORT_WORDS)
+def test_a_short_word_is_known_at_a_glance(whisper: WhisperTranscriber, word: str) -> None:
+    assert normalize(whisper.glance(in_a_call(question(word)))) == word
+
+
 @pytest.mark.slow
 def test_a_genuine_repeat_survives_the_guards(whisper: WhisperTranscriber) -> None:
     heard = normalize(whisper.transcribe(in_a_call(question(REPEAT))))
@@ -76,6 +81,7 @@ def test_a_genuine_repeat_survives_the_guards(whisper: WhisperTranscriber) -> No
 def test_what_is_no_speech_has_no_words(whisper: WhisperTranscriber, name: str) -> None:
     assert whisper.transcribe(NOT_SPEECH[name]) == ""
     assert whisper.guess(NOT_SPEECH[name]) == ""
+    assert whisper.glance(NOT_SPEECH[name]) == ""
 
 
 @pytest.mark.parametrize("name", ["faint noise", "loud white noise", "mains hum"])

@@ -10,9 +10,11 @@ A file in tests/scenarios/ is one conversation. It runs in virtual time through 
     settings: {turns: {...}}      # as in onebreath.toml
     engines:                      # what the scripted engines cost, in seconds
       asr: 0.1                    #   a final transcript         partial: 0.1   a partial one
+      glance: 0.05                #   a glance; without it the recogniser cannot glance
       prefill: 0.03               #   reading the prompt         step: 0.03     one denoising step
       steps: 2                    #   steps of a reply           tts: 0.02      one word of sound
       mishears: {"": "Thank you."}            # what the recogniser makes of a transcript
+      guesses: {"Mhm.": "MMA"}                # and what a glance makes of one
       fail: {asr: x, responder: x, tts: x}    # breaks on the words that contain x
     answers: {"What is it?": "It is a pen."}  # other words are repeated: "You said: ..."
                                   # "call NAME": the reply calls a function, without arguments
@@ -113,11 +115,13 @@ class Failures(_Part):
 class EngineCosts(_Part):
     asr: float = Field(0.1, ge=0)
     partial: float = Field(0.1, ge=0)
+    glance: float | None = Field(None, ge=0)
     prefill: float = Field(0.03, ge=0)
     step: float = Field(0.03, ge=0)
     steps: int = Field(2, ge=1)
     tts: float = Field(0.02, ge=0)
     mishears: dict[str, str] = {}
+    guesses: dict[str, str] = {}
     fail: Failures = Failures()
 
 

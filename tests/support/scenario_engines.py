@@ -122,7 +122,8 @@ class ToneTranscriber:
         self.tongue, self.echo, self.costs, self.spend = tongue, echo, costs, spend
 
     def listen(self) -> ToneListening:
-        return ToneListening(self)
+        glances = self.costs.glance is not None
+        return GlancingToneListening(self) if glances else ToneListening(self)
 
     def warm_up(self) -> None:
         """Nothing to warm up."""
@@ -167,6 +168,16 @@ class ToneListening:
         text = " ".join(word.text for word in found)
         text = self._engine.costs.mishears.get(text, text)
         return text, tuple(Word(word.text, word.start, word.end) for word in found)
+
+
+class GlancingToneListening(ToneListening):
+    """One utterance, at whose words one can glance."""
+
+    def glance(self) -> Transcript:
+        self._engine.spend(self._engine.costs.glance or 0.0)
+        text, _ = self._understood()
+        text = self._engine.costs.guesses.get(text, text)
+        return Transcript(text, 0, False, (), self._recording.seconds)
 
 
 class ToneVoice:
