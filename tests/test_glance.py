@@ -177,10 +177,21 @@ def test_a_guess_that_ends_soon_lets_the_agent_speak_on(desk):
     glance(desk, "Amen")
     desk.hear(0.2, 0.9)
     desk.hear(0.16, 0.0)
-    assert desk.last(Unduck)
+    assert desk.all(Unduck) == [], "the transcript will tell"
     understand(desk, "Mm-hmm.")
+    assert desk.last(Unduck)
     play_out(desk)
     assert desk.all(StopPlaying) == []
+
+
+def test_a_guess_whose_transcript_is_late_lets_the_agent_speak_on(desk):
+    desk.hear(0.16, 0.9)
+    glance(desk, "Amen")
+    desk.hear(0.2, 0.9)
+    desk.hear(0.4, 0.0)
+    assert desk.last(Unduck)
+    understand(desk, "Amen to that, but why?")
+    assert desk.last(StopPlaying)
 
 
 def test_a_hum_that_lasts_is_spoken_through(desk):

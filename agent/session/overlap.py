@@ -31,6 +31,9 @@ goes on speaking."""
 GAP = 0.09
 """Seconds of silence that do not end speech yet."""
 
+TRANSCRIBED = 0.35
+"""Seconds of silence after guessed words within which their transcript is awaited."""
+
 MADE_UP = frozenset(
     {"you", "bye", "thanks", "thank you", "thank you very much", "thanks for watching"}
 )
@@ -80,6 +83,8 @@ class VoiceState(Enum):
     """Speech that goes on at the end of the time to decide, or of twice that without words."""
     LONG = auto()
     """Speech that is longer than a backchannel."""
+    ENDING = auto()
+    """Guessed words that have just ended: the words up to their end are about to be known."""
     STOPPED = auto()
     """Speech that ended within the time to decide."""
 
@@ -124,6 +129,7 @@ JUDGEMENTS |= {
     (kind, voice): JUDGEMENTS[WordKind.WORDS, voice]
     for kind in (WordKind.ATTENTION, WordKind.REQUEST)
     for voice in VoiceState
+    if voice is not VoiceState.ENDING
 }
 
 JUDGEMENTS |= {(WordKind.OWN, voice): Judgement.NOTHING for voice in VoiceState}
@@ -284,7 +290,8 @@ class Overlap:
             return VoiceState.LONG
         since = position - self.noticed
         if since >= within and position - speech_end >= GAP:
-            return VoiceState.STOPPED
+            awaited = self.kind is WordKind.GUESS and position - speech_end < TRANSCRIBED
+            return VoiceState.ENDING if awaited else VoiceState.STOPPED
         if since >= patience * within:
             return VoiceState.STEADY
         return VoiceState.GOING_ON if since >= within else VoiceState.SHORT
