@@ -16,7 +16,7 @@ GLANCE: Final = 5 * FRAMES_PER_SECOND
 """Frames of the smallest window of a glance."""
 LONGEST_GLANCE: Final = 3.0
 """Seconds of sound from which on a glance is no better than a hypothesis, and takes as long."""
-GLANCE_TOKENS: Final = 10
+GLANCE_TOKENS: Final = 7
 """Most tokens of a glance: its first words are enough."""
 
 _LONGEST_PERIOD = 4

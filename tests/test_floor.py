@@ -8,10 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.turn_taking.floor import FloorRequest, floor_request
+from agent.turn_taking.floor import FloorRequest, floor_request, silences
 
 STOP = """
     Stop.
+    Okay okay stop.
+    Assistant, stop.
+    Could you be quiet for a second?
+    Can you stop talking for a moment?
+    I told you to stop.
+    Let's stop here.
+    It doesn't matter.
+    Scratch that.
+    Ssh.
+    S H H
+    Shut your mouth.
+    Never mind, forget it.
     Be quiet.
     Never mind.
     Shut up!
@@ -48,6 +60,16 @@ STOP = """
 """
 WAIT = """
     Um.
+    Hold the line, please.
+    Hang on a minute.
+    One sec.
+    Computer, wait.
+    Let me just check.
+    Let me get my glasses.
+    Let me grab a pen.
+    Excuse me for a second.
+    Would you mind waiting?
+    I'll be with you in a second.
     Uh...
     Er, um.
     Uhm
@@ -94,6 +116,12 @@ WAIT = """
     Let me think for a moment.
 """
 ATTENTION = """
+    Hello, can you hear me?
+    Hello? Are you still there?
+    Can anybody hear me?
+    Did you catch that?
+    Are we still connected?
+    Is this still on?
     Hello?
     Are you there?
     Can you hear me?
@@ -117,6 +145,13 @@ ATTENTION = """
     Are you even listening to me?
 """
 NONE = """
+    No no no.
+    Start talking.
+    Hold the onions.
+    Let me find a hotel.
+    Let me check my balance.
+    Hello, what time is it?
+    Excuse me, what time is it?
     Mm-hmm.
     Mhm.
     Uh-huh.
@@ -189,12 +224,42 @@ def test_the_wish_of_words(words: str, wish: FloorRequest) -> None:
     assert floor_request(words.upper().replace("'", "’")) is wish
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["No, no, no.", "No no.", "No, stop.", "Start talking.", "Start, start.", "Up.", "One set."],
+)
+def test_words_that_ask_for_silence_over_a_statement(words: str) -> None:
+    assert silences(words)
+
+
+@pytest.mark.parametrize(
+    "words", ["No.", "No thanks.", "Start the car.", "Up to you.", "One set of keys.", "Yes.", ""]
+)
+def test_words_that_ask_for_something_over_a_statement_too(words: str) -> None:
+    assert not silences(words)
+
+
 @given(st.text())
 def test_any_text_gets_an_answer(words: str) -> None:
     assert isinstance(floor_request(words), FloorRequest)
 
 
-SALAD = ("stop", "wait", "a", "second", "just", "me", "okay", "please", "for", "hello", "are", "x")
+SALAD = (
+    "no",
+    "start",
+    "stop",
+    "wait",
+    "a",
+    "second",
+    "just",
+    "me",
+    "okay",
+    "please",
+    "for",
+    "hello",
+    "are",
+    "x",
+)
 
 
 @given(st.lists(st.sampled_from(SALAD), max_size=60).map(" ".join))
@@ -202,4 +267,5 @@ SALAD = ("stop", "wait", "a", "second", "just", "me", "okay", "please", "for", "
 def test_word_salad_takes_bounded_time(words: str) -> None:
     began = time.process_time()
     floor_request(words)
+    silences(words)
     assert time.process_time() - began < 0.1

@@ -21,7 +21,7 @@ from agent.timing import Stage
 from agent.turn_taking.addressee import Addressee
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
-from agent.turn_taking.floor import FloorRequest, floor_request, is_refusal
+from agent.turn_taking.floor import FloorRequest, floor_request, silences
 from asr.transcript import Transcript
 
 _ANSWERED = (FloorRequest.NONE, FloorRequest.ATTENTION)
@@ -134,12 +134,12 @@ class Turns:
     def _wish_of(self, turn: Turn, words: str) -> FloorRequest:
         """The wish about the floor of a turn with these words.
 
-        "No, no" that cut a statement of the agent's is "stop".
+        Words such as "no, no" that cut a statement of the agent's are "stop".
         """
         if self.user_turn.language != LANGUAGE:
             return FloorRequest.NONE
         objects = turn.after_statement and self.barge_in.caused_by(turn)
-        return FloorRequest.STOP if objects and is_refusal(words) else floor_request(words)
+        return FloorRequest.STOP if objects and silences(words) else floor_request(words)
 
     def pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
         """Take the judgement of the turn model about a pause."""

@@ -44,8 +44,8 @@ _STOP: Final = (
     r"|scratch that|(?:it )?(?:doesn't|does not) matter"
     r"|(?:you (?:can|may|should)|i (?:want|need) you to) (?:stop|be quiet|shut up)"
     r"(?: talking| speaking| now)?"
-    r"|(?:be |keep |stay )?quiet|be silent|silence|hush(?: up)?|s+h+(?:ush)?|shut up|shut it"
-    r"|shut your mouth"
+    r"|(?:be |keep |stay )?quiet|be silent|silence|hush(?: up)?|s+ ?h+(?: h+)*(?:ush)?"
+    r"|shut (?:up|it|your mouth)"
     r"|pipe down|zip it|knock it off|cut it out|quit it|give it a rest"
     r"|(?:that's|that is|it's|that was|that will be|that'll be)? ?(?:quite |more than )?enough"
     r"|enough(?: of that| already| now| talking)?"
@@ -107,7 +107,13 @@ _HESITATIONS: Final = re.compile(
     rf"(?:(?:so|well|but|and|like|oh) )*(?:{_HESITATION})(?: (?:{_HESITATION}|so|well|like|oh))*"
 )
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–\-()\[\]*♪\"“”]+")
-_REFUSAL: Final = re.compile(r"(?:(?:oh|okay|ok|hey) )*(?:no|nope)(?: (?:no|nope|please|stop))+")
+_MISHEARD: Final = r"start|stock|top|up"
+"""What Whisper makes of "stop" over a telephone, beside "stop" itself."""
+_SILENCES: Final = re.compile(
+    r"(?:(?:oh|okay|ok|hey|please|no|nope) )*"
+    rf"(?:(?:no|nope) (?:no|nope|stop)|(?:{_MISHEARD})(?: (?:{_MISHEARD}|it|talking|speaking))*"
+    r"|(?:just )?one (?:set|sack|sick))(?: (?:no|nope|please|stop|thanks))*"
+)
 
 
 def plain_words(words: str) -> str:
@@ -115,9 +121,12 @@ def plain_words(words: str) -> str:
     return _SPACE.sub(" ", words[:MAX_CHARACTERS].lower().replace("’", "'")).strip()
 
 
-def is_refusal(words: str) -> bool:
-    """Whether English words are "no, no": over a statement they ask for silence."""
-    return _REFUSAL.fullmatch(plain_words(words)) is not None
+def silences(words: str) -> bool:
+    """Whether English words that cut a statement of the agent's ask it to be silent.
+
+    "No, no" and "start talking", a misheard "stop talking", would ask for something elsewhere.
+    """
+    return _SILENCES.fullmatch(plain_words(words)) is not None
 
 
 def floor_request(words: str) -> FloorRequest:
