@@ -34,6 +34,9 @@ GAP = 0.09
 TRANSCRIBED = 0.35
 """Seconds of silence after guessed words within which their transcript is awaited."""
 
+AGREED = 0.3
+"""Seconds of sound over which glances must begin with the same word until it is believed."""
+
 MADE_UP = frozenset(
     {"you", "bye", "thanks", "thank you", "thank you very much", "thanks for watching"}
 )
@@ -182,10 +185,6 @@ HUM = "mm"
 """The words of a hum, whatever a glance makes of it."""
 
 
-AGREED = 0.3
-"""Seconds of sound over which glances must begin with the same word until it is believed."""
-
-
 def begin_alike(words: str, earlier: str | None) -> bool:
     """Whether both begin with the same word."""
     first, before = (re.findall(r"\w+", text.lower())[:1] for text in (words, earlier or ""))
@@ -269,8 +268,7 @@ class Overlap:
         """
         kind = self.kind
         if not self.unheard or (heard and kind in CONTENT):
-            patience = WORDLESS_PATIENCE if kind in WORDLESS else 1.0
-            sounding = self._sounding(position, speech_end, within, patience)
+            sounding = self._sounding(position, speech_end, within, kind)
             if self.unsettled and (kind, sounding) in UNSETTLED_JUDGEMENTS:
                 return UNSETTLED_JUDGEMENTS[kind, sounding]
             return JUDGEMENTS.get((kind, sounding), Judgement.WAIT)
@@ -284,14 +282,15 @@ class Overlap:
         return Evidence.LASTING if speech_end - self.began >= LASTING else Evidence.EARLY
 
     def _sounding(
-        self, position: float, speech_end: float, within: float, patience: float
+        self, position: float, speech_end: float, within: float, kind: WordKind
     ) -> VoiceState:
         if speech_end - self.began >= LONG:
             return VoiceState.LONG
-        since = position - self.noticed
-        if since >= within and position - speech_end >= GAP:
-            awaited = self.kind is WordKind.GUESS and position - speech_end < TRANSCRIBED
+        since, silence = position - self.noticed, position - speech_end
+        if since >= within and silence >= GAP:
+            awaited = kind is WordKind.GUESS and silence < TRANSCRIBED
             return VoiceState.ENDING if awaited else VoiceState.STOPPED
+        patience = WORDLESS_PATIENCE if kind in WORDLESS else 1.0
         if since >= patience * within:
             return VoiceState.STEADY
         return VoiceState.GOING_ON if since >= within else VoiceState.SHORT

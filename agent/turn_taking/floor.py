@@ -124,7 +124,8 @@ def plain_words(words: str) -> str:
 def silences(words: str) -> bool:
     """Whether English words that cut a statement of the agent's ask it to be silent.
 
-    "No, no" and "start talking", a misheard "stop talking", would ask for something elsewhere.
+    "No, no", "start talking" and "one set" ("stop talking" and "one sec" over a telephone) would
+    ask for something elsewhere.
     """
     return _SILENCES.fullmatch(plain_words(words)) is not None
 
