@@ -75,7 +75,9 @@ def test_words_that_take_the_floor(words, opens):
     assert takes_floor(words) is opens
 
 
-@pytest.mark.parametrize("words", ["No.", "No, no.", "Sorry.", "Oh, excuse me.", "Actually..."])
+@pytest.mark.parametrize(
+    "words", ["No.", "No, no.", "Sorry.", "Oh, excuse me.", "Wait, actually", "Wait."]
+)
 def test_openings_alone_want_more(words):
     assert only_opens(words)
 
@@ -222,6 +224,25 @@ def test_what_is_said_after_a_backchannel_stands_by_itself(desk):
     assert desk.session.user_turn.open is None
     desk.hear(0.16, 0.9)
     assert desk.last(DecodePartial).turn != first
+
+
+def test_a_backchannel_that_was_glanced_at_ends_before_its_transcript(desk):
+    desk.hear(0.16, 0.9)
+    glance(desk, "Um")
+    desk.hear(0.096, 0.9)
+    desk.hear(0.4, 0.0)
+    assert desk.session.user_turn.open is None
+    play_out(desk)
+    assert desk.all(StopPlaying) == []
+
+
+def test_a_guess_after_a_backchannel_is_given_its_time(desk):
+    desk.hear(0.16, 0.9)
+    glance(desk, "Oh")
+    desk.hear(0.096, 0.9)
+    glance(desk, "Oh real")
+    desk.hear(0.5, 0.0)
+    assert desk.session.user_turn.open is not None
 
 
 def test_okay_stop_interrupts_though_it_begins_like_a_backchannel(desk):

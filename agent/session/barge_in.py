@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -84,13 +85,6 @@ class BargeIn:
                 self.overlap.hear(words, final=final)
             self._note_own_words(self.overlap, now)
             yield from self.judge(now)
-            self._part_sounds()
-
-    def _part_sounds(self) -> None:
-        """End a sound that asks for nothing soon: what the caller says next stands by itself."""
-        if self.overlap is not None and self.overlap.final and self.overlap.kind in SIGNS:
-            detector = self.user_turn.detector
-            detector.delay = min(detector.delay, ANEW)
 
     def _note_own_words(self, overlap: Overlap, now: float) -> None:
         """Note what the agent has said since the overlapping speech began."""
@@ -120,6 +114,8 @@ class BargeIn:
         overlap = self.overlap
         if overlap is None or self.user_turn.open is None:
             return
+        # What is said after a sign of listening stands by itself.
+        self.user_turn.end_within(ANEW if overlap.kind in SIGNS else math.inf)
         judgement = self._judgement(overlap)
         if overlap.unheard and overlap.kind in CONTENT:
             # The reply stays held back, and the client sees who speaks.
@@ -151,6 +147,11 @@ class BargeIn:
             self.overlap = None
             yield from self.user_turn.announce()
             yield from self._unduck()
+
+    @property
+    def is_sign(self) -> bool:
+        """Whether the overlapping words, known or glanced at, are a sign of listening or none."""
+        return self.overlap is not None and self.overlap.kind in SIGNS
 
     @property
     def asks_for_nothing(self) -> bool:

@@ -163,7 +163,7 @@ class Turns:
             return
         if opened.words is not None:
             yield from self.barge_in.let_both_speak()
-        known = opened.words is not None or self.barge_in.uninterruptible
+        known = opened.words is not None or self.barge_in.is_sign or self.barge_in.uninterruptible
         if known and self.barge_in.asks_for_nothing:
             yield from self.barge_in.dismiss("" if opened.words is None else opened.words.text)
             return

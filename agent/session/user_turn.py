@@ -6,6 +6,7 @@ revision is void; if the turn is over, its transcript is there already.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -65,6 +66,7 @@ class OpenTurn:
         end_probability: the turn model's probability that the current pause ends the turn.
         ending: what the responder's head says of the words up to the current pause.
         awaits_ending: whether the head has been asked and has not answered.
+        ends_within: most seconds of silence that end it, whatever its words.
         drafts: number of pauses whose words became known while they lasted.
     """
 
@@ -76,6 +78,7 @@ class OpenTurn:
     end_probability: float = 0.0
     ending: TurnEnding | None = None
     awaits_ending: bool = False
+    ends_within: float = math.inf
     drafts: int = 0
 
     def awaits(self, turn: int, revision: int) -> bool:
@@ -176,7 +179,7 @@ class UserTurn:
         if self.open is None or self.open.turn.announced:
             return
         turn, shown = self.open.turn, self.open.shown
-        turn.announced = True
+        turn.announced, self.open.ends_within = True, math.inf
         self._update_delay()
         yield SpeechStarted(turn.item_id, turn.speech_start)
         if shown:
@@ -308,21 +311,31 @@ class UserTurn:
         turn.asked_at = opened.words = None
         self._update_delay()
 
+    def end_within(self, seconds: float) -> None:
+        """Set the most seconds of silence that end the open turn, whatever its words."""
+        if self.open is not None and self.open.ends_within != seconds:
+            self.open.ends_within = seconds
+            self._update_delay()
+
     def _update_delay(self) -> None:
         """Set the endpoint delay by what is known of the turn's words."""
+        self.detector.delay = self._endpoint_delay()
+        if self.open is not None:
+            self.detector.delay = min(self.detector.delay, self.open.ends_within)
+
+    def _endpoint_delay(self) -> float:
         opened, endpointing = self.open, self.endpointing
         if opened is None or opened.turn.asked_at is None:
-            self.detector.delay = endpointing.default_delay
-        elif opened.words is not None and not opened.awaits_ending:
+            return endpointing.default_delay
+        if opened.words is not None and not opened.awaits_ending:
             seconds = self.detector.speech_end - self.detector.began
             delay = endpointing.delay_after(
                 opened.words.text, seconds, opened.end_probability, opened.ending
             )
-            self.detector.delay = max(delay, self._delay_after_opening(opened))
-        elif endpointing.semantic or not opened.turn.announced:
-            self.detector.delay = endpointing.delay_for_words
-        else:
-            self.detector.delay = endpointing.default_delay
+            return max(delay, self._delay_after_opening(opened))
+        if endpointing.semantic or not opened.turn.announced:
+            return endpointing.delay_for_words
+        return endpointing.default_delay
 
     def _delay_after_opening(self, opened: OpenTurn) -> float:
         """Seconds of silence after a bare "no" or "sorry" to a statement: its reason may follow."""

@@ -19,7 +19,8 @@ _OPENINGS: Final = (
 )
 _TAKES_FLOOR: Final = re.compile(rf"(?:(?:{_BEFORE}) )*(?:{_OPENINGS})(?: |$)")
 _ONLY_OPENS: Final = re.compile(
-    r"(?:(?:no|nope|oh|sorry|i'm sorry|excuse me|pardon me|actually|but|listen|look|well)(?: |$))+"
+    r"(?:(?:no|nope|oh|sorry|i'm sorry|excuse me|pardon me|actually|but|listen|look|well"
+    r"|wait(?: [a-z]+)?)(?: |$))+"
 )
 
 
@@ -35,8 +36,8 @@ def takes_floor(words: str) -> bool:
 def only_opens(words: str) -> bool:
     """Whether the words object or ask for the floor, and what they are for is still to come.
 
-    "No", "sorry", "actually": after a statement of the agent's, "I meant Rome" follows. "Sorry?"
-    asks for a repetition, and is whole.
+    After a statement of the agent's, "I meant Rome" follows "no", "sorry" or "wait, actually".
+    "Sorry?" asks for a repetition, and is whole.
     """
     asks = words.rstrip().endswith("?")
     return not asks and _ONLY_OPENS.fullmatch(plain_words(words)) is not None
