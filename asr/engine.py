@@ -71,12 +71,19 @@ class SteppedListening(Listening, Protocol):
 
 @runtime_checkable
 class GlancingListening(Listening, Protocol):
-    """An utterance whose first words can be guessed much faster than by a hypothesis."""
+    """An utterance that can be read faster, and less well, than by `hypothesis` and `finish`."""
 
     def glance(self) -> Transcript:
         """Guess the words of the sound so far (blocking), within some 50 ms; none is stable.
 
         It is for the decision whether a sound has words, and which kind, not for reading.
+
+        Raises:
+            AsrError: the engine failed.
+        """
+
+    def skim(self) -> Transcript:
+        """`finish` within the time of a hypothesis (blocking): doubtful words stay as they are.
 
         Raises:
             AsrError: the engine failed.

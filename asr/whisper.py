@@ -244,6 +244,12 @@ class WhisperListening:
         text = self._transcriber.glance(sound)
         return Transcript(text, stable=0, final=False, audio_end=len(sound) / RATE)
 
+    def skim(self) -> Transcript:
+        """Decode without a second opinion; see `asr.engine.GlancingListening.skim`."""
+        tail = self._tail()
+        text = _last(self._transcriber.hear(tail, careful=False)) or ""
+        return self._transcript(self._join(text), self._cut + len(tail), final=True)
+
     def finish(self) -> Transcript:
         """Decode the whole utterance; see `asr.engine.Listening.finish`."""
         return _last(self.steps(final=True))

@@ -57,6 +57,11 @@ class GlancingSlowListening(SlowListening):
         self._log.append("glance")
         return Transcript("glance", 0, final=False)
 
+    def skim(self) -> Transcript:
+        self._clock[0] += 0.1
+        self._log.append("skim")
+        return Transcript("skim", 4, final=True)
+
 
 class SlowRecogniser:
     def __init__(self, listening: SlowListening) -> None:
@@ -159,3 +164,16 @@ def test_a_final_decode_does_not_take_the_place_of_a_glance():
     )
     assert log == ["glance", "final encode", "final decode"]
     assert [type(event) for _, event in posted] == [PartialTranscript, FinalTranscript]
+
+
+def test_urgent_words_up_to_a_pause_get_no_second_opinion():
+    log, posted = run([(0.0, DecodeFinal(1, 0, urgent=True))], listening=GlancingSlowListening)
+    assert log == ["skim"]
+    ((_, event),) = posted
+    assert isinstance(event, FinalTranscript)
+    assert event.transcript.final
+
+
+def test_urgent_words_of_a_recogniser_without_glances_are_read_whole():
+    log, _ = run([(0.0, DecodeFinal(1, 0, urgent=True))])
+    assert log == ["final encode", "final decode"]

@@ -71,6 +71,14 @@ def test_a_short_word_is_known_at_a_glance(whisper: WhisperTranscriber, word: st
     assert normalize(whisper.glance(in_a_call(question(word)))) == word
 
 
+def test_skimmed_words_are_final(whisper: WhisperTranscriber) -> None:
+    listening = whisper.listen()
+    listening.feed(in_a_call(question("stop")))
+    skimmed = listening.skim()
+    assert skimmed.final
+    assert normalize(skimmed.text) == "stop"
+
+
 @pytest.mark.slow
 def test_a_genuine_repeat_survives_the_guards(whisper: WhisperTranscriber) -> None:
     heard = normalize(whisper.transcribe(in_a_call(question(REPEAT))))

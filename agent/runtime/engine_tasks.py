@@ -223,8 +223,8 @@ class EngineTasks:
         else:
             self._post(PartialTranscript(task.turn, transcript, glancing is not None))
 
-    def _glancing(self, task: DecodePartial) -> GlancingListening | None:
-        """The turn's recognition stream if a glance is wanted and it has one."""
+    def _glancing(self, task: DecodePartial | DecodeFinal) -> GlancingListening | None:
+        """The turn's recognition stream if words are urgent and it has a faster way to them."""
         listening = self._listening.get(task.turn)
         return listening if task.urgent and isinstance(listening, GlancingListening) else None
 
@@ -233,7 +233,11 @@ class EngineTasks:
         try:
             if listening is None:
                 raise AsrError("no sound of this turn arrived")
-            transcript = await self._decode(Urgency.FINAL, listening, final=True)
+            if (glancing := self._glancing(task)) is not None:
+                transcript = await self._engines.compute.run(Urgency.FINAL, glancing.skim)
+                _expect(Transcript, transcript, "skim()")
+            else:
+                transcript = await self._decode(Urgency.FINAL, listening, final=True)
         except Exception as error:  # of a plug-in, any
             message = explain("recogniser", error, AsrError)
             self._post(StageFailed("asr", message, task.turn, task.revision))

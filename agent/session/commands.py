@@ -28,10 +28,14 @@ class DecodePartial:
 
 @dataclass(frozen=True, slots=True)
 class DecodeFinal:
-    """Ask for the transcript of the turn so far; ``revision`` counts the pauses within it."""
+    """Ask for the transcript of the turn so far; ``revision`` counts the pauses within it.
+
+    Speed matters more than doubts where it decides on a barge-in (``urgent``).
+    """
 
     turn: int
     revision: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,7 +273,8 @@ class UserTurn:
             # The final decode takes the place of a partial one, whose words never come.
             opened.partial_running = False
             self._update_delay()
-            yield DecodeFinal(opened.turn.id, opened.turn.revision)
+            urgent = not opened.turn.announced
+            yield DecodeFinal(opened.turn.id, opened.turn.revision, urgent)
 
     def _may_revise(self, opened: OpenTurn) -> bool:
         """Whether one more pause may begin work; a gap within a word costs little of it."""
