@@ -236,6 +236,26 @@ def test_a_backchannel_that_was_glanced_at_ends_before_its_transcript(desk):
     assert desk.all(StopPlaying) == []
 
 
+def test_a_guess_late_in_a_sound_does_not_interrupt_until_others_agree(desk):
+    desk.hear(0.16, 0.9)
+    glance(desk, "Oh")
+    desk.hear(0.64, 0.9)
+    glance(desk, "3")
+    desk.hear(0.032, 0.9)
+    assert desk.all(StopPlaying) == []
+    desk.hear(0.064, 0.0)
+    understand(desk, "Oh, really?")
+    assert desk.all(StopPlaying) == []
+
+
+def test_a_guess_that_lasts_interrupts_whatever_the_glances_say(desk):
+    desk.hear(0.16, 0.9)
+    for guess in ("Lichen", "Flip", "Henon", "Sir", "Penal", "Heno"):
+        glance(desk, guess)
+        desk.hear(0.192, 0.9)
+    assert desk.last(StopPlaying)
+
+
 def test_a_guess_after_a_backchannel_is_given_its_time(desk):
     desk.hear(0.16, 0.9)
     glance(desk, "Oh")

@@ -108,7 +108,6 @@ JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
     (WordKind.UNKNOWN, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.STOPPED): Judgement.NOTHING,
-    (WordKind.GUESS, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.GUESS, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.GUESS, VoiceState.STOPPED): Judgement.NOTHING,
     (WordKind.NO_WORDS, VoiceState.GOING_ON): Judgement.NOTHING,
