@@ -108,6 +108,7 @@ JUDGEMENTS: dict[tuple[WordKind, VoiceState], Judgement] = {
     (WordKind.UNKNOWN, VoiceState.STEADY): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.UNKNOWN, VoiceState.STOPPED): Judgement.NOTHING,
+    (WordKind.GUESS, VoiceState.STEADY): Judgement.WAIT,
     (WordKind.GUESS, VoiceState.LONG): Judgement.INTERRUPTION,
     (WordKind.GUESS, VoiceState.STOPPED): Judgement.NOTHING,
     (WordKind.NO_WORDS, VoiceState.GOING_ON): Judgement.NOTHING,
