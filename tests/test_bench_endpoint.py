@@ -194,7 +194,9 @@ def test_the_command_prints_the_rows_and_keeps_the_pauses(
     pauses = [FINAL, replace(FINAL, held_out=False), pause()]
     asked = []
 
-    def measured(settings: object, names: object, progress: object) -> tuple[list[Pause], bool]:
+    def measured(
+        settings: object, names: object, progress: object, utterances: list[Utterance]
+    ) -> tuple[list[Pause], bool]:
         asked.append(names)
         return pauses, False
 

@@ -59,7 +59,8 @@ def test_the_delay_falls_as_the_probability_rises():
     assert delays == sorted(delays, reverse=True)
     assert delays[0] == 1.5
     assert 0.15 <= delays[-1] <= 0.2
-    assert DELAYS.at(0.9) == pytest.approx(0.3)
+    assert DELAYS.at(0.82) == pytest.approx(0.3)
+    assert DELAYS.at(0.5) > 0.9, "an even chance waits longer than the rules' doubt"
     assert DELAYS.at(DOUBT) > 1.1, "a pause of a second within a code is waited for"
 
 

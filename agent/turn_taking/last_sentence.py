@@ -53,10 +53,23 @@ _SENTENCE_END = re.compile(
 _WORD = re.compile(r"[^\s,;:.!?…—–\"“”()\[\]*]+(?:[.@:,][^\s,;:.!?…—–\"“”()\[\]*]+)*@?")
 
 
+_LETTERS: Final = {
+    **{"why": "Y", "you": "U", "are": "R", "oh": "O", "see": "C", "tea": "T", "be": "B"},
+    **{"bee": "B", "eye": "I", "i": "I", "jay": "J", "kay": "K", "okay": "K", "ex": "X"},
+    **{"pea": "P", "queue": "Q", "gee": "G", "ah": "R", "hey": "A", "yes": "S"},
+}
+"""Letters by the words that Whisper writes for them: "N-G-U. Why?"."""
+_SPELLING: Final = re.compile(r"(?:\b[A-Za-z][-,. ]+)[A-Za-z]\b[.?!,]*$")
+"""Two letters and more at the end of a sentence."""
+
+
 def last_sentence(words: str, seconds_of_speech: float | None) -> LastSentence:
     """The last sentence of the transcript ``words``, cut to `MAX_CHARACTERS` at its end."""
     text = words[-MAX_CHARACTERS:].strip()
     sentences = _SENTENCE_END.split(text)
     last = sentences[-1]
+    letter = _LETTERS.get(last.strip(".?!").lower())
+    if letter is not None and len(sentences) > 1 and _SPELLING.search(sentences[-2]):
+        last = f"{sentences[-2].rstrip('.?!')} {letter}"
     found = (word.strip("'’‘-♪").lower().replace("’", "'") for word in _WORD.findall(last))
     return LastSentence(last, tuple(filter(None, found)), seconds_of_speech)
