@@ -480,6 +480,9 @@ def test_so_and_questions_about_a_saying(words: str, verdict: TurnVerdict) -> No
         ("It's area code 312-555.", TurnVerdict.INCOMPLETE),
         ("It's area code 312-555-0176.", TurnVerdict.COMPLETE),
         ("The code is 312555.", TurnVerdict.COMPLETE),
+        ("My phone number is 212. 555.", TurnVerdict.INCOMPLETE),
+        ("My phone number is 212. 555. 0142.", TurnVerdict.COMPLETE),
+        ("The code is 7-4. 9-9", TurnVerdict.UNSURE),
     ],
 )
 def test_letters_and_digits_as_they_are_misheard(words: str, verdict: TurnVerdict) -> None:

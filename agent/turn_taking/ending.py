@@ -88,6 +88,7 @@ UNMARKED: Final = -0.82
 """Log-odds of a whole turn, for words without a mark at their end. These weights are fitted by
 logistic regression (ADR 39); docs/turns.md has their reliability on other words."""
 DOUBT: Final = 0.45
+HIGHEST: Final = {Evidence.DOUBTED: DOUBT, Evidence.LACKING: 0.7}
 """Highest probability of a whole turn where the rules doubt what a head does not know."""
 MELODY_WEIGHT: Final = 0.5
 """Not fitted: smart-turn hears nothing in synthetic voices."""
@@ -114,7 +115,7 @@ def whole_probability(
     if melody is not None:
         odds += MELODY_WEIGHT * _logit(melody)
     probability = 1.0 / (1.0 + math.exp(-odds))
-    return min(probability, DOUBT) if kind is Evidence.DOUBTED else probability
+    return min(probability, HIGHEST.get(kind, 1.0))
 
 
 def _logit(probability: float) -> float:
