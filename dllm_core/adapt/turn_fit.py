@@ -17,6 +17,9 @@ from dllm_core.model.turn_head import CLASSES, TurnHead, fingerprint
 
 _ITERATIONS = 200
 _BINS = 5
+RARITY = 0.75
+"""Power of a class's rarity that its examples weigh: those of words to others are few."""
+MOST_WEIGHT = 6.0
 WHOLE, MORE = CLASSES.index("whole"), CLASSES.index("more")
 
 
@@ -59,7 +62,7 @@ def fit_turn_head(states: TurnStates, model: str, penalty: float = 0.1) -> TurnH
     features = (inputs - mean) / scale
     # Rare classes count more than their number, common ones less.
     counts = torch.bincount(kinds, states.weights[fitted], minlength=len(CLASSES)).clamp_min(1)
-    of_class = (counts.max() / counts).sqrt().clamp_max(4.0).float()
+    of_class = (counts.max() / counts).pow(RARITY).clamp_max(MOST_WEIGHT).float()
     weights = states.weights[fitted] * of_class[kinds]
     weights = weights / weights.sum()
     weight = torch.zeros(len(CLASSES), inputs.shape[1], requires_grad=True)
