@@ -55,10 +55,10 @@ class EndpointDelays:
         return between(points, probability) + extra * min(1.0, 2.0 * (1.0 - probability))
 
 
-UNLIKELY: Final = 0.35
-EVEN: Final = 0.5
-LIKELY: Final = 0.67
-SURE_END: Final = 0.82
+UNLIKELY: Final = 0.4
+EVEN: Final = 0.55
+LIKELY: Final = 0.72
+SURE_END: Final = 0.87
 SUREST: Final = 0.95
 """Probabilities that a turn is over at which the delay turns; it is linear between them."""
 UNLIKELY_SHARE: Final = 0.85

@@ -77,14 +77,14 @@ WITHOUT_HEAD: Final = {
 }
 """Probability of a whole turn by the rules alone."""
 BIAS: Final = {
-    Evidence.QUESTION: 0.28,
-    Evidence.REQUEST: 0.02,
-    Evidence.STATEMENT: -0.29,
-    Evidence.DOUBTED: -1.0,
-    Evidence.LACKING: -0.12,
+    Evidence.QUESTION: 0.0,
+    Evidence.REQUEST: -0.24,
+    Evidence.STATEMENT: -0.47,
+    Evidence.DOUBTED: -0.57,
+    Evidence.LACKING: -0.29,
 }
-HEAD_WEIGHT: Final = 1.13
-UNMARKED: Final = -0.82
+HEAD_WEIGHT: Final = 1.11
+UNMARKED: Final = -0.65
 """Log-odds of a whole turn, for words without a mark at their end. These weights are fitted by
 logistic regression (ADR 39); docs/turns.md has their reliability on other words."""
 DOUBT: Final = 0.45
