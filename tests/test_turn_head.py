@@ -11,8 +11,8 @@ from support.tiny import tiny_config, tiny_engine
 
 from agent.errors import ModelError
 from agent.models import turn_heads
-from dllm_core.adapt.turn_fit import auc, fit_turn_head, measure_turn_head, reliability
 from dllm_core.adapt import turn_rows
+from dllm_core.adapt.turn_fit import auc, fit_turn_head, measure_turn_head, reliability
 from dllm_core.adapt.turn_rows import TurnExample, TurnStates, read_turn_examples, turn_states
 from dllm_core.config import DecodeOptions
 from dllm_core.errors import DataError, ModelFileError

@@ -18,6 +18,7 @@ from typing import Final
 from agent.reply import TurnEnding
 from agent.turn_taking.completeness import Completeness, TurnVerdict
 
+
 class Evidence(Enum):
     """What the rules know of the words, in kinds that a head is weighed against."""
 
@@ -35,7 +36,7 @@ class Evidence(Enum):
     DOUBTED = auto()
     """Numbers, codes and the like, which may go on; a head does not know them."""
     LACKING = auto()
-    """The last word needs another one, unless it is used in a rare way: "what do I wash it with"."""
+    """The last word needs another one, but for rare uses: "what do I wash it with"."""
     UNFINISHED = auto()
     """More must come."""
 

@@ -97,7 +97,9 @@ def ends_in_auxiliary(sentence: LastSentence) -> bool:
     if sentence.last not in words.AUXILIARIES:
         return False
     whole_answer = len(sentence.tokens) <= 4 and words.lead(sentence.tokens) in words.ANSWERING
-    embedded = words.has_gap(sentence.tokens) and (not asks(sentence) or asks_for_a_saying(sentence))
+    embedded = words.has_gap(sentence.tokens) and (
+        not asks(sentence) or asks_for_a_saying(sentence)
+    )
     return not (whole_answer or embedded)
 
 

@@ -216,9 +216,9 @@ def ends_in_hour(sentence: LastSentence) -> bool:
     return hour and (ranged or sentence.before in _HOUR_BEFORE)
 
 
-_HOURS: Final = _words("one two three four five six seven eight nine ten eleven twelve") | frozenset(
-    map(str, range(1, 13))
-)
+_HOURS: Final = _words(
+    "one two three four five six seven eight nine ten eleven twelve"
+) | frozenset(map(str, range(1, 13)))
 _UNWRITTEN_CLOCK: Final = re.compile(r"(?:[1-9]|1[0-2])[0-5]\d")
 """Whisper leaves the colon out: "at 1030"."""
 _HOUR_BEFORE: Final = _words("at until till before after")

@@ -52,8 +52,8 @@ def read_turn_examples(
 ) -> list[TurnExample]:
     """Examples from JSON lines with `text` or `prompt`, and perhaps `kind` and `asked`.
 
-    Rows without a kind are whole turns and are cut, too. What the evaluation asks is left out. Where
-    rows have a `reply`, a part of the examples of all files follows such an exchange, as in a call.
+    Rows without a kind are whole turns and are cut, too. What the evaluation asks is left out.
+    Where rows have a `reply`, some turns of all files follow such an exchange, as in a call.
 
     Args:
         limit: rows without a kind that are taken of each file.
