@@ -88,7 +88,7 @@ HEAD_WEIGHT: Final = 1.11
 UNMARKED: Final = -0.65
 """Log-odds of a whole turn, for words without a mark at their end. These weights are fitted by
 logistic regression (ADR 39); docs/turns.md has their reliability on other words."""
-DOUBT: Final = 0.45
+DOUBT: Final = 0.4
 HIGHEST: Final = {Evidence.DOUBTED: DOUBT, Evidence.LACKING: 0.7}
 """Highest probability of a whole turn where the rules doubt what a head does not know."""
 MELODY_WEIGHT: Final = 0.5
