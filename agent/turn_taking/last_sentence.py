@@ -55,10 +55,10 @@ _WORD = re.compile(r"[^\s,;:.!?…—–\"“”()\[\]*]+(?:[.@:,][^\s,;:.!?…�
 
 _LETTERS: Final = {
     **{"why": "Y", "you": "U", "are": "R", "oh": "O", "see": "C", "tea": "T", "be": "B"},
-    **{"bee": "B", "eye": "I", "i": "I", "jay": "J", "kay": "K", "okay": "K", "ex": "X"},
-    **{"pea": "P", "queue": "Q", "gee": "G", "ah": "R", "hey": "A", "yes": "S"},
+    **{"bee": "B", "eye": "I", "i": "I", "jay": "J", "kay": "K", "ex": "X", "pea": "P"},
+    **{"queue": "Q", "gee": "G"},
 }
-"""Letters by the words that Whisper writes for them: "N-G-U. Why?"."""
+"""Letters by the words that Whisper writes for them: "N-G-U. Why?"; none that answers by itself."""
 _SPELLING: Final = re.compile(r"(?:\b[A-Za-z][-,. ]+)[A-Za-z]\b[.?!,]*$")
 """Two letters and more at the end of a sentence."""
 _DIGITS: Final = re.compile(r"[\d+(][\d\s(),.-]*")
