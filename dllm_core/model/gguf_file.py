@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-from gguf.quants import dequantize
+from gguf.quants import _type_traits, dequantize
 from numpy.typing import NDArray
 
 from dllm_core.cpu.pack import BlockKind
-from dllm_core.errors import ModelFileError
+from dllm_core.errors import ModelFileError, UnsupportedModelError
 from dllm_core.model.lazy_tensors import Stored
 
 _SCALARS = {
@@ -40,6 +40,7 @@ _SCALARS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
+_DECODED = {GGMLQuantizationType.F32, GGMLQuantizationType.F16, *_type_traits}
 _VERSIONS = (2, 3)
 _ALIGNMENT = 32
 
@@ -84,8 +85,9 @@ class GgufFile:
             raise ModelFileError(f"{path} is not a GGUF file.")
         try:
             self._read_header()
-        except (struct.error, UnicodeDecodeError, KeyError) as error:
+        except (struct.error, ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise ModelFileError(f"The header of {path} is damaged: fetch it again.") from error
+        self._check_kinds()
         self._check_size()
         # Tensors are read from the file itself: pages of a mapping would count as our memory.
         self._bytes.close()
@@ -94,7 +96,10 @@ class GgufFile:
         self._position = 4
         version = self._scalar("I")
         if version not in _VERSIONS:
-            raise ModelFileError(f"{self.path} has GGUF version {version}; 2 and 3 are readable.")
+            raise ModelFileError(
+                f"{self.path} has GGUF version {version}; 2 and 3, with the bytes of "
+                "numbers in the order of x86 and ARM, are readable."
+            )
         tensors, pairs = self._scalar("Q"), self._scalar("Q")
         self.metadata: dict[str, Any] = {}
         for _ in range(pairs):
@@ -160,6 +165,17 @@ class GgufFile:
     def _stored_bytes(self, entry: TensorEntry) -> int:
         block, size = GGML_QUANT_SIZES[entry.kind]
         return int(np.prod(entry.shape)) // block * size
+
+    def _check_kinds(self) -> None:
+        """Refuse formats that the `gguf` library does not decode, and rows of half a block."""
+        for name, entry in self.tensors.items():
+            if entry.kind not in _DECODED:
+                raise UnsupportedModelError(
+                    f"{name} in {self.path} is of the format {entry.kind.name}, which is not read: "
+                    "take the file in another one, such as Q4_K_M, Q8_0 or F16."
+                )
+            if not entry.shape or entry.shape[-1] % GGML_QUANT_SIZES[entry.kind][0]:
+                raise ModelFileError(f"{name} in {self.path} has rows of half a block.")
 
     def _check_size(self) -> None:
         needed = max((e.offset + self._stored_bytes(e) for e in self.tensors.values()), default=0)

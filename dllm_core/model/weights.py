@@ -105,6 +105,8 @@ def fill(
     """
     found, wanted = list(tensors), slots(model.config, names)
     _check(model, names, found, wanted)
+    if model.config.tied_head:
+        _check_tied(names, dict(found))
     found = [(name, tensor) for name, tensor in found if name in wanted]
     _plan(model, [(wanted[name], tensor) for name, tensor in found])
     total, done = sum(prod(tensor.shape) for _, tensor in found), 0
@@ -209,6 +211,40 @@ def _check(
     ]
     if lines:
         raise WeightsError(" ".join(["The checkpoint does not fit its configuration.", *lines]))
+
+
+def _check_tied(names: NameMap, tensors: Mapping[str, Rows]) -> None:
+    """Refuse a head that is written out and differs from the embedding which it is said to be."""
+    source = {parameter: name for name, parameter in names.items()}
+    name = source["head.weight"]
+    if name not in tensors:
+        return
+    embedding, head = tensors[source["embedding"]], tensors[name]
+    same = tuple(embedding.shape) == tuple(head.shape) and all(
+        torch.equal(embedding[rows], head[rows]) for rows in pieces(embedding.shape)
+    )
+    if not same:
+        raise WeightsError(
+            f"The configuration says that the head is the embedding, but {name} differs from it: "
+            'give config={"tied_head": False} if the head was trained, or delete that tensor.'
+        )
+
+
+def check_size(config: ModelConfig, tensors: Sequence[Rows]) -> None:
+    """Refuse a configuration of far more weights than there are, before memory is taken for them.
+
+    Raises:
+        WeightsError: it is one.
+    """
+    heads = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
+    layer = config.hidden_size * (heads + 3 * config.intermediate_size)
+    wanted = config.vocab_size * config.hidden_size + config.num_layers * layer
+    there = sum(prod(tensor.shape) for tensor in tensors)
+    if wanted > 2 * there + 2**24:
+        raise WeightsError(
+            f"The configuration is that of a model of {wanted:.2g} weights, and the files have "
+            f"{there:.2g}: they belong to different checkpoints, or a file is missing."
+        )
 
 
 def _is_redundant(name: str, config: ModelConfig, names: NameMap) -> bool:
