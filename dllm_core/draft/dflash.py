@@ -135,7 +135,8 @@ def _assembled(
             ContextLayer(keys_values=linear_of(both, base), key_norm=parts["self_attn.k_norm"])
         )
     model.norm.copy_(tensors["norm.weight"])
-    model.head, model.embedding = base.head, base.embedding
+    model.head = base.head
+    model.use_embedding(base.embedding)
     block_rows = _block(values)
     return Parts(
         features=features,

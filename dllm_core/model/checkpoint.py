@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -19,6 +22,7 @@ from dllm_core.model.field_types import is_whole
 from dllm_core.model.gguf_file import GgufFile
 from dllm_core.model.json_files import POINTER, is_pointer, read_json
 from dllm_core.model.lazy_tensors import Rows, Stored
+from dllm_core.model.stored_embedding import FLOATS
 from dllm_core.model.tokenizer import Tokenizer
 from dllm_core.model.weights import arrange_heads
 
@@ -148,7 +152,10 @@ def _headers(shard: Path) -> list[tuple[str, Rows]]:
                         f"{name} in {shard} holds {stored.get_dtype()}, a number format of "
                         "quantised checkpoints that is not read: load the unquantised one."
                     )
-                found.append((name, Stored(tuple(stored.get_shape()), partial(_rows, shard, name))))
+                read, kind = partial(_rows, shard, name), stored.get_dtype()
+                kept = kind if kind in FLOATS else None
+                shape = tuple(stored.get_shape())
+                found.append((name, Stored(shape, read, None, partial(_raw, read), kept)))
     except (SafetensorError, OSError) as error:
         why = POINTER if is_pointer(shard) else f"{error}."
         raise ModelFileError(f"The shard {shard} is missing or damaged: {why}") from error
@@ -160,6 +167,10 @@ def _rows(shard: Path, name: str, rows: slice) -> Tensor:
     with safe_open(shard, framework="pt") as file:
         piece: Tensor = file.get_slice(name)[rows]
     return piece
+
+
+def _raw(read: Callable[[slice], Tensor], rows: slice) -> NDArray[np.uint8]:
+    return read(rows).contiguous().view(torch.uint8).numpy()
 
 
 def _fetch(name: str) -> Path:

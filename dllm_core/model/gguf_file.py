@@ -192,7 +192,13 @@ class GgufFile:
             kind = BlockKind[entry.kind.name] if matrix else None
             yield (
                 name,
-                Stored(entry.shape, partial(self._decoded, entry), kind, partial(self._raw, entry)),
+                Stored(
+                    entry.shape,
+                    partial(self._decoded, entry),
+                    kind,
+                    partial(self._raw, entry),
+                    entry.kind.name,
+                ),
             )
 
     def _decoded(self, entry: TensorEntry, rows: slice) -> torch.Tensor:

@@ -20,6 +20,7 @@ from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.lazy_tensors import Rows, Stored, pieces
 from dllm_core.model.packed_transformer import PackedTransformer
 from dllm_core.model.quantize import PackedLinear, Stretch
+from dllm_core.model.stored_embedding import StoredEmbedding
 from dllm_core.model.transformer import LinearKind, Transformer
 
 _LISTED = 20
@@ -151,6 +152,8 @@ def _target(model: Transformer, slot: TensorRows) -> Tensor:
 
 def _shape(model: Transformer, slot: TensorRows) -> tuple[int, ...]:
     """Shape of the tensor that fills these rows."""
+    if slot.parameter == "embedding":
+        return tuple(model.embedding.shape)
     module = model.get_submodule(_owner(slot.parameter))
     if isinstance(module, PackedLinear) and slot.parameter.endswith("weight"):
         return len(range(module.out_features)[slot.rows]), module.in_features
@@ -162,6 +165,11 @@ def _store(model: Transformer, slot: TensorRows, tensor: Rows) -> None:
     if isinstance(module, PackedLinear | Fp8Linear) and slot.parameter.endswith("weight"):
         _store_rows(module, slot.rows.start or 0, tensor)
         return
+    if slot.parameter == "embedding" and isinstance(model.head, PackedLinear):
+        stored = StoredEmbedding.of(tensor)
+        if stored is not None:
+            model.use_embedding(stored)
+            return
     target = _target(model, slot)
     for rows in pieces(tensor.shape):
         target[rows].copy_(tensor[rows])
