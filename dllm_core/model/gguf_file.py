@@ -12,14 +12,14 @@ import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-from gguf.quants import _type_traits, dequantize
+from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 from dllm_core.cpu.pack import BlockKind
@@ -40,9 +40,18 @@ _SCALARS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-_DECODED = {GGMLQuantizationType.F32, GGMLQuantizationType.F16, *_type_traits}
 _VERSIONS = (2, 3)
 _ALIGNMENT = 32
+
+
+@cache
+def _is_decoded(kind: GGMLQuantizationType) -> bool:
+    """Whether the library makes floats of blocks of this format; it has no list of them."""
+    try:
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +178,7 @@ class GgufFile:
     def _check_kinds(self) -> None:
         """Refuse formats that the `gguf` library does not decode, and rows of half a block."""
         for name, entry in self.tensors.items():
-            if entry.kind not in _DECODED:
+            if not _is_decoded(entry.kind):
                 raise UnsupportedModelError(
                     f"{name} in {self.path} is of the format {entry.kind.name}, which is not read: "
                     "take the file in another one, such as Q4_K_M, Q8_0 or F16."

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import WeightsError
+from dllm_core.model import heap
 from dllm_core.model.families import NameMap
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.lazy_tensors import Rows, Stored, pieces
@@ -116,6 +117,7 @@ def fill(
         _store(model, slot, tensor)
         if slot.parameter == "embedding" and model.config.tied_head:
             _copy_to_head(model, tensor)
+        heap.trim()  # else pieces and narrower layers leave holes, a fifth of the weights in F16
         done += prod(tensor.shape)
         if progress is not None:
             progress(done / total, f"reading {name}")
