@@ -43,7 +43,8 @@ def load(path: str, packed: str) -> dict[str, Any]:
     engine = Engine.load(path, device="cpu", packed=packed)
     cpu, wall = process_time() - cpu, perf_counter() - wall
     model = engine.model
-    held = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
+    embedding = getattr(model.embedding, "raw", torch.empty(0))
+    held = sum(t.nbytes for t in (*model.parameters(), *model.buffers(), embedding))
     peak = _memory("VmHWM") - before
     times = {"cpu_s": round(cpu, 2), "wall_s": round(wall, 2)}
     return {**times, "peak_mb": round(peak / 1e6), "weights_mb": round(held / 1e6)}

@@ -124,6 +124,7 @@ class ModelConfig:
             f"Blocks of {self.block_length} positions cannot be finished {sub} at a time.",
         )
         require_known("attention", self.attention, get_args(Attention))
+        _require(self.rope_theta > 1, f"rope_theta must exceed 1, not be {self.rope_theta}.")
         turned = self.rope.width(self.head_dim)
         _require(
             turned % 2 == 0 and turned > 0, f"{turned} dimensions of a head cannot be rotated."

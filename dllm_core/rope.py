@@ -61,6 +61,8 @@ class Rope:
             )
         if self.kind in ("llama3", "yarn") and (self.original or 0) <= 0:
             raise OptionError(f"{self.kind} needs the original context of the model, in positions.")
+        if self.kind == "llama3" and self.low == self.high:
+            raise OptionError(f"llama3 needs two different factors of frequencies, not {self.low}.")
 
     def width(self, head_dim: int) -> int:
         """Dimensions of a head that are rotated, the first ones."""
@@ -109,6 +111,47 @@ _KEYS = {
 """Fields of `rope_parameters` that are understood."""
 
 
+_MOST = 1e12
+"""Bound of the numbers: far beyond any base and any context."""
+_TEXTS = {"rope_type", "type", "truncate", "finetuned"}
+"""Those of them that are no numbers."""
+
+
+def stated(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rotary positions of a config.json, under their newer or their older name.
+
+    Raises:
+        UnsupportedModelError: it is no object, a number in it is none, or the two contradict each
+            other: readers differ in which of them counts.
+    """
+    names = [name for name in ("rope_parameters", "rope_scaling") if values.get(name)]
+    found = [_checked(values[name]) for name in names]
+    if len(found) == 2 and any(found[1].get(key, own) != own for key, own in found[0].items()):
+        raise UnsupportedModelError(
+            "The checkpoint's config.json states rotary positions twice, and differently: take out "
+            "rope_parameters or rope_scaling."
+        )
+    return {key: value for part in found for key, value in part.items()}
+
+
+def _checked(rope: object) -> dict[str, Any]:
+    """Rotary positions whose numbers are such, with the newer name of their kind."""
+    given = dict(rope) if isinstance(rope, Mapping) else {"": rope}
+    given = {key: value for key, value in given.items() if value is not None}
+    for key, value in given.items():
+        if key not in _TEXTS and not _is_number(value):
+            raise UnsupportedModelError(
+                f"Rotary positions of {rope} are not understood: {key} is no number."[:300]
+            )
+    kind = given.pop("type", "default")
+    return {"rope_type": kind, **given}
+
+
+def _is_number(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= cast(float, value) < _MOST
+
+
 def from_json(values: Mapping[str, Any], context: int) -> Rope:
     """The scaling that a config.json states; `values` are its fields, `context` its positions.
 
@@ -116,8 +159,8 @@ def from_json(values: Mapping[str, Any], context: int) -> Rope:
         UnsupportedModelError: the kind or a field is not known.
         OptionError: a number is missing or out of its range.
     """
-    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    rope = stated(values)
+    kind = rope.get("rope_type", "default")
     strange = sorted(key for key, value in rope.items() if key not in _KEYS and value is not None)
     if kind not in get_args(Kind) or strange:
         raise UnsupportedModelError(

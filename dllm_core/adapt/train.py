@@ -395,7 +395,7 @@ def new_adapter(
     start = lora.fresh(model.config, rank=rank, alpha=alpha, layers=layers, generator=generator)
     if not learn_mask:
         return replace(start, denoiser=settings)
-    table = model.embedding.detach().float()
+    table = model.embedding[:].detach().float()
     noise = torch.randn(table.shape[1], generator=generator).to(table.device)
     row = table.mean(0) + noise * table.std(0) * 0.5
     return replace(start, mask_row=row.cpu(), denoiser=settings)

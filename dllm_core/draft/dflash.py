@@ -19,7 +19,8 @@ from dllm_core.cpu.product import Norm
 from dllm_core.draft.calibration import Calibration
 from dllm_core.draft.parts import CPU, ContextLayer, Parts, kind_of, linear_of, store
 from dllm_core.errors import DrafterError, ModelFileError, WeightsError
-from dllm_core.model.checkpoint import read_json, read_shards
+from dllm_core.model.checkpoint import read_shards
+from dllm_core.model.json_files import read_json
 from dllm_core.model.transformer import Block, Transformer
 from dllm_core.model.weights import build
 
@@ -134,7 +135,8 @@ def _assembled(
             ContextLayer(keys_values=linear_of(both, base), key_norm=parts["self_attn.k_norm"])
         )
     model.norm.copy_(tensors["norm.weight"])
-    model.head, model.embedding = base.head, base.embedding
+    model.head = base.head
+    model.use_embedding(base.embedding)
     block_rows = _block(values)
     return Parts(
         features=features,

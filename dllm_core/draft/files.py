@@ -23,6 +23,7 @@ from dllm_core.draft.calibration import Calibration
 from dllm_core.draft.config import DrafterConfig
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.errors import DrafterError
+from dllm_core.model.stored_embedding import StoredEmbedding
 
 CONFIG, WEIGHTS = "config.json", "drafter.safetensors"
 GROUP = 32
@@ -39,7 +40,7 @@ class DrafterFile:
     tensors: Mapping[str, Tensor]
     """Parameters and buffers of a DraftNetwork, float32."""
 
-    def network(self, embedding: Tensor) -> DraftNetwork:
+    def network(self, embedding: Tensor | StoredEmbedding) -> DraftNetwork:
         """The plain network, with the base's embedding (vocab_size, hidden_size)."""
         network = DraftNetwork(self.config, embedding, self.tensors["vocabulary"])
         try:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dllm_core.draft.config import DrafterConfig
+from dllm_core.model.stored_embedding import StoredEmbedding
 
 _CLIP = 8.0
 """Deviations from its mean beyond which a feature says nothing more."""
@@ -117,7 +118,9 @@ class DraftNetwork(nn.Module):
     tokens that can be drafted, are the head. Neither is trained or saved.
     """
 
-    def __init__(self, config: DrafterConfig, embedding: Tensor, vocabulary: Tensor) -> None:
+    def __init__(
+        self, config: DrafterConfig, embedding: Tensor | StoredEmbedding, vocabulary: Tensor
+    ) -> None:
         super().__init__()
         self.config = config
         size, wide = config.hidden_size, config.hidden_size * len(config.features)
@@ -141,7 +144,7 @@ class DraftNetwork(nn.Module):
         self.after = nn.Linear(config.rank, config.words, bias=False)
         self.use(embedding)
 
-    def use(self, embedding: Tensor) -> None:
+    def use(self, embedding: Tensor | StoredEmbedding) -> None:
         """Draft with this embedding."""
         self.embedding = embedding.detach().float()
         self.head = self.embedding[self.vocabulary].contiguous()

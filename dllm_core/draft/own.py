@@ -70,7 +70,7 @@ def _model(
         store(block.mlp.down, layer.down.weight)
     model.norm.copy_(network.norm)
     store(model.head, network.head)
-    model.embedding = base.embedding
+    model.use_embedding(base.embedding)
     return model
 
 

@@ -101,6 +101,7 @@ class PagedModel:
         """Weight of the language-model head, (vocab, hidden_size)."""
         head = self.model.head
         if head is None:
+            assert isinstance(self.model.embedding, Tensor), "a packed head is a copy"
             return self.model.embedding
         assert isinstance(head.weight, Tensor)
         return head.weight

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import ModelFileError, WeightsError
-from dllm_core.model import families, tokenizer
+from dllm_core.model import families, fields_of_json, tokenizer
 from dllm_core.model.families import NameMap
+from dllm_core.model.field_types import is_whole
 from dllm_core.model.gguf_file import GgufFile
+from dllm_core.model.json_files import POINTER, is_pointer, read_json
 from dllm_core.model.lazy_tensors import Rows, Stored
+from dllm_core.model.stored_embedding import FLOATS
 from dllm_core.model.tokenizer import Tokenizer
 from dllm_core.model.weights import arrange_heads
 
@@ -71,8 +76,9 @@ def _from_gguf(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
     tensors = dict(file.read())
     factors = tensors.get("rope_freqs.weight")
     divisors = () if factors is None else tuple(factors[:].tolist())
-    config = families.config_from_gguf(file.metadata, file.tensors, divisors, **changes)
+    families.check_gguf(file.metadata)
     words = tokenizer.from_gguf(file.metadata)
+    config = families.config_from_gguf(file.metadata, file.tensors, divisors, **changes)
     arranged = arrange_heads(tensors.items(), config, interleaved=config.family == "llama")
     return Checkpoint(config, words, families.GGUF, arranged, path)
 
@@ -87,37 +93,23 @@ def _from_directory(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
         plain = family in families.AUTOREGRESSIVE
         values["mask_token_id"] = named if plain else found
     mask = values["mask_token_id"]
-    spelling = None if mask is None else words.backend.id_to_token(mask)
+    spelling = words.backend.id_to_token(mask) if is_whole(mask) else None
     changes = {**families.names_diffusion(family, spelling, changes), **changes}
     if (path / "generation_config.json").exists():
         ends = read_json(path / "generation_config.json").get("eos_token_id")
         values["eos_token_id"] = _joined(values.get("eos_token_id"), ends)
+    if values.get("eos_token_id") is None:
+        values["eos_token_id"] = words.named_id("eos_token")
     config = families.config_from_json(values, **changes)
     tensors = arrange_heads(read_shards(path), config)
     return Checkpoint(config, words, families.names_of(config), tensors, path)
 
 
-def _joined(*stated: int | list[int] | None) -> list[int] | None:
+def _joined(config: object, generation: object) -> list[int] | None:
     """All stated ids, each once. Chat models often name a second end only for generation."""
-    lists = (ids if isinstance(ids, list) else [ids] for ids in stated if ids is not None)
-    return list(dict.fromkeys(i for ids in lists for i in ids)) or None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        ModelFileError: it is missing or damaged.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelFileError(f"{path.parent} holds no {path.name}.") from error
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(values, dict):
-        raise ModelFileError(f"{path} does not hold a JSON object.")
-    return values
+    first = fields_of_json.token_ids("config.json", config)
+    second = fields_of_json.token_ids("generation_config.json", generation)
+    return list(dict.fromkeys([*first, *second])) or None
 
 
 def read_shards(path: Path) -> list[tuple[str, Rows]]:
@@ -129,12 +121,24 @@ def read_shards(path: Path) -> list[tuple[str, Rows]]:
     """
     index, single = path / "model.safetensors.index.json", path / "model.safetensors"
     if index.exists():
-        shards = [path / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+        shards = _listed(index)
     else:
         shards = [single] if single.exists() else sorted(path.glob("*.safetensors"))
     if not shards:
-        raise ModelFileError(f"{path} holds no safetensors file.")
+        raise ModelFileError(
+            f"{path} holds no safetensors file. Weights in PyTorch's own format (.bin, .pt) are "
+            "not read: save them as safetensors."
+        )
     return [named for shard in shards for named in _headers(shard)]
+
+
+def _listed(index: Path) -> list[Path]:
+    """The shards that an index names."""
+    places = read_json(index).get("weight_map")
+    names = list(places.values()) if isinstance(places, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ModelFileError(f"{index} has no weight_map from tensors to files: fetch it again.")
+    return [index.parent / name for name in sorted(set(names))]
 
 
 def _headers(shard: Path) -> list[tuple[str, Rows]]:
@@ -148,9 +152,13 @@ def _headers(shard: Path) -> list[tuple[str, Rows]]:
                         f"{name} in {shard} holds {stored.get_dtype()}, a number format of "
                         "quantised checkpoints that is not read: load the unquantised one."
                     )
-                found.append((name, Stored(tuple(stored.get_shape()), partial(_rows, shard, name))))
+                read, kind = partial(_rows, shard, name), stored.get_dtype()
+                kept = kind if kind in FLOATS else None
+                shape = tuple(stored.get_shape())
+                found.append((name, Stored(shape, read, None, partial(_raw, read), kept)))
     except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"The shard {shard} is missing or damaged: {error}.") from error
+        why = POINTER if is_pointer(shard) else f"{error}."
+        raise ModelFileError(f"The shard {shard} is missing or damaged: {why}") from error
     return found
 
 
@@ -159,6 +167,10 @@ def _rows(shard: Path, name: str, rows: slice) -> Tensor:
     with safe_open(shard, framework="pt") as file:
         piece: Tensor = file.get_slice(name)[rows]
     return piece
+
+
+def _raw(read: Callable[[slice], Tensor], rows: slice) -> NDArray[np.uint8]:
+    return read(rows).contiguous().view(torch.uint8).numpy()
 
 
 def _fetch(name: str) -> Path:

@@ -183,10 +183,12 @@ def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
 
     Raises:
         UnsupportedModelError: the model_type is not known, or has parts that the engine lacks.
-        ModelFileError: a needed field is missing.
+        ModelFileError: a needed field is missing, or a number is none.
     """
+    # A field that is null is as good as absent; a mask token is sought elsewhere before.
+    values = {k: v for k, v in values.items() if v is not None or k == "mask_token_id"}
     family = values.get("model_type")
-    if family not in _FAMILIES:
+    if not isinstance(family, str) or family not in _FAMILIES:
         raise UnsupportedModelError(
             f"Checkpoints of the model_type {family!r} are not supported; these are: "
             f"{', '.join(_FAMILIES)}."
@@ -197,6 +199,8 @@ def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
         fields = {"family": family, **_FAMILIES[family], **read(family, values), **changes}
     except KeyError as error:
         raise ModelFileError(f"The checkpoint's config.json lacks {error}.") from error
+    except ZeroDivisionError as error:
+        raise ModelFileError("The checkpoint's config.json says that it has no heads.") from error
     return ModelConfig(**fields)
 
 
@@ -205,9 +209,8 @@ def _read_llada(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
         raise UnsupportedModelError("Only LLaDA's dense models of the block type llama are known.")
     heads = values["n_heads"]
     vocabulary = values.get("embedding_size") or values["vocab_size"]
-    eos = values["eos_token_id"]
+    ends = fields_of_json.token_ids("config.json", values["eos_token_id"])
     mask = values.get("mask_token_id", _LLADA_MASK_IDS.get(vocabulary))
-    ends = list(eos) if isinstance(eos, list) else [eos]
     if vocabulary in _LLADA_ENDS_OF_TURN:
         ends.append(_LLADA_ENDS_OF_TURN[vocabulary])
     return {
@@ -229,7 +232,7 @@ def _read_llada(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
     heads, hidden = values["num_attention_heads"], values["hidden_size"]
-    turning = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    turning = rope.stated(values)
     context = values["max_position_embeddings"]
     eos = values.get("eos_token_id")
     eos = values.get("pad_token_id") if eos is None else eos
@@ -247,7 +250,7 @@ def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]
         "rope_theta": turning.get("rope_theta") or values.get("rope_theta", 10_000.0),
         "rope": rope.from_json(values, context),
         "norm_eps": values["rms_norm_eps"],
-        "eos_ids": tuple(eos) if isinstance(eos, list) else (eos,),
+        "eos_ids": tuple(fields_of_json.token_ids("config.json", eos)),
         "mask_id": values.get("mask_token_id", _MASK_IDS.get(family)),
         "tied_head": values.get("tie_word_embeddings", False),
     }
@@ -258,6 +261,24 @@ def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]
     # A block that is shorter than its parts, or not a multiple of them, is one part.
     whole = sub is not None and block % sub != 0
     return fields | {"block_length": block} | ({"sub_block_length": None} if whole else {})
+
+
+def check_gguf(metadata: Mapping[str, Any]) -> str:
+    """The family of a GGUF file, all of whose fields are understood.
+
+    Raises:
+        UnsupportedModelError: the architecture is not llama, qwen2 or qwen3, or the file has a
+            field that changes the model in a way that is not known here.
+        ModelFileError: a number is none, or out of its range.
+    """
+    family = metadata.get("general.architecture")
+    if not isinstance(family, str) or family not in AUTOREGRESSIVE:
+        raise UnsupportedModelError(
+            f"GGUF files of the architecture {family!r} are not supported; llama, qwen2 and "
+            "qwen3 are."
+        )
+    fields_of_gguf.check(family, metadata)
+    return family
 
 
 def config_from_gguf(
@@ -273,19 +294,23 @@ def config_from_gguf(
             field that changes the model in a way that is not known here.
         ModelFileError: a needed field is missing.
     """
-    family = metadata.get("general.architecture")
-    if family not in AUTOREGRESSIVE:
-        raise UnsupportedModelError(
-            f"GGUF files of the architecture {family!r} are not supported; llama, qwen2 and "
-            "qwen3 are."
-        )
-    fields_of_gguf.check(family, metadata)
+    family = check_gguf(metadata)
     try:
         found = _read_gguf(family, metadata, tensors, divisors)
         fields = {**_FAMILIES[family], **found, **changes}
         return ModelConfig(family=family, **fields)
     except KeyError as error:
         raise ModelFileError(f"The GGUF file lacks the field {error}.") from error
+    except ZeroDivisionError as error:
+        raise ModelFileError(f"The GGUF file says that a {family} has no heads.") from error
+
+
+def _ends(metadata: Mapping[str, Any]) -> tuple[int, ...]:
+    """Ids of all tokens that end a reply, as llama.cpp has them."""
+    ends = [metadata[field] for field in fields_of_gguf.ENDS if metadata.get(field) is not None]
+    if not ends:
+        raise KeyError(fields_of_gguf.ENDS[0])
+    return tuple(dict.fromkeys(ends))
 
 
 def _read_gguf(
@@ -310,6 +335,6 @@ def _read_gguf(
         "rope_theta": metadata.get(f"{family}.rope.freq_base", 10_000.0),
         "rope": rope.from_gguf(metadata, family, head_dim, divisors),
         "norm_eps": metadata[f"{family}.attention.layer_norm_rms_epsilon"],
-        "eos_ids": (metadata["tokenizer.ggml.eos_token_id"],),
+        "eos_ids": _ends(metadata),
         "tied_head": "output.weight" not in tensors,
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dllm_core.errors import UnsupportedModelError
+from dllm_core.model import field_types
 
 _ELSEWHERE = ("general.", "tokenizer.", "quantize.", "imatrix.")
 """Beginnings of fields about files, tokenizers and how they were made."""
@@ -21,6 +22,20 @@ _READ = {
 }  # fmt: skip
 """Fields of a family that are read, without its name."""
 
+_WHOLE = {
+    "context_length", "embedding_length", "block_count", "feed_forward_length", "vocab_size",
+    "attention.head_count", "attention.head_count_kv", "attention.key_length",
+    "attention.sliding_window", "rope.dimension_count", "rope.scaling.original_context_length",
+}  # fmt: skip
+_REAL = {
+    "attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.scale_linear",
+    "rope.scaling.factor", "rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+}  # fmt: skip
+ENDS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
+"""Fields with the tokens that end a reply: of a text, of a turn, of a message to a tool."""
+_TOKENS = {*ENDS, "tokenizer.ggml.bos_token_id"}
+
 _ONES = ("logit_scale", "embedding_scale", "residual_scale", "attention.scale")
 
 
@@ -29,6 +44,7 @@ def check(family: str, metadata: Mapping[str, Any]) -> None:
 
     Raises:
         UnsupportedModelError: there is such a field; the message has its value.
+        ModelFileError: a number is none, or out of its range.
     """
     strange = {name: value for name, value in metadata.items() if _is_strange(name, value, family)}
     key, value = f"{family}.attention.key_length", f"{family}.attention.value_length"
@@ -38,7 +54,7 @@ def check(family: str, metadata: Mapping[str, Any]) -> None:
         whole = f"{family}.{name}"
         if isinstance(metadata.get(whole), list):
             strange[whole] = metadata[whole]
-    if metadata.get("split.count", 1) > 1:
+    if metadata.get("split.count", 1) not in (0, 1):
         raise UnsupportedModelError(
             f"This is one of {metadata['split.count']} files of a model: join them with "
             "llama-gguf-split --merge first."
@@ -49,6 +65,8 @@ def check(family: str, metadata: Mapping[str, Any]) -> None:
             f"The GGUF file has what a {family} model is not known to have here: {listed}. Without "
             "it, replies could be wrong without a sign."
         )
+    own = [{f"{family}.{name}" for name in names} for names in (_WHOLE, _REAL)]
+    field_types.check("The GGUF file", metadata, own[0] | _TOKENS, own[1])
 
 
 def _is_strange(name: str, value: object, family: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dllm_core.errors import UnsupportedModelError
+from dllm_core.errors import ModelFileError, UnsupportedModelError
+from dllm_core.model import field_types
 
 _READ = {
     "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
@@ -52,6 +53,18 @@ _ONE = ("logits_scaling", "logit_scale", "embedding_multiplier", "residual_multi
 """Factors that change nothing where they are 1."""
 
 
+_WHOLE = {
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "max_position_embeddings", "mask_token_id", "block_size",
+    "bd_size", "sliding_window", "original_max_position_embeddings", "n_heads", "n_kv_heads",
+    "embedding_size", "d_model", "mlp_hidden_size", "n_layers", "max_sequence_length",
+}  # fmt: skip
+_REAL = {"rope_theta", "rms_norm_eps", "partial_rotary_factor"}
+
+_ATTENTIONS = {"full_attention", "sliding_attention"}
+"""Kinds of layers that are read in `layer_types`."""
+
+
 def _is(*allowed: object) -> Callable[[object], bool]:
     return lambda value: value in allowed
 
@@ -73,7 +86,9 @@ def check(family: str, values: Mapping[str, Any]) -> None:
 
     Raises:
         UnsupportedModelError: there is such a field; the message has its value.
+        ModelFileError: a number is none, or out of its range.
     """
+    field_types.check("The checkpoint's config.json", values, _WHOLE, _REAL)
     read = _READ_LLADA if family == "llada" else _READ
     strange = {}
     for name, value in values.items():
@@ -82,6 +97,7 @@ def check(family: str, values: Mapping[str, Any]) -> None:
                 strange[name] = value
         elif name not in read and name not in _HARMLESS and not _harmless(name, family, value):
             strange[name] = value
+    strange |= _strange_layers(values)
     if strange:
         listed = ", ".join(f"{name} = {value!r}"[:80] for name, value in sorted(strange.items()))
         raise UnsupportedModelError(
@@ -89,6 +105,31 @@ def check(family: str, values: Mapping[str, Any]) -> None:
             f"{listed}. Without it, replies could be wrong without a sign. If a field says nothing "
             "about the model, take it out of config.json."
         )
+
+
+def _strange_layers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`layer_types`, unless it is a list of known kinds, one for each layer."""
+    kinds = values.get("layer_types")
+    if not kinds:
+        return {}
+    fits = isinstance(kinds, list) and len(kinds) == values.get("num_hidden_layers")
+    known = fits and all(isinstance(kind, str) and kind in _ATTENTIONS for kind in kinds)
+    return {} if known else {"layer_types": kinds}
+
+
+def token_ids(where: str, ids: object) -> list[int]:
+    """Token ids as a file states them: one, several or none (null).
+
+    Raises:
+        ModelFileError: it states something else.
+    """
+    found = ids if isinstance(ids, list) else [] if ids is None else [ids]
+    for i in found:
+        if not field_types.is_whole(i):
+            raise ModelFileError(
+                f"{where} has {i!r}"[:200] + " among eos_token_id, where ids of tokens belong."
+            )
+    return list(dict.fromkeys(found))
 
 
 def _harmless(name: str, family: str, value: object) -> bool:

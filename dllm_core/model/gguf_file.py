@@ -12,7 +12,7 @@ import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 from dllm_core.cpu.pack import BlockKind
-from dllm_core.errors import ModelFileError
+from dllm_core.errors import ModelFileError, UnsupportedModelError
 from dllm_core.model.lazy_tensors import Stored
 
 _SCALARS = {
@@ -42,6 +42,16 @@ _SCALARS = {
 _STRING, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
 _ALIGNMENT = 32
+
+
+@cache
+def _is_decoded(kind: GGMLQuantizationType) -> bool:
+    """Whether the library makes floats of blocks of this format; it has no list of them."""
+    try:
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +94,9 @@ class GgufFile:
             raise ModelFileError(f"{path} is not a GGUF file.")
         try:
             self._read_header()
-        except (struct.error, UnicodeDecodeError, KeyError) as error:
+        except (struct.error, ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise ModelFileError(f"The header of {path} is damaged: fetch it again.") from error
+        self._check_kinds()
         self._check_size()
         # Tensors are read from the file itself: pages of a mapping would count as our memory.
         self._bytes.close()
@@ -94,7 +105,10 @@ class GgufFile:
         self._position = 4
         version = self._scalar("I")
         if version not in _VERSIONS:
-            raise ModelFileError(f"{self.path} has GGUF version {version}; 2 and 3 are readable.")
+            raise ModelFileError(
+                f"{self.path} has GGUF version {version}; 2 and 3, with the bytes of "
+                "numbers in the order of x86 and ARM, are readable."
+            )
         tensors, pairs = self._scalar("Q"), self._scalar("Q")
         self.metadata: dict[str, Any] = {}
         for _ in range(pairs):
@@ -161,6 +175,17 @@ class GgufFile:
         block, size = GGML_QUANT_SIZES[entry.kind]
         return int(np.prod(entry.shape)) // block * size
 
+    def _check_kinds(self) -> None:
+        """Refuse formats that the `gguf` library does not decode, and rows of half a block."""
+        for name, entry in self.tensors.items():
+            if not _is_decoded(entry.kind):
+                raise UnsupportedModelError(
+                    f"{name} in {self.path} is of the format {entry.kind.name}, which is not read: "
+                    "take the file in another one, such as Q4_K_M, Q8_0 or F16."
+                )
+            if not entry.shape or entry.shape[-1] % GGML_QUANT_SIZES[entry.kind][0]:
+                raise ModelFileError(f"{name} in {self.path} has rows of half a block.")
+
     def _check_size(self) -> None:
         needed = max((e.offset + self._stored_bytes(e) for e in self.tensors.values()), default=0)
         if needed > len(self._bytes):
@@ -176,7 +201,13 @@ class GgufFile:
             kind = BlockKind[entry.kind.name] if matrix else None
             yield (
                 name,
-                Stored(entry.shape, partial(self._decoded, entry), kind, partial(self._raw, entry)),
+                Stored(
+                    entry.shape,
+                    partial(self._decoded, entry),
+                    kind,
+                    partial(self._raw, entry),
+                    entry.kind.name,
+                ),
             )
 
     def _decoded(self, entry: TensorEntry, rows: slice) -> torch.Tensor:

@@ -38,13 +38,15 @@ class Stored:
     Attributes:
         read: reads some rows as floating-point numbers.
         kind: the file's blocks, if there is a packed format of their width.
-        raw: reads some rows as the file has them, uint8 (rows, bytes); only with a kind.
+        raw: reads some rows as the file has them, uint8 (rows, bytes); with a kind or an encoding.
+        encoding: name of the file's number format as in GGUF, where it keeps the rows as they are.
     """
 
     shape: tuple[int, ...]
     read: Callable[[slice], Tensor]
     kind: BlockKind | None = None
     raw: Callable[[slice], NDArray[np.uint8]] | None = None
+    encoding: str | None = None
 
     @property
     def form(self) -> Format | None:

@@ -57,11 +57,12 @@ def load(
     found = checkpoint.find(source, {**taught, **(config or {})})
     change = None if adapter is None else lora.load(Path(adapter), found.config)
     context = min(context, found.config.context_length)
+    tensors = list(found.tensors)
+    weights.check_size(found.config, [tensor for _, tensor in tensors])
     model = weights.build(found.config, kind, context, float_dtype, place)
-    tensors = found.tensors
     merged = change is not None and merge
     if change is not None and merged:
-        tensors = change.merged(tensors, weights.slots(found.config, found.names))
+        tensors = list(change.merged(tensors, weights.slots(found.config, found.names)))
 
     def fill() -> None:
         weights.fill(model, found.names, tensors, progress)

@@ -173,7 +173,8 @@ def set_mask_row(model: Transformer, adapter: Adapter) -> None:
     if adapter.mask_row is not None:
         assert model.config.mask_id is not None
         with torch.no_grad():
-            model.embedding[model.config.mask_id] = adapter.mask_row.to(model.embedding)
+            row = adapter.mask_row.to(model.embedding.device, model.embedding.dtype)
+            model.embedding[model.config.mask_id] = row
 
 
 def _out_features(config: ModelConfig, name: str) -> int:

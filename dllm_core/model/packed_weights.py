@@ -24,11 +24,12 @@ from dllm_core.cpu.packed import PackedRows
 from dllm_core.model import packed_store
 from dllm_core.model.packed_store import PAGE, PackedFile, PackedStore
 from dllm_core.model.quantize import PackedLinear, Part
+from dllm_core.model.stored_embedding import StoredEmbedding
 from dllm_core.model.transformer import LinearKind, Rotary, Transformer
 
 _log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of the layout of a file."""
 LEAST = 32 << 20
 """Bytes of weights that are worth a file."""
@@ -102,6 +103,8 @@ class PackedCache:
         }
         blocks = list(_blocks(tensors, places, size))
         header = {"sha256": packed_store.sha256_of(blocks), "tensors": places, "layers": layers}
+        if isinstance(model.embedding, StoredEmbedding):
+            header["embedding"] = model.embedding.encoding
 
         def fill(file: BinaryIO) -> None:
             for block in blocks:
@@ -144,9 +147,13 @@ def _tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
         for name, module in _others(model)
         for own, parameter in module.named_parameters(recurse=False)
     }
-    embedding = rest.pop("embedding")
+    embedding = rest.pop("embedding", None)
     yield from rest.items()
-    yield "embedding", embedding
+    stored = model.embedding
+    if isinstance(stored, StoredEmbedding):
+        yield "embedding", stored.raw
+    elif embedding is not None:
+        yield "embedding", embedding
 
 
 _Place = tuple[int, str, tuple[int, ...]]
@@ -197,6 +204,10 @@ def _adopt(model: Transformer, file: PackedFile) -> None:
         layer.adopt(parts)
         if layer.padded_bias is not None:
             layer.padded_bias.copy_(tensor(f"{name}:bias"))
+    if "embedding" in file.header:
+        shape = (model.config.vocab_size, model.config.hidden_size)
+        raw = tensor("embedding")
+        model.use_embedding(StoredEmbedding(shape, file.header["embedding"], raw))
     for name, module in _others(model):
         for own, parameter in module.named_parameters(recurse=False):
             parameter.data = tensor(f"{name}.{own}" if name else own)

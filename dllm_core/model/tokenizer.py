@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
@@ -16,6 +19,7 @@ from tokenizers.decoders import DecodeStream
 
 from dllm_core import thinking
 from dllm_core.errors import ModelFileError, OptionError, UnsupportedModelError
+from dllm_core.model.json_files import POINTER, is_pointer, read_json, read_text
 
 _CONTROL, _USER_DEFINED = 3, 4
 _FIRST_MARK = 0xF0000
@@ -26,11 +30,16 @@ _TAG = re.compile(r"[<\[|◁].*[>\]|▷]", re.DOTALL)
 WITHOUT_THINKING = {"add_generation_prompt": True, "enable_thinking": False, "thinking": False}
 """Variables of chat templates: where the reply begins, and that it begins without a chain of
 thought (Qwen3 and others)."""
+_NAMED = ("bos_token", "eos_token", "mask_token")
+"""Purposes of special tokens that a checkpoint's files name."""
 # GPT-4's split, as Qwen2's tokenizer.json states it.
 _QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_LLAMA3_SPLIT = _QWEN2_SPLIT.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+_QWEN2, _LLAMA3 = ("qwen2", "deepseek-r1-qwen"), ("llama-bpe", "llama3", "llama-v3")
+"""Names of a split in GGUF files; that of Llama 3 takes digits in threes."""
 
 
 class Tokenizer:
@@ -80,7 +89,11 @@ class Tokenizer:
             OptionError: the model has no chat template, or the template refuses these roles.
         """
         if self._template is None:
-            raise OptionError("This model has no chat template: encode the prompt yourself.")
+            raise OptionError(
+                "This model has no chat template: it may be a base model, that was never taught to "
+                "reply. Take its instruct version, put a chat_template.jinja beside its "
+                "tokenizer.json, or encode the prompt yourself."
+            )
         template, roles = self._template, [role for role, _ in messages]
 
         def render(contents: Sequence[str]) -> str:
@@ -89,7 +102,7 @@ class Tokenizer:
 
         try:
             return self.encode_around([content for _, content in messages], render)
-        except TemplateError as error:
+        except Exception as error:  # a template may divide by zero as well
             raise OptionError(f"The chat template refuses this conversation: {error}") from error
 
     def encode_around(
@@ -198,10 +211,14 @@ def from_gguf(metadata: dict[str, Any]) -> Tokenizer:
         types: list[int] = metadata["tokenizer.ggml.token_type"]
     except KeyError as error:
         raise ModelFileError(f"The GGUF file lacks {error}.") from error
-    vocabulary = {token: i for i, token in enumerate(tokens)}
-    pairs = [(first, second) for first, _, second in (m.partition(" ") for m in merges)]
-    backend = Backend(models.BPE(vocab=vocabulary, merges=pairs))
-    backend.pre_tokenizer = _split(metadata.get("tokenizer.ggml.pre"))
+    split = metadata.get("tokenizer.ggml.pre")
+    try:
+        backend = Backend(_bpe(tokens, merges, whole_words=split in _LLAMA3))
+        if len(types) != len(tokens):
+            raise ValueError(f"{len(types)} types of {len(tokens)} tokens")
+    except Exception as error:  # the library raises Exception itself
+        raise ModelFileError(f"The GGUF file's tokenizer is damaged: {error}.") from error
+    backend.pre_tokenizer = _split(split)
     backend.decoder = decoders.ByteLevel()
     backend.add_tokens([t for t, k in zip(tokens, types, strict=True) if k == _USER_DEFINED])
     control = [t for t, k in zip(tokens, types, strict=True) if k == _CONTROL]
@@ -209,9 +226,16 @@ def from_gguf(metadata: dict[str, Any]) -> Tokenizer:
     special = {
         f"{name}_token": tokens[metadata[key]]
         for name in ("bos", "eos")
-        if (key := f"tokenizer.ggml.{name}_token_id") in metadata
+        if metadata.get(key := f"tokenizer.ggml.{name}_token_id", len(tokens)) < len(tokens)
     }
-    return Tokenizer(backend, metadata.get("tokenizer.chat_template"), special)
+    return Tokenizer(backend, _chat_template(metadata.get("tokenizer.chat_template")), special)
+
+
+def _bpe(tokens: list[str], merges: list[str], *, whole_words: bool) -> models.BPE:
+    """The merges of a GGUF file; `whole_words` takes a word of the vocabulary as it is."""
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    pairs = [(first, second) for first, _, second in (m.partition(" ") for m in merges)]
+    return models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=whole_words)
 
 
 def from_directory(path: Path) -> Tokenizer:
@@ -223,18 +247,34 @@ def from_directory(path: Path) -> Tokenizer:
     try:
         backend = Backend.from_file(str(path / "tokenizer.json"))
     except Exception as error:  # the library raises Exception itself
-        raise ModelFileError(f"{path / 'tokenizer.json'} cannot be read: {error}") from error
-    settings, template = path / "tokenizer_config.json", path / "chat_template.jinja"
-    values = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-    chat = (
-        template.read_text(encoding="utf-8") if template.exists() else values.get("chat_template")
-    )
-    special = {}
-    for name in ("bos_token", "eos_token", "mask_token"):
-        token = values.get(name)
-        # Written either as the token or as an object with its content.
-        special[name] = token.get("content", "") if isinstance(token, dict) else token or ""
+        why = POINTER if is_pointer(path / "tokenizer.json") else str(error)
+        raise ModelFileError(
+            f"{path / 'tokenizer.json'} cannot be read: {why} (transformers writes this file: "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...).)"
+        ) from error
+    values: dict[str, Any] = {}
+    # Where both name a special token, the second file counts.
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (path / file).exists():
+            values |= {k: v for k, v in read_json(path / file).items() if v is not None}
+    special = {name: _spelled(values.get(name)) for name in _NAMED}
+    template = path / "chat_template.jinja"
+    chat = read_text(template) if template.exists() else _chat_template(values.get("chat_template"))
     return Tokenizer(backend, chat, special)
+
+
+def _spelled(token: object) -> str:
+    """A special token, which is written as text or as an object with its content; or nothing."""
+    found = token.get("content") if isinstance(token, dict) else token
+    return found if isinstance(found, str) else ""
+
+
+def _chat_template(found: object) -> str | None:
+    """The template that a file states: a text, or the `default` one of a list."""
+    if isinstance(found, list):
+        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
 
 
 def _split(name: str | None) -> pre_tokenizers.PreTokenizer:
@@ -242,8 +282,9 @@ def _split(name: str | None) -> pre_tokenizers.PreTokenizer:
     if name == "smollm":
         digits = pre_tokenizers.Digits(individual_digits=True)
         return pre_tokenizers.Sequence([digits, byte_level])
-    if name == "qwen2":
-        split = pre_tokenizers.Split(Regex(_QWEN2_SPLIT), behavior="isolated")
+    if name in _QWEN2 or name in _LLAMA3:
+        pattern = _QWEN2_SPLIT if name in _QWEN2 else _LLAMA3_SPLIT
+        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
         bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         return pre_tokenizers.Sequence([split, bytes_only])
     if name in (None, "default", "gpt-2"):
@@ -259,6 +300,28 @@ def _compile(source: str) -> Any:
         raise TemplateError(message)
 
     # A template comes with the weights and is not trusted: the sandbox allows no side effect.
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+    )
+    environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = refuse
-    return environment.from_string(source)
+    environment.globals["strftime_now"] = time.strftime
+    try:
+        return environment.from_string(source)
+    except TemplateError as error:
+        raise ModelFileError(f"The model's chat template cannot be read: {error}.") from error
+
+
+class _Generation(Extension):
+    """The tag `generation`, which marks for training what the model says; its text is kept."""
+
+    tags = {"generation"}  # noqa: RUF012 (as jinja2 declares it)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _to_json(value: object, **options: Any) -> str:
+    """JSON as templates expect it, without the escapes that jinja2's own filter adds for HTML."""
+    return json.dumps(value, **{"ensure_ascii": False, **options})

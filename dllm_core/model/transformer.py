@@ -20,6 +20,7 @@ from dllm_core.model import exact_rows
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.quantize import Int4Linear, Int8Linear, PackedLinear
+from dllm_core.model.stored_embedding import StoredEmbedding
 from dllm_core.rope import PLAIN_ROPE
 
 
@@ -278,6 +279,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, kind: LinearKind, context: int) -> None:
         super().__init__()
         self.config = config
+        self.embedding: Tensor | StoredEmbedding
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
         self.rotary = Rotary(config, context)
         self.blocks = nn.ModuleList(Block(config, i, kind) for i in range(config.num_layers))
@@ -291,6 +293,11 @@ class Transformer(nn.Module):
         for layer in self.modules():
             if isinstance(layer, Linear):
                 layer.exact = config.autoregressive
+
+    def use_embedding(self, embedding: Tensor | StoredEmbedding) -> None:
+        """Look tokens up in this embedding, which another model may have, too."""
+        self._parameters.pop("embedding", None)
+        self.embedding = embedding
 
     def forward(
         self,
@@ -342,6 +349,7 @@ class Transformer(nn.Module):
             return ranked
         normed = F.rms_norm(hidden, self.norm.shape, self.norm, self.config.norm_eps)
         if self.head is None:
+            assert isinstance(self.embedding, Tensor), "a packed head is a copy"
             few = self.config.autoregressive and exact_rows.serves(normed)
             product = exact_rows.linear if few else F.linear
             return product(normed, self.embedding)

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import WeightsError
+from dllm_core.model import heap
 from dllm_core.model.families import NameMap
 from dllm_core.model.fp8_linear import Fp8Linear
 from dllm_core.model.lazy_tensors import Rows, Stored, pieces
 from dllm_core.model.packed_transformer import PackedTransformer
 from dllm_core.model.quantize import PackedLinear, Stretch
+from dllm_core.model.stored_embedding import StoredEmbedding
 from dllm_core.model.transformer import LinearKind, Transformer
 
 _LISTED = 20
@@ -105,6 +107,8 @@ def fill(
     """
     found, wanted = list(tensors), slots(model.config, names)
     _check(model, names, found, wanted)
+    if model.config.tied_head:
+        _check_tied(names, dict(found))
     found = [(name, tensor) for name, tensor in found if name in wanted]
     _plan(model, [(wanted[name], tensor) for name, tensor in found])
     total, done = sum(prod(tensor.shape) for _, tensor in found), 0
@@ -113,6 +117,7 @@ def fill(
         _store(model, slot, tensor)
         if slot.parameter == "embedding" and model.config.tied_head:
             _copy_to_head(model, tensor)
+        heap.trim()  # else pieces and narrower layers leave holes, a fifth of the weights in F16
         done += prod(tensor.shape)
         if progress is not None:
             progress(done / total, f"reading {name}")
@@ -149,6 +154,8 @@ def _target(model: Transformer, slot: TensorRows) -> Tensor:
 
 def _shape(model: Transformer, slot: TensorRows) -> tuple[int, ...]:
     """Shape of the tensor that fills these rows."""
+    if slot.parameter == "embedding":
+        return tuple(model.embedding.shape)
     module = model.get_submodule(_owner(slot.parameter))
     if isinstance(module, PackedLinear) and slot.parameter.endswith("weight"):
         return len(range(module.out_features)[slot.rows]), module.in_features
@@ -160,6 +167,11 @@ def _store(model: Transformer, slot: TensorRows, tensor: Rows) -> None:
     if isinstance(module, PackedLinear | Fp8Linear) and slot.parameter.endswith("weight"):
         _store_rows(module, slot.rows.start or 0, tensor)
         return
+    if slot.parameter == "embedding" and isinstance(model.head, PackedLinear):
+        stored = StoredEmbedding.of(tensor)
+        if stored is not None:
+            model.use_embedding(stored)
+            return
     target = _target(model, slot)
     for rows in pieces(tensor.shape):
         target[rows].copy_(tensor[rows])
@@ -209,6 +221,40 @@ def _check(
     ]
     if lines:
         raise WeightsError(" ".join(["The checkpoint does not fit its configuration.", *lines]))
+
+
+def _check_tied(names: NameMap, tensors: Mapping[str, Rows]) -> None:
+    """Refuse a head that is written out and differs from the embedding which it is said to be."""
+    source = {parameter: name for name, parameter in names.items()}
+    name = source["head.weight"]
+    if name not in tensors:
+        return
+    embedding, head = tensors[source["embedding"]], tensors[name]
+    same = tuple(embedding.shape) == tuple(head.shape) and all(
+        torch.equal(embedding[rows], head[rows]) for rows in pieces(embedding.shape)
+    )
+    if not same:
+        raise WeightsError(
+            f"The configuration says that the head is the embedding, but {name} differs from it: "
+            'give config={"tied_head": False} if the head was trained, or delete that tensor.'
+        )
+
+
+def check_size(config: ModelConfig, tensors: Sequence[Rows]) -> None:
+    """Refuse a configuration of far more weights than there are, before memory is taken for them.
+
+    Raises:
+        WeightsError: it is one.
+    """
+    heads = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
+    layer = config.hidden_size * (heads + 3 * config.intermediate_size)
+    wanted = config.vocab_size * config.hidden_size + config.num_layers * layer
+    there = sum(prod(tensor.shape) for tensor in tensors)
+    if wanted > 2 * there + 2**24:
+        raise WeightsError(
+            f"The configuration is that of a model of {wanted:.2g} weights, and the files have "
+            f"{there:.2g}: they belong to different checkpoints, or a file is missing."
+        )
 
 
 def _is_redundant(name: str, config: ModelConfig, names: NameMap) -> bool:

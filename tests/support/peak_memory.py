@@ -24,7 +24,8 @@ def peak() -> int:
 
 def held(module: torch.nn.Module) -> int:
     """Bytes of all weights in the form in which they are used."""
-    return sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
+    embedding = getattr(module.embedding, "raw", torch.empty(0))
+    return sum(t.nbytes for t in (*module.parameters(), *module.buffers(), embedding))
 
 
 if __name__ == "__main__":

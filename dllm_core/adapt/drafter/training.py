@@ -27,6 +27,7 @@ from dllm_core.adapt.heap import keep_freed_memory
 from dllm_core.draft.config import DrafterConfig
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.errors import DataError
+from dllm_core.model.stored_embedding import StoredEmbedding
 
 CONFIG, LOG, CHECKPOINT = "config.json", "log.jsonl", "checkpoint.pt"
 _MEASURED = 60
@@ -244,7 +245,7 @@ class _Swapped:
 
 
 def new_network(
-    config: DrafterConfig, embedding: Tensor, corpus: Corpus, seed: int
+    config: DrafterConfig, embedding: Tensor | StoredEmbedding, corpus: Corpus, seed: int
 ) -> DraftNetwork:
     """A network to begin with: its vocabulary and the whitening are those of the corpus."""
     vocabulary = draft_vocabulary(corpus, config.vocab_size, config.words)
