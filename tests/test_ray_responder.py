@@ -60,7 +60,8 @@ class Slow(ScriptedResponder):
 
     def __init__(self) -> None:
         super().__init__(SCRIPT)
-        self.go, self.closed, self.ended = threading.Event(), 0, 0
+        self.waits, self.go = threading.Event(), threading.Event()
+        self.closed, self.ended = 0, 0
 
     def open(self):  # type: ignore[no-untyped-def]
         return _SlowCall(self)
@@ -79,6 +80,7 @@ class _SlowCall:
         try:
             yield self._inner.prepare(messages)
             yield CanvasStep(1, 2, ("", ""), (True, True), (0.0, 0.0), 0.0)
+            self._responder.waits.set()
             self._responder.go.wait(20)
             yield ReplyText("Fine")
             yield ReplyDone("Fine", 1, 1, 0.0, 0.0)
@@ -143,9 +145,7 @@ async def test_a_dropped_reply_stops_at_the_replica_and_the_next_is_served() -> 
                 if isinstance(piece, CanvasStep):
                     break
         next_one = asyncio.create_task(pieces_of(call))
-        async with asyncio.timeout(10):
-            while proxy.paths.count("/reply") < 2:
-                await asyncio.sleep(0.01)
+        await proxy.asked_for("/reply", 2)
         made.go.set()
         done = (await next_one)[-1]
         assert isinstance(done, ReplyDone)
@@ -161,9 +161,7 @@ async def test_a_later_request_ends_an_earlier_one_whose_connection_still_stands
         async with aclosing(call.reply(ASKED)) as old:
             assert isinstance(await anext(old), Prefilled)
             newer = asyncio.create_task(pieces_of(call))
-            async with asyncio.timeout(10):
-                while proxy.paths.count("/reply") < 2:
-                    await asyncio.sleep(0.01)
+            await proxy.asked_for("/reply", 2)
             made.go.set()
             assert isinstance((await newer)[-1], ReplyDone)
             with pytest.raises(ResponderError, match="Superseded"):
@@ -264,12 +262,9 @@ async def test_health_is_that_of_the_compute_thread(monkeypatch: pytest.MonkeyPa
         await proxy.replica.check_health()
         call = call_of(address)
         reply = asyncio.create_task(pieces_of(call))
-        async with asyncio.timeout(10):
-            while "/reply" not in proxy.paths:
-                await asyncio.sleep(0.01)
-            with pytest.raises(TimeoutError):
-                while True:
-                    await proxy.replica.check_health()
+        await asyncio.to_thread(made.waits.wait, 10)
+        with pytest.raises(TimeoutError):
+            await proxy.replica.check_health()
         made.go.set()
         await reply
         await call.close()

@@ -89,20 +89,27 @@ class VirtualConnection:
     Args:
         engines: loaded engines.
         settings: settings of the server.
+        server: the server that the call belongs to, with its registry of calls; None: one of its
+            own, without one.
     """
 
     rate = WIRE_RATE
     reports_replies = True
     resends = True
 
-    def __init__(self, engines: Engines, settings: Settings) -> None:
+    def __init__(
+        self, engines: Engines, settings: Settings, server: AgentServer | None = None
+    ) -> None:
         self._engines = engines
         self._settings = settings
+        self._server = server
         self._socket = _LoopbackSocket()
         self._call: asyncio.Task[Any] | None = None
 
     async def connect(self) -> None:
-        opened = AgentServer(self._settings, self._engines).sessions.open({"onebreath": "1"})
+        server = self._server or AgentServer(self._settings, self._engines)
+        admitted = None if self._server is None else self._server.calls.admit("websocket")
+        opened = server.sessions.open({"onebreath": "1"})
         pace = Paces(asyncio.get_running_loop().time).of("")
         transport = WebsocketTransport(
             cast(WebSocket, self._socket),
@@ -112,7 +119,13 @@ class VirtualConnection:
             pace,
         )
         await transport.open()
-        self._call = asyncio.create_task(CallRunner(self._engines, self._settings, transport).run())
+        calls = None if self._server is None else self._server.calls
+        runner = CallRunner(self._engines, self._settings, transport, calls=calls)
+        if admitted is None:
+            self._call = asyncio.create_task(runner.run())
+        else:
+            admitted.start(transport, runner.run)
+            self._call = admitted.task
 
     async def send(self, frame: Samples) -> None:
         audio = base64.b64encode(to_pcm16(frame)).decode("ascii")

@@ -21,6 +21,7 @@ from agent.cli.bench import bench
 from agent.cli.bench_echo import echo
 from agent.cli.bench_network import network
 from agent.cli.bench_panel import panel
+from agent.cli.bench_soak import soak
 from agent.cli.console import (
     ConfigOption,
     JsonOption,
@@ -304,6 +305,7 @@ app.command("phone-check", hidden=True)(maintenance.telephony_check)  # its form
 bench.command()(panel)
 bench.command()(network)
 bench.command()(echo)
+bench.command()(soak)
 app.add_typer(bench, name="bench")
 app.add_typer(adapt, name="adapt")
 

@@ -24,9 +24,17 @@ class Proxy:
         self.replica = replica
         self.statuses: list[int] = []
         self.paths: list[str] = []
+        self._asked = asyncio.Condition()
+
+    async def asked_for(self, path: str, times: int) -> None:
+        """Wait until a path has been asked for so many times."""
+        async with asyncio.timeout(10), self._asked:
+            await self._asked.wait_for(lambda: self.paths.count(path) >= times)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.paths.append(scope["path"])
+        async with self._asked:
+            self.paths.append(scope["path"])
+            self._asked.notify_all()
         if self.statuses:
             status = self.statuses.pop(0)
             await send({"type": "http.response.start", "status": status, "headers": []})
