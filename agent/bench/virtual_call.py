@@ -23,6 +23,7 @@ from agent.latency.connection import ReceivedEvent
 from agent.latency.realtime import received_events
 from agent.protocol import WIRE_RATE
 from agent.runtime.call import CallRunner
+from agent.runtime.calls import CallEnd
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.engines import close_engines, load_engines
 from agent.server.app import AgentServer
@@ -119,12 +120,15 @@ class VirtualConnection:
             pace,
         )
         await transport.open()
-        calls = None if self._server is None else self._server.calls
-        runner = CallRunner(self._engines, self._settings, transport, calls=calls)
+
+        async def converse() -> CallEnd:
+            calls = None if admitted is None else server.calls
+            return await CallRunner(self._engines, self._settings, transport, calls=calls).run()
+
         if admitted is None:
-            self._call = asyncio.create_task(runner.run())
+            self._call = asyncio.create_task(converse())
         else:
-            admitted.start(transport, runner.run)
+            admitted.start(transport, converse)
             self._call = admitted.task
 
     async def send(self, frame: Samples) -> None:
