@@ -36,7 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 ResponderOption = Annotated[
     str | None,
     typer.Option(
-        help="Responder engine: diffusion, diffusion-gemma, autoregressive, hosted, ab, scripted "
+        help="Responder engine: diffusion, diffusion-gemma, autoregressive, hosted, ray, ab, scripted "
         "or package.module:Class. Default: as in the settings.",
     ),
 ]
