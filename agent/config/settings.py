@@ -306,7 +306,7 @@ class ResponderChoice(DecodingSettings):
             of a Ray Serve application, such as ``http://127.0.0.1:8000``.
         api_key: key of a hosted service or of that application; safer in ``ONEBREATH_RESPONDER__API_KEY`` than in a file.
         connect_timeout: seconds for each attempt to connect to a hosted service or to replicas.
-        word_timeout: seconds until the first word of a reply from elsewhere, over all attempts, and between
+        word_timeout: seconds until the first word of such a reply, over all attempts, and between
             two pieces of it.
         max_retries: further attempts of such a request that fails before its first word.
         request: further fields of a hosted request, such as ``reasoning_effort``.
