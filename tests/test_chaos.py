@@ -77,15 +77,18 @@ class Caller:
                 return False
             case "stopped":
                 self.line_faults["transport", "stopped"] += 1
-                line.transport.pause_reading()
-                await asyncio.sleep(0.3)
-                line.transport.resume_reading()
+                await self._read_nothing(line, 0.3)
             case "slowed":
                 self.line_faults["transport", "slowed"] += 1
                 for _ in range(10):
-                    await line.recv()
-                    await asyncio.sleep(0.02)
+                    await self._read_nothing(line, 0.03)
+                    await asyncio.sleep(0.003)
         return True
+
+    async def _read_nothing(self, line, seconds):
+        line.transport.pause_reading()
+        await asyncio.sleep(seconds)
+        line.transport.resume_reading()
 
     async def _answered(self, line, mark):
         """The outcome of the reply that was asked for."""

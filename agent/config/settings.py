@@ -304,7 +304,8 @@ class ResponderChoice(DecodingSettings):
         max_tokens: longest reply, in tokens.
         base_url: address of a hosted service's chat API, such as ``http://127.0.0.1:8000/v1``, or
             of a Ray Serve application, such as ``http://127.0.0.1:8000``.
-        api_key: key of a hosted service or of that application; safer in ``ONEBREATH_RESPONDER__API_KEY`` than in a file.
+        api_key: key of a hosted service or of that application; safer in
+            ``ONEBREATH_RESPONDER__API_KEY`` than in a file.
         connect_timeout: seconds for each attempt to connect to a hosted service or to replicas.
         word_timeout: seconds until the first word of such a reply, over all attempts, and between
             two pieces of it.
