@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -358,58 +358,3 @@ def neighbours(
         rows = run_neighbours_bench(calls, turns, config, scripted, status.update)
     show_rows(rows, as_json)
     raise typer.Exit(0 if all(row["met"] for row in rows) else 1)
-
-
-@bench.command()
-def capacity(
-    workers: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1,
-            max=64,
-            help="Number of processes of the server. May be repeated. Default: 1 and 2.",
-        ),
-    ] = None,
-    limit_ms: Annotated[
-        float, typer.Option(min=1, help="Milliseconds of voice to voice, at the 95th percentile.")
-    ] = 1000.0,
-    most: Annotated[int, typer.Option(min=1, max=200, help="Largest number of calls to try.")] = 16,
-    seconds: Annotated[
-        float, typer.Option(min=1, max=3600, help="Duration of the measurement at each number.")
-    ] = 60.0,
-    rows: Annotated[Path | None, typer.Option(help="File for the rows of all numbers.")] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Find how many spoken calls at once are answered within a limit.
-
-    Exits with 1 where not even one call is.
-    """
-    from agent.bench.capacity import Search, run_capacity_bench
-    from agent.bench.rows import append_rows, write_rows
-
-    settings_from(config)
-    check_file(rows)
-    counts = workers or [1, 2]
-    if rows is not None:
-        options = "".join(f" --workers {count}" for count in counts)
-        command = f"onebreath bench capacity{options} --limit-ms {limit_ms:g} --most {most}"
-        command += f" --seconds {seconds:g}"
-        write_rows(rows, [], command)
-    table: list[dict[str, Any]] = []
-
-    def take(row: dict[str, Any]) -> None:
-        table.append(row)
-        if rows is not None:
-            append_rows(rows, [row])
-        if as_json:
-            show_rows([row], as_json=True)
-
-    with err.status("loading") as status:
-        search = Search(limit_ms, most, seconds)
-        run_capacity_bench(counts, search, config, take, status.update)
-    if not as_json:
-        show_rows((row for row in table if row["what"] == "trial"), as_json=False)
-        show_rows((row for row in table if row["what"] == "capacity"), as_json=False)
-    found = [row["calls"] for row in table if row["what"] == "capacity"]
-    raise typer.Exit(0 if all(found) else 1)
