@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +15,7 @@ from agent.bench.panel_script import Half, conversations
 from agent.bench.panel_voices import SpokenConversation, SpokenStep
 from agent.bench.soak import WARM_CALLS, HeldCall, Soak, Usage, batches, soak, soak_settings
 from agent.bench.soak_script import CallDraw, SoakCall, acts_of, requests
-from agent.bench.virtual_time import MeasuredCompute, MeasuredVoices, in_virtual_time
+from agent.bench.virtual_time import CpuClock, MeasuredCompute, MeasuredVoices, in_virtual_time
 from agent.compute import Compute
 from agent.config.settings import Settings
 from agent.responders.scripted import ScriptedResponder
@@ -84,6 +86,30 @@ def test_one_call_that_is_stuck_or_lost_is_too_many(draw: CallDraw, what: str) -
     setattr(call, what, "why")
     assert not found.met
     assert found.stuck + found.lost == 1
+
+
+def test_a_failed_reply_spoils_a_soak(draw: CallDraw) -> None:
+    call = HeldCall(draw.call(1), failed=1)
+    assert not Soak([call], [usage(1, 1.0)]).met
+
+
+def test_the_clock_of_other_processes_goes_on_with_the_next_one() -> None:
+    command = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(command) as busy:
+        running = [busy.pid]
+        clock = CpuClock(lambda: running)
+        first = clock()
+        while (second := clock()) < first + 0.02:
+            pass
+        busy.kill()
+    running = []
+    assert clock() >= second
+    last = clock()
+    with subprocess.Popen(command) as busy:
+        running = [busy.pid]
+        while clock() < last + 0.02:
+            pass
+        busy.kill()
 
 
 def test_a_call_that_the_server_keeps_is_stuck() -> None:

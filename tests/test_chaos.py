@@ -176,7 +176,7 @@ async def test_calls_outlive_the_workers_that_are_not_theirs(tmp_path):
             """A turn of a caller who dials again when his worker dies."""
             for _ in range(20):
                 with contextlib.suppress(WebSocketException, OSError, AssertionError):
-                    async with dial(address) as line:
+                    async with dial(address, "") as line:  # done when sent, not when heard
                         await until(line, "session.created")
                         await line.send(json.dumps(TYPED))
                         await line.send('{"type": "response.create"}')

@@ -126,6 +126,7 @@ class HeldCall:
         turns: ends of turns that the agent reported.
         replies, cut, failed: replies that began, were interrupted, and failed.
         unanswered: turns that wanted a reply and were not answered within 8 s.
+        told: errors that the agent reported.
         stuck: why the call counts as stuck; None: it does not.
         error: why the call was lost; None: it was not.
     """
@@ -138,13 +139,14 @@ class HeldCall:
     cut: int = 0
     failed: int = 0
     unanswered: int = 0
+    told: list[str] = field(default_factory=list)
     stuck: str | None = None
     error: str | None = None
     replying: bool = field(default=False, repr=False)
 
     def row(self) -> dict[str, Any]:
         """The figures of the call."""
-        names = ("turns", "replies", "cut", "failed", "unanswered", "stuck", "error")
+        names = ("turns", "replies", "cut", "failed", "unanswered", "told", "stuck", "error")
         return {
             "what": "call",
             "call": self.drawn.number,
@@ -168,7 +170,7 @@ class HeldCall:
                 self.cut += event.cut
                 self.failed += event.error is not None
             case ReceivedError(message):
-                self.error = self.error or message
+                self.told.append(message)
 
 
 class _Noted(AroundConnection):
@@ -199,7 +201,7 @@ async def hold_call(connection: AgentConnection, drawn: SoakCall) -> HeldCall:
         if drawn.hangs_up_at is None:
             held.stuck = f"not at its end after {LONGEST_CALL:g} s"
     except CallError as error:
-        held.error = held.error or str(error)
+        held.error = str(error)
     else:
         held.unanswered = sum(scored.answered is False for scored in score(found.exact))
         if held.replying:
@@ -289,9 +291,10 @@ class Soak:
 
     @property
     def met(self) -> bool:
-        """Whether nothing was stuck or lost, and memory grew no more than it may."""
+        """Whether nothing was stuck, lost or failed, and memory grew no more than it may."""
         grew = self.growth is not None and self.growth > MOST_GROWTH
-        return not (self.stuck or self.lost or grew)
+        failed = any(call.failed or call.told for call in self.calls)
+        return not (self.stuck or self.lost or failed or grew)
 
     def summary(self) -> dict[str, Any]:
         """The figures of all calls."""

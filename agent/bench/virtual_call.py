@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from agent.audio.samples import Samples, to_pcm16
 from agent.bench.figures import Progress
-from agent.bench.virtual_time import MeasuredCompute, MeasuredVoices, cpu_clock
+from agent.bench.virtual_time import CpuClock, MeasuredCompute, MeasuredVoices
 from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.connection import ReceivedEvent
@@ -40,14 +40,18 @@ def measured_engines(settings: Settings, progress: Progress) -> Iterator[Engines
     """
     engines, _ = load_engines(single_threaded(settings), progress)
     try:
-        pids = [child.pid for child in psutil.Process().children(recursive=True)]
         yield replace(
             engines,
             compute=MeasuredCompute(engines.compute),
-            voices=MeasuredVoices(cpu_clock(pids)),
+            voices=MeasuredVoices(CpuClock(_children)),
         )
     finally:
         close_engines(engines)
+
+
+def _children() -> list[int]:
+    """Numbers of the processes that this one started, such as the voice's."""
+    return [child.pid for child in psutil.Process().children(recursive=True)]
 
 
 def single_threaded(settings: Settings) -> Settings:

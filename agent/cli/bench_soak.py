@@ -58,7 +58,9 @@ def soak(
         row = one.row() if isinstance(one, bench.HeldCall) else found.usage_rows()[-1]
         if rows is not None:
             append_rows(rows, [row])
-        if isinstance(one, bench.HeldCall) and (why := one.stuck or one.error):
+        if isinstance(one, bench.HeldCall) and (
+            why := one.stuck or one.error or "; ".join(one.told)
+        ):
             err.print(f"call {one.drawn.number}: {why}")
 
     with err.status("loading") as status:
