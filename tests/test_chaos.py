@@ -170,7 +170,7 @@ async def _well(line):
 async def test_calls_outlive_the_workers_that_are_not_theirs(tmp_path):
     outcomes, faults = Counter(), Counter()
     toml = TOML.replace("max_calls = 3", f"max_calls = {CALLS}")
-    async with program(tmp_path, toml) as (running, address, web):
+    async with program(tmp_path, toml, within=420) as (running, address, web):
 
         async def call():
             """A turn of a caller who dials again when his worker dies."""
@@ -198,15 +198,15 @@ async def test_calls_outlive_the_workers_that_are_not_theirs(tmp_path):
 
         tormenting = asyncio.create_task(torment())
         try:
-            async with asyncio.timeout(115):
+            async with asyncio.timeout(400):
                 await at_once(call, CALLS, 8)
                 await tormenting
         finally:
             tormenting.cancel()
             await asyncio.gather(tormenting, return_exceptions=True)
+            print(dict(outcomes))
+            print(table(faults, ["worker"]))
         await become(web, workers=2, calls=0, status="ready")
         await call()
-    print(dict(outcomes))
-    print(table(faults, ["worker"]))
     assert not outcomes["given up"]
     assert outcomes["completed"] >= CALLS

@@ -36,7 +36,7 @@ class Arguments(ResponderChoice):
     max_replicas: int | None = Field(None, ge=1, le=1024)
     target_queue: float | None = Field(None, gt=0)
     batch: int = Field(16, ge=1, le=256)
-    queue: int = Field(64, ge=0, le=10_000)
+    queue: int = Field(64, ge=1, le=10_000)
     sessions: int = Field(64, ge=1, le=10_000)
     reply_seconds: float = Field(30.0, gt=0, le=600)
     gpus: float = Field(0.0, ge=0, le=16)
