@@ -1,7 +1,6 @@
 """Many calls while their parts are killed, stopped and slowed: nothing is stuck or lost."""
 
 import asyncio
-import contextlib
 import json
 import random
 import sys
@@ -169,13 +168,14 @@ async def _well(line):
 @pytest.mark.long
 async def test_calls_outlive_the_workers_that_are_not_theirs(tmp_path):
     outcomes, faults = Counter(), Counter()
-    toml = TOML.replace("max_calls = 3", f"max_calls = {CALLS}")
-    async with program(tmp_path, toml, within=420) as (running, address, web):
+    # Without the lines of its log, which nobody reads here: a full pipe would stop the server.
+    toml = 'log_level = "error"' + TOML.replace("max_calls = 3", f"max_calls = {CALLS}")
+    async with program(tmp_path, toml, within=240) as (running, address, web):
 
         async def call():
             """A turn of a caller who dials again when his worker dies."""
             for _ in range(20):
-                with contextlib.suppress(WebSocketException, OSError, AssertionError):
+                try:
                     async with dial(address, "") as line:  # done when sent, not when heard
                         await until(line, "session.created")
                         await line.send(json.dumps(TYPED))
@@ -183,7 +183,8 @@ async def test_calls_outlive_the_workers_that_are_not_theirs(tmp_path):
                         done = (await until(line, "response.done"))[-1]["response"]
                         outcomes[done["status"]] += 1
                         return
-                outcomes["dialled again"] += 1
+                except (WebSocketException, OSError, AssertionError) as lost:
+                    outcomes[f"dialled again: {type(lost).__name__}"] += 1
                 await asyncio.sleep(0.2)
             outcomes["given up"] += 1
 
@@ -198,7 +199,7 @@ async def test_calls_outlive_the_workers_that_are_not_theirs(tmp_path):
 
         tormenting = asyncio.create_task(torment())
         try:
-            async with asyncio.timeout(400):
+            async with asyncio.timeout(220):
                 await at_once(call, CALLS, 8)
                 await tormenting
         finally:
