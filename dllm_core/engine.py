@@ -274,24 +274,25 @@ class Engine:
         check_ids(self.config, ids)
         return self._backend(cache, options).prefill(ids, cache)
 
-    def read_with_state(
-        self, ids: Sequence[int], place: int, cache: Cache, options: DecodeOptions
+    def read_with_states(
+        self, ids: Sequence[int], places: Sequence[int], cache: Cache, options: DecodeOptions
     ) -> tuple[PrefillStats, Tensor | None]:
-        """As `read`, and the hidden state (hidden_size,) after `ids[:place]`, from the same pass.
+        """As `read`, and the hidden states after `ids[:place]` for each place, from the same pass.
 
-        The state is that after the last layer. None where tokens see what follows them, or where
-        the prompt lies in pages on a GPU.
+        The states (places, hidden_size) are those after the last layer. None where tokens see what
+        follows them, where the prompt lies in pages on a GPU, or where a place is not inside `ids`.
 
         Raises:
             PromptTooLongError: the prompt does not fit the context.
             OptionError: the model cannot decode with these options.
         """
         host = self._backend(cache, options) is self.host
-        if not self.config.autoregressive or not host or not 0 < place < len(ids):
+        inside = bool(places) and all(0 < place < len(ids) for place in places)
+        if not self.config.autoregressive or not host or not inside:
             return self.read(ids, cache, options), None
         check_request(self.config, self.context, ids, options)
         # The last token is left to the canvas, whose first position it predicts.
-        return self.host.read_with_state(ids[:-1], place, cache.contiguous)
+        return self.host.read_with_states(ids[:-1], places, cache.contiguous)
 
     def submit(
         self,

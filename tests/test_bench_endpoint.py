@@ -35,9 +35,10 @@ from agent.bench.utterances import (
     read_utterances,
     synthesizer_voice,
 )
+from agent.bench.utterances import UTTERANCES as UTTERANCES_FILE
 from agent.cli.main import app
 from agent.config.settings import TurnSettings
-from agent.errors import AudioError
+from agent.errors import AudioError, ConfigError
 from agent.reply import TurnEnding
 from agent.turn_taking.completeness import TurnVerdict, completeness
 from asr.scripted import ScriptedTranscriber
@@ -194,7 +195,9 @@ def test_the_command_prints_the_rows_and_keeps_the_pauses(
     pauses = [FINAL, replace(FINAL, held_out=False), pause()]
     asked = []
 
-    def measured(settings: object, names: object, progress: object) -> tuple[list[Pause], bool]:
+    def measured(
+        settings: object, names: object, progress: object, utterances: list[Utterance]
+    ) -> tuple[list[Pause], bool]:
         asked.append(names)
         return pauses, False
 
@@ -242,3 +245,47 @@ def test_the_head_shortens_sure_ends_and_its_curve_is_told():
     assert rules["cutoff_rate_at_300_ms"] == 0.5
     assert head["cutoff_rate_at_300_ms"] == 0.0
     assert head["delay_at_5_percent_ms"] < rules["delay_at_5_percent_ms"]
+
+
+THINKING_POINTS = UTTERANCES_FILE.with_name("thinking_points.txt")
+
+
+def test_unseen_utterances_are_others_and_none_was_tuned_on() -> None:
+    unseen = read_utterances(THINKING_POINTS)
+    assert len(unseen) >= 60
+    assert {utterance.kind for utterance in unseen} == {"request", "question", "story", "spoken"}
+    assert all(utterance.held_out for utterance in unseen)
+    assert not {u.text for u in unseen} & {u.text for u in UTTERANCES}
+    assert not all(utterance.held_out for utterance in UTTERANCES)
+
+
+@pytest.mark.parametrize("line", ["no kind", "question: | what", "question:", "story: a | | b"])
+def test_a_file_of_utterances_that_is_wrong_is_told_with_its_line(
+    tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "own.txt"
+    path.write_text(f"# mine\n\nanswer: Yes | please.\n{line}\n")
+    with pytest.raises(ConfigError, match="line 4: write kind"):
+        read_utterances(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_utterances(path)
+
+
+def test_the_command_takes_utterances_of_your_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, asked = tmp_path / "own.txt", []
+    path.write_text("answer: Yes, | please.\n")
+
+    def measured(
+        settings: object, names: object, progress: object, utterances: list[Utterance]
+    ) -> tuple[list[Pause], bool]:
+        asked.extend(utterances)
+        return [FINAL], False
+
+    monkeypatch.setattr(endpoint, "measure", measured)
+    ran = CliRunner().invoke(app, ["bench", "endpoint", "--json", "--utterances", str(path)])
+    assert ran.exit_code == 0, ran.output
+    assert [(u.kind, u.parts, u.held_out) for u in asked] == [("answer", ("Yes,", "please."), True)]
+    assert {json.loads(line)["half"] for line in ran.stdout.splitlines()} == {"held out"}

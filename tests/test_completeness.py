@@ -297,8 +297,7 @@ UNSURE = {
         Yes, it would.
         I know where it is.
         That's what I asked for.
-        I'd like to book a table for it.
-        Send a message to it.
+        That's what I'm waiting for.
         We are number one.
         Unless you have something cheaper I'll take this one.
         It's hard to say.
@@ -328,6 +327,22 @@ UNSURE = {
     "destination": """
         Change my appointment from Monday.
         Convert ten miles.
+    """,
+    "misheard": """
+        I'd like to book a table for it.
+        Send a message to it.
+        I want to leave a message for you.
+        We would like a room with them.
+    """,
+    "reason": """
+        Because my car broke down.
+        Because I lost my wallet
+    """,
+    "hour": """
+        Remind me to call my sister at six.
+        The meeting was moved from 2 o'clock to 330.
+        The appointment is on Friday at 1030.
+        Wake me before 7
     """,
     "open_question": """
         Do you have anything?
@@ -434,3 +449,41 @@ def test_words_of_another_language_are_not_judged(words: str) -> None:
 )
 def test_a_long_question_is_at_worst_unsure(words: str) -> None:
     assert completeness(words).verdict is TurnVerdict.UNSURE
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        ("And then I pressed the button, so.", TurnVerdict.INCOMPLETE),
+        ("It was late so", TurnVerdict.INCOMPLETE),
+        ("I think so.", TurnVerdict.COMPLETE),
+        ("Why do you think so?", TurnVerdict.COMPLETE),
+        ("What did you say the name was?", TurnVerdict.COMPLETE),
+        ("How old do you think she is?", TurnVerdict.COMPLETE),
+        ("What is?", TurnVerdict.INCOMPLETE),
+        ("Who is it for?", TurnVerdict.COMPLETE),
+    ],
+)
+def test_so_and_questions_about_a_saying(words: str, verdict: TurnVerdict) -> None:
+    assert completeness(words).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        ("That's N-G-U. Why?", TurnVerdict.INCOMPLETE),
+        ("It's spelled A, B. Are?", TurnVerdict.INCOMPLETE),
+        ("My name is Joe. Why?", TurnVerdict.COMPLETE),
+        ("My last name is Smith, S-N-I-T-H.", TurnVerdict.COMPLETE),
+        ("My last name is Smith, S-N-I-D-H.", TurnVerdict.INCOMPLETE),
+        ("My name is Jo, J-A.", TurnVerdict.INCOMPLETE),
+        ("It's area code 312-555.", TurnVerdict.INCOMPLETE),
+        ("It's area code 312-555-0176.", TurnVerdict.COMPLETE),
+        ("The code is 312555.", TurnVerdict.COMPLETE),
+        ("My phone number is 212. 555.", TurnVerdict.INCOMPLETE),
+        ("My phone number is 212. 555. 0142.", TurnVerdict.COMPLETE),
+        ("The code is 7-4. 9-9", TurnVerdict.UNSURE),
+    ],
+)
+def test_letters_and_digits_as_they_are_misheard(words: str, verdict: TurnVerdict) -> None:
+    assert completeness(words).verdict is verdict

@@ -20,8 +20,15 @@ from agent.session.events import (
 )
 from agent.session.notices import SpeechStopped
 from agent.session.session import Session
-from agent.turn_taking.completeness import Completeness, TurnVerdict
-from agent.turn_taking.ending import DOUBT, CallerPace, between, whole_probability
+from agent.turn_taking.completeness import Completeness, TurnVerdict, completeness
+from agent.turn_taking.ending import (
+    DOUBT,
+    CallerPace,
+    Evidence,
+    between,
+    evidence,
+    whole_probability,
+)
 
 DELAYS = EndpointDelays(0.3, 0.8, 1.5)
 
@@ -54,12 +61,50 @@ def test_what_the_rules_know_the_head_does_not_change(over):
     assert probability(TurnVerdict.COMPLETE, "dictation_done", over) > 0.9
 
 
+def test_a_sure_head_shortens_the_wait_for_a_missing_word_only_so_far():
+    sure, unsure = (probability(TurnVerdict.INCOMPLETE, "preposition", p) for p in (0.995, 0.3))
+    assert unsure < 0.4 < sure <= 0.7
+    assert probability(TurnVerdict.INCOMPLETE, "hesitation", 0.995) < 0.1
+
+
+def test_words_without_a_mark_are_doubted():
+    marked = Completeness(TurnVerdict.UNSURE, "statement", ".")
+    bare = Completeness(TurnVerdict.UNSURE, "statement", "")
+    assert whole_probability(bare, ending(0.8)) < whole_probability(marked, ending(0.8)) - 0.1
+    assert completeness("I live in Rome").mark == ""
+    assert completeness("Where is Rome?").mark == "?"
+
+
+def test_after_a_short_answer_people_go_on():
+    assert 0.25 < DELAYS.at(probability(TurnVerdict.COMPLETE, "short_answer", 0.99)) < 0.35
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("What is the capital of France?", Evidence.QUESTION),
+        ("Turn the lights off in the kitchen.", Evidence.REQUEST),
+        ("I live in Portland.", Evidence.STATEMENT),
+        ("Set a timer for 20.", Evidence.DOUBTED),
+        ("I'd like to book a table for him.", Evidence.DOUBTED),
+        ("A table for", Evidence.LACKING),
+        ("A table for four and", Evidence.UNFINISHED),
+        ("A table for, um", Evidence.UNFINISHED),
+        ("Yes.", Evidence.ANSWER),
+        ("Stop.", Evidence.SURE),
+    ],
+)
+def test_kinds_of_evidence(words, kind):
+    assert evidence(completeness(words)) is kind
+
+
 def test_the_delay_falls_as_the_probability_rises():
     delays = [DELAYS.at(number / 100) for number in range(101)]
     assert delays == sorted(delays, reverse=True)
     assert delays[0] == 1.5
     assert 0.15 <= delays[-1] <= 0.2
-    assert DELAYS.at(0.9) == pytest.approx(0.3)
+    assert DELAYS.at(0.87) == pytest.approx(0.3)
+    assert DELAYS.at(0.5) > 1.0, "an even chance waits longer than the rules' doubt"
     assert DELAYS.at(DOUBT) > 1.1, "a pause of a second within a code is waited for"
 
 

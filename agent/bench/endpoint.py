@@ -262,7 +262,10 @@ class PauseFinder:
 
 
 def measure(
-    settings: Settings, names: Sequence[str], progress: Progress
+    settings: Settings,
+    names: Sequence[str],
+    progress: Progress,
+    utterances: Sequence[Utterance] | None = None,
 ) -> tuple[list[Pause], bool]:
     """Find the pauses of all utterances in all voices; takes about a second per utterance.
 
@@ -270,6 +273,7 @@ def measure(
         settings: settings of the agent.
         names: voices: ``piper``, ``espeak-ng:VOICE`` or ``flite:VOICE``.
         progress: called with a description of each step.
+        utterances: what the voices say; None: the bundled utterances.
 
     Returns:
         The pauses, and whether smart-turn was asked.
@@ -278,7 +282,7 @@ def measure(
         OnebreathError: a voice or a model is missing.
     """
     threads = thread_plan(settings)
-    utterances = read_utterances()
+    utterances = read_utterances() if utterances is None else utterances
     pauses: list[Pause] = []
     with ExitStack() as engines:
         voices = {name: _voice(name, settings, engines, progress) for name in names}
@@ -307,6 +311,8 @@ def figures(
     """Yield a row for each half of the utterances and each policy."""
     for held_out in (False, True):
         half = [pause for pause in pauses if pause.held_out is held_out]
+        if not half:
+            continue
         with_head = any(pause.ending is not None for pause in half)
         for name, policy in policies(settings, with_model, with_head).items():
             yield {"half": "held out" if held_out else "tuned on", "policy": name} | score(

@@ -26,7 +26,7 @@ from agent.audio.samples import (
     read_sound_file,
     resample,
 )
-from agent.errors import AudioError
+from agent.errors import AudioError, ConfigError
 from asr.engine import RATE
 from tts.engine import Synthesizer
 
@@ -53,10 +53,12 @@ class Utterance:
     Attributes:
         kind: kind of the utterance, such as ``question``.
         parts: words between the pauses.
+        unseen: whether it belongs to a file on which no rule was tuned at all.
     """
 
     kind: str
     parts: tuple[str, ...]
+    unseen: bool = False
 
     @property
     def text(self) -> str:
@@ -75,7 +77,7 @@ class Utterance:
     @property
     def held_out(self) -> bool:
         """Whether the utterance belongs to the half on which no rule was tuned."""
-        return _share(self.text) < 0.5
+        return self.unseen or _share(self.text) < 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,28 @@ SpeakParts = Callable[[Sequence[str]], list[Samples]]
 
 
 def read_utterances(path: Path = UTTERANCES) -> list[Utterance]:
-    """Read the utterances of a file, in order."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    pairs = (line.split(":", 1) for line in lines if line and not line.startswith("#"))
+    """Read the utterances of a file, in order; those of other files than the bundled are unseen.
+
+    Raises:
+        ConfigError: the file is no text, or a line has no kind or a part without words.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text: {error}") from error
     return [
-        Utterance(kind, tuple(part.strip() for part in words.split("|"))) for kind, words in pairs
+        _utterance(line, f"{path}, line {number}", path != UTTERANCES)
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith("#")
     ]
+
+
+def _utterance(line: str, place: str, unseen: bool) -> Utterance:
+    kind, colon, words = line.partition(":")
+    parts = tuple(part.strip() for part in words.split("|"))
+    if not colon or not all(any(map(str.isalnum, part)) for part in parts):
+        raise ConfigError(f"{place}: write kind, colon and words, with words around each bar")
+    return Utterance(kind.strip(), parts, unseen)
 
 
 def synthesizer_voice(voice: Synthesizer) -> SpeakUtterance:

@@ -256,6 +256,16 @@ def endpoint(
             "Default: piper.",
         ),
     ] = None,
+    utterances: Annotated[
+        Path | None,
+        typer.Option(
+            "--utterances",
+            help='Your own utterances: one a line, kind, colon, words, with "|" for a pause. '
+            "All of them count as held out. Default: the bundled ones.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     rows: Annotated[
         Path | None, typer.Option("--rows", help="File for the rows of all pauses.")
     ] = None,
@@ -265,14 +275,17 @@ def endpoint(
     """Measure false cut-offs and endpoint delays by policy, on utterances with pauses."""
     from agent.bench.endpoint import figures, measure, pause_row
     from agent.bench.rows import write_rows
+    from agent.bench.utterances import UTTERANCES, read_utterances
     from agent.models.store import fetch_command
 
     settings = settings_from(config)
     check_file(rows)
+    texts = read_utterances(utterances or UTTERANCES)
     with err.status("loading") as status:
-        pauses, with_model = measure(settings, voices or ["piper"], status.update)
+        pauses, with_model = measure(settings, voices or ["piper"], status.update, texts)
     if rows is not None:
         options = "".join(f" --voices {name}" for name in voices or [])
+        options += f" --utterances {utterances}" if utterances is not None else ""
         write_rows(rows, map(pause_row, pauses), f"onebreath bench endpoint{options}")
     if not with_model:
         err.print(

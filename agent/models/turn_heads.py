@@ -11,7 +11,7 @@ from agent.errors import ModelError
 
 FOLDER: Final = Path(__file__).parent / "turn_heads"
 SHA256: Final = {
-    "smollm2-135m-instruct": "3e0d7d3f1cd64c2e115222fa4f87a3eef948a4f0efcaa31366d165c91adaeb7e",
+    "smollm2-135m-instruct": "262a1c14bb44766652ad59b119ec51cbf7b4eea0af8254a0d918938830d5a450",
 }
 """SHA-256 of the head of each model; `onebreath adapt turns` makes them."""
 

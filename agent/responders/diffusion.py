@@ -379,8 +379,10 @@ class DiffusionCall:
             return self._engine.read(ids, cache, self._options), None
         kept = [(message.role, message.content) for message in messages]
         place = shared_prefix(word_ids(self._engine.tokenizer, kept), ids)
-        prefill, state = self._engine.read_with_state(ids, place, cache, self._options)
-        return prefill, None if state is None else TurnEnding(*self._head.probabilities(state))
+        prefill, states = self._engine.read_with_states(ids, (place,), cache, self._options)
+        if states is None:
+            return prefill, None
+        return prefill, TurnEnding(*self._head.probabilities(states[0]))
 
     def _in_time(self, deadline: float | None) -> DecodeOptions:
         """The options with the time that is left as their deadline.

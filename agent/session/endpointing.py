@@ -42,9 +42,11 @@ class EndpointDelays:
             extra: seconds that a doubtful pause may last longer, by the caller's pace; a sure
                 end is not delayed by it.
         """
+        longer = self.incomplete - self.unsure
         points = (
             (0.0, self.incomplete),
-            (DOUBTFUL, self.unsure + LONGER_IN_DOUBT * (self.incomplete - self.unsure)),
+            (UNLIKELY, self.unsure + UNLIKELY_SHARE * longer),
+            (EVEN, self.unsure + EVEN_SHARE * longer),
             (LIKELY, (self.complete + self.unsure) / 2),
             (SURE_END, self.complete),
             (SUREST, SHORTEST_SHARE * self.complete),
@@ -53,13 +55,15 @@ class EndpointDelays:
         return between(points, probability) + extra * min(1.0, 2.0 * (1.0 - probability))
 
 
-DOUBTFUL: Final = 0.4
-LIKELY: Final = 0.75
-SURE_END: Final = 0.9
-SUREST: Final = 0.97
+UNLIKELY: Final = 0.4
+EVEN: Final = 0.55
+LIKELY: Final = 0.72
+SURE_END: Final = 0.87
+SUREST: Final = 0.95
 """Probabilities that a turn is over at which the delay turns; it is linear between them."""
-LONGER_IN_DOUBT: Final = 0.5
-"""Share of the way from the unsure to the incomplete delay that a doubtful turn waits."""
+UNLIKELY_SHARE: Final = 0.85
+EVEN_SHARE: Final = 0.3
+"""Shares of the way from the unsure to the incomplete delay that such a turn waits."""
 FOR_OTHERS: Final = 1.0
 """Seconds that words wait beyond the incomplete delay if they may be meant for others."""
 SHORTEST_SHARE: Final = 0.6

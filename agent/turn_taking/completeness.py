@@ -11,7 +11,7 @@ long transcript its last 600 characters, so that their time is bounded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -38,10 +38,17 @@ class TurnVerdict(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """A verdict and the name of the rule that gave it."""
+    """A verdict and the name of the rule that gave it.
+
+    Attributes:
+        verdict: how complete the words are.
+        rule: the name of the rule.
+        mark: the mark after the last word, as the recogniser wrote it: "." or "?"; empty for none.
+    """
 
     verdict: TurnVerdict
     rule: str
+    mark: str = field(default=".", compare=False)
 
 
 def completeness(
@@ -59,14 +66,15 @@ def completeness(
     if language != LANGUAGE:
         return Completeness(TurnVerdict.UNSURE, "other_language")
     sentence = last_sentence(words, seconds_of_speech)
+    mark = sentence.text[-1:] if sentence.text[-1:] in (".", "?", "!") else ""
     for rule, verdict, fits in RULES:
         if fits(sentence):
             doubt = rules.is_long_question(sentence) and (
                 rule in DOUBTED_OF_QUESTIONS
                 or (rule == "preposition" and sentence.last in rules.PARTICLES)
             )
-            return Completeness(TurnVerdict.UNSURE if doubt else verdict, rule)
-    return Completeness(TurnVerdict.UNSURE, "statement")
+            return Completeness(TurnVerdict.UNSURE if doubt else verdict, rule, mark)
+    return Completeness(TurnVerdict.UNSURE, "statement", mark)
 
 
 def is_whole_request(words: str, language: str = LANGUAGE) -> bool:
@@ -112,8 +120,11 @@ RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
     ("condition", TurnVerdict.INCOMPLETE, rules.has_only_condition),
     ("open_list", TurnVerdict.INCOMPLETE, rules.lists_on),
     ("half_clause_maybe", TurnVerdict.UNSURE, halves.may_end_in_half_clause),
+    ("reason", TurnVerdict.UNSURE, rules.gives_only_a_reason),
+    ("hour", TurnVerdict.UNSURE, halves.ends_in_hour),
     ("bare_number", TurnVerdict.UNSURE, halves.ends_in_bare_number),
     ("destination", TurnVerdict.UNSURE, halves.lacks_destination),
+    ("misheard", TurnVerdict.UNSURE, rules.is_misheard_request),
     ("hesitant", TurnVerdict.UNSURE, rules.hesitant),
     ("polite", TurnVerdict.COMPLETE, rules.ends_politely),
     ("open_question", TurnVerdict.UNSURE, rules.is_open_question),

@@ -118,7 +118,16 @@ def _spelling(tokens: tuple[str, ...]) -> Dictation:
     if len(letters) < 2 and not announced:
         return Dictation.NONE
     # "Smith, S-M-I-T-H": the word is said before it is spelled, so its end is known.
-    return Dictation.DONE if len(letters) > 1 and letters in tokens else Dictation.OPEN
+    whole = len(letters) > 1 and any(_spells(letters, token) for token in tokens)
+    return Dictation.DONE if whole else Dictation.OPEN
+
+
+def _spells(letters: str, word: str) -> bool:
+    """Whether the letters spell the word, of a longer word but for one letter that was misheard."""
+    if len(letters) != len(word) or not word.isalpha():
+        return False
+    wrong = sum(heard != letter for heard, letter in zip(letters, word, strict=True))
+    return wrong <= (1 if len(word) >= 4 else 0)
 
 
 def _spelled(tokens: Sequence[str]) -> str:
@@ -168,6 +177,8 @@ def _usual_lengths(before: Sequence[str], kinds: Sequence[str]) -> frozenset[int
     for count, word in pairwise(before):
         if word == "digits" and count in _COUNTS:
             return frozenset({_COUNTS[count]})
+    if "area" in before:
+        return _LENGTHS["phone"]
     lengths = frozenset[int]().union(*(_LENGTHS.get(kind, frozenset()) for kind in kinds))
     return lengths or _USUAL_LENGTHS
 

@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from itertools import pairwise
 from statistics import mean
 from typing import Final
@@ -17,20 +18,81 @@ from typing import Final
 from agent.reply import TurnEnding
 from agent.turn_taking.completeness import Completeness, TurnVerdict
 
-RULE_ODDS: Final = {
-    TurnVerdict.COMPLETE: 0.9,
-    TurnVerdict.UNSURE: 0.55,
-    TurnVerdict.INCOMPLETE: 0.05,
-}
-"""Probability of a whole turn by the rules' verdict alone."""
-DOUBTFUL_RULES: Final = frozenset(
+
+class Evidence(Enum):
+    """What the rules know of the words, in kinds that a head is weighed against."""
+
+    SURE = auto()
+    """The end is known, such as that of a code with its last digit; a head learns it from no
+    example."""
+    ANSWER = auto()
+    """A whole answer of a word or two, after which people often go on: "Yes, but ..."."""
+    QUESTION = auto()
+    """A whole question."""
+    REQUEST = auto()
+    """A whole command or other sentence that nothing must follow."""
+    STATEMENT = auto()
+    """Words of which the rules know nothing."""
+    DOUBTED = auto()
+    """Numbers, codes and the like, which may go on; a head does not know them."""
+    LACKING = auto()
+    """The last word needs another one, but for rare uses: "what do I wash it with"."""
+    UNFINISHED = auto()
+    """More must come."""
+
+
+_DOUBTED: Final = frozenset(
     {"dictation_maybe", "bare_number", "half_clause_maybe", "destination", "no_words", "drawn_out"}
+    | {"misheard", "reason"}
 )
-"""Rules whose doubt a head cannot remove: it does not know codes, numbers and what follows them."""
-SURE_RULES: Final = frozenset({"short_answer", "command", "dictation_done"})
-"""Rules that know the end of what they judge; a head learns it from no example."""
-DOUBT: Final = 0.35
-"""Probability of a whole turn where such a rule doubts it."""
+_SURE: Final = frozenset({"command", "dictation_done"})
+_UNFINISHED: Final = frozenset(
+    {"hesitation", "trails_off", "connective", "opener", "dictation_open", "condition", "open_list"}
+    | {"subject", "adjective", "then", "half_name"}
+)
+
+
+def evidence(found: Completeness) -> Evidence:
+    """The kind of what the rules found."""
+    if found.rule in _SURE:
+        return Evidence.SURE
+    if found.rule == "short_answer":
+        return Evidence.ANSWER
+    if found.rule in _DOUBTED:
+        return Evidence.DOUBTED
+    if found.verdict is TurnVerdict.INCOMPLETE:
+        return Evidence.UNFINISHED if found.rule in _UNFINISHED else Evidence.LACKING
+    if found.verdict is TurnVerdict.UNSURE:
+        return Evidence.STATEMENT
+    return Evidence.QUESTION if found.mark == "?" else Evidence.REQUEST
+
+
+FIXED: Final = {Evidence.SURE: 0.97, Evidence.ANSWER: 0.87, Evidence.UNFINISHED: 0.05}
+"""Probability of a whole turn where no head is asked."""
+WITHOUT_HEAD: Final = {
+    Evidence.QUESTION: 0.9,
+    Evidence.REQUEST: 0.9,
+    Evidence.STATEMENT: 0.55,
+    Evidence.DOUBTED: 0.35,
+    Evidence.LACKING: 0.05,
+}
+"""Probability of a whole turn by the rules alone."""
+BIAS: Final = {
+    Evidence.QUESTION: 0.0,
+    Evidence.REQUEST: -0.24,
+    Evidence.STATEMENT: -0.47,
+    Evidence.DOUBTED: -0.57,
+    Evidence.LACKING: -0.29,
+}
+HEAD_WEIGHT: Final = 1.11
+UNMARKED: Final = -0.65
+"""Log-odds of a whole turn, for words without a mark at their end. These weights are fitted by
+logistic regression (ADR 39); docs/turns.md has their reliability on other words."""
+DOUBT: Final = 0.4
+HIGHEST: Final = {Evidence.DOUBTED: DOUBT, Evidence.LACKING: 0.7}
+"""Highest probability of a whole turn where the rules doubt what a head does not know."""
+MELODY_WEIGHT: Final = 0.5
+"""Not fitted: smart-turn hears nothing in synthetic voices."""
 
 
 def whole_probability(
@@ -43,28 +105,18 @@ def whole_probability(
         ending: the head's probabilities; None where the responder has no head.
         melody: the turn model's probability that the voice sounds over; None without one.
     """
-    prior = RULE_ODDS[found.verdict]
-    if found.verdict is TurnVerdict.INCOMPLETE:
-        return prior
-    if found.rule in DOUBTFUL_RULES:
-        return DOUBT if ending is None else min(DOUBT, ending.over)
-    if found.rule in SURE_RULES:
-        return 0.97
-    odds = _logit(prior) * RULES_WEIGHT
-    if ending is not None:
-        odds += HEAD_WEIGHT * _logit(ending.over) + HEAD_BIAS
+    kind = evidence(found)
+    if kind in FIXED:
+        return FIXED[kind]
+    if ending is None:
+        odds = _logit(WITHOUT_HEAD[kind])
+    else:
+        odds = BIAS[kind] + HEAD_WEIGHT * _logit(ending.over)
+        odds += 0.0 if found.mark else UNMARKED
     if melody is not None:
         odds += MELODY_WEIGHT * _logit(melody)
-    return 1.0 / (1.0 + math.exp(-odds))
-
-
-RULES_WEIGHT: Final = 0.68
-HEAD_WEIGHT: Final = 0.66
-HEAD_BIAS: Final = -0.59
-"""Fitted by logistic regression on the half of the utterances of `onebreath bench endpoint` that
-the rules were tuned on; docs/turns.md has the reliability on the other half."""
-MELODY_WEIGHT: Final = 0.5
-"""Not fitted: smart-turn hears nothing in synthetic voices."""
+    probability = 1.0 / (1.0 + math.exp(-odds))
+    return min(probability, HIGHEST.get(kind, 1.0))
 
 
 def _logit(probability: float) -> float:

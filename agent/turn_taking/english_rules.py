@@ -55,6 +55,9 @@ def dictates(found: Dictation) -> Predicate:
 
 
 def ends_in_connective(sentence: LastSentence) -> bool:
+    """As in "a coffee and", "and then, so", but not "I think so"."""
+    if sentence.last == "so":
+        return sentence.before not in words.ENDING_SO
     return sentence.last in words.NEVER_LAST or sentence.phrase.endswith(words.NEVER_LAST_PHRASES)
 
 
@@ -94,8 +97,15 @@ def ends_in_auxiliary(sentence: LastSentence) -> bool:
     if sentence.last not in words.AUXILIARIES:
         return False
     whole_answer = len(sentence.tokens) <= 4 and words.lead(sentence.tokens) in words.ANSWERING
-    embedded = words.has_gap(sentence.tokens) and not asks(sentence)
+    embedded = words.has_gap(sentence.tokens) and (
+        not asks(sentence) or asks_for_a_saying(sentence)
+    )
     return not (whole_answer or embedded)
+
+
+def asks_for_a_saying(sentence: LastSentence) -> bool:
+    """As in "what did you say the price was", "how old do you think she is"."""
+    return not words.SAYING.isdisjoint(sentence.tokens[2:-2])
 
 
 def lacks_object(sentence: LastSentence) -> bool:
@@ -220,4 +230,17 @@ def ends_in_closing_word(sentence: LastSentence) -> bool:
 
 def may_be_misheard(sentence: LastSentence) -> bool:
     """As in "a table for it": at a cut Whisper writes a small word for the sound that follows."""
-    return sentence.last in words.CLOSING and sentence.before in words.PREPOSITIONS
+    small = sentence.last in words.CLOSING or sentence.last in words.SMALL_WORDS
+    return small and sentence.before in words.PREPOSITIONS
+
+
+def is_misheard_request(sentence: LastSentence) -> bool:
+    """As in "I'd like to book a table for him", where "um" was said instead of "him"."""
+    asked = words.has_gap(sentence.tokens) or len(sentence.tokens) < 4
+    return may_be_misheard(sentence) and not asked
+
+
+def gives_only_a_reason(sentence: LastSentence) -> bool:
+    """As in "Because my car broke down": an answer to "why?", or the beginning of a sentence."""
+    short = 3 <= len(sentence.tokens) <= words.CONDITION_WORDS
+    return words.lead(sentence.tokens) == "because" and short and "," not in sentence.text

@@ -16,7 +16,7 @@ def _phrases(text: str) -> tuple[str, ...]:
     return tuple(" ".join(phrase.split()) for phrase in text.split(","))
 
 
-HESITATIONS = _words("um uh uhm umm er erm eh hm hmm mm")
+HESITATIONS = _words("um uh uhm umm er erm eh hm hmm mm uhh ummm ehm hmmm mmm")
 STALLING = _phrases(
     """
     you know, i mean, let me see, let me think, let me check, let's see, how do i say, how do you
@@ -80,6 +80,11 @@ NEVER_LAST_PHRASES = _phrases(
 """
 )
 
+ENDING_SO = _words(
+    "think hope guess say said told do did not if believe suppose so or why even ever just done"
+)
+"""Words before a "so" that may end a sentence: "I think so", "why so?"."""
+
 PREPOSITIONS = _words(
     """
     for from with about at by to in on under over after before during against towards toward through
@@ -113,6 +118,8 @@ AUXILIARIES = _words(
     did isn't aren't wasn't weren't having
 """
 )
+SAYING = _words("say said think thought believe guess suppose reckon mean meant claim claimed")
+"""Verbs of a question whose gap lies in the clause after them: "what did you say the price was"."""
 ANSWERING = _words("yes yeah yep no nope of sure i it he she they we you that there")
 """First words of an answer that may end in an auxiliary: "yes it is", "I would"."""
 
@@ -221,6 +228,8 @@ IMPERATIVES = _words(
 """
 )
 TIMES = _words("today tomorrow tonight now yesterday yet soon")
+SMALL_WORDS = _words("you her them i'm im")
+"""Further words that Whisper writes for "um" and "uh" before a pause."""
 CLOSING = _words("it them him too again instead either anymore now anyway yourself myself well")
 
 _GAP_WORDS = WH_WORDS - _words("when when's why why's")

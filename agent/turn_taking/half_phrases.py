@@ -209,6 +209,21 @@ def _lacks_target(sentence: LastSentence) -> bool:
     return converts and {"to", "into", "in", "for"}.isdisjoint(sentence.tokens[2:])
 
 
+def ends_in_hour(sentence: LastSentence) -> bool:
+    """As in "call my sister at six", "from 2 o'clock to 330"; "thirty" may follow."""
+    ranged = sentence.before in ("to", "and") and "o'clock" in sentence.tokens
+    hour = sentence.last in _HOURS or _UNWRITTEN_CLOCK.fullmatch(sentence.last) is not None
+    return hour and (ranged or sentence.before in _HOUR_BEFORE)
+
+
+_HOURS: Final = _words(
+    "one two three four five six seven eight nine ten eleven twelve"
+) | frozenset(map(str, range(1, 13)))
+_UNWRITTEN_CLOCK: Final = re.compile(r"(?:[1-9]|1[0-2])[0-5]\d")
+"""Whisper leaves the colon out: "at 1030"."""
+_HOUR_BEFORE: Final = _words("at until till before after")
+
+
 def ends_in_bare_number(sentence: LastSentence) -> bool:
     """As in "set a timer for 20", "the square root of 100", "remind me on the third".
 

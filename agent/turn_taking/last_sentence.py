@@ -53,10 +53,40 @@ _SENTENCE_END = re.compile(
 _WORD = re.compile(r"[^\s,;:.!?…—–\"“”()\[\]*]+(?:[.@:,][^\s,;:.!?…—–\"“”()\[\]*]+)*@?")
 
 
+_LETTERS: Final = {
+    **{"why": "Y", "you": "U", "are": "R", "oh": "O", "see": "C", "tea": "T", "be": "B"},
+    **{"bee": "B", "eye": "I", "i": "I", "jay": "J", "kay": "K", "ex": "X", "pea": "P"},
+    **{"queue": "Q", "gee": "G"},
+}
+"""Letters by the words that Whisper writes for them: "N-G-U. Why?"; none that answers by itself."""
+_SPELLING: Final = re.compile(r"(?:\b[A-Za-z][-,. ]+)[A-Za-z]\b[.?!,]*$")
+"""Two letters and more at the end of a sentence."""
+_DIGITS: Final = re.compile(r"[\d+(][\d\s(),.-]*")
+_DIGITS_BEFORE: Final = re.compile(r"\d[.,]?$")
+
+
+def _dictated_on(before: str, last: str) -> str:
+    """The last sentence, with the one before it where both are one dictation.
+
+    Whisper ends a sentence between groups of digits: "The code is 7-4. 9-9".
+    """
+    letter = _LETTERS.get(last.strip(".?!").lower())
+    if letter is not None and _SPELLING.search(before):
+        return f"{before.rstrip('.?!')} {letter}"
+    if _DIGITS.fullmatch(last) and _DIGITS_BEFORE.search(before):
+        return f"{before.rstrip('.')} {last}"
+    return last
+
+
 def last_sentence(words: str, seconds_of_speech: float | None) -> LastSentence:
     """The last sentence of the transcript ``words``, cut to `MAX_CHARACTERS` at its end."""
     text = words[-MAX_CHARACTERS:].strip()
     sentences = _SENTENCE_END.split(text)
     last = sentences[-1]
+    for before in reversed(sentences[:-1]):
+        joined = _dictated_on(before, last)
+        if joined == last:
+            break
+        last = joined
     found = (word.strip("'’‘-♪").lower().replace("’", "'") for word in _WORD.findall(last))
     return LastSentence(last, tuple(filter(None, found)), seconds_of_speech)

@@ -17,6 +17,9 @@ from dllm_core.model.turn_head import CLASSES, TurnHead, fingerprint
 
 _ITERATIONS = 200
 _BINS = 5
+RARITY = 0.75
+"""Power of a class's rarity that its examples weigh: those of words to others are few."""
+MOST_WEIGHT = 6.0
 WHOLE, MORE = CLASSES.index("whole"), CLASSES.index("more")
 
 
@@ -58,16 +61,18 @@ def fit_turn_head(states: TurnStates, model: str, penalty: float = 0.1) -> TurnH
     mean, scale = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
     features = (inputs - mean) / scale
     # Rare classes count more than their number, common ones less.
-    counts = torch.bincount(kinds, minlength=len(CLASSES)).clamp_min(1).float()
-    weights = (counts.max() / counts).sqrt().clamp_max(4.0)
+    counts = torch.bincount(kinds, states.weights[fitted], minlength=len(CLASSES)).clamp_min(1)
+    of_class = (counts.max() / counts).pow(RARITY).clamp_max(MOST_WEIGHT).float()
+    weights = states.weights[fitted] * of_class[kinds]
+    weights = weights / weights.sum()
     weight = torch.zeros(len(CLASSES), inputs.shape[1], requires_grad=True)
     bias = torch.zeros(len(CLASSES), requires_grad=True)
     search = torch.optim.LBFGS([weight, bias], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         search.zero_grad()
-        found = F.cross_entropy(features @ weight.T + bias, kinds, weights)
-        found = found + penalty * weight.square().sum()
+        each = F.cross_entropy(features @ weight.T + bias, kinds, reduction="none")
+        found = (weights * each).sum() + penalty * weight.square().sum()
         found.backward()  # type: ignore[no-untyped-call]
         return found
 
@@ -88,7 +93,8 @@ def measure_turn_head(head: TurnHead, states: TurnStates) -> TurnQuality:
     }
     ends = (kinds == WHOLE) | (kinds == MORE)
     whole, truth = found[ends, WHOLE], kinds[ends] == WHOLE
-    return TurnQuality(auc(whole, truth), recall, tuple(reliability(whole, truth)))
+    weights = states.weights[states.kept_out][ends]
+    return TurnQuality(auc(whole, truth), recall, tuple(reliability(whole, truth, weights)))
 
 
 def auc(scores: Tensor, truth: Tensor) -> float:
@@ -100,14 +106,19 @@ def auc(scores: Tensor, truth: Tensor) -> float:
     return float((order[truth].sum() - true * (true + 1) / 2) / (true * false))
 
 
-def reliability(scores: Tensor, truth: Tensor) -> list[tuple[float, float, int]]:
-    """Mean probability and share of true examples, in bins of equal width."""
+def reliability(
+    scores: Tensor, truth: Tensor, weights: Tensor | None = None
+) -> list[tuple[float, float, int]]:
+    """Mean probability and share of true examples, in bins of equal width; weighted, if asked."""
+    weights = torch.ones_like(scores) if weights is None else weights
     rows = []
     for number in range(_BINS):
         low, high = number / _BINS, (number + 1) / _BINS
         chosen = (scores >= low) & ((scores < high) | (number == _BINS - 1))
         if bool(chosen.any()):
-            mean, share = float(scores[chosen].mean()), float(truth[chosen].float().mean())
+            parts = weights[chosen] / weights[chosen].sum()
+            mean = float((parts * scores[chosen]).sum())
+            share = float((parts * truth[chosen]).sum())
             rows.append((round(mean, 3), round(share, 3), int(chosen.sum())))
     return rows
 

@@ -100,13 +100,13 @@ class HostBackend:
         return self._prefill(ids, cache.contiguous)
 
     def _prefill(self, ids: Sequence[int], cache: PromptCache) -> PrefillStats:
-        return self.read_with_state(ids, 0, cache)[0]
+        return self.read_with_states(ids, (), cache)[0]
 
     @torch.inference_mode()
-    def read_with_state(
-        self, ids: Sequence[int], place: int, cache: PromptCache
+    def read_with_states(
+        self, ids: Sequence[int], places: Sequence[int], cache: PromptCache
     ) -> tuple[PrefillStats, Tensor | None]:
-        """Read `ids`; also the hidden state after `ids[:place]`, or None where `place` is 0.
+        """Read `ids`; also the hidden states (places, hidden_size) after `ids[:place]`, or None.
 
         A token that is in the cache already is read again for its state.
         """
@@ -116,10 +116,10 @@ class HostBackend:
         if drafts is not None:
             # Positions that were read without the drafter are read again.
             shared = min(shared, len(drafts))
-        if place:
-            shared = min(shared, place - 1)
+        if places:
+            shared = min(shared, min(places) - 1)
         cache.crop(shared)
-        stop, state = self.config.block_start(len(ids), padding), None
+        stop, states = self.config.block_start(len(ids), padding), None
         new = list(ids[shared:stop])
         if new:
             cache.reserve(len(new))
@@ -131,8 +131,8 @@ class HostBackend:
                 self.drafter.extend(drafts, taps.features)
             cache.commit(new)
             cache.whole = stop
-            state = hidden[place - 1 - shared] if place else None
-        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3), state
+            states = hidden[[place - 1 - shared for place in places]] if places else None
+        return PrefillStats(shared, len(new), (perf_counter() - begin) * 1e3), states
 
     def _placed(self, mask: Tensor | None) -> Tensor | None:
         return None if mask is None else mask.to(self._device)
