@@ -10,7 +10,7 @@ The packages, in the order of the data's flow:
 - ``audio``: samples, resampling, voice activity, echo, the turn model
 - ``turn_taking``: rules about the start and the end of a turn (pure)
 - ``session``: the conversation of a call, events in and commands out (pure)
-- ``responders``: generators of replies: local models, hosted models, A/B tests
+- ``responders``: generators of replies: local and hosted models, Ray Serve, A/B tests
 - ``config``: all settings, from file, environment and flags
 - ``models``: the catalogue of default models and their store
 - ``questions``, ``doctor``: bundled spoken questions, checks of the machine

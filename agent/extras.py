@@ -18,6 +18,7 @@ EXTRAS = {
         "opentelemetry-exporter-otlp-proto-http>=1.30",
         "opentelemetry-sdk>=1.30",
     ),
+    "ray": ("httpx>=0.28", "ray[serve]>=2.56"),
 }
 """Requirements by extra, as pyproject.toml has them.
 

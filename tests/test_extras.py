@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def test_extras_are_those_of_the_project(extra):
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_command_is_accepted_by_pip(extra):
     """Everything is installed here, so pip answers without a network."""
+    if extra == "ray" and find_spec("ray") is None:
+        pytest.skip("Ray is no part of the extra dev, for its size (docs/deploy.md)")
     command = shlex.split(install(extra))
     assert command[0] == sys.executable
     done = subprocess.run(

@@ -114,7 +114,7 @@ def _imports(source: str) -> set[str]:
 def test_every_package_that_is_imported_is_declared():
     declared = {
         canonicalize_name(name)
-        for name in _declared("", "gpu", "adapt", "browser", "hosted", "lab", "mcp", "otel")
+        for name in _declared("", "gpu", "adapt", "browser", "hosted", "lab", "mcp", "otel", "ray")
     }
     known = {*sys.stdlib_module_names, *PACKAGES}
     providers = packages_distributions()
@@ -132,13 +132,17 @@ def test_every_requirement_is_constrained_and_credited():
     # The gpu extra is left out: its version belongs to the CUDA build of torch.
     assert [
         name
-        for name in sorted(_declared("", "dev", "adapt", "browser", "hosted", "lab", "mcp", "otel"))
+        for name in sorted(
+            _declared("", "dev", "adapt", "browser", "hosted", "lab", "mcp", "otel", "ray")
+        )
         if f"\n{name}==" not in pins
     ] == []
     credits = (ROOT / "THIRD_PARTY.md").read_text()
     assert [
         name
-        for name in sorted(_declared("", "gpu", "adapt", "browser", "hosted", "lab", "mcp", "otel"))
+        for name in sorted(
+            _declared("", "gpu", "adapt", "browser", "hosted", "lab", "mcp", "otel", "ray")
+        )
         if f"| {name} |" not in credits
     ] == []
 

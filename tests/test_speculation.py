@@ -39,6 +39,7 @@ from agent.session.notices import (
     ReplyTextDelta,
     SpeechStarted,
     SpeechStopped,
+    TranscriptFailed,
     TranscriptUpdated,
     Trouble,
     TurnTimed,
@@ -104,6 +105,20 @@ def test_nothing_of_a_draft_is_told_before_the_turn_is_over(desk):
     assert kinds[:4] == [TranscriptUpdated, ReplyStarted, ReplyTextDelta, Play]
     assert len(desk.all(DecodeFinal)) == len(desk.all(Respond)) == 1
     assert desk.last(DropTurnAudio).turn == desk.last(DecodeFinal).turn
+
+
+def test_words_that_could_not_be_told_in_a_pause_are_asked_for_again_at_its_end(desk):
+    desk.hear(1.0, 0.9)
+    desk.hear(0.1, 0.0)
+    early = desk.last(DecodeFinal)
+    desk.tell(StageFailed("asr", "a bug", turn=early.turn, revision=early.revision))
+    assert desk.last(Trouble).message == "a bug"
+    desk.hear(0.6, 0.0)
+    assert len(desk.all(DecodeFinal)) == 2
+    assert desk.last(DecodeFinal).revision > early.revision
+    understand(desk, "are you there?")
+    assert desk.last(Respond).messages[-1] == Message("user", "are you there?")
+    assert desk.all(TranscriptFailed) == []
 
 
 def test_a_complete_sentence_ends_the_turn_as_soon_as_it_is_understood(desk):

@@ -48,7 +48,7 @@ format = "json"
 
 
 @contextlib.asynccontextmanager
-async def program(tmp_path, toml=TOML):
+async def program(tmp_path, toml=TOML, within=120):
     """The running parent, its address for calls, and a client of its health."""
     file = tmp_path / "x.toml"
     file.write_text(toml)
@@ -68,7 +68,7 @@ async def program(tmp_path, toml=TOML):
                     printed.split("http://")[1].strip().removesuffix("/readyz").rstrip("/")
                 )
         address, health = found
-        async with asyncio.timeout(120), httpx.AsyncClient(base_url=f"http://{health}") as web:
+        async with asyncio.timeout(within), httpx.AsyncClient(base_url=f"http://{health}") as web:
             await become(web, workers=2)
             workers += psutil.Process(running.pid).children()
             yield running, address, web

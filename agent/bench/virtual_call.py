@@ -16,13 +16,14 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from agent.audio.samples import Samples, to_pcm16
 from agent.bench.figures import Progress
-from agent.bench.virtual_time import MeasuredCompute, MeasuredVoices, cpu_clock
+from agent.bench.virtual_time import CpuClock, MeasuredCompute, MeasuredVoices
 from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.connection import ReceivedEvent
 from agent.latency.realtime import received_events
 from agent.protocol import WIRE_RATE
 from agent.runtime.call import CallRunner
+from agent.runtime.calls import CallEnd
 from agent.runtime.engine_tasks import Engines
 from agent.runtime.engines import close_engines, load_engines
 from agent.server.app import AgentServer
@@ -39,14 +40,18 @@ def measured_engines(settings: Settings, progress: Progress) -> Iterator[Engines
     """
     engines, _ = load_engines(single_threaded(settings), progress)
     try:
-        pids = [child.pid for child in psutil.Process().children(recursive=True)]
         yield replace(
             engines,
             compute=MeasuredCompute(engines.compute),
-            voices=MeasuredVoices(cpu_clock(pids)),
+            voices=MeasuredVoices(CpuClock(_children)),
         )
     finally:
         close_engines(engines)
+
+
+def _children() -> list[int]:
+    """Numbers of the processes that this one started, such as the voice's."""
+    return [child.pid for child in psutil.Process().children(recursive=True)]
 
 
 def single_threaded(settings: Settings) -> Settings:
@@ -89,20 +94,27 @@ class VirtualConnection:
     Args:
         engines: loaded engines.
         settings: settings of the server.
+        server: the server that the call belongs to, with its registry of calls; None: one of its
+            own, without one.
     """
 
     rate = WIRE_RATE
     reports_replies = True
     resends = True
 
-    def __init__(self, engines: Engines, settings: Settings) -> None:
+    def __init__(
+        self, engines: Engines, settings: Settings, server: AgentServer | None = None
+    ) -> None:
         self._engines = engines
         self._settings = settings
+        self._server = server
         self._socket = _LoopbackSocket()
         self._call: asyncio.Task[Any] | None = None
 
     async def connect(self) -> None:
-        opened = AgentServer(self._settings, self._engines).sessions.open({"onebreath": "1"})
+        server = self._server or AgentServer(self._settings, self._engines)
+        admitted = None if self._server is None else self._server.calls.admit("websocket")
+        opened = server.sessions.open({"onebreath": "1"})
         pace = Paces(asyncio.get_running_loop().time).of("")
         transport = WebsocketTransport(
             cast(WebSocket, self._socket),
@@ -112,7 +124,16 @@ class VirtualConnection:
             pace,
         )
         await transport.open()
-        self._call = asyncio.create_task(CallRunner(self._engines, self._settings, transport).run())
+
+        async def converse() -> CallEnd:
+            calls = None if admitted is None else server.calls
+            return await CallRunner(self._engines, self._settings, transport, calls=calls).run()
+
+        if admitted is None:
+            self._call = asyncio.create_task(converse())
+        else:
+            admitted.start(transport, converse)
+            self._call = admitted.task
 
     async def send(self, frame: Samples) -> None:
         audio = base64.b64encode(to_pcm16(frame)).decode("ascii")

@@ -151,8 +151,37 @@ class MeasuredVoices(Executor):
         loop.call_at(max(self._free_at, loop.time()), finish)
 
 
-def cpu_clock(pids: Sequence[int]) -> Callable[[], float]:
-    """A clock of the CPU time of other processes, in seconds. Linux only."""
-    # The kernel's number for the scheduler's clock of a process (clock_getcpuclockid).
-    clocks = [(~pid << 3) | 2 for pid in pids]
-    return lambda: sum(time.clock_gettime(clock) for clock in clocks)
+class CpuClock:
+    """A clock of the CPU time of other processes, in seconds, which goes on when they change.
+
+    Linux only.
+
+    Args:
+        processes: tells the numbers of the processes, when one of those before has ended.
+    """
+
+    def __init__(self, processes: Callable[[], Sequence[int]]) -> None:
+        self._processes = processes
+        self._clocks: list[int] = []
+        self._last = self._before = 0.0
+        self._watch()
+
+    def __call__(self) -> float:
+        if not self._clocks:
+            self._watch()
+        try:
+            self._last = self._before + self._sum()
+        except OSError:  # one has ended, and another may have taken its place
+            self._watch()
+        return self._last
+
+    def _watch(self) -> None:
+        # The kernel's number for the scheduler's clock of a process (clock_getcpuclockid).
+        self._clocks = [(~pid << 3) | 2 for pid in self._processes()]
+        try:
+            self._before = self._last - self._sum()
+        except OSError:
+            self._clocks, self._before = [], self._last
+
+    def _sum(self) -> float:
+        return sum(time.clock_gettime(clock) for clock in self._clocks)

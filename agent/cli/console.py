@@ -36,8 +36,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 ResponderOption = Annotated[
     str | None,
     typer.Option(
-        help="Responder engine: diffusion, diffusion-gemma, autoregressive, hosted, ab, scripted "
-        "or package.module:Class. Default: as in the settings.",
+        help="Responder engine: diffusion, diffusion-gemma, autoregressive, hosted, ray, ab, "
+        "scripted or package.module:Class. Default: as in the settings.",
     ),
 ]
 ModelOption = Annotated[

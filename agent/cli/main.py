@@ -22,6 +22,7 @@ from agent.cli.bench_capacity import capacity
 from agent.cli.bench_echo import echo
 from agent.cli.bench_network import network
 from agent.cli.bench_panel import panel
+from agent.cli.bench_soak import soak
 from agent.cli.console import (
     ConfigOption,
     JsonOption,
@@ -306,6 +307,7 @@ bench.command()(capacity)
 bench.command()(panel)
 bench.command()(network)
 bench.command()(echo)
+bench.command()(soak)
 app.add_typer(bench, name="bench")
 app.add_typer(adapt, name="adapt")
 

@@ -288,8 +288,8 @@ class ResponderChoice(DecodingSettings):
     """One responder with its model, on this machine or hosted; the others are `DecodingSettings`.
 
     Attributes:
-        engine: ``diffusion``, ``diffusion-gemma``, ``autoregressive``, ``hosted``, ``ab``,
-            ``scripted`` or ``package.module:Class``.
+        engine: ``diffusion``, ``diffusion-gemma``, ``autoregressive``, ``hosted``, ``ray``,
+            ``ab``, ``scripted`` or ``package.module:Class``.
         model: name in `onebreath models`, GGUF file, directory, Hugging Face name, or the name that
             a hosted service gives its model.
         adapter: directory of a LoRA adapter, as `onebreath adapt` or PEFT writes it.
@@ -302,12 +302,14 @@ class ResponderChoice(DecodingSettings):
         device: ``cpu``, ``cuda`` or ``auto``.
         threads: CPU threads; None: by the number of cores.
         max_tokens: longest reply, in tokens.
-        base_url: address of a hosted service's chat API, such as ``http://127.0.0.1:8000/v1``.
-        api_key: key of a hosted service; safer in ``ONEBREATH_RESPONDER__API_KEY`` than in a file.
-        connect_timeout: seconds for each attempt to connect to a hosted service.
-        word_timeout: seconds until the first word of a hosted reply, over all attempts, and between
+        base_url: address of a hosted service's chat API, such as ``http://127.0.0.1:8000/v1``, or
+            of a Ray Serve application, such as ``http://127.0.0.1:8000``.
+        api_key: key of a hosted service or of that application; safer in
+            ``ONEBREATH_RESPONDER__API_KEY`` than in a file.
+        connect_timeout: seconds for each attempt to connect to a hosted service or to replicas.
+        word_timeout: seconds until the first word of such a reply, over all attempts, and between
             two pieces of it.
-        max_retries: further attempts of a hosted request that fails before its first word.
+        max_retries: further attempts of such a request that fails before its first word.
         request: further fields of a hosted request, such as ``reasoning_effort``.
     """
 

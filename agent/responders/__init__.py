@@ -8,6 +8,7 @@ RESPONDERS = {
     "diffusion": "agent.responders.diffusion:DiffusionResponder",
     "diffusion-gemma": "agent.responders.diffusion_gemma:DiffusionGemmaResponder",
     "hosted": "agent.responders.hosted:HostedResponder",
+    "ray": "agent.responders.ray:RayResponder",
     "scripted": "agent.responders.scripted:ScriptedResponder",
 }
 

@@ -23,6 +23,12 @@ _SPECIAL = re.compile(
 and some servers recognise such tokens in the words of a message, too."""
 
 
+def public_address(url: str) -> str:
+    """A URL without a user's name, password or query, for messages and logs."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def as_words(content: str) -> str:
     """The content with a space of no width in each special token that is written out in it."""
     return _SPECIAL.sub(lambda found: found[0] + "\u200b", content)
@@ -65,8 +71,7 @@ class Service:
     @property
     def place(self) -> str:
         """The address without a user's name, password or query, for messages and logs."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return public_address(self.base_url)
 
     def quoted(self, words: str) -> str:
         """A service's own words, short and without any secret of ours that they may repeat."""

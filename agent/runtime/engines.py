@@ -150,6 +150,9 @@ def make_responder(chosen: ResponderChoice, threads: int, progress: Progress) ->
     if chosen.engine == "hosted":
         _refuse_decoding(chosen)
         return make(_service(chosen))
+    if chosen.engine == "ray":
+        _refuse_decoding(chosen)
+        return make(_cluster(chosen))
     if chosen.adapter is not None and chosen.engine != "diffusion":
         raise ConfigError(f"responder.adapter says nothing to {chosen.engine}: leave it out")
     if chosen.engine != "diffusion":
@@ -204,6 +207,19 @@ def _service(chosen: ResponderChoice) -> Service:
         word_timeout=chosen.word_timeout,
         max_retries=chosen.max_retries,
         request=chosen.request,
+    )
+
+
+def _cluster(chosen: ResponderChoice) -> object:
+    from agent.responders.ray_connection import Cluster  # only here: it may not be installed
+
+    return Cluster(
+        chosen.base_url,
+        chosen.api_key,
+        max_tokens=chosen.max_tokens,
+        connect_timeout=chosen.connect_timeout,
+        word_timeout=chosen.word_timeout,
+        max_retries=chosen.max_retries,
     )
 
 

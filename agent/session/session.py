@@ -329,6 +329,8 @@ class Session:
                 self.user_turn.take_ending(None)
             return
         yield Trouble("asr_failed", event.message, kind="server_error")
+        if self.user_turn.revision_failed(event.turn, event.revision):
+            return
         if (closed := self.user_turn.closed.get(event.turn)) is not None:
             closed.unheard = event.message
         nothing = Transcript("", 0, final=True)

@@ -292,6 +292,20 @@ class UserTurn:
         self._update_delay()
         return True
 
+    def revision_failed(self, turn: int, revision: int) -> bool:
+        """Take that the words up to a pause of the open turn could not be told.
+
+        Returns whether it is such a pause: the end of the turn then asks for its words again.
+        """
+        opened = self.open
+        if opened is None or not opened.awaits(turn, revision) or opened.turn.asked_at is None:
+            return False
+        opened.turn.revision += 1
+        opened.turn.asked_at = opened.words = None
+        opened.drafts = self.settings.max_revisions  # nothing more is tried before the end
+        self._update_delay()
+        return True
+
     def resume(self, now: float) -> Iterator[Command]:
         """Void the revision of a pause after which the caller goes on."""
         opened = self.open
