@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwrig
 from support.browsers import Served, chromium, scripted, served
 from support.relay import Relay, relay_to
 
-from agent.bench.browser_page import Visit
+from agent.bench.browser_page import CONTROLLER, Visit
+from agent.server.keys import new_key
 
 pytestmark = pytest.mark.browser
 
@@ -101,6 +102,34 @@ def test_what_does_not_come_back_ends_honestly_and_keeps_the_conversation(page):
         again.click()
         visit.wait_for("page.connected", 2)
         assert words(page) == ["Hello", "Hello yourself."]
+
+
+def test_a_session_that_is_gone_is_told_at_once_and_not_tried_for_ever(page):
+    with through_a_relay(page) as (visit, relay, _):
+        visit.open("?transport=websocket").start()
+        visit.type("Hello")
+        visit.wait_for("response.done")
+        page.evaluate(f"void ({CONTROLLER}.call.reconnection.token = 'rs_of_another_server')")
+        relay.cut()
+        visit.wait_for("page.ended")
+        expect(page.get_by_role("alert")).to_contain_text("The server has ended this session.")
+        (problem,) = visit.entries("page.problem")
+        assert problem["event"]["code"] == "session_gone"
+        page.get_by_role("button", name="Call again").click()
+        visit.wait_for("page.connected", 2)
+        assert words(page) == ["Hello", "Hello yourself."]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "webrtc"])
+def test_a_key_that_is_missing_is_told_over_either_transport(page, transport):
+    page.on("dialog", lambda dialog: dialog.dismiss())
+    _, hashed = new_key()
+    settings = {"api_keys": {"me": {"hash": hashed}}}
+    with through_a_relay(page, server=settings) as (visit, _, _):
+        visit.open(f"?transport={transport}")
+        page.locator(".orb").click()
+        visit.wait_for("page.ended")
+        expect(page.get_by_role("alert")).to_contain_text("The server did not admit this call.")
 
 
 def test_hanging_up_while_reconnecting_is_the_end(page):

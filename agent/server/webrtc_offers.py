@@ -197,7 +197,7 @@ class WebRtcOffers:
         call = self._calls.find(call_id)
         if call is None and (target := self._forwarding.target(call_id, request)) is not None:
             try:
-                return await self._forwarding.post(target, request, _no_call())
+                return await self._forwarding.forward(target, request, _no_call())
             except Refused as refused:
                 return refused.response()
         if call is None or call.kind != KIND:
@@ -281,7 +281,7 @@ class WebRtcOffers:
         """Let another worker answer an offer, which it reads and checks itself."""
         _check_length(request.headers)
         body = await read_body(request, MAX_BODY)
-        return await self._forwarding.post(target, request, NoSession(), body)
+        return await self._forwarding.forward(target, request, NoSession(), body)
 
     async def _resume(
         self, request: Request, offer: Offer, token: str, caller: Caller | None

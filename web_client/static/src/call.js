@@ -138,11 +138,11 @@ export class Call {
     this.#note({ type: "page.reconnecting" });
     cue(audio.context, "lost");
     const about = { lost, wanted: this.wanted, server: this.server, played: await this.measured.played() };
-    const transport = await this.reconnection.run(audio, this.#listener(unwanted), about, unwanted);
-    if (unwanted()) return transport?.hangUp();
-    if (!transport) return this.#fail("connection_lost", "");
-    this.transport = transport;
-    this.#note({ type: "page.reconnected", transport: transport.name, ms: Math.round(now() - began) });
+    const found = await this.reconnection.run(audio, this.#listener(unwanted), about, unwanted);
+    if (found instanceof Problem) return unwanted() || this.#fail(found.code, "");
+    if (unwanted()) return found.hangUp();
+    this.transport = found;
+    this.#note({ type: "page.reconnected", transport: found.name, ms: Math.round(now() - began) });
     cue(audio.context, "back");
     this.#goOn();
   }

@@ -60,6 +60,10 @@ const ADVICE = {
     title: "The server does not answer.",
     next: "Check that “onebreath serve” is running, then call again. The conversation is kept.",
   },
+  session_gone: {
+    title: "The server has ended this session.",
+    next: "Call again: the conversation is kept, and the new call goes on with it.",
+  },
   connection_lost: {
     title: "The connection was lost.",
     next: "Check the network, then call again. The conversation goes on where it was.",

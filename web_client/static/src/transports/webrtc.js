@@ -2,7 +2,7 @@
 /** The protocol over WebRTC: sound on tracks, events on the data channel `oai-events`. */
 
 import { Problem } from "../problems.js";
-import { bearer, clientSecret } from "./access.js";
+import { bearer, clientSecret, refusalOf } from "./access.js";
 
 const GATHER_MS = 2000;
 const CONNECT_MS = 4000;
@@ -104,11 +104,7 @@ export class WebrtcTransport {
     } catch (error) {
       throw new Problem("server_gone", String(error));
     }
-    if (response.status === 403) throw new Problem("host_refused", location.host);
-    if (response.status === 404) throw new Problem("session_gone");
-    if (response.status === 401) throw new Problem("key_refused");
-    if (response.status === 503 || response.status === 429) throw new Problem("server_full");
-    if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
+    if (!response.ok) throw refusalOf(response, "no_path");
     const place = response.headers.get("Location");
     this.call = place && this.server + place;
     if (this.hungUp && !this.query.startsWith("resume=")) this.hangUp(); // the deadline passed meanwhile
@@ -153,9 +149,7 @@ async function iceSettings(server, secret) {
   const response = await fetch(url, { headers: bearer(secret) }).catch((error) => {
     throw new Problem("server_gone", String(error));
   });
-  if (response.status === 403) throw new Problem("host_refused", location.host);
-  if (response.status === 401) throw new Problem("key_refused");
-  if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
+  if (!response.ok) throw refusalOf(response, "no_path");
   return response.json();
 }
 
