@@ -46,6 +46,8 @@ export class Call {
     this.reconnection = new Reconnection();
     this.devices = new DeviceWatch(this, (event) => this.#note(event));
     this.wanted = /** @type {CallOptions["transport"]} */ ("auto");
+    /** @type {{speakerId?: string, volume?: number}} */
+    this.output = {};
     /** Grows with every beginning and end: what an earlier one still waits for is not wanted. */
     this.attempt = 0;
   }
@@ -142,6 +144,7 @@ export class Call {
     if (found instanceof Problem) return unwanted() || this.#fail(found.code, "");
     if (unwanted()) return found.hangUp();
     this.transport = found;
+    if (this.audio && this.audio !== audio) found.use(this.audio); // rebuilt meanwhile
     this.#note({ type: "page.reconnected", transport: found.name, ms: Math.round(now() - began) });
     cue(audio.context, "back");
     this.#goOn();
@@ -153,9 +156,23 @@ export class Call {
     if (event) this.#send(event);
   }
 
+  /** Go on with other sound: the context of the one before is gone. @param {AudioEngine} audio */
+  async replaceAudio(audio) {
+    const old = this.audio;
+    if (!old || !this.transport) return audio.close();
+    audio.takeOver(old);
+    this.audio = audio;
+    this.useSpeaker(this.output);
+    this.transport.use(audio);
+    this.devices.start(audio, this.devices.deviceId);
+    await old.close();
+  }
+
   /** Volume, and the speaker; the system's where none is named.
    * @param {{speakerId?: string, volume?: number}} options */
-  useSpeaker({ speakerId = "", volume = 1 }) {
+  useSpeaker(options) {
+    this.output = options;
+    const { speakerId = "", volume = 1 } = options;
     this.audio?.speaker.setVolume(volume);
     void this.audio?.speaker.useDevice(speakerId);
   }

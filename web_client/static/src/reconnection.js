@@ -59,6 +59,8 @@ export class NoTransport {
 
   async microphoneChanged() {}
 
+  use() {}
+
   drop() {}
 
   /** The session is told not to wait, where it can be. */

@@ -28,6 +28,8 @@ export class WebrtcTransport {
     this.peer = null;
     /** @type {RTCDataChannel | null} */
     this.channel = null;
+    /** The agent's voice. @type {MediaStream | null} */
+    this.voice = null;
     /** Where the call can be hung up. @type {string | null} */
     this.call = null;
     this.hungUp = false;
@@ -63,6 +65,12 @@ export class WebrtcTransport {
     await sender?.replaceTrack(this.audio.microphone.track);
   }
 
+  /** @param {import("../sound/audio_engine.js").AudioEngine} audio */
+  use(audio) {
+    this.audio = audio; // the track of the microphone is the same
+    if (this.voice) audio.speaker.playStream(this.voice);
+  }
+
   drop() {
     this.hungUp = true;
     this.peer?.close();
@@ -84,7 +92,10 @@ export class WebrtcTransport {
     const { stream, track } = this.audio.microphone;
     if (track && stream) peer.addTrack(track, stream);
     else peer.addTransceiver("audio", { direction: "recvonly" });
-    peer.ontrack = ({ track: remote }) => this.audio.speaker.playStream(new MediaStream([remote]));
+    peer.ontrack = ({ track: remote }) => {
+      this.voice = new MediaStream([remote]);
+      this.audio.speaker.playStream(this.voice);
+    };
     await peer.setLocalDescription();
     await gathered(peer);
     await peer.setRemoteDescription({ type: "answer", sdp: await this.#offer(peer) });

@@ -65,7 +65,13 @@ export class WebsocketTransport {
     });
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
     socket.onclose = ({ code, reason }) => this.#closed(code, reason);
-    this.audio.microphone.frames((frame) => this.#speak(frame));
+    this.use(this.audio);
+  }
+
+  /** @param {import("../sound/audio_engine.js").AudioEngine} audio */
+  use(audio) {
+    this.audio = audio;
+    audio.microphone.frames((frame) => this.#speak(frame));
   }
 
   /** @param {WireEvent} event */
