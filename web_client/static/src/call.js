@@ -156,18 +156,6 @@ export class Call {
     if (event) this.#send(event);
   }
 
-  /** Go on with other sound: the context of the one before is gone. @param {AudioEngine} audio */
-  async replaceAudio(audio) {
-    const old = this.audio;
-    if (!old || !this.transport) return audio.close();
-    audio.takeOver(old);
-    this.audio = audio;
-    this.useSpeaker(this.output);
-    this.transport.use(audio);
-    this.devices.start(audio, this.devices.deviceId);
-    await old.close();
-  }
-
   /** Volume, and the speaker; the system's where none is named.
    * @param {{speakerId?: string, volume?: number}} options */
   useSpeaker(options) {

@@ -57,7 +57,7 @@ export class ContextWatch {
     this.rebuilding = true;
     try {
       const audio = await AudioEngine.open();
-      await this.call.replaceAudio(audio);
+      await this.#replaceBy(audio);
       this.note({ type: "page.sound.rebuilt" });
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -66,6 +66,19 @@ export class ContextWatch {
       this.rebuilding = false;
     }
     await this.keepRunning();
+  }
+
+  /** @param {AudioEngine} audio */
+  async #replaceBy(audio) {
+    const { call } = this;
+    const { audio: old, transport } = call;
+    if (!old || !transport) return audio.close(); // hung up meanwhile
+    audio.takeOver(old);
+    call.audio = audio;
+    call.useSpeaker(call.output);
+    transport.use(audio);
+    call.devices.start(audio, call.devices.deviceId);
+    await old.close();
   }
 
   /** @param {boolean} stopped */
