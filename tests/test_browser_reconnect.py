@@ -168,6 +168,26 @@ class Ether:
 
 
 @pytest.mark.slow
+def test_an_offer_does_not_wait_for_a_slow_stun_server(page):
+    nobody = {"iceServers": [{"urls": "stun:127.0.0.1:9"}]}
+    page.route("**/v1/realtime/ice", lambda route: route.fulfill(json=nobody))
+    patched = []
+    page.on("response", lambda got: got.request.method == "PATCH" and patched.append(got))
+    with through_a_relay(page) as (visit, _, _):
+        visit.open("?transport=webrtc").start()
+        visit.type("Hello")
+        visit.wait_for("response.done")
+        for _ in range(300):
+            if patched:
+                break
+            page.wait_for_timeout(50)
+        assert [answer.status for answer in patched] == [204]
+        assert "a=end-of-candidates" in patched[0].request.post_data
+        visit.type("And now?")
+        visit.wait_for("response.done", 2)
+
+
+@pytest.mark.slow
 def test_a_dead_media_path_is_replaced(page, monkeypatch):
     ether = Ether(monkeypatch)
     with through_a_relay(page) as (visit, _, server):

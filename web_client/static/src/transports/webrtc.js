@@ -3,8 +3,9 @@
 
 import { Problem } from "../problems.js";
 import { bearer, clientSecret, refusalOf } from "./access.js";
+import { Trickle } from "./trickle.js";
 
-const GATHER_MS = 2000;
+const GATHER_MS = 200; // what is found later follows the offer
 const CONNECT_MS = 4000;
 const LOST_MS = 2000; // how long a broken path may take to come back
 
@@ -96,21 +97,24 @@ export class WebrtcTransport {
       this.voice = new MediaStream([remote]);
       this.audio.speaker.playStream(this.voice);
     };
+    const trickle = new Trickle(peer);
     await peer.setLocalDescription();
     await gathered(peer);
-    await peer.setRemoteDescription({ type: "answer", sdp: await this.#offer(peer) });
+    const sdp = await this.#offer(trickle.offer());
+    if (this.call) trickle.follow(this.call, this.secret);
+    await peer.setRemoteDescription({ type: "answer", sdp });
     await greeted;
     peer.onconnectionstatechange = () => this.#watch(peer);
   }
 
-  /** @param {RTCPeerConnection} peer */
-  async #offer(peer) {
+  /** @param {string} offer */
+  async #offer(offer) {
     let response;
     try {
       response = await fetch(`${this.server}/v1/realtime/calls?onebreath=1&${this.query}`, {
         method: "POST",
         headers: { "Content-Type": "application/sdp", ...bearer(this.secret) },
-        body: peer.localDescription?.sdp,
+        body: offer,
       });
     } catch (error) {
       throw new Problem("server_gone", String(error));
