@@ -201,3 +201,56 @@ def test_a_dead_media_path_is_replaced(page, monkeypatch):
         visit.wait_for("response.done", 2)
         assert words(page) == ["Hello", "Hello yourself.", "And now?", "Now as well."]
         assert server.calls() == 1
+
+
+KINDS = ("RTCPeerConnection", "WebSocket", "AudioContext", "AudioWorkletNode", "HTMLAudioElement")
+KINDS += ("MediaStreamAudioSourceNode",)
+CUT = f"{CONTROLLER}.call.transport.listener.closed('connection_lost', '')"
+
+
+def kept(page: Page) -> dict[str, int]:
+    """Living objects of the page by kind, after a collection."""
+    tools = page.context.new_cdp_session(page)
+    tools.send("HeapProfiler.collectGarbage")
+    counts = {}
+    for kind in KINDS:
+        prototype = tools.send("Runtime.evaluate", {"expression": f"{kind}.prototype"})
+        of = {"prototypeObjectId": prototype["result"]["objectId"]}
+        objects = tools.send("Runtime.queryObjects", of)["objects"]["objectId"]
+        length = {
+            "objectId": objects,
+            "functionDeclaration": "function () { return this.length; }",
+            "returnByValue": True,
+        }
+        counts[kind] = tools.send("Runtime.callFunctionOn", length)["result"]["value"]
+        tools.send("Runtime.releaseObject", {"objectId": objects})
+    tools.detach()
+    return counts
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("transport", ["websocket", "webrtc"])
+def test_a_page_that_comes_back_two_hundred_times_keeps_nothing(page, monkeypatch, transport):
+    monkeypatch.setattr("agent.server.app.SPARE_RESUMPTIONS", 1000)
+    page.add_init_script("Math.random = () => 0")  # no pause before a first try
+    with through_a_relay(page, server={"offers_per_minute": 60_000}) as (visit, relay, server):
+        visit.open(f"?transport={transport}").start()
+        session = visit.entries("session.created")[0]["event"]["session"]["id"]
+        early: dict[str, int] = {}
+        for turn in range(1, 201):
+            if transport == "websocket":
+                relay.cut()
+            else:
+                page.evaluate(CUT)
+            back = visit.wait_for("session.created", turn + 1)["event"]
+            assert back["session"]["id"] == session
+            visit.wait_for("page.reconnected", turn)
+            if turn == 20:
+                early = kept(page)
+        visit.type("Hello")
+        visit.wait_for("response.done")
+        visit.wait_for("page.sound.first")
+        late = kept(page)
+        assert all(late[kind] <= early[kind] + 2 for kind in KINDS), (early, late)
+        assert server.calls() == 1

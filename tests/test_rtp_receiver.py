@@ -39,7 +39,7 @@ def after_a_stall(level, seconds, monkeypatch):
 @pytest.mark.slow
 def test_silence_after_a_stall_brings_the_sound_back_to_real_time(monkeypatch):
     first, last = after_a_stall(0.0, 60.0, monkeypatch)
-    assert first == pytest.approx(2.6, abs=0.1), "what was said meanwhile, beside its silence"
+    assert 2.2 < first < 2.7, "what was said meanwhile, beside its silence"
     assert abs(last) <= 2 * SECONDS
 
 

@@ -1,4 +1,4 @@
-"""Stalls of a network: server and caller are real, their clock and their network are not."""
+"""Stalls and slow links: server and caller are real, their clock and their network are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.webrtc_calls import HERE
 from test_server import utterances
 
 from agent.bench.network_caller import WebRtcCaller
-from agent.bench.network_link import CONDITIONS, Condition
+from agent.bench.network_link import CONDITIONS, Condition, DatagramLink
 from agent.config.settings import Settings
 from agent.latency.caller import Caller
 from agent.latency.question import SpokenQuestion
@@ -24,21 +24,24 @@ from agent.runtime.engine_tasks import Engines
 from agent.server.app import AgentServer
 from agent.session.playback import Delivery
 from agent.transports.webrtc import WebRtcTransport
+from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer
 
 STALL = Condition("stall-3s", stall=3.0)
 QUESTIONS = 7
+WORDS = "one " * 480
+SLOW = Condition("64-kbit", rate=64_000)
 SETTINGS = Settings(webrtc={"ice_hosts": HERE})
 FRAMES_MS = 100.0
 """Five frames: turns differ by the place of their first sample in frame and buffer, and after a
 stall a pause takes a sixteenth longer (``rtp_receiver.py``)."""
 
 
-def scripted():
+def scripted(answer="Fine, thank you.", voice=ToneSynthesizer):
     return Engines(
         utterances(*["how are you"] * QUESTIONS),
-        ScriptedResponder({"how are you": "Fine, thank you."}),
-        ToneSynthesizer(),
+        ScriptedResponder({"how are you": answer}),
+        voice(),
         LoudIsSpeech,
         VirtualCompute(),
         InlineExecutor(),
@@ -104,3 +107,63 @@ def test_after_a_stall_the_caller_hears_now_not_then(call, monkeypatch):
     ]
     assert after
     assert max(after) <= max(usual) + FRAMES_MS
+
+
+class Rushing(ToneSynthesizer):
+    """Noise, which takes as many bits as an encoder gives it."""
+
+    def _beep(self, word):
+        beep = super()._beep(word)
+        noise = np.random.default_rng(1).normal(0, 0.1, len(beep.samples)).astype(np.float32)
+        return SpeechChunk(noise, beep.rate, beep.words)
+
+
+class ChangingLink:
+    """A link of 64 kbit/s between two seconds of its life, and one without bounds otherwise."""
+
+    def __init__(self, begins, ends):
+        self.begins, self.ends = begins, ends
+        self.slow, self.fast = (DatagramLink(network, "seed") for network in (SLOW, CONDITIONS[0]))
+        self.sent = []
+        """Second, bytes, and whether it arrives, of every packet."""
+
+    def arrivals(self, size, now):
+        link = self.slow if self.begins <= now < self.ends else self.fast
+        arrivals = link.arrivals(size, now)
+        self.sent.append((now, size, bool(arrivals)))
+        return arrivals
+
+    def rate(self, begin, end):
+        """Bits per second that were sent, without headers of IP and UDP."""
+        return 8 * sum(size for now, size, _ in self.sent if begin <= now < end) / (end - begin)
+
+    def lost(self, begin, end):
+        came = [arrived for now, _, arrived in self.sent if begin <= now < end]
+        return 1 - sum(came) / max(1, len(came))
+
+
+@pytest.mark.slow
+def test_the_voice_takes_fewer_bits_on_a_slow_link_and_more_again_after_it(monkeypatch):
+    """A call that goes on while the link becomes slow for 20 s: nothing is lost for longer than it
+    takes to see it, and the voice is as good as before some time after it."""
+    link = ChangingLink(15.0, 35.0)
+    turns = []
+
+    async def hold():
+        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
+        connection = RtcCall(scripted(WORDS, Rushing), SETTINGS, CONDITIONS[0])
+        connection.relay._links = (connection.relay._links[0], link)
+        caller = Caller(connection, reply_timeout=120.0)
+        sound = np.concatenate([silence(0.1, WIRE_RATE), speech(0.6, WIRE_RATE)])
+        async with caller.silence():
+            turns.append(await caller.ask(1, SpokenQuestion("q", sound, "how are you")))
+
+    in_memory(hold())
+    full = link.rate(10, 15)
+    assert link.lost(15, 20) > 0.05, "the full rate does not fit"
+    assert link.lost(20, 60) == 0.0
+    assert link.rate(20, 35) < 0.6 * full
+    assert link.rate(47, 57) > 0.95 * full
+    (turn,) = turns
+    assert (turn.heard, turn.answered) == ("how are you", WORDS.strip())
+    assert turn.reply_seconds > 55.0
