@@ -165,9 +165,9 @@ def test_a_track_that_the_system_mutes_is_told_until_it_is_not(visit):
     expect(alert).to_have_count(0)
 
 
-PITCH = """async ([rate, tone]) => {
+PITCH = """async (tone) => {
   const samples = [];
-  const { audio } = %s.call;
+  const { audio } = CONTROLLER.call;
   const context = new AudioContext();
   const source = new OscillatorNode(context, { frequency: tone });
   const out = context.createMediaStreamDestination();
@@ -182,7 +182,7 @@ PITCH = """async ([rate, tone]) => {
   const later = samples.slice(samples.length / 3);
   const rises = later.filter((value, n) => n && later[n - 1] < 0 && value >= 0).length;
   return [audio.context.sampleRate, samples.length / seconds, (rises / later.length) * 24_000];
-}""" % CONTROLLER
+}""".replace("CONTROLLER", CONTROLLER)
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
@@ -200,7 +200,7 @@ def test_devices_of_any_rate_give_the_wires_rate_and_the_right_pitch(browser, ra
         )
         visit.open("?transport=websocket").start()
         heard_after(visit, 1)
-        found, speed, pitch = visit.page.evaluate(PITCH, [rate, 440])
+        found, speed, pitch = visit.page.evaluate(PITCH, 440)
         assert found == rate
         assert speed == pytest.approx(24_000, rel=0.1)
         assert pitch == pytest.approx(440, rel=0.02)

@@ -46,10 +46,9 @@ async def test_a_wrong_key_is_told():
 
 
 async def test_a_full_server_is_told():
-    async with server(max_calls=1) as (address, _), asking(address) as ask:
-        async with dial(address) as line:
-            await until(line, "session.created")
-            assert await ask() == (503, "server_full")
+    async with server(max_calls=1) as (address, _), asking(address) as ask, dial(address) as line:
+        await until(line, "session.created")
+        assert await ask() == (503, "server_full")
 
 
 @pytest.mark.slow

@@ -28,8 +28,8 @@ PATCHES = 10.0
 SPARE_PATCHES = 100
 NO_CONTENT = 204
 RESTART = (
-    "an ICE restart takes a new offer: POST it to /v1/realtime/calls?resume=TOKEN with the token of "
-    "onebreath.session.resumable"
+    "an ICE restart takes a new offer: POST it to /v1/realtime/calls?resume=TOKEN with the token "
+    "of onebreath.session.resumable"
 )
 ASKED_TO_HANG_UP = CallEnd(Outcome.ENDED, NORMAL_CLOSURE, "a request to hang up")
 

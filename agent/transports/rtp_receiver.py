@@ -12,7 +12,6 @@ from agent.errors import AudioError
 from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
 from agent.transports.opus import RATE, OpusDecoder, packet_duration
 
-
 CATCH_UP = 16
 """Of so many quiet pieces one is left out while the audio is ahead of time, after a stall."""
 
