@@ -77,7 +77,7 @@ async def test_a_spoken_question_is_answered_and_timed(tmp_path, transport):
         await tab.until(f"{CONTROLLER}.session.turn?.status === 'completed'")
         texts = f"{CONTROLLER}.session.items.map(({{text}}) => text)"
         assert await tab.evaluate(texts) == [LEGS, "Eight legs."]
-        assert 100 < await tab.evaluate(f"{CONTROLLER}.session.turn.voiceToVoice") < 10_000
+        await tab.until(f"{CONTROLLER}.session.turn.voiceToVoice > 100")
 
 
 @TRANSPORTS

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from agent.cli.bench_engine import ENGINE_BENCHES, draft
-from agent.cli.bench_output import check_file, show_figures, show_rows
+from agent.cli.bench_output import RowKeeper, check_file, show_figures, show_rows
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 from agent.cli.groups import Commands
 
@@ -386,30 +386,17 @@ def capacity(
     Exits with 1 where not even one call is.
     """
     from agent.bench.capacity import Search, run_capacity_bench
-    from agent.bench.rows import append_rows, write_rows
 
     settings_from(config)
-    check_file(rows)
     counts = workers or [1, 2]
-    if rows is not None:
-        options = "".join(f" --workers {count}" for count in counts)
-        command = f"onebreath bench capacity{options} --limit-ms {limit_ms:g} --most {most}"
-        command += f" --seconds {seconds:g}"
-        write_rows(rows, [], command)
-    table: list[dict[str, Any]] = []
-
-    def take(row: dict[str, Any]) -> None:
-        table.append(row)
-        if rows is not None:
-            append_rows(rows, [row])
-        if as_json:
-            show_rows([row], as_json=True)
-
+    options = "".join(f" --workers {count}" for count in counts)
+    command = f"onebreath bench capacity{options} --limit-ms {limit_ms:g} --most {most}"
+    kept = RowKeeper(rows, f"{command} --seconds {seconds:g}", as_json)
     with err.status("loading") as status:
         search = Search(limit_ms, most, seconds)
-        run_capacity_bench(counts, search, config, take, status.update)
-    if not as_json:
-        show_rows((row for row in table if row["what"] == "trial"), as_json=False)
-        show_rows((row for row in table if row["what"] == "capacity"), as_json=False)
-    found = [row["calls"] for row in table if row["what"] == "capacity"]
-    raise typer.Exit(0 if all(found) else 1)
+        run_capacity_bench(counts, search, config, kept.take, status.update)
+    trials, found = (
+        [row for row in kept.table if row["what"] == each] for each in ("trial", "capacity")
+    )
+    kept.show(trials, found)
+    raise typer.Exit(0 if all(row["calls"] for row in found) else 1)
