@@ -18,6 +18,7 @@ from agent.bench import capacity as module
 from agent.bench.capacity import Callers, Search, Trial, find_capacity, most_that_pass
 from agent.bench.server_process import proportional
 from agent.cli.main import app
+from agent.errors import ConfigError
 from agent.latency.results import TurnResult
 
 
@@ -101,7 +102,7 @@ def test_the_rows_are_all_trials_and_what_they_come_to():
 # ---- callers -------------------------------------------------------------------------------
 
 
-def held(monkeypatch, manner, calls, seconds=60.0):
+def held(monkeypatch, manner, calls, seconds=60.0, ours=True):
     """A trial in virtual time with an agent by script."""
 
     async def memory(process):
@@ -109,9 +110,8 @@ def held(monkeypatch, manner, calls, seconds=60.0):
 
     monkeypatch.setattr(module, "read_memory", memory)
     turns = [0]
-    callers = Callers(
-        lambda: FakeConnection(manner, turns), psutil.Process(), [question(0.4)] * 3, seconds
-    )
+    process = psutil.Process() if ours else None
+    callers = Callers(lambda: FakeConnection(manner, turns), process, [question(0.4)] * 3, seconds)
     return in_virtual_time(callers.measure(calls))
 
 
@@ -136,6 +136,22 @@ def test_a_turn_without_a_reply_counts_as_one_error(monkeypatch):
 def test_calls_that_never_come_to_their_second_turn_are_an_error(monkeypatch):
     trial = held(monkeypatch, Manner(lambda turn: 2.0, reply=12.0), 2, seconds=1.0)
     assert (len(trial.turns), trial.errors) == (0, 1)
+
+
+def test_an_agent_elsewhere_is_measured_without_its_processor_and_memory(monkeypatch):
+    trial = held(monkeypatch, Manner(lambda turn: 0.2, reply=0.5), 1, seconds=3.0, ours=False)
+    row = trial.row(None, 1000)
+    assert (row["workers"], row["server_cpu"], row["pss_gb"]) == (None, None, None)
+    assert row["met"]
+
+
+@pytest.mark.parametrize(
+    "options", [["--url", "ws://127.0.0.1:9", "--workers", "1"], ["--key", "x"]]
+)
+def test_options_of_an_agent_elsewhere_and_of_a_server_here_are_told_apart(options):
+    done = CliRunner().invoke(app, ["bench", "capacity", *options])
+    assert isinstance(done.exception, ConfigError)
+    assert "--url" in str(done.exception)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the share of a page")

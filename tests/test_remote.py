@@ -112,6 +112,18 @@ def test_the_next_request_gets_a_new_worker(remote: RemoteSynthesizer) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_signals_to_the_whole_group_leave_the_worker_running(
+    remote: RemoteSynthesizer, name: str
+) -> None:
+    """A server that drains speaks on, though its supervisor signals every process of it."""
+    before = remote.pid
+    os.kill(before, getattr(signal, name))
+    assert spoken(remote, "still here") == "still here"
+    assert remote.pid == before
+
+
+@pytest.mark.slow
 def test_a_worker_that_dies_again_and_again_always_comes_back() -> None:
     """It was given up after the third death in a row, for ever."""
     remote = RemoteSynthesizer("support.tone_worker", first_pause=0.02, revival_seconds=30.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from tts.lexicon import EMPTY, Lexicon, read_lexicon
 from tts.pipes import PipeMessage, write_message
 from tts.pronunciation import pronunciations
 from tts.scripts import script_for, without_foreign
-from tts.serving import serve
+from tts.serving import leave_signals_to_the_parent, serve
 from tts.silence import LeadTrimmer, set_pause
 from tts.vits import Device, Scales, UnsupportedDevice, UnsupportedVoice, Vits
 
@@ -208,8 +207,7 @@ def _private_stdout() -> BinaryIO:
 
 def main() -> int:
     """Load, report, serve; the exit code is 1 if the voice cannot be loaded."""
-    # Ctrl-C goes to the whole group: the parent decides when its worker ends, by closing the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals_to_the_parent()
     sink = _private_stdout()
     options = _options()
     try:

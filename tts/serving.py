@@ -7,6 +7,7 @@ slow or gone costs nothing, no queue grows, and most of an interrupted reply was
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 import traceback
 from collections import deque
@@ -32,6 +33,16 @@ class _Request:
     id: int
     chunks: Generator[SpeechChunk, None, None]
     credit: int
+
+
+def leave_signals_to_the_parent() -> None:
+    """Ignore what a terminal or a supervisor sends to a whole group of processes.
+
+    The parent decides when its worker ends, by closing the pipe: after SIGTERM its calls go on.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def serve(voice: Voice, source: BinaryIO, sink: BinaryIO) -> None:

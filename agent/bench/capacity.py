@@ -24,6 +24,7 @@ from agent.bench.questions import bundled
 from agent.bench.server_process import cpu_seconds, proportional, running_server
 from agent.errors import CallError
 from agent.latency.connection import AgentConnection
+from agent.latency.connection_factory import ConnectionFactory
 from agent.latency.estimate import quantile
 from agent.latency.load import LoadTest
 from agent.latency.plan import LoadPlan
@@ -50,7 +51,8 @@ class Trial:
     Attributes:
         calls: calls at once.
         turns: their measured turns, without warm-up.
-        server_cpu: CPU time of the server, in shares of the whole machine (0 to 1).
+        server_cpu: CPU time of the server, in shares of the whole machine (0 to 1); None where it
+            is not ours.
         callers_cpu: the same of the callers.
         memory: memory of all processes of the server in gigabytes, shared pages divided among
             those that share them (PSS); None where the system does not tell.
@@ -60,7 +62,7 @@ class Trial:
 
     calls: int
     turns: Sequence[TurnResult]
-    server_cpu: float = 0.0
+    server_cpu: float | None = 0.0
     callers_cpu: float = 0.0
     memory: float | None = None
     failure: str = ""
@@ -93,7 +95,7 @@ class Trial:
         p95 = self.latency(0.95)
         return self.errors == 0 and p95 is not None and p95 <= limit_ms
 
-    def row(self, workers: int, limit_ms: float) -> dict[str, Any]:
+    def row(self, workers: int | None, limit_ms: float) -> dict[str, Any]:
         """The figures as a JSON row."""
         p50, p95 = self.latency(0.5), self.latency(0.95)
         return {
@@ -105,7 +107,7 @@ class Trial:
             "v2v_p95_ms": None if p95 is None else round(p95, 1),
             "errors": self.errors,
             "first_error": self.first_error,
-            "server_cpu": round(self.server_cpu, 3),
+            "server_cpu": None if self.server_cpu is None else round(self.server_cpu, 3),
             "callers_cpu": round(self.callers_cpu, 3),
             "pss_gb": None if self.memory is None else round(self.memory, 3),
             "callers_late": self.callers_late,
@@ -196,15 +198,37 @@ def run_capacity_bench(
             find_capacity(callers.hold, count, search, take, progress)
 
 
-def find_capacity(
-    hold: Callable[[int], Trial], workers: int, search: Search, take: Take, progress: Progress
+def run_capacity_bench_of(
+    agent: ConnectionFactory, search: Search, take: Take, progress: Progress
 ) -> None:
-    """Try numbers of calls with ``hold``; the last row holds what was found."""
+    """Find the capacity of an agent that runs already, here or elsewhere.
+
+    Raises:
+        CallError: it answers not even one call.
+    """
+    callers = Callers(agent.new_connection, None, bundled(), search.seconds)
+    callers.warm_up(1)
+    find_capacity(callers.hold, None, search, take, progress)
+
+
+def find_capacity(
+    hold: Callable[[int], Trial],
+    workers: int | None,
+    search: Search,
+    take: Take,
+    progress: Progress,
+) -> None:
+    """Try numbers of calls with ``hold``; the last row holds what was found.
+
+    Args:
+        workers: number of processes of the server; None where it is not ours.
+    """
     tried: list[Trial] = []
+    where = "" if workers is None else f"{workers} processes, "
 
     def passes(calls: int) -> bool:
         before = f", {tried[-1].calls} had p95 {_shown(tried[-1])}" if tried else ""
-        progress(f"{workers} processes, {calls} calls at once{before}")
+        progress(f"{where}{calls} calls at once{before}")
         tried.append(trial := hold(calls))
         take(trial.row(workers, search.limit_ms))
         return trial.met(search.limit_ms)
@@ -225,13 +249,13 @@ class Callers:
 
     Attributes:
         new_connection: makes the connection of one more call.
-        process: the server, or the parent of its workers.
+        process: the server, or the parent of its workers; None where it is not ours.
         questions: recordings to play.
         seconds: duration of the measurement; a turn that began in it is ended.
     """
 
     new_connection: Callable[[], AgentConnection]
-    process: psutil.Process
+    process: psutil.Process | None
     questions: Sequence[SpokenQuestion]
     seconds: float
 
@@ -270,7 +294,7 @@ class Callers:
         duration = WARM_SECONDS + self.seconds
         plan = LoadPlan(None, duration, calls, warmup=1, turns_per_call=MAX_TURNS)
         own = psutil.Process()
-        began, ours, theirs = time.monotonic(), _cpu(own), cpu_seconds(self.process)
+        began, ours, theirs = time.monotonic(), _cpu(own), self._server_cpu()
         reading = asyncio.create_task(self._memory())
         try:
             await self._load(plan, turns).run()
@@ -282,7 +306,7 @@ class Callers:
         return Trial(
             calls,
             counted,
-            (cpu_seconds(self.process) - theirs) / machine,
+            _share(theirs, self._server_cpu(), machine),
             (_cpu(own) - ours) / machine,
             memory,
             "" if counted else "no call came to its second turn",
@@ -291,7 +315,12 @@ class Callers:
     def _load(self, plan: LoadPlan, turns: list[TurnResult]) -> LoadTest:
         return LoadTest(plan, self.questions, self.new_connection, turns.append)
 
+    def _server_cpu(self) -> float | None:
+        return None if self.process is None else cpu_seconds(self.process)
+
     async def _memory(self) -> float | None:
+        if self.process is None:
+            return None
         await asyncio.sleep(WARM_SECONDS + MEMORY_AT * self.seconds)
         return await read_memory(self.process)
 
@@ -311,6 +340,10 @@ def connections(url: str) -> Callable[[], AgentConnection]:
         return RealtimeConnection(url, address=f"192.0.2.{1 + next(numbers) % 254}")
 
     return new_connection
+
+
+def _share(before: float | None, after: float | None, machine: float) -> float | None:
+    return None if before is None or after is None else (after - before) / machine
 
 
 def _cpu(process: psutil.Process) -> float:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from agent.cli.bench_engine import ENGINE_BENCHES, draft
-from agent.cli.bench_output import RowKeeper, check_file, show_figures, show_rows
+from agent.cli.bench_output import check_file, show_figures, show_rows
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 from agent.cli.groups import Commands
 
@@ -358,45 +358,3 @@ def neighbours(
         rows = run_neighbours_bench(calls, turns, config, scripted, status.update)
     show_rows(rows, as_json)
     raise typer.Exit(0 if all(row["met"] for row in rows) else 1)
-
-
-@bench.command()
-def capacity(
-    workers: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1,
-            max=64,
-            help="Number of processes of the server. May be repeated. Default: 1 and 2.",
-        ),
-    ] = None,
-    limit_ms: Annotated[
-        float, typer.Option(min=1, help="Milliseconds of voice to voice, at the 95th percentile.")
-    ] = 1000.0,
-    most: Annotated[int, typer.Option(min=1, max=200, help="Largest number of calls to try.")] = 16,
-    seconds: Annotated[
-        float, typer.Option(min=1, max=3600, help="Duration of the measurement at each number.")
-    ] = 60.0,
-    rows: Annotated[Path | None, typer.Option(help="File for the rows of all numbers.")] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Find how many spoken calls at once are answered within a limit.
-
-    Exits with 1 where not even one call is.
-    """
-    from agent.bench.capacity import Search, run_capacity_bench
-
-    settings_from(config)
-    counts = workers or [1, 2]
-    options = "".join(f" --workers {count}" for count in counts)
-    command = f"onebreath bench capacity{options} --limit-ms {limit_ms:g} --most {most}"
-    kept = RowKeeper(rows, f"{command} --seconds {seconds:g}", as_json)
-    with err.status("loading") as status:
-        search = Search(limit_ms, most, seconds)
-        run_capacity_bench(counts, search, config, kept.take, status.update)
-    trials, found = (
-        [row for row in kept.table if row["what"] == each] for each in ("trial", "capacity")
-    )
-    kept.show(trials, found)
-    raise typer.Exit(0 if all(row["calls"] for row in found) else 1)

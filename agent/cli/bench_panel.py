@@ -13,6 +13,13 @@ from urllib.parse import quote, urlsplit
 import typer
 
 from agent.bench.panel_script import CONVERSATIONS, Half
+from agent.cli.agent_options import (
+    KeyOption,
+    RecordOption,
+    SessionOption,
+    TransportOption,
+    UrlOption,
+)
 from agent.cli.console import ConfigOption, JsonOption, err, out, run_loop, settings_from
 from agent.errors import ConfigError
 from agent.latency.transport_names import TransportName
@@ -36,27 +43,13 @@ def panel(
     at_once: Annotated[
         int, typer.Option(min=1, max=32, help="Number of concurrent conversations.")
     ] = 1,
-    url: Annotated[
-        str | None,
-        typer.Option(help="Address of the agent. Default: start a server on this machine."),
-    ] = None,
+    url: UrlOption = None,
     model: Annotated[
         str | None, typer.Option(help="Model for a Realtime server, added to its address.")
     ] = None,
-    transport: Annotated[
-        TransportName,
-        typer.Option("--transport", "--wire", help="Transport and protocol of the agent."),
-    ] = TransportName.REALTIME,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ONEBREATH_KEY",
-            help="Credential: bearer token, stream token (twilio) or user:password (asterisk).",
-        ),
-    ] = None,
-    session: Annotated[
-        Path | None, typer.Option(help="JSON file with the body of a session.update to send first.")
-    ] = None,
+    transport: TransportOption = TransportName.REALTIME,
+    key: KeyOption = None,
+    session: SessionOption = None,
     virtual: Annotated[
         bool,
         typer.Option(
@@ -74,10 +67,7 @@ def panel(
     rows: Annotated[
         Path | None, typer.Option("--rows", help="File for the rows of all calls and events.")
     ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="Directory for stereo recordings of the calls (caller left)."),
-    ] = None,
+    record: RecordOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.agent_options import (
+    KeyOption,
+    RecordOption,
+    SessionOption,
+    TransportOption,
+    UrlOption,
+)
 from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.errors import AudioError, ConfigError
@@ -51,24 +58,10 @@ def latency(
             help="Recordings, or directories of WAV files. Default: the bundled questions."
         ),
     ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(help="Address of the agent. Default: start a server on this machine."),
-    ] = None,
-    transport: Annotated[
-        TransportName,
-        typer.Option("--transport", "--wire", help="Transport and protocol of the agent."),
-    ] = TransportName.REALTIME,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ONEBREATH_KEY",
-            help="Credential: bearer token, stream token (twilio) or user:password (asterisk).",
-        ),
-    ] = None,
-    session: Annotated[
-        Path | None, typer.Option(help="JSON file with the body of a session.update to send first.")
-    ] = None,
+    url: UrlOption = None,
+    transport: TransportOption = TransportName.REALTIME,
+    key: KeyOption = None,
+    session: SessionOption = None,
     turns: Annotated[
         int | None,
         typer.Option(
@@ -114,10 +107,7 @@ def latency(
     rows: Annotated[
         Path | None, typer.Option("--out", help="File for the rows. Default: latency-TIME.jsonl.")
     ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="Directory for stereo recordings of the calls (caller left)."),
-    ] = None,
+    record: RecordOption = None,
     budget: BudgetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

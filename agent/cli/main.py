@@ -18,6 +18,7 @@ import typer
 from agent.cli import latency, maintenance
 from agent.cli.adapt import adapt
 from agent.cli.bench import bench
+from agent.cli.bench_capacity import capacity
 from agent.cli.bench_echo import echo
 from agent.cli.bench_network import network
 from agent.cli.bench_panel import panel
@@ -301,6 +302,7 @@ app.command()(maintenance.doctor)
 app.command()(maintenance.models)
 app.command("telephony-check")(maintenance.telephony_check)
 app.command("phone-check", hidden=True)(maintenance.telephony_check)  # its former name
+bench.command()(capacity)
 bench.command()(panel)
 bench.command()(network)
 bench.command()(echo)

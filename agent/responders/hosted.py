@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import cast
@@ -17,12 +17,10 @@ from agent.responders.base import (
     ReplyDone,
     ReplyOptions,
     ReplyPiece,
-    ReplyText,
     ResponderError,
     WaitingCall,
 )
 from agent.responders.service import Service
-from dllm_core.thinking import ThinkingFilter
 
 try:
     from openai import (
@@ -33,11 +31,9 @@ try:
         AsyncStream,
         Timeout,
     )
-    from openai.types import CompletionUsage
     from openai.types.chat import ChatCompletionChunk
-    from openai.types.chat.chat_completion_chunk import Choice
 
-    from agent.responders.hosted_calls import StreamedCalls
+    from agent.responders.hosted_stream import StreamedReply, says_something, thinks
 except ImportError as error:
     raise ResponderError(
         f"the responder hosted needs the package openai; install it: {install('hosted')}"
@@ -137,71 +133,49 @@ class HostedCall(WaitingCall):
         of its spoken words: a model that was seen to think gets room for it, and is asked again
         where its first thoughts left no word.
         """
-        began, text, count, cut, called = perf_counter(), "", 0, False, False
-        aloud, room = ThinkingFilter(), _ROOM if self._seen.thinks else 0
-        spoken, longest = 0, self._service.longest(options)
-        usage: CompletionUsage | None = None
+        began = perf_counter()
+        room = _ROOM if self._seen.thinks else 0
+        told, longest = StreamedReply(options.tools), self._service.longest(options)
         stream: AsyncStream[ChatCompletionChunk] | None = None
-        prefilled: Prefilled | None = None
-        calls = StreamedCalls(options.tools)
         try:
-            stream, chunk = await self._begin(messages, options, room)
-            prefilled = Prefilled(0, 0, _since(began))
-            yield prefilled
-            while chunk is not None and not (room and spoken >= longest):
-                usage = chunk.usage or usage
-                for choice in chunk.choices:
-                    cut = cut or choice.finish_reason == "length"
-                    if choice.delta.content:
-                        count += 1
-                        if said := aloud.push(choice.delta.content):
-                            text += said
-                            spoken += 1
-                            yield ReplyText(said)
-                    self._seen.thinks |= aloud.thought or _thinks(choice)
-                    for piece in calls.take(choice.delta.tool_calls or ()):
+            with self._explaining(told):
+                stream, chunk = await self._begin(messages, options, room)
+                told.first_ms = _since(began)
+                yield Prefilled(0, 0, told.first_ms)
+                while chunk is not None and not (room and told.spoken >= longest):
+                    for piece in told.take(chunk):
                         yield piece
-                chunk = await self._following(stream)
-            cut = cut or chunk is not None
-            if rest := aloud.finish():
-                text += rest
-                yield ReplyText(rest)
-            for call in calls.complete():
-                called = True
-                yield call
-        except APIError as error:
-            raise self._explained(error) from error
-        except TimeoutError as error:
-            raise self._late(begun=prefilled is not None) from error
-        except ResponderError:
-            raise
-        except Exception as error:  # broken JSON, fields of other types, bytes that are no text
-            raise self._unreadable(error) from error
+                    self._seen.thinks |= told.thought
+                    chunk = await self._following(stream)
+                told.cut = told.cut or chunk is not None
+                for piece in told.finish():
+                    yield piece
         finally:
             if stream is not None:
                 await stream.close()
-        stats = {"cut": float(cut), "pieces": count}
-        if usage is not None:
-            stats |= {"tokens": usage.completion_tokens, "prompt_tokens": usage.prompt_tokens}
-        wordless = not text.strip() and not called
-        if wordless and cut and self._seen.thinks and not room:
+        if told.wordless and told.cut and self._seen.thinks and not room:
             async for piece in self.reply(messages, deadline, options):
                 if not isinstance(piece, Prefilled):
                     yield piece
             return
-        if wordless and cut and self._seen.thinks:
-            raise ResponderError(
-                f"{self._service.place} spent the {longest + room} tokens of a reply on thinking: "
-                'switch that off in responder.request, as with reasoning_effort = "none" or '
-                "chat_template_kwargs = { enable_thinking = false }"
-            )
-        if wordless:
-            raise ResponderError(
-                f"{self._service.place} answered without a word; is responder.base_url the address "
-                "of a chat API?"
-            )
-        took = _since(began) - prefilled.ms
-        yield ReplyDone(text, 0, 0, prefilled.ms, took, stats)
+        if told.wordless:
+            raise self._silent(told, longest + room)
+        first = told.first_ms or 0.0
+        yield ReplyDone(told.text, 0, 0, first, _since(began) - first, told.stats())
+
+    @contextmanager
+    def _explaining(self, told: StreamedReply) -> Iterator[None]:
+        """Turn what the service's package raises meanwhile into errors that say what to do."""
+        try:
+            yield
+        except APIError as error:
+            raise self._explained(error) from error
+        except TimeoutError as error:
+            raise self._late(begun=told.first_ms is not None) from error
+        except ResponderError:
+            raise
+        except Exception as error:  # broken JSON, fields of other types, bytes that are no text
+            raise self._unreadable(error) from error
 
     async def _begin(
         self, messages: Sequence[Message], options: ReplyOptions, room: int
@@ -214,8 +188,8 @@ class HostedCall(WaitingCall):
                 created = await self._client.chat.completions.create(**body)
                 stream = cast("AsyncStream[ChatCompletionChunk]", created)
                 async for chunk in stream:
-                    self._seen.thinks |= any(_thinks(choice) for choice in chunk.choices)
-                    if any(_says_something(choice) for choice in chunk.choices):
+                    self._seen.thinks |= any(thinks(choice) for choice in chunk.choices)
+                    if any(says_something(choice) for choice in chunk.choices):
                         return stream, chunk
         except BaseException:  # cancelled or failed, the connection must not be left half read
             if stream is not None:
@@ -234,6 +208,19 @@ class HostedCall(WaitingCall):
         return ResponderError(
             f"{self._service.place} did not send {missing} within "
             f"{self._service.word_timeout:g} s; see responder.word_timeout"
+        )
+
+    def _silent(self, told: StreamedReply, tokens: int) -> ResponderError:
+        """The error of a reply without a word, for which the service had so many tokens."""
+        if told.cut and self._seen.thinks:
+            return ResponderError(
+                f"{self._service.place} spent the {tokens} tokens of a reply on thinking: "
+                'switch that off in responder.request, as with reasoning_effort = "none" or '
+                "chat_template_kwargs = { enable_thinking = false }"
+            )
+        return ResponderError(
+            f"{self._service.place} answered without a word; is responder.base_url the address "
+            "of a chat API?"
         )
 
     def _unreadable(self, error: Exception) -> ResponderError:
@@ -278,16 +265,6 @@ class HostedCall(WaitingCall):
 
     async def close(self) -> None:
         await self._client.close()
-
-
-def _thinks(choice: Choice) -> bool:
-    """Whether a piece holds a thought, in a field that some services have for it."""
-    fields = ("reasoning_content", "reasoning")
-    return any(getattr(choice.delta, name, None) for name in fields)
-
-
-def _says_something(choice: Choice) -> bool:
-    return bool(choice.delta.content or choice.delta.tool_calls or choice.finish_reason)
 
 
 def _since(began: float) -> float:

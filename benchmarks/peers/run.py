@@ -1,6 +1,7 @@
 """onebreath beside other voice agents: the same questions, models, machine and caller.
 
     python benchmarks/peers/run.py --turns 20 --json
+    python benchmarks/peers/run.py --capacity 8 --agents onebreath pipecat --json
 
 Every agent is called over its own wire by `onebreath latency`, which speaks its built-in questions
 in real time and measures voice to voice at the ear; docs/latency.md defines the figure. All use
@@ -8,6 +9,8 @@ Whisper base in int8, SmolLM2-135M-Instruct Q4_1 (the others through llama.cpp's
 Piper voice joe. The first two turns warm up and are left out. The agents run one after the other,
 in `--rounds` rounds, in each of which the questions have another order. Their environments are made
 on first use, under --cache; that takes a network.
+
+`--capacity` finds how many calls at once are answered instead, with `onebreath bench capacity`.
 
 `--json` prints every row as it comes; those of kind `summary` have versions and the command.
 """
@@ -106,15 +109,24 @@ def is_ready(program: Program) -> bool:
         return attempt.connect_ex(("127.0.0.1", program.port)) == 0
 
 
-def rows_of(agent: Agent, setting: Setting, turns: int, seed: int) -> Iterator[Row]:
-    """Start the agent and call it; the rows of ``onebreath latency`` as they come."""
+def latency_of(turns: int, seed: int) -> list[str]:
+    """Arguments of a run of so many turns."""
+    return ["latency", "--turns", str(turns), "--warmup", "2", "--seed", str(seed)]
+
+
+def capacity_of(most: int) -> list[str]:
+    """Arguments of a search for the most calls at once."""
+    return ["bench", "capacity", "--most", str(most)]
+
+
+def rows_of(agent: Agent, setting: Setting, measures: list[str]) -> Iterator[Row]:
+    """Start the agent and call it; the rows of the command that measures as they come."""
     programs = agent.programs(setting, free_ports())
     with ExitStack() as up:
         for number, program in enumerate(programs):
             up.enter_context(running(program, setting.cache / f"{agent.name}-{number}.log"))
         url = f"ws://127.0.0.1:{programs[-1].port}/v1/realtime"
-        command = [sys.executable, "-m", "agent", "latency", "--url", url, "--json"]
-        command += ["--turns", str(turns), "--warmup", "2", "--seed", str(seed)]
+        command = [sys.executable, "-m", "agent", *measures, "--url", url, "--json"]
         if agent.session is not None:
             session = setting.cache / f"{agent.name}-session.json"
             session.write_text(json.dumps(agent.session))
@@ -149,6 +161,12 @@ def main() -> None:
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
     parser.add_argument("--turns", type=int, default=20, help="per agent and round")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument(
+        "--capacity",
+        type=int,
+        metavar="MOST",
+        help="find how many calls at once, of at most so many, are answered within a second",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first round's order")
     parser.add_argument("--cache", type=Path, default=user_cache_path("onebreath") / "peers")
     parser.add_argument("--threads", type=int, default=cores(), help="of llama.cpp's server")
@@ -161,8 +179,10 @@ def main() -> None:
         environment.ensure(options.cache)
     for number, seed in enumerate(range(options.seed, options.seed + options.rounds)):
         for agent in chosen:
-            for row in rows_of(agent, setting, options.turns, seed):
-                if row["kind"] == "summary":
+            turns = latency_of(options.turns, seed)
+            measures = turns if options.capacity is None else capacity_of(options.capacity)
+            for row in rows_of(agent, setting, measures):
+                if row.get("kind") == "summary":
                     packages = {
                         each.package: each.version(options.cache) for each in agent.environments
                     }
@@ -170,8 +190,10 @@ def main() -> None:
                 row["round"] = number + 1
                 if options.json:
                     print(json.dumps(row, ensure_ascii=False), flush=True)
-                elif row["kind"] == "summary":
+                elif row.get("kind") == "summary":
                     print(line_of(row), flush=True)
+                elif row.get("what") == "capacity":
+                    print(f"{row['agent']:<24}{row['calls']} calls at once", flush=True)
 
 
 if __name__ == "__main__":

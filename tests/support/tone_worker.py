@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 from tts.engine import SpeechChunk
 from tts.pipes import PipeMessage, write_message
-from tts.serving import serve
+from tts.serving import leave_signals_to_the_parent, serve
 from tts.tone import ToneSynthesizer
 
 
@@ -38,6 +38,7 @@ class BrittleVoice(ToneSynthesizer):
 
 
 def main() -> None:
+    leave_signals_to_the_parent()
     if "--dead" in sys.argv:
         sys.exit("no voice today")
     if "--mute" in sys.argv:

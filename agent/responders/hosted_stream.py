@@ -1,0 +1,95 @@
+"""What the stream of a chat API has said so far of one reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import Choice
+
+from agent.responders.base import FunctionTool, ReplyPiece, ReplyText
+from agent.responders.hosted_calls import StreamedCalls
+from dllm_core.thinking import ThinkingFilter
+
+
+class StreamedReply:
+    """A reply as it arrives, chunk by chunk.
+
+    Args:
+        tools: the functions that it may call.
+
+    Attributes:
+        first_ms: milliseconds until its first chunk; None: it has not come.
+        text: its words, without thoughts.
+        spoken: pieces of it that had words.
+        thought: whether the model has shown that it thinks before it speaks.
+        cut: whether it was ended by its limit.
+        called: whether it calls a function.
+    """
+
+    def __init__(self, tools: Sequence[FunctionTool]) -> None:
+        self.first_ms: float | None = None
+        self.text = ""
+        self.spoken = 0
+        self.thought = False
+        self.cut = False
+        self.called = False
+        self._pieces = 0
+        self._usage: CompletionUsage | None = None
+        self._aloud = ThinkingFilter()
+        self._calls = StreamedCalls(tools)
+
+    @property
+    def wordless(self) -> bool:
+        """Whether it neither says anything nor calls a function."""
+        return not self.text.strip() and not self.called
+
+    def take(self, chunk: ChatCompletionChunk) -> Iterator[ReplyPiece]:
+        """The pieces of the reply that a chunk completes.
+
+        Raises:
+            ResponderError: an unknown function is called, or there is no end of calls.
+        """
+        self._usage = chunk.usage or self._usage
+        for choice in chunk.choices:
+            self.cut = self.cut or choice.finish_reason == "length"
+            if choice.delta.content:
+                self._pieces += 1
+                yield from self._say(self._aloud.push(choice.delta.content))
+            self.thought |= self._aloud.thought or thinks(choice)
+            yield from self._calls.take(choice.delta.tool_calls or ())
+
+    def finish(self) -> Iterator[ReplyPiece]:
+        """The pieces that were held back until the end of the reply."""
+        if rest := self._aloud.finish():
+            self.text += rest
+            yield ReplyText(rest)
+        for call in self._calls.complete():
+            self.called = True
+            yield call
+
+    def stats(self) -> dict[str, float]:
+        """Figures of the reply: whether it was cut, its pieces, and its tokens if they are told."""
+        stats = {"cut": float(self.cut), "pieces": self._pieces}
+        if self._usage is not None:
+            stats["tokens"] = self._usage.completion_tokens
+            stats["prompt_tokens"] = self._usage.prompt_tokens
+        return stats
+
+    def _say(self, said: str) -> Iterator[ReplyPiece]:
+        if said:
+            self.text += said
+            self.spoken += 1
+            yield ReplyText(said)
+
+
+def thinks(choice: Choice) -> bool:
+    """Whether a piece holds a thought, in a field that some services have for it."""
+    fields = ("reasoning_content", "reasoning")
+    return any(getattr(choice.delta, name, None) for name in fields)
+
+
+def says_something(choice: Choice) -> bool:
+    """Whether a piece has words, a call, or the end of the reply."""
+    return bool(choice.delta.content or choice.delta.tool_calls or choice.finish_reason)
