@@ -212,6 +212,21 @@ async def test_a_session_that_waits_keeps_its_place_on_a_full_server():
 # ---- tokens -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+async def test_sound_alone_does_not_prove_that_a_client_knows_its_next_token(monkeypatch):
+    """A page whose first events are late gives the connection up, its sound having come through."""
+    monkeypatch.setattr("agent.server.resumption.UNPROVEN_SECONDS", 0.0)
+    async with server() as (address, _), dial(address, RESUMABLE) as line:
+        token = await token_of(line)
+        async with back(address, token) as another:
+            await another.send(append(silence(0.5, WIRE)))
+            await another.send(append(speech(0.3, WIRE)))
+            await until(another, "input_audio_buffer.speech_started")
+            cut(another)
+        async with back(address, token) as again:
+            assert (await until(again, "session.created"))[-1]["resumed"] is True
+
+
 async def test_a_token_that_was_used_just_now_is_told_to_wait(monkeypatch):
     """Its connection may have come up after its client had given it up: a page tries again."""
     async with server() as (address, _), dial(address, RESUMABLE) as line:

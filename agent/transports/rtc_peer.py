@@ -101,7 +101,7 @@ def check_offer(sdp: str) -> None:
 def ice_of(sdp: str) -> tuple[str | None, int]:
     """The ICE user name of an offer that `check_offer` has passed, and its number of candidates."""
     media = SessionDescription.parse(sdp).media
-    names = [section.ice.usernameFragment for section in media]
+    names = [section.ice.usernameFragment for section in media if section.ice is not None]
     return next(filter(None, names), None), sum(len(section.ice_candidates) for section in media)
 
 
