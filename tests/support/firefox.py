@@ -28,8 +28,8 @@ PREFERENCES = {
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
 }
-START_SECONDS = 60.0
-ANSWER_SECONDS = 30.0
+START_SECONDS = 120.0
+ANSWER_SECONDS = 90.0
 
 
 class Firefox:
