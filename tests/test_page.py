@@ -377,7 +377,8 @@ def test_a_problem_is_seen_wherever_a_small_page_is_scrolled_to(browser):
     with visiting(browser, [], "?transport=websocket", viewport=(320, 640)) as visit:
         visit.start().type(FRANCE)
         visit.wait_for("response.done")
-        visit.page.mouse.wheel(0, 400)
+        visit.page.locator(".composer").scroll_into_view_if_needed()
+        assert visit.page.evaluate("scrollY") > 0
         visit.page.evaluate(REPORT)
         expect(visit.page.get_by_role("alert")).to_be_in_viewport(ratio=0.95)
 
