@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 HELLO = "Hello yourself."
 LEGS = "How many legs does a spider have?"
-ANSWERS = {"Hello": HELLO, "And now?": "Now as well.", LEGS: "Eight legs."}
+EIGHT = "Eight, as every spider has, unless it has lost one or two of them on its way to us."
+ANSWERS = {"Hello": HELLO, "And now?": "Now as well.", LEGS: EIGHT}
 PHASE = f"{CONTROLLER}.session.phase"
 AUDIO = f"{CONTROLLER}.call.audio"
 TRANSPORTS = pytest.mark.parametrize("transport", ["websocket", "webrtc"])
@@ -76,7 +77,7 @@ async def test_a_spoken_question_is_answered_and_timed(tmp_path, transport):
         await say(tab, "spider_legs")
         await tab.until(f"{CONTROLLER}.session.turn?.status === 'completed'")
         texts = f"{CONTROLLER}.session.items.map(({{text}}) => text)"
-        assert await tab.evaluate(texts) == [LEGS, "Eight legs."]
+        assert await tab.evaluate(texts) == [LEGS, EIGHT]
         await tab.until(f"{CONTROLLER}.session.turn.voiceToVoice > 100")
 
 
