@@ -88,3 +88,120 @@ def test_a_context_that_the_browser_stops_runs_again(visit):
     visit.page.evaluate(f"{AUDIO}.context.suspend()")
     visit.page.wait_for_timeout(500)
     assert visit.page.evaluate(f"{AUDIO}.context.state") == "running"
+
+
+def heard_after(visit: Visit, replies: int) -> None:
+    """The agent's sound arrives at the ear of the page, now."""
+    visit.type("Hello")
+    visit.wait_for("response.done", replies)
+    visit.wait_for("page.sound.first", replies)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "webrtc"])
+def test_a_context_that_is_closed_is_rebuilt_and_the_call_goes_on(browser, transport):
+    with (
+        served(scripted([], {"Hello": "Hello yourself."})) as server,
+        browser.new_context(permissions=["microphone"]) as context,
+    ):
+        visit = Visit(context.new_page(), server.url, real_microphone=True)
+        visit.open(f"?transport={transport}").start()
+        heard_after(visit, 1)
+        before = track_id(visit)
+        visit.page.evaluate(f"{CONTROLLER}.mute(true)")
+        visit.page.evaluate(f"{AUDIO}.context.close()")
+        visit.wait_for("page.sound.rebuilt")
+        assert visit.page.evaluate(f"{AUDIO}.context.state") == "running"
+        assert track_id(visit) == before, "the microphone is kept"
+        assert visit.page.evaluate(f"{AUDIO}.microphone.track.enabled") is False, "and muted still"
+        visit.page.evaluate(f"{CONTROLLER}.mute(false)")
+        count = f"{AUDIO}.mouth.count"
+        began = visit.page.evaluate(count)
+        heard_after(visit, 2)
+        assert visit.page.evaluate(count) > began, "the page hears its microphone"
+        assert visit.entries("page.problem") == []
+        assert server.calls() == 1
+
+
+def interrupt(visit: Visit) -> None:
+    """As iOS does at a telephone call: the context stops, and cannot be resumed for a while."""
+    visit.page.evaluate(
+        f"async () => {{ const context = {AUDIO}.context;"
+        " const resume = context.resume.bind(context); window.over = () => {"
+        "  delete context.state; context.resume = resume; return resume(); };"
+        " await context.suspend();"
+        " context.resume = async () => { throw new DOMException('', 'InvalidStateError'); };"
+        " Object.defineProperty(context, 'state', {value: 'interrupted', configurable: true});"
+        " context.dispatchEvent(new Event('statechange')); }"
+    )
+
+
+def test_a_context_that_is_interrupted_is_told_and_goes_on_at_a_touch(visit):
+    heard_after(visit, 1)
+    interrupt(visit)
+    alert = visit.page.get_by_role("alert")
+    expect(alert).to_contain_text("The browser has stopped the sound.")
+    visit.page.evaluate("window.over().then(() => {})")
+    visit.page.mouse.click(640, 5)
+    expect(alert).to_have_count(0)
+    heard_after(visit, 2)
+
+
+def test_an_interruption_that_is_over_soon_is_not_told(visit):
+    interrupt(visit)
+    visit.page.wait_for_timeout(300)
+    visit.page.evaluate("window.over().then(() => {})")
+    visit.page.wait_for_timeout(3500)
+    assert visit.entries("page.problem") == []
+
+
+def test_a_track_that_the_system_mutes_is_told_until_it_is_not(visit):
+    visit.page.evaluate(
+        f"Object.defineProperty({AUDIO}.microphone.track, 'muted',"
+        " {value: true, configurable: true}) && 0"
+    )
+    alert = visit.page.get_by_role("alert")
+    expect(alert).to_contain_text("The microphone gives no sound.")
+    visit.page.evaluate(f"delete {AUDIO}.microphone.track.muted")
+    expect(alert).to_have_count(0)
+
+
+PITCH = """async (tone) => {
+  const samples = [];
+  const { audio } = CONTROLLER.call;
+  const context = new AudioContext();
+  const source = new OscillatorNode(context, { frequency: tone });
+  const out = context.createMediaStreamDestination();
+  source.connect(out);
+  source.start();
+  navigator.mediaDevices.getUserMedia = async () => out.stream;
+  await audio.microphone.open("");
+  audio.microphone.frames((frame) => samples.push(...new Int16Array(frame)));
+  const began = performance.now();
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const seconds = (performance.now() - began) / 1000;
+  const later = samples.slice(samples.length / 3);
+  const rises = later.filter((value, n) => n && later[n - 1] < 0 && value >= 0).length;
+  return [audio.context.sampleRate, samples.length / seconds, (rises / later.length) * 24_000];
+}""".replace("CONTROLLER", CONTROLLER)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+def test_devices_of_any_rate_give_the_wires_rate_and_the_right_pitch(browser, rate):
+    """A Bluetooth headset in a call runs at 8 or 16 kHz, and the page's context with it."""
+    with (
+        served(scripted([], {"Hello": "Hello yourself."})) as server,
+        browser.new_context(permissions=["microphone"]) as context,
+    ):
+        visit = Visit(context.new_page(), server.url, real_microphone=True)
+        visit.page.add_init_script(
+            "const Real = AudioContext; window.AudioContext = class extends Real {"
+            " constructor(options) { super(options?.latencyHint ?"
+            f" {{...options, sampleRate: {rate}}} : options); }} }}"
+        )
+        visit.open("?transport=websocket").start()
+        heard_after(visit, 1)
+        found, speed, pitch = visit.page.evaluate(PITCH, 440)
+        assert found == rate
+        assert speed == pytest.approx(24_000, rel=0.1)
+        assert pitch == pytest.approx(440, rel=0.02)
+        assert server.calls() == 1

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agent.transports.jitter_buffer import (
     HOLD_SECONDS,
     MAX_SILENCE_SECONDS,
+    MAX_SURPLUS_SECONDS,
     SILENT_SECONDS,
     Gap,
     JitterBuffer,
@@ -150,6 +151,36 @@ def test_sound_that_was_filled_meanwhile_is_not_heard_again():
     (piece,) = buffer.add(odd, 1.0)
     assert piece.skip == FRAME // 2
     assert length([piece]) == FRAME // 2
+
+
+def stalled_line(seconds):
+    """Seconds of audio that left, packets that were heard, and the surplus in the end."""
+    buffer, waiting, heard, sound, now = JitterBuffer(RATE), [], [], 0, 0.0
+    for number in range(round(seconds / SECONDS)):
+        now = number * SECONDS
+        waiting.append(number)
+        pieces = []
+        if now % 15.0 < 12.0:  # then nothing arrives for 3 s
+            pieces = [p for each in waiting for p in buffer.add(packet(each), now)]
+            waiting.clear()
+        pieces += buffer.fill(now)
+        sound += length(pieces)
+        heard += [number for number in numbers(pieces) if number >= 0]
+    return sound / RATE - now, heard, buffer.surplus / RATE
+
+
+def test_what_was_said_during_a_long_stall_is_heard_whole():
+    ahead, heard, surplus = stalled_line(20.0)
+    assert heard == list(range(1000))
+    assert ahead == pytest.approx(surplus + SECONDS)
+
+
+def test_stalls_without_end_do_not_make_the_audio_run_ahead():
+    """It was refused after some six minutes of them, being a minute ahead of time."""
+    ahead, heard, surplus = stalled_line(900.0)
+    assert ahead <= MAX_SURPLUS_SECONDS + SECONDS
+    assert surplus <= MAX_SURPLUS_SECONDS
+    assert len(heard) > 0.8 * 900 / SECONDS
 
 
 lines = st.lists(

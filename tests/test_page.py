@@ -365,3 +365,30 @@ def test_a_recording_can_be_paused_sped_up_and_left(browser):
         bar.get_by_role("button", name="Leave the recording").click()
         expect(bar).to_be_hidden()
         expect(page.locator(".hint")).to_be_visible()
+
+
+REPORT = (
+    "import('/src/problems.js').then(({ Problem }) =>"
+    f" {CONTROLLER}.call.report(new Problem('sound_stopped')))"
+)
+
+
+def test_a_problem_is_seen_wherever_a_small_page_is_scrolled_to(browser):
+    with visiting(browser, [], "?transport=websocket", viewport=(320, 640)) as visit:
+        visit.start().type(FRANCE)
+        visit.wait_for("response.done")
+        visit.page.locator(".composer").scroll_into_view_if_needed()
+        assert visit.page.evaluate("scrollY") > 0
+        visit.page.evaluate(REPORT)
+        expect(visit.page.get_by_role("alert")).to_be_in_viewport(ratio=0.95)
+
+
+def test_a_problem_does_not_cover_what_was_said_last(browser):
+    with visiting(browser, [], "?transport=websocket") as visit:
+        visit.start()
+        for count in range(1, 4):
+            visit.type(FRANCE)
+            visit.wait_for("response.done", count)
+        visit.page.evaluate(REPORT)
+        expect(visit.page.get_by_role("alert")).to_be_visible()
+        expect(visit.page.locator(".said .words").last).to_be_in_viewport(ratio=0.95)

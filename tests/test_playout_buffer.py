@@ -107,6 +107,34 @@ def test_after_a_stall_the_ear_hears_now():
     assert buffer.seconds <= LEAST_SECONDS + 0.02 + SPARE_SECONDS + 1e-9
 
 
+def test_what_came_at_once_before_the_call_does_not_stay():
+    buffer = PlayoutBuffer(RATE)
+    for _ in range(6):
+        buffer.push(QUIET, False)  # while the call was being set up
+    for _ in range(50):
+        step(buffer, QUIET)
+    assert buffer.seconds <= LEAST_SECONDS + FRAME_SECONDS / 2, "not 100 ms for the whole call"
+    assert buffer.glitches == 0
+
+
+def test_jitter_in_silence_is_not_taken_for_sound_that_waits():
+    """What comes in pairs, 40 ms apart, needs what waits between them."""
+    buffer = running(QUIET)
+    for place in range(400):
+        if place % 4 == 0:
+            for _ in range(4):
+                buffer.push(QUIET, False)
+        buffer.pull()
+    target = buffer.seconds
+    for place in range(400):
+        if place % 4 == 0:
+            for _ in range(4):
+                buffer.push(sound(), False)
+        assert buffer.pull().any() or place < 10
+    assert buffer.glitches <= 1
+    assert buffer.seconds == pytest.approx(target)
+
+
 def test_frames_are_as_long_as_asked_whatever_comes():
     buffer = PlayoutBuffer(RATE)
     for size in (1, 959, 0, 2000, 17, 5760):

@@ -6,7 +6,9 @@ import json
 import logging
 
 import httpx
+import psutil
 import pytest
+from aiortc import RTCPeerConnection
 from starlette.datastructures import Headers
 from support.fakes import silence, speech
 from support.webrtc_calls import CALLS, HERE, Ear, agent, call, lines_in_use, offer_of, until_free
@@ -210,11 +212,41 @@ async def test_a_session_that_waits_keeps_its_place_on_a_full_server():
 # ---- tokens -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+async def test_sound_alone_does_not_prove_that_a_client_knows_its_next_token(monkeypatch):
+    """A page whose first events are late gives the connection up, its sound having come through."""
+    monkeypatch.setattr("agent.server.resumption.UNPROVEN_SECONDS", 0.0)
+    async with server() as (address, _), dial(address, RESUMABLE) as line:
+        token = await token_of(line)
+        async with back(address, token) as another:
+            await another.send(append(silence(0.5, WIRE)))
+            await another.send(append(speech(0.3, WIRE)))
+            await until(another, "input_audio_buffer.speech_started")
+            cut(another)
+        async with back(address, token) as again:
+            assert (await until(again, "session.created"))[-1]["resumed"] is True
+
+
+async def test_a_token_that_was_used_just_now_is_told_to_wait(monkeypatch):
+    """Its connection may have come up after its client had given it up: a page tries again."""
+    async with server() as (address, _), dial(address, RESUMABLE) as line:
+        token = await token_of(line)
+        async with back(address, token) as another:
+            await token_of(another)
+            assert (await refused(address, token))[0] == 409
+            cut(another)
+        monkeypatch.setattr("agent.server.resumption.UNPROVEN_SECONDS", 0.0)
+        async with back(address, token) as again:
+            assert (await until(again, "session.created"))[-1]["resumed"] is True
+
+
 async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same():
     async with server() as (address, _), dial(address, RESUMABLE) as line:
         token = await token_of(line)
         async with back(address, token) as another:
             await token_of(another)
+            await another.send('{"type": "input_audio_buffer.clear"}')  # so that it is heard
+            await until(another, "input_audio_buffer.cleared")
             wrong = ["", "x", "rs_", "rs_%00", token[:-1], token + "A", "rs_" + "A" * 56, token]
             answers = [await refused(address, each) for each in wrong]
         assert {status for status, _ in answers} == {404}
@@ -365,7 +397,7 @@ def test_a_used_token_opens_once_more_only_if_its_client_never_spoke():
     redeem(kept, token)
     with pytest.raises(Refused) as error:
         redeem(kept, token)
-    assert error.value.status == 404
+    assert error.value.status == 409, "it may be on its way"
     now[0] += 5.0
     redeem(kept, token)  # the answer with the next token had not arrived
     slot.heard = True
@@ -568,3 +600,55 @@ async def test_two_hundred_resumptions_leave_nothing_behind(monkeypatch):
         await until_free(f"http://{address}")
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is Session]
+
+
+def peers():
+    gc.collect()
+    return [each for each in gc.get_objects() if type(each) is RTCPeerConnection]
+
+
+def lose(caller):
+    """The network is gone: nothing comes or goes, and nobody is told."""
+
+    async def nowhere(*_):
+        pass
+
+    transport = caller.peer.getTransceivers()[0].sender.transport.transport
+    for protocol in transport._connection._protocols:
+        protocol.send_data = nowhere
+        protocol.send_stun = protocol.datagram_received = lambda *_: None
+
+
+@pytest.mark.slow
+@pytest.mark.long
+async def test_two_hundred_resumptions_over_webrtc_leave_nothing_behind():
+    before = len(peers())
+    async with agent(within=600, offers_per_minute=60_000) as (url, _):
+        address, token = url.removeprefix("http://"), ""
+        tasks = descriptors = None
+        for turn in range(201):
+            query = f"&resume={token}" if token else "&resumable=true"
+            caller = RtcCaller(url, HERE, query=f"?onebreath=1{query}")
+            await caller.connect()
+            assert caller.created.get("resumed", False) is bool(token)
+            token = (await caller.until("onebreath.session.resumable"))[-1]["token"]
+            if turn % 20 == 0:  # and now and then over the other transport
+                async with back(address, token) as line:
+                    token = await token_of(line)
+                    await ask(line, "how are you")
+                    await until(line, "response.done")
+                    cut(line)
+            if turn % 2:
+                lose(caller)
+            await caller.close()
+            if turn == 20:
+                tasks, descriptors = len(asyncio.all_tasks()), psutil.Process().num_fds()
+        assert len(asyncio.all_tasks()) <= tasks + 5
+        assert psutil.Process().num_fds() <= descriptors + 10
+        assert len([each for each in gc.get_objects() if type(each) is Session]) == 1
+        assert len(peers()) <= before + 3, "the newest of either end, and one that is being closed"
+        assert await lines_in_use(url) == 1
+        async with back(address, token):
+            pass
+        await until_free(url)
+    assert len(peers()) <= before + 1

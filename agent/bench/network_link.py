@@ -139,8 +139,8 @@ class _Line:
         return self._last
 
 
-class DatagramLink:
-    """One direction of a network for datagrams, as UDP and RTP see it.
+class _Direction:
+    """One direction of a network.
 
     Args:
         condition: the network.
@@ -152,6 +152,10 @@ class DatagramLink:
         self._chance = random.Random(seed)
         self._losses = BurstLoss(condition.loss, condition.burst, self._chance)
         self._line = _Line(condition, self._chance)
+
+
+class DatagramLink(_Direction):
+    """One direction of a network for datagrams, as UDP and RTP see it."""
 
     def arrivals(self, size: int, now: float) -> Sequence[float]:
         """The seconds at which a datagram of ``size`` bytes that is sent ``now`` arrives.
@@ -169,22 +173,12 @@ class DatagramLink:
         return share > 0 and self._chance.random() < share
 
 
-class StreamLink:
+class StreamLink(_Direction):
     """One direction of a network for a stream, as TCP makes it: in order, nothing lost, but late.
 
     A lost segment is retransmitted after ``RETRANSMISSION_SECONDS`` (more on a long way), twice
     that the next time, and holds up everything behind it. Of duplicates a stream sees nothing.
-
-    Args:
-        condition: the network.
-        seed: of losses and delays.
     """
-
-    def __init__(self, condition: Condition, seed: str) -> None:
-        self._condition = condition
-        self._chance = random.Random(seed)
-        self._losses = BurstLoss(condition.loss, condition.burst, self._chance)
-        self._line = _Line(condition, self._chance)
 
     def arrival(self, size: int, now: float) -> float:
         """The second at which the last of ``size`` bytes that are sent ``now`` arrives."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from agent.cli.agent_options import KeyOption, SessionOption, TransportOption, UrlOption
-from agent.cli.bench_output import check_file, show_rows
+from agent.cli.bench_output import RowKeeper
 from agent.cli.console import ConfigOption, JsonOption, err, settings_from
 from agent.errors import ConfigError
 from agent.latency.transport_names import TransportName
@@ -43,40 +43,26 @@ def capacity(
     Exits with 1 where not even one call is.
     """
     from agent.bench.capacity import Search, run_capacity_bench, run_capacity_bench_of
-    from agent.bench.rows import append_rows, write_rows
     from agent.cli.latency_run import session_body
     from agent.latency.connection_factory import ConnectionFactory
 
     settings_from(config)
-    check_file(rows)
     if url is not None and workers:
         raise ConfigError("--workers starts servers on this machine; leave --url out")
     if url is None and (session, key, transport) != (None, None, TransportName.REALTIME):
         raise ConfigError("--transport, --key and --session are for the agent at --url; name it")
     body = session_body(session)
     counts = workers or [1, 2]
-    if rows is not None:
-        search_of = "".join(f" --workers {count}" for count in counts) if url is None else ""
-        command = f"onebreath bench capacity{search_of} --limit-ms {limit_ms:g} --most {most}"
-        write_rows(rows, [], f"{command} --seconds {seconds:g}")
-    table: list[dict[str, Any]] = []
-
-    def take(row: dict[str, Any]) -> None:
-        table.append(row)
-        if rows is not None:
-            append_rows(rows, [row])
-        if as_json:
-            show_rows([row], as_json=True)
-
+    search_of = "".join(f" --workers {count}" for count in counts) if url is None else ""
+    command = f"onebreath bench capacity{search_of} --limit-ms {limit_ms:g} --most {most}"
+    kept = RowKeeper(rows, f"{command} --seconds {seconds:g}", as_json)
     search = Search(limit_ms, most, seconds)
     with err.status("loading") as status:
         if url is None:
-            run_capacity_bench(counts, search, config, take, status.update)
+            run_capacity_bench(counts, search, config, kept.take, status.update)
         else:
             agent = ConnectionFactory(transport, url, key, body)
-            run_capacity_bench_of(agent, search, take, status.update)
-    if not as_json:
-        show_rows((row for row in table if row["what"] == "trial"), as_json=False)
-        show_rows((row for row in table if row["what"] == "capacity"), as_json=False)
-    found = [row["calls"] for row in table if row["what"] == "capacity"]
-    raise typer.Exit(0 if all(found) else 1)
+            run_capacity_bench_of(agent, search, kept.take, status.update)
+    found = [row for row in kept.table if row["what"] == "capacity"]
+    kept.show([row for row in kept.table if row["what"] == "trial"], found)
+    raise typer.Exit(0 if all(row["calls"] for row in found) else 1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.cli.bench_output import check_file, show_rows
+from agent.cli.bench_output import RowKeeper
 from agent.cli.console import ConfigOption, JsonOption, err, settings_from
 from agent.errors import ConfigError
 
@@ -31,24 +32,15 @@ def echo(
     and recogniser, on a clock that counts the CPU time of the engines. Linux only.
     """
     from agent.bench.echo import run_echo_bench
-    from agent.bench.rows import append_rows, write_rows
 
     settings = settings_from(config)
-    check_file(rows)
     if sys.platform != "linux":
         raise ConfigError("bench echo reads the CPU clock of another process, as Linux has it")
-    if rows is not None:
-        command = f"onebreath bench echo --minutes {minutes:g} --interruptions {interruptions}"
-        write_rows(rows, [], command)
-    table = []
+    command = f"onebreath bench echo --minutes {minutes:g} --interruptions {interruptions}"
+    kept = RowKeeper(rows, command, as_json)
+    logging.getLogger("onebreath").setLevel("WARNING")  # the calls are this process's own
     with err.status("loading") as status:
         for row in run_echo_bench(settings, minutes, interruptions, status.update):
-            table.append(row)
-            if rows is not None:
-                append_rows(rows, [row])
-            if as_json:
-                show_rows([row], as_json)
-    if not as_json:
-        show_rows(table[:-1], as_json)
-        show_rows(table[-1:], as_json)
-    raise typer.Exit(0 if table[-1]["met"] else 1)
+            kept.take(row)
+    kept.show(kept.table[:-1], kept.table[-1:])
+    raise typer.Exit(0 if kept.table[-1]["met"] else 1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.bench_output import check_file, show_rows
+from agent.cli.bench_output import RowKeeper
 from agent.cli.console import ConfigOption, JsonOption, err, settings_from
 from agent.errors import ConfigError
 from agent.latency.transport_names import TransportName
@@ -44,26 +44,17 @@ def network(
     Nothing but the engines of the server is needed; a condition takes about two minutes.
     """
     from agent.bench.network import conditions_of, run_network_bench
-    from agent.bench.rows import append_rows, write_rows
 
     settings_from(config)
-    check_file(rows)
     networks = conditions_of(conditions or [])
     transports = transport or list(MEASURED)
     for name in transports:
         if name not in MEASURED:
             raise ConfigError(f"--transport: {name} is not measured here; choose webrtc, realtime")
-    if rows is not None:
-        write_rows(rows, [], f"onebreath bench network --questions {questions} --seed {seed}")
-    table = []
+    command = f"onebreath bench network --questions {questions} --seed {seed}"
+    kept = RowKeeper(rows, command, as_json)
     with err.status("loading") as status:
         for call in run_network_bench(transports, networks, questions, seed, config, status.update):
-            row = call.row()
-            table.append(row)
-            if rows is not None:
-                append_rows(rows, [row])
-            if as_json:
-                show_rows([row], as_json)
-    if not as_json:
-        show_rows(table, as_json)
-    raise typer.Exit(1 if all(row["error"] for row in table) else 0)
+            kept.take(call.row())
+    kept.show()
+    raise typer.Exit(1 if all(row["error"] for row in kept.table) else 0)

@@ -36,6 +36,47 @@ def show_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
         print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
+class RowKeeper:
+    """Takes rows as they come: into a file, and as JSON to the terminal.
+
+    Args:
+        file: file for the rows; None: they are in no file. Begun anew, with the machine.
+        command: command line of the benchmark, for the file.
+        as_json: whether each row is printed at once.
+
+    Raises:
+        ConfigError: the file cannot be written.
+
+    Attributes:
+        table: the rows so far.
+    """
+
+    def __init__(self, file: Path | None, command: str, as_json: bool) -> None:
+        from agent.bench.rows import write_rows
+
+        check_file(file)
+        if file is not None:
+            write_rows(file, [], command)
+        self._file = file
+        self._as_json = as_json
+        self.table: list[dict[str, Any]] = []
+
+    def take(self, row: dict[str, Any]) -> None:
+        """Keep one more row."""
+        from agent.bench.rows import append_rows
+
+        self.table.append(row)
+        if self._file is not None:
+            append_rows(self._file, [row])
+        if self._as_json:
+            show_rows([row], as_json=True)
+
+    def show(self, *tables: Sequence[dict[str, Any]]) -> None:
+        """Print the rows as tables, all in one where none are named, unless they are JSON."""
+        for table in () if self._as_json else tables or (self.table,):
+            show_rows(table, as_json=False)
+
+
 def check_file(rows: Path | None) -> None:
     """Refuse a file that cannot be written, before minutes of measuring."""
     if rows is not None and not rows.absolute().parent.is_dir():

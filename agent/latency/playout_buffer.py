@@ -23,8 +23,10 @@ GROWS_SECONDS: Final = 0.02
 """Seconds that are added when the buffer has run dry, and taken off after ``CALM_SECONDS``."""
 CALM_SECONDS: Final = 10.0
 """Seconds without running dry after which the buffer holds less."""
-SPARE_SECONDS: Final = 0.06
-"""Seconds beyond its target from which on the buffer skips silence."""
+SPARE_SECONDS: Final = 0.03
+"""Seconds beyond its target that waited for ``LOOK_SECONDS`` on end, from which on the buffer
+skips silence; NetEq squeezes from 20 ms on."""
+LOOK_SECONDS: Final = 0.5
 BEHIND_SECONDS: Final = 0.5
 """Seconds beyond its target from which on the buffer drops sound."""
 
@@ -48,6 +50,8 @@ class PlayoutBuffer:
         self._target = LEAST_SECONDS
         self._fills = True
         self._calm = 0.0
+        self._left: deque[float] = deque(maxlen=round(LOOK_SECONDS / FRAME_SECONDS))
+        """Seconds that still waited after each of the last frames."""
         self._audible: bool | None = None
         """Whether the newest whole frame was; None before the first."""
         self._broken: bool | None = None
@@ -78,12 +82,21 @@ class PlayoutBuffer:
         if waits > self._target + BEHIND_SECONDS:
             self._drop(waits - self._target)
         frame, whole = self._take(self._frame)
-        if self.seconds > self._target + SPARE_SECONDS and not _audible(frame):
+        self._left.append(self.seconds)
+        if self._is_late and not _audible(frame):
             frame, whole = self._take(self._frame)
+            self._left = deque((left - FRAME_SECONDS for left in self._left), self._left.maxlen)
         self._judge(_audible(frame), whole)
         return frame
 
+    @property
+    def _is_late(self) -> bool:
+        """Whether more than is wanted waited all the time lately: even the latest came early."""
+        enough = self._target - FRAME_SECONDS + SPARE_SECONDS
+        return len(self._left) == self._left.maxlen and min(self._left) > enough
+
     def _run_dry(self) -> None:
+        self._left.clear()
         if not self._fills:
             self._target = min(MOST_SECONDS, self._target + GROWS_SECONDS)
         self._fills, self._calm = True, 0.0

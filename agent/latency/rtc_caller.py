@@ -99,7 +99,7 @@ class RtcCaller:
         """
         relay, offer = self._relay, await self.offer()
         offer = offer if relay is None else relay.offer(offer)
-        answer = await asyncio.to_thread(self._signal, offer, session)
+        answer = await self.signal(offer, session)
         self.call_id = answer["call_id"]
         sdp = answer["sdp"] if relay is None else relay.answer(answer["sdp"])
         await self.peer.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
@@ -116,7 +116,11 @@ class RtcCaller:
         await self.peer.setLocalDescription(await self.peer.createOffer())
         return str(self.peer.localDescription.sdp)
 
-    def _signal(self, sdp: str, session: dict[str, Any] | None) -> dict[str, Any]:
+    async def signal(self, sdp: str, session: dict[str, Any] | None) -> dict[str, Any]:
+        """Post an offer with session settings; the server's answer."""
+        return await asyncio.to_thread(self._post, sdp, session)
+
+    def _post(self, sdp: str, session: dict[str, Any] | None) -> dict[str, Any]:
         request = urllib.request.Request(
             f"{self._url}/v1/realtime/calls{self._query}",
             json.dumps({"sdp": sdp, "session": session}).encode(),

@@ -67,6 +67,9 @@ TURN_SECONDS = 0.002
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
 STEADY_GAP = 1.0
+SOUND_SECONDS = 5.0
+"""Sound that a client sends in the first seconds of a connection does not prove that it was told
+how to come back: over WebRTC a page sends some before it gives up a slow connection."""
 STEADY_SECONDS = 2.0
 """A client that has sent messages for so long, never more than ``STEADY_GAP`` apart, was last there
 when the last one came; of others only the end of the connection tells."""
@@ -240,10 +243,12 @@ class CallRunner:
         self._last_message_at = now
 
     async def _receive(self, transport: Transport) -> None:
+        began = self._clock()
         try:
             async for message in transport.receive():
                 self._note_message(self._clock())
-                if self._slot is not None:
+                sound = isinstance(message, AppendedAudio)
+                if self._slot is not None and not (sound and self._clock() - began < SOUND_SECONDS):
                     self._slot.heard = True
                 if isinstance(message, AppendedAudio):
                     await self._hear(message, transport.rate)

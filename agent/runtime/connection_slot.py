@@ -48,6 +48,7 @@ class ConnectionSlot:
         transport: the present connection; of a lost one, the last.
         patience: seconds for which the call goes on without a connection.
         heard: whether the client was heard over the present connection.
+        coming: another connection that is being made; None: there is none.
         replace: gives the call another connection; raises ``CallOver``.
         steer: takes a message of one that controls the call beside its client.
         observers: of the call; they stay over all its connections.
@@ -56,6 +57,7 @@ class ConnectionSlot:
     transport: Transport
     patience: float
     heard: bool = False
+    coming: Transport | None = None
     replace: Callable[[NextConnection], None] = _not_running
     steer: Callable[[ClientMessage | Trouble], None] = lambda message: None
     observers: Observers = field(default_factory=Observers)

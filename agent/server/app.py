@@ -30,6 +30,7 @@ from agent.server.client_secrets import ClientSecrets
 from agent.server.cors import Cors
 from agent.server.fair_share import AddressRates, BoundedRequests, address_of
 from agent.server.forwarding import Forwarding
+from agent.server.handshakes import Handshakes
 from agent.server.health import Health
 from agent.server.http_server import HARD_MESSAGE_LIMIT as HARD_MESSAGE_LIMIT
 from agent.server.http_server import HttpServer
@@ -101,6 +102,7 @@ class AgentServer:
             identity,
             self.resumption,
         )
+        self._handshakes = Handshakes(self.access, self.calls, self.resumption, self.forwarding)
         self.tokens, clock = identity.tokens(), identity.token_clock
         self.telephony = TelephonyEndpoint(
             settings,
@@ -118,6 +120,7 @@ class AgentServer:
             routes=[
                 *self.health.routes(),
                 WebSocketRoute("/v1/realtime", self._realtime),
+                self._handshakes.route(),
                 *self._offers.routes(),
                 *self._secrets.routes(),
                 *self.telephony.routes(),

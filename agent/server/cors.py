@@ -29,7 +29,7 @@ class Cors:
         middleware = CORSMiddleware(
             self._app,
             allow_origins=["*"] if access.keys.needed else access.settings.allowed_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
             expose_headers=["location"],
         )

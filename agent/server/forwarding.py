@@ -95,10 +95,10 @@ class Forwarding:
         unix = self._identity.socket_of(owner.worker)
         return None if unix is None else Target("http://worker", unix)
 
-    async def post(
+    async def forward(
         self, target: Target, request: Request, gone: Refused, body: bytes = b""
     ) -> Response:
-        """Hand on a POST; its answer.
+        """Hand on a request of HTTP; its answer.
 
         Args:
             gone: raised where the owner cannot be reached.
@@ -106,7 +106,7 @@ class Forwarding:
         path = f"{quote(request.url.path)}?{request.url.query}"
         headers = _headers(request, target)
         try:
-            answer = await asyncio.to_thread(ask, target, "POST", path, headers, body)
+            answer = await asyncio.to_thread(ask, target, request.method, path, headers, body)
         except OSError as error:
             log.warning("cannot forward to %s: %s", target.url, error)
             raise gone from None

@@ -17,14 +17,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from agent.close_codes import NORMAL_CLOSURE
 from agent.config.settings import IceServer, Settings
 from agent.protocol import BadEvent
 from agent.protocol.older_events import HEADER, asks_for_beta
-from agent.runtime.calls import CallEnd, CallRefused, CallRegistry, Outcome
+from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.connection_slot import ConnectionSlot
 from agent.server.access import Access, Refused
 from agent.server.bodies import BodyRefused, read_body, with_body
+from agent.server.call_resource import CALLS, KIND, CallResource
 from agent.server.fair_share import AddressRates, address_of
 from agent.server.forwarding import Forwarding, Target
 from agent.server.identity import Identity
@@ -38,13 +38,10 @@ from agent.transports.rtc_peer import BadOffer, check_offer
 from agent.transports.turn import credentials
 from agent.transports.webrtc import WebRtcTransport
 
-KIND = "webrtc"
-CALLS = "/v1/realtime/calls"
 MAX_BODY = 131_072
 """Bytes of an offer with its session, at most."""
 PENDING_SECONDS = 10.0
 """Seconds within which an answered offer must become a connection."""
-ASKED_TO_HANG_UP = CallEnd(Outcome.ENDED, NORMAL_CLOSURE, "a request to hang up")
 
 
 log = logging.getLogger("onebreath.webrtc")
@@ -138,17 +135,18 @@ class WebRtcOffers:
         self._rates = AddressRates(minute / 60, max(8, 2 * settings.server.max_calls, minute / 4))
         self.settings = settings
         self._calls = calls
+        self._resource = CallResource(calls, access, self._forwarding)
         self._access = access
         self._open_session = open_session
         self._converse = converse
 
     def routes(self) -> list[Route]:
-        """The routes of offers, hang-ups and ICE servers."""
+        """The routes of offers, of the calls that they begin, and of ICE servers."""
         return [
             Route("/v1/realtime/ice", self._ice),
             Route(CALLS, self._create, methods=["POST"]),
             Route("/v1/realtime", self._create, methods=["POST"]),  # the address of the beta
-            Route(CALLS + "/{call_id}/hangup", self._hang_up, methods=["POST"]),
+            *self._resource.routes(),
         ]
 
     async def _ice(self, request: Request) -> Response:
@@ -185,25 +183,6 @@ class WebRtcOffers:
         if offer.as_json:
             return JSONResponse({"sdp": answer, "call_id": call_id}, 201, headers)
         return Response(answer, 201, headers, media_type="application/sdp")
-
-    async def _hang_up(self, request: Request) -> Response:
-        if not self._access.keys.needed:
-            try:
-                self._access.admit(request.headers)
-            except Refused as refused:
-                return refused.response()
-        # With keys the id admits, which cannot be guessed: a page that is left sends no header.
-        call_id = request.path_params["call_id"]
-        call = self._calls.find(call_id)
-        if call is None and (target := self._forwarding.target(call_id, request)) is not None:
-            try:
-                return await self._forwarding.post(target, request, _no_call())
-            except Refused as refused:
-                return refused.response()
-        if call is None or call.kind != KIND:
-            return _no_call().response()
-        call.end(ASKED_TO_HANG_UP)
-        return Response()
 
     def _opened(self, request: Request, offer: Offer, admission: Admission) -> OpenedSession:
         session = {**(admission.session or {}), **(offer.session or {})}
@@ -281,7 +260,7 @@ class WebRtcOffers:
         """Let another worker answer an offer, which it reads and checks itself."""
         _check_length(request.headers)
         body = await read_body(request, MAX_BODY)
-        return await self._forwarding.post(target, request, NoSession(), body)
+        return await self._forwarding.forward(target, request, NoSession(), body)
 
     async def _resume(
         self, request: Request, offer: Offer, token: str, caller: Caller | None
@@ -293,6 +272,7 @@ class WebRtcOffers:
             transport = self._transport(resumable.opened, resumable.caller, address)
             transport.expect_return()
             answer = await _answered(transport, offer.sdp)
+            resumable.slot.coming = transport
             redeeming = stack.pop_all()
         resuming = asyncio.create_task(
             self._hand_over(transport, resumable, token, request.query_params, redeeming)
@@ -318,6 +298,8 @@ class WebRtcOffers:
             except (TimeoutError, Disconnected, Refused) as error:
                 log.info("a call was not resumed: %s", error or "no connection in time")
                 await transport.hang_up()
+            finally:
+                resumable.slot.coming = None
 
 
 async def _answered(transport: WebRtcTransport, sdp: str) -> str:
@@ -336,10 +318,6 @@ def _for_browsers(server: IceServer) -> dict[str, str]:
     username, credential = credentials(server)
     fields = {"urls": server.urls, "username": username, "credential": credential}
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _no_call() -> Refused:
-    return Refused(404, "call_not_found", "there is no call with this id")
 
 
 def _too_many() -> OfferRefused:

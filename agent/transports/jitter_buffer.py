@@ -25,6 +25,9 @@ MAX_GAP_SECONDS = 2.0
 SILENT_SECONDS = 0.4
 """Seconds without packets after which silence is inserted, so that time goes on. A burst after a
 shorter stall is kept whole."""
+MAX_SURPLUS_SECONDS = 10.0
+"""Seconds by which the audio that left may be ahead of time: after stalls that are longer than
+``MAX_GAP_SECONDS`` what was said meanwhile is heard whole, although silence stood for it."""
 MAX_SILENCE_SECONDS = 10.0
 """Seconds without packets after which no more silence is inserted until the next packet."""
 
@@ -66,6 +69,8 @@ class JitterBuffer:
     Attributes:
         late: packets that came twice, or after their time was filled.
         silence_limit: seconds without packets after which no more silence is inserted.
+        surplus: samples by which the audio that left is ahead of time. Whoever leaves out audio
+            that says nothing takes it off here.
     """
 
     def __init__(self, rate: int) -> None:
@@ -80,6 +85,7 @@ class JitterBuffer:
         self._blocked_since: float | None = None
         self._stray: int | None = None
         self.late = 0
+        self.surplus = 0
         self.silence_limit = MAX_SILENCE_SECONDS
 
     def add(self, packet: RtpSound, now: float) -> list[RtpSound | Gap]:
@@ -138,7 +144,7 @@ class JitterBuffer:
     def _in_time(self, packet: RtpSound) -> Iterator[RtpSound | Gap]:
         """``packet``, after the gap before it, without the part that was filled meanwhile."""
         missing = _signed(packet.timestamp - self._next_time, 32)
-        if abs(missing) > MAX_GAP_SECONDS * self._rate:
+        if self._begins_anew(packet, missing):
             self._next_time, missing = packet.timestamp, 0
         if missing > 0:
             yield Gap(missing)
@@ -157,6 +163,18 @@ class JitterBuffer:
             packet.payload,
             skip,
         )
+
+    def _begins_anew(self, packet: RtpSound, missing: int) -> bool:
+        """Whether a packet is taken as it is, wherever the audio that left has come to."""
+        limit = MAX_GAP_SECONDS * self._rate
+        if missing >= -limit:
+            return missing > limit
+        if _signed(self._newest_end - packet.timestamp, 32) > limit:
+            return True  # the sender's clock went back
+        if self.surplus - missing > MAX_SURPLUS_SECONDS * self._rate:
+            return False
+        self.surplus -= missing
+        return True
 
     def _silence(self, now: float) -> Iterator[Gap]:
         """Silence in whole frames, inserted as late as possible, so that a stall loses no words."""

@@ -28,6 +28,7 @@ from aiortc.stats import RTCRemoteInboundRtpStreamStats
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
+from agent.transports.ice_fragment import IceFragment
 from agent.transports.rtc_guard import guard
 from agent.transports.rtc_track import SpeechTrack
 from agent.transports.turn import credentials
@@ -95,6 +96,29 @@ def check_offer(sdp: str) -> None:
     candidates = sum(len(section.ice_candidates) for section in media)
     if candidates > MAX_CANDIDATES:
         raise BadOffer(f"the offer has {candidates} candidates; {MAX_CANDIDATES} are allowed")
+
+
+def ice_of(sdp: str) -> tuple[str | None, int]:
+    """The ICE user name of an offer that `check_offer` has passed, and its number of candidates."""
+    media = SessionDescription.parse(sdp).media
+    names = [section.ice.usernameFragment for section in media if section.ice is not None]
+    return next(filter(None, names), None), sum(len(section.ice_candidates) for section in media)
+
+
+async def add_candidates(peer: RTCPeerConnection, fragment: IceFragment) -> None:
+    """Give a connection candidates that came after its offer.
+
+    Raises:
+        BadOffer: the connection cannot take them.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):  # a name is to be resolved
+            for candidate in fragment.candidates:
+                await peer.addIceCandidate(candidate)
+            if fragment.complete:
+                await peer.addIceCandidate(None)
+    except Exception as error:  # at odd candidates aiortc raises every kind of error
+        raise BadOffer(f"the candidates cannot be taken: {error!r}") from None
 
 
 def new_peer(

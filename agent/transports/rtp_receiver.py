@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 
 from aiortc.rtp import RtpPacket
 
-from agent.audio.samples import Samples
+from agent.audio.samples import NOISE_FLOOR_DBFS, Samples, first_above
 from agent.errors import AudioError
 from agent.transports.jitter_buffer import Gap, JitterBuffer, RtpSound
 from agent.transports.opus import RATE, OpusDecoder, packet_duration
+
+CATCH_UP = 16
+"""Of so many quiet pieces one is left out while the audio is ahead of time, after a stall."""
 
 
 class RtpReceiver:
@@ -27,6 +30,7 @@ class RtpReceiver:
         self._deliver = deliver
         self._jitter = JitterBuffer(RATE)
         self._decoder = OpusDecoder()
+        self._quiet = 0
         self.concealed = 0
 
     def limit_silence(self, seconds: float) -> None:
@@ -54,7 +58,18 @@ class RtpReceiver:
                 self.concealed += piece.duration
                 self._deliver(self._decoder.conceal(piece.duration))
             else:
-                self._deliver(self._decoded(piece)[piece.skip :])
+                samples = self._decoded(piece)[piece.skip :]
+                if not self._may_be_left_out(samples):
+                    self._deliver(samples)
+
+    def _may_be_left_out(self, samples: Samples) -> bool:
+        if self._jitter.surplus <= 0 or first_above(samples, NOISE_FLOOR_DBFS) is not None:
+            return False
+        self._quiet += 1
+        if self._quiet % CATCH_UP:
+            return False
+        self._jitter.surplus -= len(samples)
+        return True
 
     def _decoded(self, sound: RtpSound) -> Samples:
         try:

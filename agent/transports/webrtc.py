@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from aiortc import InvalidStateError, RTCDataChannel
@@ -28,6 +29,7 @@ from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_guard, rtc_peer
 from agent.transports.base import Disconnected, WayBack
+from agent.transports.ice_fragment import IceFragment
 from agent.transports.observers import Observers
 from agent.transports.opus import RATE
 from agent.transports.pace import TOO_FAST, Pace, Paces
@@ -76,6 +78,7 @@ class WebRtcTransport:
 
     Attributes:
         observers: of the events of the call.
+        ice_username: the client's ICE user name in its offer.
     """
 
     rate = RATE
@@ -102,6 +105,8 @@ class WebRtcTransport:
         self._channel: RTCDataChannel | None = None
         self._channels = 0
         self._truncated: str | None = None
+        self.ice_username: str | None = None
+        self._candidates = 0
         self._ready = asyncio.Event()
         self._roomy = asyncio.Event()
         self._gone = False
@@ -127,7 +132,24 @@ class WebRtcTransport:
         Raises:
             BadOffer: the offer cannot be answered.
         """
+        self.ice_username, self._candidates = rtc_peer.ice_of(offer)
+        if not self._candidates:  # then more follow, or the client's own checks tell its address
+            offer = offer.replace("a=end-of-candidates\r\n", "")
         return await rtc_peer.answer(self._peer, offer, self._settings.ice_hosts)
+
+    async def add_candidates(self, fragment: IceFragment) -> None:
+        """Take candidates that the client sends after its offer.
+
+        Raises:
+            BadOffer: they are too many, or cannot be taken.
+        """
+        self._candidates += len(fragment.candidates)
+        if self._candidates > rtc_peer.MAX_CANDIDATES:
+            allowed = f"{rtc_peer.MAX_CANDIDATES} are allowed, those of the offer included"
+            raise rtc_peer.BadOffer(f"the call has {self._candidates} candidates; {allowed}")
+        if not self._candidates:
+            fragment = replace(fragment, complete=False)
+        await rtc_peer.add_candidates(self._peer, fragment)
 
     async def open(self, way_back: WayBack | None = None) -> None:
         """Wait until events can be exchanged, then send ``session.created``.

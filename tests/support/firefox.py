@@ -19,6 +19,8 @@ from support.node import lacking
 
 PREFERENCES = {
     "media.autoplay.default": 0,
+    "media.navigator.permission.disabled": True,
+    "media.navigator.streams.fake": True,
     "media.peerconnection.ice.loopback": True,
     "media.peerconnection.ice.obfuscate_host_addresses": False,
     "datareporting.policy.dataSubmissionEnabled": False,
@@ -26,8 +28,8 @@ PREFERENCES = {
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
 }
-START_SECONDS = 60.0
-ANSWER_SECONDS = 30.0
+START_SECONDS = 120.0
+ANSWER_SECONDS = 90.0
 
 
 class Firefox:

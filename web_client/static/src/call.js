@@ -46,6 +46,8 @@ export class Call {
     this.reconnection = new Reconnection();
     this.devices = new DeviceWatch(this, (event) => this.#note(event));
     this.wanted = /** @type {CallOptions["transport"]} */ ("auto");
+    /** @type {{speakerId?: string, volume?: number}} */
+    this.output = {};
     /** Grows with every beginning and end: what an earlier one still waits for is not wanted. */
     this.attempt = 0;
   }
@@ -138,11 +140,12 @@ export class Call {
     this.#note({ type: "page.reconnecting" });
     cue(audio.context, "lost");
     const about = { lost, wanted: this.wanted, server: this.server, played: await this.measured.played() };
-    const transport = await this.reconnection.run(audio, this.#listener(unwanted), about, unwanted);
-    if (unwanted()) return transport?.hangUp();
-    if (!transport) return this.#fail("connection_lost", "");
-    this.transport = transport;
-    this.#note({ type: "page.reconnected", transport: transport.name, ms: Math.round(now() - began) });
+    const found = await this.reconnection.run(audio, this.#listener(unwanted), about, unwanted);
+    if (found instanceof Problem) return unwanted() || this.#fail(found.code, "");
+    if (unwanted()) return found.hangUp();
+    this.transport = found;
+    if (this.audio && this.audio !== audio) found.use(this.audio); // rebuilt meanwhile
+    this.#note({ type: "page.reconnected", transport: found.name, ms: Math.round(now() - began) });
     cue(audio.context, "back");
     this.#goOn();
   }
@@ -155,7 +158,9 @@ export class Call {
 
   /** Volume, and the speaker; the system's where none is named.
    * @param {{speakerId?: string, volume?: number}} options */
-  useSpeaker({ speakerId = "", volume = 1 }) {
+  useSpeaker(options) {
+    this.output = options;
+    const { speakerId = "", volume = 1 } = options;
     this.audio?.speaker.setVolume(volume);
     void this.audio?.speaker.useDevice(speakerId);
   }

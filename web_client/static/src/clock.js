@@ -24,6 +24,11 @@ export class SoundClock {
     if (this.offsets.length > RECENT) this.offsets.shift();
   }
 
+  /** The sound stood still, while the page's time went on. */
+  restart() {
+    this.offsets = [];
+  }
+
   /** @param {number} soundSeconds */
   toPage(soundSeconds) {
     return soundSeconds * 1000 + Math.min(...this.offsets);

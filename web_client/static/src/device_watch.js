@@ -4,6 +4,7 @@
  * a page mend is mended; else the page says what to do.
  */
 
+import { ContextWatch } from "./context_watch.js";
 import { Problem } from "./problems.js";
 
 const LOOK_MS = 500;
@@ -48,6 +49,7 @@ export class DeviceWatch {
   constructor(call, note) {
     this.call = call;
     this.note = note;
+    this.sound = new ContextWatch(call, note);
     /** Chosen microphone; empty: the system's. */
     this.deviceId = "";
     /** @type {(() => void)[]} */
@@ -66,15 +68,17 @@ export class DeviceWatch {
     const { microphone, context } = audio;
     microphone.onLost = () => void this.#reopen("microphone_lost");
     if (microphone.track) this.#watchMicrophone(audio);
-    this.#on(context, "statechange", () => void this.#keepRunning(context));
-    this.#on(document, "visibilitychange", () => this.#appear(context));
-    this.#on(document, "pointerdown", () => void this.#keepRunning(context));
+    this.sound.start(context);
+    this.#on(context, "statechange", () => void this.sound.keepRunning());
+    this.#on(document, "visibilitychange", () => this.#appear());
+    this.#on(document, "pointerdown", () => void this.sound.keepRunning());
     void this.#keepAwake();
     this.#controls();
   }
 
   stop() {
     for (const undo of this.undo.splice(0)) undo();
+    this.sound.stop();
     this.told = false;
   }
 
@@ -150,16 +154,9 @@ export class DeviceWatch {
     this.defaultName = (inputs.find(({ deviceId }) => deviceId === "default") ?? inputs[0])?.label ?? "";
   }
 
-  /** A context that the browser stopped: a call, an alarm, a locked screen. @param {AudioContext} context */
-  async #keepRunning(context) {
-    if (context.state === "running" || context.state === "closed") return;
-    await context.resume().catch(() => {}); // then the next touch tries again
-  }
-
-  /** @param {AudioContext} context */
-  #appear(context) {
+  #appear() {
     if (document.visibilityState !== "visible") return;
-    void this.#keepRunning(context);
+    void this.sound.keepRunning();
     void this.#keepAwake(); // a lock is lost with the page's visibility
   }
 

@@ -33,6 +33,10 @@ const ADVICE = {
     title: "The microphone gives no sound.",
     next: "Another app may use your microphone, or a switch on it is off. Close that app or choose another microphone; the call goes on.",
   },
+  sound_stopped: {
+    title: "The browser has stopped the sound.",
+    next: "Another call or app may have taken it. Touch this page to go on; the call is kept.",
+  },
   insecure_origin: {
     title: "This page cannot use the microphone, because it did not come by https.",
     next:
@@ -59,6 +63,10 @@ const ADVICE = {
   server_gone: {
     title: "The server does not answer.",
     next: "Check that “onebreath serve” is running, then call again. The conversation is kept.",
+  },
+  session_gone: {
+    title: "The server has ended this session.",
+    next: "Call again: the conversation is kept, and the new call goes on with it.",
   },
   connection_lost: {
     title: "The connection was lost.",

@@ -13,6 +13,8 @@ const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 const SAME_WAY = 2; // tries over one transport before the other has its turn
 const LOST = new Set(["connection_lost", "server_gone"]);
+/** Refusals that stay the same however often one asks. */
+const FINAL = new Set(["session_gone", "key_refused", "host_refused"]);
 
 /** Whether a session may be gone on with after its connection ended so. @param {string} code */
 export function isLoss(code) {
@@ -57,6 +59,8 @@ export class NoTransport {
 
   async microphoneChanged() {}
 
+  use() {}
+
   drop() {}
 
   /** The session is told not to wait, where it can be. */
@@ -93,10 +97,11 @@ export class Reconnection {
    * @param {Listener} listener
    * @param {{lost: Transport, wanted: "auto" | "webrtc" | "websocket", server: string, played: string}} about
    * @param {() => boolean} unwanted
-   * @returns {Promise<Transport | null>} connected; null: the session does not wait any more
+   * @returns {Promise<Transport | Problem>} connected; or why the session is not gone on with
    */
   async run(audio, listener, { lost, wanted, server, played }, unwanted) {
     const until = now() + this.patienceMs;
+    let why = new Problem("connection_lost");
     this.running = true;
     const woken = () => document.visibilityState === "visible" && this.wake();
     addEventListener("online", woken);
@@ -104,7 +109,7 @@ export class Reconnection {
     try {
       for (let tries = 0; this.token && !unwanted(); tries++) {
         await this.#pause(Math.min(pauseBefore(tries), Math.max(0, until - now())));
-        if (now() >= until || !this.token || unwanted()) return null;
+        if (now() >= until || !this.token || unwanted()) break;
         if (!navigator.onLine) continue;
         const Way = wayOf(lost.name, wanted, tries) === "webrtc" ? WebrtcTransport : WebsocketTransport;
         const transport = new Way(audio, listener, server, `resume=${this.token}${played}`);
@@ -113,10 +118,13 @@ export class Reconnection {
           return transport;
         } catch (error) {
           transport.drop();
-          if (error instanceof Problem && error.code === "session_gone") return null;
+          if (!(error instanceof Problem)) continue;
+          if (FINAL.has(error.code)) return error;
+          // Of the rest only a server that is full tells something about the end.
+          why = error.code === "server_full" ? error : new Problem("connection_lost");
         }
       }
-      return null;
+      return why;
     } finally {
       removeEventListener("online", woken);
       document.removeEventListener("visibilitychange", woken);

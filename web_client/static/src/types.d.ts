@@ -30,6 +30,8 @@ interface Transport {
   open(): Promise<void>;
   send(event: WireEvent): void;
   microphoneChanged(): Promise<void>;
+  /** Go on with the microphone and the speaker of other sound. */
+  use(audio: import("./sound/audio_engine.js").AudioEngine): void;
   hangUp(): void;
   /** Let go of a connection without ending the session. */
   drop(): void;

@@ -31,7 +31,12 @@ export class AudioEngine {
   /** Must be called while the user's click is being handled. */
   static async open() {
     const context = new AudioContext({ latencyHint: "interactive" });
-    await Promise.race([context.resume(), tooLate()]);
+    try {
+      await Promise.race([context.resume(), tooLate()]);
+    } catch (error) {
+      await context.close();
+      throw error;
+    }
     const modules = WORKLETS.map((name) => new URL(`${name}.worklet.js`, import.meta.url));
     try {
       // Pages that are not secure have no worklets; see plain.js.
@@ -54,8 +59,16 @@ export class AudioEngine {
     return end === null ? null : this.clock.toPage(end);
   }
 
+  /** Go on with microphone and speaker of sound that cannot go on itself. @param {AudioEngine} old */
+  takeOver(old) {
+    this.onAudible = old.onAudible;
+    this.microphone.adopt(old.microphone);
+    this.speaker.adopt(old.speaker);
+  }
+
   async close() {
     this.microphone.close();
+    this.speaker.close();
     if (this.context.state !== "closed") await this.context.close();
   }
 

@@ -58,6 +58,19 @@ export class Microphone {
       throw new Problem(REASONS.get(name) ?? "microphone_busy", String(error));
     }
     this.close();
+    this.#take(stream);
+  }
+
+  /** Go on with the stream of another one, which lets go of it. @param {Microphone} other */
+  adopt(other) {
+    const { stream } = other;
+    this.muted = other.muted;
+    Object.assign(other, { stream: null, onLost: () => {} });
+    if (stream) this.#take(stream);
+  }
+
+  /** @param {MediaStream} stream */
+  #take(stream) {
     this.stream = stream;
     this.track?.addEventListener("ended", () => this.onLost()); // not at our own stop()
     this.source = this.context.createMediaStreamSource(stream);

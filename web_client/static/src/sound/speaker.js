@@ -23,7 +23,13 @@ export class Speaker {
     this.plain = context.audioWorklet ? null : new PlainPlayer(context, this.gate);
     /** @type {HTMLAudioElement | null} */
     this.element = null;
+    /** @type {AudioNode | null} */
+    this.source = null;
     this.device = "";
+    /** The reply whose sound came last over the websocket. */
+    this.newest = "";
+    /** A reply whose beginning another speaker has played. */
+    this.begun = "";
     /** Replies whose sound is not wanted any more. @type {Set<string>} */
     this.silenced = new Set();
   }
@@ -56,6 +62,7 @@ export class Speaker {
    */
   play(reply, pcm) {
     if (this.silenced.has(reply)) return;
+    this.newest = reply;
     if (this.plain) return this.plain.play(reply, pcm);
     if (!this.player) {
       this.player = new AudioWorkletNode(this.context, "playback", {
@@ -69,11 +76,26 @@ export class Speaker {
 
   /** @param {MediaStream} stream */
   playStream(stream) {
+    this.close(); // the stream of a connection that was lost
     // Chromium gives WebAudio nothing of a remote stream that no media element plays.
     this.element = new Audio();
     this.element.muted = true;
     this.element.srcObject = stream;
-    this.context.createMediaStreamSource(stream).connect(this.gate);
+    this.source = this.context.createMediaStreamSource(stream);
+    this.source.connect(this.gate);
+  }
+
+  /** Let go of the stream. */
+  close() {
+    this.source?.disconnect();
+    if (this.element) this.element.srcObject = null;
+    this.source = this.element = null;
+  }
+
+  /** Go on in the place of another one. @param {Speaker} other */
+  adopt(other) {
+    this.silenced = other.silenced;
+    this.begun = other.newest;
   }
 
   /**
@@ -97,6 +119,7 @@ export class Speaker {
       port.onmessage = ({ data }) => resolve(data.reply === reply ? data.playedMs : 0);
     });
     port.postMessage({ kind: "stop" });
+    if (reply === this.begun) return null; // only a part of it was counted here
     return /** @type {Promise<number>} */ (told);
   }
 

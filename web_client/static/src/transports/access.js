@@ -1,6 +1,8 @@
 // @ts-check
 /** The key that the server may need: from the page's link or the person, kept for this tab only. */
 
+import { Problem } from "../problems.js";
+
 const STORED = "onebreath.key";
 
 /** Where the secrets for a server come from, by its origin. @type {Map<string, () => string | Promise<string>>} */
@@ -51,6 +53,25 @@ export async function clientSecret(server) {
     sessionStorage.removeItem(STORED);
     key = "";
   }
+}
+
+/** What the server's refusals mean, by status. */
+const REFUSALS = new Map([
+  [401, "key_refused"],
+  [403, "host_refused"],
+  [404, "session_gone"],
+  [429, "server_full"],
+  [503, "server_full"],
+]);
+
+/**
+ * The problem that an answer of the server tells of.
+ * @param {Response} response
+ * @param {string} otherwise code of the problem where the answer is no refusal that is known
+ */
+export function refusalOf({ status }, otherwise) {
+  const code = REFUSALS.get(status);
+  return code ? new Problem(code, code === "host_refused" ? location.host : "") : new Problem(otherwise, `HTTP ${status}`);
 }
 
 /**

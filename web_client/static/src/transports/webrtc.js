@@ -2,9 +2,10 @@
 /** The protocol over WebRTC: sound on tracks, events on the data channel `oai-events`. */
 
 import { Problem } from "../problems.js";
-import { bearer, clientSecret } from "./access.js";
+import { bearer, clientSecret, refusalOf } from "./access.js";
+import { Trickle } from "./trickle.js";
 
-const GATHER_MS = 2000;
+const GATHER_MS = 200; // what is found later follows the offer
 const CONNECT_MS = 4000;
 const LOST_MS = 2000; // how long a broken path may take to come back
 
@@ -28,6 +29,8 @@ export class WebrtcTransport {
     this.peer = null;
     /** @type {RTCDataChannel | null} */
     this.channel = null;
+    /** The agent's voice. @type {MediaStream | null} */
+    this.voice = null;
     /** Where the call can be hung up. @type {string | null} */
     this.call = null;
     this.hungUp = false;
@@ -63,6 +66,12 @@ export class WebrtcTransport {
     await sender?.replaceTrack(this.audio.microphone.track);
   }
 
+  /** @param {import("../sound/audio_engine.js").AudioEngine} audio */
+  use(audio) {
+    this.audio = audio; // the track of the microphone is the same
+    if (this.voice) audio.speaker.playStream(this.voice);
+  }
+
   drop() {
     this.hungUp = true;
     this.peer?.close();
@@ -84,31 +93,33 @@ export class WebrtcTransport {
     const { stream, track } = this.audio.microphone;
     if (track && stream) peer.addTrack(track, stream);
     else peer.addTransceiver("audio", { direction: "recvonly" });
-    peer.ontrack = ({ track: remote }) => this.audio.speaker.playStream(new MediaStream([remote]));
+    peer.ontrack = ({ track: remote }) => {
+      this.voice = new MediaStream([remote]);
+      this.audio.speaker.playStream(this.voice);
+    };
+    const trickle = new Trickle(peer);
     await peer.setLocalDescription();
     await gathered(peer);
-    await peer.setRemoteDescription({ type: "answer", sdp: await this.#offer(peer) });
+    const sdp = await this.#offer(trickle.offer());
+    if (this.call) trickle.follow(this.call, this.secret);
+    await peer.setRemoteDescription({ type: "answer", sdp });
     await greeted;
     peer.onconnectionstatechange = () => this.#watch(peer);
   }
 
-  /** @param {RTCPeerConnection} peer */
-  async #offer(peer) {
+  /** @param {string} offer */
+  async #offer(offer) {
     let response;
     try {
       response = await fetch(`${this.server}/v1/realtime/calls?onebreath=1&${this.query}`, {
         method: "POST",
         headers: { "Content-Type": "application/sdp", ...bearer(this.secret) },
-        body: peer.localDescription?.sdp,
+        body: offer,
       });
     } catch (error) {
       throw new Problem("server_gone", String(error));
     }
-    if (response.status === 403) throw new Problem("host_refused", location.host);
-    if (response.status === 404) throw new Problem("session_gone");
-    if (response.status === 401) throw new Problem("key_refused");
-    if (response.status === 503 || response.status === 429) throw new Problem("server_full");
-    if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
+    if (!response.ok) throw refusalOf(response, "no_path");
     const place = response.headers.get("Location");
     this.call = place && this.server + place;
     if (this.hungUp && !this.query.startsWith("resume=")) this.hangUp(); // the deadline passed meanwhile
@@ -153,9 +164,7 @@ async function iceSettings(server, secret) {
   const response = await fetch(url, { headers: bearer(secret) }).catch((error) => {
     throw new Problem("server_gone", String(error));
   });
-  if (response.status === 403) throw new Problem("host_refused", location.host);
-  if (response.status === 401) throw new Problem("key_refused");
-  if (!response.ok) throw new Problem("no_path", `the server answered ${response.status}`);
+  if (!response.ok) throw refusalOf(response, "no_path");
   return response.json();
 }
 

@@ -3,9 +3,10 @@
 
 import { fromBase64, toBase64 } from "../base64.js";
 import { Problem } from "../problems.js";
-import { clientSecret } from "./access.js";
+import { bearer, clientSecret, refusalOf } from "./access.js";
 
 const OPEN_MS = 5000;
+const REFUSED = 1006; // all that a browser tells of a handshake that failed, whatever the reason
 const SLOW_BYTES = 64_000; // about a second of sound that the network has not taken
 const CLOSED = new Map([
   [1013, "server_full"],
@@ -52,7 +53,11 @@ export class WebsocketTransport {
         if (event.type === "error") reject(new Problem(event.error.code, event.error.message));
         else resolve(this.#take(event));
       };
-      socket.onclose = ({ code }) => reject(new Problem(CLOSED.get(code) ?? "server_gone"));
+      socket.onclose = ({ code }) => {
+        clearTimeout(timer);
+        if (code === REFUSED) resolve(refusal(url, secret).then((problem) => Promise.reject(problem)));
+        else reject(new Problem(CLOSED.get(code) ?? "server_gone"));
+      };
     }).catch((problem) => {
       if (this.query.startsWith("resume=")) this.drop();
       else this.hangUp();
@@ -60,7 +65,13 @@ export class WebsocketTransport {
     });
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
     socket.onclose = ({ code, reason }) => this.#closed(code, reason);
-    this.audio.microphone.frames((frame) => this.#speak(frame));
+    this.use(this.audio);
+  }
+
+  /** @param {import("../sound/audio_engine.js").AudioEngine} audio */
+  use(audio) {
+    this.audio = audio;
+    audio.microphone.frames((frame) => this.#speak(frame));
   }
 
   /** @param {WireEvent} event */
@@ -107,5 +118,24 @@ export class WebsocketTransport {
    */
   #closed(code, reason) {
     if (!this.hungUp) this.listener.closed(CLOSED.get(code) ?? "connection_lost", reason);
+  }
+}
+
+/**
+ * Why a handshake was refused: the server tells it at the same address without a websocket.
+ * @param {URL} url of the websocket
+ * @param {string | null} secret
+ * @returns {Promise<Problem>}
+ */
+async function refusal(url, secret) {
+  const address = new URL(url);
+  address.protocol = url.protocol.replace("ws", "http");
+  try {
+    const signal = AbortSignal.timeout(OPEN_MS);
+    const response = await fetch(address, { headers: bearer(secret), cache: "no-store", signal });
+    // It would be taken: what stood in the way lies between here and there, or is over.
+    return response.ok ? new Problem("connection_lost") : refusalOf(response, "server_gone");
+  } catch (error) {
+    return new Problem("server_gone", String(error));
   }
 }

@@ -29,6 +29,16 @@ export class Conversation extends HTMLElement {
     this.append(this.hint, this.list, this.announcer);
     /** @type {Set<import("../session.js").Item>} */
     this.announced = new Set();
+    this.#keepTheEndInSight(this.list);
+  }
+
+  /** A card above makes the list smaller, and would cover what was said last. @param {HTMLElement} list */
+  #keepTheEndInSight(list) {
+    let atEnd = true;
+    list.addEventListener("scroll", () => (atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40));
+    new ResizeObserver(() => {
+      if (atEnd) list.scrollTop = list.scrollHeight;
+    }).observe(list);
   }
 
   /** @param {import("../controller.js").Controller} controller */

@@ -1,0 +1,121 @@
+"""Networks in memory and virtual time: nothing depends on when a kernel delivers a packet."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from agent.audio.samples import Samples
+from agent.bench.network_caller import SLOW_BYTES
+from agent.bench.network_link import Condition, StreamLink
+from agent.bench.network_relay import WINDOW_BYTES
+from agent.bench.virtual_call import VirtualConnection
+from agent.bench.virtual_time import VirtualLoop
+
+T = TypeVar("T")
+Address = tuple[str, int]
+
+
+class _Datagrams(asyncio.DatagramTransport):
+    """One socket of a `MemoryLoop`."""
+
+    def __init__(self, loop: MemoryLoop, protocol: Any, address: Address) -> None:
+        super().__init__({"sockname": address})
+        self.protocol = protocol
+        self._loop = loop
+        self._address = address
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        self._loop.call_soon(self._loop.deliver, bytes(data), addr, self._address)
+
+    def close(self) -> None:
+        if self._loop.sockets.pop(self._address, None) is not None:
+            self._loop.call_soon(self.protocol.connection_lost, None)
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self._address not in self._loop.sockets
+
+
+class MemoryLoop(VirtualLoop):
+    """Virtual time, with datagrams that go from queue to queue of this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sockets: dict[Address, _Datagrams] = {}
+        self._ports = itertools.count(40_000)
+
+    async def create_datagram_endpoint(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], local_addr: Any = None, **more: Any
+    ) -> tuple[asyncio.DatagramTransport, Any]:
+        address = (local_addr[0], local_addr[1] or next(self._ports))
+        protocol = protocol_factory()
+        transport = self.sockets[address] = _Datagrams(self, protocol, address)
+        protocol.connection_made(transport)
+        return transport, protocol
+
+    def deliver(self, data: bytes, to: Address, sender: Address) -> None:
+        if (socket := self.sockets.get((to[0], to[1]))) is not None:
+            socket.protocol.datagram_received(data, sender)
+
+
+def in_memory(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end in virtual time, on a network in memory."""
+    with asyncio.Runner(loop_factory=MemoryLoop) as runner:
+        return runner.run(work)
+
+
+class _Way(asyncio.Queue[str | None]):
+    """One direction of a stream, whose sender waits while a window of bytes is under way."""
+
+    def __init__(self, condition: Condition, seed: str) -> None:
+        super().__init__()
+        self._link = StreamLink(condition, seed)
+        self._room = asyncio.Event()
+        self._room.set()
+        self.bytes = 0
+
+    def put_nowait(self, item: str | None) -> None:
+        loop, size = asyncio.get_running_loop(), len(item or "")
+        self.bytes += size
+        if self.bytes >= WINDOW_BYTES:
+            self._room.clear()
+        loop.call_at(self._link.arrival(size, loop.time()), self._arrive, item, size)
+
+    async def room(self) -> None:
+        await self._room.wait()
+
+    def _arrive(self, item: str | None, size: int) -> None:
+        self.bytes -= size
+        if self.bytes < WINDOW_BYTES:
+            self._room.set()
+        super().put_nowait(item)
+
+
+class StreamCall(VirtualConnection):
+    """A websocket call within this process over a bad network, with the habits of the page.
+
+    Args:
+        engines, settings: as for `VirtualConnection`.
+        condition: the network in each direction.
+    """
+
+    def __init__(self, engines: Any, settings: Any, condition: Condition) -> None:
+        super().__init__(engines, settings)
+        self.up, self.down = _Way(condition, "up"), _Way(condition, "dn")
+        self.dropped = 0
+        self._socket.to_server, self._socket.to_client = self.up, self.down
+        self._socket.send_text = self._send_text  # type: ignore[method-assign]
+
+    async def _send_text(self, text: str) -> None:
+        await self.down.room()
+        self.down.put_nowait(text)
+
+    async def send(self, frame: Samples) -> None:
+        if self.up.bytes > WINDOW_BYTES + SLOW_BYTES:
+            self.dropped += 1
+        else:
+            await super().send(frame)
