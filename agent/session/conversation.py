@@ -96,6 +96,7 @@ class Turn:
         shown: whether the client knows an item of this id; False for a turn of the agent alone.
         on_request: whether it is answered only when the client asks for it.
         tags: what decisions found it to be.
+        failed: whether the client was told that the recogniser failed at it.
         unheard: why it has no transcript; None unless the recogniser failed.
         revision: number of transcripts that became void because the caller went on.
         transcript: the caller's words, recognised or typed.
@@ -131,6 +132,7 @@ class Turn:
     spoken: bool = True
     shown: bool = True
     on_request: bool = False
+    failed: bool = False
     unheard: str | None = None
     tags: list[str] = field(default_factory=list)
 

@@ -328,7 +328,11 @@ class Session:
             if self.replies.draft is None:
                 self.user_turn.take_ending(None)
             return
-        yield Trouble("asr_failed", event.message, kind="server_error")
+        turn = self.user_turn.find(event.turn)
+        if turn is None or not turn.failed:  # once in a turn, whose words may be asked for twice
+            yield Trouble("asr_failed", event.message, kind="server_error")
+        if turn is not None:
+            turn.failed = True
         if self.user_turn.revision_failed(event.turn, event.revision):
             return
         if (closed := self.user_turn.closed.get(event.turn)) is not None:

@@ -292,6 +292,12 @@ class UserTurn:
         self._update_delay()
         return True
 
+    def find(self, turn: int) -> Turn | None:
+        """The turn of an id, open or without its transcript yet."""
+        if self.open is not None and self.open.turn.id == turn:
+            return self.open.turn
+        return self.closed.get(turn)
+
     def revision_failed(self, turn: int, revision: int) -> bool:
         """Take that the words up to a pause of the open turn could not be told.
 
