@@ -227,13 +227,13 @@ async def test_sound_alone_does_not_prove_that_a_client_knows_its_next_token(mon
             assert (await until(again, "session.created"))[-1]["resumed"] is True
 
 
-async def test_a_token_that_was_used_just_now_is_told_to_wait(monkeypatch):
+async def test_a_token_whose_client_was_not_heard_works_again_a_little_later(monkeypatch):
     """Its connection may have come up after its client had given it up: a page tries again."""
     async with server() as (address, _), dial(address, RESUMABLE) as line:
         token = await token_of(line)
         async with back(address, token) as another:
             await token_of(another)
-            assert (await refused(address, token))[0] == 409
+            assert (await refused(address, token))[0] == 404
             cut(another)
         monkeypatch.setattr("agent.server.resumption.UNPROVEN_SECONDS", 0.0)
         async with back(address, token) as again:
@@ -397,7 +397,7 @@ def test_a_used_token_opens_once_more_only_if_its_client_never_spoke():
     redeem(kept, token)
     with pytest.raises(Refused) as error:
         redeem(kept, token)
-    assert error.value.status == 409, "it may be on its way"
+    assert error.value.status == 404
     now[0] += 5.0
     redeem(kept, token)  # the answer with the next token had not arrived
     slot.heard = True
@@ -643,7 +643,9 @@ async def test_two_hundred_resumptions_over_webrtc_leave_nothing_behind():
             await caller.close()
             if turn == 20:
                 tasks, descriptors = len(asyncio.all_tasks()), psutil.Process().num_fds()
-        assert len(asyncio.all_tasks()) <= tasks + 5
+        async with asyncio.timeout(20):  # the newest connections are still being closed
+            while len(asyncio.all_tasks()) > tasks + 5:
+                await asyncio.sleep(0.05)
         assert psutil.Process().num_fds() <= descriptors + 10
         assert len([each for each in gc.get_objects() if type(each) is Session]) == 1
         assert len(peers()) <= before + 3, "the newest of either end, and one that is being closed"

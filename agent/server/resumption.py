@@ -43,7 +43,7 @@ FAILURES = 0.5
 SPARE_FAILURES = 20
 UNPROVEN_SECONDS = 3.0
 """Seconds after which a token can be used again if its client was not heard over the connection
-that it opened: the answer with the next token may not have arrived. Until then it gets 409."""
+that it opened: the answer with the next token may not have arrived."""
 _LENGTH = 2 + NONCE_BYTES + MAC_BYTES
 _IN_LOGS = re.compile(r"(\bresume=)[^&\s\"]+")
 
@@ -209,7 +209,7 @@ class Resumption:
         if resumable is None:
             self._note_failure(address)
             raise NoSession
-        if resumable.taken or self._too_soon(resumable, token):
+        if resumable.taken:
             reason = "this session is being resumed over another connection already"
             raise Refused(409, "resumption_under_way", reason)
         resumable.taken = True
@@ -233,16 +233,9 @@ class Resumption:
         good = resumable.by_secret if caller is None else resumable.caller.name == caller.name
         if not good:
             return None
-        return resumable if not resumable.slot.heard or self._newest(resumable, digest) else None
-
-    @staticmethod
-    def _newest(resumable: ResumableCall, digest: bytes) -> bool:
-        return hmac.compare_digest(digest, resumable.digests[-1])
-
-    def _too_soon(self, resumable: ResumableCall, token: str) -> bool:
-        """Whether a token was used just now: its client may still be heard over that connection."""
-        waited = self._clock() - resumable.used_at
-        return waited < UNPROVEN_SECONDS and not self._newest(resumable, _digest(token))
+        newest = hmac.compare_digest(digest, resumable.digests[-1])
+        unproven = self._clock() - resumable.used_at >= UNPROVEN_SECONDS
+        return resumable if newest or (unproven and not resumable.slot.heard) else None
 
     def _genuine(self, token: str) -> bool:
         content = _content(token)

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { isLoss, pauseBefore, wayOf } from "../../web_client/static/src/reconnection.js";
+import { isFinal, isLoss, pauseBefore, wayOf } from "../../web_client/static/src/reconnection.js";
 
 const most = (tries) => pauseBefore(tries, () => 1);
 const least = (tries) => pauseBefore(tries, () => 0);
@@ -27,4 +27,11 @@ test("after two failures the other transport has its turn", () => {
 test("a call that was ended is not a connection that was lost", () => {
   assert.ok(isLoss("connection_lost") && isLoss("server_gone"));
   assert.ok(!isLoss("call_ended") && !isLoss("server_full"));
+});
+
+test("a session that is gone ends all tries, unless one was given up a moment ago", () => {
+  assert.ok(isFinal("session_gone", Infinity) && isFinal("session_gone", 10_000));
+  assert.ok(!isFinal("session_gone", 1000));
+  assert.ok(isFinal("key_refused", 1000));
+  assert.ok(!isFinal("server_gone", Infinity) && !isFinal("server_full", Infinity));
 });

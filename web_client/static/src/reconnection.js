@@ -13,12 +13,24 @@ const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 const SAME_WAY = 2; // tries over one transport before the other has its turn
 const LOST = new Set(["connection_lost", "server_gone"]);
+/** For so long a server may take a token for used whose connection was given up here. */
+const IN_DOUBT_MS = 6000;
 /** Refusals that stay the same however often one asks. */
 const FINAL = new Set(["session_gone", "key_refused", "host_refused"]);
 
 /** Whether a session may be gone on with after its connection ended so. @param {string} code */
 export function isLoss(code) {
   return LOST.has(code);
+}
+
+/**
+ * Whether a refusal ends all tries. A server does not know a token that it gave for a connection which
+ * was given up here, until it has noticed that; then it takes the token once more.
+ * @param {string} code
+ * @param {number} ms since a try was given up
+ */
+export function isFinal(code, ms) {
+  return FINAL.has(code) && !(code === "session_gone" && ms < IN_DOUBT_MS);
 }
 
 /**
@@ -102,6 +114,7 @@ export class Reconnection {
   async run(audio, listener, { lost, wanted, server, played }, unwanted) {
     const until = now() + this.patienceMs;
     let why = new Problem("connection_lost");
+    let unanswered = -Infinity; // when a try was last given up, of which the server may know
     this.running = true;
     const woken = () => document.visibilityState === "visible" && this.wake();
     addEventListener("online", woken);
@@ -118,10 +131,11 @@ export class Reconnection {
           return transport;
         } catch (error) {
           transport.drop();
-          if (!(error instanceof Problem)) continue;
-          if (FINAL.has(error.code)) return error;
+          const problem = error instanceof Problem ? error : new Problem("connection_lost");
+          if (isFinal(problem.code, now() - unanswered)) return problem;
+          if (!FINAL.has(problem.code)) unanswered = now();
           // Of the rest only a server that is full tells something about the end.
-          why = error.code === "server_full" ? error : new Problem("connection_lost");
+          why = problem.code === "server_full" ? problem : new Problem("connection_lost");
         }
       }
       return why;
