@@ -644,7 +644,7 @@ async def test_two_hundred_resumptions_over_webrtc_leave_nothing_behind():
             if turn == 20:
                 tasks, descriptors = len(asyncio.all_tasks()), psutil.Process().num_fds()
         async with asyncio.timeout(20):  # the newest connections are still being closed
-            while len(asyncio.all_tasks()) > tasks + 5:
+            while len(asyncio.all_tasks()) > tasks + 5:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert psutil.Process().num_fds() <= descriptors + 10
         assert len([each for each in gc.get_objects() if type(each) is Session]) == 1
