@@ -53,12 +53,16 @@ class Turns:
     create_response: bool = True
     interrupt_response: bool = True
     transcription_only: bool = False
+    _holds: bool = False
+    """Whether a reply's first sound was told to wait for what a sound becomes."""
 
     def take_frame(self, event: AudioFrame, now: float) -> Iterator[Command]:
         """Take the next sound of the caller."""
         change = self.user_turn.take_frame(event)
-        if self.interrupt_response:
-            self.replies.hold_first_sound(now + self.user_turn.onset_left)
+        onset = self.user_turn.onset_left if self.interrupt_response else 0.0
+        if onset or self._holds:
+            self._holds = onset > 0
+            self.replies.hold_first_sound(now + onset)
         if change is TurnEvent.BEGAN:
             yield from self._turn_began(now)
         yield from self.user_turn.feed()
