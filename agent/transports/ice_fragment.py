@@ -27,12 +27,11 @@ class IceFragment:
     Attributes:
         username: ICE user name of the client; None: it is not named.
         candidates: of UDP, in order, each with its section's ``sdpMid`` or ``sdpMLineIndex``.
-        complete: whether no more candidates follow.
+            That there are no more (``a=end-of-candidates``) changes nothing.
     """
 
     username: str | None
     candidates: tuple[RTCIceCandidate, ...]
-    complete: bool
 
     @classmethod
     def parse(cls, text: str) -> IceFragment:
@@ -44,7 +43,7 @@ class IceFragment:
         lines = text.splitlines()
         if len(lines) > MAX_LINES:
             raise BadFragment(f"the fragment has {len(lines)} lines; {MAX_LINES} are allowed")
-        username, complete, section, mid = None, False, -1, None
+        username, section, mid = None, -1, None
         candidates: list[RTCIceCandidate] = []
         for line in lines:
             name, _, value = line.strip().partition(":")
@@ -54,13 +53,11 @@ class IceFragment:
                 mid = value
             elif name == "a=ice-ufrag":
                 username = value
-            elif name == "a=end-of-candidates":
-                complete = True
             elif name == "a=candidate" and (found := _candidate(value)) is not None:
                 found.sdpMid = mid
                 found.sdpMLineIndex = max(0, section) if mid is None else None
                 candidates.append(found)
-        return cls(username, tuple(candidates), complete)
+        return cls(username, tuple(candidates))
 
 
 def _candidate(value: str) -> RTCIceCandidate | None:

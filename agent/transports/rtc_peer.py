@@ -115,8 +115,6 @@ async def add_candidates(peer: RTCPeerConnection, fragment: IceFragment) -> None
         async with asyncio.timeout(ANSWER_SECONDS):  # a name is to be resolved
             for candidate in fragment.candidates:
                 await peer.addIceCandidate(candidate)
-            if fragment.complete:
-                await peer.addIceCandidate(None)
     except Exception as error:  # at odd candidates aiortc raises every kind of error
         raise BadOffer(f"the candidates cannot be taken: {error!r}") from None
 

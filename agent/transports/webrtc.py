@@ -9,7 +9,6 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from aiortc import InvalidStateError, RTCDataChannel
@@ -133,8 +132,10 @@ class WebRtcTransport:
             BadOffer: the offer cannot be answered.
         """
         self.ice_username, self._candidates = rtc_peer.ice_of(offer)
-        if not self._candidates:  # then more follow, or the client's own checks tell its address
-            offer = offer.replace("a=end-of-candidates\r\n", "")
+        # Where no candidate can be reached (names of mDNS that nobody resolves, an address behind
+        # NAT), the client's own checks tell its address: the end of its candidates is no reason to
+        # give up before the bound on the time until the channel is open.
+        offer = offer.replace("a=end-of-candidates\r\n", "")
         return await rtc_peer.answer(self._peer, offer, self._settings.ice_hosts)
 
     async def add_candidates(self, fragment: IceFragment) -> None:
@@ -147,8 +148,6 @@ class WebRtcTransport:
         if self._candidates > rtc_peer.MAX_CANDIDATES:
             allowed = f"{rtc_peer.MAX_CANDIDATES} are allowed, those of the offer included"
             raise rtc_peer.BadOffer(f"the call has {self._candidates} candidates; {allowed}")
-        if not self._candidates:
-            fragment = replace(fragment, complete=False)
         await rtc_peer.add_candidates(self._peer, fragment)
 
     async def open(self, way_back: WayBack | None = None) -> None:
