@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from agent.cli.bench_output import RowKeeper
-from agent.cli.console import ConfigOption, JsonOption, err, settings_from
+from agent.cli.console import ConfigOption, JsonOption, err, settings_from, without_call_lines
 from agent.errors import ConfigError
 
 
@@ -38,8 +37,7 @@ def echo(
         raise ConfigError("bench echo reads the CPU clock of another process, as Linux has it")
     command = f"onebreath bench echo --minutes {minutes:g} --interruptions {interruptions}"
     kept = RowKeeper(rows, command, as_json)
-    logging.getLogger("onebreath").setLevel("WARNING")  # the calls are this process's own
-    with err.status("loading") as status:
+    with without_call_lines(), err.status("loading") as status:
         for row in run_echo_bench(settings, minutes, interruptions, status.update):
             kept.take(row)
     kept.show(kept.table[:-1], kept.table[-1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.bench_output import check_file, show_rows
-from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from
+from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from, without_call_lines
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ def soak(
     if sys.platform != "linux":
         raise ConfigError("bench soak reads the CPU clock of another process, as Linux has it")
     settings = bench.soak_settings(settings_from(config))
-    logging.getLogger("onebreath").setLevel(logging.WARNING)  # two lines a call and one a turn
     at_once = min(at_once, settings.server.max_calls)
     check_file(rows)
     if rows is not None:
@@ -66,7 +64,7 @@ def soak(
     with err.status("loading") as status:
         spoken = bench.speak_acts(settings, status.update)
     numbers = range(first, first + calls)
-    with measured_engines(settings, err.print) as engines:
+    with without_call_lines(), measured_engines(settings, err.print) as engines:
         try:
             in_virtual_time(bench.soak(engines, settings, CallDraw(spoken), numbers, at_once, take))
         except KeyboardInterrupt:

@@ -8,7 +8,8 @@ import importlib
 import logging
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -74,6 +75,18 @@ def start_logging(settings: Settings) -> None:
     libraries = ("uvicorn.error", "faster_whisper", "websockets", "asyncio", "aioice", "aiortc")
     for verbose in (*libraries, "httpx", "httpcore", "openai"):
         logging.getLogger(verbose).setLevel("WARNING")
+
+
+@contextmanager
+def without_call_lines() -> Iterator[None]:
+    """Leave out meanwhile what is logged of calls that this process itself makes."""
+    calls = logging.getLogger("onebreath")
+    level = calls.level
+    calls.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        calls.setLevel(level)
 
 
 def _handler(settings: Settings) -> logging.Handler:
