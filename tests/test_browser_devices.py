@@ -199,9 +199,11 @@ def test_devices_of_any_rate_give_the_wires_rate_and_the_right_pitch(browser, ra
             f" {{...options, sampleRate: {rate}}} : options); }} }}"
         )
         visit.open("?transport=websocket").start()
-        heard_after(visit, 1)
+        visit.type("Hello")
+        visit.wait_for("response.done")
         found, speed, pitch = visit.page.evaluate(PITCH, 440)
         assert found == rate
         assert speed == pytest.approx(24_000, rel=0.1)
-        assert pitch == pytest.approx(440, rel=0.02)
+        # The nearest mistake, 44.1 kHz taken for 48, is 9 % off; a gap in the capture some 2 %.
+        assert pitch == pytest.approx(440, rel=0.05)
         assert server.calls() == 1
