@@ -26,7 +26,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
     with (
-        served(scripted([], {"Hello": "Hello yourself."})) as server,
+        served(
+            scripted([], {"Hello": "Hello yourself, and how are you on this fine day?"})
+        ) as server,
         browser.new_context(permissions=["microphone"]) as context,
     ):
         visit = Visit(context.new_page(), server.url, real_microphone=True)
@@ -100,7 +102,9 @@ def heard_after(visit: Visit, replies: int) -> None:
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 def test_a_context_that_is_closed_is_rebuilt_and_the_call_goes_on(browser, transport):
     with (
-        served(scripted([], {"Hello": "Hello yourself."})) as server,
+        served(
+            scripted([], {"Hello": "Hello yourself, and how are you on this fine day?"})
+        ) as server,
         browser.new_context(permissions=["microphone"]) as context,
     ):
         visit = Visit(context.new_page(), server.url, real_microphone=True)
@@ -189,7 +193,9 @@ PITCH = """async (tone) => {
 def test_devices_of_any_rate_give_the_wires_rate_and_the_right_pitch(browser, rate):
     """A Bluetooth headset in a call runs at 8 or 16 kHz, and the page's context with it."""
     with (
-        served(scripted([], {"Hello": "Hello yourself."})) as server,
+        served(
+            scripted([], {"Hello": "Hello yourself, and how are you on this fine day?"})
+        ) as server,
         browser.new_context(permissions=["microphone"]) as context,
     ):
         visit = Visit(context.new_page(), server.url, real_microphone=True)
