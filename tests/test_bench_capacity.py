@@ -146,7 +146,7 @@ def test_an_agent_elsewhere_is_measured_without_its_processor_and_memory(monkeyp
 
 
 @pytest.mark.parametrize(
-    "options", [["--url", "ws://127.0.0.1:9", "--workers", "1"], ["--key", "x"]]
+    "options", [["--url", "ws://127.0.0.1:9", "--workers", "1"], ["--transport", "webrtc"]]
 )
 def test_options_of_an_agent_elsewhere_and_of_a_server_here_are_told_apart(options):
     done = CliRunner().invoke(app, ["bench", "capacity", *options])

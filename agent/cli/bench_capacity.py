@@ -49,11 +49,12 @@ def capacity(
     settings_from(config)
     if url is not None and workers:
         raise ConfigError("--workers starts servers on this machine; leave --url out")
-    if url is None and (session, key, transport) != (None, None, TransportName.REALTIME):
-        raise ConfigError("--transport, --key and --session are for the agent at --url; name it")
+    # A key may come from the environment, for other commands.
+    if url is None and (session, transport) != (None, TransportName.REALTIME):
+        raise ConfigError("--transport and --session are for the agent at --url; name it")
     body = session_body(session)
     counts = workers or [1, 2]
-    search_of = "".join(f" --workers {count}" for count in counts) if url is None else ""
+    search_of = "".join(f" --workers {count}" for count in counts) if url is None else " --url URL"
     command = f"onebreath bench capacity{search_of} --limit-ms {limit_ms:g} --most {most}"
     kept = RowKeeper(rows, f"{command} --seconds {seconds:g}", as_json)
     search = Search(limit_ms, most, seconds)
