@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.bench_output import check_file, show_rows
+from agent.cli.bench_output import RowKeeper, show_rows
 from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from, without_call_lines
 from agent.errors import ConfigError
 
@@ -36,7 +36,6 @@ def soak(
     Ctrl-C ends it early, with the figures so far. Linux only.
     """
     from agent.bench import soak as bench
-    from agent.bench.rows import append_rows, write_rows
     from agent.bench.soak_script import CallDraw, acts_of
     from agent.bench.virtual_call import measured_engines
     from agent.bench.virtual_time import in_virtual_time
@@ -45,17 +44,13 @@ def soak(
         raise ConfigError("bench soak reads the CPU clock of another process, as Linux has it")
     settings = bench.soak_settings(settings_from(config))
     at_once = min(at_once, settings.server.max_calls)
-    check_file(rows)
-    if rows is not None:
-        command = f"onebreath bench soak --calls {calls} --first {first} --at-once {at_once}"
-        write_rows(rows, [], command)
+    command = f"onebreath bench soak --calls {calls} --first {first} --at-once {at_once}"
+    kept = RowKeeper(rows, command, as_json=False)  # the calls are for the file only
     found = bench.Soak()
 
     def take(one: HeldCall | Usage) -> None:
         found.take(one)
-        row = one.row() if isinstance(one, bench.HeldCall) else found.usage_rows()[-1]
-        if rows is not None:
-            append_rows(rows, [row])
+        kept.take(one.row() if isinstance(one, bench.HeldCall) else found.usage_rows()[-1])
         if isinstance(one, bench.HeldCall) and (
             why := one.stuck or one.error or "; ".join(one.told)
         ):
@@ -70,8 +65,7 @@ def soak(
         except KeyboardInterrupt:
             err.print(f"stopped after {len(found.calls)} calls")
     summary = found.summary()
-    if rows is not None:
-        append_rows(rows, [summary])
+    kept.take(summary)
     if as_json:
         show_rows([*found.usage_rows(), summary], as_json)
     else:
