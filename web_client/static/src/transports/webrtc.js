@@ -3,6 +3,7 @@
 
 import { Problem } from "../problems.js";
 import { bearer, clientSecret, refusalOf } from "./access.js";
+import { isGreeting } from "./greeting.js";
 import { Trickle } from "./trickle.js";
 
 const GATHER_MS = 200; // what is found later follows the offer
@@ -132,7 +133,7 @@ export class WebrtcTransport {
       channel.onmessage = ({ data }) => {
         const event = JSON.parse(data);
         this.listener.event(event);
-        resolve(event);
+        if (isGreeting(event, this.query)) resolve(event);
       };
       channel.onclose = () => this.#lost("call_ended");
     });

@@ -4,6 +4,7 @@
 import { fromBase64, toBase64 } from "../base64.js";
 import { Problem } from "../problems.js";
 import { bearer, clientSecret, refusalOf } from "./access.js";
+import { isGreeting } from "./greeting.js";
 
 const OPEN_MS = 5000;
 const REFUSED = 1006; // all that a browser tells of a handshake that failed, whatever the reason
@@ -48,10 +49,10 @@ export class WebsocketTransport {
     await new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Problem("server_gone")), OPEN_MS);
       socket.onmessage = ({ data }) => {
-        clearTimeout(timer);
         const event = JSON.parse(data);
         if (event.type === "error") reject(new Problem(event.error.code, event.error.message));
-        else resolve(this.#take(event));
+        else this.#take(event);
+        if (isGreeting(event, this.query)) resolve(clearTimeout(timer));
       };
       socket.onclose = ({ code }) => {
         clearTimeout(timer);
