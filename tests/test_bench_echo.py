@@ -140,7 +140,8 @@ def test_a_line_that_is_lost_is_an_error_of_its_room():
     assert "lost" in call.error
 
 
-def test_long_replies_to_the_requests_and_short_ones_to_everything_else():
+def test_long_replies_to_the_requests_however_they_are_heard_and_a_short_one_to_the_interruption():
+    assert len(script("Tell me all that you know about pairs.").split()) > 60
     assert len(script("Tell me a story about a dog").split()) > 60
     assert len(script("Tell me all that you know about Paris.").split()) > 60
     assert len(script("No, stop. What is two plus three?").split()) < 5

@@ -167,3 +167,43 @@ def test_the_voice_takes_fewer_bits_on_a_slow_link_and_more_again_after_it(monke
     (turn,) = turns
     assert (turn.heard, turn.answered) == ("how are you", WORDS.strip())
     assert turn.reply_seconds > 55.0
+
+
+class QueuedLink:
+    """A link of 64 kbit/s that remembers how long its packets waited for it."""
+
+    def __init__(self):
+        self.link = DatagramLink(SLOW, "seed")
+        self.waits, self.dropped = [], 0
+
+    def arrivals(self, size, now):
+        arrivals = self.link.arrivals(size, now)
+        self.waits.append((now, self.link._line.waits(now)))
+        self.dropped += not arrivals
+        return arrivals
+
+
+@pytest.mark.slow
+def test_the_events_of_a_call_leave_a_slow_link_to_its_sound(monkeypatch):
+    """Where the voice fits the link, nothing is dropped, and once the link is known to be slow,
+    nothing waits long; the events of these turns are 35 KB each, those of a real one 14 KB."""
+    link, settings = QueuedLink(), Settings(webrtc={"ice_hosts": HERE, "bitrate": 24_000})
+    answer, ends = "This is an answer of some length, with events for all of its words. " * 3, []
+
+    async def hold():
+        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
+        engines = scripted(answer)
+        engines.responder._steps = 24
+        connection = RtcCall(engines, settings, CONDITIONS[0])
+        connection.relay._links = (connection.relay._links[0], link)
+        caller = Caller(connection)
+        sound = np.concatenate([silence(0.1, WIRE_RATE), speech(0.6, WIRE_RATE)])
+        async with caller.silence():
+            for number in range(3):
+                await caller.ask(number, SpokenQuestion("q", sound, "how are you"))
+                ends.append(connection.relay.age)
+
+    in_memory(hold())
+    second = [wait for at, wait in link.waits if ends[0] < at < ends[1]]
+    assert max(second) < 0.25
+    assert link.dropped == 0

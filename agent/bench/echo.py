@@ -16,7 +16,7 @@ from agent.bench.echo_caller import LoudspeakerConnection
 from agent.bench.echo_path import EchoRoom, spread
 from agent.bench.figures import Progress
 from agent.bench.questions import STOP, spoken
-from agent.bench.virtual_call import VirtualConnection, measured_engines
+from agent.bench.virtual_call import VirtualConnection, measured_engines, on_new_clock
 from agent.bench.virtual_time import in_virtual_time
 from agent.config.settings import Settings
 from agent.errors import CallError
@@ -41,7 +41,7 @@ STORIES: Final = (
     "the river, and music in the parks until late in the evening.",
 )
 SHORT: Final = "That makes five."
-"""Reply to everything else."""
+"""Reply to the interruption."""
 REPLY_SECONDS: Final = 60.0
 """Time limit of a reply."""
 AFTER: Final = (1.0, 2.3, 4.1, 6.2)
@@ -57,9 +57,10 @@ YIELD_TARGET: Final = 0.98
 def script(words: str) -> str:
     """The reply to the caller's words."""
     lowered = words.lower()
-    if "dog" in lowered:
-        return STORIES[0]
-    return STORIES[1] if "paris" in lowered else SHORT
+    if "plus" in lowered or "stop" in lowered:
+        return SHORT
+    # A request that was misheard has a long reply, too: "pairs" for Paris is not the echo's fault.
+    return STORIES[0] if "dog" in lowered else STORIES[1]
 
 
 @dataclass(slots=True)
@@ -159,7 +160,7 @@ def run_echo_bench(
         engines = replace(loaded, responder=ScriptedResponder(script))
 
         def connect() -> AgentConnection:
-            return VirtualConnection(engines, used)
+            return VirtualConnection(on_new_clock(engines), used)
 
         yield from measured(connect, minutes, interruptions, requests, stop, progress)
 

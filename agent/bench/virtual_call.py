@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketState
 from agent.audio.samples import Samples, to_pcm16
 from agent.bench.figures import Progress
 from agent.bench.virtual_time import CpuClock, MeasuredCompute, MeasuredVoices
+from agent.compute import Compute
 from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.connection import ReceivedEvent
@@ -40,13 +41,28 @@ def measured_engines(settings: Settings, progress: Progress) -> Iterator[Engines
     """
     engines, _ = load_engines(single_threaded(settings), progress)
     try:
-        yield replace(
-            engines,
-            compute=MeasuredCompute(engines.compute),
-            voices=MeasuredVoices(CpuClock(_children)),
-        )
+        yield measured(engines, engines.compute)
     finally:
         close_engines(engines)
+
+
+def measured(engines: Engines, thread: Compute) -> Engines:
+    """The engines with the costs of their CPU time, for the calls of one virtual clock.
+
+    What is under way when a clock ends is never done on another one, so each run of
+    `in_virtual_time` takes engines of its own.
+
+    Args:
+        thread: the compute thread, where they were loaded.
+    """
+    voices = MeasuredVoices(CpuClock(_children))
+    return replace(engines, compute=MeasuredCompute(thread), voices=voices)
+
+
+def on_new_clock(engines: Engines) -> Engines:
+    """Measured engines for the calls of another virtual clock; they are loaded once."""
+    assert isinstance(engines.compute, MeasuredCompute), "measured engines only"
+    return measured(engines, engines.compute.thread)
 
 
 def _children() -> list[int]:

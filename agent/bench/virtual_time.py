@@ -94,25 +94,28 @@ class MeasuredCompute(UrgentFirst):
     Args:
         thread: the compute thread.
         clock: seconds of CPU time of this process.
+
+    Attributes:
+        thread: the compute thread.
     """
 
     def __init__(self, thread: Compute, clock: Callable[[], float] = time.process_time) -> None:
         super().__init__()
-        self._inner = thread
+        self.thread = thread
         self._cpu = clock
 
     async def run(self, urgency: Urgency, work: Callable[[], T]) -> T:
         await self._admitted(urgency)
         began = self._cpu()
         try:
-            return self._inner.do(work)
+            return self.thread.do(work)
         finally:
             seconds = self._cpu() - began
             asyncio.get_running_loop().call_later(seconds, self._next)
             await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        self._inner.close()
+        self.thread.close()
 
 
 class MeasuredVoices(Executor):

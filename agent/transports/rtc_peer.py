@@ -179,6 +179,19 @@ async def reported_loss(peer: RTCPeerConnection) -> tuple[datetime, float] | Non
     return None
 
 
+def unconfirmed(peer: RTCPeerConnection) -> int:
+    """Bytes of sent messages whose arrival is not confirmed, those that wait to be sent included.
+
+    ``bufferedAmount`` of a channel counts only what SCTP has not taken yet.
+    """
+    sctp: Any = peer.sctp
+    if sctp is None:
+        return 0
+    waiting = sum(len(data) for _, _, data in sctp._data_channel_queue)
+    taken = (chunk for queue in (sctp._sent_queue, sctp._outbound_queue) for chunk in queue)
+    return waiting + sum(len(chunk.user_data) for chunk in taken if not chunk._acked)
+
+
 def lose_packets(peer: RTCPeerConnection, lost: Callable[[], bool]) -> None:
     """Drop the sent media packets for which ``lost`` is true, for measurements."""
     transports: set[Any] = {t.sender.transport for t in peer.getTransceivers()}

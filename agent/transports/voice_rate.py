@@ -63,16 +63,18 @@ class VoiceRate:
     def coding(self) -> VoiceCoding:
         return self._levels[self._level]
 
-    def report(self, lost: float, sound: float) -> None:
+    def report(self, lost: float, sound: float, slow: bool = False) -> None:
         """Take a report of the client.
 
         Args:
             lost: share of the packets that were lost since the last report.
             sound: seconds of sound, as opposed to silence, that were sent since then. Silence
                 takes next to no bits, and proves nothing.
+            slow: whether events arrive late, too, so that the losses are no accident: one report
+                is enough then.
         """
         if self._level < len(LOSSY) and lost >= LOSSY[self._level]:
-            if self._lossy_before or lost >= VERY_LOSSY:
+            if slow or self._lossy_before or lost >= VERY_LOSSY:
                 self._go_down()
                 return
             self._lossy_before = True

@@ -28,6 +28,7 @@ from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_guard, rtc_peer
 from agent.transports.base import Disconnected, WayBack
+from agent.transports.event_outbox import EventOutbox
 from agent.transports.ice_fragment import IceFragment
 from agent.transports.observers import Observers
 from agent.transports.opus import RATE
@@ -102,6 +103,7 @@ class WebRtcTransport:
         """The reply whose audio is being sent."""
         self._resampler: StreamResampler | None = None
         self._channel: RTCDataChannel | None = None
+        self._outbox = EventOutbox(time.monotonic())
         self._channels = 0
         self._truncated: str | None = None
         self.ice_username: str | None = None
@@ -287,6 +289,8 @@ class WebRtcTransport:
             await asyncio.sleep(TICK_SECONDS)
             if tick % TICKS_BETWEEN_REPORTS == 0:
                 await self._adapt()
+            with contextlib.suppress(Disconnected):
+                self._flush()
             if rtc_guard.overrun(self._peer):
                 log.warning("the client sends a message without end; the call is ended")
                 self._refuse()
@@ -299,7 +303,8 @@ class WebRtcTransport:
             return
         sounded_before = 0.0 if self._reported is None else self._reported[1]
         before = self._rate.coding
-        self._rate.report(report[1], self._track.sounded - sounded_before)
+        sounded = self._track.sounded - sounded_before
+        self._rate.report(report[1], sounded, self._outbox.slow)
         self._reported = report[0], self._track.sounded
         if self._rate.coding != before:
             log.info("the voice has %d bit/s from now on", self._rate.coding.bitrate)
@@ -318,8 +323,14 @@ class WebRtcTransport:
                 self._end_playing()
         for event in self._writer.write(notice):
             self._send_event(event)
-        if self._channel is not None and self._channel.bufferedAmount > MAX_UNSENT_BYTES:
+        if self._channel is not None and self._unsent > MAX_UNSENT_BYTES:
             await self._drained()
+
+    @property
+    def _unsent(self) -> int:
+        """Bytes of events that wait here or in the channel."""
+        waiting = 0 if self._channel is None else self._channel.bufferedAmount
+        return waiting + self._outbox.waiting
 
     @property
     def unplayed(self) -> float:
@@ -359,13 +370,29 @@ class WebRtcTransport:
         self.observers.show(event)
         if self._gone or self._channel is None:
             raise Disconnected
+        text = json.dumps(event, ensure_ascii=False)
+        self._outbox.put(str(event["type"]), text)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send the events whose turn it is.
+
+        Raises:
+            Disconnected: the channel is closed.
+        """
+        if self._channel is None:
+            return
+        unconfirmed, sounding = rtc_peer.unconfirmed(self._peer), self._track.unsent > 0
         try:
-            self._channel.send(json.dumps(event, ensure_ascii=False))
+            for text in self._outbox.take(unconfirmed, sounding, time.monotonic()):
+                self._channel.send(text)
         except InvalidStateError as error:
             raise Disconnected from error
 
     async def _drained(self) -> None:
         """Wait until all events are sent."""
+        self._outbox.rush()
+        self._flush()
         while self._channel is not None and self._channel.bufferedAmount and not self._gone:
             self._roomy.clear()
             await self._roomy.wait()
