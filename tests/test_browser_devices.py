@@ -99,12 +99,39 @@ def heard_after(visit: Visit, replies: int) -> None:
     visit.wait_for("page.sound.first", replies)
 
 
+LATE = """async ([firstSound, status, late]) => {
+  const { Measurements } = await import("/src/measurements.js");
+  const { Turn, Question } = await import("/src/turn.js");
+  const turn = new Turn("resp_1", 1, 1000, new Question());
+  Object.assign(turn, { status, firstSoundAt: firstSound, doneAt: status === "in_progress" ? null : 1300 });
+  const noted = [];
+  new Measurements({ session: { turn } }, () => {}, (event) => noted.push(event)).audible(1300 + late);
+  return noted.map(({ response_id, at }) => [response_id, at]);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("first_sound", "status", "late", "noted"),
+    [
+        (None, "completed", 200, [["resp_1", 1500]]),
+        (None, "completed", 2500, []),
+        (1200, "completed", 200, []),
+        (None, "cancelled", 200, []),
+        (None, "in_progress", 2500, [["resp_1", 3800]]),
+        (None, "in_progress", -400, []),
+    ],
+)
+def test_the_sound_of_a_short_reply_counts_though_its_end_was_told_first(
+    visit, first_sound, status, late, noted
+):
+    """A word or two is over for the server before the page's buffers have let it out."""
+    assert visit.page.evaluate(LATE, [first_sound, status, late]) == noted
+
+
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 def test_a_context_that_is_closed_is_rebuilt_and_the_call_goes_on(browser, transport):
     with (
-        served(
-            scripted([], {"Hello": "Hello yourself, and how are you on this fine day?"})
-        ) as server,
+        served(scripted([], {"Hello": "Hello yourself."})) as server,
         browser.new_context(permissions=["microphone"]) as context,
     ):
         visit = Visit(context.new_page(), server.url, real_microphone=True)

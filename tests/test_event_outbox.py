@@ -185,3 +185,31 @@ def test_far_away_is_not_slow():
     wire.delay = 0.5  # late for one that is near
     wire.run(30.0, every=0.3)
     assert not wire.outbox.slow
+
+
+def test_one_confirmation_that_is_late_does_not_make_a_link_slow():
+    wire = Wire(good)
+    for _ in range(5):
+        wire.run(1.0, every=0.3)
+        wire.delay = 0.4
+        wire.run(0.3, every=0.3)
+        wire.delay = 0.04
+    assert not wire.outbox.slow
+
+
+def test_a_link_that_carries_nothing_is_slow_before_it_confirms():
+    wire = Wire(good)
+    wire.run(1.0, every=0.3)
+    wire.delay = 5.0
+    wire.run(1.2, every=0.3)
+    assert wire.outbox.slow
+
+
+def test_a_server_that_is_late_itself_does_not_take_the_link_for_slow():
+    wire = Wire(good)
+    for _ in range(5):
+        wire.run(0.5, every=0.1)
+        wire.put()
+        wire.tick()
+        wire.now += 0.8
+    assert not wire.outbox.slow

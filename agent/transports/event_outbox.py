@@ -17,9 +17,15 @@ from agent.rates import TokenBucket
 WINDOW_BYTES: Final = 1200
 """Bytes under way from which on events wait: one full packet, 0.15 s of a link of 64 kbit/s and,
 with a round trip of 0.1 s, 12 KB a second."""
-SLOW_SECONDS: Final = 0.3
-"""Seconds by which the confirmation of an event is later than the earliest was, from which on the
-link is slow. Receivers wait up to 0.2 s with confirmations."""
+LATE_SECONDS: Final = 0.3
+"""Seconds by which the confirmation of an event may be later than the earliest was. Chromium waits
+0.2 s with the confirmation of a single packet."""
+LATE_IN_A_ROW: Final = 3
+"""Late confirmations in a row that make a link slow."""
+STALLED_SECONDS: Final = 0.9
+"""The same, while none comes at all."""
+BLOCKED_SECONDS: Final = 0.1
+"""Seconds between two looks at the link from which on this process was late, not the link."""
 SLOW_RATE: Final = 1600.0
 """Bytes per second on a slow link, headers included: what 24 kbit/s of voice with their headers
 leave of 64 kbit/s."""
@@ -62,7 +68,7 @@ class _Waiting:
 
 
 class EventOutbox:
-    """Decides when each event goes; their order stays.
+    """Decides when each event goes; their order stays. `take` is to be called every 20 ms.
 
     Args:
         now: monotonic seconds.
@@ -79,8 +85,11 @@ class EventOutbox:
         """When each unconfirmed event went, and the bytes that had been sent by its end."""
         self._least: float | None = None
         """Seconds of the earliest confirmation so far."""
+        self._late = 0
+        """Late confirmations since the last that was in time."""
         self._budget = TokenBucket(SLOW_RATE, SLOW_BURST, now)
         self._free_at = now
+        self._looked_at = now
         self._calm_since = now
         self._patience = PATIENCE_SECONDS
         self._tried_at: float | None = None
@@ -134,25 +143,29 @@ class EventOutbox:
 
     def _judge(self, unconfirmed: int, now: float) -> None:
         """Look at what has been confirmed since, and at how long the rest takes."""
+        blocked, self._looked_at = now - self._looked_at, now
+        if blocked > BLOCKED_SECONDS:
+            self._under_way = deque((at + blocked, sent) for at, sent in self._under_way)
         confirmed = self._sent - unconfirmed
         while self._under_way and self._under_way[0][1] <= confirmed:
-            waited = now - self._under_way.popleft()[0]
-            self._least = waited if self._least is None else min(self._least, waited)
-            if waited > self._limit:
-                self._is_late(now)
-        if self._under_way and now - self._under_way[0][0] > self._limit:
-            self._is_late(now)
+            self._confirmed(now - self._under_way.popleft()[0], now)
+        if self._under_way and now - self._under_way[0][0] > (self._least or 0.0) + STALLED_SECONDS:
+            self._go_slow(now)
         if self.slow and now - self._calm_since >= self._patience:
             self.slow, self._tried_at = False, now
         if self._tried_at is not None and not self.slow and now - self._tried_at >= PROOF_SECONDS:
             self._tried_at, self._patience = None, PATIENCE_SECONDS
 
-    @property
-    def _limit(self) -> float:
-        """Seconds that a confirmation may take."""
-        return SLOW_SECONDS + (self._least or 0.0)
+    def _confirmed(self, waited: float, now: float) -> None:
+        self._least = waited if self._least is None else min(self._least, waited)
+        if waited <= self._least + LATE_SECONDS:
+            self._late = 0
+            return
+        self._late += 1
+        if self._late >= LATE_IN_A_ROW:
+            self._go_slow(now)
 
-    def _is_late(self, now: float) -> None:
+    def _go_slow(self, now: float) -> None:
         self._calm_since = now
         if self.slow:
             return

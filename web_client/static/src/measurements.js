@@ -1,6 +1,7 @@
 // @ts-check
 /** What a call measures in the page: where speech ended, what was heard, how far the clocks are apart. */
 
+const HEARD_LATE_MS = 2000; // how long after a reply's end its sound may come: buffers, a slow device
 const SPEECH_WITHIN_MS = 5000; // how long before its endpoint a turn's last sound may lie
 
 export class Measurements {
@@ -26,8 +27,8 @@ export class Measurements {
 
   /** @param {number} at */
   audible(at) {
-    const turn = this.call.session.running;
-    if (!turn || turn.firstSoundAt !== null || at < turn.createdAt) return;
+    const { turn } = this.call.session;
+    if (!turn || turn.firstSoundAt !== null || at < turn.createdAt || !mayStillSound(turn, at)) return;
     this.note({ type: "page.sound.first", response_id: turn.id, at });
   }
 
@@ -65,4 +66,14 @@ export class Measurements {
     if (!best || best.roundTrip === session.roundTrip) return;
     this.note({ type: "page.clock", round_trip_ms: best.roundTrip, server_offset_ms: best.offset });
   }
+}
+
+/**
+ * Whether sound that is heard at `at` may be this reply's: that of a word or two comes after the event of its end.
+ * @param {import("./turn.js").Turn} turn
+ * @param {number} at
+ */
+function mayStillSound(turn, at) {
+  if (turn.status === "in_progress") return true;
+  return turn.status === "completed" && turn.silencedAt === null && turn.doneAt !== null && at < turn.doneAt + HEARD_LATE_MS;
 }
