@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent.audio.wire_format import WireFormat
 from agent.audio.samples import Samples
+from agent.audio.wire_format import WireFormat
 from agent.decision import Answer, Effect, When
 from agent.reply import CanvasStep, Role
 from agent.session.events import Configure
