@@ -311,7 +311,7 @@ def _alternatives(names: Iterable[str]) -> str:
 
 
 RULES = (
-    Rule(rf"(?<![\w.])(?i:{_alternatives(WORDS)})(?!\w)", _word, starts="ls"),
+    Rule(rf"(?<![\w./])(?i:{_alternatives(WORDS)})(?![\w/])", _word, starts="ls"),
     Rule(r"(?<![\w/])w/(?=\w)", lambda m: "with", starts="l"),
     Rule(
         rf"(?<![\w.])(?P<t>(?i:{_alternatives(_NUMBERED)}))\.\s?(?=[A-Z]{{0,3}}\d)",
