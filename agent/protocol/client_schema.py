@@ -127,7 +127,7 @@ class ItemTruncate(BaseEvent):
     """``conversation.item.truncate``."""
 
     item_id: str = Field(max_length=MAX_ID)
-    content_index: int = 0
+    content_index: int | None = 0
     audio_end_ms: Milliseconds = Field(ge=0, le=86_400_000)
 
 

@@ -104,6 +104,11 @@ class GgufFile:
     def _read_header(self) -> None:
         self._position = 4
         version = self._scalar("I")
+        if version and not version & 0xFFFF:
+            raise ModelFileError(
+                f"{self.path} is a big-endian GGUF file, for IBM's machines: take the little-endian "
+                "one of the same model, or convert it with gguf_convert_endian of the gguf package."
+            )
         if version not in _VERSIONS:
             raise ModelFileError(
                 f"{self.path} has GGUF version {version}; 2 and 3, with the bytes of "
