@@ -10,10 +10,11 @@ from agent.config.settings import TurnSettings
 from agent.session.commands import Command, Prepare
 from agent.session.conversation import Turn
 from agent.session.notices import Duck, Remark, Unduck
-from agent.session.overlap import CONTENT, Judgement, Overlap, WordKind, classify
+from agent.session.overlap import CONTENT, HUM, Judgement, Overlap, WordKind, classify
 from agent.session.replies import Replies
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
+from agent.turn_taking.backchannel import is_stray_sound
 from agent.turn_taking.completeness import TurnVerdict, completeness
 from agent.turn_taking.own_words import is_own
 
@@ -23,6 +24,8 @@ and back, the client's buffers, the room; and some of the word before."""
 ANEW = 0.3
 """Seconds of silence after which the length of overlapping speech is counted anew, and which end
 a sign of listening."""
+REACTION = 0.6
+"""Seconds of a reply within which nobody answers it: who speaks by then was going on."""
 SIGNS = (WordKind.NO_WORDS, WordKind.BACKCHANNEL)
 """Kinds of words that nothing belongs to."""
 NOTHING_ASKED = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ASIDE, WordKind.OWN)
@@ -82,7 +85,8 @@ class BargeIn:
             if glance:
                 self.overlap.glimpse(words, self.user_turn.position)
             else:
-                self.overlap.hear(words, final=final)
+                stray = final and is_stray_sound(words, self.user_turn.voiced)
+                self.overlap.hear(HUM if stray else words, final=final)
             self._note_own_words(self.overlap, now)
             yield from self.judge(now)
 
@@ -170,10 +174,22 @@ class BargeIn:
         if self.overlap is None or self.uninterruptible:
             return
         wordless = self.overlap.kind in (WordKind.UNKNOWN, WordKind.GUESS, *NOTHING_ASKED)
+        if not wordless:
+            self._learn_pause(self.overlap, now)
         self._caused_by, self.overlap = self.overlap.turn, None
         yield from self.replies.stop(now, "turn_detected", keep=wordless)
         yield from self.user_turn.announce()
         yield Prepare(self.replies.conversation.messages(), self.replies.settings.options)
+
+    def _learn_pause(self, overlap: Overlap, now: float) -> None:
+        """Learn from a reply that came too early, in a pause of the caller's."""
+        reply = self.replies.current
+        if reply is None or reply.turn is None or reply.turn.speech_end is None:
+            return
+        heard = reply.playback.heard(now) - (self.user_turn.position - overlap.began)
+        if heard <= REACTION:
+            pace = self.user_turn.endpointing.pace
+            pace.was_cut_off_after(overlap.began - reply.turn.speech_end)
 
     def dismiss(self, words: str) -> Iterator[Command]:
         """Drop the caller's turn: its words, ``words``, were no interruption."""
@@ -218,7 +234,13 @@ class BargeIn:
             or (said is WordKind.BACKCHANNEL and self.settings.backchannels)
             or (said is WordKind.ATTENTION and unheard)
         )
-        return self.caused_by(turn) and nothing
+        return self.caused_by(turn) and (nothing or is_stray_sound(turn.transcript, turn.voiced))
+
+    def is_empty(self, turn: Turn, words: str) -> bool:
+        """Whether ``turn`` cut a reply and its ``words`` so far are none or a backchannel."""
+        kind = classify(words, self.user_turn.language)
+        signs = kind in SIGNS and (self.settings.backchannels or kind is WordKind.NO_WORDS)
+        return self.caused_by(turn) and signs
 
     def is_wordless(self, turn: Turn, words: str) -> bool:
         """Whether ``turn`` cut a reply and its ``words`` so far may be noise or a backchannel."""

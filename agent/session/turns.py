@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agent.session.barge_in import BargeIn
+from agent.session.barge_in import ANEW, BargeIn
 from agent.session.commands import Command, DropTurnAudio
 from agent.session.conversation import Conversation, Turn
 from agent.session.decisions import Decisions
@@ -19,6 +19,7 @@ from agent.session.tool_calls import ToolCalls
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 from agent.turn_taking.addressee import Addressee
+from agent.turn_taking.backchannel import is_stray_sound
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
 from agent.turn_taking.floor import FloorRequest, floor_request, silences
@@ -123,6 +124,8 @@ class Turns:
         if free and words and self._answers and self._needs_reply(words):
             yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
             self.user_turn.await_ending()
+        if self.user_turn.open and self.barge_in.is_empty(self.user_turn.open.turn, words):
+            self.user_turn.end_within(ANEW)  # the reply that it cut goes on
         if words and self.user_turn.open is not None:
             yield from self.decisions.pause(self.user_turn.open.turn, words)
         yield from self.expire(now)
@@ -133,6 +136,8 @@ class Turns:
         if opened is None or self.barge_in.is_wordless(opened.turn, words):
             return False
         expects_more = self.user_turn.endpointing.expects_more(words)
+        if opened.turn.after_statement and is_stray_sound(words, self.user_turn.voiced):
+            return False
         return not expects_more and self._wish_of(opened.turn, words) in _ANSWERED
 
     def _wish_of(self, turn: Turn, words: str) -> FloorRequest:
@@ -218,6 +223,8 @@ class Turns:
         """Request a reply to a finished turn, unless it is about the floor or for others."""
         turn.aside = True
         waits = self.conversation.unanswered() is not None
+        others = self.user_turn.endpointing.to_others(turn.transcript, None)
+        others = max(turn.to_others, others)  # its words may be known only now
         match self._wish_of(turn, turn.transcript):
             case FloorRequest.STOP:
                 self.conversation.withdraw()
@@ -227,8 +234,10 @@ class Turns:
                 self.pending_reply.wanted = False
             case FloorRequest.ATTENTION if waits:
                 self.pending_reply.wanted = True
-            case _ if not self.addressee.is_agent(turn.transcript, turn.to_others):
+            case _ if not self.addressee.is_agent(turn.transcript, others):
                 pass  # a reply that is due is still due
+            case _ if turn.after_statement and is_stray_sound(turn.transcript, turn.voiced):
+                pass
             case _:
                 turn.aside = False
                 self.pending_reply.wanted = True

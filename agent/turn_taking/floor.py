@@ -85,7 +85,8 @@ _WAIT: Final = (
     rf"|excuse me (?:for )?{_TIME}"
     rf"|(?:would|do) you mind (?:waiting|holding)(?: on)?(?: for)?(?: {_TIME})?"
     rf"|(?:i'll|i will) be (?:with you|there|back)(?: in)? {_TIME}|let me just (?:check|look|see)"
-    rf"|bear with me(?: for)?(?: {_TIME})?|not now|pause(?: for)?(?: {_TIME})?|stand by|time out|be right back"
+    rf"|bear with me(?: for)?(?: {_TIME})?|not now|pause(?: for)?(?: {_TIME})?|stand by|time out"
+    r"|be right back"
     rf"|don't (?:interrupt(?: me)?|talk|speak|say anything)(?: yet| now)?|slow down a second"
 )
 _ATTENTION: Final = (
