@@ -480,7 +480,7 @@ def test_what_is_said_as_the_agent_ends_is_a_turn(desk):
         ahead = desk.session.replies.current
         if ahead and ahead.playback.all_sent:
             break
-    desk.hear(0.2, 0.9)
+    desk.hear(0.3, 0.9)
     assert desk.last(Duck)
     desk.hear(0.6, 0.0)
     assert desk.last(ReplyFinished).status == "completed"

@@ -21,6 +21,8 @@ _PHRASES: Final = (
 _BACKCHANNEL: Final = re.compile(rf"(?:{_PHRASES})(?: (?:{_PHRASES}))*")
 SHORTEST_ANSWER: Final = 0.21
 """Seconds of voice below which hardly any word is spoken: "hi" takes 0.22, "no" and "two" 0.27."""
+STRAY_CHARACTERS: Final = 4
+"""Characters of what a recogniser makes of a hum, at most."""
 _SHORT_WORDS: Final = re.compile(r"no|nope|nah|yes|yep|what|why|who|when|how|stop|wait|go|hi|hey")
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
@@ -51,5 +53,5 @@ def is_stray_sound(words: str, seconds: float) -> bool:
     one. It is for the calling code to know that nothing was asked.
     """
     plain = _SPACE.sub(" ", words.lower()).strip()
-    short = seconds < SHORTEST_ANSWER and " " not in plain
+    short = seconds < SHORTEST_ANSWER and len(plain) <= STRAY_CHARACTERS
     return short and _SHORT_WORDS.fullmatch(plain) is None
