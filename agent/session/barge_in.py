@@ -10,11 +10,10 @@ from agent.config.settings import TurnSettings
 from agent.session.commands import Command, Prepare
 from agent.session.conversation import Turn
 from agent.session.notices import Duck, Remark, Unduck
-from agent.session.overlap import CONTENT, HUM, Judgement, Overlap, WordKind, classify
+from agent.session.overlap import CONTENT, Judgement, Overlap, WordKind, classify
 from agent.session.replies import Replies
 from agent.session.reply_in_flight import ReplyInFlight
 from agent.session.user_turn import UserTurn
-from agent.turn_taking.backchannel import is_stray_sound
 from agent.turn_taking.completeness import TurnVerdict, completeness
 from agent.turn_taking.own_words import is_own
 
@@ -85,8 +84,7 @@ class BargeIn:
             if glance:
                 self.overlap.glimpse(words, self.user_turn.position)
             else:
-                stray = final and is_stray_sound(words, self.user_turn.voiced)
-                self.overlap.hear(HUM if stray else words, final=final)
+                self.overlap.hear(words, final=final)
             self._note_own_words(self.overlap, now)
             yield from self.judge(now)
 
@@ -234,7 +232,7 @@ class BargeIn:
             or (said is WordKind.BACKCHANNEL and self.settings.backchannels)
             or (said is WordKind.ATTENTION and unheard)
         )
-        return self.caused_by(turn) and (nothing or is_stray_sound(turn.transcript, turn.voiced))
+        return self.caused_by(turn) and nothing
 
     def is_empty(self, turn: Turn, words: str) -> bool:
         """Whether ``turn`` cut a reply and its ``words`` so far are none or a backchannel."""

@@ -136,9 +136,17 @@ class Turns:
         if opened is None or self.barge_in.is_wordless(opened.turn, words):
             return False
         expects_more = self.user_turn.endpointing.expects_more(words)
-        if opened.turn.after_statement and is_stray_sound(words, self.user_turn.voiced):
+        if self._is_stray(opened.turn, words, self.user_turn.voiced):
             return False
         return not expects_more and self._wish_of(opened.turn, words) in _ANSWERED
+
+    def _is_stray(self, turn: Turn, words: str, voiced: float) -> bool:
+        """Whether a turn is a hum in the silence after a statement of the agent's.
+
+        Over the agent such a sound may be a "stop" that was misheard.
+        """
+        alone = turn.after_statement and not self.barge_in.caused_by(turn)
+        return alone and is_stray_sound(words, voiced)
 
     def _wish_of(self, turn: Turn, words: str) -> FloorRequest:
         """The wish about the floor of a turn with these words.
@@ -236,7 +244,7 @@ class Turns:
                 self.pending_reply.wanted = True
             case _ if not self.addressee.is_agent(turn.transcript, others):
                 pass  # a reply that is due is still due
-            case _ if turn.after_statement and is_stray_sound(turn.transcript, turn.voiced):
+            case _ if self._is_stray(turn, turn.transcript, turn.voiced):
                 pass
             case _:
                 turn.aside = False
