@@ -22,7 +22,8 @@ from agent.turn_taking.addressee import Addressee
 from agent.turn_taking.backchannel import is_stray_sound
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
-from agent.turn_taking.floor import FloorRequest, floor_request, silences
+from agent.turn_taking.floor import FloorRequest, silences
+from agent.turn_taking.floor_languages import floor_request_in
 from asr.transcript import Transcript
 
 _ANSWERED = (FloorRequest.NONE, FloorRequest.ATTENTION)
@@ -153,10 +154,11 @@ class Turns:
 
         Words such as "no, no" that cut a statement of the agent's are "stop".
         """
-        if self.user_turn.language != LANGUAGE:
-            return FloorRequest.NONE
+        language = self.user_turn.language
         objects = turn.after_statement and self.barge_in.caused_by(turn)
-        return FloorRequest.STOP if objects and silences(words) else floor_request(words)
+        if language == LANGUAGE and objects and silences(words):
+            return FloorRequest.STOP
+        return floor_request_in(words, language)
 
     def pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
         """Take the judgement of the turn model about a pause."""
