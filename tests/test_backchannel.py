@@ -56,6 +56,8 @@ def test_a_hum_of_a_fifth_of_a_second_is_a_stray_sound(words: str) -> None:
     assert not is_stray_sound(words, 0.26)
 
 
-@pytest.mark.parametrize("words", ["No.", "Yes.", "What?", "Stop!", "Hi.", "Louder.", "Go on."])
+@pytest.mark.parametrize(
+    "words", ["No.", "Yes.", "What?", "Stop!", "Hi.", "B.", "Louder.", "Go on."]
+)
 def test_words_that_are_clipped_are_none(words: str) -> None:
     assert not is_stray_sound(words, 0.19)

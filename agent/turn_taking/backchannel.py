@@ -9,8 +9,8 @@ MAX_CHARACTERS: Final = 80
 """Characters of words beyond which they are no backchannel."""
 
 _PHRASES: Final = (
-    r"m+(?:-?h+m+)?|m+-m+|mm+[aiou\d]|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow|yeah|yea|yep|yup"
-    r"|ya|yes|okay|ok|o\.k|kay|right|alright|all right|sure|sure thing|fine|exactly|true"
+    r"m+(?:-?h+m+)?|m+-m+|mm+[aiou\d]|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow"
+    r"|yeah|yea|yep|yup|ya|yes|okay|ok|o\.k|kay|right|alright|all right|sure|sure thing|fine|exactly|true"
     r"|correct|indeed|absolutely|definitely|totally|of course|really|good|great|nice|cool"
     r"|perfect|lovely|interesting|awesome|amazing|i see|i know|i understand|i get it|got it"
     r"|gotcha|got you|makes sense|that makes sense|fair enough|sounds good|that's right"
@@ -23,7 +23,9 @@ SHORTEST_ANSWER: Final = 0.21
 """Seconds of voice below which hardly any word is spoken: "hi" takes 0.22, "no" and "two" 0.27."""
 STRAY_CHARACTERS: Final = 4
 """Characters of what a recogniser makes of a hum, at most."""
-_SHORT_WORDS: Final = re.compile(r"no|nope|nah|yes|yep|what|why|who|when|how|stop|wait|go|hi|hey")
+_SHORT_WORDS: Final = re.compile(
+    r"[a-ln-z]|no|nope|nah|yes|yep|what|why|who|when|how|stop|wait|go|hi|hey"
+)
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
 _HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+")
