@@ -11,8 +11,8 @@ MAX_CHARACTERS: Final = 80
 _PHRASES: Final = (
     r"m+(?:-?h+m+)?|m+-m+|mm+[aiou\d]|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow"
     r"|yeah|yea|yep|yup|ya|yes|okay|ok|o\.k|kay|right|alright|all right|sure|sure thing|fine"
-    r"|exactly|true|correct|indeed|absolutely|definitely|totally|of course|really|good|great|nice|cool"
-    r"|perfect|lovely|interesting|awesome|amazing|i see|i know|i understand|i get it|got it"
+    r"|exactly|true|correct|indeed|absolutely|definitely|totally|of course|really|good|great|nice"
+    r"|cool|perfect|lovely|interesting|awesome|amazing|i see|i know|i understand|i get it|got it"
     r"|gotcha|got you|makes sense|that makes sense|fair enough|sounds good|that's right"
     r"|that's true|that's good|that's great|that's nice|no way|oh no|oh my god|oh my"
     r"|ha(?:-?ha)*|he(?:h|-?he)+|lol|laughs?|laughing|laughter|laughing softly|chuckles?"
