@@ -108,7 +108,10 @@ def test_speech_that_lasts_interrupts_within_twice_the_time_to_decide(desk):
     assert kinds.index(StopPlaying) < kinds.index(SpeechStarted)
 
 
-@pytest.mark.parametrize(("words", "over"), [("", True), ("Mhm.", True), ("Louder and", False)])
+@pytest.mark.parametrize(
+    ("words", "over"),
+    [("", True), ("Mhm.", True), ("Honey, not now.", True), ("Louder and", False)],
+)
 def test_an_interruption_that_proves_to_be_none_is_over_soon(desk, words, over):
     desk.hear(0.8, 0.9)
     assert desk.last(StopPlaying)

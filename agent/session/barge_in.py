@@ -235,10 +235,14 @@ class BargeIn:
         return self.caused_by(turn) and nothing
 
     def is_empty(self, turn: Turn, words: str) -> bool:
-        """Whether ``turn`` cut a reply and its ``words`` so far are none or a backchannel."""
+        """Whether ``turn`` cut a reply and its ``words`` so far are no reason to.
+
+        They are none, a backchannel, or words to others, over which the agent speaks anyway.
+        """
         kind = classify(words, self.user_turn.language)
-        signs = kind in SIGNS and (self.settings.backchannels or kind is WordKind.NO_WORDS)
-        return self.caused_by(turn) and signs
+        if kind is WordKind.BACKCHANNEL and not self.settings.backchannels:
+            return False
+        return self.caused_by(turn) and kind in (*SIGNS, WordKind.ASIDE)
 
     def is_wordless(self, turn: Turn, words: str) -> bool:
         """Whether ``turn`` cut a reply and its ``words`` so far may be noise or a backchannel."""
