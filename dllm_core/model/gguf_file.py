@@ -106,8 +106,8 @@ class GgufFile:
         version = self._scalar("I")
         if version and not version & 0xFFFF:
             raise ModelFileError(
-                f"{self.path} is a big-endian GGUF file, for IBM's machines: take the little-endian "
-                "one of the same model, or convert it with gguf_convert_endian of the gguf package."
+                f"{self.path} is a big-endian GGUF file, for IBM's machines: take the model's "
+                "little-endian file, or convert this one with the gguf package."
             )
         if version not in _VERSIONS:
             raise ModelFileError(

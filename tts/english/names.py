@@ -263,6 +263,9 @@ def _after_name(match: re.Match[str]) -> str | None:
 
 def _word(match: re.Match[str]) -> str | None:
     written, text = match.group(), match.group().lower()
+    around = match.string[: match.start()][-1:] + match.string[match.end() :][:1]
+    if "/" in written and "/" in around:  # "a/b/c" is a path
+        return None
     if written.isupper() and "/" not in written and not text.startswith("ww"):
         return None
     follows = text not in (
@@ -311,7 +314,7 @@ def _alternatives(names: Iterable[str]) -> str:
 
 
 RULES = (
-    Rule(rf"(?<![\w./])(?i:{_alternatives(WORDS)})(?![\w/])", _word, starts="ls"),
+    Rule(rf"(?<![\w.])(?i:{_alternatives(WORDS)})(?!\w)", _word, starts="ls"),
     Rule(r"(?<![\w/])w/(?=\w)", lambda m: "with", starts="l"),
     Rule(
         rf"(?<![\w.])(?P<t>(?i:{_alternatives(_NUMBERED)}))\.\s?(?=[A-Z]{{0,3}}\d)",
