@@ -28,6 +28,7 @@ from asr.gates import (
     max_tokens,
 )
 from asr.glance import GLANCE, GLANCE_TOKENS, LONGEST_GLANCE, folded
+from asr.padding import EncodedPadding
 from asr.pieces import LONGEST, first_cut
 from asr.recording import Recording
 from asr.speech import speech_seconds
@@ -145,11 +146,22 @@ class WhisperTranscriber:
         features: NDArray[np.float32] = self._model.feature_extractor(samples)
         return features
 
-    def hear(self, samples: Samples, *, careful: bool) -> Generator[str | None, None, None]:
+    def hear(
+        self,
+        samples: Samples,
+        *,
+        careful: bool,
+        padding: EncodedPadding | None = None,
+        urgent: bool = False,
+    ) -> Generator[str | None, None, None]:
         """`transcribe` if ``careful``, else `guess`, in steps; the text comes last.
 
-        The encoder takes more than half of the time, and a pause that was none is often known to be
-        so before the decoder begins.
+        A pause that was none is often known to be so before the decoder begins.
+
+        Args:
+            padding: what the encoder made of the silence behind earlier sound of this utterance;
+                a whole window renews it.
+            urgent: whether the window is completed with ``padding``, where that is possible.
         """
         if len(samples) > LONGEST:
             raise AsrError("more than 30 s at once: cut it into pieces, as listen() does")
@@ -158,7 +170,7 @@ class WhisperTranscriber:
             return
         features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
         try:
-            encoded = self._encode(features, self._window(features))
+            encoded = self._encode_first(features, padding, urgent)
             yield None
             decoded = self._decode(encoded, tokens)
             # A first decode in the full window needs a second one only if it loops.
@@ -184,6 +196,20 @@ class WhisperTranscriber:
     def _window(self, features: NDArray[np.float32]) -> int:
         n_mels, speech_frames = features.shape
         return window_frames(speech_frames, n_mels, self._shortest)
+
+    def _encode_first(
+        self, features: NDArray[np.float32], padding: EncodedPadding | None, urgent: bool
+    ) -> Any:
+        """Encode the shortest window, completed with kept ``padding`` if ``urgent``."""
+        n_mels, speech_frames = features.shape
+        whole = self._window(features)
+        if padding is None:
+            return self._encode(features, whole)
+        if urgent and (frames := padding.frames(speech_frames, n_mels, whole)) is not None:
+            return padding.behind(self._encode(features, frames))
+        encoded = self._encode(features, whole)
+        padding.keep(encoded, speech_frames)
+        return encoded
 
     def _encode(self, features: NDArray[np.float32], frames: int) -> Any:
         return self._model.encode(fit(features, frames))
@@ -223,6 +249,7 @@ class WhisperListening:
         self._transcriber = transcriber
         self._recording = recording
         self._prefix = StablePrefix()
+        self.padding = EncodedPadding()
         self._heard: list[str] = []
         self._cut = 0
         self._last: Transcript | None = None
@@ -247,7 +274,8 @@ class WhisperListening:
     def skim(self) -> Transcript:
         """Decode without a second opinion; see `asr.engine.GlancingListening.skim`."""
         tail = self._tail()
-        text = _last(self._transcriber.hear(tail, careful=False)) or ""
+        words = self._transcriber.hear(tail, careful=False, padding=self.padding, urgent=True)
+        text = _last(words) or ""
         return self._transcript(self._join(text), self._cut + len(tail), final=True)
 
     def finish(self) -> Transcript:
@@ -261,7 +289,8 @@ class WhisperListening:
         if not final and self._last is not None and self._last_length == length:
             yield self._last
             return
-        for text in self._transcriber.hear(tail, careful=final):
+        words = self._transcriber.hear(tail, careful=final, padding=self.padding, urgent=final)
+        for text in words:
             yield None if text is None else self._transcript(self._join(text), length, final)
 
     def _transcript(self, text: str, length: int, final: bool) -> Transcript:
@@ -282,6 +311,7 @@ class WhisperListening:
         while (cut := first_cut(tail)) is not None:
             self._heard.append(self._transcriber.transcribe(tail[:cut]))
             self._cut += cut
+            self.padding = EncodedPadding()
             tail = tail[cut:]
         return tail
 

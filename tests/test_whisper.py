@@ -22,11 +22,12 @@ from support.sounds import (
     question,
     silence,
 )
+from numpy.typing import NDArray
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from asr.engine import AsrError
 from asr.gates import Decoded
-from asr.whisper import WhisperTranscriber
+from asr.whisper import WhisperListening, WhisperTranscriber
 
 pytestmark = pytest.mark.model
 
@@ -77,6 +78,48 @@ def test_skimmed_words_are_final(whisper: WhisperTranscriber) -> None:
     skimmed = listening.skim()
     assert skimmed.final
     assert normalize(skimmed.text) == "stop"
+
+
+def as_in_a_turn(
+    whisper: WhisperTranscriber, sound: NDArray[np.float32], every: float
+) -> WhisperListening:
+    """An utterance with partial transcripts ``every`` so many seconds, as a call decodes them."""
+    listening, step = whisper.listen(), int(every * RATE)
+    for start in range(0, len(sound), step):
+        listening.feed(sound[start : start + step])
+        if start + step < len(sound):
+            listening.hypothesis()
+    return listening
+
+
+@pytest.mark.parametrize("every", [0.8, 2.0])
+def test_real_speech_is_heard_within_ten_percent_with_kept_padding(
+    whisper: WhisperTranscriber, every: float
+) -> None:
+    turns = [as_in_a_turn(whisper, in_a_call(librivox(name)), every) for name in LIBRIVOX]
+    heard = [listening.finish().text for listening in turns]
+    assert word_error_rate(list(LIBRIVOX.values()), heard) <= 0.10
+    assert [listening.padding.reuses for listening in turns] == [1, 1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if name not in SHORT_WORDS])
+def test_a_question_with_kept_padding_has_the_words_of_a_plain_one(
+    whisper: WhisperTranscriber, name: str
+) -> None:
+    sound = in_a_call(question(name))
+    listening = as_in_a_turn(whisper, sound, 0.8)
+    assert normalize(listening.finish().text) == normalize(whisper.transcribe(sound))
+    assert listening.padding.reuses == 1
+
+
+def test_a_word_without_a_partial_transcript_is_encoded_in_a_whole_window(
+    whisper: WhisperTranscriber,
+) -> None:
+    listening = whisper.listen()
+    listening.feed(in_a_call(question("stop")))
+    assert normalize(listening.finish().text) == "stop"
+    assert listening.padding.reuses == 0
 
 
 @pytest.mark.slow
