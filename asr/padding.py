@@ -18,8 +18,14 @@ from numpy.typing import NDArray
 
 from asr.window import FRAMES_PER_SECOND, MARGIN, window_frames
 
-MAX_AGE: Final = int(2.4 * FRAMES_PER_SECOND)
+MAX_AGE: Final = int(1.0 * FRAMES_PER_SECOND)
 """Frames by which the speech may have grown since the padding was encoded."""
+
+MIN_KEPT: Final = int(0.8 * FRAMES_PER_SECOND)
+"""Frames of sound, pre-roll included, behind which padding is kept: behind less it misleads."""
+
+SURE_LOGPROB: Final = -0.6
+"""Mean log-probability from which on the words of a window with kept padding are believed."""
 
 _STRIDE = 2
 
@@ -40,12 +46,14 @@ class EncodedPadding:
         """Keep the output for a whole window, a StorageView ``[1, frames / 2, width]``.
 
         Output on a GPU or of another type than float32 is not kept: there the encoder is quick.
+        Nothing is kept behind less than `MIN_KEPT` frames.
 
         Args:
             speech_frames: mel frames of the sound at its beginning; the rest is padding.
         """
         plain = encoded.device == "cpu" and encoded.dtype == ctranslate2.DataType.float32
-        self._states = np.array(encoded)[0] if plain else None
+        kept = plain and speech_frames >= MIN_KEPT
+        self._states = np.array(encoded)[0] if kept else None
         self._speech_frames = speech_frames
 
     def frames(self, speech_frames: int, n_mels: int, whole: int) -> int | None:

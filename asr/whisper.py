@@ -28,7 +28,7 @@ from asr.gates import (
     max_tokens,
 )
 from asr.glance import GLANCE, GLANCE_TOKENS, LONGEST_GLANCE, folded
-from asr.padding import EncodedPadding
+from asr.padding import SURE_LOGPROB, EncodedPadding
 from asr.pieces import LONGEST, first_cut
 from asr.recording import Recording
 from asr.speech import speech_seconds
@@ -170,9 +170,7 @@ class WhisperTranscriber:
             return
         features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
         try:
-            encoded = self._encode_first(features, padding, urgent)
-            yield None
-            decoded = self._decode(encoded, tokens)
+            decoded = yield from self._first_opinion(features, tokens, padding, urgent)
             # A first decode in the full window needs a second one only if it loops.
             doubted = is_loop if self._window(features) == FULL else is_doubtful
             if careful and doubted(decoded):
@@ -185,6 +183,35 @@ class WhisperTranscriber:
         unusable = is_hallucination(decoded) or (is_loop(decoded) and not careful)
         yield "" if unusable else decoded.text
 
+    def _first_opinion(
+        self,
+        features: NDArray[np.float32],
+        tokens: int,
+        padding: EncodedPadding | None,
+        urgent: bool,
+    ) -> Generator[None, None, Decoded]:
+        """Decode the shortest window; see `hear`.
+
+        A window that was completed with kept padding is encoded as a whole if its words are
+        doubtful.
+        """
+        n_mels, speech_frames = features.shape
+        whole = self._window(features)
+        if padding is not None and urgent:
+            frames = padding.frames(speech_frames, n_mels, whole)
+            if frames is not None:
+                encoded = padding.behind(self._encode(features, frames))
+                yield None
+                decoded = self._decode(encoded, tokens)
+                if decoded.avg_logprob >= SURE_LOGPROB and not is_doubtful(decoded):
+                    return decoded
+                yield None
+        encoded = self._encode(features, whole)
+        if padding is not None:
+            padding.keep(encoded, speech_frames)
+        yield None
+        return self._decode(encoded, tokens)
+
     def _second_opinion(self, encoded: Any, tokens: int) -> Decoded:
         """Decode the full window; if that loops, too, once more without repeated trigrams."""
         self.second_opinions += 1
@@ -196,20 +223,6 @@ class WhisperTranscriber:
     def _window(self, features: NDArray[np.float32]) -> int:
         n_mels, speech_frames = features.shape
         return window_frames(speech_frames, n_mels, self._shortest)
-
-    def _encode_first(
-        self, features: NDArray[np.float32], padding: EncodedPadding | None, urgent: bool
-    ) -> Any:
-        """Encode the shortest window, completed with kept ``padding`` if ``urgent``."""
-        n_mels, speech_frames = features.shape
-        whole = self._window(features)
-        if padding is None:
-            return self._encode(features, whole)
-        if urgent and (frames := padding.frames(speech_frames, n_mels, whole)) is not None:
-            return padding.behind(self._encode(features, frames))
-        encoded = self._encode(features, whole)
-        padding.keep(encoded, speech_frames)
-        return encoded
 
     def _encode(self, features: NDArray[np.float32], frames: int) -> Any:
         return self._model.encode(fit(features, frames))
@@ -254,6 +267,11 @@ class WhisperListening:
         self._cut = 0
         self._last: Transcript | None = None
         self._last_length = -1
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound fed so far."""
+        return self._recording.seconds
 
     def feed(self, samples: Samples) -> None:
         """Append sound; see `asr.engine.Listening.feed`."""

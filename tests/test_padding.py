@@ -6,7 +6,7 @@ import ctranslate2
 import numpy as np
 import pytest
 
-from asr.padding import MAX_AGE, EncodedPadding
+from asr.padding import MAX_AGE, MIN_KEPT, EncodedPadding
 from asr.window import MARGIN, SHORTEST
 
 MELS = 80
@@ -57,6 +57,12 @@ def test_the_kept_padding_stands_at_its_own_places() -> None:
     assert np.array_equal(joined[0, :150, 0], np.arange(150) + np.float32(0.5))
     assert np.array_equal(joined[0, 150:, 0], np.arange(150, SHORTEST // 2))
     assert padding.reuses == 1
+
+
+def test_nothing_is_kept_behind_too_little_sound() -> None:
+    padding = kept()
+    padding.keep(encoded(SHORTEST), MIN_KEPT - 1)
+    assert padding.frames(MIN_KEPT, MELS, SHORTEST) is None
 
 
 def test_output_of_another_type_is_not_kept() -> None:

@@ -27,6 +27,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from asr.engine import AsrError
 from asr.gates import Decoded
+from asr.padding import SURE_LOGPROB
 from asr.whisper import WhisperListening, WhisperTranscriber
 
 pytestmark = pytest.mark.model
@@ -92,14 +93,37 @@ def as_in_a_turn(
     return listening
 
 
-@pytest.mark.parametrize("every", [0.8, 2.0])
 def test_real_speech_is_heard_within_ten_percent_with_kept_padding(
-    whisper: WhisperTranscriber, every: float
+    whisper: WhisperTranscriber,
 ) -> None:
-    turns = [as_in_a_turn(whisper, in_a_call(librivox(name)), every) for name in LIBRIVOX]
+    turns = [as_in_a_turn(whisper, in_a_call(librivox(name)), 0.8) for name in LIBRIVOX]
     heard = [listening.finish().text for listening in turns]
     assert word_error_rate(list(LIBRIVOX.values()), heard) <= 0.10
     assert [listening.padding.reuses for listening in turns] == [1, 1, 1]
+
+
+def test_doubtful_words_of_kept_padding_are_decoded_in_a_whole_window(
+    whisper: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening = as_in_a_turn(whisper, in_a_call(librivox("0880")), 0.8)
+    windows: list[int] = []
+    decodes = iter(
+        [
+            Decoded("the end the end", SURE_LOGPROB + 0.1, 0.0, complete=True),
+            Decoded("the end", SURE_LOGPROB - 0.1, 0.0, complete=True),
+        ]
+    )
+    encode = whisper._encode
+
+    def noted(features: NDArray[np.float32], frames: int) -> ctranslate2.StorageView:
+        windows.append(frames)
+        return encode(features, frames)
+
+    monkeypatch.setattr(whisper, "_encode", noted)
+    monkeypatch.setattr(whisper, "_decode", lambda *of: next(decodes))
+    assert listening.finish().text == "the end"
+    assert len(windows) == 2
+    assert windows[0] < windows[1] == 1000
 
 
 @pytest.mark.slow
