@@ -1,4 +1,4 @@
-"""The critical path of spoken turns in virtual time: what each stage takes, and what it cannot beat.
+"""The critical path of spoken turns in virtual time: what each stage takes, and its floor.
 
     python benchmarks/critical_path.py --questions 14
     python benchmarks/critical_path.py --questions 14 --plain --rows path.jsonl

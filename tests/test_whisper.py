@@ -12,6 +12,7 @@ import ctranslate2
 import jiwer
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.sounds import (
     LIBRIVOX,
     NOT_SPEECH,
@@ -22,7 +23,6 @@ from support.sounds import (
     question,
     silence,
 )
-from numpy.typing import NDArray
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from asr.engine import AsrError
