@@ -6,15 +6,11 @@ directly, because its ``transcribe`` always pads to 30 s (see `asr.window`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import ctranslate2
 import numpy as np
-from faster_whisper import WhisperModel
-from faster_whisper.tokenizer import Tokenizer
 from numpy.typing import NDArray
 
 from asr.checkpoint import checkpoint_directory
@@ -28,6 +24,7 @@ from asr.gates import (
     max_tokens,
 )
 from asr.glance import GLANCE, GLANCE_TOKENS, LONGEST_GLANCE, folded
+from asr.loading import load_model, load_tokenizer
 from asr.padding import SURE_LOGPROB, EncodedPadding
 from asr.pieces import LONGEST, first_cut
 from asr.recording import Recording
@@ -38,7 +35,6 @@ from asr.window import FRAMES_PER_SECOND, FULL, SHORTEST, fit, window_frames
 
 T = TypeVar("T")
 
-_MOST_THREADS = 4
 _LAST_RESORT_NGRAM = 3
 
 
@@ -81,8 +77,8 @@ class WhisperTranscriber:
             raise AsrError("shortest_window must be more than 0 s and at most 30 s")
         if max_seconds <= 0:
             raise AsrError("max_seconds must be positive")
-        self._model = _load(checkpoint_directory(model), device, compute_type, threads)
-        self._tokenizer = _tokenizer(self._model, language)
+        self._model = load_model(checkpoint_directory(model), device, compute_type, threads)
+        self._tokenizer = load_tokenizer(self._model, language)
         self._prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
         self._beam = beam
         self._shortest = shortest
@@ -344,42 +340,3 @@ def _last(steps: Iterable[T | None]) -> T:
         pass
     assert result is not None
     return result
-
-
-def _load(directory: Path, device: str, compute_type: str, threads: int | None) -> Any:
-    if threads is not None and threads < 1:
-        raise AsrError("threads must be at least 1")
-    if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-    if device.startswith("cuda") and not ctranslate2.get_cuda_device_count():
-        raise AsrError("CTranslate2 sees no CUDA device: use the device cpu or auto")
-    if compute_type == "auto":
-        compute_type = "float16" if device == "cuda" else "int8"
-    try:
-        return WhisperModel(
-            str(directory),
-            device=device,
-            compute_type=compute_type,
-            cpu_threads=threads or _default_threads(),
-            local_files_only=True,
-        )
-    except Exception as error:  # tokenizers raises a bare Exception for a damaged file
-        raise AsrError(
-            f"cannot load the Whisper model in {directory} on {device} as {compute_type}: "
-            f"{error}. If the file is damaged, delete the directory and fetch the model again"
-        ) from error
-
-
-def _default_threads() -> int:
-    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
-
-
-def _tokenizer(model: Any, language: str) -> Tokenizer:
-    if language not in model.supported_languages:
-        raise AsrError(
-            f"this Whisper model does not know the language {language!r}: use one of "
-            f"{', '.join(model.supported_languages)}"
-        )
-    return Tokenizer(
-        model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=language
-    )
