@@ -252,6 +252,9 @@ class WhisperListening:
     """One utterance; utterances of more than 30 s are decoded piece by piece.
 
     More sound may be fed after `finish`, and `finish` called again: a pause that was not the end.
+
+    Attributes:
+        padding: what the encoder made of the silence behind its sound so far.
     """
 
     def __init__(self, transcriber: WhisperTranscriber, recording: Recording) -> None:
