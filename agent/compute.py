@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -17,6 +18,8 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_log = logging.getLogger("onebreath.compute")
 
 MAX_WAITING = 1024
 """Pieces of work that may wait; a call has only a few at a time."""
@@ -35,6 +38,8 @@ class Urgency(IntEnum):
     """A partial transcript of a turn that goes on."""
     STOP = 4
     """The end of the thread."""
+    IDLE = 5
+    """Work that nobody waits for; the end of the thread drops it."""
 
 
 @dataclass(order=True, slots=True)
@@ -46,6 +51,11 @@ class _Piece:
 
 
 _END = object()
+
+
+def _log_failure(done: Future[None]) -> None:
+    if error := done.exception():
+        _log.warning("work in the background failed: %s", error, exc_info=error)
 
 
 class Compute:
@@ -82,6 +92,18 @@ class Compute:
             queue.Full: more than ``MAX_WAITING`` pieces wait already.
         """
         return await asyncio.wrap_future(self._submit(urgency, work))
+
+    def when_idle(self, pieces: Iterator[object]) -> None:
+        """Advance ``pieces`` to their end, by one whenever nothing else waits; returns at once.
+
+        `close` drops what is left of them. An error ends them and is logged.
+        """
+
+        def advance() -> None:
+            if next(pieces, _END) is not _END:
+                self.when_idle(pieces)
+
+        self._submit(Urgency.IDLE, advance).add_done_callback(_log_failure)
 
     def _submit(self, urgency: Urgency, work: Callable[[], T]) -> Future[T]:
         done: Future[T] = Future()

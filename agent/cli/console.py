@@ -101,15 +101,21 @@ def _handler(settings: Settings) -> logging.Handler:
     return handler
 
 
-def load(settings: Settings) -> tuple[Engines, list[LoadedEngine]]:
-    """Load the engines, and the server's code beside them; show the progress in the terminal."""
+def load(settings: Settings, *, whole: bool = True) -> tuple[Engines, list[LoadedEngine]]:
+    """Load the engines, and the server's code beside them; show the progress in the terminal.
+
+    Args:
+        whole: whether all of the warm-up is done (`agent.runtime.warming`).
+    """
     # What is loaded stays: to look for garbage in it takes a tenth of the time.
     gc.disable()
     try:
         from agent.runtime.engines import load_engines
 
         with err.status("loading") as status:
-            return load_engines(settings, status.update, lambda: _import("agent.server.app"))
+            return load_engines(
+                settings, status.update, lambda: _import("agent.server.app"), whole=whole
+            )
     finally:
         gc.enable()
 

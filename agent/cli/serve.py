@@ -109,8 +109,9 @@ def _open_ports(where: Listening, *, self_signed: bool, insecure: bool) -> Itera
 def _serve_alone(ports: OpenPorts, config: Path | None) -> int:
     from agent.runtime.engines import close_engines, keep_loaded
     from agent.runtime.reload import reloaded, reweigh
+    from agent.runtime.warming import warm_up_rest
 
-    loaded, table = load(ports.where.settings)
+    loaded, table = load(ports.where.settings, whole=False)
     from agent.server.app import serve  # `load` has imported it
 
     def started() -> None:
@@ -118,6 +119,7 @@ def _serve_alone(ports: OpenPorts, config: Path | None) -> int:
 
         keep_loaded()
         ports.announce(loaded_table(table))
+        warm_up_rest(loaded)
 
     def reload(old: Settings) -> Settings:
         reweigh(loaded.responder, config)
@@ -214,11 +216,14 @@ def _serve_plan(plan: WorkerPlan, channel: socket.socket) -> int:
     _count_as(plan.index)  # before any module makes a metric
     from agent.runtime.engines import close_engines, keep_loaded, load_engines
     from agent.runtime.reload import reloaded, reweigh
+    from agent.runtime.warming import warm_up_rest
     from agent.server.workers.worker import serve_as_worker
 
     # The progress of one is enough for a terminal; the others load while it serves.
-    loaded, _ = load(plan.settings) if plan.index == 0 else load_engines(plan.settings)
+    how = load if plan.index == 0 else load_engines
+    loaded, _ = how(plan.settings, whole=False)
     keep_loaded()
+    warm_up_rest(loaded)
 
     def reload(old: Settings) -> Settings:
         reweigh(loaded.responder, plan.config)
