@@ -54,7 +54,7 @@ _END = object()
 
 
 def _log_failure(done: Future[None]) -> None:
-    if error := done.exception():
+    if not done.cancelled() and (error := done.exception()):
         _log.warning("work in the background failed: %s", error, exc_info=error)
 
 
@@ -64,11 +64,15 @@ class Compute:
     OpenMP keeps a pool for every thread that computes. An engine that was warmed up on another
     thread leaves a second pool behind; with more threads than cores libgomp stops spinning at
     barriers, which was measured to double the time of a step.
+
+    Work that is given to it after `close` is cancelled.
     """
 
     def __init__(self) -> None:
         self._waiting: queue.PriorityQueue[_Piece] = queue.PriorityQueue(MAX_WAITING)
         self._numbers = itertools.count()
+        self._taking = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="compute", daemon=True)
         self._thread.start()
 
@@ -107,7 +111,11 @@ class Compute:
 
     def _submit(self, urgency: Urgency, work: Callable[[], T]) -> Future[T]:
         done: Future[T] = Future()
-        self._waiting.put_nowait(_Piece(urgency, next(self._numbers), work, done))
+        with self._taking:
+            if self._closed:
+                done.cancel()
+            else:
+                self._waiting.put_nowait(_Piece(urgency, next(self._numbers), work, done))
         return done
 
     async def iterate(self, urgency: Urgency, pieces: Iterator[T]) -> AsyncGenerator[T, None]:
@@ -137,5 +145,9 @@ class Compute:
 
     def close(self) -> None:
         """Finish the waiting pieces, then stop the thread (blocking)."""
+        with self._taking:
+            self._closed = True
         self._waiting.put(_Piece(Urgency.STOP, next(self._numbers), lambda: None, Future()))
         self._thread.join()
+        while not self._waiting.empty():  # idle work
+            self._waiting.get().done.cancel()

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -145,3 +146,13 @@ async def test_idle_work_that_fails_is_logged(compute, caplog):
         await compute.run(Urgency.IDLE, lambda: None)
     assert "of no use" in caplog.text
     assert await compute.run(Urgency.REPLY, lambda: 7) == 7
+
+
+async def test_work_for_a_thread_that_has_ended_is_cancelled_and_not_waited_for(compute):
+    """Ctrl-C while engines loaded left a thread that waited for ever."""
+    compute.close()
+    with pytest.raises(CancelledError):
+        compute.do(lambda: 1)
+    with pytest.raises(asyncio.CancelledError):
+        await compute.run(Urgency.FINAL, lambda: 1)
+    compute.when_idle(iter([1, 2]))
