@@ -130,6 +130,18 @@ def test_a_damaged_model_is_named_with_the_cure(onebreath, monkeypatch):
     assert "joe is damaged" in complaint
 
 
+def test_models_says_where_its_files_are(onebreath, monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "problems", lambda name, progress=None: [])
+    monkeypatch.setenv("ONEBREATH_MODELS", str(tmp_path / "parts"))
+    monkeypatch.setenv("ONEBREATH_PACKED_WEIGHTS", str(tmp_path / "packed"))
+    code, printed, _ = onebreath("models", "joe")
+    assert code == 0
+    assert f"in {tmp_path / 'parts'}\n" in printed
+    assert f"in {tmp_path / 'packed'}\n" in printed
+    _, printed, _ = onebreath("models", "joe", "--json")
+    assert len(printed.splitlines()) == 1
+
+
 def test_a_reply_in_text(onebreath):
     code, printed, _ = onebreath("reply", "hello there", "--responder", "scripted", "--json")
     assert code == 0

@@ -31,6 +31,12 @@ NOT_SECURE = (
 )
 
 
+HINT = (
+    "Ctrl-C stops the server; --model FILE.gguf answers with another model (docs/models.md); "
+    "`onebreath models` says where the files are"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenPorts:
     """The listening sockets of a server, and what is printed of them.
@@ -59,6 +65,7 @@ class OpenPorts:
         if not own.api_keys:
             said = "anybody who reaches it may call" if self.insecure else "this machine only"
             out.print(f"no API keys are set: {said}", highlight=False)
+        out.print(HINT, style="dim", highlight=False, markup=False, soft_wrap=True)
         if not is_loopback(own.host) and own.certificate is None:
             out.print(f"\n{NOT_SECURE}", style="yellow", highlight=False, markup=False)
         if self.health is not None:
