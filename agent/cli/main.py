@@ -38,6 +38,7 @@ from agent.cli.console import (
 from agent.cli.decode_flags import DecodeFlags, takes_decoding
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.cli.groups import Commands
+from agent.cli.proxies import reach_this_machine_directly
 from agent.cli.say import say
 from agent.cli.serve import serve_settings, serve_worker
 from agent.errors import AudioError, ConfigError, OnebreathError
@@ -329,6 +330,7 @@ def version() -> None:
 def main() -> None:
     """Run the command line; expected errors print one sentence and exit with 2."""
     calm()
+    reach_this_machine_directly()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         try:

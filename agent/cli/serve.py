@@ -61,7 +61,8 @@ class OpenPorts:
             out.print(table)
         page = self.where.page(self.reached, port)
         out.print(f"\nlistening on [bold]{page}[/]", highlight=False, soft_wrap=True)
-        out.print(f"calls go to {self.where.calls(self.reached, port)}", highlight=False)
+        address = self.where.calls(self.reached, port)
+        out.print(f"calls go to {address}", highlight=False, soft_wrap=True)
         if not own.api_keys:
             said = "anybody who reaches it may call" if self.insecure else "this machine only"
             out.print(f"no API keys are set: {said}", highlight=False)
