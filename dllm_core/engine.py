@@ -470,8 +470,10 @@ class Engine:
     def measure_drafts(self, options: DecodeOptions | None = None) -> Iterator[None]:
         """The part of `warm_up` that may follow later, in pieces of some 20 ms.
 
-        It changes when replies are drafted, not their words.
+        It changes when replies are drafted, not their words. There are none on a GPU.
         """
+        if self._backends[0] is not self.host:
+            return iter(())
         return self.host.measure_drafts(options or self.default_options)
 
     def warm_up_kernels(self, options: DecodeOptions | None = None) -> None:

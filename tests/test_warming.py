@@ -83,6 +83,22 @@ def test_a_voice_that_is_closed_meanwhile_is_no_failure() -> None:
     assert list(voice.warm_up_rest()) == []
 
 
+class Broken(ToneSynthesizer):
+    def speak(self, text: str) -> Iterator[object]:  # type: ignore[override]
+        raise KeyError("a bug of a plug-in")
+
+
+def test_a_voice_with_a_bug_is_logged_and_the_server_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loaded = engines({}, None, RecordedVoice(Broken(), ["Goodbye."]))
+    warm_up_rest(loaded)
+    for thread in threading.enumerate():
+        if thread.name == "recording":
+            thread.join()
+    assert "a bug of a plug-in" in caplog.text
+
+
 # ---- imports -----------------------------------------------------------------------------------
 
 STARTED = """

@@ -8,7 +8,6 @@ from threading import Thread
 from typing import Protocol, runtime_checkable
 
 from agent.runtime.engine_tasks import Engines
-from tts.engine import TtsError
 
 log = logging.getLogger("onebreath.engines")
 
@@ -54,5 +53,5 @@ def _run(pieces: Iterator[None]) -> None:
     try:
         for _ in pieces:
             pass
-    except TtsError as error:  # the voice was closed, or speaks again after a restart
+    except Exception as error:  # of a voice of one's own, or of a worker that is started again
         log.warning("not all of the agent's own sentences are recorded: %s", error)
