@@ -12,7 +12,7 @@ from support.webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, pos
 from agent.latency.rtc_caller import RtcCaller
 from agent.server.call_resource import FRAGMENT
 from agent.transports.ice_fragment import MAX_LINES, BadFragment, IceFragment
-from agent.transports.rtc_peer import MAX_CANDIDATES
+from agent.transports.rtc_peer import MAX_CANDIDATES, add_candidates
 
 HOST = "candidate:1 1 udp 2130706431 127.0.0.1 {port} typ host"
 LATE = ("a=candidate", "a=end-of-candidates")
@@ -47,6 +47,8 @@ def test_a_fragment_is_read_by_its_sections():
 def test_a_fragment_that_cannot_be_read_is_refused(text):
     with pytest.raises(BadFragment, match="cannot be read"):
         IceFragment.parse(text)
+    with pytest.raises(BadFragment, match="port"):
+        IceFragment.parse("a=" + HOST.format(port=65_536))
     with pytest.raises(BadFragment, match="lines"):
         IceFragment.parse("\n" * (MAX_LINES + 1))
 
@@ -144,3 +146,20 @@ async def test_the_end_of_useless_candidates_waits_for_the_clients_own_checks(ki
         await caller.connect()
         assert await lines_in_use(url) == 1
         await caller.close()
+
+
+async def test_names_that_nobody_resolves_are_asked_for_at_once(monkeypatch):
+    """One after the other they took a second each, and the ANSWER_SECONDS of all the others."""
+    waiting, everybody = 0, asyncio.Event()
+
+    class Peer:
+        async def addIceCandidate(self, candidate):  # noqa: N802
+            nonlocal waiting
+            waiting += 1
+            if waiting == 8:
+                everybody.set()
+            await everybody.wait()
+
+    names = "\n".join(f"a=candidate:1 1 udp 2 n{n}.local 9 typ host" for n in range(8))
+    async with asyncio.timeout(3):
+        await add_candidates(Peer(), IceFragment.parse(names))
