@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import random
 import string
 import subprocess
 import sys
