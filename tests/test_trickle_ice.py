@@ -8,6 +8,7 @@ import re
 import httpx
 import pytest
 from support.webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
+from test_server import dial, until
 
 from agent.latency.rtc_caller import RtcCaller
 from agent.server.call_resource import FRAGMENT
@@ -146,6 +147,21 @@ async def test_the_end_of_useless_candidates_waits_for_the_clients_own_checks(ki
         await caller.connect()
         assert await lines_in_use(url) == 1
         await caller.close()
+
+
+@pytest.mark.slow
+async def test_a_session_that_comes_from_a_websocket_can_be_hung_up_before_it_is_there():
+    """The id of its answer led nowhere, and the session waited for a client that had left."""
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        address = url.removeprefix("http://")
+        async with dial(address, "?onebreath=1&resumable=true") as line:
+            token = (await until(line, "onebreath.session.resumable"))[-1]["token"]
+            line.transport.abort()
+        headers = {"Content-Type": "application/sdp"}
+        offered = await web.post(f"{CALLS}?resume={token}", content=await offer_of(), headers=headers)
+        assert offered.status_code == 201
+        assert (await web.delete(offered.headers["location"])).status_code == 200
+        await until_free(url)
 
 
 async def test_names_that_nobody_resolves_are_asked_for_at_once(monkeypatch):
