@@ -176,7 +176,7 @@ def test_kinds_of_errors_are_counted_within_bounds():
 
 
 def test_known_series_begin_at_zero(tmp_path):
-    """Prometheus has no rate of an event with which its series begins: the first was on no panel."""
+    """Prometheus has no rate of the event with which a series begins: no panel showed it."""
 
     def value(name, registry=REGISTRY, **labels):
         return registry.get_sample_value(f"onebreath_{name}_total", labels)

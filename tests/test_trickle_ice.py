@@ -158,7 +158,9 @@ async def test_a_session_that_comes_from_a_websocket_can_be_hung_up_before_it_is
             token = (await until(line, "onebreath.session.resumable"))[-1]["token"]
             line.transport.abort()
         headers = {"Content-Type": "application/sdp"}
-        offered = await web.post(f"{CALLS}?resume={token}", content=await offer_of(), headers=headers)
+        offered = await web.post(
+            f"{CALLS}?resume={token}", content=await offer_of(), headers=headers
+        )
         assert offered.status_code == 201
         assert (await web.delete(offered.headers["location"])).status_code == 200
         await until_free(url)
@@ -169,7 +171,7 @@ async def test_names_that_nobody_resolves_are_asked_for_at_once(monkeypatch):
     waiting, everybody = 0, asyncio.Event()
 
     class Peer:
-        async def addIceCandidate(self, candidate):  # noqa: N802
+        async def addIceCandidate(self, candidate):
             nonlocal waiting
             waiting += 1
             if waiting == 8:

@@ -2,10 +2,10 @@
 
 Uvicorn parses whatever one read brought, up to 256 KiB, in one go: thousands of frames of two
 bytes, or of pings, hold up everybody. Here they are parsed in slices, and a connection that takes
-more of the loop than its share is read more slowly. A handshake that uvicorn hands over and that the
-package websockets cannot read is answered, too: uvicorn would keep such a connection open for ever,
-without a word. Uses the attributes ``transport``, ``conn``, ``handshake_initiated`` and ``loop`` of
-uvicorn's class, which are not public; the tests fail when they go.
+more of the loop than its share is read more slowly. A handshake that the package websockets cannot
+read is answered, too: uvicorn would keep such a connection open for ever, without a word. Uses the
+attributes ``transport``, ``conn``, ``handshake_initiated`` and ``loop`` of uvicorn's class, which
+are not public; the tests fail when they go.
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ class FairWebsocket(WebSocketsSansIOProtocol):
         try:
             super().data_received(piece)
         except Exception as error:  # odd headers of a handshake raise several kinds
+            if self.handshake_initiated:
+                raise
             log.info("closed a websocket of %s: %r", self.client and self.client[0], error)
             self.transport.abort()
             return False
