@@ -317,7 +317,7 @@ class UserTurn:
         opened = self.open
         if opened is None:
             return
-        opened.end_probability = 0.0
+        opened.end_probability, opened.ends_within = 0.0, math.inf
         opened.ending, opened.awaits_ending = None, False
         self.endpointing.pace.went_on_after(self.detector.last_pause)
         if opened.turn.asked_at is None:
@@ -349,9 +349,8 @@ class UserTurn:
         if opened is None or opened.turn.asked_at is None:
             return endpointing.default_delay
         if opened.words is not None and not opened.awaits_ending:
-            seconds = self.detector.speech_end - self.detector.began
             delay = endpointing.delay_after(
-                opened.words.text, seconds, opened.end_probability, opened.ending
+                opened.words.text, self.voiced, opened.end_probability, opened.ending
             )
             return max(delay, self._delay_after_opening(opened))
         if endpointing.semantic or not opened.turn.announced:
@@ -398,6 +397,7 @@ class UserTurn:
     def _mark_end(self, turn: Turn, now: float) -> None:
         detected = self.detection and self._last_speech_at > 0
         turn.speech_end = self.detector.speech_end if detected else self.position
+        turn.voiced = self.voiced if detected else math.inf
         speech_end_at = self._last_speech_at if detected else self.last_sound_at
         turn.timings.mark(Stage.SPEECH_END, speech_end_at)
         turn.timings.mark(Stage.TURN_END, now)
@@ -433,6 +433,11 @@ class UserTurn:
         if self.detector.state is not TurnState.ONSET:
             return 0.0
         return max(0.0, self.detector.began + ONSET_SECONDS - self.position)
+
+    @property
+    def voiced(self) -> float:
+        """Seconds from the first to the last speech of the open turn."""
+        return self.detector.speech_end - self.detector.began
 
     @property
     def speech_end_at(self) -> float:

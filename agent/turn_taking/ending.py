@@ -148,6 +148,14 @@ class CallerPace:
         if seconds >= SHORTEST:
             self.pauses.append(seconds)
 
+    def was_cut_off_after(self, seconds: float) -> None:
+        """Note a pause that was taken for the end of a turn, and after which he went on.
+
+        It is known for a pause for thought, and counts at once.
+        """
+        if SHORTEST <= seconds <= LONGEST_THOUGHT:
+            self.pauses.extend([seconds] * ENOUGH)
+
     @property
     def extra(self) -> float:
         """Seconds that a doubtful pause may last longer than usual."""
@@ -163,6 +171,8 @@ ENOUGH: Final = 2
 """Pauses from which on it is known."""
 SHORTEST: Final = 0.2
 """Seconds; shorter pauses belong to the flow of speech."""
+LONGEST_THOUGHT: Final = 2.0
+"""Seconds; after a longer silence the caller begins anew."""
 USUAL: Final = 0.7
 """Seconds of a pause for thought that the endpoint delays are made for."""
 LEAST_EXTRA: Final = 0.0
