@@ -75,3 +75,13 @@ def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ModelFileError, match=r"damaged|truncated"):
         GgufFile(path)
+
+
+def test_its_vocabulary_can_be_dropped_while_tensors_are_read(path: Path) -> None:
+    file = GgufFile(path)
+    tensors = dict(file.read())
+    file.forget_words()
+    file.forget_words()
+    assert not [value for value in file.metadata.values() if value == ["a", "é", "<|end|>"]]
+    assert file.metadata["general.architecture"] == "llama"
+    assert tensors["plain"][:].shape == (3, 64)

@@ -91,6 +91,9 @@ logistic regression (ADR 39); docs/turns.md has their reliability on other words
 DOUBT: Final = 0.4
 HIGHEST: Final = {Evidence.DOUBTED: DOUBT, Evidence.LACKING: 0.7}
 """Highest probability of a whole turn where the rules doubt what a head does not know."""
+LOWEST: Final = {Evidence.QUESTION: 0.6}
+"""Lowest probability of a whole turn where the words lack nothing: a head that knows them badly
+would make the caller wait for more than a second."""
 MELODY_WEIGHT: Final = 0.5
 """Not fitted: smart-turn hears nothing in synthetic voices."""
 
@@ -116,7 +119,7 @@ def whole_probability(
     if melody is not None:
         odds += MELODY_WEIGHT * _logit(melody)
     probability = 1.0 / (1.0 + math.exp(-odds))
-    return min(probability, HIGHEST.get(kind, 1.0))
+    return max(min(probability, HIGHEST.get(kind, 1.0)), LOWEST.get(kind, 0.0))
 
 
 def _logit(probability: float) -> float:

@@ -42,6 +42,7 @@ _SCALARS = {
 _STRING, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
 _ALIGNMENT = 32
+_WORDS = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "merges", "token_type", "scores"))
 
 
 @cache
@@ -100,6 +101,11 @@ class GgufFile:
         self._check_size()
         # Tensors are read from the file itself: pages of a mapping would count as our memory.
         self._bytes.close()
+
+    def forget_words(self) -> None:
+        """Drop the vocabulary from `metadata`: while weights are read, the tokenizer has it."""
+        for key in _WORDS:
+            self.metadata.pop(key, None)
 
     def _read_header(self) -> None:
         self._position = 4
