@@ -20,8 +20,8 @@ FRAME_SECONDS: Final = 0.032
 HOLD: Final = 4
 """Frames whose loudest stands for the newest: 0.13 s, about a syllable."""
 FALL: Final = 16
-"""Frames of a low voice on end, half a second, from which on it is not the caller's: his own falls
-for that long within a sentence and at its end, by 7 to 10 dB (0.35 s in the longest of 150 falls)."""
+"""Frames of a low voice on end, half a second, from which on it is not the caller's. His own falls
+within a sentence and at its end, by 7 to 10 dB, for 0.35 s in the longest of 150 falls."""
 DROP: Final = 8
 """The same of a voice that is lower than he falls, or low where it sets in after a pause."""
 GAP_SECONDS: Final = 0.19
@@ -121,11 +121,10 @@ class CallerLevel:
         under = self._turn_level - loudest
         self._low = self._low + 1 if low else 0
         self._deep = self._deep + 1 if under > DEEP else 0
+        allowed = DROP if self._after_pause else FALL
         if not low:
             self._far = self._after_pause = False
-        elif under > FAR or self._low >= (DROP if self._after_pause else FALL):
-            self._far = True
-        elif self._deep >= DROP:
+        elif under > FAR or self._low >= allowed or self._deep >= DROP:
             self._far = True
         return low and self._far
 

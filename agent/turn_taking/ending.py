@@ -91,9 +91,10 @@ logistic regression (ADR 39); docs/turns.md has their reliability on other words
 DOUBT: Final = 0.4
 HIGHEST: Final = {Evidence.DOUBTED: DOUBT, Evidence.LACKING: 0.7}
 """Highest probability of a whole turn where the rules doubt what a head does not know."""
-LOWEST: Final = {Evidence.QUESTION: 0.6}
-"""Lowest probability of a whole turn where the words lack nothing: a head that knows them badly
-would make the caller wait for more than a second."""
+LOWEST: Final = {Evidence.QUESTION: 0.72, Evidence.STATEMENT: 0.55}
+"""Lowest probability of a whole turn whose words end with a question mark and lack nothing: a head
+that knows them badly would make the caller wait for a second or more. STATEMENT is a short question
+that may go on: "Can you help me?"."""
 MELODY_WEIGHT: Final = 0.5
 """Not fitted: smart-turn hears nothing in synthetic voices."""
 
@@ -119,7 +120,8 @@ def whole_probability(
     if melody is not None:
         odds += MELODY_WEIGHT * _logit(melody)
     probability = 1.0 / (1.0 + math.exp(-odds))
-    return max(min(probability, HIGHEST.get(kind, 1.0)), LOWEST.get(kind, 0.0))
+    lowest = LOWEST.get(kind, 0.0) if found.mark == "?" else 0.0
+    return max(min(probability, HIGHEST.get(kind, 1.0)), lowest)
 
 
 def _logit(probability: float) -> float:
