@@ -19,3 +19,8 @@ The packages, in the order of the data's flow:
 
 The modules ``compute``, ``reply``, ``timing`` and ``errors`` are shared by all packages.
 """
+
+import os
+
+# The official builds of ONNX Runtime report to their maker, unless this is set before they start.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

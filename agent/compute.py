@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -17,6 +18,8 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_log = logging.getLogger("onebreath.compute")
 
 MAX_WAITING = 1024
 """Pieces of work that may wait; a call has only a few at a time."""
@@ -35,6 +38,8 @@ class Urgency(IntEnum):
     """A partial transcript of a turn that goes on."""
     STOP = 4
     """The end of the thread."""
+    IDLE = 5
+    """Work that nobody waits for; the end of the thread drops it."""
 
 
 @dataclass(order=True, slots=True)
@@ -48,17 +53,26 @@ class _Piece:
 _END = object()
 
 
+def _log_failure(done: Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()):
+        _log.warning("work in the background failed: %s", error, exc_info=error)
+
+
 class Compute:
     """The thread on which the heavy engines are loaded and run.
 
     OpenMP keeps a pool for every thread that computes. An engine that was warmed up on another
     thread leaves a second pool behind; with more threads than cores libgomp stops spinning at
     barriers, which was measured to double the time of a step.
+
+    Work that is given to it after `close` is cancelled.
     """
 
     def __init__(self) -> None:
         self._waiting: queue.PriorityQueue[_Piece] = queue.PriorityQueue(MAX_WAITING)
         self._numbers = itertools.count()
+        self._taking = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="compute", daemon=True)
         self._thread.start()
 
@@ -83,9 +97,25 @@ class Compute:
         """
         return await asyncio.wrap_future(self._submit(urgency, work))
 
+    def when_idle(self, pieces: Iterator[object]) -> None:
+        """Advance ``pieces`` to their end, by one whenever nothing else waits; returns at once.
+
+        `close` drops what is left of them. An error ends them and is logged.
+        """
+
+        def advance() -> None:
+            if next(pieces, _END) is not _END:
+                self.when_idle(pieces)
+
+        self._submit(Urgency.IDLE, advance).add_done_callback(_log_failure)
+
     def _submit(self, urgency: Urgency, work: Callable[[], T]) -> Future[T]:
         done: Future[T] = Future()
-        self._waiting.put_nowait(_Piece(urgency, next(self._numbers), work, done))
+        with self._taking:
+            if self._closed:
+                done.cancel()
+            else:
+                self._waiting.put_nowait(_Piece(urgency, next(self._numbers), work, done))
         return done
 
     async def iterate(self, urgency: Urgency, pieces: Iterator[T]) -> AsyncGenerator[T, None]:
@@ -115,5 +145,9 @@ class Compute:
 
     def close(self) -> None:
         """Finish the waiting pieces, then stop the thread (blocking)."""
+        with self._taking:
+            self._closed = True
         self._waiting.put(_Piece(Urgency.STOP, next(self._numbers), lambda: None, Future()))
         self._thread.join()
+        while not self._waiting.empty():  # idle work
+            self._waiting.get().done.cancel()

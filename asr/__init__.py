@@ -6,11 +6,15 @@ own. Importing this package loads no model library.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 from asr.engine import RATE, AsrError, Listening, Samples, Transcriber
 from asr.stable_prefix import StablePrefix
 from asr.transcript import Transcript, Word
+
+# The official builds of ONNX Runtime report to their maker, unless this is set before they start.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 TRANSCRIBERS = {
     "whisper": "asr.whisper:WhisperTranscriber",

@@ -6,15 +6,11 @@ directly, because its ``transcribe`` always pads to 30 s (see `asr.window`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import ctranslate2
 import numpy as np
-from faster_whisper import WhisperModel
-from faster_whisper.tokenizer import Tokenizer
 from numpy.typing import NDArray
 
 from asr.checkpoint import checkpoint_directory
@@ -28,6 +24,8 @@ from asr.gates import (
     max_tokens,
 )
 from asr.glance import GLANCE, GLANCE_TOKENS, LONGEST_GLANCE, folded
+from asr.loading import load_model, load_tokenizer
+from asr.padding import SURE_LOGPROB, EncodedPadding
 from asr.pieces import LONGEST, first_cut
 from asr.recording import Recording
 from asr.speech import speech_seconds
@@ -37,7 +35,6 @@ from asr.window import FRAMES_PER_SECOND, FULL, SHORTEST, fit, window_frames
 
 T = TypeVar("T")
 
-_MOST_THREADS = 4
 _LAST_RESORT_NGRAM = 3
 
 
@@ -80,8 +77,8 @@ class WhisperTranscriber:
             raise AsrError("shortest_window must be more than 0 s and at most 30 s")
         if max_seconds <= 0:
             raise AsrError("max_seconds must be positive")
-        self._model = _load(checkpoint_directory(model), device, compute_type, threads)
-        self._tokenizer = _tokenizer(self._model, language)
+        self._model = load_model(checkpoint_directory(model), device, compute_type, threads)
+        self._tokenizer = load_tokenizer(self._model, language)
         self._prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
         self._beam = beam
         self._shortest = shortest
@@ -145,11 +142,22 @@ class WhisperTranscriber:
         features: NDArray[np.float32] = self._model.feature_extractor(samples)
         return features
 
-    def hear(self, samples: Samples, *, careful: bool) -> Generator[str | None, None, None]:
+    def hear(
+        self,
+        samples: Samples,
+        *,
+        careful: bool,
+        padding: EncodedPadding | None = None,
+        urgent: bool = False,
+    ) -> Generator[str | None, None, None]:
         """`transcribe` if ``careful``, else `guess`, in steps; the text comes last.
 
-        The encoder takes more than half of the time, and a pause that was none is often known to be
-        so before the decoder begins.
+        A pause that was none is often known to be so before the decoder begins.
+
+        Args:
+            padding: what the encoder made of the silence behind earlier sound of this utterance;
+                a whole window renews it.
+            urgent: whether the window is completed with ``padding``, where that is possible.
         """
         if len(samples) > LONGEST:
             raise AsrError("more than 30 s at once: cut it into pieces, as listen() does")
@@ -158,9 +166,7 @@ class WhisperTranscriber:
             return
         features, tokens = self._features(samples), max_tokens(len(samples) / RATE)
         try:
-            encoded = self._encode(features, self._window(features))
-            yield None
-            decoded = self._decode(encoded, tokens)
+            decoded = yield from self._first_opinion(features, tokens, padding, urgent)
             # A first decode in the full window needs a second one only if it loops.
             doubted = is_loop if self._window(features) == FULL else is_doubtful
             if careful and doubted(decoded):
@@ -172,6 +178,35 @@ class WhisperTranscriber:
             raise AsrError(f"Whisper failed: {error}") from error
         unusable = is_hallucination(decoded) or (is_loop(decoded) and not careful)
         yield "" if unusable else decoded.text
+
+    def _first_opinion(
+        self,
+        features: NDArray[np.float32],
+        tokens: int,
+        padding: EncodedPadding | None,
+        urgent: bool,
+    ) -> Generator[None, None, Decoded]:
+        """Decode the shortest window; see `hear`.
+
+        A window that was completed with kept padding is encoded as a whole if its words are
+        doubtful.
+        """
+        n_mels, speech_frames = features.shape
+        whole = self._window(features)
+        if padding is not None and urgent:
+            frames = padding.frames(speech_frames, n_mels, whole)
+            if frames is not None:
+                encoded = padding.behind(self._encode(features, frames))
+                yield None
+                decoded = self._decode(encoded, tokens)
+                if decoded.avg_logprob >= SURE_LOGPROB and not is_doubtful(decoded):
+                    return decoded
+                yield None
+        encoded = self._encode(features, whole)
+        if padding is not None:
+            padding.keep(encoded, speech_frames)
+        yield None
+        return self._decode(encoded, tokens)
 
     def _second_opinion(self, encoded: Any, tokens: int) -> Decoded:
         """Decode the full window; if that loops, too, once more without repeated trigrams."""
@@ -217,16 +252,25 @@ class WhisperListening:
     """One utterance; utterances of more than 30 s are decoded piece by piece.
 
     More sound may be fed after `finish`, and `finish` called again: a pause that was not the end.
+
+    Attributes:
+        padding: what the encoder made of the silence behind its sound so far.
     """
 
     def __init__(self, transcriber: WhisperTranscriber, recording: Recording) -> None:
         self._transcriber = transcriber
         self._recording = recording
         self._prefix = StablePrefix()
+        self.padding = EncodedPadding()
         self._heard: list[str] = []
         self._cut = 0
         self._last: Transcript | None = None
         self._last_length = -1
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound fed so far."""
+        return self._recording.seconds
 
     def feed(self, samples: Samples) -> None:
         """Append sound; see `asr.engine.Listening.feed`."""
@@ -247,7 +291,8 @@ class WhisperListening:
     def skim(self) -> Transcript:
         """Decode without a second opinion; see `asr.engine.GlancingListening.skim`."""
         tail = self._tail()
-        text = _last(self._transcriber.hear(tail, careful=False)) or ""
+        words = self._transcriber.hear(tail, careful=False, padding=self.padding, urgent=True)
+        text = _last(words) or ""
         return self._transcript(self._join(text), self._cut + len(tail), final=True)
 
     def finish(self) -> Transcript:
@@ -261,7 +306,8 @@ class WhisperListening:
         if not final and self._last is not None and self._last_length == length:
             yield self._last
             return
-        for text in self._transcriber.hear(tail, careful=final):
+        words = self._transcriber.hear(tail, careful=final, padding=self.padding, urgent=final)
+        for text in words:
             yield None if text is None else self._transcript(self._join(text), length, final)
 
     def _transcript(self, text: str, length: int, final: bool) -> Transcript:
@@ -282,6 +328,7 @@ class WhisperListening:
         while (cut := first_cut(tail)) is not None:
             self._heard.append(self._transcriber.transcribe(tail[:cut]))
             self._cut += cut
+            self.padding = EncodedPadding()
             tail = tail[cut:]
         return tail
 
@@ -296,42 +343,3 @@ def _last(steps: Iterable[T | None]) -> T:
         pass
     assert result is not None
     return result
-
-
-def _load(directory: Path, device: str, compute_type: str, threads: int | None) -> Any:
-    if threads is not None and threads < 1:
-        raise AsrError("threads must be at least 1")
-    if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-    if device.startswith("cuda") and not ctranslate2.get_cuda_device_count():
-        raise AsrError("CTranslate2 sees no CUDA device: use the device cpu or auto")
-    if compute_type == "auto":
-        compute_type = "float16" if device == "cuda" else "int8"
-    try:
-        return WhisperModel(
-            str(directory),
-            device=device,
-            compute_type=compute_type,
-            cpu_threads=threads or _default_threads(),
-            local_files_only=True,
-        )
-    except Exception as error:  # tokenizers raises a bare Exception for a damaged file
-        raise AsrError(
-            f"cannot load the Whisper model in {directory} on {device} as {compute_type}: "
-            f"{error}. If the file is damaged, delete the directory and fetch the model again"
-        ) from error
-
-
-def _default_threads() -> int:
-    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
-
-
-def _tokenizer(model: Any, language: str) -> Tokenizer:
-    if language not in model.supported_languages:
-        raise AsrError(
-            f"this Whisper model does not know the language {language!r}: use one of "
-            f"{', '.join(model.supported_languages)}"
-        )
-    return Tokenizer(
-        model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=language
-    )

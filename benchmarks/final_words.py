@@ -1,12 +1,15 @@
 """The critical path of a turn: CPU time of a final transcript in its parts, and what shortens it.
 
     python benchmarks/final_words.py --windows 6 8 10 --beams 2
+    python benchmarks/final_words.py --windows --padding
 
 Each utterance of tests/data and of the package is heard once as recorded and once with a pause of
 0.5 s and noise, on one thread. A row has the wrong words of the first decode (no second opinion),
 and the median CPU time in ms of the encoder and of the decoder. The last row decodes with the words
 that were stable by then (partials every 0.8 s, LocalAgreement-2) as a forced prefix, beside the
-same utterances without one. CPU time is that of the process, so a busy machine changes it little.
+same utterances without one. ``--padding`` adds final transcripts after partials every 0.8 s, in
+whole windows and with the padding of the last partial's (`asr.padding`), gates and second opinions
+included. CPU time is that of the process, so a busy machine changes it little.
 """
 
 from __future__ import annotations
@@ -17,24 +20,32 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import recognition
 from recognition import RATE, as_delivered, read_utterances, spoken, wrong_words
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from agent.runtime.engines import model_path  # noqa: E402
+from agent.audio.samples import resample  # noqa: E402
+from agent.bench.questions import QUESTIONS  # noqa: E402
+from agent.bench.questions import spoken as say  # noqa: E402
+from agent.config.settings import Settings  # noqa: E402
+from agent.protocol import WIRE_RATE  # noqa: E402
+from agent.runtime.engines import load_tts, model_path  # noqa: E402
 from asr.gates import is_doubtful, max_tokens  # noqa: E402
 from asr.stable_prefix import StablePrefix  # noqa: E402
 from asr.whisper import WhisperTranscriber  # noqa: E402
 
 T = TypeVar("T")
+Row = dict[str, Any]
 DELIVERIES = ("as recorded", "endpoint")
 PARTIAL_EVERY = 0.8
+STEP = int(PARTIAL_EVERY * RATE)
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
@@ -51,13 +62,13 @@ class Finals:
         self.asr = WhisperTranscriber(model, threads=1)
         self.asr.warm_up()
         folders = (recognition.DATA / "librivox", recognition.DATA / "questions")
-        read = [
+        self.read = [
             pair for folder in (*folders, recognition.BUNDLED) for pair in read_utterances(folder)
         ]
         self.utterances = [
             (as_delivered(sound, *recognition.CONDITIONS[name]), text)
             for name in DELIVERIES
-            for sound, text in read
+            for sound, text in self.read
         ]
         self.words = sum(len(spoken(text).split()) for _, text in self.utterances)
 
@@ -112,6 +123,49 @@ class Finals:
             "decoder_forced_ms": round(statistics.mean(forced), 1),
         }
 
+    def padding_rows(self, spoken_too: Sequence[tuple[recognition.Sound, str]]) -> Iterator[Row]:
+        """Final transcripts after partial ones: in whole windows, and with kept padding.
+
+        Args:
+            spoken_too: further utterances and their words.
+        """
+        deliveries = recognition.CONDITIONS.items()
+        utterances = {
+            name: [(as_delivered(sound, *how), text) for sound, text in self.read]
+            for name, how in deliveries
+        }
+        if spoken_too:
+            how = recognition.CONDITIONS["short pause"]
+            utterances["in a voice"] = [(as_delivered(s, *how), text) for s, text in spoken_too]
+        for name, heard in utterances.items():
+            for kept in (False, True):
+                yield {"condition": name, "kept_padding": kept, **self._finals(heard, kept)}
+
+    def _finals(self, utterances: list[tuple[recognition.Sound, str]], kept: bool) -> Row:
+        wrong, reused, times = 0, 0, []
+        opinions = self.asr.second_opinions
+        for sound, text in utterances:
+            listening = self.asr.listen()
+            if not kept:
+                listening.padding.frames = lambda *of: None  # type: ignore[method-assign]
+            for piece in np.split(sound, range(STEP, len(sound), STEP)):
+                if listening.seconds:
+                    listening.hypothesis()
+                listening.feed(piece)
+            final, ms = timed(listening.finish)
+            wrong += wrong_words(text, final.text)
+            reused += listening.padding.reuses
+            times.append(ms)
+        return {
+            "wrong_words": wrong,
+            "words": sum(len(spoken(text).split()) for _, text in utterances),
+            "utterances": len(utterances),
+            "reused": reused,
+            "second_opinions": self.asr.second_opinions - opinions,
+            "final_ms": round(statistics.median(times), 1),
+            "final_p90_ms": round(sorted(times)[int(0.9 * len(times))], 1),
+        }
+
     def _stable(self, sound: recognition.Sound) -> str:
         prefix, stable = StablePrefix(), ""
         step = int(PARTIAL_EVERY * RATE)
@@ -126,16 +180,32 @@ def rows(finals: Finals, windows: list[float], beams: list[int]) -> Iterator[dic
     for window, beam in itertools.product(windows, beams):
         yield finals.row(window, beam)
     finals.asr._shortest, finals.asr._beam = 1000, 2
-    yield finals.prefix_row()
+    if windows:
+        yield finals.prefix_row()
+
+
+def in_a_voice() -> list[tuple[recognition.Sound, str]]:
+    """The questions of ``onebreath bench turns`` without hesitations, in the bundled voice."""
+    settings = Settings()
+    voice = load_tts(settings, 1, lambda line: None)
+    try:
+        texts = [text for text in QUESTIONS if "{" not in text]
+        return [(resample(say(voice, text).samples, WIRE_RATE, RATE), text) for text in texts]
+    finally:
+        voice.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--windows", type=float, nargs="+", default=[6.0, 8.0, 10.0])
+    parser.add_argument("--padding", action="store_true", help="whole windows and kept padding")
+    parser.add_argument("--windows", type=float, nargs="*", default=[6.0, 8.0, 10.0])
     parser.add_argument("--beams", type=int, nargs="+", default=[2])
     options = parser.parse_args()
     finals = Finals(str(model_path("whisper-base", lambda line: None)))
-    for row in rows(finals, options.windows, options.beams):
+    found = rows(finals, options.windows, options.beams)
+    if options.padding:
+        found = itertools.chain(found, finals.padding_rows(in_a_voice()))
+    for row in found:
         print(json.dumps(row), flush=True)
 
 

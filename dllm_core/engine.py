@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -463,6 +463,21 @@ class Engine:
         A reply with a deadline learns the cost of a step while it runs where these options have
         none. On a GPU the rounds of replies with these options are captured as graphs.
         """
+        self.warm_up_kernels(options)
+        for _ in self.measure_drafts(options):
+            pass
+
+    def measure_drafts(self, options: DecodeOptions | None = None) -> Iterator[None]:
+        """The part of `warm_up` that may follow later, in pieces of some 20 ms.
+
+        It changes when replies are drafted, not their words. There are none on a GPU.
+        """
+        if self._backends[0] is not self.host:
+            return iter(())
+        return self.host.measure_drafts(options or self.default_options)
+
+    def warm_up_kernels(self, options: DecodeOptions | None = None) -> None:
+        """The part of `warm_up` without which a first reply would take longer."""
         options, backend = options or self.default_options, self._backends[0]
         for line in backend.prepare(options):
             _log.info("%s", line)

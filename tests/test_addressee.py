@@ -25,6 +25,8 @@ from agent.turn_taking.addressee import (
     [
         "Honey, can you pass me the salt?",
         "Okay honey, one minute.",
+        "honey can you",
+        "Mom did you see that",
         "Sweetheart, not now.",
         "Mom, I'm talking.",
         "No, dad, it's fine.",
@@ -51,6 +53,8 @@ def test_words_to_others(words):
     [
         "",
         "Honey and lemon tea, please.",
+        "Love can be hard.",
+        "Dear can openers",
         "How do you make honey?",
         "Call my mom.",
         "Text mom that I'm late.",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.turn_taking.backchannel import is_backchannel
+from agent.turn_taking.backchannel import is_backchannel, is_stray_sound
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from agent.turn_taking.backchannel import is_backchannel
         "Oh, I see.", "Got it.", "Sure.", "Wow!", "Really?", "Oh really", "That makes sense.",
         "Ha ha ha.", "Haha", "[LAUGHTER]", "(laughs)", "*chuckles*", "Um...", "uh", "Yes.",
         "Okay, great.", "Oh, no way!", "That’s right.", "(coughing)", "Exactly.", "Of course.",
+        "MMI", "MMO.",
     ],
 )  # fmt: skip
 def test_signs_of_listening(words: str) -> None:
@@ -47,3 +48,16 @@ def test_bad_cases_take_no_time(piece: str) -> None:
     is_backchannel((piece * 80)[:79] + "x")
     is_backchannel(piece * 100_000)
     assert time.process_time() - began < 0.1
+
+
+@pytest.mark.parametrize("words", ["10", "M", "Yeah.", "and", "Come.", "3"])
+def test_a_hum_of_a_fifth_of_a_second_is_a_stray_sound(words: str) -> None:
+    assert is_stray_sound(words, 0.19)
+    assert not is_stray_sound(words, 0.26)
+
+
+@pytest.mark.parametrize(
+    "words", ["No.", "Yes.", "What?", "Stop!", "Hi.", "B.", "Louder.", "Go on."]
+)
+def test_words_that_are_clipped_are_none(words: str) -> None:
+    assert not is_stray_sound(words, 0.19)

@@ -22,6 +22,9 @@ from agent.runtime.audio_input import CallerAudio
 from agent.turn_taking.detector import TurnDetector, TurnEvent
 
 LOUD = -20.0
+QUESTIONS = Path(__file__).parent.parent / "agent" / "questions"
+LIBRIVOX = Path(__file__).parent / "data" / "librivox"
+VOICES = [*QUESTIONS.glob("*.wav"), *LIBRIVOX.glob("*.wav")]
 
 
 class Line:
@@ -84,8 +87,15 @@ def test_a_caller_who_speaks_more_softly_in_his_next_turn_is_heard(line, under):
     assert line.voice(LOUD - under - 6, 5.0) == 1.0
 
 
-def test_the_end_of_a_sentence_may_fall(line):
-    assert line.voice(LOUD - 10, 0.12) == 1.0
+@pytest.mark.parametrize(("under", "seconds"), [(8, 0.45), (10, 0.35), (14, 0.2)])
+def test_the_end_of_a_sentence_may_fall(line, under, seconds):
+    assert line.voice(LOUD - under, seconds) == 1.0
+
+
+def test_a_fall_before_a_pause_does_not_count_for_the_words_behind_it(line):
+    assert line.voice(LOUD - 9, 0.3) == 1.0
+    line.silence(0.3)
+    assert line.voice(LOUD - 9, 0.2) == 1.0
 
 
 def test_one_who_has_gone_quiet_and_waits_for_an_answer_is_heard_in_the_end(line):
@@ -126,8 +136,17 @@ def test_level_of_a_frame():
 
 # ---- real voices -------------------------------------------------------------------
 
-QUESTIONS = Path(__file__).parent.parent / "agent" / "questions"
-LIBRIVOX = Path(__file__).parent / "data" / "librivox"
+
+@pytest.mark.parametrize("path", sorted(VOICES), ids=lambda path: path.stem)
+def test_one_person_alone_is_heard_to_the_last_word(path):
+    sound = np.concatenate([read_sound_file(path, 16_000).samples, np.zeros(16_000, np.float32)])
+    level = CallerLevel()
+    gate = SileroVad.load()()
+    taken = []
+    for frame in np.split(sound[: len(sound) // 512 * 512], len(sound) // 512):
+        probability = gate.probability(frame)
+        taken.append(level.is_caller(level_of(frame), probability))
+    assert all(taken)
 
 
 def played(sound, level):

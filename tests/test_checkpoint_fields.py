@@ -93,6 +93,18 @@ def test_a_sliding_window_bounds_the_context(tmp_path: Path, values: dict[str, A
     assert Engine.load(changed(path, use_sliding_window=False), dtype="float32").context == 128
 
 
+@pytest.mark.transformers
+def test_every_layer_of_mistral_slides(tmp_path: Path) -> None:
+    path = save(reference("Mistral", True), "mistral", tmp_path)
+    assert Engine.load(changed(path, sliding_window=40), dtype="float32").context == 40
+    assert Engine.load(changed(path, sliding_window=None), dtype="float32").context == 128
+    changed(path, max_position_embeddings=8192, sliding_window=None)
+    values = json.loads((path / "config.json").read_text())
+    del values["sliding_window"]
+    (path / "config.json").write_text(json.dumps(values))
+    assert Engine.load(path, dtype="float32").config.context_length == 4096
+
+
 def with_mask(path: Path, token: str, *, named: bool) -> Path:
     backend = byte_backend()
     backend.add_special_tokens([AddedToken(token, special=True)])

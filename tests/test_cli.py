@@ -1,8 +1,14 @@
 """The command line as a user meets it: what it prints and how it says no."""
 
 import json
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +19,7 @@ from agent.latency.results import TurnResult, spans_at_the_ear
 from agent.models import store
 from agent.questions import bundled_questions
 
+ROOT = Path(__file__).parents[1]
 SCRIPTED = ["--asr", "scripted", "--responder", "scripted", "--tts", "tone"]
 
 
@@ -123,6 +130,18 @@ def test_a_damaged_model_is_named_with_the_cure(onebreath, monkeypatch):
     assert "joe is damaged" in complaint
 
 
+def test_models_says_where_its_files_are(onebreath, monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "problems", lambda name, progress=None: [])
+    monkeypatch.setenv("ONEBREATH_MODELS", str(tmp_path / "parts"))
+    monkeypatch.setenv("ONEBREATH_PACKED_WEIGHTS", str(tmp_path / "packed"))
+    code, printed, _ = onebreath("models", "joe")
+    assert code == 0
+    assert f"in {tmp_path / 'parts'}\n" in printed
+    assert f"in {tmp_path / 'packed'}\n" in printed
+    _, printed, _ = onebreath("models", "joe", "--json")
+    assert len(printed.splitlines()) == 1
+
+
 def test_a_reply_in_text(onebreath):
     code, printed, _ = onebreath("reply", "hello there", "--responder", "scripted", "--json")
     assert code == 0
@@ -182,3 +201,57 @@ def test_too_little_memory_is_said_in_a_sentence(monkeypatch, capsys, error):
         main.main()
     assert ended.value.code == 2
     assert "not enough memory" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("command", [["version"], ["--help"], ["key", "name"]])
+def test_a_full_disk_is_one_sentence(command: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "onebreath", *command],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: nothing more can be written, .*\n", done.stderr)
+
+
+STUCK = """
+import sys, threading
+
+class Stuck:
+    def __init__(self):
+        print("now", flush=True)
+        threading.Event().wait()
+
+    def listen(self): ...
+    def warm_up(self): ...
+    def close(self): ...
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["demo"]])
+def test_ctrl_c_ends_a_start_at_once(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK)
+    engines = ["--asr", "stuck:Stuck", "--responder", "scripted", "--tts", "tone"]
+    started = subprocess.Popen(
+        [sys.executable, "-P", "-m", "onebreath", *command, *engines],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "now\n"
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=30)
+    assert started.returncode == 130
+    assert "Traceback" not in said

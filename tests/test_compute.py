@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -95,3 +96,63 @@ async def test_loading_can_wait_for_the_same_thread(compute):
     assert thread == await compute.run(Urgency.REPLY, threading.get_ident)
     with pytest.raises(ZeroDivisionError):
         await asyncio.to_thread(compute.do, lambda: 1 // 0)
+
+
+async def test_idle_work_waits_for_all_other_work(compute):
+    gate, order = threading.Event(), []
+
+    def pieces():
+        for number in range(2):
+            order.append(number)
+            yield
+
+    blocking = asyncio.create_task(compute.run(Urgency.FINAL, gate.wait))
+    await asyncio.sleep(0)
+    compute.when_idle(pieces())
+    waiting = [
+        asyncio.create_task(compute.run(urgency, lambda u=urgency: order.append(u)))
+        for urgency in (Urgency.PARTIAL, Urgency.REPLY)
+    ]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(blocking, *waiting)
+    await compute.run(Urgency.IDLE, lambda: None)  # behind the first piece
+    await compute.run(Urgency.IDLE, lambda: None)
+    assert order == [Urgency.REPLY, Urgency.PARTIAL, 0, 1]
+
+
+def test_the_end_of_the_thread_drops_idle_work():
+    compute, done = Compute(), []
+
+    def pieces():
+        while True:  # would never end
+            done.append(1)
+            yield
+
+    compute.when_idle(pieces())
+    compute.close()
+    seen = len(done)
+    assert not compute._thread.is_alive()
+    assert len(done) == seen
+
+
+async def test_idle_work_that_fails_is_logged(compute, caplog):
+    def pieces():
+        yield
+        raise ZeroDivisionError("of no use")
+
+    compute.when_idle(pieces())
+    for _ in range(3):
+        await compute.run(Urgency.IDLE, lambda: None)
+    assert "of no use" in caplog.text
+    assert await compute.run(Urgency.REPLY, lambda: 7) == 7
+
+
+async def test_work_for_a_thread_that_has_ended_is_cancelled_and_not_waited_for(compute):
+    """Ctrl-C while engines loaded left a thread that waited for ever."""
+    compute.close()
+    with pytest.raises(CancelledError):
+        compute.do(lambda: 1)
+    with pytest.raises(asyncio.CancelledError):
+        await compute.run(Urgency.FINAL, lambda: 1)
+    compute.when_idle(iter([1, 2]))

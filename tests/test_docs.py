@@ -37,6 +37,23 @@ def _code(markdown: str) -> list[str]:
     return [*inline, *re.findall(r"^    (.+)$", markdown, re.MULTILINE)]
 
 
+def test_every_test_that_the_security_page_names_exists():
+    """``file.py::name``; further names without a file are of the file named last."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    file, known, missing = "", set[str](), []
+    for name in re.findall(r"`((?:\.\.\._|test_)[\w.:]+)`", page):
+        place, _, test = name.rpartition("::")
+        if name.endswith(".py") or place:
+            file = place or name
+            path = ROOT / "tests" / file
+            known = set(re.findall(r"def (test_\w+)", path.read_text() if path.exists() else ""))
+            missing += [] if known else [file]
+        found = any(each.endswith(test.removeprefix("...")) for each in known)
+        missing += [] if found or name == file else [f"{file}::{test}"]
+    assert len(known) > 0
+    assert missing == []
+
+
 PYDANTIC_CODES = {"missing_required_parameter", "invalid_type", "string_above_max_length"}
 
 

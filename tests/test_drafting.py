@@ -17,7 +17,7 @@ from agent.responders import draft_metrics
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.batch import Batch
 from dllm_core.decode.denoise import run
-from dllm_core.decode.draft_economy import DraftCosts
+from dllm_core.decode.draft_economy import TYPICAL, DraftCosts
 from dllm_core.decode.drafting import Drafting
 from dllm_core.decode.stats import Reply
 from dllm_core.draft import files
@@ -367,3 +367,16 @@ def test_what_stood_before_is_proposed_again_without_asking_the_drafter(tmp_path
     found, passes = oracle_run(drafting, prompt, DRAFT, list(plain.ids), chance=0.0)
     assert tuple(found.final()) == plain.ids
     assert passes <= without.stats.forwards
+
+
+@pytest.mark.slow
+def test_the_cost_of_drafts_may_be_measured_after_the_first_replies(tmp_path: Path) -> None:
+    drafting = engine(tmp_path)
+    drafting.host.draft_costs = TYPICAL
+    drafting.warm_up_kernels(DRAFT)
+    assert drafting.host.draft_costs is TYPICAL
+    before = [reply(drafting, prompt, DRAFT).ids for prompt in PROMPTS]
+    assert sum(1 for _ in drafting.measure_drafts(DRAFT)) > 10  # in pieces
+    assert drafting.host.draft_costs is not TYPICAL
+    assert [reply(drafting, prompt, DRAFT).ids for prompt in PROMPTS] == before
+    assert list(drafting.measure_drafts(PLAIN)) == []

@@ -34,6 +34,7 @@ FAMILIES = [
     ("llama", "Llama", 1),
     ("qwen2", "Qwen2", 1),
     ("qwen3", "Qwen3", 1),
+    ("mistral", "Mistral", 1),
     ("sdar", "Qwen3", 4),
     ("Fast_dLLM_Qwen", "Qwen2", 32),
     ("a2d-qwen3", "Qwen3", None),

@@ -11,6 +11,17 @@ from hypothesis import strategies as st
 from agent.turn_taking.floor import FloorRequest, floor_request, silences
 
 STOP = """
+    Never mind, it's fine.
+    Never mind, I'll do it myself.
+    I've heard enough.
+    Quit talking.
+    Let's leave it there.
+    Stop explaining.
+    Stop telling me that.
+    Please don't go on.
+    Stop, I get it.
+    Okay, I get it, stop.
+    Stop for ten minutes.
     Stop.
     Okay okay stop.
     Assistant, stop.
@@ -59,6 +70,15 @@ STOP = """
     Never mind, thanks.
 """
 WAIT = """
+    I am still thinking.
+    Can I finish?
+    Pause for a second.
+    Hmm, let me think.
+    Give me five minutes.
+    Wait ten seconds.
+    Hold on while I get a pen.
+    Wait until I'm done.
+    Hang on, I'm thinking.
     Um.
     Hold the line, please.
     Hang on a minute.
@@ -145,6 +165,31 @@ ATTENTION = """
     Are you even listening to me?
 """
 NONE = """
+    Don't stop there.
+    Please don't stop.
+    Stop by the shop.
+    Where does the bus stop?
+    Stop smoking.
+    Stop telling me about cats, tell me about dogs.
+    I get it.
+    I see, go on.
+    That's fine.
+    It's fine.
+    What are the wait times at the clinic?
+    Wait until Monday.
+    Wait while it rains.
+    Hold on to the railing.
+    Give me five minutes of music.
+    Pause the music for a second.
+    Leave it open.
+    I have heard enough about cats, tell me about dogs.
+    Can I finish my coffee?
+    Can I think about it?
+    Five minutes.
+    Don't wait for me.
+    That's not enough.
+    Is it enough?
+    I'll do it myself.
     No no no.
     Start talking.
     Hold the onions.

@@ -56,9 +56,32 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
         GgufFile(path)
 
 
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [(b"\0\0\0\3", "big-endian"), (b"\1\0\0\0", "version 1"), (b"\0\0\0\0", "version 0")],
+)
+def test_another_version_or_order_of_bytes_is_refused(
+    path: Path, version: bytes, words: str
+) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + version + content[8:])
+    with pytest.raises(ModelFileError, match=words):
+        GgufFile(path)
+
+
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.6, 0.99])
 def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ModelFileError, match=r"damaged|truncated"):
         GgufFile(path)
+
+
+def test_its_vocabulary_can_be_dropped_while_tensors_are_read(path: Path) -> None:
+    file = GgufFile(path)
+    tensors = dict(file.read())
+    file.forget_words()
+    file.forget_words()
+    assert not [value for value in file.metadata.values() if value == ["a", "é", "<|end|>"]]
+    assert file.metadata["general.architecture"] == "llama"
+    assert tensors["plain"][:].shape == (3, 64)

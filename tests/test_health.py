@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+from typing import get_args, get_type_hints
 
 import httpx
 import pytest
@@ -15,14 +16,16 @@ from test_server import server
 
 from agent.config.settings import Settings
 from agent.runtime.call_log import TurnLog
-from agent.runtime.calls import CallRegistry
+from agent.runtime.calls import CallRefused, CallRegistry, Outcome
 from agent.runtime.logs import ConsoleFormatter, JsonFormatter
 from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences, segments
 from agent.runtime.watchdog import Watchdog
 from agent.server.health import Health
 from agent.server.ports import listen
+from agent.server.workers.merged_health import MergedHealth
 from agent.session import notices
-from agent.session.notices import Trouble
+from agent.session.events import StageFailed
+from agent.session.notices import ReplyFinished, Trouble
 from tts.engine import TtsError
 from tts.tone import ToneSynthesizer
 
@@ -170,6 +173,28 @@ def test_kinds_of_errors_are_counted_within_bounds():
         if sample.labels["code"].startswith("made_up")
     }
     assert len(codes) <= 128  # with and without `_created`, 64 each
+
+
+def test_known_series_begin_at_zero(tmp_path):
+    """Prometheus has no rate of the event with which a series begins: no panel showed it."""
+
+    def value(name, registry=REGISTRY, **labels):
+        return registry.get_sample_value(f"onebreath_{name}_total", labels)
+
+    CallRegistry(1).admit("a_new_kind")
+    ended = [value("calls", kind="a_new_kind", outcome=outcome) for outcome in Outcome]
+    assert ended == [0.0] * len(Outcome)
+    deaths = MergedHealth(2, lambda: [], tmp_path)._own
+    assert [value("worker_deaths", deaths, worker=name) for name in "01"] == [0.0, 0.0]
+    for status in get_args(get_type_hints(ReplyFinished)["status"]):
+        assert value("turns", status=status) is not None
+    for stage in get_args(get_type_hints(StageFailed)["stage"]):
+        assert value("errors", code=f"{stage}_failed") is not None
+    for refused in (CallRegistry(0), CallRegistry(1, max_calls_per_address=0)):
+        with pytest.raises(CallRefused) as refusal:
+            refused.admit("websocket", address="192.0.2.1")
+        assert refusal.value.code in {"server_full", "too_many_calls"}
+        assert value("calls_refused", code=refusal.value.code) > 0
 
 
 # ---- the recorded sentence -------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """Answers of a hosted model that are none: each ends its reply with a sentence, never the call."""
 
 import asyncio
+import contextlib
+import gzip
 import json
 from contextlib import asynccontextmanager
 
 import pytest
 from pydantic import SecretStr
 
+from agent.responders import bounded_answers
 from agent.responders.base import Message, ResponderError
 from agent.responders.hosted import HostedResponder
 from agent.responders.service import Service
@@ -23,12 +26,16 @@ WORD = event(index=0, delta={"content": "Fine"})
 
 
 @asynccontextmanager
-async def upstream(body, kind="text/event-stream", status=200):
+async def upstream(body, kind="text/event-stream", status=200, more=""):
     async def answer(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + body)
-        await writer.drain()
+        asked = await reader.readuntil(b"\r\n\r\n")
+        assert b"accept-encoding: identity" in asked.lower()
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n{more}\r\n"
+        with contextlib.suppress(ConnectionError):
+            writer.write(head.encode())
+            for part in [body] if isinstance(body, bytes) else body:
+                writer.write(part)
+                await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -36,9 +43,13 @@ async def upstream(body, kind="text/event-stream", status=200):
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def reply(host, credentials="ada:pa55word@"):
+async def reply(host, credentials="ada:pa55word@", word_timeout=10.0):
     service = Service(
-        f"http://{credentials}{host}/v1?k=hidden", "tiny", SecretStr(KEY), max_retries=0
+        f"http://{credentials}{host}/v1?k=hidden",
+        "tiny",
+        SecretStr(KEY),
+        max_retries=0,
+        word_timeout=word_timeout,
     )
     call = HostedResponder(service).open()
     try:
@@ -94,6 +105,86 @@ async def test_an_address_with_a_password_is_never_told():
     with pytest.raises(ResponderError) as failed:
         Service("ftp://ada:pa55word@host/v1", "tiny")
     assert_nothing_secret(str(failed.value))
+
+
+# ---- answers out of bounds ---------------------------------------------------------------
+
+
+async def refused(body, word_timeout=10.0, **options):
+    """The sentence of the error that an answer ends in."""
+    async with upstream(body, **options) as host:
+        with pytest.raises(ResponderError) as failed:
+            await reply(host, word_timeout=word_timeout)
+    return str(failed.value)
+
+
+async def test_a_compressed_answer_is_not_unpacked():
+    """Some kilobytes were two hundred thousand words, parsed in one go: minutes of all calls."""
+    bomb = gzip.compress(WORD * 10_000)
+    assert len(bomb) < 10_000
+    assert "compressed" in await refused(bomb, more="Content-Encoding: gzip\r\n")
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_line_without_an_end_is_not_collected(status):
+    """They were kept, and errors read to their ends: as much as came within ``word_timeout``."""
+    sent = 0
+
+    def endless():
+        nonlocal sent
+        while sent < 64 * 2**20:
+            sent += 65_536
+            yield b"x" * 65_536
+
+    said = await refused(endless(), status=status)
+    assert f"a line of more than {bounded_answers.MAX_LINE} bytes" in said
+    assert sent < 32 * 2**20
+
+
+async def test_a_list_of_models_may_be_one_long_line():
+    listed = b'{"data": [%s]}' % b",".join([b'{"id": "m"}'] * 20_000)
+    async with upstream(listed, "application/json") as host:
+        call = HostedResponder(Service(f"http://{host}/v1", "tiny", max_retries=0)).open()
+        found = await call._client.models.list()
+        assert len(found.data) == 20_000
+        await call.close()
+
+
+async def test_an_answer_without_an_end_is_broken_off(monkeypatch):
+    monkeypatch.setattr(bounded_answers, "MAX_ANSWER", 300_000)
+    assert "more than 300000 bytes" in await refused([b"data: \n" * 10_000] * 10)
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        pytest.param(event(index=0, delta={}), id="nothing"),
+        pytest.param(event(index=0, delta={"reasoning_content": "hm"}), id="thoughts"),
+        pytest.param(event(index=0, delta={}, finish_reason="stop"), id="ends"),
+    ],
+)
+async def test_a_reply_that_goes_on_without_a_word_is_given_up(silent):
+    def endless():
+        yield WORD
+        for _ in range(20_000):
+            yield silent
+
+    assert "the rest of its reply" in await refused(endless(), word_timeout=1.0)
+
+
+async def test_the_callers_words_follow_no_redirect():
+    led = []
+
+    async def elsewhere(reader, writer):
+        led.append(await reader.readline())
+        writer.close()
+
+    other = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    async with other:
+        place = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}/"
+        said = await refused(b"", status=307, more=f"Location: {place}\r\n")
+    assert "redirects the request (307)" in said
+    assert not led
 
 
 def assert_nothing_secret(text):

@@ -108,6 +108,19 @@ def test_speech_that_lasts_interrupts_within_twice_the_time_to_decide(desk):
     assert kinds.index(StopPlaying) < kinds.index(SpeechStarted)
 
 
+@pytest.mark.parametrize(
+    ("words", "over"),
+    [("", True), ("Mhm.", True), ("Honey, not now.", True), ("Louder and", False)],
+)
+def test_an_interruption_that_proves_to_be_none_is_over_soon(desk, words, over):
+    desk.hear(0.8, 0.9)
+    assert desk.last(StopPlaying)
+    desk.hear(0.1, 0.0)
+    understand(desk, words)
+    desk.hear(0.25, 0.0)
+    assert bool(desk.all(SpeechStopped)) is over
+
+
 def test_words_interrupt_before_the_time_is_over(desk):
     desk.hear(0.256, 0.9)
     task = desk.last(DecodePartial)
@@ -480,7 +493,7 @@ def test_what_is_said_as_the_agent_ends_is_a_turn(desk):
         ahead = desk.session.replies.current
         if ahead and ahead.playback.all_sent:
             break
-    desk.hear(0.2, 0.9)
+    desk.hear(0.3, 0.9)
     assert desk.last(Duck)
     desk.hear(0.6, 0.0)
     assert desk.last(ReplyFinished).status == "completed"

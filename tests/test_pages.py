@@ -48,6 +48,8 @@ class Calls(RuleBasedStateMachine):
         self.pool = make_pool()
         self.calls: list[PagedCache] = []
         self.common: PagedCache | None = None
+        self.shared: dict[PagedCache, int] = {}
+        """Tokens of its common beginning that a call keeps; absent: it has left that."""
 
     @rule(length=st.integers(1, 2 * PAGE), token=st.integers(1, 9))
     def share(self, length: int, token: int) -> None:
@@ -69,7 +71,8 @@ class Calls(RuleBasedStateMachine):
             limit = LIMIT
         shared = 0 if self.common is None else len(self.common) // PAGE
         if self.pool.book.spare >= pages_for(limit, PAGE) - shared:
-            self.calls.append(PagedCache(self.pool, limit, self.common))
+            self.calls.append(call := PagedCache(self.pool, limit, self.common))
+            self.shared[call] = shared * PAGE
         else:
             with pytest.raises(PagesFullError, match="Try again"):
                 PagedCache(self.pool, limit, self.common)
@@ -78,27 +81,29 @@ class Calls(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(1, 100), token=st.integers(1, 9))
     def read(self, data: st.DataObject, count: int, token: int) -> None:
         call = data.draw(st.sampled_from(self.calls))
-        before = len(call.pages), len(call)
-        kept_beginning = call.pages[:1] == (self.common.pages[:1] if self.common else [])
+        before = len(call)
         try:
             write(call, [token] * count)
         except PromptTooLongError:
-            assert before[1] + count > call.limit
+            assert before + count > call.limit
         except PagesFullError:
             # Within what a call was promised a page is always there.
-            assert not kept_beginning
+            assert call not in self.shared
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
         call = data.draw(st.sampled_from(self.calls))
-        call.crop(data.draw(st.integers(0, len(call))))
+        call.crop(length := data.draw(st.integers(0, len(call))))
+        if length < self.shared.get(call, 0):
+            del self.shared[call]
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
     def go(self, data: st.DataObject) -> None:
         call = data.draw(st.sampled_from(self.calls))
         self.calls.remove(call)
+        self.shared.pop(call, None)
         call.close()
         call.close()
 

@@ -116,6 +116,7 @@ def test_a_whole_engine_passes(part):
         (plugins.RESPONDER, "their_engines:number", "is no class"),
         (plugins.RESPONDER, "their_engines:Missing", "no attribute 'Missing'"),
         (plugins.RESPONDER, "no_such_module:Class", "no module 'no_such_module'.*PYTHONPATH"),
+        (plugins.RESPONDER, "./own/engine.py:Mine", r"such as own\.engine:Mine$"),
         (plugins.RESPONDER, "their_engines.deeper:Class", "no module|not installed|not a package"),
         (plugins.RESPONDER, "json:JSONDecoder", r"no method open\(\)"),
         (plugins.VOICE, "json:JSONDecoder", r"no method speak\(\).*tts/engine.py"),

@@ -18,6 +18,19 @@ def reply(*pieces: str, lexicon: Lexicon = EMPTY) -> list[Command]:
     return [*commands, *speaking.complete(ReplyDone("", 0, 0, 0.0, 0.0, {}), 0.0)]
 
 
+EXCUSE = "I cannot say that."
+
+
+def excused(*pieces: str, filler: str = "") -> list[str]:
+    entry = AgentReply("i")
+    speaking = ReplyInFlight(1, "r", entry, lead=0.3, began=0.0, unspeakable=EXCUSE)
+    commands = list(speaking.fill(filler)) if filler else []
+    commands += [command for piece in pieces for command in speaking.text(piece, 0.0)]
+    commands += speaking.complete(ReplyDone("", 0, 0, 0.0, 0.0, {}), 0.0)
+    assert entry.text == "".join(pieces)
+    return spoken(commands)
+
+
 def spoken(commands: list[Command]) -> list[str]:
     return [command.text for command in commands if isinstance(command, Speak)]
 
@@ -48,3 +61,17 @@ def test_six_hundred_letters_of_another_script_cost_no_speech() -> None:
     assert [command.code for command in commands if isinstance(command, Remark)] == [
         "unspeakable_text"
     ]
+
+
+@pytest.mark.parametrize("text", ["日本の首都はどこですか。", "Привет! Как дела?"])
+def test_a_reply_of_which_no_letter_can_be_spoken_is_excused(text: str) -> None:
+    assert excused(text) == [EXCUSE]
+    assert excused(text, filler="Let me see.") == ["Let me see.", EXCUSE]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("你好 means hello.", ["means hello."]), ("Hi.", ["Hi."]), ("😀", []), ("", [])],
+)
+def test_other_replies_are_not(text: str, said: list[str]) -> None:
+    assert excused(text) == said

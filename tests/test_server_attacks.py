@@ -255,6 +255,43 @@ async def test_a_request_that_does_not_go_on_is_dropped(begun, monkeypatch):
                 await reader.read()
 
 
+HANDSHAKE = (
+    b"Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        pytest.param(b"POST /v1/realtime HTTP/1.1\r\n" + HANDSHAKE, id="POST"),
+        pytest.param(
+            b"GET /v1/realtime HTTP/1.1\r\n" + HANDSHAKE + b"Content-Length: 4\r\n", id="a body"
+        ),
+        pytest.param(
+            b"GET /v1/realtime HTTP/1.1\r\n" + HANDSHAKE + b"X: y\r\n" * 200, id="many headers"
+        ),
+        pytest.param(
+            b"GET /v1/realtime HTTP/1.1\r\n" + HANDSHAKE + b"X: " + b"y" * 40_000 + b"\r\n",
+            id="a long header",
+        ),
+        pytest.param(
+            b"GET /v1/realtime HTTP/1.1\r\n"
+            + HANDSHAKE
+            + b"Sec-WebSocket-Protocol: \xff, realtime\r\n",
+            id="a protocol that is no text",
+        ),
+    ],
+)
+async def test_a_handshake_that_cannot_be_read_holds_no_connection(handshake, caplog):
+    """Uvicorn keeps it open without an answer, and without a bound on their number."""
+    async with server() as (address, _), wire(address, handshake + b"\r\n") as (reader, _):
+        async with asyncio.timeout(5):
+            assert (await reader.read())[:12] in {b"HTTP/1.1 400", b""}
+    assert "Traceback" not in caplog.text
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 @pytest.mark.slow
 async def test_a_websocket_and_a_kept_connection_outlive_the_deadlines(monkeypatch):
     monkeypatch.setattr(http_deadlines, "HEADER_SECONDS", 0.1)

@@ -266,6 +266,14 @@ async def test_a_client_secret_of_one_machine_is_accepted_by_another():
         async with dial(two.removeprefix("http://"), "", additional_headers=held) as line:
             created = (await until(line, "session.created"))[-1]
         assert created["session"]["instructions"] == "Be brief."
+        body["session"]["instructions"] = noise = random.Random(1).randbytes(8000).hex()
+        made = await web.post("/v1/realtime/client_secrets", json=body, headers=bearer)
+        long = made.json()["value"]
+        assert 8192 < len(long) <= MAX_LENGTH  # longer than a line of a handshake by default
+        held = {"Authorization": f"Bearer {long}"}
+        async with dial(two.removeprefix("http://"), "", additional_headers=held) as line:
+            created = (await until(line, "session.created"))[-1]
+        assert created["session"]["instructions"] == noise
         body["session"]["instructions"] = LONG
         long = await web.post("/v1/realtime/client_secrets", json=body, headers=bearer)
         assert (long.status_code, long.json()["error"]["code"]) == (413, "session_too_large")

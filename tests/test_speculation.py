@@ -328,6 +328,34 @@ def test_a_final_decode_leaves_the_next_partial_one_to_be_asked_for():
     assert len(desk.all(DecodePartial)) == 2
 
 
+def told_partial(desk, text="What is the"):
+    turn = desk.last(DecodePartial).turn
+    desk.tell(PartialTranscript(turn, Transcript(text, 0, final=False)))
+
+
+def test_partial_transcripts_are_counted_from_the_sound_that_they_are_asked_for():
+    desk = new_desk(partial_every=0.8)
+    desk.hear(1.0, 0.9)
+    assert len(desk.all(DecodePartial)) == 1
+    desk.hear(0.2, 0.9)
+    told_partial(desk)
+    desk.hear(0.3, 0.9)
+    assert len(desk.all(DecodePartial)) == 1
+    desk.hear(0.3, 0.9)
+    assert len(desk.all(DecodePartial)) == 2, "the time of the decode is not added"
+
+
+def test_a_slow_recogniser_rests_between_partial_transcripts():
+    desk = new_desk(partial_every=0.8)
+    desk.hear(1.0, 0.9)
+    desk.hear(2.0, 0.9)
+    told_partial(desk)
+    desk.hear(0.3, 0.9)
+    assert len(desk.all(DecodePartial)) == 1
+    desk.hear(0.2, 0.9)
+    assert len(desk.all(DecodePartial)) == 2
+
+
 def test_without_speculation_the_pause_is_only_waited_for():
     desk = new_desk(speculation=False)
     desk.hear(1.0, 0.9)

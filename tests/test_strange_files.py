@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,45 @@ def test_a_template_that_fails_says_so(llama: Path, template: str) -> None:
     words = opened(settings(llama, chat_template=template)).tokenizer
     with pytest.raises(OptionError, match="The chat template refuses this conversation"):
         words.encode_chat(CHAT)
+
+
+WITHOUT_SYSTEM = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}"
+    "{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+)
+BY_TURNS = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "<{{ m.role }}>{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "chat", "text"),
+    [
+        (WITHOUT_SYSTEM, "s:Be brief. u:hi", "<user>Be brief.\n\nhi"),
+        (BY_TURNS, "s:Be brief. u:hi", "<user>Be brief.\n\nhi"),
+        (
+            WITHOUT_SYSTEM,
+            "s:Be brief. a:hello u:hi s:Be kind.",
+            "<user>Be brief.<assistant>hello<user>hi<user>Be kind.",
+        ),
+        (
+            BY_TURNS,
+            "s:Be brief. u:hi a:hello a:there u:so s:Be kind. u:yes",
+            "<user>Be brief.\n\nhi<assistant>hello\n\nthere<user>so\n\nBe kind.\n\nyes",
+        ),
+        (BY_TURNS, "a:hello u:hi", "<user><assistant>hello<user>hi"),
+        (BY_TURNS, "u:hi a:hello u:so", "<user>hi<assistant>hello<user>so"),
+    ],
+)
+def test_a_template_that_knows_fewer_roles(
+    llama: Path, template: str, chat: str, text: str
+) -> None:
+    names = {"s": "system", "u": "user", "a": "assistant"}
+    said = [part.split(":") for part in re.split(r" (?=[sua]:)", chat)]
+    words = opened(settings(llama, chat_template=template)).tokenizer
+    assert words.decode(words.encode_chat([(names[n], said) for n, said in said])) == text
 
 
 @pytest.mark.parametrize("template", [5, [], [{"name": "rag", "template": "x"}], None])

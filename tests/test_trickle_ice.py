@@ -8,11 +8,12 @@ import re
 import httpx
 import pytest
 from support.webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
+from test_server import dial, until
 
 from agent.latency.rtc_caller import RtcCaller
 from agent.server.call_resource import FRAGMENT
 from agent.transports.ice_fragment import MAX_LINES, BadFragment, IceFragment
-from agent.transports.rtc_peer import MAX_CANDIDATES
+from agent.transports.rtc_peer import MAX_CANDIDATES, add_candidates
 
 HOST = "candidate:1 1 udp 2130706431 127.0.0.1 {port} typ host"
 LATE = ("a=candidate", "a=end-of-candidates")
@@ -47,6 +48,8 @@ def test_a_fragment_is_read_by_its_sections():
 def test_a_fragment_that_cannot_be_read_is_refused(text):
     with pytest.raises(BadFragment, match="cannot be read"):
         IceFragment.parse(text)
+    with pytest.raises(BadFragment, match="port"):
+        IceFragment.parse("a=" + HOST.format(port=65_536))
     with pytest.raises(BadFragment, match="lines"):
         IceFragment.parse("\n" * (MAX_LINES + 1))
 
@@ -144,3 +147,37 @@ async def test_the_end_of_useless_candidates_waits_for_the_clients_own_checks(ki
         await caller.connect()
         assert await lines_in_use(url) == 1
         await caller.close()
+
+
+@pytest.mark.slow
+async def test_a_session_that_comes_from_a_websocket_can_be_hung_up_before_it_is_there():
+    """The id of its answer led nowhere, and the session waited for a client that had left."""
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        address = url.removeprefix("http://")
+        async with dial(address, "?onebreath=1&resumable=true") as line:
+            token = (await until(line, "onebreath.session.resumable"))[-1]["token"]
+            line.transport.abort()
+        headers = {"Content-Type": "application/sdp"}
+        offered = await web.post(
+            f"{CALLS}?resume={token}", content=await offer_of(), headers=headers
+        )
+        assert offered.status_code == 201
+        assert (await web.delete(offered.headers["location"])).status_code == 200
+        await until_free(url)
+
+
+async def test_names_that_nobody_resolves_are_asked_for_at_once(monkeypatch):
+    """One after the other they took a second each, and the ANSWER_SECONDS of all the others."""
+    waiting, everybody = 0, asyncio.Event()
+
+    class Peer:
+        async def addIceCandidate(self, candidate):
+            nonlocal waiting
+            waiting += 1
+            if waiting == 8:
+                everybody.set()
+            await everybody.wait()
+
+    names = "\n".join(f"a=candidate:1 1 udp 2 n{n}.local 9 typ host" for n in range(8))
+    async with asyncio.timeout(3):
+        await add_candidates(Peer(), IceFragment.parse(names))

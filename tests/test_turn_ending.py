@@ -6,19 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fakes import Desk
-from test_session import final
+from test_session import final, sound
 
 from agent.config.settings import Settings
-from agent.reply import Prefilled, TurnEnding
-from agent.session.commands import DecodeFinal, Respond
+from agent.reply import Prefilled, ReplyDone, ReplyText, TurnEnding
+from agent.session.commands import DecodeFinal, Respond, Speak
 from agent.session.endpointing import EndpointDelays
 from agent.session.events import (
     CallStarted,
     FinalTranscript,
+    PartialTranscript,
     ReplyEvent,
+    SoundReady,
     StageFailed,
 )
-from agent.session.notices import SpeechStopped
+from agent.session.notices import SpeechStopped, StopPlaying
 from agent.session.session import Session
 from agent.turn_taking.completeness import Completeness, TurnVerdict, completeness
 from agent.turn_taking.ending import (
@@ -29,6 +31,7 @@ from agent.turn_taking.ending import (
     evidence,
     whole_probability,
 )
+from asr.transcript import Transcript
 
 DELAYS = EndpointDelays(0.3, 0.8, 1.5)
 
@@ -73,6 +76,13 @@ def test_words_without_a_mark_are_doubted():
     assert whole_probability(bare, ending(0.8)) < whole_probability(marked, ending(0.8)) - 0.1
     assert completeness("I live in Rome").mark == ""
     assert completeness("Where is Rome?").mark == "?"
+
+
+@pytest.mark.parametrize("over", [0.0, 0.3, 0.5])
+def test_a_head_delays_a_whole_question_only_so_far(over):
+    question = completeness("What is the opposite of hot?")
+    assert DELAYS.at(whole_probability(question, ending(over))) < 0.9
+    assert DELAYS.at(whole_probability(question, ending(0.9))) < 0.3
 
 
 def test_after_a_short_answer_people_go_on():
@@ -131,6 +141,14 @@ def test_the_pace_of_a_caller_is_learnt_within_bounds():
     assert DELAYS.at(0.3, 0.6) == pytest.approx(DELAYS.at(0.3) + 0.6)
 
 
+def test_a_pause_in_which_the_caller_was_cut_off_counts_at_once():
+    pace = CallerPace()
+    pace.was_cut_off_after(5.0)
+    assert pace.extra == 0.0, "nobody thinks for so long"
+    pace.was_cut_off_after(1.2)
+    assert pace.extra == pytest.approx(0.5)
+
+
 # ---- in a call ---------------------------------------------------------------------
 
 
@@ -166,10 +184,18 @@ def test_a_sure_end_is_a_short_wait():
     assert silence_until_the_end(desk) < 0.3
 
 
-def test_a_doubtful_end_of_a_question_is_a_long_wait():
-    desk = paused("What is the capital of France?")
+@pytest.mark.parametrize(
+    ("words", "least", "most"),
+    [
+        ("What is the capital of France?", 0.5, 0.65),
+        ("Can you help me?", 0.9, 1.1),
+        ("Can you help me", 1.4, 1.6),
+    ],
+)
+def test_a_head_delays_the_end_of_a_question_only_so_far(words, least, most):
+    desk = paused(words)
     judged(desk, 0.02)
-    assert silence_until_the_end(desk) > 0.6
+    assert least < silence_until_the_end(desk) < most
 
 
 def test_the_head_is_waited_for_no_longer_than_unfinished_words():
@@ -196,3 +222,27 @@ def test_who_goes_on_is_judged_anew():
     opened = desk.session.user_turn.open
     assert opened.ending is None
     assert not opened.awaits_ending
+
+
+def answered(heard):
+    """A call whose reply has been heard for some seconds as the caller goes on."""
+    desk = paused("I need to change my flight.")
+    judged(desk, 0.99)
+    silence_until_the_end(desk)
+    generation = desk.last(Respond).generation
+    words = "I can do that. Where would you like to go to, and when?"
+    desk.tell(ReplyEvent(generation, ReplyText(words)))
+    desk.tell(ReplyEvent(generation, ReplyDone(words, 4, 4, 1.0, 2.0)))
+    task = desk.last(Speak)
+    desk.tell(SoundReady(task.generation, task.segment, sound(task.text)))
+    desk.hear(heard, 0.0)
+    desk.hear(0.4, 0.9)
+    turn = desk.session.user_turn.open.turn
+    desk.tell(PartialTranscript(turn.id, Transcript("From Monday", 0, final=False)))
+    assert desk.all(StopPlaying)
+    return desk.session.user_turn.endpointing.pace
+
+
+@pytest.mark.parametrize(("heard", "cut_off"), [(0.2, True), (2.0, False)])
+def test_a_reply_in_a_pause_for_thought_lengthens_the_next_ones(heard, cut_off):
+    assert bool(answered(heard).pauses) is cut_off

@@ -6,7 +6,7 @@ import re
 
 import httpx
 import pytest
-from aiortc import RTCIceTransport
+from aiortc import RTCConfiguration, RTCIceTransport, RTCPeerConnection
 from support.webrtc_calls import CALLS, HERE, agent, lines_in_use, offer_of, post, until_free
 from test_server import server
 
@@ -16,6 +16,7 @@ from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
 from agent.runtime.calls import CallRegistry, Outcome
 from agent.server import webrtc_offers
+from agent.transports import rtc_peer
 from agent.transports.rtc_peer import BadOffer, check_offer
 
 
@@ -235,3 +236,42 @@ async def test_a_connection_that_cannot_be_made_frees_its_line_at_once(monkeypat
         assert (await post(web, await offer_of())).status_code == 201
         await until_free(url)
     assert "Traceback" not in caplog.text
+
+
+async def test_sections_bundled_with_one_that_is_missing_leave_no_traceback(caplog):
+    """aiortc gave them no transport, raised when it was closed, and the answer was a 500."""
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        offer = await offer_of()
+        (first,) = re.findall(r"a=group:BUNDLE (\S+)", offer)
+        answer = await post(web, offer.replace(f"a=mid:{first}\r\n", "a=mid:other\r\n"))
+        assert answer.status_code == 400
+        assert "a=group:BUNDLE" in answer.json()["error"]["message"]
+        assert await lines_in_use(url) == 0
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_connection_of_which_parts_are_missing_is_closed_and_may_be_closed_twice():
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    peer.addTransceiver("audio")
+    peer.createDataChannel("x")
+    await peer.setLocalDescription(await peer.createOffer())
+    sockets = [peer.getTransceivers()[0].receiver.transport.transport]
+    sockets.append(peer.sctp.transport.transport)
+
+    async def stop():
+        raise AttributeError("an offer left no transport here")
+
+    peer.sctp.stop = stop
+    async with asyncio.timeout(5):
+        await rtc_peer.close(peer)
+        await rtc_peer.close(peer)  # it waited for ever
+    assert [socket.state for socket in sockets] == ["closed", "closed"]
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+async def test_a_candidate_without_a_port_is_refused(port):
+    """The operating system's refusal to send there closed the socket, and the call with it."""
+    offer = await offer_of()
+    candidate = f"a=candidate:1 1 udp 2130706431 127.0.0.1 {port} typ host\r\n"
+    with pytest.raises(BadOffer, match="port"):
+        check_offer(offer.replace("a=rtcp-mux\r\n", "a=rtcp-mux\r\n" + candidate, 1))

@@ -12,6 +12,7 @@ import ctranslate2
 import jiwer
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.sounds import (
     LIBRIVOX,
     NOT_SPEECH,
@@ -26,7 +27,8 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from asr.engine import AsrError
 from asr.gates import Decoded
-from asr.whisper import WhisperTranscriber
+from asr.padding import SURE_LOGPROB
+from asr.whisper import WhisperListening, WhisperTranscriber
 
 pytestmark = pytest.mark.model
 
@@ -77,6 +79,71 @@ def test_skimmed_words_are_final(whisper: WhisperTranscriber) -> None:
     skimmed = listening.skim()
     assert skimmed.final
     assert normalize(skimmed.text) == "stop"
+
+
+def as_in_a_turn(
+    whisper: WhisperTranscriber, sound: NDArray[np.float32], every: float
+) -> WhisperListening:
+    """An utterance with partial transcripts ``every`` so many seconds, as a call decodes them."""
+    listening, step = whisper.listen(), int(every * RATE)
+    for start in range(0, len(sound), step):
+        listening.feed(sound[start : start + step])
+        if start + step < len(sound):
+            listening.hypothesis()
+    return listening
+
+
+def test_real_speech_is_heard_within_ten_percent_with_kept_padding(
+    whisper: WhisperTranscriber,
+) -> None:
+    turns = [as_in_a_turn(whisper, in_a_call(librivox(name)), 0.8) for name in LIBRIVOX]
+    heard = [listening.finish().text for listening in turns]
+    assert word_error_rate(list(LIBRIVOX.values()), heard) <= 0.10
+    assert [listening.padding.reuses for listening in turns] == [1, 1, 1]
+
+
+def test_doubtful_words_of_kept_padding_are_decoded_in_a_whole_window(
+    whisper: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening = as_in_a_turn(whisper, in_a_call(librivox("0880")), 0.8)
+    windows: list[int] = []
+    decodes = iter(
+        [
+            Decoded("the end the end", SURE_LOGPROB + 0.1, 0.0, complete=True),
+            Decoded("the end", SURE_LOGPROB - 0.1, 0.0, complete=True),
+        ]
+    )
+    encode = whisper._encode
+
+    def noted(features: NDArray[np.float32], frames: int) -> ctranslate2.StorageView:
+        windows.append(frames)
+        return encode(features, frames)
+
+    monkeypatch.setattr(whisper, "_encode", noted)
+    monkeypatch.setattr(whisper, "_decode", lambda *of: next(decodes))
+    assert listening.finish().text == "the end"
+    assert len(windows) == 2
+    assert windows[0] < windows[1] == 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if name not in SHORT_WORDS])
+def test_a_question_with_kept_padding_has_the_words_of_a_plain_one(
+    whisper: WhisperTranscriber, name: str
+) -> None:
+    sound = in_a_call(question(name))
+    listening = as_in_a_turn(whisper, sound, 0.8)
+    assert normalize(listening.finish().text) == normalize(whisper.transcribe(sound))
+    assert listening.padding.reuses == 1
+
+
+def test_a_word_without_a_partial_transcript_is_encoded_in_a_whole_window(
+    whisper: WhisperTranscriber,
+) -> None:
+    listening = whisper.listen()
+    listening.feed(in_a_call(question("stop")))
+    assert normalize(listening.finish().text) == "stop"
+    assert listening.padding.reuses == 0
 
 
 @pytest.mark.slow

@@ -22,9 +22,13 @@ Importing this package loads no engine; ``load`` imports the one asked for.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any, cast
 
 from tts.engine import SpeechChunk, Synthesizer, TtsError, WordSpan
+
+# The official builds of ONNX Runtime report to their maker, unless this is set before they start.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["SYNTHESIZERS", "SpeechChunk", "Synthesizer", "TtsError", "WordSpan", "load"]
 

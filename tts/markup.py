@@ -28,6 +28,13 @@ _TIMES = re.compile(
     r"|(?<![A-Za-z])(?<=[A-Za-z])\*(?=[A-Za-z](?![A-Za-z]))"
 )
 _GREATER = re.compile(r"^ {0,3}>(?=\s?[$€£]?\d)", re.MULTILINE)
+_HIGHLIGHT = re.compile(r"(?<![\w=])==(?=\w)([^=\n]{1,120})(?<=[\w.!?])==(?![\w=])")
+_ESCAPE = re.compile(
+    r"\\[nrt](?![A-Za-z])|\\n(?!(?:e|eq|eg|u|i|ot|abla|less|mid|leq|geq|exists|otin|subseteq|warrow|"
+    r"earrow|ewline|olimits|onumber)\b)(?![A-Z])|\\n(?=[A-Z])"
+)
+"""A line break or tab that was escaped once too often; ``\\neq`` is LaTeX."""
+_WINDOWS_PATH = re.compile(r"\b[A-Za-z]:\\|\\\\\w")
 _KEYCAP = re.compile("(?<=[0-9#*])\ufe0f?\u20e3")
 _KEPT_FORMS = ("<super>", "<sub>", "<fraction>", "<noBreak>")
 
@@ -64,6 +71,10 @@ def _protected(source: str) -> str:
         source = _MATHS.sub(lambda match: _undelimited(match.group()), source)
     if "*" in source:
         source = _TIMES.sub(lambda match: " ⋅"[-len(match.group()) :], _POWER.sub("^^", source))
+    if "\\" in source and _WINDOWS_PATH.search(source) is None:
+        source = _ESCAPE.sub(" \n", source)
+    if "==" in source:
+        source = _HIGHLIGHT.sub(lambda match: f"  {match[1]}  ", source)
     source = _GREATER.sub(lambda match: match.group()[:-1] + "＞", source)
     return _KEYCAP.sub(lambda match: " " * len(match.group()), source)
 

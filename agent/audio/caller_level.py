@@ -19,8 +19,13 @@ VOICE: Final = 0.4
 FRAME_SECONDS: Final = 0.032
 HOLD: Final = 4
 """Frames whose loudest stands for the newest: 0.13 s, about a syllable."""
-SYLLABLE: Final = 5
-"""Frames of a low voice in a turn from which on it is not the caller's."""
+FALL: Final = 16
+"""Frames of a low voice on end, half a second, from which on it is not the caller's. His own falls
+within a sentence and at its end, by 7 to 10 dB, for 0.35 s in the longest of 150 falls."""
+DROP: Final = 8
+"""The same of a voice that is lower than he falls, or low where it sets in after a pause."""
+GAP_SECONDS: Final = 0.19
+"""Seconds without any voice that are a pause, and no gap within a word."""
 LEARNT: Final = 12
 """Frames of voice from which on the level is known: 0.4 s."""
 WINDOW: Final = 160
@@ -30,7 +35,9 @@ LOUDEST: Final = 80
 FAR: Final = 24.0
 """dB under the caller from which on a voice is not his, wherever it begins."""
 BEHIND: Final = 7.0
-"""dB under the caller from which on a voice in his pause is not his."""
+"""dB under the caller from which on a voice in his turn is low."""
+DEEP: Final = 12.0
+"""dB under the caller to which he does not fall for longer than a sound."""
 PAUSE_SECONDS: Final = 2.0
 """Seconds without any voice after which the next voice may begin at another level."""
 ABOVE_BACKGROUND: Final = 5.0
@@ -72,7 +79,11 @@ class CallerLevel:
     _since_voice: float = PAUSE_SECONDS
     """Seconds since any voice, the caller's or a far one."""
     _low: int = 0
-    """Frames of low voice on end."""
+    """Frames of low voice on end, without a pause."""
+    _deep: int = 0
+    """Those of them on end that lie deep under the caller."""
+    _after_pause: bool = False
+    """Whether the voice has been low since it set in after a pause."""
     _far: bool = False
     """Whether the last voice within the turn was a far one."""
     _far_voice: float = 0.0
@@ -103,14 +114,17 @@ class CallerLevel:
 
     def _is_far(self) -> bool:
         """Whether the voice is far away: at a start at once, in a turn once it stays low."""
-        low = max(self._held) < self._lowest
-        self._low = self._low + 1 if low else 0
+        loudest = max(self._held)
+        low = loudest < self._lowest
         if self._turn_level is None:
             return low
+        under = self._turn_level - loudest
+        self._low = self._low + 1 if low else 0
+        self._deep = self._deep + 1 if under > DEEP else 0
+        allowed = DROP if self._after_pause else FALL
         if not low:
-            self._far = False
-        elif self._low >= SYLLABLE or max(self._held) < self._turn_level - FAR:
-            # The end of a sentence may fall for a syllable; from then on each low frame is far.
+            self._far = self._after_pause = False
+        elif under > FAR or self._low >= allowed or self._deep >= DROP:
             self._far = True
         return low and self._far
 
@@ -130,6 +144,9 @@ class CallerLevel:
         self._turn_level = _loudness(self._turn, self._turn_level)
 
     def _note_silence(self) -> None:
+        if self._since_voice >= GAP_SECONDS:
+            self._low = self._deep = 0
+            self._after_pause = True
         if self._since_voice >= WAIT_SECONDS and self._far_voice:
             self._note_phrase()
         if self._since_voice >= FORGET_SECONDS:

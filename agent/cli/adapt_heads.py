@@ -97,7 +97,7 @@ def turns(
     model: ModelOption = None,
     limit: Annotated[
         int | None, typer.Option(min=10, help="Plain utterances taken of each file.")
-    ] = 6000,
+    ] = 1400,
     seed: Annotated[int, typer.Option(help="Seed of the choice and the cuts.")] = 0,
     config: ConfigOption = None,
     as_json: JsonOption = False,

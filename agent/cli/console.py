@@ -6,11 +6,13 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -101,17 +103,46 @@ def _handler(settings: Settings) -> logging.Handler:
     return handler
 
 
-def load(settings: Settings) -> tuple[Engines, list[LoadedEngine]]:
-    """Load the engines, and the server's code beside them; show the progress in the terminal."""
+def load(settings: Settings, *, whole: bool = True) -> tuple[Engines, list[LoadedEngine]]:
+    """Load the engines, and the server's code beside them; show the progress in the terminal.
+
+    Args:
+        whole: whether all of the warm-up is done (`agent.runtime.warming`).
+    """
     # What is loaded stays: to look for garbage in it takes a tenth of the time.
     gc.disable()
     try:
         from agent.runtime.engines import load_engines
 
-        with err.status("loading") as status:
-            return load_engines(settings, status.update, lambda: _import("agent.server.app"))
+        with _ended_by_interrupt(), err.status("loading") as status:
+            return load_engines(
+                settings, status.update, lambda: _import("agent.server.app"), whole=whole
+            )
     finally:
         gc.enable()
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """End the process at Ctrl-C: threads that load cannot be stopped, and Python waits for them.
+
+    Nothing is lost: files are put in their place whole, and the voice's process ends with ours.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or current_thread() is not main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        if err.is_terminal:
+            os.write(err.file.fileno(), b"\x1b[?25h\n")  # the cursor, which a status hides
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _import(module: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ from agent.cli.console import (
 from agent.cli.decode_flags import DecodeFlags, takes_decoding
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.cli.groups import Commands
+from agent.cli.proxies import reach_this_machine_directly
 from agent.cli.say import say
 from agent.cli.serve import serve_settings, serve_worker
 from agent.errors import AudioError, ConfigError, OnebreathError
@@ -328,9 +330,13 @@ def version() -> None:
 def main() -> None:
     """Run the command line; expected errors print one sentence and exit with 2."""
     calm()
+    reach_this_machine_directly()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:
@@ -343,13 +349,29 @@ def main() -> None:
         print_error(err, f"this needs the package {package}; install it: {pip_install(package)}")
         sys.exit(2)
     except Exception as error:
-        lacking = _lacks_memory(error)
+        lacking = NO_MEMORY if _lacks_memory(error) else NO_ROOM if _lacks_room(error) else None
         if not (lacking or _is_expected(error)):
             raise
         from agent.cli.tables import print_error
 
-        print_error(err, NO_MEMORY if lacking else str(error))
+        print_error(err, lacking or str(error))
+        _give_up_output()
         sys.exit(2)
+
+
+NO_ROOM = "nothing more can be written, for the disk is full: free some room, or write elsewhere"
+
+
+def _lacks_room(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _give_up_output() -> None:
+    """Drop output that cannot be written: Python would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 NO_MEMORY = (

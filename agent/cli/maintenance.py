@@ -15,6 +15,7 @@ from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from agent.doctor.checks import Finding
+    from dllm_core.model.packed_store import PackedStore
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -112,11 +113,24 @@ def models(
         out.print(models_table(chosen, found))
         for problem in (line for lines in found.values() for line in lines):
             err.print(problem, style="red", soft_wrap=True)
+        _say_where()
     raise typer.Exit(1 if any(found.values()) else 0)
 
 
-def _drop_damaged_packed() -> None:
-    """Read the packed weights that are kept between runs; delete what is damaged."""
+def _say_where() -> None:
+    """Print the directories of what is made of the packages with models."""
+    from agent.models import store as registry
+
+    packed = _packed()
+    places = {"models in parts are put together": registry.cache_dir()}
+    if packed is not None:
+        places["packed weights are kept"] = packed.directory
+    for what, place in places.items():
+        out.print(f"{what} in {place}", style="dim", soft_wrap=True, markup=False, highlight=False)
+
+
+def _packed() -> PackedStore | None:
+    """Where the settings say that packed weights are kept."""
     from agent.config.sources import load_settings
     from agent.errors import ConfigError
     from dllm_core.model import packed_store
@@ -125,7 +139,12 @@ def _drop_damaged_packed() -> None:
         chosen = load_settings().responder.packed_weights
     except ConfigError:  # models are fetched before settings are right
         chosen = None
-    packed = packed_store.choose(chosen or "auto")
+    return packed_store.choose(chosen or "auto")
+
+
+def _drop_damaged_packed() -> None:
+    """Read the packed weights that are kept between runs; delete what is damaged."""
+    packed = _packed()
     for path, problem in () if packed is None else packed.problems():
         if problem is not None:
             err.print(f"{path} is deleted: {problem}", style="yellow", soft_wrap=True)

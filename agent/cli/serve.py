@@ -31,6 +31,12 @@ NOT_SECURE = (
 )
 
 
+HINT = (
+    "Ctrl-C stops the server; --model FILE.gguf answers with another model (docs/models.md); "
+    "`onebreath models` says where the files are"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenPorts:
     """The listening sockets of a server, and what is printed of them.
@@ -55,10 +61,12 @@ class OpenPorts:
             out.print(table)
         page = self.where.page(self.reached, port)
         out.print(f"\nlistening on [bold]{page}[/]", highlight=False, soft_wrap=True)
-        out.print(f"calls go to {self.where.calls(self.reached, port)}", highlight=False)
+        address = self.where.calls(self.reached, port)
+        out.print(f"calls go to {address}", highlight=False, soft_wrap=True)
         if not own.api_keys:
             said = "anybody who reaches it may call" if self.insecure else "this machine only"
             out.print(f"no API keys are set: {said}", highlight=False)
+        out.print(HINT, style="dim", highlight=False, markup=False, soft_wrap=True)
         if not is_loopback(own.host) and own.certificate is None:
             out.print(f"\n{NOT_SECURE}", style="yellow", highlight=False, markup=False)
         if self.health is not None:
@@ -109,8 +117,9 @@ def _open_ports(where: Listening, *, self_signed: bool, insecure: bool) -> Itera
 def _serve_alone(ports: OpenPorts, config: Path | None) -> int:
     from agent.runtime.engines import close_engines, keep_loaded
     from agent.runtime.reload import reloaded, reweigh
+    from agent.runtime.warming import warm_up_rest
 
-    loaded, table = load(ports.where.settings)
+    loaded, table = load(ports.where.settings, whole=False)
     from agent.server.app import serve  # `load` has imported it
 
     def started() -> None:
@@ -118,6 +127,7 @@ def _serve_alone(ports: OpenPorts, config: Path | None) -> int:
 
         keep_loaded()
         ports.announce(loaded_table(table))
+        warm_up_rest(loaded)
 
     def reload(old: Settings) -> Settings:
         reweigh(loaded.responder, config)
@@ -214,11 +224,14 @@ def _serve_plan(plan: WorkerPlan, channel: socket.socket) -> int:
     _count_as(plan.index)  # before any module makes a metric
     from agent.runtime.engines import close_engines, keep_loaded, load_engines
     from agent.runtime.reload import reloaded, reweigh
+    from agent.runtime.warming import warm_up_rest
     from agent.server.workers.worker import serve_as_worker
 
     # The progress of one is enough for a terminal; the others load while it serves.
-    loaded, _ = load(plan.settings) if plan.index == 0 else load_engines(plan.settings)
+    how = load if plan.index == 0 else load_engines
+    loaded, _ = how(plan.settings, whole=False)
     keep_loaded()
+    warm_up_rest(loaded)
 
     def reload(old: Settings) -> Settings:
         reweigh(loaded.responder, plan.config)

@@ -224,6 +224,8 @@ class CallSettings(Section):
             ``server.max_call_seconds``; None or empty: it hangs up without a word.
         apology: sentence said when a reply fails, recorded beforehand in case that the voice fails
             too; None or empty: a failed reply ends in silence.
+        unspeakable: sentence said in place of a reply of which the voice knows no letter, such as
+            one in another script; None or empty: silence.
         filler: short sentence said when a reply is late, such as "Let me see."; None: no filler.
         filler_after: seconds from the end of a turn after which a reply without audio is late.
     """
@@ -236,6 +238,7 @@ class CallSettings(Section):
     apology: str | None = Field(
         "Sorry, something went wrong. Please say that again.", max_length=200
     )
+    unspeakable: str | None = Field("Sorry, I cannot say that out loud.", max_length=200)
     filler: str | None = Field(None, max_length=100)
     filler_after: float = Field(0.8, gt=0, le=10)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Any, Literal
 
@@ -15,11 +16,25 @@ MAX_PARTS = 32
 """Parts of one message, at most."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
+OptionalId = Annotated[Id | None, BeforeValidator(lambda value: None if value == "" else value)]
+"""An id that may be left out; clients in typed languages write the empty text for that."""
 
 
 def _whole(value: Any) -> Any:
     """A fraction of a millisecond, which divisions of clients yield, is rounded."""
     return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _role(value: Any) -> Any:
+    """The newer name of the system's role is the same role."""
+    return "system" if value == "developer" else value
+
+
+def _argument_text(value: Any) -> Any:
+    """Arguments as text; nothing, which some clients send for a call without any, is ``{}``."""
+    if value is None or value == "":
+        return "{}"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
 Milliseconds = Annotated[int, BeforeValidator(_whole)]
@@ -70,26 +85,26 @@ class MessageItem(Lenient):
     """A message of the caller, of the agent, or about the conversation."""
 
     type: Literal["message"] = "message"
-    id: Id | None = None
-    role: Literal["user", "assistant", "system"]
-    content: list[dict[str, Any]] | str = Field(max_length=MAX_TEXT)
+    id: OptionalId = None
+    role: Annotated[Literal["user", "assistant", "system"], BeforeValidator(_role)]
+    content: list[Any] | str | None = Field(None, max_length=MAX_TEXT)
 
 
 class FunctionCallItem(Lenient):
     """A call of a function that was made elsewhere."""
 
     type: Literal["function_call"]
-    id: Id | None = None
-    call_id: Id | None = None
+    id: OptionalId = None
+    call_id: OptionalId = None
     name: str = Field(min_length=1, max_length=MAX_ID)
-    arguments: str = Field("{}", max_length=MAX_TEXT)
+    arguments: Annotated[str, BeforeValidator(_argument_text)] = Field("{}", max_length=MAX_TEXT)
 
 
 class FunctionCallOutputItem(Lenient):
     """The output of a call."""
 
     type: Literal["function_call_output"]
-    id: Id | None = None
+    id: OptionalId = None
     call_id: Id
     output: Any
 
@@ -105,14 +120,14 @@ class ItemCreate(BaseEvent):
     """``conversation.item.create``."""
 
     item: dict[str, Any]
-    previous_item_id: str | None = Field(None, max_length=MAX_ID)
+    previous_item_id: OptionalId = None
 
 
 class ItemTruncate(BaseEvent):
     """``conversation.item.truncate``."""
 
     item_id: str = Field(max_length=MAX_ID)
-    content_index: int = 0
+    content_index: int | None = 0
     audio_end_ms: Milliseconds = Field(ge=0, le=86_400_000)
 
 

@@ -106,8 +106,9 @@ def _output(output: Any, path: str) -> str:
 
 def _message(item: MessageItem, sound: WireFormat, path: str) -> ClientItem:
     where = f"{path}.content"
-    given = item.content
-    content = [{"type": "input_text", "text": given}] if isinstance(given, str) else given
+    content = [item.content] if isinstance(item.content, str) else item.content or []
+    if not content and item.role == "assistant":  # it only called functions
+        return ClientItem("message", item.id, item.role, "")
     if not 1 <= len(content) <= MAX_PARTS:
         raise bad_value(where, f"{len(content)} parts; 1 to {MAX_PARTS} are allowed")
     words: list[str] = []
@@ -135,6 +136,10 @@ def _message(item: MessageItem, sound: WireFormat, path: str) -> ClientItem:
 
 
 def _part(value: Any, path: str) -> ContentPart:
+    if isinstance(value, str):
+        value = {"text": value}
+    if isinstance(value, dict) and value.get("type") is None and isinstance(value.get("text"), str):
+        value = {**value, "type": "input_text"}
     kind = value.get("type") if isinstance(value, dict) else None
     if kind in ("input_image", "image", "image_url"):
         message = "this model sees no images; describe the picture in words"

@@ -26,22 +26,27 @@ def modern(session: dict[str, Any]) -> dict[str, Any]:
         ("modalities", "output_modalities"),
         ("max_response_output_tokens", "max_output_tokens"),
     ):
-        if old in body:
-            body.setdefault(new, body.pop(old))
+        given = body.pop(old, None)
+        if body.get(new) is None and given is not None:
+            body[new] = given
     if moved_in or moved_out:
         body["audio"] = _with(body.get("audio"), moved_in, moved_out)
     if isinstance(body.get("audio"), dict):
-        body["audio"] = _without_off(_by_object(body["audio"]))
+        body["audio"] = _detection(_by_object(body["audio"]))
     return body
 
 
-def _without_off(audio: dict[str, Any]) -> dict[str, Any]:
-    """Turn detection of the type ``none``, which some clients send, as null."""
+def _detection(audio: dict[str, Any]) -> dict[str, Any]:
+    """Turn detection by its type alone as an object, and that of the type ``none`` as null."""
     given = audio.get("input")
     detection = given.get("turn_detection") if isinstance(given, dict) else None
-    if not isinstance(detection, dict) or detection.get("type") != "none":
+    if isinstance(detection, str):
+        detection = {"type": detection}
+    elif not isinstance(detection, dict):
         return audio
-    return {**audio, "input": {**given, "turn_detection": None}}  # type: ignore[dict-item]
+    if detection.get("type") == "none":
+        detection = None
+    return {**audio, "input": {**given, "turn_detection": detection}}  # type: ignore[dict-item]
 
 
 def _with(audio: Any, moved_in: dict[str, Any], moved_out: dict[str, Any]) -> Any:
@@ -52,19 +57,38 @@ def _with(audio: Any, moved_in: dict[str, Any], moved_out: dict[str, Any]) -> An
     result = dict(audio)
     for name, moved in (("input", moved_in), ("output", moved_out)):
         if moved and isinstance(result.get(name, {}) or {}, dict):
-            result[name] = {**moved, **(result.get(name) or {})}
+            result[name] = {**moved, **_given(result.get(name) or {}, moved)}
     return result
 
 
 def _by_object(audio: dict[str, Any]) -> dict[str, Any]:
-    """Formats that are given by name alone, such as ``pcm16``, as objects."""
+    """Formats by an older name, or by a name alone, such as ``pcm16``, as the objects of today."""
     result = dict(audio)
     for side in ("input", "output"):
         given = result.get(side)
-        if isinstance(given, dict) and isinstance(given.get("format"), str):
+        if isinstance(given, dict) and "format" in given:
             result[side] = {**given, "format": _format(given["format"])}
     return result
 
 
+def _given(newer: dict[str, Any], older: dict[str, Any]) -> dict[str, Any]:
+    """The newer fields that say something: null is a value of turn detection alone."""
+    return {
+        name: value
+        for name, value in newer.items()
+        if value is not None or name not in older or name == "turn_detection"
+    }
+
+
 def _format(given: Any) -> Any:
-    return {"type": FORMATS.get(given, given)} if isinstance(given, str) else given
+    """A format as an object; null where it says nothing. The API's type of PCM is optional."""
+    if isinstance(given, str):
+        given = {"type": given}
+    if not isinstance(given, dict):
+        return given
+    if all(value is None for value in given.values()):
+        return None
+    kind = given.get("type")
+    if kind is None:
+        return {**given, "type": "audio/pcm"}
+    return {**given, "type": FORMATS.get(kind, kind) if isinstance(kind, str) else kind}

@@ -22,6 +22,8 @@ from agent.session.notices import (
     ReplyTextDelta,
 )
 
+REASONS = ("turn_detected", "client_cancelled")
+"""The reasons of cancelled responses that the API has."""
 Named = tuple[str, Event]
 """The type of an event and its body."""
 
@@ -204,5 +206,7 @@ def _details(notice: ReplyGenerated | ReplyFinished) -> Event | None:
         return None
     if notice.status == "failed":
         error = {"type": "server_error", "code": "engine_failed", "message": notice.reason}
-        return {"type": "failed", "reason": notice.reason, "error": error}
-    return {"type": notice.status, "reason": notice.reason}
+        return {"type": "failed", "error": error}
+    # Typed clients know these reasons alone, and lose the whole event at any other.
+    reason = {"reason": notice.reason} if notice.reason in REASONS else {}
+    return {"type": notice.status, **reason}

@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agent.audio.wire_format import WireFormat
 from agent.protocol.abilities import Reading
 from agent.protocol.client_schema import Lenient
 from agent.protocol.item_schema import read_items
+from agent.protocol.older_names import modern
 from agent.protocol.problems import bad_value, checked
-from agent.protocol.session_schema import MAX_INSTRUCTIONS
-from agent.protocol.session_settings import read_limit
+from agent.protocol.session_schema import MAX_INSTRUCTIONS, Audio, Modalities
+from agent.protocol.session_settings import read_limit, wire_format
 from agent.protocol.structured_output import read_schema
 from agent.protocol.tool_schema import names_other_tool, read_choice, read_tools
 from agent.session.events import RespondNow, ToolChoice
@@ -29,12 +31,11 @@ class ResponseConfig(Lenient):
     """A reply as its client wants it."""
 
     instructions: str | None = Field(None, max_length=MAX_INSTRUCTIONS)
-    output_modalities: list[Literal["text", "audio"]] | None = None
-    modalities: list[Literal["text", "audio"]] | None = None
-    conversation: Literal["auto", "none"] | None = None
+    output_modalities: Modalities | None = None
+    conversation: str | None = None
+    audio: Audio | None = None
     metadata: dict[str, Any] | None = None
     max_output_tokens: int | Literal["inf"] | None = None
-    max_response_output_tokens: int | Literal["inf"] | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
     input: list[Any] | None = None
@@ -50,9 +51,7 @@ def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
     """
     if not value:
         return RespondNow()
-    given = checked(ResponseConfig, value, PATH)
-    modalities = given.output_modalities or given.modalities
-    limit = given.max_output_tokens or given.max_response_output_tokens
+    given = checked(ResponseConfig, modern(value), PATH)
     items = None
     if given.input is not None:
         items = read_items(given.input, reading.input_format, f"{PATH}.input")
@@ -64,14 +63,20 @@ def read_response(value: dict[str, Any] | None, reading: Reading) -> RespondNow:
         instructions=given.instructions,
         items=items,
         metadata=_metadata(given.metadata),
-        text_only=_text_only(modalities, schema),
-        max_tokens=_limit(limit, reading),
+        text_only=_text_only(given.output_modalities, schema),
+        max_tokens=_limit(given.max_output_tokens, reading),
         tools=tools,
         tool_choice=choice,
         apart=given.conversation == "none",
+        output_format=_output_format(given.audio),
         schema=schema,
         ignored=ignored,
     )
+
+
+def _output_format(audio: Audio | None) -> WireFormat | None:
+    output = None if audio is None else audio.output
+    return None if output is None or output.format is None else wire_format(output.format)
 
 
 def _text_only(modalities: list[Any] | None, schema: Mapping[str, Any] | None) -> bool | None:

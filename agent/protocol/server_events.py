@@ -284,9 +284,8 @@ class EventWriter:
 
     def _reply_started(self, notice: ReplyStarted) -> Iterator[Named]:
         session = self._session
-        reply = ResponseEvents(
-            notice, session.of_responses(), session.output_format, self.own_events
-        )
+        sound = notice.output_format or session.output_format
+        reply = ResponseEvents(notice, session.of_responses(sound), sound, self.own_events)
         self._responses[notice.response_id] = reply
         yield from reply.begin()
         yield "rate_limits.updated", {"rate_limits": []}

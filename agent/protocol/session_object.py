@@ -69,9 +69,9 @@ class SessionObject:
         """The agent's sound in events."""
         return self._wishes.output_format or WireFormat()
 
-    def of_responses(self) -> Event:
-        """The fields that the session gives to its response objects."""
-        output = {"format": audio_format(self.output_format), "voice": self.facts.voice}
+    def of_responses(self, sound: WireFormat) -> Event:
+        """The fields that the session gives to the object of a response with this ``sound``."""
+        output = {"format": audio_format(sound), "voice": self.facts.voice}
         conversation = self.facts.session_id.replace("sess_", "conv_", 1)
         return {"conversation_id": conversation, "audio": {"output": output}}
 

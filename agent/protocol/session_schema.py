@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agent.protocol.client_schema import Lenient, Milliseconds
 
@@ -12,6 +12,17 @@ MAX_INSTRUCTIONS = 32_768
 """Characters of the instructions, at most."""
 LONGEST_MS = 86_400_000
 """Milliseconds of a setting, at most: larger whole numbers of JSON do not fit into a float."""
+
+
+def _known_modalities(value: Any) -> Any:
+    """The modalities that there are here, such as those beside an ``avatar``; else the value."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list):
+        return value
+    return [name for name in names if name in ("text", "audio")] or names
+
+
+Modalities = Annotated[list[Literal["text", "audio"]], BeforeValidator(_known_modalities)]
 
 
 class Format(Lenient):
@@ -22,9 +33,9 @@ class Format(Lenient):
 
 
 class TurnDetection(Lenient):
-    """Turn detection, by silence or by the words too."""
+    """Turn detection, by silence or by the words too; other kinds of it are the server's own."""
 
-    type: Literal["server_vad", "semantic_vad"] | None = None
+    type: str | None = None
     threshold: float | None = Field(None, ge=0, le=1)
     prefix_padding_ms: Milliseconds | None = Field(None, ge=0, le=LONGEST_MS)
     silence_duration_ms: Milliseconds | None = Field(None, ge=0, le=LONGEST_MS)
@@ -57,17 +68,11 @@ class AudioInput(Lenient):
     noise_reduction: NoiseReduction | None = None
 
 
-class VoiceId(Lenient):
-    """A voice by its id."""
-
-    id: str
-
-
 class AudioOutput(Lenient):
     """Settings of the agent's audio."""
 
     format: Format | None = None
-    voice: str | VoiceId | None = None
+    voice: str | dict[str, Any] | None = None
     speed: float | None = Field(None, ge=0.25, le=4)
 
 
@@ -90,7 +95,7 @@ class SessionConfig(Lenient):
     type: Literal["realtime", "transcription"] | None = None
     model: str | None = None
     instructions: str | None = Field(None, max_length=MAX_INSTRUCTIONS)
-    output_modalities: list[Literal["text", "audio"]] | None = None
+    output_modalities: Modalities | None = None
     audio: Audio | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None

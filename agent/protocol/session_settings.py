@@ -26,6 +26,8 @@ from agent.session.events import Configure
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds of silence that may end a turn."""
 LONGEST_PRE_ROLL = 2.0
+KINDS = ("server_vad", "semantic_vad")
+"""The kinds of turn detection."""
 MOST_TOKENS = 1 << 31
 """Tokens of a reply; a larger limit is this one."""
 
@@ -42,7 +44,7 @@ def read_session(value: dict[str, Any], reading: Reading) -> Configure:
     ignored = list(_unknown(value))
     if session.type is not None:
         change = replace(change, transcription_only=session.type == "transcription")
-    if session.output_modalities is not None:
+    if session.output_modalities:
         change = replace(change, text_only="audio" not in session.output_modalities)
     if session.max_output_tokens is not None:
         change = replace(change, max_tokens=read_limit(session.max_output_tokens, "session"))
@@ -113,7 +115,7 @@ def _audio(audio: Audio, reading: Reading, change: Configure, ignored: list[str]
     if (given := audio.input) is not None:
         change = _turns(given, change, ignored)
         if given.format is not None:
-            change = replace(change, input_format=_format(given.format))
+            change = replace(change, input_format=wire_format(given.format))
         if given.noise_reduction is not None:
             ignored.append("session.audio.input.noise_reduction (the recogniser needs none)")
         wishes = given.transcription
@@ -130,9 +132,10 @@ def _audio(audio: Audio, reading: Reading, change: Configure, ignored: list[str]
                 ignored.append("session.audio.input.transcription.prompt")
     if (output := audio.output) is not None:
         if output.format is not None:
-            change = replace(change, output_format=_format(output.format))
-        voice = output.voice if output.voice is None or isinstance(output.voice, str) else None
-        voice = voice if output.voice is None or voice is not None else output.voice.id  # type: ignore[union-attr]
+            change = replace(change, output_format=wire_format(output.format))
+        voice = output.voice
+        if isinstance(voice, dict):
+            voice = voice.get("id") or voice.get("name")
         if voice not in (None, "", abilities.voice):
             ignored.append(f"session.audio.output.voice {voice!r} ({abilities.voice} speaks)")
         if output.speed not in (None, 1):
@@ -140,7 +143,8 @@ def _audio(audio: Audio, reading: Reading, change: Configure, ignored: list[str]
     return change
 
 
-def _format(given: Format) -> WireFormat:
+def wire_format(given: Format) -> WireFormat:
+    """The format that a client names; PCM has 24,000 samples a second unless it says another."""
     kind = given.type.removeprefix("audio/")
     if kind == "pcm":
         return WireFormat("pcm", given.rate or 24_000)
@@ -153,7 +157,7 @@ def _turns(given: AudioInput, change: Configure, ignored: list[str]) -> Configur
     vad = given.turn_detection
     if vad is None:
         return replace(change, turn_detection=False)
-    semantic = vad.type == "semantic_vad" if vad.type else None
+    semantic = _semantic(vad.type, ignored)
     change = replace(
         change,
         turn_detection=True,
@@ -164,6 +168,17 @@ def _turns(given: AudioInput, change: Configure, ignored: list[str]) -> Configur
     if semantic:
         return replace(change, eagerness=vad.eagerness)
     return replace(change, **_server_vad(vad, ignored))
+
+
+def _semantic(kind: str | None, ignored: list[str]) -> bool | None:
+    """Whether the words help to decide; None as the server has it, at kinds of other services."""
+    if kind is None or kind in KINDS:
+        return None if kind is None else kind == "semantic_vad"
+    path = "session.audio.input.turn_detection.type"
+    if "vad" not in kind:
+        raise bad_value(path, f"there is no {kind[:40]!r}; there are {', '.join(KINDS)} and none")
+    ignored.append(f"{path} {kind[:40]!r} (the server's is used)")
+    return None
 
 
 def _server_vad(vad: TurnDetection, ignored: list[str]) -> dict[str, Any]:

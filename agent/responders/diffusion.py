@@ -193,6 +193,14 @@ class DiffusionResponder:
         """See `Engine.warm_up`."""
         self.engine.warm_up(self.options)
 
+    def warm_up_first(self) -> None:
+        """See `agent.runtime.warming.Staged`."""
+        self.engine.warm_up_kernels(self.options)
+
+    def warm_up_rest(self) -> Iterator[None]:
+        """Measure the cost of drafts, in pieces of some 20 ms."""
+        return self.engine.measure_drafts(self.options)
+
     def close(self) -> None:
         """Do nothing: the weights are freed with the last reference."""
 

@@ -29,10 +29,12 @@ try:
         APIStatusError,
         AsyncOpenAI,
         AsyncStream,
+        DefaultAsyncHttpxClient,
         Timeout,
     )
     from openai.types.chat import ChatCompletionChunk
 
+    from agent.responders import bounded_answers
     from agent.responders.hosted_stream import StreamedReply, says_something, thinks
 except ImportError as error:
     raise ResponderError(
@@ -59,13 +61,21 @@ class _Seen:
 def _client(service: Service) -> AsyncOpenAI:
     """A client that tries again, with a growing jittered wait.
 
-    It does so after refused connections and the statuses 408, 409, 429 and 5xx.
+    It does so after refused connections and the statuses 408, 409, 429 and 5xx. It follows no
+    redirects: they would take the callers' words to an address that nobody set.
     """
+    timeout = Timeout(service.word_timeout, connect=service.connect_timeout)
     return AsyncOpenAI(
         base_url=service.base_url,
         api_key=NO_KEY if service.api_key is None else service.api_key.get_secret_value(),
-        timeout=Timeout(service.word_timeout, connect=service.connect_timeout),
+        timeout=timeout,
         max_retries=service.max_retries,
+        default_headers=bounded_answers.PLAIN,
+        http_client=DefaultAsyncHttpxClient(
+            timeout=timeout,
+            follow_redirects=False,
+            event_hooks={"response": [bounded_answers.bound]},
+        ),
     )
 
 
@@ -146,7 +156,7 @@ class HostedCall(WaitingCall):
                     for piece in told.take(chunk):
                         yield piece
                     self._seen.thinks |= told.thought
-                    chunk = await self._following(stream)
+                    chunk = await self._following(stream, told)
                 told.cut = told.cut or chunk is not None
                 for piece in told.finish():
                     yield piece
@@ -168,6 +178,8 @@ class HostedCall(WaitingCall):
         """Turn what the service's package raises meanwhile into errors that say what to do."""
         try:
             yield
+        except bounded_answers.BadAnswer as error:
+            raise ResponderError(f"{self._service.place} {error}") from error
         except APIError as error:
             raise self._explained(error) from error
         except TimeoutError as error:
@@ -198,10 +210,16 @@ class HostedCall(WaitingCall):
         return stream, None
 
     async def _following(
-        self, stream: AsyncStream[ChatCompletionChunk]
+        self, stream: AsyncStream[ChatCompletionChunk], told: StreamedReply
     ) -> ChatCompletionChunk | None:
+        """The next chunk that goes on with the reply; None at its end."""
         async with asyncio.timeout(self._service.word_timeout):
-            return await anext(stream, None)
+            async for chunk in stream:
+                if told.goes_on(chunk):
+                    return chunk
+                for _ in told.take(chunk):  # its usage
+                    pass
+        return None
 
     def _late(self, *, begun: bool) -> ResponderError:
         missing = "the rest of its reply" if begun else "a first word"
@@ -234,6 +252,8 @@ class HostedCall(WaitingCall):
         where = self._service.place
         if isinstance(error, APIStatusError):
             return ResponderError(f"{where} {self._refusal(error)}")
+        if isinstance(error.__cause__, bounded_answers.BadAnswer):
+            return ResponderError(f"{where} {error.__cause__}")
         if isinstance(error, APIConnectionError):
             cause = self._service.quoted(str(error.__cause__ or error))
             return ResponderError(
@@ -247,6 +267,8 @@ class HostedCall(WaitingCall):
     def _refusal(self, error: APIStatusError) -> str:
         status, tries = error.status_code, f"{self._service.max_retries + 1} tries"
         match status:
+            case _ if 300 <= status < 400:
+                return f"redirects the request ({status}): set responder.base_url to where it leads"
             case 401:
                 return "refuses the key (401): set ONEBREATH_RESPONDER__API_KEY"
             case 403:

@@ -25,6 +25,7 @@ class StreamedReply:
         spoken: pieces of it that had words.
         thought: whether the model has shown that it thinks before it speaks.
         cut: whether it was ended by its limit.
+        ended: whether the service said that it is complete.
         called: whether it calls a function.
     """
 
@@ -34,6 +35,7 @@ class StreamedReply:
         self.spoken = 0
         self.thought = False
         self.cut = False
+        self.ended = False
         self.called = False
         self._pieces = 0
         self._usage: CompletionUsage | None = None
@@ -54,11 +56,18 @@ class StreamedReply:
         self._usage = chunk.usage or self._usage
         for choice in chunk.choices:
             self.cut = self.cut or choice.finish_reason == "length"
+            self.ended = self.ended or choice.finish_reason is not None
             if choice.delta.content:
                 self._pieces += 1
                 yield from self._say(self._aloud.push(choice.delta.content))
             self.thought |= self._aloud.thought or thinks(choice)
             yield from self._calls.take(choice.delta.tool_calls or ())
+
+    def goes_on(self, chunk: ChatCompletionChunk) -> bool:
+        """Whether a chunk goes on with the reply, or completes it."""
+        deltas = [choice.delta for choice in chunk.choices]
+        ends = not self.ended and any(choice.finish_reason for choice in chunk.choices)
+        return ends or any(delta.content or delta.tool_calls for delta in deltas)
 
     def finish(self) -> Iterator[ReplyPiece]:
         """The pieces that were held back until the end of the reply."""

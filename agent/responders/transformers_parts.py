@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 from agent.responders.base import Message, Prefilled, ResponderError
 from dllm_core.errors import OptionError
 from dllm_core.model.cache import shared_prefix
+from dllm_core.model.chat_forms import Chat, rendered
 from dllm_core.model.place import choose_device
 from dllm_core.model.tokenizer import WITHOUT_THINKING, Tokenizer
 
@@ -78,6 +79,9 @@ def chat_ids(tokenizer: Any, plain: Tokenizer, messages: Sequence[Message]) -> l
 
     def render(contents: Sequence[str]) -> str:
         chat = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
+        return rendered(chat, write)
+
+    def write(chat: Chat) -> str:
         return str(tokenizer.apply_chat_template(chat, tokenize=False, **WITHOUT_THINKING))
 
     try:

@@ -45,6 +45,14 @@ SPANS = Histogram(
 )
 ERRORS = Counter("onebreath_errors", "Errors that clients were told of, by code.", ["code"])
 
+# Prometheus has no rate of an event with which its series begins, so known series begin at 0.
+for _status in ("completed", "cancelled", "failed"):
+    TURNS.labels(_status)
+for _code in ("server_full", "server_stopping", "too_many_calls"):
+    REFUSED.labels(_code)
+for _stage in ("asr", "responder", "tts"):
+    ERRORS.labels(f"{_stage}_failed")
+
 current_call: ContextVar[str] = ContextVar("current_call", default="")
 """The id of the call to which the running task belongs; empty for none."""
 

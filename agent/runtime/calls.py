@@ -321,6 +321,8 @@ class CallRegistry:
             raise
         call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}{suffix}", kind, address)
         call.places = places
+        for outcome in Outcome:
+            CALLS.labels(kind, outcome)  # begins at 0 before the first call ends
         self._calls[call.id] = call
         return call
 

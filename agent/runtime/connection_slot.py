@@ -83,8 +83,10 @@ class ConnectionSlot:
         task.add_done_callback(self._closing.discard)
 
     async def close(self, code: int, reason: str) -> None:
-        """Close the present connection and wait for old ones; closing twice is harmless."""
+        """Close the connections, old and coming ones too; closing twice is harmless."""
         self.replace = _not_running
+        if self.coming is not None:
+            await self.coming.close(code, reason)
         await self.transport.close(code, reason)
         if self._closing:
             await asyncio.wait(self._closing)

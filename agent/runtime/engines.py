@@ -29,6 +29,7 @@ from agent.runtime import engine_names, plugins
 from agent.runtime.engine_tasks import Engines, TurnModel
 from agent.runtime.recorded_voice import RecordedVoice, fixed_sentences
 from agent.runtime.threads import ThreadPlan, cores, plan
+from agent.runtime.warming import WarmUp, warm_up_of
 from agent.tools.toolbox import load_tools
 from asr.engine import Transcriber
 from tts.engine import Synthesizer
@@ -45,17 +46,13 @@ SPARE_SECONDS = 10.0
 T = TypeVar("T")
 
 
-class _Engine(Protocol):
-    def warm_up(self) -> None: ...
-
-
 class Do(Protocol):
     """Runs a piece of loading on some thread and returns its result."""
 
     def __call__(self, work: Callable[[], T], /) -> T: ...
 
 
-E = TypeVar("E", bound=_Engine)
+E = TypeVar("E", bound=WarmUp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +239,7 @@ class _Loading(Generic[E]):
     """A stage whose engine is to be loaded.
 
     Attributes:
+        whole: whether all of the warm-up is done now; see `agent.runtime.warming`.
         made: set once the engine is loaded, or has failed; its warm-up follows.
     """
 
@@ -250,6 +248,7 @@ class _Loading(Generic[E]):
     model: str
     threads: int
     make: Callable[[], E]
+    whole: bool = True
     made: Event = field(default_factory=Event)
 
     def done_by(self, do: Do, progress: Progress, table: dict[str, LoadedEngine]) -> E:
@@ -261,7 +260,7 @@ class _Loading(Generic[E]):
         finally:
             self.made.set()
         progress(f"warming up {self.stage}: {self.engine}")
-        do(made.warm_up)
+        do(warm_up_of(made, whole=self.whole))
         seconds = time.perf_counter() - began
         size = _size(self.model)
         row = LoadedEngine(self.stage, self.engine, self.model, size, seconds, self.threads)
@@ -273,6 +272,8 @@ def load_engines(
     settings: Settings,
     progress: Progress = lambda line: None,
     meanwhile: Callable[[], None] = lambda: None,
+    *,
+    whole: bool = True,
 ) -> tuple[Engines, list[LoadedEngine]]:
     """Load and warm up all engines that a call needs (blocks for seconds).
 
@@ -280,6 +281,7 @@ def load_engines(
         progress: takes one line for each step, for display.
         meanwhile: other work of the start, such as imports. It runs while the responder warms up,
             for that leaves Python's lock to others.
+        whole: whether all of the warm-up is done. If not, `warming.warm_up_rest` has to follow.
 
     Returns:
         The engines, and one row for each of them.
@@ -295,7 +297,7 @@ def load_engines(
     with ExitStack() as on_failure:
         compute = Compute()
         on_failure.callback(compute.close)
-        stages = _stages(settings, shares, progress, compute)
+        stages = _stages(settings, shares, progress, compute, whole)
         new_gate, parts = _loaded_together(stages, compute, progress, table, meanwhile)
         for engine in parts:
             on_failure.callback(engine.close)
@@ -388,7 +390,7 @@ def _here(work: Callable[[], T], /) -> T:
 
 
 def _stages(
-    settings: Settings, shares: ThreadPlan, progress: Progress, compute: Compute
+    settings: Settings, shares: ThreadPlan, progress: Progress, compute: Compute, whole: bool
 ) -> _Stages:
     words, reply, voice = settings.asr, settings.responder, settings.tts
     return (
@@ -405,6 +407,7 @@ def _stages(
             reply.model if reply.engine in (*WITH_MODEL, "hosted") else "-",
             shares.responder,
             lambda: load_responder(settings, shares.responder, progress, compute),
+            whole,
         ),
         _Loading(
             "tts",
@@ -412,6 +415,7 @@ def _stages(
             voice.voice if voice.engine == "piper" else "-",
             shares.tts,
             lambda: load_tts(settings, shares.tts, progress),
+            whole,
         ),
     )
 
@@ -440,9 +444,9 @@ def keep_loaded() -> None:
     """Exempt all loaded objects from garbage collection, before the first call.
 
     A full collection visits every object of every library; it was seen to stall all calls of
-    the process for 100 ms.
+    the process for 100 ms. Nothing is collected first: that takes as long, and of the 300,000
+    objects after a start, 20 were found to be garbage.
     """
-    gc.collect()
     gc.freeze()
 
 

@@ -53,6 +53,12 @@ def factory(part: Part, name: str) -> Callable[[], Any]:
         ConfigError: it cannot be imported, or has not the methods of the part.
     """
     module, _, attribute = name.partition(":")
+    if "/" in module or module.endswith(".py"):
+        dotted = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise ConfigError(
+            f"the {part.name} {name!r} is named by a file: write it as Python imports it, such as "
+            f"{dotted}:{attribute}"
+        )
     try:
         found = importlib.import_module(module)
         for each in attribute.split("."):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from agent.config.settings import CallSettings
 from tts.engine import SpeechChunk, Synthesizer, TtsError
@@ -24,6 +24,7 @@ class RecordedVoice:
         self.voice = voice
         self._sentences = sentences
         self._recorded: dict[str, tuple[SpeechChunk, ...]] = {}
+        self._closed = False
 
     @property
     def rate(self) -> int:
@@ -58,12 +59,27 @@ class RecordedVoice:
 
     def warm_up(self) -> None:
         """Warm the voice up and record the sentences, segment by segment as a reply is cut."""
+        self.warm_up_first()
+        for _ in self.warm_up_rest():
+            pass
+
+    def warm_up_first(self) -> None:
+        """Warm the voice up; nothing is recorded yet."""
         self.voice.warm_up()
-        for sentence in self._sentences:
-            for segment in segments(sentence):
+
+    def warm_up_rest(self) -> Iterator[None]:
+        """Record the sentences, a segment at a time."""
+        for segment in (part for sentence in self._sentences for part in segments(sentence)):
+            try:
                 self._recorded[segment] = tuple(self.voice.speak(segment))
+            except TtsError:
+                if self._closed:
+                    return
+                raise
+            yield
 
     def close(self) -> None:
+        self._closed = True
         self.voice.close()
 
 

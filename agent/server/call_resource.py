@@ -71,7 +71,7 @@ class CallResource:
                 raise _no_call()
             if patch:
                 await _add(call, body.decode("utf-8", "replace"))
-            elif call.kind == KIND:
+            elif call.kind == KIND or _connections(call):  # it may be on its way from a websocket
                 call.end(ASKED_TO_HANG_UP)
             else:
                 raise _no_call()
@@ -93,9 +93,7 @@ class CallResource:
 
 async def _add(call: AdmittedCall, text: str) -> None:
     """Give late candidates to the connection of a call for which they are."""
-    place = call.transport
-    both = (place.coming, place.transport) if isinstance(place, ConnectionSlot) else (place,)
-    connections = [each for each in both if isinstance(each, WebRtcTransport)]
+    connections = _connections(call)
     if not connections:
         raise _no_call()
     try:
@@ -106,6 +104,13 @@ async def _add(call: AdmittedCall, text: str) -> None:
         await meant[0].add_candidates(fragment)
     except (BadFragment, BadOffer) as error:
         raise Refused(400, "invalid_candidates", str(error)) from None
+
+
+def _connections(call: AdmittedCall) -> list[WebRtcTransport]:
+    """The connections of a call by WebRTC, one that is being made first."""
+    place = call.transport
+    both = (place.coming, place.transport) if isinstance(place, ConnectionSlot) else (place,)
+    return [each for each in both if isinstance(each, WebRtcTransport)]
 
 
 def _no_call() -> Refused:

@@ -23,6 +23,8 @@ and back, the client's buffers, the room; and some of the word before."""
 ANEW = 0.3
 """Seconds of silence after which the length of overlapping speech is counted anew, and which end
 a sign of listening."""
+REACTION = 0.6
+"""Seconds of a reply within which nobody answers it: who speaks by then was going on."""
 SIGNS = (WordKind.NO_WORDS, WordKind.BACKCHANNEL)
 """Kinds of words that nothing belongs to."""
 NOTHING_ASKED = (WordKind.NO_WORDS, WordKind.BACKCHANNEL, WordKind.ASIDE, WordKind.OWN)
@@ -170,10 +172,22 @@ class BargeIn:
         if self.overlap is None or self.uninterruptible:
             return
         wordless = self.overlap.kind in (WordKind.UNKNOWN, WordKind.GUESS, *NOTHING_ASKED)
+        if not wordless:
+            self._learn_pause(self.overlap, now)
         self._caused_by, self.overlap = self.overlap.turn, None
         yield from self.replies.stop(now, "turn_detected", keep=wordless)
         yield from self.user_turn.announce()
         yield Prepare(self.replies.conversation.messages(), self.replies.settings.options)
+
+    def _learn_pause(self, overlap: Overlap, now: float) -> None:
+        """Learn from a reply that came too early, in a pause of the caller's."""
+        reply = self.replies.current
+        if reply is None or reply.turn is None or reply.turn.speech_end is None:
+            return
+        heard = reply.playback.heard(now) - (self.user_turn.position - overlap.began)
+        if heard <= REACTION:
+            pace = self.user_turn.endpointing.pace
+            pace.was_cut_off_after(overlap.began - reply.turn.speech_end)
 
     def dismiss(self, words: str) -> Iterator[Command]:
         """Drop the caller's turn: its words, ``words``, were no interruption."""
@@ -219,6 +233,16 @@ class BargeIn:
             or (said is WordKind.ATTENTION and unheard)
         )
         return self.caused_by(turn) and nothing
+
+    def is_empty(self, turn: Turn, words: str) -> bool:
+        """Whether ``turn`` cut a reply and its ``words`` so far are no reason to.
+
+        They are none, a backchannel, or words to others, over which the agent speaks anyway.
+        """
+        kind = classify(words, self.user_turn.language)
+        if kind is WordKind.BACKCHANNEL and not self.settings.backchannels:
+            return False
+        return self.caused_by(turn) and kind in (*SIGNS, WordKind.ASIDE)
 
     def is_wordless(self, turn: Turn, words: str) -> bool:
         """Whether ``turn`` cut a reply and its ``words`` so far may be noise or a backchannel."""

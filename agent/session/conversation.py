@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -106,6 +107,7 @@ class Turn:
         aside: whether its words are left out of prompts: they were about the floor ("hold on")
             or meant for others.
         to_others: probability that its words are not meant for the agent.
+        voiced: seconds from its first to its last speech; infinite where none was detected.
         after_statement: whether it follows words of the agent that asked nothing.
         announced: whether the client was told that the turn began.
         asked_at: monotonic second at which the transcript up to the last pause was asked for.
@@ -123,6 +125,7 @@ class Turn:
     speech_end: float | None = None
     aside: bool = False
     to_others: float = 0.0
+    voiced: float = math.inf
     after_statement: bool = False
     announced: bool = True
     asked_at: float | None = None

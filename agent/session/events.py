@@ -118,6 +118,7 @@ class RespondNow:
         tool_choice: whether it calls one.
         apart: whether it stays out of the conversation.
         schema: JSON schema that the reply is a document of; it is not spoken.
+        output_format: the reply's sound in events.
         ignored: the client's wishes that were not applied, each in a few words.
     """
 
@@ -131,6 +132,7 @@ class RespondNow:
     tool_choice: ToolChoice | None = None
     apart: bool = False
     ignored: tuple[str, ...] = ()
+    output_format: WireFormat | None = None
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
 

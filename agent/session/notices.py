@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agent.audio.samples import Samples
+from agent.audio.wire_format import WireFormat
 from agent.decision import Answer, Effect, When
 from agent.reply import CanvasStep, Role
 from agent.session.events import Configure
@@ -132,6 +133,7 @@ class ReplyStarted:
         metadata: the client's, with the reply that it asked for.
         max_tokens: longest reply in tokens, as the client wanted it.
         apart: whether it stays out of the conversation.
+        output_format: its sound in events; None as the session has it.
     """
 
     response_id: str
@@ -140,6 +142,7 @@ class ReplyStarted:
     metadata: Mapping[str, Any] | None = None
     max_tokens: float | None = None
     apart: bool = False
+    output_format: WireFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from enum import Enum, auto
 from agent.turn_taking.addressee import speaks_to_others
 from agent.turn_taking.backchannel import is_backchannel, is_hum
 from agent.turn_taking.completeness import LANGUAGE, is_whole_request
-from agent.turn_taking.floor import FloorRequest, floor_request
+from agent.turn_taking.floor import FloorRequest
+from agent.turn_taking.floor_languages import floor_request_in
 from agent.turn_taking.openings import takes_floor
 from agent.turn_taking.own_words import is_own
 
@@ -162,7 +163,7 @@ so that it goes on generating and waits for the end of the words. A pair that is
 def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
     """The kind of ``words``; None stands for words that are not known yet.
 
-    Asides, calls for attention and requests are known in English only.
+    Asides and requests are known in English only.
     """
     if words is None:
         return WordKind.UNKNOWN
@@ -173,7 +174,7 @@ def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
         return WordKind.BACKCHANNEL
     if language == LANGUAGE and speaks_to_others(words):
         return WordKind.ASIDE
-    if language == LANGUAGE and floor_request(words) is FloorRequest.ATTENTION:
+    if floor_request_in(words, language) is FloorRequest.ATTENTION:
         return WordKind.ATTENTION
     return WordKind.REQUEST if is_whole_request(words, language) else WordKind.WORDS
 

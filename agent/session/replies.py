@@ -149,6 +149,7 @@ class Replies:
             request=request,
             report_cut=settings.delivery is Delivery.AT_ONCE and not text_only,
             lexicon=settings.lexicon,
+            unspeakable=settings.unspeakable,
             connection=self.connection,
             options=settings.options_of(request),
         )

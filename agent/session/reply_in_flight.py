@@ -68,6 +68,7 @@ class ReplyInFlight:
         connection: the connection to the client; nothing is sent while it is lost.
         resumed_from: position in its sound at which the client's present connection begins.
         options: the functions that it may call, and its length.
+        unspeakable: words that are said in its place where no letter of it can be spoken.
     """
 
     generation: int
@@ -94,6 +95,7 @@ class ReplyInFlight:
     connection: Connection = field(default_factory=Connection)
     resumed_from: float = 0.0
     options: ReplyOptions = PLAIN
+    unspeakable: str = ""
     _segmenter: Segmenter = field(default_factory=Segmenter)
     _segments: list[tuple[str, Speakable]] = field(default_factory=list)
     _spoken: int = 0
@@ -137,6 +139,7 @@ class ReplyInFlight:
         if self.entry.spoken:
             for segment in self._segmenter.flush():
                 yield from self._speak(segment, now)
+            yield from self._excuse(now)
             yield EndSpeech(self.generation)
 
     def fill(self, words: str) -> Iterator[Command]:
@@ -161,6 +164,15 @@ class ReplyInFlight:
             return
         self.reached(Stage.FIRST_TEXT, now)
         yield Speak(self.generation, len(self._segments) - 1, spoken.text)
+
+    def _excuse(self, now: float) -> Iterator[Command]:
+        """Say that the reply cannot be said, which a silent line would not tell."""
+        said = any(spoken.text for source, spoken in self._segments if source)
+        excuse = speakable(self.unspeakable, lexicon=self.lexicon)
+        if self._remarked and not said and excuse.text:
+            self._segments.append(("", excuse))
+            self.reached(Stage.FIRST_TEXT, now)
+            yield Speak(self.generation, len(self._segments) - 1, excuse.text)
 
     def sound(self, ready: SoundReady, now: float) -> Iterator[Command]:
         """Take the next sound of a segment; segments arrive in order."""

@@ -44,6 +44,7 @@ class ReplyItems:
             reply.request.metadata,
             reply.options.max_tokens,
             reply.request.apart,
+            reply.request.output_format,
         )
 
     def show(self, reply: ReplyInFlight) -> Iterator[Command]:

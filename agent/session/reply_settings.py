@@ -30,6 +30,7 @@ class ReplySettings:
         options: functions and length of replies.
         delivery: the way of the sound to the client.
         text_only: whether replies are words without sound.
+        unspeakable: words that are said in place of a reply of which no letter can be spoken.
     """
 
     tool_calls: ToolCalls
@@ -39,6 +40,7 @@ class ReplySettings:
     options: ReplyOptions = field(default_factory=ReplyOptions)
     delivery: Delivery = Delivery.PACED
     text_only: bool = False
+    unspeakable: str = ""
 
     @property
     def lead(self) -> float:

@@ -126,6 +126,7 @@ class Session:
             settings.tts.words,
             ReplyOptions(self.tools),
             self.delivery,
+            unspeakable=settings.call.unspeakable or "",
         )
         self.replies = Replies(
             self.conversation, self.tool_calls, of_replies, self.ids.new, self.connection

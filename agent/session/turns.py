@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agent.session.barge_in import BargeIn
+from agent.session.barge_in import ANEW, BargeIn
 from agent.session.commands import Command, DropTurnAudio
 from agent.session.conversation import Conversation, Turn
 from agent.session.decisions import Decisions
@@ -19,9 +19,11 @@ from agent.session.tool_calls import ToolCalls
 from agent.session.user_turn import UserTurn
 from agent.timing import Stage
 from agent.turn_taking.addressee import Addressee
+from agent.turn_taking.backchannel import is_stray_sound
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnEvent
-from agent.turn_taking.floor import FloorRequest, floor_request, silences
+from agent.turn_taking.floor import FloorRequest, silences
+from agent.turn_taking.floor_languages import floor_request_in
 from asr.transcript import Transcript
 
 _ANSWERED = (FloorRequest.NONE, FloorRequest.ATTENTION)
@@ -123,6 +125,8 @@ class Turns:
         if free and words and self._answers and self._needs_reply(words):
             yield from self.replies.speculate(words, self.user_turn.speech_end_at, now)
             self.user_turn.await_ending()
+        if self.user_turn.open and self.barge_in.is_empty(self.user_turn.open.turn, words):
+            self.user_turn.end_within(ANEW)  # the reply that it cut goes on
         if words and self.user_turn.open is not None:
             yield from self.decisions.pause(self.user_turn.open.turn, words)
         yield from self.expire(now)
@@ -133,17 +137,28 @@ class Turns:
         if opened is None or self.barge_in.is_wordless(opened.turn, words):
             return False
         expects_more = self.user_turn.endpointing.expects_more(words)
+        if self._is_stray(opened.turn, words, self.user_turn.voiced):
+            return False
         return not expects_more and self._wish_of(opened.turn, words) in _ANSWERED
+
+    def _is_stray(self, turn: Turn, words: str, voiced: float) -> bool:
+        """Whether a turn is a hum in the silence after a statement of the agent's.
+
+        Over the agent such a sound may be a "stop" that was misheard.
+        """
+        alone = turn.after_statement and not self.barge_in.caused_by(turn)
+        return alone and is_stray_sound(words, voiced)
 
     def _wish_of(self, turn: Turn, words: str) -> FloorRequest:
         """The wish about the floor of a turn with these words.
 
         Words such as "no, no" that cut a statement of the agent's are "stop".
         """
-        if self.user_turn.language != LANGUAGE:
-            return FloorRequest.NONE
+        language = self.user_turn.language
         objects = turn.after_statement and self.barge_in.caused_by(turn)
-        return FloorRequest.STOP if objects and silences(words) else floor_request(words)
+        if language == LANGUAGE and objects and silences(words):
+            return FloorRequest.STOP
+        return floor_request_in(words, language)
 
     def pause_judged(self, event: PauseJudged, now: float) -> Iterator[Command]:
         """Take the judgement of the turn model about a pause."""
@@ -218,6 +233,8 @@ class Turns:
         """Request a reply to a finished turn, unless it is about the floor or for others."""
         turn.aside = True
         waits = self.conversation.unanswered() is not None
+        others = self.user_turn.endpointing.to_others(turn.transcript, None)
+        others = max(turn.to_others, others)  # its words may be known only now
         match self._wish_of(turn, turn.transcript):
             case FloorRequest.STOP:
                 self.conversation.withdraw()
@@ -227,8 +244,10 @@ class Turns:
                 self.pending_reply.wanted = False
             case FloorRequest.ATTENTION if waits:
                 self.pending_reply.wanted = True
-            case _ if not self.addressee.is_agent(turn.transcript, turn.to_others):
+            case _ if not self.addressee.is_agent(turn.transcript, others):
                 pass  # a reply that is due is still due
+            case _ if self._is_stray(turn, turn.transcript, turn.voiced):
+                pass
             case _:
                 turn.aside = False
                 self.pending_reply.wanted = True

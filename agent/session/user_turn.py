@@ -50,6 +50,9 @@ GAPS_PER_PAUSE: Final = 4
 """Pauses that may begin work, over those whose words become known: most are gaps within words."""
 ONSET_SECONDS: Final = 0.2
 """Seconds of a sound that may become speech after which a reply no longer waits for it."""
+REST_SHARE: Final = 1 / 2
+"""Share of the time between two partial transcripts that passes after one at least, however long it
+took: a busy machine makes fewer of them."""
 RETRY_SHARE: Final = 1 / 10
 """Share of the time to decide after which the words of an overlap are asked for again."""
 
@@ -213,6 +216,7 @@ class UserTurn:
         if speaking and due:
             # A partial decode that began in a pause would delay the final one.
             self.open.partial_running = True
+            self.open.partial_due = self.position + self.settings.partial_every
             yield DecodePartial(self.open.turn.id, urgent=not self.open.turn.announced)
 
     # ---- words ---------------------------------------------------------------------
@@ -223,9 +227,11 @@ class UserTurn:
             return
         self.open.partial_running = False
         settings = self.settings
-        announced = self.open.turn.announced
-        wait = settings.partial_every if announced else settings.decide_within * RETRY_SHARE
-        self.open.partial_due = self.position + wait
+        if self.open.turn.announced:
+            rest = REST_SHARE * settings.partial_every
+            self.open.partial_due = max(self.open.partial_due, self.position + rest)
+        else:
+            self.open.partial_due = self.position + settings.decide_within * RETRY_SHARE
         stable = transcript.stable_text
         if stable.startswith(self.open.shown) and stable != self.open.shown:
             delta = stable[len(self.open.shown) :]
@@ -271,7 +277,8 @@ class UserTurn:
         if settled and self._may_revise(opened):
             opened.turn.asked_at = now
             # The final decode takes the place of a partial one, whose words never come.
-            opened.partial_running = False
+            if opened.partial_running:
+                opened.partial_running, opened.partial_due = False, self.position
             self._update_delay()
             urgent = not opened.turn.announced
             yield DecodeFinal(opened.turn.id, opened.turn.revision, urgent)
@@ -317,7 +324,7 @@ class UserTurn:
         opened = self.open
         if opened is None:
             return
-        opened.end_probability = 0.0
+        opened.end_probability, opened.ends_within = 0.0, math.inf
         opened.ending, opened.awaits_ending = None, False
         self.endpointing.pace.went_on_after(self.detector.last_pause)
         if opened.turn.asked_at is None:
@@ -349,9 +356,8 @@ class UserTurn:
         if opened is None or opened.turn.asked_at is None:
             return endpointing.default_delay
         if opened.words is not None and not opened.awaits_ending:
-            seconds = self.detector.speech_end - self.detector.began
             delay = endpointing.delay_after(
-                opened.words.text, seconds, opened.end_probability, opened.ending
+                opened.words.text, self.voiced, opened.end_probability, opened.ending
             )
             return max(delay, self._delay_after_opening(opened))
         if endpointing.semantic or not opened.turn.announced:
@@ -398,6 +404,7 @@ class UserTurn:
     def _mark_end(self, turn: Turn, now: float) -> None:
         detected = self.detection and self._last_speech_at > 0
         turn.speech_end = self.detector.speech_end if detected else self.position
+        turn.voiced = self.voiced if detected else math.inf
         speech_end_at = self._last_speech_at if detected else self.last_sound_at
         turn.timings.mark(Stage.SPEECH_END, speech_end_at)
         turn.timings.mark(Stage.TURN_END, now)
@@ -433,6 +440,11 @@ class UserTurn:
         if self.detector.state is not TurnState.ONSET:
             return 0.0
         return max(0.0, self.detector.began + ONSET_SECONDS - self.position)
+
+    @property
+    def voiced(self) -> float:
+        """Seconds from the first to the last speech of the open turn."""
+        return self.detector.speech_end - self.detector.began
 
     @property
     def speech_end_at(self) -> float:

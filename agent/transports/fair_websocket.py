@@ -2,8 +2,10 @@
 
 Uvicorn parses whatever one read brought, up to 256 KiB, in one go: thousands of frames of two
 bytes, or of pings, hold up everybody. Here they are parsed in slices, and a connection that takes
-more of the loop than its share is read more slowly. Uses the attributes ``transport``, ``conn`` and
-``loop`` of uvicorn's class, which are not public; the tests fail when they go.
+more of the loop than its share is read more slowly. A handshake that the package websockets cannot
+read is answered, too: uvicorn would keep such a connection open for ever, without a word. Uses the
+attributes ``transport``, ``conn``, ``handshake_initiated`` and ``loop`` of uvicorn's class, which
+are not public; the tests fail when they go.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets import http11
 from websockets.frames import CloseCode, Frame
 
 from agent.rates import TokenBucket
@@ -32,6 +35,14 @@ CLOSED_SECONDS = 0.02
 buffers of the operating system with a million frames."""
 MAX_FRAGMENTS = 4096
 """Fragments of one message; what they hold has bounds of its own, and they may hold nothing."""
+MAX_HEADER = 32_768
+"""Bytes of one header of a handshake: a client secret may have half of that (``seal.py``)."""
+BAD_HANDSHAKE = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\nContent-Length: 40\r\n\r\nThis handshake of a websocket is no good"
+)
+
+http11.MAX_LINE_LENGTH = MAX_HEADER
 
 
 class _Valve:
@@ -119,7 +130,8 @@ class FairWebsocket(WebSocketsSansIOProtocol):
         while self._unparsed and not self._valve.full:
             piece = bytes(self._unparsed[:SLICE])
             del self._unparsed[:SLICE]
-            super().data_received(piece)
+            if not self._taken(piece):
+                return
             if time.thread_time() - began > SLICE_SECONDS:
                 break
         took = time.thread_time() - began
@@ -132,6 +144,23 @@ class FairWebsocket(WebSocketsSansIOProtocol):
         if (self._unparsed and not self._valve.full) or owed:
             self._timer = self.loop.call_later(owed, self._parse)
         self._set_reading(not self._unparsed and not self._valve.full and not owed)
+
+    def _taken(self, piece: bytes) -> bool:
+        """Whether uvicorn could make something of ``piece``; if not, the connection is closed."""
+        try:
+            super().data_received(piece)
+        except Exception as error:  # odd headers of a handshake raise several kinds
+            if self.handshake_initiated:
+                raise
+            log.info("closed a websocket of %s: %r", self.client and self.client[0], error)
+            self.transport.abort()
+            return False
+        if self.handshake_initiated or self.conn.handshake_exc is None:
+            return True
+        log.info("refused a handshake of %s", self.client and self.client[0])
+        self.transport.write(BAD_HANDSHAKE)
+        self.transport.close()
+        return False
 
     def _set_reading(self, wanted: bool) -> None:
         if wanted is not self._paused or self.transport.is_closing():

@@ -14,6 +14,7 @@ from aiortc.sdp import candidate_from_sdp
 from agent.errors import OnebreathError
 
 MAX_LINES = 512
+MAX_PORT = 65_535
 
 
 class BadFragment(OnebreathError):
@@ -66,4 +67,11 @@ def _candidate(value: str) -> RTCIceCandidate | None:
         candidate = candidate_from_sdp(value)
     except Exception as error:  # at bad text the parser raises every kind of error
         raise BadFragment(f"a candidate cannot be read: {value[:80]!r} ({error!r})") from None
+    if not has_port(candidate):
+        raise BadFragment(f"a candidate has no port from 0 to {MAX_PORT}: {value[:80]!r}")
     return candidate if candidate.protocol.lower() == "udp" else None
+
+
+def has_port(candidate: RTCIceCandidate) -> bool:
+    """Whether its port is one: a socket that is to send to another closes, with its call."""
+    return 0 <= candidate.port <= MAX_PORT

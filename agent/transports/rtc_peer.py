@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +29,7 @@ from aiortc.stats import RTCRemoteInboundRtpStreamStats
 
 from agent.config.settings import IceServer
 from agent.errors import OnebreathError
-from agent.transports.ice_fragment import IceFragment
+from agent.transports.ice_fragment import MAX_PORT, IceFragment, has_port
 from agent.transports.rtc_guard import guard
 from agent.transports.rtc_track import SpeechTrack
 from agent.transports.turn import credentials
@@ -42,6 +43,7 @@ ANSWER_SECONDS = 5.0
 """Seconds for an answer; it takes longer only where a candidate's name cannot be resolved."""
 _BUFFER = "_RTCRtpReceiver__jitter_buffer"
 _CONNECT = "_RTCPeerConnection__connect"
+_CLOSED = "_RTCPeerConnection__isClosed"
 
 
 class BadOffer(OnebreathError):
@@ -75,15 +77,16 @@ def check_offer(sdp: str) -> None:
     """Check that an offer can become a call.
 
     Raises:
-        BadOffer: it is too long or not SDP, has other sections than audio and a data channel, or
-            too many candidates.
+        BadOffer: it is too long or not SDP, has other sections than audio and a data channel,
+            bundles them with one that it lacks, or has too many or odd candidates.
     """
     if len(sdp) > MAX_SDP:
         raise BadOffer(f"the offer has {len(sdp)} characters; {MAX_SDP} are allowed")
     try:
-        media = SessionDescription.parse(sdp).media
+        offer = SessionDescription.parse(sdp)
     except Exception as error:  # at bad text the parser raises every kind of error
         raise BadOffer(f"the offer is no SDP that can be read: {error!r}") from None
+    media = offer.media
     kinds = sorted(section.kind for section in media if section.port)
     if kinds != ["application", "audio"]:
         found = ", ".join(kinds) or "nothing"
@@ -93,9 +96,21 @@ def check_offer(sdp: str) -> None:
         )
     if not all(section.dtls and section.dtls.fingerprints for section in media if section.port):
         raise BadOffer("the offer has no a=fingerprint, without which nothing can be encrypted")
-    candidates = sum(len(section.ice_candidates) for section in media)
-    if candidates > MAX_CANDIDATES:
-        raise BadOffer(f"the offer has {candidates} candidates; {MAX_CANDIDATES} are allowed")
+    _check_bundle(offer)
+    candidates = [candidate for section in media for candidate in section.ice_candidates]
+    if len(candidates) > MAX_CANDIDATES:
+        raise BadOffer(f"the offer has {len(candidates)} candidates; {MAX_CANDIDATES} are allowed")
+    if not all(map(has_port, candidates)):
+        raise BadOffer(f"the offer has a candidate whose port is none from 0 to {MAX_PORT}")
+
+
+def _check_bundle(offer: SessionDescription) -> None:
+    """Check that sections are bundled with one that is there: aiortc has no transport else."""
+    mids = {section.rtp.muxId for section in offer.media}
+    bundle = next((group.items for group in offer.group if group.semantic == "BUNDLE"), [])
+    if bundle and bundle[0] not in mids and mids.intersection(bundle[1:]):
+        first = str(bundle[0])[:40]
+        raise BadOffer(f"a=group:BUNDLE begins with {first!r}, which is the a=mid of no section")
 
 
 def ice_of(sdp: str) -> tuple[str | None, int]:
@@ -112,9 +127,8 @@ async def add_candidates(peer: RTCPeerConnection, fragment: IceFragment) -> None
         BadOffer: the connection cannot take them.
     """
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):  # a name is to be resolved
-            for candidate in fragment.candidates:
-                await peer.addIceCandidate(candidate)
+        async with asyncio.timeout(ANSWER_SECONDS):  # names of mDNS are asked for, all at once
+            await asyncio.gather(*map(peer.addIceCandidate, fragment.candidates))
     except Exception as error:  # at odd candidates aiortc raises every kind of error
         raise BadOffer(f"the candidates cannot be taken: {error!r}") from None
 
@@ -143,9 +157,34 @@ def _close_if_it_cannot_connect(peer: RTCPeerConnection) -> None:
             await connect()
         except Exception as error:  # at an odd offer aiortc raises every kind of error
             log.info("a connection cannot be made: %r", error)
-            await peer.close()
+            await close(peer)
 
     setattr(peer, _CONNECT, connect_or_close)
+
+
+async def close(peer: RTCPeerConnection) -> None:
+    """Close a connection, also one of which an odd offer left parts unmade; twice is harmless.
+
+    There aiortc's own ``close`` raises, closes no sockets, and waits for ever the next time.
+    """
+    try:
+        await peer.close()
+    except Exception as error:  # every kind: which parts are missing depends on the offer
+        log.info("a connection was closed in pieces: %r", error)
+        for transport in _transports(peer):
+            with suppress(Exception):
+                await transport.stop()
+                await transport.transport.stop()
+        getattr(peer, _CLOSED).set_result(True)
+
+
+def _transports(peer: RTCPeerConnection) -> set[Any]:
+    """The DTLS transports that a connection has by now."""
+    found: set[Any] = {each.sender.transport for each in peer.getTransceivers()}
+    found |= {each.receiver.transport for each in peer.getTransceivers()}
+    if peer.sctp is not None:
+        found.add(peer.sctp.transport)
+    return found - {None}
 
 
 async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str:

@@ -208,7 +208,7 @@ class WebRtcTransport:
         if self._ticking is not None:
             self._ticking.cancel()
         self._track.stop()
-        await self._peer.close()
+        await rtc_peer.close(self._peer)
         self._lose()
 
     async def close(self, code: int, reason: str) -> None:

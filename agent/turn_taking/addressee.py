@@ -37,14 +37,15 @@ _REMARKS: Final = (
 _TO_PETS: Final = r"(?:^|[,.!] ?)(?:good|bad) (?:boy|girl|dog|kitty)[.!]*$"
 _TO_OTHERS: Final = re.compile(
     rf"^(?:(?:hey|oh|yes|no|okay|ok|sorry|wait|hold on|not now) ?,? )?{_LOVED}(?:,|[.!?]*$)"
-    rf"|{_REMARKS}|{_TO_PETS}"
+    rf"|^{_LOVED} (?:can|could|would|will|did|do|have|are|were) you\b|{_REMARKS}|{_TO_PETS}"
 )
 
 
 def speaks_to_others(words: str) -> bool:
     """Whether a rule takes English words for speech to somebody beside the caller.
 
-    "Honey, pass me the salt" is, "honey and lemon, please" and "call my mom" are not.
+    "Honey, pass me the salt" is, and so is "honey can you", as a recogniser writes its beginning;
+    "honey and lemon, please" and "call my mom" are not.
     """
     if len(words) > MAX_CHARACTERS:
         return False

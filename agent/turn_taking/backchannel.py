@@ -9,16 +9,23 @@ MAX_CHARACTERS: Final = 80
 """Characters of words beyond which they are no backchannel."""
 
 _PHRASES: Final = (
-    r"m+(?:-?h+m+)?|m+-m+|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow|yeah|yea|yep|yup"
-    r"|ya|yes|okay|ok|o\.k|kay|right|alright|all right|sure|sure thing|fine|exactly|true"
-    r"|correct|indeed|absolutely|definitely|totally|of course|really|good|great|nice|cool"
-    r"|perfect|lovely|interesting|awesome|amazing|i see|i know|i understand|i get it|got it"
+    r"m+(?:-?h+m+)?|m+-m+|mm+[aiou\d]|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow"
+    r"|yeah|yea|yep|yup|ya|yes|okay|ok|o\.k|kay|right|alright|all right|sure|sure thing|fine"
+    r"|exactly|true|correct|indeed|absolutely|definitely|totally|of course|really|good|great|nice"
+    r"|cool|perfect|lovely|interesting|awesome|amazing|i see|i know|i understand|i get it|got it"
     r"|gotcha|got you|makes sense|that makes sense|fair enough|sounds good|that's right"
     r"|that's true|that's good|that's great|that's nice|no way|oh no|oh my god|oh my"
     r"|ha(?:-?ha)*|he(?:h|-?he)+|lol|laughs?|laughing|laughter|laughing softly|chuckles?"
     r"|giggles?|coughs?|coughing|sighs?|sneezes?|sniffs?|clears throat|breathing"
 )
 _BACKCHANNEL: Final = re.compile(rf"(?:{_PHRASES})(?: (?:{_PHRASES}))*")
+SHORTEST_ANSWER: Final = 0.21
+"""Seconds of voice below which hardly any word is spoken: "hi" takes 0.22, "no" and "two" 0.27."""
+STRAY_CHARACTERS: Final = 4
+"""Characters of what a recogniser makes of a hum, at most."""
+_SHORT_WORDS: Final = re.compile(
+    r"[a-ln-z]|no|nope|nah|yes|yep|what|why|who|when|how|stop|wait|go|hi|hey"
+)
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
 _HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+")
@@ -39,3 +46,14 @@ def is_backchannel(words: str) -> bool:
         return False
     plain = _SPACE.sub(" ", words.lower().replace("’", "'")).strip()
     return _BACKCHANNEL.fullmatch(plain) is not None
+
+
+def is_stray_sound(words: str, seconds: float) -> bool:
+    """Whether a sound of ``seconds`` of voice is a hum, and its words what was made of it.
+
+    A hum of 0.2 s comes back as "10", "and" or "Yeah.". Words that people clip are not taken for
+    one. It is for the calling code to know that nothing was asked.
+    """
+    plain = _SPACE.sub(" ", words.lower()).strip()
+    short = seconds < SHORTEST_ANSWER and len(plain) <= STRAY_CHARACTERS
+    return short and _SHORT_WORDS.fullmatch(plain) is None

@@ -91,6 +91,10 @@ logistic regression (ADR 39); docs/turns.md has their reliability on other words
 DOUBT: Final = 0.4
 HIGHEST: Final = {Evidence.DOUBTED: DOUBT, Evidence.LACKING: 0.7}
 """Highest probability of a whole turn where the rules doubt what a head does not know."""
+LOWEST: Final = {Evidence.QUESTION: 0.72, Evidence.STATEMENT: 0.55}
+"""Lowest probability of a whole turn whose words end with a question mark and lack nothing: a head
+that knows them badly would make the caller wait for a second or more. STATEMENT is a short question
+that may go on: "Can you help me?"."""
 MELODY_WEIGHT: Final = 0.5
 """Not fitted: smart-turn hears nothing in synthetic voices."""
 
@@ -116,7 +120,8 @@ def whole_probability(
     if melody is not None:
         odds += MELODY_WEIGHT * _logit(melody)
     probability = 1.0 / (1.0 + math.exp(-odds))
-    return min(probability, HIGHEST.get(kind, 1.0))
+    lowest = LOWEST.get(kind, 0.0) if found.mark == "?" else 0.0
+    return max(min(probability, HIGHEST.get(kind, 1.0)), lowest)
 
 
 def _logit(probability: float) -> float:
@@ -148,6 +153,14 @@ class CallerPace:
         if seconds >= SHORTEST:
             self.pauses.append(seconds)
 
+    def was_cut_off_after(self, seconds: float) -> None:
+        """Note a pause that was taken for the end of a turn, and after which he went on.
+
+        It is known for a pause for thought, and counts at once.
+        """
+        if SHORTEST <= seconds <= LONGEST_THOUGHT:
+            self.pauses.extend([seconds] * ENOUGH)
+
     @property
     def extra(self) -> float:
         """Seconds that a doubtful pause may last longer than usual."""
@@ -163,6 +176,8 @@ ENOUGH: Final = 2
 """Pauses from which on it is known."""
 SHORTEST: Final = 0.2
 """Seconds; shorter pauses belong to the flow of speech."""
+LONGEST_THOUGHT: Final = 2.0
+"""Seconds; after a longer silence the caller begins anew."""
 USUAL: Final = 0.7
 """Seconds of a pause for thought that the endpoint delays are made for."""
 LEAST_EXTRA: Final = 0.0

@@ -27,20 +27,32 @@ class FloorRequest(Enum):
     """The caller asks whether anybody listens: "hello?", "can you hear me?"."""
 
 
+_NUMBER: Final = r"\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|fifteen|twenty|thirty"
 _TIME: Final = (
-    r"(?:(?:a|one|another|just a|half a|two|a few|some|a little)? ?"
+    rf"(?:(?:a|one|another|just a|half a|a few|a couple of|some|a little|{_NUMBER})? ?"
     r"(?:seconds?|secs?|minutes?|moments?|bit|mo|time|while))"
 )
+_SPEECH: Final = (
+    r"(?:talking|speaking|reading|explaining|repeating|telling|saying|listing|counting|singing"
+    r"|going on|chatting|rambling|lecturing)"
+)
+"""What an agent does that speaks; "stop smoking" is no wish about the floor."""
 _THINGS: Final = (
     r"(?:(?:my|a|the|some) (?:reading )?(?:glasses|pen|pencil|paper|card|wallet|phone|notes|keys"
     r"|purse|bag|password))"
+)
+_UNTIL: Final = (
+    r"(?: (?:until|till|while) (?:(?:i am|i'm|i have|i've) (?:done|back|ready|finished|thinking)"
+    rf"|i (?:just )?(?:think|check|look|(?:get|grab|find|fetch|look for) (?:it|that|{_THINGS}))))"
 )
 _STOP: Final = (
     r"(?:stop|be quiet)(?: it| that| this| now| here| there| right there| right now)?"
     rf"(?: for {_TIME})?"
     r"|(?:would|do) you mind stopping(?: now| that)?|(?:that will|that'll) do"
-    rf"|stop (?:talking|speaking|it now|reading|the story|saying that)(?: for {_TIME})?"
-    r"|(?:let's|let us) stop(?: it)?(?: here| there)?|i told you to (?:stop|be quiet|wait)"
+    rf"|(?:stop|quit) {_SPEECH}(?: (?:to )?me)?(?: (?:it|that|this|now|about (?:it|that|this)))?"
+    rf"(?: for {_TIME})?|stop (?:it now|the story)"
+    r"|(?:let's|let us) (?:stop(?: it)?|leave it)(?: here| there| at that)?"
+    r"|i told you to (?:stop|be quiet|wait)"
     r"|scratch that|(?:it )?(?:doesn't|does not) matter"
     r"|(?:you (?:can|may|should)|i (?:want|need) you to) (?:stop|be quiet|shut up)"
     r"(?: talking| speaking| now)?"
@@ -50,12 +62,14 @@ _STOP: Final = (
     r"|(?:that's|that is|it's|that was|that will be|that'll be)? ?(?:quite |more than )?enough"
     r"|enough(?: of that| already| now| talking)?"
     r"|never ?mind(?: that| about that| then)?|forget (?:it|that|about it|about that|i asked)"
-    r"|don't (?:bother|worry about it)|drop it|leave it"
+    r"|don't (?:bother|worry about it)|drop it|leave it(?: there| at that)?"
+    r"|(?:i've|i have|i) heard (?:quite )?enough(?: of (?:it|that|this))?"
+    r"|don't (?:go on|continue)(?: (?:with )?(?:it|that|this))?"
 )
 _WAIT: Final = (
-    rf"wait(?: up)?(?: for)?(?: {_TIME})?"
+    rf"wait(?: up)?(?: for)?(?: {_TIME})?{_UNTIL}?"
     rf"|hold|hold the line|(?:hold|hang) (?:on|up|it|that thought|your horses)(?: there)?(?: for)?"
-    rf"(?: {_TIME})?"
+    rf"(?: {_TIME})?{_UNTIL}?"
     rf"|(?:just )?(?:give|gimme)(?: me| us)? {_TIME}(?: to (?:think|check|look|see))?"
     rf"|(?:just )?(?:one|a|half a|just one|just a) (?:seconds?|secs?|minute|moment|mo|tick)"
     rf"|(?:i|we) (?:need|want|have)(?: to)?(?: just)? (?:{_TIME}|think)"
@@ -64,19 +78,21 @@ _WAIT: Final = (
     rf"(?: about (?:it|that|this))?(?: for)?(?: {_TIME})?"
     rf"|(?:i'll|i will|i'm going to) (?:think|be right back|be back)(?: about it)?(?: in)?"
     rf"(?: {_TIME})?"
-    rf"|i'm (?:still )?(?:thinking|not (?:done|finished)(?: yet)?|still talking)"
+    rf"|(?:i'm|i am) (?:still )?(?:thinking|not (?:done|finished)(?: yet)?|still talking)"
     rf"|(?:i'm not|i wasn't|i am not) (?:done|finished)(?: yet)?"
+    r"|(?:can|could|may) i (?:just |please )?(?:finish|think)(?: my (?:thought|sentence))?"
     rf"|let me (?:just |quickly )?(?:check|get|grab|find|fetch|look for) (?:something|{_THINGS})"
     rf"|excuse me (?:for )?{_TIME}"
     rf"|(?:would|do) you mind (?:waiting|holding)(?: on)?(?: for)?(?: {_TIME})?"
     rf"|(?:i'll|i will) be (?:with you|there|back)(?: in)? {_TIME}|let me just (?:check|look|see)"
-    rf"|bear with me(?: for)?(?: {_TIME})?|not now|pause|stand by|time out|be right back"
+    rf"|bear with me(?: for)?(?: {_TIME})?|not now|pause(?: for)?(?: {_TIME})?|stand by|time out"
+    r"|be right back"
     rf"|don't (?:interrupt(?: me)?|talk|speak|say anything)(?: yet| now)?|slow down a second"
 )
 _ATTENTION: Final = (
     r"hell+o+|hallo|halo|hey(?: there)?|hi(?: there)?|yo"
     r"|(?:is |are )?(?:anybody|anyone|someone|somebody|you)(?: still| even)?"
-    r" (?:there|here|home|listening|alive|awake|with me|on the line)"
+    r" (?:there|here|home|listening|alive|awake|with me|on the line|working on (?:it|that))"
     r"|can (?:anybody|anyone|someone|somebody) hear me|(?:are we|am i) still (?:connected|on)"
     r"|(?:can|could|did|do|are) you (?:still |even )?"
     r"(?:hear|hearing|get|catch|listening to|understand)"
@@ -91,7 +107,9 @@ _AROUND: Final = (
     r"please|okay|ok|oh|no|nope|yes|yeah|hey|um|uh|er|ah|so|but|well|now|just|right|alright"
     r"|all right|sorry|thanks|thank you|excuse me|actually|then|will you|would you|can you"
     r"|could you|for me|i said|i say|agent|computer|assistant|robot|man|dude|sir|ma'am|for now"
-    r"|there|already|again"
+    r"|there|already|again|h+m+|(?:it's|it is|that's) (?:fine|okay|ok|alright|all right)"
+    r"|i (?:get|got|see|understand|know)(?: it| that)?|got it"
+    r"|i'll (?:do|find|figure|look|check|work) (?:it|that)(?: out| up)?(?: myself)?"
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import accumulate
 from time import perf_counter
 
@@ -50,12 +50,15 @@ def step_ms(model: Transformer, rows: int, visible: int, context: int, repeats: 
     return min(times)
 
 
-def draft_costs(model: Transformer, drafter: Drafter, context: int) -> DraftCosts:
+def draft_costs(
+    model: Transformer, drafter: Drafter, context: int
+) -> Generator[None, None, DraftCosts]:
     """The cost of rounds of the rule `draft` on this machine: the least of several measurements.
 
-    They take turns, so that a busy moment does not fall on one of them alone. The clock counts and
-    not the processor's time, to which idle threads add while they spin. A pass over fewer rows
-    never counts as dearer than one over more: what is disturbed takes longer, not shorter.
+    The generator pauses after each of them, and returns the cost. They take turns, so that a busy
+    moment does not fall on one of them alone. The clock counts and not the processor's time, to
+    which idle threads add while they spin. A pass over fewer rows never counts as dearer than one
+    over more: what is disturbed takes longer, not shorter.
     """
     visible = min(_DRAFTED_AT, context)
     store = scratch(model, visible, context)
@@ -67,6 +70,7 @@ def draft_costs(model: Transformer, drafter: Drafter, context: int) -> DraftCost
             begin = perf_counter()
             action()
             least[i] = min(least[i], (perf_counter() - begin) * 1e3)
+            yield
     known = list(accumulate(reversed(least[:-1]), min))[::-1]
     sizes = range(1, _DRAFTED_ROWS[-1] + 1)
     rows = tuple(known[bisect_left(_DRAFTED_ROWS, size)] for size in sizes)

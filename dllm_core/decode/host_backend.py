@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from threading import Lock
 from time import monotonic, perf_counter
 
@@ -183,14 +183,17 @@ class HostBackend:
         return []
 
     def measure(self, options: DecodeOptions) -> None:
-        """Measure what such replies have to know: the cost of drafts, or of steps that may be cut.
-
-        It takes half a second or so on a CPU.
-        """
+        """Measure what such replies have to know: the cost of steps that may be cut."""
         if options.deadline_ms is not None or not options.keeps_every_word:
             self.cost = measured_cost(self._model, self.context)
+
+    def measure_drafts(self, options: DecodeOptions) -> Generator[None, None, None]:
+        """Measure the cost of drafts, if such replies draft, in pieces of some 20 ms.
+
+        It takes half a second or so on a CPU; until then a typical cost stands in.
+        """
         if options.rule == "draft" and self.drafter is not None:
-            self.draft_costs = draft_costs(self._model, self.drafter, self.context)
+            self.draft_costs = yield from draft_costs(self._model, self.drafter, self.context)
 
 
 class HostSteps(Iterator[DenoiseStep]):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import ModelFileError, WeightsError
-from dllm_core.model import families, fields_of_json, tokenizer
+from dllm_core.model import families, fields_of_json, heap, tokenizer
 from dllm_core.model.families import NameMap
 from dllm_core.model.field_types import is_whole
 from dllm_core.model.gguf_file import GgufFile
@@ -68,6 +68,7 @@ def find(source: str | Path, changes: Mapping[str, Any] | None = None) -> Checkp
     else:
         checkpoint = _from_directory(_fetch(str(source)), given)
     _check_agreement(checkpoint, given)
+    heap.trim()  # what made the tokenizer is gone: the weights need the room
     return checkpoint
 
 
@@ -79,6 +80,7 @@ def _from_gguf(path: Path, changes: Mapping[str, Any]) -> Checkpoint:
     families.check_gguf(file.metadata)
     words = tokenizer.from_gguf(file.metadata)
     config = families.config_from_gguf(file.metadata, file.tensors, divisors, **changes)
+    file.forget_words()
     arranged = arrange_heads(tensors.items(), config, interleaved=config.family == "llama")
     return Checkpoint(config, words, families.GGUF, arranged, path)
 

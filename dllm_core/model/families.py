@@ -74,6 +74,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "qwen2": {"qkv_bias": True},
     "qwen3": {"qk_norm": True},
+    "mistral": {},
     "llada": {"attention": "bidirectional", "shift": False},
     "Dream": {"attention": "bidirectional", "qkv_bias": True},
     "sdar": {"qk_norm": True, "block_length": 4, "shift": False},
@@ -100,6 +101,8 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 """Fields of ModelConfig that the configuration files of a family leave out, by `model_type`."""
 
 _MASK_IDS = {"Dream": 151_666, "sdar": 151_669, "Fast_dLLM_Qwen": 151_665}
+_MISTRALS_WINDOW = 4096
+"""Positions of every layer's window, unless the file has another or null."""
 _LLADA_MASK_IDS = {126_464: 126_336, 155_136: 5}
 _LLADA_ENDS_OF_TURN = {126_464: 126_348}
 """By size of the vocabulary, as the mask ids: LLaDA-8B and iLLaDA-8B differ."""
@@ -145,7 +148,8 @@ def names_of(config: ModelConfig) -> NameMap:
     return LLADA if config.family == "llada" else HUGGING_FACE
 
 
-AUTOREGRESSIVE = ("llama", "qwen2", "qwen3")
+_GGUF_FAMILIES = ("llama", "qwen2", "qwen3")
+AUTOREGRESSIVE = (*_GGUF_FAMILIES, "mistral")
 """Families whose checkpoints predict the next token, unless their files say otherwise."""
 
 _OPEN_DLLM = {"attention": "bidirectional", "shift": True}
@@ -185,6 +189,8 @@ def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
         UnsupportedModelError: the model_type is not known, or has parts that the engine lacks.
         ModelFileError: a needed field is missing, or a number is none.
     """
+    if values.get("model_type") == "mistral":
+        values = {"sliding_window": _MISTRALS_WINDOW, **values}
     # A field that is null is as good as absent; a mask token is sought elsewhere before.
     values = {k: v for k, v in values.items() if v is not None or k == "mask_token_id"}
     family = values.get("model_type")
@@ -272,7 +278,7 @@ def check_gguf(metadata: Mapping[str, Any]) -> str:
         ModelFileError: a number is none, or out of its range.
     """
     family = metadata.get("general.architecture")
-    if not isinstance(family, str) or family not in AUTOREGRESSIVE:
+    if not isinstance(family, str) or family not in _GGUF_FAMILIES:
         raise UnsupportedModelError(
             f"GGUF files of the architecture {family!r} are not supported; llama, qwen2 and "
             "qwen3 are."

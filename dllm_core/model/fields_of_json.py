@@ -145,4 +145,5 @@ def within_window(values: Mapping[str, Any], context: int) -> int:
     if window is None or values.get("use_sliding_window") is False:
         return context
     slides = values.get("use_sliding_window") or (kinds and "sliding_attention" in kinds)
+    slides = slides or values.get("model_type") == "mistral"
     return min(context, int(window)) if slides else context

@@ -42,6 +42,7 @@ _SCALARS = {
 _STRING, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
 _ALIGNMENT = 32
+_WORDS = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "merges", "token_type", "scores"))
 
 
 @cache
@@ -101,9 +102,19 @@ class GgufFile:
         # Tensors are read from the file itself: pages of a mapping would count as our memory.
         self._bytes.close()
 
+    def forget_words(self) -> None:
+        """Drop the vocabulary from `metadata`: while weights are read, the tokenizer has it."""
+        for key in _WORDS:
+            self.metadata.pop(key, None)
+
     def _read_header(self) -> None:
         self._position = 4
         version = self._scalar("I")
+        if version and not version & 0xFFFF:
+            raise ModelFileError(
+                f"{self.path} is a big-endian GGUF file, for IBM's machines: take the model's "
+                "little-endian file, or convert this one with the gguf package."
+            )
         if version not in _VERSIONS:
             raise ModelFileError(
                 f"{self.path} has GGUF version {version}; 2 and 3, with the bytes of "

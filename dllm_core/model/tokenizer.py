@@ -19,6 +19,7 @@ from tokenizers.decoders import DecodeStream
 
 from dllm_core import thinking
 from dllm_core.errors import ModelFileError, OptionError, UnsupportedModelError
+from dllm_core.model.chat_forms import Chat, rendered
 from dllm_core.model.json_files import POINTER, is_pointer, read_json, read_text
 
 _CONTROL, _USER_DEFINED = 3, 4
@@ -83,7 +84,8 @@ class Tokenizer:
         """Token ids of a conversation of (role, content) pairs, ready for the reply.
 
         Special tokens that are written out in a content stay text: a caller cannot end a turn or
-        speak for another role. A model that can think before it replies is told not to.
+        speak for another role. A model that can think before it replies is told not to. Where the
+        template refuses system messages, they stand at the head of the user's.
 
         Raises:
             OptionError: the model has no chat template, or the template refuses these roles.
@@ -98,6 +100,9 @@ class Tokenizer:
 
         def render(contents: Sequence[str]) -> str:
             chat = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
+            return rendered(chat, write)
+
+        def write(chat: Chat) -> str:
             return str(template.render(messages=chat, **WITHOUT_THINKING, **self._special))
 
         try:

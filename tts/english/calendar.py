@@ -89,6 +89,14 @@ def _iso(match: re.Match[str]) -> str | None:
     return said
 
 
+def _year_month(match: re.Match[str]) -> str | None:
+    """Say "2024-05" as a month; "2010-12" and "2023-24" are years."""
+    month = int(match["m"])
+    if month > int(match["y"][2:]):
+        return None
+    return f"{MONTHS[month - 1]} {year(match['y'])}"
+
+
 def clock(hour: int, minute: int) -> str:
     """A time of the 24-hour clock."""
     if minute == 0:
@@ -145,6 +153,7 @@ class Dates:
                 self._slashed,
             ),
             Rule(rf"(?<![\w/])(?P<a>\d\d?)/(?P<b>\d\d?){_LAST}", self._short),
+            Rule(rf"(?<![\w/.-])(?P<y>{_YEAR})-(?P<m>0[1-9]|1[0-2])(?![\w/-]|\.\d)", _year_month),
             *_RULES,
         )
 

@@ -59,8 +59,6 @@ def _time(match: re.Match[str]) -> str | None:
         ("ratio of", "odds of", "scale of")
     ):
         return f"{cardinal(int(hour))} to {cardinal(int(minute))}"
-    if before in _BOOKS and not half:
-        return f"{cardinal(int(hour))} {cardinal(int(minute))}"
     said = _time_words(hour, minute, half)
     exact = bool(second) and float(second) != 0
     if int(minute) == 0 and int(hour) and not half and (exact or before in ("in", "for", "lasted")):
@@ -129,7 +127,19 @@ def _oclock(match: re.Match[str]) -> str:
     return f"{cardinal(int(match['h']))} o'clock"
 
 
+def _verse(match: re.Match[str]) -> str | None:
+    """Say "John 3:16", "Psalm 23:1-3": chapter and verse of a book."""
+    if words_before(match).strip("(,") not in _BOOKS:
+        return None
+    said = f"{number(match['c'])} {number(match['v'])}"
+    return f"{said} to {number(match['w'])}" if match["w"] else said
+
+
 RULES = (
+    Rule(
+        r"(?<![\w.,:])(?P<c>\d{1,3}):(?P<v>\d{1,3})(?:\s?[-–]\s?(?P<w>\d{1,3}))?(?![\w:]|[.,]\d)",
+        _verse,
+    ),
     Rule(r"(?<!\w)[qQ](?P<n>\d{1,2})h(?:rs?)?(?!\w)", _every, starts="l"),
     Rule(
         rf"(?<![\w:.,$€£])(?P<h>{_HOUR})(?:[:.](?P<m>[0-5]\d))?(?P<half>{_HALF})?{_TO}"

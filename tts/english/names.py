@@ -263,6 +263,9 @@ def _after_name(match: re.Match[str]) -> str | None:
 
 def _word(match: re.Match[str]) -> str | None:
     written, text = match.group(), match.group().lower()
+    around = match.string[: match.start()][-1:] + match.string[match.end() :][:1]
+    if "/" in written and "/" in around:  # "a/b/c" is a path
+        return None
     if written.isupper() and "/" not in written and not text.startswith("ww"):
         return None
     follows = text not in (

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from tts.english import (
     amounts,
+    asides,
     brackets,
     clock,
     codes,
@@ -23,8 +24,6 @@ from tts.english.calendar import Dates
 from tts.english.numbers import NUM, SIGN, digits, number, ordinal, split_number
 from tts.english.symbols import SYMBOLS
 from tts.grammar import Rule, RuleGrammar
-
-_TAG = r"</?[A-Za-z][\w-]*(?:\s+[\w:-]+(?:=(?:\"[^\"]*\"|'[^']*'|[^\s>]+))?)*\s*/?>"
 
 
 def _ordinal(match: re.Match[str]) -> str:
@@ -71,12 +70,17 @@ _MARKS = (
     Rule(r"(?<![^\n])\[[xX]\](?=\s\S)", lambda match: "done,", starts="s"),
     Rule(r"(?<=[A-Za-z])~(?P<n>\d{1,3})~", lambda match: number(match["n"]), starts="s"),
     Rule(
+        r"(?<=\d)★+",
+        lambda match: "star" if match.string[match.end() :][1:2].islower() else "stars",
+        starts="s",
+    ),
+    Rule(
         r"(?<![\w-])(?P<g>[A-F]|O|AB)[-−–](?=\s(?:in|on|for|average|grade|student|blood|and|or)\b|[.,;!?)]|\s?$)",
         lambda match: f"{' '.join(match['g'])} minus",
         starts="l",
     ),
 )
-"""Footnotes, boxes of a list of tasks, marks of a school."""
+"""Footnotes, boxes of a list of tasks, stars, marks of a school."""
 _NUMBERS = (
     Rule(
         r"(?<![\w.,])(?P<n>\d+)(?:st|nd|rd|th)\s?[-–]\s?(?P<b>\d+)(?:st|nd|rd|th)(?!\w)",
@@ -101,7 +105,7 @@ def grammar(*, day_first: bool = False) -> RuleGrammar:
     inner: list[RuleGrammar] = []
     made = RuleGrammar(
         (
-            Rule(_TAG, lambda match: "", starts="s"),
+            *asides.RULES,
             *_MARKS,
             *electronic.ADDRESSES,
             *phones.RULES,

@@ -50,6 +50,8 @@ class MergedHealth:
         self._deaths = Counter(
             "onebreath_worker_deaths", "Workers that ended unasked.", ["worker"], registry=own
         )
+        for index in range(wanted):
+            self._deaths.labels(str(index))  # Prometheus misses a first death without a 0 before
 
     def app(self) -> Starlette:
         """The ASGI application of the three routes."""
