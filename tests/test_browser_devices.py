@@ -103,9 +103,11 @@ LATE = """async ([firstSound, status, late]) => {
   const { Measurements } = await import("/src/measurements.js");
   const { Turn, Question } = await import("/src/turn.js");
   const turn = new Turn("resp_1", 1, 1000, new Question());
-  Object.assign(turn, { status, firstSoundAt: firstSound, doneAt: status === "in_progress" ? null : 1300 });
+  const doneAt = status === "in_progress" ? null : 1300;
+  Object.assign(turn, { status, firstSoundAt: firstSound, doneAt });
   const noted = [];
-  new Measurements({ session: { turn } }, () => {}, (event) => noted.push(event)).audible(1300 + late);
+  const measured = new Measurements({ session: { turn } }, () => {}, (each) => noted.push(each));
+  measured.audible(1300 + late);
   return noted.map(({ response_id, at }) => [response_id, at]);
 }"""
 

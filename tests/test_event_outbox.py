@@ -1,8 +1,9 @@
-"""When events go on a data channel: at once on a good link, behind the sound on a slow one. Pure."""
+"""When events go on a data channel: at once on a good link, behind the sound on a slow one."""
 
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 from agent.transports.event_outbox import (
     HEADER_BYTES,
@@ -171,7 +172,7 @@ def test_a_link_that_was_slow_is_tried_again_and_later_each_time_in_vain():
         if was_slow and not wire.outbox.slow:
             tried.append(wire.now)
         was_slow = wire.outbox.slow
-    waits = [after - before for before, after in zip(tried, tried[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(tried)]
     assert tried[0] >= PATIENCE_SECONDS
     assert waits == sorted(waits)
     assert not wire.outbox.slow

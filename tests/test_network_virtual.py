@@ -185,8 +185,8 @@ class QueuedLink:
 
 @pytest.mark.slow
 def test_the_events_of_a_call_leave_a_slow_link_to_its_sound(monkeypatch):
-    """Where the voice fits the link, next to nothing is dropped, and once the link is known to be slow,
-    nothing waits long; the events of these turns are 35 KB each, those of a real one 14 KB."""
+    """Where the voice fits the link, next to nothing is dropped, and nothing waits long once the
+    link is known to be slow. The events of a turn are 35 KB here, those of a real one 14 KB."""
     link, settings = QueuedLink(), Settings(webrtc={"ice_hosts": HERE, "bitrate": 24_000})
     answer, ends = "This is an answer of some length, with events for all of its words. " * 3, []
 

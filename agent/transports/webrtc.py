@@ -213,6 +213,9 @@ class WebRtcTransport:
 
     async def close(self, code: int, reason: str) -> None:
         """Close the connection; unless the closure is normal, send the reason as ``call_ended``."""
+        self._outbox.rush()
+        with contextlib.suppress(Disconnected):
+            self._flush()
         if code != NORMAL_CLOSURE:
             trouble = Trouble("call_ended", reason, kind="server_error")
             with contextlib.suppress(Disconnected, TimeoutError):
