@@ -161,7 +161,7 @@ def test_the_voice_takes_fewer_bits_on_a_slow_link_and_more_again_after_it(monke
     in_memory(hold())
     full = link.rate(10, 15)
     assert link.lost(15, 20) > 0.05, "the full rate does not fit"
-    assert link.lost(20, 60) == 0.0
+    assert link.lost(20, 60) < 0.005, "a packet beside a burst of events at most"
     assert link.rate(20, 35) < 0.6 * full
     assert link.rate(47, 57) > 0.95 * full
     (turn,) = turns
