@@ -7,7 +7,10 @@ import base64
 import sys
 import wave
 
-from openai import OpenAI, OpenAIError
+try:
+    from openai import OpenAI, OpenAIError
+except ModuleNotFoundError:
+    sys.exit("this needs the official client; install it: pip install 'openai[realtime]'")
 
 URL = "http://127.0.0.1:8080/v1"
 

@@ -73,6 +73,13 @@ def test_examples_answer_wrong_input(name, arguments, tmp_path, monkeypatch, cap
     assert len(capsys.readouterr().err.strip().splitlines()) <= 3
 
 
+def test_a_client_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples" / "openai_client.py"), run_name="__main__")
+    assert "pip install 'openai[realtime]'" in str(ended.value.code)
+
+
 @pytest.mark.slow
 def test_a_program_of_its_own_answers_wrong_input_with_a_sentence(tmp_path):
     done = run([sys.executable, ROOT / "examples" / "own_checkpoint.py", "/nowhere"], tmp_path)
