@@ -9,9 +9,9 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
 
-# Tests run in so many processes; each loads torch (some 1 GB with the default models). For
-# two cores: browsers and calls in real time wait a lot, so the whole run has a third one.
-WORKERS ?= 3
+# Tests run in so many processes (WORKERS=N); each loads torch (some 1 GB with the default models).
+# For two cores: browsers and calls in real time wait a lot, so that more processes than cores help.
+WORKERS ?=
 FAST_WORKERS ?= 3
 # Compiled files are kept: some tests start Python again, and every worker reads all tests.
 PYTEST  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
@@ -32,11 +32,11 @@ run: $(VENV)/.base $(VENV)/.models ## serve on 127.0.0.1:8080
 demo: $(VENV)/.base $(VENV)/.models ## answer a spoken question in the terminal
 	$(BIN)/onebreath demo
 
-test: setup browser clients ## run the tests of a change: every feature, real models, a browser (WORKERS=3 processes)
-	$(PYTEST) -n $(WORKERS) $(SHARED) -m "not (long or alone)"
+test: setup browser clients ## run the tests of a change: every feature, real models, a browser (WORKERS=4 processes)
+	$(PYTEST) -n $(or $(WORKERS),4) $(SHARED) -m "not (long or alone)"
 
 test-all: setup browser clients ## run all tests, as CI does: the other sizes, precisions and clients, too
-	$(PYTEST) -n $(WORKERS) $(SHARED) -m "not alone"
+	$(PYTEST) -n $(or $(WORKERS),3) $(SHARED) -m "not alone"
 	$(PYTEST) -m alone
 
 test-fast: setup ## run the tests that are quick: no models, no browser, no kernels, no waits
@@ -44,7 +44,7 @@ test-fast: setup ## run the tests that are quick: no models, no browser, no kern
 
 test-long: setup ## run 10,000 random conversations, and every scenario in real time
 	SEQUENCES=$${SEQUENCES:-10000} SEED=$${SEED:-new} $(PYTEST) tests/test_session_machine.py
-	$(PYTEST) -n $(WORKERS) $(SHARED) -m slow --all-live tests/test_scenarios.py
+	$(PYTEST) -n $(or $(WORKERS),3) $(SHARED) -m slow --all-live tests/test_scenarios.py
 
 browser: ## install what the browser tests need
 	@{ $(FIND_CHROMIUM) && command -v node && command -v npm; } >/dev/null || $(DEBIAN_BROWSER) || \
