@@ -60,7 +60,7 @@ _STOP: Final = (
     r"|shut (?:up|it|your mouth)"
     r"|pipe down|zip it|knock it off|cut it out|quit it|give it a rest"
     r"|(?:that's|that is|it's|that was|that will be|that'll be)? ?(?:quite |more than )?enough"
-    r"|enough(?: of that| already| now| talking)?"
+    r"|enough(?: of that| already| now| talking)"
     r"|never ?mind(?: that| about that| then)?|forget (?:it|that|about it|about that|i asked)"
     r"|don't (?:bother|worry about it)|drop it|leave it(?: there| at that)?"
     r"|(?:i've|i have|i) heard (?:quite )?enough(?: of (?:it|that|this))?"
