@@ -344,7 +344,46 @@ UNSURE = {
         The appointment is on Friday at 1030.
         Wake me before 7
     """,
+    "short_question": """
+        Can you help me?
+        Can you explain that?
+        Do penguins fly?
+        Do you ever sleep?
+        Do you like music?
+        Do fish drink water?
+        Can parrots talk?
+        Does gold rust?
+        Did it snow?
+        Will it hurt?
+        Should I call back?
+        Have you eaten?
+        Are cats smart?
+        Are you busy?
+        Are they twins?
+        Is it raining?
+        Is water wet?
+        Is that true?
+        Is Pluto a planet?
+        Is anybody there?
+        Are the shops open?
+        Is the pool heated?
+        Does the bus stop?
+        So, is coffee healthy?
+    """,
     "open_question": """
+        Can you explain?
+        Can we talk?
+        Could you sing?
+        Should I call?
+        Did you hear?
+        Have you seen?
+        Have you?
+        Is the museum?
+        Is the red wine?
+        Is my phone number?
+        Are your new shoes?
+        Is this train?
+        Is there a gym?
         Do you have anything?
         Is there something?
         Is there a pharmacy?

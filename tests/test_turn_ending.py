@@ -188,7 +188,9 @@ def test_a_sure_end_is_a_short_wait():
     ("words", "least", "most"),
     [
         ("What is the capital of France?", 0.5, 0.65),
-        ("Can you help me?", 0.9, 1.1),
+        ("Can you help me?", 0.5, 0.65),
+        ("Do penguins fly?", 0.5, 0.65),
+        ("Can you explain?", 0.9, 1.1),
         ("Can you help me", 1.4, 1.6),
     ],
 )

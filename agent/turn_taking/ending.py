@@ -62,7 +62,7 @@ def evidence(found: Completeness) -> Evidence:
         return Evidence.DOUBTED
     if found.verdict is TurnVerdict.INCOMPLETE:
         return Evidence.UNFINISHED if found.rule in _UNFINISHED else Evidence.LACKING
-    if found.verdict is TurnVerdict.UNSURE:
+    if found.verdict is TurnVerdict.UNSURE and found.rule != "short_question":
         return Evidence.STATEMENT
     return Evidence.QUESTION if found.mark == "?" else Evidence.REQUEST
 

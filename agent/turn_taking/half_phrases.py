@@ -233,13 +233,23 @@ def ends_in_bare_number(sentence: LastSentence) -> bool:
     last, before = sentence.last, sentence.before
     if len(sentence.tokens) < 2 or _CLOCK.fullmatch(last) or _is_spoken_time(sentence):
         return False
+    if "alarm" in sentence.tokens and _UNWRITTEN_CLOCK.fullmatch(last):
+        return False
     if _ORDINAL.fullmatch(last):
         return before in ("the", "on", "for") and words.lead(sentence.tokens) not in words.WH_WORDS
-    number = is_number_word(last)
+    number = is_number_word(last) and not _stands_for_a_thing(sentence)
     decided = before in _DECIDED or before in ("these", "those")
     if not number or decided or _is_year(sentence) or _is_small_sum(sentence):
         return False
     return _wants_unit(sentence)
+
+
+def _stands_for_a_thing(sentence: LastSentence) -> bool:
+    """As in "how much is the small one", "which one", "another one"."""
+    chosen = _DETERMINERS | _words("which another any every each no")
+    near = sentence.tokens[-3:-1]
+    counted = any(is_number_word(token) for token in near)
+    return sentence.last == "one" and not counted and not chosen.isdisjoint(near)
 
 
 def _is_spoken_time(sentence: LastSentence) -> bool:
