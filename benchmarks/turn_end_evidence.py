@@ -47,9 +47,12 @@ from agent.turn_taking.ending import (
     FIXED,
     HEAD_WEIGHT,
     HIGHEST,
+    LENGTH_WEIGHT,
+    LOWEST,
     UNMARKED,
     Evidence,
     evidence,
+    length,
     whole_probability,
 )
 
@@ -130,16 +133,17 @@ def melody(sound: Samples) -> tuple[float, float]:
 
 
 KINDS = tuple(BIAS)
-IN_USE = (*BIAS.values(), HEAD_WEIGHT, UNMARKED)
+IN_USE = (*BIAS.values(), HEAD_WEIGHT, UNMARKED, LENGTH_WEIGHT)
 
 
 def features(case: Case, with_melody: bool) -> list[float]:
-    """Kind of evidence, log-odds of the head, lack of a mark, and the melody."""
+    """Kind of evidence, log-odds of the head, lack of a mark, length of voice, and the melody."""
     kind = evidence(case.found)
     ending = case.pause.ending
     over = 0.5 if ending is None else min(max(ending.over, 0.005), 0.995)
     row = [float(kind is other) for other in KINDS]
     row += [math.log(over / (1 - over)), float(not case.found.mark)]
+    row.append(length(case.pause.seconds_of_voice))
     heard = case.melody if kind is not Evidence.QUESTION else (0.0, 0.0)
     return [*row, *heard] if with_melody else row
 
@@ -162,9 +166,11 @@ def probability(case: Case, weights: np.ndarray | None, with_melody: bool) -> fl
     """Probability of a whole turn; None for the weights in use."""
     kind = evidence(case.found)
     if weights is None or kind in FIXED or case.pause.ending is None:
-        return whole_probability(case.found, case.pause.ending)
+        voice = case.pause.seconds_of_voice
+        return whole_probability(case.found, case.pause.ending, seconds_of_voice=voice)
     odds = float(np.dot(weights, features(case, with_melody)))
-    return min(1 / (1 + math.exp(-odds)), HIGHEST.get(kind, 1.0))
+    lowest = LOWEST.get(kind, 0.0) if case.found.mark == "?" else 0.0
+    return max(min(1 / (1 + math.exp(-odds)), HIGHEST.get(kind, 1.0)), lowest)
 
 
 def auc(final: Sequence[float], inside: Sequence[float]) -> float:

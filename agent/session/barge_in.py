@@ -84,7 +84,7 @@ class BargeIn:
             if glance:
                 self.overlap.glimpse(words, self.user_turn.position)
             else:
-                self.overlap.hear(words, final=final)
+                self.overlap.hear(words, final=final, seconds=self.user_turn.voiced)
             self._note_own_words(self.overlap, now)
             yield from self.judge(now)
 

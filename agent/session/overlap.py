@@ -182,6 +182,8 @@ def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
 CONTENT = (WordKind.REQUEST, WordKind.WORDS)
 MEANT = (*CONTENT, WordKind.ATTENTION)
 WORDLESS = (WordKind.UNKNOWN, WordKind.GUESS, WordKind.NO_WORDS)
+HUM_SECONDS = 0.7
+"""Seconds of voice; "mm-hmm" takes 0.45 to 0.64."""
 HUM = "mm"
 """The words of a hum, whatever a glance makes of it."""
 
@@ -226,9 +228,16 @@ class Overlap:
     unsettled: bool = False
     own: str = ""
 
-    def hear(self, words: str, *, final: bool) -> None:
-        """Take its transcript so far, or up to a pause (``final``)."""
-        self.words, self.final, self.believed = words, final, True
+    def hear(self, words: str, *, final: bool, seconds: float = LONG) -> None:
+        """Take its transcript so far, or up to a pause (``final``), after ``seconds`` of voice.
+
+        A short sound that all glances took for a hum stays one: of "mm-hmm" the last words may be
+        "In a month.".
+        """
+        hummed = final and self.words == HUM and seconds < HUM_SECONDS
+        if not (hummed and self.language == LANGUAGE and not takes_floor(words)):
+            self.words = words
+        self.final, self.believed = final, True
 
     def glimpse(self, guess: str, position: float) -> None:
         """Take a glance at its first words, up to ``position``.

@@ -9,7 +9,7 @@ MAX_CHARACTERS: Final = 80
 """Characters of words beyond which they are no backchannel."""
 
 _PHRASES: Final = (
-    r"m+(?:-?h+m+)?|m+-m+|mm+[aiou\d]|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow"
+    r"m+(?:-?h+m+|-m+)?(?: them)?|mm+[aiou\d]|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow"
     r"|yeah|yea|yep|yup|ya|yes|okay|ok|o\.k|kay|right|alright|all right|sure|sure thing|fine"
     r"|exactly|true|correct|indeed|absolutely|definitely|totally|of course|really|good|great|nice"
     r"|cool|perfect|lovely|interesting|awesome|amazing|i see|i know|i understand|i get it|got it"
@@ -28,7 +28,7 @@ _SHORT_WORDS: Final = re.compile(
 )
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
-_HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+")
+_HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+(?:them$)?")
 
 
 def is_hum(guess: str) -> bool:
