@@ -343,6 +343,7 @@ UNSURE = {
         Send a message to it.
         I want to leave a message for you.
         We would like a room with them.
+        Remind me tomorrow, too.
     """,
     "reason": """
         Because my car broke down.

@@ -244,7 +244,12 @@ def may_be_misheard(sentence: LastSentence) -> bool:
 
 
 def is_misheard_request(sentence: LastSentence) -> bool:
-    """As in "I'd like to book a table for him", where "um" was said instead of "him"."""
+    """As in "I'd like to book a table for him", where "um" was said instead of "him".
+
+    "Remind me tomorrow, too" is "to" before a pause.
+    """
+    if sentence.last == "too" and words.lead(sentence.tokens) in ("remind", "ask", "tell"):
+        return True
     asked = words.has_gap(sentence.tokens) or len(sentence.tokens) < 4
     return may_be_misheard(sentence) and not asked
 
