@@ -298,6 +298,25 @@ def test_a_short_sound_that_glances_took_for_a_hum_stays_one(desk, seconds, word
     assert bool(desk.all(StopPlaying)) is interrupts
 
 
+@pytest.mark.parametrize(
+    ("guesses", "words", "interrupts"),
+    [
+        (("In", "In a", "In my mom"), "In my mom.", False),
+        (("In", "In the", "In the mom"), "In the morning.", True),
+    ],
+)
+def test_a_hum_that_is_heard_as_words(desk, guesses, words, interrupts):
+    desk.hear(0.2, 0.9)
+    for guess in guesses:
+        task = desk.last(DecodePartial)
+        desk.tell(PartialTranscript(task.turn, Transcript(guess, 0, final=False), glance=True))
+        desk.hear(0.128, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, words)
+    desk.hear(0.1, 0.0)
+    assert bool(desk.all(StopPlaying)) is interrupts
+
+
 def test_a_hum_that_was_followed_by_words_is_none(desk):
     desk.hear(0.2, 0.9)
     for guess in ("M", "My order"):

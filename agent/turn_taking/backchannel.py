@@ -29,11 +29,24 @@ _SHORT_WORDS: Final = re.compile(
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
 _HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+(?:them$)?")
+_HUM_IN_WORDS: Final = re.compile(
+    r"(?:in|and) (?:(?:a|my|the)(?: (?:m|mom|mum|month))?|them)|amen|enema"
+)
 
 
 def is_hum(guess: str) -> bool:
     """Whether a guess at the first words is what a recogniser makes of a hum: "M", "MMI", "Em"."""
     return _HUM.fullmatch(_SPACE.sub(" ", guess.lower()).strip()) is not None
+
+
+def is_hum_in_words(words: str) -> bool:
+    """Whether the words, or their beginning, are those that Whisper makes of "mm-hmm".
+
+    It writes "In a mom." or "and them". It is for the calling code to know that the sound was as
+    short as a hum.
+    """
+    plain = _SPACE.sub(" ", words[:MAX_CHARACTERS].lower()).strip()
+    return _HUM_IN_WORDS.fullmatch(plain) is not None
 
 
 def is_backchannel(words: str) -> bool:
