@@ -57,7 +57,7 @@ from agent.turn_taking.ending import (
 )
 
 HOP, WINDOW = RATE // 100, RATE // 25
-LOWEST, HIGHEST_PITCH = RATE // 400, RATE // 60
+SHORTEST_LAG, LONGEST_LAG = RATE // 400, RATE // 60
 """Lags of the highest and the lowest pitch."""
 VOICED = 0.6
 PENALTY = 4.0
@@ -106,14 +106,14 @@ def cases(voice: str) -> Iterator[Case]:
 def pitches(sound: Samples) -> np.ndarray:
     """Pitch in semitones over 60 Hz of each frame; NaN where the frame has no voice."""
     taper = np.hanning(WINDOW)
-    own = np.fft.irfft(np.abs(np.fft.rfft(taper, 2048)) ** 2)[: HIGHEST_PITCH + 1]
+    own = np.fft.irfft(np.abs(np.fft.rfft(taper, 2048)) ** 2)[: LONGEST_LAG + 1]
     found = []
     for start in range(0, max(len(sound) - WINDOW, 0), HOP):
         frame = sound[start : start + WINDOW]
         power = np.abs(np.fft.rfft((frame - frame.mean()) * taper, 2048)) ** 2
-        likeness = np.fft.irfft(power)[: HIGHEST_PITCH + 1] / own
+        likeness = np.fft.irfft(power)[: LONGEST_LAG + 1] / own
         likeness = likeness / max(float(likeness[0]), 1e-12)
-        lag = LOWEST + int(np.argmax(likeness[LOWEST:HIGHEST_PITCH]))
+        lag = SHORTEST_LAG + int(np.argmax(likeness[SHORTEST_LAG:LONGEST_LAG]))
         voiced = likeness[lag] > VOICED and float(np.abs(frame).max()) > 0.01
         found.append(12 * math.log2(RATE / lag / 60) if voiced else math.nan)
     return np.array(found)

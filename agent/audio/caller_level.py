@@ -128,10 +128,10 @@ class CallerLevel:
         under = self._turn_level - loudest
         self._low = self._low + 1 if low else 0
         self._deep = self._deep + 1 if under > DEEP else 0
-        allowed = DROP if self._after_pause else FALL
+        allowed, deepest = (DROP, far) if self._after_pause else (FALL, FAR)
         if not low:
             self._far = self._after_pause = False
-        elif under > (far if self._after_pause else FAR) or self._low >= allowed or self._deep >= DROP:
+        elif under > deepest or self._low >= allowed or self._deep >= DROP:
             self._far = True
         return low and self._far
 

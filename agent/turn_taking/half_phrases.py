@@ -101,7 +101,7 @@ def ends_in_half_clause(sentence: LastSentence) -> bool:
 
 
 def _names_only_a_subject(sentence: LastSentence) -> bool:
-    """As in "is it true that whales", "ask him if Peter": a clause of one noun without an article."""
+    """As in "is it true that whales", "ask him if Peter": the clause is one bare noun."""
     last, opener = sentence.last, sentence.before
     named = sentence.last_written[:1].isupper() and last[:1] != "i"
     plural = last.endswith("s") and not last.endswith(("ss", "'s", "us", "is"))
