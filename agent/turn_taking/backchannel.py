@@ -29,9 +29,7 @@ _SHORT_WORDS: Final = re.compile(
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
 _HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+(?:them$)?")
-_HUM_IN_WORDS: Final = re.compile(
-    r"(?:in|and) (?:(?:a|my|the)(?: (?:m|mom|mum|month))?|them)|amen|enema"
-)
+_HUM_IN_WORDS: Final = re.compile(r"(?:in|and) (?:(?:a|my|the)(?: (?:m|mom|mum|month))?|them)")
 
 
 def is_hum(guess: str) -> bool:
