@@ -9,7 +9,7 @@ words tell whether more must come. The rules are for English as Whisper writes i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from agent.turn_taking.dictated_code import Dictation, spoken_code
@@ -217,15 +217,11 @@ def _without_homophones(tokens: Sequence[str]) -> Sequence[str]:
     if _CONTEXT.isdisjoint(tokens):
         return tokens
     found = list(tokens)
-    for place, (before, token, after) in enumerate(triplewise(tokens), 1):
+    triples = zip(tokens, tokens[1:], tokens[2:], strict=False)
+    for place, (before, token, after) in enumerate(triples, 1):
         if token in _HOMOPHONES and _digits(before) and _digits(after):
             found[place] = _HOMOPHONES[token]
     return found
-
-
-def triplewise(tokens: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Each three tokens in a row."""
-    return zip(tokens, tokens[1:], tokens[2:], strict=False)
 
 
 def _digits(token: str) -> int:

@@ -62,13 +62,12 @@ _NO_QUALITY: Final = _words(
     wing bed red table cable vegetable swimming washing
     """
 )
-_BASE_FORM_S: Final = ("ss", "us")
 
 
 def is_whole_yes_no_question(sentence: LastSentence) -> bool:
     """As in "Do penguins fly?", "Is it raining?", "Are the shops open?", "Can you help me?".
 
-    Long questions are seldom taken for whole: the phrases that they may end in are not known.
+    It is meant for short questions; the phrases that a long one may end in are not looked at.
     """
     tokens = sentence.tokens
     if not sentence.text.endswith("?") or not tokens:
@@ -78,7 +77,7 @@ def is_whole_yes_no_question(sentence: LastSentence) -> bool:
     if operator in _BE:
         return _is_predicated(rest)
     if operator in _HAVE | _DO:
-        return _has_verb_phrase(operator, rest, sentence)
+        return _has_verb_phrase(operator, rest)
     return False
 
 
@@ -103,7 +102,7 @@ def _is_quality(word: str) -> bool:
     )
 
 
-def _has_verb_phrase(operator: str, rest: tuple[str, ...], sentence: LastSentence) -> bool:
+def _has_verb_phrase(operator: str, rest: tuple[str, ...]) -> bool:
     """Whether a subject, a verb and all that the verb needs follow the operator."""
     if len(rest) < 2:
         return False
@@ -120,4 +119,4 @@ def _has_verb_phrase(operator: str, rest: tuple[str, ...], sentence: LastSentenc
 
 def _is_base_form(word: str) -> bool:
     """Whether a word may be a verb after a modal: not "cubes" in "do ice cubes"."""
-    return word in words.VERBS or word.endswith(_BASE_FORM_S) or not word.endswith("s")
+    return word in words.VERBS or word.endswith("ss") or not word.endswith("s")
