@@ -26,6 +26,7 @@ from agent.turn_taking.addressee import (
         "Honey, can you pass me the salt?",
         "Okay honey, one minute.",
         "honey can you",
+        "Honey can",
         "Mom did you see that",
         "Sweetheart, not now.",
         "Mom, I'm talking.",

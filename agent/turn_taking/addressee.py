@@ -46,7 +46,7 @@ _TO_BODIES: Final = (
 _TO_PETS: Final = r"(?:^|[,.!] ?)(?:good|bad) (?:boy|girl|dog|kitty)[.!]*$"
 _TO_OTHERS: Final = re.compile(
     rf"^(?:(?:hey|oh|yes|no|okay|ok|sorry|wait|hold on|not now) ?,? )?{_LOVED}(?:,|[.!?]*$)"
-    rf"|^{_LOVED} (?:can|could|would|will|did|do|have|are|were) you\b"
+    rf"|^{_LOVED} (?:can|could|would|will|did|do|have|are|were)(?: you\b|$)"
     rf"|(?:{_REMARKS}){_LITTLE_MORE}|{_TO_PETS}|{_TO_BODIES}"
 )
 
