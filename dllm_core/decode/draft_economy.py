@@ -9,12 +9,17 @@ from dllm_core.decode.stats import DraftStats
 from dllm_core.draft.tree import Tree
 
 _MEMORY = 0.8
-"""Weight of earlier rounds in what drafts are found to save."""
+"""Weight of earlier rounds in what drafts are found to be worth."""
 _PRIOR = 2.0
 """Tokens that a reply begins with, expected and accepted."""
 _LEAST_TRUST, _MOST_TRUST = 0.2, 1.5
-_LONGEST_PAUSE = 32
-"""Plain tokens between two attempts, where drafts do not pay."""
+_REACH = 2.0
+"""Tokens of a round with the drafter before it was tried in a reply: those of the default model's
+held-out replies, in trees as wide as pay."""
+_FORGOTTEN = 0.03
+"""Share of the way back to that in a round without the drafter: it is tried again some time."""
+_ROWS_ASKED = 5
+"""Rows of a pass that checks a draft of the drafter's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +46,33 @@ TYPICAL = DraftCosts(tuple(1 + 0.1 * more for more in range(8)), 0.2)
 
 @dataclass(slots=True)
 class DraftWorth:
-    """Whether drafts pay: what they saved lately, and how long to do without."""
+    """What drafts have been worth lately in a reply, and whether to ask the drafter for one."""
 
-    saved: float = 0.0
-    """Milliseconds a round, lately."""
-    pause: int = 0
-    waiting: int = 0
+    reach: float = _REACH
+    """Tokens of a round whose draft was the drafter's, the model's own token included."""
     expected: float = _PRIOR
     accepted: float = _PRIOR
 
-    def drafts_now(self) -> bool:
-        """Whether to ask the drafter in this round; counts the rounds of a pause."""
-        if self.waiting:
-            self.waiting -= 1
-            return False
-        return True
+    def asks(self, recalled: Tree, costs: DraftCosts) -> bool:
+        """Whether the drafter is likely to make more tokens a millisecond than the tree of what
+        is known without it."""
+        asked = self.reach / (costs.of(_ROWS_ASKED) + costs.draft)
+        return asked > recalled.expected / costs.of(len(recalled))
 
     @property
     def trust(self) -> float:
         """Tokens that were accepted by those that were expected to be."""
         return min(max(self.accepted / self.expected, _LEAST_TRUST), _MOST_TRUST)
 
-    def learn(self, accepted: int, tree: Tree, costs: DraftCosts) -> None:
-        """A round with this draft gave `accepted` tokens more than one without."""
-        rows = len(tree)
-        self.expected = _MEMORY * self.expected + (tree.expected - 1) / self.trust
-        self.accepted = _MEMORY * self.accepted + accepted
-        gain = accepted * costs.of(1) - (costs.of(rows) - costs.of(1)) - costs.draft
-        self.saved = _MEMORY * self.saved + (1 - _MEMORY) * gain
-        if self.saved >= 0:
-            self.pause = 0
-        elif gain < 0:
-            self.pause = min(max(2, 2 * self.pause), _LONGEST_PAUSE)
-            self.waiting = self.pause
+    def learn(self, accepted: int, tree: Tree, *, asked: bool) -> None:
+        """A round accepted so many drafted tokens; `asked` where the drafter took part."""
+        if len(tree) > 1:
+            self.expected = _MEMORY * self.expected + (tree.expected - 1) / self.trust
+            self.accepted = _MEMORY * self.accepted + accepted
+        if asked:
+            self.reach = _MEMORY * self.reach + (1 - _MEMORY) * (accepted + 1)
+        else:
+            self.reach += _FORGOTTEN * (_REACH - self.reach)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,8 @@
 """The rule `draft`: a drafter proposes, the model checks, and the reply is the model's own.
 
-Every round a tree of drafted tokens runs through the model beside the last known token. What the
+Every round a tree of drafted tokens runs through the model beside the last known token. They come
+from what stood before (echo.py) and from what this model usually says (ngrams.py), and from the
+drafter where its pass is likely to pay. What the
 model itself would say after each of these rows, greedily or drawn at a temperature, decides which
 branch stands; its own token follows. So the reply is that of decoding token by token, in fewer
 passes: greedy ones to the last bit (a row's logits do not depend on the rows beside it), drawn
@@ -25,9 +27,11 @@ from dllm_core.decode.draft_economy import TYPICAL, DraftCosts, DraftCounts, Dra
 from dllm_core.decode.stats import DraftRound, DraftStats
 from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.drafter import Drafter
-from dllm_core.draft.echo import Echo, Joined, Lookup
+from dllm_core.draft.echo import Lookup
+from dllm_core.draft.ngrams import LONGEST, Remembered
 from dllm_core.draft.proposal import Proposal
-from dllm_core.draft.tree import Tree, grow
+from dllm_core.draft.sources import Joined
+from dllm_core.draft.tree import Proposes, Tree, grow
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.transformer import Span, Taps
 
@@ -78,9 +82,12 @@ class Drafting:
         self._ids: list[int] = []
         self._confidence: list[float] = []
         self._proposal: Proposal | None = None
-        self._echo: Echo | None = None
+        self._recalled: list[Proposes] = []
+        """What is known without the drafter, for this round."""
         looks = drafter is not None and options.draft_echo
         self._lookup = Lookup([*cache.ids, last]) if looks else None
+        self._table = drafter.ngrams if drafter is not None and options.draft_ngrams else None
+        self._tree: Tree | None = None
         self._planned: _Planned | None = None
         self._worth, self._counts, self._asked = DraftWorth(), DraftCounts(), False
         self._open = False
@@ -94,19 +101,33 @@ class Drafting:
 
     def ask(self) -> tuple[DraftCache, int] | None:
         """What the drafter is to draft from for the next round, told once; None for no draft."""
-        drafts = self._cache.drafts
         if self._planned is not None or self._asked or self._drafter is None:
             return None
         self._asked = True
-        if self._lookup is not None and self._room > 1:
-            self._echo = self._lookup.find()
-        if self._echo is not None and self._echo.sure:
+        if self._room <= 1 or self._most_rows < 2:
             return None
+        sure = self._recall()
+        self._tree = self._grown(Joined(self._recalled), 0.0)
+        drafts = self._cache.drafts
         known = isinstance(drafts, DraftCache) and 0 < len(drafts) == len(self._cache)
-        if not known or self._room <= 1 or self._most_rows < 2 or not self._worth.drafts_now():
+        if sure or not known or not self._worth.asks(self._tree, self._costs):
             return None
         assert isinstance(drafts, DraftCache)
         return drafts, self._last
+
+    def _recall(self) -> bool:
+        """Look up what is known without the drafter; returns whether that is sure."""
+        echo = self._lookup.find() if self._lookup is not None else None
+        self._recalled = [] if echo is None else [echo]
+        if self._table is not None:
+            self._recalled.append(Remembered(self._table, self._before()))
+        return echo is not None and echo.sure
+
+    def _before(self) -> list[int]:
+        """The tokens before the last known one, as many as a context of n-grams has."""
+        said = self._ids[-LONGEST:-1]
+        missing = LONGEST - 1 - len(said)
+        return [*self._cache.ids[len(self._cache) - missing :], *said] if missing else said
 
     @property
     def _room(self) -> int:
@@ -116,9 +137,9 @@ class Drafting:
         """Take the drafter's answer to `ask`."""
         self._proposal = proposal
 
-    def _proposals(self) -> Joined | None:
-        found = self._proposal is not None or self._echo is not None
-        return Joined(self._proposal, self._echo) if found else None
+    def _proposals(self) -> Joined:
+        mine: list[Proposes] = [] if self._proposal is None else [self._proposal]
+        return Joined([*mine, *self._recalled])
 
     def plan(self) -> Forward:
         if self._planned is None:
@@ -126,15 +147,19 @@ class Drafting:
             self._planned = self._made()
         return self._planned.forward
 
-    def _made(self) -> _Planned:
-        drafter, cache = self._drafter, self._cache
+    def _grown(self, proposals: Proposes, spent: float) -> Tree:
+        cache = self._cache
         # Near the end of the context there may be room for the reply, but not for branches.
         rows = min(self._most_rows, cache.store.limit - len(cache))
-        tree = grow(
-            self._last, self._proposals(), cost=self._costs.of,
-            spent=0.0 if self._proposal is None else self._costs.draft,
-            rows=rows, deepest=self._room - 1, trust=self._worth.trust,
+        return grow(
+            self._last, proposals, cost=self._costs.of, spent=spent, rows=rows,
+            deepest=self._room - 1, trust=self._worth.trust,
         )  # fmt: skip
+
+    def _made(self) -> _Planned:
+        drafter, cache, tree = self._drafter, self._cache, self._tree
+        if tree is None or self._proposal is not None:
+            tree = self._grown(self._proposals(), self._costs.draft if self._proposal else 0.0)
         rows, start = len(tree), len(cache)
         cache.reserve(rows)
         device = cache.store.device
@@ -152,7 +177,8 @@ class Drafting:
     def absorb(self, logits: Tensor) -> None:
         assert self._planned is not None, "plan the pass first"
         planned, tree = self._planned, self._planned.tree
-        self._planned, self._proposal, self._echo, self._asked = None, None, None, False
+        self._planned, self._proposal, self._asked = None, None, False
+        self._tree, self._recalled = None, []
         path, said, sure = self._followed(tree, logits)
         self._keep(planned, path)
         before = len(self._ids)
@@ -160,8 +186,7 @@ class Drafting:
         accepted = min(len(path) - 1, len(self._ids) - before)
         self.round = DraftRound(len(tree) - 1, accepted, path[-1] in tree.parents)
         self._counts.add(tree, path)
-        if planned.drafted:
-            self._worth.learn(len(path) - 1, tree, self._costs)
+        self._worth.learn(len(path) - 1, tree, asked=planned.drafted)
         rounds = self._options.rounds
         if not self.done and rounds is not None and self._counts.rounds >= rounds:
             self.conclude()
@@ -236,8 +261,8 @@ class Drafting:
         """The likeliest chain while its tokens are likely enough, all together; whole words."""
         chain: list[tuple[int, float]] = []
         proposal, whole = self._proposals(), 1.0
-        while proposal is not None and len(chain) < self._room:
-            best = proposal.after(chain[-1][0] if chain else self._last, len(chain), 1)
+        while len(chain) < self._room:
+            best = proposal.after([self._last, *(token for token, _ in chain)], 1)
             if not best or whole * best[0].chance < _CONFIDENT:
                 if best and self._starts_word(best[0].token):
                     return chain

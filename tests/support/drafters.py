@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ class OracleProposal:
     def __init__(self, following: list[int], chance: float, depth: int) -> None:
         self._following, self._chance, self.depth = following, chance, depth
 
-    def after(self, previous: int, depth: int, count: int) -> list[Candidate]:
+    def after(self, path: Sequence[int], count: int) -> list[Candidate]:
+        depth = len(path) - 1
         if depth >= min(self.depth, len(self._following)):
             return []
         right = self._following[depth]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dllm_core.adapt.drafter.counting import ngrams
 from dllm_core.adapt.drafter.gradients import held_out
 from dllm_core.adapt.drafter.measure import replayed, shares
 from dllm_core.adapt.drafter.recording import RecordPlan
@@ -33,6 +34,7 @@ def pack(network: DraftNetwork, corpus: Corpus, run: Path, target: Path) -> str:
     files.save(network, Calibration.none(block), target, {})
     packed = files.read(target).network(network.embedding)
     drafted, tokens, passes = replayed(packed, corpus, held_out(corpus))
+    table = ngrams(corpus, held_out(corpus))
     pairs = [(each.depth, each.probability, each.right) for each in drafted]
     facts = {
         "training": _training(run, corpus),
@@ -41,8 +43,9 @@ def pack(network: DraftNetwork, corpus: Corpus, run: Path, target: Path) -> str:
             "tokens_a_pass": round(tokens / max(1, passes), 3),
             "right_of_three": [round(3 * share, 3) for share in shares(drafted, block)],
         },
+        "ngrams": {"contexts": len(table.keys)},
     }
-    digest = files.save(network, Calibration.fitted(pairs, block), target, facts)
+    digest = files.save(network, Calibration.fitted(pairs, block), target, facts, table)
     (target / CARD).write_text(_card(network, facts, digest), encoding="utf-8")
     return f"{facts['measured']['tokens_a_pass']} tokens a pass as a chain, sha256 {digest}"
 
@@ -82,6 +85,7 @@ def _card(network: DraftNetwork, facts: Mapping[str, Mapping[str, Any]], digest:
         "words": config.words,
         "after": ", ".join(map(str, config.features)),
         "held": facts["measured"]["conversations"],
+        "contexts": facts["ngrams"]["contexts"],
         "recorded": facts["training"]["conversations"],
     }
     template = (importlib.resources.files(__package__) / TEMPLATE).read_text(encoding="utf-8")
