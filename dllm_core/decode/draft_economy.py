@@ -13,9 +13,9 @@ _MEMORY = 0.8
 _PRIOR = 2.0
 """Tokens that a reply begins with, expected and accepted."""
 _LEAST_TRUST, _MOST_TRUST = 0.2, 1.5
-_REACH = 2.0
-"""Tokens of a round with the drafter before it was tried in a reply: those of the default model's
-held-out replies, in trees as wide as pay."""
+_REACH = 1.8
+"""Tokens of a round with the drafter, before it was tried in a reply: a little less than in the
+default model's held-out replies, so that in doubt it is not asked."""
 _FORGOTTEN = 0.03
 """Share of the way back to that in a round without the drafter: it is tried again some time."""
 _ROWS_ASKED = 5
@@ -85,10 +85,12 @@ class DraftCounts:
     tried: list[int] = field(default_factory=list)
     right: list[int] = field(default_factory=list)
     unverified: int = 0
+    asked: int = 0
 
-    def add(self, tree: Tree, path: Sequence[int]) -> None:
+    def add(self, tree: Tree, path: Sequence[int], *, asked: bool) -> None:
         """Count a round with this tree, of which the rows `path` stand."""
         self.rounds += 1
+        self.asked += asked
         self.drafted += len(tree) - 1
         self.accepted += len(path) - 1
         for depth, row in enumerate(path):
@@ -103,4 +105,6 @@ class DraftCounts:
     def stats(self) -> DraftStats:
         """The figures so far."""
         tried, right = tuple(self.tried), tuple(self.right)
-        return DraftStats(self.rounds, self.drafted, self.accepted, tried, right, self.unverified)
+        return DraftStats(
+            self.rounds, self.drafted, self.accepted, tried, right, self.unverified, self.asked
+        )

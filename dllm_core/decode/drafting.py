@@ -28,7 +28,7 @@ from dllm_core.decode.stats import DraftRound, DraftStats
 from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.drafter import Drafter
 from dllm_core.draft.echo import Lookup
-from dllm_core.draft.ngrams import LONGEST, Remembered
+from dllm_core.draft.ngrams import LONGEST, OPENING, Opening, Remembered
 from dllm_core.draft.proposal import Proposal
 from dllm_core.draft.sources import Joined
 from dllm_core.draft.tree import Proposes, Tree, grow
@@ -87,6 +87,7 @@ class Drafting:
         looks = drafter is not None and options.draft_echo
         self._lookup = Lookup([*cache.ids, last]) if looks else None
         self._table = drafter.ngrams if drafter is not None and options.draft_ngrams else None
+        self._question = self._table.asked([*cache.ids, last]) if self._table is not None else []
         self._tree: Tree | None = None
         self._planned: _Planned | None = None
         self._worth, self._counts, self._asked = DraftWorth(), DraftCounts(), False
@@ -121,6 +122,8 @@ class Drafting:
         self._recalled = [] if echo is None else [echo]
         if self._table is not None:
             self._recalled.append(Remembered(self._table, self._before()))
+            if self._question and len(self._ids) < OPENING:
+                self._recalled.append(Opening(self._table, self._question, self._ids))
         return echo is not None and echo.sure
 
     def _before(self) -> list[int]:
@@ -185,7 +188,7 @@ class Drafting:
         self._say(said, sure)
         accepted = min(len(path) - 1, len(self._ids) - before)
         self.round = DraftRound(len(tree) - 1, accepted, path[-1] in tree.parents)
-        self._counts.add(tree, path)
+        self._counts.add(tree, path, asked=planned.drafted)
         self._worth.learn(len(path) - 1, tree, asked=planned.drafted)
         rounds = self._options.rounds
         if not self.done and rounds is not None and self._counts.rounds >= rounds:

@@ -153,7 +153,7 @@ def _stored_ngrams(arrays: NgramArrays) -> dict[str, Tensor]:
     """Tokens as 16 bits where all fit, the missing one as the largest of them."""
     small = int(arrays.tokens.max(initial=0)) < _MISSING
     tokens = arrays.tokens.astype(np.uint16) if small else arrays.tokens
-    kept = (arrays.keys, tokens, arrays.chances)
+    kept = (arrays.keys, tokens, arrays.chances, arrays.marker)
     return {_NGRAMS + n: torch.from_numpy(a) for n, a in zip(arrays._fields, kept, strict=True)}
 
 
@@ -162,7 +162,7 @@ def _ngrams(stored: Mapping[str, Tensor], path: Path) -> Ngrams | None:
     if f"{_NGRAMS}keys" not in stored:
         return None
     try:
-        keys, tokens, chances = (stored[_NGRAMS + n].numpy() for n in NgramArrays._fields)
+        keys, tokens, chances, marker = (stored[_NGRAMS + n].numpy() for n in NgramArrays._fields)
     except KeyError as error:
         raise DrafterError(f"{path} has n-grams without their {error}.") from error
     whole = tokens.astype(np.int32)
@@ -170,7 +170,7 @@ def _ngrams(stored: Mapping[str, Tensor], path: Path) -> Ngrams | None:
         whole[tokens == _MISSING] = -1
     if whole.shape != chances.shape or whole.shape != (len(keys), NEXT):
         raise DrafterError(f"{path} has n-grams whose parts do not belong together.")
-    return Ngrams(NgramArrays(keys, whole, chances))
+    return Ngrams(NgramArrays(keys, whole, chances, marker))
 
 
 def _whole(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
