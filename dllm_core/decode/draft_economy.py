@@ -13,8 +13,8 @@ _MEMORY = 0.8
 _PRIOR = 2.0
 """Tokens that a reply begins with, expected and accepted."""
 _LEAST_TRUST, _MOST_TRUST = 0.2, 1.5
-_REACH = 1.8
-"""Tokens of a round with the drafter, before it was tried in a reply: a little less than in the
+_REACH = 1.6
+"""Tokens of a round with the drafter, before it was tried in a reply: less than in the
 default model's held-out replies, so that in doubt it is not asked."""
 _FORGOTTEN = 0.03
 """Share of the way back to that in a round without the drafter: it is tried again some time."""
