@@ -15,7 +15,15 @@ from dllm_core.adapt.drafter.shards import Corpus, Recording, write_shard
 from dllm_core.config import DecodeOptions
 from dllm_core.decode.draft_economy import DraftCosts
 from dllm_core.draft import files
-from dllm_core.draft.ngrams import LONGEST, Ngrams, Opening, Remembered, asked_after, keys, opening_keys
+from dllm_core.draft.ngrams import (
+    LONGEST,
+    Ngrams,
+    Opening,
+    Remembered,
+    asked_after,
+    keys,
+    opening_keys,
+)
 from dllm_core.engine import Engine
 from dllm_core.errors import DrafterError
 from dllm_core.model.quantize import Int4Linear, Int8Linear
@@ -176,6 +184,26 @@ def test_drafts_from_the_table_spare_passes_without_the_drafter(
         alone += without.stats.forwards
     assert alone == 24 * len(PROMPTS)
     assert passes < alone / 2
+
+
+@pytest.mark.slow
+def test_a_context_of_drafts_is_kept_only_where_the_drafter_may_pay(tmp_path: Path) -> None:
+    engine = remembering(tmp_path, Int8Linear, 0.9)
+    cache = engine.contiguous_cache()
+    plain = engine.reply(PROMPTS[1], options=PLAIN)
+    assert engine.reply(PROMPTS[1], cache, options=DRAFT).ids == plain.ids
+    assert cache.drafts is None
+    engine.host.draft_costs = DraftCosts((1.0,) * 8, 0.01)
+    alone = replace(DRAFT, draft_ngrams=False)
+    found = engine.reply(PROMPTS[1], cache, options=alone)
+    assert found.ids == plain.ids
+    assert cache.drafts is not None
+    assert found.stats.drafts is not None
+    assert found.stats.drafts.asked > 0
+    engine.host.draft_costs = DEAR_DRAFTS
+    found = engine.reply([*PROMPTS[1], *plain.ids, 5], cache, options=alone)
+    assert found.stats.drafts is not None
+    assert found.stats.drafts.asked == 0
 
 
 @pytest.mark.slow

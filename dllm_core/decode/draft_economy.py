@@ -31,6 +31,11 @@ class DraftCosts:
     draft: float
     """Of drafting a block."""
 
+    @property
+    def may_pay(self) -> bool:
+        """Whether the drafter's pass may ever pay: if not, its context need not be kept."""
+        return _REACH / (self.of(_ROWS_ASKED) + self.draft) > 1 / self.of(1)
+
     def of(self, rows: int) -> float:
         """Milliseconds of a pass over so many rows."""
         known = len(self.rows)
@@ -40,7 +45,7 @@ class DraftCosts:
         return self.rows[-1] + slope * (rows - known)
 
 
-TYPICAL = DraftCosts(tuple(1 + 0.1 * more for more in range(8)), 0.2)
+TYPICAL = DraftCosts(tuple(1 + 0.1 * more for more in range(8)), 0.15)
 """Before anything was measured; only ratios matter."""
 
 

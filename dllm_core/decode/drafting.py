@@ -109,12 +109,17 @@ class Drafting:
             return None
         sure = self._recall()
         self._tree = self._grown(Joined(self._recalled), 0.0)
-        drafts = self._cache.drafts
-        known = isinstance(drafts, DraftCache) and 0 < len(drafts) == len(self._cache)
-        if sure or not known or not self._worth.asks(self._tree, self._costs):
-            return None
-        assert isinstance(drafts, DraftCache)
+        drafts = self._drafts
+        if sure or not drafts or not self._worth.asks(self._tree, self._costs):
+            return None  # without any context there is nothing to draft from
         return drafts, self._last
+
+    @property
+    def _drafts(self) -> DraftCache | None:
+        """The drafter's context, where it has all positions of the cache."""
+        drafts = self._cache.drafts
+        known = isinstance(drafts, DraftCache) and len(drafts) == len(self._cache)
+        return drafts if known else None
 
     def _recall(self) -> bool:
         """Look up what is known without the drafter; returns whether that is sure."""
@@ -170,7 +175,9 @@ class Drafting:
             cache.store, start, rows, start + rows, _ancestors(tree, start, device),
             start + torch.tensor(tree.depths, device=device) if not tree.is_chain else None,
         )  # fmt: skip
-        taps = None if drafter is None else Taps.after(drafter.layers, rows, self._config)
+        taps = None
+        if drafter is not None and self._drafts is not None:
+            taps = Taps.after(drafter.layers, rows, self._config)
         ids = torch.tensor(tree.tokens, device=device)
         wanted = torch.arange(rows, device=device)
         return _Planned(tree, Forward(ids, (span,), wanted, None, taps), self._proposal is not None)
@@ -226,11 +233,9 @@ class Drafting:
         """Leave the rows of the path in the caches, right after one another."""
         cache, tree = self._cache, planned.tree
         cache.store.move(len(cache), path)
-        drafts, taps = cache.drafts, planned.forward.taps
-        drafter, known = self._drafter, isinstance(drafts, DraftCache) and len(drafts) == len(cache)
-        if drafter is not None and taps is not None and known:
-            assert isinstance(drafts, DraftCache)
-            drafter.extend(drafts, taps.features[path], later=True)
+        drafts, taps = self._drafts, planned.forward.taps
+        if self._drafter is not None and taps is not None and drafts is not None:
+            self._drafter.extend(drafts, taps.features[path], later=True)
         cache.commit([tree.tokens[row] for row in path])
 
     def _say(self, said: Sequence[int], sure: Sequence[float]) -> None:
