@@ -137,7 +137,7 @@ def test_a_table_comes_back_from_a_file(tmp_path: Path, largest: int) -> None:
     found = files.read(save_drafter(base, tmp_path, table)).ngrams
     assert found is not None
     for mine, theirs in zip(found.arrays, table, strict=True):
-        assert (mine == theirs).all()
+        assert np.array_equal(mine, theirs)
     assert files.read(save_drafter(base, tmp_path / "without")).ngrams is None
 
 

@@ -118,8 +118,9 @@ class Drafting:
     def _drafts(self) -> DraftCache | None:
         """The drafter's context, where it has all positions of the cache."""
         drafts = self._cache.drafts
-        known = isinstance(drafts, DraftCache) and len(drafts) == len(self._cache)
-        return drafts if known else None
+        if isinstance(drafts, DraftCache) and len(drafts) == len(self._cache):
+            return drafts
+        return None
 
     def _recall(self) -> bool:
         """Look up what is known without the drafter; returns whether that is sure."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dllm_core.draft.proposal import Candidate, Proposal
+from dllm_core.draft.proposal import Candidate
 
 LONGEST = 4
 """Tokens that are looked up, at most."""

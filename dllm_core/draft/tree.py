@@ -23,7 +23,7 @@ class Proposes(Protocol):
     """Where candidates come from."""
 
     def after(self, path: Sequence[int], count: int) -> Sequence[Candidate]:
-        """The best candidates, best first, after a path: the last known token, then drafted ones."""
+        """The best candidates, best first, after the last known token and drafted ones."""
         ...
 
 
