@@ -159,7 +159,6 @@ async def test_an_answer_without_an_end_is_broken_off(monkeypatch):
     "silent",
     [
         pytest.param(event(index=0, delta={}), id="nothing"),
-        pytest.param(event(index=0, delta={"reasoning_content": "hm"}), id="thoughts"),
         pytest.param(event(index=0, delta={}, finish_reason="stop"), id="ends"),
     ],
 )
