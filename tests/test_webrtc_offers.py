@@ -227,6 +227,27 @@ async def test_an_offer_that_lacks_a_line_leaves_no_traceback(missing, caplog):
         assert "a=fingerprint" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("line", "answered"),
+    [("", "sendrecv"), ("a=sendonly\r\n", "recvonly"), ("a=SENDRECV\r\n", "sendrecv")],
+    ids=["none", "of the session", "unknown"],
+)
+async def test_an_offer_without_a_direction_has_the_default(line, answered):
+    """RFC 8866 has one; aiortc has none, and the offer was refused."""
+    offer = re.sub(r"a=sendrecv\r\n", "", await offer_of())
+    offer = offer.replace("t=0 0\r\n", f"t=0 0\r\n{line}")
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        answer = await post(web, offer)
+        assert answer.status_code == 201
+        assert re.findall(r"a=(sendrecv|sendonly|recvonly|inactive)", answer.text) == [answered]
+
+
+async def test_an_offer_without_setup_is_told_so():
+    offer = re.sub(r"a=setup.*\r\n", "", await offer_of())
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        assert "a=setup" in (await post(web, offer)).json()["error"]["message"]
+
+
 async def test_a_connection_that_cannot_be_made_frees_its_line_at_once(monkeypatch, caplog):
     async def fails(self, parameters):
         raise AssertionError("a bug of the library")
