@@ -42,6 +42,8 @@ MAX_SDP = 65_536
 MAX_CANDIDATES = 32
 ANSWER_SECONDS = 5.0
 """Seconds for an answer; it takes longer only where a candidate's name cannot be resolved."""
+CLOSE_SECONDS = 3.0
+"""Seconds that a connection has to close as a whole; then its sockets are closed."""
 _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)[ \t]*\r?$", re.MULTILINE)
 _BUFFER = "_RTCRtpReceiver__jitter_buffer"
 _CONNECT = "_RTCPeerConnection__connect"
@@ -190,10 +192,12 @@ def _close_if_it_cannot_connect(peer: RTCPeerConnection) -> None:
 async def close(peer: RTCPeerConnection) -> None:
     """Close a connection, also one of which an odd offer left parts unmade; twice is harmless.
 
-    There aiortc's own ``close`` raises, closes no sockets, and waits for ever the next time.
+    There aiortc's own ``close`` raises, or waits for a task that has ended; it closes no sockets,
+    and waits for ever the next time.
     """
     try:
-        await peer.close()
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await peer.close()
     except Exception as error:  # every kind: which parts are missing depends on the offer
         log.info("a connection was closed in pieces: %r", error)
         for transport in _transports(peer):
