@@ -264,9 +264,7 @@ async def test_a_live_peer_is_fuzzed_with_rtp_and_rtcp(caplog):
 async def server_receivers(caller):
     """The server's receivers, which run on the loop of this test, too."""
     own = {each.receiver for each in caller.peer.getTransceivers()}
-    return [
-        each for each in gc.get_objects() if type(each) is RTCRtpReceiver and each not in own
-    ]
+    return [each for each in gc.get_objects() if type(each) is RTCRtpReceiver and each not in own]
 
 
 def streams_of(receiver):

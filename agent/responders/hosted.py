@@ -270,7 +270,8 @@ class HostedCall(WaitingCall):
         """The error with its remedy; the message never has the key."""
         where = self._service.place
         if isinstance(error, APIStatusError):
-            return ResponderError(f"{where} {self._refusal(error)}")
+            refusal, quoted = self._refusal(error)
+            return ResponderError(f"{where} {refusal}", quoted)
         if isinstance(error.__cause__, bounded_answers.BadAnswer):
             return ResponderError(f"{where} {error.__cause__}")
         if isinstance(error, APIConnectionError):
@@ -279,30 +280,35 @@ class HostedCall(WaitingCall):
                 f"{where}: no connection, or it was lost ({cause}); "
                 "is the service running, is responder.base_url right?"
             )
-        return ResponderError(
-            f"{where} failed while it answered: {self._service.quoted(error.message)}"
-        )
+        quoted = self._service.quoted(error.message)
+        return ResponderError(f"{where} failed while it answered", quoted)
 
-    def _refusal(self, error: APIStatusError) -> str:
+    def _refusal(self, error: APIStatusError) -> tuple[str, str]:
+        """(the refusal with its remedy, the service's own words where they say more)."""
+        quoted = self._service.quoted(error.message)
         status, tries = error.status_code, f"{self._service.max_retries + 1} tries"
         match status:
             case _ if 300 <= status < 400:
-                return f"redirects the request ({status}): set responder.base_url to where it leads"
+                where = "set responder.base_url to where it leads"
+                return f"redirects the request ({status}): {where}", ""
             case 401:
-                return "refuses the key (401): set ONEBREATH_RESPONDER__API_KEY"
+                return "refuses the key (401): set ONEBREATH_RESPONDER__API_KEY", ""
             case 403:
-                return f"does not let this key use the model {self._service.model!r} (403)"
+                return f"does not let this key use the model {self._service.model!r} (403)", ""
             case 404:
                 return (
                     f"has no chat API or no model {self._service.model!r} there (404): check "
                     "responder.model, and responder.base_url, which mostly ends in /v1"
-                )
+                ), ""
             case 429:
-                return f"takes no more requests (429, {tries}): its rate limit or quota is spent"
+                return (
+                    f"takes no more requests (429, {tries}): its rate limit or quota is spent",
+                    "",
+                )
             case _ if status >= 500:
-                return f"is out of order ({status}, {tries}): {self._service.quoted(error.message)}"
+                return f"is out of order ({status}, {tries})", quoted
             case _:
-                return f"refuses the request ({status}): {self._service.quoted(error.message)}"
+                return f"refuses the request ({status})", quoted
 
     async def close(self) -> None:
         await self._client.close()

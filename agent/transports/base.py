@@ -13,6 +13,19 @@ class Disconnected(Exception):
     """The client is gone, or never connected."""
 
 
+class RuleBroken(Exception):
+    """The client broke a rule of its connection, and is hung up on.
+
+    Args:
+        code: close code (``agent.close_codes``).
+        reason: one sentence for the client and the log.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
 WayBack = tuple[str, float]
 """The token by which a client may come back, and the seconds that it has for it."""
 
@@ -29,6 +42,7 @@ class Transport(Protocol):
 
         Raises:
             Disconnected: the connection ended without hang-up.
+            RuleBroken: the client is to be hung up on.
         """
 
     async def send(self, notice: Notice) -> None:
