@@ -72,10 +72,14 @@ async def test_a_call_of_a_cut_stream_is_not_carried_out() -> None:
         call = HostedResponder(Service(f"http://{host}/v1", "m", max_retries=0)).open()
         options = ReplyOptions(tools=(FunctionTool("f", "", {"type": "object"}),))
         pieces = []
-        with pytest.raises(ResponderError, match="broke off a reply"):
+        said = ""
+        try:
             async for piece in call.reply([Message("user", "go")], options=options):
                 pieces.append(piece)
+        except ResponderError as error:
+            said = str(error)
         await call.close()
+    assert "broke off a reply" in said
     assert not any(isinstance(piece, ToolCall) for piece in pieces)
 
 
@@ -164,8 +168,12 @@ def test_a_model_that_shows_its_thoughts_is_waited_for(field: str) -> None:
 
 def test_it_is_waited_for_between_its_words_too() -> None:
     said, _ = ask(
-        [(1, {"content": "One, "}, None), *thoughts("reasoning", 5, 4.0)]
-        + [(4, {"content": "two."}, None), END]
+        [
+            (1, {"content": "One, "}, None),
+            *thoughts("reasoning", 5, 4.0),
+            (4, {"content": "two."}, None),
+            END,
+        ]
     )
     assert said == "One, two."
 

@@ -276,7 +276,7 @@ def streams_of(receiver):
 async def test_rtp_of_which_no_report_can_be_written_leaves_a_connection_that_closes(
     hostile, monkeypatch
 ):
-    """300 SSRCs, or times that leap to and fro, ended the task of reports; closing waited for it."""
+    """300 SSRCs, or times that leap to and fro, ended the reports; closing waited for them."""
     soon = SimpleNamespace(random=lambda: -0.49)  # a report every 10 ms
     monkeypatch.setattr("aiortc.rtcrtpreceiver.random", soon)
     async with agent() as (url, _):

@@ -12,7 +12,6 @@ from agent.responders.base import FunctionTool, ReplyPiece, ReplyText
 from agent.responders.hosted_calls import StreamedCalls
 from dllm_core.thinking import ThinkingFilter
 
-
 _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 """Fields of a piece that hold thoughts: DeepSeek's and vLLM's, OpenRouter's, Ollama's."""
 

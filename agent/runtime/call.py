@@ -19,7 +19,6 @@ from agent.protocol import AppendedAudio, ClientMessage, Identified, Pinged
 from agent.responders.base import uses_tools
 from agent.runtime.audio_input import CallerAudio
 from agent.runtime.call_log import TurnLog
-from agent.runtime.logs import current_call
 from agent.runtime.call_trace import current_trace
 from agent.runtime.calls import (
     CLOSE_SECONDS,
@@ -30,6 +29,7 @@ from agent.runtime.calls import (
 )
 from agent.runtime.connection_slot import CallOver, ConnectionSlot, NextConnection
 from agent.runtime.engine_tasks import Engines, EngineTasks
+from agent.runtime.logs import current_call
 from agent.runtime.tool_tasks import ToolTasks
 from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
 from agent.session.connection import Connection

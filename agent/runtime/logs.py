@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-
 current_call: ContextVar[str] = ContextVar("current_call", default="")
 """The id of the call to which the running task belongs; empty for none."""
 

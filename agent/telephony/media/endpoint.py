@@ -17,9 +17,9 @@ from agent.config.settings import Settings
 from agent.config.telephony_template import fill_in
 from agent.errors import ConfigError
 from agent.runtime.call import CallRunner
-from agent.runtime.logs import current_call
 from agent.runtime.calls import AdmittedCall, CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
+from agent.runtime.logs import current_call
 from agent.telephony.access.admission import Admission, SocketRequest, TokenCheck
 from agent.telephony.access.transfers import Transfers
 from agent.telephony.dialects.base import DialectError
