@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -17,6 +18,7 @@ from support.telephony_providers import TelephonyServer, admitted, dial, send, t
 from support.webrtc_calls import HERE
 from support.webrtc_calls import call as rtc_call
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from agent.responders.base import ResponderError
 from agent.runtime.call import CallRunner
@@ -61,6 +63,15 @@ async def leave(line: ClientConnection) -> None:
     await line.close()
 
 
+async def go_away(line: ClientConnection) -> None:
+    await line.close(1001)
+
+
+async def shout(line: ClientConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        await line.send("x" * (17 << 20))
+
+
 async def vanish(line: ClientConnection) -> None:
     line.transport.abort()
 
@@ -70,6 +81,8 @@ async def vanish(line: ClientConnection) -> None:
     [
         (leave, "completed", "the client hung up"),
         (vanish, "disconnected", "the connection was lost"),
+        (go_away, "disconnected", "the connection was lost (1001)"),
+        (shout, "disconnected", "the connection was lost (1009)"),
     ],
 )
 async def test_a_hang_up_and_a_loss_of_a_websocket(

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from websockets.frames import CloseCode
+
 from agent.protocol import ClientMessage
 from agent.session.notices import Notice, Trouble
 
 
 class Disconnected(Exception):
     """The client is gone, or never connected."""
+
+
+def lost(code: int | None) -> Disconnected:
+    """The loss of a websocket, with the close code that tells more of it; 1006 tells nothing."""
+    known = code is not None and code != CloseCode.ABNORMAL_CLOSURE
+    return Disconnected(f"the connection was lost ({code})" if known else "the connection was lost")
 
 
 class RuleBroken(Exception):

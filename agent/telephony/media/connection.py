@@ -12,7 +12,7 @@ from agent.close_codes import HANG_UPS
 from agent.telephony.dialects.audiosocket import FrameReader
 from agent.telephony.dialects.base import DialectError, WireMessage
 from agent.telephony.dialects.json_fields import MAX_MESSAGE
-from agent.transports.base import Disconnected
+from agent.transports.base import Disconnected, lost
 
 SEND_SECONDS = 2.0
 """Seconds for one send; a peer that takes longer is gone."""
@@ -58,7 +58,7 @@ class WebsocketConnection:
         if message["type"] == "websocket.disconnect":
             if message.get("code") in HANG_UPS:
                 raise HungUp
-            raise Disconnected("the connection was lost")
+            raise lost(message.get("code"))
         text: str | None = message.get("text")
         wire: WireMessage = (message.get("bytes") or b"") if text is None else text
         if len(wire) > MAX_MESSAGE:
