@@ -188,6 +188,21 @@ def test_thoughts_without_a_word_have_a_bound_of_their_own(field: str) -> None:
     assert at == pytest.approx(30.0)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param([(60.0, {}, None)], id="open"),
+        pytest.param([(0.1, {}, "stop")] * 600, id="ends again and again"),
+        pytest.param(thoughts("reasoning", 600, 0.1), id="thoughts"),
+    ],
+)
+def test_a_complete_reply_does_not_wait_for_the_end_of_its_stream(more: Any) -> None:
+    """It failed after ``word_timeout``, with an apology behind words that were all there."""
+    said, at = ask([(1.0, {"content": "Yes."}, None), END, *more])
+    assert said == "Yes."
+    assert at == pytest.approx(2.1, abs=0.11)
+
+
 def test_thoughts_that_stop_are_no_sign_of_life() -> None:
     said, at = ask([*thoughts("reasoning", 2, 3.0), (60.0, {"content": "Yes."}, None)])
     assert "did not send a first word within 10 s" in said

@@ -271,16 +271,25 @@ async def test_sections_bundled_with_one_that_is_missing_leave_no_traceback(capl
     assert "Traceback" not in caplog.text
 
 
-async def test_a_connection_of_which_parts_are_missing_is_closed_and_may_be_closed_twice():
+async def fails():
+    raise AttributeError("an offer left no transport here")
+
+
+async def hangs():
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("stop", [fails, hangs])
+async def test_a_connection_of_which_parts_are_missing_is_closed_and_may_be_closed_twice(
+    stop, monkeypatch
+):
+    monkeypatch.setattr(rtc_peer, "CLOSE_SECONDS", 0.2)
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     peer.addTransceiver("audio")
     peer.createDataChannel("x")
     await peer.setLocalDescription(await peer.createOffer())
     sockets = [peer.getTransceivers()[0].receiver.transport.transport]
     sockets.append(peer.sctp.transport.transport)
-
-    async def stop():
-        raise AttributeError("an offer left no transport here")
 
     peer.sctp.stop = stop
     async with asyncio.timeout(5):

@@ -44,6 +44,9 @@ except ImportError as error:
 
 NO_KEY = "none"
 """Key that is sent where the settings have no key: local servers accept any."""
+END_SECONDS = 1.0
+"""Seconds behind the end of a reply within which its usage must come; a service may keep the
+connection open, and the next reply must not wait for that."""
 _ROOM = 1024
 """Tokens for the thoughts of a model that was seen to think, beside those of its reply."""
 
@@ -209,17 +212,25 @@ class HostedCall(WaitingCall):
     async def _next(
         self, stream: AsyncStream[ChatCompletionChunk], told: StreamedReply, patience: Patience
     ) -> ChatCompletionChunk | None:
-        """The next chunk that goes on with the reply, or completes it; None at its end."""
-        async with asyncio.timeout_at(patience.until) as limit:
-            async for chunk in stream:
-                if told.goes_on(chunk):
-                    return chunk
-                for _ in told.take(chunk):  # its usage, or a thought
-                    pass
-                if told.thinks:
-                    self._seen.thinks = True
-                    patience.thought(_now())
-                    limit.reschedule(patience.until)
+        """The next chunk that goes on with the reply, or completes it; None at its end.
+
+        Behind the end that the service has told, only the usage is waited for, and not long.
+        """
+        until = min(patience.until, _now() + END_SECONDS) if told.ended else patience.until
+        try:
+            async with asyncio.timeout_at(until) as limit:
+                async for chunk in stream:
+                    if told.goes_on(chunk):
+                        return chunk
+                    for _ in told.take(chunk):  # its usage, or a thought
+                        pass
+                    if told.thinks and not told.ended:
+                        self._seen.thinks = True
+                        patience.thought(_now())
+                        limit.reschedule(patience.until)
+        except TimeoutError:
+            if not told.ended:
+                raise
         return None
 
     def _check_end(self, stream: AsyncStream[ChatCompletionChunk]) -> None:
