@@ -13,7 +13,7 @@ from agent.close_codes import HANG_UPS, POLICY_VIOLATION
 from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged, Reading
 from agent.session.notices import Notice, Trouble
-from agent.transports.base import Disconnected, RuleBroken, lost, WayBack
+from agent.transports.base import Disconnected, RuleBroken, WayBack, lost
 from agent.transports.observers import Observers
 from agent.transports.pace import Pace, Paces
 from agent.transports.reading import EventReader, begins_turn, read_beside
