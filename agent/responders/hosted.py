@@ -162,7 +162,8 @@ class HostedCall(WaitingCall):
                     for piece in told.take(chunk):
                         yield piece
                     self._seen.thinks |= told.thought
-                    (patience.word if told.spoke else patience.thought)(_now())
+                    note = patience.word if told.spoke else patience.thought
+                    note(_now())
                     chunk = await self._next(stream, told, patience)
                 if chunk is None and not told.ended and told.begun:
                     self._check_end(stream)
