@@ -43,7 +43,8 @@ def read_session(value: dict[str, Any], reading: Reading) -> Configure:
     change = Configure(instructions=session.instructions)
     ignored = list(_unknown(value))
     if session.type is not None:
-        change = replace(change, transcription_only=session.type == "transcription")
+        only = session.type == "transcription"
+        change = replace(change, transcription_only=only, typed=None if only else True)
     if session.output_modalities:
         change = replace(change, text_only="audio" not in session.output_modalities)
     if session.max_output_tokens is not None:

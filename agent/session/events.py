@@ -192,6 +192,7 @@ class Configure:
         input_format: the caller's sound in events.
         output_format: the agent's sound in events.
         own_events: whether the client takes the events of this project beside the API's.
+        typed: whether the client names the type of the session, as the API's beta did not.
         ignored: the client's wishes that were not applied, each in a few words.
     """
 
@@ -213,6 +214,7 @@ class Configure:
     input_format: WireFormat | None = None
     output_format: WireFormat | None = None
     own_events: bool | None = None
+    typed: bool | None = None
     ignored: tuple[str, ...] = ()
 
 
