@@ -112,8 +112,8 @@ class EventWriter:
         self._session.take(settings)
         if settings.own_events is not None:
             self.own_events = settings.own_events
-        if settings.typed and self.beta_until_typed:
-            self.beta = False
+        if self.beta_until_typed and settings.transcription_only is False:
+            self.beta = False  # the type ``realtime`` was named
 
     @property
     def session(self) -> Event:

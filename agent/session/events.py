@@ -58,6 +58,7 @@ class ClientItem:
         call_id: the call, with a call or its output.
         name: the function, with a call.
         sound: 16 kHz mono ``[n]`` of a message that is to be transcribed; ``text`` is empty then.
+        left_out: parts of it that are not understood, each in a few words.
     """
 
     kind: Literal["message", "function_call", "function_call_output", "reference"] = "message"
@@ -67,6 +68,7 @@ class ClientItem:
     call_id: str = ""
     name: str = ""
     sound: Samples | None = field(default=None, compare=False)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,6 @@ class Configure:
         input_format: the caller's sound in events.
         output_format: the agent's sound in events.
         own_events: whether the client takes the events of this project beside the API's.
-        typed: whether the client names the type of the session, as the API's beta did not.
         ignored: the client's wishes that were not applied, each in a few words.
     """
 
@@ -214,7 +215,6 @@ class Configure:
     input_format: WireFormat | None = None
     output_format: WireFormat | None = None
     own_events: bool | None = None
-    typed: bool | None = None
     ignored: tuple[str, ...] = ()
 
 

@@ -91,8 +91,8 @@ async def text_only() -> None:
         assert said.text == "Fine, thank you."
 
 
-@feature("the GA address")
-async def newer_address() -> None:
+@feature("client secrets")
+async def secrets_at_the_newer_address() -> None:
     """The way that Azure's pages show today: the API's own client at `/openai/v1`."""
     client = AsyncOpenAI(
         base_url=f"http://{ADDRESS}/openai/v1",

@@ -42,7 +42,6 @@ class Heard:
         self.said: list[str] = []
         self.asked: list[str] = []
         self.bytes = 0
-        self.barge_ins = 0
 
     async def follow(self, agent: Any) -> None:
         async for event in agent.receive():
@@ -51,8 +50,6 @@ class Heard:
                 (self.asked if event.role == "user" else self.said).append(event.transcript)
             elif kind == "bidi_audio_delta":
                 self.bytes += len(event.audio)
-            elif kind == "bidi_barge_in":
-                self.barge_ins += 1
 
     async def until(self, words: str) -> None:
         while not any(words in text for text in self.said):
@@ -114,17 +111,6 @@ async def tools() -> None:
     async with agent(tools=[get_weather]) as (made, heard):
         await made.send("is it cold")
         await heard.until("three degrees")
-
-
-@feature("barge-in")
-async def barge_in() -> None:
-    async with agent() as (made, heard):
-        await made.send("a story")
-        while not heard.bytes:
-            await asyncio.sleep(0.02)
-        await speak(made, question())
-        await heard.until("Fine, thank you.")
-        assert heard.barge_ins == 1
 
 
 main()
