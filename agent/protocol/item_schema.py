@@ -36,6 +36,15 @@ MAX_SECONDS = 60.0
 UNSEEN = frozenset({"input_image", "image", "image_url"})
 UNREAD = frozenset({"input_file", "input_video", "refusal"})
 """Kinds of parts that other services know."""
+KINDS = (
+    ("text", "input_text"),
+    ("audio", "input_audio"),
+    ("transcript", "input_audio"),
+    ("image_url", "input_image"),
+    ("detail", "input_image"),
+)
+"""The type of a part that has none, by the field that it has."""
+UNSUPPORTED = "unsupported_content_type"
 OF_MCP = frozenset({"mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response"})
 """Kinds of items that tell of MCP servers of a client; there are none here."""
 
@@ -59,8 +68,14 @@ def read_items(
         if isinstance(kind, str) and kind in OF_MCP:
             left_out.append(f"{path}[{n}] ({kind})")
             continue
-        items.append(read_item(value, sound, f"{path}[{n}]"))
-        left_out += items[-1].left_out
+        try:
+            items.append(read_item(value, sound, f"{path}[{n}]"))
+        except BadEvent as error:
+            if error.trouble.code != UNSUPPORTED:
+                raise
+            left_out.append(error.trouble.message)
+        else:
+            left_out += items[-1].left_out
     return tuple(items), tuple(left_out)
 
 
@@ -167,25 +182,27 @@ def _parts(
     known: list[tuple[str, ContentPart]] = []
     left_out: list[str] = []
     for n, value in enumerate(content):
-        place = f"{path}[{n}]"
+        place, value = f"{path}[{n}]", _typed(value)
         kind = value.get("type") if isinstance(value, dict) else None
         if isinstance(kind, str) and kind in UNSEEN | UNREAD:
             why = "this model sees no images" if kind in UNSEEN else "this is not read"
             left_out.append(f"{place}.type {kind} ({why})")
         else:
-            known.append((place, _part(value, place)))
+            known.append((place, checked(ContentPart, value, place)))
     if left_out and not known:
         message = f"{left_out[0]}; describe in words what it holds"
-        raise BadEvent(Trouble("unsupported_content_type", message, param=f"{path}[0].type"))
+        raise BadEvent(Trouble(UNSUPPORTED, message, param=f"{path}[0].type"))
     return known, tuple(left_out)
 
 
-def _part(value: Any, path: str) -> ContentPart:
+def _typed(value: Any) -> Any:
+    """A part with its type, which the API's types allow to leave out."""
     if isinstance(value, str):
-        value = {"text": value}
-    if isinstance(value, dict) and value.get("type") is None and isinstance(value.get("text"), str):
-        value = {**value, "type": "input_text"}
-    return checked(ContentPart, value, path)
+        return {"type": "input_text", "text": value}
+    if not isinstance(value, dict) or value.get("type") is not None:
+        return value
+    found = (kind for name, kind in KINDS if isinstance(value.get(name), str))
+    return {**value, "type": kind} if (kind := next(found, None)) else value
 
 
 def _samples(audio: str, sound: WireFormat, path: str) -> Samples:

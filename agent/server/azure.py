@@ -46,6 +46,8 @@ def _translate(scope: Scope) -> None:
             scope["raw_path"] = scope["path"].encode()
             scope[_PREVIEW] = address in PREVIEWS
             break
+    if not scope["path"].startswith(API):
+        return
     key = Headers(scope=scope).get(KEY, "").strip()
     if key and "authorization" not in Headers(scope=scope):
         MutableHeaders(scope=scope)["authorization"] = f"Bearer {key}"
