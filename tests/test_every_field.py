@@ -119,9 +119,9 @@ def test_a_field_of_a_reply_is_applied_or_told_of_and_refuses_nothing(response):
 # ---- conversation.item.create ----------------------------------------------------------
 
 WHY_NOT = {
-    '"detail"': "no images",
-    '"input_image"': "no images",
-    '"image_url"': "no images",
+    '"detail"': "no input_image",
+    '"input_image"': "no input_image",
+    '"image_url"': "no input_image",
     "mcp_": "unknown item type",
 }
 """Why an item cannot be created, by a part of it."""

@@ -24,7 +24,6 @@ from agent.protocol.client_schema import (
 from agent.protocol.problems import BadEvent, bad_value, checked
 from agent.protocol.sound import from_base64
 from agent.session.events import ClientItem
-from agent.session.notices import Trouble
 from asr.engine import RATE
 
 MAX_ITEMS = 128
@@ -44,7 +43,6 @@ KINDS = (
     ("detail", "input_image"),
 )
 """The type of a part that has none, by the field that it has."""
-UNSUPPORTED = "unsupported_content_type"
 OF_MCP = frozenset({"mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response"})
 """Kinds of items that tell of MCP servers of a client; there are none here."""
 
@@ -71,7 +69,7 @@ def read_items(
         try:
             items.append(read_item(value, sound, f"{path}[{n}]"))
         except BadEvent as error:
-            if error.trouble.code != UNSUPPORTED:
+            if error.trouble.code != "unsupported_content_type":
                 raise
             left_out.append(error.trouble.message)
         else:
@@ -186,12 +184,12 @@ def _parts(
         kind = value.get("type") if isinstance(value, dict) else None
         if isinstance(kind, str) and kind in UNSEEN | UNREAD:
             why = "this model sees no images" if kind in UNSEEN else "this is not read"
-            left_out.append(f"{place}.type {kind} ({why})")
+            left_out.append(f"{place}.type ({kind}: {why})")
         else:
             known.append((place, checked(ContentPart, value, place)))
     if left_out and not known:
-        message = f"{left_out[0]}; describe in words what it holds"
-        raise BadEvent(Trouble(UNSUPPORTED, message, param=f"{path}[0].type"))
+        message = f"this model takes words and sound, no {kind}; describe in words what it shows"
+        raise bad_value(f"{path}[0].type", message, "unsupported_content_type")
     return known, tuple(left_out)
 
 
