@@ -105,7 +105,10 @@ async def test_a_refusal_says_what_to_do(status, hint):
     [
         ("http://127.0.0.1:8080/", "ws://127.0.0.1:8080/v1/realtime"),
         ("https://voice.example.org", "wss://voice.example.org/v1/realtime"),
-        ("https://voice.example.org/v1/realtime?model=a", "wss://voice.example.org/v1/realtime?model=a"),
+        (
+            "https://voice.example.org/v1/realtime?model=a",
+            "wss://voice.example.org/v1/realtime?model=a",
+        ),
         ("localhost:8080", "ws://localhost:8080/v1/realtime"),
         ("[::1]:8080/own", "ws://[::1]:8080/own"),
         ("ws://127.0.0.1:8080/", "ws://127.0.0.1:8080/"),

@@ -169,9 +169,7 @@ def _message(item: MessageItem, sound: WireFormat, path: str) -> ClientItem:
     return ClientItem("message", item.id, item.role, text, sound=joined, left_out=left)
 
 
-def _parts(
-    content: list[Any], path: str
-) -> tuple[list[tuple[str, ContentPart]], tuple[str, ...]]:
+def _parts(content: list[Any], path: str) -> tuple[list[tuple[str, ContentPart]], tuple[str, ...]]:
     """(the parts with their paths, what is left out beside them, each in a few words).
 
     Raises:

@@ -1,4 +1,4 @@
-"""openai-py's clients of Azure: `/openai/realtime?api-version=...&deployment=...`, with `api-key`."""
+"""openai-py's clients of Azure: `/openai/realtime?api-version=...`, the key as `api-key`."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ async def until(line: Any, kind: str) -> Any:
 
 async def type_text(line: Any, text: str) -> None:
     part = {"type": "input_text", "text": text}
-    await line.conversation.item.create(
-        item={"type": "message", "role": "user", "content": [part]}
-    )
+    await line.conversation.item.create(item={"type": "message", "role": "user", "content": [part]})
     await line.response.create()
 
 
