@@ -177,6 +177,13 @@ def test_what_a_function_returns_beside_text_is_left_out():
     item = {"type": "function_call_output", "call_id": "call_1", "output": output}
     made = read("conversation.item.create", item=item).item
     assert (made.text, len(made.left_out)) == ("3 C", 1)
+    made = read("conversation.item.create", item={**item, "output": [PICTURES[0]]}).item
+    assert (made.text, len(made.left_out)) == ("", 1)
+
+
+def test_a_refusal_of_the_agent_is_a_message_without_words():
+    refused = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    assert read("conversation.item.create", item=refused).item.text == ""
 
 
 def test_items_of_other_kinds_leave_the_input_of_a_reply():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,17 @@ MAX_ITEMS = 128
 """Items in the input of one reply, at most."""
 MAX_SECONDS = 60.0
 """Seconds of sound in one item, at most."""
-
-
 UNSEEN = frozenset({"input_image", "image", "image_url"})
+"""Types of parts that are pictures."""
 UNREAD = frozenset({"input_file", "input_video", "refusal"})
-"""Kinds of parts that other services know."""
-KINDS = (
-    ("text", "input_text"),
-    ("audio", "input_audio"),
-    ("transcript", "input_audio"),
-    ("image_url", "input_image"),
-    ("detail", "input_image"),
-)
+"""Types of other parts that services with this API know."""
+KINDS = {
+    "text": "input_text",
+    "audio": "input_audio",
+    "transcript": "input_audio",
+    "image_url": "input_image",
+    "detail": "input_image",
+}
 """The type of a part that has none, by the field that it has."""
 OF_MCP = frozenset({"mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response"})
 """Kinds of items that tell of MCP servers of a client; there are none here."""
@@ -101,8 +101,8 @@ def read_item(value: Any, sound: WireFormat, path: str) -> ClientItem:
             return ClientItem("function_call", item.id, "assistant", text, call_id, item.name)
         case FunctionCallOutputItem():
             text, left = _output(item.output, path)
-            kind = "function_call_output"
-            return ClientItem(kind, item.id, "user", text, item.call_id, left_out=left)
+            made = ClientItem("function_call_output", item.id, "user", text, item.call_id)
+            return replace(made, left_out=left)
         case ItemReference():
             return ClientItem("reference", item.id)
         case MessageItem():
@@ -128,7 +128,7 @@ def _output(output: Any, path: str) -> tuple[str, tuple[str, ...]]:
     if isinstance(output, str):
         return output, left
     if isinstance(output, list) and all(isinstance(p, dict) and "type" in p for p in output):
-        known, left = _parts(output, f"{path}.output")
+        known, left = _parts(output, f"{path}.output", needed=False)
         text = "".join(part.text or "" for _, part in known)
     else:
         text = json.dumps(output, ensure_ascii=False)
@@ -147,7 +147,7 @@ def _message(item: MessageItem, sound: WireFormat, path: str) -> ClientItem:
         raise bad_value(where, f"{len(content)} parts; 1 to {MAX_PARTS} are allowed")
     words: list[str] = []
     pieces: list[Samples] = []
-    known, left = _parts(content, where)
+    known, left = _parts(content, where, needed=item.role != "assistant")
     for place, part in known:
         if part.text or part.transcript:
             words.append(part.text or part.transcript or "")
@@ -169,11 +169,16 @@ def _message(item: MessageItem, sound: WireFormat, path: str) -> ClientItem:
     return ClientItem("message", item.id, item.role, text, sound=joined, left_out=left)
 
 
-def _parts(content: list[Any], path: str) -> tuple[list[tuple[str, ContentPart]], tuple[str, ...]]:
+def _parts(
+    content: list[Any], path: str, *, needed: bool
+) -> tuple[list[tuple[str, ContentPart]], tuple[str, ...]]:
     """(the parts with their paths, what is left out beside them, each in a few words).
 
+    Args:
+        needed: whether something must be left of them.
+
     Raises:
-        BadEvent: a part makes no sense, or nothing is left of them.
+        BadEvent: a part makes no sense, or nothing is left that should be.
     """
     known: list[tuple[str, ContentPart]] = []
     left_out: list[str] = []
@@ -185,7 +190,7 @@ def _parts(content: list[Any], path: str) -> tuple[list[tuple[str, ContentPart]]
             left_out.append(f"{place}.type ({kind}: {why})")
         else:
             known.append((place, checked(ContentPart, value, place)))
-    if left_out and not known:
+    if needed and left_out and not known:
         message = f"this model takes words and sound, no {kind}; describe in words what it shows"
         raise bad_value(f"{path}[0].type", message, "unsupported_content_type")
     return known, tuple(left_out)
@@ -197,7 +202,7 @@ def _typed(value: Any) -> Any:
         return {"type": "input_text", "text": value}
     if not isinstance(value, dict) or value.get("type") is not None:
         return value
-    found = (kind for name, kind in KINDS if isinstance(value.get(name), str))
+    found = (kind for name, kind in KINDS.items() if isinstance(value.get(name), str))
     return {**value, "type": kind} if (kind := next(found, None)) else value
 
 

@@ -120,7 +120,11 @@ def _tools(
         ignored.append(f"{PATH}.tool_choice (it names a tool that is left out)")
     elif given.tool_choice is not None:
         choice = read_choice(given.tool_choice, known, f"{PATH}.tool_choice")
-    return (tools, choice) if reading.abilities.tools else (None, None)
+    if reading.abilities.tools:
+        return tools, choice
+    if tools:
+        ignored.append(f"{PATH}.tools (this responder calls no functions)")
+    return None, None
 
 
 def _metadata(given: dict[str, Any] | None) -> dict[str, str] | None:
