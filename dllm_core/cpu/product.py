@@ -42,9 +42,12 @@ _TILED = 3
 longer to come back from tiles than to be multiplied in vectors, with the same results."""
 
 
+def _tiled(rows: int, portable: bool) -> bool:
+    return rows >= _TILED and not portable and tiles()
+
+
 @cache
-def _kernel(form: Format, rows: int, single: bool, portable: bool) -> Kernel:
-    tiled = rows >= _TILED and not portable and tiles()
+def _kernel(form: Format, rows: int, single: bool, portable: bool, tiled: bool) -> Kernel:
     kind, name = (TileKernel, "tiles") if tiled else (ProductKernel, "product")
     name += f"_{form.name}_{rows}" + ("" if single else "_several")
     return compiled(name, kind(form, rows, single), portable=portable, keep=True)
@@ -53,9 +56,10 @@ def _kernel(form: Format, rows: int, single: bool, portable: bool) -> Kernel:
 def prepare(form: Format) -> None:
     """Compile all kernels for this format; a second or so."""
     for rows in _PANEL_ROWS:
-        _kernel(form, rows, True, False)
+        tiled = _tiled(rows, False)
+        _kernel(form, rows, True, False, tiled)
         if rows >= _SEVERAL:
-            _kernel(form, rows, False, False)
+            _kernel(form, rows, False, False, tiled)
 
 
 def panel(rows: int) -> tuple[int, int]:
@@ -160,4 +164,5 @@ def launch(
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), finish,
     )  # fmt: skip
-    return Launch(_kernel(weights.form, size, panels == 1, portable), arguments)
+    tiled = _tiled(size, portable)
+    return Launch(_kernel(weights.form, size, panels == 1, portable, tiled), arguments)
