@@ -132,7 +132,12 @@ def token_ids(where: str, ids: object) -> list[int]:
     return list(dict.fromkeys(found))
 
 
+_CAUSAL = ("llama", "qwen2", "qwen3", "mistral")
+
+
 def _harmless(name: str, family: str, value: object) -> bool:
+    if name == "is_causal":  # of transformers' own classes false makes encoders
+        return bool(value) if family in _CAUSAL else not value
     if name == "attention_bias":  # Qwen2's query, key and value have a bias, whatever this says
         return not value or family in ("qwen2", "Dream", "Fast_dLLM_Qwen", "a2d-qwen2")
     return not value
