@@ -59,7 +59,9 @@ class Clock:
         return found
 
 
-def passes(engine: Engine, rows: list[int], cached: int, clock: Clock, repeats: int) -> Iterator[Row]:
+def passes(
+    engine: Engine, rows: list[int], cached: int, clock: Clock, repeats: int
+) -> Iterator[Row]:
     """A row for each number of rows and kind of product."""
     model = engine.model
     if not isinstance(model, PackedTransformer):

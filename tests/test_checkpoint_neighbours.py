@@ -97,7 +97,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Edit, str]] = {
     "dynamic": ("Llama", {}, with_rope(rope_scaling={"type": "dynamic", "factor": 2.0}), "dynamic"),
     "activation": ("Llama", {"hidden_act": "gelu"}, nothing, "hidden_act = 'gelu'"),
     "epsilon absent": ("Llama", {}, without("rms_norm_eps"), "lacks 'rms_norm_eps'"),
-    "head absent": ("Llama", {"tie_word_embeddings": True}, stated(tie_word_embeddings=False), "head"),
+    "head absent": (
+        "Llama",
+        {"tie_word_embeddings": True},
+        stated(tie_word_embeddings=False),
+        "head",
+    ),
     "quantised": ("Llama", {}, stated(quantization_config={"bits": 4}), "quantization_config"),
 }
 
