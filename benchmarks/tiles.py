@@ -19,8 +19,6 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
-import torch
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 

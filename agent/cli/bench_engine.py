@@ -97,7 +97,8 @@ ENGINE_BENCHES = (
     EngineBench("batch", "Measure batched replies by number of concurrent calls.", ("int4",)),
     EngineBench(
         "agree",
-        "Compare int4 and int8 replies with float32 replies to as many of 100 questions as time allows.",
+        "Compare int4 and int8 replies with float32 replies, for as many of 100 questions as time "
+        "allows.",
         ("int4", "int8"),
         seconds=300.0,
     ),

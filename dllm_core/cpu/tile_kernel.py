@@ -26,7 +26,7 @@ from dllm_core.cpu.emit import (
     Emitter,
     Value,
 )
-from dllm_core.cpu.formats import COLUMNS, GROUP, WORD, Format
+from dllm_core.cpu.formats import COLUMNS, GROUP, WORD
 from dllm_core.cpu.product_kernel import AHEAD, Grid, ProductKernel, ProductSlot, Row
 
 _PARTS = 2
