@@ -195,7 +195,7 @@ def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
         values = {"sliding_window": _MISTRALS_WINDOW, **values}
     # A field that is null is as good as absent; a mask token is sought elsewhere before.
     values = {k: v for k, v in values.items() if v is not None or k == "mask_token_id"}
-    if "attention" in changes:
+    if "attention" in changes:  # which says how it attends, whatever the file does
         values = {k: v for k, v in values.items() if k != "is_causal"}
     family = values.get("model_type")
     if not isinstance(family, str) or family not in _FAMILIES:
