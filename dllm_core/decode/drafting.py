@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -307,12 +308,12 @@ def _ancestors(tree: Tree, start: int, device: torch.device) -> Tensor | None:
     rows = len(tree)
     if rows == 1:
         return None
-    own = torch.zeros(rows, rows, dtype=torch.bool)
-    for row, parent in enumerate(tree.parents):
-        if parent >= 0:
-            own[row] = own[parent]
-        own[row, row] = True
-    return torch.cat([torch.ones(rows, start, dtype=torch.bool), own], 1).to(device)
+    visible = np.ones((rows, start + rows), np.bool_)
+    own = visible[:, start:]
+    own[:] = np.eye(rows, dtype=np.bool_)
+    for row, parent in enumerate(tree.parents[1:], 1):
+        own[row] |= own[parent]
+    return torch.from_numpy(visible).to(device)
 
 
 @runtime_checkable
