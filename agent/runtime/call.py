@@ -30,6 +30,7 @@ from agent.runtime.calls import (
 from agent.runtime.connection_slot import CallOver, ConnectionSlot, NextConnection
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.runtime.tool_tasks import ToolTasks
+from agent.runtime.unsent import MAX_UNSENT, Unsent
 from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
 from agent.session.connection import Connection
 from agent.session.events import (
@@ -41,6 +42,7 @@ from agent.session.events import (
     Decided,
     Input,
     Leave,
+    SoundBacklog,
     Tick,
 )
 from agent.session.notices import (
@@ -60,8 +62,6 @@ from agent.transports.base import Disconnected, Transport
 
 log = logging.getLogger("onebreath.call")
 
-MAX_UNSENT = 512
-"""Notices that may wait for a slow client; one more ends the call."""
 TURN_SECONDS = 0.002
 """Seconds of work on a client's sound after which the event loop gets its turn."""
 SEND_SECONDS = 10.0
@@ -123,7 +123,9 @@ class CallRunner:
         self._caller_audio = CallerAudio(
             engines.new_gate(), transport.rate, self._clock(), echo, level
         )
-        self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
+        self._unsent = Unsent()
+        self._delivery = delivery
+        self._held_back = False
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -202,7 +204,7 @@ class CallRunner:
         log.info("the connection is lost; the session waits %.0f s", self._slot.patience)
         self._connected = False
         self._stop_exchange()
-        self._unsent = asyncio.Queue(MAX_UNSENT)  # the next one is told where things stand
+        self._begin_unsent()  # the next one is told where things stand
         self._handle(ConnectionLost(self._last_seen))
         self._release(transport)
 
@@ -225,7 +227,8 @@ class CallRunner:
             self._stop_exchange()
             self._release(old)
         self._transport, self._connected = another.transport, True
-        self._unsent = asyncio.Queue(MAX_UNSENT)
+        self._begin_unsent()
+        self._delivery = another.delivery
         self._last_message_at = self._steady_since = now
         self._caller_audio.reconnected(another.transport.rate, now)
         resumed = ConnectionResumed(seen, another.delivery, another.played, another.token)
@@ -288,7 +291,7 @@ class CallRunner:
 
     @property
     def _crowded(self) -> bool:
-        return self._unsent.qsize() > MAX_UNSENT // 2
+        return len(self._unsent) > MAX_UNSENT // 2
 
     def _watch_idleness(self) -> None:
         """Hang up on a client that is silent; one timer a call is cheaper than one a message.
@@ -311,6 +314,8 @@ class CallRunner:
                 notice = await unsent.get()
                 async with asyncio.timeout(SEND_SECONDS):
                     await transport.send(notice)
+                unsent.sent(notice)
+                self._watch_backlog()
         except (Disconnected, TimeoutError) as error:
             reason = f"nothing can be sent any more: {type(error).__name__}"
             self._lose(transport, CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason))
@@ -343,7 +348,7 @@ class CallRunner:
                 while not self._session.decisions.idle:
                     self._decided.clear()
                     await self._decided.wait()
-                while self._unsent.qsize() and not self._over.is_set():  # noqa: ASYNC110
+                while len(self._unsent) and not self._over.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
 
     # ---- the session ---------------------------------------------------------------
@@ -365,6 +370,17 @@ class CallRunner:
             self._execute(command)
         if isinstance(event, Decided):
             self._decided.set()
+        self._watch_backlog()
+
+    def _begin_unsent(self) -> None:
+        self._unsent, self._held_back = Unsent(), False
+
+    def _watch_backlog(self) -> None:
+        """Tell the session where sound waits for the connection, and where it does no longer."""
+        full = self._unsent.full(self._delivery, self._held_back)
+        if full is not self._held_back:
+            self._held_back = full
+            self._handle(SoundBacklog(full))
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, WakeAt):
@@ -423,7 +439,7 @@ class CallRunner:
         if not self._connected:
             return
         try:
-            self._unsent.put_nowait(notice)
+            self._unsent.put(notice)
         except asyncio.QueueFull:
             if self._slot is None:
                 self._hang_up(POLICY_VIOLATION, "the client reads too slowly")
