@@ -47,9 +47,8 @@ def test_a_lighter_format_overtakes_the_sound_that_it_is_for():
 
 def test_sound_is_held_back_from_half_a_second_on_and_goes_on_below_half_of_it():
     unsent = Unsent()
-    sounds = [play(seconds=0.1) for _ in range(6)]
-    for sound in sounds:
-        unsent.put(sound)
+    for _ in range(6):
+        unsent.put(play(seconds=0.13))
     assert unsent.full(Delivery.PACED, was=False)
     assert not unsent.full(Delivery.AT_ONCE, was=False)
     assert not unsent.full(Delivery.TRACK, was=False)
@@ -61,7 +60,7 @@ def test_sound_is_held_back_from_half_a_second_on_and_goes_on_below_half_of_it()
     asyncio.run(send(3))
     assert unsent.full(Delivery.PACED, was=True)
     assert not unsent.full(Delivery.PACED, was=False)
-    asyncio.run(send(3))
+    asyncio.run(send(len(unsent)))
     assert unsent.sound == 0.0
     assert not unsent.full(Delivery.PACED, was=True)
 
@@ -76,6 +75,16 @@ def test_sound_that_is_being_sent_counts_as_waiting():
 def test_only_so_many_notices_wait():
     unsent = Unsent()
     for _ in range(MAX_UNSENT):
-        unsent.put(play())
+        unsent.put(Remark("backchannel", ""))
     with pytest.raises(asyncio.QueueFull):
         unsent.put(play())
+
+
+def test_sound_that_waits_goes_in_longer_pieces():
+    unsent = Unsent()
+    for _ in range(10):
+        unsent.put(play())
+    unsent.put(play("resp_2"))
+    sizes = [(each.response_id, round(len(each.samples) / RATE, 2)) for each in waiting(unsent)]
+    at_once = [("resp_1", 0.06)] * 4
+    assert sizes == [*at_once, ("resp_1", 0.24), ("resp_1", 0.12), ("resp_2", 0.06)]

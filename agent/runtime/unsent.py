@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import Final
+
+import numpy as np
 
 from agent.session.notices import Configured, Notice, Play, Remark, StopPlaying
 from agent.session.playback import Delivery
@@ -14,6 +17,12 @@ MAX_UNSENT: Final = 512
 HELD_BACK: Final = {Delivery.PACED: (0.5, 0.25), Delivery.AT_ONCE: (20.0, 10.0)}
 """Seconds of waiting sound from which on a reply is held back, and at which it goes on. A paced
 reply begins with ``playback.lead`` of it (0.3 s), which a good link takes at once."""
+
+
+PIECE_SECONDS: Final = 0.24
+"""Sound that waits long goes in pieces of up to this: fewer events, whose names take bytes, too."""
+LONG_SECONDS: Final = 0.3
+"""Seconds of waiting sound from which on pieces are joined; the first of a reply are to be quick."""
 
 
 class Unsent:
@@ -40,9 +49,10 @@ class Unsent:
         """
         if isinstance(notice, StopPlaying):
             self._drop_sound(notice.response_id)
-        if len(self._notices) >= self._limit:
-            raise asyncio.QueueFull
-        self._notices.insert(self._place_of(notice), notice)
+        if not self._joined(notice):
+            if len(self._notices) >= self._limit:
+                raise asyncio.QueueFull
+            self._notices.insert(self._place_of(notice), notice)
         self.sound += _seconds(notice)
         self._some.set()
 
@@ -64,6 +74,17 @@ class Unsent:
             return False
         most, least = HELD_BACK[delivery]
         return self.sound > (least if was else most)
+
+    def _joined(self, notice: Notice) -> bool:
+        """Whether it is sound that was put to the sound before it."""
+        last = self._notices[-1] if self._notices else None
+        if not isinstance(notice, Play) or not isinstance(last, Play) or self.sound < LONG_SECONDS:
+            return False
+        same = (last.response_id, last.rate) == (notice.response_id, notice.rate)
+        if not same or _seconds(last) + _seconds(notice) > PIECE_SECONDS:
+            return False
+        self._notices[-1] = replace(last, samples=np.concatenate([last.samples, notice.samples]))
+        return True
 
     def _drop_sound(self, response_id: str) -> None:
         kept = [each for each in self._notices if not _is_sound_of(each, response_id)]
