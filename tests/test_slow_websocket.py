@@ -49,27 +49,27 @@ def test_sound_is_held_back_from_half_a_second_on_and_goes_on_below_half_of_it()
     unsent = Unsent()
     for _ in range(6):
         unsent.put(play(seconds=0.13))
-    assert unsent.full(Delivery.PACED, was=False)
-    assert not unsent.full(Delivery.AT_ONCE, was=False)
-    assert not unsent.full(Delivery.TRACK, was=False)
+    assert unsent.full(Delivery.PACED, 0.0, was=False)
+    assert not unsent.full(Delivery.AT_ONCE, 0.0, was=False)
+    assert not unsent.full(Delivery.TRACK, 0.0, was=False)
 
     async def send(count):
         for _ in range(count):
             unsent.sent(await unsent.get())
 
     asyncio.run(send(3))
-    assert unsent.full(Delivery.PACED, was=True)
-    assert not unsent.full(Delivery.PACED, was=False)
+    assert unsent.full(Delivery.PACED, 0.0, was=True)
+    assert not unsent.full(Delivery.PACED, 0.0, was=False)
     asyncio.run(send(len(unsent)))
     assert unsent.sound == 0.0
-    assert not unsent.full(Delivery.PACED, was=True)
+    assert not unsent.full(Delivery.PACED, 0.0, was=True)
 
 
 def test_sound_that_is_being_sent_counts_as_waiting():
     unsent = Unsent()
     unsent.put(play(seconds=0.6))
     assert asyncio.run(unsent.get()).rate == RATE
-    assert unsent.full(Delivery.PACED, was=False)
+    assert unsent.full(Delivery.PACED, 0.0, was=False)
 
 
 def test_only_so_many_notices_wait():

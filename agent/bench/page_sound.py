@@ -54,6 +54,11 @@ class PageSound:
         self._tried_at: float | None = None
         self._pings: deque[float] = deque()
         self._pinged = -PING_SECONDS
+        self._newest: float | None = None
+        """Time of the newest pong on the server's clock, in milliseconds."""
+        self._least_down: float | None = None
+        self._down_late = 0.0
+        """How much longer the newest pong was on its way than the fastest one."""
         self._down = StreamResampler(WIRE_RATE, G711_RATE)
         self._frames: list[Samples] = []
         self._up = StreamResampler(G711_RATE, WIRE_RATE)
@@ -63,7 +68,8 @@ class PageSound:
         if now - self._pinged >= PING_SECONDS:
             self._pinged = now
             self._pings.append(now)
-            yield {"type": "onebreath.ping", "client_time_ms": 1000 * now}
+            ping = {"type": "onebreath.ping", "client_time_ms": 1000 * now}
+            yield ping if self._newest is None else {**ping, "server_time_ms": self._newest}
         yield from self._look(waiting, now)
         if self._lag(waiting, now) > MOST_LAG_SECONDS:
             self.dropped += 1
@@ -85,6 +91,10 @@ class PageSound:
                 self._follow(event["response"])
             case "onebreath.pong":
                 self._pings.popleft()
+                self._newest = event["server_time_ms"]
+                way = now - event["server_time_ms"] / 1000
+                self._least_down = way if self._least_down is None else min(self._least_down, way)
+                self._down_late = way - self._least_down
             case "onebreath.notice" if event["code"] == "network_slow":
                 yield from self._late(now)
 
@@ -101,7 +111,8 @@ class PageSound:
         self._up = StreamResampler(G711_RATE, WIRE_RATE)
 
     def _lag(self, waiting: int, now: float) -> float:
-        asked = now - self._pings[0] if self._pings else 0.0
+        # What a pong waited for on its way back is not the microphone's lag.
+        asked = now - self._pings[0] - self._down_late if self._pings else 0.0
         return max(waiting / BYTE_RATES[self.format], asked)
 
     def _look(self, waiting: int, now: float) -> Iterator[Event]:

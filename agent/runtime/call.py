@@ -58,7 +58,7 @@ from agent.session.notices import (
 from agent.session.playback import Delivery
 from agent.session.session import Session
 from agent.tools.base import TelephoneLine
-from agent.transports.base import Disconnected, Transport
+from agent.transports.base import Disconnected, Lagging, Transport
 
 log = logging.getLogger("onebreath.call")
 
@@ -377,7 +377,8 @@ class CallRunner:
 
     def _watch_backlog(self) -> None:
         """Tell the session where sound waits for the connection, and where it does no longer."""
-        full = self._unsent.full(self._delivery, self._held_back)
+        behind = self._transport.behind() if isinstance(self._transport, Lagging) else 0.0
+        full = self._unsent.full(self._delivery, behind, was=self._held_back)
         if full is not self._held_back:
             self._held_back = full
             self._handle(SoundBacklog(full))

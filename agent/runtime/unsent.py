@@ -19,6 +19,8 @@ HELD_BACK: Final = {Delivery.PACED: (0.5, 0.25), Delivery.AT_ONCE: (20.0, 10.0)}
 reply begins with ``playback.lead`` of it (0.3 s), which a good link takes at once."""
 
 
+MOST_BEHIND, LEAST_BEHIND = 0.7, 0.35
+"""Seconds that a client may be behind what was sent to it, likewise."""
 PIECE_SECONDS: Final = 0.24
 """Sound that waits long goes in pieces of up to this: fewer events, whose names take bytes, too."""
 LONG_SECONDS: Final = 0.3
@@ -68,12 +70,18 @@ class Unsent:
         # Sums of floats: what is left of nothing would hold a reply back for ever.
         self.sound = max(0.0, self.sound - _seconds(notice)) if self._notices else 0.0
 
-    def full(self, delivery: Delivery, was: bool) -> bool:
-        """Whether a reply is to be held back, which it ``was`` until now."""
+    def full(self, delivery: Delivery, behind: float, *, was: bool) -> bool:
+        """Whether a reply is to be held back.
+
+        Args:
+            behind: seconds by which the client is behind what was sent to it.
+            was: whether it is held back now.
+        """
         if delivery not in HELD_BACK:
             return False
         most, least = HELD_BACK[delivery]
-        return self.sound > (least if was else most)
+        late = delivery is Delivery.PACED and behind > (LEAST_BEHIND if was else MOST_BEHIND)
+        return late or self.sound > (least if was else most)
 
     def _joined(self, notice: Notice) -> bool:
         """Whether it is sound that was put to the sound before it."""

@@ -26,12 +26,24 @@ test("a ping without an answer counts, whatever the system keeps out of sight", 
   const link = new LinkWatch(0);
   link.pinged(0);
   link.pinged(500);
-  link.ponged();
+  link.ponged(9000, 500);
   assert.deepEqual(looks(link, 500, 1500), [[LIGHT, 1220]]);
   assert.equal(link.isBehind(0, 1900), false);
   assert.equal(link.isBehind(0, 2020), true);
-  link.ponged();
+  link.ponged(10_500, 2020);
   assert.equal(link.isBehind(0, 2020), false);
+});
+
+test("what a pong waits for on its way back is not the microphone's lag", () => {
+  const link = new LinkWatch(0);
+  link.pinged(0);
+  link.ponged(9000, 20);
+  link.pinged(500);
+  link.ponged(9510, 2030); // 1.5 s behind sound
+  link.pinged(2000);
+  assert.equal(link.newest, 9510);
+  assert.equal(link.isBehind(0, 4000), false);
+  assert.equal(link.isBehind(0, 5100), true);
 });
 
 test("the same bytes are more seconds of the lighter format", () => {

@@ -28,6 +28,11 @@ export class LinkWatch {
     this.triedAt = null;
     /** When each ping that is not answered was sent. @type {number[]} */
     this.pings = [];
+    /** Time of the newest pong on the server's clock; the next ping tells that it came. @type {number | null} */
+    this.newest = null;
+    this.leastDown = Infinity;
+    /** How much longer the newest pong was on its way than the fastest one. */
+    this.downLate = 0;
   }
 
   /** @param {number} now */
@@ -35,9 +40,12 @@ export class LinkWatch {
     this.pings.push(now);
   }
 
-  /** The server answers pings in their order. */
-  ponged() {
+  /** The server answers pings in their order. @param {number} serverTime @param {number} now */
+  ponged(serverTime, now) {
     this.pings.shift();
+    this.newest = serverTime;
+    this.leastDown = Math.min(this.leastDown, now - serverTime);
+    this.downLate = now - serverTime - this.leastDown;
   }
 
   /** The format that the server goes by now. @param {string} format */
@@ -46,13 +54,13 @@ export class LinkWatch {
   }
 
   /**
-   * Milliseconds by which sound lags behind, at least.
+   * Milliseconds by which the microphone's sound lags behind, at least.
    * @param {number} waiting bytes that the browser could not send
    * @param {number} now
    */
   lag(waiting, now) {
     const unsent = (1000 * waiting) / /** @type {number} */ (RATES.get(this.format));
-    return Math.max(unsent, this.pings.length ? now - this.pings[0] : 0);
+    return Math.max(unsent, this.pings.length ? now - this.pings[0] - this.downLate : 0);
   }
 
   /** Whether sound is to be left out. @param {number} waiting @param {number} now */

@@ -86,7 +86,11 @@ export class WebsocketTransport {
   /** @param {WireEvent} event */
   send(event) {
     if (this.socket?.readyState !== WebSocket.OPEN) return;
-    if (event.type === "onebreath.ping") this.link.pinged(now());
+    if (event.type === "onebreath.ping") {
+      this.link.pinged(now());
+      // It confirms all that was sent before that pong; a server whose sound is late holds it back.
+      if (this.link.newest !== null) event = { ...event, server_time_ms: this.link.newest };
+    }
     this.socket.send(JSON.stringify(event));
   }
 
@@ -124,7 +128,7 @@ export class WebsocketTransport {
         this.hears = event.response.audio?.output?.format?.type;
         break;
       case "onebreath.pong":
-        this.link.ponged();
+        this.link.ponged(event.server_time_ms, now());
         break;
       case "onebreath.notice":
         if (event.code === "network_slow") this.#change(this.link.late(now()));
