@@ -64,6 +64,8 @@ log = logging.getLogger("onebreath.call")
 
 TURN_SECONDS = 0.002
 """Seconds of work on a client's sound after which the event loop gets its turn."""
+BACKLOG_SECONDS = 0.1
+"""Seconds between two looks at a connection for which a reply is held back."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
 STEADY_GAP = 1.0
@@ -126,6 +128,7 @@ class CallRunner:
         self._unsent = Unsent()
         self._delivery = delivery
         self._held_back = False
+        self._backlog_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -152,7 +155,7 @@ class CallRunner:
                 try:
                     await self._serve(self._group)
                 finally:
-                    for timer in (self._timer, self._idle_timer):
+                    for timer in (self._timer, self._idle_timer, self._backlog_timer):
                         if timer is not None:
                             timer.cancel()
                     self._engine_tasks.stop()
@@ -382,6 +385,12 @@ class CallRunner:
         if full is not self._held_back:
             self._held_back = full
             self._handle(SoundBacklog(full))
+        if full and self._backlog_timer is None:  # a client may send nothing but pings
+            self._backlog_timer = self._loop.call_later(BACKLOG_SECONDS, self._watch_again)
+
+    def _watch_again(self) -> None:
+        self._backlog_timer = None
+        self._watch_backlog()
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, WakeAt):
