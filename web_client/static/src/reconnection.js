@@ -127,7 +127,8 @@ export class Reconnection {
     document.addEventListener("visibilitychange", woken);
     try {
       for (let tries = 0; this.token && !unwanted(); tries++) {
-        await this.#pause(Math.min(pauseBefore(failed++), Math.max(0, until - now())));
+        const pause = Math.max(pauseBefore(failed++), tried + BURST_MS - now());
+        await this.#pause(Math.min(pause, Math.max(0, until - now())));
         if (now() >= until || !this.token || unwanted()) break;
         if (!navigator.onLine) {
           tries--; // the way was not to blame

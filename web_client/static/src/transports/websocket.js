@@ -118,14 +118,14 @@ export class WebsocketTransport {
         break;
       }
       case "session.created":
-        this.link.follow(event.session.audio.input?.format?.type);
-        this.hears = event.session.audio.output?.format?.type;
+        this.link.follow(event.session?.audio?.input?.format?.type);
+        this.hears = event.session?.audio?.output?.format?.type;
         break;
       case "session.updated": // of the sound that follows, in a running response too
-        this.hears = event.session.audio.output?.format?.type;
+        this.hears = event.session?.audio?.output?.format?.type;
         break;
       case "response.created":
-        this.hears = event.response.audio?.output?.format?.type;
+        this.hears = event.response?.audio?.output?.format?.type;
         break;
       case "onebreath.pong":
         this.link.ponged(event.server_time_ms, now());
