@@ -1,4 +1,4 @@
-"""A call on the move, in a real Chromium: slow links, networks that come and go, devices that end."""
+"""A call on the move, in a real Chromium: slow links, lost networks, devices that end."""
 
 from __future__ import annotations
 

@@ -37,7 +37,11 @@ def waiting(unsent):
 
 def test_the_sound_of_a_stopped_reply_is_not_sent_any_more():
     unsent = Unsent()
-    words, stop, other = ReplyTextDelta("resp_1", "item_1", "Hi"), StopPlaying("resp_1", "i", 0), play("resp_2")
+    words, stop, other = (
+        ReplyTextDelta("resp_1", "item_1", "Hi"),
+        StopPlaying("resp_1", "i", 0),
+        play("resp_2"),
+    )
     for notice in (play(), words, play(), other, stop):
         unsent.put(notice)
     assert unsent.sound == pytest.approx(0.06)
@@ -261,6 +265,6 @@ def test_a_client_that_goes_on_with_pcm_is_told_and_never_far_behind(monkeypatch
     assert event["response"]["status"] == "completed"
     assert done - asked[0] > 1.5 * seconds, "the link carries less than is spoken"
     assert max(talk.lags()) < 3.0, "a second of sound is twice as long for this link, once"
-    (_, told), *_ = [each for each in talk.at("onebreath.notice")]
+    (_, told), *_ = talk.at("onebreath.notice")
     assert told["code"] == "network_slow"
     assert "audio/pcmu" in told["message"]

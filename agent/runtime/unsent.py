@@ -24,7 +24,7 @@ MOST_BEHIND, LEAST_BEHIND = 0.7, 0.35
 PIECE_SECONDS: Final = 0.24
 """Sound that waits long goes in pieces of up to this: fewer events, whose names take bytes, too."""
 LONG_SECONDS: Final = 0.3
-"""Seconds of waiting sound from which on pieces are joined; the first of a reply are to be quick."""
+"""Seconds of waiting sound from which on pieces are joined; a reply is to begin quickly."""
 
 
 class Unsent:

@@ -1,8 +1,8 @@
 """How far a client is behind what was sent to it, by pings that tell which pong came last. Pure.
 
 What is under way lies in buffers that nobody can look into: of the kernel, of proxies, of the radio
-network, where a slow link has seconds of it. A ping that names the newest pong confirms it, and with
-it all that was sent before.
+network, where a slow link has seconds of it. A ping that names the newest pong confirms it, and
+all that was sent before it.
 """
 
 from __future__ import annotations
