@@ -104,35 +104,45 @@ def test_sound_that_waits_goes_in_longer_pieces():
 # ---- what the client has ---------------------------------------------------------------
 
 
-def test_a_client_that_names_its_pongs_is_behind_by_what_it_has_not_confirmed():
+def pinging(*pings):
+    """The lag after pings of (second on the client's clock, way up, newest pong)."""
     lag = ClientLag()
-    for n in range(4):  # a way of 0.05 s in each direction
-        lag.pinged(0.5 * n, 0.5 * (n - 1) + 0.05 if n else None, 0.5 * n + 0.05)
-    assert lag.behind(1.6) == 0.0
-    assert lag.behind(3.05) == pytest.approx(1.0), "the next ping was due half a second after"
-    lag.pinged(2.5, 1.55, 3.05)
-    assert lag.behind(3.05) == 0.0
+    for at, way, newest in pings:
+        lag.pinged(at, newest, at + way)
+    return lag
+
+
+PROMPT = [(0.0, 0.05, None), (0.5, 0.05, 0.05), (1.0, 0.05, 0.55)]
+
+
+def test_a_client_that_names_its_pongs_is_behind_by_what_it_had_not_when_it_pinged():
+    assert pinging(*PROMPT).behind(1.1) == 0.0
+    late = pinging(*PROMPT, (1.5, 0.05, 0.55), (2.0, 0.05, 0.55))
+    assert late.behind(2.1) == pytest.approx(1.0), "the pong of 1.05 had not come by 2.05"
+    late.pinged(2.5, 2.05, 2.55)
+    assert late.behind(2.6) == 0.0
 
 
 def test_a_slow_way_up_is_no_lag_of_what_goes_down():
-    lag = ClientLag()
-    lag.pinged(0.0, None, 0.05)
-    lag.pinged(0.5, 0.05, 1.55)  # one second later than the first
-    assert lag.behind(2.9) == 0.0
-    assert lag.behind(4.05) == pytest.approx(1.0)
+    lag = pinging(*PROMPT, (1.5, 1.05, 1.05), (2.0, 1.05, 1.05), (2.5, 1.05, 1.05))
+    assert lag.behind(3.6) == pytest.approx(0.0)
 
 
-def test_who_pings_seldom_is_not_taken_for_late():
-    lag = ClientLag()
-    for n in range(3):
-        lag.pinged(10.0 * n, 10.0 * (n - 1) if n else None, 10.0 * n)
-    assert lag.behind(29.0) == 0.0
+def test_a_long_way_is_no_lag():
+    lag = pinging(*((0.5 * n, 0.6, 0.5 * n - 0.9 if n > 2 else None) for n in range(9)))
+    assert lag.behind(4.7) == 0.0
+
+
+def test_a_page_that_is_hidden_and_pings_seldom_is_not_taken_for_late():
+    late = pinging(*PROMPT, (1.5, 0.05, 0.55), (2.0, 0.05, 0.55))
+    assert late.behind(2.1) > 0.7
+    assert late.behind(6.0) == 0.0
+    late.pinged(62.0, 2.05, 62.05)
+    assert late.behind(62.1) == 0.0
 
 
 def test_pings_that_name_nothing_say_nothing():
-    lag = ClientLag()
-    lag.pinged(0.0, None, 0.0)
-    assert lag.behind(100.0) == 0.0
+    assert pinging((0.0, 0.05, None), (0.5, 0.05, None), (5.0, 0.05, None)).behind(5.1) == 0.0
 
 
 # ---- whole calls -----------------------------------------------------------------------

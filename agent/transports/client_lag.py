@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-MIN_INTERVAL: Final = 0.5
-"""Least seconds that are taken for the time between two pings."""
 MAX_PONGS: Final = 64
 """Pongs that are remembered; the oldest of more is the one that counts."""
+STALE_SECONDS: Final = 3.0
+"""Seconds after a ping for which it says something; a page that is hidden pings once a minute."""
 
 
 class ClientLag:
@@ -25,35 +25,32 @@ class ClientLag:
     def __init__(self) -> None:
         self._unconfirmed: deque[float] = deque(maxlen=MAX_PONGS)
         """Monotonic second of each pong that was not confirmed, oldest first."""
-        self._confirms = False
         self._least_up: float | None = None
-        self._up = 0.0
-        """How much longer the newest ping was on its way than the fastest one."""
-        self._interval = MIN_INTERVAL
-        self._pinged_at: float | None = None
+        self._least_age: float | None = None
+        self._behind = 0.0
+        self._pinged_at = 0.0
 
     def pinged(self, client_time: float, newest_pong: float | None, now: float) -> None:
         """Take a ping, which is answered at ``now``.
 
         Args:
             client_time: on the client's clock, when it was sent.
-            newest_pong: monotonic second of the newest pong that the client has; None: it does not
-                tell.
+            newest_pong: monotonic second of the newest pong that the client had by then; None: it
+                does not tell.
         """
         way = now - client_time
         self._least_up = way if self._least_up is None else min(self._least_up, way)
-        self._up = way - self._least_up
-        if self._pinged_at is not None:
-            self._interval = max(MIN_INTERVAL, client_time - self._pinged_at)
-        self._pinged_at = client_time
+        self._pinged_at = now
         if newest_pong is not None:
-            self._confirms = True
             while self._unconfirmed and self._unconfirmed[0] <= newest_pong:
                 self._unconfirmed.popleft()
+            # The oldest pong that had not come when the ping left is so much late at least.
+            left_at = now - (way - self._least_up)
+            age = max(0.0, left_at - self._unconfirmed[0]) if self._unconfirmed else 0.0
+            self._least_age = age if self._least_age is None else min(self._least_age, age)
+            self._behind = age - self._least_age
         self._unconfirmed.append(now)
 
     def behind(self, now: float) -> float:
-        """Seconds by which the client is behind, at least."""
-        if not self._confirms or not self._unconfirmed:
-            return 0.0
-        return max(0.0, now - self._unconfirmed[0] - self._interval - self._up)
+        """Seconds by which the client was behind when it last pinged, at least."""
+        return self._behind if now - self._pinged_at < STALE_SECONDS else 0.0
