@@ -249,6 +249,8 @@ class DecodeOptions:
             32.
         draft_echo: whether `draft` proposes what followed the last tokens where they stood before,
             in the prompt or the reply, beside what its drafter proposes.
+        draft_ngrams: whether `draft` proposes what the model usually says after its last tokens,
+            where its drafter brings a table of that.
         canvas_layers: indices of the layers that the canvas runs through, attending to the
             prompt's keys and values of the same layers; None for all. For models trained so (a
             light denoiser).
@@ -282,6 +284,7 @@ class DecodeOptions:
     rounds: int | None = None
     draft_rows: int = 8
     draft_echo: bool = True
+    draft_ngrams: bool = True
     canvas_layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -97,6 +97,15 @@ def test_systemd_gives_calls_time_to_finish_and_does_not_repeat_a_mistake(monkey
     settings_of(variables, monkeypatch, tmp_path)
 
 
+def test_systemd_lets_computations_see_their_processor_and_place_their_threads():
+    """Without it torch runs with no vector instructions, or is killed at its first thread."""
+    assert "ProcSubset" not in re.sub(r"^#.*$", "", UNIT, flags=re.M)
+    denied, *allowed = re.findall(r"^SystemCallFilter=(?!@)(.*)$", UNIT, re.M)
+    assert denied.startswith("~")
+    assert allowed == ["sched_setaffinity mbind"]
+    assert "\nSystemCallErrorNumber=EPERM\n" in UNIT
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_takes_the_unit_and_finds_it_hardened(tmp_path):
     unit = tmp_path / "onebreath.service"

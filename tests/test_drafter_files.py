@@ -189,8 +189,8 @@ class Fixed:
     def __init__(self, *chances: float, depth: int = 6) -> None:
         self._chances, self._depth = chances, depth
 
-    def after(self, previous: int, depth: int, count: int) -> Sequence[Candidate]:
-        if depth >= self._depth:
+    def after(self, path: Sequence[int], count: int) -> Sequence[Candidate]:
+        if len(path) > self._depth:
             return []
         return [Candidate(i, chance) for i, chance in enumerate(self._chances[:count])]
 

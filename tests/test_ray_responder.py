@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
 from pydantic import SecretStr
@@ -28,7 +29,7 @@ from agent.reply import (
 )
 from agent.responders.base import ResponderError
 from agent.responders.ray import RayCall, RayResponder
-from agent.responders.ray_connection import Cluster
+from agent.responders.ray_connection import Cluster, _lines
 from agent.responders.ray_wire import (
     Answers,
     Asked,
@@ -321,3 +322,104 @@ def test_what_is_no_request_is_refused_with_a_sentence(body: bytes) -> None:
 def test_what_is_no_message_of_a_replica_is_refused(line: bytes) -> None:
     with pytest.raises(WireError):
         decode_line(line)
+
+
+# ---- a replica that sends what none would -------------------------------------------------
+
+
+@asynccontextmanager
+async def sends(*parts: bytes, then: bytes | None = None) -> AsyncIterator[str]:
+    """A server that answers so; ``then`` again and again, or an open end where it is empty."""
+
+    answering: set[asyncio.Task[object] | None] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for part in parts:
+                writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+            while then:
+                writer.write(b"%x\r\n%b\r\n" % (len(then), then))
+                await writer.drain()
+            await (writer.drain() if then is None else reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with asyncio.timeout(5):  # the client is gone
+            await asyncio.gather(*filter(None, answering))
+
+
+DONE = encode_line(ReplyDone("Fine", 1, 1, 0.0, 0.0))
+WORD = encode_line(ReplyText("Fine"))
+WORDLESS = encode_line(CanvasStep(1, 2, ("", ""), (True, True), (0.0, 0.0), 0.0))
+
+
+async def error_of(address: str, **limits: float) -> str:
+    call = call_of(address, max_retries=0, **limits)
+    try:
+        async with asyncio.timeout(30):
+            await pieces_of(call)
+    except ResponderError as error:
+        return str(error)
+    finally:
+        await call.close()
+    return ""
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"{}\n",
+        b"null\n",
+        b"[" * 100_000 + b"\n",
+        b'{"kind":[],"value":{}}\n',
+        b'{"kind":"ReplyText","value":{"text":5}}\n',
+        b'{"kind":"ReplyText","value":{"text":"\\ud800"}}\n',
+        b'{"kind":"Nothing","value":{}}\n',
+        b"\xff\xfe\n",
+        b"\n",
+    ],
+)
+async def test_garbage_of_a_replica_is_an_error_of_the_reply(part: bytes) -> None:
+    async with sends(WORD, part) as address:
+        assert "sent what no replica sends" in await error_of(address)
+
+
+async def test_a_replica_that_dies_within_a_line_or_without_an_end() -> None:
+    async with sends(WORD, DONE[:-9]) as address:
+        assert "broke off a reply" in await error_of(address)
+    async with sends(WORD) as address:
+        assert "broke off a reply" in await error_of(address)
+
+
+async def test_steps_without_an_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each came in time, and a reply had no bound but the replica's own."""
+    monkeypatch.setattr("agent.responders.ray_connection.MAX_ANSWER", 200_000)
+    async with sends(then=WORDLESS) as address:
+        assert "sent what no replica sends" in await error_of(address)
+
+
+async def test_a_complete_reply_is_one_although_its_answer_does_not_end() -> None:
+    """It failed after ``word_timeout``, and the next reply waited for that."""
+    async with sends(WORD, DONE, WORD, then=b"") as address:
+        call = call_of(address)
+        async with asyncio.timeout(5):
+            *_, done = await pieces_of(call)
+        await call.close()
+    assert done == ReplyDone("Fine", 1, 1, 0.0, 0.0, {"network_ms": 0.0})
+
+
+async def test_a_line_that_comes_byte_by_byte_is_not_copied_for_each() -> None:
+    class Answer:
+        async def aiter_raw(self) -> AsyncIterator[bytes]:
+            for _ in range(500_000):
+                yield b"x"
+            yield b"\nyz\n"
+
+    began = time.thread_time()
+    found = [line async for line in _lines(Answer())]  # type: ignore[arg-type]
+    assert [len(line) for line in found] == [500_000, 2]
+    assert time.thread_time() - began < 3.0

@@ -1,26 +1,30 @@
 """Hostile WebRTC peers: a call may end by what it sends, the server and other calls may not."""
 
 import asyncio
+import gc
 import random
 import socket
 import struct
 import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from aioice import stun
+from aiortc import RTCRtpReceiver
 from aiortc.rtcsctptransport import parse_packet
 from aiortc.rtp import RtcpByePacket, RtcpRrPacket, RtcpRtpfbPacket, RtcpSdesPacket, RtpPacket
 from hypothesis import given
 from hypothesis import strategies as st
 from support import packets
 from support.packets import chunk, init, parameter, sack, sctp
-from support.webrtc_calls import agent, call, offer_of, post
+from support.webrtc_calls import agent, call, offer_of, post, until_free
 
 from agent.transports.rtc_guard import (
     MAX_CHECKS,
     MAX_CHECKS_PER_HOST,
     MAX_SOURCES,
+    MAX_SSRCS,
     PACKETS_AT_ONCE,
     RESENT_PER_SECOND,
     Checks,
@@ -255,6 +259,43 @@ async def test_a_live_peer_is_fuzzed_with_rtp_and_rtcp(caplog):
         await talks(caller)
         assert await answered(url) < 1
     assert "Traceback" not in caplog.text
+
+
+async def server_receivers(caller):
+    """The server's receivers, which run on the loop of this test, too."""
+    own = {each.receiver for each in caller.peer.getTransceivers()}
+    return [each for each in gc.get_objects() if type(each) is RTCRtpReceiver and each not in own]
+
+
+def streams_of(receiver):
+    return receiver._RTCRtpReceiver__remote_streams
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hostile", ["ssrcs", "times"])
+async def test_rtp_of_which_no_report_can_be_written_leaves_a_connection_that_closes(
+    hostile, monkeypatch
+):
+    """300 SSRCs, or times that leap to and fro, ended the reports; closing waited for them."""
+    soon = SimpleNamespace(random=lambda: -0.49)  # a report every 10 ms
+    monkeypatch.setattr("aiortc.rtcrtpreceiver.random", soon)
+    async with agent() as (url, _):
+        async with call(url) as caller:
+            dtls = caller.peer.sctp.transport
+            sent = {"payload_type": 96, "payload": b"\xfc\xff\xfe"}
+            for n in range(400):
+                ssrc, at = (n, 960 * n) if hostile == "ssrcs" else (7, n % 2 * 0xFFFFFFFF)
+                packet = RtpPacket(sequence_number=n, timestamp=at, ssrc=1000 + ssrc, **sent)
+                await dtls._send_rtp(packet.serialize())
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.1)
+            receivers = await server_receivers(caller)
+            assert any(1000 + ssrc in streams_of(each) for each in receivers)
+            assert all(len(streams_of(each)) <= MAX_SSRCS for each in receivers)
+            await talks(caller)
+        async with asyncio.timeout(4):  # the place was freed after 5 s, the connection never
+            await until_free(url)
+        assert not [task for task in asyncio.all_tasks() if "close()" in repr(task.get_coro())]
 
 
 @pytest.mark.slow

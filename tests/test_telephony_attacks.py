@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import logging
 import socket
 
@@ -72,6 +73,17 @@ async def test_malformed_messages_end_the_call_and_nothing_else(
             assert await closed(line) == 1002
         await asyncio.wait_for(server.until_calls(0), 5)
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("at", ["40", 40, 40.0, None], ids=repr)
+async def test_numbers_come_in_every_form_that_encoders_give_them(at: object) -> None:
+    media = {"payload": "AAAA", "timestamp": at}
+    async with telephony_server() as server:
+        caller = await admitted(server)
+        async with dial(server) as line:
+            await send(line, *caller.opening(), json.dumps({"event": "media", "media": media}))
+            await send(line, caller.key("1"), caller.key("#"))
+            await asyncio.wait_for(_first_sound(line, caller), 5)  # the call goes on
 
 
 async def test_sound_far_faster_than_real_time_ends_the_call() -> None:

@@ -37,7 +37,7 @@ from agent.responders.scripted import ScriptedResponder
 from agent.runtime import traces as module
 from agent.runtime.call import CallRunner
 from agent.runtime.call_trace import MAX_OPEN, CallTrace
-from agent.runtime.calls import CONNECTION_CLOSED, CallRegistry
+from agent.runtime.calls import HUNG_UP, CallRegistry
 from agent.runtime.span_tree import SpanTree, TracedEngines, voice_to_voice
 from agent.runtime.traces import Traces, check, exporting_quietly, make_provider, open_traces
 from agent.session.notices import ReplyFinished, ReplyStarted, Resumed
@@ -318,7 +318,7 @@ def test_a_fault_of_the_trace_is_logged_once_and_ends_no_call(caplog):
     traced(parts, line, traces=(broken := Broken()))
     assert broken.calls == 1
     assert [n.text for _, n in line.all(ReplyFinished)] == ["Fine.", "Good."]
-    assert line.closed == (CONNECTION_CLOSED.code, CONNECTION_CLOSED.reason)
+    assert line.closed == (HUNG_UP.code, HUNG_UP.reason)
     assert len([r for r in caplog.records if "is traced no further" in r.getMessage()]) == 1
 
 

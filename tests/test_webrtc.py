@@ -28,7 +28,7 @@ from agent.latency.rtc_caller import RtcCaller
 from agent.protocol import EventWriter, SessionFacts
 from agent.session.notices import ReplyItemStarted, ReplyStarted, ReplyTextDelta
 from agent.session.session import Session
-from agent.transports.base import Disconnected
+from agent.transports.base import Disconnected, RuleBroken
 from agent.transports.webrtc import (
     MAX_CHANNELS,
     MAX_UNREAD,
@@ -239,7 +239,11 @@ async def test_more_messages_than_anybody_reads_end_the_call():
     transport._take_channel(channel := SlowChannel())
     for _ in range(MAX_UNREAD + 1):
         channel.handlers["message"]('{"type": "input_audio_buffer.clear"}')
-    assert len([message async for message in transport.receive()]) == MAX_UNREAD
+    messages = transport.receive()
+    for _ in range(MAX_UNREAD):
+        await anext(messages)
+    with pytest.raises(RuleBroken, match="1024 messages and pieces of sound are unread"):
+        await anext(messages)
     await transport.hang_up()
 
 

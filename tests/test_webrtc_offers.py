@@ -227,6 +227,27 @@ async def test_an_offer_that_lacks_a_line_leaves_no_traceback(missing, caplog):
         assert "a=fingerprint" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("line", "answered"),
+    [("", "sendrecv"), ("a=sendonly\r\n", "recvonly"), ("a=SENDRECV\r\n", "sendrecv")],
+    ids=["none", "of the session", "unknown"],
+)
+async def test_an_offer_without_a_direction_has_the_default(line, answered):
+    """RFC 8866 has one; aiortc has none, and the offer was refused."""
+    offer = re.sub(r"a=sendrecv\r\n", "", await offer_of())
+    offer = offer.replace("t=0 0\r\n", f"t=0 0\r\n{line}")
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        answer = await post(web, offer)
+        assert answer.status_code == 201
+        assert re.findall(r"a=(sendrecv|sendonly|recvonly|inactive)", answer.text) == [answered]
+
+
+async def test_an_offer_without_setup_is_told_so():
+    offer = re.sub(r"a=setup.*\r\n", "", await offer_of())
+    async with agent() as (url, _), httpx.AsyncClient(base_url=url) as web:
+        assert "a=setup" in (await post(web, offer)).json()["error"]["message"]
+
+
 async def test_a_connection_that_cannot_be_made_frees_its_line_at_once(monkeypatch, caplog):
     async def fails(self, parameters):
         raise AssertionError("a bug of the library")
@@ -250,16 +271,25 @@ async def test_sections_bundled_with_one_that_is_missing_leave_no_traceback(capl
     assert "Traceback" not in caplog.text
 
 
-async def test_a_connection_of_which_parts_are_missing_is_closed_and_may_be_closed_twice():
+async def fails():
+    raise AttributeError("an offer left no transport here")
+
+
+async def hangs():
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("stop", [fails, hangs])
+async def test_a_connection_of_which_parts_are_missing_is_closed_and_may_be_closed_twice(
+    stop, monkeypatch
+):
+    monkeypatch.setattr(rtc_peer, "CLOSE_SECONDS", 0.2)
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     peer.addTransceiver("audio")
     peer.createDataChannel("x")
     await peer.setLocalDescription(await peer.createOffer())
     sockets = [peer.getTransceivers()[0].receiver.transport.transport]
     sockets.append(peer.sctp.transport.transport)
-
-    async def stop():
-        raise AttributeError("an offer left no transport here")
 
     peer.sctp.stop = stop
     async with asyncio.timeout(5):

@@ -156,6 +156,18 @@ async def test_connections_are_spread_over_the_workers(tmp_path):
 
 
 @pytest.mark.slow
+async def test_the_log_tells_how_many_calls_a_dead_worker_took_with_it(tmp_path, caplog):
+    async with parent(tmp_path, count=1) as server:
+        await server.ask(b"call")
+        while not server.supervisor.serving()[0].calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await server.ask(b"die")
+        while len(server.starts) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert "worker 0 ended (exit code 3), and with it 1 calls" in caplog.text
+
+
+@pytest.mark.slow
 async def test_a_worker_that_dies_is_started_again_and_counted(tmp_path):
     async with parent(tmp_path) as server:
         await server.serving(2)

@@ -40,6 +40,7 @@ class DecodingSettings(BaseModel):
             confidence is then added without a check.
         draft_rows: most tokens that the rule ``draft`` checks in a pass, the known one included.
         draft_echo: whether ``draft`` also proposes what followed the last tokens before.
+        draft_ngrams: whether ``draft`` also proposes what the model usually says after them.
         context: longest prompt plus reply, in tokens.
         config: fields of the model's configuration that its files leave out, such as
             ``{ attention = "block_causal", block_length = 32 }``.
@@ -71,6 +72,7 @@ class DecodingSettings(BaseModel):
     rounds: int | None = Field(None, ge=1, le=512)
     draft_rows: int | None = Field(None, ge=1, le=32)
     draft_echo: bool | None = None
+    draft_ngrams: bool | None = None
     context: int | None = Field(None, ge=16)
     config: dict[str, Any] = Field({})
     packed_weights: str | None = Field(None, min_length=1)

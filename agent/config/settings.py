@@ -312,6 +312,8 @@ class ResponderChoice(DecodingSettings):
         connect_timeout: seconds for each attempt to connect to a hosted service or to replicas.
         word_timeout: seconds until the first word of such a reply, over all attempts, and between
             two pieces of it.
+        thinking_timeout: seconds until the next word of a hosted model that shows its thoughts
+            meanwhile; they count as pieces up to here.
         max_retries: further attempts of such a request that fails before its first word.
         request: further fields of a hosted request, such as ``reasoning_effort``.
     """
@@ -329,6 +331,7 @@ class ResponderChoice(DecodingSettings):
     api_key: SecretStr | None = None
     connect_timeout: float = Field(3.0, gt=0, le=60)
     word_timeout: float = Field(10.0, gt=0, le=120)
+    thinking_timeout: float = Field(30.0, gt=0, le=600)
     max_retries: int = Field(2, ge=0, le=10)
     request: dict[str, Any] = Field({})
 

@@ -20,7 +20,7 @@ from agent.config.settings import Settings
 from agent.errors import CallError
 from agent.latency.rtc_caller import RtcCaller
 from agent.protocol import AppendedAudio, EventWriter, Reading, SessionFacts
-from agent.runtime.calls import CONNECTION_CLOSED, CallEnd, CallRegistry
+from agent.runtime.calls import HUNG_UP, CallEnd, CallRegistry
 from agent.server.access import Access
 from agent.server.keys import Keys
 from agent.server.sessions import OpenedSession
@@ -232,4 +232,4 @@ async def _echo(transport: WebRtcTransport, opened: OpenedSession, delivery: Del
     async for message in transport.receive():
         if isinstance(message, AppendedAudio) and transport.unplayed < MAX_ECHO_BACKLOG:
             await transport.send(Play("resp", "item", message.samples, RATE))
-    return CONNECTION_CLOSED
+    return HUNG_UP

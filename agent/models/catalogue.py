@@ -124,8 +124,8 @@ _DEFAULTS = (
         files=(
             ModelFile(
                 "drafter.safetensors",
-                9_842_176,
-                "af33953bbe9d1a68fb255646737e56666aae01a866cc2797bea755c69f58b879",
+                11_968_859,
+                "c2fbe1f059e6f5fa9b63492b9ec1a24828a7de1f26aa148993bf10d153505037",
                 (("dllm_core", f"{_DRAFTER}/drafter.safetensors"),),
             ),
         ),

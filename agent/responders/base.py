@@ -62,7 +62,16 @@ __all__ = [
 
 
 class ResponderError(Exception):
-    """A responder could not be loaded or failed; the message says what to do."""
+    """A responder could not be loaded or failed; the message says what to do.
+
+    Args:
+        message: for the client and the log.
+        quote: a service's own words, for the client alone: they may repeat the conversation.
+    """
+
+    def __init__(self, message: str, quote: str = "") -> None:
+        super().__init__(f"{message}: {quote}" if quote else message)
+        self.for_log = message
 
 
 class ResponderCall(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ PLAIN: Final[Mapping[str, str]] = {"Accept-Encoding": "identity"}
 """Headers that ask for an answer without compression. A kilobyte of it can stand for megabytes,
 which are unpacked and parsed at once."""
 
+_END: Final = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
+_KEPT: Final = 32
+"""Last bytes of an answer that are kept, to tell whether it came to its end."""
 
 _HTTP: Any = importlib.import_module(
     DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
@@ -41,12 +45,24 @@ async def bound(response: Any) -> None:
     response.stream = _Bounded(response.stream, longest)
 
 
+def came_to_its_end(response: Any) -> bool:
+    """Whether the stream that was read from ``response`` ended as its protocol has it: [DONE]."""
+    body = response.stream
+    return isinstance(body, _Bounded) and body.done
+
+
 class _Bounded(_HTTP.AsyncByteStream):  # type: ignore[misc]
-    """A body that raises ``BadAnswer`` where it goes on past its bounds."""
+    """A body that raises ``BadAnswer`` where it goes on past its bounds.
+
+    Attributes:
+        done: whether the last event of a stream was read.
+    """
 
     def __init__(self, body: Any, max_line: int) -> None:
         self._body = body
         self._max_line = max_line
+        self._last = b""
+        self.done = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         read = line = 0
@@ -61,7 +77,14 @@ class _Bounded(_HTTP.AsyncByteStream):  # type: ignore[misc]
                 raise BadAnswer(f"sent a line of more than {self._max_line} bytes")
             if read > MAX_ANSWER:
                 raise BadAnswer(f"sent an answer of more than {MAX_ANSWER} bytes")
+            self._look(part)
             yield part
+
+    def _look(self, part: bytes) -> None:
+        """Look for the last event, which two parts may share."""
+        if not self.done:
+            self.done = _END.search(self._last + part) is not None
+            self._last = (self._last + part)[-_KEPT:]
 
     async def aclose(self) -> None:
         await self._body.aclose()

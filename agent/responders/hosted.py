@@ -20,6 +20,7 @@ from agent.responders.base import (
     ResponderError,
     WaitingCall,
 )
+from agent.responders.patience import Patience
 from agent.responders.service import Service
 
 try:
@@ -35,7 +36,7 @@ try:
     from openai.types.chat import ChatCompletionChunk
 
     from agent.responders import bounded_answers
-    from agent.responders.hosted_stream import StreamedReply, says_something, thinks
+    from agent.responders.hosted_stream import StreamedReply
 except ImportError as error:
     raise ResponderError(
         f"the responder hosted needs the package openai; install it: {install('hosted')}"
@@ -43,6 +44,9 @@ except ImportError as error:
 
 NO_KEY = "none"
 """Key that is sent where the settings have no key: local servers accept any."""
+END_SECONDS = 1.0
+"""Seconds behind the end of a reply within which its usage must come; a service may keep the
+connection open, and the next reply must not wait for that."""
 _ROOM = 1024
 """Tokens for the thoughts of a model that was seen to think, beside those of its reply."""
 
@@ -146,17 +150,23 @@ class HostedCall(WaitingCall):
         began = perf_counter()
         room = _ROOM if self._seen.thinks else 0
         told, longest = StreamedReply(options.tools), self._service.longest(options)
+        patience = self._service.patience(_now())
         stream: AsyncStream[ChatCompletionChunk] | None = None
         try:
-            with self._explaining(told):
-                stream, chunk = await self._begin(messages, options, room)
+            with self._explaining(told, patience):
+                stream = await self._asked(messages, options, room, patience)
+                chunk = await self._next(stream, told, patience)
                 told.first_ms = _since(began)
                 yield Prefilled(0, 0, told.first_ms)
                 while chunk is not None and not (room and told.spoken >= longest):
                     for piece in told.take(chunk):
                         yield piece
                     self._seen.thinks |= told.thought
-                    chunk = await self._following(stream, told)
+                    note = patience.word if told.spoke else patience.thought
+                    note(_now())
+                    chunk = await self._next(stream, told, patience)
+                if chunk is None and not told.ended and told.begun:
+                    self._check_end(stream)
                 told.cut = told.cut or chunk is not None
                 for piece in told.finish():
                     yield piece
@@ -174,7 +184,7 @@ class HostedCall(WaitingCall):
         yield ReplyDone(told.text, 0, 0, first, _since(began) - first, told.stats())
 
     @contextmanager
-    def _explaining(self, told: StreamedReply) -> Iterator[None]:
+    def _explaining(self, told: StreamedReply, patience: Patience) -> Iterator[None]:
         """Turn what the service's package raises meanwhile into errors that say what to do."""
         try:
             yield
@@ -183,43 +193,64 @@ class HostedCall(WaitingCall):
         except APIError as error:
             raise self._explained(error) from error
         except TimeoutError as error:
+            if patience.thought_too_long(_now()):
+                raise self._thinks_too_long() from error
             raise self._late(begun=told.first_ms is not None) from error
         except ResponderError:
             raise
         except Exception as error:  # broken JSON, fields of other types, bytes that are no text
             raise self._unreadable(error) from error
 
-    async def _begin(
-        self, messages: Sequence[Message], options: ReplyOptions, room: int
-    ) -> tuple[AsyncStream[ChatCompletionChunk], ChatCompletionChunk | None]:
-        """(stream of the reply, its first chunk that says something or ends it; None without)."""
-        stream: AsyncStream[ChatCompletionChunk] | None = None
-        try:
-            async with asyncio.timeout(self._service.word_timeout):
-                body = self._service.body(messages, options, room)
-                created = await self._client.chat.completions.create(**body)
-                stream = cast("AsyncStream[ChatCompletionChunk]", created)
-                async for chunk in stream:
-                    self._seen.thinks |= any(thinks(choice) for choice in chunk.choices)
-                    if any(says_something(choice) for choice in chunk.choices):
-                        return stream, chunk
-        except BaseException:  # cancelled or failed, the connection must not be left half read
-            if stream is not None:
-                await stream.close()
-            raise
-        return stream, None
+    async def _asked(
+        self, messages: Sequence[Message], options: ReplyOptions, room: int, patience: Patience
+    ) -> AsyncStream[ChatCompletionChunk]:
+        """The stream of a reply, once the service has begun to answer."""
+        async with asyncio.timeout_at(patience.until):
+            body = self._service.body(messages, options, room)
+            created = await self._client.chat.completions.create(**body)
+            return cast("AsyncStream[ChatCompletionChunk]", created)
 
-    async def _following(
-        self, stream: AsyncStream[ChatCompletionChunk], told: StreamedReply
+    async def _next(
+        self, stream: AsyncStream[ChatCompletionChunk], told: StreamedReply, patience: Patience
     ) -> ChatCompletionChunk | None:
-        """The next chunk that goes on with the reply; None at its end."""
-        async with asyncio.timeout(self._service.word_timeout):
-            async for chunk in stream:
-                if told.goes_on(chunk):
-                    return chunk
-                for _ in told.take(chunk):  # its usage
-                    pass
+        """The next chunk that goes on with the reply, or completes it; None at its end.
+
+        Behind the end that the service has told, only the usage is waited for, and not long.
+        """
+        until = min(patience.until, _now() + END_SECONDS) if told.ended else patience.until
+        try:
+            async with asyncio.timeout_at(until) as limit:
+                async for chunk in stream:
+                    if told.goes_on(chunk):
+                        return chunk
+                    for _ in told.take(chunk):  # its usage, or a thought
+                        pass
+                    if told.thinks and not told.ended:
+                        self._seen.thinks = True
+                        patience.thought(_now())
+                        limit.reschedule(patience.until)
+        except TimeoutError:
+            if not told.ended:
+                raise
         return None
+
+    def _check_end(self, stream: AsyncStream[ChatCompletionChunk]) -> None:
+        """Check that a stream that told no reason for its end was not cut.
+
+        Raises:
+            ResponderError: it was; what it said so far is no whole reply.
+        """
+        if not bounded_answers.came_to_its_end(stream.response):
+            raise ResponderError(
+                f"{self._service.place} broke off a reply: its stream ended without a "
+                "finish_reason or [DONE]"
+            )
+
+    def _thinks_too_long(self) -> ResponderError:
+        return ResponderError(
+            f"{self._service.place} thought for {self._service.thinking_timeout:g} s without a "
+            "word: let it think less by responder.request, or see responder.thinking_timeout"
+        )
 
     def _late(self, *, begun: bool) -> ResponderError:
         missing = "the rest of its reply" if begun else "a first word"
@@ -251,7 +282,8 @@ class HostedCall(WaitingCall):
         """The error with its remedy; the message never has the key."""
         where = self._service.place
         if isinstance(error, APIStatusError):
-            return ResponderError(f"{where} {self._refusal(error)}")
+            refusal, quoted = self._refusal(error)
+            return ResponderError(f"{where} {refusal}", quoted)
         if isinstance(error.__cause__, bounded_answers.BadAnswer):
             return ResponderError(f"{where} {error.__cause__}")
         if isinstance(error, APIConnectionError):
@@ -260,33 +292,43 @@ class HostedCall(WaitingCall):
                 f"{where}: no connection, or it was lost ({cause}); "
                 "is the service running, is responder.base_url right?"
             )
-        return ResponderError(
-            f"{where} failed while it answered: {self._service.quoted(error.message)}"
-        )
+        quoted = self._service.quoted(error.message)
+        return ResponderError(f"{where} failed while it answered", quoted)
 
-    def _refusal(self, error: APIStatusError) -> str:
+    def _refusal(self, error: APIStatusError) -> tuple[str, str]:
+        """(the refusal with its remedy, the service's own words where they say more)."""
+        quoted = self._service.quoted(error.message)
         status, tries = error.status_code, f"{self._service.max_retries + 1} tries"
         match status:
             case _ if 300 <= status < 400:
-                return f"redirects the request ({status}): set responder.base_url to where it leads"
+                where = "set responder.base_url to where it leads"
+                return f"redirects the request ({status}): {where}", ""
             case 401:
-                return "refuses the key (401): set ONEBREATH_RESPONDER__API_KEY"
+                return "refuses the key (401): set ONEBREATH_RESPONDER__API_KEY", ""
             case 403:
-                return f"does not let this key use the model {self._service.model!r} (403)"
+                return f"does not let this key use the model {self._service.model!r} (403)", ""
             case 404:
                 return (
                     f"has no chat API or no model {self._service.model!r} there (404): check "
                     "responder.model, and responder.base_url, which mostly ends in /v1"
-                )
+                ), ""
             case 429:
-                return f"takes no more requests (429, {tries}): its rate limit or quota is spent"
+                return (
+                    f"takes no more requests (429, {tries}): its rate limit or quota is spent",
+                    "",
+                )
             case _ if status >= 500:
-                return f"is out of order ({status}, {tries}): {self._service.quoted(error.message)}"
+                return f"is out of order ({status}, {tries})", quoted
             case _:
-                return f"refuses the request ({status}): {self._service.quoted(error.message)}"
+                return f"refuses the request ({status})", quoted
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _now() -> float:
+    """Second of the running loop's clock."""
+    return asyncio.get_running_loop().time()
 
 
 def _since(began: float) -> float:

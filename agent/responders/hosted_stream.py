@@ -12,6 +12,9 @@ from agent.responders.base import FunctionTool, ReplyPiece, ReplyText
 from agent.responders.hosted_calls import StreamedCalls
 from dllm_core.thinking import ThinkingFilter
 
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
+"""Fields of a piece that hold thoughts: DeepSeek's and vLLM's, OpenRouter's, Ollama's."""
+
 
 class StreamedReply:
     """A reply as it arrives, chunk by chunk.
@@ -23,6 +26,9 @@ class StreamedReply:
         first_ms: milliseconds until its first chunk; None: it has not come.
         text: its words, without thoughts.
         spoken: pieces of it that had words.
+        begun: whether any of it has come: words, a call or a thought.
+        spoke: whether the newest chunk had words, a piece of a call, or the end.
+        thinks: whether the newest chunk had a thought.
         thought: whether the model has shown that it thinks before it speaks.
         cut: whether it was ended by its limit.
         ended: whether the service said that it is complete.
@@ -33,6 +39,7 @@ class StreamedReply:
         self.first_ms: float | None = None
         self.text = ""
         self.spoken = 0
+        self.begun = self.spoke = self.thinks = False
         self.thought = False
         self.cut = False
         self.ended = False
@@ -54,14 +61,18 @@ class StreamedReply:
             ResponderError: an unknown function is called, or there is no end of calls.
         """
         self._usage = chunk.usage or self._usage
+        self.spoke = self.thinks = False
         for choice in chunk.choices:
             self.cut = self.cut or choice.finish_reason == "length"
-            self.ended = self.ended or choice.finish_reason is not None
+            self.ended = self.ended or bool(choice.finish_reason)
+            self.spoke |= bool(choice.finish_reason or choice.delta.tool_calls)
+            self.thinks |= _thinks(choice)
             if choice.delta.content:
                 self._pieces += 1
                 yield from self._say(self._aloud.push(choice.delta.content))
-            self.thought |= self._aloud.thought or thinks(choice)
+            self.thought |= self._aloud.thought or self.thinks
             yield from self._calls.take(choice.delta.tool_calls or ())
+        self.begun |= self.spoke or self.thinks or bool(self._pieces)
 
     def goes_on(self, chunk: ChatCompletionChunk) -> bool:
         """Whether a chunk goes on with the reply, or completes it."""
@@ -90,15 +101,10 @@ class StreamedReply:
         if said:
             self.text += said
             self.spoken += 1
+            self.spoke = True
             yield ReplyText(said)
 
 
-def thinks(choice: Choice) -> bool:
+def _thinks(choice: Choice) -> bool:
     """Whether a piece holds a thought, in a field that some services have for it."""
-    fields = ("reasoning_content", "reasoning")
-    return any(getattr(choice.delta, name, None) for name in fields)
-
-
-def says_something(choice: Choice) -> bool:
-    """Whether a piece has words, a call, or the end of the reply."""
-    return bool(choice.delta.content or choice.delta.tool_calls or choice.finish_reason)
+    return any(getattr(choice.delta, name, None) for name in _THOUGHTS)

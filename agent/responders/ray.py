@@ -32,6 +32,8 @@ from agent.responders.ray_wire import Answers, Asked, Description, Failure, Sent
 
 PREPARE_SECONDS = 1.0
 """Longest wait for a prompt to be read ahead: the reply that follows waits for it."""
+END_SECONDS = 0.5
+"""Longest wait for the end of an answer behind a reply that is complete."""
 CLOSE_SECONDS = 1.0
 """Longest wait for a replica to forget a call."""
 
@@ -130,7 +132,6 @@ class RayCall(WaitingCall):
         """
         asked = Asked(self._session, 0, tuple(messages), self._bounded(options))
         began, network = perf_counter(), 0.0
-        piece: Sent | None = None
 
         def attempt() -> Asked:
             left = None if deadline is None else deadline - monotonic()
@@ -148,10 +149,11 @@ class RayCall(WaitingCall):
                         yield piece
                     case ReplyDone():
                         yield replace(piece, stats={**piece.stats, "network_ms": network})
+                        await _read_end(pieces)
+                        return
                     case _:
                         yield piece
-        if not isinstance(piece, ReplyDone):
-            raise ResponderError(f"{self._cluster.place} ended a reply before it was complete")
+        raise ResponderError(f"{self._cluster.place} ended a reply before it was complete")
 
     def _bounded(self, options: ReplyOptions) -> ReplyOptions:
         longest = self._cluster.max_tokens
@@ -195,3 +197,10 @@ class RayCall(WaitingCall):
             async for piece in pieces:
                 return piece
         raise ResponderError(f"{self._cluster.place} answered without a word")
+
+
+async def _read_end(pieces: AsyncGenerator[Sent, None]) -> None:
+    """Read the end of an answer, without which its connection cannot be used again."""
+    with suppress(TimeoutError, ResponderError):
+        async with asyncio.timeout(END_SECONDS):
+            await anext(pieces, None)

@@ -34,6 +34,8 @@ except ModuleNotFoundError as error:
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds before a request is sent again, and the most they grow to."""
+MAX_ANSWER = 16 * 1_048_576
+"""Bytes of one answer; each step of a reply shows its whole canvas, some kilobytes."""
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses after which a request may succeed: a full queue, a replica that died or is started."""
 
@@ -212,12 +214,17 @@ class RayConnection:
 
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The lines of a body, without their ends."""
-    rest = b""
+    rest, read = bytearray(), 0  # a line may come byte by byte
     async for part in response.aiter_raw():
-        *whole, rest = (rest + part).split(b"\n")
+        read += len(part)
+        *whole, last = part.split(b"\n")
         for line in whole:
-            yield line
+            yield bytes(rest) + line
+            rest.clear()
+        rest += last
         if len(rest) > MAX_BODY:
             raise WireError("a line without an end")
+        if read > MAX_ANSWER:
+            raise WireError(f"an answer of more than {MAX_ANSWER} bytes")
     if rest:
         raise httpx.RemoteProtocolError("the body ended within a line")

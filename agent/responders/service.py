@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from agent.responders.base import PLAIN, FunctionTool, Message, ReplyOptions, ResponderError
+from agent.responders.patience import Patience
 
 LONGEST_QUOTE = 200
 """Characters of a service's own words in an error message."""
@@ -45,6 +46,7 @@ class Service:
         max_tokens: longest reply, in tokens.
         connect_timeout: seconds for making the connection, each try.
         word_timeout: seconds until the first word, all tries included, and between pieces.
+        thinking_timeout: seconds until the next word of a model that shows its thoughts meanwhile.
         max_retries: tries beside the first, for requests that fail before their first word.
         request: further fields of the request, such as `reasoning_effort`.
 
@@ -58,6 +60,7 @@ class Service:
     max_tokens: int = 64
     connect_timeout: float = 3.0
     word_timeout: float = 10.0
+    thinking_timeout: float = 30.0
     max_retries: int = 2
     request: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,6 +85,10 @@ class Service:
         for secret in filter(None, secrets):
             words = words.replace(secret, "***").replace(unquote(secret), "***")
         return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."
+
+    def patience(self, now: float) -> Patience:
+        """How long a reply that is asked for at second ``now`` is waited for."""
+        return Patience(self.word_timeout, self.thinking_timeout, now)
 
     def longest(self, options: ReplyOptions = PLAIN) -> int:
         """Longest reply, in tokens."""

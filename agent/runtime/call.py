@@ -18,17 +18,18 @@ from agent.errors import AudioError
 from agent.protocol import AppendedAudio, ClientMessage, Identified, Pinged
 from agent.responders.base import uses_tools
 from agent.runtime.audio_input import CallerAudio
-from agent.runtime.call_log import TurnLog, current_call
+from agent.runtime.call_log import TurnLog
 from agent.runtime.call_trace import current_trace
 from agent.runtime.calls import (
     CLOSE_SECONDS,
-    CONNECTION_CLOSED,
+    HUNG_UP,
     CallEnd,
     CallRegistry,
     Outcome,
 )
 from agent.runtime.connection_slot import CallOver, ConnectionSlot, NextConnection
 from agent.runtime.engine_tasks import Engines, EngineTasks
+from agent.runtime.logs import current_call
 from agent.runtime.tool_tasks import ToolTasks
 from agent.runtime.unsent import MAX_UNSENT, Unsent
 from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
@@ -58,7 +59,7 @@ from agent.session.notices import (
 from agent.session.playback import Delivery
 from agent.session.session import Session
 from agent.tools.base import TelephoneLine
-from agent.transports.base import Disconnected, Lagging, Transport
+from agent.transports.base import Disconnected, Lagging, RuleBroken, Transport
 
 log = logging.getLogger("onebreath.call")
 
@@ -68,6 +69,9 @@ BACKLOG_SECONDS = 0.1
 """Seconds between two looks at a connection for which a reply is held back."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
+LAST_WORDS_SECONDS = 1.0
+"""Seconds after a send that failed within which what was received may tell how the client went."""
+NOTHING_SENT = CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, "nothing can be sent any more")
 STEADY_GAP = 1.0
 SOUND_SECONDS = 5.0
 """Sound that a client sends in the first seconds of a connection does not prove that it was told
@@ -139,10 +143,12 @@ class CallRunner:
         self._connection_tasks: list[asyncio.Task[None]] = []
         self._over = asyncio.Event()
         self._ending = False
+        self._asked_to_leave = False
+        """Whether the server ends the call, and not the conversation."""
         self.call_id = current_call.get()
         self._turn_log = TurnLog(settings.log.words)
         self._trace = current_trace.get()
-        self._end_of_call = CONNECTION_CLOSED
+        self._end_of_call = HUNG_UP
 
     async def run(self) -> CallEnd:
         """Serve until the client hangs up or the session ends the call."""
@@ -263,12 +269,14 @@ class CallRunner:
                 # Send first: a client that reads must not be taken for one that does not.
                 while self._crowded and not self._over.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
-        except Disconnected:
-            log.info("the client is gone")
-            self._lose(transport, self._end_of_call)
+        except Disconnected as gone:
+            reason = str(gone) or "the connection was lost"
+            self._lose(transport, CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason))
             return
         except AudioError as error:
-            await self._end(POLICY_VIOLATION, str(error))
+            await self._end(CallEnd(Outcome.ENDED, POLICY_VIOLATION, str(error)))
+        except RuleBroken as broken:
+            await self._end(CallEnd(Outcome.ENDED, broken.code, str(broken)))
         self._over.set()
 
     def _take(self, message: ClientMessage | Trouble) -> None:
@@ -308,7 +316,7 @@ class CallRunner:
             self._idle_timer = self._loop.call_later(wait, self._watch_idleness)
         else:
             reason = f"nothing was received for {self._idle_seconds:.0f} s"
-            self._hang_up(NORMAL_CLOSURE, reason)
+            self._hang_up(CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason))
 
     async def _send(self, transport: Transport) -> None:
         unsent = self._unsent
@@ -319,23 +327,29 @@ class CallRunner:
                     await transport.send(notice)
                 unsent.sent(notice)
                 self._watch_backlog()
-        except (Disconnected, TimeoutError) as error:
-            reason = f"nothing can be sent any more: {type(error).__name__}"
-            self._lose(transport, CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason))
+        except Disconnected:
+            # What was received last tells how the client went, by hanging up or not.
+            await asyncio.wait(self._connection_tasks[:1], timeout=LAST_WORDS_SECONDS)
+            self._lose(transport, NOTHING_SENT)
+        except TimeoutError:
+            self._lose(transport, NOTHING_SENT)
 
-    def _hang_up(self, code: int, reason: str) -> None:
+    def _hang_up(self, end: CallEnd) -> None:
         if self._ending:
             return
         self._ending = True
-        self._group.create_task(self._end(code, reason))
+        if not self._connected:
+            end = replace(end, outcome=Outcome.DISCONNECTED)
+        elif self._asked_to_leave:
+            end = replace(end, outcome=Outcome.ENDED)
+        self._group.create_task(self._end(end))
 
-    async def _end(self, code: int, reason: str) -> None:
-        outcome = Outcome.COMPLETED if self._connected else Outcome.DISCONNECTED
-        self._end_of_call = CallEnd(outcome, code, reason)
+    async def _end(self, end: CallEnd) -> None:
+        self._end_of_call = end
         await self._decide_at_end()
         try:
             async with asyncio.timeout(1.0):
-                await self._transport.close(code, reason)
+                await self._transport.close(end.code, end.reason)
         except TimeoutError:
             log.info("the client does not take the goodbye either")
         self._over.set()
@@ -396,7 +410,7 @@ class CallRunner:
         if isinstance(command, WakeAt):
             self._wake_at(command.when)
         elif isinstance(command, HangUp):
-            self._hang_up(command.code, command.reason)
+            self._hang_up(CallEnd(Outcome.COMPLETED, command.code, command.reason))
         elif isinstance(command, EngineTask):
             self._engine_tasks.do(command)
         elif isinstance(command, ToolTask):
@@ -424,7 +438,8 @@ class CallRunner:
             message = f"not transferred to {request.destination}: {error}"
             self._notify(Remark("transfer_failed", message))
         else:
-            self._hang_up(NORMAL_CLOSURE, f"transferred to {request.destination}")
+            reason = f"transferred to {request.destination}"
+            self._hang_up(CallEnd(Outcome.COMPLETED, NORMAL_CLOSURE, reason))
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:
@@ -439,7 +454,8 @@ class CallRunner:
         self._handle(Tick())
 
     def leave(self, reason: str) -> None:
-        """End the call after a goodbye of the agent."""
+        """End the call after a goodbye of the agent, since the server is asked to."""
+        self._asked_to_leave = True
         self._handle(Leave(reason))
 
     def _notify(self, notice: Notice) -> None:
@@ -451,10 +467,10 @@ class CallRunner:
         try:
             self._unsent.put(notice)
         except asyncio.QueueFull:
+            end = CallEnd(Outcome.DISCONNECTED, POLICY_VIOLATION, "the client reads too slowly")
             if self._slot is None:
-                self._hang_up(POLICY_VIOLATION, "the client reads too slowly")
+                self._hang_up(end)
             else:
-                end = CallEnd(Outcome.DISCONNECTED, POLICY_VIOLATION, "the client reads too slowly")
                 self._lose(self._transport, end)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from agent.runtime.logs import current_call
 from agent.session.notices import (
     DecisionMade,
     Notice,
@@ -53,9 +53,6 @@ for _code in ("server_full", "server_stopping", "too_many_calls"):
 for _stage in ("asr", "responder", "tts"):
     ERRORS.labels(f"{_stage}_failed")
 
-current_call: ContextVar[str] = ContextVar("current_call", default="")
-"""The id of the call to which the running task belongs; empty for none."""
-
 
 def line(what: str, fields: Mapping[str, Any], level: int = logging.INFO) -> None:
     """Log ``what`` happened, with its fields; ``agent.runtime.logs`` formats both."""
@@ -75,6 +72,8 @@ class TurnLog:
     _asked: tuple[str, str] = ("", "")
     """Item and text of the caller's last turn."""
     _timed: dict[str, TurnTimed] = field(default_factory=dict)
+    _trouble: str = ""
+    """Code of the newest error; a reply fails with one."""
     _codes: set[str] = field(default_factory=set)
 
     def see(self, notice: Notice) -> None:
@@ -90,6 +89,7 @@ class TurnLog:
             case DecisionMade():
                 self._decided(notice)
             case Trouble():
+                self._trouble = notice.code
                 self._codes.add(notice.code)
                 known = notice.code if len(self._codes) <= MAX_CODES else "other"
                 ERRORS.labels(known).inc()
@@ -119,6 +119,8 @@ class TurnLog:
             "heard_words": len(heard.split()),
             "said_words": len(reply.text.split()),
         }
+        if reply.status == "failed":
+            fields["error"] = self._trouble
         timed = self._timed.pop(reply.response_id, None)
         if timed is not None:
             fields["v2v_ms"] = round(1000 * sum(timed.spans.values()))

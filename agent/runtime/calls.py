@@ -19,8 +19,9 @@ from typing import Protocol
 
 from agent.close_codes import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
 from agent.errors import CallError
-from agent.runtime.call_log import CALLS, REFUSED, RUNNING, current_call, line
+from agent.runtime.call_log import CALLS, REFUSED, RUNNING, line
 from agent.runtime.call_trace import CallTrace, current_trace
+from agent.runtime.logs import current_call
 from agent.runtime.places import Free, Places
 from agent.transports.base import Disconnected
 
@@ -54,8 +55,8 @@ class Outcome(StrEnum):
 
     Attributes:
         COMPLETED: the conversation came to its end: the caller or the agent hung up.
-        DISCONNECTED: the connection was lost, or never came about.
-        ENDED: the server was asked to end the call: a request to hang up, or shut-down.
+        DISCONNECTED: the connection was lost, or never came about, or its client fell silent.
+        ENDED: the server ended the call: a request to hang up, shut-down, a rule that was broken.
         FAILED: a fault of the server.
     """
 
@@ -80,7 +81,7 @@ class CallEnd:
     reason: str
 
 
-CONNECTION_CLOSED = CallEnd(Outcome.COMPLETED, NORMAL_CLOSURE, "the connection was closed")
+HUNG_UP = CallEnd(Outcome.COMPLETED, NORMAL_CLOSURE, "the client hung up")
 SHUT_DOWN = CallEnd(Outcome.ENDED, SERVICE_RESTART, "the server is being stopped")
 FAULT = CallEnd(Outcome.FAILED, INTERNAL_ERROR, "internal error; the server's log says more")
 
@@ -117,6 +118,7 @@ class AdmittedCall:
         key: name of the key that it was begun with; empty where none was needed.
         on_end: called once when the place becomes free.
         places: free what the call holds.
+        about: further fields of the line that tells of its start.
     """
 
     def __init__(self, registry: CallRegistry, call_id: str, kind: str, address: str = "") -> None:
@@ -127,6 +129,7 @@ class AdmittedCall:
         self.key = ""
         self.on_end: Callable[[], None] | None = None
         self.places: list[Free] = []
+        self.about: dict[str, str] = {}
         self._registry = registry
         self._task: asyncio.Task[CallEnd] | asyncio.Task[None] | None = None
         self._conversing = False
@@ -176,7 +179,8 @@ class AdmittedCall:
         current_call.set(self.id)
         current_trace.set(trace := self._registry.trace(self, began))
         RUNNING.inc()
-        line("call started", {"call": self.id, "kind": self.kind, "address": self.address})
+        known = {"call": self.id, "kind": self.kind, "address": self.address}
+        line("call started", known | self.about)
         end = SHUT_DOWN
         try:
             end = await self._ended(conversation)
@@ -318,6 +322,8 @@ class CallRegistry:
             places = self._take_places(address)
         except CallRefused as refusal:
             REFUSED.labels(refusal.code).inc()
+            why = {"code": refusal.code, "reason": str(refusal)}
+            line("call refused", {"kind": kind, "address": address} | why)
             raise
         call = AdmittedCall(self, f"{prefix}_{secrets.token_hex(12)}{suffix}", kind, address)
         call.places = places

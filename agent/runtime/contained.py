@@ -21,8 +21,13 @@ FAULT = "the {} failed; the server's log says more"
 
 
 def explain(stage: str, error: Exception, expected: type[Exception]) -> str:
-    """The words for a failure of ``stage``: its own if they are meant for users, else ``FAULT``."""
+    """The words for a failure of ``stage``, which is logged.
+
+    They are its own if they are meant for users, else ``FAULT``.
+    """
     if isinstance(error, expected):
+        if not isinstance(error.__cause__, expected):  # else it was told already
+            log.warning("the %s failed: %s", stage, getattr(error, "for_log", error))
         return str(error)
     log.error("the %s failed", stage, exc_info=error)
     return FAULT.format(stage)

@@ -202,6 +202,7 @@ def _service(chosen: ResponderChoice) -> Service:
         max_tokens=chosen.max_tokens,
         connect_timeout=chosen.connect_timeout,
         word_timeout=chosen.word_timeout,
+        thinking_timeout=chosen.thinking_timeout,
         max_retries=chosen.max_retries,
         request=chosen.request,
     )

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+current_call: ContextVar[str] = ContextVar("current_call", default="")
+"""The id of the call to which the running task belongs; empty for none."""
+
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The fields of a structured line; none of another."""
+    """The fields of a structured line; of another the call that its writer was at work for."""
     found = getattr(record, "fields", None)
-    return found if isinstance(found, dict) else {}
+    if isinstance(found, dict):
+        return found
+    call = current_call.get()
+    return {"call": call} if call else {}
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -5,12 +5,33 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
+from websockets.frames import CloseCode
+
 from agent.protocol import ClientMessage
 from agent.session.notices import Notice, Trouble
 
 
 class Disconnected(Exception):
     """The client is gone, or never connected."""
+
+
+def lost(code: int | None) -> Disconnected:
+    """The loss of a websocket, with the close code that tells more of it; 1006 tells nothing."""
+    known = code is not None and code != CloseCode.ABNORMAL_CLOSURE
+    return Disconnected(f"the connection was lost ({code})" if known else "the connection was lost")
+
+
+class RuleBroken(Exception):
+    """The client broke a rule of its connection, and is hung up on.
+
+    Args:
+        code: close code (``agent.close_codes``).
+        reason: one sentence for the client and the log.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 WayBack = tuple[str, float]
@@ -29,6 +50,7 @@ class Transport(Protocol):
 
         Raises:
             Disconnected: the connection ended without hang-up.
+            RuleBroken: the client is to be hung up on.
         """
 
     async def send(self, notice: Notice) -> None:

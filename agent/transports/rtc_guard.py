@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from aiortc import RTCPeerConnection
@@ -29,6 +29,8 @@ MAX_QUEUED = 256
 """Datagrams that may wait for the connection to read them."""
 RESENT_PER_SECOND = 100.0
 """Packets that a peer may ask for again; a call sends 50 a second."""
+MAX_SSRCS = 16
+"""Streams of RTP that are remembered; a report to the peer has room for 31."""
 MAX_CHECKS = 60
 """STUN packets to addresses that an offer names and that never answered, for each offer."""
 MAX_CHECKS_PER_HOST = 12
@@ -47,10 +49,15 @@ def guard(peer: RTCPeerConnection) -> None:
         _guard_sctp(peer.sctp)
     for dtls in transports:
         dtls._handle_rtp_data = _contained(dtls._handle_rtp_data, "RTP")
+        _bound_ssrcs(dtls)
         dtls._handle_rtcp_data = _contained(dtls._handle_rtcp_data, "RTCP")
         _guard_ice(dtls.transport._connection)
     for transceiver in peer.getTransceivers():
         guard_resending(transceiver.sender)
+        receiver: Any = transceiver.receiver
+        # A report that cannot be written would end the task of all reports, and closing waits for
+        # that task for ever.
+        receiver._send_rtcp = _contained(receiver._send_rtcp, "RTCP report")
 
 
 def overrun(peer: RTCPeerConnection) -> bool:
@@ -67,6 +74,26 @@ def overrun(peer: RTCPeerConnection) -> bool:
         or len(streams) > MAX_STREAMS
         or sum(len(stream.reassembly) for stream in streams.values()) > MAX_FRAGMENTS
     )
+
+
+def _bound_ssrcs(dtls: Any) -> None:
+    """Forget the oldest SSRCs beyond ``MAX_SSRCS``; aiortc keeps figures of each that ever came."""
+    handle, router = dtls._handle_rtp_data, dtls._rtp_router
+
+    async def handle_bounded(data: bytes, **options: Any) -> None:
+        await handle(data, **options)
+        for table in (router.ssrc_table, *_tables(router.receivers)):
+            while len(table) > MAX_SSRCS:
+                del table[next(iter(table))]
+
+    dtls._handle_rtp_data = handle_bounded
+
+
+def _tables(receivers: Iterable[Any]) -> Iterator[dict[int, Any]]:
+    """What receivers keep by SSRC."""
+    for receiver in receivers:
+        for name in ("remote_streams", "active_ssrc", "lsr", "lsr_time"):
+            yield getattr(receiver, f"_RTCRtpReceiver__{name}")
 
 
 def _guard_sctp(sctp: Any) -> None:

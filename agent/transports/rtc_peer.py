@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -41,6 +42,9 @@ MAX_SDP = 65_536
 MAX_CANDIDATES = 32
 ANSWER_SECONDS = 5.0
 """Seconds for an answer; it takes longer only where a candidate's name cannot be resolved."""
+CLOSE_SECONDS = 3.0
+"""Seconds that a connection has to close as a whole; then its sockets are closed."""
+_DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)[ \t]*\r?$", re.MULTILINE)
 _BUFFER = "_RTCRtpReceiver__jitter_buffer"
 _CONNECT = "_RTCPeerConnection__connect"
 _CLOSED = "_RTCPeerConnection__isClosed"
@@ -94,6 +98,10 @@ def check_offer(sdp: str) -> None:
             "an offer has one audio section and one data channel section, no video; "
             f"this one has {found}. Add the microphone and create the channel before the offer"
         )
+    if not all(section.dtls for section in media if section.port):
+        raise BadOffer(
+            "the offer has no a=setup or no a=fingerprint, without which nothing can be encrypted"
+        )
     if not all(section.dtls and section.dtls.fingerprints for section in media if section.port):
         raise BadOffer("the offer has no a=fingerprint, without which nothing can be encrypted")
     _check_bundle(offer)
@@ -111,6 +119,25 @@ def _check_bundle(offer: SessionDescription) -> None:
     if bundle and bundle[0] not in mids and mids.intersection(bundle[1:]):
         first = str(bundle[0])[:40]
         raise BadOffer(f"a=group:BUNDLE begins with {first!r}, which is the a=mid of no section")
+
+
+def with_directions(sdp: str) -> str:
+    """The offer with a direction in each media section, which aiortc asks for.
+
+    Without one a section has that of the session, or ``sendrecv`` (RFC 8866, section 6.7).
+    """
+    session, *sections = re.split(r"^(?=m=)", sdp, flags=re.MULTILINE)
+    default = _direction(session) or "sendrecv"
+    return session + "".join(
+        section if _direction(section) else f"{section.rstrip()}\r\na={default}\r\n"
+        for section in sections
+    )
+
+
+def _direction(lines: str) -> str | None:
+    """The direction that some lines of an offer name."""
+    found = _DIRECTION.search(lines)
+    return None if found is None else found[1]
 
 
 def ice_of(sdp: str) -> tuple[str | None, int]:
@@ -165,10 +192,12 @@ def _close_if_it_cannot_connect(peer: RTCPeerConnection) -> None:
 async def close(peer: RTCPeerConnection) -> None:
     """Close a connection, also one of which an odd offer left parts unmade; twice is harmless.
 
-    There aiortc's own ``close`` raises, closes no sockets, and waits for ever the next time.
+    There aiortc's own ``close`` raises, or waits for a task that has ended; it closes no sockets,
+    and waits for ever the next time.
     """
     try:
-        await peer.close()
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await peer.close()
     except Exception as error:  # every kind: which parts are missing depends on the offer
         log.info("a connection was closed in pieces: %r", error)
         for transport in _transports(peer):
@@ -195,7 +224,7 @@ async def answer(peer: RTCPeerConnection, sdp: str, hosts: Sequence[str]) -> str
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await peer.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            await peer.setRemoteDescription(RTCSessionDescription(with_directions(sdp), "offer"))
             listen_on(peer, hosts)
             await peer.setLocalDescription(await peer.createAnswer())
             guard(peer)  # nothing was awaited since the connection began to be made

@@ -27,7 +27,7 @@ from agent.protocol import (
 from agent.session.events import Truncate
 from agent.session.notices import Notice, Play, ReplyFinished, StopPlaying, Trouble
 from agent.transports import rtc_guard, rtc_peer
-from agent.transports.base import Disconnected, WayBack
+from agent.transports.base import Disconnected, RuleBroken, WayBack
 from agent.transports.event_outbox import EventOutbox
 from agent.transports.ice_fragment import IceFragment
 from agent.transports.observers import Observers
@@ -111,8 +111,8 @@ class WebRtcTransport:
         self._ready = asyncio.Event()
         self._roomy = asyncio.Event()
         self._gone = False
-        self._refused = False
-        """Whether the client broke a limit, so that its call ends with the connection."""
+        self._refused = ""
+        """The limit that the client broke, for which its call ends with the connection."""
         self._ticking: asyncio.Task[None] | None = None
         self.observers = Observers()
         self._returns = False
@@ -198,9 +198,9 @@ class WebRtcTransport:
         with contextlib.suppress(asyncio.QueueFull):  # then `receive` looks at `_gone`
             self._inbox.put_nowait(None)
 
-    def _refuse(self) -> None:
+    def _refuse(self, reason: str) -> None:
         """End the call of a client that breaks a limit."""
-        self._refused = True
+        self._refused = self._refused or reason
         self._lose()
 
     async def hang_up(self) -> None:
@@ -233,18 +233,17 @@ class WebRtcTransport:
                 break
             yield message
             if self.reader.exhausted:
-                await self.close(POLICY_VIOLATION, "too many events that could not be read")
-                return
-        if not self._refused:
-            # Closing a peer connection looks like losing it; who means to hang up says so.
-            raise Disconnected("the connection was lost")
+                raise RuleBroken(POLICY_VIOLATION, "too many events that could not be read")
+        if self._refused:
+            raise RuleBroken(POLICY_VIOLATION, self._refused)
+        # Closing a peer connection looks like losing it; who means to hang up says so.
+        raise Disconnected("the connection was lost")
 
     def _put(self, message: ClientMessage | Trouble) -> None:
         try:
             self._inbox.put_nowait(message)
         except asyncio.QueueFull:
-            log.warning("%d messages are unread; the call is ended", MAX_UNREAD)
-            self._refuse()
+            self._refuse(f"{MAX_UNREAD} messages and pieces of sound are unread")
 
     def _take_channel(self, channel: RTCDataChannel) -> None:
         self._channels += 1
@@ -252,7 +251,7 @@ class WebRtcTransport:
             log.info("refused a data channel %r", channel.label[:40])
             channel.close()
             if self._channels > MAX_CHANNELS:
-                self._refuse()
+                self._refuse(f"more than {MAX_CHANNELS} data channels")
             return
         self._channel = channel
         channel.on("message", self.take_message)
@@ -295,8 +294,7 @@ class WebRtcTransport:
             with contextlib.suppress(Disconnected):
                 self._flush()
             if rtc_guard.overrun(self._peer):
-                log.warning("the client sends a message without end; the call is ended")
-                self._refuse()
+                self._refuse("a message without an end")
             self._receiver.tick()
 
     async def _adapt(self) -> None:

@@ -13,7 +13,7 @@ from agent.close_codes import HANG_UPS, POLICY_VIOLATION
 from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged, Reading
 from agent.session.notices import Notice, Trouble
-from agent.transports.base import Disconnected, WayBack
+from agent.transports.base import Disconnected, RuleBroken, WayBack, lost
 from agent.transports.client_lag import ClientLag
 from agent.transports.observers import Observers
 from agent.transports.pace import Pace, Paces
@@ -65,7 +65,7 @@ class WebsocketTransport:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 if message.get("code") not in HANG_UPS:
-                    raise Disconnected("the connection was lost")
+                    raise lost(message.get("code"))
                 return
             self._pace.begin()
             text = message.get("text")
@@ -79,12 +79,10 @@ class WebsocketTransport:
             if (remark := self._pace.remark()) is not None:
                 yield remark
             if self._pace.exceeded:
-                await self.close(POLICY_VIOLATION, "too much too fast")
-                return
+                raise RuleBroken(POLICY_VIOLATION, "too much too fast")
             await self._pace.rest()
             if self.reader.exhausted:
-                await self.close(POLICY_VIOLATION, "too many events that could not be read")
-                return
+                raise RuleBroken(POLICY_VIOLATION, "too many events that could not be read")
 
     async def _answer(self, ping: Pinged) -> None:
         pong = self._writer.pong(ping, time.monotonic())

@@ -10,10 +10,11 @@ from time import perf_counter
 import torch
 
 from dllm_core.decode.denoise import Forward, run
-from dllm_core.decode.draft_economy import DraftCosts
+from dllm_core.decode.draft_economy import TYPICAL, DraftCosts
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.unmask import predict
 from dllm_core.draft.drafter import Drafter
+from dllm_core.draft.tree import grow
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.transformer import Span, Transformer
 
@@ -78,17 +79,17 @@ def draft_costs(
 
 
 def drafting_over(drafter: Drafter, visible: int) -> Callable[[], object]:
-    """An action that takes in a few positions, drafts a block after them and looks at its
-    candidates, as a round does."""
+    """An action that takes in a few positions, drafts a block after them and grows a tree, as
+    a round does."""
     cache = drafter.new_cache()
-    features = drafter.taps(visible).features.zero_()
+    features = drafter.taps(visible).features.normal_(generator=torch.Generator().manual_seed(0))
     drafter.extend(cache, features)
 
     def draft() -> object:
         cache.crop(visible - _ACCEPTED)
         drafter.extend(cache, features[:_ACCEPTED], later=True)
         proposal = drafter.draft([(cache, 0)])[0]
-        return [proposal.after(0, depth, 3) for depth in range(proposal.depth)]
+        return grow(0, proposal, cost=TYPICAL.of, deepest=proposal.depth)
 
     return draft
 

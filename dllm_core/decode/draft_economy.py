@@ -9,12 +9,17 @@ from dllm_core.decode.stats import DraftStats
 from dllm_core.draft.tree import Tree
 
 _MEMORY = 0.8
-"""Weight of earlier rounds in what drafts are found to save."""
+"""Weight of earlier rounds in what drafts are found to be worth."""
 _PRIOR = 2.0
 """Tokens that a reply begins with, expected and accepted."""
 _LEAST_TRUST, _MOST_TRUST = 0.2, 1.5
-_LONGEST_PAUSE = 32
-"""Plain tokens between two attempts, where drafts do not pay."""
+_REACH = 1.6
+"""Tokens of a round with the drafter, before it was tried in a reply: less than in the
+default model's held-out replies, so that in doubt it is not asked."""
+_FORGOTTEN = 0.03
+"""Share of the way back to that in a round without the drafter: it is tried again some time."""
+_ROWS_ASKED = 5
+"""Rows of a pass that checks a draft of the drafter's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,11 @@ class DraftCosts:
     draft: float
     """Of drafting a block."""
 
+    @property
+    def may_pay(self) -> bool:
+        """Whether the drafter's pass may ever pay: if not, its context need not be kept."""
+        return _REACH / (self.of(_ROWS_ASKED) + self.draft) > 1 / self.of(1)
+
     def of(self, rows: int) -> float:
         """Milliseconds of a pass over so many rows."""
         known = len(self.rows)
@@ -35,45 +45,39 @@ class DraftCosts:
         return self.rows[-1] + slope * (rows - known)
 
 
-TYPICAL = DraftCosts(tuple(1 + 0.1 * more for more in range(8)), 0.2)
+TYPICAL = DraftCosts(tuple(1 + 0.1 * more for more in range(8)), 0.15)
 """Before anything was measured; only ratios matter."""
 
 
 @dataclass(slots=True)
 class DraftWorth:
-    """Whether drafts pay: what they saved lately, and how long to do without."""
+    """What drafts have been worth lately in a reply, and whether to ask the drafter for one."""
 
-    saved: float = 0.0
-    """Milliseconds a round, lately."""
-    pause: int = 0
-    waiting: int = 0
+    reach: float = _REACH
+    """Tokens of a round whose draft was the drafter's, the model's own token included."""
     expected: float = _PRIOR
     accepted: float = _PRIOR
 
-    def drafts_now(self) -> bool:
-        """Whether to ask the drafter in this round; counts the rounds of a pause."""
-        if self.waiting:
-            self.waiting -= 1
-            return False
-        return True
+    def asks(self, recalled: Tree, costs: DraftCosts) -> bool:
+        """Whether the drafter is likely to make more tokens a millisecond than the tree of what
+        is known without it."""
+        asked = self.reach / (costs.of(_ROWS_ASKED) + costs.draft)
+        return asked > recalled.expected / costs.of(len(recalled))
 
     @property
     def trust(self) -> float:
         """Tokens that were accepted by those that were expected to be."""
         return min(max(self.accepted / self.expected, _LEAST_TRUST), _MOST_TRUST)
 
-    def learn(self, accepted: int, tree: Tree, costs: DraftCosts) -> None:
-        """A round with this draft gave `accepted` tokens more than one without."""
-        rows = len(tree)
-        self.expected = _MEMORY * self.expected + (tree.expected - 1) / self.trust
-        self.accepted = _MEMORY * self.accepted + accepted
-        gain = accepted * costs.of(1) - (costs.of(rows) - costs.of(1)) - costs.draft
-        self.saved = _MEMORY * self.saved + (1 - _MEMORY) * gain
-        if self.saved >= 0:
-            self.pause = 0
-        elif gain < 0:
-            self.pause = min(max(2, 2 * self.pause), _LONGEST_PAUSE)
-            self.waiting = self.pause
+    def learn(self, accepted: int, tree: Tree, *, asked: bool) -> None:
+        """A round accepted so many drafted tokens; `asked` where the drafter took part."""
+        if len(tree) > 1:
+            self.expected = _MEMORY * self.expected + (tree.expected - 1) / self.trust
+            self.accepted = _MEMORY * self.accepted + accepted
+        if asked:
+            self.reach = _MEMORY * self.reach + (1 - _MEMORY) * (accepted + 1)
+        else:
+            self.reach += _FORGOTTEN * (_REACH - self.reach)
 
 
 @dataclass(slots=True)
@@ -86,10 +90,12 @@ class DraftCounts:
     tried: list[int] = field(default_factory=list)
     right: list[int] = field(default_factory=list)
     unverified: int = 0
+    asked: int = 0
 
-    def add(self, tree: Tree, path: Sequence[int]) -> None:
+    def add(self, tree: Tree, path: Sequence[int], *, asked: bool) -> None:
         """Count a round with this tree, of which the rows `path` stand."""
         self.rounds += 1
+        self.asked += asked
         self.drafted += len(tree) - 1
         self.accepted += len(path) - 1
         for depth, row in enumerate(path):
@@ -104,4 +110,6 @@ class DraftCounts:
     def stats(self) -> DraftStats:
         """The figures so far."""
         tried, right = tuple(self.tried), tuple(self.right)
-        return DraftStats(self.rounds, self.drafted, self.accepted, tried, right, self.unverified)
+        return DraftStats(
+            self.rounds, self.drafted, self.accepted, tried, right, self.unverified, self.asked
+        )

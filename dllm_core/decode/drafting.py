@@ -1,6 +1,8 @@
 """The rule `draft`: a drafter proposes, the model checks, and the reply is the model's own.
 
-Every round a tree of drafted tokens runs through the model beside the last known token. What the
+Every round a tree of drafted tokens runs through the model beside the last known token. They come
+from what stood before (echo.py) and from what this model usually says (ngrams.py), and from the
+drafter where its pass is likely to pay. What the
 model itself would say after each of these rows, greedily or drawn at a temperature, decides which
 branch stands; its own token follows. So the reply is that of decoding token by token, in fewer
 passes: greedy ones to the last bit (a row's logits do not depend on the rows beside it), drawn
@@ -25,9 +27,11 @@ from dllm_core.decode.draft_economy import TYPICAL, DraftCosts, DraftCounts, Dra
 from dllm_core.decode.stats import DraftRound, DraftStats
 from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.drafter import Drafter
-from dllm_core.draft.echo import Echo, Joined, Lookup
+from dllm_core.draft.echo import Lookup
+from dllm_core.draft.ngrams import LONGEST, OPENING, Opening, Remembered
 from dllm_core.draft.proposal import Proposal
-from dllm_core.draft.tree import Tree, grow
+from dllm_core.draft.sources import Joined
+from dllm_core.draft.tree import Proposes, Tree, grow
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.transformer import Span, Taps
 
@@ -78,9 +82,13 @@ class Drafting:
         self._ids: list[int] = []
         self._confidence: list[float] = []
         self._proposal: Proposal | None = None
-        self._echo: Echo | None = None
+        self._recalled: list[Proposes] = []
+        """What is known without the drafter, for this round."""
         looks = drafter is not None and options.draft_echo
         self._lookup = Lookup([*cache.ids, last]) if looks else None
+        self._table = drafter.ngrams if drafter is not None and options.draft_ngrams else None
+        self._question = self._table.asked([*cache.ids, last]) if self._table is not None else []
+        self._tree: Tree | None = None
         self._planned: _Planned | None = None
         self._worth, self._counts, self._asked = DraftWorth(), DraftCounts(), False
         self._open = False
@@ -94,19 +102,41 @@ class Drafting:
 
     def ask(self) -> tuple[DraftCache, int] | None:
         """What the drafter is to draft from for the next round, told once; None for no draft."""
-        drafts = self._cache.drafts
         if self._planned is not None or self._asked or self._drafter is None:
             return None
         self._asked = True
-        if self._lookup is not None and self._room > 1:
-            self._echo = self._lookup.find()
-        if self._echo is not None and self._echo.sure:
+        if self._room <= 1 or self._most_rows < 2:
             return None
-        known = isinstance(drafts, DraftCache) and 0 < len(drafts) == len(self._cache)
-        if not known or self._room <= 1 or self._most_rows < 2 or not self._worth.drafts_now():
-            return None
-        assert isinstance(drafts, DraftCache)
+        sure = self._recall()
+        self._tree = self._grown(Joined(self._recalled), 0.0)
+        drafts = self._drafts
+        if sure or not drafts or not self._worth.asks(self._tree, self._costs):
+            return None  # without any context there is nothing to draft from
         return drafts, self._last
+
+    @property
+    def _drafts(self) -> DraftCache | None:
+        """The drafter's context, where it has all positions of the cache."""
+        drafts = self._cache.drafts
+        if isinstance(drafts, DraftCache) and len(drafts) == len(self._cache):
+            return drafts
+        return None
+
+    def _recall(self) -> bool:
+        """Look up what is known without the drafter; returns whether that is sure."""
+        echo = self._lookup.find() if self._lookup is not None else None
+        self._recalled = [] if echo is None else [echo]
+        if self._table is not None:
+            self._recalled.append(Remembered(self._table, self._before()))
+            if self._question and len(self._ids) < OPENING:
+                self._recalled.append(Opening(self._table, self._question, self._ids))
+        return echo is not None and echo.sure
+
+    def _before(self) -> list[int]:
+        """The tokens before the last known one, as many as a context of n-grams has."""
+        said = self._ids[-LONGEST:-1]
+        missing = LONGEST - 1 - len(said)
+        return [*self._cache.ids[len(self._cache) - missing :], *said] if missing else said
 
     @property
     def _room(self) -> int:
@@ -116,9 +146,9 @@ class Drafting:
         """Take the drafter's answer to `ask`."""
         self._proposal = proposal
 
-    def _proposals(self) -> Joined | None:
-        found = self._proposal is not None or self._echo is not None
-        return Joined(self._proposal, self._echo) if found else None
+    def _proposals(self) -> Joined:
+        mine: list[Proposes] = [] if self._proposal is None else [self._proposal]
+        return Joined([*mine, *self._recalled])
 
     def plan(self) -> Forward:
         if self._planned is None:
@@ -126,15 +156,19 @@ class Drafting:
             self._planned = self._made()
         return self._planned.forward
 
-    def _made(self) -> _Planned:
-        drafter, cache = self._drafter, self._cache
+    def _grown(self, proposals: Proposes, spent: float) -> Tree:
+        cache = self._cache
         # Near the end of the context there may be room for the reply, but not for branches.
         rows = min(self._most_rows, cache.store.limit - len(cache))
-        tree = grow(
-            self._last, self._proposals(), cost=self._costs.of,
-            spent=0.0 if self._proposal is None else self._costs.draft,
-            rows=rows, deepest=self._room - 1, trust=self._worth.trust,
+        return grow(
+            self._last, proposals, cost=self._costs.of, spent=spent, rows=rows,
+            deepest=self._room - 1, trust=self._worth.trust,
         )  # fmt: skip
+
+    def _made(self) -> _Planned:
+        drafter, cache, tree = self._drafter, self._cache, self._tree
+        if tree is None or self._proposal is not None:
+            tree = self._grown(self._proposals(), self._costs.draft if self._proposal else 0.0)
         rows, start = len(tree), len(cache)
         cache.reserve(rows)
         device = cache.store.device
@@ -142,7 +176,9 @@ class Drafting:
             cache.store, start, rows, start + rows, _ancestors(tree, start, device),
             start + torch.tensor(tree.depths, device=device) if not tree.is_chain else None,
         )  # fmt: skip
-        taps = None if drafter is None else Taps.after(drafter.layers, rows, self._config)
+        taps = None
+        if drafter is not None and self._drafts is not None:
+            taps = Taps.after(drafter.layers, rows, self._config)
         ids = torch.tensor(tree.tokens, device=device)
         wanted = torch.arange(rows, device=device)
         return _Planned(tree, Forward(ids, (span,), wanted, None, taps), self._proposal is not None)
@@ -152,16 +188,16 @@ class Drafting:
     def absorb(self, logits: Tensor) -> None:
         assert self._planned is not None, "plan the pass first"
         planned, tree = self._planned, self._planned.tree
-        self._planned, self._proposal, self._echo, self._asked = None, None, None, False
+        self._planned, self._proposal, self._asked = None, None, False
+        self._tree, self._recalled = None, []
         path, said, sure = self._followed(tree, logits)
         self._keep(planned, path)
         before = len(self._ids)
         self._say(said, sure)
         accepted = min(len(path) - 1, len(self._ids) - before)
         self.round = DraftRound(len(tree) - 1, accepted, path[-1] in tree.parents)
-        self._counts.add(tree, path)
-        if planned.drafted:
-            self._worth.learn(len(path) - 1, tree, self._costs)
+        self._counts.add(tree, path, asked=planned.drafted)
+        self._worth.learn(len(path) - 1, tree, asked=planned.drafted)
         rounds = self._options.rounds
         if not self.done and rounds is not None and self._counts.rounds >= rounds:
             self.conclude()
@@ -198,11 +234,9 @@ class Drafting:
         """Leave the rows of the path in the caches, right after one another."""
         cache, tree = self._cache, planned.tree
         cache.store.move(len(cache), path)
-        drafts, taps = cache.drafts, planned.forward.taps
-        drafter, known = self._drafter, isinstance(drafts, DraftCache) and len(drafts) == len(cache)
-        if drafter is not None and taps is not None and known:
-            assert isinstance(drafts, DraftCache)
-            drafter.extend(drafts, taps.features[path], later=True)
+        drafts, taps = self._drafts, planned.forward.taps
+        if self._drafter is not None and taps is not None and drafts is not None:
+            self._drafter.extend(drafts, taps.features[path], later=True)
         cache.commit([tree.tokens[row] for row in path])
 
     def _say(self, said: Sequence[int], sure: Sequence[float]) -> None:
@@ -236,8 +270,8 @@ class Drafting:
         """The likeliest chain while its tokens are likely enough, all together; whole words."""
         chain: list[tuple[int, float]] = []
         proposal, whole = self._proposals(), 1.0
-        while proposal is not None and len(chain) < self._room:
-            best = proposal.after(chain[-1][0] if chain else self._last, len(chain), 1)
+        while len(chain) < self._room:
+            best = proposal.after([self._last, *(token for token, _ in chain)], 1)
             if not best or whole * best[0].chance < _CONFIDENT:
                 if best and self._starts_word(best[0].token):
                     return chain

@@ -46,7 +46,8 @@ class HostBackend:
         context: longest prompt plus reply, in tokens.
 
     Attributes:
-        drafter: drafts under the rule `draft`, or None; its context is read with every prompt.
+        drafter: drafts under the rule `draft`, or None; its context is read with every prompt where
+            its passes can pay.
         draft_costs: milliseconds of drafts and of the passes that check them.
     """
 
@@ -69,7 +70,7 @@ class HostBackend:
     def new_cache(self) -> PromptCache:
         """A cache in memory of its own, with the shared prefix; it grows to at most the context."""
         cache = self._empty_cache()
-        if self._prefix is not None and self._prefix.drafts is not None:
+        if self._prefix is not None:
             self._prefix.copy_to(cache)
         return cache
 
@@ -112,7 +113,8 @@ class HostBackend:
         """
         begin, padding = perf_counter(), cache.padding
         shared = reusable(self.config, cache.ids, cache.whole, ids, padding)
-        drafts = None if self.drafter is None else self.drafter.beside(cache)
+        drafter = self.drafter if self.draft_costs.may_pay else None
+        drafts = None if drafter is None else drafter.beside(cache)
         if drafts is not None:
             # Positions that were read without the drafter are read again.
             shared = min(shared, len(drafts))
@@ -125,10 +127,10 @@ class HostBackend:
             cache.reserve(len(new))
             mask = visibility(self.config, shared, len(new), stop, padding=padding)
             span = Span(cache.store, shared, len(new), stop, self._placed(mask))
-            taps = None if self.drafter is None else self.drafter.taps(len(new))
+            taps = None if drafter is None else drafter.taps(len(new))
             hidden = self._model(torch.tensor(new, device=self._device), [span], None, taps)
-            if self.drafter is not None and taps is not None and drafts is not None:
-                self.drafter.extend(drafts, taps.features)
+            if drafter is not None and taps is not None and drafts is not None:
+                drafter.extend(drafts, taps.features)
             cache.commit(new)
             cache.whole = stop
             states = hidden[[place - 1 - shared for place in places]] if places else None

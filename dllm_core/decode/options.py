@@ -18,6 +18,7 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "rounds": ("draft",),
     "draft_rows": ("draft",),
     "draft_echo": ("draft",),
+    "draft_ngrams": ("draft",),
 }
 """Rules to which an option says something, for options that not all rules read."""
 

@@ -54,6 +54,7 @@ class DraftStats:
             accepted.
         right: by depth, those of these rounds in which one was accepted.
         unverified: tokens added without a check.
+        asked: rounds for which the drafter was asked; others had what is known without it.
     """
 
     rounds: int
@@ -62,6 +63,7 @@ class DraftStats:
     tried: tuple[int, ...]
     right: tuple[int, ...]
     unverified: int
+    asked: int = 0
 
     @property
     def acceptance(self) -> tuple[float, ...]:

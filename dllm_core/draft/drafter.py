@@ -18,6 +18,7 @@ from dllm_core.cpu.product import Norm
 from dllm_core.draft import dflash, files, own
 from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.network import rotated
+from dllm_core.draft.ngrams import Ngrams
 from dllm_core.draft.parts import CPU, AnyLinear, ContextLayer, Parts
 from dllm_core.draft.proposal import Proposal
 from dllm_core.errors import DrafterError
@@ -67,6 +68,11 @@ class Drafter:
         if dflash.is_dflash(files.read_config(directory)):
             return cls(dflash.parts_of(directory, base, room), room)
         return cls(own.parts_of(files.read(directory), base, room), room)
+
+    @property
+    def ngrams(self) -> Ngrams | None:
+        """What the base usually says after its last tokens, where that was counted."""
+        return self.parts.ngrams
 
     @property
     def deepest(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dllm_core.draft.proposal import Candidate, Proposal
+from dllm_core.draft.proposal import Candidate
 
 LONGEST = 4
 """Tokens that are looked up, at most."""
@@ -33,9 +33,10 @@ class Echo:
         """Whether the drafter need not be asked beside it."""
         return self.length == LONGEST
 
-    def after(self, previous: int, depth: int, count: int) -> list[Candidate]:
-        """The token at a depth (from 0), if the one before it is that of the echo, too."""
-        if depth >= len(self._following) or (depth and previous != self._following[depth - 1]):
+    def after(self, path: Sequence[int], count: int) -> list[Candidate]:
+        """The token that followed there, if the drafted ones are those of the echo, too."""
+        depth = len(path) - 1
+        if depth >= len(self._following) or tuple(path[1:]) != self._following[:depth]:
             return []
         return [Candidate(self._following[depth], self._later if depth else self._first)]
 
@@ -63,22 +64,6 @@ class Lookup:
             if place is not None:
                 return Echo(length, self._ids[place : place + _MOST])
         return None
-
-
-class Joined:
-    """The candidates of a drafter and of an echo; the likelier where both have a token."""
-
-    def __init__(self, proposal: Proposal | None, echo: Echo | None) -> None:
-        self._sources = [source for source in (proposal, echo) if source is not None]
-
-    def after(self, previous: int, depth: int, count: int) -> list[Candidate]:
-        """The best candidates at a depth after a token, best first."""
-        best: dict[int, float] = {}
-        for source in self._sources:
-            for token, chance in source.after(previous, depth, count):
-                best[token] = max(chance, best.get(token, 0.0))
-        found = [Candidate(token, chance) for token, chance in best.items()]
-        return sorted(found, key=lambda each: -each.chance)
 
 
 _CHANCES = {4: (0.85, 0.93), 3: (0.58, 0.72), 2: (0.52, 0.62)}

@@ -1,4 +1,4 @@
-"""A drafter on disk: config.json and drafter.safetensors, matrices in 8 bits.
+"""A drafter on disk: config.json and drafter.safetensors, matrices in 8 bits, n-grams.
 
 A matrix (out, in) is kept as levels, int8 of the same shape, and steps, float16 (out, in / 32): one
 for every group of 32 along a row. The configuration has the SHA-256 of the weights.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -22,6 +23,7 @@ from torch import Tensor
 from dllm_core.draft.calibration import Calibration
 from dllm_core.draft.config import DrafterConfig
 from dllm_core.draft.network import DraftNetwork
+from dllm_core.draft.ngrams import NEXT, NgramArrays, Ngrams
 from dllm_core.errors import DrafterError
 from dllm_core.model.stored_embedding import StoredEmbedding
 
@@ -29,6 +31,8 @@ CONFIG, WEIGHTS = "config.json", "drafter.safetensors"
 GROUP = 32
 _LARGEST = 127
 _KIND = "onebreath-drafter"
+_NGRAMS = "ngrams."
+_MISSING = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class DrafterFile:
     calibration: Calibration
     tensors: Mapping[str, Tensor]
     """Parameters and buffers of a DraftNetwork, float32."""
+    ngrams: Ngrams | None = None
+    """What the base usually says, where that was counted."""
 
     def network(self, embedding: Tensor | StoredEmbedding) -> DraftNetwork:
         """The plain network, with the base's embedding (vocab_size, hidden_size)."""
@@ -66,7 +72,11 @@ def dequantised(levels: Tensor, steps: Tensor) -> Tensor:
 
 
 def save(
-    network: DraftNetwork, calibration: Calibration, directory: Path, facts: Mapping[str, Any]
+    network: DraftNetwork,
+    calibration: Calibration,
+    directory: Path,
+    facts: Mapping[str, Any],
+    ngrams: NgramArrays | None = None,
 ) -> str:
     """Write a drafter; `facts` go into config.json for people. Returns the weights' SHA-256."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -78,6 +88,8 @@ def save(
             kept[f"{name}.levels"], kept[f"{name}.steps"] = quantised(tensor)
         else:
             kept[name] = tensor.float()
+    if ngrams is not None:
+        kept |= _stored_ngrams(ngrams)
     data = save_tensors({name: tensor.contiguous() for name, tensor in sorted(kept.items())})
     digest = hashlib.sha256(data).hexdigest()
     values = {
@@ -118,7 +130,7 @@ def read(directory: Path) -> DrafterFile:
         raise DrafterError(f"{path} is no safetensors file: {error}.") from error
     config = DrafterConfig.from_json(values.get("drafter", {}))
     calibration = Calibration.from_json(values.get("calibration", {}), config.block)
-    return DrafterFile(config, calibration, _whole(stored))
+    return DrafterFile(config, calibration, _whole(stored), _ngrams(stored, path))
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -137,9 +149,35 @@ def read_config(directory: Path) -> dict[str, Any]:
     return values
 
 
+def _stored_ngrams(arrays: NgramArrays) -> dict[str, Tensor]:
+    """Tokens as 16 bits where all fit, the missing one as the largest of them."""
+    small = int(arrays.tokens.max(initial=0)) < _MISSING
+    tokens = arrays.tokens.astype(np.uint16) if small else arrays.tokens
+    kept = (arrays.keys, tokens, arrays.chances, arrays.marker)
+    return {_NGRAMS + n: torch.from_numpy(a) for n, a in zip(arrays._fields, kept, strict=True)}
+
+
+def _ngrams(stored: Mapping[str, Tensor], path: Path) -> Ngrams | None:
+    """Raises DrafterError where the table's arrays do not fit each other."""
+    if f"{_NGRAMS}keys" not in stored:
+        return None
+    try:
+        keys, tokens, chances, marker = (stored[_NGRAMS + n].numpy() for n in NgramArrays._fields)
+    except KeyError as error:
+        raise DrafterError(f"{path} has n-grams without their {error}.") from error
+    whole = tokens.astype(np.int32)
+    if tokens.dtype == np.uint16:
+        whole[tokens == _MISSING] = -1
+    if whole.shape != chances.shape or whole.shape != (len(keys), NEXT):
+        raise DrafterError(f"{path} has n-grams whose parts do not belong together.")
+    return Ngrams(NgramArrays(keys, whole, chances, marker))
+
+
 def _whole(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, tensor in stored.items():
+        if name.startswith(_NGRAMS):
+            continue
         if name.endswith(".levels"):
             name = name.removesuffix(".levels")
             found[name] = dequantised(tensor, stored[f"{name}.steps"])

@@ -51,6 +51,7 @@ def parts_of_network(
         last=linear_of(network.last.weight, base),
         vocabulary=network.vocabulary.numpy(),
         markov=_markov(network),
+        ngrams=found.ngrams,
         calibration=found.calibration,
     )
 

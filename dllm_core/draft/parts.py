@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dllm_core.cpu.product import Norm
 from dllm_core.draft.calibration import Calibration
+from dllm_core.draft.ngrams import Ngrams
 from dllm_core.draft.proposal import Markov, Places
 from dllm_core.model.quantize import Int8Linear, PackedLinear
 from dllm_core.model.transformer import Linear, Transformer
@@ -57,6 +58,7 @@ class Parts:
     vocabulary: Places | None
     """Tokens that can be drafted; None is all."""
     markov: Markov | None = None
+    ngrams: Ngrams | None = None
     calibration: Calibration
 
     @property

@@ -6,6 +6,7 @@ likeliest tokens of the place only, as many as matter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,8 +62,9 @@ class Proposal:
         """Places that can be drafted, counted from the first."""
         self._listed: dict[int, _Shortlist] = {}
 
-    def after(self, previous: int, depth: int, count: int) -> list[Candidate]:
-        """The `count` best candidates at a depth (from 0) after a token, best first."""
+    def after(self, path: Sequence[int], count: int) -> list[Candidate]:
+        """The `count` best candidates after the last known token and drafted ones, best first."""
+        depth, previous = len(path) - 1, path[-1]
         if depth >= self.depth:
             return []
         if depth not in self._listed:

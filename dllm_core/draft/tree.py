@@ -22,7 +22,9 @@ WIDTH = 3
 class Proposes(Protocol):
     """Where candidates come from."""
 
-    def after(self, previous: int, depth: int, count: int) -> Sequence[Candidate]: ...
+    def after(self, path: Sequence[int], count: int) -> Sequence[Candidate]:
+        """The best candidates, best first, after the last known token and drafted ones."""
+        ...
 
 
 Cost = Callable[[int], float]
@@ -55,6 +57,14 @@ class Tree:
             if self.parents[row] == parent and self.tokens[row] == token:
                 return row
         return None
+
+    def path(self, row: int) -> list[int]:
+        """The tokens from the first row to this one."""
+        found = []
+        while row >= 0:
+            found.append(self.tokens[row])
+            row = self.parents[row]
+        return found[::-1]
 
     @property
     def expected(self) -> float:
@@ -91,7 +101,7 @@ def grow(
     def offer(parent: int) -> None:
         if tree.depths[parent] >= deepest:
             return
-        for candidate in proposal.after(tree.tokens[parent], tree.depths[parent], width):
+        for candidate in proposal.after(tree.path(parent), width):
             chance = tree.chances[parent] * min(trust * candidate.chance, _SUREST)
             heapq.heappush(waiting, (-chance, next(order), parent, candidate.token))
 

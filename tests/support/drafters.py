@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dllm_core.config import ModelConfig
@@ -12,6 +14,7 @@ from dllm_core.draft import files
 from dllm_core.draft.calibration import Calibration
 from dllm_core.draft.config import DrafterConfig, fingerprint, shape_for
 from dllm_core.draft.network import DraftNetwork
+from dllm_core.draft.ngrams import NEXT, NgramArrays, keys
 from dllm_core.draft.proposal import Candidate
 from dllm_core.engine import Engine
 from dllm_core.model.transformer import Transformer
@@ -46,9 +49,24 @@ def drawn_network(base: Transformer, *, words: int = 48, block: int = 4) -> Draf
     return network.requires_grad_(False)
 
 
-def save_drafter(base: Transformer, directory: Path, **shape: int) -> Path:
-    files.save(drawn_network(base, **shape), Calibration.none(shape.get("block", 4)), directory, {})
+def save_drafter(
+    base: Transformer, directory: Path, ngrams: NgramArrays | None = None, **shape: int
+) -> Path:
+    calibration = Calibration.none(shape.get("block", 4))
+    files.save(drawn_network(base, **shape), calibration, directory, {}, ngrams)
     return directory
+
+
+def table_of(likely: Mapping[tuple[int, ...], Sequence[tuple[int, float]]]) -> NgramArrays:
+    """An n-gram table of contexts and what follows them."""
+    rows = sorted((keys(context)[-1], found) for context, found in likely.items())
+    tokens = np.full((len(rows), NEXT), -1, np.int32)
+    chances = np.zeros((len(rows), NEXT), np.uint8)
+    for row, (_, found) in enumerate(rows):
+        for column, (token, chance) in enumerate(found):
+            tokens[row, column], chances[row, column] = token, round(255 * chance)
+    arrays = (np.array([key for key, _ in rows], np.uint32), tokens, chances)
+    return NgramArrays(*arrays, np.zeros(0, np.int32))
 
 
 class Oracle:
@@ -70,7 +88,8 @@ class OracleProposal:
     def __init__(self, following: list[int], chance: float, depth: int) -> None:
         self._following, self._chance, self.depth = following, chance, depth
 
-    def after(self, previous: int, depth: int, count: int) -> list[Candidate]:
+    def after(self, path: Sequence[int], count: int) -> list[Candidate]:
+        depth = len(path) - 1
         if depth >= min(self.depth, len(self._following)):
             return []
         right = self._following[depth]

@@ -14,6 +14,7 @@ import numpy as np
 from agent.audio.g711 import decode_mulaw, encode_mulaw
 from agent.audio.samples import Samples
 from agent.telephony.dialects.base import WireMessage
+from agent.telephony.media.connection import HungUp
 from agent.transports.base import Disconnected
 
 RATE = 8000
@@ -77,7 +78,7 @@ class TwilioPeer:
             loop.call_at(self.hang_up_at, self._inbox.put_nowait, None)
         message = await self._inbox.get()
         if message is None:
-            raise Disconnected
+            raise HungUp
         return message
 
     async def send(self, message: WireMessage) -> None:

@@ -164,7 +164,8 @@ class Supervisor:
                 return
             wait = backoff.after(self._clock() - began)
             self._health.died(plan.index)
-            log.error("worker %d ended (%s); again in %.1f s", plan.index, _how(code), wait)
+            ended = "worker %d ended (%s), and with it %d calls; again in %.1f s"
+            log.error(ended, plan.index, _how(code), worker.lost, wait)
             self._accept_if_any()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), wait)

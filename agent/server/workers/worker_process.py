@@ -34,6 +34,7 @@ class WorkerProcess:
 
     Attributes:
         state: what it told last; None until it serves.
+        lost: calls that were up when it ended.
         hangup_due: whether settings changed while it was loading.
     """
 
@@ -54,6 +55,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self.index = plan.index
         self.state: WorkerState | None = None
+        self.lost = 0
         self.hangup_due = False
 
     @property
@@ -81,6 +83,7 @@ class WorkerProcess:
             except OSError as error:
                 log.debug("worker %d: %s", self.index, error)
             code = await self._process.wait()
+            self.lost = 0 if self.state is None else self.state.calls
             self._channel, self.state = None, None
             return code
 

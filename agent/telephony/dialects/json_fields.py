@@ -49,8 +49,13 @@ class JsonFields:
         return value
 
     def integer(self, name: str) -> int:
-        """An integer up to ``MAX_INTEGER``, or a string of digits, which some providers send."""
+        """A whole number up to ``MAX_INTEGER``.
+
+        Some providers send a string of digits, and some JSON encoders 8000.0 for 8000.
+        """
         value = self._values.get(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_INTEGER:

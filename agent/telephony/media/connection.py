@@ -8,15 +8,20 @@ from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from agent.close_codes import HANG_UPS
 from agent.telephony.dialects.audiosocket import FrameReader
 from agent.telephony.dialects.base import DialectError, WireMessage
 from agent.telephony.dialects.json_fields import MAX_MESSAGE
-from agent.transports.base import Disconnected
+from agent.transports.base import Disconnected, lost
 
 SEND_SECONDS = 2.0
 """Seconds for one send; a peer that takes longer is gone."""
 
 READ_BYTES = 4096
+
+
+class HungUp(Disconnected):
+    """The peer closed the connection in good order: at most providers that is its hang-up."""
 
 
 class MediaConnection(Protocol):
@@ -26,7 +31,8 @@ class MediaConnection(Protocol):
         """The next message.
 
         Raises:
-            Disconnected: the peer is gone.
+            HungUp: the peer closed the connection.
+            Disconnected: the connection was lost.
             DialectError: the message is too long.
         """
 
@@ -50,7 +56,9 @@ class WebsocketConnection:
     async def receive(self) -> WireMessage:
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
-            raise Disconnected
+            if message.get("code") in HANG_UPS:
+                raise HungUp
+            raise lost(message.get("code"))
         text: str | None = message.get("text")
         wire: WireMessage = (message.get("bytes") or b"") if text is None else text
         if len(wire) > MAX_MESSAGE:
@@ -95,9 +103,9 @@ class AudioSocketConnection:
             try:
                 data = await self._reader.read(READ_BYTES)
             except OSError as error:
-                raise Disconnected from error
+                raise Disconnected("the connection was lost") from error
             if not data:
-                raise Disconnected
+                raise HungUp
             self._ready.extend(self._frames.push(data))
         return self._ready.popleft()
 

@@ -19,6 +19,7 @@ from agent.errors import ConfigError
 from agent.runtime.call import CallRunner
 from agent.runtime.calls import AdmittedCall, CallEnd, CallRefused, CallRegistry
 from agent.runtime.engine_tasks import Engines
+from agent.runtime.logs import current_call
 from agent.telephony.access.admission import Admission, SocketRequest, TokenCheck
 from agent.telephony.access.transfers import Transfers
 from agent.telephony.dialects.base import DialectError
@@ -159,6 +160,7 @@ class TelephonyEndpoint:
         else:
             with call.setting_up():
                 transport = self._transport(connection, handshake, request)
+            call.about = _about(handshake, request)
             await self._run(call, transport, handshake.started.call_id)
 
     def _transport(
@@ -191,6 +193,7 @@ class TelephonyEndpoint:
             call_id: the provider's id of the call.
         """
         self.transports[call_id] = transport
+        current_call.set(call.id)  # for the lines of the log that the transport writes
         serving = asyncio.create_task(transport.serve())
         try:
             await call.run(transport, lambda: self._converse(transport))
@@ -232,6 +235,14 @@ class TelephonyEndpoint:
         }
         about = fill_in(telephony.instructions_template, fields, started.parameters)
         return f"{self.settings.responder.instructions}\n{about}"
+
+
+def _about(handshake: Handshake, request: SocketRequest) -> dict[str, str]:
+    """What the log tells of a call: who brought it, and its id there, unless that is a secret."""
+    about = {"address": request.address}
+    if handshake.provider != "audiosocket":
+        about["provider_call"] = handshake.started.call_id
+    return about
 
 
 async def _deny(socket: WebSocket, status: int) -> None:

@@ -36,7 +36,7 @@ from agent.telephony.dialects.base import (
     Stopped,
     WireMessage,
 )
-from agent.telephony.media.connection import MediaConnection
+from agent.telephony.media.connection import HungUp, MediaConnection
 from agent.telephony.media.dtmf import DtmfCollector
 from agent.telephony.media.gap_filler import GapFiller
 from agent.telephony.media.handshake import Handshake
@@ -44,12 +44,14 @@ from agent.telephony.media.outbound import Outbound
 from agent.telephony.media.pacer import FRAME_SECONDS, Mark
 from agent.telephony.media.recorder import StereoTrack
 from agent.telephony.media.tones import key_tones
-from agent.transports.base import Disconnected
+from agent.transports.base import Disconnected, RuleBroken
 
 log = logging.getLogger("onebreath.telephony")
 
 MAX_UNREAD = 256
 """Messages of the peer that may wait for the session: five seconds of audio."""
+LAST_WORDS_SECONDS = 1.0
+"""Seconds after a send that failed within which what was received may tell how the peer went."""
 SILENT_SECONDS = 10.0
 """Seconds without a message after which a peer that streams without pauses counts as dead."""
 
@@ -105,12 +107,16 @@ class TelephonyTransport:
         """Whether tones of keys are being played, which no voice of the other side cuts."""
         self.over = False
         self.deaf = False
+        self._fault: Disconnected | RuleBroken | None = None
+        """How the call ended, unless the peer hung up."""
 
     # ---- the session's side --------------------------------------------------------
 
     async def receive(self) -> AsyncIterator[ClientMessage | Trouble]:
         while (message := await self._inbox.get()) is not None:
             yield message
+        if self._fault is not None:
+            raise self._fault
 
     async def send(self, notice: Notice) -> None:
         match notice:
@@ -194,6 +200,7 @@ class TelephonyTransport:
         ways = [asyncio.create_task(way) for way in moving]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await self._read_the_end(ways[0])
         finally:
             for way in ways:
                 way.cancel()
@@ -204,6 +211,13 @@ class TelephonyTransport:
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, Disconnected):
                 raise result
+
+    async def _read_the_end(self, listening: asyncio.Task[None]) -> None:
+        """Let a peer to which nothing can be sent tell whether it hung up."""
+        if self._fault is None and not listening.done():
+            await asyncio.wait([listening], timeout=LAST_WORDS_SECONDS)
+            if not listening.done():
+                self._fault = Disconnected("nothing can be sent any more")
 
     def _end_receiving(self) -> None:
         self.over = True
@@ -218,20 +232,20 @@ class TelephonyTransport:
                 self._last_message_at = self._clock()
                 for event in self._dialect.read(message):
                     if isinstance(event, Stopped):
-                        log.info("%s", event.reason)
                         return
                     await self._handle(event)
-        except Disconnected:
-            log.info("the peer is gone")
+        except HungUp:
+            return
+        except Disconnected as gone:
+            self._fault = gone
         except DialectError as error:
-            log.warning("hanging up: %s", error)
-            await self._connection.close(PROTOCOL_ERROR, str(error))
+            self._fault = RuleBroken(PROTOCOL_ERROR, str(error))
 
     async def _watch_silence(self) -> None:
         """Return after ``SILENT_SECONDS`` without a message; one timer serves many messages."""
         while (left := self._last_message_at + SILENT_SECONDS - self._clock()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
-        log.warning("no message for %.0f s: the peer is dead", SILENT_SECONDS)
+        self._fault = Disconnected(f"no message for {SILENT_SECONDS:.0f} s: the peer is dead")
 
     async def _handle(self, event: PeerEvent) -> None:
         now = self._clock()

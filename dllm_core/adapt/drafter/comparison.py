@@ -203,6 +203,7 @@ def _row(domain: str, found: Sequence[Compared]) -> Row:
         "equal": sum(each.equal for each in found) / len(found),
         "tokens_a_pass": round(tokens / passes, 3),
         "drafted_a_pass": round(sum(d.drafted for d in drafts) / passes, 2),
+        "asked_a_pass": round(sum(d.asked for d in drafts) / passes, 2),
         "acceptance": _acceptance(drafts),
         "tokens": round(tokens / len(found), 1),
         **_times(found),

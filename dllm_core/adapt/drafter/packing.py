@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dllm_core.adapt.drafter.counting import ngrams
 from dllm_core.adapt.drafter.gradients import held_out
 from dllm_core.adapt.drafter.measure import replayed, shares
 from dllm_core.adapt.drafter.recording import RecordPlan
@@ -23,26 +24,37 @@ CARD, TEMPLATE, EVALUATION = "README.md", "card.md", "evaluation.jsonl"
 _BY_DOMAIN = "\n## By domain\n"
 
 
-def pack(network: DraftNetwork, corpus: Corpus, run: Path, target: Path) -> str:
-    """Write a drafter to `target`; returns its figures in a line.
+def pack(
+    network: DraftNetwork, corpus: Corpus, run: Path, target: Path, marker: Sequence[int] = ()
+) -> str:
+    """Write a drafter to `target`; returns its figures in a line. `marker` are the tokens right
+    before a caller's words in a prompt.
 
     What is measured and calibrated is the network as it is packed, on conversations that were
-    not trained on.
+    not trained on. Recordings that were made after the training count for the n-grams alone.
     """
     block = network.config.block
+    training = _training(run, corpus)
+    kept = [i for i in held_out(corpus) if i < training["conversations"]]
     files.save(network, Calibration.none(block), target, {})
     packed = files.read(target).network(network.embedding)
-    drafted, tokens, passes = replayed(packed, corpus, held_out(corpus))
+    drafted, tokens, passes = replayed(packed, corpus, kept)
+    table = ngrams(corpus, held_out(corpus), marker)
     pairs = [(each.depth, each.probability, each.right) for each in drafted]
     facts = {
-        "training": _training(run, corpus),
+        "training": training,
         "measured": {
-            "conversations": len(held_out(corpus)),
+            "conversations": len(kept),
             "tokens_a_pass": round(tokens / max(1, passes), 3),
             "right_of_three": [round(3 * share, 3) for share in shares(drafted, block)],
         },
+        "ngrams": {
+            "contexts": len(table.keys),
+            "conversations": len(corpus),
+            "reply_tokens": _reply_tokens(corpus, len(corpus)),
+        },
     }
-    digest = files.save(network, Calibration.fitted(pairs, block), target, facts)
+    digest = files.save(network, Calibration.fitted(pairs, block), target, facts, table)
     (target / CARD).write_text(_card(network, facts, digest), encoding="utf-8")
     return f"{facts['measured']['tokens_a_pass']} tokens a pass as a chain, sha256 {digest}"
 
@@ -51,17 +63,21 @@ def _training(run: Path, corpus: Corpus) -> dict[str, Any]:
     rows = [row for _, row in read_rows(run / LOG)]
     last = rows[-1] if rows else {}
     plan = RecordPlan.read(corpus.directory)
-    replies = sum(int((r[:, 1] - r[:, 0]).sum()) for r in corpus.replies)
+    conversations = last.get("conversations", len(corpus))
     return {
         "seconds": last.get("seconds"),
         "steps": last.get("step"),
         "blocks": last.get("blocks"),
-        "conversations": len(corpus),
-        "reply_tokens": replies,
+        "conversations": conversations,
+        "reply_tokens": _reply_tokens(corpus, conversations),
         "precision": last.get("precision"),
         "seed": plan.seed,
         "torch": torch.__version__,
     }
+
+
+def _reply_tokens(corpus: Corpus, conversations: int) -> int:
+    return sum(int((r[:, 1] - r[:, 0]).sum()) for r in corpus.replies[:conversations])
 
 
 def _card(network: DraftNetwork, facts: Mapping[str, Mapping[str, Any]], digest: str) -> str:
@@ -82,6 +98,8 @@ def _card(network: DraftNetwork, facts: Mapping[str, Mapping[str, Any]], digest:
         "words": config.words,
         "after": ", ".join(map(str, config.features)),
         "held": facts["measured"]["conversations"],
+        "contexts": facts["ngrams"]["contexts"],
+        "counted": facts["ngrams"]["conversations"],
         "recorded": facts["training"]["conversations"],
     }
     template = (importlib.resources.files(__package__) / TEMPLATE).read_text(encoding="utf-8")

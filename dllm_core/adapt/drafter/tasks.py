@@ -30,6 +30,7 @@ from dllm_core.draft.config import DrafterConfig, shape_for
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError
+from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
 
 Tell = Callable[[str], None]
@@ -37,6 +38,8 @@ Stage = Literal["all", "record", "train", "pack", "evaluate"]
 
 RECORDINGS, RUN, DRAFTER = "recordings", "run", "drafter"
 """Directories of a drafter's making: shards, the training run, the weights to be used."""
+_MARKER = 3
+"""Tokens that tell where a caller's words begin."""
 _LONGEST_REPLY = 48
 """Tokens of a reply of the evaluation."""
 
@@ -189,11 +192,17 @@ def evaluate(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
     return path
 
 
+def user_marker(engine: Engine) -> list[int]:
+    """The tokens right before a caller's words in a prompt of this model."""
+    one, other = (engine.encode_chat([("user", text)]) for text in "ab")
+    return one[: shared_prefix(one, other)][-_MARKER:]
+
+
 def pack(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
     """Write the weights to be used, with their calibration and their card."""
     network = averaged_network(task.run, engine)
     corpus = Corpus(task.recordings)
     target = task.out / DRAFTER
-    card = packing.pack(network, corpus, task.run, target)
+    card = packing.pack(network, corpus, task.run, target, user_marker(engine))
     tell(f"drafter: {target}; {card}")
     return target
