@@ -71,7 +71,8 @@ class VoiceRate:
 
         Browsers report every five seconds; by then a whole reply has broken.
         """
-        if not self._judged and self._level == 0:
+        lower = self._levels[1].bitrate < self._levels[0].bitrate
+        if lower and not self._judged and self._level == 0:
             self._level = 1
 
     def report(self, lost: float, sound: float, slow: bool = False) -> None:
