@@ -241,13 +241,17 @@ def packed(weights: Weights) -> PackedRows:
 
 
 def products(
-    ggml: Ggml, weights: dict[str, list[Weights]], threads: int, repeats: int
+    ggml: Ggml,
+    weights: dict[str, list[Weights]],
+    threads: int,
+    repeats: int,
+    counts: Sequence[int],
 ) -> Iterator[Row]:
     """A row for each projection and number of input rows."""
     for name, layers in weights.items():
         own_weights = [packed(layer) for layer in layers]
         outputs, inputs = layers[0].values.shape
-        for rows in ROWS:
+        for rows in counts:
             x = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(rows))
             exact = (x.double() @ layers[-1].values.double().T).float()
             own, theirs = OwnProducts(own_weights, x), GgmlProducts(ggml, layers, x, threads)
@@ -431,7 +435,9 @@ def main() -> None:
     parser.add_argument("model", type=Path, nargs="?", help="a GGUF file")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=30, help="rounds per row")
-    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="tokens of the steps")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=ROWS, help="rows of products and steps"
+    )
     parser.add_argument(
         "--no-errors", action="store_true", help="do not load the model in float32, too"
     )
@@ -446,7 +452,10 @@ def main() -> None:
     system = package.llama_print_system_info().decode().strip()
     head: Row = {"what": "llama.cpp", "version": package.__version__, "system": system}
     wanted = has_q4_1(path) and not given.no_products
-    measured = products(ggml, read_weights(path), given.threads, given.repeats) if wanted else []
+    measured: Iterator[Row] = iter(())
+    if wanted:
+        weights = read_weights(path)
+        measured = products(ggml, weights, given.threads, given.repeats, given.rows)
     exact = not given.no_errors
     passes = steps(package, path, given.threads, given.repeats, given.rows, exact)
     for rows in ([head], measured, passes):

@@ -47,14 +47,17 @@ from agent.turn_taking.ending import (
     FIXED,
     HEAD_WEIGHT,
     HIGHEST,
+    LENGTH_WEIGHT,
+    LOWEST,
     UNMARKED,
     Evidence,
     evidence,
+    length,
     whole_probability,
 )
 
 HOP, WINDOW = RATE // 100, RATE // 25
-LOWEST, HIGHEST_PITCH = RATE // 400, RATE // 60
+SHORTEST_LAG, LONGEST_LAG = RATE // 400, RATE // 60
 """Lags of the highest and the lowest pitch."""
 VOICED = 0.6
 PENALTY = 4.0
@@ -103,14 +106,14 @@ def cases(voice: str) -> Iterator[Case]:
 def pitches(sound: Samples) -> np.ndarray:
     """Pitch in semitones over 60 Hz of each frame; NaN where the frame has no voice."""
     taper = np.hanning(WINDOW)
-    own = np.fft.irfft(np.abs(np.fft.rfft(taper, 2048)) ** 2)[: HIGHEST_PITCH + 1]
+    own = np.fft.irfft(np.abs(np.fft.rfft(taper, 2048)) ** 2)[: LONGEST_LAG + 1]
     found = []
     for start in range(0, max(len(sound) - WINDOW, 0), HOP):
         frame = sound[start : start + WINDOW]
         power = np.abs(np.fft.rfft((frame - frame.mean()) * taper, 2048)) ** 2
-        likeness = np.fft.irfft(power)[: HIGHEST_PITCH + 1] / own
+        likeness = np.fft.irfft(power)[: LONGEST_LAG + 1] / own
         likeness = likeness / max(float(likeness[0]), 1e-12)
-        lag = LOWEST + int(np.argmax(likeness[LOWEST:HIGHEST_PITCH]))
+        lag = SHORTEST_LAG + int(np.argmax(likeness[SHORTEST_LAG:LONGEST_LAG]))
         voiced = likeness[lag] > VOICED and float(np.abs(frame).max()) > 0.01
         found.append(12 * math.log2(RATE / lag / 60) if voiced else math.nan)
     return np.array(found)
@@ -130,16 +133,17 @@ def melody(sound: Samples) -> tuple[float, float]:
 
 
 KINDS = tuple(BIAS)
-IN_USE = (*BIAS.values(), HEAD_WEIGHT, UNMARKED)
+IN_USE = (*BIAS.values(), HEAD_WEIGHT, UNMARKED, LENGTH_WEIGHT)
 
 
 def features(case: Case, with_melody: bool) -> list[float]:
-    """Kind of evidence, log-odds of the head, lack of a mark, and the melody."""
+    """Kind of evidence, log-odds of the head, lack of a mark, length of voice, and the melody."""
     kind = evidence(case.found)
     ending = case.pause.ending
     over = 0.5 if ending is None else min(max(ending.over, 0.005), 0.995)
     row = [float(kind is other) for other in KINDS]
     row += [math.log(over / (1 - over)), float(not case.found.mark)]
+    row.append(length(case.pause.seconds_of_voice))
     heard = case.melody if kind is not Evidence.QUESTION else (0.0, 0.0)
     return [*row, *heard] if with_melody else row
 
@@ -162,9 +166,11 @@ def probability(case: Case, weights: np.ndarray | None, with_melody: bool) -> fl
     """Probability of a whole turn; None for the weights in use."""
     kind = evidence(case.found)
     if weights is None or kind in FIXED or case.pause.ending is None:
-        return whole_probability(case.found, case.pause.ending)
+        voice = case.pause.seconds_of_voice
+        return whole_probability(case.found, case.pause.ending, seconds_of_voice=voice)
     odds = float(np.dot(weights, features(case, with_melody)))
-    return min(1 / (1 + math.exp(-odds)), HIGHEST.get(kind, 1.0))
+    lowest = LOWEST.get(kind, 0.0) if case.found.mark == "?" else 0.0
+    return max(min(1 / (1 + math.exp(-odds)), HIGHEST.get(kind, 1.0)), lowest)
 
 
 def auc(final: Sequence[float], inside: Sequence[float]) -> float:

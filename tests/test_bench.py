@@ -79,12 +79,21 @@ def test_the_approximations_of_a_bidirectional_model_are_measured() -> None:
 @pytest.mark.slow
 def test_an_engine_agrees_with_itself_and_not_with_another() -> None:
     lines: list[str] = []
-    (same,) = agree(CAUSAL, CAUSAL, lines.append, count=4)
-    (other,) = agree(CAUSAL, OTHER, lines.append, count=4)
+    same, other = agree({"same": CAUSAL, "other": OTHER}, CAUSAL, lines.append, count=4)
     assert same["equal_tokens"] == same["equal_replies"] == 1.0
     assert other["equal_replies"] == 0.0
-    assert same["replies"] == 4
-    assert lines[3] == "question 4 of 4"
+    assert same["replies"] == other["replies"] == 4
+    assert lines[3] == "question 4 of 4, equal replies so far: same 3, other 0"
+
+
+@pytest.mark.parametrize(("seconds", "replies"), [(0.5, 1), (2.5, 3), (99.0, 4)])
+def test_agreement_is_compared_for_a_time(seconds: float, replies: int) -> None:
+    ticks = iter(range(100))
+    clock = lambda: float(next(ticks))  # noqa: E731
+    (row,) = agree(
+        {"same": CAUSAL}, CAUSAL, lambda line: None, count=4, seconds=seconds, clock=clock
+    )
+    assert (row["replies"], row["of"], row["equal_replies"]) == (replies, 4, 1.0)
 
 
 def test_a_batch_takes_the_passes_of_its_longest_reply() -> None:

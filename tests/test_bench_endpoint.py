@@ -60,6 +60,7 @@ def pause(words: str = "a table for", seconds: float = 0.7, **changes: object) -
         words=words,
         decode_seconds=0.05,
         seconds_of_speech=1.0,
+        seconds_of_voice=1.0,
         model=None,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
@@ -228,7 +229,7 @@ def test_the_head_shortens_sure_ends_and_its_curve_is_told():
     def pause(text, final, seconds, over):
         ending = TurnEnding(over, 1.0 - over, 0.0, 0.0, 0.0)
         words = "I would like to see the manager of the shop."
-        return Pause("v", "k", text, True, final, 0.0, seconds, words, 0.0, 1.5, None, ending)
+        return Pause("v", "k", text, True, final, 0.0, seconds, words, 0.0, 1.5, 1.5, None, ending)
 
     pauses = [
         pause("a", True, 9.0, 0.99),

@@ -9,6 +9,7 @@ import pytest
 
 from agent.audio.caller_level import (
     FAR,
+    FAR_OVER_AGENT,
     FRAME_SECONDS,
     MOST_STEPS_DB,
     PAUSE_SECONDS,
@@ -33,11 +34,11 @@ class Line:
     def __init__(self):
         self.level = CallerLevel()
 
-    def voice(self, level, seconds):
+    def voice(self, level, seconds, over_agent=False):
         """Shares of the frames that are taken for the caller's."""
         rng = np.random.default_rng(1)
         frames = [
-            self.level.is_caller(level + float(rng.uniform(-4, 1)), 0.9)
+            self.level.is_caller(level + float(rng.uniform(-4, 1)), 0.9, over_agent)
             for _ in range(round(seconds / FRAME_SECONDS))
         ]
         return sum(frames) / len(frames)
@@ -103,6 +104,23 @@ def test_one_who_has_gone_quiet_and_waits_for_an_answer_is_heard_in_the_end(line
     for _ in range(4):
         line.silence(3.0)
         heard.append(line.voice(LOUD - FAR - 8, 1.5))
+    assert heard[0] == 0.0
+    assert heard[-1] == 1.0
+
+
+@pytest.mark.parametrize("since", [0.5, 3.0])
+def test_over_the_agent_nobody_speaks_much_more_softly(line, since):
+    line.silence(since)
+    assert line.voice(LOUD - FAR_OVER_AGENT - 6, 1.0, over_agent=True) == 0.0
+    line.silence(0.3)
+    assert line.voice(LOUD - 4, 1.0, over_agent=True) > 0.9
+
+
+def test_one_who_has_gone_quiet_over_the_agent_is_heard_in_the_end(line):
+    heard = []
+    for _ in range(3):
+        line.silence(3.0)
+        heard.append(line.voice(LOUD - FAR_OVER_AGENT - 5, 1.5, over_agent=True))
     assert heard[0] == 0.0
     assert heard[-1] == 1.0
 

@@ -180,13 +180,15 @@ def test_a_run_without_spans_or_latencies_has_plots_too(onebreath, tmp_path):
     [
         (["latency", "--url", "ws://127.0.0.1:1/"], "nobody answers there"),
         (["latency", "none.wav"], "no such file"),
+        (["latency", "q.wav", "--out", "."], "this is a directory"),
         (["latency", "q.wav", "--duration", "soon"], "write 24h"),
         (["latency", "q.wav", "--link", "speed=1"], "write delay=50"),
         (["latency", "q.wav", "--budget", "total"], "total is a number"),
         (["latency", "q.wav", "--rate", "0"], "more than zero"),
         (["latency", "q.wav", "--calls", "4", "--turns", "2"], "raise --turns"),
         (["latency", "q.wav", "--session", "none.json"], "cannot be read"),
-        (["report", "none.jsonl"], "cannot be read"),
+        (["report", "none.jsonl"], "none.jsonl: cannot be read: No such file"),
+        (["report", "q.wav"], "q.wav: cannot be read: this is no text"),
     ],
 )
 def test_mistakes_get_one_sentence(onebreath, tmp_path, words, reason):

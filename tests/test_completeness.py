@@ -168,6 +168,9 @@ INCOMPLETE = {
     """,
     "half_clause": """
         Do you know if the museum?
+        Is it true that whales?
+        Ask him if Peter
+        I heard that Boston
         Tell him that my order.
     """,
     "dictation_open": """
@@ -230,6 +233,8 @@ COMPLETE = {
         It's 555 867 5309.
         five five five eight six seven five three zero nine
         My zip code is 94110.
+        My zip code is 9 for 110.
+        My phone number is 212 555 0 1 for 2.
         My pin is 1 2 3 4.
         My email is john.smith@example.com.
         It's john dot smith at gmail dot com.
@@ -249,6 +254,11 @@ COMPLETE = {
         What is the capital of France?
         How many legs does a spider have?
         Who is it for?
+        Who is that?
+        Who told you that?
+        How much is the small one?
+        You're not human. Are you?
+        It is cold today. Isn't it?
         Where are you from?
         Who wrote Romeo and Juliet?
         What is two plus two?
@@ -333,6 +343,7 @@ UNSURE = {
         Send a message to it.
         I want to leave a message for you.
         We would like a room with them.
+        Remind me tomorrow, too.
     """,
     "reason": """
         Because my car broke down.
@@ -344,7 +355,47 @@ UNSURE = {
         The appointment is on Friday at 1030.
         Wake me before 7
     """,
+    "short_question": """
+        Can you help me?
+        Can you explain that?
+        Do penguins fly?
+        Do you ever sleep?
+        Do you like music?
+        Do fish drink water?
+        Can parrots talk?
+        Does gold rust?
+        Did it snow?
+        Will it hurt?
+        Should I call back?
+        Have you eaten?
+        Are cats smart?
+        Are you busy?
+        Are they twins?
+        Is it raining?
+        Is water wet?
+        Is that true?
+        Is Pluto a planet?
+        Is anybody there?
+        Are the shops open?
+        Is the pool heated?
+        Does the bus stop?
+        So, is coffee healthy?
+    """,
     "open_question": """
+        Can you explain?
+        Can we talk?
+        Could you sing?
+        Should I call?
+        Did you hear?
+        Have you seen?
+        Have you?
+        Is the museum?
+        Is the red wine?
+        Is my phone number?
+        Are your new shoes?
+        Is this train?
+        Is there a gym?
+        My train was late. Have you?
         Do you have anything?
         Is there something?
         Is there a pharmacy?

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from support.packed import packed
 
-from dllm_core.cpu import team
-from dllm_core.cpu.formats import EIGHT_BITS, FOUR_BITS, Format
+from dllm_core.cpu import product, team
+from dllm_core.cpu.formats import EIGHT_BITS, FORMATS, FOUR_BITS, Format
+from dllm_core.cpu.jit import tiles
 from dllm_core.cpu.packed import PackedRows
 from dllm_core.cpu.product import Norm, multiply, panel
 
@@ -103,6 +104,37 @@ def test_a_row_does_not_depend_on_its_neighbours_in_a_single_bit(form: Format) -
         assert torch.equal(multiply(x[row : row + 1], weights)[0], together[row])
     x[1:] *= 1000
     assert torch.equal(multiply(x, weights)[0], together[0])
+
+
+@pytest.mark.skipif(not tiles(), reason="this processor has no tiles, or may not use them")
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("supers", [1, 2])
+def test_tiles_give_the_bits_of_vectors(
+    form: Format, supers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = any_weights(96, 32 * form.span * supers, form)
+    x = drawn(40, weights.in_features)
+    x[2] = x[2].sign()  # every level is the largest there is
+    x[3, 5], x[4] = float("nan"), 0.0
+    for rows in range(1, len(x) + 1):
+        found = []
+        for least in (1, 99):
+            monkeypatch.setattr(product, "_TILED", least)
+            found.append(multiply(x[:rows], weights))
+        tiled, plain = found
+        assert torch.equal(tiled.isnan(), plain.isnan())
+        assert torch.equal(tiled.nan_to_num(), plain.nan_to_num())
+
+
+def any_weights(outputs: int, inputs: int, form: Format) -> PackedRows:
+    """Every level, and finite grids."""
+    generator = torch.Generator().manual_seed(inputs)
+    weights = PackedRows(inputs, outputs, form)
+    weights.data.random_(0, 256, generator=generator)
+    numbers = [weights._grid()] if form.grid.is_floating_point else []
+    for part in [*numbers, *([weights._supers()] if form.supers else [])]:
+        part.copy_(torch.randn(part.shape, generator=generator) / 100)
+    return weights
 
 
 def test_rows_may_lie_apart() -> None:

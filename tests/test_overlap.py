@@ -277,6 +277,57 @@ def test_a_hum_that_is_shorter_than_words_does_not_interrupt(desk):
     assert not desk.all(StopPlaying)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words", "interrupts"),
+    [
+        (0.55, "In a month.", False),
+        (0.55, "Amen.", False),
+        (0.55, "No.", True),
+        (0.55, "What about Rome?", True),
+        (0.85, "In a month.", True),
+    ],
+)
+def test_a_short_sound_that_glances_took_for_a_hum_stays_one(desk, seconds, words, interrupts):
+    desk.hear(0.2, 0.9)
+    task = desk.last(DecodePartial)
+    desk.tell(PartialTranscript(task.turn, Transcript("MM", 0, final=False), glance=True))
+    desk.hear(seconds - 0.2, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, words)
+    desk.hear(0.1, 0.0)
+    assert bool(desk.all(StopPlaying)) is interrupts
+
+
+@pytest.mark.parametrize(
+    ("guesses", "words", "interrupts"),
+    [
+        (("In", "In a", "In my mom"), "In my mom.", False),
+        (("In", "In the", "In the mom"), "In the morning.", True),
+    ],
+)
+def test_a_hum_that_is_heard_as_words(desk, guesses, words, interrupts):
+    desk.hear(0.2, 0.9)
+    for guess in guesses:
+        task = desk.last(DecodePartial)
+        desk.tell(PartialTranscript(task.turn, Transcript(guess, 0, final=False), glance=True))
+        desk.hear(0.128, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, words)
+    desk.hear(0.1, 0.0)
+    assert bool(desk.all(StopPlaying)) is interrupts
+
+
+def test_a_hum_that_was_followed_by_words_is_none(desk):
+    desk.hear(0.2, 0.9)
+    for guess in ("M", "My order"):
+        task = desk.last(DecodePartial)
+        desk.tell(PartialTranscript(task.turn, Transcript(guess, 0, final=False), glance=True))
+        desk.hear(0.15, 0.9)
+    desk.hear(0.1, 0.0)
+    understand(desk, "My order number.")
+    assert desk.all(StopPlaying)
+
+
 def test_two_short_sounds_are_no_long_voice(desk):
     for _ in range(3):
         desk.hear(0.45, 0.9)

@@ -16,7 +16,7 @@ from agent.errors import CallError
 from agent.latency.caller import Caller
 from agent.latency.load import LoadTest
 from agent.latency.plan import LoadPlan
-from agent.latency.realtime import RealtimeConnection
+from agent.latency.realtime import RealtimeConnection, websocket_address
 
 ON_TIME_MS = 8.0
 """A caller that sends its own sound later than this shares its processor with others."""
@@ -98,3 +98,23 @@ async def test_a_refusal_says_what_to_do(status, hint):
         port = next(iter(server.sockets)).getsockname()[1]
         with pytest.raises(CallError, match=f"HTTP {status}.*{hint}"):
             await RealtimeConnection(f"ws://127.0.0.1:{port}/").connect()
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("http://127.0.0.1:8080/", "ws://127.0.0.1:8080/v1/realtime"),
+        ("https://voice.example.org", "wss://voice.example.org/v1/realtime"),
+        (
+            "https://voice.example.org/v1/realtime?model=a",
+            "wss://voice.example.org/v1/realtime?model=a",
+        ),
+        ("localhost:8080", "ws://localhost:8080/v1/realtime"),
+        ("[::1]:8080/own", "ws://[::1]:8080/own"),
+        ("ws://127.0.0.1:8080/", "ws://127.0.0.1:8080/"),
+        ("gopher://127.0.0.1/", "gopher://127.0.0.1/"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_the_address_of_a_page_is_that_of_its_agent(given, address):
+    assert websocket_address(given) == address

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fakes import Desk
-from test_session import final, sound
+from test_session import answer, ask, final, sound
 
 from agent.config.settings import Settings
 from agent.reply import Prefilled, ReplyDone, ReplyText, TurnEnding
@@ -20,7 +20,7 @@ from agent.session.events import (
     SoundReady,
     StageFailed,
 )
-from agent.session.notices import SpeechStopped, StopPlaying
+from agent.session.notices import ReplyFinished, SpeechStopped, StopPlaying
 from agent.session.session import Session
 from agent.turn_taking.completeness import Completeness, TurnVerdict, completeness
 from agent.turn_taking.ending import (
@@ -118,6 +118,16 @@ def test_the_delay_falls_as_the_probability_rises():
     assert DELAYS.at(DOUBT) > 1.1, "a pause of a second within a code is waited for"
 
 
+def test_one_who_has_spoken_for_long_is_more_likely_done():
+    found = completeness("The weather was nice.")
+    lengths = (None, 0.2, 1.0, 2.0, 4.0, 20.0)
+    usual, least, short, two, long, longest = (
+        whole_probability(found, ending(0.7), seconds_of_voice=length) for length in lengths
+    )
+    assert least == short < two < long == longest
+    assert two == usual
+
+
 def test_between_points():
     assert between(((0.0, 2.0), (1.0, 4.0)), 0.25) == 2.5
     assert between(((0.0, 2.0), (1.0, 4.0)), 9.0) == 4.0
@@ -188,7 +198,9 @@ def test_a_sure_end_is_a_short_wait():
     ("words", "least", "most"),
     [
         ("What is the capital of France?", 0.5, 0.65),
-        ("Can you help me?", 0.9, 1.1),
+        ("Can you help me?", 0.5, 0.65),
+        ("Do penguins fly?", 0.5, 0.65),
+        ("Can you explain?", 0.9, 1.1),
         ("Can you help me", 1.4, 1.6),
     ],
 )
@@ -196,6 +208,29 @@ def test_a_head_delays_the_end_of_a_question_only_so_far(words, least, most):
     desk = paused(words)
     judged(desk, 0.02)
     assert least < silence_until_the_end(desk) < most
+
+
+def silence_after_an_answer(said):
+    """Seconds of silence that end a short answer to what the agent said."""
+    desk = Desk(Session(Settings(), started_at=0.0))
+    desk.tell(CallStarted())
+    ask(desk, "I need an appointment.")
+    answer(desk, said)
+    desk.hear(3.0, 0.0)
+    assert desk.last(ReplyFinished).text == said
+    desk.commands.clear()
+    desk.session.user_turn.has_head = True
+    desk.hear(0.7, 0.9)
+    desk.hear(0.128, 0.0)
+    task = desk.last(DecodeFinal)
+    desk.tell(FinalTranscript(task.turn, task.revision, final("On the second Tuesday.")))
+    judged(desk, 0.75)
+    return silence_until_the_end(desk)
+
+
+def test_the_length_of_an_answer_to_a_question_says_nothing():
+    asked = silence_after_an_answer("Which day suits you?")
+    assert asked < silence_after_an_answer("We have time in June.") - 0.2
 
 
 def test_the_head_is_waited_for_no_longer_than_unfinished_words():

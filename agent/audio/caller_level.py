@@ -34,6 +34,8 @@ LOUDEST: Final = 80
 """Percentile of the levels in the window that is the caller's level."""
 FAR: Final = 24.0
 """dB under the caller from which on a voice is not his, wherever it begins."""
+FAR_OVER_AGENT: Final = 15.0
+"""The same while the agent speaks: who wants to be heard over it does not speak more softly."""
 BEHIND: Final = 7.0
 """dB under the caller from which on a voice in his turn is low."""
 DEEP: Final = 12.0
@@ -91,12 +93,13 @@ class CallerLevel:
     _lowered: float = 0.0
     """dB by which the level was lowered for phrases that nobody answered."""
 
-    def is_caller(self, level: float, probability: float) -> bool:
+    def is_caller(self, level: float, probability: float, over_agent: bool = False) -> bool:
         """Whether the next frame may be the caller's voice; every frame must be given.
 
         Args:
             level: of the frame in dB (`level_of`).
             probability: the speech probability of the frame.
+            over_agent: whether the agent is heard at that time.
         """
         self._held.append(level)
         self._since_voice += FRAME_SECONDS
@@ -104,7 +107,7 @@ class CallerLevel:
             self._note_silence()
             return True
         self._since_voice = 0.0
-        if self._is_far():
+        if self._is_far(FAR_OVER_AGENT if over_agent else FAR):
             self._far_voice += FRAME_SECONDS
             self._background.append(level)
             return False
@@ -112,28 +115,31 @@ class CallerLevel:
         self._learn(level)
         return True
 
-    def _is_far(self) -> bool:
-        """Whether the voice is far away: at a start at once, in a turn once it stays low."""
+    def _is_far(self, far: float) -> bool:
+        """Whether the voice is far away: at a start at once, in a turn once it stays low.
+
+        Args:
+            far: dB under the caller from which on a voice is not his where it begins.
+        """
         loudest = max(self._held)
-        low = loudest < self._lowest
+        low = loudest < self._lowest(far)
         if self._turn_level is None:
             return low
         under = self._turn_level - loudest
         self._low = self._low + 1 if low else 0
         self._deep = self._deep + 1 if under > DEEP else 0
-        allowed = DROP if self._after_pause else FALL
+        allowed, deepest = (DROP, far) if self._after_pause else (FALL, FAR)
         if not low:
             self._far = self._after_pause = False
-        elif under > FAR or self._low >= allowed or self._deep >= DROP:
+        elif under > deepest or self._low >= allowed or self._deep >= DROP:
             self._far = True
         return low and self._far
 
-    @property
-    def _lowest(self) -> float:
+    def _lowest(self, far: float) -> float:
         """Level under which a voice is not the caller's at this moment, in dB."""
         if self._turn_level is not None:
             return self._turn_level - BEHIND
-        lowest = QUIETEST if self.level is None else self.level - FAR
+        lowest = QUIETEST if self.level is None else self.level - far
         background = _loudness(self._background, None)
         return lowest if background is None else max(lowest, background + ABOVE_BACKGROUND)
 

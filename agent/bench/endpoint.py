@@ -68,6 +68,7 @@ class Pause:
         words: transcript of the speech before the pause.
         decode_seconds: time of the recogniser, in seconds.
         seconds_of_speech: length of the turn before the pause.
+        seconds_of_voice: the same without the pauses within it.
         model: smart-turn's probability (0 to 1) that the turn is over; None: not asked.
         ending: what the responder's head says of the words; None where it has no head.
     """
@@ -82,6 +83,7 @@ class Pause:
     words: str
     decode_seconds: float
     seconds_of_speech: float
+    seconds_of_voice: float
     model: float | None
     ending: TurnEnding | None = None
 
@@ -114,7 +116,8 @@ def by_head(delays: EndpointDelays) -> Policy:
         found = completeness(pause.words, pause.seconds_of_speech)
         if pause.ending is None:
             return delays.after(found.verdict)
-        return delays.at(whole_probability(found, pause.ending))
+        voice = pause.seconds_of_voice
+        return delays.at(whole_probability(found, pause.ending, seconds_of_voice=voice))
 
     return delay
 
@@ -206,9 +209,11 @@ class PauseFinder:
             utterance: the utterance as written.
             spoken: the utterance as audio.
         """
+        silent = 0.0
         for began, start, seconds in self._silences(spoken):
             if seconds < SHORTEST:
                 continue
+            before, silent = silent, silent + seconds
             heard = self._heard(spoken, began, start)
             opened = time.perf_counter()
             words = self._decode(heard)
@@ -225,6 +230,7 @@ class PauseFinder:
                 words=words,
                 decode_seconds=decode_seconds,
                 seconds_of_speech=start - began,
+                seconds_of_voice=start - began - before,
                 model=self._model.probability(heard) if self._model else None,
                 ending=self._judge(words) if self._judge is not None and words else None,
             )

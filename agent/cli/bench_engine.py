@@ -34,11 +34,13 @@ class EngineBench:
         name: name of the command.
         help: summary of the command.
         dtypes: default weight types.
+        seconds: default time limit, if the bench has one.
     """
 
     name: str
     help: str
     dtypes: tuple[str, ...]
+    seconds: float | None = None
 
     @property
     def full_help(self) -> str:
@@ -57,7 +59,20 @@ class EngineBench:
             settings = settings_from(config, {"responder": {"model": model}})
             _measure(self.name, settings, dtype or self.dtypes, as_json)
 
-        return measure_engine
+        def measure_for_a_time(
+            model: ModelOption = None,
+            dtype: DtypesOption = None,
+            seconds: Annotated[
+                float,
+                typer.Option(min=1, help="Time in seconds after which no new question is put."),
+            ] = self.seconds or 0.0,
+            config: ConfigOption = None,
+            as_json: JsonOption = False,
+        ) -> None:
+            settings = settings_from(config, {"responder": {"model": model}})
+            _measure(self.name, settings, dtype or self.dtypes, as_json, seconds)
+
+        return measure_engine if self.seconds is None else measure_for_a_time
 
 
 ENGINE_BENCHES = (
@@ -82,13 +97,21 @@ ENGINE_BENCHES = (
     EngineBench("batch", "Measure batched replies by number of concurrent calls.", ("int4",)),
     EngineBench(
         "agree",
-        "Compare int4 and int8 replies with float32 replies to 100 questions.",
+        "Compare int4 and int8 replies with float32 replies, for as many of 100 questions as time "
+        "allows.",
         ("int4", "int8"),
+        seconds=300.0,
     ),
 )
 
 
-def _measure(name: str, settings: Settings, dtypes: Sequence[str], as_json: bool) -> None:
+def _measure(
+    name: str,
+    settings: Settings,
+    dtypes: Sequence[str],
+    as_json: bool,
+    seconds: float | None = None,
+) -> None:
     from agent.runtime.engines import model_path, thread_plan
 
     # Imported by name, because the start of the program must not import torch.
@@ -101,6 +124,7 @@ def _measure(name: str, settings: Settings, dtypes: Sequence[str], as_json: bool
             dtypes,
             device=settings.responder.device,
             threads=thread_plan(settings).responder,
+            seconds=seconds,
             report=status.update,
         )
         show_rows(rows, as_json)

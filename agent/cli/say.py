@@ -49,6 +49,8 @@ def say(
     settings = settings_from(config, {"tts": {"lexicon": lexicon}})
     if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
         raise AudioError(f"{save}: name a file in a directory that is there")
+    if not text.strip():
+        raise OnebreathError("there is nothing to say; give a text")
     try:
         spoken = speakable(text, language, lexicon=settings.tts.words)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -30,8 +31,10 @@ def _problem(problem: dict[str, Any], sources: Mapping[str, Mapping[str, Any]]) 
     source = _source_of(place, sources)
     if problem["type"] == "extra_forbidden":
         return f"{where}: no such setting{_guess(place)} ({source}); see onebreath.example.toml"
-    given = "" if _may_hold_a_secret(where) else f" (got {problem['input']!r})"
-    return f"{where}: {problem['msg']}{given} ({source})"
+    value = str(problem["input"]) if isinstance(problem["input"], Path) else problem["input"]
+    given = "" if _may_hold_a_secret(where) else f" (got {value!r})"
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason}{given} ({source})"
 
 
 def _may_hold_a_secret(where: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
@@ -33,6 +34,10 @@ MAX_MESSAGE = 16 * 2**20
 """Largest message that is accepted, in bytes."""
 
 Event = dict[str, Any]
+PATH = "/v1/realtime"
+_HOST = r"(?:[\w.-]+|\[[\da-fA-F:.]+\])"
+_PAGE = re.compile(rf"(?:(https?)://({_HOST}(?::\d+)?)|({_HOST}:\d+))(/\S*)?")
+"""The address of a page, or a host with its port."""
 
 
 class RealtimeConnection:
@@ -71,7 +76,8 @@ class RealtimeConnection:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         if self._address is not None:
             headers["X-Forwarded-For"] = self._address
-        self._websocket = await open_socket(_with_own_events(self._url), headers)
+        address = websocket_address(self._url)
+        self._websocket = await open_socket(_with_own_events(address), headers, shown=self._url)
         if self._session is not None:
             await self._tell({"type": "session.update", "session": dict(self._session)})
 
@@ -143,13 +149,26 @@ def _reply(response: Event) -> ReceivedReplyEnd:
     return ReceivedReplyEnd(text, response.get("onebreath", {}), error, cut)
 
 
+def websocket_address(url: str) -> str:
+    """The websocket of the agent whose page, or host and port, is at ``url``; else ``url``."""
+    found = _PAGE.fullmatch(url)
+    if found is None:
+        return url
+    scheme, host, bare, path = found.groups()
+    place = PATH if path in (None, "/") else path
+    return f"{'wss' if scheme == 'https' else 'ws'}://{host or bare}{place}"
+
+
 def _with_own_events(url: str) -> str:
     """The address that asks for this project's own events; other servers ignore the parameter."""
     return f"{url}{'&' if '?' in url else '?'}onebreath=1"
 
 
 async def open_socket(
-    url: str, headers: Mapping[str, str] | None = None, sock: socket.socket | None = None
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    sock: socket.socket | None = None,
+    shown: str | None = None,
 ) -> ClientConnection:
     """Open a websocket.
 
@@ -157,10 +176,12 @@ async def open_socket(
         url: address of the endpoint.
         headers: additional headers of the request.
         sock: connected socket to use; None: a new one is opened.
+        shown: the address as its user wrote it, for errors; None: ``url``.
 
     Raises:
         CallError: the address is malformed, or the server does not answer or refuses.
     """
+    name = shown or url
     try:
         return await connect(
             url,
@@ -171,14 +192,16 @@ async def open_socket(
             sock=sock,
         )
     except (InvalidURI, ValueError):
-        raise CallError(f"{url}: no websocket address; give ws://host:port/v1/realtime") from None
+        raise CallError(f"{name}: no websocket address; give ws://host:port/v1/realtime") from None
     except TimeoutError:
-        raise CallError(f"{url}: no answer within {OPEN_SECONDS:.0f} s") from None
+        raise CallError(f"{name}: no answer within {OPEN_SECONDS:.0f} s") from None
     except InvalidStatus as error:
-        raise CallError(f"{url}: {_refusal(error.response.status_code)}") from None
-    except (OSError, InvalidHandshake) as error:
+        raise CallError(f"{name}: {_refusal(error.response.status_code)}") from None
+    except InvalidHandshake as error:
+        raise CallError(f"{name}: what answers there is no websocket server ({error})") from None
+    except OSError as error:
         raise CallError(
-            f"{url}: nobody answers there ({error}); is `onebreath serve` running?"
+            f"{name}: nobody answers there ({error}); is `onebreath serve` running?"
         ) from None
 
 

@@ -25,6 +25,8 @@ class RowWriter:
         try:
             self._file: TextIO = path.open("x", encoding="utf-8")
         except FileExistsError:
+            if path.is_dir():
+                raise ConfigError(f"{path}: this is a directory; name a file") from None
             raise ConfigError(
                 f"{path}: this file holds a run already; name another with --out"
             ) from None
@@ -79,7 +81,8 @@ def read_run(path: Path) -> RecordedRun:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+        reason = (isinstance(error, OSError) and error.strerror) or "this is no text"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
     facts: Mapping[str, Any] = {}
     rows: list[TurnResult] = []
     torn = False

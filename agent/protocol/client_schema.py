@@ -46,6 +46,12 @@ class Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class Noted(BaseModel):
+    """An object whose unknown fields are accepted and told of as not applied."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class BaseEvent(Lenient):
     """The common part of all client events."""
 

@@ -89,12 +89,15 @@ class EventWriter:
         own_events: whether the client takes the events of this project beside the API's.
         done_when_heard: whether a response is done once it was heard, not once it was generated.
         beta: whether events have the form of the API's beta.
+        beta_until_typed: whether they have the GA form from the first session object on that has
+            a type, which the beta's session objects have not.
     """
 
     facts: SessionFacts
     own_events: bool = False
     done_when_heard: bool = False
     beta: bool = False
+    beta_until_typed: bool = False
     _session: SessionObject = field(init=False)
     _count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _responses: dict[str, ResponseEvents] = field(default_factory=dict)
@@ -110,6 +113,8 @@ class EventWriter:
         self._session.take(settings)
         if settings.own_events is not None:
             self.own_events = settings.own_events
+        if self.beta_until_typed and settings.transcription_only is False:
+            self.beta = False  # the type ``realtime`` was named
 
     @property
     def session(self) -> Event:

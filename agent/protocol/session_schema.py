@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from agent.protocol.client_schema import Lenient, Milliseconds
+from agent.protocol.client_schema import Lenient, Milliseconds, Noted
 
 MAX_INSTRUCTIONS = 32_768
 """Characters of the instructions, at most."""
@@ -25,14 +25,14 @@ def _known_modalities(value: Any) -> Any:
 Modalities = Annotated[list[Literal["text", "audio"]], BeforeValidator(_known_modalities)]
 
 
-class Format(Lenient):
+class Format(Noted):
     """A format of audio; ``rate`` is for PCM."""
 
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
     rate: int | None = Field(None, ge=8000, le=48_000)
 
 
-class TurnDetection(Lenient):
+class TurnDetection(Noted):
     """Turn detection, by silence or by the words too; other kinds of it are the server's own."""
 
     type: str | None = None
@@ -45,7 +45,7 @@ class TurnDetection(Lenient):
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
 
 
-class Transcription(Lenient):
+class Transcription(Noted):
     """Wishes for the recogniser."""
 
     model: str | None = None
@@ -59,7 +59,7 @@ class NoiseReduction(Lenient):
     type: str | None = None
 
 
-class AudioInput(Lenient):
+class AudioInput(Noted):
     """Settings of the caller's audio."""
 
     format: Format | None = None
@@ -68,7 +68,7 @@ class AudioInput(Lenient):
     noise_reduction: NoiseReduction | None = None
 
 
-class AudioOutput(Lenient):
+class AudioOutput(Noted):
     """Settings of the agent's audio."""
 
     format: Format | None = None
@@ -76,7 +76,7 @@ class AudioOutput(Lenient):
     speed: float | None = Field(None, ge=0.25, le=4)
 
 
-class Audio(Lenient):
+class Audio(Noted):
     """Settings of audio, both ways."""
 
     input: AudioInput | None = None

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from agent.audio.wire_format import G711_RATE, WireFormat
 from agent.protocol.abilities import Reading
+from agent.protocol.client_schema import Noted
 from agent.protocol.older_names import modern
 from agent.protocol.problems import bad_value, checked
 from agent.protocol.session_schema import (
@@ -16,11 +17,12 @@ from agent.protocol.session_schema import (
     DERIVED,
     Audio,
     AudioInput,
+    AudioOutput,
     Format,
     SessionConfig,
     TurnDetection,
 )
-from agent.protocol.tool_schema import names_other_tool, read_choice, read_tools
+from agent.protocol.tool_schema import names_unusable_tool, read_choice, read_tools
 from agent.session.events import Configure
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -89,6 +91,28 @@ def _unknown(value: dict[str, Any]) -> Iterator[str]:
             yield f"session.{name[:40]}"
 
 
+def extra_fields(given: Noted, path: str) -> Iterator[str]:
+    """The fields of ``given``, and of what it holds, that mean nothing here, by their paths."""
+    for name, value in (given.model_extra or {}).items():
+        if value is not None:
+            yield f"{path}.{name[:40]}"
+    for name in type(given).model_fields:
+        inner = getattr(given, name)
+        if isinstance(inner, Noted):
+            yield from extra_fields(inner, f"{path}.{name}")
+
+
+def other_voice(output: AudioOutput, reading: Reading, path: str) -> Iterator[str]:
+    """The wish for a voice or a speed that is not the server's."""
+    voice = output.voice
+    if isinstance(voice, dict):
+        voice = voice.get("id") or voice.get("name")
+    if voice not in (None, "", reading.abilities.voice):
+        yield f"{path}.voice {voice!r} ({reading.abilities.voice} speaks)"
+    if output.speed not in (None, 1):
+        yield f"{path}.speed (this voice has one)"
+
+
 def _tools(
     session: SessionConfig, reading: Reading, change: Configure, ignored: list[str]
 ) -> Configure:
@@ -96,11 +120,10 @@ def _tools(
     if session.tools is not None:
         tools, unusable = read_tools(session.tools, "session.tools", reading.abilities.refuses)
         ignored += unusable
-    choice = None
-    if names_other_tool(session.tool_choice):
-        ignored.append("session.tool_choice (only functions are run by the client)")
+    choice, known = None, (*tools, *reading.abilities.own_tools())
+    if names_unusable_tool(session.tool_choice, session.tools, known):
+        ignored.append("session.tool_choice (it names a tool that is left out)")
     elif session.tool_choice is not None:
-        known = (*tools, *reading.abilities.own_tools())
         choice = read_choice(session.tool_choice, known, "session.tool_choice")
     reading.tools = tools
     if not reading.abilities.tools:
@@ -133,13 +156,8 @@ def _audio(audio: Audio, reading: Reading, change: Configure, ignored: list[str]
     if (output := audio.output) is not None:
         if output.format is not None:
             change = replace(change, output_format=wire_format(output.format))
-        voice = output.voice
-        if isinstance(voice, dict):
-            voice = voice.get("id") or voice.get("name")
-        if voice not in (None, "", abilities.voice):
-            ignored.append(f"session.audio.output.voice {voice!r} ({abilities.voice} speaks)")
-        if output.speed not in (None, 1):
-            ignored.append("session.audio.output.speed (this voice has one)")
+        ignored += other_voice(output, reading, "session.audio.output")
+    ignored += extra_fields(audio, "session.audio")
     return change
 
 

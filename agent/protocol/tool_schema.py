@@ -80,9 +80,8 @@ def _in_event(problem: str, path: str) -> str:
 
 
 def _tool(given: Any, where: str) -> FunctionTool:
-    # The chat API nests the function; clients that come from there send it so.
-    if isinstance(given, dict) and isinstance(given.get("function"), dict):
-        given = {**given["function"], "type": "function"}
+    if isinstance(given, dict) and (nested := _inner(given)) is not given:
+        given = {**nested, "type": "function"}
     function = checked(_Function, given, where)
     schema = function.parameters or {"type": "object", "properties": {}}
     if (problem := problem_of(schema)) is not None:
@@ -92,9 +91,33 @@ def _tool(given: Any, where: str) -> FunctionTool:
     return FunctionTool(function.name, function.description or "", schema)
 
 
-def names_other_tool(value: Any) -> bool:
-    """Whether a choice names a tool that is no function, such as one of an MCP server."""
-    return isinstance(value, dict) and value.get("type", "function") != "function"
+def names_unusable_tool(value: Any, offered: Any, usable: Sequence[FunctionTool]) -> bool:
+    """Whether a choice names a tool that is left out: no function, or one that cannot be called.
+
+    Args:
+        value: the choice.
+        offered: the tools that come with it, as the client has written them.
+        usable: the functions that can be called.
+    """
+    if not isinstance(value, dict):
+        return False
+    if value.get("type", "function") != "function":
+        return True
+    name = _chosen(value)
+    if not isinstance(offered, list) or any(tool.name == name for tool in usable):
+        return False
+    given = (_inner(tool) for tool in offered if isinstance(tool, dict))
+    return any(tool.get("name") == name for tool in given)
+
+
+def _inner(value: dict[str, Any]) -> dict[str, Any]:
+    """The function itself: the chat API nests it, and clients that come from there send it so."""
+    nested = value.get("function")
+    return nested if isinstance(nested, dict) else value
+
+
+def _chosen(value: dict[str, Any]) -> Any:
+    return value.get("name") or _inner(value).get("name")
 
 
 def read_choice(value: Any, tools: Sequence[FunctionTool], path: str) -> ToolChoice:
@@ -106,9 +129,7 @@ def read_choice(value: Any, tools: Sequence[FunctionTool], path: str) -> ToolCho
     if value in CHOICES:
         return ToolChoice(cast("Literal['auto', 'none', 'required']", value))
     if isinstance(value, dict):
-        name = value.get("name")
-        if name is None and isinstance(value.get("function"), dict):
-            name = value["function"].get("name")
+        name = _chosen(value)
         if any(tool.name == name for tool in tools):
             return ToolChoice("function", str(name))
         known = ", ".join(tool.name for tool in tools) or "no function"

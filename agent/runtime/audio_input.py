@@ -107,7 +107,10 @@ class CallerAudio:
             # The echo would be recognised as the caller's words, in the pre-roll of his next turn.
             chunk = replace(chunk, samples=np.zeros_like(frame))
         probability *= 1.0 - echo
-        if self._level is not None and not self._level.is_caller(level_of(frame), probability):
+        over_agent = chunk.captured_at < self._silent_from
+        if self._level is not None and not self._level.is_caller(
+            level_of(frame), probability, over_agent
+        ):
             probability = 0.0
         return AudioFrame(chunk, probability)
 
@@ -132,13 +135,13 @@ class CallerAudio:
 
     def note_playback(self, samples: Samples, rate: int, now: float) -> None:
         """Note sound that was sent to the caller, for the detection of its echo."""
+        at = max(now, self._silent_from)
         if self._echo is not None:
-            at = max(now, self._silent_from)
             self._echo.played(samples, rate, at)
-            self._silent_from = at + len(samples) / rate
+        self._silent_from = at + len(samples) / rate
 
     def note_playback_stopped(self, now: float) -> None:
         """Note that the playback of all sent sound was stopped."""
         if self._echo is not None:
             self._echo.stopped(now)
-            self._silent_from = now
+        self._silent_from = now

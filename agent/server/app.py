@@ -26,6 +26,7 @@ from agent.runtime.engine_tasks import Engines
 from agent.runtime.traces import open_traces
 from agent.runtime.watchdog import Watchdog
 from agent.server.access import Access, Refused
+from agent.server.azure import AzureAddresses, is_preview
 from agent.server.client_secrets import ClientSecrets
 from agent.server.cors import Cors
 from agent.server.fair_share import AddressRates, BoundedRequests, address_of
@@ -133,6 +134,7 @@ class AgentServer:
                     BoundedRequests, limit=self.settings.server.max_calls + SPARE_CONNECTIONS
                 ),
                 Middleware(Cors, access=self.access),
+                Middleware(AzureAddresses),
             ],
             lifespan=self._lifespan,
         )
@@ -216,7 +218,12 @@ class AgentServer:
                 await self._sideband.attach(websocket, call_id, admission.caller.name)
                 return
             beta = asks_for_beta(websocket.headers.get(HEADER), protocols)
-            opened = self.sessions.open(websocket.query_params, admission.session, beta=beta)
+            opened = self.sessions.open(
+                websocket.query_params,
+                admission.session,
+                beta=beta,
+                preview=is_preview(websocket.scope),
+            )
         except Refused as refused:
             await websocket.send_denial_response(refused.response())
             return

@@ -69,6 +69,7 @@ class Sessions:
         session: Mapping[str, Any] | None = None,
         *,
         beta: bool = False,
+        preview: bool = False,
     ) -> OpenedSession:
         """A new session.
 
@@ -77,6 +78,7 @@ class Sessions:
                 ``intent=transcription`` for a session without replies.
             session: the session object that comes with the request or with its secret.
             beta: whether the client asks for the events of the API's beta.
+            preview: whether its address has them, unless its sessions are of the GA form.
 
         Raises:
             BadEvent: the session object makes no sense.
@@ -87,7 +89,13 @@ class Sessions:
             initial = replace(initial, transcription_only=True)
             reading.transcription_only = True
         own = query.get(OWN_EVENTS, "") in ("1", "true", "events")
-        writer = EventWriter(self._facts(), own, done_when_heard=own, beta=beta)
+        writer = EventWriter(
+            self._facts(),
+            own,
+            done_when_heard=own,
+            beta=beta or preview,
+            beta_until_typed=preview and not beta,
+        )
         writer.configure(initial)
         return OpenedSession(writer, reading, initial, own)
 

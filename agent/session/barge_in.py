@@ -84,7 +84,7 @@ class BargeIn:
             if glance:
                 self.overlap.glimpse(words, self.user_turn.position)
             else:
-                self.overlap.hear(words, final=final)
+                self.overlap.hear(words, final=final, seconds=self.user_turn.voiced)
             self._note_own_words(self.overlap, now)
             yield from self.judge(now)
 
@@ -105,7 +105,7 @@ class BargeIn:
     def resumed(self) -> None:
         """Take the end of a pause: the words up to it are no longer all of them."""
         if self.overlap is not None:
-            self.overlap.final = False
+            self.overlap.final = self.overlap.hummed = False
             detector = self.user_turn.detector
             if detector.last_pause >= ANEW:
                 # The length of a second sound is its own; two coughs are no long voice.

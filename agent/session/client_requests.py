@@ -53,6 +53,8 @@ class ClientRequests:
             message = f"{MAX_UNTRANSCRIBED} turns wait for their words already; try again later"
             yield Trouble("too_many_turns", message, param="item")
             return
+        if event.item.left_out:
+            yield Remark("content_ignored", "left out: " + "; ".join(event.item.left_out))
         self.lifecycle.caller_spoke()
         yield from self._add(self.items.create(event), now)
         call = self.conversation.call(event.item.call_id)

@@ -109,6 +109,7 @@ class Turn:
         to_others: probability that its words are not meant for the agent.
         voiced: seconds from its first to its last speech; infinite where none was detected.
         after_statement: whether it follows words of the agent that asked nothing.
+        after_question: whether it follows a question of the agent's.
         announced: whether the client was told that the turn began.
         asked_at: monotonic second at which the transcript up to the last pause was asked for.
         work: the recogniser's work for the turn.
@@ -127,6 +128,7 @@ class Turn:
     to_others: float = 0.0
     voiced: float = math.inf
     after_statement: bool = False
+    after_question: bool = False
     announced: bool = True
     asked_at: float | None = None
     work: list[WorkSpan] = field(default_factory=list)

@@ -144,11 +144,15 @@ class Endpointing:
         seconds_of_speech: float,
         end_probability: float,
         ending: TurnEnding | None = None,
+        seconds_of_voice: float | None = None,
     ) -> float:
         """Seconds of silence that end a turn with these words; see `verdict_of`.
 
         With what a responder's head says (``ending``), the delay follows the probability that
         the turn is over, and the pace of the caller.
+
+        Args:
+            seconds_of_voice: length of the turn without its pauses, if known.
         """
         if not self.semantic:
             return self.default_delay
@@ -157,7 +161,7 @@ class Endpointing:
         if ending is not None:
             found = completeness(words, seconds_of_speech, self.language)
             melody = end_probability if self.settings.turn_model == "smart-turn" else None
-            probability = whole_probability(found, ending, melody)
+            probability = whole_probability(found, ending, melody, seconds_of_voice)
             return self._delays.at(probability, self.pace.extra)
         return self._delays.after(
             verdict_of(words, seconds_of_speech, end_probability, self.language)

@@ -58,6 +58,7 @@ class ClientItem:
         call_id: the call, with a call or its output.
         name: the function, with a call.
         sound: 16 kHz mono ``[n]`` of a message that is to be transcribed; ``text`` is empty then.
+        left_out: parts of it that are not understood, each in a few words.
     """
 
     kind: Literal["message", "function_call", "function_call_output", "reference"] = "message"
@@ -67,6 +68,7 @@ class ClientItem:
     call_id: str = ""
     name: str = ""
     sound: Samples | None = field(default=None, compare=False)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

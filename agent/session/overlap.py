@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from agent.turn_taking.addressee import speaks_to_others
-from agent.turn_taking.backchannel import is_backchannel, is_hum
+from agent.turn_taking.backchannel import is_backchannel, is_hum, is_hum_in_words
 from agent.turn_taking.completeness import LANGUAGE, is_whole_request
 from agent.turn_taking.floor import FloorRequest
 from agent.turn_taking.floor_languages import floor_request_in
@@ -182,6 +182,8 @@ def classify(words: str | None, language: str = LANGUAGE) -> WordKind:
 CONTENT = (WordKind.REQUEST, WordKind.WORDS)
 MEANT = (*CONTENT, WordKind.ATTENTION)
 WORDLESS = (WordKind.UNKNOWN, WordKind.GUESS, WordKind.NO_WORDS)
+HUM_SECONDS = 0.7
+"""Seconds of voice; "mm-hmm" takes 0.45 to 0.64."""
 HUM = "mm"
 """The words of a hum, whatever a glance makes of it."""
 
@@ -205,6 +207,7 @@ class Overlap:
         follows_whole: whether the turn that the reply answers was whole by itself.
         words: its transcript so far; None before there is one.
         final: whether ``words`` are those up to a pause.
+        hummed: whether the last glance at it was a hum.
         alike_since: position since which glances have content and begin alike; None: they do not.
         believed: whether the first of ``words`` can be believed.
         dismissed: whether it was judged to be no interruption; the agent speaks on.
@@ -220,15 +223,23 @@ class Overlap:
     follows_whole: bool = False
     words: str | None = None
     final: bool = False
+    hummed: bool = False
     alike_since: float | None = None
     believed: bool = True
     dismissed: bool = False
     unsettled: bool = False
     own: str = ""
 
-    def hear(self, words: str, *, final: bool) -> None:
-        """Take its transcript so far, or up to a pause (``final``)."""
-        self.words, self.final, self.believed = words, final, True
+    def hear(self, words: str, *, final: bool, seconds: float = LONG) -> None:
+        """Take its transcript so far, or up to a pause (``final``), after ``seconds`` of voice.
+
+        A short sound that the last glance took for a hum stays one: of "mm-hmm" the last words may
+        be "In a month.".
+        """
+        short = final and seconds < HUM_SECONDS and self.language == LANGUAGE
+        kept = self.hummed and not takes_floor(words)
+        self.words = HUM if short and (kept or is_hum_in_words(words)) else words
+        self.final, self.believed = final, True
 
     def glimpse(self, guess: str, position: float) -> None:
         """Take a glance at its first words, up to ``position``.
@@ -238,7 +249,8 @@ class Overlap:
         """
         if self.final:
             return  # it was begun before the pause whose words are known
-        words = HUM if is_hum(guess) else guess
+        self.hummed = is_hum(guess)
+        words = HUM if self.hummed or is_hum_in_words(guess) else guess
         earlier, self.words, self.final = self.words, words, False
         if classify(words, self.language) not in MEANT:
             self.alike_since = None

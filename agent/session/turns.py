@@ -82,18 +82,19 @@ class Turns:
     def _turn_began(self, now: float) -> Iterator[Command]:
         interrupt = self.interrupt_response and self.user_turn.detection
         turn = self.ids.turn()
-        turn.after_statement = self._has_stated
+        said = self._said_last
+        turn.after_question = said.endswith("?")
+        turn.after_statement = bool(said) and not turn.after_question
         yield from self.barge_in.begin(turn, now, may_interrupt=interrupt)
         if self.barge_in.overlap is None:
             # The caller's speech leaves time to read the last turn into the cache.
             yield self.replies.prepare()
 
     @property
-    def _has_stated(self) -> bool:
-        """Whether the agent's last sentence asked nothing."""
+    def _said_last(self) -> str:
+        """The agent's last words; empty before there are any."""
         reply = self.replies.current or self.replies.played.finished
-        said = "" if reply is None else reply.entry.text.rstrip()
-        return bool(said) and not said.endswith("?")
+        return "" if reply is None else reply.entry.text.rstrip()
 
     def take_partial(self, event: PartialTranscript, now: float) -> Iterator[Command]:
         """Take the words of the open turn so far."""

@@ -35,6 +35,7 @@ from agent.session.notices import (
 from agent.timing import Stage, WorkSpan
 from agent.turn_taking.completeness import LANGUAGE
 from agent.turn_taking.detector import TurnDetector, TurnEvent, TurnState
+from agent.turn_taking.ending import SHORTEST
 from agent.turn_taking.openings import only_opens
 from agent.turn_taking.pre_roll import PreRoll
 from asr.transcript import Transcript
@@ -71,6 +72,7 @@ class OpenTurn:
         awaits_ending: whether the head has been asked and has not answered.
         ends_within: most seconds of silence that end it, whatever its words.
         drafts: number of pauses whose words became known while they lasted.
+        silent: seconds of the pauses within it.
     """
 
     turn: Turn
@@ -83,6 +85,7 @@ class OpenTurn:
     awaits_ending: bool = False
     ends_within: float = math.inf
     drafts: int = 0
+    silent: float = 0.0
 
     def awaits(self, turn: int, revision: int) -> bool:
         """Whether ``turn`` and ``revision`` name the current pause of this turn."""
@@ -327,6 +330,7 @@ class UserTurn:
         opened.end_probability, opened.ends_within = 0.0, math.inf
         opened.ending, opened.awaits_ending = None, False
         self.endpointing.pace.went_on_after(self.detector.last_pause)
+        opened.silent += self.detector.last_pause if self.detector.last_pause >= SHORTEST else 0.0
         if opened.turn.asked_at is None:
             return
         turn = opened.turn
@@ -356,8 +360,14 @@ class UserTurn:
         if opened is None or opened.turn.asked_at is None:
             return endpointing.default_delay
         if opened.words is not None and not opened.awaits_ending:
+            # Answers are short, so that their length says nothing about their end.
+            length = None if opened.turn.after_question else self.voiced - opened.silent
             delay = endpointing.delay_after(
-                opened.words.text, self.voiced, opened.end_probability, opened.ending
+                opened.words.text,
+                self.voiced,
+                opened.end_probability,
+                opened.ending,
+                length,
             )
             return max(delay, self._delay_after_opening(opened))
         if endpointing.semantic or not opened.turn.announced:

@@ -34,18 +34,28 @@ _REMARKS: Final = (
     r"|\b(?:somebody|someone|there)(?:'s| is) (?:somebody |someone )?at the door\b"
     r"|\b(?:not you|i (?:wasn't|was not|am not) talking to you|i'm not talking to you)\b"
 )
+_LITTLE_MORE: Final = r"[^.!?]*(?:[.!?]+ ?(?:[\w',]+(?: |(?=[.!?]|$))){0,4}[.!?]*)?$"
+"""The end of the sentence and up to four words: a longer one after a remark is to the agent."""
+_TO_BODIES: Final = (
+    r"^(?:(?:hey|no|oh|okay|come on),? )*(?:(?:sit|lie|get|come) down|sit still|sit(?=, )"
+    r"|get off(?: there| (?:the|my) \w+)?|come (?:here|inside)|go (?:outside|to (?:bed|your room))"
+    r"|(?:hands|paws) off)(?:,|[.!?]*$| (?:good|now|please)\b)"
+    r"|^(?:pass|hand) me (?:the|that|your|my)\b"
+)
+"""What only somebody with a body can do."""
 _TO_PETS: Final = r"(?:^|[,.!] ?)(?:good|bad) (?:boy|girl|dog|kitty)[.!]*$"
 _TO_OTHERS: Final = re.compile(
     rf"^(?:(?:hey|oh|yes|no|okay|ok|sorry|wait|hold on|not now) ?,? )?{_LOVED}(?:,|[.!?]*$)"
-    rf"|^{_LOVED} (?:can|could|would|will|did|do|have|are|were) you\b|{_REMARKS}|{_TO_PETS}"
+    rf"|^{_LOVED} (?:can|could|would|will|did|do|have|are|were)(?: you\b|$)"
+    rf"|(?:{_REMARKS}){_LITTLE_MORE}|{_TO_PETS}|{_TO_BODIES}"
 )
 
 
 def speaks_to_others(words: str) -> bool:
     """Whether a rule takes English words for speech to somebody beside the caller.
 
-    "Honey, pass me the salt" is, and so is "honey can you", as a recogniser writes its beginning;
-    "honey and lemon, please" and "call my mom" are not.
+    "Honey, pass me the salt" is, and so are "honey can you", as a recogniser writes its beginning,
+    and "sit down", which asks for a body; "honey and lemon, please" and "call my mom" are not.
     """
     if len(words) > MAX_CHARACTERS:
         return False

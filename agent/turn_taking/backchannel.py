@@ -9,7 +9,7 @@ MAX_CHARACTERS: Final = 80
 """Characters of words beyond which they are no backchannel."""
 
 _PHRASES: Final = (
-    r"m+(?:-?h+m+)?|m+-m+|mm+[aiou\d]|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow"
+    r"m+(?:-?h+m+|-m+)?(?: them)?|mm+[aiou\d]|hm+|uh-?huh|u+h|u+m|er+m?|ah+|oh+|aha|huh|ooh+|wow"
     r"|yeah|yea|yep|yup|ya|yes|okay|ok|o\.k|kay|right|alright|all right|sure|sure thing|fine"
     r"|exactly|true|correct|indeed|absolutely|definitely|totally|of course|really|good|great|nice"
     r"|cool|perfect|lovely|interesting|awesome|amazing|i see|i know|i understand|i get it|got it"
@@ -28,12 +28,23 @@ _SHORT_WORDS: Final = re.compile(
 )
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
-_HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+")
+_HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+(?:them$)?")
+_HUM_IN_WORDS: Final = re.compile(r"(?:in|and) (?:(?:a|my|the)(?: (?:m|mom|mum|month))?|them)")
 
 
 def is_hum(guess: str) -> bool:
     """Whether a guess at the first words is what a recogniser makes of a hum: "M", "MMI", "Em"."""
     return _HUM.fullmatch(_SPACE.sub(" ", guess.lower()).strip()) is not None
+
+
+def is_hum_in_words(words: str) -> bool:
+    """Whether the words, or their beginning, are those that Whisper makes of "mm-hmm".
+
+    It writes "In a mom." or "and them". It is for the calling code to know that the sound was as
+    short as a hum.
+    """
+    plain = _SPACE.sub(" ", words[:MAX_CHARACTERS].lower()).strip()
+    return _HUM_IN_WORDS.fullmatch(plain) is not None
 
 
 def is_backchannel(words: str) -> bool:

@@ -127,6 +127,7 @@ RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
     ("misheard", TurnVerdict.UNSURE, rules.is_misheard_request),
     ("hesitant", TurnVerdict.UNSURE, rules.hesitant),
     ("polite", TurnVerdict.COMPLETE, rules.ends_politely),
+    ("short_question", TurnVerdict.UNSURE, rules.is_short_question),
     ("open_question", TurnVerdict.UNSURE, rules.is_open_question),
     ("question", TurnVerdict.COMPLETE, rules.is_question),
     ("question_form", TurnVerdict.COMPLETE, rules.is_question_by_form),

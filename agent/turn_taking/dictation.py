@@ -24,6 +24,8 @@ _DIGITS = {
 }
 """Digits that a number word stands for. "Double" and "triple" count as one; the digit follows."""
 
+_HOMOPHONES = {"for": "four", "to": "two", "too": "two", "won": "one", "ate": "eight"}
+"""Words that Whisper writes for digits: "My zip code is 9 for 110"."""
 _NUMERIC = re.compile(r"\+?\(?\d[\d()\-.]*")
 _LARGE = frozenset({"hundred", "thousand", "million", "billion"})
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+")
@@ -142,7 +144,7 @@ def _spelled(tokens: Sequence[str]) -> str:
 
 
 def _number(tokens: tuple[str, ...]) -> Dictation:
-    run = _digit_run(tokens)
+    run = _digit_run(_without_homophones(tokens))
     before = tokens[: len(tokens) - len(run)]
     kinds = [token for token in before if token in _CONTEXT]
     digits = sum(_digits(token) for token in run)
@@ -208,6 +210,18 @@ def _digit_run(tokens: Sequence[str]) -> list[str]:
             break
         run.insert(0, token)
     return run
+
+
+def _without_homophones(tokens: Sequence[str]) -> Sequence[str]:
+    """The tokens with digits for the small words between two digits of an announced number."""
+    if _CONTEXT.isdisjoint(tokens):
+        return tokens
+    found = list(tokens)
+    triples = zip(tokens, tokens[1:], tokens[2:], strict=False)
+    for place, (before, token, after) in enumerate(triples, 1):
+        if token in _HOMOPHONES and _digits(before) and _digits(after):
+            found[place] = _HOMOPHONES[token]
+    return found
 
 
 def _digits(token: str) -> int:

@@ -62,7 +62,7 @@ def evidence(found: Completeness) -> Evidence:
         return Evidence.DOUBTED
     if found.verdict is TurnVerdict.INCOMPLETE:
         return Evidence.UNFINISHED if found.rule in _UNFINISHED else Evidence.LACKING
-    if found.verdict is TurnVerdict.UNSURE:
+    if found.verdict is TurnVerdict.UNSURE and found.rule != "short_question":
         return Evidence.STATEMENT
     return Evidence.QUESTION if found.mark == "?" else Evidence.REQUEST
 
@@ -78,16 +78,23 @@ WITHOUT_HEAD: Final = {
 }
 """Probability of a whole turn by the rules alone."""
 BIAS: Final = {
-    Evidence.QUESTION: 0.0,
-    Evidence.REQUEST: -0.24,
-    Evidence.STATEMENT: -0.47,
-    Evidence.DOUBTED: -0.57,
-    Evidence.LACKING: -0.29,
+    Evidence.QUESTION: 0.4,
+    Evidence.REQUEST: 0.01,
+    Evidence.STATEMENT: -0.3,
+    Evidence.DOUBTED: -0.72,
+    Evidence.LACKING: -0.19,
 }
-HEAD_WEIGHT: Final = 1.11
-UNMARKED: Final = -0.65
-"""Log-odds of a whole turn, for words without a mark at their end. These weights are fitted by
-logistic regression (ADR 39); docs/turns.md has their reliability on other words."""
+HEAD_WEIGHT: Final = 0.97
+UNMARKED: Final = -0.73
+"""Log-odds of a whole turn, for words without a mark at their end."""
+LENGTH_WEIGHT: Final = 0.84
+"""Log-odds of a whole turn for each e-fold of voice over ``USUAL_LENGTH``: who has spoken for half
+a second is seldom done, but for the short answers that the rules know. These weights are fitted by
+logistic regression (ADR 49); docs/turns.md has their reliability on other words."""
+USUAL_LENGTH: Final = 2.0
+"""Seconds of voice that say nothing about the end of a turn."""
+LENGTHS: Final = (1.0, 4.0)
+"""Seconds of voice below and above which the length says no more."""
 DOUBT: Final = 0.4
 HIGHEST: Final = {Evidence.DOUBTED: DOUBT, Evidence.LACKING: 0.7}
 """Highest probability of a whole turn where the rules doubt what a head does not know."""
@@ -100,7 +107,10 @@ MELODY_WEIGHT: Final = 0.5
 
 
 def whole_probability(
-    found: Completeness, ending: TurnEnding | None = None, melody: float | None = None
+    found: Completeness,
+    ending: TurnEnding | None = None,
+    melody: float | None = None,
+    seconds_of_voice: float | None = None,
 ) -> float:
     """Probability that the turn is over, from 0 to 1.
 
@@ -108,6 +118,7 @@ def whole_probability(
         found: the verdict of the rules.
         ending: the head's probabilities; None where the responder has no head.
         melody: the turn model's probability that the voice sounds over; None without one.
+        seconds_of_voice: length of the turn without its pauses, if known; a head is needed for it.
     """
     kind = evidence(found)
     if kind in FIXED:
@@ -117,11 +128,18 @@ def whole_probability(
     else:
         odds = BIAS[kind] + HEAD_WEIGHT * _logit(ending.over)
         odds += 0.0 if found.mark else UNMARKED
+        odds += 0.0 if seconds_of_voice is None else LENGTH_WEIGHT * length(seconds_of_voice)
     if melody is not None:
         odds += MELODY_WEIGHT * _logit(melody)
     probability = 1.0 / (1.0 + math.exp(-odds))
     lowest = LOWEST.get(kind, 0.0) if found.mark == "?" else 0.0
     return max(min(probability, HIGHEST.get(kind, 1.0)), lowest)
+
+
+def length(seconds_of_voice: float) -> float:
+    """E-folds of voice over the usual length, within bounds."""
+    shortest, longest = LENGTHS
+    return math.log(min(max(seconds_of_voice, shortest), longest) / USUAL_LENGTH)
 
 
 def _logit(probability: float) -> float:

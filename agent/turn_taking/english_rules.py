@@ -9,6 +9,7 @@ from agent.turn_taking import english_words as words
 from agent.turn_taking.dictated_code import Dictation
 from agent.turn_taking.dictation import dictation
 from agent.turn_taking.last_sentence import LastSentence
+from agent.turn_taking.yes_no_questions import is_whole_yes_no_question
 
 HESITANT_SECONDS: Final = 2.0
 """Seconds of speech from which its rate is judged."""
@@ -55,9 +56,11 @@ def dictates(found: Dictation) -> Predicate:
 
 
 def ends_in_connective(sentence: LastSentence) -> bool:
-    """As in "a coffee and", "and then, so", but not "I think so"."""
+    """As in "a coffee and", "and then, so", but not "I think so" and not "who is that?"."""
     if sentence.last == "so":
         return sentence.before not in words.ENDING_SO
+    if sentence.last == "that" and asks(sentence) and sentence.text.endswith("?"):
+        return False
     return sentence.last in words.NEVER_LAST or sentence.phrase.endswith(words.NEVER_LAST_PHRASES)
 
 
@@ -172,9 +175,15 @@ def hesitant(sentence: LastSentence) -> bool:
 def lacks_verb(sentence: LastSentence) -> bool:
     """As in "When does the next train?", which Whisper writes as a question without its verb."""
     begin = words.modal_place(sentence.tokens)
-    if begin is None or not sentence.text.endswith("?"):
+    if begin is None or not sentence.text.endswith("?") or is_whole_yes_no_question(sentence):
         return False
     return words.VERBS.isdisjoint(sentence.tokens[begin + 1 :])
+
+
+def is_short_question(sentence: LastSentence) -> bool:
+    """As in "Do penguins fly?", "Is it raining?", which has all that a question needs."""
+    short = len(sentence.tokens) < words.WHOLE_QUESTION
+    return short and sentence.last not in words.INDEFINITE and is_whole_yes_no_question(sentence)
 
 
 def is_open_question(sentence: LastSentence) -> bool:
@@ -235,7 +244,12 @@ def may_be_misheard(sentence: LastSentence) -> bool:
 
 
 def is_misheard_request(sentence: LastSentence) -> bool:
-    """As in "I'd like to book a table for him", where "um" was said instead of "him"."""
+    """As in "I'd like to book a table for him", where "um" was said instead of "him".
+
+    "Remind me tomorrow, too" is "to" before a pause.
+    """
+    if sentence.last == "too" and words.lead(sentence.tokens) in ("remind", "ask", "tell"):
+        return True
     asked = words.has_gap(sentence.tokens) or len(sentence.tokens) < 4
     return may_be_misheard(sentence) and not asked
 

@@ -26,6 +26,10 @@ _NAMES_BEFORE: Final = _words("the a an your my our his her their is what's any 
 _DETERMINERS: Final = words.DETERMINERS | _words("these those its some there no")
 _PRONOUNS: Final = _words("i you we he she it they this that")
 _CLAUSE_OPENERS: Final = _words("if whether when because while unless where why that how what")
+_TOLD: Final = tuple(
+    (word,) for word in ("true", "sure", "know", "say", "said", "think", "believe", "heard", "hope")
+)
+"""Words before a "that" that opens a clause rather than points."""
 _AFTER_ASKING: Final = _words("tell know say ask explain wonder check see remember show understand")
 _IRREGULAR: Final = _words(
     """
@@ -90,8 +94,21 @@ def ends_in_negation(sentence: LastSentence) -> bool:
 
 def ends_in_half_clause(sentence: LastSentence) -> bool:
     """As in "when the red light", "do you know if the museum": the clause has no verb yet."""
+    if _names_only_a_subject(sentence):
+        return True
     clause = _clause(sentence.tokens)
     return bool(clause) and not any(_may_be_verb(clause, place) for place in range(len(clause)))
+
+
+def _names_only_a_subject(sentence: LastSentence) -> bool:
+    """As in "is it true that whales", "ask him if Peter": the clause is one bare noun."""
+    last, opener = sentence.last, sentence.before
+    named = sentence.last_written[:1].isupper() and last[:1] != "i"
+    plural = last.endswith("s") and not last.endswith(("ss", "'s", "us", "is"))
+    if not (named or plural):
+        return False
+    told = sentence.tokens[-3:-2] in _TOLD
+    return opener in ("if", "whether", "because", "unless") or (opener == "that" and told)
 
 
 def may_end_in_half_clause(sentence: LastSentence) -> bool:
@@ -179,7 +196,9 @@ def lacks_second_of_pair(sentence: LastSentence) -> bool:
 
 
 def ends_in_half_time(sentence: LastSentence) -> bool:
-    """As in "at half", "ten minutes past", "a quarter to", "divided", "fifteen percent of"."""
+    """As in "at half", "on the twenty", "ten minutes past", "a quarter to", "divided"."""
+    if sentence.last in ("twenty", "thirty", "20", "30"):
+        return sentence.tokens[-3:-1] == ("on", "the")
     if sentence.last in ("half", "quarter"):
         return sentence.before in ("at", "for", "until", "by", "about", "around", "from", "past")
     if sentence.last == "past":
@@ -233,13 +252,23 @@ def ends_in_bare_number(sentence: LastSentence) -> bool:
     last, before = sentence.last, sentence.before
     if len(sentence.tokens) < 2 or _CLOCK.fullmatch(last) or _is_spoken_time(sentence):
         return False
+    if "alarm" in sentence.tokens and _UNWRITTEN_CLOCK.fullmatch(last):
+        return False
     if _ORDINAL.fullmatch(last):
         return before in ("the", "on", "for") and words.lead(sentence.tokens) not in words.WH_WORDS
-    number = is_number_word(last)
+    number = is_number_word(last) and not _stands_for_a_thing(sentence)
     decided = before in _DECIDED or before in ("these", "those")
     if not number or decided or _is_year(sentence) or _is_small_sum(sentence):
         return False
     return _wants_unit(sentence)
+
+
+def _stands_for_a_thing(sentence: LastSentence) -> bool:
+    """As in "how much is the small one", "which one", "another one"."""
+    chosen = _DETERMINERS | _words("which another any every each no")
+    near = sentence.tokens[-3:-1]
+    counted = any(is_number_word(token) for token in near)
+    return sentence.last == "one" and not counted and not chosen.isdisjoint(near)
 
 
 def _is_spoken_time(sentence: LastSentence) -> bool:

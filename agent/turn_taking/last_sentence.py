@@ -65,11 +65,29 @@ _DIGITS: Final = re.compile(r"[\d+(][\d\s(),.-]*")
 _DIGITS_BEFORE: Final = re.compile(r"\d[.,]?$")
 
 
-def _dictated_on(before: str, last: str) -> str:
-    """The last sentence, with the one before it where both are one dictation.
+_TAG: Final = re.compile(
+    r"(?:is|are|was|were|do|does|did|have|has|had|can|could|will|would|should)(?P<denied>n't)?"
+    r" (?P<subject>i|you|he|she|it|we|they)\?"
+)
 
-    Whisper ends a sentence between groups of digits: "The code is 7-4. 9-9".
+
+def _is_tag(before: str, last: str) -> bool:
+    """Whether the last sentence asks for assent to the one before: "You're not human. Are you?"."""
+    tag = _TAG.fullmatch(last.lower().replace("’", "'"))
+    if tag is None or not before.endswith("."):
+        return False
+    subjects = ("it", "that", "this") if tag["subject"] == "it" else (tag["subject"],)
+    first = re.split(r"[\s'’]", before.lower(), maxsplit=1)[0]
+    return tag["denied"] is not None or first in subjects
+
+
+def _joined(before: str, last: str) -> str:
+    """The last sentence, with the one before it where both are one question or dictation.
+
+    Whisper ends a sentence before "aren't you?" and between groups of digits: "It is 7-4. 9-9".
     """
+    if _is_tag(before, last):
+        return f"{before.rstrip('.')}, {last}"
     letter = _LETTERS.get(last.strip(".?!").lower())
     if letter is not None and _SPELLING.search(before):
         return f"{before.rstrip('.?!')} {letter}"
@@ -84,7 +102,7 @@ def last_sentence(words: str, seconds_of_speech: float | None) -> LastSentence:
     sentences = _SENTENCE_END.split(text)
     last = sentences[-1]
     for before in reversed(sentences[:-1]):
-        joined = _dictated_on(before, last)
+        joined = _joined(before, last)
         if joined == last:
             break
         last = joined

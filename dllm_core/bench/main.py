@@ -13,8 +13,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
-from time import process_time
+from time import monotonic, process_time
 from typing import get_args
 
 import torch
@@ -86,16 +87,39 @@ def cache(engine: Engine, options: DecodeOptions | None = None) -> Iterator[Row]
 
 
 def agree(
-    engine: Engine, reference: Engine, report: Report, count: int = len(QUESTIONS)
+    engines: Mapping[str, Engine],
+    reference: Engine,
+    report: Report,
+    *,
+    count: int = len(QUESTIONS),
+    seconds: float | None = None,
+    clock: Callable[[], float] = monotonic,
 ) -> Iterator[Row]:
-    """Agreement of the replies of two engines, of different dtypes, to the same questions."""
-    options = replace(engine.default_options, max_tokens=48)
-    expected, found = [], []
-    for i, prompt in enumerate(prompts_of(engine, count), 1):
-        report(f"question {i} of {count}")
+    """Agreement of the replies of engines, named by their dtype, with those of a reference.
+
+    Every question is put to all of them in turn; after `seconds` no further one is begun, and the
+    rows say how many there were. The first one is always put.
+    """
+    end = inf if seconds is None else clock() + seconds
+    expected: list[Sequence[int]] = []
+    found: dict[str, list[Sequence[int]]] = {name: [] for name in engines}
+    for i, prompt in enumerate(prompts_of(reference, count), 1):
+        if expected and clock() >= end:
+            break
+        equal = (f"{name} {_equal(expected, own)}" for name, own in found.items())
+        report(f"question {i} of {count}, equal replies so far: {', '.join(equal)}")
+        options = replace(reference.default_options, max_tokens=48)
         expected.append(reference.reply(prompt, options=options).ids)
-        found.append(engine.reply(prompt, options=options).ids)
-    yield {"what": "agree", "replies": count, **_agreement(expected, found)}
+        for name, engine in engines.items():
+            options = replace(engine.default_options, max_tokens=48)
+            found[name].append(engine.reply(prompt, options=options).ids)
+    for name, own in found.items():
+        label: Row = {"dtype": name, "what": "agree", "replies": len(own), "of": count}
+        yield label | _agreement(expected, own)
+
+
+def _equal(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> int:
+    return sum(x == y for x, y in zip(expected, found, strict=True))
 
 
 def _agreement(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> Row:
@@ -104,7 +128,7 @@ def _agreement(expected: Sequence[Sequence[int]], found: Sequence[Sequence[int]]
     total = sum(max(len(x), len(y)) for x, y in pairs)
     return {
         "equal_tokens": equal / max(total, 1),
-        "equal_replies": sum(x == y for x, y in pairs) / len(pairs),
+        "equal_replies": _equal(expected, found) / len(pairs),
     }
 
 
@@ -115,6 +139,7 @@ def measure(
     *,
     device: str = "auto",
     threads: int | None = None,
+    seconds: float | None = None,
     report: Report = lambda line: None,
 ) -> Iterator[Row]:
     """Load a model in each dtype and measure it; rows as they come.
@@ -123,6 +148,7 @@ def measure(
         what: name of the bench, one of `BENCHES`.
         source, device, threads: as in `Engine.load`.
         dtypes: number formats to measure.
+        seconds: time after which `agree` begins no further question.
         report: told the present work.
 
     Raises:
@@ -139,19 +165,31 @@ def measure(
         engine.warm_up()
         return engine
 
-    reference = load("float32") if what == "agree" else None
     place: Row = {"threads": torch.get_num_threads()}
-    if what == "step":
+    if what in ("step", "agree"):
         engines: dict[str, Engine] = {dtype: load(dtype) for dtype in dtypes}
-        report("measuring")
-        for row in step(engines, _transformers(source, engines, report)):
+        if what == "agree":
+            rows = agree(engines, load("float32"), report, seconds=seconds)
+        else:
+            report("measuring")
+            rows = step(engines, _transformers(source, engines, report))
+        for row in rows:
             yield {**place, **row}
         return
     for dtype in dtypes:
         engine = load(dtype)
         report(f"measuring {dtype}")
-        for row in _rows(what, engine, reference, report):
+        for row in _ALONE[what](engine):
             yield {"dtype": dtype, **place, **row}
+
+
+_ALONE: dict[str, Callable[[Engine], Iterator[Row]]] = {
+    "reply": reply,
+    "cache": cache,
+    "deadline": deadline,
+    "batch": batch,
+}
+"""Benches that measure one engine after another."""
 
 
 def _transformers(
@@ -166,20 +204,13 @@ def _transformers(
     return TransformersSteps(path)
 
 
-def _rows(what: str, engine: Engine, reference: Engine | None, report: Report) -> Iterator[Row]:
-    if reference is not None:
-        return agree(engine, reference, report)
-    alone: dict[str, Callable[[Engine], Iterator[Row]]]
-    alone = {"reply": reply, "cache": cache, "deadline": deadline, "batch": batch}
-    return alone[what](engine)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dllm_core.bench", description=__doc__)
     parser.add_argument("bench", choices=BENCHES)
     parser.add_argument("model", help="GGUF file, directory or Hugging Face name")
     parser.add_argument("--dtype", choices=get_args(Dtype), nargs="+", default=["auto"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seconds", type=float, help="time of agree; default: no limit")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
     rows = measure(
@@ -187,6 +218,7 @@ def main() -> None:
         arguments.model,
         arguments.dtype,
         threads=arguments.threads,
+        seconds=arguments.seconds,
         report=lambda line: print(line, file=sys.stderr),
     )
     try:

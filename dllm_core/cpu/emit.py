@@ -60,12 +60,14 @@ class Abilities(NamedTuple):
         fma: fused multiply-add of float32.
         halves: conversion of float16 to float32.
         pause: hint to the other thread of a core (x86).
+        tiles: products of matrices of bytes (x86, AMX-INT8), which the system must permit.
     """
 
     pairs: bool
     fma: bool
     halves: bool
     pause: bool
+    tiles: bool = False
 
 
 class Emitter:
@@ -330,6 +332,35 @@ class Emitter:
         even, odd = (self._every_second(products, start) for start in (0, 1))
         return self.builder.add(sums, self.builder.add(even, odd))
 
+    # Tiles: eight registers of up to 16 rows of 64 bytes
+
+    def configure_tiles(self, config: Value) -> None:
+        """Give the tile registers the shapes at an address (64 bytes; Intel's LDTILECFG)."""
+        self._call("llvm.x86.ldtilecfg", ir.VoidType(), [config])
+
+    def release_tiles(self) -> None:
+        """Forget the contents of all tiles, which a switch of threads would have to save."""
+        self._call("llvm.x86.tilerelease", ir.VoidType(), [])
+
+    def load_tile(self, tile: int, address: Value, stride: int) -> None:
+        """Load the rows of a tile, which lie `stride` bytes apart."""
+        arguments = [_byte(tile), address, self.whole(stride)]
+        self._call("llvm.x86.tileloadd64", ir.VoidType(), arguments)
+
+    def store_tile(self, tile: int, address: Value, stride: int) -> None:
+        """Store the rows of a tile `stride` bytes apart."""
+        arguments = [_byte(tile), address, self.whole(stride)]
+        self._call("llvm.x86.tilestored64", ir.VoidType(), arguments)
+
+    def dot_tiles(self, sums: int, a: int, b: int, *, signed: bool) -> None:
+        """Set a tile to the products of rows of signed bytes with columns of four bytes a lane.
+
+        The sums are 32-bit integers; `signed` says whether the bytes of `b` are.
+        """
+        self._call("llvm.x86.tilezero", ir.VoidType(), [_byte(sums)])
+        arguments = [_byte(tile) for tile in (sums, a, b)]
+        self._call(f"llvm.x86.tdpbs{'s' if signed else 'u'}d", ir.VoidType(), arguments)
+
     def _every_second(self, values: Value, start: int) -> Value:
         chosen = _indices(range(start, 2 * LANES, 2))
         return self.builder.shuffle_vector(values, values, chosen)
@@ -377,6 +408,10 @@ class Emitter:
             kinds = [value.type for value in arguments]
             function = ir.Function(self.module, ir.FunctionType(result, kinds), name)
         return self.builder.call(function, arguments)
+
+
+def _byte(value: int) -> ir.Constant:
+    return ir.Constant(I8, value)
 
 
 def _indices(values: Sequence[int] | range) -> ir.Constant:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -58,7 +60,28 @@ def _abilities(portable: bool) -> Abilities:
         return Abilities(pairs=False, fma=not _is_x86(), halves=not _is_x86(), pause=_is_x86())
     found = llvm.get_host_cpu_features()
     vnni, fma, f16c = (bool(found.get(name)) for name in ("avx512vnni", "fma", "f16c"))
-    return Abilities(vnni, fma or not _is_x86(), f16c or not _is_x86(), _is_x86())
+    return Abilities(vnni, fma or not _is_x86(), f16c or not _is_x86(), _is_x86(), tiles())
+
+
+_REQUEST_PERMISSION, _TILE_DATA = 0x1023, 18
+"""Linux's ARCH_REQ_XCOMP_PERM, and the number of the state that tiles are."""
+_ARCH_PRCTL = 158
+
+
+@cache
+def tiles() -> bool:
+    """Whether the processor multiplies tiles of bytes and the system lets this process do so.
+
+    Linux asks to be asked, for their 8 KiB have to fit the stacks of signals.
+    """
+    found = llvm.get_host_cpu_features()
+    if not all(found.get(name) for name in ("amx-tile", "amx-int8", "avx512vnni")):
+        return False
+    if not sys.platform.startswith("linux") or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    call = ctypes.CDLL(None).syscall
+    call.argtypes = [ctypes.c_long] * 3
+    return int(call(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA)) == 0
 
 
 def _machine(portable: bool) -> Any:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from dllm_core.cpu import team
 from dllm_core.cpu.formats import GROUP, Format
-from dllm_core.cpu.jit import Kernel, compiled
+from dllm_core.cpu.jit import Kernel, compiled, tiles
 from dllm_core.cpu.packed import PackedRows
 from dllm_core.cpu.product_kernel import Finish, ProductKernel
 from dllm_core.cpu.team import Launch
+from dllm_core.cpu.tile_kernel import TileKernel
 from dllm_core.cpu.workspace import Workspace, float_bits
 
 _PANEL_ROWS = (1, 2, 3, 4, 6, 8)
@@ -36,18 +37,29 @@ _SEVERAL = 5
 """Least rows of a panel where there are several."""
 
 
+_TILED = 3
+"""Least rows of a panel that are multiplied by tiles where the processor has them; fewer take
+longer to come back from tiles than to be multiplied in vectors, with the same results."""
+
+
+def _tiled(rows: int, portable: bool) -> bool:
+    return rows >= _TILED and not portable and tiles()
+
+
 @cache
-def _kernel(form: Format, rows: int, single: bool, portable: bool) -> Kernel:
-    name = f"product_{form.name}_{rows}" + ("" if single else "_several")
-    return compiled(name, ProductKernel(form, rows, single), portable=portable, keep=True)
+def _kernel(form: Format, rows: int, single: bool, portable: bool, tiled: bool) -> Kernel:
+    kind, name = (TileKernel, "tiles") if tiled else (ProductKernel, "product")
+    name += f"_{form.name}_{rows}" + ("" if single else "_several")
+    return compiled(name, kind(form, rows, single), portable=portable, keep=True)
 
 
 def prepare(form: Format) -> None:
     """Compile all kernels for this format; a second or so."""
     for rows in _PANEL_ROWS:
-        _kernel(form, rows, True, False)
+        tiled = _tiled(rows, False)
+        _kernel(form, rows, True, False, tiled)
         if rows >= _SEVERAL:
-            _kernel(form, rows, False, False)
+            _kernel(form, rows, False, False, tiled)
 
 
 def panel(rows: int) -> tuple[int, int]:
@@ -152,4 +164,5 @@ def launch(
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(), 4 * out.stride(0), finish,
     )  # fmt: skip
-    return Launch(_kernel(weights.form, size, panels == 1, portable), arguments)
+    tiled = _tiled(size, portable)
+    return Launch(_kernel(weights.form, size, panels == 1, portable, tiled), arguments)

@@ -43,7 +43,8 @@ from dllm_core.cpu.emit import (
 )
 from dllm_core.cpu.formats import COLUMNS, GROUP, HALF, WORD, Format
 
-_LARGEST = 32767.0
+_LARGEST = 32639.0
+"""Largest level of an input, 127 * 256 + 127: 256 times a signed byte plus another one."""
 _TINY = 1e-30
 """Least value for the largest magnitude of a group, so that groups of zeros can be divided."""
 _PANELS = 8
@@ -52,7 +53,7 @@ _BUSY = 10
 """Independent sums that keep both multipliers of a core busy, with a latency of five cycles."""
 _PAIR = 4
 """Bytes of two 16-bit numbers."""
-_AHEAD = 16384
+AHEAD = 16384
 """Bytes between the weights that are multiplied and those that are prefetched."""
 _STEPS = GROUP // 2
 """Pairs of a group."""
@@ -99,7 +100,7 @@ class Finish(IntEnum):
     SWIGLU = 2
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """One row in the first phase.
 
     Attributes:
@@ -119,7 +120,7 @@ _Levels = Callable[[int, int], Value]
 """The vector of pair `k` of a group for column `c`: 16-bit integers, two per lane."""
 
 
-class _Grid(NamedTuple):
+class Grid(NamedTuple):
     """Grids of a group for 16 outputs.
 
     Attributes:
@@ -146,8 +147,7 @@ class ProductKernel:
     def __call__(self, e: Emitter) -> None:
         rows = e.argument(ProductSlot.ROWS)
         e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: self._prepare(e, row))
-        if not self._single:
-            self._weights = e.scratch(_STEPS * COLUMNS * VECTOR)
+        self._reserve(e)
         self._sums = e.scratch(_PANELS * self._rows * COLUMNS * VECTOR)
         blocks = e.ceil_div(e.argument(ProductSlot.PANELS), _PANELS)
         items = e.mul(e.argument(ProductSlot.TILES), blocks)
@@ -157,13 +157,18 @@ class ProductKernel:
 
         e.share(Counter.NEXT_ITEM, Counter.ITEMS_DONE, items, item)
 
+    def _reserve(self, e: Emitter) -> None:
+        """Allocate scratch memory for unpacked weights."""
+        if not self._single:
+            self._weights = e.scratch(_STEPS * COLUMNS * VECTOR)
+
     # The rows
 
     def _prepare(self, e: Emitter, index: Value) -> None:
-        row = _Row(
+        row = Row(
             index,
             e.at(e.pointer(ProductSlot.X), e.mul(index, e.argument(ProductSlot.X_STRIDE))),
-            e.at(e.pointer(ProductSlot.LEVELS), e.mul(index, GROUP * 2)),
+            self._row_levels(e, index),
             e.mul(e.argument(ProductSlot.PANELS), self._rows),
         )
         normed = e.builder.icmp_signed("!=", e.argument(ProductSlot.NORM), e.whole(0))
@@ -174,7 +179,7 @@ class ProductKernel:
             with no:
                 self._quantise(e, row, None, None)
 
-    def _inverse_root_mean_square(self, e: Emitter, row: _Row) -> Value:
+    def _inverse_root_mean_square(self, e: Emitter, row: Row) -> Value:
         vectors = e.mul(e.argument(ProductSlot.GROUPS), GROUP // LANES)
 
         def square(i: Value, total: list[Value]) -> list[Value]:
@@ -185,7 +190,7 @@ class ProductKernel:
         count = e.builder.sitofp(e.mul(vectors, LANES), F32)
         return e.inverse_root_mean(total, count, e.float_argument(ProductSlot.EPS))
 
-    def _quantise(self, e: Emitter, row: _Row, inverse: Value, weight: Value) -> None:
+    def _quantise(self, e: Emitter, row: Row, inverse: Value, weight: Value) -> None:
         b = e.builder
 
         def number(g: Value, half: int) -> Value:
@@ -204,10 +209,7 @@ class ProductKernel:
             scale = b.fmul(most, ir.Constant(F32, 1 / _LARGEST))
             factor = e.splat(b.fdiv(ir.Constant(F32, _LARGEST), most))
             levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]
-            for half, level in enumerate(levels):
-                narrow = b.trunc(level, ir.VectorType(I16, LANES))
-                place = e.mul(g, row.padded, GROUP * 2)
-                e.store(narrow, e.at(row.levels, place, half * LANES * 2))
+            self._store_levels(e, row, g, levels)
             sum_ = b.sitofp(e.reduce(b.add, b.add(*levels)), F32)
             place = e.mul(e.add(e.mul(g, row.padded), row.index), FLOAT)
             e.store(scale, e.at(e.pointer(ProductSlot.SCALES), place))
@@ -215,21 +217,41 @@ class ProductKernel:
 
         e.loop(e.argument(ProductSlot.GROUPS), group)
 
+    def _row_levels(self, e: Emitter, index: Value) -> Value:
+        """Address of a row's levels of the first group."""
+        return e.at(e.pointer(ProductSlot.LEVELS), e.mul(index, GROUP * 2))
+
+    def _store_levels(self, e: Emitter, row: Row, g: Value, levels: list[Value]) -> None:
+        """Store the levels of a group, two vectors of integers."""
+        for half, level in enumerate(levels):
+            narrow = e.builder.trunc(level, ir.VectorType(I16, LANES))
+            place = e.mul(g, row.padded, GROUP * 2)
+            e.store(narrow, e.at(row.levels, place, half * LANES * 2))
+
     # The products
 
     def _tile(self, e: Emitter, tile: Value, block: Value) -> None:
         first = e.mul(block, _PANELS)
         panels = e.least(e.whole(_PANELS), e.builder.sub(e.argument(ProductSlot.PANELS), first))
-        sums = e.mul(panels, self._rows * COLUMNS)
-        e.loop(sums, lambda i: e.store(e.constant(0.0), e.at(self._sums, e.mul(i, VECTOR)), VECTOR))
+        supers = e.builder.sdiv(e.argument(ProductSlot.GROUPS), e.whole(self._form.span))
+        offset = e.mul(tile, supers, self._form.super_bytes)
+        start = e.at(e.pointer(ProductSlot.WEIGHTS), offset)
+        self._sum(e, start, supers, first, panels)
+        row = e.mul(first, self._rows)
+        rows = e.least(
+            e.whole(_PANELS * self._rows), e.builder.sub(e.argument(ProductSlot.ROWS), row)
+        )
+        e.loop(rows, lambda r: self._finish(e, tile, row, r))
+
+    def _sum(self, e: Emitter, start: Value, supers: Value, first: Value, panels: Value) -> None:
+        """Multiply the panels of a block with the weights of a tile; the sums stay in memory."""
+        self._clear_sums(e, panels)
         form = self._form
-        supers = e.builder.sdiv(e.argument(ProductSlot.GROUPS), e.whole(form.span))
-        start = e.at(e.pointer(ProductSlot.WEIGHTS), e.mul(tile, supers, form.super_bytes))
 
         def one(s: Value) -> None:
             packed = e.at(start, e.mul(s, form.super_bytes))
             for line in range(0, form.head_bytes, VECTOR):
-                e.prefetch(e.at(packed, _AHEAD + line))
+                e.prefetch(e.at(packed, AHEAD + line))
             heads = [self._supers(e, packed, c) for c in range(COLUMNS)]
 
             def group(i: Value) -> None:
@@ -239,18 +261,17 @@ class ProductKernel:
             e.loop(form.span, group) if form.span > 1 else group(e.whole(0))
 
         e.loop(supers, one)
-        row = e.mul(first, self._rows)
-        rows = e.least(
-            e.whole(_PANELS * self._rows), e.builder.sub(e.argument(ProductSlot.ROWS), row)
-        )
-        e.loop(rows, lambda r: self._finish(e, tile, row, r))
+
+    def _clear_sums(self, e: Emitter, panels: Value) -> None:
+        sums = e.mul(panels, self._rows * COLUMNS)
+        e.loop(sums, lambda i: e.store(e.constant(0.0), e.at(self._sums, e.mul(i, VECTOR)), VECTOR))
 
     def _group(
         self, e: Emitter, g: Value, first: Value, panels: Value, at: Value, heads: list[list[Value]]
     ) -> None:
         """Multiply all panels of a block with the group of weights at an address."""
         for line in range(0, self._form.group_bytes, VECTOR):
-            e.prefetch(e.at(at, _AHEAD + line))
+            e.prefetch(e.at(at, AHEAD + line))
         grid = [self._grid(e, at, c, heads[c]) for c in range(COLUMNS)]
         packed: dict[tuple[int, int, int], Value] = {}
 
@@ -300,7 +321,7 @@ class ProductKernel:
         places = [e.at(packed, (c * count + i) * LANES * HALF) for i in range(count)]
         return [e.halves_to_floats(e.load(place, halves)) for place in places]
 
-    def _grid(self, e: Emitter, at: Value, c: int, heads: list[Value]) -> _Grid:
+    def _grid(self, e: Emitter, at: Value, c: int, heads: list[Value]) -> Grid:
         """Steps and least values of a group for 16 outputs."""
         b, form = e.builder, self._form
         start = COLUMNS * (form.low_bytes + form.high_bytes) + c * form.grid_bytes
@@ -309,18 +330,18 @@ class ProductKernel:
         places = [e.at(at, start + i * LANES * size) for i in range(form.grids)]
         found = [e.load(place, kinds[size]) for place in places]
         if form.halves > 1:
-            return _Grid([b.fmul(b.sitofp(b.sext(x, INTS), FLOATS), heads[0]) for x in found], None)
+            return Grid([b.fmul(b.sitofp(b.sext(x, INTS), FLOATS), heads[0]) for x in found], None)
         if form.supers:
             step, least = (
                 b.fmul(b.uitofp(b.zext(x, INTS), FLOATS), head)
                 for x, head in zip(found, heads, strict=True)
             )
-            return _Grid([step], b.fneg(least))
+            return Grid([step], b.fneg(least))
         found = [e.halves_to_floats(x) for x in found] if size == HALF else found
-        return _Grid(found[:1], found[1] if form.grids > 1 else None)
+        return Grid(found[:1], found[1] if form.grids > 1 else None)
 
     def _panel(
-        self, e: Emitter, g: Value, first: Value, p: Value, grid: list[_Grid], level: _Levels
+        self, e: Emitter, g: Value, first: Value, p: Value, grid: list[Grid], level: _Levels
     ) -> None:
         b = e.builder
         padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)

@@ -101,6 +101,8 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 """Fields of ModelConfig that the configuration files of a family leave out, by `model_type`."""
 
 _MASK_IDS = {"Dream": 151_666, "sdar": 151_669, "Fast_dLLM_Qwen": 151_665}
+_QWEN3S_HEAD = 128
+"""Size of a head of the families with normed queries, unless the file has another."""
 _MISTRALS_WINDOW = 4096
 """Positions of every layer's window, unless the file has another or null."""
 _LLADA_MASK_IDS = {126_464: 126_336, 155_136: 5}
@@ -193,6 +195,8 @@ def config_from_json(values: Mapping[str, Any], **changes: Any) -> ModelConfig:
         values = {"sliding_window": _MISTRALS_WINDOW, **values}
     # A field that is null is as good as absent; a mask token is sought elsewhere before.
     values = {k: v for k, v in values.items() if v is not None or k == "mask_token_id"}
+    if "attention" in changes:  # which says how it attends, whatever the file does
+        values = {k: v for k, v in values.items() if k != "is_causal"}
     family = values.get("model_type")
     if not isinstance(family, str) or family not in _FAMILIES:
         raise UnsupportedModelError(
@@ -244,6 +248,7 @@ def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]
     eos = values.get("pad_token_id") if eos is None else eos
     if eos is None:
         raise KeyError("eos_token_id")
+    head = _QWEN3S_HEAD if _FAMILIES[family].get("qk_norm") else hidden // heads
     fields = {
         "vocab_size": values["vocab_size"],
         "hidden_size": hidden,
@@ -251,7 +256,7 @@ def _read_hugging_face(family: str, values: Mapping[str, Any]) -> dict[str, Any]
         "num_layers": values["num_hidden_layers"],
         "num_heads": heads,
         "num_kv_heads": values.get("num_key_value_heads") or heads,
-        "head_dim": values.get("head_dim") or hidden // heads,
+        "head_dim": values.get("head_dim") or head,
         "context_length": fields_of_json.within_window(values, context),
         "rope_theta": turning.get("rope_theta") or values.get("rope_theta", 10_000.0),
         "rope": rope.from_json(values, context),

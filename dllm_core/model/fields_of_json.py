@@ -61,6 +61,9 @@ _WHOLE = {
 }  # fmt: skip
 _REAL = {"rope_theta", "rms_norm_eps", "partial_rotary_factor"}
 
+_CAUSAL = {"llama", "qwen2", "qwen3", "mistral"}
+"""Families of transformers' own classes, which `is_causal = false` makes encoders."""
+
 _ATTENTIONS = {"full_attention", "sliding_attention"}
 """Kinds of layers that are read in `layer_types`."""
 
@@ -133,6 +136,8 @@ def token_ids(where: str, ids: object) -> list[int]:
 
 
 def _harmless(name: str, family: str, value: object) -> bool:
+    if name == "is_causal":
+        return bool(value) if family in _CAUSAL else not value
     if name == "attention_bias":  # Qwen2's query, key and value have a bias, whatever this says
         return not value or family in ("qwen2", "Dream", "Fast_dLLM_Qwen", "a2d-qwen2")
     return not value

@@ -84,6 +84,21 @@ CLIENTS = {
     "litellm": Client("litellm_proxy.py", "litellm", "litellm"),
     "tau2-bench's voice harness": Client("tau_voice.py", "openai"),
     "aiortc": Client("aiortc_call.py", "aiortc", "aiortc", keys=True),
+    "openai-py (Azure)": Client("azure_openai.py", "openai", "openai[realtime]", keys=True),
+    "azure-ai-voicelive": Client(
+        "voice_live.py", "azure", "azure-ai-voicelive[aiohttp]", keys=True
+    ),
+    "semantic-kernel": Client(
+        "semantic_kernel_client.py", "azure", "semantic-kernel", tls=True, keys=True
+    ),
+    "strands-agents": Client("strands_agent.py", "strands", "strands-agents[bidi-openai]"),
+    "openai-realtime-api (npm)": Client("realtime_api_npm.mjs", "npm", "openai-realtime-api"),
+    "@mastra/voice-openai-realtime": Client(
+        "mastra_voice.mjs", "npm", "@mastra/voice-openai-realtime"
+    ),
+    "@livekit/agents-plugin-openai": Client(
+        "livekit_node.mjs", "npm", "@livekit/agents-plugin-openai"
+    ),
     "@openai/agents-realtime (WebRTC in Chromium)": Client(
         "chromium.py", "npm", "@openai/agents-realtime", "page_agents.mjs", keys=True
     ),
@@ -119,6 +134,7 @@ async def run(client: Client) -> Results:
             environment["CLIENTS_NODE_MODULES"] = environment["NODE_PATH"]
             if certificate is not None:
                 environment["NODE_EXTRA_CA_CERTS"] = str(certificate)
+                environment["SSL_CERT_FILE"] = str(certificate)
             process = await asyncio.create_subprocess_exec(
                 *client.command(address),
                 env=environment,
