@@ -23,6 +23,7 @@ from agent.runtime.call import CallRunner
 from agent.runtime.engine_tasks import Engines
 from agent.server.app import AgentServer
 from agent.session.playback import Delivery
+from agent.transports import rtc_peer
 from agent.transports.webrtc import WebRtcTransport
 from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer
@@ -207,3 +208,32 @@ def test_the_events_of_a_call_leave_a_slow_link_to_its_sound(monkeypatch):
     second = [wait for at, wait in link.waits if ends[0] < at < ends[1]]
     assert max(second) < 0.25
     assert link.dropped < 10
+
+
+@pytest.mark.slow
+def test_the_first_reply_on_a_slow_link_does_not_wait_for_a_report(monkeypatch):
+    """A browser's first report on sound comes when the reply is over; late events come before."""
+
+    async def none_yet(_):
+        return None
+
+    link = QueuedLink()
+    monkeypatch.setattr(rtc_peer, "reported_loss", none_yet)
+
+    async def hold():
+        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
+        engines = scripted(
+            "This is an answer of some length, with events for all of its words. " * 3, Rushing
+        )
+        engines.responder._steps = 24
+        connection = RtcCall(engines, SETTINGS, CONDITIONS[0])
+        connection.relay._links = (connection.relay._links[0], link)
+        caller = Caller(connection)
+        sound = np.concatenate([silence(0.1, WIRE_RATE), speech(0.6, WIRE_RATE)])
+        async with caller.silence():
+            turn = await caller.ask(1, SpokenQuestion("q", sound, "how are you"))
+        assert turn.answered
+
+    in_memory(hold())
+    assert len(link.waits) > 500
+    assert link.dropped < 40, "the voice fits the link, but for its first seconds"

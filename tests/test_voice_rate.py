@@ -35,6 +35,27 @@ def after(*reports, rate=None):
     return rate.coding
 
 
+def test_a_link_that_is_known_to_be_slow_needs_no_report():
+    rate = VoiceRate(56_000)
+    rate.report(0.0, 0.0)
+    rate.start_slowly()
+    rate.start_slowly()
+    assert rate.coding == SAVING, "a report of silence says nothing, and one step is enough"
+
+
+def test_a_voice_that_is_coded_low_already_starts_as_it_is():
+    rate = VoiceRate(24_000)
+    rate.start_slowly()
+    assert rate.coding == VoiceCoding(24_000)
+
+
+def test_a_report_of_sound_says_more_than_late_events():
+    rate = VoiceRate(56_000)
+    rate.report(0.0, 5.0)
+    rate.start_slowly()
+    assert rate.coding == FULL
+
+
 def test_one_burst_changes_nothing():
     assert after((0.1, 1.0), (0.0, 1.0), (0.1, 1.0), (0.0, 1.0)) == FULL
 

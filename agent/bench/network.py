@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ CALLERS: Final[dict[TransportName, Callable[[int, Condition, int], NetworkCaller
     TransportName.REALTIME: WebsocketCaller,
 }
 """Callers by transport."""
+QUESTION_SECONDS: Final = 6.0
+"""Seconds that a question and its reply take, as a first guess."""
 SETTLE_SECONDS: Final = 1.0
 """Seconds after the last reply at which nothing may wait any more."""
 VARIABLES: Final = {
@@ -140,19 +143,49 @@ def network_questions(count: int) -> list[SpokenQuestion]:
     ]
 
 
+PlannedCall = tuple[TransportName, Condition]
+
+
+class TimeLeft:
+    """Estimates how long the rest of a bench takes.
+
+    Args:
+        calls: number of calls of the bench.
+        seconds: guess for one call, until the first is over.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, calls: int, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._calls = calls
+        self._guess = seconds
+        self._clock = clock
+        self._began = clock()
+        self._done = 0
+
+    def finish(self) -> None:
+        """Note that one more call is over."""
+        self._done += 1
+
+    def __str__(self) -> str:
+        taken = self._clock() - self._began
+        each = taken / self._done if self._done else self._guess
+        minutes = max(1, round((self._calls - self._done) * each / 60))
+        return f"{self._done + 1} of {self._calls}, about {minutes} min left"
+
+
 def run_network_bench(
-    transports: Sequence[TransportName],
-    conditions: Sequence[Condition],
+    calls: Sequence[PlannedCall],
     questions: int,
     seed: int,
     config: Path | None,
     progress: Progress,
 ) -> Iterator[NetworkCall]:
-    """Hold a call over each network and transport with a server in a process of its own.
+    """Hold calls with a server in a process of its own, those of one transport after another.
 
     Args:
-        transports: `TransportName.WEBRTC` and `TransportName.REALTIME`, or one of them.
-        conditions: the networks.
+        calls: transport and network of each: `TransportName.WEBRTC` or `TransportName.REALTIME`.
         questions: number of spoken questions of each call.
         seed: of losses and delays.
         config: settings file of the server.
@@ -166,12 +199,16 @@ def run_network_bench(
     progress("speaking the questions")
     asked = network_questions(questions)
     with running_server(progress, config=config, variables=VARIABLES) as (port, process):
-        for transport in transports:
-            progress(f"{transport}: warming up")
-            asyncio.run(hold_call(transport, port, CONDITIONS[0], asked[:1], seed))
-            for condition in conditions:
-                progress(f"{transport}: {condition.name}")
-                yield asyncio.run(hold_call(transport, port, condition, asked, seed, process))
+        warm: set[TransportName] = set()
+        left = TimeLeft(len(calls), SETTLE_SECONDS + QUESTION_SECONDS * len(asked))
+        for transport, condition in calls:
+            if transport not in warm:
+                progress(f"{transport}: warming up")
+                asyncio.run(hold_call(transport, port, CONDITIONS[0], asked[:1], seed))
+                warm.add(transport)
+            progress(f"{transport}: {condition.name} ({left})")
+            yield asyncio.run(hold_call(transport, port, condition, asked, seed, process))
+            left.finish()
 
 
 async def hold_call(

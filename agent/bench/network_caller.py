@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from agent.audio.samples import Samples
 from agent.bench.network_link import Condition
 from agent.bench.network_relay import HERE, WINDOW_BYTES, TcpRelay, UdpRelay
+from agent.bench.page_sound import PageSound
 from agent.errors import CallError
 from agent.latency.connection import (
     AgentConnection,
@@ -21,14 +22,10 @@ from agent.latency.connection import (
     ReceivedReplyStart,
 )
 from agent.latency.playout_buffer import FRAME_SECONDS, PlayoutBuffer
-from agent.latency.realtime import RealtimeConnection
+from agent.latency.realtime import Event, RealtimeConnection
 from agent.latency.rtc_caller import BROWSER_CODING
 from agent.latency.turn_log import MIN_GAP
 from agent.latency.webrtc import WebRtcConnection
-
-SLOW_BYTES: Final = 64_000
-"""Bytes that the network has not taken, from which on the microphone's sound is dropped; the page
-does the same."""
 
 TAIL_SECONDS: Final = 0.2
 """Seconds by which the event of a reply's end may be ahead of its last sound."""
@@ -53,8 +50,8 @@ class NetworkCaller(AgentConnection, Protocol):
 class WebsocketCaller(RealtimeConnection):
     """A caller over a websocket, with the habits of the page.
 
-    Sound is heard as it comes, after what still plays; a gap within a reply is a glitch. While the
-    network does not take the microphone's sound, it is dropped.
+    Sound is heard as it comes, after what still plays; a gap within a reply is a glitch. On a slow
+    network sound goes as G.711, and the microphone's is left out where it would be late.
 
     Args:
         port: of the server on this machine.
@@ -66,7 +63,7 @@ class WebsocketCaller(RealtimeConnection):
         super().__init__("")
         self.relay = TcpRelay(port, condition, seed)
         self.glitches = 0
-        self.dropped = 0
+        self._page = PageSound(0.0)
         self._heard_until = 0.0
         self._within_reply = False
 
@@ -82,16 +79,21 @@ class WebsocketCaller(RealtimeConnection):
         except CallError:
             await self.relay.close()
             raise
+        self._page = PageSound(_now())
         assert self._websocket is not None
         sock = self._websocket.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WINDOW_BYTES)
 
     async def send(self, frame: Samples) -> None:
         assert self._websocket is not None, "connect first"
-        if self._websocket.transport.get_write_buffer_size() > SLOW_BYTES:
-            self.dropped += 1
-            return
-        await super().send(frame)
+        waiting = self._websocket.transport.get_write_buffer_size()
+        for event in self._page.frame(frame, waiting, _now()):
+            await self._tell(event)
+
+    async def _taken(self, event: Event) -> Event:
+        for answer in self._page.take(event, _now()):
+            await self._tell(answer)
+        return self._page.decode(event)
 
     async def receive(self) -> AsyncIterator[ReceivedEvent]:
         async for received in super().receive():

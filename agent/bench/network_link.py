@@ -86,6 +86,7 @@ CONDITIONS: Final = (
     Condition("jitter-200", jitter=0.2),
     Condition("reordered", overtaken=0.1),
     Condition("duplicates", duplicated=0.1),
+    Condition("128-kbit", rate=128_000),
     Condition("64-kbit", rate=64_000),
     Condition("stall-3s", stall=3.0),
 )

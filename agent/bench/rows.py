@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,34 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], command: str) -> N
     """
     machine = {"what": "machine", "command": command, **_this_machine()}
     _write(path, [machine, *rows], "w")
+
+
+def begun_rows(path: Path, command: str) -> list[dict[str, Any]]:
+    """The rows that an earlier run of this command has left, if it was of this commit, too.
+
+    A line that was cut off while it was written does not count.
+
+    Raises:
+        CallError: the file cannot be read.
+    """
+    try:
+        text = path.read_text("utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallError(f"{path}: cannot be read: {error}") from error
+    rows = list(_objects(text))
+    machine = rows[0] if rows else {}
+    same = machine.get("command") == command and machine.get("commit") == _commit()
+    return rows[1:] if same else []
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -40,9 +40,11 @@ class RowKeeper:
     """Takes rows as they come: into a file, and as JSON to the terminal.
 
     Args:
-        file: file for the rows; None: they are in no file. Begun anew, with the machine.
+        file: file for the rows; None: they are in no file. Begun anew, with the machine, unless it
+            ``resumes``.
         command: command line of the benchmark, for the file.
         as_json: whether each row is printed at once.
+        resumes: whether a file that an earlier run of the command has begun is gone on with.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -51,15 +53,19 @@ class RowKeeper:
         table: the rows so far.
     """
 
-    def __init__(self, file: Path | None, command: str, as_json: bool) -> None:
-        from agent.bench.rows import write_rows
+    def __init__(
+        self, file: Path | None, command: str, as_json: bool, *, resumes: bool = False
+    ) -> None:
+        from agent.bench.rows import begun_rows, write_rows
 
         check_file(file)
+        self.table: list[dict[str, Any]] = []
         if file is not None:
-            write_rows(file, [], command)
+            if resumes:
+                self.table = [row for row in begun_rows(file, command) if not row.get("error")]
+            write_rows(file, self.table, command)
         self._file = file
         self._as_json = as_json
-        self.table: list[dict[str, Any]] = []
 
     def take(self, row: dict[str, Any]) -> None:
         """Keep one more row."""

@@ -99,11 +99,15 @@ class RealtimeConnection:
                 event = json.loads(message)
                 if self._on_event is not None:
                     self._on_event(event)
-                for received in received_events(event):
+                for received in received_events(await self._taken(event)):
                     yield received
         except ConnectionClosed as error:
             raise lost(error) from None
         raise hung_up(self._websocket.close_reason)
+
+    async def _taken(self, event: Event) -> Event:
+        """An event of the server as its meaning is read; callers with habits act on it here."""
+        return event
 
     async def close(self) -> None:
         if self._websocket is not None:

@@ -69,9 +69,11 @@ class Pinged:
 
     Attributes:
         client_time_ms: milliseconds on the client's clock.
+        server_time_ms: of the newest pong that the client has; None: it does not tell.
     """
 
     client_time_ms: float
+    server_time_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class ClientEvents:
             case DeviceChange():
                 return DeviceChanged()
             case Ping():
-                return Pinged(event.client_time_ms)
+                return Pinged(event.client_time_ms, event.server_time_ms)
             case _:
                 raise AssertionError(event)
 

@@ -175,6 +175,7 @@ class Ping(BaseEvent):
     """``onebreath.ping``."""
 
     client_time_ms: float = Field(allow_inf_nan=False)
+    server_time_ms: float | None = Field(None, allow_inf_nan=False)
 
 
 class DeviceChange(BaseEvent):

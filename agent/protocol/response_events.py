@@ -35,7 +35,7 @@ class ResponseEvents:
     Attributes:
         started: the reply.
         shared: fields of the response object that the session decides on.
-        output_format: the sound of the response; a later `session.update` is for later ones.
+        output_format: the sound of the response.
     """
 
     started: ReplyStarted
@@ -128,6 +128,15 @@ class ResponseEvents:
             delta = base64.b64encode(self.output_format.encode(samples)).decode("ascii")
             place = self._part_place(self.started.item_id)
             yield "response.output_audio.delta", {**place, "delta": delta}
+
+    def change_sound(self, output_format: WireFormat, shared: Event) -> None:
+        """Go on in another format.
+
+        Args:
+            shared: fields of the response object that the session decides on, with that format.
+        """
+        if output_format != self.output_format:
+            self.output_format, self.shared, self._resampler = output_format, shared, None
 
     def drop_sound(self) -> None:
         """Forget the sound that is being resampled."""

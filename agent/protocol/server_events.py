@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
+from agent.audio.wire_format import WireFormat
 from agent.protocol import objects
 from agent.protocol.client_events import Pinged
 from agent.protocol.objects import Event
@@ -214,10 +215,18 @@ class EventWriter:
 
     def _configured(self, settings: Configure) -> Iterator[Named]:
         self.configure(settings)
+        if self.own_events and settings.output_format is not None:
+            self._change_sound(settings.output_format)
         yield "session.updated", {"session": self.session}
         if settings.ignored:
             message = "not applied: " + "; ".join(settings.ignored)
             yield "onebreath.notice", {"code": "settings_ignored", "message": message}
+
+    def _change_sound(self, sound: WireFormat) -> None:
+        """Go on with running responses in another format; a client of the API expects their own."""
+        for reply in self._responses.values():
+            if reply.started.output_format is None:
+                reply.change_sound(sound, self._session.of_responses(sound))
 
     def _resumed(self, notice: Resumed) -> Iterator[Named]:
         """The first events of a connection over which the session goes on."""

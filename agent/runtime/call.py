@@ -31,6 +31,7 @@ from agent.runtime.connection_slot import CallOver, ConnectionSlot, NextConnecti
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.runtime.logs import current_call
 from agent.runtime.tool_tasks import ToolTasks
+from agent.runtime.unsent import MAX_UNSENT, Unsent
 from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
 from agent.session.connection import Connection
 from agent.session.events import (
@@ -42,6 +43,7 @@ from agent.session.events import (
     Decided,
     Input,
     Leave,
+    SoundBacklog,
     Tick,
 )
 from agent.session.notices import (
@@ -57,14 +59,14 @@ from agent.session.notices import (
 from agent.session.playback import Delivery
 from agent.session.session import Session
 from agent.tools.base import TelephoneLine
-from agent.transports.base import Disconnected, RuleBroken, Transport
+from agent.transports.base import Disconnected, Lagging, RuleBroken, Transport
 
 log = logging.getLogger("onebreath.call")
 
-MAX_UNSENT = 512
-"""Notices that may wait for a slow client; one more ends the call."""
 TURN_SECONDS = 0.002
 """Seconds of work on a client's sound after which the event loop gets its turn."""
+BACKLOG_SECONDS = 0.1
+"""Seconds between two looks at a connection for which a reply is held back."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
 LAST_WORDS_SECONDS = 1.0
@@ -127,7 +129,10 @@ class CallRunner:
         self._caller_audio = CallerAudio(
             engines.new_gate(), transport.rate, self._clock(), echo, level
         )
-        self._unsent: asyncio.Queue[Notice] = asyncio.Queue(MAX_UNSENT)
+        self._unsent = Unsent()
+        self._delivery = delivery
+        self._held_back = False
+        self._backlog_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -156,7 +161,7 @@ class CallRunner:
                 try:
                     await self._serve(self._group)
                 finally:
-                    for timer in (self._timer, self._idle_timer):
+                    for timer in (self._timer, self._idle_timer, self._backlog_timer):
                         if timer is not None:
                             timer.cancel()
                     self._engine_tasks.stop()
@@ -208,7 +213,7 @@ class CallRunner:
         log.info("the connection is lost; the session waits %.0f s", self._slot.patience)
         self._connected = False
         self._stop_exchange()
-        self._unsent = asyncio.Queue(MAX_UNSENT)  # the next one is told where things stand
+        self._begin_unsent()  # the next one is told where things stand
         self._handle(ConnectionLost(self._last_seen))
         self._release(transport)
 
@@ -231,7 +236,8 @@ class CallRunner:
             self._stop_exchange()
             self._release(old)
         self._transport, self._connected = another.transport, True
-        self._unsent = asyncio.Queue(MAX_UNSENT)
+        self._begin_unsent()
+        self._delivery = another.delivery
         self._last_message_at = self._steady_since = now
         self._caller_audio.reconnected(another.transport.rate, now)
         resumed = ConnectionResumed(seen, another.delivery, another.played, another.token)
@@ -296,7 +302,7 @@ class CallRunner:
 
     @property
     def _crowded(self) -> bool:
-        return self._unsent.qsize() > MAX_UNSENT // 2
+        return len(self._unsent) > MAX_UNSENT // 2
 
     def _watch_idleness(self) -> None:
         """Hang up on a client that is silent; one timer a call is cheaper than one a message.
@@ -319,6 +325,8 @@ class CallRunner:
                 notice = await unsent.get()
                 async with asyncio.timeout(SEND_SECONDS):
                     await transport.send(notice)
+                unsent.sent(notice)
+                self._watch_backlog()
         except Disconnected:
             # What was received last tells how the client went, by hanging up or not.
             await asyncio.wait(self._connection_tasks[:1], timeout=LAST_WORDS_SECONDS)
@@ -357,7 +365,7 @@ class CallRunner:
                 while not self._session.decisions.idle:
                     self._decided.clear()
                     await self._decided.wait()
-                while self._unsent.qsize() and not self._over.is_set():  # noqa: ASYNC110
+                while len(self._unsent) and not self._over.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
 
     # ---- the session ---------------------------------------------------------------
@@ -379,6 +387,24 @@ class CallRunner:
             self._execute(command)
         if isinstance(event, Decided):
             self._decided.set()
+        self._watch_backlog()
+
+    def _begin_unsent(self) -> None:
+        self._unsent, self._held_back = Unsent(), False
+
+    def _watch_backlog(self) -> None:
+        """Tell the session where sound waits for the connection, and where it does no longer."""
+        behind = self._transport.behind() if isinstance(self._transport, Lagging) else 0.0
+        full = self._unsent.full(self._delivery, behind, was=self._held_back)
+        if full is not self._held_back:
+            self._held_back = full
+            self._handle(SoundBacklog(full))
+        if full and self._backlog_timer is None:  # a client may send nothing but pings
+            self._backlog_timer = self._loop.call_later(BACKLOG_SECONDS, self._watch_again)
+
+    def _watch_again(self) -> None:
+        self._backlog_timer = None
+        self._watch_backlog()
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, WakeAt):
@@ -439,7 +465,7 @@ class CallRunner:
         if not self._connected:
             return
         try:
-            self._unsent.put_nowait(notice)
+            self._unsent.put(notice)
         except asyncio.QueueFull:
             end = CallEnd(Outcome.DISCONNECTED, POLICY_VIOLATION, "the client reads too slowly")
             if self._slot is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 
 class ConnectionState(Enum):
@@ -52,6 +53,14 @@ TABLE: dict[tuple[ConnectionState, ConnectionEvent], tuple[ConnectionState, Conn
 """The next state and what is done; a pair that is not listed changes nothing."""
 
 
+TELL_SECONDS: Final = 10.0
+"""Seconds between two remarks that the connection is slow."""
+SLOW_ADVICE: Final = (
+    "the connection takes less sound than is spoken, so the reply is held back; ask for audio/pcmu "
+    "(session.update, audio.output.format and audio.input.format), a sixth of PCM, or use WebRTC"
+)
+
+
 @dataclass(slots=True)
 class Connection:
     """The connection of one session.
@@ -62,12 +71,16 @@ class Connection:
         last_seen: monotonic second at which the client was last known to be there, while it is
             lost.
         deadline: monotonic second until which it may come back; infinite while it is there.
+        congested: whether so much sound waits for the connection that no more may follow.
+        told_slow: monotonic second at which the client was last told so.
     """
 
     patience: float = 0.0
     state: ConnectionState = ConnectionState.UP
     last_seen: float = 0.0
     deadline: float = math.inf
+    congested: bool = False
+    told_slow: float = -math.inf
 
     @property
     def up(self) -> bool:
@@ -82,12 +95,22 @@ class Connection:
         """
         was = self.state
         self.state, action = TABLE.get((was, event), (was, ConnectionAction.NOTHING))
+        if action in (ConnectionAction.HOLD, ConnectionAction.GO_ON):
+            self.congested = False  # what waited for the old connection is dropped
         if action is ConnectionAction.HOLD:
             self.last_seen, self.deadline = seen, now + self.patience
         elif action is ConnectionAction.GO_ON:
             self.last_seen = seen if was is ConnectionState.UP else self.last_seen
             self.deadline = math.inf
         return action
+
+    def congest(self, full: bool, now: float) -> bool:
+        """Take how much sound waits; returns whether the client is to be told of it."""
+        self.congested = full
+        tell = full and now - self.told_slow >= TELL_SECONDS
+        if tell:
+            self.told_slow = now
+        return tell
 
     def expire(self, now: float) -> ConnectionAction:
         """Take the passing of time."""

@@ -362,6 +362,17 @@ class ConnectionResumed:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundBacklog:
+    """Sound waits for the connection, which takes less than is spoken, or does so no longer.
+
+    Attributes:
+        full: whether so much waits that no more may follow.
+    """
+
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceChanged:
     """The client has another microphone or speaker: its echo cancellation begins anew."""
 
@@ -403,6 +414,7 @@ Input = (
     | CallEnding
     | ConnectionLost
     | ConnectionResumed
+    | SoundBacklog
     | DeviceChanged
     | ToolReturned
     | Leave

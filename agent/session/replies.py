@@ -267,6 +267,8 @@ class Replies:
             return now  # a draft without sound, complete before it was used
         if self.current.waits(now):
             return self.current.waits_until
+        if self.connection.congested and not self.current.playback.all_sent:
+            return None
         return self.current.playback.next_due(now)
 
     @property

@@ -203,8 +203,9 @@ class ReplyInFlight:
         self.playback.close_segment(spoken.segment)
 
     def pump(self, now: float) -> Iterator[Command]:
-        """Send the sound that is due, unless the reply is paused or nobody is there."""
-        if self.paused or not self.connection.up or self.waits(now):
+        """Send the sound that is due, unless the reply is paused or the client cannot take it."""
+        ready = self.connection.up and not self.connection.congested
+        if self.paused or not ready or self.waits(now):
             return
         for samples in self.playback.due(now):
             yield Play(self.response_id, self.entry.item_id, samples, self.playback.rate)

@@ -17,7 +17,7 @@ from agent.reply import FunctionTool, Prefilled, ReplyOptions
 from agent.session.barge_in import BargeIn
 from agent.session.client_requests import ClientRequests
 from agent.session.commands import Command, WakeAt
-from agent.session.connection import Connection, ConnectionAction, ConnectionEvent
+from agent.session.connection import SLOW_ADVICE, Connection, ConnectionAction, ConnectionEvent
 from agent.session.conversation import Conversation
 from agent.session.decisions import Decisions
 from agent.session.effects import Effects
@@ -45,6 +45,7 @@ from agent.session.events import (
     RespondNow,
     RetrieveItem,
     SegmentSpoken,
+    SoundBacklog,
     SoundReady,
     StageFailed,
     TextTyped,
@@ -227,6 +228,8 @@ class Session:
                 return self._connection_lost(event, now)
             case ConnectionResumed():
                 return self._resumed(event, now)
+            case SoundBacklog():
+                return self._backlog(event, now)
             case DeviceChanged():
                 self.replies.unsettle()
                 return iter(())
@@ -281,6 +284,11 @@ class Session:
         yield from self.user_turn.tell_again()
         for reply in running:
             yield from self.replies.items.tell_again(reply, now)
+
+    def _backlog(self, event: SoundBacklog, now: float) -> Iterator[Command]:
+        """Hold a reply back while the connection is behind, so that the client hears now."""
+        if self.connection.congest(event.full, now):
+            yield Remark("network_slow", SLOW_ADVICE)
 
     def _wait_for_client(self, now: float) -> Iterator[Command]:
         """Carry out what time makes due while nobody is there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from websockets.frames import CloseCode
 
@@ -67,3 +67,11 @@ class Transport(Protocol):
             code: close code (``agent.close_codes``).
             reason: one sentence for the client.
         """
+
+
+@runtime_checkable
+class Lagging(Protocol):
+    """A transport that knows how far its client is behind."""
+
+    def behind(self) -> float:
+        """Seconds by which the client is behind what was sent to it."""

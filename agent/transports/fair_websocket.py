@@ -33,6 +33,9 @@ BURST_SECONDS = 0.25
 CLOSED_SECONDS = 0.02
 """Seconds of parsing after our close frame, in search of the peer's; a flood can have filled the
 buffers of the operating system with a million frames."""
+WRITE_BYTES = 8192
+"""Bytes that may wait in this process for a slow client; what follows them waits in the call,
+which drops the sound of a reply that was interrupted."""
 MAX_FRAGMENTS = 4096
 """Fragments of one message; what they hold has bounds of its own, and they may hold nothing."""
 MAX_HEADER = 32_768
@@ -78,6 +81,7 @@ class FairWebsocket(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self._unparsed = bytearray()
         self._work = TokenBucket(SHARE, BURST_SECONDS, self.loop.time())
+        cast("asyncio.Transport", transport).set_write_buffer_limits(WRITE_BYTES)
         self.transport = cast("asyncio.Transport", _Valve(transport, self._go_on))
 
     def handle_cont(self, event: Frame) -> None:

@@ -18,6 +18,8 @@ CLEAN: Final = 0.02
 """Share of lost packets up to which the next higher rate may be tried."""
 PATIENCE_SECONDS: Final = 20.0
 """Seconds of sound without losses before a higher rate is tried; twice that after each in vain."""
+JUDGED_SECONDS: Final = 1.0
+"""Seconds of sound from which on a report says something about a rate; silence fits any link."""
 MAX_PATIENCE: Final = 320.0
 PROOF_SECONDS: Final = 10.0
 """Seconds of sound after which a higher rate has proved itself."""
@@ -55,6 +57,7 @@ class VoiceRate:
         )
         self._level = 0
         self._lossy_before = False
+        self._judged = False
         self._clean = 0.0
         self._patience = PATIENCE_SECONDS
         self._unproven = False
@@ -62,6 +65,15 @@ class VoiceRate:
     @property
     def coding(self) -> VoiceCoding:
         return self._levels[self._level]
+
+    def start_slowly(self) -> None:
+        """Take the next lower rate where events arrive late and no report tells of sound yet.
+
+        Browsers report every five seconds; by then a whole reply has broken.
+        """
+        lower = self._levels[1].bitrate < self._levels[0].bitrate
+        if lower and not self._judged and self._level == 0:
+            self._level = 1
 
     def report(self, lost: float, sound: float, slow: bool = False) -> None:
         """Take a report of the client.
@@ -73,6 +85,7 @@ class VoiceRate:
             slow: whether events arrive late, too, so that the losses are no accident: one report
                 is enough then.
         """
+        self._judged = self._judged or sound >= JUDGED_SECONDS
         if self._level < len(LOSSY) and lost >= LOSSY[self._level]:
             if slow or self._lossy_before or lost >= VERY_LOSSY:
                 self._go_down()

@@ -299,17 +299,21 @@ class WebRtcTransport:
 
     async def _adapt(self) -> None:
         """Code the voice for the losses that the client reports, once for each report."""
-        report = await rtc_peer.reported_loss(self._peer)
-        if report is None or (self._reported is not None and report[0] == self._reported[0]):
-            return
-        sounded_before = 0.0 if self._reported is None else self._reported[1]
         before = self._rate.coding
-        sounded = self._track.sounded - sounded_before
-        self._rate.report(report[1], sounded, self._outbox.slow)
-        self._reported = report[0], self._track.sounded
+        if self._outbox.slow:
+            self._rate.start_slowly()
+        report = await rtc_peer.reported_loss(self._peer)
+        if report is not None and (self._reported is None or report[0] != self._reported[0]):
+            self._take_report(report)
         if self._rate.coding != before:
             log.info("the voice has %d bit/s from now on", self._rate.coding.bitrate)
             self._track.code(self._rate.coding)
+
+    def _take_report(self, report: tuple[datetime, float]) -> None:
+        sounded_before = 0.0 if self._reported is None else self._reported[1]
+        sounded = self._track.sounded - sounded_before
+        self._rate.report(report[1], sounded, self._outbox.slow)
+        self._reported = report[0], self._track.sounded
 
     # ---- to the client -------------------------------------------------------------
 

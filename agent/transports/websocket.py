@@ -14,6 +14,7 @@ from agent.config.settings import ServerSettings
 from agent.protocol import WIRE_RATE, ClientMessage, EventWriter, Pinged, Reading
 from agent.session.notices import Notice, Trouble
 from agent.transports.base import Disconnected, RuleBroken, WayBack, lost
+from agent.transports.client_lag import ClientLag
 from agent.transports.observers import Observers
 from agent.transports.pace import Pace, Paces
 from agent.transports.reading import EventReader, begins_turn, read_beside
@@ -45,6 +46,7 @@ class WebsocketTransport:
         self._writer = writer
         self.reader = EventReader(settings.max_message_bytes, reading)
         self._pace = pace or Paces().of("")
+        self._lag = ClientLag()
         self.released = asyncio.Event()
         self.observers = Observers()
 
@@ -71,7 +73,7 @@ class WebsocketTransport:
             for item in self.reader.read(wire):
                 self._pace.note(len(wire), begins_turn(item))
                 if isinstance(item, Pinged):
-                    await self._send_event(self._writer.pong(item, time.monotonic()))
+                    await self._answer(item)
                 else:
                     yield item
             if (remark := self._pace.remark()) is not None:
@@ -81,6 +83,17 @@ class WebsocketTransport:
             await self._pace.rest()
             if self.reader.exhausted:
                 raise RuleBroken(POLICY_VIOLATION, "too many events that could not be read")
+
+    async def _answer(self, ping: Pinged) -> None:
+        pong = self._writer.pong(ping, time.monotonic())
+        newest = None if ping.server_time_ms is None else ping.server_time_ms / 1000
+        # To the same digits as in the pong, by which the client confirms it.
+        self._lag.pinged(ping.client_time_ms / 1000, newest, pong["server_time_ms"] / 1000)
+        await self._send_event(pong)
+
+    def behind(self) -> float:
+        """Seconds by which the client is behind what was sent to it; 0 where it does not tell."""
+        return self._lag.behind(time.monotonic())
 
     def beside(self, message: str | bytes) -> Iterator[ClientMessage | Trouble]:
         """Read an event of one that controls the call beside its client."""

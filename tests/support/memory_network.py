@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from agent.audio.samples import Samples
-from agent.bench.network_caller import SLOW_BYTES
 from agent.bench.network_link import Condition, StreamLink
 from agent.bench.network_relay import WINDOW_BYTES
+from agent.bench.page_sound import PageSound, as_text
 from agent.bench.virtual_call import VirtualConnection
 from agent.bench.virtual_time import VirtualLoop
+from agent.errors import CallError
+from agent.latency.connection import ReceivedEvent
+from agent.latency.realtime import received_events
 
 T = TypeVar("T")
 Address = tuple[str, int]
@@ -106,7 +110,9 @@ class StreamCall(VirtualConnection):
     def __init__(self, engines: Any, settings: Any, condition: Condition) -> None:
         super().__init__(engines, settings)
         self.up, self.down = _Way(condition, "up"), _Way(condition, "dn")
-        self.dropped = 0
+        self.page = PageSound(0.0)
+        self.came: list[tuple[float, dict[str, Any]]] = []
+        """Second and content of every event of the server."""
         self._socket.to_server, self._socket.to_client = self.up, self.down
         self._socket.send_text = self._send_text  # type: ignore[method-assign]
 
@@ -115,7 +121,17 @@ class StreamCall(VirtualConnection):
         self.down.put_nowait(text)
 
     async def send(self, frame: Samples) -> None:
-        if self.up.bytes > WINDOW_BYTES + SLOW_BYTES:
-            self.dropped += 1
-        else:
-            await super().send(frame)
+        waiting = max(0, self.up.bytes - WINDOW_BYTES)
+        for event in self.page.frame(frame, waiting, asyncio.get_running_loop().time()):
+            self.up.put_nowait(as_text(event))
+
+    async def receive(self) -> AsyncIterator[ReceivedEvent]:
+        now = asyncio.get_running_loop().time
+        while (text := await self.down.get()) is not None:
+            event = json.loads(text)
+            self.came.append((now(), event))
+            for answer in self.page.take(event, now()):
+                self.up.put_nowait(as_text(answer))
+            for received in received_events(self.page.decode(event)):
+                yield received
+        raise CallError("the agent hung up")

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent.bench.network_relay import TcpRelay
+from agent.bench.network_link import Condition
+from agent.bench.network_relay import INSTANT, TcpRelay
 
 WAIT_SECONDS = 10.0
 
@@ -17,10 +18,11 @@ class Relay:
 
     Args:
         to: the server's port.
+        network: of each connection.
     """
 
-    def __init__(self, to: int) -> None:
-        self._relay = TcpRelay(to)
+    def __init__(self, to: int, network: Condition = INSTANT) -> None:
+        self._relay = TcpRelay(to, network)
         self._ready, self._over = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -53,9 +55,9 @@ class Relay:
 
 
 @contextmanager
-def relay_to(url: str) -> Iterator[Relay]:
+def relay_to(url: str, network: Condition = INSTANT) -> Iterator[Relay]:
     """A relay to the server at ``url``."""
-    relay = Relay(int(url.rpartition(":")[2]))
+    relay = Relay(int(url.rpartition(":")[2]), network)
     relay.start()
     try:
         yield relay

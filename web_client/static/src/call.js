@@ -146,7 +146,7 @@ export class Call {
     this.transport = found;
     if (this.audio && this.audio !== audio) found.use(this.audio); // rebuilt meanwhile
     this.#note({ type: "page.reconnected", transport: found.name, ms: Math.round(now() - began) });
-    cue(audio.context, "back");
+    cue((this.audio ?? audio).context, "back");
     this.#goOn();
   }
 

@@ -15,6 +15,7 @@ const SAME_WAY = 2; // tries over one transport before the other has its turn
 const LOST = new Set(["connection_lost", "server_gone"]);
 /** For so long a server may take a token for used whose connection was given up here. */
 const IN_DOUBT_MS = 6000;
+const BURST_MS = 500; // between two tries at least, however often the browser says that it is online
 /** Refusals that stay the same however often one asks. */
 const FINAL = new Set(["session_gone", "key_refused", "host_refused"]);
 
@@ -116,18 +117,29 @@ export class Reconnection {
     let why = new Problem("connection_lost");
     let unanswered = -Infinity; // when a try was last given up, of which the server may know
     this.running = true;
-    const woken = () => document.visibilityState === "visible" && this.wake();
+    let failed = 0; // since the network came, or the page was looked at
+    let tried = -Infinity;
+    const woken = () => {
+      failed = 0; // a network that has just come may need a second try
+      if (document.visibilityState === "visible" && now() - tried > BURST_MS) this.wake();
+    };
     addEventListener("online", woken);
     document.addEventListener("visibilitychange", woken);
     try {
       for (let tries = 0; this.token && !unwanted(); tries++) {
-        await this.#pause(Math.min(pauseBefore(tries), Math.max(0, until - now())));
+        const pause = Math.max(pauseBefore(failed++), tried + BURST_MS - now());
+        await this.#pause(Math.min(pause, Math.max(0, until - now())));
         if (now() >= until || !this.token || unwanted()) break;
-        if (!navigator.onLine) continue;
+        if (!navigator.onLine) {
+          tries--; // the way was not to blame
+          continue;
+        }
+        tried = now();
         const Way = wayOf(lost.name, wanted, tries) === "webrtc" ? WebrtcTransport : WebsocketTransport;
         const transport = new Way(audio, listener, server, `resume=${this.token}${played}`);
         try {
           await transport.open();
+          await transport.microphoneChanged(); // another may have been taken meanwhile
           return transport;
         } catch (error) {
           transport.drop();

@@ -5,6 +5,7 @@ import { PlainPlayer } from "./plain.js";
 
 const SILENCE_SECONDS = 0.005;
 const DUCK_SECONDS = 0.02;
+const COUNT_MS = 300; // how long the player may take to tell what it has played
 
 export class Speaker {
   /**
@@ -117,10 +118,11 @@ export class Speaker {
     const { port } = this.player;
     const told = new Promise((resolve) => {
       port.onmessage = ({ data }) => resolve(data.reply === reply ? data.playedMs : 0);
+      setTimeout(resolve, COUNT_MS, null); // that of a context which was closed never tells
     });
     port.postMessage({ kind: "stop" });
     if (reply === this.begun) return null; // only a part of it was counted here
-    return /** @type {Promise<number>} */ (told);
+    return /** @type {Promise<number | null>} */ (told);
   }
 
   /** Quieter, until it is known whether the caller interrupts. @param {number} gainDb */

@@ -17,6 +17,7 @@ export async function dial(audio, listener, wanted, server = "") {
     const webrtc = new WebrtcTransport(audio, listener, server);
     try {
       await webrtc.open();
+      await webrtc.microphoneChanged(); // another may have been taken meanwhile
       return webrtc;
     } catch (error) {
       if (wanted === "webrtc" || !isWorthAnother(error)) throw error;

@@ -69,7 +69,8 @@ export class WebrtcTransport {
 
   /** @param {import("../sound/audio_engine.js").AudioEngine} audio */
   use(audio) {
-    this.audio = audio; // the track of the microphone is the same
+    this.audio = audio;
+    void this.microphoneChanged();
     if (this.voice) audio.speaker.playStream(this.voice);
   }
 

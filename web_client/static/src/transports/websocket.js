@@ -2,13 +2,15 @@
 /** The protocol over a websocket: events and sound as JSON. */
 
 import { fromBase64, toBase64 } from "../base64.js";
+import { now } from "../clock.js";
 import { Problem } from "../problems.js";
+import { Decoder, Encoder } from "../sound/g711.js";
 import { bearer, clientSecret, refusalOf } from "./access.js";
 import { isGreeting } from "./greeting.js";
+import { LIGHT, LinkWatch } from "./link_watch.js";
 
 const OPEN_MS = 5000;
 const REFUSED = 1006; // all that a browser tells of a handshake that failed, whatever the reason
-const SLOW_BYTES = 64_000; // about a second of sound that the network has not taken
 const CLOSED = new Map([
   [1013, "server_full"],
   [1000, "call_ended"],
@@ -32,7 +34,13 @@ export class WebsocketTransport {
     this.query = query;
     this.audio = audio;
     this.listener = listener;
-    this.slow = false;
+    this.link = new LinkWatch(now());
+    this.encoder = new Encoder();
+    this.decoder = new Decoder();
+    /** The format of the agent's sound. */
+    this.hears = "";
+    /** Whether sound is left out. */
+    this.behind = false;
     this.hungUp = false;
     /** @type {WebSocket | null} */
     this.socket = null;
@@ -77,7 +85,13 @@ export class WebsocketTransport {
 
   /** @param {WireEvent} event */
   send(event) {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(event));
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    if (event.type === "onebreath.ping") {
+      this.link.pinged(now());
+      // It confirms all that was sent before that pong; a server whose sound is late holds it back.
+      if (this.link.newest !== null) event = { ...event, server_time_ms: this.link.newest };
+    }
+    this.socket.send(JSON.stringify(event));
   }
 
   /** The frames go on with the new one by themselves. */
@@ -96,21 +110,51 @@ export class WebsocketTransport {
 
   /** @param {WireEvent} event */
   #take(event) {
-    if (event.type === "response.output_audio.delta") {
-      this.audio.speaker.play(event.response_id, fromBase64(event.delta));
+    switch (event.type) {
+      case "response.output_audio.delta": {
+        const sound = fromBase64(event.delta);
+        const id = event.response_id;
+        this.audio.speaker.play(id, this.hears === LIGHT ? this.decoder.push(id, sound) : sound);
+        break;
+      }
+      case "session.created":
+        this.link.follow(event.session?.audio?.input?.format?.type);
+        this.hears = event.session?.audio?.output?.format?.type;
+        break;
+      case "session.updated": // of the sound that follows, in a running response too
+        this.hears = event.session?.audio?.output?.format?.type;
+        break;
+      case "response.created":
+        this.hears = event.response?.audio?.output?.format?.type;
+        break;
+      case "onebreath.pong":
+        this.link.ponged(event.server_time_ms, now());
+        break;
+      case "onebreath.notice":
+        if (event.code === "network_slow") this.#change(this.link.late(now()));
     }
     this.listener.event(event);
   }
 
   /** @param {ArrayBuffer} frame */
   #speak(frame) {
-    const { socket } = this;
+    const { socket, link } = this;
     if (socket?.readyState !== WebSocket.OPEN) return;
-    const slow = socket.bufferedAmount > SLOW_BYTES;
-    if (slow && !this.slow) this.listener.problem("network_slow");
-    this.slow = slow;
-    if (slow) return;
-    socket.send(JSON.stringify({ type: "input_audio_buffer.append", audio: toBase64(frame) }));
+    this.#change(link.look(socket.bufferedAmount, now()));
+    const behind = link.isBehind(socket.bufferedAmount, now());
+    if (behind && !this.behind) this.listener.problem("network_slow");
+    this.behind = behind;
+    if (behind) return;
+    const sound = link.format === LIGHT ? this.encoder.push(frame) : frame;
+    if (sound) this.send({ type: "input_audio_buffer.append", audio: toBase64(sound) });
+  }
+
+  /** Both directions in another format; what follows the event is in it. @param {string | null} format */
+  #change(format) {
+    if (!format) return;
+    this.encoder = new Encoder();
+    const sound = { format: format === LIGHT ? { type: format } : { type: format, rate: 24_000 } };
+    this.send({ type: "session.update", session: { type: "realtime", audio: { input: sound, output: sound } } });
   }
 
   /**
