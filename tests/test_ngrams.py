@@ -130,15 +130,19 @@ def test_contexts_that_say_what_shorter_ones_say_are_left_out(tmp_path: Path) ->
     assert (np.diff(table.keys.astype(np.int64)) > 0).all()
 
 
-@pytest.mark.parametrize("largest", [63, 70_000])
-def test_a_table_comes_back_from_a_file(tmp_path: Path, largest: int) -> None:
-    base = packed_model(base_config(), Int8Linear, SHAPE["context_length"])
-    table = table_of({(1,): [(largest, 0.5)], (2, 3): [(0, 0.9), (1, 0.05)]})
+@pytest.mark.parametrize("vocabulary", [64, 70_016])
+def test_a_table_comes_back_from_a_file(tmp_path: Path, vocabulary: int) -> None:
+    config = base_config(vocab_size=vocabulary)
+    base = packed_model(config, Int8Linear, SHAPE["context_length"])
+    table = table_of({(1,): [(vocabulary - 1, 0.5)], (2, 3): [(0, 0.9), (1, 0.05)]})
     found = files.read(save_drafter(base, tmp_path, table)).ngrams
     assert found is not None
     for mine, theirs in zip(found.arrays, table, strict=True):
         assert np.array_equal(mine, theirs)
     assert files.read(save_drafter(base, tmp_path / "without")).ngrams is None
+    save_drafter(base, tmp_path, table_of({(1,): [(vocabulary, 0.5)]}))
+    with pytest.raises(DrafterError, match="tokens that its base does not have"):
+        files.read(tmp_path)
 
 
 def test_a_table_whose_parts_differ_is_refused(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def read(directory: Path) -> DrafterFile:
         raise DrafterError(f"{path} is no safetensors file: {error}.") from error
     config = DrafterConfig.from_json(values.get("drafter", {}))
     calibration = Calibration.from_json(values.get("calibration", {}), config.block)
-    return DrafterFile(config, calibration, _whole(stored), _ngrams(stored, path))
+    return DrafterFile(config, calibration, _whole(stored), _ngrams(stored, path, config))
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def _stored_ngrams(arrays: NgramArrays) -> dict[str, Tensor]:
     return {_NGRAMS + n: torch.from_numpy(a) for n, a in zip(arrays._fields, kept, strict=True)}
 
 
-def _ngrams(stored: Mapping[str, Tensor], path: Path) -> Ngrams | None:
-    """Raises DrafterError where the table's arrays do not fit each other."""
+def _ngrams(stored: Mapping[str, Tensor], path: Path, config: DrafterConfig) -> Ngrams | None:
+    """Raises DrafterError where the table's arrays do not fit each other or the vocabulary."""
     if f"{_NGRAMS}keys" not in stored:
         return None
     try:
@@ -170,6 +170,8 @@ def _ngrams(stored: Mapping[str, Tensor], path: Path) -> Ngrams | None:
         whole[tokens == _MISSING] = -1
     if whole.shape != chances.shape or whole.shape != (len(keys), NEXT):
         raise DrafterError(f"{path} has n-grams whose parts do not belong together.")
+    if whole.size and not -1 <= whole.min() <= whole.max() < config.vocab_size:
+        raise DrafterError(f"{path} has n-grams of tokens that its base does not have.")
     return Ngrams(NgramArrays(keys, whole, chances, marker))
 
 
