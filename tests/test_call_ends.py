@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from agent.responders.base import ResponderError
-from agent.runtime.call import CallRunner
+from agent.runtime.calls import CallRegistry
 from agent.runtime.logs import ConsoleFormatter, JsonFormatter, current_call
 
 QUIET = silence(0.02, 8000)
@@ -166,9 +166,22 @@ async def test_a_call_that_the_server_says_goodbye_in(told: pytest.LogCaptureFix
     assert (ended["outcome"], ended["reason"]) == ("ended", "the server is being stopped")
 
 
+async def test_a_webrtc_call_that_the_server_says_goodbye_in(
+    told: pytest.LogCaptureFixture,
+) -> None:
+    async with up() as server:
+        async with rtc_call(f"http://{server.address}"):
+            for leaver in _leavers():
+                leaver("the server is being stopped")
+            await asyncio.wait_for(server.until_calls(0), 5)
+    (ended,) = lines(told, "call ended")
+    assert (ended["outcome"], ended["reason"]) == ("ended", "the server is being stopped")
+
+
 def _leavers() -> list[Any]:
     """How the running calls are asked to leave, by their servers."""
-    return [each.leave for each in gc.get_objects() if type(each) is CallRunner]
+    registries = [each for each in gc.get_objects() if type(each) is CallRegistry]
+    return [leave for each in registries for leave in each.leavers]
 
 
 async def test_a_failed_reply_and_its_cause_without_a_services_own_words(

@@ -187,7 +187,8 @@ def test_drafts_from_the_table_spare_passes_without_the_drafter(
         passes += mine.stats.forwards
         alone += without.stats.forwards
     assert alone == 24 * len(PROMPTS)
-    assert passes < alone / 2
+    # Eight rows are seven tokens and the model's own: no context was looked up in vain.
+    assert passes == 12 if right > 0.5 else passes < alone / 2
 
 
 @pytest.mark.slow

@@ -52,11 +52,15 @@ class PageSound:
         self._calm_since = now
         self._patience = PATIENCE_SECONDS
         self._tried_at: float | None = None
+        self._heavy = 0
+        """Bytes in the full format that may wait yet after a change."""
         self._pings: deque[float] = deque()
         self._pinged = -PING_SECONDS
         self._newest: float | None = None
         """Time of the newest pong on the server's clock, in milliseconds."""
         self._least_down: float | None = None
+        self._least_trip = 0.0
+        """The fastest answer to a ping; 0: there was none."""
         self._down_late = 0.0
         """How much longer the newest pong was on its way than the fastest one."""
         self._down = StreamResampler(WIRE_RATE, G711_RATE)
@@ -90,7 +94,8 @@ class PageSound:
             case "response.created":
                 self._follow(event["response"])
             case "onebreath.pong":
-                self._pings.popleft()
+                trip = now - self._pings.popleft()
+                self._least_trip = min(self._least_trip or trip, trip)
                 self._newest = event["server_time_ms"]
                 way = now - event["server_time_ms"] / 1000
                 self._least_down = way if self._least_down is None else min(self._least_down, way)
@@ -112,8 +117,11 @@ class PageSound:
 
     def _lag(self, waiting: int, now: float) -> float:
         # What a pong waited for on its way back is not the microphone's lag.
-        asked = now - self._pings[0] - self._down_late if self._pings else 0.0
-        return max(waiting / BYTE_RATES[self.format], asked)
+        known = self._down_late + self._least_trip
+        asked = now - self._pings[0] - known if self._pings else 0.0
+        self._heavy = waiting if self.format == FULL else min(self._heavy, waiting)
+        light = waiting - self._heavy
+        return max(self._heavy / BYTE_RATES[FULL] + light / BYTE_RATES[LIGHT], asked)
 
     def _look(self, waiting: int, now: float) -> Iterator[Event]:
         if self._lag(waiting, now) > LATE_SECONDS:

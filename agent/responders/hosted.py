@@ -229,7 +229,7 @@ class HostedCall(WaitingCall):
                         self._seen.thinks = True
                         patience.thought(_now())
                         limit.reschedule(patience.until)
-        except TimeoutError:
+        except (TimeoutError, APIConnectionError):
             if not told.ended:
                 raise
         return None

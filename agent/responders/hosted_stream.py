@@ -62,10 +62,13 @@ class StreamedReply:
         """
         self._usage = chunk.usage or self._usage
         self.spoke = self.thinks = False
-        for choice in chunk.choices:
+        for choice in chunk.choices or ():
             self.cut = self.cut or choice.finish_reason == "length"
             self.ended = self.ended or bool(choice.finish_reason)
-            self.spoke |= bool(choice.finish_reason or choice.delta.tool_calls)
+            self.spoke |= bool(choice.finish_reason)
+            if choice.delta is None:  # notes of a filter alone, as Azure sends them
+                continue
+            self.spoke |= bool(choice.delta.tool_calls)
             self.thinks |= _thinks(choice)
             if choice.delta.content:
                 self._pieces += 1
@@ -76,8 +79,9 @@ class StreamedReply:
 
     def goes_on(self, chunk: ChatCompletionChunk) -> bool:
         """Whether a chunk goes on with the reply, or completes it."""
-        deltas = [choice.delta for choice in chunk.choices]
-        ends = not self.ended and any(choice.finish_reason for choice in chunk.choices)
+        choices = chunk.choices or ()  # some services leave out what is empty
+        deltas = [choice.delta for choice in choices if choice.delta is not None]
+        ends = not self.ended and any(choice.finish_reason for choice in choices)
         return ends or any(delta.content or delta.tool_calls for delta in deltas)
 
     def finish(self) -> Iterator[ReplyPiece]:

@@ -113,6 +113,7 @@ class CallRunner:
         patience = 0.0 if slot is None else slot.patience
         self._engines = engines
         self._transport = transport
+        self._lagging = transport if isinstance(transport, Lagging) else None
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         tools = engines.tools.offered(transport) if uses_tools(engines.responder) else ()
@@ -206,7 +207,10 @@ class CallRunner:
         """Wait for another connection in place of ``transport``, or end the call with ``end``."""
         if transport is not self._transport or not self._connected:
             return  # another has its place already
-        if self._slot is None or self._ending or not self._slot.patience:
+        if self._ending or self._over.is_set():
+            self._over.set()  # how it ends is known already
+            return
+        if self._slot is None or not self._slot.patience:
             self._end_of_call = end
             self._over.set()
             return
@@ -236,6 +240,7 @@ class CallRunner:
             self._stop_exchange()
             self._release(old)
         self._transport, self._connected = another.transport, True
+        self._lagging = another.transport if isinstance(another.transport, Lagging) else None
         self._begin_unsent()
         self._delivery = another.delivery
         self._last_message_at = self._steady_since = now
@@ -274,10 +279,11 @@ class CallRunner:
             self._lose(transport, CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, reason))
             return
         except AudioError as error:
-            await self._end(CallEnd(Outcome.ENDED, POLICY_VIOLATION, str(error)))
+            self._hang_up(CallEnd(Outcome.ENDED, POLICY_VIOLATION, str(error)))
         except RuleBroken as broken:
-            await self._end(CallEnd(Outcome.ENDED, broken.code, str(broken)))
-        self._over.set()
+            self._hang_up(CallEnd(Outcome.ENDED, broken.code, str(broken)))
+        else:
+            self._over.set()
 
     def _take(self, message: ClientMessage | Trouble) -> None:
         """Take a message that is no sound."""
@@ -342,10 +348,10 @@ class CallRunner:
             end = replace(end, outcome=Outcome.DISCONNECTED)
         elif self._asked_to_leave:
             end = replace(end, outcome=Outcome.ENDED)
+        self._end_of_call = end
         self._group.create_task(self._end(end))
 
     async def _end(self, end: CallEnd) -> None:
-        self._end_of_call = end
         await self._decide_at_end()
         try:
             async with asyncio.timeout(1.0):
@@ -394,13 +400,18 @@ class CallRunner:
 
     def _watch_backlog(self) -> None:
         """Tell the session where sound waits for the connection, and where it does no longer."""
-        behind = self._transport.behind() if isinstance(self._transport, Lagging) else 0.0
-        full = self._unsent.full(self._delivery, behind, was=self._held_back)
+        full = self._unsent.full(self._delivery, self._behind, was=self._held_back)
         if full is not self._held_back:
             self._held_back = full
             self._handle(SoundBacklog(full))
-        if full and self._backlog_timer is None:  # a client may send nothing but pings
+        waits = full and self._backlog_timer is None and not self._over.is_set()
+        if waits:  # a client may send nothing but pings
             self._backlog_timer = self._loop.call_later(BACKLOG_SECONDS, self._watch_again)
+
+    @property
+    def _behind(self) -> float:
+        """Seconds by which the client is behind what was sent to it; 0 where nobody knows."""
+        return self._lagging.behind() if self._lagging is not None and self._connected else 0.0
 
     def _watch_again(self) -> None:
         self._backlog_timer = None

@@ -103,8 +103,13 @@ class Unsent:
         """The place of a notice: a lighter format helps the sound only that it does not follow."""
         lighter = isinstance(notice, Configured) and notice.settings.output_format is not None
         if lighter or (isinstance(notice, Remark) and notice.code == "network_slow"):
-            sound = (n for n, each in enumerate(self._notices) if isinstance(each, Play))
-            return next(sound, len(self._notices))
+            found = len(self._notices)
+            for place in range(found - 1, -1, -1):
+                if isinstance(self._notices[place], Configured):
+                    break  # settings stay in their order
+                if isinstance(self._notices[place], Play):
+                    found = place
+            return found
         return len(self._notices)
 
 

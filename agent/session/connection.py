@@ -96,7 +96,8 @@ class Connection:
         was = self.state
         self.state, action = TABLE.get((was, event), (was, ConnectionAction.NOTHING))
         if action in (ConnectionAction.HOLD, ConnectionAction.GO_ON):
-            self.congested = False  # what waited for the old connection is dropped
+            # What waited for the old connection is dropped, and the new one was told nothing.
+            self.congested, self.told_slow = False, -math.inf
         if action is ConnectionAction.HOLD:
             self.last_seen, self.deadline = seen, now + self.patience
         elif action is ConnectionAction.GO_ON:

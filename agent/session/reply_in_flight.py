@@ -35,6 +35,8 @@ from tts.segments import Segmenter
 from tts.speakable import Speakable, speakable
 
 _UNSPEAKABLE = "the voice cannot speak all letters of the reply; those of other scripts are skipped"
+BURST_SECONDS = 5.0
+"""Seconds of sound that go at once; then it is looked at whether the connection takes them."""
 WORK = (Stage.PROMPT, Stage.FIRST_TEXT, Stage.FIRST_SOUND)
 """The marks that end an engine's work for a reply."""
 
@@ -207,8 +209,12 @@ class ReplyInFlight:
         ready = self.connection.up and not self.connection.congested
         if self.paused or not ready or self.waits(now):
             return
+        burst = 0.0
         for samples in self.playback.due(now):
             yield Play(self.response_id, self.entry.item_id, samples, self.playback.rate)
+            burst += len(samples) / self.playback.rate
+            if burst >= BURST_SECONDS:
+                break  # the next wake goes on, unless the connection cannot take it
         audible = self.playback.first_audible
         first = audible is not None and audible < self.playback.sent
         if first and Stage.FIRST_PLAYED not in self.timings.marks:

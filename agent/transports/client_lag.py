@@ -12,6 +12,9 @@ from typing import Final
 
 MAX_PONGS: Final = 64
 """Pongs that are remembered; the oldest of more is the one that counts."""
+WINDOW_SECONDS: Final = 8.0
+"""Seconds of pings whose least lag is that of the way itself: a delay that stays, such as that of a
+download beside the call, is none of what was sent."""
 STALE_SECONDS: Final = 3.0
 """Seconds after a ping for which it says something; a page that is hidden pings once a minute."""
 
@@ -26,7 +29,8 @@ class ClientLag:
         self._unconfirmed: deque[float] = deque(maxlen=MAX_PONGS)
         """Monotonic second of each pong that was not confirmed, oldest first."""
         self._least_up: float | None = None
-        self._least_age: float | None = None
+        self._ages: deque[tuple[float, float]] = deque(maxlen=MAX_PONGS)
+        """Second of each ping of late, and how late the oldest pong was then."""
         self._behind = 0.0
         self._pinged_at = 0.0
 
@@ -47,8 +51,10 @@ class ClientLag:
             # The oldest pong that had not come when the ping left is so much late at least.
             left_at = now - (way - self._least_up)
             age = max(0.0, left_at - self._unconfirmed[0]) if self._unconfirmed else 0.0
-            self._least_age = age if self._least_age is None else min(self._least_age, age)
-            self._behind = age - self._least_age
+            self._ages.append((now, age))
+            while now - self._ages[0][0] > WINDOW_SECONDS:
+                self._ages.popleft()
+            self._behind = age - min(each for _, each in self._ages)
         self._unconfirmed.append(now)
 
     def behind(self, now: float) -> float:

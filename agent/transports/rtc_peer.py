@@ -204,7 +204,11 @@ async def close(peer: RTCPeerConnection) -> None:
             with suppress(Exception):
                 await transport.stop()
                 await transport.transport.stop()
-        getattr(peer, _CLOSED).set_result(True)
+        closed = getattr(peer, _CLOSED)
+        if closed.cancelled():  # by the timeout above, where another had begun to close it
+            setattr(peer, _CLOSED, closed := asyncio.get_running_loop().create_future())
+        if not closed.done():
+            closed.set_result(True)
 
 
 def _transports(peer: RTCPeerConnection) -> set[Any]:

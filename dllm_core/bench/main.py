@@ -165,7 +165,7 @@ def measure(
         engine.warm_up()
         return engine
 
-    place: Row = {"threads": torch.get_num_threads()}
+    place: Row = {"threads": threads or torch.get_num_threads()}
     if what in ("step", "agree"):
         engines: dict[str, Engine] = {dtype: load(dtype) for dtype in dtypes}
         if what == "agree":

@@ -13,13 +13,19 @@ _MEMORY = 0.8
 _PRIOR = 2.0
 """Tokens that a reply begins with, expected and accepted."""
 _LEAST_TRUST, _MOST_TRUST = 0.2, 1.5
-_REACH = 1.6
-"""Tokens of a round with the drafter, before it was tried in a reply: less than in the
-default model's held-out replies, so that in doubt it is not asked."""
+_REACH, _REACH_ALONE = 1.6, 2.6
+"""Tokens of a round with the drafter, before it was tried in a reply: beside n-grams less than in
+the default model's held-out replies, so that in doubt it is not asked; without them more, so that
+it is tried."""
 _FORGOTTEN = 0.03
 """Share of the way back to that in a round without the drafter: it is tried again some time."""
 _ROWS_ASKED = 5
 """Rows of a pass that checks a draft of the drafter's."""
+
+
+def usual_reach(*, alone: bool) -> float:
+    """Tokens of a round with the drafter, before it was tried; `alone` is without n-grams."""
+    return _REACH_ALONE if alone else _REACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,13 @@ class DraftCosts:
     draft: float
     """Of drafting a block."""
 
-    @property
-    def may_pay(self) -> bool:
-        """Whether the drafter's pass may ever pay: if not, its context need not be kept."""
-        return _REACH / (self.of(_ROWS_ASKED) + self.draft) > 1 / self.of(1)
+    def may_pay(self, *, alone: bool) -> bool:
+        """Whether the drafter will ever be asked: if not, its context need not be kept.
+
+        Args:
+            alone: whether it has no n-grams beside it.
+        """
+        return usual_reach(alone=alone) / (self.of(_ROWS_ASKED) + self.draft) > 1 / self.of(1)
 
     def of(self, rows: int) -> float:
         """Milliseconds of a pass over so many rows."""
@@ -53,14 +62,21 @@ TYPICAL = DraftCosts(tuple(1 + 0.1 * more for more in range(8)), 0.15)
 class DraftWorth:
     """What drafts have been worth lately in a reply, and whether to ask the drafter for one."""
 
-    reach: float = _REACH
-    """Tokens of a round whose draft was the drafter's, the model's own token included."""
+    usual: float
+    """Tokens of a round whose draft is the drafter's, before it was tried (`usual_reach`)."""
+    reach: float = field(init=False)
+    """The same as lately, the model's own token included."""
     expected: float = _PRIOR
     accepted: float = _PRIOR
+
+    def __post_init__(self) -> None:
+        self.reach = self.usual
 
     def asks(self, recalled: Tree, costs: DraftCosts) -> bool:
         """Whether the drafter is likely to make more tokens a millisecond than the tree of what
         is known without it."""
+        if not costs.draft:
+            return True
         asked = self.reach / (costs.of(_ROWS_ASKED) + costs.draft)
         return asked > recalled.expected / costs.of(len(recalled))
 
@@ -77,7 +93,7 @@ class DraftWorth:
         if asked:
             self.reach = _MEMORY * self.reach + (1 - _MEMORY) * (accepted + 1)
         else:
-            self.reach += _FORGOTTEN * (_REACH - self.reach)
+            self.reach += _FORGOTTEN * (self.usual - self.reach)
 
 
 @dataclass(slots=True)

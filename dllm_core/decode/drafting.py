@@ -24,12 +24,12 @@ from dllm_core.config import DecodeOptions, ModelConfig
 from dllm_core.decode import unmask
 from dllm_core.decode.canvas import CanvasView
 from dllm_core.decode.denoise import Forward
-from dllm_core.decode.draft_economy import TYPICAL, DraftCosts, DraftCounts, DraftWorth
+from dllm_core.decode.draft_economy import TYPICAL, DraftCosts, DraftCounts, DraftWorth, usual_reach
 from dllm_core.decode.stats import DraftRound, DraftStats
 from dllm_core.draft.cache import DraftCache
 from dllm_core.draft.drafter import Drafter
 from dllm_core.draft.echo import Lookup
-from dllm_core.draft.ngrams import LONGEST, OPENING, Opening, Remembered
+from dllm_core.draft.ngrams import OPENING, Opening, Remembered
 from dllm_core.draft.proposal import Proposal
 from dllm_core.draft.sources import Joined
 from dllm_core.draft.tree import Proposes, Tree, grow
@@ -54,8 +54,8 @@ class Drafting:
     """A reply under the rule `draft`; without a drafter, token by token.
 
     `last` is the token before the reply; it is not in the cache yet, whose `drafts` know as many
-    positions as the cache has, unless the drafter was not there when they were read: then nothing
-    is drafted. At most `max_tokens` are made.
+    positions as the cache has; where the drafter was not there when they were read, it is not
+    asked. At most `max_tokens` are made.
     """
 
     planned: int | None = None
@@ -91,7 +91,8 @@ class Drafting:
         self._question = self._table.asked([*cache.ids, last]) if self._table is not None else []
         self._tree: Tree | None = None
         self._planned: _Planned | None = None
-        self._worth, self._counts, self._asked = DraftWorth(), DraftCounts(), False
+        usual = usual_reach(alone=self._table is None)
+        self._worth, self._counts, self._asked = DraftWorth(usual), DraftCounts(), False
         self._open = False
         self._most_rows = options.draft_rows
 
@@ -105,9 +106,9 @@ class Drafting:
         """What the drafter is to draft from for the next round, told once; None for no draft."""
         if self._planned is not None or self._asked or self._drafter is None:
             return None
-        self._asked = True
         if self._room <= 1 or self._most_rows < 2:
             return None
+        self._asked = True
         sure = self._recall()
         self._tree = self._grown(Joined(self._recalled), 0.0)
         drafts = self._drafts
@@ -128,16 +129,10 @@ class Drafting:
         echo = self._lookup.find() if self._lookup is not None else None
         self._recalled = [] if echo is None else [echo]
         if self._table is not None:
-            self._recalled.append(Remembered(self._table, self._before()))
+            self._recalled.append(Remembered(self._table, self._cache.ids))
             if self._question and len(self._ids) < OPENING:
                 self._recalled.append(Opening(self._table, self._question, self._ids))
         return echo is not None and echo.sure
-
-    def _before(self) -> list[int]:
-        """The tokens before the last known one, as many as a context of n-grams has."""
-        said = self._ids[-LONGEST:-1]
-        missing = LONGEST - 1 - len(said)
-        return [*self._cache.ids[len(self._cache) - missing :], *said] if missing else said
 
     @property
     def _room(self) -> int:
@@ -168,7 +163,7 @@ class Drafting:
 
     def _made(self) -> _Planned:
         drafter, cache, tree = self._drafter, self._cache, self._tree
-        if tree is None or self._proposal is not None:
+        if tree is None or self._proposal is not None or len(tree) > self._most_rows:
             tree = self._grown(self._proposals(), self._costs.draft if self._proposal else 0.0)
         rows, start = len(tree), len(cache)
         cache.reserve(rows)
@@ -271,9 +266,10 @@ class Drafting:
         """The likeliest chain while its tokens are likely enough, all together; whole words."""
         chain: list[tuple[int, float]] = []
         proposal, whole = self._proposals(), 1.0
+        never = {*self._options.banned, self._config.mask_id}
         while len(chain) < self._room:
             best = proposal.after([self._last, *(token for token, _ in chain)], 1)
-            if not best or whole * best[0].chance < _CONFIDENT:
+            if not best or best[0].token in never or whole * best[0].chance < _CONFIDENT:
                 if best and self._starts_word(best[0].token):
                     return chain
                 break

@@ -69,10 +69,18 @@ class HostBackend:
 
     def new_cache(self) -> PromptCache:
         """A cache in memory of its own, with the shared prefix; it grows to at most the context."""
-        cache = self._empty_cache()
-        if self._prefix is not None:
-            self._prefix.copy_to(cache)
+        cache, prefix = self._empty_cache(), self._prefix
+        if prefix is not None and (prefix.drafts is not None or not self._asks_drafter):
+            prefix.copy_to(cache)
+            if not self._asks_drafter:
+                cache.drafts = None
         return cache
+
+    @property
+    def _asks_drafter(self) -> bool:
+        """Whether the drafter may pay, so that its context is kept."""
+        drafter = self.drafter
+        return drafter is not None and self.draft_costs.may_pay(alone=drafter.ngrams is None)
 
     def _empty_cache(self) -> PromptCache:
         return PromptCache(KeyValues(self.config, self.context, self._dtype, self._device))
@@ -113,7 +121,7 @@ class HostBackend:
         """
         begin, padding = perf_counter(), cache.padding
         shared = reusable(self.config, cache.ids, cache.whole, ids, padding)
-        drafter = self.drafter if self.draft_costs.may_pay else None
+        drafter = self.drafter if self._asks_drafter else None
         drafts = None if drafter is None else drafter.beside(cache)
         if drafts is not None:
             # Positions that were read without the drafter are read again.

@@ -25,13 +25,25 @@ test("sound that waits for 0.7 s asks for the lighter format once", () => {
 test("a ping without an answer counts, whatever the system keeps out of sight", () => {
   const link = new LinkWatch(0);
   link.pinged(0);
+  link.ponged(9000, 20);
   link.pinged(500);
-  link.ponged(9000, 500);
-  assert.deepEqual(looks(link, 500, 1500), [[LIGHT, 1220]]);
-  assert.equal(link.isBehind(0, 1900), false);
-  assert.equal(link.isBehind(0, 2020), true);
-  link.ponged(10_500, 2020);
-  assert.equal(link.isBehind(0, 2020), false);
+  assert.deepEqual(looks(link, 500, 1500), [[LIGHT, 1240]]);
+  assert.equal(link.isBehind(0, 2000), false);
+  assert.equal(link.isBehind(0, 2040), true);
+  link.ponged(10_500, 2040);
+  assert.equal(link.isBehind(0, 2040), false);
+});
+
+test("a way that takes long is not late once that is known", () => {
+  const link = new LinkWatch(0);
+  const changes = [];
+  for (let now = 0; now < 60_000; now += 500) {
+    link.pinged(now);
+    if (now >= 1500) link.ponged(now, now); // each answer takes 1.5 s
+    changes.push(...looks(link, now, now + 500));
+    if (now >= 1500) assert.equal(link.isBehind(0, now), false);
+  }
+  assert.deepEqual(changes.map(([format]) => format), [LIGHT, FULL]);
 });
 
 test("what a pong waits for on its way back is not the microphone's lag", () => {
@@ -46,11 +58,13 @@ test("what a pong waits for on its way back is not the microphone's lag", () => 
   assert.equal(link.isBehind(0, 5100), true);
 });
 
-test("the same bytes are more seconds of the lighter format", () => {
+test("the same bytes are more seconds of the lighter format, but for those from before the change", () => {
   const link = new LinkWatch(0);
-  assert.equal(link.isBehind(20_000, 0), false);
+  assert.equal(link.isBehind(50_000, 0), false);
   link.late(0);
-  assert.equal(link.isBehind(20_000, 0), true);
+  assert.equal(link.isBehind(50_000, 0), false);
+  assert.equal(link.isBehind(2000, 300), false);
+  assert.equal(link.isBehind(22_000, 2000), true);
 });
 
 test("the full format is tried again after a while, less and less often where that is in vain", () => {

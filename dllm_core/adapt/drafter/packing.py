@@ -50,8 +50,7 @@ def pack(
         },
         "ngrams": {
             "contexts": len(table.keys),
-            "conversations": len(corpus),
-            "reply_tokens": _reply_tokens(corpus, len(corpus)),
+            "conversations": len(corpus) - len(held_out(corpus)),
         },
     }
     digest = files.save(network, Calibration.fitted(pairs, block), target, facts, table)

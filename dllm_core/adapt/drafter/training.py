@@ -121,6 +121,8 @@ class DraftTrainer:
             torch.set_num_threads(threads)
 
     def _run(self, listen: Listener) -> bool:
+        if self.step >= self.options.steps:
+            return True
         begin = last = monotonic()
         first = self.step
         while self.step < self.options.steps:

@@ -119,12 +119,13 @@ export class Reconnection {
     this.running = true;
     let failed = 0; // since the network came, or the page was looked at
     let tried = -Infinity;
-    const woken = () => {
+    const online = () => {
       failed = 0; // a network that has just come may need a second try
-      if (document.visibilityState === "visible" && now() - tried > BURST_MS) this.wake();
+      if (now() - tried > BURST_MS) this.wake();
     };
-    addEventListener("online", woken);
-    document.addEventListener("visibilitychange", woken);
+    const seen = () => document.visibilityState === "visible" && online();
+    addEventListener("online", online);
+    document.addEventListener("visibilitychange", seen);
     try {
       for (let tries = 0; this.token && !unwanted(); tries++) {
         const pause = Math.max(pauseBefore(failed++), tried + BURST_MS - now());
@@ -152,8 +153,8 @@ export class Reconnection {
       }
       return why;
     } finally {
-      removeEventListener("online", woken);
-      document.removeEventListener("visibilitychange", woken);
+      removeEventListener("online", online);
+      document.removeEventListener("visibilitychange", seen);
       this.running = false;
     }
   }

@@ -42,8 +42,13 @@ export class Encoder {
       this.codes.push(encode(Math.round(value)));
     }
     if (++this.frames < FRAMES) return null;
+    return this.flush();
+  }
+
+  /** What waits for more, and nothing after it. @returns {ArrayBuffer | null} */
+  flush() {
     this.frames = 0;
-    return Uint8Array.from(this.codes.splice(0)).buffer;
+    return this.codes.length ? Uint8Array.from(this.codes.splice(0)).buffer : null;
   }
 }
 

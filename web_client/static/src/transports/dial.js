@@ -20,6 +20,7 @@ export async function dial(audio, listener, wanted, server = "") {
       await webrtc.microphoneChanged(); // another may have been taken meanwhile
       return webrtc;
     } catch (error) {
+      webrtc.hangUp();
       if (wanted === "webrtc" || !isWorthAnother(error)) throw error;
       listener.fellBack(error instanceof Error ? error.message : String(error));
     }

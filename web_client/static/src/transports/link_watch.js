@@ -13,10 +13,7 @@ const PATIENCE_MS = 30_000; // without lag, before the full format is tried agai
 const MAX_PATIENCE_MS = 480_000;
 const PROOF_MS = 10_000; // after which the full format has proved itself
 /** Bytes a second of events with sound. */
-const RATES = new Map([
-  [FULL, 68_000],
-  [LIGHT, 12_700],
-]);
+const RATES = { [FULL]: 68_000, [LIGHT]: 12_700 };
 
 export class LinkWatch {
   /** @param {number} now milliseconds */
@@ -26,11 +23,15 @@ export class LinkWatch {
     this.patience = PATIENCE_MS;
     /** When the full format was last tried, until it has proved itself. @type {number | null} */
     this.triedAt = null;
+    /** Bytes in the full format that may wait yet after a change. */
+    this.heavy = 0;
     /** When each ping that is not answered was sent. @type {number[]} */
     this.pings = [];
     /** Time of the newest pong on the server's clock; the next ping tells that it came. @type {number | null} */
     this.newest = null;
     this.leastDown = Infinity;
+    /** The fastest answer to a ping, in milliseconds; 0: there was none. */
+    this.leastTrip = 0;
     /** How much longer the newest pong was on its way than the fastest one. */
     this.downLate = 0;
   }
@@ -42,7 +43,8 @@ export class LinkWatch {
 
   /** The server answers pings in their order. @param {number} serverTime @param {number} now */
   ponged(serverTime, now) {
-    this.pings.shift();
+    const trip = now - (this.pings.shift() ?? now);
+    if (trip) this.leastTrip = Math.min(this.leastTrip || trip, trip);
     this.newest = serverTime;
     this.leastDown = Math.min(this.leastDown, now - serverTime);
     this.downLate = now - serverTime - this.leastDown;
@@ -54,13 +56,15 @@ export class LinkWatch {
   }
 
   /**
-   * Milliseconds by which the microphone's sound lags behind, at least.
+   * Milliseconds by which the microphone's sound lags behind, as far as it can be told: a pong that
+   * is stuck on its way back counts, too, until it comes.
    * @param {number} waiting bytes that the browser could not send
    * @param {number} now
    */
   lag(waiting, now) {
-    const unsent = (1000 * waiting) / /** @type {number} */ (RATES.get(this.format));
-    return Math.max(unsent, this.pings.length ? now - this.pings[0] - this.downLate : 0);
+    this.heavy = this.format === FULL ? waiting : Math.min(this.heavy, waiting);
+    const unsent = 1000 * (this.heavy / RATES[FULL] + (waiting - this.heavy) / RATES[LIGHT]);
+    return Math.max(unsent, this.pings.length ? now - this.pings[0] - this.downLate - this.leastTrip : 0);
   }
 
   /** Whether sound is to be left out. @param {number} waiting @param {number} now */

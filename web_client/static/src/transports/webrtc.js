@@ -70,7 +70,7 @@ export class WebrtcTransport {
   /** @param {import("../sound/audio_engine.js").AudioEngine} audio */
   use(audio) {
     this.audio = audio;
-    void this.microphoneChanged();
+    this.microphoneChanged().catch(() => {}); // the connection may be gone; another takes it then
     if (this.voice) audio.speaker.playStream(this.voice);
   }
 

@@ -129,6 +129,7 @@ export class WebsocketTransport {
         break;
       case "onebreath.pong":
         this.link.ponged(event.server_time_ms, now());
+        this.#change(this.link.look(this.socket?.bufferedAmount ?? 0, now())); // without a microphone, too
         break;
       case "onebreath.notice":
         if (event.code === "network_slow") this.#change(this.link.late(now()));
@@ -152,7 +153,8 @@ export class WebsocketTransport {
   /** Both directions in another format; what follows the event is in it. @param {string | null} format */
   #change(format) {
     if (!format) return;
-    this.encoder = new Encoder();
+    const rest = this.encoder.flush();
+    if (rest) this.send({ type: "input_audio_buffer.append", audio: toBase64(rest) });
     const sound = { format: format === LIGHT ? { type: format } : { type: format, rate: 24_000 } };
     this.send({ type: "session.update", session: { type: "realtime", audio: { input: sound, output: sound } } });
   }
