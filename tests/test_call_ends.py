@@ -169,11 +169,10 @@ async def test_a_call_that_the_server_says_goodbye_in(told: pytest.LogCaptureFix
 async def test_a_webrtc_call_that_the_server_says_goodbye_in(
     told: pytest.LogCaptureFixture,
 ) -> None:
-    async with up() as server:
-        async with rtc_call(f"http://{server.address}"):
-            for leaver in _leavers():
-                leaver("the server is being stopped")
-            await asyncio.wait_for(server.until_calls(0), 5)
+    async with up() as server, rtc_call(f"http://{server.address}"):
+        for leaver in _leavers():
+            leaver("the server is being stopped")
+        await asyncio.wait_for(server.until_calls(0), 5)
     (ended,) = lines(told, "call ended")
     assert (ended["outcome"], ended["reason"]) == ("ended", "the server is being stopped")
 
