@@ -27,6 +27,9 @@ from agent.responders.service import Service
 
 STOP = event(index=0, delta={}, finish_reason="stop")
 NO_REASON = event(index=0, delta={"content": "."}, finish_reason="")
+FILTER = event(index=0, finish_reason=None, content_filter_offsets={"check_offset": 12})
+"""As Azure sends it where its filter runs beside the model."""
+USAGE = b'data: {"id": "c", "usage": {"completion_tokens": 1}}\n\n'
 CALL = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
@@ -38,12 +41,22 @@ CALL = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "a
         pytest.param(WORD + DONE, id="the end without a reason"),
         pytest.param([WORD + b"data: [DO", b"NE]\n\n"], id="the end in two parts"),
         pytest.param(WORD.replace(b"data: ", b"data:") + b"data:[DONE]\r\n\r\n", id="no space"),
+        pytest.param(FILTER + WORD + FILTER + STOP + DONE, id="with notes of a filter"),
+        pytest.param(WORD + STOP + USAGE + DONE, id="with a usage that has no choices"),
     ],
 )
 async def test_a_reply_is_complete_by_a_reason_or_by_the_end_of_its_stream(
     body: bytes | list[bytes],
 ) -> None:
     async with upstream(body) as host:
+        *_, done = await reply(host)
+    assert isinstance(done, ReplyDone)
+    assert done.text == "Fine"
+
+
+async def test_a_connection_that_breaks_behind_the_reason_has_brought_the_whole_reply() -> None:
+    chunked = [b"%x\r\n%s\r\n" % (len(part), part) for part in (WORD, STOP)]
+    async with upstream(chunked, more="Transfer-Encoding: chunked\r\n") as host:
         *_, done = await reply(host)
     assert isinstance(done, ReplyDone)
     assert done.text == "Fine"

@@ -232,3 +232,11 @@ def test_a_reply_that_is_cut_by_rounds_takes_what_the_table_is_sure_of(tmp_path:
     assert mine.stats.drafts is not None
     assert mine.ids == plain.ids[: len(mine.ids)]
     assert len(mine.ids) > 1
+
+
+def test_banned_tokens_are_not_added_without_a_check(tmp_path: Path) -> None:
+    engine = remembering(tmp_path, Int8Linear, 0.95)
+    free = engine.reply(PROMPTS[0], options=replace(DRAFT, rounds=1))
+    banned = free.ids[-1]
+    found = engine.reply(PROMPTS[0], options=replace(DRAFT, rounds=1, banned=(banned,)))
+    assert banned not in found.ids
