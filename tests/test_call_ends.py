@@ -55,7 +55,8 @@ def lines(caplog: pytest.LogCaptureFixture, what: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, "onebreath")
+    for name in ("onebreath", "onebreath.calls"):  # which commands in other tests make quiet
+        caplog.set_level(logging.INFO, name)
     return caplog
 
 

@@ -50,8 +50,8 @@ async def errors(delays):
 @pytest.mark.parametrize("delay_ms", [0, 50, 137, 800])
 async def test_a_known_delay_is_measured_over_a_real_socket(delay_ms):
     off = np.abs(await errors([delay_ms / 1000] * 12))
-    assert np.median(off) < 5
-    assert np.quantile(off, 0.99) < 15
+    assert np.median(off) < ON_TIME_MS + 2
+    assert np.quantile(off, 0.99) < 2 * ON_TIME_MS + 4
 
 
 @pytest.mark.slow
@@ -59,8 +59,8 @@ async def test_a_known_delay_is_measured_over_a_real_socket(delay_ms):
 async def test_jitter_is_measured_over_a_real_socket():
     drawn = random.Random(2)
     off = np.abs(await errors([drawn.uniform(0.1, 0.6) for _ in range(20)]))
-    assert np.median(off) < 5
-    assert np.quantile(off, 0.99) < 15
+    assert np.median(off) < ON_TIME_MS + 2
+    assert np.quantile(off, 0.99) < 2 * ON_TIME_MS + 4
 
 
 async def test_events_session_and_key_go_over_the_socket():

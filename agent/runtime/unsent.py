@@ -54,7 +54,8 @@ class Unsent:
         if not self._joined(notice):
             if len(self._notices) >= self._limit:
                 raise asyncio.QueueFull
-            self._notices.insert(self._place_of(notice), notice)
+            urgent = isinstance(notice, Configured | Remark)
+            self._notices.insert(self._place_of(notice) if urgent else len(self._notices), notice)
         self.sound += _seconds(notice)
         self._some.set()
 
