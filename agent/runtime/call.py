@@ -31,7 +31,7 @@ from agent.runtime.connection_slot import CallOver, ConnectionSlot, NextConnecti
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.runtime.logs import current_call
 from agent.runtime.tool_tasks import ToolTasks
-from agent.runtime.unsent import HELD_BACK, MAX_UNSENT, Unsent
+from agent.runtime.unsent import MAX_UNSENT, Unsent
 from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
 from agent.session.connection import Connection
 from agent.session.events import (
@@ -400,8 +400,6 @@ class CallRunner:
 
     def _watch_backlog(self) -> None:
         """Tell the session where sound waits for the connection, and where it does no longer."""
-        if self._delivery not in HELD_BACK:
-            return
         full = self._unsent.full(self._delivery, self._behind, was=self._held_back)
         if full is not self._held_back:
             self._held_back = full
