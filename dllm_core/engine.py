@@ -34,7 +34,7 @@ from dllm_core.gpu.memory_plan import MemoryPlan
 from dllm_core.gpu.paged_backend import PagedBackend
 from dllm_core.gpu.paged_model import PagedModel
 from dllm_core.model import lora, packed_store, weights
-from dllm_core.model.cache import PromptCache
+from dllm_core.model.cache import PromptCache, shared_prefix
 from dllm_core.model.loading import load
 from dllm_core.model.place import Dtype
 from dllm_core.model.tokenizer import Tokenizer
@@ -255,6 +255,15 @@ class Engine:
             OptionError: the model has no chat template, or the template refuses the conversation.
         """
         return self.tokenizer.encode_chat(messages)
+
+    def encode_chat_head(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """Token ids with which every prompt begins that has these messages, then a caller's words.
+
+        Raises:
+            OptionError: as `encode_chat`.
+        """
+        one, other = (self.encode_chat([*messages, ("user", words)]) for words in "ab")
+        return one[: shared_prefix(one, other)]
 
     def prefill(
         self, ids: Sequence[int], cache: Cache, options: DecodeOptions | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
-from support.browsers import FAKE_MICROPHONE, chromium, scripted, served
+from playwright.sync_api import Browser, expect
+from support.browsers import listening, scripted, served
 
 from agent.bench.browser_page import CONTROLLER, Visit
 
@@ -17,10 +17,8 @@ AUDIO = f"{CONTROLLER}.call.audio"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as running:
-        started = chromium(running, *FAKE_MICROPHONE)
+    with listening() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

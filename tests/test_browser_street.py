@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from support.browsers import FAKE_MICROPHONE, chromium, scripted, served
+from playwright.sync_api import Browser, Page
+from support.browsers import listening, scripted, served
 from support.relay import relay_to
 from test_browser_reconnect import CUT, kept
 
@@ -22,10 +22,8 @@ ANSWERS = {"Hello": "Hello yourself.", "Talk": LONG}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as running:
-        started = chromium(running, *FAKE_MICROPHONE)
+    with listening() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

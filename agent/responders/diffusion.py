@@ -244,11 +244,7 @@ class DiffusionCall:
         """Read the instructions of the first call once, where the engine shares a prefix."""
         if not self._engine.can_share or not messages or messages[0].role != "system":
             return
-        first, second = (
-            self._engine.encode_chat([("system", messages[0].content), ("user", question)])
-            for question in ("a", "b")
-        )
-        self._engine.share(first[: shared_prefix(first, second)])
+        self._engine.share(self._engine.encode_chat_head([("system", messages[0].content)]))
 
     def prepare(self, messages: Sequence[Message]) -> Prefilled:
         try:

@@ -17,8 +17,6 @@ MAX_UNSENT: Final = 512
 HELD_BACK: Final = {Delivery.PACED: (0.5, 0.25), Delivery.AT_ONCE: (20.0, 10.0)}
 """Seconds of waiting sound from which on a reply is held back, and at which it goes on. A paced
 reply begins with ``playback.lead`` of it (0.3 s), which a good link takes at once."""
-
-
 MOST_BEHIND, LEAST_BEHIND = 0.7, 0.35
 """Seconds that a client may be behind what was sent to it, likewise."""
 PIECE_SECONDS: Final = 0.24

@@ -60,14 +60,12 @@ class Abilities(NamedTuple):
         fma: fused multiply-add of float32.
         halves: conversion of float16 to float32.
         pause: hint to the other thread of a core (x86).
-        tiles: products of matrices of bytes (x86, AMX-INT8), which the system must permit.
     """
 
     pairs: bool
     fma: bool
     halves: bool
     pause: bool
-    tiles: bool = False
 
 
 class Emitter:

@@ -60,7 +60,7 @@ def _abilities(portable: bool) -> Abilities:
         return Abilities(pairs=False, fma=not _is_x86(), halves=not _is_x86(), pause=_is_x86())
     found = llvm.get_host_cpu_features()
     vnni, fma, f16c = (bool(found.get(name)) for name in ("avx512vnni", "fma", "f16c"))
-    return Abilities(vnni, fma or not _is_x86(), f16c or not _is_x86(), _is_x86(), tiles())
+    return Abilities(vnni, fma or not _is_x86(), f16c or not _is_x86(), _is_x86())
 
 
 _REQUEST_PERMISSION, _TILE_DATA = 0x1023, 18

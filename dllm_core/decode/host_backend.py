@@ -72,8 +72,6 @@ class HostBackend:
         cache, prefix = self._empty_cache(), self._prefix
         if prefix is not None and (prefix.drafts is not None or not self._asks_drafter):
             prefix.copy_to(cache)
-            if not self._asks_drafter:
-                cache.drafts = None
         return cache
 
     @property
@@ -204,6 +202,8 @@ class HostBackend:
         """
         if options.rule == "draft" and self.drafter is not None:
             self.draft_costs = yield from draft_costs(self._model, self.drafter, self.context)
+            if self._prefix is not None and not self._asks_drafter:
+                self._prefix.drafts = None
 
 
 class HostSteps(Iterator[DenoiseStep]):

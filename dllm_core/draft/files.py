@@ -33,6 +33,7 @@ _LARGEST = 127
 _KIND = "onebreath-drafter"
 _NGRAMS = "ngrams."
 _MISSING = 65535
+"""A token that is not there, among tokens of 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from agent.audio.vad import SileroVad
 from agent.bench import browser_page
@@ -51,6 +51,15 @@ class Humming(ToneSynthesizer):
         time = np.arange(len(whole.samples)) / self.rate
         samples = (0.3 * np.sin(2 * np.pi * 300 * time)).astype(np.float32)
         return SpeechChunk(samples, self.rate, whole.words)
+
+
+@contextmanager
+def listening() -> Iterator[Browser]:
+    """A Chromium whose microphone plays a tone."""
+    with sync_playwright() as running:
+        started = chromium(running, *FAKE_MICROPHONE)
+        yield started
+        started.close()
 
 
 def scripted(heard: Sequence[str], answers: Mapping[str, str], steps: int = 6) -> Engines:

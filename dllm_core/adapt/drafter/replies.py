@@ -18,7 +18,7 @@ from dllm_core.adapt.drafter.conversations import Conversation
 from dllm_core.adapt.drafter.shards import Recording
 from dllm_core.decode.reply_text import ReplyDetokenizer
 from dllm_core.engine import Engine
-from dllm_core.model.cache import PromptCache, shared_prefix
+from dllm_core.model.cache import PromptCache
 from dllm_core.model.transformer import Span, Taps, visibility
 
 _ROWS = 96
@@ -113,8 +113,7 @@ class Writer:
         if system in self._prefixes:
             return self._prefixes[system]
         head = [] if system is None else [("system", system)]
-        first, second = (self._engine.encode_chat([*head, ("user", text)]) for text in "ab")
-        ids = first[: shared_prefix(first, second)]
+        ids = self._engine.encode_chat_head(head)
         cache = self._engine.contiguous_cache()
         features = self._run([(cache, ids)])[1].to(torch.float16).numpy()
         pairs = [torch.stack([k[:, : len(ids)], v[:, : len(ids)]]) for k, v in cache.store.layers]

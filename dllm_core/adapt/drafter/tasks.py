@@ -30,7 +30,6 @@ from dllm_core.draft.config import DrafterConfig, shape_for
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError
-from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
 
 Tell = Callable[[str], None]
@@ -194,8 +193,7 @@ def evaluate(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
 
 def user_marker(engine: Engine) -> list[int]:
     """The tokens right before a caller's words in a prompt of this model."""
-    one, other = (engine.encode_chat([("user", text)]) for text in "ab")
-    return one[: shared_prefix(one, other)][-_MARKER:]
+    return engine.encode_chat_head([])[-_MARKER:]
 
 
 def pack(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
