@@ -63,15 +63,15 @@ def test_the_server_is_looked_at_now_and_then() -> None:
     assert [list(batch) for batch in batches(range(7, 12))] == [[7, 8], [9, 10], [11]]
 
 
-def usage(calls: int, resident: float, sessions: int = 0) -> Usage:
-    return Usage(calls, resident, 0.0, 5, 15, 1, sessions, 1000)
+def usage(calls: int, own: float, sessions: int = 0, mapped: float = 0.0) -> Usage:
+    return Usage(calls, own + mapped, mapped, 0.0, 5, 15, 1, sessions, 1000)
 
 
 def test_growth_counts_from_the_hundredth_call(draw: CallDraw) -> None:
     found = Soak(usage=[usage(0, 500.0), usage(50, 900.0)])
     assert found.growth is None
     assert found.met
-    found.usage += [usage(100, 1000.0), usage(200, 1019.0)]
+    found.usage += [usage(100, 1000.0), usage(200, 1019.0, mapped=50.0)]  # of weights
     assert found.growth == pytest.approx(0.019)
     assert found.met
     found.usage.append(usage(300, 1021.0))
