@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic_core import from_json
-
 from agent.audio.samples import Samples
 from agent.protocol.abilities import Reading
 from agent.protocol.client_schema import (
@@ -30,6 +28,7 @@ from agent.protocol.client_schema import (
 )
 from agent.protocol.decision_options import read_questions
 from agent.protocol.item_schema import read_item
+from agent.protocol.json_text import read_json
 from agent.protocol.objects import WIRE_RATE
 from agent.protocol.problems import BadEvent, bad_value, checked
 from agent.protocol.response_options import read_response
@@ -166,8 +165,7 @@ def parse(text: str | bytes) -> Sequence[ClientMessage | Pinged]:
 
 def _object(text: str | bytes) -> dict[str, Any]:
     try:
-        # Unlike json.loads it refuses halves of surrogate pairs, which could not be sent again.
-        body = from_json(text, allow_inf_nan=False)
+        body = read_json(text)
     except ValueError as error:
         message = f"an event must be a JSON object: {error}"
         raise BadEvent(Trouble("invalid_json", message)) from None
