@@ -493,3 +493,24 @@ def test_another_stream_on_the_connection_is_not_heard(name: str, start: str, st
         assert heard == Dtmf("1")
     (ended,) = dialect.read(message("stop", begun.stream_id))
     assert isinstance(ended, Stopped)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda text: text.rstrip("="),
+        lambda text: text.replace("+", "-").replace("/", "_"),
+        lambda text: "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76)),
+    ],
+    ids=["no padding", "the alphabet of URLs", "lines"],
+)
+def test_base64_of_any_common_form_is_heard(form) -> None:
+    dialect = DIALECTS["twilio"]()
+    dialect.read(TWILIO_START)
+    heard = []
+    for payload in (MULAW, form(MULAW)):
+        media = {"event": "media", "streamSid": "MZ1", "media": {"payload": payload}}
+        (audio,) = dialect.read(json.dumps(media))
+        heard.append(audio.samples)
+    assert form(MULAW) != MULAW
+    np.testing.assert_array_equal(*heard)

@@ -191,9 +191,12 @@ class ProductKernel:
 
         def group(g: Value) -> None:
             place = e.mul(e.add(e.mul(g, last.padded), last.index, 1), FLOAT)
-            for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
-                start = e.at(e.pointer(slot), place)
-                e.loop(rest, lambda i: e.store(ir.Constant(F32, 0.0), e.at(start, e.mul(i, FLOAT))))
+
+            def clear(i: Value) -> None:
+                for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
+                    e.store(ir.Constant(F32, 0.0), e.at(e.pointer(slot), place, e.mul(i, FLOAT)))
+
+            e.loop(rest, clear)
 
         e.loop(e.argument(ProductSlot.GROUPS), group)
 
