@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -92,5 +93,5 @@ class HttpWithDeadlines(H11Protocol):
         self.transport.abort()
 
 
-def _has_two_lengths(headers: list[tuple[bytes, bytes]]) -> bool:
+def _has_two_lengths(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}
