@@ -13,6 +13,7 @@ from agent.config.settings import ApiKeySettings
 from agent.protocol import BadEvent, ClientEvents, Reading
 from agent.protocol.abilities import Abilities
 from agent.protocol.json_schema import MAX_PARTS, problem_of, too_many_parts
+from agent.protocol.json_text import read_json
 from agent.reply import FunctionTool
 from agent.responders.engine_tools import schema_problem
 from agent.responders.hosted_calls import StreamedCalls
@@ -208,3 +209,51 @@ def test_references_that_double_are_given_up():
     doubled = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(30)}
     schema = {"$ref": "#/$defs/d0", "$defs": {**doubled, "d30": {"type": "object"}}}
     assert "more than 2000 references" in arguments_of(schema, {}).problem
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'"\ud83d"', "\ufffd"),
+        (r'"cut \uD83D here"', "cut \ufffd here"),
+        (r'"\ude00\ud83d"', "\ufffd\ufffd"),
+        (r'"\ud83d\ud83d\ude00"', "\ufffd\U0001f600"),
+        (r'"\\ud83d \ud83d"', r"\ud83d" + " \ufffd"),
+        (r'{"\udfff": "\n\"\u0041"}', {"\ufffd": '\n"A'}),
+        ("\ufeff[1]", [1]),
+        (b"\xef\xbb\xbf[1]", [1]),
+        (rb'"\ud83d"', "\ufffd"),
+    ],
+)
+def test_half_a_character_and_a_byte_order_mark_do_not_refuse_an_event(text, value):
+    """``JSON.stringify("\U0001f600".slice(0, 1))`` is such a half."""
+    assert read_json(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\ufeff",
+        "\ufeff\ufeff[1]",
+        "NaN",
+        r'["\ud83d", NaN]',
+        r'"\ud83d',
+        r'"\u12"',
+        r"\ud83d",
+        b"\xff",
+        b'"\xed\xa0\x80"',
+        "\\" * 100_001,
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_json_stays_none(text):
+    with pytest.raises(ValueError, match="line 1"):
+        read_json(text)
+
+
+def test_a_text_with_half_a_character_is_an_item_that_can_be_sent_again():
+    event = {"type": "conversation.item.create", "item": {"type": "message", "role": "user"}}
+    event["item"]["content"] = [{"type": "input_text", "text": "Hello \ud83d"}]
+    (message,) = ClientEvents().parse(json.dumps(event))
+    assert "Hello \ufffd" in repr(message)

@@ -322,6 +322,33 @@ async def test_a_body_longer_than_it_says_is_cut_off():
     assert psutil.Process().memory_info().rss - before < 50 * 2**20
 
 
+HIDDEN = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+@pytest.mark.parametrize("first", [b"", HIDDEN], ids=["first", "second"])
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        b"transfer-encoding: chunked\r\ncontent-length: 4",
+        b"Transfer-Encoding: CHUNKED\r\nContent-Length: 0",
+    ],
+)
+async def test_nothing_is_read_behind_a_request_with_two_lengths(lengths, first):
+    """A proxy that goes by the other length would have let a request pass unseen."""
+    head = POST + b"Content-Type: application/sdp\r\n" + lengths + b"\r\n\r\n0\r\n\r\n"
+    async with server() as (address, _), wire(address, first + head + HIDDEN) as (reader, _):
+        answers = await asyncio.wait_for(reader.read(), 5)
+    assert answers.count(b"HTTP/1.1 411 ") == 1
+    assert answers.count(b"HTTP/1.1 200 ") == bool(first)
+
+
+async def test_requests_behind_one_another_are_answered():
+    head = POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    async with server() as (address, _), wire(address, head + HIDDEN) as (reader, _):
+        await asyncio.wait_for(reader.readuntil(b"HTTP/1.1 200 "), 5)
+
+
 async def test_a_body_without_an_end_is_cut_off_whatever_its_headers_say():
     sent = 0
 

@@ -40,6 +40,26 @@ async def test_offers_in_every_form():
                        if "127.0.0.1" not in line)  # fmt: skip
 
 
+async def test_the_json_of_an_offer_is_read_as_events_are():
+    async with agent(max_calls=2) as (url, _), httpx.AsyncClient(base_url=url) as web:
+        offer = await offer_of()
+        session = json.dumps({"type": "realtime", "instructions": "Be \ud83d brief."})
+        form = {"sdp": (None, offer), "session": (None, session)}
+        assert (await web.post(CALLS, files=form)).status_code == 201
+        body = f'\ufeff{{"sdp": {json.dumps(offer)}, "session": {session}}}'
+        headers = {"Content-Type": "application/json"}
+        assert (await web.post(CALLS, content=body, headers=headers)).status_code == 201
+        for bad in ("", "{", "NaN", "[" * 50_000):
+            answer = await web.post(CALLS, content=bad, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+
+
+def test_an_error_of_the_parser_is_told_in_words():
+    with pytest.raises(BadOffer) as refused:
+        check_offer("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio x UDP 0\r\n")
+    assert str(refused.value) == "the offer is no SDP that can be read"
+
+
 async def test_the_session_of_the_offer_is_applied():
     async with agent() as (url, _):
         caller = RtcCaller(url, HERE)

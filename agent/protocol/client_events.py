@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic_core import from_json
-
 from agent.audio.samples import Samples
 from agent.protocol.abilities import Reading
 from agent.protocol.client_schema import (
@@ -29,8 +27,8 @@ from agent.protocol.client_schema import (
     SessionUpdate,
 )
 from agent.protocol.decision_options import read_questions
-from agent.protocol.half_characters import whole_characters
 from agent.protocol.item_schema import read_item
+from agent.protocol.json_text import read_json
 from agent.protocol.objects import WIRE_RATE
 from agent.protocol.problems import BadEvent, bad_value, checked
 from agent.protocol.response_options import read_response
@@ -165,20 +163,9 @@ def parse(text: str | bytes) -> Sequence[ClientMessage | Pinged]:
     return ClientEvents().parse(text)
 
 
-def _read(text: str | bytes) -> Any:
-    try:
-        # Unlike json.loads it refuses halves of surrogate pairs, which could not be sent again.
-        return from_json(text, allow_inf_nan=False)
-    except ValueError:
-        whole = whole_characters(text if isinstance(text, str) else text.decode(errors="replace"))
-        if whole == text:
-            raise
-        return from_json(whole, allow_inf_nan=False)
-
-
 def _object(text: str | bytes) -> dict[str, Any]:
     try:
-        body = _read(text)
+        body = read_json(text)
     except ValueError as error:
         message = f"an event must be a JSON object: {error}"
         raise BadEvent(Trouble("invalid_json", message)) from None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agent.protocol import BadEvent
 from agent.protocol.client_schema import Lenient
+from agent.protocol.json_text import read_json
 from agent.protocol.older_events import beta_session
 from agent.protocol.problems import bad_value, checked
 from agent.server.access import Access, Refused
@@ -102,7 +102,7 @@ class ClientSecrets:
 
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        body = from_json(content or b"{}", allow_inf_nan=False)
+        body = read_json(content or b"{}")
     except ValueError as error:
         raise bad_value("", f"the body must be a JSON object: {error}", "invalid_json") from None
     if not isinstance(body, dict):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -55,6 +56,13 @@ class HttpWithDeadlines(H11Protocol):
         elif self.cycle is not None and not self.cycle.more_body:
             self._all_is_here()
 
+    def handle_events(self) -> None:
+        super().handle_events()
+        # A proxy that went by the other length takes the rest of the body for a request of its
+        # own, so nothing behind such a request is read (RFC 9112, 6.1).
+        if self.cycle is not None and _has_two_lengths(self.cycle.scope["headers"]):
+            self.cycle.keep_alive = False
+
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._all_is_here()
         super().handle_websocket_upgrade(event)
@@ -83,3 +91,7 @@ class HttpWithDeadlines(H11Protocol):
         log.debug("closed a connection of %s without a complete request", self.client)
         self._all_is_here()
         self.transport.abort()
+
+
+def _has_two_lengths(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from starlette.routing import Route
 
 from agent.config.settings import IceServer, Settings
 from agent.protocol import BadEvent
+from agent.protocol.json_text import read_json
 from agent.protocol.older_events import HEADER, asks_for_beta
 from agent.runtime.calls import CallEnd, CallRefused, CallRegistry
 from agent.runtime.connection_slot import ConnectionSlot
@@ -334,12 +334,15 @@ async def _read_offer(request: Request) -> Offer:
                 (await read_body(request, MAX_BODY)).decode("utf-8", "replace"), None, False
             )
         case "application/json":
+            content = await read_body(request, MAX_BODY)
             try:
-                body = JsonOffer.model_validate_json(await read_body(request, MAX_BODY))
+                body = JsonOffer.model_validate(read_json(content))
             except ValidationError as error:
                 problem = error.errors(include_url=False)[0]
                 where = ".".join(str(part) for part in problem["loc"])
                 raise OfferRefused(400, "invalid_value", f"{where}: {problem['msg']}") from None
+            except ValueError as error:
+                raise OfferRefused(400, "invalid_json", f"the body is no JSON: {error}") from None
             return _offer(body.sdp, body.session, True)
         case "multipart/form-data":
             return await _read_form(request)
@@ -373,8 +376,8 @@ async def _read_form(request: Request) -> Offer:
     if "sdp" not in fields:
         raise OfferRefused(400, "invalid_value", "sdp: the form lacks it")
     try:
-        session = json.loads(fields.get("session", "null"))
-    except (ValueError, RecursionError):
+        session = read_json(fields.get("session", "null"))
+    except ValueError:
         raise OfferRefused(400, "invalid_value", "session: not JSON") from None
     return _offer(fields["sdp"], session, False)
 

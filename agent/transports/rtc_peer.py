@@ -89,7 +89,8 @@ def check_offer(sdp: str) -> None:
     try:
         offer = SessionDescription.parse(sdp)
     except Exception as error:  # at bad text the parser raises every kind of error
-        raise BadOffer(f"the offer is no SDP that can be read: {error!r}") from None
+        why = f" ({error})" if str(error) else ""
+        raise BadOffer(f"the offer is no SDP that can be read{why}") from None
     media = offer.media
     kinds = sorted(section.kind for section in media if section.port)
     if kinds != ["application", "audio"]:
