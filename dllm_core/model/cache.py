@@ -53,6 +53,8 @@ class KeyValues:
             dtype=self.dtype,
             device=self.device,
         )
+        # Kernels multiply whole blocks of keys, and denormal numbers take several times as long.
+        self._store[:, 0].zero_()
         self._blocked: bool | None = None
         """Whether keys lie in blocks; None before anything has been written."""
         kept = self._store[..., :capacity, :]
