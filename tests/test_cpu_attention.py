@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dllm_core.cpu import attention
 from dllm_core.cpu.attention import Heads, attend
 from dllm_core.cpu.key_blocks import into_blocks, into_rows, whole_blocks
 

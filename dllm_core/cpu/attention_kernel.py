@@ -15,7 +15,17 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from dllm_core.cpu.emit import F32, FLOAT, FLOATS, LANES, VECTOR, Counter, Emitter, Value
+from dllm_core.cpu.emit import (
+    F32,
+    FIRST_ARGUMENT,
+    FLOAT,
+    FLOATS,
+    LANES,
+    VECTOR,
+    Counter,
+    Emitter,
+    Value,
+)
 
 _CHAINS = 2
 """Partial sums of a score, the same number for all tiles, so that a row's result does not depend on
@@ -29,7 +39,7 @@ _TOGETHER = 2
 class AttentionSlot(IntEnum):
     """Arguments of the attention kernel, after the counters."""
 
-    QKV = len(Counter)
+    QKV = FIRST_ARGUMENT
     """float32 (rows, heads + 2 * kv_heads, head_dim); the queries are rotated in place."""
     QKV_STRIDE = auto()
     ROWS = auto()

@@ -28,6 +28,7 @@ from llvmlite import ir
 
 from dllm_core.cpu.emit import (
     F32,
+    FIRST_ARGUMENT,
     FLOAT,
     FLOATS,
     I8,
@@ -62,7 +63,7 @@ _STEPS = GROUP // 2
 class ProductSlot(IntEnum):
     """Arguments of the product kernel, after the counters."""
 
-    X = len(Counter)
+    X = FIRST_ARGUMENT
     X_STRIDE = auto()
     ROWS = auto()
     PANELS = auto()
@@ -74,7 +75,7 @@ class ProductSlot(IntEnum):
     LEVELS = auto()
     """int16 (groups, panels * rows of one, 32)"""
     SCALES = auto()
-    """float32 (groups, panels * rows of one)"""
+    """float32 (panels * rows of one, groups), each row in cache lines of its own."""
     SUMS = auto()
     """Sums of the inputs of a group, in the shape of SCALES."""
     WEIGHTS = auto()
@@ -107,12 +108,16 @@ class Row(NamedTuple):
         index: number of the row.
         x: address of its inputs.
         levels: address of its 16-bit levels.
+        scales: address of its scales.
+        sums: address of the sums of its groups.
         padded: number of rows of all panels.
     """
 
     index: Value
     x: Value
     levels: Value
+    scales: Value
+    sums: Value
     padded: Value
 
 
@@ -130,6 +135,11 @@ class Grid(NamedTuple):
 
     steps: list[Value]
     least: Value | None
+
+
+def grid_bytes(groups: int) -> int:
+    """Bytes of a row of scales or sums, whole cache lines: rows are written by several threads."""
+    return -(-groups // LANES) * VECTOR
 
 
 class ProductKernel:
@@ -169,6 +179,8 @@ class ProductKernel:
             index,
             e.at(e.pointer(ProductSlot.X), e.mul(index, e.argument(ProductSlot.X_STRIDE))),
             self._row_levels(e, index),
+            self._grid_row(e, ProductSlot.SCALES, index),
+            self._grid_row(e, ProductSlot.SUMS, index),
             e.mul(e.argument(ProductSlot.PANELS), self._rows),
         )
         normed = e.builder.icmp_signed("!=", e.argument(ProductSlot.NORM), e.whole(0))
@@ -188,14 +200,10 @@ class ProductKernel:
         which a product takes several times as long.
         """
         rest = e.builder.sub(last.padded, e.argument(ProductSlot.ROWS))
-
-        def group(g: Value) -> None:
-            place = e.mul(e.add(e.mul(g, last.padded), last.index, 1), FLOAT)
-            for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
-                start = e.at(e.pointer(slot), place)
-                e.loop(rest, lambda i: e.store(ir.Constant(F32, 0.0), e.at(start, e.mul(i, FLOAT))))
-
-        e.loop(e.argument(ProductSlot.GROUPS), group)
+        lines = e.mul(rest, e.ceil_div(e.argument(ProductSlot.GROUPS), LANES))
+        for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
+            start = self._grid_row(e, slot, e.add(last.index, 1))
+            e.loop(lines, lambda i, at=start: e.store(e.constant(0.0), e.at(at, e.mul(i, VECTOR))))  # type: ignore[misc]
 
     def _inverse_root_mean_square(self, e: Emitter, row: Row) -> Value:
         vectors = e.mul(e.argument(ProductSlot.GROUPS), GROUP // LANES)
@@ -229,11 +237,26 @@ class ProductKernel:
             levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]
             self._store_levels(e, row, g, levels)
             sum_ = b.sitofp(e.reduce(b.add, b.add(*levels)), F32)
-            place = e.mul(e.add(e.mul(g, row.padded), row.index), FLOAT)
-            e.store(scale, e.at(e.pointer(ProductSlot.SCALES), place))
-            e.store(b.fmul(sum_, scale), e.at(e.pointer(ProductSlot.SUMS), place))
+            e.store(scale, e.at(row.scales, e.mul(g, FLOAT)))
+            e.store(b.fmul(sum_, scale), e.at(row.sums, e.mul(g, FLOAT)))
 
         e.loop(e.argument(ProductSlot.GROUPS), group)
+
+    def _grid_row(self, e: Emitter, slot: ProductSlot, row: Value) -> Value:
+        """Address of a row of scales or sums."""
+        lines = e.ceil_div(e.argument(ProductSlot.GROUPS), LANES)
+        return e.at(e.pointer(slot), e.mul(row, lines, VECTOR))
+
+    def _scales_and_sums(self, e: Emitter, g: Value, row: Value) -> list[tuple[Value, Value]]:
+        """Those of a group, in all lanes, for each row of the panel that begins with `row`."""
+        found = []
+        for r in range(self._rows):
+            places = [
+                e.at(self._grid_row(e, slot, e.add(row, r)), e.mul(g, FLOAT))
+                for slot in (ProductSlot.SCALES, ProductSlot.SUMS)
+            ]
+            found.append((e.load_splat(places[0]), e.load_splat(places[1])))
+        return found
 
     def _row_levels(self, e: Emitter, index: Value) -> Value:
         """Address of a row's levels of the first group."""
@@ -363,13 +386,11 @@ class ProductKernel:
     ) -> None:
         b = e.builder
         padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)
-        row = e.add(e.mul(g, padded), e.mul(e.add(first, p), self._rows))
-        start = e.at(e.pointer(ProductSlot.LEVELS), e.mul(row, GROUP * 2))
+        row = e.mul(e.add(first, p), self._rows)
+        place = e.mul(e.add(e.mul(g, padded), row), GROUP * 2)
+        start = e.at(e.pointer(ProductSlot.LEVELS), place)
         products = self._dots(e, [e.at(start, r * GROUP * 2) for r in range(self._rows)], level)
-        place = e.mul(row, FLOAT)
-        scales, totals = (e.at(e.pointer(s), place) for s in (ProductSlot.SCALES, ProductSlot.SUMS))
-        for r in range(self._rows):
-            scale, total = (e.load_splat(e.at(base, r * FLOAT)) for base in (scales, totals))
+        for r, (scale, total) in enumerate(self._scales_and_sums(e, g, row)):
             for c, (steps, least) in enumerate(grid):
                 sums = e.at(self._sums, e.mul(p, self._rows * COLUMNS * VECTOR))
                 sums = e.at(sums, (r * COLUMNS + c) * VECTOR)
