@@ -152,10 +152,13 @@ class Emitter:
         """Store a value; `align` is the known alignment of the address in bytes."""
         self.builder.store(value, address).align = align
 
-    def prefetch(self, address: Value) -> None:
-        """Fetch the cache line at an address into the second-level cache."""
-        read, moderate, data = (ir.Constant(I32, value) for value in (0, 2, 1))
-        self._call("llvm.prefetch.p0", ir.VoidType(), [address, read, moderate, data])
+    def prefetch(self, address: Value, *, write: bool = False) -> None:
+        """Fetch the cache line at an address into the second-level cache, or to be written soon.
+
+        Another core may have the line; it is then taken from it before the store waits for it.
+        """
+        kind, near, data = (ir.Constant(I32, value) for value in (int(write), 3 if write else 2, 1))
+        self._call("llvm.prefetch.p0", ir.VoidType(), [address, kind, near, data])
 
     def scratch(self, bytes_: int) -> Value:
         """Allocate memory of the calling thread, which lasts until the kernel returns."""

@@ -277,12 +277,26 @@ class ProductKernel:
         supers = e.builder.sdiv(e.argument(ProductSlot.GROUPS), e.whole(self._form.span))
         offset = e.mul(tile, supers, self._form.super_bytes)
         start = e.at(e.pointer(ProductSlot.WEIGHTS), offset)
-        self._sum(e, start, supers, first, panels)
         row = e.mul(first, self._rows)
         rows = e.least(
             e.whole(_PANELS * self._rows), e.builder.sub(e.argument(ProductSlot.ROWS), row)
         )
+        e.loop(rows, lambda r: self._claim(e, tile, e.add(row, r)))
+        self._sum(e, start, supers, first, panels)
         e.loop(rows, lambda r: self._finish(e, tile, row, r))
+
+    def _claim(self, e: Emitter, tile: Value, row: Value) -> None:
+        """Fetch the outputs of a tile for a row, which another core may have written last."""
+        b, kind = e.builder, e.argument(ProductSlot.FINISH)
+        gated = b.icmp_signed("==", kind, e.whole(Finish.SWIGLU))
+        lines = b.select(gated, e.whole(COLUMNS // 2), e.whole(COLUMNS))
+        start = e.at(self._out(e, row), e.mul(tile, lines, VECTOR))
+        e.loop(lines, lambda i: e.prefetch(e.at(start, e.mul(i, VECTOR)), write=True))
+
+    def _out(self, e: Emitter, row: Value) -> Value:
+        return e.at(
+            e.pointer(ProductSlot.OUT), e.mul(row, e.argument(ProductSlot.OUT_STRIDE))
+        )
 
     def _sum(self, e: Emitter, start: Value, supers: Value, first: Value, panels: Value) -> None:
         """Multiply the panels of a block with the weights of a tile; the sums stay in memory."""
@@ -422,9 +436,7 @@ class ProductKernel:
         at = e.at(e.pointer(ProductSlot.BIAS), e.mul(tile, COLUMNS * VECTOR))
         e.when(has_bias, lambda: self._add_bias(e, sums, at))
         y = [e.load(e.at(sums, c * VECTOR), FLOATS, VECTOR) for c in range(COLUMNS)]
-        out = e.at(
-            e.pointer(ProductSlot.OUT), e.mul(e.add(first, r), e.argument(ProductSlot.OUT_STRIDE))
-        )
+        out = self._out(e, e.add(first, r))
         kind = e.argument(ProductSlot.FINISH)
 
         def store(adds: bool) -> None:
