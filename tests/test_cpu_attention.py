@@ -159,6 +159,36 @@ def test_a_row_does_not_depend_on_how_many_it_has_beside_it(shape: Heads) -> Non
         assert torch.equal(attended(pieces), together)
 
 
+@pytest.mark.parametrize("start", [0, 14, 15, 16, 17, 31, 33])
+def test_neither_rows_nor_threads_change_a_bit(start: int) -> None:
+    """Tiles of queries and their order follow both, and blocks of keys begin where they may."""
+    shape, most = SHAPES[0], 40
+    width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    qkv, turn = drawn(most, width, seed=1), tables(most, shape.head_dim)
+    first = drawn(2, shape.kv_heads, start + most, shape.head_dim, seed=2)
+    mask = torch.ones(most, start + most, dtype=torch.bool).tril(start)
+
+    def attended(rows: int, threads: int) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.set_num_threads(threads)
+        out, pair = torch.empty(rows, shape.heads * shape.head_dim), laid_out(first)
+        own, visible = (turn[0][:rows], turn[1][:rows]), start + rows
+        seen = mask[:rows, :visible]
+        attend(qkv[:rows].clone(), out, shape, own, pair, start, visible, mask=seen)
+        return out, in_rows(pair, start + most)
+
+    expected, written = attended(most, 2)
+    try:
+        for rows in range(1, most + 1):
+            for threads in (1, 2, 3):
+                found, cache = attended(rows, threads)
+                assert torch.equal(found, expected[:rows])
+                stop = start + rows
+                assert torch.equal(cache[:, :, :stop], written[:, :, :stop])
+                assert torch.equal(cache[:, :, stop:], first[:, :, stop:])
+    finally:
+        torch.set_num_threads(2)
+
+
 def test_a_large_score_takes_it_all() -> None:
     shape, visible = Heads(1, 1, 32, 1e-6), 40
     still = (torch.ones(1, 1, 32), torch.zeros(1, 1, 32))
