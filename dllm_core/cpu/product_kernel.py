@@ -75,7 +75,8 @@ class ProductSlot(IntEnum):
     LEVELS = auto()
     """int16 (groups, panels * rows of one, 32)"""
     SCALES = auto()
-    """float32 (panels * rows of one, groups), each row in cache lines of its own."""
+    """float32 (rows, groups) for one panel, each row in cache lines of its own, as several threads
+    write them; (groups, panels * rows of one) for several panels, which would fill the cache."""
     SUMS = auto()
     """Sums of the inputs of a group, in the shape of SCALES."""
     WEIGHTS = auto()
@@ -108,16 +109,12 @@ class Row(NamedTuple):
         index: number of the row.
         x: address of its inputs.
         levels: address of its 16-bit levels.
-        scales: address of its scales.
-        sums: address of the sums of its groups.
         padded: number of rows of all panels.
     """
 
     index: Value
     x: Value
     levels: Value
-    scales: Value
-    sums: Value
     padded: Value
 
 
@@ -156,6 +153,13 @@ class ProductKernel:
 
     def __call__(self, e: Emitter) -> None:
         rows = e.argument(ProductSlot.ROWS)
+        # Loaded once: behind a store, an argument would be loaded again.
+        self._grids_at = {s: e.pointer(s) for s in (ProductSlot.SCALES, ProductSlot.SUMS)}
+        lines = e.ceil_div(e.argument(ProductSlot.GROUPS), LANES)
+        padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)
+        # Bytes from row to row and from group to group of scales and sums.
+        self._row_bytes = e.mul(lines, VECTOR) if self._single else e.whole(FLOAT)
+        self._group_bytes = e.whole(FLOAT) if self._single else e.mul(padded, FLOAT)
         e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: self._prepare(e, row))
         self._reserve(e)
         self._sums = e.scratch(_PANELS * self._rows * COLUMNS * VECTOR)
@@ -179,8 +183,6 @@ class ProductKernel:
             index,
             e.at(e.pointer(ProductSlot.X), e.mul(index, e.argument(ProductSlot.X_STRIDE))),
             self._row_levels(e, index),
-            self._grid_row(e, ProductSlot.SCALES, index),
-            self._grid_row(e, ProductSlot.SUMS, index),
             e.mul(e.argument(ProductSlot.PANELS), self._rows),
         )
         normed = e.builder.icmp_signed("!=", e.argument(ProductSlot.NORM), e.whole(0))
@@ -200,10 +202,14 @@ class ProductKernel:
         which a product takes several times as long.
         """
         rest = e.builder.sub(last.padded, e.argument(ProductSlot.ROWS))
-        lines = e.mul(rest, e.ceil_div(e.argument(ProductSlot.GROUPS), LANES))
-        for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
-            start = self._grid_row(e, slot, e.add(last.index, 1))
-            e.loop(lines, lambda i, at=start: e.store(e.constant(0.0), e.at(at, e.mul(i, VECTOR))))  # type: ignore[misc]
+        zero = ir.Constant(F32, 0.0)
+
+        def group(g: Value) -> None:
+            for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
+                start = self._grid_at(e, slot, e.add(last.index, 1), g)
+                e.loop(rest, lambda i: e.store(zero, e.at(start, e.mul(i, self._row_bytes))))
+
+        e.loop(e.argument(ProductSlot.GROUPS), group)
 
     def _inverse_root_mean_square(self, e: Emitter, row: Row) -> Value:
         vectors = e.mul(e.argument(ProductSlot.GROUPS), GROUP // LANES)
@@ -237,25 +243,25 @@ class ProductKernel:
             levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]
             self._store_levels(e, row, g, levels)
             sum_ = b.sitofp(e.reduce(b.add, b.add(*levels)), F32)
-            e.store(scale, e.at(row.scales, e.mul(g, FLOAT)))
-            e.store(b.fmul(sum_, scale), e.at(row.sums, e.mul(g, FLOAT)))
+            e.store(scale, self._grid_at(e, ProductSlot.SCALES, row.index, g))
+            e.store(b.fmul(sum_, scale), self._grid_at(e, ProductSlot.SUMS, row.index, g))
 
         e.loop(e.argument(ProductSlot.GROUPS), group)
 
-    def _grid_row(self, e: Emitter, slot: ProductSlot, row: Value) -> Value:
-        """Address of a row of scales or sums."""
-        lines = e.ceil_div(e.argument(ProductSlot.GROUPS), LANES)
-        return e.at(e.pointer(slot), e.mul(row, lines, VECTOR))
+    def _grid_at(self, e: Emitter, slot: ProductSlot, row: Value, g: Value) -> Value:
+        """Address of a row's scale or sum of a group."""
+        offsets = e.mul(row, self._row_bytes), e.mul(g, self._group_bytes)
+        return e.at(self._grids_at[slot], *offsets)
 
     def _scales_and_sums(self, e: Emitter, g: Value, row: Value) -> list[tuple[Value, Value]]:
         """Those of a group, in all lanes, for each row of the panel that begins with `row`."""
+        scales, sums = (
+            self._grid_at(e, slot, row, g) for slot in (ProductSlot.SCALES, ProductSlot.SUMS)
+        )
         found = []
-        for r in range(self._rows):
-            places = [
-                e.at(self._grid_row(e, slot, e.add(row, r)), e.mul(g, FLOAT))
-                for slot in (ProductSlot.SCALES, ProductSlot.SUMS)
-            ]
-            found.append((e.load_splat(places[0]), e.load_splat(places[1])))
+        for _ in range(self._rows):
+            found.append((e.load_splat(scales), e.load_splat(sums)))
+            scales, sums = (e.at(place, self._row_bytes) for place in (scales, sums))
         return found
 
     def _row_levels(self, e: Emitter, index: Value) -> Value:
@@ -281,7 +287,8 @@ class ProductKernel:
         rows = e.least(
             e.whole(_PANELS * self._rows), e.builder.sub(e.argument(ProductSlot.ROWS), row)
         )
-        e.loop(rows, lambda r: self._claim(e, tile, e.add(row, r)))
+        if self._single:
+            e.loop(rows, lambda r: self._claim(e, tile, e.add(row, r)))
         self._sum(e, start, supers, first, panels)
         e.loop(rows, lambda r: self._finish(e, tile, row, r))
 
@@ -294,9 +301,7 @@ class ProductKernel:
         e.loop(lines, lambda i: e.prefetch(e.at(start, e.mul(i, VECTOR)), write=True))
 
     def _out(self, e: Emitter, row: Value) -> Value:
-        return e.at(
-            e.pointer(ProductSlot.OUT), e.mul(row, e.argument(ProductSlot.OUT_STRIDE))
-        )
+        return e.at(e.pointer(ProductSlot.OUT), e.mul(row, e.argument(ProductSlot.OUT_STRIDE)))
 
     def _sum(self, e: Emitter, start: Value, supers: Value, first: Value, panels: Value) -> None:
         """Multiply the panels of a block with the weights of a tile; the sums stay in memory."""
