@@ -66,7 +66,7 @@ def in_rows(store: KeyValues, length: int) -> torch.Tensor:
 
 @given(st.lists(OPERATION, max_size=12), st.booleans())
 def test_positions_are_kept_in_either_order_of_the_keys(steps: list[Any], blocked: bool) -> None:
-    """After any sequence of changes, in blocks or in rows, a cache holds what a plain tensor does."""
+    """After any changes, in blocks or in rows, a cache holds what a plain tensor does."""
     config, generator = tiny_config(), torch.Generator().manual_seed(0)
 
     def new() -> KeyValues:

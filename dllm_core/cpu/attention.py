@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache as cached
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -113,7 +114,7 @@ class SpanAddresses(NamedTuple):
     sin: int
 
 
-@cached
+@lru_cache(1024)
 def _best_tile(queries: int, kv_heads: int, threads: int) -> int:
     """Size of tiles that takes the thread with most of them the least time.
 

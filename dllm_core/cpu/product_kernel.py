@@ -205,9 +205,14 @@ class ProductKernel:
         zero = ir.Constant(F32, 0.0)
 
         def group(g: Value) -> None:
-            for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
-                start = self._grid_at(e, slot, e.add(last.index, 1), g)
-                e.loop(rest, lambda i: e.store(zero, e.at(start, e.mul(i, self._row_bytes))))
+            first = e.add(last.index, 1)
+            places = [self._grid_at(e, slot, first, g) for slot in self._grids_at]
+
+            def clear(i: Value) -> None:
+                for start in places:
+                    e.store(zero, e.at(start, e.mul(i, self._row_bytes)))
+
+            e.loop(rest, clear)
 
         e.loop(e.argument(ProductSlot.GROUPS), group)
 
