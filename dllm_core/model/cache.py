@@ -58,7 +58,7 @@ class KeyValues:
         self._blocked: bool | None = None
         """Whether keys lie in blocks; None before anything has been written."""
         kept = self._store[..., :capacity, :]
-        self._layers = [(layer[0], layer[1]) for layer in kept]
+        self._layers: list[tuple[Tensor, Tensor]] = [(layer[0], layer[1]) for layer in kept]
         blocks = as_blocks(self._store[:, 0])
         self._blocks = list(zip(blocks, self._store[:, 1], strict=True))
 
