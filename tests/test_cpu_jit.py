@@ -8,7 +8,7 @@ import torch
 
 from dllm_core import OptionError
 from dllm_core.cpu import jit, prediction
-from dllm_core.cpu.emit import FLOATS, VECTOR, Counter, Emitter, Value
+from dllm_core.cpu.emit import FIRST_ARGUMENT, FLOATS, VECTOR, Emitter, Value
 from dllm_core.cpu.jit import compiled
 from dllm_core.model.place import choose_kind
 from dllm_core.model.transformer import Linear
@@ -16,7 +16,7 @@ from dllm_core.model.transformer import Linear
 pytestmark = pytest.mark.kernels
 
 CPU = torch.device("cpu")
-X, Y = len(Counter), len(Counter) + 1
+X, Y = FIRST_ARGUMENT, FIRST_ARGUMENT + 1
 
 
 def apply(operation: str, x: torch.Tensor, portable: bool) -> torch.Tensor:
@@ -28,7 +28,9 @@ def apply(operation: str, x: torch.Tensor, portable: bool) -> torch.Tensor:
 
     y = torch.empty(16)
     kernel = compiled(operation, emit, portable=portable)
-    given = (ctypes.c_int64 * (len(Counter) + 2))(*(0,) * len(Counter), x.data_ptr(), y.data_ptr())
+    given = (ctypes.c_int64 * (FIRST_ARGUMENT + 2))(
+        *(0,) * FIRST_ARGUMENT, x.data_ptr(), y.data_ptr()
+    )
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)(ctypes.addressof(given))
     return y
 
@@ -61,8 +63,8 @@ def test_sixteen_bit_floats_are_read_with_and_without_an_instruction(portable: b
         e.store(e.halves_to_floats(words), e.pointer(Y))
 
     y = torch.empty(VECTOR // 4)
-    given = (ctypes.c_int64 * (len(Counter) + 2))(
-        *(0,) * len(Counter), halves.data_ptr(), y.data_ptr()
+    given = (ctypes.c_int64 * (FIRST_ARGUMENT + 2))(
+        *(0,) * FIRST_ARGUMENT, halves.data_ptr(), y.data_ptr()
     )
     kernel = compiled("halves", emit, portable=portable)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)(ctypes.addressof(given))

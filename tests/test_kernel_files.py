@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from dllm_core.cpu import jit, kernel_files
-from dllm_core.cpu.emit import FLOATS, Counter, Emitter
+from dllm_core.cpu.emit import FIRST_ARGUMENT, FLOATS, Emitter
 from dllm_core.cpu.jit import compiled
 
-X, Y = len(Counter), len(Counter) + 1
+X, Y = FIRST_ARGUMENT, FIRST_ARGUMENT + 1
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,9 @@ def never(e: Emitter) -> None:
 
 def runs(kernel: jit.Kernel) -> bool:
     x, y = torch.randn(16), torch.zeros(16)
-    given = (ctypes.c_int64 * (len(Counter) + 2))(*(0,) * len(Counter), x.data_ptr(), y.data_ptr())
+    given = (ctypes.c_int64 * (FIRST_ARGUMENT + 2))(
+        *(0,) * FIRST_ARGUMENT, x.data_ptr(), y.data_ptr()
+    )
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)(ctypes.addressof(given))
     return torch.equal(x, y)
 

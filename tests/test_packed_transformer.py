@@ -4,6 +4,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -235,6 +236,41 @@ def test_a_prompt_is_read_at_once_or_word_by_word_to_the_last_bit() -> None:
     together = read([23])
     for pieces in ([1] * 23, [9, 2, 12], [22, 1]):
         assert torch.equal(read(pieces), together)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@torch.inference_mode()
+def test_a_cache_is_cut_copied_and_looked_into_without_a_changed_bit(seed: int) -> None:
+    model, draw = packed_model(CONFIGS["llama"], context=600), Random(seed)
+    ids: list[int] = []
+
+    def new() -> KeyValues:
+        return KeyValues(model.config, 600, torch.float32, CPU)
+
+    def read(store: KeyValues, more: list[int], start: int) -> Tensor:
+        stop = start + len(more)
+        store.reserve(stop, keep=start)
+        mask = visibility(model.config, start, len(more), stop)
+        return model_hidden(model, torch.tensor(more), Span(store, start, len(more), stop, mask))
+
+    store, last = new(), torch.empty(0)
+    for _ in range(60):
+        match draw.choice(["read", "read", "read", "cut", "copy", "look"]):
+            case "read":
+                more = [draw.randrange(64) for _ in range(draw.choice([1, 2, 3, 7, 15, 17, 33]))]
+                ids = ids[: 590 - len(more)]
+                last = read(store, more, len(ids))
+                ids += more
+                assert torch.equal(last, read(new(), ids, 0)[-len(more) :])
+            case "cut":
+                ids = ids[: draw.randint(0, len(ids))]
+            case "copy":
+                other = new()
+                other.reserve(len(ids), keep=0)
+                other.copy_from(store, len(ids))
+                store = other
+            case "look":
+                assert len(store.layers) == model.config.num_layers
 
 
 @torch.inference_mode()

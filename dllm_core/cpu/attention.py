@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache as cached
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from dllm_core.cpu.jit import Kernel, compiled
 from dllm_core.cpu.team import Launch
 from dllm_core.cpu.workspace import Workspace, float_bits
 
-_TILES = (1, 2, 4, 8)
+_TILES = (1, 2, 3, 4, 6, 8)
 """Numbers of queries that a kernel processes together; a kernel is compiled for each."""
 
 _workspace = Workspace()
@@ -77,7 +78,8 @@ def attend(
         out: float32 (rows, heads * head_dim), receives the result.
         shape: the heads.
         tables: cosine and signed sine of every row, float32 (rows, 1, head_dim).
-        cache: keys and values, float32 (kv_heads, capacity, head_dim), written at the rows.
+        cache: keys (kv_heads, blocks, head_dim, 16), see key_blocks.py, and values (kv_heads,
+            blocks * 16, head_dim), float32, written at the rows.
         start: position of the first row.
         visible: number of positions to attend to, from position 0.
         mask: boolean (rows, visible), or None if every row sees all of them.
@@ -112,10 +114,24 @@ class SpanAddresses(NamedTuple):
     sin: int
 
 
+@lru_cache(1024)
+def _best_tile(queries: int, kv_heads: int, threads: int) -> int:
+    """Size of tiles that takes the thread with most of them the least time.
+
+    A tile loads a vector of keys and one number of each query for as many products. Results are
+    the same with every size.
+    """
+
+    def time(tile: int) -> int:
+        return -(-kv_heads * -(-queries // tile) // threads) * (1 + tile)
+
+    return min(reversed(_TILES), key=time)
+
+
 def tile_of(rows: int, shape: Heads) -> int:
-    """Number of queries that the kernel processes together."""
+    """Number of queries that the kernel processes together, with torch's number of threads."""
     queries = rows * (shape.heads // shape.kv_heads)
-    return next((n for n in _TILES if n >= queries), _TILES[-1])
+    return _best_tile(queries, shape.kv_heads, torch.get_num_threads())
 
 
 def workspace_size(rows: int, shape: Heads, visible: int) -> int:

@@ -1,10 +1,10 @@
 """Attention of one sequence over its keys and values, as machine code.
 
-The work has two phases, each shared among the threads. First the queries and keys of every row are
-normalised, if weights are given (QK-norm, arXiv 2302.05442), and rotated (RoFormer, arXiv
-2104.09864); keys and values are stored. Then every thread takes blocks of queries of one key head:
-it transposes the keys of the head, so that 16 of them are multiplied at once and sums stay within
-lanes, and computes scores, softmax and the weighted sum of the values for tiles of queries.
+Keys lie in blocks of 16 positions, transposed (key_blocks.py), so that 16 of them are multiplied at
+once and sums stay within lanes. The work has two phases, each shared among the threads. First the
+queries and keys of every row are normalised, if weights are given (QK-norm, arXiv 2302.05442), and
+rotated (RoFormer, arXiv 2104.09864); keys and values are stored. Then every thread takes tiles of
+queries of one key head, and computes scores, softmax and the weighted sum of the values.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from dllm_core.cpu.emit import F32, FLOAT, FLOATS, LANES, VECTOR, Counter, Emitter, Value
+from dllm_core.cpu.emit import (
+    F32,
+    FIRST_ARGUMENT,
+    FLOAT,
+    FLOATS,
+    LANES,
+    VECTOR,
+    Counter,
+    Emitter,
+    Value,
+)
 
-TILES = 4
-"""Tiles of queries that share one transposed copy of the keys."""
 _CHAINS = 2
 """Partial sums of a score, the same number for all tiles, so that a row's result does not depend on
 the number of rows in the pass."""
@@ -31,7 +39,7 @@ _TOGETHER = 2
 class AttentionSlot(IntEnum):
     """Arguments of the attention kernel, after the counters."""
 
-    QKV = len(Counter)
+    QKV = FIRST_ARGUMENT
     """float32 (rows, heads + 2 * kv_heads, head_dim); the queries are rotated in place."""
     QKV_STRIDE = auto()
     ROWS = auto()
@@ -46,9 +54,11 @@ class AttentionSlot(IntEnum):
     EPS = auto()
     """Bits of a float32."""
     KEYS = auto()
-    """float32 (kv_heads, positions, head_dim)"""
+    """float32 (kv_heads, blocks, head_dim, 16)"""
     VALUES = auto()
+    """float32 (kv_heads, blocks * 16, head_dim)"""
     HEAD_STRIDE = auto()
+    """Bytes from head to head, of keys and of values."""
     START = auto()
     """Position of the first row."""
     VISIBLE = auto()
@@ -65,23 +75,21 @@ class AttentionSlot(IntEnum):
 
 
 def scratch_bytes(visible: int, head_dim: int, tile: int) -> int:
-    """Bytes of scratch memory per thread: the keys of a head, a tile's queries and scores."""
+    """Bytes of scratch memory per thread: a tile's queries and scores."""
     positions = -(-visible // LANES) * LANES
-    return FLOAT * (positions * (head_dim + tile) + tile * head_dim)
+    return FLOAT * tile * (positions + head_dim)
 
 
 class _Work(NamedTuple):
     """Scratch memory of a thread and sizes.
 
     Attributes:
-        keys: float32 (blocks, head_dim, 16), the transposed keys of a head.
         queries: float32 (tile, head_dim).
         scores: float32 (tile, blocks * 16).
         blocks: number of blocks of 16 visible positions.
         group: number of query heads that share a key head.
     """
 
-    keys: Value
     queries: Value
     scores: Value
     blocks: Value
@@ -97,63 +105,106 @@ class AttentionKernel:
         self._bytes = head_dim * FLOAT
 
     def __call__(self, e: Emitter) -> None:
-        rows = e.argument(AttentionSlot.ROWS)
-        counters = (Counter.NEXT_ROW, Counter.ROWS_DONE)
-        e.share(*counters, rows, lambda row: self._rotate_and_store(e, row))
         b = e.builder
-        group = b.sdiv(e.argument(AttentionSlot.HEADS), e.argument(AttentionSlot.KV_HEADS))
-        queries = e.mul(rows, group)
-        per_head = e.ceil_div(queries, TILES * self._tile)
+        rows, kv_heads = e.argument(AttentionSlot.ROWS), e.argument(AttentionSlot.KV_HEADS)
+        group = b.sdiv(e.argument(AttentionSlot.HEADS), kv_heads)
+        start = e.argument(AttentionSlot.START)
+        begin = b.sdiv(start, e.whole(LANES))
+        written = b.sub(e.ceil_div(e.add(start, rows), LANES), begin)
+        rotated = e.scratch(LANES * self._bytes)
+
+        def store(i: Value) -> None:
+            block = e.add(begin, b.sdiv(i, kv_heads))
+            self._rotate_and_store(e, block, b.srem(i, kv_heads), group, rotated)
+
+        e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, e.mul(written, kv_heads), store)
+        per_head = e.ceil_div(e.mul(rows, group), self._tile)
+        items = e.mul(kv_heads, per_head)
         work = self._workspace(e, group)
 
         def item(i: Value) -> None:
-            head = b.sdiv(i, per_head)
-            self._lay_out_keys(e, work, head)
-            first = e.mul(b.srem(i, per_head), TILES)
-            last = e.least(e.add(first, TILES), e.ceil_div(queries, self._tile))
-            e.loop(b.sub(last, first), lambda t: self._attend(e, work, head, e.add(first, t)))
+            tile = self._from_both_ends(e, i, items)
+            self._attend(e, work, b.sdiv(tile, per_head), b.srem(tile, per_head))
 
-        items = e.mul(e.argument(AttentionSlot.KV_HEADS), per_head)
         e.share(Counter.NEXT_ITEM, Counter.ITEMS_DONE, items, item)
+
+    def _from_both_ends(self, e: Emitter, i: Value, count: Value) -> Value:
+        """The number of piece `i`: every second one comes from the end.
+
+        Two threads that take turns thus read the keys and values of few heads in common.
+        """
+        b, half = e.builder, e.builder.ashr(i, e.whole(1))
+        odd = b.icmp_signed("!=", b.and_(i, e.whole(1)), e.whole(0))
+        return b.select(odd, b.sub(e.add(count, -1), half), half)
 
     def _workspace(self, e: Emitter, group: Value) -> _Work:
         thread = e.mul(e.take(Counter.NEXT_THREAD), e.argument(AttentionSlot.SCRATCH_STRIDE))
-        keys = e.at(e.pointer(AttentionSlot.SCRATCH), thread)
+        queries = e.at(e.pointer(AttentionSlot.SCRATCH), thread)
         blocks = e.ceil_div(e.argument(AttentionSlot.VISIBLE), LANES)
-        queries = e.at(keys, e.mul(blocks, LANES * self._bytes))
         scores = e.at(queries, self._tile * self._bytes)
-        return _Work(keys, queries, scores, blocks, group)
+        return _Work(queries, scores, blocks, group)
 
     # Rotary positions, keys and values
 
-    def _rotate_and_store(self, e: Emitter, row: Value) -> None:
-        x = e.at(e.pointer(AttentionSlot.QKV), e.mul(row, e.argument(AttentionSlot.QKV_STRIDE)))
-        position = e.mul(e.add(e.argument(AttentionSlot.START), row), self._bytes)
-        heads, kv_heads = e.argument(AttentionSlot.HEADS), e.argument(AttentionSlot.KV_HEADS)
+    def _rotate_and_store(
+        self, e: Emitter, block: Value, head: Value, group: Value, rotated: Value
+    ) -> None:
+        """Do so for the rows in a block of positions and for one key head with its queries.
 
-        def source(head: Value) -> Value:
-            return e.at(x, e.mul(head, self._bytes))
+        `rotated` is memory of the thread, float32 (16, head_dim).
+        """
+        b = e.builder
+        start, heads = e.argument(AttentionSlot.START), e.argument(AttentionSlot.HEADS)
+        kv_heads = e.argument(AttentionSlot.KV_HEADS)
+        position = e.mul(block, LANES)
+        first = e.most(e.whole(0), b.sub(start, position))
+        stop = e.add(start, e.argument(AttentionSlot.ROWS))
+        last = e.least(e.whole(LANES), b.sub(stop, position))
+        values = self._of_head(e, AttentionSlot.VALUES, head)
 
-        def cached(slot: AttentionSlot, head: Value) -> Value:
-            return e.at(
-                e.pointer(slot), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE)), position
-            )
+        def one(i: Value) -> None:
+            lane = e.add(first, i)
+            at = e.add(position, lane)
+            row = b.sub(at, start)
+            x = e.at(e.pointer(AttentionSlot.QKV), e.mul(row, e.argument(AttentionSlot.QKV_STRIDE)))
 
-        def query(head: Value) -> None:
-            self._rotate(e, row, source(head), source(head), AttentionSlot.Q_NORM)
+            def query(j: Value) -> None:
+                own = e.at(x, e.mul(e.add(e.mul(head, group), j), self._bytes))
+                self._rotate(e, row, own, own, AttentionSlot.Q_NORM)
 
-        def key(head: Value) -> None:
-            at = source(e.add(heads, head))
-            self._rotate(e, row, at, cached(AttentionSlot.KEYS, head), AttentionSlot.K_NORM)
+            e.loop(group, query)
+            key = e.at(x, e.mul(e.add(heads, head), self._bytes))
+            target = e.at(rotated, e.mul(lane, self._bytes))
+            self._rotate(e, row, key, target, AttentionSlot.K_NORM)
+            value = e.at(x, e.mul(e.add(heads, kv_heads, head), self._bytes))
+            to = e.at(values, e.mul(at, self._bytes))
+            for v in range(self._vectors):
+                e.store(e.load(e.at(value, v * VECTOR), FLOATS), e.at(to, v * VECTOR))
 
-        def value(head: Value) -> None:
-            at, to = source(e.add(heads, kv_heads, head)), cached(AttentionSlot.VALUES, head)
-            for i in range(self._vectors):
-                e.store(e.load(e.at(at, i * VECTOR), FLOATS), e.at(to, i * VECTOR))
+        e.loop(b.sub(last, first), one)
+        self._store_keys(e, rotated, self._block_at(e, head, block), (first, last))
 
-        e.loop(heads, query)
-        e.loop(kv_heads, key)
-        e.loop(kv_heads, value)
+    def _of_head(self, e: Emitter, slot: AttentionSlot, head: Value) -> Value:
+        return e.at(e.pointer(slot), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE)))
+
+    def _block_at(self, e: Emitter, head: Value, block: Value) -> Value:
+        """Address of a block of keys, float32 (head_dim, 16)."""
+        keys = self._of_head(e, AttentionSlot.KEYS, head)
+        return e.at(keys, e.mul(block, LANES * self._bytes))
+
+    def _store_keys(
+        self, e: Emitter, rotated: Value, block: Value, lanes: tuple[Value, Value]
+    ) -> None:
+        """Store the keys from the first of `lanes` up to the last; others stay what they are."""
+        b, (first, last) = e.builder, lanes
+        changed = b.and_(e.before(last), b.not_(e.before(first)))
+        for v in range(self._vectors):
+            rows = [
+                e.load(e.at(rotated, n * self._bytes + v * VECTOR), FLOATS) for n in range(LANES)
+            ]
+            for d, found in enumerate(e.transpose(rows), v * LANES):
+                place = e.at(block, d * VECTOR)
+                e.store(b.select(changed, found, e.load(place, FLOATS)), place)
 
     def _rotate(
         self, e: Emitter, row: Value, source: Value, target: Value, norm: AttentionSlot
@@ -192,24 +243,6 @@ class AttentionKernel:
 
     # Attention
 
-    def _lay_out_keys(self, e: Emitter, work: _Work, head: Value) -> None:
-        keys = e.at(
-            e.pointer(AttentionSlot.KEYS), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE))
-        )
-        last = e.add(e.argument(AttentionSlot.VISIBLE), -1)
-
-        def block(i: Value) -> None:
-            # Lanes behind the last key repeat it; their scores are masked.
-            positions = [e.least(e.add(e.mul(i, LANES), n), last) for n in range(LANES)]
-            rows = [e.at(keys, e.mul(position, self._bytes)) for position in positions]
-            for v in range(self._vectors):
-                part = [e.load(e.at(row, v * VECTOR), FLOATS) for row in rows]
-                for d, lanes in enumerate(e.transpose(part), v * LANES):
-                    place = e.add(e.mul(i, LANES * self._bytes), d * VECTOR)
-                    e.store(lanes, e.at(work.keys, place))
-
-        e.loop(work.blocks, block)
-
     def _attend(self, e: Emitter, work: _Work, head: Value, tile: Value) -> None:
         b = e.builder
         last = e.add(e.mul(e.argument(AttentionSlot.ROWS), work.group), -1)
@@ -221,7 +254,7 @@ class AttentionKernel:
             own = e.add(e.mul(head, work.group), b.srem(query, work.group))
             offsets.append(e.mul(own, self._bytes))
         self._gather(e, work, rows, offsets)
-        most = self._score(e, work, rows)
+        most = self._score(e, work, head, rows)
         self._exponentiate(e, work, most)
         self._sum_values(e, work, head, rows, offsets)
 
@@ -235,15 +268,18 @@ class AttentionKernel:
                 part = e.builder.fmul(e.load(e.at(source, i * VECTOR), FLOATS), scale)
                 e.store(part, e.at(work.queries, j * self._bytes + i * VECTOR))
 
-    def _score(self, e: Emitter, work: _Work, rows: list[Value]) -> list[Value]:
-        """Write the scores of all visible keys; returns the largest score of every lane."""
+    def _score(self, e: Emitter, work: _Work, head: Value, rows: list[Value]) -> list[Value]:
+        """Write the scores of all visible keys; returns the largest score of every lane.
+
+        Lanes behind the last visible key hold whatever was there, and are masked.
+        """
         visible = e.argument(AttentionSlot.VISIBLE)
         masked = e.builder.icmp_signed("!=", e.argument(AttentionSlot.MASK), e.whole(0))
 
         def block(i: Value, most: list[Value]) -> list[Value]:
             lanes = e.before(e.builder.sub(visible, e.mul(i, LANES)))
             found = []
-            for j, score in enumerate(self._products(e, work, i)):
+            for j, score in enumerate(self._products(e, work, self._block_at(e, head, i))):
                 score = e.builder.select(lanes, score, e.constant(_HIDDEN))
                 place = self._score_at(e, work, j, i)
                 e.store(score, place)
@@ -254,9 +290,8 @@ class AttentionKernel:
         start = [e.constant(_HIDDEN)] * self._tile
         return e.fold(work.blocks, start, block)
 
-    def _products(self, e: Emitter, work: _Work, block: Value) -> list[Value]:
-        """Products of all queries of the tile with 16 keys."""
-        keys = e.at(work.keys, e.mul(block, LANES * self._bytes))
+    def _products(self, e: Emitter, work: _Work, keys: Value) -> list[Value]:
+        """Products of all queries of the tile with a block of keys."""
         sums = [[e.constant(0.0)] * _CHAINS for _ in range(self._tile)]
         for d in range(self._dim):
             lanes = e.load(e.at(keys, d * VECTOR), FLOATS)
@@ -300,9 +335,7 @@ class AttentionKernel:
         result of a row does not depend on how many hidden keys lie between those it attends to,
         such as other branches of a tree of drafts.
         """
-        values = e.at(
-            e.pointer(AttentionSlot.VALUES), e.mul(head, e.argument(AttentionSlot.HEAD_STRIDE))
-        )
+        values = self._of_head(e, AttentionSlot.VALUES, head)
         scores = [self._score_at(e, work, j, e.whole(0)) for j in range(self._tile)]
         out, stride = e.pointer(AttentionSlot.OUT), e.argument(AttentionSlot.OUT_STRIDE)
         factors: list[Value] = []

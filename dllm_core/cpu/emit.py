@@ -31,13 +31,23 @@ FLOAT, VECTOR = 4, 4 * LANES
 
 
 class Counter(IntEnum):
-    """First arguments of every kernel: counters shared by its threads, zero at the start."""
+    """Slots before a kernel's arguments: counters that its threads share, zero at the start.
+
+    Those that threads take from, those that they wait for, and the arguments lie in cache lines of
+    their own: a line that one thread writes costs the others a hundred nanoseconds to read.
+    """
 
     NEXT_ROW = 0
-    ROWS_DONE = 1
-    NEXT_ITEM = 2
-    ITEMS_DONE = 3
-    NEXT_THREAD = 4
+    NEXT_ITEM = 1
+    NEXT_THREAD = 2
+    ROWS_DONE = 8
+    ITEMS_DONE = 9
+
+
+FIRST_ARGUMENT = 16
+"""Slot of the first argument, behind the counters."""
+SLOTS_OF_LINE = 8
+"""Slots of 8 bytes in a cache line."""
 
 
 Value = Any
@@ -142,10 +152,13 @@ class Emitter:
         """Store a value; `align` is the known alignment of the address in bytes."""
         self.builder.store(value, address).align = align
 
-    def prefetch(self, address: Value) -> None:
-        """Fetch the cache line at an address into the second-level cache."""
-        read, moderate, data = (ir.Constant(I32, value) for value in (0, 2, 1))
-        self._call("llvm.prefetch.p0", ir.VoidType(), [address, read, moderate, data])
+    def prefetch(self, address: Value, *, write: bool = False) -> None:
+        """Fetch the cache line at an address into the second-level cache, or to be written soon.
+
+        Another core may have the line; it is then taken from it before the store waits for it.
+        """
+        kind, near, data = (ir.Constant(I32, value) for value in (int(write), 3 if write else 2, 1))
+        self._call("llvm.prefetch.p0", ir.VoidType(), [address, kind, near, data])
 
     def scratch(self, bytes_: int) -> Value:
         """Allocate memory of the calling thread, which lasts until the kernel returns."""
@@ -205,19 +218,23 @@ class Emitter:
     ) -> None:
         """Run `body` for 0 .. count - 1, each on the next free thread, and wait until all are done.
 
-        The counters count pieces of work, not threads: a piece that is taken but not done is in
-        progress on another thread, so waiting ends however few threads take part.
+        The counters count pieces of work, not threads: a piece that is taken but not counted as
+        done is in progress on another thread, so waiting ends however few threads take part.
         """
         head, inside, over, waiting, after = self._blocks(5)
+        before = self.builder.block
         self.builder.branch(head)
         self.builder.position_at_end(head)
+        own = self.builder.phi(I64)
+        own.add_incoming(self.whole(0), before)
         i = self.take(next_)
         self.builder.cbranch(self.builder.icmp_signed("<", i, count), inside, over)
         self.builder.position_at_end(inside)
         body(i)
-        self.take(done)
+        own.add_incoming(self.add(own, 1), self.builder.block)
         self.builder.branch(head)
         self.builder.position_at_end(over)
+        self.take(done, own)
         self.builder.branch(waiting)
         self.builder.position_at_end(waiting)
         self._pause()
@@ -230,10 +247,10 @@ class Emitter:
         if self._able.pause:
             self._call("llvm.x86.sse2.pause", ir.VoidType(), [])
 
-    def take(self, slot: int) -> Value:
-        """Increment the number in a slot atomically; returns its value before."""
-        one = self.whole(1)
-        return self.builder.atomic_rmw("add", self.argument_at(slot), one, "acq_rel")
+    def take(self, slot: int, count: Value | int = 1) -> Value:
+        """Add to the number in a slot atomically; returns its value before."""
+        more = self.whole(count)
+        return self.builder.atomic_rmw("add", self.argument_at(slot), more, "acq_rel")
 
     def call(self, function: Value, arguments: Value) -> None:
         """Launch another kernel, both given as 64-bit addresses."""

@@ -17,6 +17,7 @@ from llvmlite import ir
 
 from dllm_core.cpu import formats
 from dllm_core.cpu.emit import (
+    FIRST_ARGUMENT,
     FLOAT,
     FLOATS,
     I8,
@@ -40,7 +41,7 @@ _TINY = 1e-12
 class PackSlot(IntEnum):
     """Arguments of a packing kernel, after the counters."""
 
-    ROWS = len(Counter)
+    ROWS = FIRST_ARGUMENT
     """Address of the rows as the checkpoint has them."""
     STRIDE = auto()
     """Bytes from row to row."""

@@ -12,6 +12,7 @@ from enum import IntEnum, auto
 from llvmlite import ir
 
 from dllm_core.cpu.emit import (
+    FIRST_ARGUMENT,
     FLOAT,
     FLOATS,
     I32,
@@ -30,7 +31,7 @@ _NONE = 2**31 - 1
 class PredictionSlot(IntEnum):
     """Arguments of the prediction kernel, after the counters."""
 
-    ROWS = len(Counter)
+    ROWS = FIRST_ARGUMENT
     LOGITS = auto()
     """float32 (rows, vocab)"""
     STRIDE = auto()

@@ -14,7 +14,7 @@ from dllm_core.cpu import team
 from dllm_core.cpu.formats import GROUP, Format
 from dllm_core.cpu.jit import Kernel, compiled, tiles
 from dllm_core.cpu.packed import PackedRows
-from dllm_core.cpu.product_kernel import Finish, ProductKernel
+from dllm_core.cpu.product_kernel import Finish, ProductKernel, grid_bytes
 from dllm_core.cpu.team import Launch
 from dllm_core.cpu.tile_kernel import TileKernel
 from dllm_core.cpu.workspace import Workspace, float_bits
@@ -130,7 +130,7 @@ def _padded(x: Tensor, norm: Norm | None, weights: PackedRows) -> Tensor:
 def workspace_sizes(rows: int, weights: PackedRows) -> tuple[int, int, int]:
     """Bytes of the workspaces for quantised rows, their scales and their sums."""
     size, panels = panel(rows)
-    grid = 4 * size * panels * weights.groups
+    grid = size * panels * grid_bytes(weights.groups)
     return 2 * GROUP * size * panels * weights.groups, grid, grid
 
 

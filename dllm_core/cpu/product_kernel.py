@@ -28,6 +28,7 @@ from llvmlite import ir
 
 from dllm_core.cpu.emit import (
     F32,
+    FIRST_ARGUMENT,
     FLOAT,
     FLOATS,
     I8,
@@ -62,7 +63,7 @@ _STEPS = GROUP // 2
 class ProductSlot(IntEnum):
     """Arguments of the product kernel, after the counters."""
 
-    X = len(Counter)
+    X = FIRST_ARGUMENT
     X_STRIDE = auto()
     ROWS = auto()
     PANELS = auto()
@@ -74,7 +75,8 @@ class ProductSlot(IntEnum):
     LEVELS = auto()
     """int16 (groups, panels * rows of one, 32)"""
     SCALES = auto()
-    """float32 (groups, panels * rows of one)"""
+    """float32 (rows, groups) for one panel, each row in cache lines of its own, as several threads
+    write them; (groups, panels * rows of one) for several panels, which would fill the cache."""
     SUMS = auto()
     """Sums of the inputs of a group, in the shape of SCALES."""
     WEIGHTS = auto()
@@ -132,6 +134,11 @@ class Grid(NamedTuple):
     least: Value | None
 
 
+def grid_bytes(groups: int) -> int:
+    """Bytes of a row of scales or sums, whole cache lines: rows are written by several threads."""
+    return -(-groups // LANES) * VECTOR
+
+
 class ProductKernel:
     """Writes the kernel for one format of weights and number of rows per panel.
 
@@ -146,6 +153,13 @@ class ProductKernel:
 
     def __call__(self, e: Emitter) -> None:
         rows = e.argument(ProductSlot.ROWS)
+        # Loaded once: behind a store, an argument would be loaded again.
+        self._grids_at = {s: e.pointer(s) for s in (ProductSlot.SCALES, ProductSlot.SUMS)}
+        lines = e.ceil_div(e.argument(ProductSlot.GROUPS), LANES)
+        padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)
+        # Bytes from row to row and from group to group of scales and sums.
+        self._row_bytes = e.mul(lines, VECTOR) if self._single else e.whole(FLOAT)
+        self._group_bytes = e.whole(FLOAT) if self._single else e.mul(padded, FLOAT)
         e.share(Counter.NEXT_ROW, Counter.ROWS_DONE, rows, lambda row: self._prepare(e, row))
         self._reserve(e)
         self._sums = e.scratch(_PANELS * self._rows * COLUMNS * VECTOR)
@@ -188,13 +202,15 @@ class ProductKernel:
         which a product takes several times as long.
         """
         rest = e.builder.sub(last.padded, e.argument(ProductSlot.ROWS))
+        zero = ir.Constant(F32, 0.0)
 
         def group(g: Value) -> None:
-            place = e.mul(e.add(e.mul(g, last.padded), last.index, 1), FLOAT)
+            first = e.add(last.index, 1)
+            places = [self._grid_at(e, slot, first, g) for slot in self._grids_at]
 
             def clear(i: Value) -> None:
-                for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
-                    e.store(ir.Constant(F32, 0.0), e.at(e.pointer(slot), place, e.mul(i, FLOAT)))
+                for start in places:
+                    e.store(zero, e.at(start, e.mul(i, self._row_bytes)))
 
             e.loop(rest, clear)
 
@@ -232,11 +248,26 @@ class ProductKernel:
             levels = [b.fptosi(e.nearest(b.fmul(part, factor)), INTS) for part in x]
             self._store_levels(e, row, g, levels)
             sum_ = b.sitofp(e.reduce(b.add, b.add(*levels)), F32)
-            place = e.mul(e.add(e.mul(g, row.padded), row.index), FLOAT)
-            e.store(scale, e.at(e.pointer(ProductSlot.SCALES), place))
-            e.store(b.fmul(sum_, scale), e.at(e.pointer(ProductSlot.SUMS), place))
+            e.store(scale, self._grid_at(e, ProductSlot.SCALES, row.index, g))
+            e.store(b.fmul(sum_, scale), self._grid_at(e, ProductSlot.SUMS, row.index, g))
 
         e.loop(e.argument(ProductSlot.GROUPS), group)
+
+    def _grid_at(self, e: Emitter, slot: ProductSlot, row: Value, g: Value) -> Value:
+        """Address of a row's scale or sum of a group."""
+        offsets = e.mul(row, self._row_bytes), e.mul(g, self._group_bytes)
+        return e.at(self._grids_at[slot], *offsets)
+
+    def _scales_and_sums(self, e: Emitter, g: Value, row: Value) -> list[tuple[Value, Value]]:
+        """Those of a group, in all lanes, for each row of the panel that begins with `row`."""
+        scales, sums = (
+            self._grid_at(e, slot, row, g) for slot in (ProductSlot.SCALES, ProductSlot.SUMS)
+        )
+        found = []
+        for _ in range(self._rows):
+            found.append((e.load_splat(scales), e.load_splat(sums)))
+            scales, sums = (e.at(place, self._row_bytes) for place in (scales, sums))
+        return found
 
     def _row_levels(self, e: Emitter, index: Value) -> Value:
         """Address of a row's levels of the first group."""
@@ -257,12 +288,25 @@ class ProductKernel:
         supers = e.builder.sdiv(e.argument(ProductSlot.GROUPS), e.whole(self._form.span))
         offset = e.mul(tile, supers, self._form.super_bytes)
         start = e.at(e.pointer(ProductSlot.WEIGHTS), offset)
-        self._sum(e, start, supers, first, panels)
         row = e.mul(first, self._rows)
         rows = e.least(
             e.whole(_PANELS * self._rows), e.builder.sub(e.argument(ProductSlot.ROWS), row)
         )
+        if self._single:
+            e.loop(rows, lambda r: self._claim(e, tile, e.add(row, r)))
+        self._sum(e, start, supers, first, panels)
         e.loop(rows, lambda r: self._finish(e, tile, row, r))
+
+    def _claim(self, e: Emitter, tile: Value, row: Value) -> None:
+        """Fetch the outputs of a tile for a row, which another core may have written last."""
+        b, kind = e.builder, e.argument(ProductSlot.FINISH)
+        gated = b.icmp_signed("==", kind, e.whole(Finish.SWIGLU))
+        lines = b.select(gated, e.whole(COLUMNS // 2), e.whole(COLUMNS))
+        start = e.at(self._out(e, row), e.mul(tile, lines, VECTOR))
+        e.loop(lines, lambda i: e.prefetch(e.at(start, e.mul(i, VECTOR)), write=True))
+
+    def _out(self, e: Emitter, row: Value) -> Value:
+        return e.at(e.pointer(ProductSlot.OUT), e.mul(row, e.argument(ProductSlot.OUT_STRIDE)))
 
     def _sum(self, e: Emitter, start: Value, supers: Value, first: Value, panels: Value) -> None:
         """Multiply the panels of a block with the weights of a tile; the sums stay in memory."""
@@ -366,13 +410,11 @@ class ProductKernel:
     ) -> None:
         b = e.builder
         padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)
-        row = e.add(e.mul(g, padded), e.mul(e.add(first, p), self._rows))
-        start = e.at(e.pointer(ProductSlot.LEVELS), e.mul(row, GROUP * 2))
+        row = e.mul(e.add(first, p), self._rows)
+        place = e.mul(e.add(e.mul(g, padded), row), GROUP * 2)
+        start = e.at(e.pointer(ProductSlot.LEVELS), place)
         products = self._dots(e, [e.at(start, r * GROUP * 2) for r in range(self._rows)], level)
-        place = e.mul(row, FLOAT)
-        scales, totals = (e.at(e.pointer(s), place) for s in (ProductSlot.SCALES, ProductSlot.SUMS))
-        for r in range(self._rows):
-            scale, total = (e.load_splat(e.at(base, r * FLOAT)) for base in (scales, totals))
+        for r, (scale, total) in enumerate(self._scales_and_sums(e, g, row)):
             for c, (steps, least) in enumerate(grid):
                 sums = e.at(self._sums, e.mul(p, self._rows * COLUMNS * VECTOR))
                 sums = e.at(sums, (r * COLUMNS + c) * VECTOR)
@@ -404,9 +446,7 @@ class ProductKernel:
         at = e.at(e.pointer(ProductSlot.BIAS), e.mul(tile, COLUMNS * VECTOR))
         e.when(has_bias, lambda: self._add_bias(e, sums, at))
         y = [e.load(e.at(sums, c * VECTOR), FLOATS, VECTOR) for c in range(COLUMNS)]
-        out = e.at(
-            e.pointer(ProductSlot.OUT), e.mul(e.add(first, r), e.argument(ProductSlot.OUT_STRIDE))
-        )
+        out = self._out(e, e.add(first, r))
         kind = e.argument(ProductSlot.FINISH)
 
         def store(adds: bool) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dllm_core.cpu.emit import I64, POINTER, Counter, Emitter, Value
+from dllm_core.cpu.emit import FIRST_ARGUMENT, I64, POINTER, SLOTS_OF_LINE, Emitter, Value
 from dllm_core.cpu.jit import Kernel, compiled
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -44,9 +44,17 @@ class Launch(NamedTuple):
 
 def run(launch: Launch) -> None:
     """Run a kernel on all of torch's threads, which share the work."""
-    slots = (*(0,) * len(Counter), *launch.arguments)
-    given = (ctypes.c_int64 * len(slots))(*slots)
-    _runner()(launch.kernel.address, ctypes.addressof(given), torch.get_num_threads())
+    given = _table(1, len(launch.arguments))
+    given[0, FIRST_ARGUMENT:][: len(launch.arguments)] = launch.arguments
+    _runner()(launch.kernel.address, given.ctypes.data, torch.get_num_threads())
+
+
+def _table(launches: int, arguments: int) -> NDArray[np.int64]:
+    """Zeros for the slots of so many launches, (launches, slots); each begins a cache line."""
+    width = -(-(FIRST_ARGUMENT + arguments) // SLOTS_OF_LINE) * SLOTS_OF_LINE
+    memory = np.zeros(launches * width + SLOTS_OF_LINE, np.int64)
+    start = -(memory.ctypes.data // memory.itemsize) % SLOTS_OF_LINE
+    return memory[start : start + launches * width].reshape(launches, width)
 
 
 class Program:
@@ -60,10 +68,9 @@ class Program:
     def __init__(self, launches: Sequence[Launch]) -> None:
         self._kernels = [launch.kernel for launch in launches]
         self._addresses = np.array([kernel.address for kernel in self._kernels], np.int64)
-        first, width = len(Counter), max(len(launch.arguments) for launch in launches)
-        self.table: NDArray[np.int64] = np.zeros((len(launches), first + width), np.int64)
+        self.table = _table(len(launches), max(len(launch.arguments) for launch in launches))
         for row, (_, arguments) in zip(self.table, launches, strict=True):
-            row[first : first + len(arguments)] = arguments
+            row[FIRST_ARGUMENT : FIRST_ARGUMENT + len(arguments)] = arguments
         self._given = (ctypes.c_int64 * len(_Slot))(
             len(launches),
             self._addresses.ctypes.data,
@@ -74,7 +81,7 @@ class Program:
     def run(self, start: int = 0, stop: int | None = None) -> None:
         """Run the kernels from `start` to `stop`, all of them by default."""
         stop = len(self._kernels) if stop is None else stop
-        self.table[start:stop, : len(Counter)] = 0
+        self.table[start:stop, :FIRST_ARGUMENT] = 0
         given = self._given
         given[_Slot.COUNT] = stop - start
         given[_Slot.KERNELS] = self._addresses.ctypes.data + start * self._addresses.itemsize

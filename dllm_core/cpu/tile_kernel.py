@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from llvmlite import ir
 
 from dllm_core.cpu.emit import (
-    FLOAT,
     FLOATS,
     I8,
     I64,
@@ -75,13 +74,7 @@ class TileKernel(ProductKernel):
     def _result_bytes(self) -> int:
         return self._form.halves * COLUMNS * _PARTS * self._rows * VECTOR
 
-    # The rows: for each group and panel the higher bytes of all rows, then the lower ones
-
-    def _row_levels(self, e: Emitter, index: Value) -> Value:
-        b, rows = e.builder, e.whole(self._rows)
-        panel, row = b.sdiv(index, rows), b.srem(index, rows)
-        offset = e.add(e.mul(panel, self._rows * _PARTS * GROUP), e.mul(row, GROUP))
-        return e.at(e.pointer(ProductSlot.LEVELS), offset)
+    # The rows: a cache line for each group and row, the higher bytes and then the lower ones
 
     def _store_levels(self, e: Emitter, row: Row, g: Value, levels: list[Value]) -> None:
         b, narrow = e.builder, ir.VectorType(I8, LANES)
@@ -92,7 +85,7 @@ class TileKernel(ProductKernel):
         high = [b.ashr(b.add(level, half), e.constant(8, INTS)) for level in levels]
         for part, values in enumerate((high, levels)):
             found = b.shuffle_vector(*(b.trunc(value, narrow) for value in values), indices)
-            e.store(found, e.at(place, part * self._rows * GROUP))
+            e.store(found, e.at(place, part * GROUP))
 
     # The weights
 
@@ -276,7 +269,7 @@ class TileKernel(ProductKernel):
 
     def _result(self, h: int, c: int, part: int, r: int) -> int:
         """Offset of the sums of a row."""
-        return (((h * COLUMNS + c) * _PARTS + part) * self._rows + r) * VECTOR
+        return (((h * COLUMNS + c) * self._rows + r) * _PARTS + part) * VECTOR
 
     def _vectors(self, e: Emitter, sums: Value) -> list[Value]:
         return [e.at(sums, i * VECTOR) for i in range(self._rows * COLUMNS)]
@@ -290,11 +283,7 @@ class TileKernel(ProductKernel):
     ) -> list[Value]:
         """Sums (rows, columns) with the products of a group, as floats."""
         b, found = e.builder, []
-        padded = e.mul(e.argument(ProductSlot.PANELS), self._rows)
-        place = e.mul(e.add(e.mul(g, padded), row), FLOAT)
-        scales, totals = (e.at(e.pointer(s), place) for s in (ProductSlot.SCALES, ProductSlot.SUMS))
-        for r in range(self._rows):
-            scale, total = (e.load_splat(e.at(base, r * FLOAT)) for base in (scales, totals))
+        for r, (scale, total) in enumerate(self._scales_and_sums(e, g, row)):
             for c, (steps, least) in enumerate(grid):
                 y = sums[r * COLUMNS + c]
                 for h, step in enumerate(steps):

@@ -104,9 +104,7 @@ def scratch(model: Transformer, visible: int, context: int) -> KeyValues:
     """Keys and values of so many positions, all zero, that steps may be measured on."""
     store = KeyValues(model.config, context, model.embedding.dtype, model.embedding.device)
     store.reserve(visible, keep=0)
-    for keys, values in store.layers:
-        keys.zero_()
-        values.zero_()
+    store.zero()
     return store
 
 

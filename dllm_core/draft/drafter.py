@@ -121,10 +121,9 @@ class Drafter:
             features = ((features - mean) * inverse).clamp_(-_CLIP, _CLIP)
         fused = _normed(parts.fuse(features), parts.fused_norm)
         tables = (parts.model.rotary.cos[start:stop], parts.model.rotary.sin[start:stop])
-        for layer, (keys, values) in zip(parts.context, cache.store.layers, strict=True):
+        for i, layer in enumerate(parts.context):
             k, v = self._keys_values(layer, fused)
-            keys[:, start:stop] = rotated(k, tables).transpose(0, 1)
-            values[:, start:stop] = v.transpose(0, 1)
+            cache.store.write(i, start, rotated(k, tables).transpose(0, 1), v.transpose(0, 1))
         cache.append(fused)
 
     def _keys_values(self, layer: ContextLayer, fused: Tensor) -> tuple[Tensor, Tensor]:

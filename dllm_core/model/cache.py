@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from dllm_core.config import ModelConfig
+from dllm_core.cpu.emit import LANES
+from dllm_core.cpu.key_blocks import as_blocks, into_blocks, into_rows, whole_blocks
 from dllm_core.errors import PromptTooLongError
 
 _FIRST_CAPACITY = 256
@@ -26,8 +29,11 @@ class KeyValues:
         dtype: number format of keys and values.
         device: torch device that holds them.
 
+    Keys lie in rows like the values, or in the blocks of the CPU kernels (cpu/key_blocks.py):
+    whoever asks for one order gets it, and turns all keys if they lie in the other one. `layers`
+    and `blocks` are valid until the other is asked for or the memory grows.
+
     Attributes:
-        layers: for each layer (keys, values), both (kv_heads, capacity, head_dim).
         capacity: positions that have memory now; it grows up to the limit.
     """
 
@@ -43,9 +49,59 @@ class KeyValues:
     def _allocate(self, capacity: int) -> None:
         self.capacity = capacity
         self._store = torch.empty(
-            (*self._shape, capacity, self._head_dim), dtype=self.dtype, device=self.device
+            (*self._shape, whole_blocks(capacity), self._head_dim),
+            dtype=self.dtype,
+            device=self.device,
         )
-        self.layers = [(layer[0], layer[1]) for layer in self._store]
+        # Kernels multiply whole blocks of keys, and denormal numbers take several times as long.
+        self._store[:, 0].zero_()
+        self._blocked: bool | None = None
+        """Whether keys lie in blocks; None before anything has been written."""
+        kept = self._store[..., :capacity, :]
+        self._layers: list[tuple[Tensor, Tensor]] = [(layer[0], layer[1]) for layer in kept]
+        blocks = as_blocks(self._store[:, 0])
+        self._blocks = list(zip(blocks, self._store[:, 1], strict=True))
+
+    @property
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """For each layer (keys, values), both (kv_heads, capacity, head_dim)."""
+        self._turn(blocked=False)
+        return self._layers
+
+    @property
+    def blocks(self) -> list[tuple[Tensor, Tensor]]:
+        """For each layer keys (kv_heads, blocks, head_dim, 16) and values (kv_heads, blocks * 16,
+        head_dim)."""
+        self._turn(blocked=True)
+        return self._blocks
+
+    def values(self, layer: int) -> Tensor:
+        """Values of a layer (kv_heads, capacity, head_dim), which lie the same in either order."""
+        return self._layers[layer][1]
+
+    def _turn(self, *, blocked: bool) -> None:
+        if self._blocked is not None and self._blocked != blocked:
+            turn = into_blocks if blocked else into_rows
+            # Memory that was made in inference mode can only be written in it.
+            with torch.inference_mode():
+                for keys in self._store[:, 0]:
+                    turn(keys)
+        self._blocked = blocked
+
+    def write(self, layer: int, start: int, keys: Tensor, values: Tensor) -> None:
+        """Put keys and values (kv_heads, rows, head_dim) of a layer at positions from `start` on,
+        in whichever order the keys lie."""
+        stop = start + keys.shape[1]
+        self.values(layer)[:, start:stop] = values
+        if self._blocked:
+            block, lane = _places(torch.arange(start, stop, device=self.device))
+            self._blocks[layer][0][:, block, :, lane] = keys.transpose(0, 1)
+        else:
+            self.layers[layer][0][:, start:stop] = keys
+
+    def zero(self) -> None:
+        """Set all keys and values to zero."""
+        self._store.zero_()
 
     def reserve(self, rows: int, keep: int) -> None:
         """Make room for `rows` positions, keeping the first `keep`.
@@ -60,24 +116,44 @@ class KeyValues:
             )
         if rows <= self.capacity:
             return
-        old = self._store
+        old, blocked = self._store, self._blocked
         self._allocate(min(self.limit, max(rows, 2 * self.capacity)))
-        self._store[..., :keep, :] = old[..., :keep, :]
+        if keep:
+            self._copy(old, keep)
+            self._blocked = blocked
 
     def copy_from(self, other: KeyValues, rows: int) -> None:
-        """Copy the first `rows` positions of another sequence."""
-        self._store[..., :rows, :] = other._store[..., :rows, :]
+        """Copy the first `rows` positions of another sequence; those beyond become scratch."""
+        self._copy(other._store, rows)
+        self._blocked = other._blocked
+
+    def _copy(self, store: Tensor, rows: int) -> None:
+        whole = whole_blocks(rows)
+        self._store[..., :whole, :] = store[..., :whole, :]
 
     def move(self, start: int, rows: Sequence[int]) -> None:
         """Put rows one after another from `start` on; `rows` are counted from there and rise."""
-        if list(rows) != list(range(len(rows))):
-            index = torch.tensor(rows, device=self.device) + start
-            self._store[..., start : start + len(rows), :] = self._store[..., index, :]
+        if list(rows) == list(range(len(rows))):
+            return
+        index = torch.tensor(rows, device=self.device) + start
+        stop = start + len(rows)
+        moved = self._store[:, 0 if not self._blocked else 1 :]
+        moved[..., start:stop, :] = moved[..., index, :]
+        if self._blocked:
+            keys = as_blocks(self._store[:, 0])
+            block, lane = _places(torch.arange(start, stop, device=self.device))
+            from_block, from_lane = _places(index)
+            keys[:, :, block, :, lane] = keys[:, :, from_block, :, from_lane]
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory, unused capacity included."""
         return self._store.element_size() * self._store.nelement()
+
+
+def _places(positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Blocks of positions, and places in them."""
+    return positions // LANES, positions % LANES
 
 
 def shared_prefix(cached: Sequence[int], wanted: Sequence[int]) -> int:

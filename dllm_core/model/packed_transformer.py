@@ -242,8 +242,8 @@ class _Pass:
 
         `scratch` is the address of the scratch memory, and its bytes for each thread.
         """
-        keys = [span.store.layers[layer][0] for layer in self._layers]
-        values = [span.store.layers[layer][1] for layer in self._layers]
+        blocks = span.store.blocks
+        keys, values = zip(*(blocks[layer] for layer in self._layers), strict=True)
         cos, sin = tables
         own, table = self._attends[:, i], self._program.table
         table[own, AttentionSlot.KEYS] = [part.data_ptr() for part in keys]

@@ -91,7 +91,7 @@ def features(config: ModelConfig, cache: PromptCache, begin: int, end: int, stop
     """
     found = []
     for layer in layers_of(config):
-        values = cache.store.layers[layer][1]
+        values = cache.store.values(layer)
         for first, last in ((begin, end), (end, max(stop, end + 1))):
             found.append(values[:, first:last].float().mean(1).flatten().cpu())
     return torch.cat(found)
