@@ -31,7 +31,7 @@ _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 _HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+(?:them$)?")
 _SPELLED_HUM: Final = re.compile(r"m[ -](?:[mhn][ -])+[mhna]")
 _HESITATION_IN_WORDS: Final = re.compile(
-    r"(?:er+|error|earth|earn|urn|burn)(?: (?:er+m*|u+m+|u+h+|urn))*"
+    r"(?:er+|error|earth|earn|urn|burn|burr|berm|per)(?: (?:er+m*|u+m+|u+h+|urn))*"
     r"|(?:[a-z']+ )?(?:u+m+|u+h+|er+m+)"
 )
 _HUM_IN_WORDS: Final = re.compile(r"(?:in|and) (?:(?:a|my|the)(?: (?:m|mom|mum|month))?|them)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -36,6 +37,31 @@ def trails_off(sentence: LastSentence) -> bool:
 
 def hesitates(sentence: LastSentence) -> bool:
     return sentence.last in words.HESITATIONS or sentence.phrase.endswith(words.STALLING)
+
+
+def corrects(sentence: LastSentence) -> bool:
+    """As in "Set a timer for ten, no": what is to be instead must follow a request.
+
+    "I can't come, sorry" and "are you coming, or no?" are whole.
+    """
+    requests = len(sentence.tokens) > 2 and begins_a_request(sentence)
+    return requests and _CORRECTION.search(sentence.text.lower()) is not None
+
+
+_CORRECTION: Final = re.compile(
+    r", (?:oh |um |uh )?(?:no|nope|sorry|actually|correction|scratch that)"
+    r"(?:,? (?:no|wait|sorry|actually|not that))*[.,]?$"
+)
+
+
+def announces(sentence: LastSentence) -> bool:
+    """As in "Okay, one more thing", "By the way"."""
+    tokens = list(sentence.tokens)
+    while len(tokens) > 1 and tokens[0] in words.LEADS and " ".join(tokens) not in (
+        words.ANNOUNCEMENTS
+    ):
+        tokens.pop(0)
+    return " ".join(tokens) in words.ANNOUNCEMENTS
 
 
 def is_short_answer(sentence: LastSentence) -> bool:
