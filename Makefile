@@ -18,6 +18,11 @@ PYTEST  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # A model is loaded once, in one worker (tests/support/groups.py).
 LONG    := slow or model or browser or transformers or kernels or crossed or gpu or alone or long
 SHARED  := --dist loadgroup --no-loadscope-reorder
+# Browsers and calls in real time may lose to the tests beside them: what failed is tried once
+# more, one test at a time. A run that broke off (any status but 1) is not.
+ONCE_MORE = || { [ $$? -eq 1 ] && echo '== once more, what failed, one test at a time' && \
+	  $(PYTEST) --last-failed --last-failed-no-failures none && \
+	  echo '== passed at the second try: the tests named FAILED above'; }
 
 .PHONY: help setup run demo test test-fast test-all test-long browser clients check bench clean
 
@@ -33,11 +38,11 @@ demo: $(VENV)/.base $(VENV)/.models ## answer a spoken question in the terminal
 	$(BIN)/onebreath demo
 
 test: setup browser clients ## run the tests of a change: every feature, real models, a browser (WORKERS=4 processes)
-	$(PYTEST) -n $(or $(WORKERS),4) $(SHARED) -m "not (long or alone)"
+	@$(PYTEST) -n $(or $(WORKERS),4) $(SHARED) -m "not (long or alone)" $(ONCE_MORE)
 
 test-all: setup browser clients ## run all tests, as CI does: the other sizes, precisions and clients, too
-	$(PYTEST) -n $(or $(WORKERS),3) $(SHARED) -m "not alone"
-	$(PYTEST) -m alone
+	@$(PYTEST) -n $(or $(WORKERS),3) $(SHARED) -m "not alone" $(ONCE_MORE)
+	@$(PYTEST) -m alone $(ONCE_MORE)
 
 test-fast: setup ## run the tests that are quick: no models, no browser, no kernels, no waits
 	$(PYTEST) -n $(FAST_WORKERS) $(SHARED) -m "not ($(LONG))"

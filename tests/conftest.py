@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support import transports
 from support.groups import arrange
 from support.repeats import mark
 
@@ -40,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from dllm_core.ops.interpret import interpret_without_gpu
 
     interpret_without_gpu()
+    transports.watch()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,6 +50,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mark(items)
     if hasattr(config, "workerinput"):
         arrange(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """After its fixtures, a test's event loops are closed."""
+    yield
+    if left := transports.taken():
+        pytest.fail("connections were left open: " + "; ".join(left), pytrace=False)
 
 
 @pytest.fixture(scope="session", autouse=True)

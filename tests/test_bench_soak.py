@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from support.fakes import LoudIsSpeech, silence, speech
 
+from agent.bench.panel_caller import PATIENCE_SECONDS
 from agent.bench.panel_script import Half, conversations
 from agent.bench.panel_voices import SpokenConversation, SpokenStep
 from agent.bench.soak import WARM_CALLS, HeldCall, Soak, Usage, batches, soak, soak_settings
@@ -63,15 +64,15 @@ def test_the_server_is_looked_at_now_and_then() -> None:
     assert [list(batch) for batch in batches(range(7, 12))] == [[7, 8], [9, 10], [11]]
 
 
-def usage(calls: int, resident: float, sessions: int = 0) -> Usage:
-    return Usage(calls, resident, 0.0, 5, 15, 1, sessions, 1000)
+def usage(calls: int, own: float, sessions: int = 0, mapped: float = 0.0) -> Usage:
+    return Usage(calls, own + mapped, mapped, 0.0, 5, 15, 1, sessions, 1000)
 
 
 def test_growth_counts_from_the_hundredth_call(draw: CallDraw) -> None:
     found = Soak(usage=[usage(0, 500.0), usage(50, 900.0)])
     assert found.growth is None
     assert found.met
-    found.usage += [usage(100, 1000.0), usage(200, 1019.0)]
+    found.usage += [usage(100, 1000.0), usage(200, 1019.0, mapped=50.0)]  # of weights
     assert found.growth == pytest.approx(0.019)
     assert found.met
     found.usage.append(usage(300, 1021.0))
@@ -116,15 +117,15 @@ def test_a_call_that_the_server_keeps_is_stuck() -> None:
     assert Soak(usage=[usage(1, 1.0, sessions=1)]).stuck == 1
 
 
-@pytest.mark.slow
-def test_calls_are_held_by_one_server_which_lets_go_of_them(draw: CallDraw) -> None:
+def held(draw: CallDraw, numbers: range, at_once: int, reply: str) -> Soak:
+    """A soak of calls whose callers are understood as "how are you", with a scripted reply."""
     settings = soak_settings(Settings())
     heard = [[(1, word) for word in ("how", "are", "you")]] * 50
     found = Soak()
     with closing(Compute()) as thread, ThreadPoolExecutor(1) as voices:
         engines = Engines(
             ScriptedTranscriber(heard),
-            ScriptedResponder({"how are you": "Fine, thanks."}),
+            ScriptedResponder({"how are you": reply}),
             ToneSynthesizer(),
             LoudIsSpeech,
             thread,
@@ -134,7 +135,13 @@ def test_calls_are_held_by_one_server_which_lets_go_of_them(draw: CallDraw) -> N
         engines = replace(
             engines, compute=MeasuredCompute(thread), voices=MeasuredVoices(lambda: 0.0)
         )
-        in_virtual_time(soak(engines, settings, draw, range(1, 7), 2, found.take))
+        in_virtual_time(soak(engines, settings, draw, numbers, at_once, found.take))
+    return found
+
+
+@pytest.mark.slow
+def test_calls_are_held_by_one_server_which_lets_go_of_them(draw: CallDraw) -> None:
+    found = held(draw, range(1, 7), 2, "Fine, thanks.")
     assert [call.drawn.number for call in sorted(found.calls, key=lambda c: c.drawn.number)] == [
         1, 2, 3, 4, 5, 6
     ]  # fmt: skip
@@ -145,3 +152,11 @@ def test_calls_are_held_by_one_server_which_lets_go_of_them(draw: CallDraw) -> N
     assert summary["replies"] >= 5
     assert [each.sessions for each in found.usage] == [0, 0, 0]
     assert found.usage[1].tasks == found.usage[2].tasks
+
+
+@pytest.mark.slow
+def test_a_long_story_at_the_end_of_a_call_is_no_stuck_reply(draw: CallDraw) -> None:
+    found = held(draw, range(4, 5), 1, "and then " * 100 + "they slept.")
+    (call,) = found.calls
+    assert call.seconds > 2 * PATIENCE_SECONDS
+    assert call.stuck is None

@@ -174,6 +174,26 @@ def test_what_is_no_number_stays_none(wrong: float, normed: bool, portable: bool
     assert torch.equal(found[::2], expected[::2])
 
 
+@FORMS
+@PORTABLE
+@pytest.mark.parametrize("rows", [5, 7, 9, 13])
+def test_rows_that_fill_a_panel_are_zero(form: Format, rows: int, portable: bool) -> None:
+    """Denormal numbers, as are left in memory, would make the product several times as slow."""
+    weights, x, out = packed(64, 96, form), drawn(rows, 96), torch.empty(rows, 64)
+    denormal = 5
+    sizes = product.workspace_sizes(rows, weights)
+    memory = [torch.full((-(-size // 4),), denormal, dtype=torch.int32) for size in sizes]
+    places = [each.data_ptr() for each in memory]
+    team.run(product.launch(x, weights, out, places, portable=portable))
+    close(out, exact(x, weights), 2e-4)
+    size, panels = panel(rows)
+    assert size * panels > rows
+    for numbers in memory[1:]:
+        grid = numbers.view(torch.float32).view(weights.groups, size * panels)
+        assert grid[:, :rows].abs().min() > 1e-6
+        assert not grid[:, rows:].any()
+
+
 def test_panels_waste_few_rows() -> None:
     for rows in range(1, 300):
         size, panels = panel(rows)

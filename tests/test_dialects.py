@@ -461,3 +461,56 @@ def test_every_audiosocket_rate_is_one_of_telephony():
         dialect = AudioSocketStream()
         dialect.read(frame(0x01, CALL.bytes))
         assert only(dialect.read(frame(kind, b"\0\0")), Started).rate == rate
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "stream"),
+    [
+        ("twilio", TWILIO_START, "streamSid"),
+        ("exotel", EXOTEL_START, "stream_sid"),
+        ("telnyx", TELNYX_START, "stream_id"),
+        ("plivo", PLIVO_START, "streamId"),
+    ],
+)
+def test_another_stream_on_the_connection_is_not_heard(name: str, start: str, stream: str) -> None:
+    """It neither speaks in the call that began, nor ends it; that it is there is told once."""
+    dialect = DIALECTS[name]()
+    media = {"chunk": "1", "timestamp": "0", "payload": MULAW}
+
+    def message(event: str, of: str) -> str:
+        return json.dumps({"event": event, stream: of, "media": media, "dtmf": {"digit": "1"}})
+
+    (begun,) = dialect.read(start)
+    assert isinstance(begun, Started)
+    (told,) = dialect.read(message("media", "other"))
+    assert isinstance(told, Complaint)
+    for event in ("media", "dtmf", "stop"):
+        assert dialect.read(message(event, "other")) == []
+    again = json.loads(start) | {stream: "other"}
+    assert dialect.read(json.dumps(again)) == []
+    for own in (begun.stream_id, ""):
+        (heard,) = dialect.read(message("dtmf", own))
+        assert heard == Dtmf("1")
+    (ended,) = dialect.read(message("stop", begun.stream_id))
+    assert isinstance(ended, Stopped)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda text: text.rstrip("="),
+        lambda text: text.replace("+", "-").replace("/", "_"),
+        lambda text: "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76)),
+    ],
+    ids=["no padding", "the alphabet of URLs", "lines"],
+)
+def test_base64_of_any_common_form_is_heard(form) -> None:
+    dialect = DIALECTS["twilio"]()
+    dialect.read(TWILIO_START)
+    heard = []
+    for payload in (MULAW, form(MULAW)):
+        media = {"event": "media", "streamSid": "MZ1", "media": {"payload": payload}}
+        (audio,) = dialect.read(json.dumps(media))
+        heard.append(audio.samples)
+    assert form(MULAW) != MULAW
+    np.testing.assert_array_equal(*heard)

@@ -11,11 +11,12 @@ from test_server import WIRE, append
 from test_session_settings import TOOL
 from test_standard_client import client
 
+from agent.audio.base64_text import from_base64
 from agent.audio.g711 import decode_mulaw
 from agent.audio.samples import to_pcm16
 from agent.audio.wire_format import WireFormat
 from agent.protocol import BadEvent
-from agent.protocol.sound import SoundReader, from_base64
+from agent.protocol.sound import SoundReader
 
 PCM = WireFormat()
 QUESTION = to_pcm16(np.concatenate([silence(0.5, WIRE), speech(1.0, WIRE), silence(0.8, WIRE)]))

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import re
 from contextlib import asynccontextmanager
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -119,9 +120,12 @@ async def test_two_callers_at_once_get_their_own_answers(engines):
     assert "paris" in france.answered.lower()
     assert "hot" in hot.heard.lower()
     assert "cold" in hot.answered.lower()
-    heard = [understood(engines, line.ear, WIRE_RATE) for _, line in pairs]
-    assert "paris" in heard[0]
-    assert "paris" not in heard[1]
+    answers = [row.answered.lower() for row in (france, hot)]
+    for own, (_, line) in enumerate(pairs):
+        heard = understood(engines, line.ear, WIRE_RATE)
+        # Of "France is Paris" the recogniser makes "Francis Paritz" at times.
+        alike = [SequenceMatcher(None, heard, answer).ratio() for answer in answers]
+        assert alike[own] == max(alike), (heard, answers)
 
 
 async def test_the_second_turn_needs_only_its_new_words(engines):

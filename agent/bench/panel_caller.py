@@ -141,6 +141,7 @@ class PanelCaller:
             for step in self._spoken.steps:
                 await self._act(step)
             await self._silent(IDLE_SECONDS)
+            await self._until(lambda: not self._notes.replying)  # a story may last
         return self._held()
 
     async def _act(self, spoken: SpokenStep) -> None:

@@ -125,7 +125,7 @@ _DEFAULTS = (
             ModelFile(
                 "drafter.safetensors",
                 11_968_859,
-                "c2fbe1f059e6f5fa9b63492b9ec1a24828a7de1f26aa148993bf10d153505037",
+                "adcda3214a663c0beafdfa6dc0ed2f5b42dc9766c58350b9a62143169592501a",
                 (("dllm_core", f"{_DRAFTER}/drafter.safetensors"),),
             ),
         ),

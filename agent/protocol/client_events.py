@@ -29,6 +29,7 @@ from agent.protocol.client_schema import (
     SessionUpdate,
 )
 from agent.protocol.decision_options import read_questions
+from agent.protocol.half_characters import whole_characters
 from agent.protocol.item_schema import read_item
 from agent.protocol.objects import WIRE_RATE
 from agent.protocol.problems import BadEvent, bad_value, checked
@@ -164,10 +165,20 @@ def parse(text: str | bytes) -> Sequence[ClientMessage | Pinged]:
     return ClientEvents().parse(text)
 
 
-def _object(text: str | bytes) -> dict[str, Any]:
+def _read(text: str | bytes) -> Any:
     try:
         # Unlike json.loads it refuses halves of surrogate pairs, which could not be sent again.
-        body = from_json(text, allow_inf_nan=False)
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        whole = whole_characters(text if isinstance(text, str) else text.decode(errors="replace"))
+        if whole == text:
+            raise
+        return from_json(whole, allow_inf_nan=False)
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    try:
+        body = _read(text)
     except ValueError as error:
         message = f"an event must be a JSON object: {error}"
         raise BadEvent(Trouble("invalid_json", message)) from None

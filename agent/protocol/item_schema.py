@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.audio.base64_text import from_base64
 from agent.audio.samples import Samples, resample
 from agent.audio.wire_format import WireFormat
 from agent.errors import AudioError
@@ -23,7 +24,6 @@ from agent.protocol.client_schema import (
     MessageItem,
 )
 from agent.protocol.problems import BadEvent, bad_value, checked
-from agent.protocol.sound import from_base64
 from agent.session.events import ClientItem
 from asr.engine import RATE
 

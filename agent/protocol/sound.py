@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
+from agent.audio.base64_text import from_base64
 from agent.audio.samples import Samples, StreamResampler
 from agent.audio.wire_format import WireFormat
 from agent.errors import AudioError
@@ -12,22 +10,7 @@ from agent.protocol.problems import bad_value
 
 SAMPLE_BYTES = 2
 """Bytes of one sample of PCM."""
-_CLEANED = str.maketrans("-_", "+/", " \t\r\n=")
 NAMES = {"pcm": "16-bit little-endian mono PCM", "pcmu": "mu-law", "pcma": "A-law"}
-
-
-def from_base64(text: str) -> bytes:
-    """The bytes of ``text``, which may have line breaks, the URL's alphabet or no padding.
-
-    Raises:
-        ValueError: it has other characters, or no whole number of bytes.
-    """
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        cleaned = text.translate(_CLEANED)
-        padding = "=" * (-len(cleaned) % 4)
-        return base64.b64decode(cleaned + padding, validate=True)
 
 
 class SoundReader:

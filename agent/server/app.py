@@ -37,6 +37,7 @@ from agent.server.http_server import HARD_MESSAGE_LIMIT as HARD_MESSAGE_LIMIT
 from agent.server.http_server import HttpServer
 from agent.server.identity import Identity
 from agent.server.keys import Admission, Caller, Keys
+from agent.server.model_list import ModelList
 from agent.server.pages import ClientPages
 from agent.server.ports import listen as listen
 from agent.server.resumption import RESUME, NoSession, Resumption
@@ -88,6 +89,7 @@ class AgentServer:
         self.access = Access(settings.server, keys)
         self.sessions = Sessions(settings, engines)
         self._secrets = ClientSecrets(self.access, self.sessions)
+        self._models = ModelList(self.access, self.sessions)
         self.forwarding = Forwarding(identity)
         self._sideband = Sideband(self.calls, self.forwarding)
         self.resumption = Resumption(
@@ -124,6 +126,7 @@ class AgentServer:
                 self._handshakes.route(),
                 *self._offers.routes(),
                 *self._secrets.routes(),
+                *self._models.routes(),
                 *self.telephony.routes(),
                 *self._webhooks().routes(),
                 Route("/about.json", self._about),

@@ -178,6 +178,27 @@ class ProductKernel:
                 self._quantise(e, row, inverse, e.pointer(ProductSlot.NORM))
             with no:
                 self._quantise(e, row, None, None)
+        last = e.builder.icmp_signed("==", e.add(index, 1), e.argument(ProductSlot.ROWS))
+        e.when(last, lambda: self._clear_rest(e, row))
+
+    def _clear_rest(self, e: Emitter, last: Row) -> None:
+        """Give the rows that fill up the last panel scales of zero.
+
+        They are multiplied like the others. What else lies there may be denormal numbers, with
+        which a product takes several times as long.
+        """
+        rest = e.builder.sub(last.padded, e.argument(ProductSlot.ROWS))
+
+        def group(g: Value) -> None:
+            place = e.mul(e.add(e.mul(g, last.padded), last.index, 1), FLOAT)
+
+            def clear(i: Value) -> None:
+                for slot in (ProductSlot.SCALES, ProductSlot.SUMS):
+                    e.store(ir.Constant(F32, 0.0), e.at(e.pointer(slot), place, e.mul(i, FLOAT)))
+
+            e.loop(rest, clear)
+
+        e.loop(e.argument(ProductSlot.GROUPS), group)
 
     def _inverse_root_mean_square(self, e: Emitter, row: Row) -> Value:
         vectors = e.mul(e.argument(ProductSlot.GROUPS), GROUP // LANES)

@@ -84,7 +84,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """The peer reports an error in a message it was sent."""
+    """The peer reports an error in a message it was sent, or sends what means nothing here."""
 
     message: str
 

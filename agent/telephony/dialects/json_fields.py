@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from agent.audio.base64_text import from_base64
 from agent.telephony.dialects.base import DialectError, WireMessage
 
 MAX_MESSAGE = 65_536
@@ -70,13 +70,13 @@ class JsonFields:
         return JsonFields(value, f"{self._where}{name}.")
 
     def data(self, name: str) -> bytes:
-        """Bytes from base64; required."""
+        """Bytes from base64 of any common form; required."""
         value = self._values.get(name)
         if not isinstance(value, str):
             raise DialectError(f"{self._where}{name} must be a base64 string")
         try:
-            return base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
+            return from_base64(value)
+        except ValueError:
             raise DialectError(f"{self._where}{name} is not base64") from None
 
     def parameters(self, name: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from agent.audio.samples import Samples
 from agent.telephony.dialects.base import (
     AudioReceived,
+    Complaint,
     DialectError,
     Dtmf,
     MarkReached,
@@ -66,9 +67,14 @@ class JsonStream(ProviderStream):
         super().__init__()
         self._stream_id = ""
         self._rate = 0
+        self._told = False
 
     def read(self, message: WireMessage) -> list[PeerEvent]:
         fields = read_object(message)
+        if self._is_of_another(fields):
+            told, self._told = self._told, True
+            text = "messages of another stream on this connection are ignored; connect it by itself"
+            return [] if told else [Complaint(text)]
         match fields.text("event"):
             case "media":
                 return self._media(fields.section("media"))
@@ -82,6 +88,12 @@ class JsonStream(ProviderStream):
                 return [Stopped("the caller hung up")]
             case event:
                 return self._other(event, fields)
+
+    def _is_of_another(self, message: JsonFields) -> bool:
+        """Whether a message names another stream than the one that began on this connection."""
+        name = self.names.stream
+        named = message.text(name, "") if message.has(name) else ""
+        return bool(named and self._stream_id) and named != self._stream_id
 
     def _other(self, event: str, message: JsonFields) -> list[PeerEvent]:
         """The events of a message that only this provider sends; unknown kinds mean nothing."""

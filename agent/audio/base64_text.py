@@ -1,0 +1,22 @@
+"""Base64 as other programs write it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+_CLEANED = str.maketrans("-_", "+/", " \t\r\n=")
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of ``text``, which may have line breaks, the URL's alphabet or no padding.
+
+    Raises:
+        ValueError: it has other characters, or no whole number of bytes.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        cleaned = text.translate(_CLEANED)
+        padding = "=" * (-len(cleaned) % 4)
+        return base64.b64decode(cleaned + padding, validate=True)
