@@ -102,12 +102,16 @@ def test_answers_are_no_openings(words):
     assert not only_opens(words)
 
 
-@pytest.mark.parametrize("guess", ["M", "Mm", "MMI", "Em Em", "Nm", "MM3", "mhm", "M.M.H.A", "M-M-H-M", "m m h n n"])
+@pytest.mark.parametrize(
+    "guess", ["M", "Mm", "MMI", "Em Em", "Nm", "MM3", "mhm", "M.M.H.A", "M-M-H-M", "m m h n n"]
+)
 def test_a_hum_by_any_spelling(guess):
     assert is_hum(guess)
 
 
-@pytest.mark.parametrize("guess", ["Me", "My name", "No", "Emma", "Amen", "", "Name", "And me", "M.A.", "M-I-L", "N"])
+@pytest.mark.parametrize(
+    "guess", ["Me", "My name", "No", "Emma", "Amen", "", "Name", "And me", "M.A.", "M-I-L", "N"]
+)
 def test_words_that_are_no_hum(guess):
     assert not is_hum(guess)
 

@@ -194,6 +194,7 @@ HUM = "mm"
 HESITATION = "um"
 """The words of a hesitation, whatever a glance makes of it."""
 FLOOR = (FloorRequest.STOP, FloorRequest.WAIT)
+"""Words about the floor that take it."""
 
 
 def begin_alike(words: str, earlier: str | None, count: int = 1) -> bool:
@@ -266,7 +267,9 @@ class Overlap:
         kind, alike = classify(words, self.language), begin_alike(words, earlier)
         goes_on = self.alike_since is not None and begin_alike(words, earlier, 2)
         if not alike:
-            self.opened_since = position if kind is WordKind.BACKCHANNEL else None
+            # A hum is often misheard twice alike: only a word is a sign.
+            sign = kind is WordKind.BACKCHANNEL and words not in (HUM, HESITATION)
+            self.opened_since = position if sign else None
         if kind not in MEANT:
             self.alike_since = None
         elif self.alike_since is None or not alike:

@@ -22,6 +22,12 @@ PARTICLES: Final = frozenset({"down", "up", "out", "off", "on", "over", "away", 
 """Prepositions that end a sentence as part of a verb ("the sun goes down?") about as often as
 they begin a phrase."""
 
+_CORRECTION: Final = re.compile(
+    r", (?:oh |um |uh )?(?:no|nope|sorry|actually|correction|scratch that)"
+    r"(?:,? (?:no|wait|sorry|actually|not that))*[.,]?$"
+)
+"""A word that takes back what was said, after a comma and at the end."""
+
 Predicate = Callable[[LastSentence], bool]
 
 
@@ -48,20 +54,15 @@ def corrects(sentence: LastSentence) -> bool:
     return requests and _CORRECTION.search(sentence.text.lower()) is not None
 
 
-_CORRECTION: Final = re.compile(
-    r", (?:oh |um |uh )?(?:no|nope|sorry|actually|correction|scratch that)"
-    r"(?:,? (?:no|wait|sorry|actually|not that))*[.,]?$"
-)
-
-
 def announces(sentence: LastSentence) -> bool:
     """As in "Okay, one more thing", "By the way"."""
-    tokens = list(sentence.tokens)
-    while len(tokens) > 1 and tokens[0] in words.LEADS and " ".join(tokens) not in (
-        words.ANNOUNCEMENTS
-    ):
-        tokens.pop(0)
-    return " ".join(tokens) in words.ANNOUNCEMENTS
+    tokens = sentence.tokens
+    for start in range(len(tokens)):
+        if " ".join(tokens[start:]) in words.ANNOUNCEMENTS:
+            return True
+        if tokens[start] not in words.LEADS:
+            return False
+    return False
 
 
 def is_short_answer(sentence: LastSentence) -> bool:

@@ -41,7 +41,7 @@ ANNOUNCEMENTS = frozenset(
     )
 )
 """Whole sentences that only say that something follows."""
-LEADS = frozenset(_words("okay ok so well um uh and oh right also just yes yeah hey hi hello great"))
+LEADS = frozenset(_words("okay ok so well um uh and oh right also just yes yeah hey hi hello"))
 """Words before an announcement."""
 
 SHORT_ANSWERS = frozenset(
