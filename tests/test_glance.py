@@ -149,6 +149,11 @@ def test_a_sign_of_listening_that_is_misheard_in_two_ways_stays_a_guess():
     assert glimpses(*signs, (0.6, "Okay, ready"), (0.7, "Okay, brave.")).kind is WordKind.GUESS
 
 
+def test_a_hum_that_is_misheard_twice_alike_stays_a_guess():
+    hums = (0.2, "mm"), (0.3, "mm"), (0.5, "mm")
+    assert glimpses(*hums, (0.6, "MM agent"), (0.7, "MM agent")).kind is WordKind.GUESS
+
+
 def test_two_alike_are_not_enough_without_a_sign_that_was_heard_for_long():
     assert glimpses((0.2, "Amen to"), (0.3, "Amen to that")).kind is WordKind.GUESS
     assert glimpses((0.2, "Yes."), (0.3, "Yes, Ann"), (0.4, "Yes, Ann")).kind is WordKind.GUESS
