@@ -28,6 +28,25 @@ INCOMPLETE = {
         It's called, um, let me think.
         Well, I mean.
     """,
+    "correction": """
+        Set a timer for ten, no.
+        Set a timer for ten, no, wait.
+        Call Anna, no
+        Book a table for two, actually.
+        Send it to Peter, sorry, no.
+        What's the weather in Paris, sorry.
+    """,
+    "announcement": """
+        One more thing.
+        Okay, one more thing.
+        Oh, and another question.
+        By the way.
+        First of all
+        And also.
+        Could you also?
+        Can you, can you
+        On the other hand.
+    """,
     "trails_off": """
         I'd like to book...
         I was thinking…
@@ -538,3 +557,22 @@ def test_so_and_questions_about_a_saying(words: str, verdict: TurnVerdict) -> No
 )
 def test_letters_and_digits_as_they_are_misheard(words: str, verdict: TurnVerdict) -> None:
     assert completeness(words).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "I can't come, sorry.",
+        "I don't think so, no.",
+        "Are you coming, or no?",
+        "Set a timer for ten minutes, no, twenty minutes.",
+        "What do you think, actually?",
+        "One more thing I need is milk.",
+        "Could you also call Anna?",
+        "I have a question about my bill.",
+        "That was one thing.",
+        "No, thanks.",
+    ],
+)
+def test_words_that_neither_correct_nor_announce(words: str) -> None:
+    assert completeness(words, 2.0).rule not in ("correction", "announcement")

@@ -12,7 +12,7 @@ from agent.session.commands import DecodePartial, Respond, Speak, WakeAt
 from agent.session.events import PartialTranscript, ReplyEvent, SegmentSpoken, SoundReady, Tick
 from agent.session.notices import Play, SpeechStarted, StopPlaying, TranscriptUpdated, Unduck
 from agent.session.overlap import AGREED, Overlap, WordKind
-from agent.turn_taking.backchannel import is_hum
+from agent.turn_taking.backchannel import is_hesitation_in_words, is_hum
 from agent.turn_taking.detector import TurnState
 from agent.turn_taking.openings import only_opens, takes_floor
 from asr.glance import folded
@@ -49,6 +49,15 @@ OPENS = """
     Never
     Please
     Hang on
+    Yeah, but
+    Right, hold on.
+    Mm-hmm, wait.
+    M.M. wait
+    Uh-huh, but
+    okay okay stop
+    No no
+    I see, but
+    Er, wait
 """
 DOES_NOT_OPEN = """
     Yeah
@@ -63,6 +72,12 @@ DOES_NOT_OPEN = """
     Nobody
     Waiter
     Notes
+    Mm-hmm.
+    Okay, great.
+    Yeah, right.
+    Uh-huh, okay
+    I see, great
+    Er, um
 """
 
 
@@ -87,12 +102,16 @@ def test_answers_are_no_openings(words):
     assert not only_opens(words)
 
 
-@pytest.mark.parametrize("guess", ["M", "Mm", "MMI", "Em Em", "Nm", "MM3", "mhm"])
+@pytest.mark.parametrize(
+    "guess", ["M", "Mm", "MMI", "Em Em", "Nm", "MM3", "mhm", "M.M.H.A", "M-M-H-M", "m m h n n"]
+)
 def test_a_hum_by_any_spelling(guess):
     assert is_hum(guess)
 
 
-@pytest.mark.parametrize("guess", ["Me", "My name", "No", "Emma", "Amen", "", "Name", "And me"])
+@pytest.mark.parametrize(
+    "guess", ["Me", "My name", "No", "Emma", "Amen", "", "Name", "And me", "M.A.", "M-I-L", "N"]
+)
 def test_words_that_are_no_hum(guess):
     assert not is_hum(guess)
 
@@ -116,6 +135,58 @@ def test_glances_that_agree_long_enough_are_believed():
     assert glimpses((early, "That"), (late - 0.1, "That is it")).kind is WordKind.GUESS
     assert glimpses((early, "That"), (0.4, "Then"), (late, "That")).kind is WordKind.GUESS
     assert glimpses((early, "Oh"), (late, "Oh real")).kind is WordKind.GUESS, "agreement began now"
+
+
+def test_more_than_a_sign_of_listening_is_believed_the_second_time():
+    signs = (0.2, "Yes."), (0.3, "Yes."), (0.4, "Yes, I know.")
+    assert glimpses(*signs, (0.5, "Yes, I know that")).kind is WordKind.GUESS
+    again = (0.5, "Yes, I know that"), (0.6, "Yes, I know that already.")
+    assert glimpses(*signs, *again).kind is WordKind.WORDS
+
+
+def test_a_sign_of_listening_that_is_misheard_in_two_ways_stays_a_guess():
+    signs = (0.2, "Okay."), (0.3, "Okay"), (0.5, "Okay")
+    assert glimpses(*signs, (0.6, "Okay, ready"), (0.7, "Okay, brave.")).kind is WordKind.GUESS
+
+
+def test_a_hum_that_is_misheard_twice_alike_stays_a_guess():
+    hums = (0.2, "mm"), (0.3, "mm"), (0.5, "mm")
+    assert glimpses(*hums, (0.6, "MM agent"), (0.7, "MM agent")).kind is WordKind.GUESS
+
+
+def test_two_alike_are_not_enough_without_a_sign_that_was_heard_for_long():
+    assert glimpses((0.2, "Amen to"), (0.3, "Amen to that")).kind is WordKind.GUESS
+    assert glimpses((0.2, "Yes."), (0.3, "Yes, Ann"), (0.4, "Yes, Ann")).kind is WordKind.GUESS
+
+
+@pytest.mark.parametrize("guess", ["Error.", "Earth", "Er, um...", "There, um...", "Burn"])
+def test_a_hesitation_is_known_by_what_whisper_makes_of_it(guess):
+    assert is_hesitation_in_words(guess)
+    assert glimpses((0.2, guess), (0.3 + AGREED, guess)).kind is WordKind.BACKCHANNEL
+
+
+@pytest.mark.parametrize("guess", ["Earth is", "What about, um", "No, um", "Her", "Error four"])
+def test_words_beside_a_hesitation_are_meant(guess):
+    late = glimpses((0.2, guess), (0.3 + AGREED, guess))
+    assert late.kind in (WordKind.WORDS, WordKind.REQUEST)
+
+
+def test_a_name_of_the_earth_is_a_word_once_it_is_transcribed():
+    overlap = glimpses((0.3, "Earth"))
+    overlap.hear("Earth.", final=True, seconds=0.5)
+    assert overlap.kind is WordKind.WORDS
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("de", "Ja, warte"), ("de", "Moment mal"), ("es", "Espera"), ("fr", "Oui, attendez")],
+)
+def test_words_about_the_floor_are_believed_at_once_in_other_languages(language, words):
+    overlap = Overlap(1, began=0.0, noticed=0.13, language=language)
+    overlap.glimpse(words, 0.25)
+    assert overlap.kind is WordKind.WORDS
+    overlap.glimpse("Lola", 0.3)
+    assert overlap.kind is WordKind.GUESS
 
 
 def test_the_words_up_to_a_pause_are_believed():

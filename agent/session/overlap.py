@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from agent.turn_taking.addressee import speaks_to_others
-from agent.turn_taking.backchannel import is_backchannel, is_hum, is_hum_in_words
+from agent.turn_taking.backchannel import (
+    is_backchannel,
+    is_hesitation_in_words,
+    is_hum,
+    is_hum_in_words,
+)
 from agent.turn_taking.completeness import LANGUAGE, is_whole_request
 from agent.turn_taking.floor import FloorRequest
 from agent.turn_taking.floor_languages import floor_request_in
@@ -186,12 +191,16 @@ HUM_SECONDS = 0.7
 """Seconds of voice; "mm-hmm" takes 0.45 to 0.64."""
 HUM = "mm"
 """The words of a hum, whatever a glance makes of it."""
+HESITATION = "um"
+"""The words of a hesitation, whatever a glance makes of it."""
+FLOOR = (FloorRequest.STOP, FloorRequest.WAIT)
+"""Words about the floor that take it."""
 
 
-def begin_alike(words: str, earlier: str | None) -> bool:
-    """Whether both begin with the same word."""
-    first, before = (re.findall(r"\w+", text.lower())[:1] for text in (words, earlier or ""))
-    return bool(first) and first == before
+def begin_alike(words: str, earlier: str | None, count: int = 1) -> bool:
+    """Whether both begin with the same ``count`` words."""
+    first, before = (re.findall(r"\w+", text.lower())[:count] for text in (words, earlier or ""))
+    return len(first) == count and first == before
 
 
 @dataclass(slots=True)
@@ -209,6 +218,7 @@ class Overlap:
         final: whether ``words`` are those up to a pause.
         hummed: whether the last glance at it was a hum.
         alike_since: position since which glances have content and begin alike; None: they do not.
+        opened_since: position since which glances begin with the same sign of listening.
         believed: whether the first of ``words`` can be believed.
         dismissed: whether it was judged to be no interruption; the agent speaks on.
         unsettled: whether the client's echo cancellation may not have settled yet.
@@ -225,6 +235,7 @@ class Overlap:
     final: bool = False
     hummed: bool = False
     alike_since: float | None = None
+    opened_since: float | None = None
     believed: bool = True
     dismissed: bool = False
     unsettled: bool = False
@@ -245,20 +256,39 @@ class Overlap:
         """Take a glance at its first words, up to ``position``.
 
         One that begins as only a caller does who takes the floor is believed, and one that begins
-        like those before it over ``AGREED`` seconds.
+        like those before it over ``AGREED`` seconds. Where these began as a sign of listening does
+        ("Okay.", "Okay, I'd"), the second that goes on in the same way is believed.
         """
         if self.final:
             return  # it was begun before the pause whose words are known
         self.hummed = is_hum(guess)
-        words = HUM if self.hummed or is_hum_in_words(guess) else guess
+        words = self._sound_of(guess)
         earlier, self.words, self.final = self.words, words, False
-        if classify(words, self.language) not in MEANT:
+        kind, alike = classify(words, self.language), begin_alike(words, earlier)
+        goes_on = self.alike_since is not None and begin_alike(words, earlier, 2)
+        if not alike:
+            # A hum is often misheard twice alike: only a word is a sign.
+            sign = kind is WordKind.BACKCHANNEL and words not in (HUM, HESITATION)
+            self.opened_since = position if sign else None
+        if kind not in MEANT:
             self.alike_since = None
-        elif self.alike_since is None or not begin_alike(words, earlier):
+        elif self.alike_since is None or not alike:
             self.alike_since = position
         agreed = self.alike_since is not None and position - self.alike_since >= AGREED
-        opens = self.language == LANGUAGE and takes_floor(words)
-        self.believed = agreed or opens
+        opened = self.opened_since is not None and position - self.opened_since >= AGREED
+        self.believed = agreed or (opened and goes_on) or self._takes_floor(words)
+
+    def _sound_of(self, guess: str) -> str:
+        """The words of a glance, or those of the sound that Whisper made them of."""
+        if self.hummed or is_hum_in_words(guess):
+            return HUM
+        hesitates = self.language == LANGUAGE and is_hesitation_in_words(guess)
+        return HESITATION if hesitates and not takes_floor(guess) else guess
+
+    def _takes_floor(self, words: str) -> bool:
+        if self.language == LANGUAGE:
+            return takes_floor(words)
+        return floor_request_in(words, self.language) in FLOOR
 
     @property
     def kind(self) -> WordKind:

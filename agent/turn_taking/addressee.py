@@ -43,11 +43,21 @@ _TO_BODIES: Final = (
     r"|^(?:pass|hand) me (?:the|that|your|my)\b"
 )
 """What only somebody with a body can do."""
+_PLACES: Final = (
+    r"(?:table|desk|floor|chair|couch|sofa|counter|shelf|stove|bed|sink|fridge|drawer|cupboard"
+    r"|closet|basket|trash|bin|sideboard|windowsill)"
+)
+_TO_HANDS: Final = (
+    r"(?:^|[,.!] ?)(?:(?:no|yes|okay|just|please|and),? )*put (?:it|that|this|them|those|the \w+) "
+    rf"(?:back |down )?(?:on|in|into|under|by) (?:the|my|your) {_PLACES}(?:, please)?[.!]*$"
+)
+"""A thing to be put on the furniture; "put it on the calendar" and "in the oven for an hour" are to
+the agent."""
 _TO_PETS: Final = r"(?:^|[,.!] ?)(?:good|bad) (?:boy|girl|dog|kitty)[.!]*$"
 _TO_OTHERS: Final = re.compile(
     rf"^(?:(?:hey|oh|yes|no|okay|ok|sorry|wait|hold on|not now) ?,? )?{_LOVED}(?:,|[.!?]*$)"
     rf"|^{_LOVED} (?:can|could|would|will|did|do|have|are|were)(?: you\b|$)"
-    rf"|(?:{_REMARKS}){_LITTLE_MORE}|{_TO_PETS}|{_TO_BODIES}"
+    rf"|(?:{_REMARKS}){_LITTLE_MORE}|{_TO_PETS}|{_TO_BODIES}|{_TO_HANDS}"
 )
 
 

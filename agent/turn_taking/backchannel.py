@@ -29,12 +29,30 @@ _SHORT_WORDS: Final = re.compile(
 _SPACE: Final = re.compile(r"[\s,.!?;:…—–()\[\]*♪\"“”]+")
 
 _HUM: Final = re.compile(r"(?:(?:em+\d?|m[mnhaiu\d]{0,3}|nm[mnhaiu]{0,3})(?: |$))+(?:them$)?")
+_SPELLED_HUM: Final = re.compile(r"m[ -](?:[mhn][ -])+[mhna]")
+_HESITATION_IN_WORDS: Final = re.compile(
+    r"(?:er+|error|earth|earn|urn|burn|burr|berm|per)(?: (?:er+m*|u+m+|u+h+|urn))*"
+    r"|(?:[a-z']+ )?(?:u+m+|u+h+|er+m+)"
+)
 _HUM_IN_WORDS: Final = re.compile(r"(?:in|and) (?:(?:a|my|the)(?: (?:m|mom|mum|month))?|them)")
 
 
 def is_hum(guess: str) -> bool:
-    """Whether a guess at the first words is what a recogniser makes of a hum: "M", "MMI", "Em"."""
-    return _HUM.fullmatch(_SPACE.sub(" ", guess.lower()).strip()) is not None
+    """Whether a guess at the first words is what a recogniser makes of a hum.
+
+    It writes "M", "MMI", "Em" or "M-M-H-M".
+    """
+    plain = _SPACE.sub(" ", guess[:MAX_CHARACTERS].lower()).strip()
+    return (_HUM.fullmatch(plain) or _SPELLED_HUM.fullmatch(plain)) is not None
+
+
+def is_hesitation_in_words(guess: str) -> bool:
+    """Whether a guess at the first words is what Whisper makes of "er, um": "Earth", "There, um".
+
+    Callers say these words, too: it is for the calling code to wait for more than a guess.
+    """
+    plain = _SPACE.sub(" ", guess[:MAX_CHARACTERS].lower()).strip()
+    return _HESITATION_IN_WORDS.fullmatch(plain) is not None
 
 
 def is_hum_in_words(words: str) -> bool:

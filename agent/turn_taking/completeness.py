@@ -96,6 +96,8 @@ RULES: Final[tuple[tuple[str, TurnVerdict, rules.Predicate], ...]] = (
     ("drawn_out", TurnVerdict.UNSURE, rules.is_drawn_out),
     ("command", TurnVerdict.COMPLETE, rules.is_command),
     ("hesitation", TurnVerdict.INCOMPLETE, rules.hesitates),
+    ("correction", TurnVerdict.INCOMPLETE, rules.corrects),
+    ("announcement", TurnVerdict.INCOMPLETE, rules.announces),
     ("dictation_done", TurnVerdict.COMPLETE, rules.dictates(Dictation.DONE)),
     ("dictation_open", TurnVerdict.INCOMPLETE, rules.dictates(Dictation.OPEN)),
     ("dictation_maybe", TurnVerdict.UNSURE, rules.dictates(Dictation.MAYBE)),

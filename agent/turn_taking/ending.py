@@ -48,7 +48,7 @@ _DOUBTED: Final = frozenset(
 _SURE: Final = frozenset({"command", "dictation_done"})
 _UNFINISHED: Final = frozenset(
     {"hesitation", "trails_off", "connective", "opener", "dictation_open", "condition", "open_list"}
-    | {"subject", "adjective", "then", "half_name"}
+    | {"subject", "adjective", "then", "half_name", "correction", "announcement"}
 )
 
 

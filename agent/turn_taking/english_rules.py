@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +22,12 @@ PARTICLES: Final = frozenset({"down", "up", "out", "off", "on", "over", "away", 
 """Prepositions that end a sentence as part of a verb ("the sun goes down?") about as often as
 they begin a phrase."""
 
+_CORRECTION: Final = re.compile(
+    r", (?:oh |um |uh )?(?:no|nope|sorry|actually|correction|scratch that)"
+    r"(?:,? (?:no|wait|sorry|actually|not that))*[.,]?$"
+)
+"""A word that takes back what was said, after a comma and at the end."""
+
 Predicate = Callable[[LastSentence], bool]
 
 
@@ -36,6 +43,26 @@ def trails_off(sentence: LastSentence) -> bool:
 
 def hesitates(sentence: LastSentence) -> bool:
     return sentence.last in words.HESITATIONS or sentence.phrase.endswith(words.STALLING)
+
+
+def corrects(sentence: LastSentence) -> bool:
+    """As in "Set a timer for ten, no": what is to be instead must follow a request.
+
+    "I can't come, sorry" and "are you coming, or no?" are whole.
+    """
+    requests = len(sentence.tokens) > 2 and begins_a_request(sentence)
+    return requests and _CORRECTION.search(sentence.text.lower()) is not None
+
+
+def announces(sentence: LastSentence) -> bool:
+    """As in "Okay, one more thing", "By the way"."""
+    tokens = sentence.tokens
+    for start in range(len(tokens)):
+        if " ".join(tokens[start:]) in words.ANNOUNCEMENTS:
+            return True
+        if tokens[start] not in words.LEADS:
+            return False
+    return False
 
 
 def is_short_answer(sentence: LastSentence) -> bool:

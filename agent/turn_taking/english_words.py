@@ -27,6 +27,23 @@ STALLING = _phrases(
 )
 """Phrases with which a speaker keeps the turn."""
 
+ANNOUNCEMENTS = frozenset(
+    _phrases(
+        """
+        one thing, one more thing, one last thing, another thing, two things, three things,
+        a few things, a couple of things, quick question, a quick question, one question,
+        one more question, one last question, another question, next question, last question,
+        two questions, by the way, first of all, on the other hand, on one hand, for example,
+        for instance, in other words, speaking of which, long story short, can you can you,
+        could you could you, could you also, can you also, would you also, and also, but also,
+        not only
+"""
+    )
+)
+"""Whole sentences that only say that something follows."""
+LEADS = frozenset(_words("okay ok so well um uh and oh right also just yes yeah hey hi hello"))
+"""Words before an announcement."""
+
 SHORT_ANSWERS = frozenset(
     _phrases(
         """

@@ -10,7 +10,10 @@ from typing import Final
 
 from agent.turn_taking.floor import plain_words
 
-_BEFORE: Final = r"okay|ok|yeah|yes|oh|well|so|um|uh|and|hey|alright|right|ah"
+_BEFORE: Final = (
+    r"okay|ok|yeah|yep|yup|yes|oh|well|so|um|uh|er|erm|and|hey|alright|all right|right|ah|sure|fine"
+    r"|m+(?: ?h+m+)?|uh huh|i see|got it|great|good|cool|thanks|thank you"
+)
 _OPENINGS: Final = (
     r"stop|wait|no|nope|hold|hang on|never|shut|quiet|be quiet|sorry|excuse|pardon|actually"
     r"|listen|hush|but|please|(?:tell|give|let) (?:me|us)|that's (?:not|wrong|enough)"
