@@ -165,7 +165,7 @@ def test_client_events(text, expected):
         ("{", "invalid_json", "JSON object"),
         ("[1]", "invalid_json", "JSON object"),
         ("[" * 100_000, "invalid_json", "JSON object"),
-        ("{}", "unknown_event", "there are conversation.item.create"),
+        ("{}", "unknown_event", "has no type; there are conversation.item.create"),
         (event("make.coffee"), "unknown_event", "response.create"),
         (event("input_audio_buffer.append"), "missing_required_parameter", "audio"),
         (event("input_audio_buffer.append", audio="?!"), "invalid_audio", "base64"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 
 _CLEANED = str.maketrans("-_", "+/", " \t\r\n=")
@@ -15,8 +14,8 @@ def from_base64(text: str) -> bytes:
         ValueError: it has other characters, or no whole number of bytes.
     """
     try:
-        return base64.b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
         cleaned = text.translate(_CLEANED)
         padding = "=" * (-len(cleaned) % 4)
-        return base64.b64decode(cleaned + padding, validate=True)
+        return binascii.a2b_base64(cleaned + padding, strict_mode=True)

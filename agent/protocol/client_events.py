@@ -180,7 +180,8 @@ def _event(body: dict[str, Any]) -> BaseEvent:
     model = EVENTS.get(kind) if isinstance(kind, str) else None
     if model is None:
         known = ", ".join(sorted(EVENTS))
-        message = f"unknown event type {str(kind)[:60]!r}; there are {known}"
+        said = "the event has no type" if kind is None else f"unknown event type {str(kind)[:60]!r}"
+        message = f"{said}; there are {known}"
         raise BadEvent(Trouble("unknown_event", message, param="type"))
     if kind == "transcription_session.update" and isinstance(body.get("session"), dict):
         body = {**body, "session": {"type": "transcription", **body["session"]}}

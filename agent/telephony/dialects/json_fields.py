@@ -33,6 +33,10 @@ class JsonFields:
         """Whether the field is there and not null."""
         return self._values.get(name) is not None
 
+    def raw(self, name: str) -> object:
+        """The value of a field as it is; None where it is missing."""
+        return self._values.get(name)
+
     def text(self, name: str, default: str | None = None) -> str:
         """A string of at most ``MAX_NAME`` characters; required without ``default``."""
         if not self.has(name):

@@ -91,9 +91,8 @@ class JsonStream(ProviderStream):
 
     def _is_of_another(self, message: JsonFields) -> bool:
         """Whether a message names another stream than the one that began on this connection."""
-        name = self.names.stream
-        named = message.text(name, "") if message.has(name) else ""
-        return bool(named and self._stream_id) and named != self._stream_id
+        named = message.raw(self.names.stream)
+        return named != self._stream_id and bool(named and self._stream_id)
 
     def _other(self, event: str, message: JsonFields) -> list[PeerEvent]:
         """The events of a message that only this provider sends; unknown kinds mean nothing."""
