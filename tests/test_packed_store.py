@@ -166,7 +166,7 @@ def test_a_directory_that_cannot_be_made_is_gone_without(tmp_path: Path) -> None
     store = PackedStore(tmp_path / "file" / "packed")
     with store.locked(KEY):
         assert store.open(KEY) is None
-        with pytest.raises(OSError, match="Not a directory|File exists"):
+        with pytest.raises(OSError, match=r"Not a directory|File exists"):
             write(store)
 
 
