@@ -136,7 +136,7 @@ class ReplyState:
 
     def _starts_word(self, token: int) -> bool:
         """Whether a reply may be cut before this token."""
-        return not self._words.decode([token])[:1].isalnum()
+        return not self._words.piece(token)[:1].isalnum()
 
     def _next_canvas(self) -> Denoiser:
         config, options, cache = self._config, self._options, self._cache
