@@ -233,7 +233,7 @@ def from_gguf(metadata: dict[str, Any]) -> Tokenizer:
         ModelFileError: the file carries no tokenizer, or a damaged one.
     """
     kind = metadata.get("tokenizer.ggml.model")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise UnsupportedModelError(
             f"The GGUF file's tokenizer is {kind!r}; byte-level BPE ('gpt2') and SentencePiece's "
             "BPE ('llama') are supported. Load the original directory with its tokenizer.json "
