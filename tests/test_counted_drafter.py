@@ -234,6 +234,16 @@ def task_for(base: Path, out: Path, **changes: Any) -> tasks.DrafterTask:
     return replace(task, **changes)
 
 
+def test_the_marker_of_a_question_is_that_of_every_turn(tmp_path: Path) -> None:
+    base = write_checkpoint(tmp_path, "llama")
+    (base / "chat_template.jinja").write_text(
+        "<start>{% for m in messages %}{% if m.role == 'user' %}#{{ m.content }}"
+        "{% else %}{{ m.content }}<end>{% endif %}{% endfor %}"
+    )
+    engine = Engine.load(base, dtype="float32", device="cpu")
+    assert tasks.user_marker(engine) == engine.tokenizer.encode("#")
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_plans")
 def test_counts_are_made_without_training_and_change_no_word(base: Path, tmp_path: Path) -> None:

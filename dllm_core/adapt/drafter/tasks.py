@@ -30,6 +30,7 @@ from dllm_core.draft.config import BaseConfig, DrafterConfig, shape_for
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError
+from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
 
 Tell = Callable[[str], None]
@@ -228,8 +229,12 @@ def evaluate(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
 
 
 def user_marker(engine: Engine) -> list[int]:
-    """The tokens right before a caller's words in a prompt of this model."""
-    return engine.encode_chat_head([])[-_MARKER:]
+    """The tokens right before a caller's words in a prompt of this model, in every turn: some
+    templates have a token of their own before the first."""
+    first = engine.encode_chat_head([])
+    later = engine.encode_chat_head([("user", "Hi."), ("assistant", "Hello.")])
+    same = shared_prefix(first[::-1], later[::-1])
+    return first[-min(same, _MARKER) :] if same else first[-_MARKER:]
 
 
 def pack(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
