@@ -134,11 +134,11 @@ class _Filling:
 
     def finish(self) -> None:
         """Write the rest, and use the file in place of the model's memory."""
-        cache, tensors = self._cache, dict(_tensors(self._model))
-        if not self._begin(sum(tensor.nbytes for tensor in tensors.values())):
+        cache = self._cache
+        if not self._begin(sum(tensor.nbytes for _, tensor in _tensors(self._model))):
             return
         with self._in_memory_on_failure() as writer:
-            for name, tensor in tensors.items():
+            for name, tensor in _tensors(self._model):
                 if name not in self._places:
                     self._add(writer, name, tensor)
             cache.store.finish(writer, cache.key, self._header())
