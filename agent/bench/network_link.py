@@ -75,8 +75,9 @@ class Condition:
         return newest + self.stall > begin
 
 
+CLEAN: Final = Condition("clean")
 CONDITIONS: Final = (
-    Condition("clean"),
+    CLEAN,
     Condition("loss-1", loss=0.01),
     Condition("loss-5", loss=0.05),
     Condition("loss-10", loss=0.10),
