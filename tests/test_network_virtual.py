@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
 from support.fakes import InlineExecutor, LoudIsSpeech, VirtualCompute, silence, speech

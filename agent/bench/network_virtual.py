@@ -46,7 +46,7 @@ class VirtualWebRtcCaller(WebRtcCaller):
         transport = WebRtcTransport(opened.writer, settings.webrtc, reading=opened.reading)
         self._engines, self._settings, self._transport = engines, settings, transport
         self._condition = condition
-        self._caller.signal = self._answer
+        self._caller.signal = self._answer  # type: ignore[method-assign]
         self._call: asyncio.Task[Any] | None = None
 
     async def connect(self) -> None:

@@ -237,7 +237,7 @@ def evaluate(
 
     Reports correct facts, degenerate replies, relative perplexity, proper endings and time.
     """
-    from agent.cli.tables import rows_table
+    from agent.cli.tables import RowsTable
 
     source, instructions = base_of(model, config)
     tasks = engine("tasks")
@@ -256,7 +256,7 @@ def evaluate(
             if as_json:
                 print(json.dumps(row), flush=True)
     if not as_json:
-        out.print(rows_table(rows))
+        out.print(RowsTable(rows))
 
 
 @adapt.command()

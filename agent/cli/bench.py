@@ -115,7 +115,7 @@ def turn_taking(
     """Measure turn taking: latency with and without speculation, false cut-offs, interruptions."""
     from agent.bench.rows import write_rows
     from agent.bench.turn_taking import run_turns
-    from agent.cli.tables import rows_table
+    from agent.cli.tables import RowsTable
 
     settings_from(config)
     check_file(rows)
@@ -133,7 +133,7 @@ def turn_taking(
         {"figure": name, "speculation": value, "without": off.get(name, "")}
         for name, value in summary.items()
     ]
-    out.print(rows_table(table))
+    out.print(RowsTable(table))
 
 
 @bench.command()

@@ -27,10 +27,10 @@ def show_figures(figures: Sequence[Figure], as_json: bool) -> None:
 
 def show_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Print rows as JSON as they come, or all in one table."""
-    from agent.cli.tables import rows_table
+    from agent.cli.tables import RowsTable
 
     if not as_json:
-        out.print(rows_table(list(rows)))
+        out.print(RowsTable(list(rows)))
         return
     for row in rows:
         print(json.dumps(row, ensure_ascii=False), flush=True)

@@ -79,7 +79,7 @@ def panel(
     from agent.bench.panel_script import conversations as scripts
     from agent.bench.rows import append_rows, write_rows
     from agent.cli.latency_run import session_body
-    from agent.cli.tables import rows_table
+    from agent.cli.tables import RowsTable
 
     settings = settings_from(config)
     if model is not None and url is None:
@@ -123,7 +123,7 @@ def panel(
     if as_json:
         _print_rows(figures)
     else:
-        out.print(rows_table(table))
+        out.print(RowsTable(table))
         out.print(f"{len(calls)} conversations, {bench.events_scored(calls)} outcomes")
     raise typer.Exit(1 if all(call.error for call in calls) else 0)
 
