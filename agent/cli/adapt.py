@@ -20,6 +20,7 @@ from agent.cli.adapt_common import (
 from agent.cli.adapt_heads import decisions, drafter, turns
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out
 from agent.cli.groups import Commands
+from agent.cli.places import check_file
 
 adapt = typer.Typer(
     cls=Commands, help="Train and evaluate LoRA adapters that teach a model to denoise."
@@ -270,6 +271,7 @@ def plot(
 
     Needs matplotlib, from the extra `adapt`.
     """
+    check_file(picture)
     engine("plot").plot_log(run / "log.jsonl", picture)
     out.print(str(picture), highlight=False)
 

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from agent.cli.bench_engine import ENGINE_BENCHES, draft
-from agent.cli.bench_output import check_file, show_figures, show_rows
+from agent.cli.bench_output import show_figures, show_rows
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 from agent.cli.groups import Commands
+from agent.cli.places import check_file
 
 bench = typer.Typer(cls=Commands, no_args_is_help=False)
 

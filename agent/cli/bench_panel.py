@@ -21,6 +21,7 @@ from agent.cli.agent_options import (
     UrlOption,
 )
 from agent.cli.console import ConfigOption, JsonOption, err, out, run_loop, settings_from
+from agent.cli.places import check_file
 from agent.errors import ConfigError
 from agent.latency.transport_names import TransportName
 
@@ -193,7 +194,6 @@ def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
 
 def _check_places(rows: Path | None, record: Path | None) -> None:
     """Refuse places that cannot be written, before minutes of measuring."""
-    if rows is not None and not rows.absolute().parent.is_dir():
-        raise ConfigError(f"{rows}: name a file in a directory that exists")
+    check_file(rows)
     if record is not None:
         record.mkdir(parents=True, exist_ok=True)
