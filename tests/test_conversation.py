@@ -1,3 +1,5 @@
+import pytest
+
 from agent.reply import Message
 from agent.session.conversation import MAX_TURNS, AgentReply, Conversation, Turn
 
@@ -69,3 +71,42 @@ def test_replies_are_found_by_their_item():
     assert conversation.reply_of("r1").text == "b"
     assert conversation.reply_of("t1") is None
     assert Message("user", "x").role == "user"
+
+
+SUM = "The answer to this problem is 10."
+
+
+def test_a_reply_that_only_repeats_an_earlier_one_leaves_the_prompt_with_its_question():
+    turns = [turn(1, "what is two plus two", SUM), turn(2, "why is the sky blue", SUM.upper())]
+    assert prompt(*turns, turn(3, "do penguins fly")) == [
+        ("system", "Be kind."),
+        ("user", "what is two plus two"),
+        ("assistant", SUM),
+        ("user", "do penguins fly"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("What is two plus two", SUM),  # the same question
+        ("why", "Yes, it is so."),  # short: fits many questions
+        ("why is the sky blue", "The answer to this problem is 4."),
+    ],
+)
+def test_other_replies_stay(asked, said):
+    first = turn(1, "what is two plus two", SUM if len(said) > 20 else said)
+    assert ("assistant", said) in prompt(first, turn(2, asked, said), turn(3, "and then"))[3:]
+
+
+def test_what_the_client_put_there_stays_however_often_it_says_the_same():
+    shots = [turn(n, f"review {n}", "The sentiment of this is positive.") for n in (1, 2, 3)]
+    for shot in shots:
+        shot.reply.given = True
+    assert len(prompt(*shots, turn(4, "review 4"))) == 1 + 3 * 2 + 1
+
+
+def test_a_repetition_behind_words_without_a_reply_stays_with_them():
+    """Else these words would be asked again with the next question."""
+    turns = [turn(1, "one", SUM), turn(2, "two"), turn(3, "three", SUM), turn(4, "four")]
+    assert ("user", "two three") in prompt(*turns)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 import numpy as np
 import pytest
 from support.fakes import InlineExecutor, LoudIsSpeech, VirtualCompute, silence, speech
-from support.memory_network import StreamCall, in_memory
-from support.webrtc_calls import HERE
 from test_server import utterances
 
-from agent.bench.network_caller import WebRtcCaller
+from agent.bench.memory_network import StreamCall, in_memory
 from agent.bench.network_link import CONDITIONS, Condition, DatagramLink
+from agent.bench.network_virtual import VirtualWebRtcCaller
 from agent.config.settings import Settings
 from agent.latency.caller import Caller
 from agent.latency.question import SpokenQuestion
 from agent.protocol import WIRE_RATE
 from agent.responders.scripted import ScriptedResponder
-from agent.runtime.call import CallRunner
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import AgentServer
-from agent.session.playback import Delivery
 from agent.transports import rtc_peer
-from agent.transports.webrtc import WebRtcTransport
 from tts.engine import SpeechChunk
 from tts.tone import ToneSynthesizer
 
@@ -32,7 +24,7 @@ STALL = Condition("stall-3s", stall=3.0)
 QUESTIONS = 7
 WORDS = "one " * 480
 SLOW = Condition("64-kbit", rate=64_000)
-SETTINGS = Settings(webrtc={"ice_hosts": HERE})
+SETTINGS = Settings(webrtc={"ice_hosts": ["127.0.0.1"]})
 FRAMES_MS = 100.0
 """Five frames: turns differ by the place of their first sample in frame and buffer, and after a
 stall a pause takes a sixteenth longer (``rtp_receiver.py``)."""
@@ -49,38 +41,10 @@ def scripted(answer="Fine, thank you.", voice=ToneSynthesizer):
     )
 
 
-class RtcCall(WebRtcCaller):
-    """A WebRTC call to a server in this process."""
-
-    def __init__(self, engines, settings, condition):
-        super().__init__(0, condition, 1)
-        opened = AgentServer(settings, engines).sessions.open({"onebreath": "1"})
-        transport = WebRtcTransport(opened.writer, settings.webrtc, reading=opened.reading)
-        self._engines, self._settings, self._transport = engines, settings, transport
-        self._caller.signal = self._answer
-        self._call = None
-
-    async def _answer(self, sdp, session):
-        answer = await self._transport.answer(sdp)
-        self._call = asyncio.create_task(self._converse())
-        return {"sdp": answer, "call_id": "rtc"}
-
-    async def _converse(self):
-        await self._transport.open()
-        track = Delivery.TRACK
-        await CallRunner(self._engines, self._settings, self._transport, delivery=track).run()
-
-    async def close(self):
-        await super().close()
-        await self._transport.hang_up()
-        await asyncio.gather(self._call, return_exceptions=True)
-
-
-def held(call, condition, monkeypatch):
+def held(call, condition):
     """The turns of a call, each with the seconds of the call in which it fell."""
 
     async def hold():
-        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
         connection = call(scripted(), SETTINGS, condition)
         caller = Caller(connection)
         sound = np.concatenate([silence(0.1, WIRE_RATE), speech(0.6, WIRE_RATE)])
@@ -96,10 +60,10 @@ def held(call, condition, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", [RtcCall, StreamCall])
-def test_after_a_stall_the_caller_hears_now_not_then(call, monkeypatch):
-    usual = [turn.voice_to_voice_ms for turn, _, _ in held(call, CONDITIONS[0], monkeypatch)]
-    turns = held(call, STALL, monkeypatch)
+@pytest.mark.parametrize("call", [VirtualWebRtcCaller, StreamCall])
+def test_after_a_stall_the_caller_hears_now_not_then(call):
+    usual = [turn.voice_to_voice_ms for turn, _, _ in held(call, CONDITIONS[0])]
+    turns = held(call, STALL)
     stalled = [STALL.stalls(began, ended) for _, began, ended in turns]
     after = [
         turn.voice_to_voice_ms
@@ -144,15 +108,14 @@ class ChangingLink:
 
 
 @pytest.mark.slow
-def test_the_voice_takes_fewer_bits_on_a_slow_link_and_more_again_after_it(monkeypatch):
+def test_the_voice_takes_fewer_bits_on_a_slow_link_and_more_again_after_it():
     """A call that goes on while the link becomes slow for 20 s: nothing is lost for longer than it
     takes to see it, and the voice is as good as before some time after it."""
     link = ChangingLink(15.0, 35.0)
     turns = []
 
     async def hold():
-        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
-        connection = RtcCall(scripted(WORDS, Rushing), SETTINGS, CONDITIONS[0])
+        connection = VirtualWebRtcCaller(scripted(WORDS, Rushing), SETTINGS, CONDITIONS[0])
         connection.relay._links = (connection.relay._links[0], link)
         caller = Caller(connection, reply_timeout=120.0)
         sound = np.concatenate([silence(0.1, WIRE_RATE), speech(0.6, WIRE_RATE)])
@@ -185,17 +148,16 @@ class QueuedLink:
 
 
 @pytest.mark.slow
-def test_the_events_of_a_call_leave_a_slow_link_to_its_sound(monkeypatch):
+def test_the_events_of_a_call_leave_a_slow_link_to_its_sound():
     """Where the voice fits the link, next to nothing is dropped, and nothing waits long once the
     link is known to be slow. The events of a turn are 35 KB here, those of a real one 14 KB."""
-    link, settings = QueuedLink(), Settings(webrtc={"ice_hosts": HERE, "bitrate": 24_000})
+    link, settings = QueuedLink(), Settings(webrtc={"ice_hosts": ["127.0.0.1"], "bitrate": 24_000})
     answer, ends = "This is an answer of some length, with events for all of its words. " * 3, []
 
     async def hold():
-        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
         engines = scripted(answer)
         engines.responder._steps = 24
-        connection = RtcCall(engines, settings, CONDITIONS[0])
+        connection = VirtualWebRtcCaller(engines, settings, CONDITIONS[0])
         connection.relay._links = (connection.relay._links[0], link)
         caller = Caller(connection)
         sound = np.concatenate([silence(0.1, WIRE_RATE), speech(0.6, WIRE_RATE)])
@@ -221,12 +183,11 @@ def test_the_first_reply_on_a_slow_link_does_not_wait_for_a_report(monkeypatch):
     monkeypatch.setattr(rtc_peer, "reported_loss", none_yet)
 
     async def hold():
-        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
         engines = scripted(
             "This is an answer of some length, with events for all of its words. " * 3, Rushing
         )
         engines.responder._steps = 24
-        connection = RtcCall(engines, SETTINGS, CONDITIONS[0])
+        connection = VirtualWebRtcCaller(engines, SETTINGS, CONDITIONS[0])
         connection.relay._links = (connection.relay._links[0], link)
         caller = Caller(connection)
         sound = np.concatenate([silence(0.1, WIRE_RATE), speech(0.6, WIRE_RATE)])

@@ -22,7 +22,7 @@ from agent.config.settings import Settings
 from agent.errors import PortInUse
 from agent.responders.scripted import ScriptedResponder
 from agent.runtime.engine_tasks import Engines
-from agent.server.app import serve
+from agent.server.app import SPARE_OPENINGS, serve
 from agent.server.ports import listen
 from agent.session.session import Session
 from agent.tools.toolbox import load_tools
@@ -253,6 +253,21 @@ async def test_other_sites_may_not_call():
         host, port = address.split(":")
         bent = connect(f"ws://evil.example:{port}/v1/realtime", host=host, port=int(port))
         assert await refusal(bent) == 403
+
+
+async def test_an_address_that_opens_too_many_is_told_to_wait():
+    """As with other APIs: 429 is tried again later by clients, 403 is given up."""
+    async with server(max_calls=1) as (address, _):
+        for _ in range(SPARE_OPENINGS + 20):
+            try:
+                async with dial(address):
+                    pass
+            except InvalidStatus as refused:
+                answer = refused.response
+                break
+        assert answer.status_code == 429
+        assert answer.headers["Retry-After"] == "5"
+        assert json.loads(answer.body)["error"]["code"] == "too_many_requests"
 
 
 async def test_our_own_page_may_call():

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import numpy as np
 import pytest
 from support.fakes import silence, speech
-from support.memory_network import StreamCall, in_memory
 from test_network_virtual import SETTINGS, scripted
 
 from agent.audio.wire_format import WireFormat
+from agent.bench.memory_network import StreamCall, in_memory
 from agent.bench.network_link import Condition
 from agent.bench.page_sound import PageSound, as_text
 from agent.runtime.unsent import MAX_UNSENT, Unsent
@@ -175,12 +174,11 @@ class Talk:
         return [way - min(ways) for way in ways]
 
 
-def held(monkeypatch, rate, answer, script):
+def held(rate, answer, script):
     """Hold a call of a `Talk` in virtual time; returns it."""
     talk = Talk(rate, answer)
 
     async def hold():
-        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
         await talk.call.connect()
 
         async def listen():
@@ -202,7 +200,7 @@ ANSWER = "This is an answer of some length, of which all words are heard in turn
 
 
 @pytest.mark.slow
-def test_on_a_slow_link_the_page_takes_a_lighter_format_and_hears_now(monkeypatch):
+def test_on_a_slow_link_the_page_takes_a_lighter_format_and_hears_now():
     """PCM takes 512 kbit/s and more; a link of 128 carries G.711."""
 
     async def ask_twice(talk):
@@ -214,7 +212,7 @@ def test_on_a_slow_link_the_page_takes_a_lighter_format_and_hears_now(monkeypatc
         first = [at for at, _ in talk.at("response.output_audio.delta") if at > asked]
         talk.waited = first[0] - asked
 
-    talk = held(monkeypatch, 128_000, ANSWER, ask_twice)
+    talk = held(128_000, ANSWER, ask_twice)
     assert talk.call.page.format.kind == "pcmu"
     assert talk.call.page.changes == 1
     (_, updated), *_ = talk.at("session.updated")
@@ -226,9 +224,7 @@ def test_on_a_slow_link_the_page_takes_a_lighter_format_and_hears_now(monkeypatc
 
 
 @pytest.mark.slow
-def test_on_a_slow_link_an_interruption_is_heard_soon_and_nothing_of_the_old_reply_after_it(
-    monkeypatch,
-):
+def test_on_a_slow_link_an_interruption_is_heard_soon_and_nothing_of_the_old_reply_after_it():
     async def interrupt(talk):
         await talk.say(silence(12.0, RATE))  # by then the format is the lighter one
         await talk.say(speech(0.6, RATE))
@@ -239,7 +235,7 @@ def test_on_a_slow_link_an_interruption_is_heard_soon_and_nothing_of_the_old_rep
         await talk.until(lambda: talk.at("onebreath.playback.stop"))
         await talk.say(silence(3.0, RATE))
 
-    talk = held(monkeypatch, 128_000, ANSWER * 3, interrupt)
+    talk = held(128_000, ANSWER * 3, interrupt)
     (stopped, event), *_ = talk.at("onebreath.playback.stop")
     assert stopped - talk.began < 2.5
     assert not [
@@ -264,11 +260,11 @@ def test_a_client_that_goes_on_with_pcm_is_told_and_never_far_behind(monkeypatch
             {"type": "conversation.item.create", "item": {**item, "content": content}},
             {"type": "response.create"},
         ):
-            talk.call.up.put_nowait(as_text(event))
+            talk.call._up.put_nowait(as_text(event))
         asked.append(asyncio.get_running_loop().time())
         await talk.until(lambda: talk.at("response.done"), within=120)
 
-    talk = held(monkeypatch, 256_000, ANSWER, listen)
+    talk = held(256_000, ANSWER, listen)
     sound = [len(event["delta"]) * 3 / 4 for _, event in talk.at("response.output_audio.delta")]
     seconds = sum(sound) / (2 * RATE)
     (done, event), *_ = talk.at("response.done")

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from agent.audio.samples import Samples
 from agent.bench.network_link import Condition
-from agent.bench.network_relay import HERE, WINDOW_BYTES, TcpRelay, UdpRelay
+from agent.bench.network_relay import HERE, WINDOW_BYTES, TcpRelay, UdpRelay, Waiting
 from agent.bench.page_sound import PageSound
 from agent.errors import CallError
 from agent.latency.connection import (
@@ -31,20 +31,69 @@ TAIL_SECONDS: Final = 0.2
 """Seconds by which the event of a reply's end may be ahead of its last sound."""
 
 
+class Network(Protocol):
+    """What is between a caller and the agent."""
+
+    @property
+    def up(self) -> Waiting:
+        """Bytes on the way to the server."""
+
+    @property
+    def down(self) -> Waiting:
+        """Bytes on the way to the client."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the first packet."""
+
+
 class NetworkCaller(AgentConnection, Protocol):
-    """A connection through a relay."""
+    """A connection over a bad network."""
 
     @property
     def glitches(self) -> int:
         """Interruptions of the agent's sound at the ear so far."""
 
     @property
-    def relay(self) -> TcpRelay | UdpRelay:
+    def relay(self) -> Network:
         """The network."""
 
     @property
     def behind(self) -> float:
         """Seconds of received sound that wait to be heard."""
+
+
+class StreamEar:
+    """Hears the sound of a websocket as it comes, after what still plays.
+
+    Args:
+        rate: sampling rate of the sound, in Hz.
+
+    Attributes:
+        glitches: gaps within replies so far.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.glitches = 0
+        self._rate = rate
+        self._heard_until = 0.0
+        self._within_reply = False
+
+    def behind(self, now: float) -> float:
+        """Seconds of received sound that wait to be heard."""
+        return max(0.0, self._heard_until - now)
+
+    def listen(self, received: ReceivedEvent, now: float) -> None:
+        match received:
+            case ReceivedReplyStart():
+                self._within_reply = False
+            case ReceivedClear():
+                self._within_reply, self._heard_until = False, min(self._heard_until, now)
+            case ReceivedAudio(samples):
+                if self._within_reply and now - self._heard_until > MIN_GAP:
+                    self.glitches += 1
+                self._within_reply = True
+                self._heard_until = max(self._heard_until, now) + len(samples) / self._rate
 
 
 class WebsocketCaller(RealtimeConnection):
@@ -62,14 +111,16 @@ class WebsocketCaller(RealtimeConnection):
     def __init__(self, port: int, condition: Condition, seed: int) -> None:
         super().__init__("")
         self.relay = TcpRelay(port, condition, seed)
-        self.glitches = 0
         self._page = PageSound(0.0)
-        self._heard_until = 0.0
-        self._within_reply = False
+        self._ear = StreamEar(self.rate)
+
+    @property
+    def glitches(self) -> int:
+        return self._ear.glitches
 
     @property
     def behind(self) -> float:
-        return max(0.0, self._heard_until - _now())
+        return self._ear.behind(_now())
 
     async def connect(self) -> None:
         await self.relay.open()
@@ -97,7 +148,7 @@ class WebsocketCaller(RealtimeConnection):
 
     async def receive(self) -> AsyncIterator[ReceivedEvent]:
         async for received in super().receive():
-            self._listen(received)
+            self._ear.listen(received, _now())
             yield received
 
     async def close(self) -> None:
@@ -105,19 +156,6 @@ class WebsocketCaller(RealtimeConnection):
             await super().close()
         finally:
             await self.relay.close()
-
-    def _listen(self, received: ReceivedEvent) -> None:
-        now = _now()
-        match received:
-            case ReceivedReplyStart():
-                self._within_reply = False
-            case ReceivedClear():
-                self._within_reply, self._heard_until = False, min(self._heard_until, now)
-            case ReceivedAudio(samples):
-                if self._within_reply and now - self._heard_until > MIN_GAP:
-                    self.glitches += 1
-                self._within_reply = True
-                self._heard_until = max(self._heard_until, now) + len(samples) / self.rate
 
 
 class WebRtcCaller(WebRtcConnection):

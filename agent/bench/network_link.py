@@ -29,6 +29,8 @@ FIRST_STALL: Final = 8.0
 """Seconds after the first packet at which the first stall begins."""
 OVERTAKEN_SECONDS: Final = 0.03
 """Seconds by which a packet that others overtake is late: one and a half frames."""
+APART_SECONDS: Final = 1e-6
+"""Least time between two arrivals: an event loop mixes up timers of the same second."""
 MAX_BACKOFF: Final = 60.0
 """Seconds between two retransmissions of one segment, at most (RFC 6298)."""
 
@@ -75,8 +77,9 @@ class Condition:
         return newest + self.stall > begin
 
 
+CLEAN: Final = Condition("clean")
 CONDITIONS: Final = (
-    Condition("clean"),
+    CLEAN,
     Condition("loss-1", loss=0.01),
     Condition("loss-5", loss=0.05),
     Condition("loss-10", loss=0.10),
@@ -136,7 +139,7 @@ class _Line:
         if condition.rate is not None:
             sent = self._free_at = max(sent, self._free_at) + 8 * size / condition.rate
         arrives = sent + condition.delay + self._chance.uniform(0.0, condition.jitter) + extra
-        self._last = max(self._last, condition.stalled_until(arrives))
+        self._last = max(self._last + APART_SECONDS, condition.stalled_until(arrives))
         return self._last
 
 

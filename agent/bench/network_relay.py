@@ -101,8 +101,14 @@ class UdpRelay:
         self.up, self.down = Waiting(), Waiting()
         self._client = _Side(self._from_client)
         self._server = _Side(self._from_server)
-        self._links = (DatagramLink(condition, f"{seed} up"), DatagramLink(condition, f"{seed} dn"))
+        self._seed = seed
         self._began: float | None = None
+        self.change(condition)
+
+    def change(self, condition: Condition) -> None:
+        """Carry the packets from now on over another network."""
+        up, down = (DatagramLink(condition, f"{self._seed} {way}") for way in ("up", "dn"))
+        self._links = (up, down)
 
     async def open(self) -> None:
         """Open both sockets."""

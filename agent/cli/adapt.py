@@ -20,6 +20,7 @@ from agent.cli.adapt_common import (
 from agent.cli.adapt_heads import decisions, drafter, turns
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out
 from agent.cli.groups import Commands
+from agent.cli.places import check_file
 
 adapt = typer.Typer(
     cls=Commands, help="Train and evaluate LoRA adapters that teach a model to denoise."
@@ -237,7 +238,7 @@ def evaluate(
 
     Reports correct facts, degenerate replies, relative perplexity, proper endings and time.
     """
-    from agent.cli.tables import rows_table
+    from agent.cli.tables import RowsTable
 
     source, instructions = base_of(model, config)
     tasks = engine("tasks")
@@ -256,7 +257,7 @@ def evaluate(
             if as_json:
                 print(json.dumps(row), flush=True)
     if not as_json:
-        out.print(rows_table(rows))
+        out.print(RowsTable(rows))
 
 
 @adapt.command()
@@ -270,6 +271,7 @@ def plot(
 
     Needs matplotlib, from the extra `adapt`.
     """
+    check_file(picture)
     engine("plot").plot_log(run / "log.jsonl", picture)
     out.print(str(picture), highlight=False)
 

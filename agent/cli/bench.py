@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from agent.cli.bench_engine import ENGINE_BENCHES, draft
-from agent.cli.bench_output import check_file, show_figures, show_rows
+from agent.cli.bench_output import show_figures, show_rows
 from agent.cli.console import ConfigOption, JsonOption, ModelOption, err, out, settings_from
 from agent.cli.groups import Commands
+from agent.cli.places import check_file
 
 bench = typer.Typer(cls=Commands, no_args_is_help=False)
 
@@ -115,7 +116,7 @@ def turn_taking(
     """Measure turn taking: latency with and without speculation, false cut-offs, interruptions."""
     from agent.bench.rows import write_rows
     from agent.bench.turn_taking import run_turns
-    from agent.cli.tables import rows_table
+    from agent.cli.tables import RowsTable
 
     settings_from(config)
     check_file(rows)
@@ -133,7 +134,7 @@ def turn_taking(
         {"figure": name, "speculation": value, "without": off.get(name, "")}
         for name, value in summary.items()
     ]
-    out.print(rows_table(table))
+    out.print(RowsTable(table))
 
 
 @bench.command()

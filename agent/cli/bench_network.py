@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from agent.cli.bench_output import RowKeeper
-from agent.cli.console import ConfigOption, JsonOption, err, settings_from
+from agent.cli.console import ConfigOption, JsonOption, err, settings_from, without_call_lines
 from agent.errors import ConfigError
 from agent.latency.transport_names import TransportName
 
@@ -42,6 +43,14 @@ def network(
             "of the same number of questions, seed and commit.",
         ),
     ] = None,
+    virtual: Annotated[
+        bool,
+        typer.Option(
+            "--virtual",
+            help="Hold the calls in virtual time, in which work takes its CPU time: the figures do "
+            "not depend on other programs. Linux only.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,17 +58,22 @@ def network(
 
     The caller talks to a server on this machine through a relay that loses and delays packets.
     Nothing but the engines of the server is needed; a call of 20 questions takes about two
-    minutes, or up to seven where nothing gets through. With --rows it may be held in parts.
+    minutes, or up to seven where nothing gets through, and with --virtual about one. With --rows
+    it may be held in parts.
     """
     from agent.bench.network import conditions_of, run_network_bench
+    from agent.bench.network_virtual import run_virtually
 
-    settings_from(config)
+    settings = settings_from(config)
+    if virtual and sys.platform != "linux":
+        raise ConfigError("--virtual reads the CPU clock of another process, as Linux has it")
     networks = conditions_of(conditions or [])
     transports = transport or list(MEASURED)
     for name in transports:
         if name not in MEASURED:
             raise ConfigError(f"--transport: {name} is not measured here; choose webrtc, realtime")
     command = f"onebreath bench network --questions {questions} --seed {seed}"
+    command += " --virtual" if virtual else ""
     kept = RowKeeper(rows, command, as_json, resumes=True)
     done = {(row["transport"], row["condition"]) for row in kept.table}
     planned = [(way, each) for way in transports for each in networks]
@@ -72,7 +86,12 @@ def network(
                 if not err.is_terminal:
                     err.print(step)
 
-            for call in run_network_bench(left, questions, seed, config, progress):
-                kept.take(call.row())
+            if virtual:
+                with without_call_lines():
+                    for call in run_virtually(left, questions, seed, settings, progress):
+                        kept.take(call.row())
+            else:
+                for call in run_network_bench(left, questions, seed, config, progress):
+                    kept.take(call.row())
     kept.show()
     raise typer.Exit(1 if all(row["error"] for row in kept.table) else 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.console import out
-from agent.errors import ConfigError
+from agent.cli.places import check_file
 
 if TYPE_CHECKING:
     from agent.bench.figures import Figure
@@ -27,10 +27,10 @@ def show_figures(figures: Sequence[Figure], as_json: bool) -> None:
 
 def show_rows(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Print rows as JSON as they come, or all in one table."""
-    from agent.cli.tables import rows_table
+    from agent.cli.tables import RowsTable
 
     if not as_json:
-        out.print(rows_table(list(rows)))
+        out.print(RowsTable(list(rows)))
         return
     for row in rows:
         print(json.dumps(row, ensure_ascii=False), flush=True)
@@ -81,9 +81,3 @@ class RowKeeper:
         """Print the rows as tables, all in one where none are named, unless they are JSON."""
         for table in () if self._as_json else tables or (self.table,):
             show_rows(table, as_json=False)
-
-
-def check_file(rows: Path | None) -> None:
-    """Refuse a file that cannot be written, before minutes of measuring."""
-    if rows is not None and not rows.absolute().parent.is_dir():
-        raise ConfigError(f"{rows}: name a file in a directory that exists")

@@ -21,6 +21,7 @@ from agent.cli.agent_options import (
     UrlOption,
 )
 from agent.cli.console import ConfigOption, JsonOption, err, out, run_loop, settings_from
+from agent.cli.places import check_file
 from agent.errors import ConfigError
 from agent.latency.transport_names import TransportName
 
@@ -79,7 +80,7 @@ def panel(
     from agent.bench.panel_script import conversations as scripts
     from agent.bench.rows import append_rows, write_rows
     from agent.cli.latency_run import session_body
-    from agent.cli.tables import rows_table
+    from agent.cli.tables import RowsTable
 
     settings = settings_from(config)
     if model is not None and url is None:
@@ -123,7 +124,7 @@ def panel(
     if as_json:
         _print_rows(figures)
     else:
-        out.print(rows_table(table))
+        out.print(RowsTable(table))
         out.print(f"{len(calls)} conversations, {bench.events_scored(calls)} outcomes")
     raise typer.Exit(1 if all(call.error for call in calls) else 0)
 
@@ -193,7 +194,6 @@ def _print_rows(rows: Iterable[Mapping[str, object]]) -> None:
 
 def _check_places(rows: Path | None, record: Path | None) -> None:
     """Refuse places that cannot be written, before minutes of measuring."""
-    if rows is not None and not rows.absolute().parent.is_dir():
-        raise ConfigError(f"{rows}: name a file in a directory that exists")
+    check_file(rows)
     if record is not None:
         record.mkdir(parents=True, exist_ok=True)

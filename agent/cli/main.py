@@ -38,10 +38,11 @@ from agent.cli.console import (
 from agent.cli.decode_flags import DecodeFlags, takes_decoding
 from agent.cli.engine_options import EngineChoice, takes_engines
 from agent.cli.groups import Commands
+from agent.cli.places import check_file
 from agent.cli.proxies import reach_this_machine_directly
 from agent.cli.say import say
 from agent.cli.serve import serve_settings, serve_worker
-from agent.errors import AudioError, ConfigError, OnebreathError
+from agent.errors import ConfigError, OnebreathError
 from agent.runtime.threads import calm
 
 if TYPE_CHECKING:
@@ -189,8 +190,7 @@ def call(
     from agent.cli.place_call import CallPlan
 
     settings = settings_from(config, engines.settings())
-    if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
-        raise AudioError(f"{save}: name a file in a directory that exists")
+    check_file(save)
     plan = CallPlan(_read_questions(questions), save, timeout)
     _place_call(settings, plan, url, as_json)
 
@@ -209,6 +209,7 @@ def demo(
 
     questions = _read_questions(bundled_questions()[:1])
     save = None if as_json else Path("call.wav")
+    check_file(save)
     settings = settings_from(config, engines.settings())
     _place_call(settings, CallPlan(questions, save), None, as_json)
 

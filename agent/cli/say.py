@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.console import ConfigOption, JsonOption, err, out, settings_from
+from agent.cli.places import check_file
 from agent.errors import AudioError, OnebreathError
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def say(
     from tts.speakable import speakable
 
     settings = settings_from(config, {"tts": {"lexicon": lexicon}})
-    if save is not None and (save.is_dir() or not save.absolute().parent.is_dir()):
-        raise AudioError(f"{save}: name a file in a directory that is there")
+    check_file(save)
     if not text.strip():
         raise OnebreathError("there is nothing to say; give a text")
     try:

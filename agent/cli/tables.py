@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -108,16 +109,59 @@ def bench_table(figures: Iterable[Figure]) -> Table:
     return view
 
 
-def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """Table of rows with a column for every key."""
-    view = Table(box=None, header_style="bold", pad_edge=False)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    for column in columns:
-        view.add_column(column, justify="right")
-    for row in rows:
-        cells = [row.get(column, "") for column in columns]
-        view.add_row(*(f"{c:.2f}" if isinstance(c, float) else str(c) for c in cells))
-    return view
+class RowsTable:
+    """Table of rows with a column for every key; where those do not fit, several tables.
+
+    Each of these begins with the columns of words that begin the rows, such as their names.
+
+    Args:
+        rows: the rows.
+    """
+
+    GAP = 2
+    """Blanks between two columns."""
+
+    def __init__(self, rows: Sequence[Mapping[str, object]]) -> None:
+        names = dict.fromkeys(key for row in rows for key in row)
+        self._columns = {name: [_cell(row.get(name)) for row in rows] for name in names}
+        words = (name for name in names if all(isinstance(row.get(name), str) for row in rows))
+        self._names = [name for name, word in zip(names, words, strict=False) if name == word]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        for i, chosen in enumerate(self._parts(options.max_width)):
+            if i:
+                yield ""
+            yield self._table(chosen)
+
+    def _table(self, chosen: Sequence[str]) -> Table:
+        view = Table(box=None, header_style="bold", pad_edge=False, padding=(0, self.GAP, 0, 0))
+        for name in chosen:
+            view.add_column(name, justify="right")
+        for cells in zip(*(self._columns[name] for name in chosen), strict=True):
+            view.add_row(*cells)
+        return view
+
+    def _parts(self, width: int) -> list[list[str]]:
+        """The columns of each table."""
+        room = width - sum(map(self._width, self._names))
+        parts, used = [list(self._names)], 0
+        for name in self._columns:
+            if name in self._names:
+                continue
+            if used and used + self._width(name) > room:
+                parts, used = [*parts, list(self._names)], 0
+            parts[-1].append(name)
+            used += self._width(name)
+        return parts
+
+    def _width(self, name: str) -> int:
+        return self.GAP + max(map(cell_len, [name, *self._columns[name]]))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def run_progress(console: Console) -> Progress:

@@ -17,6 +17,8 @@ log = logging.getLogger("onebreath.access")
 
 SUBPROTOCOL = "openai-insecure-api-key."
 """The websocket subprotocol by which browsers send a key, as they can set no headers."""
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "5"}}
+"""Headers of refusals, by status."""
 
 
 class Refused(Exception):
@@ -37,7 +39,7 @@ class Refused(Exception):
         """The answer, as JSON."""
         kind = "authentication_error" if self.status == 401 else "invalid_request_error"
         error = {"type": kind, "code": self.code, "message": str(self), "param": None}
-        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        headers = HEADERS.get(self.status)
         return JSONResponse({"error": error}, self.status, headers)
 
 

@@ -206,11 +206,10 @@ class AgentServer:
         address = address_of(websocket)
         token = websocket.query_params.get(RESUME)
         rates = self._openings if token is None else self._resumptions
-        if not rates.allow(address):
-            await websocket.close()  # before accept, so that it costs next to nothing
-            return
         call_id = websocket.query_params.get("call_id")
         try:
+            if not rates.allow(address):
+                raise Refused(429, "too_many_requests", "too many calls from this address")
             if token is not None and call_id is None:
                 headers = websocket.headers
                 caller = self.resumption.caller(self.access, token, address, headers, protocols)

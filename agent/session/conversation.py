@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -15,6 +16,8 @@ MAX_TURNS = 200
 
 NO_OUTPUT = "(no output yet)"
 """The output of a call in the prompt while the function runs."""
+LEAST_REPEATED = 5
+"""Words of a reply that is a repetition when it comes again; shorter ones fit many questions."""
 OVERDUE = "(no answer came in time)"
 """The output of a call in the prompt once its time is up; a late one takes its place."""
 
@@ -69,6 +72,7 @@ class AgentReply:
         interrupted: whether only ``heard`` is remembered.
         failed: whether an engine failed on it.
         aside: whether its words are left out of prompts: they only bridged a wait.
+        given: whether the client put it into the conversation.
     """
 
     item_id: str
@@ -80,6 +84,7 @@ class AgentReply:
     spoken: bool = True
     calls: list[FunctionCall] = field(default_factory=list)
     aside: bool = False
+    given: bool = False
 
     @property
     def remembered(self) -> str:
@@ -203,7 +208,8 @@ class Conversation:
 
         A turn whose reply was not heard at all (the caller went on speaking) is joined with the
         next one: for the model they are one message. An exchange that is too long alone keeps
-        its newest words. An exchange whose reply failed is left out, as it may be the cause.
+        its newest words. An exchange whose reply failed is left out, as it may be the cause, and
+        one whose reply only repeats an earlier one (`repetitions`).
         A call of a function is followed by its output, or by `NO_OUTPUT`.
 
         Args:
@@ -228,11 +234,14 @@ class Conversation:
         """The messages in groups, each of the caller's words and what the agent did then."""
         groups: list[list[Message]] = []
         current: list[Message] = []
+        repeated = repetitions(self.turns)
         for turn in self.turns:
             asked = _asked(turn)
             if asked and any(message.role == "assistant" for message in current):
                 groups.append(current)
                 current = []
+            if turn.id in repeated and not current:
+                continue
             for message in asked:
                 _join(current, message)
             reply = turn.reply
@@ -318,6 +327,26 @@ class Conversation:
             if turn.reply and turn.reply.item_id == item_id:
                 return turn.reply
         return None
+
+
+def repetitions(turns: Iterable[Turn]) -> set[int]:
+    """Ids of the turns whose replies say, word by word, what an earlier one said to other words.
+
+    A small model that reads its own words twice says them a third time, whatever it is asked.
+    """
+    first: dict[str, str] = {}
+    found = set()
+    for turn in turns:
+        reply = turn.reply
+        if reply is None or reply.given or reply.calls or not turn.said:
+            continue
+        said = reply.remembered.strip().casefold()
+        if said.count(" ") < LEAST_REPEATED - 1:
+            continue
+        asked = turn.said.strip().casefold()
+        if first.setdefault(said, asked) != asked:
+            found.add(turn.id)
+    return found
 
 
 def _asked(turn: Turn) -> list[Message]:

@@ -86,7 +86,9 @@ class Items:
             turn.shown, turn.reply = False, AgentReply(self.ids.new("item"), calls=[call])
         elif item.role == "assistant":
             turn.shown = False
-            turn.reply = AgentReply(name, item.text, item.text, shown=True, spoken=False)
+            turn.reply = AgentReply(
+                name, item.text, item.text, shown=True, spoken=False, given=True
+            )
         elif item.role == "system":
             turn.item_id, turn.instruction = name, item.text
         else:

@@ -1,7 +1,9 @@
-"""Reader of one client's text events, which checks them and counts bad ones."""
+"""Reader of one client's events, which checks them and counts bad ones."""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Protocol
@@ -20,10 +22,12 @@ from agent.session.notices import Trouble
 from agent.transports.pace import TOO_FAST, Pace
 
 MAX_BAD_EVENTS = 100
-"""Messages that are no events at all (no JSON, binary, too large) after which a call is ended."""
+"""Messages that are no events at all (no JSON, too large) after which a call is ended."""
 EVENT_ID = re.compile(r'"event_id"\s*:\s*"([^"\\]{1,512})"')
 ENDS = 1024
 """Characters of both ends of a message that are searched for its id."""
+SPACE = codecs.BOM_UTF8 + b" \t\r\n"
+"""What may be in front of the JSON of a binary message."""
 UNREADABLE = frozenset({"invalid_json", "invalid_message", "message_too_large"})
 
 
@@ -92,11 +96,7 @@ class EventReader:
 
     def _checked(self, message: str | bytes) -> str:
         if isinstance(message, bytes):
-            text = (
-                f"a binary message of {len(message)} bytes; events are JSON text, "
-                "audio goes base64 into input_audio_buffer.append"
-            )
-            raise BadEvent(Trouble("invalid_message", text))
+            message = _decoded(message)
         if len(message) > self._max_message:
             text = (
                 f"the event has {len(message)} characters; "
@@ -104,6 +104,22 @@ class EventReader:
             )
             raise BadEvent(Trouble("message_too_large", text, event_id=_event_id(message)))
         return message
+
+
+def _decoded(message: bytes) -> str:
+    """The text of a binary message: some websocket libraries send all that they are given as bytes.
+
+    Raises:
+        BadEvent: it is no text of an event, such as raw sound.
+    """
+    if message[:ENDS].lstrip(SPACE).startswith(b"{"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return message.decode("utf-8-sig")
+    text = (
+        f"a binary message of {len(message)} bytes; events are JSON, "
+        "audio goes base64 into input_audio_buffer.append"
+    )
+    raise BadEvent(Trouble("invalid_message", text))
 
 
 def read_beside(
