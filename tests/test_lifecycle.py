@@ -215,3 +215,24 @@ def test_a_call_is_over_once():
     assert lifecycle.phase is Phase.OVER
     assert lifecycle.take_due(2.0) is None
     assert lifecycle.wakes_at == math.inf
+
+
+def test_the_clients_time_of_silence_rests_while_it_ends_the_turns_itself():
+    desk = new_desk({"idle_after": None})
+    desk.tell(Configure(idle_after=6.0))
+    desk.tell(Configure(turn_detection=False))
+    run(desk, 20.0)
+    assert not desk.all(ReplyTextDelta)
+    desk.tell(Configure(turn_detection=True))
+    run(desk, 26.2)
+    assert desk.last(ReplyTextDelta).delta == "Are you still there?"
+
+
+def test_the_settings_time_of_silence_holds_without_turn_detection():
+    desk = new_desk({"idle_after": 9.0})
+    desk.tell(Configure(idle_after=6.0))
+    desk.tell(Configure(turn_detection=False))
+    run(desk, 8.9)
+    assert not desk.all(ReplyTextDelta)
+    run(desk, 9.1)
+    assert desk.last(ReplyTextDelta).delta == "Are you still there?"

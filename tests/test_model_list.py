@@ -31,6 +31,23 @@ async def test_clients_list_the_models() -> None:
         assert (await web.post("/v1/models")).status_code == 405
 
 
+async def test_addresses_of_the_api_that_are_not_offered_are_told_so() -> None:
+    async with server() as (address, _), web_at(address) as web:
+        for path in ("audio/speech", "audio/transcriptions", "chat/completions", "responses"):
+            answer = await web.post(f"/v1/{path}", json={})
+            assert answer.status_code == 404
+            error = answer.json()["error"]
+            assert error["code"] == "not_offered"
+            assert f"/v1/{path}" in error["message"]
+            assert "/v1/realtime" in error["message"]
+        long = await web.get("/v1/" + "x" * 2000)
+        assert len(long.text) < 400
+        other = await web.put("/v1/models")
+        assert (other.status_code, other.headers["allow"]) == (405, "GET, HEAD")
+        assert other.json()["error"]["code"] == "method_not_allowed"
+        assert (await web.get("/about.json")).status_code == 200
+
+
 async def test_the_models_are_told_to_those_who_may_call() -> None:
     async with server(api_keys=KEYS) as (address, _), web_at(address) as web:
         for path in ("/v1/models", "/v1/models/any"):

@@ -38,6 +38,7 @@ from agent.server.http_server import HttpServer
 from agent.server.identity import Identity
 from agent.server.keys import Admission, Caller, Keys
 from agent.server.model_list import ModelList
+from agent.server.not_offered import not_offered
 from agent.server.pages import ClientPages
 from agent.server.ports import listen as listen
 from agent.server.resumption import RESUME, NoSession, Resumption
@@ -130,6 +131,7 @@ class AgentServer:
                 *self.telephony.routes(),
                 *self._webhooks().routes(),
                 Route("/about.json", self._about),
+                not_offered(),  # after every other address under /v1/
                 Mount("/", ClientPages()),  # last: it takes every path
             ],
             middleware=[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from agent.close_codes import NORMAL_CLOSURE
@@ -45,7 +45,10 @@ class Lifecycle:
     Attributes:
         ends_at: monotonic second at which the call reaches its maximum length.
         reason: why the call ends.
-        idle_after: seconds of silence before the caller is asked; infinite for never.
+        client_idle_after: seconds of silence before the caller is asked, by the client; infinite
+            for never, None for the settings'.
+        detects_turns: False while the client ends the turns itself. Its time of silence belongs
+            to turn detection and rests meanwhile.
     """
 
     settings: CallSettings
@@ -53,7 +56,8 @@ class Lifecycle:
     ends_at: float
     phase: Phase = Phase.TALKING
     reason: str = ""
-    idle_after: float = field(init=False)
+    client_idle_after: float | None = None
+    detects_turns: bool = True
     _ends_because: str = "the call reached its maximum length"
     _quiet_since: float | None = None
     _quiet_from: float = 0.0
@@ -63,9 +67,14 @@ class Lifecycle:
     _left_at: float = 0.0
     _says_goodbye: bool = True
 
-    def __post_init__(self) -> None:
+    @property
+    def idle_after(self) -> float:
+        """Seconds of silence before the caller is asked; infinite for never."""
+        asked = self.client_idle_after
+        if asked is not None and (self.detects_turns or math.isinf(asked)):
+            return asked
         after = self.settings.idle_after
-        self.idle_after = math.inf if after is None else after
+        return math.inf if after is None else after
 
     def caller_spoke(self) -> None:
         """Reset the count of questions: the caller said or typed something."""

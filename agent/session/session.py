@@ -311,7 +311,9 @@ class Session:
         if event.interrupt_response is not None:
             self.turns.interrupt_response = event.interrupt_response
         if event.idle_after is not None:
-            self.lifecycle.idle_after = event.idle_after
+            self.lifecycle.client_idle_after = event.idle_after
+        if event.turn_detection is not None:
+            self.lifecycle.detects_turns = event.turn_detection
         if event.transcription_only is not None:
             self.turns.transcription_only = event.transcription_only
             self.decisions.effects.muted = event.transcription_only
