@@ -27,7 +27,7 @@ from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.reply_steps import Steps
 from dllm_core.decode.stats import PrefillStats, Reply
 from dllm_core.draft import bundled
-from dllm_core.draft.drafter import Drafter
+from dllm_core.draft.counted import AnyDrafter, load_drafter
 from dllm_core.gpu.device import Device
 from dllm_core.gpu.device_batch import MOST_SEQUENCES
 from dllm_core.gpu.memory_plan import MemoryPlan
@@ -164,7 +164,7 @@ class Engine:
         return self.device.type == "cuda" and denoises and PagedModel.serves(self.model)
 
     @property
-    def drafter(self) -> Drafter | None:
+    def drafter(self) -> AnyDrafter | None:
         """The drafter of the rule `draft`; see `use_drafter`."""
         return self.host.drafter
 
@@ -185,7 +185,7 @@ class Engine:
         Raises:
             DrafterError: it is damaged, or belongs to another model.
         """
-        self.host.drafter = Drafter.load(Path(source), self.model, self.context)
+        self.host.drafter = load_drafter(Path(source), self.model, self.context)
 
     def use_pages(self, pages: int | None = None, sequences: int = MOST_SEQUENCES) -> None:
         """Keep the caches to come in pages of the GPU and denoise their replies in rounds.

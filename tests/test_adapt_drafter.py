@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.checkpoints import write_checkpoint
+from support.tiny import tiny_config
 from typer.testing import CliRunner
 
 from agent.cli.main import app
@@ -23,7 +24,7 @@ from dllm_core.adapt.drafter.conversations import Conversation, Source
 from dllm_core.adapt.drafter.gradients import Gradients, StepLoss
 from dllm_core.adapt.drafter.measure import accepted
 from dllm_core.adapt.drafter.options import DraftTraining, Precision
-from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record
+from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record, together
 from dllm_core.adapt.drafter.replies import Writer
 from dllm_core.adapt.drafter.shards import Corpus, shard_paths
 from dllm_core.adapt.drafter.training import DraftTrainer
@@ -375,6 +376,13 @@ def test_the_bench_compares_reply_by_reply(base: Path, recorded: Path) -> None:
     assert all(each.bounded is not None and each.bounded.forwards <= 2 for each in found)
     assert engine.host.draft_costs == costs
     assert all(each.drafted.forwards <= each.plain.forwards for each in found)
+
+
+def test_fewer_conversations_of_a_large_base_are_in_step() -> None:
+    smollm = tiny_config(num_layers=30, num_kv_heads=3, num_heads=9, head_dim=64)
+    qwen3 = tiny_config(num_layers=28, num_kv_heads=8, num_heads=16, head_dim=128)
+    largest = tiny_config(num_layers=96, num_kv_heads=64, num_heads=64, head_dim=128)
+    assert [together(config) for config in (smollm, qwen3, largest)] == [32, 18, 4]
 
 
 def test_a_drafter_needs_a_base_that_writes_from_left_to_right(tmp_path: Path) -> None:

@@ -78,6 +78,20 @@ def test_four_bit_weights_are_not_kept_twice(tmp_path: Path) -> None:
 
 @linux
 @pytest.mark.slow
+@pytest.mark.model
+def test_a_first_load_that_keeps_its_weights_holds_some_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers go to the file one by one; most of the rest is the vocabulary."""
+    tiny = measured(write_checkpoint(tmp_path / "tiny", "llama"), "int8")
+    monkeypatch.setenv("ONEBREATH_PACKED_WEIGHTS", str(tmp_path / "packed"))
+    loaded = measured(smollm_path(), "int4")
+    assert list((tmp_path / "packed").glob("*.packed"))
+    assert loaded["peak"] - tiny["peak"] <= 0.9 * loaded["weights"]
+
+
+@linux
+@pytest.mark.slow
 def test_opening_a_large_checkpoint_reads_headers_only(tmp_path: Path) -> None:
     path = write_sparse(tmp_path)
     assert sum(file.stat().st_size for file in path.glob("*.safetensors")) > 16e9
@@ -209,3 +223,26 @@ def test_a_hugging_face_name_is_found_in_the_cache_without_a_network(tmp_path: P
     family, refusal = done.stdout.splitlines()
     assert family == "llada"
     assert refusal.startswith("There is no path owner/absent, and the Hugging Face Hub cannot be")
+
+
+def test_what_is_no_checkpoint_says_what_may_have_been_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusal(source: str | Path) -> str:
+        with pytest.raises(ModelFileError) as caught:
+            Engine.load(source)
+        return str(caught.value)
+
+    whole = write_checkpoint(tmp_path / "whole", "llama")
+    assert f"name the checkpoint's directory, {whole}" in refusal(whole / "model.safetensors")
+    folder = tmp_path / "files"
+    folder.mkdir()
+    assert "holds no config.json." in refusal(folder)
+    (folder / "adapter_config.json").write_text("{}")
+    assert "holds an adapter and no model" in refusal(folder)
+    (folder / "model.gguf").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert f"name the file itself, such as {folder / 'model.gguf'}" in refusal(folder)
+    assert "git lfs pull" in refusal(folder / "model.gguf")
+    assert "which is not fetched" in refusal("https://huggingface.co/a/b/resolve/main/x.gguf")
+    monkeypatch.setattr(checkpoint, "_fetch", lambda name: folder)
+    assert "The repository owner/name has no config.json" in refusal("owner/name")

@@ -18,11 +18,10 @@ BODY = bytes(5000)
 
 def keep(folder: Path, *keys: str) -> PackedStore:
     store = PackedStore(folder)
-    digest = packed_store.sha256_of([memoryview(BODY)])
     for key in keys:
-        assert store.write(
-            key, {"sha256": digest}, len(BODY), lambda file: file.write(BODY) and None
-        )
+        writer = store.begin(key, len(BODY), 1000)
+        writer.add(memoryview(BODY))
+        store.finish(writer, key, {})
     return store
 
 

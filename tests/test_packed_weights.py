@@ -4,7 +4,9 @@ formats keep their width and their values."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +16,11 @@ from dllm_core import Engine
 from dllm_core.bench import geometry
 from dllm_core.cpu import formats
 from dllm_core.decode.denoise import Forward, run
-from dllm_core.model import loading, packed_weights
+from dllm_core.errors import WeightsError
+from dllm_core.model import loading, packed_weights, weights
 from dllm_core.model.cache import KeyValues
 from dllm_core.model.packed_store import PackedStore
+from dllm_core.model.packed_writer import PackedWriter
 from dllm_core.model.quantize import PackedLinear
 from dllm_core.model.transformer import Span
 
@@ -192,3 +196,80 @@ def test_small_models_are_packed_anew(
     monkeypatch.setattr(packed_weights, "LEAST", 32 << 20)
     Engine.load(files["Q4_0"], packed=tmp_path, device="cpu")
     assert not list(tmp_path.glob("*.packed"))
+
+
+@pytest.fixture
+def full_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A disk that is full after so many weights."""
+
+    def full(count: int) -> None:
+        real, left = PackedWriter.add, [count]
+
+        def add(writer: PackedWriter, raw: memoryview) -> int:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(28, "No space left on device")
+            return real(writer, raw)
+
+        monkeypatch.setattr(PackedWriter, "add", add)
+
+    return full
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 8, 12])
+def test_a_disk_that_becomes_full_leaves_all_weights_in_memory(
+    files: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    full_after: Callable[[int], None],
+    count: int,
+) -> None:
+    path, given = files["Q4_K_M"], ids(5)
+    expected = logits(Engine.load(path, packed="off", device="cpu"), given, [5])
+    full_after(count)
+    engine = Engine.load(path, packed=tmp_path, device="cpu")
+    assert torch.equal(logits(engine, given, [5]), expected)
+    assert "No space left" in caplog.text
+    assert not [*tmp_path.glob("*.packed"), *tmp_path.glob("*.partial")]
+
+
+def test_a_layer_leaves_memory_when_it_is_complete(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    real_add, real_rows = PackedWriter.add, weights._store_rows
+
+    def add(writer: PackedWriter, raw: memoryview) -> int:
+        order.append("written")
+        return real_add(writer, raw)
+
+    def store(*given: Any) -> None:
+        order.append("packed")
+        real_rows(*given)
+
+    monkeypatch.setattr(PackedWriter, "add", add)
+    monkeypatch.setattr(weights, "_store_rows", store)
+    Engine.load(files["Q4_0"], packed=tmp_path, device="cpu")
+    waiting = most = 0
+    for each in order:
+        waiting = waiting + 1 if each == "packed" else 0
+        most = max(most, waiting)
+    assert order.count("packed") == 15  # two layers of seven tensors, and the head
+    assert most == 3  # queries, keys and values
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_no_file(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = weights._store_rows, [5]
+
+    def damaged(*given: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise WeightsError("damaged")
+        real(*given)
+
+    monkeypatch.setattr(weights, "_store_rows", damaged)
+    with pytest.raises(WeightsError):
+        Engine.load(files["Q4_0"], packed=tmp_path, device="cpu")
+    assert not [*tmp_path.glob("*.packed"), *tmp_path.glob("*.partial")]

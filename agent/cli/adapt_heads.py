@@ -43,6 +43,14 @@ def drafter(
             exists=True,
         ),
     ] = None,
+    counts_only: Annotated[
+        bool,
+        typer.Option(
+            "--counts-only",
+            help="Make a drafter without a network, of what the model usually says: an hour of a "
+            "CPU in place of a night. What is recorded when the time is up is used.",
+        ),
+    ] = False,
     stage: Annotated[
         str, typer.Option(help="Stage to run: record, train, pack, evaluate, or all of them.")
     ] = "all",
@@ -74,6 +82,8 @@ def drafter(
     """Train a drafter, with which a model writes several words per pass; resumes with --out."""
     if stage not in ("all", "record", "train", "pack", "evaluate"):
         raise typer.BadParameter(f"{stage} is no stage: use record, train, pack, evaluate or all.")
+    if counts_only and stage == "train":
+        raise typer.BadParameter("--counts-only trains nothing: use record, pack, evaluate or all.")
     if precision not in ("float32", "bfloat16", "auto"):
         raise typer.BadParameter(f"{precision} is no precision: use float32, bfloat16 or auto.")
     check_directory(out_directory)
@@ -82,7 +92,8 @@ def drafter(
     own = engine("tasks").read_prompts(prompts) if prompts else ()
     task = tasks.DrafterTask(
         base=source, out=out_directory, system=instructions, own=own,
-        conversations=conversations, words=words, seconds=seconds, dtype=dtype, threads=threads,
+        conversations=conversations, counts_only=counts_only, words=words, seconds=seconds,
+        dtype=dtype, threads=threads,
         training=options.DraftTraining(
             steps=steps, batch=batch, blocks=blocks, rate=rate, seed=seed,
             precision=options.fast_precision() if precision == "auto" else precision,

@@ -9,9 +9,12 @@ What is here is the plain version of the packing; pack.py has that of the kernel
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +26,8 @@ from dllm_core.cpu.pack import Blocks
 _NEAR = 0.01
 """Distance from the nearest level, in steps, up to which a weight counts as that level; rounding of
 another format makes the difference."""
+_MAPPED = 1 << 16
+"""Bytes from which a matrix has pages of its own."""
 
 
 class Quantised(NamedTuple):
@@ -83,7 +88,7 @@ class PackedRows:
         if self.groups % form.span:
             raise ValueError(f"{form.name} has super-blocks of {form.span} groups")
         if data is None:
-            data = torch.zeros(self.shape, dtype=torch.uint8)
+            data = _zeros(self.shape)
         if data.shape != self.shape:
             raise ValueError(f"data of {tuple(data.shape)}, not {self.shape}")
         self.data = data
@@ -218,6 +223,15 @@ class PackedRows:
             return rows // LANES, column, rows % LANES
         vector = rows // LANES
         return vector // COLUMNS, vector % COLUMNS, rows % LANES
+
+
+def _zeros(shape: tuple[int, ...]) -> Tensor:
+    """uint8 zeros, whose pages take memory when they are written to; torch writes them at once."""
+    size = prod(shape)
+    if size < _MAPPED or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return torch.zeros(shape, dtype=torch.uint8)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.from_numpy(np.frombuffer(pages, np.uint8)).view(shape)
 
 
 def _split(x: Tensor, sizes: tuple[int, ...], dim: int = -1) -> Tensor:

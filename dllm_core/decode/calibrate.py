@@ -52,19 +52,20 @@ def step_ms(model: Transformer, rows: int, visible: int, context: int, repeats: 
 
 
 def draft_costs(
-    model: Transformer, drafter: Drafter, context: int
+    model: Transformer, drafter: Drafter | None, context: int
 ) -> Generator[None, None, DraftCosts]:
     """The cost of rounds of the rule `draft` on this machine: the least of several measurements.
 
     The generator pauses after each of them, and returns the cost. They take turns, so that a busy
     moment does not fall on one of them alone. The clock counts and not the processor's time, to
     which idle threads add while they spin. A pass over fewer rows never counts as dearer than one
-    over more: what is disturbed takes longer, not shorter.
+    over more: what is disturbed takes longer, not shorter. Without a `drafter` drafts cost nothing.
     """
     visible = min(_DRAFTED_AT, context)
     store = scratch(model, visible, context)
-    steps = [step_on(model, rows, visible, store) for rows in _DRAFTED_ROWS]
-    actions = [*steps, drafting_over(drafter, visible)]
+    actions = [step_on(model, rows, visible, store) for rows in _DRAFTED_ROWS]
+    if drafter is not None:
+        actions.append(drafting_over(drafter, visible))
     least = [float("inf")] * len(actions)
     for _ in range(_TURNS):
         for i, action in enumerate(actions):
@@ -72,10 +73,11 @@ def draft_costs(
             action()
             least[i] = min(least[i], (perf_counter() - begin) * 1e3)
             yield
-    known = list(accumulate(reversed(least[:-1]), min))[::-1]
+    passes, drafts = least[: len(_DRAFTED_ROWS)], least[len(_DRAFTED_ROWS) :]
+    known = list(accumulate(reversed(passes), min))[::-1]
     sizes = range(1, _DRAFTED_ROWS[-1] + 1)
     rows = tuple(known[bisect_left(_DRAFTED_ROWS, size)] for size in sizes)
-    return DraftCosts(rows, least[-1])
+    return DraftCosts(rows, sum(drafts))
 
 
 def drafting_over(drafter: Drafter, visible: int) -> Callable[[], object]:

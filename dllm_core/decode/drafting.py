@@ -27,7 +27,7 @@ from dllm_core.decode.denoise import Forward
 from dllm_core.decode.draft_economy import TYPICAL, DraftCosts, DraftCounts, DraftWorth, usual_reach
 from dllm_core.decode.stats import DraftRound, DraftStats
 from dllm_core.draft.cache import DraftCache
-from dllm_core.draft.drafter import Drafter
+from dllm_core.draft.counted import AnyDrafter, network_of
 from dllm_core.draft.echo import Lookup
 from dllm_core.draft.ngrams import OPENING, Opening, Remembered
 from dllm_core.draft.proposal import Proposal
@@ -68,7 +68,7 @@ class Drafting:
         options: DecodeOptions,
         max_tokens: int,
         *,
-        drafter: Drafter | None = None,
+        drafter: AnyDrafter | None = None,
         costs: DraftCosts = TYPICAL,
         starts_word: Callable[[int], bool] = lambda token: True,
     ) -> None:
@@ -78,7 +78,7 @@ class Drafting:
         """What became of the last draft."""
         self._config, self._cache, self._last = config, cache, last
         self._options, self._max_tokens = options, max_tokens
-        self._drafter, self._costs, self._starts_word = drafter, costs, starts_word
+        self._drafter, self._costs, self._starts_word = network_of(drafter), costs, starts_word
         self._generator = torch.Generator().manual_seed(unmask.noise_seed(options.seed, cache.ids))
         self._ids: list[int] = []
         self._confidence: list[float] = []
@@ -104,7 +104,9 @@ class Drafting:
 
     def ask(self) -> tuple[DraftCache, int] | None:
         """What the drafter is to draft from for the next round, told once; None for no draft."""
-        if self._planned is not None or self._asked or self._drafter is None:
+        if self._planned is not None or self._asked:
+            return None
+        if self._drafter is None and self._lookup is None and self._table is None:
             return None
         if self._room <= 1 or self._most_rows < 2:
             return None
@@ -112,8 +114,10 @@ class Drafting:
         sure = self._recall()
         self._tree = self._grown(Joined(self._recalled), 0.0)
         drafts = self._drafts
-        if sure or not drafts or not self._worth.asks(self._tree, self._costs):
+        if sure or self._drafter is None or not drafts:
             return None  # without any context there is nothing to draft from
+        if not self._worth.asks(self._tree, self._costs):
+            return None
         return drafts, self._last
 
     @property

@@ -20,7 +20,7 @@ from dllm_core.decode.reply_state import ReplyState
 from dllm_core.decode.requests import Ticket
 from dllm_core.decode.schedule import CostModel
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
-from dllm_core.draft.drafter import Drafter
+from dllm_core.draft.counted import AnyDrafter, network_of
 from dllm_core.model.cache import KeyValues, PromptCache, reusable
 from dllm_core.model.packed_transformer import prepare
 from dllm_core.model.tokenizer import Tokenizer
@@ -54,7 +54,7 @@ class HostBackend:
     def __init__(self, model: Transformer, tokenizer: Tokenizer, context: int) -> None:
         self.config, self.context = model.config, context
         self.cost = CostModel()
-        self.drafter: Drafter | None = None
+        self.drafter: AnyDrafter | None = None
         self._prefix: PromptCache | None = None
         self.draft_costs = TYPICAL
         self._said_undrafted = False
@@ -76,8 +76,8 @@ class HostBackend:
 
     @property
     def _asks_drafter(self) -> bool:
-        """Whether the drafter may pay, so that its context is kept."""
-        drafter = self.drafter
+        """Whether the drafter's network may pay, so that its context is kept."""
+        drafter = network_of(self.drafter)
         return drafter is not None and self.draft_costs.may_pay(alone=drafter.ngrams is None)
 
     def _empty_cache(self) -> PromptCache:
@@ -119,7 +119,7 @@ class HostBackend:
         """
         begin, padding = perf_counter(), cache.padding
         shared = reusable(self.config, cache.ids, cache.whole, ids, padding)
-        drafter = self.drafter if self._asks_drafter else None
+        drafter = network_of(self.drafter) if self._asks_drafter else None
         drafts = None if drafter is None else drafter.beside(cache)
         if drafts is not None:
             # Positions that were read without the drafter are read again.
@@ -167,7 +167,10 @@ class HostBackend:
         own = cache.contiguous
         if options.rule == "draft" and self.drafter is None and not self._said_undrafted:
             self._said_undrafted = True
-            _log.warning("There is no drafter for this model: replies go on token by token.")
+            _log.warning(
+                "There is no drafter for this model: replies go on token by token. "
+                "`onebreath adapt drafter MODEL --counts-only` makes one."
+            )
         prefill = self._read(ids, own, options, self.config.padding(len(ids)))
         return ReplyState(
             self.config, self._tokenizer, ids, own, options, prefill, self.cost,
@@ -201,7 +204,9 @@ class HostBackend:
         It takes half a second or so on a CPU; until then a typical cost stands in.
         """
         if options.rule == "draft" and self.drafter is not None:
-            self.draft_costs = yield from draft_costs(self._model, self.drafter, self.context)
+            self.draft_costs = yield from draft_costs(
+                self._model, network_of(self.drafter), self.context
+            )
             if self._prefix is not None and not self._asks_drafter:
                 self._prefix.drafts = None
 

@@ -19,7 +19,7 @@ from dllm_core.decode.fixed_point import FixedPoint
 from dllm_core.decode.reply_steps import ReplySteps
 from dllm_core.decode.schedule import Clock, CostModel, Deadline
 from dllm_core.decode.stats import DenoiseStep, PrefillStats
-from dllm_core.draft.drafter import Drafter
+from dllm_core.draft.counted import AnyDrafter
 from dllm_core.model.cache import KeyValues, PromptCache
 from dllm_core.model.tokenizer import Tokenizer
 
@@ -61,7 +61,7 @@ class ReplyState:
         cost: CostModel,
         *,
         read: Callable[[Sequence[int]], object] | None = None,
-        drafter: Drafter | None = None,
+        drafter: AnyDrafter | None = None,
         draft_costs: DraftCosts = TYPICAL,
         clock: Clock = perf_counter,
     ) -> None:
@@ -136,7 +136,7 @@ class ReplyState:
 
     def _starts_word(self, token: int) -> bool:
         """Whether a reply may be cut before this token."""
-        return not self._words.decode([token])[:1].isalnum()
+        return not self._words.piece(token)[:1].isalnum()
 
     def _next_canvas(self) -> Denoiser:
         config, options, cache = self._config, self._options, self._cache

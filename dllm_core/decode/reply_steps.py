@@ -93,7 +93,7 @@ class ReplySteps:
                 self._prefill, end + ended, self._steps, total, ending, self._cache.nbytes
             )
         words = tuple(
-            "" if masked else self._tokenizer.decode([token])
+            "" if masked else self._tokenizer.piece(token)
             for token, masked in zip(view.ids, view.masked, strict=True)
         )
         ms += (self._clock() - mark) * 1e3

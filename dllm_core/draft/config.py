@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -18,16 +18,63 @@ _SAMPLED = 61
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrafterConfig:
-    """Everything about a drafter but its weights. Its width is that of the base."""
+class BaseConfig:
+    """The base that a drafter belongs to."""
 
     base: str
-    """Name of the base, for messages."""
+    """Its name, for messages."""
     fingerprint: str
-    """Of the base's weights (`fingerprint`)."""
+    """Of its weights (`fingerprint`)."""
     base_layers: int
     vocab_size: int
     hidden_size: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Raises DrafterError where a field is missing or unknown."""
+        known = {field.name for field in fields(cls)}
+        try:
+            return cls(**{key: value for key, value in values.items() if key in known})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise DrafterError(f"The drafter's config.json is incomplete: {error}.") from error
+
+    @classmethod
+    def of(cls, base: str, model: Transformer) -> BaseConfig:
+        """That of a model of this name."""
+        config = model.config
+        return BaseConfig(
+            base=base, fingerprint=fingerprint(model), base_layers=config.num_layers,
+            vocab_size=config.vocab_size, hidden_size=config.hidden_size,
+        )  # fmt: skip
+
+    def check(self, model: Transformer) -> None:
+        """Refuse to draft for a base that this drafter was not made for.
+
+        Raises:
+            DrafterError: its shape, its vocabulary or its weights are others.
+        """
+        mine = (self.base_layers, self.hidden_size, self.vocab_size)
+        config = model.config
+        found = (config.num_layers, config.hidden_size, config.vocab_size)
+        if mine != found:
+            raise DrafterError(
+                f"This drafter belongs to {self.base}, whose layers, width and vocabulary are "
+                f"{mine}; the model that is loaded has {found}. Give it its own drafter, or none."
+            )
+        if self.fingerprint != fingerprint(model):
+            raise DrafterError(
+                f"This drafter was trained for other weights ({self.base}): its drafts would be "
+                "wrong. Train one for this model with `onebreath adapt drafter`, or use none."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrafterConfig(BaseConfig):
+    """Everything about a drafter but its weights. Its width is that of the base."""
+
     norm_eps: float
     rope_theta: float
     layers: int = 2
@@ -62,38 +109,13 @@ class DrafterConfig:
     def group_size(self) -> int:
         return self.heads // self.kv_heads
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> DrafterConfig:
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Raises DrafterError where a field is missing or unknown."""
-        known = {field.name for field in fields(cls)}
-        try:
-            given = {key: value for key, value in values.items() if key in known}
-            return cls(**{**given, "features": tuple(values["features"])})
-        except (KeyError, TypeError) as error:
-            raise DrafterError(f"The drafter's config.json is incomplete: {error}.") from error
-
-    def check(self, model: Transformer) -> None:
-        """Refuse to draft for a base that this drafter was not trained for.
-
-        Raises:
-            DrafterError: its shape, its vocabulary or its weights are others.
-        """
-        mine = (self.base_layers, self.hidden_size, self.vocab_size)
-        config = model.config
-        found = (config.num_layers, config.hidden_size, config.vocab_size)
-        if mine != found:
-            raise DrafterError(
-                f"This drafter belongs to {self.base}, whose layers, width and vocabulary are "
-                f"{mine}; the model that is loaded has {found}. Give it its own drafter, or none."
-            )
-        if self.fingerprint != fingerprint(model):
-            raise DrafterError(
-                f"This drafter was trained for other weights ({self.base}): its drafts would be "
-                "wrong. Train one for this model with `onebreath adapt drafter`, or use none."
-            )
+        listed = values.get("features") if isinstance(values, Mapping) else None
+        if not isinstance(listed, list | tuple):
+            raise DrafterError("The drafter's config.json is incomplete: 'features'.")
+        return super(DrafterConfig, cls).from_json({**values, "features": tuple(listed)})
 
 
 def shape_for(config: ModelConfig, features: tuple[int, ...] | None = None) -> dict[str, Any]:

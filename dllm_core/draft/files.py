@@ -1,4 +1,5 @@
-"""A drafter on disk: config.json and drafter.safetensors, matrices in 8 bits, n-grams.
+"""A drafter on disk: config.json and drafter.safetensors, matrices in 8 bits, n-grams. One without
+a network has the n-grams alone.
 
 A matrix (out, in) is kept as levels, int8 of the same shape, and steps, float16 (out, in / 32): one
 for every group of 32 along a row. The configuration has the SHA-256 of the weights.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from dllm_core.draft.calibration import Calibration
-from dllm_core.draft.config import DrafterConfig
+from dllm_core.draft.config import BaseConfig, DrafterConfig
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.draft.ngrams import NEXT, NgramArrays, Ngrams
 from dllm_core.errors import DrafterError
@@ -30,7 +32,7 @@ from dllm_core.model.stored_embedding import StoredEmbedding
 CONFIG, WEIGHTS = "config.json", "drafter.safetensors"
 GROUP = 32
 _LARGEST = 127
-_KIND = "onebreath-drafter"
+_KIND, _COUNTED = "onebreath-drafter", "onebreath-counts"
 _NGRAMS = "ngrams."
 _MISSING = 65535
 """A token that is not there, among tokens of 16 bits."""
@@ -91,17 +93,35 @@ def save(
             kept[name] = tensor.float()
     if ngrams is not None:
         kept |= _stored_ngrams(ngrams)
+    told = {"calibration": calibration.to_json(), **facts}
+    return _write(directory, kept, _KIND, network.config, told)
+
+
+def save_counts(
+    config: BaseConfig, ngrams: NgramArrays, directory: Path, facts: Mapping[str, Any]
+) -> str:
+    """Write a drafter without a network, as `save` does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return _write(directory, _stored_ngrams(ngrams), _COUNTED, config, facts)
+
+
+def _write(
+    directory: Path,
+    kept: Mapping[str, Tensor],
+    kind: str,
+    config: BaseConfig,
+    told: Mapping[str, Any],
+) -> str:
     data = save_tensors({name: tensor.contiguous() for name, tensor in sorted(kept.items())})
     digest = hashlib.sha256(data).hexdigest()
-    values = {
-        "kind": _KIND,
-        "sha256": digest,
-        "drafter": network.config.to_json(),
-        "calibration": calibration.to_json(),
-        **facts,
-    }
-    (directory / WEIGHTS).write_bytes(data)
-    (directory / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    values = {"kind": kind, "sha256": digest, "drafter": config.to_json(), **told}
+    for name, content in (
+        (WEIGHTS, data), (CONFIG, (json.dumps(values, indent=2) + "\n").encode()),
+    ):  # fmt: skip
+        # Whoever reads meanwhile finds the file before or the one after.
+        partial = directory / f"{name}.partial"
+        partial.write_bytes(content)
+        os.replace(partial, directory / name)
     return digest
 
 
@@ -114,6 +134,38 @@ def read(directory: Path) -> DrafterFile:
     values = read_config(directory)
     if values.get("kind") != _KIND:
         raise DrafterError(f"{directory / CONFIG} does not describe a drafter of this project.")
+    stored, path = _verified(directory, values), directory / WEIGHTS
+    config = DrafterConfig.from_json(values.get("drafter", {}))
+    calibration = Calibration.from_json(values.get("calibration", {}), config.block)
+    return DrafterFile(config, calibration, _whole(stored), _ngrams(stored, path, config))
+
+
+def is_counted(values: Mapping[str, Any]) -> bool:
+    """Whether a config.json describes a drafter without a network."""
+    return values.get("kind") == _COUNTED
+
+
+def read_counts(directory: Path) -> tuple[BaseConfig, Ngrams]:
+    """Read a drafter without a network: its base, and its table.
+
+    Raises:
+        DrafterError: a file is missing or damaged.
+    """
+    values = read_config(directory)
+    stored, path = _verified(directory, values), directory / WEIGHTS
+    config = BaseConfig.from_json(values.get("drafter", {}))
+    table = _ngrams(stored, path, config)
+    if table is None:
+        raise DrafterError(f"{path} has no n-grams: make it again.")
+    return config, table
+
+
+def _verified(directory: Path, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of the weights that a config.json tells of.
+
+    Raises:
+        DrafterError: they are missing or damaged.
+    """
     path = directory / WEIGHTS
     try:
         data = path.read_bytes()
@@ -126,12 +178,9 @@ def read(directory: Path) -> DrafterFile:
             f"{values.get('sha256')}. Fetch or make it again."
         )
     try:
-        stored = load_tensors(data)
+        return load_tensors(data)
     except SafetensorError as error:
         raise DrafterError(f"{path} is no safetensors file: {error}.") from error
-    config = DrafterConfig.from_json(values.get("drafter", {}))
-    calibration = Calibration.from_json(values.get("calibration", {}), config.block)
-    return DrafterFile(config, calibration, _whole(stored), _ngrams(stored, path, config))
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -158,7 +207,7 @@ def _stored_ngrams(arrays: NgramArrays) -> dict[str, Tensor]:
     return {_NGRAMS + n: torch.from_numpy(a) for n, a in zip(arrays._fields, kept, strict=True)}
 
 
-def _ngrams(stored: Mapping[str, Tensor], path: Path, config: DrafterConfig) -> Ngrams | None:
+def _ngrams(stored: Mapping[str, Tensor], path: Path, config: BaseConfig) -> Ngrams | None:
     """Raises DrafterError where the table's arrays do not fit each other or the vocabulary."""
     if f"{_NGRAMS}keys" not in stored:
         return None

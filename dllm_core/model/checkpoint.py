@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dllm_core.config import ModelConfig
 from dllm_core.errors import ModelFileError, WeightsError
-from dllm_core.model import families, fields_of_json, heap, tokenizer
+from dllm_core.model import families, fields_of_json, heap, lora, tokenizer
 from dllm_core.model.families import NameMap
 from dllm_core.model.field_types import is_whole
 from dllm_core.model.gguf_file import GgufFile
@@ -61,15 +61,43 @@ def find(source: str | Path, changes: Mapping[str, Any] | None = None) -> Checkp
         ModelFileError, UnsupportedModelError, WeightsError: as `Engine.load`.
     """
     path, given = Path(source), families.checked(changes or {})
+    if "://" in str(source):
+        raise ModelFileError(
+            f"{source} is an address, which is not fetched: download the file and name its path, "
+            "or give the owner/model of a Hugging Face repository with safetensors files."
+        )
     if path.is_dir():
+        _check_directory(path)
         checkpoint = _from_directory(path, given)
     elif path.suffix == ".gguf" or path.is_file() or str(source).count("/") != 1:
         checkpoint = _from_gguf(path, given)
     else:
-        checkpoint = _from_directory(_fetch(str(source)), given)
+        fetched = _fetch(str(source))
+        if not (fetched / "config.json").exists():
+            raise ModelFileError(
+                f"The repository {source} has no config.json. Where it holds GGUF files, download "
+                "one of them and name its path."
+            )
+        checkpoint = _from_directory(fetched, given)
     _check_agreement(checkpoint, given)
     heap.trim()  # what made the tokenizer is gone: the weights need the room
     return checkpoint
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a directory that is no checkpoint, with what may have been meant."""
+    if (path / "config.json").exists():
+        return
+    files = sorted(path.glob("*.gguf"))
+    if files:
+        raise ModelFileError(
+            f"{path} holds no config.json but GGUF files: name the file itself, such as {files[0]}."
+        )
+    if (path / lora.SETTINGS).exists():
+        raise ModelFileError(
+            f"{path} holds an adapter and no model: name the model that it was made for, and give "
+            "this directory as its adapter."
+        )
 
 
 def _from_gguf(path: Path, changes: Mapping[str, Any]) -> Checkpoint:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dllm_core.cpu.pack import BlockKind
 from dllm_core.errors import ModelFileError, UnsupportedModelError
+from dllm_core.model.json_files import POINTER, is_pointer
 from dllm_core.model.lazy_tensors import Stored
 
 _SCALARS = {
@@ -53,6 +54,15 @@ def _is_decoded(kind: GGMLQuantizationType) -> bool:
     except NotImplementedError:
         return False
     return True
+
+
+def _meant(path: Path) -> str:
+    """The end of a sentence that refuses a file of another kind."""
+    if is_pointer(path):
+        return f": {POINTER}"
+    if path.suffix in (".safetensors", ".json", ".bin", ".pth", ".pt"):
+        return f": name the checkpoint's directory, {path.parent}, if it has safetensors files."
+    return "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ class GgufFile:
         except (OSError, ValueError) as error:
             raise ModelFileError(f"The model file {path} cannot be read: {error}.") from error
         if self._bytes[:4] != b"GGUF":
-            raise ModelFileError(f"{path} is not a GGUF file.")
+            raise ModelFileError(f"{path} is not a GGUF file{_meant(path)}")
         try:
             self._read_header()
         except (struct.error, ValueError, TypeError, KeyError, ArithmeticError) as error:

@@ -64,8 +64,8 @@ def load(
     if change is not None and merged:
         tensors = list(change.merged(tensors, weights.slots(found.config, found.names)))
 
-    def fill() -> None:
-        weights.fill(model, found.names, tensors, progress)
+    def fill(filled: weights.Filled | None = None) -> None:
+        weights.fill(model, found.names, tensors, progress, filled)
 
     store = packed_store.choose(packed, packed_limit)
     folder = Path(adapter) if adapter is not None and merged else None
@@ -78,12 +78,15 @@ def load(
     return LoadedModel(model, found.tokenizer, context, denoiser)
 
 
-def _fill(model: Transformer, kept: PackedCache | None, fill: Callable[[], None]) -> None:
+def _fill(
+    model: Transformer,
+    kept: PackedCache | None,
+    fill: Callable[[weights.Filled | None], None],
+) -> None:
     """Fill an empty model from its file of packed weights, or from the checkpoint."""
     if kept is None:
-        fill()
+        fill(None)
     elif not kept.load(model):
         with kept.store.locked(kept.key):
             if not kept.load(model):  # another process may have been faster
-                fill()
-                kept.keep(model)
+                kept.pack(model, fill)

@@ -16,13 +16,15 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
+
+from dllm_core.model.packed_writer import DIGEST, MAGIC, START, PackedWriter, begin_of_weights
 
 _log = logging.getLogger(__name__)
 
@@ -30,11 +32,6 @@ VARIABLE = "ONEBREATH_PACKED_WEIGHTS"
 """Names the directory, or is `off`."""
 LIMIT = 8 << 30
 """Bytes of all files, unless told otherwise."""
-PAGE = 4096
-_MAGIC = b"onebreath packed"
-_DIGEST = 32
-_START = len(_MAGIC) + 8 + 8 + _DIGEST
-"""Bytes before the header: magic, lengths of the header and of the file, digest of the header."""
 _MOST_HEADER = 64 << 20
 _SUFFIX = ".packed"
 _STALE = 3600.0
@@ -43,8 +40,6 @@ _MEMOS = 256
 """Digests of source files that are remembered."""
 _LOCK_TIMEOUT = 60.0
 """Longest wait for another process that packs the same weights, in seconds."""
-
-Write = Callable[[BinaryIO], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,53 +113,51 @@ class PackedStore:
             if lock is not None:
                 lock.release()
 
-    def write(self, key: str, header: dict[str, Any], size: int, fill: Write) -> bool:
-        """Write a file; returns whether it is there, and logs why not.
+    def begin(self, key: str, size: int, room: int) -> PackedWriter:
+        """Begin the file of a key; `finish` puts it in its place.
 
         Args:
             key: digest of everything that the weights depend on.
-            header: what is needed to read the weights; JSON.
-            size: bytes that `fill` writes.
-            fill: writes the weights.
-        """
-        try:
-            if size > self.limit:
-                raise OSError(f"{size >> 20} MiB are more than the limit of {self.limit >> 20} MiB")
-            self._make()
-            if not _is_private(self.directory):
-                raise OSError(f"others may write to {self.directory}")
-            self._make_room(size)
-            self._write(key, header, size, fill)
-        except OSError as error:
-            _log.warning("packed weights are not kept, loading takes longer next time: %s", error)
-            return False
-        return True
+            size: bytes of the weights, as far as they are known.
+            room: most bytes of the header.
 
-    def _write(self, key: str, header: dict[str, Any], size: int, fill: Write) -> None:
-        text = json.dumps({**header, "key": key}).encode()
-        start = -(-(_START + len(text)) // PAGE) * PAGE
-        handle, partial = tempfile.mkstemp(dir=self.directory, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                lengths = len(text).to_bytes(8, "little") + (start + size).to_bytes(8, "little")
-                file.write(_MAGIC + lengths + hashlib.sha256(text).digest() + text)
-                file.write(bytes(start - file.tell()))
-                fill(file)
-                if file.tell() != start + size:
-                    raise OSError(f"{file.tell()} bytes written, not {start + size}")
-                file.flush()
-                os.fsync(file.fileno())  # so that a crash leaves no file with holes
-            os.replace(partial, self.path(key))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-            raise
+        Raises:
+            OSError: there is no room, or no right to write.
+        """
+        self._make()
+        if not _is_private(self.directory):
+            raise OSError(f"others may write to {self.directory}")
+        self._make_room(size)
+        free = shutil.disk_usage(self.directory).free
+        if free < size + size // 16:
+            raise OSError(f"{self.directory} has {free >> 20} MiB free of {size >> 20} needed")
+        return PackedWriter(self.path(key), room)
+
+    def finish(self, writer: PackedWriter, key: str, header: dict[str, Any]) -> None:
+        """Put a file in its place.
+
+        Args:
+            writer: has all weights.
+            key: that of the file.
+            header: what is needed to read the weights; JSON.
+
+        Raises:
+            OSError: there is no room.
+        """
+        self._make_room(writer.size)
+        writer.finish({**header, "key": key})
 
     def _make(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _make_room(self, size: int) -> None:
-        """Delete unfinished files, and those that were not used for longest."""
+        """Delete unfinished files, and those that were not used for longest.
+
+        Raises:
+            OSError: so many bytes are more than the limit.
+        """
+        if size > self.limit:
+            raise OSError(f"{size >> 20} MiB are more than the limit of {self.limit >> 20} MiB")
         for partial in self.directory.glob("*.partial"):
             with contextlib.suppress(OSError):
                 if time.time() - partial.stat().st_mtime > _STALE:
@@ -177,9 +170,6 @@ class PackedStore:
                 with contextlib.suppress(OSError):  # in use, on systems that say so
                     path.unlink()
                     path.with_suffix(".lock").unlink(missing_ok=True)
-        free = shutil.disk_usage(self.directory).free
-        if free < size + size // 16:
-            raise OSError(f"{self.directory} has {free >> 20} MiB free of {size >> 20} needed")
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in self.directory.glob(f"*{_SUFFIX}"):
@@ -255,18 +245,18 @@ def read_header(path: Path) -> PackedFile:
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        head = file.read(_START)
-        if len(head) < _START or not head.startswith(_MAGIC):
+        head = file.read(START)
+        if len(head) < START or not head.startswith(MAGIC):
             raise ValueError("it is no file of packed weights")
-        numbers = head[len(_MAGIC) : -_DIGEST]
+        numbers = head[len(MAGIC) : -DIGEST]
         length, expected = (int.from_bytes(numbers[i : i + 8], "little") for i in (0, 8))
         if size != expected:
             raise ValueError(f"it has {size} of {expected} bytes")
         text = file.read(length) if length <= _MOST_HEADER else b""
-    if len(text) != length or hashlib.sha256(text).digest() != head[-_DIGEST:]:
+    if len(text) != length or hashlib.sha256(text).digest() != head[-DIGEST:]:
         raise ValueError("its header is damaged")
     header = json.loads(text)
-    return PackedFile(path, header, -(-(_START + length) // PAGE) * PAGE, size)
+    return PackedFile(path, header, begin_of_weights(length), size)
 
 
 def _state(path: Path) -> str:
@@ -281,14 +271,6 @@ def _sha256(path: Path, start: int = 0) -> str:
         file.seek(start)
         while count := file.readinto(block):
             digest.update(memoryview(block)[:count])
-    return digest.hexdigest()
-
-
-def sha256_of(blocks: Iterable[memoryview]) -> str:
-    """SHA-256 of some memory."""
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
     return digest.hexdigest()
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import mmap
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from dllm_core.cpu import kernel_files
 from dllm_core.cpu.formats import FORMATS
 from dllm_core.cpu.packed import PackedRows
 from dllm_core.model import packed_store
-from dllm_core.model.packed_store import PAGE, PackedFile, PackedStore
+from dllm_core.model.packed_store import PackedFile, PackedStore
+from dllm_core.model.packed_writer import PackedWriter
 from dllm_core.model.quantize import PackedLinear, Part
 from dllm_core.model.stored_embedding import StoredEmbedding
 from dllm_core.model.transformer import LinearKind, Rotary, Transformer
@@ -33,6 +35,8 @@ VERSION = 2
 """Of the layout of a file."""
 LEAST = 32 << 20
 """Bytes of weights that are worth a file."""
+Fill = Callable[[Callable[[str], None]], None]
+"""Fills a model, and calls what it is given with the name of every layer that is complete."""
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 _DTYPES = {str(kind): kind for kind in (torch.uint8, torch.float32)}
 
@@ -91,27 +95,103 @@ class PackedCache:
             return False
         return True
 
-    def keep(self, model: Transformer) -> None:
-        """Write the weights of a model and use the file in place of its memory."""
-        tensors = dict(_tensors(model))
-        if sum(tensor.nbytes for tensor in tensors.values()) < LEAST:
+    def pack(self, model: Transformer, fill: Fill) -> None:
+        """Fill an empty model; its weights go to the file while they are packed and stay there.
+
+        Without room, or without the right to write, the weights stay in memory and the log says so.
+        """
+        filling = _Filling(self, model)
+        try:
+            fill(filling.spill)
+            filling.finish()
+        except BaseException:
+            filling.drop()
+            raise
+
+
+class _Filling:
+    """A model that is being filled, and its file."""
+
+    def __init__(self, cache: PackedCache, model: Transformer) -> None:
+        self._cache, self._model = cache, model
+        self._writer: PackedWriter | None = None
+        self._failed = False
+        self._places: dict[str, _Place] = {}
+        self._spilled: list[PackedLinear] = []
+
+    def spill(self, name: str) -> None:
+        """Write a layer whose weights are complete, and read it from the file from now on."""
+        layer = self._model.get_submodule(name)
+        if not isinstance(layer, PackedLinear) or not self._begin(_layers_bytes(self._model)):
             return
-        places, size = _places(tensors)
+        with self._in_memory_on_failure() as writer:
+            for i, part in enumerate(layer.parts):
+                place = self._add(writer, f"{name}:{i}", part.packed.data)
+                given = writer.mapped(place, part.packed.nbytes)
+                data = torch.from_numpy(given).view(part.packed.shape)
+                layer.replace(i, data)
+            self._spilled.append(layer)
+
+    def finish(self) -> None:
+        """Write the rest, and use the file in place of the model's memory."""
+        cache = self._cache
+        if not self._begin(sum(tensor.nbytes for _, tensor in _tensors(self._model))):
+            return
+        with self._in_memory_on_failure() as writer:
+            for name, tensor in _tensors(self._model):
+                if name not in self._places:
+                    self._add(writer, name, tensor)
+            cache.store.finish(writer, cache.key, self._header())
+            self._writer = None
+            cache.load(self._model)
+
+    def drop(self) -> None:
+        """Leave no unfinished file."""
+        if self._writer is not None:
+            self._writer.drop()
+        self._writer = None
+
+    def _begin(self, size: int) -> bool:
+        """Begin a file of at least so many bytes where they are worth one; whether there is one."""
+        if self._writer is None and not self._failed and size >= LEAST:
+            # Generous: a name of a layer is some 30 characters, and it has three parts at most.
+            room = 4096 + 1024 * len(list(self._model.modules()))
+            try:
+                self._writer = self._cache.store.begin(self._cache.key, size, room)
+            except OSError as error:
+                self._fail(error)
+        return self._writer is not None
+
+    @contextmanager
+    def _in_memory_on_failure(self) -> Iterator[PackedWriter]:
+        assert self._writer is not None
+        try:
+            yield self._writer
+        except OSError as error:
+            for layer in self._spilled:  # the file goes, and its room on the disk with it
+                for i, part in enumerate(layer.parts):
+                    layer.replace(i, part.packed.data.clone())
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.drop()
+        self._failed = True
+        _log.warning("packed weights are not kept, loading takes longer next time: %s", error)
+
+    def _add(self, writer: PackedWriter, name: str, tensor: Tensor) -> int:
+        place = writer.add(tensor.contiguous().numpy().data.cast("B"))
+        self._places[name] = (place, str(tensor.dtype), tuple(tensor.shape))
+        return place
+
+    def _header(self) -> dict[str, Any]:
         layers = {
             name: [(part.start, part.packed.form.name, part.packed.out_features) for part in parts]
-            for name, parts in ((n, layer.parts) for n, layer in _layers(model))
+            for name, parts in ((n, layer.parts) for n, layer in _layers(self._model))
         }
-        blocks = list(_blocks(tensors, places, size))
-        header = {"sha256": packed_store.sha256_of(blocks), "tensors": places, "layers": layers}
-        if isinstance(model.embedding, StoredEmbedding):
-            header["embedding"] = model.embedding.encoding
-
-        def fill(file: BinaryIO) -> None:
-            for block in blocks:
-                file.write(block)
-
-        if self.store.write(self.key, header, size, fill):
-            self.load(model)
+        header: dict[str, Any] = {"tensors": self._places, "layers": layers}
+        if isinstance(self._model.embedding, StoredEmbedding):
+            header["embedding"] = self._model.embedding.encoding
+        return header
 
 
 def _files(source: Path) -> list[Path]:
@@ -125,6 +205,10 @@ def _layers(model: Transformer) -> Iterator[tuple[str, PackedLinear]]:
     for name, module in model.named_modules():
         if isinstance(module, PackedLinear):
             yield name, module
+
+
+def _layers_bytes(model: Transformer) -> int:
+    return sum(part.packed.nbytes for _, layer in _layers(model) for part in layer.parts)
 
 
 def _others(model: Transformer) -> Iterator[tuple[str, nn.Module]]:
@@ -158,27 +242,6 @@ def _tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
 
 _Place = tuple[int, str, tuple[int, ...]]
 """Offset of a tensor in the weights, its dtype and its shape."""
-
-
-def _places(tensors: Mapping[str, Tensor]) -> tuple[dict[str, _Place], int]:
-    """Places of tensors, each at the beginning of a page; and bytes in all."""
-    places: dict[str, _Place] = {}
-    at = 0
-    for name, tensor in tensors.items():
-        places[name] = (at, str(tensor.dtype), tuple(tensor.shape))
-        at += -(-tensor.nbytes // PAGE) * PAGE
-    return places, at
-
-
-def _blocks(
-    tensors: Mapping[str, Tensor], places: Mapping[str, _Place], size: int
-) -> Iterator[memoryview]:
-    """The weights as they are written, padding included."""
-    ends = [*(at for at, _, _ in places.values()), size][1:]
-    for (name, tensor), end in zip(tensors.items(), ends, strict=True):
-        raw = tensor.contiguous().numpy().data.cast("B")
-        yield raw
-        yield memoryview(bytes(end - places[name][0] - len(raw)))
 
 
 def _adopt(model: Transformer, file: PackedFile) -> None:

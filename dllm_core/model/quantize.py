@@ -101,6 +101,11 @@ class PackedLinear(nn.Module):
         """Use weights that are packed already."""
         self._set(list(parts))
 
+    def replace(self, index: int, data: Tensor) -> None:
+        """Keep the same weights of a part in other memory."""
+        self._parts[index].packed.data = data
+        setattr(self, f"data{index}", data)
+
     def plan(self, stretches: Sequence[Stretch]) -> None:
         """Make a part for each stretch, or for all of a layer that cannot be divided.
 

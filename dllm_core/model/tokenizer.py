@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ from dllm_core import thinking
 from dllm_core.errors import ModelFileError, OptionError, UnsupportedModelError
 from dllm_core.model.chat_forms import Chat, rendered
 from dllm_core.model.json_files import POINTER, is_pointer, read_json, read_text
+from dllm_core.model.sentencepiece import sentencepiece
 
 _CONTROL, _USER_DEFINED = 3, 4
 _FIRST_MARK = 0xF0000
@@ -79,6 +81,19 @@ class Tokenizer:
         """Text of `ids` without special tokens."""
         text: str = self.backend.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def piece(self, token: int) -> str:
+        """Text that a token adds behind others; `decode` of it alone may leave out its space."""
+        ids, text = self._stood_before
+        return self.decode([*ids, token]).removeprefix(text)
+
+    @cached_property
+    def _stood_before(self) -> tuple[list[int], str]:
+        """Tokens before a piece, and their text; none where decoding leaves out no space."""
+        if "".join(self.decode([i]) for i in self.encode("a a")) == "a a":
+            return [], ""
+        ids = self.encode("a")
+        return ids, self.decode(ids)
 
     def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
         """Token ids of a conversation of (role, content) pairs, ready for the reply.
@@ -176,20 +191,32 @@ class Tokenizer:
 
     def stream(self) -> TextStream:
         """A decoder that takes ids piece by piece."""
-        return TextStream(self.backend)
+        return TextStream(self.backend, self._stood_before[0])
 
 
 class TextStream:
-    """Decodes ids piece by piece; a character is held back until it is whole."""
+    """Decodes ids piece by piece; a character is held back until it is whole.
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    `before` are tokens that stand before a piece whose space is to be kept.
+    """
+
+    def __init__(self, backend: Backend, before: Sequence[int] = ()) -> None:
+        self._backend, self._before = backend, before
         self._stream = DecodeStream(skip_special_tokens=True)
 
     def push(self, ids: Sequence[int]) -> str:
         """Decode `ids`; returns the text that they complete, maybe empty."""
-        pieces = (self._stream.step(self._backend, i) for i in ids)
-        return "".join(piece for piece in pieces if piece is not None)
+        return "".join(self._step(i) for i in ids)
+
+    def _step(self, token: int) -> str:
+        try:
+            return self._stream.step(self._backend, token) or ""
+        except Exception:  # the library raises Exception itself
+            # SentencePiece's bytes: one that was a letter is none with a wrong one behind it.
+            self._stream = DecodeStream(skip_special_tokens=True)
+            for i in self._before:
+                self._stream.step(self._backend, i)
+            return self._stream.step(self._backend, token) or ""
 
 
 def _is_control(token: AddedToken) -> bool:
@@ -201,30 +228,29 @@ def from_gguf(metadata: dict[str, Any]) -> Tokenizer:
     """Build the tokenizer that the metadata of a GGUF file describes.
 
     Raises:
-        UnsupportedModelError: the tokenizer is not a byte-level BPE of a known split.
-        ModelFileError: the file carries no tokenizer.
+        UnsupportedModelError: the tokenizer is neither a byte-level BPE of a known split nor
+            SentencePiece's.
+        ModelFileError: the file carries no tokenizer, or a damaged one.
     """
     kind = metadata.get("tokenizer.ggml.model")
-    if kind != "gpt2":
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise UnsupportedModelError(
-            f"The GGUF file's tokenizer is {kind!r}; byte-level BPE ('gpt2') is supported. "
-            "Load the original directory with its tokenizer.json instead."
+            f"The GGUF file's tokenizer is {kind!r}; byte-level BPE ('gpt2') and SentencePiece's "
+            "BPE ('llama') are supported. Load the original directory with its tokenizer.json "
+            "instead."
         )
     try:
         tokens: list[str] = metadata["tokenizer.ggml.tokens"]
-        merges: list[str] = metadata["tokenizer.ggml.merges"]
         types: list[int] = metadata["tokenizer.ggml.token_type"]
-    except KeyError as error:
-        raise ModelFileError(f"The GGUF file lacks {error}.") from error
-    split = metadata.get("tokenizer.ggml.pre")
-    try:
-        backend = Backend(_bpe(tokens, merges, whole_words=split in _LLAMA3))
         if len(types) != len(tokens):
             raise ValueError(f"{len(types)} types of {len(tokens)} tokens")
+        backend = _KINDS[kind](metadata, tokens, types)
+    except KeyError as error:
+        raise ModelFileError(f"The GGUF file lacks {error}.") from error
+    except UnsupportedModelError:
+        raise
     except Exception as error:  # the library raises Exception itself
         raise ModelFileError(f"The GGUF file's tokenizer is damaged: {error}.") from error
-    backend.pre_tokenizer = _split(split)
-    backend.decoder = decoders.ByteLevel()
     backend.add_tokens([t for t, k in zip(tokens, types, strict=True) if k == _USER_DEFINED])
     control = [t for t, k in zip(tokens, types, strict=True) if k == _CONTROL]
     backend.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
@@ -234,6 +260,28 @@ def from_gguf(metadata: dict[str, Any]) -> Tokenizer:
         if metadata.get(key := f"tokenizer.ggml.{name}_token_id", len(tokens)) < len(tokens)
     }
     return Tokenizer(backend, _chat_template(metadata.get("tokenizer.chat_template")), special)
+
+
+def _byte_level(metadata: dict[str, Any], tokens: list[str], types: list[int]) -> Backend:
+    split = metadata.get("tokenizer.ggml.pre")
+    merges: list[str] = metadata["tokenizer.ggml.merges"]
+    backend = Backend(_bpe(tokens, merges, whole_words=split in _LLAMA3))
+    backend.pre_tokenizer = _split(split)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _pieces(metadata: dict[str, Any], tokens: list[str], types: list[int]) -> Backend:
+    """Absent fields are as llama.cpp has them."""
+    return sentencepiece(
+        tokens, metadata["tokenizer.ggml.scores"], types,
+        unknown=tokens[metadata.get("tokenizer.ggml.unknown_token_id", 0)],
+        begins_with_space=metadata.get("tokenizer.ggml.add_space_prefix", True),
+    )  # fmt: skip
+
+
+_KINDS = {"gpt2": _byte_level, "llama": _pieces}
+"""Kinds of tokenizers in GGUF files."""
 
 
 def _bpe(tokens: list[str], merges: list[str], *, whole_words: bool) -> models.BPE:

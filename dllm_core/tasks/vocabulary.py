@@ -31,7 +31,7 @@ class Vocabulary:
     def __init__(self, engine: Engine) -> None:
         words, size = engine.tokenizer, engine.config.vocab_size
         known = range(min(size, words.vocab_size))
-        found = [words.decode([i]) for i in known]
+        found = [words.piece(i) for i in known]
         self.texts = found + [""] * (size - len(found))
         self._device = engine.device
         if not self.digits.any() or not self.text.any():

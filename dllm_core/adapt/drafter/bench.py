@@ -45,7 +45,7 @@ def measure(
     if place is None:
         raise OptionError(
             "There is no drafter for this model: name one with --drafter, or make one with "
-            "`onebreath adapt drafter`."
+            "`onebreath adapt drafter`, in an hour with --counts-only."
         )
     engine.use_drafter(place)
     engine.warm_up(DecodeOptions(rule="draft"))

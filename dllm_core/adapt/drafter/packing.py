@@ -17,10 +17,13 @@ from dllm_core.adapt.drafter.shards import Corpus
 from dllm_core.adapt.drafter.training import LOG
 from dllm_core.draft import files
 from dllm_core.draft.calibration import Calibration
+from dllm_core.draft.config import BaseConfig
 from dllm_core.draft.network import DraftNetwork
+from dllm_core.errors import DataError
 from dllm_core.json_lines import read_rows
 
-CARD, TEMPLATE, EVALUATION = "README.md", "card.md", "evaluation.jsonl"
+CARD, EVALUATION = "README.md", "evaluation.jsonl"
+TEMPLATE, COUNTS_TEMPLATE = "card.md", "counts_card.md"
 _BY_DOMAIN = "\n## By domain\n"
 
 
@@ -56,6 +59,44 @@ def pack(
     digest = files.save(network, Calibration.fitted(pairs, block), target, facts, table)
     (target / CARD).write_text(_card(network, facts, digest), encoding="utf-8")
     return f"{facts['measured']['tokens_a_pass']} tokens a pass as a chain, sha256 {digest}"
+
+
+def pack_counts(
+    config: BaseConfig, corpus: Corpus, target: Path, marker: Sequence[int] = ()
+) -> str:
+    """Write a drafter without a network to `target`; returns its figures in a line.
+
+    Raises:
+        DataError: there are no recordings.
+    """
+    kept = held_out(corpus)
+    if len(corpus) <= len(kept):
+        raise DataError(f"{corpus.directory} holds no recordings to count: record some first.")
+    table = ngrams(corpus, kept, marker)
+    facts = {
+        "ngrams": {
+            "contexts": len(table.keys),
+            "conversations": len(corpus) - len(kept),
+            "reply_tokens": _reply_tokens(corpus, len(corpus)),
+            "held": len(kept),
+            "seed": RecordPlan.read(corpus.directory).seed,
+        }
+    }
+    digest = files.save_counts(config, table, target, facts)
+    values = {
+        "base": config.base,
+        "fingerprint": config.fingerprint,
+        "file": files.WEIGHTS,
+        "sha256": digest,
+        **facts["ngrams"],
+    }
+    (target / CARD).write_text(_template(COUNTS_TEMPLATE).format(**values), encoding="utf-8")
+    told = facts["ngrams"]
+    return f"{told['contexts']} contexts of {told['conversations']} conversations, sha256 {digest}"
+
+
+def _template(name: str) -> str:
+    return (importlib.resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _training(run: Path, corpus: Corpus) -> dict[str, Any]:
@@ -101,8 +142,7 @@ def _card(network: DraftNetwork, facts: Mapping[str, Mapping[str, Any]], digest:
         "counted": facts["ngrams"]["conversations"],
         "recorded": facts["training"]["conversations"],
     }
-    template = (importlib.resources.files(__package__) / TEMPLATE).read_text(encoding="utf-8")
-    return template.format(**values)
+    return _template(TEMPLATE).format(**values)
 
 
 def tell_evaluation(target: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from dllm_core.adapt.drafter.conversations import Source
-from dllm_core.adapt.drafter.replies import Writer
+from dllm_core.adapt.drafter.replies import LONGEST, Writer
 from dllm_core.adapt.drafter.shards import shard_path, write_shard
+from dllm_core.config import ModelConfig
 from dllm_core.draft.config import fingerprint, shape_for
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError, OptionError
@@ -27,6 +28,9 @@ from dllm_core.model.place import Dtype
 Tell = Callable[[str], None]
 
 PLAN = "plan.json"
+_MOST_BYTES = 2 << 30
+"""Of keys and values."""
+_TOGETHER, _FEWEST = 32, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,8 @@ class RecordPlan:
     seed: int = 1
     shard: int = 128
     """Conversations of one file."""
-    together: int = 32
+    together: int = _TOGETHER
+    """Conversations in step; fewer of a large base (`together`)."""
     max_tokens: int = 40
     dtype: Dtype = "auto"
     own: str = ""
@@ -86,7 +91,14 @@ def make_plan(
         dtype=dtype,
         seed=seed,
         own=hashlib.sha256("\n".join(own).encode()).hexdigest() if own else "",
+        together=together(engine.config),
     )
+
+
+def together(config: ModelConfig) -> int:
+    """Conversations in step whose keys and values, in float32, fit a process of some gigabytes."""
+    token = config.num_layers * 2 * config.num_kv_heads * config.head_dim * 4
+    return max(_FEWEST, min(_TOGETHER, _MOST_BYTES // (token * LONGEST)))
 
 
 @dataclass(slots=True)

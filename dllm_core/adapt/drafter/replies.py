@@ -21,6 +21,8 @@ from dllm_core.engine import Engine
 from dllm_core.model.cache import PromptCache
 from dllm_core.model.transformer import Span, Taps, visibility
 
+LONGEST = 512
+"""Tokens of a conversation."""
 _ROWS = 96
 """Prompt tokens that are read in one pass."""
 _PREFIXES = 32
@@ -69,7 +71,7 @@ class Writer:
         *,
         together: int = 32,
         max_tokens: int = 40,
-        longest: int = 512,
+        longest: int = LONGEST,
     ) -> None:
         self._engine, self._layers = engine, layers
         self._together, self._max_tokens, self._longest = together, max_tokens, longest

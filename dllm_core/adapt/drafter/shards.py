@@ -100,4 +100,6 @@ def _mapped(path: Path, name: str) -> NDArray[np.float16]:
         entry = json.loads(file.read(size))[name]
     start, _ = entry["data_offsets"]
     shape = tuple(entry["shape"])
+    if 0 in shape:  # recorded for counts alone
+        return np.zeros(shape, np.float16)
     return np.memmap(path, np.float16, "r", 8 + size + start, shape)

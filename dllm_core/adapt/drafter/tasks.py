@@ -14,7 +14,7 @@ import torch
 from dllm_core.adapt.drafter import packing
 from dllm_core.adapt.drafter.comparison import cases_of, compare, in_turn, rows_of
 from dllm_core.adapt.drafter.options import DraftTraining
-from dllm_core.adapt.drafter.recording import RecordPlan, make_plan, record
+from dllm_core.adapt.drafter.recording import PLAN, RecordPlan, make_plan, record
 from dllm_core.adapt.drafter.shards import Corpus
 from dllm_core.adapt.drafter.training import (
     CHECKPOINT,
@@ -26,10 +26,11 @@ from dllm_core.adapt.drafter.training import (
 )
 from dllm_core.adapt.held_out import conversations
 from dllm_core.config import DecodeOptions
-from dllm_core.draft.config import DrafterConfig, shape_for
+from dllm_core.draft.config import BaseConfig, DrafterConfig, shape_for
 from dllm_core.draft.network import DraftNetwork
 from dllm_core.engine import Engine
 from dllm_core.errors import DataError
+from dllm_core.model.cache import shared_prefix
 from dllm_core.model.place import Dtype
 
 Tell = Callable[[str], None]
@@ -54,6 +55,8 @@ class DrafterTask:
     """Prompts of the user's, in place of half of the bundled ones."""
     conversations: int = 15_360
     training: DraftTraining
+    counts_only: bool = False
+    """Make a drafter without a network: what the base usually says, in an hour, not a night."""
     words: int = 6144
     layers: int = 2
     block: int = 6
@@ -82,20 +85,23 @@ def make(
 ) -> bool:
     """Carry out a stage or all of them; returns whether they are done (False: time is up).
 
+    With `counts_only` what was recorded until time is up is packed, so that it can be used; the
+    same task goes on from there.
+
     Raises:
         DataError, OptionError, ModelFileError: as the stages say.
     """
     begin = monotonic()
     engine = Engine.load(task.base, dtype=task.dtype, device="cpu", threads=task.threads)
-    if stage in ("all", "record"):
-        plan = make_plan(engine, task.base, task.system, task.dtype, task.seed, task.own)
-        done = record(
-            engine, plan, task.recordings, task.conversations,
-            own=task.own, seconds=task.seconds, tell=tell,
-            source=task.base, processes=task.threads or torch.get_num_threads(),
-        )  # fmt: skip
-        if not done:
-            return False
+    recorded = stage not in ("all", "record") or _record(task, engine, tell)
+    if task.counts_only:
+        if stage in ("all", "pack"):
+            pack_counts(task, engine, tell)
+        if stage == "evaluate" or (stage == "all" and recorded):
+            evaluate(task, engine, tell)
+        return recorded
+    if not recorded:
+        return False
     if stage in ("all", "train"):
         left = None if task.seconds is None else task.seconds - (monotonic() - begin)
         if not train(task, engine, left, tell, listen):
@@ -107,11 +113,42 @@ def make(
     return True
 
 
+def _record(task: DrafterTask, engine: Engine, tell: Tell) -> bool:
+    """Record conversations; returns whether all are there.
+
+    Raises:
+        DataError: there are recordings of another plan, or without the states that a network needs.
+    """
+    plan = make_plan(engine, task.base, task.system, task.dtype, task.seed, task.own)
+    if (task.recordings / PLAN).exists():
+        there = RecordPlan.read(task.recordings)
+        if task.counts_only:
+            plan = replace(plan, features=there.features)  # recordings with states are counted, too
+        else:
+            _check_states(task, there)
+    elif task.counts_only:
+        plan = replace(plan, features=())
+    return record(
+        engine, plan, task.recordings, task.conversations,
+        own=task.own, seconds=task.seconds, tell=tell,
+        source=task.base, processes=task.threads or torch.get_num_threads(),
+    )  # fmt: skip
+
+
+def _check_states(task: DrafterTask, plan: RecordPlan) -> None:
+    if not plan.features:
+        raise DataError(
+            f"{task.recordings} was recorded with --counts-only, without what a network learns "
+            "from: go on with --counts-only, or name another directory with --out."
+        )
+
+
 def train(
     task: DrafterTask, engine: Engine, seconds: float | None, tell: Tell, listen: Listener
 ) -> bool:
     """Train on the recordings, or go on with the run."""
     plan, corpus = RecordPlan.read(task.recordings), Corpus(task.recordings)
+    _check_states(task, plan)
     task.run.mkdir(parents=True, exist_ok=True)
     network = _network(task, engine, plan, corpus)
     processes = task.threads or torch.get_num_threads()
@@ -192,8 +229,12 @@ def evaluate(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
 
 
 def user_marker(engine: Engine) -> list[int]:
-    """The tokens right before a caller's words in a prompt of this model."""
-    return engine.encode_chat_head([])[-_MARKER:]
+    """The tokens right before a caller's words in a prompt of this model, in every turn: some
+    templates have a token of their own before the first."""
+    first = engine.encode_chat_head([])
+    later = engine.encode_chat_head([("user", "Hi."), ("assistant", "Hello.")])
+    same = shared_prefix(first[::-1], later[::-1])
+    return first[-min(same, _MARKER) :] if same else first[-_MARKER:]
 
 
 def pack(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
@@ -202,5 +243,23 @@ def pack(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
     corpus = Corpus(task.recordings)
     target = task.out / DRAFTER
     card = packing.pack(network, corpus, task.run, target, user_marker(engine))
+    tell(f"drafter: {target}; {card}")
+    return target
+
+
+def pack_counts(task: DrafterTask, engine: Engine, tell: Tell) -> Path:
+    """Count what was recorded, and write a drafter without a network.
+
+    Raises:
+        DataError: nothing was recorded, or by another base.
+    """
+    plan, target = RecordPlan.read(task.recordings), task.out / DRAFTER
+    config = BaseConfig.of(plan.base, engine.model)
+    if config.fingerprint != plan.fingerprint:
+        raise DataError(
+            f"{task.recordings} holds replies of {plan.base}, whose weights are not those of "
+            f"{task.base}: name the base that was recorded, or another directory with --out."
+        )
+    card = packing.pack_counts(config, Corpus(task.recordings), target, user_marker(engine))
     tell(f"drafter: {target}; {card}")
     return target
