@@ -14,6 +14,10 @@ from agent.transports.opus import RATE, OpusDecoder, packet_duration
 
 CATCH_UP = 16
 """Of so many quiet pieces one is left out while the audio is ahead of time, after a stall."""
+LONG_QUIET = 2 * RATE
+"""Samples of quiet sound behind which no end of a turn is waited for any more."""
+KEPT_LATER = 8
+"""Of so many quiet pieces behind that one is kept."""
 
 
 class RtpReceiver:
@@ -31,6 +35,9 @@ class RtpReceiver:
         self._jitter = JitterBuffer(RATE)
         self._decoder = OpusDecoder()
         self._quiet = 0
+        """Quiet pieces while the audio was ahead of time."""
+        self._still = 0
+        """Samples of them since the last loud piece."""
         self.concealed = 0
 
     def limit_silence(self, seconds: float) -> None:
@@ -64,12 +71,17 @@ class RtpReceiver:
 
     def _may_be_left_out(self, samples: Samples) -> bool:
         if self._jitter.surplus <= 0 or first_above(samples, NOISE_FLOOR_DBFS) is not None:
+            self._still = 0
             return False
+        self._still += len(samples)
         self._quiet += 1
-        if self._quiet % CATCH_UP:
-            return False
-        self._jitter.surplus -= len(samples)
-        return True
+        if self._still > LONG_QUIET:
+            kept = self._quiet % KEPT_LATER == 0
+        else:
+            kept = self._quiet % CATCH_UP != 0
+        if not kept:
+            self._jitter.surplus -= len(samples)
+        return not kept
 
     def _decoded(self, sound: RtpSound) -> Samples:
         try:
