@@ -5,7 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from agent.cli.tables import RowsTable
+from agent.cli.tables import RowsTable, models_table
+from agent.models.catalogue import MODELS
 
 ROWS = [
     {"transport": way, "condition": name, "questions": 20, "v2v_p50_ms": 651, "error": None}
@@ -43,3 +44,10 @@ def test_a_table_that_fits_is_one():
 def test_a_key_that_some_rows_lack_and_no_rows():
     assert printed([{"a": 1.5}, {"b": None}], 80).split() == ["a", "b", "1.50", "-", "-", "-"]
     assert printed([], 80).strip() == ""
+
+
+def test_the_name_of_a_model_is_whole_however_narrow_the_terminal():
+    console = Console(file=StringIO(), width=50)
+    console.print(models_table(list(MODELS.values()), dict.fromkeys(MODELS, ())))
+    text = console.file.getvalue()
+    assert all(name in text for name in MODELS)

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    Group,
+    JustifyMethod,
+    RenderableType,
+    RenderResult,
+)
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -83,7 +90,9 @@ def models_table(chosen: Sequence[Model], problems: Mapping[str, Sequence[str]])
     """
     view = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("model", "role", "size", "licence", "state"):
-        view.add_column(column, justify="right" if column == "size" else "left")
+        justify: JustifyMethod = "right" if column == "size" else "left"
+        # A name is to be copied.
+        view.add_column(column, justify=justify, overflow="fold", no_wrap=column == "model")
     for model in chosen:
         found = problems[model.name]
         state = Text("damaged or missing", "red") if found else Text("verified", "green")
