@@ -117,4 +117,4 @@ def test_say_tells_what_it_skips_and_what_it_cannot_do(monkeypatch, capfd, tmp_p
     assert "unknown language" in err
     code, _, err = run(monkeypatch, capfd, "say", "Hi", "--out", "none/x.wav")
     assert code == 2
-    assert "directory that is there" in err
+    assert "directory that exists" in err
