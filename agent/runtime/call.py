@@ -18,6 +18,7 @@ from agent.errors import AudioError
 from agent.protocol import AppendedAudio, ClientMessage, Identified, Pinged
 from agent.responders.base import uses_tools
 from agent.runtime.audio_input import CallerAudio
+from agent.runtime.backlog import BacklogWatch
 from agent.runtime.call_log import TurnLog
 from agent.runtime.call_trace import current_trace
 from agent.runtime.calls import (
@@ -30,6 +31,7 @@ from agent.runtime.calls import (
 from agent.runtime.connection_slot import CallOver, ConnectionSlot, NextConnection
 from agent.runtime.engine_tasks import Engines, EngineTasks
 from agent.runtime.logs import current_call
+from agent.runtime.presence import Presence
 from agent.runtime.tool_tasks import ToolTasks
 from agent.runtime.unsent import MAX_UNSENT, Unsent
 from agent.session.commands import Command, Decide, EngineTask, HangUp, ToolTask, WakeAt
@@ -65,20 +67,14 @@ log = logging.getLogger("onebreath.call")
 
 TURN_SECONDS = 0.002
 """Seconds of work on a client's sound after which the event loop gets its turn."""
-BACKLOG_SECONDS = 0.1
-"""Seconds between two looks at a connection for which a reply is held back."""
 SEND_SECONDS = 10.0
 """Seconds that one send may take; a slower client counts as gone."""
 LAST_WORDS_SECONDS = 1.0
 """Seconds after a send that failed within which what was received may tell how the client went."""
 NOTHING_SENT = CallEnd(Outcome.DISCONNECTED, NORMAL_CLOSURE, "nothing can be sent any more")
-STEADY_GAP = 1.0
 SOUND_SECONDS = 5.0
 """Sound that a client sends in the first seconds of a connection does not prove that it was told
 how to come back: over WebRTC a page sends some before it gives up a slow connection."""
-STEADY_SECONDS = 2.0
-"""A client that has sent messages for so long, never more than ``STEADY_GAP`` apart, was last there
-when the last one came; of others only the end of the connection tells."""
 
 
 class CallRunner:
@@ -132,14 +128,12 @@ class CallRunner:
         )
         self._unsent = Unsent()
         self._delivery = delivery
-        self._held_back = False
-        self._backlog_timer: asyncio.TimerHandle | None = None
+        self._backlog = BacklogWatch(self._waits, lambda full: self._handle(SoundBacklog(full)))
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_seconds = settings.server.idle_seconds
-        self._last_message_at = self._clock()
-        self._steady_since = self._clock()
+        self._presence = Presence(self._clock())
         self._connected = True
         self._connection_tasks: list[asyncio.Task[None]] = []
         self._over = asyncio.Event()
@@ -162,9 +156,10 @@ class CallRunner:
                 try:
                     await self._serve(self._group)
                 finally:
-                    for timer in (self._timer, self._idle_timer, self._backlog_timer):
+                    for timer in (self._timer, self._idle_timer):
                         if timer is not None:
                             timer.cancel()
+                    self._backlog.stop()
                     self._engine_tasks.stop()
                     self._tools.stop()
         finally:
@@ -218,14 +213,8 @@ class CallRunner:
         self._connected = False
         self._stop_exchange()
         self._begin_unsent()  # the next one is told where things stand
-        self._handle(ConnectionLost(self._last_seen))
+        self._handle(ConnectionLost(self._presence.last_seen(self._clock())))
         self._release(transport)
-
-    @property
-    def _last_seen(self) -> float:
-        """Monotonic second at which the client was last known to be there."""
-        steady = self._last_message_at - self._steady_since >= STEADY_SECONDS
-        return self._last_message_at if steady else self._clock()
 
     def _reconnect(self, another: NextConnection) -> None:
         """Go on over another connection; the old one is closed if it still lives.
@@ -235,7 +224,8 @@ class CallRunner:
         """
         if self._ending or self._over.is_set():
             raise CallOver("the call is ending")
-        old, seen, now = self._transport, self._last_seen, self._clock()
+        old, now = self._transport, self._clock()
+        seen = self._presence.last_seen(now)
         if self._connected:
             self._stop_exchange()
             self._release(old)
@@ -243,7 +233,7 @@ class CallRunner:
         self._lagging = another.transport if isinstance(another.transport, Lagging) else None
         self._begin_unsent()
         self._delivery = another.delivery
-        self._last_message_at = self._steady_since = now
+        self._presence = Presence(now)
         self._caller_audio.reconnected(another.transport.rate, now)
         resumed = ConnectionResumed(seen, another.delivery, another.played, another.token)
         self._handle(resumed)
@@ -254,16 +244,11 @@ class CallRunner:
         assert self._slot is not None
         self._slot.release(_closed(transport))
 
-    def _note_message(self, now: float) -> None:
-        if now - self._last_message_at > STEADY_GAP:
-            self._steady_since = now
-        self._last_message_at = now
-
     async def _receive(self, transport: Transport) -> None:
         began = self._clock()
         try:
             async for message in transport.receive():
-                self._note_message(self._clock())
+                self._presence.note(self._clock())
                 sound = isinstance(message, AppendedAudio)
                 if self._slot is not None and not (sound and self._clock() - began < SOUND_SECONDS):
                     self._slot.heard = True
@@ -315,7 +300,7 @@ class CallRunner:
 
         A client that is not there is waited for by the session.
         """
-        since = self._last_message_at if self._connected else self._clock()
+        since = self._presence.last_message_at if self._connected else self._clock()
         ends = since + self._idle_seconds
         if self._clock() < ends:
             wait = ends - self._clock()
@@ -332,7 +317,7 @@ class CallRunner:
                 async with asyncio.timeout(SEND_SECONDS):
                     await transport.send(notice)
                 unsent.sent(notice)
-                self._watch_backlog()
+                self._backlog.look()
         except Disconnected:
             # What was received last tells how the client went, by hanging up or not.
             await asyncio.wait(self._connection_tasks[:1], timeout=LAST_WORDS_SECONDS)
@@ -393,29 +378,17 @@ class CallRunner:
             self._execute(command)
         if isinstance(event, Decided):
             self._decided.set()
-        self._watch_backlog()
+        self._backlog.look()
 
     def _begin_unsent(self) -> None:
-        self._unsent, self._held_back = Unsent(), False
+        self._unsent = Unsent()
+        self._backlog.begin()
 
-    def _watch_backlog(self) -> None:
-        """Tell the session where sound waits for the connection, and where it does no longer."""
-        full = self._unsent.full(self._delivery, self._behind, was=self._held_back)
-        if full is not self._held_back:
-            self._held_back = full
-            self._handle(SoundBacklog(full))
-        waits = full and self._backlog_timer is None and not self._over.is_set()
-        if waits:  # a client may send nothing but pings
-            self._backlog_timer = self._loop.call_later(BACKLOG_SECONDS, self._watch_again)
-
-    @property
-    def _behind(self) -> float:
-        """Seconds by which the client is behind what was sent to it; 0 where nobody knows."""
-        return self._lagging.behind() if self._lagging is not None and self._connected else 0.0
-
-    def _watch_again(self) -> None:
-        self._backlog_timer = None
-        self._watch_backlog()
+    def _waits(self, was: bool) -> bool:
+        """Whether sound waits for the connection, or its client is behind what was sent to it."""
+        lagging = self._lagging if self._connected else None
+        behind = 0.0 if lagging is None else lagging.behind()
+        return self._unsent.full(self._delivery, behind, was=was)
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, WakeAt):
