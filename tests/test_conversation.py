@@ -76,14 +76,26 @@ def test_replies_are_found_by_their_item():
 SUM = "The answer to this problem is 10."
 
 
-def test_a_reply_that_only_repeats_an_earlier_one_leaves_the_prompt_with_its_question():
-    turns = [turn(1, "what is two plus two", SUM), turn(2, "why is the sky blue", SUM.upper())]
-    assert prompt(*turns, turn(3, "do penguins fly")) == [
+def test_one_reply_to_different_questions_leaves_the_prompt_with_them():
+    turns = [
+        turn(1, "what is two plus two", SUM),
+        turn(2, "why is the sky blue", SUM.upper()),
+        turn(3, "what is two plus two", SUM),
+    ]
+    assert prompt(turn(0, "hello", "Hi."), *turns, turn(4, "do penguins fly")) == [
         ("system", "Be kind."),
-        ("user", "what is two plus two"),
-        ("assistant", SUM),
+        ("user", "hello"),
+        ("assistant", "Hi."),
         ("user", "do penguins fly"),
     ]
+
+
+@pytest.mark.parametrize(
+    "asked", ["Can you say that again?", "Sorry?", "Wie bitte, noch einmal?", "Repeat it, please."]
+)
+def test_a_reply_that_was_asked_for_once_more_stays(asked):
+    messages = prompt(turn(1, "what is it", SUM), turn(2, asked, SUM), turn(3, "and then"))
+    assert [words for _, words in messages].count(SUM) == 2
 
 
 @pytest.mark.parametrize(
@@ -110,3 +122,4 @@ def test_a_repetition_behind_words_without_a_reply_stays_with_them():
     """Else these words would be asked again with the next question."""
     turns = [turn(1, "one", SUM), turn(2, "two"), turn(3, "three", SUM), turn(4, "four")]
     assert ("user", "two three") in prompt(*turns)
+    assert ("user", "one") not in prompt(*turns)

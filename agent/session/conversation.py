@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,6 +19,11 @@ NO_OUTPUT = "(no output yet)"
 """The output of a call in the prompt while the function runs."""
 LEAST_REPEATED = 5
 """Words of a reply that is a repetition when it comes again; shorter ones fit many questions."""
+ONCE_MORE = re.compile(
+    r"\b(again|repeat|once more|say|said|pardon|sorry|nochmals?|noch einmal|wiederhol\w*|gesagt|"
+    r"encore|répét\w*|repit\w*|repet\w*|otra vez)\b"
+)
+"""Words of one who asks for the last reply again."""
 OVERDUE = "(no answer came in time)"
 """The output of a call in the prompt once its time is up; a late one takes its place."""
 
@@ -209,7 +215,7 @@ class Conversation:
         A turn whose reply was not heard at all (the caller went on speaking) is joined with the
         next one: for the model they are one message. An exchange that is too long alone keeps
         its newest words. An exchange whose reply failed is left out, as it may be the cause, and
-        one whose reply only repeats an earlier one (`repetitions`).
+        those with one reply to different questions (`repetitions`).
         A call of a function is followed by its output, or by `NO_OUTPUT`.
 
         Args:
@@ -329,24 +335,31 @@ class Conversation:
         return None
 
 
-def repetitions(turns: Iterable[Turn]) -> set[int]:
-    """Ids of the turns whose replies say, word by word, what an earlier one said to other words.
+def repetitions(turns: Sequence[Turn]) -> set[int]:
+    """Ids of the turns whose reply, word by word, was given to several different questions.
 
-    A small model that reads its own words twice says them a third time, whatever it is asked.
+    A small model that reads its own words twice says them a third time, whatever it is asked. A
+    reply that was asked for once more is none of these.
     """
-    first: dict[str, str] = {}
-    found = set()
+    asked: dict[str, str] = {}
+    repeated = set()
+    said = {turn.id: words for turn in turns if (words := _repeatable(turn))}
     for turn in turns:
-        reply = turn.reply
-        if reply is None or reply.given or reply.calls or not turn.said:
+        if (words := said.get(turn.id)) is None:
             continue
-        said = reply.remembered.strip().casefold()
-        if said.count(" ") < LEAST_REPEATED - 1:
-            continue
-        asked = turn.said.strip().casefold()
-        if first.setdefault(said, asked) != asked:
-            found.add(turn.id)
-    return found
+        question = turn.said.strip().casefold()
+        if asked.setdefault(words, question) != question and not ONCE_MORE.search(question):
+            repeated.add(words)
+    return {turn_id for turn_id, words in said.items() if words in repeated}
+
+
+def _repeatable(turn: Turn) -> str | None:
+    """The agent's own reply to a question in a form to compare; None for others and short ones."""
+    reply = turn.reply
+    if reply is None or reply.given or reply.calls or not turn.said:
+        return None
+    words = reply.remembered.strip().casefold()
+    return words if words.count(" ") >= LEAST_REPEATED - 1 else None
 
 
 def _asked(turn: Turn) -> list[Message]:
