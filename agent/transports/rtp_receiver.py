@@ -15,7 +15,7 @@ from agent.transports.opus import RATE, OpusDecoder, packet_duration
 CATCH_UP = 16
 """Of so many quiet pieces one is left out while the audio is ahead of time, after a stall."""
 LONG_QUIET = 2 * RATE
-"""Samples of quiet sound behind which no end of a turn is waited for any more."""
+"""Samples of quiet sound behind which an end of a turn is hardly ever still waited for."""
 KEPT_LATER = 8
 """Of so many quiet pieces behind that one is kept."""
 
